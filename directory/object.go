@@ -1,0 +1,69 @@
+package directory
+
+import (
+	"fmt"
+	"time"
+)
+
+// GUID is an objectGUID: the identity of an object for its whole life, through
+// renames, moves and deletion (MS-ADTS 3.1.1.1.4). Bytes are in wire order.
+type GUID [16]byte
+
+// String prints the GUID the way Windows tools do: the first three groups are
+// little-endian on the wire (MS-DTYP 2.3.4).
+func (g GUID) String() string {
+	return fmt.Sprintf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%x-%x",
+		g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8:10], g[10:16])
+}
+
+// IsZero reports whether the GUID was never set; no object has such a GUID.
+func (g GUID) IsZero() bool { return g == GUID{} }
+
+// A Value is one value of an address attribute, as the directory holds it.
+type Value struct {
+	Attribute string // lower case, for example "proxyaddresses" or "mail"
+	Raw       string // for example "SMTP:John.Doe@corp.example"
+}
+
+// Object is one directory entry as read, before anyone judges what it means.
+// Nothing here says whether it is a recipient: that is the mirror's business.
+type Object struct {
+	GUID    GUID
+	DN      string    // distinguished name as the server printed it; may change, never identity
+	Classes []string  // objectClass values, lower case, in the server's order
+	USN     uint64    // uSNChanged on the domain controller that was read
+	Changed time.Time // whenChanged on that controller; zero: not readable
+
+	Deleted bool    // isDeleted or isRecycled is TRUE: it owns nothing, whatever it still carries
+	Values  []Value // values of the address attributes, in the server's order, ranges completed
+
+	Disabled       bool  // userAccountControl has ADS_UF_ACCOUNTDISABLE (0x2)
+	RequireAuth    bool  // msExchRequireAuthToSendTo is TRUE: only inside senders
+	RecipientType  int64 // msExchRecipientTypeDetails; 0: absent, which is normal
+	ManagedService bool  // a computer or a (group) managed service account
+}
+
+// HasClass reports whether the object is of the class (any case is an error
+// of the caller: pass lower case).
+func (o *Object) HasClass(class string) bool {
+	for _, c := range o.Classes {
+		if c == class {
+			return true
+		}
+	}
+	return false
+}
+
+// Root is what one domain controller says of itself at the start of a pass,
+// read on the same connection as the searches that follow.
+type Root struct {
+	HighestCommittedUSN  uint64
+	InvocationID         GUID   // of the database on this controller; changes when it is restored properly
+	DNSHostName          string // lower case
+	DefaultNamingContext string
+	ConfigNamingContext  string
+	GlobalCatalog        bool      // the port answers as a Global Catalog, whose objects may lack address attributes
+	Now                  time.Time // currentTime by the controller's clock; zero: not told
+	SupportedControls    []string
+	DeletedVisible       bool // the bind may list CN=Deleted Objects; false: tombstones never arrive
+}
