@@ -1,0 +1,76 @@
+package address
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// toASCII maps U-labels to A-labels (UTS #46, non-transitional). It checks neither
+// lengths nor host name syntax: a domain with an underscore is somebody's domain.
+var toASCII = idna.New(
+	idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false),
+	idna.ValidateLabels(false), idna.CheckHyphens(false), idna.CheckJoiners(false),
+	idna.VerifyDNSLength(false),
+)
+
+// ParseDomain gives the canonical form of a domain: lower case, A-labels, without
+// the dot of the root. An address literal ("[192.0.2.1]") stays text. The error
+// wraps ErrSyntax.
+func ParseDomain(text string) (string, error) {
+	domain := strings.TrimSuffix(text, ".")
+	ascii, folded := foldASCII(domain)
+	if !ascii {
+		mapped, err := toASCII.ToASCII(domain)
+		if err != nil {
+			return "", fmt.Errorf("%w: domain: %w", ErrSyntax, err)
+		}
+		_, folded = foldASCII(strings.TrimSuffix(mapped, "."))
+	}
+	if err := checkDomain(folded); err != nil {
+		return "", err
+	}
+	return folded, nil
+}
+
+// checkDomain keeps out what cannot be told from other parts of an address. It looks
+// at the mapped form, since mapping makes an @ out of its full-width twin.
+func checkDomain(domain string) error {
+	if len(domain) > 1 && domain[0] == '[' && domain[len(domain)-1] == ']' {
+		domain = domain[1 : len(domain)-1]
+		if domain == "" || strings.ContainsFunc(domain, isSpecial(":")) {
+			return fmt.Errorf("%w: malformed address literal", ErrSyntax)
+		}
+		return nil
+	}
+	if domain == "" || domain[0] == '.' || strings.Contains(domain, "..") || strings.HasSuffix(domain, ".") {
+		return fmt.Errorf("%w: domain with an empty label", ErrSyntax)
+	}
+	if strings.ContainsFunc(domain, isSpecial("")) {
+		return fmt.Errorf("%w: character not allowed in a domain", ErrSyntax)
+	}
+	return nil
+}
+
+// isSpecial finds what no domain holds: space, control and non-ASCII characters, and
+// the specials of RFC 5322 section 3.2.3 but for the dot and those allowed.
+func isSpecial(allowed string) func(rune) bool {
+	return func(r rune) bool {
+		return r <= ' ' || r >= 0x7f ||
+			strings.ContainsRune("()<>[]:;@\\,\"", r) && !strings.ContainsRune(allowed, r)
+	}
+}
+
+// DomainOf is the canonical domain even of an address that cannot be read: what
+// follows the last @. It is empty where there is no @ or nothing readable after it.
+// It lets an unreadable address be refused in a domain of ours without asking
+// whose mailbox it might have been.
+func DomainOf(text string) string {
+	text = strings.TrimRight(text, " \t\r\n>")
+	domain, err := ParseDomain(strings.Trim(text[strings.LastIndexByte(text, '@')+1:], " \t"))
+	if err != nil || !strings.Contains(text, "@") {
+		return ""
+	}
+	return domain
+}
