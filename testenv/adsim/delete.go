@@ -1,0 +1,120 @@
+package adsim
+
+import (
+	"fmt"
+	"slices"
+)
+
+// preserved are the stored attributes that a tombstone keeps (MS-ADTS 3.1.1.5.5.1.1);
+// everything else goes, objectCategory and the addresses included.
+var preserved = []string{"samaccountname", "useraccountcontrol", "legacyexchangedn", "grouptype"}
+
+// Delete makes a live leaf object a deleted one: renamed to "name\nDEL:guid", moved to
+// CN=Deleted Objects, isDeleted TRUE. Without the recycle bin it is a tombstone and
+// loses most attributes; with it, it keeps them all.
+func (d *Directory) Delete(guid GUID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, err := d.findLive(guid)
+	if err != nil {
+		return err
+	}
+	e := d.entries[i]
+	if e.parent < 0 {
+		return fmt.Errorf("%w: %q", ErrName, e.name)
+	}
+	if e.children > 0 {
+		return fmt.Errorf("%w: %q", ErrNotEmpty, d.dn(i))
+	}
+	e.deleted = true
+	e.lastParent, e.parent = e.parent, d.deletedObjects
+	e.originalName, e.name = e.name, e.name+"\nDEL:"+e.guid.String()
+	if !d.recycleBin {
+		e.attrs = strip(e.attrs)
+	}
+	d.replace(i, e)
+	return nil
+}
+
+// strip gives what a tombstone keeps of the stored attributes.
+func strip(attrs []attr) []attr {
+	return slices.DeleteFunc(slices.Clone(attrs), func(a attr) bool { return !slices.Contains(preserved, a.key) })
+}
+
+// Recycle ends the time in the recycle bin: the deleted object loses its attributes,
+// isRecycled becomes TRUE, and it cannot come back.
+func (d *Directory) Recycle(guid GUID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, err := d.find(guid)
+	if err != nil {
+		return err
+	}
+	e := &d.entries[i]
+	if !e.deleted || i == d.deletedObjects {
+		return fmt.Errorf("%w: %s", ErrNotDeleted, guid)
+	}
+	e.recycled = true
+	e.attrs = strip(e.attrs)
+	d.stamp(e)
+	return nil
+}
+
+// Purge removes a deleted object for good, as garbage collection does after the
+// tombstone lifetime. It takes no USN: nobody is told.
+func (d *Directory) Purge(guid GUID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, err := d.find(guid)
+	if err != nil {
+		return err
+	}
+	e := &d.entries[i]
+	if !e.deleted || i == d.deletedObjects {
+		return fmt.Errorf("%w: %s", ErrNotDeleted, guid)
+	}
+	delete(d.byName, e.key())
+	delete(d.byGUID, guid)
+	d.entries[e.parent].children--
+	*e = entry{gone: true, parent: -1, lastParent: -1}
+	return nil
+}
+
+// Undelete brings a deleted object back under its old name: to its last parent, or
+// to the container with the given DN. With the recycle bin its attributes return with
+// it; a tombstone comes back bare. It keeps its GUID.
+func (d *Directory) Undelete(guid GUID, parentDN string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, err := d.find(guid)
+	if err != nil {
+		return err
+	}
+	e := d.entries[i]
+	if !e.deleted || e.recycled || i == d.deletedObjects {
+		return fmt.Errorf("%w: %s", ErrNotDeleted, guid)
+	}
+	e.parent = e.lastParent
+	if parentDN != "" {
+		if e.parent, err = d.lookupDN(parentDN); err != nil {
+			return err
+		}
+	}
+	if p := &d.entries[e.parent]; p.deleted || p.gone {
+		return fmt.Errorf("%w: its parent is deleted", ErrNoObject)
+	}
+	e.deleted, e.lastParent = false, -1
+	e.name, e.originalName = e.originalName, ""
+	if _, taken := d.byName[e.key()]; taken {
+		return fmt.Errorf("%w: %q", ErrExists, e.name)
+	}
+	d.replace(i, e)
+	return nil
+}
+
+// SetRecycleBin switches the recycle bin for deletions from now on.
+func (d *Directory) SetRecycleBin(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.recycleBin = on
+}

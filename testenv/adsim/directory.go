@@ -1,0 +1,225 @@
+package adsim
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// GUID is an objectGUID in wire order.
+type GUID [16]byte
+
+// String is the usual printed form, with the first three groups little-endian.
+func (g GUID) String() string {
+	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", binary.LittleEndian.Uint32(g[:4]),
+		binary.LittleEndian.Uint16(g[4:]), binary.LittleEndian.Uint16(g[6:]), g[8:10], g[10:])
+}
+
+// Errors of the model, for tests that draw operations at random.
+var (
+	ErrNoObject   = errors.New("no such object")
+	ErrExists     = errors.New("an object of this name exists already")
+	ErrNotEmpty   = errors.New("the object has children")
+	ErrNotDeleted = errors.New("the object is not deleted, or cannot be brought back")
+	ErrName       = errors.New("not a usable name")
+)
+
+// Attrs are the attributes of an object, by name in any case.
+type Attrs map[string][]string
+
+// DirectoryConfig describes the domain of a simulated directory.
+type DirectoryConfig struct {
+	Domain     string           // DNS name of the domain; default corp.example
+	Host       string           // first label of the controller's DNS name; default dc1
+	RecycleBin bool             // a deleted object keeps its attributes until [Directory.Recycle]
+	Clock      func() time.Time // for whenChanged and currentTime; default time.Now
+	FirstUSN   uint64           // highestCommittedUSN of the new directory; default 12000
+}
+
+// Directory is the database of one domain controller. Its objects live in one slice
+// in the order of their creation, which is also the order of every search: a page
+// cursor is an index into it, and a million objects stay cheap.
+type Directory struct {
+	config DirectoryConfig
+
+	mu         sync.RWMutex // guards all below
+	entries    []entry
+	byGUID     map[GUID]int32
+	byName     map[childKey]int32
+	usn        uint64 // highestCommittedUSN
+	invocation GUID
+	recycleBin bool
+	hidden     map[string]bool // attributes nobody may read, lower case
+	withhold   bool            // no right to see deleted objects
+
+	root, configRoot, users, deletedObjects, dsa int32 // indices that never change
+}
+
+// entry is one object. Attribute slices are never changed in place, so that copying
+// the entries makes a snapshot.
+type entry struct {
+	guid          GUID
+	kind          Kind
+	deleted       bool
+	recycled      bool
+	gone          bool  // removed for good: the slot is empty
+	parent        int32 // -1: root of a naming context
+	lastParent    int32 // where a deleted object was
+	children      int32 // how many objects stand directly in it
+	name          string
+	created, usn  uint64 // USNs
+	born, changed int64  // Unix times
+	attrs         []attr
+	originalName  string // of a deleted object
+}
+
+// attr is one stored attribute; its key is the lower-case name.
+type attr struct {
+	key    string
+	name   string
+	values []string
+}
+
+// childKey finds an object by its place in the tree.
+type childKey struct {
+	parent int32
+	rdn    string // folded, with its type: "cn=anna berg"
+}
+
+// NewDirectory makes a domain that has only what every domain has: the containers
+// Users, Computers, Deleted Objects and Microsoft Exchange System Objects, and a
+// configuration naming context with the controller in it.
+func NewDirectory(config DirectoryConfig) *Directory {
+	if config.Domain == "" {
+		config.Domain = "corp.example"
+	}
+	if config.Host == "" {
+		config.Host = "dc1"
+	}
+	if config.Clock == nil {
+		config.Clock = time.Now
+	}
+	if config.FirstUSN == 0 {
+		config.FirstUSN = 12000
+	}
+	d := &Directory{
+		config: config, recycleBin: config.RecycleBin, usn: config.FirstUSN,
+		byGUID: map[GUID]int32{}, byName: map[childKey]int32{}, hidden: map[string]bool{},
+		invocation: newGUID(),
+	}
+	d.root = d.insert(domainRoot, -1, "DC="+strings.ReplaceAll(config.Domain, ".", ",DC="), nil)
+	d.configRoot = d.insert(configurationRoot, -1, "CN=Configuration,"+d.entries[d.root].name, nil)
+	d.users = d.insert(Container, d.root, "Users", nil)
+	d.insert(Container, d.root, "Computers", nil)
+	d.insert(Container, d.root, "Microsoft Exchange System Objects", nil)
+	d.deletedObjects = d.insert(Container, d.root, "Deleted Objects", nil)
+	d.entries[d.deletedObjects].deleted = true // as in the original: it carries isDeleted itself
+	at := d.configRoot
+	for _, name := range []string{"Sites", "Default-First-Site-Name", "Servers", strings.ToUpper(config.Host)} {
+		at = d.insert(Container, at, name, nil)
+	}
+	d.dsa = d.insert(dsaSettings, at, "NTDS Settings", nil)
+	return d
+}
+
+// insert makes an object; the caller holds the lock, or nobody knows d yet.
+func (d *Directory) insert(kind Kind, parent int32, name string, attrs []attr) int32 {
+	d.usn++
+	now := d.config.Clock().Unix()
+	i := int32(len(d.entries))
+	d.entries = append(d.entries, entry{
+		guid: newGUID(), kind: kind, parent: parent, lastParent: -1, name: name,
+		created: d.usn, usn: d.usn, born: now, changed: now, attrs: attrs,
+	})
+	e := &d.entries[i]
+	d.byGUID[e.guid] = i
+	d.byName[e.key()] = i
+	if parent >= 0 {
+		d.entries[parent].children++
+	}
+	return i
+}
+
+// newGUID draws a random GUID (RFC 9562 version 4).
+func newGUID() (g GUID) {
+	rand.Read(g[:]) // never fails
+	g[7] = g[7]&0x0f | 0x40
+	g[8] = g[8]&0x3f | 0x80
+	return g
+}
+
+func (e *entry) key() childKey {
+	return childKey{e.parent, foldValue(e.kind.info().naming + "=" + e.name)}
+}
+
+// stamp records a change of an object under the next USN.
+func (d *Directory) stamp(e *entry) {
+	d.usn++
+	e.usn = d.usn
+	e.changed = d.config.Clock().Unix()
+}
+
+// find gives the live slot of a GUID.
+func (d *Directory) find(guid GUID) (int32, error) {
+	i, ok := d.byGUID[guid]
+	if !ok || d.entries[i].gone {
+		return 0, fmt.Errorf("%w: %s", ErrNoObject, guid)
+	}
+	return i, nil
+}
+
+// findLive is find for objects that are not deleted.
+func (d *Directory) findLive(guid GUID) (int32, error) {
+	i, err := d.find(guid)
+	if err == nil && d.entries[i].deleted {
+		return 0, fmt.Errorf("%w: %s is deleted", ErrNoObject, guid)
+	}
+	return i, err
+}
+
+// dn prints the distinguished name that an object has now.
+func (d *Directory) dn(i int32) string {
+	var b strings.Builder
+	for ; ; i = d.entries[i].parent {
+		e := &d.entries[i]
+		if e.parent < 0 { // the root of a naming context holds its whole name
+			b.WriteString(e.name)
+			return b.String()
+		}
+		b.WriteString(e.kind.info().naming + "=" + escapeRDN(e.name) + ",")
+	}
+}
+
+// within reports whether i is base or stands below it.
+func (d *Directory) within(i, base int32) bool {
+	for ; i >= 0; i = d.entries[i].parent {
+		if i == base {
+			return true
+		}
+	}
+	return false
+}
+
+// BaseDN is the name of the domain's naming context, for example DC=corp,DC=example.
+func (d *Directory) BaseDN() string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.entries[d.root].name
+}
+
+// ConfigurationDN is the name of the configuration naming context.
+func (d *Directory) ConfigurationDN() string { return "CN=Configuration," + d.BaseDN() }
+
+// HostName is the DNS name of the controller, for example dc1.corp.example.
+func (d *Directory) HostName() string { return d.config.Host + "." + d.config.Domain }
+
+// HighestUSN is highestCommittedUSN as it stands.
+func (d *Directory) HighestUSN() uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.usn
+}

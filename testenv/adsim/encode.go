@@ -1,0 +1,92 @@
+package adsim
+
+// Answers are encoded by hand into one buffer: a page of a thousand entries through a
+// tree of packets would copy each byte once per level.
+
+// Tags of RFC 4511 as octets on the wire: class, constructed bit and number.
+const (
+	tagBoolean     = 0x01
+	tagInteger     = 0x02
+	tagOctetString = 0x04
+	tagEnumerated  = 0x0a
+	tagSequence    = 0x30
+	tagSet         = 0x31
+
+	tagBindResponse     = 0x61
+	tagSearchEntry      = 0x64
+	tagSearchDone       = 0x65
+	tagSearchReference  = 0x73
+	tagExtendedResponse = 0x78
+	tagControls         = 0xa0
+	tagReferral         = 0xa3
+	tagResponseName     = 0x8a
+)
+
+// tlv writes one element: tag, length, and the contents one after the other.
+func tlv(tag byte, contents ...[]byte) []byte {
+	n := 0
+	for _, c := range contents {
+		n += len(c)
+	}
+	out := make([]byte, 0, n+6)
+	out = append(out, tag)
+	switch {
+	case n < 0x80:
+		out = append(out, byte(n))
+	case n < 0x10000:
+		out = append(out, 0x82, byte(n>>8), byte(n))
+	default:
+		out = append(out, 0x84, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	for _, c := range contents {
+		out = append(out, c...)
+	}
+	return out
+}
+
+func octets(s string) []byte { return tlv(tagOctetString, []byte(s)) }
+
+// integer writes a number that is not negative.
+func integer(tag byte, v int64) []byte {
+	var b [9]byte
+	i := len(b) - 1
+	for b[i] = byte(v); v > 0x7f; b[i] = byte(v) {
+		v >>= 8
+		i--
+	}
+	return tlv(tag, b[i:])
+}
+
+// message wraps an operation and its controls.
+func message(id int64, op []byte, controls ...[]byte) []byte {
+	if len(controls) == 0 {
+		return tlv(tagSequence, integer(tagInteger, id), op)
+	}
+	return tlv(tagSequence, integer(tagInteger, id), op, tlv(tagControls, controls...))
+}
+
+// result writes an LDAPResult (RFC 4511 section 4.1.9).
+func result(tag byte, code int, diagnostic string, extra ...[]byte) []byte {
+	parts := [][]byte{integer(tagEnumerated, int64(code)), octets(""), octets(diagnostic)}
+	return tlv(tag, append(parts, extra...)...)
+}
+
+// referralResult is a result with code referral and a URL to go to.
+func referralResult(url string) []byte {
+	return result(tagSearchDone, 10, "0000202B: RefErr: DSID-0310082F, data 0, 1 access points", tlv(tagReferral, octets(url)))
+}
+
+// pagingControl is the answer to a paged search (RFC 2696).
+func pagingControl(cookie string) []byte {
+	value := tlv(tagSequence, integer(tagInteger, 0), octets(cookie))
+	return tlv(tagSequence, octets(oidPaging), tlv(tagOctetString, value))
+}
+
+// attribute writes a PartialAttribute.
+func attribute(name string, values []string) []byte {
+	encoded := make([][]byte, len(values))
+	for i, v := range values {
+		encoded[i] = octets(v)
+	}
+	return tlv(tagSequence, octets(name), tlv(tagSet, encoded...))
+}

@@ -1,0 +1,191 @@
+package adsim
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+)
+
+// ServerConfig describes how a directory is served. The zero value is usable.
+type ServerConfig struct {
+	BindDN      string // name that may bind, any case; default svc-mail@ the domain
+	Password    string // default "correct horse battery"
+	MaxPageSize int    // most entries of one answer; default 1000, as the policy of Active Directory
+	MaxValRange int    // most values of one attribute in one answer; default 1500
+}
+
+// Server shows a Directory over LDAP on 127.0.0.1: LDAPS on one port, StartTLS on
+// another. A password in clear is refused.
+type Server struct {
+	dir    *Directory
+	config ServerConfig
+	id     *identity
+
+	mu          sync.Mutex // guards all below
+	password    string
+	certificate Certificate
+	faults      Faults
+	loseCookies int
+	stats       Stats
+	addrs       [2]string // where it listens: LDAPS, then StartTLS
+	listeners   []net.Listener
+	sessions    map[*session]bool
+	running     sync.WaitGroup
+}
+
+// Start serves a directory until Close.
+func Start(d *Directory, config ServerConfig) (*Server, error) {
+	if config.BindDN == "" {
+		config.BindDN = "svc-mail@" + d.config.Domain
+	}
+	if config.Password == "" {
+		config.Password = "correct horse battery"
+	}
+	if config.MaxPageSize == 0 {
+		config.MaxPageSize = 1000
+	}
+	if config.MaxValRange == 0 {
+		config.MaxValRange = 1500
+	}
+	id, err := newIdentity(d.HostName())
+	if err != nil {
+		return nil, fmt.Errorf("adsim: making certificates: %w", err)
+	}
+	s := &Server{
+		dir: d, config: config, id: id, password: config.Password,
+		addrs: [2]string{"127.0.0.1:0", "127.0.0.1:0"}, sessions: map[*session]bool{},
+	}
+	return s, s.Up()
+}
+
+// StartTest is Start for a test: it fails the test if it cannot, and closes at its end.
+func StartTest(t testing.TB, d *Directory, config ServerConfig) *Server {
+	t.Helper()
+	s, err := Start(d, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// URL is where the server speaks LDAPS.
+func (s *Server) URL() string { return "ldaps://" + s.address(0) }
+
+// StartTLSURL is where it speaks LDAP and wants StartTLS.
+func (s *Server) StartTLSURL() string { return "ldap://" + s.address(1) }
+
+func (s *Server) address(i int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addrs[i]
+}
+
+// BindDN is the name that may bind.
+func (s *Server) BindDN() string { return s.config.BindDN }
+
+// Password is the password that fits it now.
+func (s *Server) Password() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.password
+}
+
+// SetPassword changes the password; connections that are bound stay so.
+func (s *Server) SetPassword(password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.password = password
+}
+
+// Up lets a server that is down listen again, on the ports it had before.
+func (s *Server) Up() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.listeners) > 0 {
+		return nil
+	}
+	for i, addr := range s.addrs {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("adsim: %w", err)
+		}
+		s.addrs[i] = l.Addr().String()
+		s.listeners = append(s.listeners, l)
+		s.running.Go(func() { s.accept(l, i == 0) })
+	}
+	return nil
+}
+
+// Down stops listening and cuts all connections, as a controller that loses power: a
+// client sees its connection reset and is refused when it tries again.
+func (s *Server) Down() {
+	s.mu.Lock()
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	s.listeners = nil
+	s.mu.Unlock()
+	s.CutConnections()
+	s.running.Wait()
+}
+
+// CutConnections cuts all connections and goes on listening.
+func (s *Server) CutConnections() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.sessions {
+		c.cut()
+	}
+}
+
+// Close ends the server and waits for what it started.
+func (s *Server) Close() { s.Down() }
+
+func (s *Server) accept(l net.Listener, ldaps bool) {
+	for {
+		raw, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		c := newSession(s, raw)
+		if !s.enter(c, l) {
+			c.cut()
+			return
+		}
+		s.running.Go(func() {
+			defer s.leave(c)
+			if ldaps && !s.currentFaults().SilentAccept {
+				c.secure(tls.Server(raw, s.tlsConfig()))
+			}
+			c.serve()
+		})
+	}
+}
+
+// enter registers a connection, unless the server went down meanwhile.
+func (s *Server) enter(c *session, l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, open := range s.listeners {
+		if open == l {
+			s.sessions[c] = true
+			s.stats.Connections++
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) leave(c *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, c)
+	c.cut()
+}

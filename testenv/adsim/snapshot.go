@@ -1,0 +1,83 @@
+package adsim
+
+import (
+	"maps"
+	"slices"
+)
+
+// Snapshot is a copy of a directory's database at one moment.
+type Snapshot struct {
+	entries    []entry
+	byGUID     map[GUID]int32
+	byName     map[childKey]int32
+	usn        uint64
+	invocation GUID
+}
+
+// Snapshot copies the database, as a copy of the files of a stopped controller does.
+func (d *Directory) Snapshot() *Snapshot {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return &Snapshot{
+		slices.Clone(d.entries), maps.Clone(d.byGUID), maps.Clone(d.byName), d.usn, d.invocation,
+	}
+}
+
+// Restore puts a copy of the database back: objects, USNs and invocationId are as they
+// were. That is the bad way to restore a controller; a supported restore also calls
+// [Directory.NewInvocationID].
+func (d *Directory) Restore(s *Snapshot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = slices.Clone(s.entries)
+	d.byGUID = maps.Clone(s.byGUID)
+	d.byName = maps.Clone(s.byName)
+	d.usn, d.invocation = s.usn, s.invocation
+}
+
+// InvocationID is the identity of the database.
+func (d *Directory) InvocationID() GUID {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.invocation
+}
+
+// NewInvocationID gives the database a new identity, as a supported restore does.
+func (d *Directory) NewInvocationID() GUID {
+	guid := newGUID()
+	d.SetInvocationID(guid)
+	return guid
+}
+
+// SetInvocationID gives the database a certain identity.
+func (d *Directory) SetInvocationID(guid GUID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.invocation = guid
+}
+
+// SetHighestUSN moves highestCommittedUSN, also back; objects keep theirs.
+func (d *Directory) SetHighestUSN(usn uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.usn = usn
+}
+
+// Hide makes attributes unreadable for every client: absent from entries, and any
+// assertion about them Undefined. It replaces what was hidden before.
+func (d *Directory) Hide(names ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.hidden)
+	for _, n := range names {
+		d.hidden[lower(n)] = true
+	}
+}
+
+// WithholdDeleted takes away, or gives back, the right to see deleted objects and
+// their container. Searches then leave them out without an error.
+func (d *Directory) WithholdDeleted(withhold bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.withhold = withhold
+}
