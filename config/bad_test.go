@@ -1,0 +1,325 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+type bad struct{ in, want string } // want: all errors, without the file's name
+
+const allKeys = "accept, accept_files, accept_patterns, always_accept, canaries, confirm, control, directories, " +
+	"domains, exempt, harvest, journal, late_after, limits, listen, listen_allow, log, metrics, recipient_delimiter, " +
+	"refuse, removal_grace, socket, stale_after, store, when_not_ready, when_stale"
+
+// badKeys: in is the first lines of a file that would be valid without them.
+var badKeys = []bad{
+	{`lisen: unix:/x`, `1:1: unknown key "lisen"; did you mean "listen"?`},
+	{`Listen: unix:/x`, `1:1: unknown key "Listen"; did you mean "listen"?`},
+	{`poll: 5s`, `1:1: unknown key "poll"; the keys are ALL`},
+	{`zzz: 1`, `1:1: unknown key "zzz"; the keys are ALL`},
+	{`password: secret`, `1:1: unknown key "password"; the keys are ALL`},
+	{`listen:`, `1:8: listen: expected a text, or a list of listeners in brackets, got nothing`},
+	{`listen: []`, `1:9: listen: expected listeners, got an empty list`},
+	{`listen: 25`, `1:9: listen: expected a text, or a list of listeners in brackets, got 25 without quotes`},
+	{`listen: unix:milter.sock`, `1:9: listen: expected an absolute path, which begins with /, got "milter.sock"`},
+	{`listen: /run/x.sock`, `1:9: listen: expected unix:/path or inet:host:port, got "/run/x.sock"`},
+	{`listen: [unix:/run/a, unix:/run/a]`, `1:23: listen[1]: "unix:/run/a" is in the list twice`},
+	{`listen: inet:8894`, `1:9: listen: expected inet:host:port, got "inet:8894"`},
+	{`listen: inet::8894`, `1:9: listen: expected a host before the port, got "inet::8894"; 0.0.0.0 or [::] stands for all`},
+	{`listen: inet:127.0.0.1:0`, `1:9: listen: expected a port from 1 to 65535, got "0"`},
+	{`listen: inet:127.0.0.1:smtp`, `1:9: listen: expected a port from 1 to 65535, got "smtp"`},
+	{`listen: inet:0.0.0.0:8894`, `1:9: listen: inet:0.0.0.0:8894 can be reached from other hosts, so listen_allow has to name the networks that may connect`},
+	{`listen: fd:milter`, `1:9: listen: fd: (socket activation) is not supported by this version yet; use unix:/path or inet:host:port`},
+	{`listen: unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa`, `1:9: listen: a socket's path may have 107 octets at most, this one has 115`},
+	{`listen: unix:/run/rcpt-milter/control.sock`, `1:9: listen: unix:/run/rcpt-milter/control.sock is used for something else as well`},
+	{`listen_allow: 192.0.2.0/24`, `1:15: listen_allow: expected a list of networks in brackets, got "192.0.2.0/24"`},
+	{`listen_allow: [192.0.2.1/24]`, `1:16: listen_allow[0]: "192.0.2.1/24" has bits of a host; the network is 192.0.2.0/24`},
+	{`listen_allow: [example.com]`, `1:16: listen_allow[0]: expected a network such as 192.0.2.0/24 or an address, got "example.com"`},
+	{`listen_allow: ["::ffff:192.0.2.0/120"]`, `1:16: listen_allow[0]: "::ffff:192.0.2.0/120" is an IPv4 network in IPv6 clothes; write it as IPv4`},
+	{`socket: postfix`, `1:9: socket: expected keys with values (group, mode), got "postfix"`},
+	{`socket: {mode: 0660}`, `1:16: socket.mode: expected a text, got 0660 without quotes`},
+	{`socket: {mode: "0777"}`, `1:16: socket.mode: expected the mode of a socket in quotes, such as "0660", got "0777"`},
+	{`socket: {mode: "0060"}`, `1:16: socket.mode: the owner of a socket must be able to read and write it, as in "0660"`},
+	{`socket: {mode: rw}`, `1:16: socket.mode: expected the mode of a socket in quotes, such as "0660", got "rw"`},
+	{`socket:`, `1:8: socket: expected keys with values (group, mode), got nothing`},
+	{`socket: {grp: x}`, `1:10: unknown key "grp" in socket; the keys are group, mode`},
+	{`socket: {group: 5}`, `1:17: socket.group: expected a text, got 5 without quotes`},
+	{`control: inet:127.0.0.1:1`, `1:10: control: expected unix:/path, got "inet:127.0.0.1:1"`},
+	{`control: ""`, `1:10: control: expected unix:/path, got ""`},
+	{`metrics: 127.0.0.1:9417`, `1:10: metrics: expected inet:host:port, or "" for none, got "127.0.0.1:9417"`},
+	{`metrics: 9417`, `1:10: metrics: expected a text, got 9417 without quotes`},
+	{`store: {dir: data}`, `1:14: store.dir: expected an absolute path, which begins with /, got "data"`},
+	{`store: {dir: ""}`, `1:14: store.dir: expected an absolute path, which begins with /, got ""`},
+	{`store: {min_free: 256}`, `1:19: store.min_free: expected a size with a unit such as 256MiB or 2GiB, got 256 without quotes`},
+	{`store: {min_free: 256M}`, `1:19: store.min_free: expected a size with a unit such as 256MiB or 2GiB, got "256M"`},
+	{`store: {min_free: 0MiB}`, `1:19: store.min_free: must be more than zero, got "0MiB"`},
+	{`store: {encryption_key_file: /etc/key}`, `1:30: store.encryption_key_file: "/etc/key" is not supported by this version yet; leave the key out or set it to ""`},
+	{`always_accept: [postmaster@example.com]`, `1:17: always_accept[0]: expected a local part, which is what stands before the @, got "postmaster@example.com"`},
+	{`always_accept: postmaster`, `1:16: always_accept: expected a list of local parts in brackets, got "postmaster"`},
+	{`always_accept: [a, A]`, `1:20: always_accept[1]: "A" is in the list twice`},
+	{`always_accept: [""]`, `1:17: always_accept[0]: expected a local part, which is what stands before the @, got ""`},
+	{`removal_grace: 1`, `1:16: removal_grace: expected a duration such as 5s, 15m, 24h or 30d, got 1 without quotes`},
+	{`removal_grace: -1h`, `1:16: removal_grace: expected a duration such as 5s, 15m, 24h or 30d, got "-1h"`},
+	{`removal_grace: soon`, `1:16: removal_grace: expected a duration such as 5s, 15m, 24h or 30d, got "soon"`},
+	{`late_after: 0s`, `1:13: late_after: must be more than zero, got "0s"`},
+	{`late_after: 0`, `1:13: late_after: expected a duration such as 5s, 15m, 24h or 30d, got 0 without quotes`},
+	{`stale_after: 5m`, `1:14: stale_after (5m) is below late_after (15m)`},
+	{`late_after: 5h`, `1:13: stale_after (4h) is below late_after (5h)`},
+	{`when_stale: reject`, `1:13: when_stale: expected "tempfail", "accept" or "refuse", got "reject"`},
+	{`when_not_ready: refuse`, `1:17: when_not_ready: expected "tempfail" or "accept", got "refuse"`},
+	{`when_stale: true`, `1:13: when_stale: expected "tempfail", "accept" or "refuse", got true without quotes`},
+	{`limits: {connections: 0}`, `1:23: limits.connections: expected a whole number from 1 to 1000000, got 0`},
+	{`limits: {connections: many}`, `1:23: limits.connections: expected a whole number from 1 to 1000000, got "many"`},
+	{`limits: {connections: 1.5}`, `1:23: limits.connections: expected a whole number from 1 to 1000000, got 1.5`},
+	{`limits: {connections: "10"}`, `1:23: limits.connections: expected a whole number from 1 to 1000000, got "10"`},
+	{`limits: {idle: 0s}`, `1:16: limits.idle: must be more than zero, got "0s"`},
+	{`journal: {keep: 30 days}`, `1:17: journal.keep: expected a duration such as 5s, 15m, 24h or 30d, got "30 days"`},
+	{`journal: {keep: 0d}`, `1:17: journal.keep: must be more than zero, got "0d"`},
+	{`log: {format: xml}`, `1:15: log.format: expected "text" or "json", got "xml"`},
+	{`log: {level: trace}`, `1:14: log.level: expected "debug", "info", "warn" or "error", got "trace"`},
+	{`log: {syslog: mail}`, `1:15: log.syslog: "mail" is not supported by this version yet; leave the key out or set it to ""`},
+	{`log: {addresses: hash}`, `1:18: log.addresses: "hash" is not supported by this version yet; leave the key out or set it to "full"`},
+	{`log: {addresses: none}`, `1:18: log.addresses: expected "full" or "hash", got "none"`},
+	{`log: {syslog: 1}`, `1:15: log.syslog: expected a text, got 1 without quotes`},
+	{`canaries: {accept: [ceo@example.com]}`, `1:20: canaries.accept: entries are not supported by this version yet; leave the key out or set it to []`},
+	{`accept: ["@example.net"]`, `1:9: accept: entries are not supported by this version yet; leave the key out or set it to []`},
+	{`accept: "@example.net"`, `1:9: accept: expected a list of addresses in brackets, got "@example.net"`},
+	{`accept_files: [/etc/postfix/relay_recipients]`, `1:15: accept_files: entries are not supported by this version yet; leave the key out or set it to []`},
+	{`accept_patterns: [x]`, `1:18: accept_patterns: entries are not supported by this version yet; leave the key out or set it to []`},
+	{`refuse: [x@example.com]`, `1:9: refuse: entries are not supported by this version yet; leave the key out or set it to []`},
+	{`recipient_delimiter: +`, `1:22: recipient_delimiter: "+" is not supported by this version yet; leave the key out or set it to ""`},
+	{`recipient_delimiter: "+"`, `1:22: recipient_delimiter: "+" is not supported by this version yet; leave the key out or set it to ""`},
+	{`confirm: {enabled: true}`, `1:20: confirm.enabled: true is not supported by this version yet; leave the key out or set it to false`},
+	{`confirm: {enabled: yes}`, `1:20: confirm.enabled: expected true or false, got "yes"`},
+	{`confirm: {timeout: 1s}`, `1:20: confirm.timeout: "1s" is not supported by this version yet; leave the key out or set it to 300ms`},
+	{`confirm: {per_second: fast}`, `1:23: confirm.per_second: expected a number, got "fast"`},
+	{`harvest: {unknown: 10}`, `1:20: harvest.unknown: 10 is not supported by this version yet; leave the key out or set it to 0`},
+	{`harvest: {reply: tempfail}`, `1:18: harvest.reply: "tempfail" is not supported by this version yet; leave the key out or set it to "hangup"`},
+	{`harvest: {reply: no}`, `1:18: harvest.reply: expected "hangup" or "tempfail", got "no"`},
+	{`harvest: {networks: {ipv4: 32}}`, `1:28: harvest.networks.ipv4: 32 is not supported by this version yet; leave the key out or set it to 24`},
+	{`exempt: {networks: [192.0.2.0/24]}`, `1:20: exempt.networks: entries are not supported by this version yet; leave the key out or set it to []`},
+	{`exempt: {authenticated: true}`, `1:25: exempt.authenticated: true is not supported by this version yet; leave the key out or set it to false`},
+	{"late_after: 1m\nlate_after: 2m", `2:1: key "late_after" for the second time; the first is in line 1`},
+	{`log: {level: info, level: warn}`, `1:20: key "level" for the second time in log; the first is in line 1`},
+	{`late_after: &a 1m`, `1:13: anchors, aliases, tags and complex keys are not read; write the value out`},
+	{`late_after: *a`, `1:13: anchors, aliases, tags and complex keys are not read; write the value out`},
+	{`late_after: !!str 1m`, `1:13: anchors, aliases, tags and complex keys are not read; write the value out`},
+	{"? late_after\n: 1m", `1:1: anchors, aliases, tags and complex keys are not read; write the value out`},
+	{`<<: {a: 1}`, `1:1: anchors, aliases, tags and complex keys are not read; write the value out`},
+	{`late_after: "1\nm"`, `1:13: late_after: expected a duration such as 5s, 15m, 24h or 30d, got "1\nm"`},
+	{`late_after: [1m`, `2:1: not readable as YAML: ',' or ']' must be specified`},
+	{`late_after: 1m: x`, `1:13: not readable as YAML: mapping value is not allowed in this context`},
+	{`	late_after: 1m`, `1:11: not readable as YAML: tab character cannot use as a map key directly`},
+	{`late_after: "1m`, `1:13: not readable as YAML: could not find end character of double-quoted text`},
+	{`late_after: %x`, `1:13: not readable as YAML: unexpected directive value. document not started`},
+	{"late_after: \xff", `1:1: not valid UTF-8`},
+	{"late_after: a\x00", `1:1: has a NUL character; this is not a text file`},
+	{`é: 1`, `1:1: unknown key "é"; the keys are ALL`},
+	{`"multi\nline": 1`, `1:1: unknown key "multi\nline"; the keys are ALL`},
+	{`5: 1`, `1:1: unknown key "5"; the keys are ALL`},
+	{`null: 1`, `1:1: unknown key "null"; the keys are ALL`},
+}
+
+// badFiles: in is a whole file.
+var badFiles = []bad{
+	{``, ` empty; expected at least domains and directories`},
+	{"# nothing\n", ` empty; expected at least domains and directories`},
+	{`null`, `1:1: expected keys with values, such as "poll: 5s", got nothing`},
+	{`[]`, `1:1: expected keys with values, such as "poll: 5s", got a list`},
+	{"- a\n", `1:1: expected keys with values, such as "poll: 5s", got a list`},
+	{`just text`, `1:1: expected keys with values, such as "poll: 5s", got "just text"`},
+	{`a:b`, `1:1: expected keys with values, such as "poll: 5s", got "a:b"`},
+	{"domains: {}\n", `1:1: key "directories" is missing
+1:10: domains: expected at least one domain, such as "example.com: enforce"`},
+	{"domains:\n  example.com: enforce\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n---\nlate_after: 1m\n", `7:1: has several YAML documents or a %YAML directive; write one document`},
+	{"%YAML 1.2\n---\ndomains:\n  example.com: enforce\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n", `2:1: has several YAML documents or a %YAML directive; write one document`},
+	{"domains: {example.com: enforce}\n", `1:1: key "directories" is missing`},
+	{"domains: {a.example: pass}\ndirectories:\n" + strings.Repeat("  - {name: a, urls: [ldaps://x], bind: {dn: a, password_file: /p}}\n", 2), `4:12: directories[1].name: directories[0] has the name "a" as well`},
+	{strings.Repeat("a: [", 80), `1:1: nested too deep`},
+	{"a:\n  " + strings.Repeat("- ", 80), `2:1: nested too deep`},
+	{"# " + strings.Repeat("x", maxFile), ` larger than 512 KiB; this is not a configuration file`},
+	{"directories: []\ndomains: {a.example: pass}", `1:14: directories: expected at least one directory`},
+}
+
+// badDomains: in is what domains has.
+var badDomains = []bad{
+	{`example.com: on`, `2:16: domains["example.com"]: expected "enforce", "report" or "pass", got "on"`},
+	{`example.com:`, `2:15: domains["example.com"]: expected "enforce", "report" or "pass", got nothing`},
+	{`"*.example.com": enforce`, `2:3: domains: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got "*.example.com"`},
+	{`"*": enforce`, `2:3: domains: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got "*"`},
+	{`user@example.com: enforce`, `2:3: domains: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got "user@example.com"`},
+	{`1234: enforce`, `2:3: domains: expected a domain in quotes, got 1234 without quotes`},
+	{`"": enforce`, `2:3: domains: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got ""`},
+	{`.: enforce`, `2:3: domains: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got "."`},
+	{`exa mple.com: enforce`, `2:3: domains: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got "exa mple.com"`},
+	{"a.example: enforce\n  A.example.: report", `3:3: domains: "A.example." for the second time; the first is in line 2`},
+	{`a.example: {mode: enforce}`, `2:14: domains["a.example"]: expected "enforce", "report" or "pass", got a mapping`},
+	{`.[192.0.2.1]: pass`, `2:3: domains: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got ".[192.0.2.1]"`},
+	{"example.com: enforce\n  example.com: report", `3:3: domains: "example.com" for the second time; the first is in line 2`},
+}
+
+// badDirectoryKeys: in is added to a valid directory.
+var badDirectoryKeys = []bad{
+	{`basis: []`, `7:5: unknown key "basis" in directories[0]; did you mean "bases"?`},
+	{`site: Edge`, `7:11: directories[0].site: "Edge" is not supported by this version yet; leave the key out or set it to ""`},
+	{`discover: corp.example`, `7:15: directories[0].discover: "corp.example" is not supported by this version yet; leave the key out or set it to ""`},
+	{`domains: example.com`, `7:14: directories[0].domains: expected a list of domains in brackets, got "example.com"`},
+	{`domains: [x@y]`, `7:15: directories[0].domains[0]: expected a domain such as "y", or ".y" for all its sub-domains, got "x@y"`},
+	{`domains: [example.net]`, `2:3: domains: no directory owns "example.com", so every recipient in it would be refused; add it to the domains of a directory, or set it to pass`},
+	{`bases: [OU]`, `7:13: directories[0].bases[0]: expected a distinguished name such as OU=Staff,DC=corp,DC=example, got "OU"`},
+	{`bases: ["OU=a,"]`, `7:13: directories[0].bases[0]: expected a distinguished name such as OU=Staff,DC=corp,DC=example, got "OU=a,"`},
+	{`bases: ["OU=a,DC=x", "ou=A,dc=X"]`, `7:26: directories[0].bases[1]: "ou=A,dc=X" is in the list twice`},
+	{`bases: OU=x`, `7:12: directories[0].bases: expected a list of distinguished names in brackets, got "OU=x"`},
+	{`poll: 0s`, `7:11: directories[0].poll: must be more than zero, got "0s"`},
+	{`poll: 5`, `7:11: directories[0].poll: expected a duration such as 5s, 15m, 24h or 30d, got 5 without quotes`},
+	{"poll: 1h\n    full: 1m", `8:11: directories[0].full: full (1m) is below poll (1h)`},
+	{`full: 0s`, `7:11: directories[0].full: must be more than zero, got "0s"`},
+	{`replication_lag: -1s`, `7:22: directories[0].replication_lag: expected a duration such as 5s, 15m, 24h or 30d, got "-1s"`},
+	{`notify: true`, `7:13: directories[0].notify: true is not supported by this version yet; leave the key out or set it to false`},
+	{`notify: no`, `7:13: directories[0].notify: expected true or false, got "no"`},
+	{`address_attributes: []`, `7:25: directories[0].address_attributes: expected attributes, got an empty list`},
+	{`address_attributes: [mail, Mail]`, `7:32: directories[0].address_attributes[1]: "Mail" is in the list twice`},
+	{`address_attributes: ["proxy Addresses"]`, `7:26: directories[0].address_attributes[0]: expected the name of an attribute such as proxyAddresses, got "proxy Addresses"`},
+	{`internal_only: deny`, `7:20: directories[0].internal_only: expected "accept" or "refuse", got "deny"`},
+	{`system_mailboxes: refuse`, `7:23: directories[0].system_mailboxes: expected "accept" or "omit", got "refuse"`},
+	{`disabled_accounts: yes`, `7:24: directories[0].disabled_accounts: expected "accept" or "omit", got "yes"`},
+	{`removal_guard: {percent: -5}`, `7:30: directories[0].removal_guard.percent: expected a number from 0 to 100, got -5`},
+	{`removal_guard: {percent: 101}`, `7:30: directories[0].removal_guard.percent: expected a number from 0 to 100, got 101`},
+	{`removal_guard: {percent: 5%}`, `7:30: directories[0].removal_guard.percent: expected a number from 0 to 100, got "5%"`},
+	{`removal_guard: {count: -1}`, `7:28: directories[0].removal_guard.count: expected a whole number from 0 to 1000000000, got -1`},
+	{`removal_guard: {max: 1.5}`, `7:26: directories[0].removal_guard.max: expected a whole number from 0 to 1000000000, got 1.5`},
+	{`removal_guard: {window: 0s}`, `7:29: directories[0].removal_guard.window: must be more than zero, got "0s"`},
+	{`removal_guard: off`, `7:20: directories[0].removal_guard: expected keys with values (count, max, percent, window), got "off"`},
+	{`tls: {ca_file: ca.pem}`, `7:20: directories[0].tls.ca_file: expected an absolute path, which begins with /, got "ca.pem"`},
+	{`tls: {server_name: "a b"}`, `7:24: directories[0].tls.server_name: expected a host name such as dc1.corp.example, got "a b"`},
+	{`tls: {verify: false}`, `7:11: unknown key "verify" in directories[0].tls; the keys are ca_file, server_name`},
+	{`name: other`, `7:5: key "name" for the second time in directories[0]; the first is in line 4`},
+}
+
+// badDirectories: in is a directory between braces.
+var badDirectories = []bad{
+	{`name: a b, urls: [ldaps://x], bind: {dn: a, password_file: /p}`, `3:12: directories[0].name: expected a name of letters, digits, dots, dashes and underscores, 64 at most, got "a b"`},
+	{`urls: [ldaps://x]`, `3:5: key "name" is missing in directories[0]
+3:5: key "bind" is missing in directories[0]`},
+	{`name: a, urls: [], bind: {dn: a}`, `3:21: directories[0].urls: expected LDAP URLs, got an empty list
+3:31: key "password_file" is missing in directories[0].bind`},
+	{`name: a, urls: ldaps://x, bind: {dn: "", password_file: p}`, `3:21: directories[0].urls: expected a list of LDAP URLs in brackets, got "ldaps://x"
+3:43: directories[0].bind.dn: must not be empty
+3:62: directories[0].bind.password_file: expected an absolute path, which begins with /, got "p"`},
+	{`name: a, urls: ["ldaps://", "http://x", "ldapi:///", "dc1.corp.example", "ldaps://u:secret@h", "ldaps://x/DC=x", "ldaps://x:0", "ldaps://x:99999", "ldaps://x:y", "ldaps://%zz", "ldaps:dc1"], bind: {dn: a, password: hunter2}`, `3:22: directories[0].urls[0]: expected a host after ldaps://, got "ldaps://"
+3:34: directories[0].urls[1]: expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got "http://x"
+3:46: directories[0].urls[2]: expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got "ldapi:///"
+3:59: directories[0].urls[3]: expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got "dc1.corp.example"
+3:79: directories[0].urls[4]: a URL must not name a user or a password; they belong in bind
+3:101: directories[0].urls[5]: expected nothing after the host and port, got "ldaps://x/DC=x"; search bases belong in bases
+3:119: directories[0].urls[6]: expected a port from 1 to 65535, got "0"
+3:134: directories[0].urls[7]: expected a port from 1 to 65535, got "99999"
+3:153: directories[0].urls[8]: expected a URL such as ldaps://dc1.corp.example, got something unreadable
+3:168: directories[0].urls[9]: expected a URL such as ldaps://dc1.corp.example, got something unreadable
+3:183: directories[0].urls[10]: expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got "ldaps:dc1"
+3:203: key "password_file" is missing in directories[0].bind
+3:211: unknown key "password" in directories[0].bind; did you mean "password_file"?`},
+	{`name: a, urls: [ldaps://x, "ldaps://X:636/"], bind: {keytab: /k, principal: p}`, `3:33: directories[0].urls[1]: "ldaps://X:636/" is in the list twice
+3:58: key "dn" is missing in directories[0].bind
+3:58: key "password_file" is missing in directories[0].bind
+3:67: directories[0].bind.keytab: "/k" is not supported by this version yet; leave the key out or set it to ""
+3:82: directories[0].bind.principal: "p" is not supported by this version yet; leave the key out or set it to ""`},
+	{`name: a, urls: ["ldaps://:636"], bind: x`, `3:22: directories[0].urls[0]: expected a host after ldaps://, got "ldaps://:636"
+3:45: directories[0].bind: expected keys with values (dn, keytab, password_file, principal), got "x"`},
+}
+
+func TestBadKeys(t *testing.T) {
+	for _, c := range badKeys {
+		testBad(t, c.in+"\n"+smallest, c.want)
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	for _, c := range badFiles {
+		testBad(t, c.in, c.want)
+	}
+}
+
+func TestBadDomains(t *testing.T) {
+	_, directories, _ := strings.Cut(smallest, "enforce\n")
+	for _, c := range badDomains {
+		testBad(t, "domains:\n  "+c.in+"\n"+directories, c.want)
+	}
+}
+
+func TestBadDirectories(t *testing.T) {
+	for _, c := range badDirectoryKeys {
+		testBad(t, smallest+"    "+c.in+"\n", c.want)
+	}
+	for _, c := range badDirectories {
+		testBad(t, "domains: {example.com: enforce}\ndirectories:\n  - {"+c.in+"}\n", c.want)
+	}
+}
+
+func testBad(t *testing.T, in, want string) {
+	t.Helper()
+	c, err := Parse("config.yaml", []byte(in))
+	if err == nil {
+		t.Errorf("Parse accepts\n%s\nwant %s", in, want)
+		return
+	}
+	want = strings.ReplaceAll(want, "ALL", allKeys)
+	if got := strings.ReplaceAll("\n"+err.Error(), "\nconfig.yaml:", "\n")[1:]; got != want {
+		t.Errorf("Parse of\n%s\ngives  %s\nwant   %s", in, got, want)
+	}
+	if c != nil {
+		t.Errorf("Parse gives a configuration with the error %v", err)
+	}
+}
+
+// TestManyErrors: past a number of them, they are only counted.
+func TestManyErrors(t *testing.T) {
+	_, err := Parse("config.yaml", []byte(strings.Repeat("x: 1\n", 25)+smallest))
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != maxErrors+1 || lines[maxErrors] != "config.yaml: 5 more errors" {
+		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1])
+	}
+}
+
+// TestSecretsStayOut: what somebody wrote into the wrong place is not repeated where
+// it was meant to be a secret.
+func TestSecretsStayOut(t *testing.T) {
+	for _, in := range []string{
+		strings.Replace(smallest, "password_file: /etc/rcpt-milter/password", "password: hunter2", 1),
+		strings.Replace(smallest, "ldaps://dc1", "ldaps://svc:hunter2@dc1", 1),
+		strings.Replace(smallest, "ldaps://dc1", "ldaps://svc:hunter2@%%", 1),
+	} {
+		if _, err := Parse("config.yaml", []byte(in)); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("Parse of\n%s\n: %v", in, err)
+		}
+	}
+}
+
+// TestByteOrderMark: some editors begin a file with one.
+func TestByteOrderMark(t *testing.T) {
+	if _, err := Parse("config.yaml", []byte("\ufeff"+smallest)); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(smallest))
+	for _, c := range badKeys {
+		f.Add([]byte(c.in + "\n" + smallest))
+	}
+	for _, c := range badFiles {
+		f.Add([]byte(c.in))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("config.yaml", data)
+		if (c == nil) == (err == nil) {
+			t.Fatalf("Parse(%q) = %v, %v", data, c, err)
+		}
+		if err == nil && (len(c.Domains) == 0 || len(c.Directories) == 0 || len(c.Listen) == 0) {
+			t.Fatalf("Parse(%q) accepts a file without the necessary", data)
+		}
+		if err != nil && strings.ContainsFunc(strings.ReplaceAll(err.Error(), "\n", ""), func(r rune) bool { return r < ' ' && r != '\t' }) {
+			t.Fatalf("Parse(%q): control characters in %q", data, err)
+		}
+	})
+}

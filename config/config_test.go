@@ -1,0 +1,249 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// smallest is a valid file with nothing in it that has a default.
+const smallest = `domains:
+  example.com: enforce
+directories:
+  - name: corp
+    urls: [ldaps://dc1.corp.example]
+    bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}
+`
+
+func smallestConfig() *Config {
+	c := defaults()
+	c.Domains["example.com"] = Enforce
+	d := defaultDirectory()
+	d.Name = "corp"
+	d.URLs = []string{"ldaps://dc1.corp.example:636"}
+	d.Bind = Bind{DN: "svc-mail@corp.example", PasswordFile: "/etc/rcpt-milter/password"}
+	c.Directories = []Directory{d}
+	return c
+}
+
+func diff(want, got *Config) string {
+	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateComparable(netip.Prefix{}))
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := Parse("config.yaml", []byte(smallest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := diff(smallestConfig(), got); d != "" {
+		t.Errorf("the smallest file differs from the defaults (-want +got):\n%s", d)
+	}
+}
+
+// TestEveryDefaultWritten reads a file that writes out every key there is, those of
+// later versions included, with its default: it is the same as leaving them out.
+func TestEveryDefaultWritten(t *testing.T) {
+	got, err := Load(filepath.Join("testdata", "defaults.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := diff(smallestConfig(), got); d != "" {
+		t.Errorf("every default written out (-want +got):\n%s", d)
+	}
+}
+
+// TestEveryKey reads a file in which no key that this version acts on has its default.
+func TestEveryKey(t *testing.T) {
+	got, err := Load(filepath.Join("testdata", "changed.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Listen: []Endpoint{
+			{"unix", "/run/one.sock"}, {"tcp", "192.0.2.1:8894"}, {"tcp", "[::1]:8894"},
+		},
+		ListenAllow:  []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+		Socket:       Socket{Group: "mail", Mode: 0o600},
+		Control:      Endpoint{"unix", "/run/control.sock"},
+		Metrics:      Endpoint{},
+		Store:        Store{Dir: "/srv/index", MinFree: 1_000_000_000},
+		Domains:      map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce, "10.example": Report},
+		AlwaysAccept: []string{"noc", "postmaster"},
+		RemovalGrace: 0,
+		LateAfter:    90 * time.Second,
+		StaleAfter:   36 * time.Hour,
+		WhenStale:    Refuse,
+		WhenNotReady: Accept,
+		Limits:       Limits{Connections: 10, Idle: 90 * time.Minute},
+		Journal:      Journal{Keep: 7*24*time.Hour + 12*time.Hour},
+		Log:          Log{Format: "json", Level: "debug"},
+		Directories: []Directory{{
+			Name:                 "corp",
+			URLs:                 []string{"ldaps://dc1.corp.example:3269", "ldap://[2001:db8::1]:389"},
+			Domains:              []string{"example.com", ".example.org"},
+			Bind:                 Bind{DN: "CN=svc,DC=corp,DC=example", PasswordFile: "/run/secrets/password"},
+			TLS:                  TLS{CAFile: "/etc/ssl/corp.pem", ServerName: "corp.example"},
+			Bases:                []string{"OU=Staff,DC=corp,DC=example", `OU=R\,D,DC=corp,DC=example`},
+			Poll:                 500 * time.Millisecond,
+			Full:                 time.Hour,
+			ReplicationLag:       0,
+			AddressAttributes:    []string{"proxyAddresses"},
+			RefuseInternalOnly:   true,
+			OmitSystemMailboxes:  true,
+			OmitDisabledAccounts: true,
+			RemovalGuard:         Guard{Percent: 2.5, Count: 0, Max: 0, Window: 2 * time.Hour},
+		}, func() Directory {
+			d := defaultDirectory()
+			d.Name, d.URLs = "lab", []string{"ldaps://lab.example:636"}
+			d.Bind = Bind{DN: `LAB\svc`, PasswordFile: "/run/secrets/lab"}
+			return d
+		}()},
+	}
+	if d := diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestEndpointString(t *testing.T) {
+	for _, text := range []string{"unix:/run/x.sock", "inet:127.0.0.1:25", "inet:[::1]:25", "inet:localhost:25"} {
+		e, err := parseListener(text)
+		if err != nil || e.String() != text || !e.Loopback() {
+			t.Errorf("parseListener(%q) = %q, %v, loopback %t", text, e, err, e.Loopback())
+		}
+	}
+	if (Endpoint{}).String() != "" || !(Endpoint{}).IsZero() {
+		t.Error("the zero endpoint is something")
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want time.Duration
+		ok   bool
+	}{
+		{"5s", 5 * time.Second, true},
+		{"15m", 15 * time.Minute, true},
+		{"24h", 24 * time.Hour, true},
+		{"30d", 720 * time.Hour, true},
+		{"1d12h", 36 * time.Hour, true},
+		{"1h30m", 90 * time.Minute, true},
+		{"0s", 0, true},
+		{"0d", 0, true},
+		{"106751d", 106751 * 24 * time.Hour, true},
+		{"106752d", 0, false},
+		{"106751d24h", 0, false},
+		{"9999999999h", 0, false},
+		{"-5s", 0, false},
+		{"+5s", 0, false},
+		{"1d-5s", 0, false},
+		{"5", 0, false},
+		{"5 s", 0, false},
+		{"1.5d", 0, false},
+		{"d", 0, false},
+		{"1h1d", 0, false},
+		{"1w", 0, false},
+		{"", 0, false},
+	} {
+		if got, ok := parseDuration(c.in); got != c.want || ok != c.ok {
+			t.Errorf("parseDuration(%q) = %v, %t, want %v, %t", c.in, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestShort(t *testing.T) {
+	for _, c := range []struct {
+		in   time.Duration
+		want string
+	}{
+		{4 * time.Hour, "4h"}, {15 * time.Minute, "15m"}, {90 * time.Minute, "1h30m"},
+		{5 * time.Second, "5s"}, {300 * time.Millisecond, "300ms"}, {0, "0s"},
+		{time.Hour + 5*time.Second, "1h0m5s"}, {10 * time.Minute, "10m"}, {20 * time.Hour, "20h"},
+	} {
+		if got := short(c.in); got != c.want {
+			t.Errorf("short(%v) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want uint64
+		ok   bool
+	}{
+		{"256MiB", 256 << 20, true},
+		{"256 MiB", 256 << 20, true},
+		{"1GB", 1e9, true},
+		{"10B", 10, true},
+		{"0B", 0, true},
+		{"16777215TiB", 16777215 << 40, true},
+		{"16777216TiB", 0, false},
+		{"256", 0, false},
+		{"MiB", 0, false},
+		{"-1MiB", 0, false},
+		{"1.5GiB", 0, false},
+		{"256M", 0, false},
+		{"256  MiB", 0, false},
+		{"", 0, false},
+	} {
+		if got, ok := parseSize(c.in); got != c.want || ok != c.ok {
+			t.Errorf("parseSize(%q) = %d, %t, want %d, %t", c.in, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestMayOwn(t *testing.T) {
+	for _, c := range []struct {
+		own    []string
+		domain string
+		want   bool
+	}{
+		{nil, "example.com", true},
+		{[]string{"example.com"}, "example.com", true},
+		{[]string{"example.com"}, "sub.example.com", false},
+		{[]string{".example.com"}, "sub.example.com", true},
+		{[]string{".example.com"}, "a.sub.example.com", true},
+		{[]string{".example.com"}, "example.com", false},
+		{[]string{".example.com"}, "notexample.com", false},
+		{[]string{"sub.example.com"}, ".example.com", true},
+		{[]string{".example.com"}, ".sub.example.com", true},
+		{[]string{"other.example"}, ".example.com", false},
+	} {
+		if got := (&Directory{Domains: c.own}).MayOwn(c.domain); got != c.want {
+			t.Errorf("a directory with domains %q: MayOwn(%q) = %t, want %t", c.own, c.domain, got, c.want)
+		}
+	}
+}
+
+func TestLoadUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct{ path, want string }{
+		{filepath.Join(dir, "none.yaml"), "no such file or directory"},
+		{dir, "is a directory"},
+	} {
+		_, err := Load(c.path)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.path) {
+			t.Errorf("Load(%q): %v, want %q", c.path, err, c.want)
+		}
+	}
+}
+
+func TestLoadErrorsAreTyped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("lisen: x\n"+smallest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(path)
+	var e *Error
+	if !errors.As(err, &e) || e.File != path || e.Line != 1 || e.Column != 1 {
+		t.Errorf("Load: %#v", err)
+	}
+}

@@ -1,0 +1,65 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// contradictions finds values that are right alone and wrong together. It runs over
+// a file with errors as well, so it speaks only of values that are there.
+func (r *reader) contradictions(c *Config) {
+	if c.StaleAfter < c.LateAfter {
+		r.failAt(r.first("stale_after", "late_after"), "stale_after (%s) is below late_after (%s)", short(c.StaleAfter), short(c.LateAfter))
+	}
+	for i, l := range c.Listen {
+		if !l.Loopback() && len(c.ListenAllow) == 0 {
+			r.failAt(r.first(fmt.Sprintf("listen[%d]", i), "listen"),
+				"listen: %s can be reached from other hosts, so listen_allow has to name the networks that may connect", l)
+		}
+		if l == c.Control || l == c.Metrics {
+			r.failAt(r.first(fmt.Sprintf("listen[%d]", i), "listen"), "listen: %s is used for something else as well", l)
+		}
+	}
+	for i, d := range c.Directories {
+		path := fmt.Sprintf("directories[%d]", i)
+		if d.Full < d.Poll {
+			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, short(d.Full), short(d.Poll))
+		}
+	}
+	r.ownerless(c)
+}
+
+// ownerless finds domains of which no directory knows anything: every recipient in
+// them would be refused.
+func (r *reader) ownerless(c *Config) {
+	for domain, mode := range c.Domains {
+		owned := func(d Directory) bool { return d.MayOwn(domain) }
+		if mode == Pass || len(c.Directories) == 0 || slices.ContainsFunc(c.Directories, owned) {
+			continue
+		}
+		r.failAt(r.at[fmt.Sprintf("domains[%q]", domain)],
+			"domains: no directory owns %q, so every recipient in it would be refused; add it to the domains of a directory, or set it to pass", domain)
+	}
+}
+
+// MayOwn reports whether addresses in the canonical domain may be this directory's:
+// its domains name it, or a parent of it with a dot in front, or are empty. A domain
+// with a dot in front stands for all of its sub-domains, any of which will do.
+func (d *Directory) MayOwn(domain string) bool {
+	return len(d.Domains) == 0 || slices.ContainsFunc(d.Domains, func(own string) bool {
+		return own == domain ||
+			strings.HasPrefix(own, ".") && strings.HasSuffix(domain, own) ||
+			strings.HasPrefix(domain, ".") && strings.HasSuffix(own, domain)
+	})
+}
+
+// first is the place of the first of the paths that stands in the file.
+func (r *reader) first(paths ...string) position {
+	for _, path := range paths {
+		if p, ok := r.at[path]; ok {
+			return p
+		}
+	}
+	return position{}
+}

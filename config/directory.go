@@ -1,0 +1,209 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Directory is one Active Directory domain to be mirrored.
+type Directory struct {
+	Name    string   // name: its name in logs, metrics and the store; required
+	URLs    []string // urls: "ldaps://host:port" or "ldap://host:port" with StartTLS, in order of preference; required
+	Domains []string // domains: canonical mail domains, or ".parent", that it may own; empty: all
+	Bind    Bind     // bind; required
+	TLS     TLS      // tls
+	Bases   []string // bases: DNs below which recipients live; empty: the whole domain
+
+	Poll           time.Duration // poll: from one incremental pass to the next; default 5s
+	Full           time.Duration // full: from one full pass to the next; default 24h
+	ReplicationLag time.Duration // replication_lag: for so long absence on another controller removes nothing; default 3h, zero: it does at once
+
+	AddressAttributes    []string // address_attributes: as written; default proxyAddresses and mail
+	RefuseInternalOnly   bool     // internal_only: refuse; outside senders may not write to restricted recipients
+	OmitSystemMailboxes  bool     // system_mailboxes: omit
+	OmitDisabledAccounts bool     // disabled_accounts: omit
+
+	RemovalGuard Guard // removal_guard
+}
+
+// Bind is who we are to the directory.
+type Bind struct {
+	DN           string // a distinguished name or user principal name; required
+	PasswordFile string // absolute; read with ReadPassword; required
+}
+
+// TLS is how the domain controller proves who it is. It always has to.
+type TLS struct {
+	CAFile     string // absolute, PEM; empty: the authorities of the system
+	ServerName string // expected in the certificate; empty: the host of the URL
+}
+
+// Guard says when removals are held back: when over the window they exceed Max, or
+// both Count and Percent of the directory's addresses.
+type Guard struct {
+	Percent float64       // from 0 to 100; default 5
+	Count   int           // default 50
+	Max     int           // default 500; zero: no guard at all
+	Window  time.Duration // default 24h
+}
+
+func directories(target *[]Directory) field {
+	return func(v value) {
+		items("directories", func(v value) {
+			d := defaultDirectory()
+			d.fields()(v)
+			for i, other := range *target {
+				if d.Name != "" && d.Name == other.Name {
+					v.failAt(v.at[v.path+".name"], "%s.name: directories[%d] has the name %q as well", v.path, i, d.Name)
+				}
+			}
+			*target = append(*target, d)
+		})(v)
+		if v.node.kind == list && len(v.node.items) == 0 {
+			v.fail("expected at least one directory")
+		}
+	}
+}
+
+func defaultDirectory() Directory {
+	return Directory{
+		Poll:              5 * time.Second,
+		Full:              24 * time.Hour,
+		ReplicationLag:    3 * time.Hour,
+		AddressAttributes: []string{"proxyAddresses", "mail"},
+		RemovalGuard:      Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour},
+	}
+}
+
+func (d *Directory) fields() field {
+	return keys(fields{
+		"name":     scalar(&d.Name, parseName),
+		"urls":     atLeastOne(&d.URLs, "LDAP URLs", parseURL),
+		"discover": later(""),
+		"site":     later(""),
+		"domains":  unique(&d.Domains, "domains", parseDomain),
+		"bind": keys(fields{
+			"dn":            scalar(&d.Bind.DN, nonEmpty),
+			"password_file": scalar(&d.Bind.PasswordFile, parsePath),
+			"keytab":        later(""),
+			"principal":     later(""),
+		}, "dn", "password_file"),
+		"tls": keys(fields{
+			"ca_file":     scalar(&d.TLS.CAFile, parseOptionalPath),
+			"server_name": scalar(&d.TLS.ServerName, parseServerName),
+		}),
+		"bases":              bases(&d.Bases),
+		"poll":               duration(&d.Poll, false),
+		"full":               duration(&d.Full, false),
+		"notify":             laterFlag(),
+		"replication_lag":    duration(&d.ReplicationLag, true),
+		"address_attributes": attributes(&d.AddressAttributes),
+		"internal_only":      flag(&d.RefuseInternalOnly, "accept", "refuse"),
+		"system_mailboxes":   flag(&d.OmitSystemMailboxes, "accept", "omit"),
+		"disabled_accounts":  flag(&d.OmitDisabledAccounts, "accept", "omit"),
+		"removal_guard": keys(fields{
+			"percent": percentage(&d.RemovalGuard.Percent),
+			"count":   integer(&d.RemovalGuard.Count, 0, 1_000_000_000),
+			"max":     integer(&d.RemovalGuard.Max, 0, 1_000_000_000),
+			"window":  duration(&d.RemovalGuard.Window, false),
+		}),
+	}, "name", "urls", "bind")
+}
+
+var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// parseName reads the name of a directory, which has to stand in keys of the store,
+// in labels of metrics and on command lines.
+func parseName(text string) (string, error) {
+	if !nameSyntax.MatchString(text) {
+		return "", fmt.Errorf("expected a name of letters, digits, dots, dashes and underscores, 64 at most, got %s", quoted(text))
+	}
+	return text, nil
+}
+
+// parseURL reads the URL of one domain controller and completes its port. What it
+// says of a URL with a password in it does not repeat the password.
+func parseURL(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("expected a URL such as ldaps://dc1.corp.example, got something unreadable")
+	}
+	if u.User != nil {
+		return "", fmt.Errorf("a URL must not name a user or a password; they belong in bind")
+	}
+	ports := map[string]string{"ldaps": "636", "ldap": "389"}
+	port, known := ports[u.Scheme]
+	if !known || u.Opaque != "" {
+		return "", fmt.Errorf("expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got %s", quoted(text))
+	}
+	host := u.Hostname()
+	if host == "" || strings.ContainsAny(host, " \t%*") {
+		return "", fmt.Errorf("expected a host after %s://, got %s", u.Scheme, quoted(text))
+	}
+	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery {
+		return "", fmt.Errorf("expected nothing after the host and port, got %s; search bases belong in bases", quoted(text))
+	}
+	if given := u.Port(); given != "" {
+		if n, err := strconv.ParseUint(given, 10, 16); err != nil || n == 0 {
+			return "", fmt.Errorf("expected a port from 1 to 65535, got %s", quoted(given))
+		}
+		port = given
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(host), port), nil
+}
+
+var hostSyntax = regexp.MustCompile(`^[A-Za-z0-9._:-]*$`)
+
+// parseServerName reads the host name or IP address to expect in a certificate.
+func parseServerName(text string) (string, error) {
+	if !hostSyntax.MatchString(text) {
+		return "", fmt.Errorf("expected a host name such as dc1.corp.example, got %s", quoted(text))
+	}
+	return strings.ToLower(text), nil
+}
+
+// attributeSyntax is RFC 4512 section 2.5, short names only.
+var attributeSyntax = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+
+// attributes reads the names of LDAP attributes, which know no case.
+func attributes(target *[]string) field {
+	return func(v value) {
+		var folded []string
+		atLeastOne(&folded, "attributes", func(text string) (string, error) {
+			if !attributeSyntax.MatchString(text) {
+				return "", fmt.Errorf("expected the name of an attribute such as proxyAddresses, got %s", quoted(text))
+			}
+			return strings.ToLower(text), nil
+		})(v)
+		*target = nil
+		for _, n := range v.node.items {
+			*target = append(*target, n.source)
+		}
+	}
+}
+
+// baseSyntax only tells a distinguished name (RFC 4514) from what was never meant to
+// be one; whether it exists, the directory knows.
+var baseSyntax = regexp.MustCompile(`(?i)^(\s*[a-z0-9.-]+\s*=([^,\\]|\\.)+(,|$))+$`)
+
+// bases reads distinguished names, of which no two may be equal but for case.
+func bases(target *[]string) field {
+	return func(v value) {
+		var folded []string
+		unique(&folded, "distinguished names", func(text string) (string, error) {
+			if !baseSyntax.MatchString(text) || strings.HasSuffix(text, ",") {
+				return "", fmt.Errorf("expected a distinguished name such as OU=Staff,DC=corp,DC=example, got %s", quoted(text))
+			}
+			return strings.ToLower(text), nil
+		})(v)
+		*target = nil
+		for _, n := range v.node.items {
+			*target = append(*target, n.source)
+		}
+	}
+}

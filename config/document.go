@@ -1,0 +1,215 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// kind is what a value is in YAML 1.2, where only true and false are booleans.
+type kind int
+
+const (
+	nothing kind = iota // null, ~ or an empty place
+	boolean
+	number
+	text
+	list
+	mapping
+)
+
+// node is one value of the file: all that the rest of the package sees of YAML.
+type node struct {
+	kind   kind
+	source string // of a scalar: its text, quotes and escapes resolved
+	position
+	items   []*node
+	entries []entry
+}
+
+type entry struct{ key, value *node }
+
+// maxDepth is how deep brackets or dashes may nest. The file has four levels; the
+// parser's memory grows with the square of the depth.
+const maxDepth = 64
+
+// parse reads the YAML; nil where it is not readable, with the reason recorded.
+func (r *reader) parse(data []byte) (root *node) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors write it
+	if p, reason := unreadable(data); reason != "" {
+		r.failAt(p, "%s", reason)
+		return nil
+	}
+	// The parser is not ours, and a reload must not take the daemon down with it.
+	defer func() {
+		if recover() != nil {
+			r.failAt(position{}, "not readable as YAML")
+			root = nil
+		}
+	}()
+	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		r.syntax(err)
+		return nil
+	}
+	return r.document(file)
+}
+
+// unreadable finds what cannot be given to the parser.
+func unreadable(data []byte) (position, string) {
+	if len(data) > maxFile {
+		return position{}, fmt.Sprintf("larger than %d KiB; this is not a configuration file", maxFile>>10)
+	}
+	open := 0
+	for i, line := range bytes.Split(data, []byte("\n")) {
+		at := position{i + 1, 1}
+		if !utf8.Valid(line) {
+			return at, "not valid UTF-8"
+		}
+		if bytes.IndexByte(line, 0) >= 0 {
+			return at, "has a NUL character; this is not a text file"
+		}
+		indent := line[:len(line)-len(bytes.TrimLeft(line, "-?: \t"))]
+		if bytes.Count(indent, []byte("- ")) > maxDepth || deepest(line, &open) > maxDepth {
+			return at, "nested too deep"
+		}
+	}
+	return position{}, ""
+}
+
+// deepest is how many brackets are open at most in the line; open are those left open
+// by the lines before it, and becomes those left open after it.
+func deepest(line []byte, open *int) int {
+	most := 0
+	for _, c := range line {
+		switch c {
+		case '[', '{':
+			*open++
+			most = max(most, *open)
+		case ']', '}':
+			*open = max(0, *open-1)
+		}
+	}
+	return most
+}
+
+// syntax records a parser's error: its message is kept, its picture of the source
+// lines is not.
+func (r *reader) syntax(err error) {
+	var at interface {
+		GetToken() *token.Token
+		GetMessage() string
+	}
+	if !errors.As(err, &at) || at.GetToken() == nil {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		r.failAt(position{}, "not readable as YAML: %s", first)
+		return
+	}
+	r.failAt(positionOf(at.GetToken()), "not readable as YAML: %s", at.GetMessage())
+}
+
+// document is the root of a file that has exactly one document.
+func (r *reader) document(file *ast.File) *node {
+	if len(file.Docs) > 1 {
+		r.failAt(positionOf(file.Docs[1].Start), "has several YAML documents or a %%YAML directive; write one document")
+		return nil
+	}
+	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
+		r.failAt(position{}, "empty; expected at least domains and directories")
+		return nil
+	}
+	root := r.convert(file.Docs[0].Body)
+	if root == nil {
+		return nil
+	}
+	if root.kind != mapping {
+		r.failAt(root.position, "expected keys with values, such as \"poll: 5s\", got %s", root)
+		return nil
+	}
+	return root
+}
+
+// convert makes a node of ours of the parser's; nil where the file uses what is not
+// read here, with the reason recorded.
+func (r *reader) convert(in ast.Node) *node {
+	n := &node{position: positionOf(in.GetToken())}
+	switch in := in.(type) {
+	case *ast.NullNode:
+		n.kind, n.source = nothing, in.GetToken().Value
+	case *ast.BoolNode:
+		n.kind, n.source = boolean, in.GetToken().Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		n.kind, n.source = number, in.GetToken().Value
+	case *ast.StringNode:
+		n.kind, n.source = text, in.Value
+	case *ast.LiteralNode:
+		n.kind, n.source = text, in.Value.Value
+	case *ast.SequenceNode:
+		n.kind = list
+		for _, item := range in.Values {
+			if item := r.convert(item); item != nil {
+				n.items = append(n.items, item)
+			}
+		}
+	case *ast.MappingNode:
+		return r.convertMapping(n, in.Values)
+	case *ast.MappingValueNode:
+		return r.convertMapping(n, []*ast.MappingValueNode{in})
+	default:
+		r.failAt(n.position, "anchors, aliases, tags and complex keys are not read; write the value out")
+		return nil
+	}
+	return n
+}
+
+func (r *reader) convertMapping(n *node, values []*ast.MappingValueNode) *node {
+	n.kind = mapping
+	for _, v := range values {
+		key, value := r.convert(v.Key), r.convert(v.Value)
+		if key != nil && value != nil {
+			n.entries = append(n.entries, entry{key, value})
+		}
+	}
+	// The parser gives a block mapping the place of its first colon.
+	if len(n.entries) > 0 && n.entries[0].key.line == n.line {
+		n.column = min(n.column, n.entries[0].key.column)
+	}
+	return n
+}
+
+func positionOf(t *token.Token) position {
+	if t == nil || t.Position == nil {
+		return position{}
+	}
+	return position{t.Position.Line, t.Position.Column}
+}
+
+// String says what the node is, for errors; long texts are cut.
+func (n *node) String() string {
+	switch n.kind {
+	case nothing:
+		return "nothing"
+	case list:
+		return "a list"
+	case mapping:
+		return "a mapping"
+	case text:
+		return quoted(n.source)
+	default:
+		return n.source
+	}
+}
+
+// quoted prints text for an error message, cut where it is long.
+func quoted(text string) string {
+	if runes := []rune(text); len(runes) > 80 {
+		text = string(runes[:77]) + "..."
+	}
+	return fmt.Sprintf("%q", text)
+}

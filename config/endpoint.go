@@ -1,0 +1,140 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// maxSocketPath is what fits into sockaddr_un on Linux (unix(7)), with its final NUL.
+const maxSocketPath = 107
+
+// Endpoint is a place to listen on or to connect to. The zero value is none.
+type Endpoint struct {
+	Network string // "unix" or "tcp", as package net has them
+	Address string // an absolute path, or host:port
+}
+
+// String is the endpoint as the file has it: unix:/path or inet:host:port.
+func (e Endpoint) String() string {
+	switch e.Network {
+	case "":
+		return ""
+	case "tcp":
+		return "inet:" + e.Address
+	default:
+		return e.Network + ":" + e.Address
+	}
+}
+
+// IsZero reports whether there is no endpoint.
+func (e Endpoint) IsZero() bool { return e == Endpoint{} }
+
+// Loopback reports whether only this host can reach the endpoint.
+func (e Endpoint) Loopback() bool {
+	if e.Network == "unix" {
+		return true
+	}
+	host, _, _ := net.SplitHostPort(e.Address)
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// parseListener reads what Postfix can connect to.
+func parseListener(text string) (Endpoint, error) {
+	switch scheme, rest, _ := strings.Cut(text, ":"); scheme {
+	case "unix":
+		return parseUnix(text)
+	case "inet":
+		return parseInet(rest)
+	case "fd":
+		return Endpoint{}, errors.New("fd: (socket activation) is not supported by this version yet; use unix:/path or inet:host:port")
+	default:
+		return Endpoint{}, fmt.Errorf("expected unix:/path or inet:host:port, got %s", quoted(text))
+	}
+}
+
+// parseUnix reads unix:/path.
+func parseUnix(text string) (Endpoint, error) {
+	path, ok := strings.CutPrefix(text, "unix:")
+	if !ok {
+		return Endpoint{}, fmt.Errorf("expected unix:/path, got %s", quoted(text))
+	}
+	path, err := parsePath(path)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	if len(path) > maxSocketPath {
+		return Endpoint{}, fmt.Errorf("a socket's path may have %d octets at most, this one has %d", maxSocketPath, len(path))
+	}
+	return Endpoint{"unix", path}, nil
+}
+
+// parseMetrics reads inet:host:port, or an empty text for none.
+func parseMetrics(text string) (Endpoint, error) {
+	if text == "" {
+		return Endpoint{}, nil
+	}
+	rest, ok := strings.CutPrefix(text, "inet:")
+	if !ok {
+		return Endpoint{}, fmt.Errorf("expected inet:host:port, or \"\" for none, got %s", quoted(text))
+	}
+	return parseInet(rest)
+}
+
+// parseInet reads host:port; the host may be a name, or an IPv6 address in brackets.
+func parseInet(text string) (Endpoint, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || strings.ContainsAny(host, " /@") {
+		return Endpoint{}, fmt.Errorf("expected inet:host:port, got %s", quoted("inet:"+text))
+	}
+	if host == "" || host == "*" {
+		return Endpoint{}, fmt.Errorf("expected a host before the port, got %s; 0.0.0.0 or [::] stands for all", quoted("inet:"+text))
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return Endpoint{}, fmt.Errorf("expected a port from 1 to 65535, got %s", quoted(port))
+	}
+	return Endpoint{"tcp", net.JoinHostPort(host, port)}, nil
+}
+
+// parsePath reads an absolute path: a daemon has no directory to be relative to.
+func parsePath(text string) (string, error) {
+	if !filepath.IsAbs(text) {
+		return "", fmt.Errorf("expected an absolute path, which begins with /, got %s", quoted(text))
+	}
+	return filepath.Clean(text), nil
+}
+
+// parseOptionalPath is parsePath where an empty text means none.
+func parseOptionalPath(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	return parsePath(text)
+}
+
+// parseNetwork reads 192.0.2.0/24 or a single address.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("expected a network such as 192.0.2.0/24 or an address, got %s", quoted(text))
+	}
+	if masked := prefix.Masked(); masked != prefix {
+		return netip.Prefix{}, fmt.Errorf("%s has bits of a host; the network is %s", quoted(text), masked)
+	}
+	if prefix.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%s is an IPv4 network in IPv6 clothes; write it as IPv4", quoted(text))
+	}
+	return prefix, nil
+}

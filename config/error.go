@@ -1,0 +1,58 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+)
+
+// maxErrors is how many errors of one file are reported; past them, what is wrong is
+// rarely what the later ones say.
+const maxErrors = 20
+
+// Error is one thing wrong in a configuration file.
+type Error struct {
+	File         string // as given to Load or Parse
+	Line, Column int    // from 1, the column in characters; zero: of the file as a whole
+	Text         string // what is wrong and what was expected, one sentence without a full stop
+}
+
+// Error prints file:line:column: text, as compilers do.
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %s", e.File, e.Text)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Text)
+}
+
+// position is a place in the file; zero: none.
+type position struct{ line, column int }
+
+// reader gathers what is found while one file is read.
+type reader struct {
+	file string
+	errs []*Error
+	at   map[string]position
+}
+
+func (r *reader) failAt(p position, format string, args ...any) {
+	r.errs = append(r.errs, &Error{r.file, p.line, p.column, fmt.Sprintf(format, args...)})
+}
+
+// err joins what was found in the order of the file; nil where nothing was.
+func (r *reader) err() error {
+	sort.SliceStable(r.errs, func(i, j int) bool {
+		a, b := r.errs[i], r.errs[j]
+		return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
+	})
+	var all []error
+	for i, e := range r.errs {
+		if i == maxErrors {
+			e = &Error{File: r.file, Text: fmt.Sprintf("%d more errors", len(r.errs)-i)}
+			all = append(all, e)
+			break
+		}
+		all = append(all, e)
+	}
+	return errors.Join(all...)
+}

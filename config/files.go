@@ -1,0 +1,160 @@
+package config
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
+)
+
+// maxSecret is the most octets of a password file.
+const maxSecret = 64 << 10
+
+// CheckFiles looks at what the configuration names outside itself: password and CA
+// files, and the group of the sockets. The error is one or several *Error, joined.
+// Warnings are *Error as well: they do not keep a daemon from working.
+func (c *Config) CheckFiles() (warnings []error, err error) {
+	r := &reader{file: c.file, at: c.at}
+	w := &reader{file: c.file, at: c.at}
+	if c.listensUnix() {
+		c.checkGroup(r, w)
+	}
+	for i, d := range c.Directories {
+		path := fmt.Sprintf("directories[%d]", i)
+		if _, err := ReadPassword(d.Bind.PasswordFile); err != nil {
+			at := path + ".bind.password_file"
+			r.failAt(r.first(at), "%s: %v", at, err)
+		} else if info, err := os.Stat(d.Bind.PasswordFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+			at := path + ".bind.password_file"
+			w.failAt(r.first(at), "%s: everybody on this host may read %s; chmod o= %s", at, d.Bind.PasswordFile, d.Bind.PasswordFile)
+		}
+		if d.TLS.CAFile != "" {
+			if err := checkCA(d.TLS.CAFile); err != nil {
+				at := path + ".tls.ca_file"
+				r.failAt(r.first(at), "%s: %v", at, err)
+			}
+		}
+	}
+	for _, e := range w.errs {
+		warnings = append(warnings, e)
+	}
+	return warnings, r.err()
+}
+
+// checkGroup finds whether the group of the sockets exists. Only one that was asked
+// for has to.
+func (c *Config) checkGroup(r, warnings *reader) {
+	gid, err := c.SocketGID()
+	switch {
+	case err != nil:
+		r.failAt(r.first("socket.group"), "socket.group: %v", err)
+	case gid < 0 && c.Socket.Group != "":
+		warnings.failAt(r.first("socket", "listen"),
+			"socket.group: there is no group %q on this host; unless Postfix runs with our own group, it cannot connect", c.Socket.Group)
+	}
+}
+
+// SocketGID is the group that the unix sockets of listen are given to; -1: the group
+// of the process. A group that was not asked for and does not exist is the latter.
+func (c *Config) SocketGID() (int, error) {
+	if c.Socket.Group == "" {
+		return -1, nil
+	}
+	if group, err := user.LookupGroup(c.Socket.Group); err == nil {
+		return strconv.Atoi(group.Gid)
+	}
+	if _, asked := c.at["socket.group"]; !asked {
+		return -1, nil
+	}
+	return 0, fmt.Errorf("there is no group %q on this host; name one that Postfix is in, or \"\" for the group of the daemon", c.Socket.Group)
+}
+
+func (c *Config) listensUnix() bool {
+	for _, l := range c.Listen {
+		if l.Network == "unix" {
+			return true
+		}
+	}
+	return false
+}
+
+// ReadPassword gives the password in a file: all of it but the end of its one line.
+// It does not complain about permissions, which are the administrator's to judge.
+func ReadPassword(path string) (string, error) {
+	data, err := readSmall(path, "password")
+	if err != nil {
+		return "", err
+	}
+	data = bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
+	switch {
+	case len(data) == 0:
+		return "", fmt.Errorf("the password file %s is empty; write the password into it, as its only line", path)
+	case bytes.ContainsAny(data, "\r\n\x00"):
+		return "", fmt.Errorf("the password file %s has more than one line; the password must be its only line", path)
+	}
+	return string(data), nil
+}
+
+// checkCA finds whether a file holds certificates.
+func checkCA(path string) error {
+	data, err := readSmall(path, "CA")
+	if err != nil {
+		return err
+	}
+	found := false
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Errorf("the CA file %s has a certificate that cannot be read: %v", path, err)
+		}
+		found = true
+	}
+	if !found {
+		return fmt.Errorf("the CA file %s has no certificate in PEM form (-----BEGIN CERTIFICATE-----)", path)
+	}
+	return nil
+}
+
+// readSmall reads a regular file. What it says names the file once, and what to do.
+func readSmall(path, what string) ([]byte, error) {
+	limit := int64(maxSecret)
+	if what == "CA" {
+		limit = 16 << 20 // bundles of all public authorities are a quarter of a megabyte
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("the %s file %s is not a regular file", what, path)
+	}
+	var data []byte
+	if err == nil {
+		data, err = readLimited(path, limit)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("the %s file %s does not exist", what, path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the %s file %s cannot be read by this user (uid %d); change its owner or group", what, path, os.Geteuid())
+	case err != nil:
+		return nil, fmt.Errorf("the %s file cannot be read: %w", what, err)
+	case int64(len(data)) > limit:
+		return nil, fmt.Errorf("the %s file %s is larger than %d KiB", what, path, limit>>10)
+	}
+	return data, nil
+}
+
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit+1))
+}

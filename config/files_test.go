@@ -1,0 +1,186 @@
+package config
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// write makes a file and gives its path.
+func write(t *testing.T, name, content string, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestReadPassword(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ path, want, err string }{
+		{write(t, "p", "secret\n", 0o600), "secret", ""},
+		{write(t, "p", "secret", 0o600), "secret", ""},
+		{write(t, "p", "secret\r\n", 0o600), "secret", ""},
+		{write(t, "p", " pass word \n", 0o600), " pass word ", ""},
+		{write(t, "p", "geh\xe4im", 0o600), "geh\xe4im", ""},
+		{write(t, "p", "", 0o600), "", "PATH is empty; write the password into it, as its only line"},
+		{write(t, "p", "\n", 0o600), "", "PATH is empty; write the password into it, as its only line"},
+		{write(t, "p", "one\ntwo\n", 0o600), "", "PATH has more than one line; the password must be its only line"},
+		{write(t, "p", strings.Repeat("x", maxSecret+1), 0o600), "", "PATH is larger than 64 KiB"},
+		{filepath.Join(dir, "none"), "", "PATH does not exist"},
+		{dir, "", "PATH is not a regular file"},
+		{fifo, "", "PATH is not a regular file"},
+	} {
+		got, err := ReadPassword(c.path)
+		if got != c.want || (err == nil) != (c.err == "") {
+			t.Errorf("ReadPassword(%q) = %q, %v, want %q, %q", c.path, got, err, c.want, c.err)
+		}
+		if want := "the password file " + strings.ReplaceAll(c.err, "PATH", c.path); err != nil && err.Error() != want {
+			t.Errorf("ReadPassword: %q, want %q", err, want)
+		}
+	}
+}
+
+func TestReadPasswordPermission(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	path := write(t, "p", "secret", 0)
+	if _, err := ReadPassword(path); err == nil || !strings.Contains(err.Error(), "cannot be read by this user") {
+		t.Errorf("ReadPassword of a forbidden file: %v", err)
+	}
+}
+
+func TestCheckFiles(t *testing.T) {
+	good := write(t, "password", "secret\n", 0o640)
+	open := write(t, "password", "secret\n", 0o644)
+	empty := write(t, "password", "", 0o600)
+	ca := write(t, "ca.pem", "# a comment\n"+certificate(t)+certificate(t), 0o644)
+	noCA := write(t, "ca.pem", "not a certificate", 0o644)
+	badCA := write(t, "ca.pem", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", 0o644)
+	own := "inet:127.0.0.1:1"
+	for _, c := range []struct{ name, listen, password, ca, group, err, warnings string }{
+		{"all there", own, good, ca, "", "", ""},
+		{"open password", own, open, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: everybody on this host may read " + open + "; chmod o= " + open},
+		{"no password", own, "/nonexistent", "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file /nonexistent does not exist", ""},
+		{"empty password", own, empty, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + empty + " is empty; write the password into it, as its only line", ""},
+		{"no CA", own, good, "/nonexistent", "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file /nonexistent does not exist", ""},
+		{"not a CA", own, good, noCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + noCA + " has no certificate in PEM form (-----BEGIN CERTIFICATE-----)", ""},
+		{"damaged CA", own, good, badCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + badCA + " has a certificate that cannot be read: x509: malformed certificate", ""},
+		{"both", own, "/nonexistent", "/nonexistent", "", "config.yaml:8:36: directories[0].bind.password_file: the password file /nonexistent does not exist\nconfig.yaml:9:20: directories[0].tls.ca_file: the CA file /nonexistent does not exist", ""},
+		{"unknown group", "unix:/run/x", good, "", "no-such-group", `config.yaml:2:17: socket.group: there is no group "no-such-group" on this host; name one that Postfix is in, or "" for the group of the daemon`, ""},
+		{"unknown group, unused", own, good, "", "no-such-group", "", ""},
+	} {
+		text := "listen: " + c.listen + "\nsocket: {group: \"" + c.group + "\"}\ndomains:\n  example.com: enforce\ndirectories:\n" +
+			"  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: {dn: a, password_file:   " + c.password + "}\n" +
+			"    tls: {ca_file: \"" + c.ca + "\"}\n"
+		parsed, err := Parse("config.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		warnings, err := parsed.CheckFiles()
+		if got := textOf(err); got != c.err {
+			t.Errorf("%s: CheckFiles:\n%s\nwant\n%s", c.name, got, c.err)
+		}
+		var all []string
+		for _, w := range warnings {
+			all = append(all, w.Error())
+		}
+		if got := strings.Join(all, "\n"); got != c.warnings {
+			t.Errorf("%s: CheckFiles warns\n%s\nwant\n%s", c.name, got, c.warnings)
+		}
+	}
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestSocketGID(t *testing.T) {
+	root, err := user.LookupGroupId("0")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, c := range []struct {
+		key  string
+		want int
+		fail bool
+	}{
+		{`{group: ` + root.Name + `}`, 0, false},
+		{`{group: ""}`, -1, false},
+		{`{group: no-such-group}`, 0, true},
+	} {
+		parsed, err := Parse("config.yaml", []byte("socket: "+c.key+"\n"+smallest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := parsed.SocketGID(); got != c.want || (err != nil) != c.fail {
+			t.Errorf("socket: %s: SocketGID() = %d, %v, want %d", c.key, got, err, c.want)
+		}
+	}
+}
+
+// TestDefaultGroup: a host without a postfix group is worth a warning only where
+// nobody asked for the group.
+func TestDefaultGroup(t *testing.T) {
+	if _, err := user.LookupGroup("postfix"); err == nil {
+		t.Skip("this host has a group postfix")
+	}
+	file := strings.ReplaceAll(smallest, "/etc/rcpt-milter/password", write(t, "password", "secret", 0o600))
+	parsed, err := Parse("config.yaml", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	warnings, err := parsed.CheckFiles()
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Error(), `no group "postfix"`) {
+		t.Errorf("CheckFiles() = %v, %v", warnings, err)
+	}
+	if gid, err := parsed.SocketGID(); gid != -1 || err != nil {
+		t.Errorf("SocketGID() = %d, %v, want -1", gid, err)
+	}
+}
+
+// TestCheckFilesKeepsSecrets: what is wrong with a file is said without its content.
+func TestCheckFilesKeepsSecrets(t *testing.T) {
+	file := strings.ReplaceAll(smallest, "/etc/rcpt-milter/password", write(t, "password", "hunter2\nhunter2\n", 0o600))
+	parsed, err := Parse("config.yaml", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parsed.CheckFiles(); err == nil || bytes.Contains([]byte(err.Error()), []byte("hunter2")) {
+		t.Errorf("CheckFiles() = %v", err)
+	}
+}

@@ -1,0 +1,206 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// fields is the whole file: every key there is, those of later versions included.
+func (c *Config) fields() field {
+	return keys(fields{
+		"listen":       oneOrMore(&c.Listen, "listeners", parseListener),
+		"listen_allow": unique(&c.ListenAllow, "networks", parseNetwork),
+		"socket": keys(fields{
+			"group": scalar(&c.Socket.Group, verbatim),
+			"mode":  scalar(&c.Socket.Mode, parseMode),
+		}),
+		"control": scalar(&c.Control, parseUnix),
+		"metrics": orNothing(scalar(&c.Metrics, parseMetrics)),
+		"store": keys(fields{
+			"dir":                 scalar(&c.Store.Dir, parsePath),
+			"encryption_key_file": later(""),
+			"min_free":            size(&c.Store.MinFree),
+		}),
+
+		"domains":     domains(c.Domains),
+		"directories": directories(&c.Directories),
+
+		"always_accept":  unique(&c.AlwaysAccept, "local parts", parseLocal),
+		"removal_grace":  duration(&c.RemovalGrace, true),
+		"late_after":     duration(&c.LateAfter, false),
+		"stale_after":    duration(&c.StaleAfter, false),
+		"when_stale":     choice(&c.WhenStale, Tempfail, Accept, Refuse),
+		"when_not_ready": choice(&c.WhenNotReady, Tempfail, Accept),
+
+		"limits": keys(fields{
+			"connections": integer(&c.Limits.Connections, 1, 1_000_000),
+			"idle":        duration(&c.Limits.Idle, false),
+		}),
+		"journal": keys(fields{"keep": duration(&c.Journal.Keep, false)}),
+		"log": keys(fields{
+			"format":    choice(&c.Log.Format, "text", "json"),
+			"level":     choice(&c.Log.Level, "debug", "info", "warn", "error"),
+			"syslog":    later(""),
+			"addresses": later("full", "hash"),
+		}),
+
+		"canaries":            keys(fields{"accept": laterList("addresses"), "refuse": laterList("addresses")}),
+		"accept":              laterList("addresses"),
+		"accept_files":        laterList("files"),
+		"accept_patterns":     laterList("patterns"),
+		"refuse":              laterList("addresses"),
+		"recipient_delimiter": later(""),
+		"confirm": keys(fields{
+			"enabled":    laterFlag(),
+			"timeout":    laterDuration(300 * time.Millisecond),
+			"per_second": laterNumber(5),
+		}),
+		"harvest": keys(fields{
+			"unknown":  laterNumber(0),
+			"ratio":    laterNumber(0.8),
+			"window":   laterDuration(time.Hour),
+			"penalty":  laterDuration(time.Hour),
+			"networks": keys(fields{"ipv4": laterNumber(24), "ipv6": laterNumber(64)}),
+			"reply":    later("hangup", "tempfail"),
+			"scope":    later("unknown", "all"),
+		}),
+		"exempt": keys(fields{"networks": laterList("networks"), "authenticated": laterFlag()}),
+	}, "domains", "directories")
+}
+
+// atLeastOne reads a list of different texts that is not empty.
+func atLeastOne[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
+	many := unique(target, what, parse)
+	return func(v value) {
+		many(v)
+		if v.node.kind == list && len(v.node.items) == 0 {
+			v.fail("expected %s, got an empty list", what)
+		}
+	}
+}
+
+// oneOrMore is atLeastOne where a list of one may be written without its brackets.
+func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
+	many := atLeastOne(target, what, parse)
+	return func(v value) {
+		if v.node.kind == list {
+			many(v)
+			return
+		}
+		if v.node.kind != text {
+			v.expected("a text, or a list of " + what + " in brackets")
+			return
+		}
+		var one T
+		before := len(v.errs)
+		scalar(&one, parse)(v)
+		if len(v.errs) == before {
+			*target = []T{one}
+		}
+	}
+}
+
+// orNothing lets a key stand without a value, as an empty text.
+func orNothing(read field) field {
+	return func(v value) {
+		if v.node.kind == nothing {
+			v.node = &node{kind: text, position: v.node.position}
+		}
+		read(v)
+	}
+}
+
+// domains reads the mail domains and their modes.
+func domains(target map[string]Mode) field {
+	return func(v value) {
+		if v.node.kind != mapping {
+			v.expected("domains with their modes, such as \"example.com: enforce\"")
+			return
+		}
+		lines := map[string]int{}
+		for _, e := range v.node.entries {
+			name := value{v.reader, v.path, e.key}
+			source, ok := name.text("a domain in quotes")
+			if !ok {
+				continue
+			}
+			domain, err := parseDomain(source)
+			if err != nil {
+				name.fail("%v", err)
+				continue
+			}
+			if line, twice := lines[domain]; twice {
+				name.fail("%s for the second time; the first is in line %d", quoted(source), line)
+				continue
+			}
+			lines[domain] = e.key.line
+			path := fmt.Sprintf("%s[%q]", v.path, domain)
+			v.at[path] = e.key.position
+			var mode Mode
+			choice(&mode, Enforce, Report, Pass)(value{v.reader, path, e.value})
+			target[domain] = mode
+		}
+		if len(v.node.entries) == 0 {
+			v.fail("expected at least one domain, such as \"example.com: enforce\"")
+		}
+	}
+}
+
+// parseDomain reads a domain, or with a dot in front all of its sub-domains.
+func parseDomain(text string) (string, error) {
+	if strings.ContainsAny(text, "*@") {
+		bare := strings.TrimLeft(text[strings.LastIndexByte(text, '@')+1:], "*.")
+		if _, err := address.ParseDomain(bare); err != nil {
+			bare = "example.com"
+		}
+		return "", fmt.Errorf("expected a domain such as %q, or %q for all its sub-domains, got %s", bare, "."+bare, quoted(text))
+	}
+	name, sub := strings.CutPrefix(text, ".")
+	domain, err := address.ParseDomain(name)
+	if err != nil || sub && strings.HasPrefix(domain, "[") {
+		return "", fmt.Errorf("expected a domain such as \"example.com\", or \".example.com\" for all its sub-domains, got %s", quoted(text))
+	}
+	if sub {
+		domain = "." + domain
+	}
+	return domain, nil
+}
+
+// parseLocal reads a local part, without a domain.
+func parseLocal(text string) (string, error) {
+	a, err := address.Parse(text + "@local.invalid")
+	if err != nil || strings.Contains(text, "@") {
+		return "", fmt.Errorf("expected a local part, which is what stands before the @, got %s", quoted(text))
+	}
+	return a.Local(), nil
+}
+
+// parseMode reads permissions in octal. Execute and special bits mean nothing on a
+// socket, so they are mistakes.
+func parseMode(text string) (fs.FileMode, error) {
+	n, err := strconv.ParseUint(text, 8, 16)
+	if err != nil || len(text) < 3 || len(text) > 4 || n&^0o666 != 0 {
+		return 0, fmt.Errorf("expected the mode of a socket in quotes, such as \"0660\", got %s", quoted(text))
+	}
+	if n&0o600 != 0o600 {
+		return 0, errors.New("the owner of a socket must be able to read and write it, as in \"0660\"")
+	}
+	return fs.FileMode(n), nil
+}
+
+// verbatim takes a text as it is.
+func verbatim(text string) (string, error) { return text, nil }
+
+// nonEmpty takes any other text.
+func nonEmpty(text string) (string, error) {
+	if strings.TrimSpace(text) == "" {
+		return "", errors.New("must not be empty")
+	}
+	return text, nil
+}

@@ -1,0 +1,264 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// value is one value of the file on its way into the configuration.
+type value struct {
+	*reader
+	path string // such as directories[0].bind; empty: the whole file
+	node *node
+}
+
+// field reads a value into the place that it was made for, or records what is wrong.
+type field func(value)
+
+// fields are the keys of one mapping.
+type fields map[string]field
+
+func (v value) fail(format string, args ...any) {
+	v.failAt(v.node.position, "%s: %s", v.path, fmt.Sprintf(format, args...))
+}
+
+// expected records that the value is not what it should be.
+func (v value) expected(what string) {
+	got := v.node.String()
+	if v.node.kind == number || v.node.kind == boolean {
+		got += " without quotes"
+	}
+	v.fail("expected %s, got %s", what, got)
+}
+
+// key gives the value of one key of a mapping.
+func (v value) key(e entry) value {
+	path := e.key.source
+	if v.path != "" {
+		path = v.path + "." + path
+	}
+	return value{v.reader, path, e.value}
+}
+
+// keys reads a mapping. Keys that are required and missing are errors as well.
+func keys(known fields, required ...string) field {
+	return func(v value) {
+		if v.node.kind != mapping {
+			v.expected("keys with values (" + strings.Join(slices.Sorted(maps.Keys(known)), ", ") + ")")
+			return
+		}
+		v.at[v.path] = v.node.position
+		seen := map[string]position{}
+		for _, e := range v.node.entries {
+			name := e.key.source
+			read, ok := known[name]
+			if !ok {
+				v.unknownKey(e.key, known)
+				continue
+			}
+			if first, twice := seen[name]; twice {
+				v.failAt(e.key.position, "key %q for the second time%s; the first is in line %d", name, inside(v.path), first.line)
+				continue
+			}
+			seen[name] = e.key.position
+			inner := v.key(e)
+			v.at[inner.path] = e.value.position
+			read(inner)
+		}
+		for _, name := range required {
+			if _, ok := seen[name]; !ok {
+				v.failAt(v.node.position, "key %q is missing%s", name, inside(v.path))
+			}
+		}
+	}
+}
+
+func (v value) unknownKey(key *node, known fields) {
+	names := slices.Sorted(maps.Keys(known))
+	hint := "; the keys are " + strings.Join(names, ", ")
+	if near := nearest(key.source, names); near != "" {
+		hint = fmt.Sprintf("; did you mean %q?", near)
+	}
+	v.failAt(key.position, "unknown key %s%s%s", quoted(key.source), inside(v.path), hint)
+}
+
+func inside(path string) string {
+	if path == "" {
+		return ""
+	}
+	return " in " + path
+}
+
+// items reads a list; a single value does not stand for a list of one.
+func items(what string, item field) field {
+	return func(v value) {
+		if v.node.kind != list {
+			v.expected("a list of " + what + " in brackets")
+			return
+		}
+		v.eachItem(item)
+	}
+}
+
+func (v value) eachItem(item field) {
+	for i, n := range v.node.items {
+		inner := value{v.reader, fmt.Sprintf("%s[%d]", v.path, i), n}
+		v.at[inner.path] = n.position
+		item(inner)
+	}
+}
+
+// unique reads a list of different texts. Two are the same when parse makes the same
+// of them.
+func unique[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
+	return func(v value) {
+		*target = nil
+		items(what, func(v value) {
+			var one T
+			before := len(v.errs)
+			scalar(&one, parse)(v)
+			if len(v.errs) > before {
+				return
+			}
+			if slices.Contains(*target, one) {
+				v.fail("%s is in the list twice", quoted(v.node.source))
+				return
+			}
+			*target = append(*target, one)
+		})(v)
+	}
+}
+
+// scalar reads a text that parse understands.
+func scalar[T any](target *T, parse func(string) (T, error)) field {
+	return func(v value) {
+		source, ok := v.text("a text")
+		if !ok {
+			return
+		}
+		got, err := parse(source)
+		if err != nil {
+			v.fail("%v", err)
+			return
+		}
+		*target = got
+	}
+}
+
+// text gives a printable text; what says what it should be.
+func (v value) text(what string) (string, bool) {
+	if v.node.kind != text {
+		v.expected(what)
+		return "", false
+	}
+	if strings.ContainsFunc(v.node.source, unicode.IsControl) {
+		v.fail("%s has a control character", quoted(v.node.source))
+		return "", false
+	}
+	return v.node.source, true
+}
+
+// choice reads one of a few words.
+func choice[T ~string](target *T, words ...T) field {
+	return func(v value) {
+		if v.node.kind == text && slices.Contains(words, T(v.node.source)) {
+			*target = T(v.node.source)
+			return
+		}
+		v.expected(either(words))
+	}
+}
+
+// either lists words for an error: "a", "b" or "c".
+func either[T ~string](words []T) string {
+	var all []string
+	for _, w := range words {
+		all = append(all, fmt.Sprintf("%q", string(w)))
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return strings.Join(all[:len(all)-1], ", ") + " or " + all[len(all)-1]
+}
+
+// flag reads one of two words into a bool: which of them sets it.
+func flag(target *bool, unset, set string) field {
+	return func(v value) {
+		var word string
+		choice(&word, unset, set)(v)
+		*target = word == set
+	}
+}
+
+// duration reads a time that is not negative, and zero only where zero has a meaning.
+func duration(target *time.Duration, zeroAllowed bool) field {
+	return func(v value) {
+		if v.node.kind == number && v.node.source == "0" && zeroAllowed {
+			*target = 0
+			return
+		}
+		const what = "a duration such as 5s, 15m, 24h or 30d"
+		if v.node.kind != text {
+			v.expected(what)
+			return
+		}
+		d, ok := parseDuration(v.node.source)
+		switch {
+		case !ok:
+			v.expected(what)
+		case d == 0 && !zeroAllowed:
+			v.fail("must be more than zero, got %s", v.node)
+		default:
+			*target = d
+		}
+	}
+}
+
+// integer reads a whole number from least to most.
+func integer(target *int, least, most int) field {
+	return func(v value) {
+		n, err := strconv.Atoi(v.node.source)
+		if v.node.kind != number || err != nil || n < least || n > most {
+			v.fail("expected a whole number from %d to %d, got %s", least, most, v.node)
+			return
+		}
+		*target = n
+	}
+}
+
+// percentage reads a number from 0 to 100, fractions included.
+func percentage(target *float64) field {
+	return func(v value) {
+		n, err := strconv.ParseFloat(v.node.source, 64)
+		if v.node.kind != number || err != nil || !(n >= 0 && n <= 100) {
+			v.fail("expected a number from 0 to 100, got %s", v.node)
+			return
+		}
+		*target = n
+	}
+}
+
+// size reads a number of octets above zero.
+func size(target *uint64) field {
+	return func(v value) {
+		const what = "a size with a unit such as 256MiB or 2GiB"
+		if v.node.kind != text {
+			v.expected(what)
+			return
+		}
+		n, ok := parseSize(v.node.source)
+		switch {
+		case !ok:
+			v.expected(what)
+		case n == 0:
+			v.fail("must be more than zero, got %s", v.node)
+		default:
+			*target = n
+		}
+	}
+}
