@@ -1,0 +1,44 @@
+// Package milter answers the RCPT TO commands of a mail transfer agent over the
+// milter protocol: a policy that decides, a session that asks it, and a server that
+// carries sessions over unix and TCP sockets.
+//
+// # The decision
+//
+// [Policy.Decide] goes through this table from the top; the first row that matches
+// answers. "Ours" is a domain that the configuration names, exactly or as the most
+// specific of its parents (".example.org" stands for all sub-domains).
+//
+//	row  condition                                   reply      verdict
+//	 1   the client is exempt                        continue   exempt
+//	 2   bare postmaster, without a domain           continue   always
+//	 3   the domain is not ours, or its mode is pass continue   not-ours
+//	 4   the local part is always accepted           continue   always
+//	 5   the lists of the configuration                         listed, refused
+//	 6   in the index                                continue   known (restricted)
+//	 7   the directory has not been read in full     451 4.3.0  not-ready
+//	 8   removed less than the removal grace ago     450 4.1.1  in-grace
+//	 9   the directory was last read too long ago    451 4.3.0  stale
+//	10   a search in the directory finds it          continue   confirmed
+//	11   the client's network guesses addresses      421 4.7.0  harvest-limited
+//	12   otherwise                                   550 5.1.1  unknown
+//
+// "Not there" and "cannot tell" are different things all the way: only row 12 (and
+// row 9, where the configuration asks for it) says 550, and whatever fails inside is
+// 451 with the verdict error. An address that cannot be read at all is row 12 in a
+// domain of ours, so that odd syntax is no way around the index. The mode of the
+// domain is applied last: in mode report everything is answered continue, and the
+// decision carries the reply it would have been.
+//
+// # What may run concurrently
+//
+// A Policy never changes; [Server.SetPolicy] swaps it under running sessions. Between
+// a RCPT and its reply no lock is taken that sessions share, apart from what the
+// index, the observer and the log handler take.
+//
+// # Standards
+//
+//	RFC 5321   SMTP: 4.5.1 postmaster, 4.5.3.1 sizes, 7.8 refusing clients
+//	RFC 3463   enhanced status codes: 5.1.1, 4.1.1, 4.3.0
+//	RFC 2142   abuse, always accepted by default
+//	milter     the protocol as libmilter and Postfix (milter8.c) speak it
+package milter

@@ -1,0 +1,144 @@
+package milter
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// maxLogged bounds how many octets of one value from the network a log line shows.
+const maxLogged = 640
+
+// Observer is told of every decision, for metrics. It is called by all sessions at
+// once, before the reply is sent.
+type Observer interface {
+	Observe(Decision, time.Duration)
+}
+
+// verdicts are all there are, in the order of the table.
+var verdicts = [...]Verdict{
+	VerdictExempt, VerdictAlways, VerdictNotOurs, VerdictListed, VerdictRefused,
+	VerdictKnown, VerdictRestricted, VerdictNotReady, VerdictInGrace, VerdictStale,
+	VerdictConfirmed, VerdictHarvestLimited, VerdictUnknown, VerdictError,
+}
+
+// Verdicts gives all verdicts there are, in the order of the table.
+func Verdicts() []Verdict { return append([]Verdict(nil), verdicts[:]...) }
+
+// Counters count decisions since the server was made. The zero value is ready; all
+// methods may be called concurrently.
+type Counters struct {
+	decisions   [len(verdicts)]atomic.Int64
+	wouldRefuse [len(verdicts)]atomic.Int64
+}
+
+// Decisions is the number of decisions by verdict; those never given are there as 0.
+func (c *Counters) Decisions() map[Verdict]int64 { return read(&c.decisions) }
+
+// WouldRefuse is how many of them mode report kept from being refusals.
+func (c *Counters) WouldRefuse() map[Verdict]int64 { return read(&c.wouldRefuse) }
+
+func read(counts *[len(verdicts)]atomic.Int64) map[Verdict]int64 {
+	m := make(map[Verdict]int64, len(verdicts))
+	for i, v := range verdicts {
+		m[v] = counts[i].Load()
+	}
+	return m
+}
+
+// count counts one decision.
+func (c *Counters) count(d Decision) {
+	for i, v := range verdicts {
+		if v != d.Verdict {
+			continue
+		}
+		c.decisions[i].Add(1)
+		if d.WouldRefuse {
+			c.wouldRefuse[i].Add(1)
+		}
+		return
+	}
+}
+
+// observe does what Decide leaves to its caller: counts, tells the observer, logs.
+func (s *Server) observe(q Query, d Decision, took time.Duration) {
+	s.counters.count(d)
+	if s.cfg.Observer != nil {
+		s.cfg.Observer.Observe(d, took)
+	}
+	level := slog.LevelDebug
+	switch {
+	case d.Verdict == VerdictError:
+		level = slog.LevelError
+	case d.WouldRefuse || !d.Reply.IsContinue():
+		level = slog.LevelInfo
+	}
+	if s.log.Enabled(context.Background(), level) {
+		s.log.LogAttrs(context.Background(), level, "rcpt", attributes(q, d)...)
+	}
+}
+
+// attributes are the keys of the line about one RCPT, in Postfix's words.
+func attributes(q Query, d Decision) []slog.Attr {
+	to, reply := q.Recipient, d.Reply
+	if to == "" {
+		to = q.Argument
+	}
+	if d.WouldRefuse {
+		reply = d.WouldReply
+	}
+	attrs := append(make([]slog.Attr, 0, 12),
+		slog.String("client", client(q)),
+		slog.String("helo", escaped(q.Helo)),
+		slog.String("from", escaped(q.From)),
+		slog.String("to", escaped(to)),
+		slog.String("verdict", string(d.Verdict)),
+		slog.String("reply", reply.String()),
+		slog.Bool("would_refuse", d.WouldRefuse),
+		slog.String("reason", d.Reason),
+	)
+	if q.QueueID != "" {
+		attrs = append(attrs, slog.String("queue_id", escaped(q.QueueID)))
+	}
+	if q.Authenticated != "" {
+		attrs = append(attrs, slog.String("sasl_username", escaped(q.Authenticated)))
+	}
+	if d.Freshness.Directory != "" {
+		attrs = append(attrs, slog.String("directory", d.Freshness.Directory))
+	}
+	if d.Err != nil {
+		attrs = append(attrs, slog.String("error", d.Err.Error()))
+	}
+	return attrs
+}
+
+// client names the client as Postfix does: name[address].
+func client(q Query) string {
+	name, addr := q.ClientName, "unknown"
+	if name == "" {
+		name = "unknown"
+	}
+	if q.Client.IsValid() {
+		addr = q.Client.String()
+	}
+	return escaped(name) + "[" + addr + "]"
+}
+
+// escaped is a value from the network for a log line, whatever the log's format:
+// what is not printable is shown as an escape sequence, and the length is bounded.
+func escaped(text string) string {
+	cut := len(text) > maxLogged
+	if cut {
+		text = text[:maxLogged]
+	}
+	if !isPrintable(text) {
+		text = strconv.Quote(text)
+		text = text[1 : len(text)-1]
+	}
+	if cut {
+		text += "..."
+	}
+	return text
+}

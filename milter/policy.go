@@ -1,0 +1,222 @@
+package milter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// Mode says what the verdicts about a domain lead to.
+type Mode string
+
+const (
+	ModeEnforce Mode = "enforce" // they are the reply
+	ModeReport  Mode = "report"  // they are logged; the reply is always continue
+	ModePass    Mode = "pass"    // there are none; also the mode of a domain that is not ours
+)
+
+// Fallback says what to reply where the index cannot be trusted to know better. The
+// zero value is FallbackTempfail.
+type Fallback string
+
+const (
+	FallbackTempfail Fallback = "tempfail" // 451: the client comes again later
+	FallbackAccept   Fallback = "accept"   // continue: what nobody knows is accepted
+	FallbackRefuse   Fallback = "refuse"   // 550: an old answer is believed
+)
+
+// Entry is what an index knows of one address. The zero value: never seen.
+type Entry struct {
+	Known        bool      // somebody owns it now
+	InternalOnly bool      // Known, and every owner is restricted to inside senders
+	Removed      time.Time // not Known, and was: when the last owner went
+}
+
+// FreshnessState says how far an index can be trusted about a domain. The zero value
+// is not ready: an index that says nothing has nothing to say.
+type FreshnessState uint8
+
+const (
+	FreshnessNotReady FreshnessState = iota // some directory never completed a full pass
+	FreshnessWidening                       // its limits were widened, and a full pass is not done yet
+	FreshnessFresh
+	FreshnessLate  // older than it should be; answers are as when fresh
+	FreshnessStale // too old to refuse anybody
+)
+
+// ready reports whether a full pass stands behind what the index says.
+func (s FreshnessState) ready() bool {
+	return s == FreshnessFresh || s == FreshnessLate || s == FreshnessStale
+}
+
+// String is the word that logs and status use.
+func (s FreshnessState) String() string {
+	switch s {
+	case FreshnessNotReady:
+		return "not_ready"
+	case FreshnessWidening:
+		return "widening"
+	case FreshnessFresh:
+		return "fresh"
+	case FreshnessLate:
+		return "late"
+	case FreshnessStale:
+		return "stale"
+	}
+	return fmt.Sprintf("FreshnessState(%d)", uint8(s))
+}
+
+// Freshness is the worst state among the directories that may own a domain.
+type Freshness struct {
+	State     FreshnessState
+	Directory string    // the one that is in this state; empty: none in particular
+	Since     time.Time // its last good pass; zero: never, or not known
+}
+
+// Index is what the policy asks about addresses. It is called by many sessions at
+// once and must answer from what is at hand.
+type Index interface {
+	// Lookup looks up one canonical address. Any error means: cannot tell.
+	Lookup(address.Address) (Entry, error)
+	// Freshness is asked about addresses that are not Known, with their canonical
+	// domain. A domain that no directory may own is fresh: there is nothing to wait for.
+	Freshness(domain string) Freshness
+}
+
+// PolicyConfig is what a policy is made of.
+type PolicyConfig struct {
+	// Index is required.
+	Index Index
+	// Domains are ours: "example.com" the domain itself, ".example.com" all its
+	// sub-domains. In any case, as U-labels or A-labels.
+	Domains map[string]Mode
+	// AlwaysAccept are local parts accepted in all our domains. nil: postmaster
+	// (RFC 5321 section 4.5.1) and abuse (RFC 2142); empty but not nil: none.
+	AlwaysAccept []string
+	// RemovalGrace is how long a removed address gets 450 before it gets 550; 0: not
+	// at all.
+	RemovalGrace time.Duration
+	// WhenStale and WhenNotReady are the replies of rows 9 and 7; "" means
+	// tempfail. WhenNotReady cannot be refuse: an index that was never filled would
+	// refuse everybody.
+	WhenStale, WhenNotReady Fallback
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Policy decides about recipients. It never changes once it is made, and all its
+// methods may be called concurrently. Make it with NewPolicy.
+type Policy struct {
+	index        Index
+	domains      map[string]Mode // canonical; the entry for all sub-domains begins with a dot
+	always       map[string]bool // canonical local parts
+	removalGrace time.Duration
+	whenStale    Fallback
+	whenNotReady Fallback
+	now          func() time.Time
+}
+
+// NewPolicy checks the configuration and makes a policy of it.
+func NewPolicy(cfg PolicyConfig) (*Policy, error) {
+	p := &Policy{
+		index: cfg.Index, removalGrace: cfg.RemovalGrace,
+		whenStale: cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if cfg.Index == nil {
+		return nil, errors.New("policy: no index to ask")
+	}
+	if cfg.RemovalGrace < 0 {
+		return nil, fmt.Errorf("policy: removal grace is negative: %v", cfg.RemovalGrace)
+	}
+	if !p.whenStale.valid() {
+		return nil, fmt.Errorf("policy: when stale: %q is none of tempfail, accept, refuse", p.whenStale)
+	}
+	if !p.whenNotReady.valid() || p.whenNotReady == FallbackRefuse {
+		return nil, fmt.Errorf("policy: when not ready: %q is none of tempfail, accept", p.whenNotReady)
+	}
+	var err error
+	if p.domains, err = canonicalDomains(cfg.Domains); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	if p.always, err = canonicalLocals(cfg.AlwaysAccept); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	return p, nil
+}
+
+// canonicalDomains reads configured domains, and refuses two spellings of one.
+func canonicalDomains(configured map[string]Mode) (map[string]Mode, error) {
+	domains := make(map[string]Mode, len(configured))
+	for text, mode := range configured {
+		if mode != ModeEnforce && mode != ModeReport && mode != ModePass {
+			return nil, fmt.Errorf("domain %q: mode %q is none of enforce, report, pass", text, mode)
+		}
+		bare, parent := strings.CutPrefix(text, ".")
+		domain, err := address.ParseDomain(bare)
+		if err != nil {
+			return nil, fmt.Errorf("domain %q: %w", text, err)
+		}
+		if parent {
+			domain = "." + domain
+		}
+		if _, twice := domains[domain]; twice {
+			return nil, fmt.Errorf("domain %q is there twice, also in another spelling: keep one", domain)
+		}
+		domains[domain] = mode
+	}
+	return domains, nil
+}
+
+// canonicalLocals reads configured local parts.
+func canonicalLocals(configured []string) (map[string]bool, error) {
+	if configured == nil {
+		configured = []string{"postmaster", "abuse"}
+	}
+	locals := make(map[string]bool, len(configured))
+	for _, text := range configured {
+		a, err := address.Parse(text + "@always.invalid")
+		if err != nil || strings.Contains(text, "@") {
+			return nil, fmt.Errorf("always accepted %q is not a local part, the part of an address before the @", text)
+		}
+		locals[a.Local()] = true
+	}
+	return locals, nil
+}
+
+// mode is the mode of a canonical domain: its own entry, else that of its nearest
+// parent for sub-domains, else pass.
+func (p *Policy) mode(domain string) Mode {
+	if mode, ours := p.domains[domain]; ours {
+		return mode
+	}
+	for i := 0; i < len(domain); i++ {
+		if domain[i] != '.' {
+			continue
+		}
+		if mode, ours := p.domains[domain[i:]]; ours {
+			return mode
+		}
+	}
+	return ModePass
+}
+
+func (f Fallback) valid() bool {
+	return f == "" || f == FallbackTempfail || f == FallbackAccept || f == FallbackRefuse
+}
+
+// reply is the reply about the address in text.
+func (f Fallback) reply(text string) Reply {
+	switch f {
+	case FallbackAccept:
+		return Reply{}
+	case FallbackRefuse:
+		return unknownUser(text)
+	}
+	return cannotTell(text)
+}

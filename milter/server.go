@@ -1,0 +1,267 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gomilter "github.com/emersion/go-milter"
+)
+
+// Defaults of ServerConfig.
+const (
+	DefaultConnections = 2000
+	DefaultIdle        = 2 * time.Hour
+	DefaultPacket      = 20 * time.Second
+	DefaultWrite       = 10 * time.Second
+	DefaultDrain       = 30 * time.Second
+)
+
+// abortWait is how long Shutdown waits for sessions to notice that their connection
+// was closed. They only have to finish a look into the index.
+const abortWait = 5 * time.Second
+
+// ErrServerClosed is returned by Serve after Shutdown.
+var ErrServerClosed = errors.New("milter: server closed")
+
+// ServerConfig says how a server serves. Where a number or duration is 0, the
+// default applies.
+type ServerConfig struct {
+	// Policy is the first one, required; SetPolicy changes it.
+	Policy *Policy
+	// Observer is told of every decision; nil: nobody is.
+	Observer Observer
+	// Logger gets a line for every decision; nil: nothing is logged.
+	Logger *slog.Logger
+	// Connections is how many are served at once, over all listeners. More wait in
+	// the backlog of the socket until one ends.
+	Connections int
+	// Idle bounds the silence between two packets. While a message is uploaded an MTA
+	// has nothing to tell us, so this must be hours: libmilter has 7210 s.
+	Idle time.Duration
+	// Packet bounds the time from the first octet of a packet to its last, and from
+	// the connection to the first packet.
+	Packet time.Duration
+	// Write bounds the time of sending one reply.
+	Write time.Duration
+	// Drain is how long Run lets open sessions go on once it is told to stop.
+	Drain time.Duration
+}
+
+// Server answers MTAs. Make it with NewServer; all its methods may be called
+// concurrently.
+type Server struct {
+	cfg      ServerConfig
+	log      *slog.Logger
+	trouble  *limitedLog // for what peers can cause at will
+	policy   atomic.Pointer[Policy]
+	counters Counters
+
+	// ctx is that of all decisions. It ends when Shutdown stops waiting.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	slots    chan struct{} // one for each connection
+	stopping chan struct{} // closed when Shutdown begins
+
+	mu        sync.Mutex // guards all below; not taken between RCPT and reply
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	empty     chan struct{} // closed when stopping and no connection is left
+	stopped   bool
+}
+
+// NewServer checks the configuration. It starts nothing.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if cfg.Policy == nil {
+		return nil, errors.New("milter: server without a policy")
+	}
+	if cfg.Connections < 0 || cfg.Idle < 0 || cfg.Packet < 0 || cfg.Write < 0 || cfg.Drain < 0 {
+		return nil, errors.New("milter: a limit of the server is negative")
+	}
+	setDefault(&cfg.Connections, DefaultConnections)
+	setDefault(&cfg.Idle, DefaultIdle)
+	setDefault(&cfg.Packet, DefaultPacket)
+	setDefault(&cfg.Write, DefaultWrite)
+	setDefault(&cfg.Drain, DefaultDrain)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, trouble: newLimitedLog(cfg.Logger),
+		slots:     make(chan struct{}, cfg.Connections),
+		stopping:  make(chan struct{}),
+		empty:     make(chan struct{}),
+		listeners: make(map[net.Listener]struct{}),
+		conns:     make(map[*conn]struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.policy.Store(cfg.Policy)
+	return s, nil
+}
+
+func setDefault[T comparable](value *T, def T) {
+	var zero T
+	if *value == zero {
+		*value = def
+	}
+}
+
+// SetPolicy makes p the policy of all recipients from now on, in running sessions
+// too.
+func (s *Server) SetPolicy(p *Policy) { s.policy.Store(p) }
+
+// Policy is the one in force.
+func (s *Server) Policy() *Policy { return s.policy.Load() }
+
+// Counters are the server's own, live.
+func (s *Server) Counters() *Counters { return &s.counters }
+
+// Sessions is how many connections are open.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Run serves the listeners until ctx ends or one of them fails, lets open sessions
+// go on for at most the configured drain time, and returns when all is closed. It
+// returns nil where ctx ended and every session ended by itself.
+func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- s.Serve(l) }()
+	}
+	waiting := len(listeners)
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		waiting--
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)
+	defer cancel()
+	if stop := s.Shutdown(drain); err == nil {
+		err = stop
+	}
+	for ; waiting > 0; waiting-- {
+		<-failed
+	}
+	return err
+}
+
+// Serve accepts connections and answers them. It blocks until the listener fails for
+// good or Shutdown is called, when it returns ErrServerClosed; open sessions go on.
+// It closes the listener.
+func (s *Server) Serve(listener net.Listener) error {
+	if !s.addListener(listener) {
+		listener.Close()
+		return ErrServerClosed
+	}
+	defer s.removeListener(listener)
+	// One for each listener: the library's own bookkeeping is not safe to share.
+	library := gomilter.Server{
+		NewMilter: func() gomilter.Milter { return &session{server: s} },
+		Actions:   gomilter.OptSetSymList,
+		Protocol:  suppressed,
+		SymList:   map[gomilter.Stage][]string{gomilter.StageRcptTo: rcptMacros()},
+	}
+	err := library.Serve(&acceptor{Listener: listener, server: s})
+	select {
+	case <-s.stopping:
+		return ErrServerClosed
+	default:
+		return fmt.Errorf("milter: %s: %w", listener.Addr(), err)
+	}
+}
+
+// Shutdown stops accepting, waits for open sessions to end by themselves until ctx
+// ends, and closes those that are left. It returns nil if none was. An MTA whose
+// session is cut falls back to its milter_default_action.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop()
+	defer s.cancel()
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	s.cancel()
+	cut := s.abort()
+	late := time.NewTimer(abortWait)
+	defer late.Stop()
+	select {
+	case <-s.empty:
+		return fmt.Errorf("milter: %d sessions cut: %w", cut, ctx.Err())
+	case <-late.C:
+		return fmt.Errorf("milter: %d sessions do not end", s.Sessions())
+	}
+}
+
+// stop closes all listeners and lets nothing more in.
+func (s *Server) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return
+	}
+	s.stopped = true
+	close(s.stopping)
+	for l := range s.listeners {
+		l.Close()
+	}
+	if len(s.conns) == 0 {
+		close(s.empty)
+	}
+}
+
+// abort takes the connection away from every session, and says from how many.
+func (s *Server) abort() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.abort()
+	}
+	return len(s.conns)
+}
+
+func (s *Server) addListener(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.listeners[l] = struct{}{}
+	}
+	return !s.stopped
+}
+
+func (s *Server) removeListener(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+// addConn counts a connection in, unless the server stops.
+func (s *Server) addConn(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.conns[c] = struct{}{}
+	}
+	return !s.stopped
+}
+
+// removeConn counts a connection out, whose session has ended.
+func (s *Server) removeConn(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.stopped && len(s.conns) == 0 {
+		close(s.empty)
+	}
+	<-s.slots
+}

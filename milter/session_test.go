@@ -1,0 +1,348 @@
+package milter
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	gomilter "github.com/emersion/go-milter"
+)
+
+func mustContinue(t *testing.T, action *gomilter.Action, err error) {
+	t.Helper()
+	if err != nil || action.Code != gomilter.ActContinue {
+		t.Fatalf("%v, %v, want continue", action, err)
+	}
+}
+
+// Several messages in one session, each with many recipients of all kinds, over both
+// kinds of socket: every recipient gets its own answer.
+func TestSession(t *testing.T) {
+	for _, network := range []string{"unix", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			r := serve(t, network, nil)
+			s := r.session(t)
+			action, err := s.Conn("client.test", gomilter.FamilyInet, 25, "192.0.2.1")
+			mustContinue(t, action, err)
+			action, err = s.Helo("client.test")
+			mustContinue(t, action, err)
+			for message := range 3 {
+				askAll(t, s)
+				if message == 1 {
+					if err := s.Abort(); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				_, action, err := s.End()
+				mustContinue(t, action, err)
+			}
+			if got := r.Sessions(); got != 1 {
+				t.Errorf("%d sessions, want 1", got)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// askAll asks about every recipient of the decision table.
+func askAll(t *testing.T, s *gomilter.ClientSession) {
+	t.Helper()
+	for _, c := range decisions {
+		if strings.HasPrefix(c.recipient, "!") {
+			continue
+		}
+		want := expect(c.reply, c.recipient)
+		if c.reply == "report" {
+			want = goOn
+		}
+		if got := rcpt(t, s, c.recipient); got != want {
+			t.Errorf("RCPT %q = %q, want %q", c.recipient, got, want)
+		}
+	}
+}
+
+func TestMacros(t *testing.T) {
+	s := serve(t, "unix", nil).session(t)
+	defer s.Close()
+	// Without the macro, or with an empty one, the argument counts.
+	if got := bareRcpt(t, s, "user@enforce.test"); got != goOn {
+		t.Errorf("without macros: %q", got)
+	}
+	if err := s.Macros(gomilter.CodeRcpt, "i", "4ABC", "{rcpt_addr}", ""); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := bareRcpt(t, s, "@route.test:nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
+		t.Errorf("with an empty macro: %q, want %q", got, want)
+	}
+	// The macro of one recipient says nothing about the next.
+	if got := rcpt(t, s, "user@enforce.test"); got != goOn {
+		t.Errorf("with the macro: %q", got)
+	}
+	if got, want := bareRcpt(t, s, "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
+		t.Errorf("after another's macro: %q, want %q", got, want)
+	}
+	// The macro counts before the argument.
+	if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", "other@enforce.test"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := bareRcpt(t, s, "user@enforce.test"), expect(noUser, "other@enforce.test"); got != want {
+		t.Errorf("macro and argument differ: %q, want %q", got, want)
+	}
+	// A percent sign arrives as it was.
+	if got, want := rcpt(t, s, "5%%n@enforce.test"), expect(noUser, "5%%n@enforce.test"); got != want {
+		t.Errorf("with percent signs: %q, want %q", got, want)
+	}
+}
+
+// What is negotiated: version 2, the right to choose macros, no message, and the
+// macros at RCPT.
+func TestNegotiation(t *testing.T) {
+	c := serve(t, "unix", nil).dial(t)
+	fmt.Fprint(c, optneg)
+	code, data, err := readReply(c)
+	want := "\x00\x00\x00\x02" + "\x00\x00\x01\x00" + "\x00\x00\x03\x74" +
+		"\x00\x00\x00\x03" + "i {rcpt_addr} {rcpt_host} {rcpt_mailer} {client_addr} {client_name} {auth_authen} {mail_addr}\x00"
+	if err != nil || code != 'O' || data != want {
+		t.Errorf("negotiated %c %q, %v, want O %q", code, data, err, want)
+	}
+}
+
+// Commands that were suppressed get an answer all the same.
+func TestSuppressedCommands(t *testing.T) {
+	c := serve(t, "unix", nil).dial(t)
+	for _, p := range []string{
+		packet('M', "<from@x.test>\x00SIZE=1\x00"), packet('T', ""), packet('L', "Subject\x00hello\x00"),
+		packet('N', ""), packet('B', strings.Repeat("x", 65535)), packet('E', ""),
+	} {
+		fmt.Fprint(c, p)
+		if code, data, err := readReply(c); err != nil || code != 'c' || data != "" {
+			t.Errorf("reply to %c: %c %q, %v, want c", p[4], code, data, err)
+		}
+	}
+}
+
+// recorder is an Observer that keeps what it was told.
+type recorder struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+func (r *recorder) Observe(d Decision, took time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = append(r.seen, fmt.Sprintf("%s %v %v", d.Verdict, d.WouldRefuse, took >= 0))
+}
+
+func TestCounting(t *testing.T) {
+	told := &recorder{}
+	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = told })
+	s := r.session(t)
+	for _, recipient := range []string{"user@enforce.test", "nobody@enforce.test", "nobody@report.test", "broken@report.test", "gone@enforce.test", "nobody@enforce.test"} {
+		rcpt(t, s, recipient)
+	}
+	want := "known false true, unknown false true, unknown true true, error true true, in-grace false true, unknown false true"
+	if got := strings.Join(told.seen, ", "); got != want {
+		t.Errorf("observed %s, want %s", got, want)
+	}
+	decisions, would := r.Counters().Decisions(), r.Counters().WouldRefuse()
+	for verdict, want := range map[Verdict][2]int64{
+		VerdictKnown: {1, 0}, VerdictUnknown: {3, 1}, VerdictError: {1, 1}, VerdictInGrace: {1, 0}, VerdictStale: {0, 0},
+	} {
+		if got := [2]int64{decisions[verdict], would[verdict]}; got != want {
+			t.Errorf("%s was counted %v, want %v", verdict, got, want)
+		}
+	}
+	if len(decisions) != len(Verdicts()) || len(would) != len(Verdicts()) {
+		t.Errorf("%d and %d verdicts counted, want %d", len(decisions), len(would), len(Verdicts()))
+	}
+}
+
+func TestLogLine(t *testing.T) {
+	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Logger = nil })
+	log := newLogBuffer()
+	r.Server.log = log.logger(slog.LevelInfo) // set before the first session
+	s := r.session(t)
+	if _, err := s.Conn("unknown", gomilter.FamilyInet, 25, "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Helo("evil\r\nlevel=INFO"); err != nil {
+		t.Fatal(err)
+	}
+	macros := func(kv ...string) {
+		t.Helper()
+		if err := s.Macros(gomilter.CodeRcpt, kv...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	macros("i", "4ABC", "{rcpt_addr}", "nobody@enforce.test", "{client_addr}", "IPv6:2001:db8::1",
+		"{client_name}", "mx.client.test", "{auth_authen}", "me", "{mail_addr}", "from\x1b@client.test")
+	bareRcpt(t, s, "x")
+	bareRcpt(t, s, "Nobody@report.test")
+	macros("{rcpt_addr}", "user@enforce.test") // continue: debug
+	bareRcpt(t, s, "x")
+	macros("{rcpt_addr}", "broken@report.test", "{mail_addr}", "")
+	bareRcpt(t, s, "x")
+	want := `level=INFO msg=rcpt client=mx.client.test[2001:db8::1] helo=evil\r\nlevel=INFO from=from\x1b@client.test to=nobody@enforce.test verdict=unknown reply="550 5.1.1 <nobody@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="not in the index" queue_id=4ABC sasl_username=me directory=corp
+level=INFO msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=Nobody@report.test verdict=unknown reply="550 5.1.1 <nobody@report.test>: Recipient address rejected: User unknown" would_refuse=true reason="not in the index" directory=corp
+level=ERROR msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=broken@report.test verdict=error reply="451 4.3.0 <broken@report.test>: Recipient address cannot be checked at the moment, please try again later" would_refuse=true reason="an internal error" error="index: the index is closed"
+`
+	want = strings.ReplaceAll(want, `helo=evil\r\nlevel=INFO`, `helo="evil\\r\\nlevel=INFO"`) // = has the handler quote it
+	if got := log.String(); got != want {
+		t.Errorf("log:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestEscaped(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"plain", "plain"},
+		{`"two words"@d`, `"two words"@d`},
+		{"jürgen", "jürgen"},
+		{"a\r\nb\x00", `a\r\nb\x00`},
+		{"a\u202eb\xff", `a\u202eb\xff`},
+		{strings.Repeat("a", maxLogged), strings.Repeat("a", maxLogged)},
+		{strings.Repeat("a", maxLogged+1), strings.Repeat("a", maxLogged) + "..."},
+	} {
+		if got := escaped(c.in); got != c.want {
+			t.Errorf("escaped(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestClientAddr(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"192.0.2.1", "192.0.2.1"},
+		{"IPv6:2001:db8::1", "2001:db8::1"},
+		{"ipv6:2001:db8::1", "2001:db8::1"},
+		{"2001:db8::1", "2001:db8::1"},
+		{"::ffff:192.0.2.1", "192.0.2.1"},
+		{"unknown", ""},
+		{"IPv6:", ""},
+		{"", ""},
+	} {
+		got, ok := clientAddr(c.in)
+		if want, _ := netip.ParseAddr(c.want); got != want || ok != (c.want != "") {
+			t.Errorf("clientAddr(%q) = %v, %v, want %q", c.in, got, ok, c.want)
+		}
+	}
+}
+
+// What is known of the client and the sender: the macros of RCPT, else what came
+// before; the sender ends with the message.
+func TestQuery(t *testing.T) {
+	s := &session{}
+	m := &gomilter.Modifier{Macros: map[string]string{"{auth_authen}": "login"}}
+	s.Connect("host.test", "tcp4", 25, []byte{192, 0, 2, 1}, m)
+	s.Helo("helo.test", m)
+	s.MailFrom("from@x.test", m)
+	got := s.query("u@d", nil)
+	want := Query{Argument: "u@d", Client: netip.MustParseAddr("192.0.2.1"), ClientName: "host.test", Authenticated: "login", Helo: "helo.test", From: "from@x.test"}
+	if got != want {
+		t.Errorf("query = %+v, want %+v", got, want)
+	}
+	s.Abort(m)
+	want.Authenticated, want.From = "", ""
+	if got := s.query("u@d", nil); got != want {
+		t.Errorf("after abort: query = %+v, want %+v", got, want)
+	}
+	s.MailFrom("other@x.test", m)
+	s.Body(m)
+	if got := s.query("u@d", nil); got != want {
+		t.Errorf("after the message: query = %+v, want %+v", got, want)
+	}
+}
+
+// panicking is an Observer with a defect.
+type panicking struct{}
+
+func (panicking) Observe(Decision, time.Duration) { panic("observer") }
+
+// A defect in what surrounds the decision changes no answer and ends no session.
+func TestObserverPanics(t *testing.T) {
+	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = panicking{} })
+	s := r.session(t)
+	for recipient, want := range map[string]string{
+		"user@enforce.test": goOn, "nobody@report.test": goOn, "nobody@enforce.test": expect(noUser, "nobody@enforce.test"),
+	} {
+		if got := rcpt(t, s, recipient); got != want {
+			t.Errorf("RCPT %q = %q, want %q", recipient, got, want)
+		}
+	}
+	r.log.wait(t, `msg="panic while answering a recipient" panic=observer`)
+}
+
+// A panic before the decision is 451, and the session goes on.
+func TestRcptToPanics(t *testing.T) {
+	r := serve(t, "unix", nil)
+	s := &session{server: r.Server}
+	r.policy.Store(nil)
+	response, err := s.RcptTo("user@enforce.test", &gomilter.Modifier{})
+	if err != nil || response == nil || !strings.HasPrefix(string(response.Response().Data), "451 4.3.0 <user@enforce.test>") {
+		t.Errorf("RcptTo = %v, %v, want 451", response, err)
+	}
+}
+
+// SetPolicy changes what running sessions are told.
+func TestSetPolicy(t *testing.T) {
+	r := serve(t, "unix", nil)
+	s := r.session(t)
+	if got := rcpt(t, s, "nobody@foreign.test"); got != goOn {
+		t.Errorf("before: %q", got)
+	}
+	r.SetPolicy(testPolicy(t, func(cfg *PolicyConfig) { cfg.Domains["foreign.test"] = ModeEnforce }))
+	if got, want := rcpt(t, s, "nobody@foreign.test"), expect(noUser, "nobody@foreign.test"); got != want {
+		t.Errorf("after: %q, want %q", got, want)
+	}
+}
+
+// Many sessions at once, while the policy is swapped under them.
+func TestManySessions(t *testing.T) {
+	r := serve(t, "unix", nil)
+	other := testPolicy(t, nil)
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			s := r.session(t)
+			defer s.Close()
+			for range 20 {
+				r.SetPolicy(other)
+				if got := rcpt(t, s, "user@enforce.test"); got != goOn {
+					t.Errorf("known: %q", got)
+				}
+				if got, want := rcpt(t, s, "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
+					t.Errorf("unknown: %q, want %q", got, want)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if got := r.Counters().Decisions()[VerdictKnown]; got != 400 {
+		t.Errorf("%d known counted, want 400", got)
+	}
+}
+
+// The decision's context outlives the beginning of Shutdown.
+func TestDecisionContext(t *testing.T) {
+	r := serve(t, "unix", nil)
+	s := r.session(t)
+	rcpt(t, s, "user@enforce.test")
+	done := make(chan error)
+	go func() { done <- r.Shutdown(context.Background()) }()
+	<-r.stopping
+	if err := r.ctx.Err(); err != nil {
+		t.Errorf("while draining: %v", err)
+	}
+	s.Close()
+	if err := <-done; err != nil || r.ctx.Err() == nil {
+		t.Errorf("Shutdown: %v, context %v", err, r.ctx.Err())
+	}
+}
+
+var _ Index = (*fakeIndex)(nil)
