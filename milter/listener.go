@@ -81,25 +81,34 @@ func listenUnix(path string, o ListenOptions) (net.Listener, error) {
 	if err := clearStale(path); err != nil {
 		return nil, err
 	}
-	var config net.ListenConfig
-	// Linux makes the file with the mode that the unbound socket has, less the umask.
-	// Setting the umask itself would touch the whole process.
-	config.Control = func(_, _ string, raw syscall.RawConn) error {
-		var failed error
-		err := raw.Control(func(fd uintptr) { failed = syscall.Fchmod(int(fd), 0o600) })
-		return errors.Join(err, failed)
-	}
-	l, err := config.Listen(context.Background(), "unix", path)
+	l, err := bindClosed(path)
 	if err != nil {
 		return nil, explain(err, path)
 	}
-	own := &unixListener{UnixListener: l.(*net.UnixListener), path: path}
-	own.SetUnlinkOnClose(false)
+	own := &unixListener{UnixListener: l, path: path}
 	if err := own.open(gid, o.Mode); err != nil {
 		own.Close()
 		return nil, err
 	}
 	return own, nil
+}
+
+// bindClosed makes a socket to which only its owner can connect. Linux gives the file
+// the mode of the unbound socket, less the umask; setting the umask instead would
+// touch the whole process.
+func bindClosed(path string) (*net.UnixListener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var failed error
+		err := raw.Control(func(fd uintptr) { failed = syscall.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, failed)
+	}}
+	l, err := config.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	socket := l.(*net.UnixListener)
+	socket.SetUnlinkOnClose(false)
+	return socket, nil
 }
 
 // unixListener is a socket that is ours to remove.

@@ -1,0 +1,118 @@
+package milter
+
+import (
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// expectedReplies says what an MTA must get for a stream: the codes of the replies in
+// their order, R standing for the reply to a RCPT. It is the protocol told once more.
+func expectedReplies(stream string) string {
+	var replies strings.Builder
+	for len(stream) >= headerSize {
+		length := binary.BigEndian.Uint32([]byte(stream))
+		if length == 0 || length > maxPacket || int(length) > len(stream)-headerSize {
+			break
+		}
+		command, data := stream[headerSize], stream[headerSize+1:headerSize+int(length)]
+		stream = stream[headerSize+int(length):]
+		switch {
+		case command == 'A', command == 'D' && data != "":
+		case command == 'C':
+			name, rest, _ := strings.Cut(data, "\x00")
+			if len(data) < len(name)+2 {
+				return replies.String()
+			}
+			if strings.IndexByte("46", rest[0]) >= 0 && len(rest) < 3 {
+				replies.WriteByte('t')
+			} else {
+				replies.WriteByte('c')
+			}
+		case command == 'O', command == 'R':
+			replies.WriteByte(command)
+		case strings.IndexByte("BEHLMNT", command) >= 0:
+			replies.WriteByte('c')
+		default: // Q, and what is not in the protocol
+			return replies.String()
+		}
+	}
+	return replies.String()
+}
+
+// checkReplies reads what comes until the end and compares.
+func checkReplies(t *testing.T, c net.Conn, want string) {
+	t.Helper()
+	for i := 0; ; i++ {
+		code, data, err := readReply(c)
+		if err != nil {
+			// A reset is the end too: the server closed with unread octets before it.
+			if netErr, ok := err.(net.Error); ok && netErr.Timeout() || err == io.ErrUnexpectedEOF {
+				t.Fatalf("after %d replies: %v", i, err)
+			}
+			if err == io.EOF && i != len(want) {
+				t.Fatalf("%d replies, want %d: %q", i, len(want), want)
+			}
+			return
+		}
+		if i >= len(want) {
+			t.Fatalf("reply %d, %c %q, is one too many for %q", i, code, data, want)
+		}
+		if want[i] != 'R' {
+			if code != want[i] {
+				t.Fatalf("reply %d is %c %q, want %c", i, code, data, want[i])
+			}
+			continue
+		}
+		text := strings.TrimSuffix(data, "\x00")
+		good := code == 'c' && data == "" || code == 'y' && len(data) == len(text)+1 && isPrintable(text) &&
+			(strings.HasPrefix(text, "550 5.1.1 ") || strings.HasPrefix(text, "451 4.3.0 ") || strings.HasPrefix(text, "450 4.1.1 "))
+		if !good {
+			t.Fatalf("reply %d to RCPT is %c %q", i, code, data)
+		}
+	}
+}
+
+// FuzzSession: over a real connection, every command gets the one reply it must get,
+// or the connection ends. Commands are sent with one line of data each (where ~ is
+// NUL), and then what is in tail as it is.
+func FuzzSession(f *testing.F) {
+	defer BridgeLog(slog.New(slog.DiscardHandler))()
+	r := serve(f, "unix", func(cfg *ServerConfig) { cfg.Logger = nil })
+	f.Add("OCHMDRDRAMREQ", "~~~\x06~~\x01\xff~\x1f\xff\xff\nclient.test~4~\x19192.0.2.1~\nhelo.test~\n<>~\nR{rcpt_addr}~nobody@enforce.test~\n<x>~\nR{rcpt_addr}~user@enforce.test~", "")
+	f.Add("RRRRRR", "<user@enforce.test>~\n<broken@enforce.test>\npanic@enforce.test~\ngone@enforce.test\n<us\"er@report.test>\n", "GET / HTTP/1.0\r\n")
+	f.Add("CCCCC", "~\n~4\n~4~\nx~6~\x19IPv6:::1~\n~U~", "\x00\x00\x00\x00")
+	f.Add("LLLNBBBT", "A~b~\nA~\n~\n\nbody\n", "\x00\x00\x00\x02R")
+	f.Add("DDDR", "R~~~\nRi~\nR{rcpt_addr}~a\r@enforce.test~\nx", "\x00\x01\x00\x01R")
+	f.Add("zR", "", "\xff\xff\xff\xff")
+	f.Fuzz(func(t *testing.T, commands, lines, tail string) {
+		if len(commands) > 1000 {
+			t.Skip("long enough")
+		}
+		data := strings.Split(strings.ReplaceAll(lines, "~", "\x00"), "\n")
+		var stream strings.Builder
+		for i := range len(commands) {
+			line := ""
+			if i < len(data) {
+				line = data[i]
+			}
+			stream.WriteString(packet(commands[i], line))
+		}
+		stream.WriteString(tail)
+		c, err := net.Dial(r.network, r.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		go func() {
+			io.WriteString(c, stream.String()) // fails where the server had enough
+			c.(*net.UnixConn).CloseWrite()
+		}()
+		checkReplies(t, c, expectedReplies(stream.String()))
+	})
+}

@@ -1,0 +1,306 @@
+package milter
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestListenRefuses(t *testing.T) {
+	dir := filepath.Dir(socketPath(t))
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	long := "/" + strings.Repeat("x", maxSocketPath)
+	for _, c := range []struct{ addr, group, want string }{
+		{"", "", "expected unix:/path or inet:host:port"},
+		{"/run/milter.sock", "", "expected unix:/path or inet:host:port"},
+		{"tcp:127.0.0.1:1", "", "expected unix:/path or inet:host:port"},
+		{"fd:", "", "socket activation is not supported"},
+		{"unix:", "", "must be absolute"},
+		{"unix:milter.sock", "", "must be absolute"},
+		{"unix:@abstract", "", "must be absolute"},
+		{"unix:" + long, "", "107 octets at most, this one has 108"},
+		{"unix:" + dir + "/no/milter.sock", "", "the directory " + dir + "/no does not exist: create it"},
+		{"unix:" + file + "/milter.sock", "", file + " is not a directory"},
+		{"unix:" + file, "", file + " exists and is no socket (-rw-------): move it away"},
+		{"unix:" + dir, "", "exists and is no socket (drwx------)"},
+		{"unix:" + link, "", "exists and is no socket (L"},
+		{"unix:" + dir + "/milter.sock", "no-such-group", `there is no group "no-such-group"`},
+		{"inet:", "", "expected inet:host:port"},
+		{"inet:127.0.0.1", "", "expected inet:host:port"},
+		{"inet:8891@localhost", "", "expected inet:host:port"},
+		{"inet:127.0.0.1:99999", "", "invalid port"},
+		{"inet::0", "", "name the networks of the MTAs in listen_allow"},
+		{"inet:0.0.0.0:0", "", "name the networks of the MTAs in listen_allow"},
+		{"inet:[::]:0", "", "name the networks of the MTAs in listen_allow"},
+		{"inet:192.0.2.1:0", "", "name the networks of the MTAs in listen_allow"},
+	} {
+		l, err := Listen(c.addr, ListenOptions{Group: c.group})
+		if err == nil {
+			l.Close()
+			t.Errorf("Listen(%q) succeeded, want %q", c.addr, c.want)
+			continue
+		}
+		if !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "listen "+strconv.Quote(c.addr)) {
+			t.Errorf("Listen(%q): %v, want %q", c.addr, err, c.want)
+		}
+	}
+	if content, err := os.ReadFile(file); err != nil || string(content) != "precious" {
+		t.Errorf("the file in the way: %q, %v", content, err)
+	}
+}
+
+func TestListenUnixMode(t *testing.T) {
+	gid := os.Getgid()
+	if os.Getuid() == 0 {
+		gid = 12345 // only root can give to any group
+	}
+	for _, c := range []struct{ mode, want os.FileMode }{{0, 0o660}, {0o600, 0o600}, {0o666, 0o666}} {
+		path := socketPath(t)
+		l, err := Listen("unix:"+path, ListenOptions{Group: strconv.Itoa(gid), Mode: c.mode})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := file.Mode().Perm(); got != c.want {
+			t.Errorf("mode %o gives %o, want %o", c.mode, got, c.want)
+		}
+		if got := file.Sys().(*syscall.Stat_t).Gid; int(got) != gid {
+			t.Errorf("group %d, want %d", got, gid)
+		}
+		l.Close()
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+}
+
+// Before the permissions are given, nobody else has any, whatever the umask.
+func TestListenUnixBeginsClosed(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	path := socketPath(t)
+	l, err := bindClosed(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := file.Mode().Perm(); got != 0o600 {
+		t.Errorf("the socket begins with %o, want 600", got)
+	}
+}
+
+// A socket that somebody serves stays; one whose process is gone is replaced.
+func TestListenUnixInUse(t *testing.T) {
+	path := socketPath(t)
+	first, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.(*net.UnixListener).SetUnlinkOnClose(false)
+	if _, err := Listen("unix:"+path, ListenOptions{}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
+		t.Errorf("in use: %v, want %v", err, ErrInUse)
+	}
+	if c, err := net.Dial("unix", path); err != nil {
+		t.Errorf("the first does not answer any more: %v", err)
+	} else {
+		c.Close()
+	}
+	first.Close()
+	second, err := Listen("unix:"+path, ListenOptions{})
+	if err != nil {
+		t.Fatalf("stale: %v", err)
+	}
+	second.Close()
+}
+
+// A socket of another kind cannot be judged, so it stays.
+func TestListenUnixDatagram(t *testing.T) {
+	path := socketPath(t)
+	other, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := Listen("unix:"+path, ListenOptions{}); err == nil || !strings.Contains(err.Error(), "cannot be told") {
+		t.Errorf("a datagram socket: %v", err)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}
+
+// Close removes our socket once, and never one that has taken its place.
+func TestUnixListenerClose(t *testing.T) {
+	path := socketPath(t)
+	first, err := Listen("unix:"+path, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	second, err := Listen("unix:"+path, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("closing twice removed the next one's socket: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	third, err := Listen("unix:"+path, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	second.Close()
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("closing removed the socket of another: %v", err)
+	}
+}
+
+func TestListenInetInUse(t *testing.T) {
+	first, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := Listen("inet:"+first.Addr().String(), ListenOptions{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("in use: %v, want %v", err, ErrInUse)
+	}
+}
+
+func TestListenInetLocalhost(t *testing.T) {
+	l, err := Listen("inet:localhost:0", ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}
+
+func TestAllowed(t *testing.T) {
+	for _, c := range []struct {
+		peer string
+		want bool
+	}{
+		{"192.0.2.7:1", true},
+		{"192.0.3.7:1", false},
+		{"[::ffff:192.0.2.7]:1", true},
+		{"[2001:db8::1]:1", true},
+		{"[2001:db9::1]:1", false},
+		{"[fe80::1%eth0]:1", true},
+		{"127.0.0.1:1", false},
+	} {
+		l := allowListener{allow: []netip.Prefix{
+			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("fe80::/10"),
+		}}
+		if got := l.allowed(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.peer))); got != c.want {
+			t.Errorf("allowed(%s) = %v, want %v", c.peer, got, c.want)
+		}
+	}
+	if (&allowListener{}).allowed(&net.UnixAddr{}) {
+		t.Error("a peer without an address is allowed")
+	}
+}
+
+// Beyond loopback, only peers of the networks named get in.
+func TestListenAllow(t *testing.T) {
+	for _, c := range []struct {
+		allow string
+		want  bool
+	}{{"127.0.0.0/8", true}, {"192.0.2.0/24", false}} {
+		buffer := newLogBuffer()
+		l, err := Listen("inet:0.0.0.0:0", ListenOptions{Allow: []netip.Prefix{netip.MustParsePrefix(c.allow)}, Logger: buffer.logger(0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted := make(chan bool, 1)
+		go func() {
+			c, err := l.Accept()
+			accepted <- err == nil
+			if err == nil {
+				c.Close()
+			}
+		}()
+		peer, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer.SetDeadline(time.Now().Add(patience))
+		if _, err := io.ReadAll(peer); err != nil {
+			t.Error(err)
+		}
+		l.Close()
+		if got := <-accepted; got != c.want {
+			t.Errorf("with %s allowed, accepted is %v", c.allow, got)
+		}
+		if got := strings.Contains(buffer.String(), "not in listen_allow"); got == c.want {
+			t.Errorf("with %s allowed, the log is %s", c.allow, buffer)
+		}
+		peer.Close()
+	}
+}
+
+func TestBridgeLog(t *testing.T) {
+	var plain bytes.Buffer
+	output, flags := log.Writer(), log.Flags()
+	log.SetOutput(&plain)
+	log.SetFlags(0)
+	defer func() { log.SetOutput(output); log.SetFlags(flags) }()
+
+	buffer := newLogBuffer()
+	restore := BridgeLog(buffer.logger(0))
+	for range 100 {
+		log.Printf("panic handling command: %v\n%s", "\x1b", "goroutine 1")
+	}
+	restore()
+	log.Print("as before")
+	lines := strings.Split(strings.TrimSpace(buffer.String()), "\n")
+	if want := `level=WARN msg="milter library" detail="panic handling command: \\x1b\\ngoroutine 1"`; len(lines) < 10 || len(lines) > 50 || lines[0] != want {
+		t.Errorf("%d lines, the first %s, want %s", len(lines), lines[0], want)
+	}
+	if got := plain.String(); got != "as before\n" {
+		t.Errorf("after restore: %q", got)
+	}
+}
+
+// What was left out is counted in the next line.
+func TestLimitedLog(t *testing.T) {
+	buffer := newLogBuffer()
+	l := newLimitedLog(buffer.logger(0))
+	l.limit.SetLimit(0)
+	for range 13 {
+		l.warn("trouble")
+	}
+	l.limit.SetLimit(1e9)
+	l.warn("trouble", "key", "value")
+	l.warn("trouble")
+	want := strings.Repeat("level=WARN msg=trouble\n", 10) + "level=WARN msg=trouble key=value similar_left_out=3\nlevel=WARN msg=trouble\n"
+	if got := buffer.String(); got != want {
+		t.Errorf("log:\n%s\nwant:\n%s", got, want)
+	}
+}

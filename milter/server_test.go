@@ -1,0 +1,322 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+func TestNewServerRefuses(t *testing.T) {
+	policy := testPolicy(t, nil)
+	for _, cfg := range []ServerConfig{
+		{}, {Policy: policy, Connections: -1}, {Policy: policy, Idle: -1}, {Policy: policy, Packet: -1},
+		{Policy: policy, Write: -1}, {Policy: policy, Drain: -1},
+	} {
+		if s, err := NewServer(cfg); err == nil || s != nil {
+			t.Errorf("NewServer(%+v) = %v, %v, want an error", cfg, s, err)
+		}
+	}
+	s, err := NewServer(ServerConfig{Policy: policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.cfg; c.Connections != 2000 || c.Idle != 2*time.Hour || c.Packet != 20*time.Second || c.Write != 10*time.Second || c.Drain != 30*time.Second {
+		t.Errorf("defaults: %+v", c)
+	}
+	if s.Policy() != policy {
+		t.Error("the policy is another")
+	}
+}
+
+// What is more than the limit waits, and is served when a session ends.
+func TestConnectionLimit(t *testing.T) {
+	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Connections = 2 })
+	first, second := r.session(t), r.session(t)
+	third := r.dial(t)
+	fmt.Fprint(third, optneg)
+	r.log.wait(t, "connection limit reached")
+	if got := r.Sessions(); got != 2 {
+		t.Errorf("%d sessions, want 2", got)
+	}
+	if got := rcpt(t, second, "user@enforce.test"); got != goOn {
+		t.Errorf("at the limit: %q", got)
+	}
+	first.Close()
+	if code, _, err := readReply(third); code != 'O' || err != nil {
+		t.Errorf("after another ended: %c, %v", code, err)
+	}
+	second.Close()
+}
+
+// A quiet listener keeps no slot from a busy one.
+func TestConnectionLimitOverListeners(t *testing.T) {
+	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Connections = 1 })
+	quiet, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() { served <- r.Serve(quiet) }()
+	for range 3 {
+		s := r.session(t)
+		if got := rcpt(t, s, "user@enforce.test"); got != goOn {
+			t.Errorf("RCPT = %q", got)
+		}
+		s.Close()
+	}
+	r.Shutdown(context.Background())
+	if err := <-served; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// failing is a listener whose first calls of Accept fail.
+type failing struct {
+	net.Listener
+	errs []error
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if len(f.errs) == 0 {
+		return f.Listener.Accept()
+	}
+	err := f.errs[0]
+	f.errs = f.errs[1:]
+	return nil, err
+}
+
+func TestAcceptRetries(t *testing.T) {
+	r := serve(t, "unix", nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() {
+		served <- r.Serve(&failing{l, []error{syscall.EMFILE, errors.New("odd"), &net.OpError{Op: "accept", Err: syscall.ECONNABORTED}}})
+	}()
+	s := (&running{Server: r.Server, network: "tcp", address: l.Addr().String()}).session(t)
+	if got := rcpt(t, s, "user@enforce.test"); got != goOn {
+		t.Errorf("RCPT = %q", got)
+	}
+	s.Close()
+	for _, want := range []string{"accepting a connection failed, trying again", "too many open files", "odd", "connection abort"} {
+		if !strings.Contains(r.log.String(), want) {
+			t.Errorf("no %q in the log:\n%s", want, r.log)
+		}
+	}
+	l.Close() // for good
+	if err := <-served; err == nil || errors.Is(err, ErrServerClosed) || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// Shutdown interrupts the pause after a failure.
+func TestShutdownWhileAcceptFails(t *testing.T) {
+	check := goroutines(t)
+	log := newLogBuffer()
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	always := make([]error, 1000)
+	for i := range always {
+		always[i] = syscall.EMFILE
+	}
+	served := make(chan error)
+	go func() { served <- s.Serve(&failing{l, always}) }()
+	log.wait(t, "trying again")
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-served; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	if err := s.Serve(l); !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve after Shutdown: %v", err)
+	}
+	check()
+}
+
+// Open sessions finish while nobody new is let in.
+func TestDrain(t *testing.T) {
+	check := goroutines(t)
+	r := serve(t, "unix", nil)
+	open := r.session(t)
+	done := make(chan error)
+	go func() { done <- r.Shutdown(context.Background()) }()
+	if err := <-r.served; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	r.served <- ErrServerClosed // for the end of the test
+	if c, err := net.Dial(r.network, r.address); err == nil {
+		c.Close()
+		t.Error("a new connection was let in")
+	}
+	if got, want := rcpt(t, open, "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
+		t.Errorf("while draining: %q, want %q", got, want)
+	}
+	open.Close()
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := r.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown again: %v", err)
+	}
+	check()
+}
+
+// What is left at the deadline is cut, and Shutdown returns after the sessions did.
+func TestDrainDeadline(t *testing.T) {
+	check := goroutines(t)
+	r := serve(t, "unix", nil)
+	idle := r.session(t)
+	for range 3 {
+		rcpt(t, r.session(t), "user@enforce.test")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.Shutdown(ctx); err == nil || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "4 sessions cut") {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if got := r.Sessions(); got != 0 {
+		t.Errorf("%d sessions left", got)
+	}
+	if _, err := idle.Rcpt("user@enforce.test", nil); err == nil {
+		t.Error("a cut session still answers")
+	}
+	check()
+}
+
+// A session that is just asking the index ends when it has its answer, not before:
+// who owns the index may close it after Shutdown.
+func TestDrainWaitsForIndex(t *testing.T) {
+	index, asked, release := testIndex(), make(chan bool), make(chan bool)
+	index.asked = func(address.Address) { asked <- true; <-release }
+	r := serve(t, "unix", func(cfg *ServerConfig) {
+		cfg.Policy = testPolicy(t, func(cfg *PolicyConfig) { cfg.Index = index })
+	})
+	c := r.dial(t)
+	fmt.Fprint(c, packet('R', "<user@enforce.test>\x00"))
+	<-asked
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	done := make(chan error, 1)
+	go func() { done <- r.Shutdown(ctx) }()
+	if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) { // cut
+		t.Error(err)
+	}
+	select {
+	case err := <-done:
+		t.Errorf("Shutdown returned %v while the index was in use", err)
+	default:
+	}
+	close(release)
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+func TestRun(t *testing.T) {
+	check := goroutines(t)
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Drain: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix, err := Listen("unix:"+socketPath(t), ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx, unix, tcp) }()
+	for _, l := range []net.Listener{unix, tcp} {
+		c := (&running{Server: s, network: l.Addr().Network(), address: l.Addr().String()}).session(t)
+		if got := rcpt(t, c, "user@enforce.test"); got != goOn {
+			t.Errorf("over %s: %q", l.Addr(), got)
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.DeadlineExceeded) { // two sessions were left open
+		t.Errorf("Run: %v", err)
+	}
+	check()
+}
+
+func TestRunEnds(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(cancel func(), l net.Listener)
+		want error
+	}{
+		{"context", func(cancel func(), _ net.Listener) { cancel() }, nil},
+		{"listener", func(_ func(), l net.Listener) { l.Close() }, net.ErrClosed},
+	} {
+		s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		broken, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		c.end(cancel, broken)
+		if err := s.Run(ctx, broken, other); !errors.Is(err, c.want) {
+			t.Errorf("%s: Run: %v, want %v", c.name, err, c.want)
+		}
+		if _, err := net.Dial("tcp", other.Addr().String()); err == nil {
+			t.Errorf("%s: the other listener is still open", c.name)
+		}
+		cancel()
+	}
+}
+
+// Connections that come while the server stops are closed, not forgotten.
+func TestShutdownRaces(t *testing.T) {
+	check := goroutines(t)
+	for range 20 {
+		r := serve(t, "unix", nil)
+		var group sync.WaitGroup
+		for range 5 {
+			group.Go(func() {
+				c, err := net.Dial(r.network, r.address)
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(patience))
+				fmt.Fprint(c, optneg+packet('Q', ""))
+				if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+					t.Error(err)
+				}
+			})
+		}
+		if err := r.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		group.Wait()
+	}
+	check()
+}
