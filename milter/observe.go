@@ -4,8 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxLogged bounds how many octets of one value from the network a log line shows.
@@ -128,17 +131,24 @@ func client(q Query) string {
 
 // escaped is a value from the network for a log line, whatever the log's format:
 // what is not printable is shown as an escape sequence, and the length is bounded.
+// Quotes and backslashes stay: they are part of addresses, and the log's to quote.
 func escaped(text string) string {
-	cut := len(text) > maxLogged
-	if cut {
-		text = text[:maxLogged]
+	if isPrintable(text) && len(text) <= maxLogged {
+		return text
 	}
-	if !isPrintable(text) {
-		text = strconv.Quote(text)
-		text = text[1 : len(text)-1]
+	var b strings.Builder
+	for i, r := range text {
+		if b.Len() >= maxLogged {
+			b.WriteString("...")
+			break
+		}
+		_, size := utf8.DecodeRuneInString(text[i:])
+		if unicode.IsPrint(r) && (r != utf8.RuneError || size > 1) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.Quote(text[i : i+size])
+		b.WriteString(quoted[1 : len(quoted)-1])
 	}
-	if cut {
-		text += "..."
-	}
-	return text
+	return b.String()
 }

@@ -72,7 +72,7 @@ func printable(text string, limit int) string {
 	}
 	var b strings.Builder
 	for i, r := range text {
-		if !unicode.IsPrint(r) || r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD") {
+		if _, size := utf8.DecodeRuneInString(text[i:]); !unicode.IsPrint(r) || r == utf8.RuneError && size == 1 {
 			r = '?'
 		}
 		if b.Len()+utf8.RuneLen(r) > limit {

@@ -207,6 +207,8 @@ func TestEscaped(t *testing.T) {
 		{"jürgen", "jürgen"},
 		{"a\r\nb\x00", `a\r\nb\x00`},
 		{"a\u202eb\xff", `a\u202eb\xff`},
+		{"a\ufffd\xff", "a\ufffd" + `\xff`},
+		{"\"a\\b\x01\"@d", `"a\b\x01"@d`},
 		{strings.Repeat("a", maxLogged), strings.Repeat("a", maxLogged)},
 		{strings.Repeat("a", maxLogged+1), strings.Repeat("a", maxLogged) + "..."},
 	} {
