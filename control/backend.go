@@ -1,0 +1,57 @@
+// Package control is how people and tools see a running daemon and tell it what to do.
+//
+// # The control socket
+//
+// A [Server] serves HTTP with JSON over a unix socket; whoever may open the socket may
+// do everything, so its permissions are the access control. A [Client] is the other
+// end. Both speak of the plain types of this package, whose JSON names are a contract
+// with tools outside: they are added to, and never renamed. Times are RFC 3339 in UTC
+// or null, and durations are numbers of seconds.
+//
+//	GET  /v1/status    Status
+//	GET  /v1/lookup    ?address= &client= &authenticated=  LookupAnswer
+//	POST /v1/sync      SyncQuery; lines of {"event": SyncEvent}, then {"end": {"error": ""}}
+//	GET  /v1/version   Version
+//
+// An error is {"error": "one sentence"} with a status of 400 or above.
+//
+// # Metrics and health
+//
+// [Metrics] are what the daemon counts while it works. [Metrics.Handler] serves them
+// to Prometheus, together with what Status says at the moment of the scrape, and
+// beside it /healthz and /readyz for supervisors.
+//
+// # What may run concurrently
+//
+// Everything. Nothing here keeps state but the counters of Metrics; the Backend is
+// called by several requests at once.
+package control
+
+import (
+	"context"
+	"errors"
+)
+
+// Backend is what stands behind the socket: a daemon, or a store that nobody runs.
+type Backend interface {
+	// Status must be quick: it is called at every scrape.
+	Status(ctx context.Context) (Status, error)
+	// Lookup answers what a RCPT with this address would be told now, and why. It
+	// counts and charges nothing.
+	Lookup(ctx context.Context, q LookupQuery) (LookupAnswer, error)
+	// Sync starts a pass of every directory now. With q.Wait it returns when a pass
+	// that began after the call has ended in each of them, with an error if one of
+	// them failed, and calls progress meanwhile, one call at a time. The passes go on
+	// when ctx ends.
+	Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)) error
+}
+
+// ErrNotSupported is what a Backend answers that cannot do what is asked: passes
+// without a daemon, for example.
+var ErrNotSupported = errors.New("not possible here")
+
+// Version says which program answers.
+type Version struct {
+	Version string `json:"version"`
+	Go      string `json:"go"`
+}

@@ -1,0 +1,162 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// ErrNotReachable says that no daemon answers; the wrapping error says why and what
+// to do.
+var ErrNotReachable = errors.New("the daemon is not reachable")
+
+// dialTimeout bounds the connection, requestTimeout a whole request but a sync.
+const (
+	dialTimeout    = 5 * time.Second
+	requestTimeout = answerTimeout
+	maxAnswer      = 64 << 20 // octets, far above a status with thousands of domains
+)
+
+// Client asks a daemon. Make it with NewClient; it needs no closing.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient makes a client for the control socket at the path. It does not connect.
+func NewClient(socket string) *Client {
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return &Client{socket, &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		},
+		DisableKeepAlives:     true,
+		ResponseHeaderTimeout: requestTimeout,
+	}}}
+}
+
+// Status asks for the state of the daemon.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var status Status
+	return status, c.get(ctx, "/v1/status", &status)
+}
+
+// Lookup asks what a RCPT with this address would be told.
+func (c *Client) Lookup(ctx context.Context, q LookupQuery) (LookupAnswer, error) {
+	values := url.Values{"address": {q.Address}}
+	if q.Client != "" {
+		values.Set("client", q.Client)
+	}
+	if q.Authenticated {
+		values.Set("authenticated", strconv.FormatBool(true))
+	}
+	var answer LookupAnswer
+	return answer, c.get(ctx, "/v1/lookup?"+values.Encode(), &answer)
+}
+
+// Version asks which program the daemon is.
+func (c *Client) Version(ctx context.Context) (Version, error) {
+	var v Version
+	return v, c.get(ctx, "/v1/version", &v)
+}
+
+// Sync asks for passes. With q.Wait it returns when they have ended, however long
+// that takes, and calls progress meanwhile. The error is that of the passes as well.
+func (c *Client) Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)) error {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	response, err := c.do(ctx, http.MethodPost, "/v1/sync", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	for lines := json.NewDecoder(response.Body); ; {
+		var line syncLine
+		if err := lines.Decode(&line); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("%w any more: it went away before the passes had ended (%w)", ErrNotReachable, err)
+		}
+		switch {
+		case line.End != nil && line.End.Error != "":
+			return errors.New(line.End.Error)
+		case line.End != nil:
+			return nil
+		case line.Event != nil:
+			progress(*line.Event)
+		}
+	}
+}
+
+// get asks one question with a JSON answer.
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	response, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(into); err != nil {
+		return fmt.Errorf("cannot read the daemon's answer: %w", err)
+	}
+	return nil
+}
+
+// do sends a request, and turns an answer that is an error into one.
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://control"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if response.StatusCode < 400 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	var f failure
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&f); err != nil || f.Error == "" {
+		return nil, fmt.Errorf("the daemon answers %s", response.Status)
+	}
+	return nil, errors.New(f.Error)
+}
+
+// unreachable says in one sentence why no daemon answers and what to do.
+func (c *Client) unreachable(err error) error {
+	advice := "is it running?"
+	switch {
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		advice = "the socket does not exist; is the daemon running, with this configuration?"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		advice = "nobody answers on its socket; is it running?"
+	case errors.Is(err, fs.ErrPermission):
+		advice = "this user may not open its socket; run the command as root"
+	case errors.Is(err, context.DeadlineExceeded):
+		advice = "it does not answer in time"
+	default:
+		var inner *url.Error
+		if errors.As(err, &inner) {
+			err = inner.Err
+		}
+		advice = err.Error()
+	}
+	return fmt.Errorf("%w at unix:%s: %s", ErrNotReachable, c.socket, advice)
+}

@@ -1,0 +1,330 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
+
+// fake answers what it was told to.
+type fake struct {
+	status Status
+	answer LookupAnswer
+	err    error
+	sync   func(context.Context, SyncQuery, func(SyncEvent)) error
+	asked  chan LookupQuery
+}
+
+func (f *fake) Status(context.Context) (Status, error) { return f.status, f.err }
+
+func (f *fake) Lookup(_ context.Context, q LookupQuery) (LookupAnswer, error) {
+	if f.asked != nil {
+		f.asked <- q
+	}
+	return f.answer, f.err
+}
+
+func (f *fake) Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)) error {
+	return f.sync(ctx, q, progress)
+}
+
+// start serves the backend on a unix socket, and gives a client for it and what
+// stops it.
+func start(t *testing.T, b Backend) (*Client, func()) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- NewServer(b, "1.2.3", nil).Serve(ctx, l) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return NewClient(path), stop
+}
+
+var zone = time.FixedZone("", 2*60*60)
+
+// fullStatus has something in every field.
+func fullStatus() Status {
+	at := Time{time.Date(2026, 3, 4, 14, 0, 0, 0, zone)}
+	visible := true
+	return Status{
+		Version: "1.2.3", Started: at, State: Late, Addresses: 3, Objects: 2, Unparsed: 1, Digest: "00ff",
+		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
+		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4,
+		ReloadError: "bad file", StoreVerified: Time{at.Add(time.Minute)},
+		Directories: []DirectoryStatus{{
+			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10, HighestCommittedUSN: 12,
+			LastSuccess:     at,
+			LastIncremental: &PassStatus{Number: 9, Started: at, Seconds: 0.25, Seen: 1, Added: 2, Changed: 3, Removed: 4, Result: ResultOK},
+			LastFull:        &PassStatus{Number: 1, Started: Time{at.Add(-time.Hour)}, Seconds: 2, Result: ResultHeld},
+			FullPassReason:  "first", NextPass: Time{at.Add(5 * time.Second)}, LastError: "down", FailingSince: at,
+			Running:      &SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 5, Expected: 9},
+			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible, Notify: true,
+		}},
+	}
+}
+
+func fullAnswer() LookupAnswer {
+	at := Time{time.Date(2026, 3, 4, 14, 0, 0, 0, zone)}
+	return LookupAnswer{
+		Address: "A@example.com", Canonical: "a@example.com", Domain: "example.com", Mode: "report", Outcome: Accepted,
+		Reply: "continue", Verdict: "stale", WouldRefuse: true, WouldReply: "451 4.3.0 later", Rule: 9, Reason: "too old",
+		Error: "none", Directory: "corp", DirectoryState: Stale, Removed: at, RemovedPass: 8,
+		Owners: []Owner{{Directory: "corp", GUID: "01", DN: "CN=A", Class: "user", Attribute: "mail", InternalOnly: true, Gone: true,
+			Learned: at, Pass: 3, DomainController: "dc1", USN: 5}},
+	}
+}
+
+// TestJSON: the names are a contract.
+func TestJSON(t *testing.T) {
+	for _, c := range []struct {
+		file  string
+		value any
+	}{
+		{"status.json", fullStatus().normal()},
+		{"status-empty.json", Status{Directories: []DirectoryStatus{{}}}.normal()},
+		{"lookup.json", fullAnswer().normal()},
+		{"lookup-empty.json", LookupAnswer{}.normal()},
+		{"sync.json", []syncLine{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1, Pass: &PassStatus{Number: 2}}}, {End: &syncEnd{}}}},
+	} {
+		got, err := json.MarshalIndent(c.value, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		compare(t, c.file, append(got, '\n'))
+	}
+}
+
+func compare(t *testing.T, file string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s (-want +got):\n%s", file, cmp.Diff(string(want), string(got)))
+	}
+}
+
+func TestStatus(t *testing.T) {
+	client, _ := start(t, &fake{status: fullStatus()})
+	got, err := client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(fullStatus().normal(), got); d != "" {
+		t.Errorf("Status (-want +got):\n%s", d)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	client, _ := start(t, &fake{})
+	got, err := client.Version(t.Context())
+	if err != nil || got.Version != "1.2.3" || !strings.HasPrefix(got.Go, "go") {
+		t.Errorf("Version() = %+v, %v", got, err)
+	}
+}
+
+func TestLookup(t *testing.T) {
+	f := &fake{answer: fullAnswer(), asked: make(chan LookupQuery, 1)}
+	client, _ := start(t, f)
+	for _, q := range []LookupQuery{
+		{Address: "a@example.com"},
+		{Address: `"a b&c=d#e%41+\"\x00"@exämple.com`, Client: "2001:db8::1", Authenticated: true},
+		{Address: "<>"},
+	} {
+		got, err := client.Lookup(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if asked := <-f.asked; asked != q {
+			t.Errorf("Lookup(%+v) asks %+v", q, asked)
+		}
+		if d := cmp.Diff(fullAnswer().normal(), got); d != "" {
+			t.Errorf("Lookup(%+v) (-want +got):\n%s", q, d)
+		}
+	}
+	if _, err := client.Lookup(t.Context(), LookupQuery{}); err == nil || !strings.Contains(err.Error(), "expected an address") {
+		t.Errorf("Lookup of nothing: %v", err)
+	}
+}
+
+func TestBackendError(t *testing.T) {
+	client, _ := start(t, &fake{err: errors.New("the disk is on fire")})
+	if _, err := client.Status(t.Context()); err == nil || err.Error() != "the disk is on fire" {
+		t.Errorf("Status: %v", err)
+	}
+}
+
+func TestSync(t *testing.T) {
+	events := []SyncEvent{
+		{Directory: "corp", Kind: "full", Seen: 10, Expected: 20},
+		{Directory: "corp", Kind: "full", Seen: 20, Pass: &PassStatus{Number: 3, Result: ResultOK}},
+	}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{{nil, ""}, {errors.New("corp: the password is wrong"), "corp: the password is wrong"}} {
+		proceed := make(chan struct{})
+		client, _ := start(t, &fake{sync: func(_ context.Context, q SyncQuery, progress func(SyncEvent)) error {
+			if !q.Full || !q.Wait {
+				t.Errorf("asked for %+v", q)
+			}
+			for _, e := range events {
+				progress(e)
+				<-proceed // each line must come through before the next is made
+			}
+			return c.err
+		}})
+		var got []SyncEvent
+		err := client.Sync(t.Context(), SyncQuery{Full: true, Wait: true}, func(e SyncEvent) {
+			got = append(got, e)
+			proceed <- struct{}{}
+		})
+		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
+			t.Errorf("Sync: %v, want %q", err, c.want)
+		}
+		if d := cmp.Diff(events, got); d != "" {
+			t.Errorf("events (-want +got):\n%s", d)
+		}
+	}
+}
+
+// TestSyncDaemonStops: a daemon that stops in the middle is an error, not an end.
+func TestSyncDaemonStops(t *testing.T) {
+	begun := make(chan struct{})
+	client, stop := start(t, &fake{sync: func(ctx context.Context, _ SyncQuery, progress func(SyncEvent)) error {
+		close(begun)
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	go func() { <-begun; stop() }()
+	err := client.Sync(t.Context(), SyncQuery{Wait: true}, func(SyncEvent) {})
+	if !errors.Is(err, ErrNotReachable) {
+		t.Errorf("Sync: %v, want ErrNotReachable", err)
+	}
+}
+
+// TestSyncClientLeaves: the backend learns that nobody listens any more.
+func TestSyncClientLeaves(t *testing.T) {
+	left := make(chan error, 1)
+	begun := make(chan struct{})
+	client, _ := start(t, &fake{sync: func(ctx context.Context, _ SyncQuery, _ func(SyncEvent)) error {
+		close(begun)
+		<-ctx.Done()
+		left <- ctx.Err()
+		return nil
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-begun; cancel() }()
+	if err := client.Sync(ctx, SyncQuery{Wait: true}, func(SyncEvent) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Sync: %v, want canceled", err)
+	}
+	if err := <-left; err == nil {
+		t.Error("the backend was not told")
+	}
+}
+
+func TestNotReachable(t *testing.T) {
+	dir := t.TempDir()
+	stale := filepath.Join(dir, "stale")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ path, want string }{
+		{filepath.Join(dir, "none"), "the socket does not exist; is the daemon running, with this configuration?"},
+		{stale, "nobody answers on its socket; is it running?"},
+		{file, "nobody answers on its socket; is it running?"},
+	} {
+		_, err := NewClient(c.path).Status(t.Context())
+		want := "the daemon is not reachable at unix:" + c.path + ": " + c.want
+		if !errors.Is(err, ErrNotReachable) || err.Error() != want {
+			t.Errorf("Status: %v, want %s", err, want)
+		}
+	}
+}
+
+// TestStrangers: what no client of ours sends gets an error that says so.
+func TestStrangers(t *testing.T) {
+	client, _ := start(t, &fake{sync: func(context.Context, SyncQuery, func(SyncEvent)) error { return nil }})
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/v1/journal", "", 404, "this daemon (version 1.2.3) does not know GET /v1/journal"},
+		{"POST", "/v1/status", "", 404, "this daemon (version 1.2.3) does not know POST /v1/status"},
+		{"POST", "/v1/sync", "{", 400, "cannot read the request: unexpected EOF"},
+		{"POST", "/v1/sync", `{"fool": true}`, 400, `cannot read the request: json: unknown field "fool"`},
+		{"POST", "/v1/sync", `{"full": "` + strings.Repeat("x", maxBody) + `"}`, 400, "cannot read the request: http: request body too large"},
+		{"GET", "/v1/lookup?address=a&authenticated=maybe", "", 400, "expected an address, and perhaps client and authenticated"},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), c.method, "http://control"+c.path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.http.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f failure
+		err = json.NewDecoder(response.Body).Decode(&f)
+		response.Body.Close()
+		if response.StatusCode != c.status || err != nil || f.Error != c.want {
+			t.Errorf("%s %s: %d %q, want %d %q", c.method, c.path, response.StatusCode, f.Error, c.status, c.want)
+		}
+	}
+}
+
+func TestWorst(t *testing.T) {
+	for _, c := range []struct {
+		states []State
+		want   State
+	}{
+		{nil, Fresh},
+		{[]State{Fresh, Late}, Late},
+		{[]State{Stale, Late, Fresh}, Stale},
+		{[]State{NotReady, Stale}, NotReady},
+		{[]State{NotReady, "melted"}, "melted"},
+	} {
+		if got := Worst(c.states...); got != c.want {
+			t.Errorf("Worst(%q) = %q, want %q", c.states, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package control
+
+// LookupQuery asks about one address.
+type LookupQuery struct {
+	Address       string // as it would stand in RCPT TO, with or without brackets
+	Client        string // IP address of the client; empty: none in particular
+	Authenticated bool   // the client has logged in
+}
+
+// Outcome is what a reply does to a recipient.
+type Outcome string
+
+// The outcomes.
+const (
+	Accepted  Outcome = "accepted"
+	Refused   Outcome = "refused"   // for good: 5xx
+	Temporary Outcome = "temporary" // the client comes again: 4xx
+)
+
+// LookupAnswer is the reply an address would get, and why.
+type LookupAnswer struct {
+	Address   string `json:"address"`   // as asked
+	Canonical string `json:"canonical"` // as in the index; empty: not readable as an address
+	Domain    string `json:"domain"`
+	Mode      string `json:"mode"` // of the domain
+
+	Outcome     Outcome `json:"outcome"`
+	Reply       string  `json:"reply"` // "continue", or the line that the client reads
+	Verdict     string  `json:"verdict"`
+	WouldRefuse bool    `json:"would_refuse"` // mode report keeps it from getting WouldReply
+	WouldReply  string  `json:"would_reply"`
+	Rule        int     `json:"rule"`   // row of the decision table that answered; 0: an internal error
+	Reason      string  `json:"reason"` // the same in words
+	Error       string  `json:"error"`  // what failed inside; empty: nothing did
+
+	Directory      string  `json:"directory"`       // whose state mattered; empty: none in particular
+	DirectoryState State   `json:"directory_state"` // empty: it did not matter
+	Owners         []Owner `json:"owners"`          // empty: nobody has the address
+	Removed        Time    `json:"removed"`
+	RemovedPass    uint64  `json:"removed_pass"` // by which pass; 0: it was not removed
+}
+
+// Owner is one directory object that has an address, and how it came to be known.
+type Owner struct {
+	Directory    string `json:"directory"`
+	GUID         string `json:"guid"`
+	DN           string `json:"dn"`
+	Class        string `json:"class"`
+	Attribute    string `json:"attribute"`
+	InternalOnly bool   `json:"internal_only"` // only inside senders may write to it
+	Gone         bool   `json:"gone"`          // no longer in the directory; the removal is not in effect yet
+
+	Learned          Time   `json:"learned"`
+	Pass             uint64 `json:"pass"`
+	DomainController string `json:"domain_controller"`
+	USN              uint64 `json:"usn"`
+}
+
+// normal makes an empty list of a missing one.
+func (a LookupAnswer) normal() LookupAnswer {
+	if a.Owners == nil {
+		a.Owners = []Owner{}
+	}
+	return a
+}

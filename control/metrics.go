@@ -1,0 +1,139 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// statusTimeout bounds how long a scrape waits for Status.
+const statusTimeout = 10 * time.Second
+
+// Metrics are what the daemon counts while it works. Make them with NewMetrics; all
+// methods may be called concurrently. No label holds an address or a client.
+type Metrics struct {
+	registry *prometheus.Registry
+	decision prometheus.Histogram
+	passes   *prometheus.CounterVec
+	lag      *prometheus.HistogramVec
+}
+
+// NewMetrics makes metrics that are all zero; version is of this program.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		decision: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "rcpt_milter_decision_seconds",
+			Help:    "Time from a RCPT to its verdict.",
+			Buckets: []float64{1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1},
+		}),
+		passes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rcpt_milter_sync_passes_total",
+			Help: "Passes that ended, by directory, kind (full, incremental) and result (ok, held, failed).",
+		}, []string{"directory", "kind", "result"}),
+		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "rcpt_milter_sync_lag_seconds",
+			Help:    "Time from a change of addresses on the domain controller to its effect here, in incremental passes.",
+			Buckets: []float64{0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 7200},
+		}, []string{"directory"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "rcpt_milter_build_info",
+		Help:        "Always 1; the labels say which program this is.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.decision, m.passes, m.lag, build)
+	return m
+}
+
+// ObserveDecision counts the time that one decision took.
+func (m *Metrics) ObserveDecision(took time.Duration) { m.decision.Observe(took.Seconds()) }
+
+// PassDone counts a pass that ended: kind is full or incremental, result one of the
+// Result constants.
+func (m *Metrics) PassDone(directory, kind, result string) {
+	m.passes.WithLabelValues(directory, kind, result).Inc()
+}
+
+// ObserveLag counts the time from a change on a domain controller to its effect. A
+// clock that was set back in between does not make it negative.
+func (m *Metrics) ObserveLag(directory string, lag time.Duration) {
+	m.lag.WithLabelValues(directory).Observe(max(0, lag.Seconds()))
+}
+
+// statusCollector gives what Status says at the moment of the scrape.
+type statusCollector struct {
+	backend Backend
+	log     *slog.Logger
+
+	decisions, wouldRefuse       *prometheus.Desc
+	sessions, addresses, objects *prometheus.Desc
+	lastSuccess, usnLag, held    *prometheus.Desc
+	storeVerified                *prometheus.Desc
+}
+
+func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("rcpt_milter_"+name, help, labels, nil)
+	}
+	return &statusCollector{
+		backend: backend, log: log,
+		decisions:     desc("decisions_total", "Recipients judged, by verdict.", "verdict"),
+		wouldRefuse:   desc("would_refuse_total", "Recipients that only mode report kept from being refused, by verdict.", "verdict"),
+		sessions:      desc("sessions", "Open milter connections."),
+		addresses:     desc("addresses", "Addresses in the index that have an owner."),
+		objects:       desc("objects", "Directory objects that own an address."),
+		lastSuccess:   desc("sync_last_success_timestamp_seconds", "When the last good pass began, by directory.", "directory"),
+		usnLag:        desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.", "directory"),
+		held:          desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
+		storeVerified: desc("store_verified_timestamp_seconds", "When the checksums of the store were last found good."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.sessions, c.addresses, c.objects,
+		c.lastSuccess, c.usnLag, c.held, c.storeVerified} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector. Without a status its metrics are missing
+// from the scrape, which is what an alert on absence is for.
+func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	s, err := c.backend.Status(ctx)
+	if err != nil {
+		c.log.Warn("no status for metrics", "error", err)
+		return
+	}
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, kind, value, labels...)
+	}
+	for verdict, n := range s.Decisions {
+		send(c.decisions, prometheus.CounterValue, float64(n), verdict)
+	}
+	for verdict, n := range s.WouldRefuse {
+		send(c.wouldRefuse, prometheus.CounterValue, float64(n), verdict)
+	}
+	send(c.sessions, prometheus.GaugeValue, float64(s.Sessions))
+	send(c.addresses, prometheus.GaugeValue, float64(s.Addresses))
+	send(c.objects, prometheus.GaugeValue, float64(s.Objects))
+	if !s.StoreVerified.IsZero() {
+		send(c.storeVerified, prometheus.GaugeValue, seconds(s.StoreVerified))
+	}
+	for _, d := range s.Directories {
+		if !d.LastSuccess.IsZero() {
+			send(c.lastSuccess, prometheus.GaugeValue, seconds(d.LastSuccess), d.Name)
+		}
+		send(c.usnLag, prometheus.GaugeValue, float64(d.USNLag()), d.Name)
+		send(c.held, prometheus.GaugeValue, float64(d.HeldRemovals), d.Name)
+	}
+}
+
+func seconds(t Time) float64 { return float64(t.UnixMicro()) / 1e6 }

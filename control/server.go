@@ -1,0 +1,167 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Bounds on what a client may use of us. Whoever may connect is trusted to mean well,
+// not to work well.
+const (
+	maxBody       = 64 << 10
+	maxHeader     = 16 << 10
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second
+	answerTimeout = 30 * time.Second // for all but a sync that waits
+	lineTimeout   = 10 * time.Second // for one line of a sync
+	idleTimeout   = time.Minute
+)
+
+// Server answers on the control socket. Make it with NewServer.
+type Server struct {
+	backend Backend
+	version Version
+	log     *slog.Logger
+	http    *http.Server
+}
+
+// NewServer makes a server; version is of this program. A nil log discards.
+func NewServer(backend Backend, version string, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{backend: backend, version: Version{version, runtime.Version()}, log: log}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/lookup", s.lookup)
+	mux.HandleFunc("POST /v1/sync", s.sync)
+	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.version, nil) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, http.StatusNotFound, fmt.Errorf("this daemon (version %s) does not know %s %s", version, r.Method, r.URL.Path))
+	})
+	s.http = newHTTPServer(mux, answerTimeout, log)
+	return s
+}
+
+// newHTTPServer is a server with every bound set.
+func newHTTPServer(handler http.Handler, answer time.Duration, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      answer,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// Serve answers on the listener until ctx ends, and closes it. It returns nil where
+// ctx ended. Requests under way are cut off: a sync may wait for hours.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return serve(ctx, s.http, l)
+}
+
+func serve(ctx context.Context, server *http.Server, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	err := server.Serve(l)
+	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	status, err := s.backend.Status(r.Context())
+	s.answer(w, status.normal(), err)
+}
+
+func (s *Server) lookup(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	q := LookupQuery{Address: values.Get("address"), Client: values.Get("client")}
+	var err error
+	if text := values.Get("authenticated"); text != "" {
+		q.Authenticated, err = strconv.ParseBool(text)
+	}
+	if q.Address == "" || err != nil {
+		s.fail(w, http.StatusBadRequest, errors.New("expected an address, and perhaps client and authenticated"))
+		return
+	}
+	answer, err := s.backend.Lookup(r.Context(), q)
+	s.answer(w, answer.normal(), err)
+}
+
+// sync streams, so its status is sent before it is known how it ends.
+func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
+	var q SyncQuery
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&q); err != nil {
+		s.fail(w, http.StatusBadRequest, fmt.Errorf("cannot read the request: %w", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines := &lineWriter{w: w, control: http.NewResponseController(w)}
+	lines.control.SetReadDeadline(time.Time{}) // the client has said all it has to say
+	lines.write(syncLine{})                    // so that the client knows that it was heard
+	err := s.backend.Sync(r.Context(), q, func(e SyncEvent) { lines.write(syncLine{Event: &e}) })
+	end := &syncEnd{}
+	if err != nil {
+		end.Error = err.Error()
+	}
+	lines.write(syncLine{End: end})
+}
+
+// lineWriter sends JSON values, each as a line and at once.
+type lineWriter struct {
+	mu      sync.Mutex
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+// write ignores a client that is gone: its context ends, and with it the work.
+func (l *lineWriter) write(line syncLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.control.SetWriteDeadline(time.Now().Add(lineTimeout))
+	if json.NewEncoder(l.w).Encode(line) == nil {
+		l.control.Flush()
+	}
+}
+
+// answer sends value, or the error instead.
+func (s *Server) answer(w http.ResponseWriter, value any, err error) {
+	if err != nil {
+		status := http.StatusInternalServerError
+		if errors.Is(err, ErrNotSupported) {
+			status = http.StatusNotImplemented
+		}
+		s.fail(w, status, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(value); err != nil {
+		s.log.Debug("control answer not sent", "error", err)
+	}
+}
+
+// failure is how an error looks on the socket.
+type failure struct {
+	Error string `json:"error"`
+}
+
+func (s *Server) fail(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(failure{err.Error()})
+}

@@ -1,0 +1,145 @@
+package control
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Time is a moment that there may be none of: the zero value, which is null in JSON.
+// Any other is RFC 3339 in UTC.
+type Time struct{ time.Time }
+
+// MarshalJSON implements json.Marshaler; the method of time.Time reads it back.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return json.Marshal(t.UTC())
+}
+
+// State is how far an index can be trusted.
+type State string
+
+// The states, from best to worst.
+const (
+	Fresh    State = "fresh"     // the last good pass is recent
+	Late     State = "late"      // it is older than it should be; answers are as when fresh
+	Stale    State = "stale"     // it is too old for anybody to be refused
+	NotReady State = "not_ready" // no full pass ever completed
+)
+
+// rank orders states; one that this version does not know is worse than all.
+func (s State) rank() int {
+	for i, known := range []State{Fresh, Late, Stale, NotReady} {
+		if s == known {
+			return i
+		}
+	}
+	return 4
+}
+
+// Worst is the worst of the states, Fresh if there is none.
+func Worst(states ...State) State {
+	worst := Fresh
+	for _, s := range states {
+		if s.rank() > worst.rank() {
+			worst = s
+		}
+	}
+	return worst
+}
+
+// Results of a pass.
+const (
+	ResultOK     = "ok"     // committed
+	ResultHeld   = "held"   // committed, its removals held back
+	ResultFailed = "failed" // nothing of it counts but the addresses it added
+)
+
+// Status is the state of the daemon, its index and its directories.
+type Status struct {
+	Version string `json:"version"` // of the daemon
+	Started Time   `json:"started"` // when it began to answer
+	State   State  `json:"state"`   // the worst of its directories
+
+	Addresses int64  `json:"addresses"` // that have an owner
+	Objects   int64  `json:"objects"`   // that own an address
+	Unparsed  int64  `json:"unparsed"`  // values of the directories that are no readable address
+	Digest    string `json:"digest"`    // equal digests hold equal recipients, in any order
+
+	Domains     map[string]int64  `json:"domains"`      // addresses by domain
+	Modes       map[string]string `json:"modes"`        // of the domains in the configuration
+	Decisions   map[string]int64  `json:"decisions"`    // since the start, by verdict
+	WouldRefuse map[string]int64  `json:"would_refuse"` // of these, what mode report kept from being refusals
+	Sessions    int               `json:"sessions"`     // open milter connections
+
+	ReloadError   string `json:"reload_error"`   // why the file in place is not in force; empty: it is
+	StoreVerified Time   `json:"store_verified"` // when the store's checksums were last found good
+
+	Directories []DirectoryStatus `json:"directories"` // in the order of the configuration
+}
+
+// DirectoryStatus is the state of one directory.
+type DirectoryStatus struct {
+	Name  string `json:"name"`
+	State State  `json:"state"`
+
+	DomainController    string `json:"domain_controller"`     // DNS name of the one followed; empty: none yet
+	InvocationID        string `json:"invocation_id"`         // of its database
+	USN                 uint64 `json:"usn"`                   // how far it has been read
+	HighestCommittedUSN uint64 `json:"highest_committed_usn"` // how far it was when it was last asked
+
+	LastSuccess     Time        `json:"last_success"`     // start of the last good pass, which State counts from
+	LastIncremental *PassStatus `json:"last_incremental"` // null: none yet
+	LastFull        *PassStatus `json:"last_full"`        // null: none yet
+	FullPassReason  string      `json:"full_pass_reason"` // why the last full pass, or the one under way, was one
+	Running         *SyncEvent  `json:"running"`          // the pass under way; null: none
+	NextPass        Time        `json:"next_pass"`        // zero: none planned
+
+	LastError    string `json:"last_error"` // of the last pass, with what to do about it; empty: it was good
+	FailingSince Time   `json:"failing_since"`
+
+	HeldRemovals int64  `json:"held_removals"` // addresses whose removal waits for approval
+	HoldReason   string `json:"hold_reason"`
+
+	DeletedObjectsVisible *bool `json:"deleted_objects_visible"` // may we see deletions as they happen; null: not known yet
+	Notify                bool  `json:"notify"`                  // the controller wakes us up
+}
+
+// USNLag is how many update sequence numbers the index is behind its controller. Most
+// of them are of no concern to recipients.
+func (d *DirectoryStatus) USNLag() uint64 {
+	if d.HighestCommittedUSN < d.USN {
+		return 0
+	}
+	return d.HighestCommittedUSN - d.USN
+}
+
+// PassStatus is what one pass did.
+type PassStatus struct {
+	Number  uint64  `json:"number"`
+	Started Time    `json:"started"`
+	Seconds float64 `json:"seconds"`
+	Seen    int64   `json:"seen"`    // objects read
+	Added   int64   `json:"added"`   // addresses
+	Changed int64   `json:"changed"` // objects
+	Removed int64   `json:"removed"` // addresses
+	Result  string  `json:"result"`  // ResultOK, ResultHeld or ResultFailed
+}
+
+// normal makes empty lists and maps of missing ones, so that tools see one form.
+func (s Status) normal() Status {
+	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
+	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
+	if s.Directories == nil {
+		s.Directories = []DirectoryStatus{}
+	}
+	return s
+}
+
+func present[M ~map[K]V, K comparable, V any](m M) M {
+	if m == nil {
+		return M{}
+	}
+	return m
+}
