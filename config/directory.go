@@ -34,7 +34,7 @@ type Directory struct {
 // Bind is who we are to the directory.
 type Bind struct {
 	DN           string // a distinguished name or user principal name; required
-	PasswordFile string // absolute; read with ReadPassword; required
+	PasswordFile string // absolute; required
 }
 
 // TLS is how the domain controller proves who it is. It always has to.

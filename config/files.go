@@ -13,8 +13,8 @@ import (
 	"strconv"
 )
 
-// maxSecret is the most octets of a password file.
-const maxSecret = 64 << 10
+// maxSecret is the most octets of a password file, far above what a password may have.
+const maxSecret = 4 << 10
 
 // CheckFiles looks at what the configuration names outside itself: password and CA
 // files, and the group of the sockets. The error is one or several *Error, joined.
@@ -27,7 +27,7 @@ func (c *Config) CheckFiles() (warnings []error, err error) {
 	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
-		if _, err := ReadPassword(d.Bind.PasswordFile); err != nil {
+		if _, err := readPassword(d.Bind.PasswordFile); err != nil {
 			at := path + ".bind.password_file"
 			r.failAt(r.first(at), "%s: %v", at, err)
 		} else if info, err := os.Stat(d.Bind.PasswordFile); err == nil && info.Mode().Perm()&0o007 != 0 {
@@ -84,9 +84,10 @@ func (c *Config) listensUnix() bool {
 	return false
 }
 
-// ReadPassword gives the password in a file: all of it but the end of its one line.
+// readPassword reads a password file as the directory will: all of it but the end of
+// its one line.
 // It does not complain about permissions, which are the administrator's to judge.
-func ReadPassword(path string) (string, error) {
+func readPassword(path string) (string, error) {
 	data, err := readSmall(path, "password")
 	if err != nil {
 		return "", err

@@ -56,17 +56,17 @@ func TestReadPassword(t *testing.T) {
 		{write(t, "p", "", 0o600), "", "PATH is empty; write the password into it, as its only line"},
 		{write(t, "p", "\n", 0o600), "", "PATH is empty; write the password into it, as its only line"},
 		{write(t, "p", "one\ntwo\n", 0o600), "", "PATH has more than one line; the password must be its only line"},
-		{write(t, "p", strings.Repeat("x", maxSecret+1), 0o600), "", "PATH is larger than 64 KiB"},
+		{write(t, "p", strings.Repeat("x", maxSecret+1), 0o600), "", "PATH is larger than 4 KiB"},
 		{filepath.Join(dir, "none"), "", "PATH does not exist"},
 		{dir, "", "PATH is not a regular file"},
 		{fifo, "", "PATH is not a regular file"},
 	} {
-		got, err := ReadPassword(c.path)
+		got, err := readPassword(c.path)
 		if got != c.want || (err == nil) != (c.err == "") {
-			t.Errorf("ReadPassword(%q) = %q, %v, want %q, %q", c.path, got, err, c.want, c.err)
+			t.Errorf("readPassword(%q) = %q, %v, want %q, %q", c.path, got, err, c.want, c.err)
 		}
 		if want := "the password file " + strings.ReplaceAll(c.err, "PATH", c.path); err != nil && err.Error() != want {
-			t.Errorf("ReadPassword: %q, want %q", err, want)
+			t.Errorf("readPassword: %q, want %q", err, want)
 		}
 	}
 }
@@ -76,8 +76,8 @@ func TestReadPasswordPermission(t *testing.T) {
 		t.Skip("root may read everything")
 	}
 	path := write(t, "p", "secret", 0)
-	if _, err := ReadPassword(path); err == nil || !strings.Contains(err.Error(), "cannot be read by this user") {
-		t.Errorf("ReadPassword of a forbidden file: %v", err)
+	if _, err := readPassword(path); err == nil || !strings.Contains(err.Error(), "cannot be read by this user") {
+		t.Errorf("readPassword of a forbidden file: %v", err)
 	}
 }
 
