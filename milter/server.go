@@ -112,7 +112,7 @@ func setDefault[T comparable](value *T, def T) {
 	}
 }
 
-// SetPolicy makes p the policy of all recipients from now on, in running sessions
+// SetPolicy makes p, which must not be nil, the policy of all recipients from now on, in running sessions
 // too.
 func (s *Server) SetPolicy(p *Policy) { s.policy.Store(p) }
 
