@@ -1,0 +1,188 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	memTableSize   = 16 << 20 // bounds a transaction to 2.4 MB and 26,214 entries
+	blockCacheSize = 32 << 20 // required with compression
+	logFileSize    = 16 << 20 // the value log stays empty: values are far under the threshold
+	lockRetry      = 100 * time.Millisecond
+)
+
+func badgerOptions(config Config) badger.Options {
+	return badger.DefaultOptions(config.Dir).
+		WithLogger(badgerLog{config.Log}).
+		WithSyncWrites(true).                                 // a cursor on disk means its data is on disk
+		WithChecksumVerificationMode(options.NoVerification). // verifyFiles does it: Badger's own ends the process
+		WithDetectConflicts(false).                           // one writer at a time
+		WithNumVersionsToKeep(1).
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(3).
+		WithValueLogFileSize(logFileSize).
+		WithBlockCacheSize(config.blockCache).
+		WithCompression(options.ZSTD).
+		WithNumCompactors(2).
+		WithMetricsEnabled(false)
+}
+
+// openLocked opens Badger in managed mode, in which a reader never waits for commits
+// in flight, and waits while another process holds the lock.
+func openLocked(ctx context.Context, config Config) (*badger.DB, error) {
+	deadline := time.Now().Add(config.LockWait)
+	for {
+		db, err := openVerified(config)
+		if !isLocked(err) {
+			return db, err
+		}
+		if !time.Now().Before(deadline) {
+			return nil, fmt.Errorf("store %s: %w; stop that process, or give this one another store.dir", config.Dir, ErrLocked)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lockRetry):
+		}
+	}
+}
+
+// openVerified checks the files, under the lock that Badger will take, and opens them.
+func openVerified(config Config) (*badger.DB, error) {
+	dir, err := os.Open(config.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("store %s: lock: %w", config.Dir, err)
+	}
+	if err := verifyFiles(config.Dir); err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_UN); err != nil {
+		return nil, fmt.Errorf("store %s: unlock: %w", config.Dir, err)
+	}
+	db, err := openManaged(badgerOptions(config))
+	if err != nil && !isLocked(err) {
+		return nil, openError(config.Dir, err)
+	}
+	return db, err
+}
+
+// openManaged turns Badger's panics at damaged files into errors.
+func openManaged(opts badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("%v", p)
+		}
+	}()
+	return badger.OpenManaged(opts)
+}
+
+func isLocked(err error) bool {
+	return err != nil && (errors.Is(err, syscall.EWOULDBLOCK) || strings.Contains(err.Error(), "Cannot acquire directory lock"))
+}
+
+// openError words what Badger says when it cannot open its files. Whatever is not a
+// matter of permissions or resources is damage.
+func openError(dir string, err error) error {
+	for _, plain := range []error{syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENOMEM, syscall.ENOSPC} {
+		if errors.Is(err, plain) || strings.Contains(err.Error(), plain.Error()) {
+			return fmt.Errorf("store %s: open: %w", dir, err)
+		}
+	}
+	return fmt.Errorf("store %s: %w: %s; %s", dir, ErrDamaged, strings.TrimSpace(err.Error()), rebuildAdvice)
+}
+
+// get reads one key at the newest version; nil where there is none.
+func (s *Store) get(key []byte) ([]byte, error) {
+	txn := s.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	return valueOf(txn, key)
+}
+
+func valueOf(txn *badger.Txn, key []byte) ([]byte, error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return item.ValueCopy(nil)
+}
+
+// A pair is one key with its value.
+type pair struct{ key, value []byte }
+
+// scanChunk is how many pairs are read in one transaction: an open one keeps Badger
+// from dropping old versions.
+const scanChunk = 2000
+
+// scan visits all pairs under a prefix in the order of keys. Keys that are written
+// behind the place it has reached are not seen.
+func (s *Store) scan(prefix []byte, keysOnly bool, visit func(pair) error) error {
+	from := prefix
+	for {
+		chunk, err := s.chunk(prefix, from, keysOnly)
+		if err != nil {
+			return err
+		}
+		for _, p := range chunk {
+			if err := visit(p); err != nil {
+				return err
+			}
+		}
+		if len(chunk) < scanChunk {
+			return nil
+		}
+		from = append(chunk[len(chunk)-1].key, 0)
+	}
+}
+
+func (s *Store) chunk(prefix, from []byte, keysOnly bool) ([]pair, error) {
+	txn := s.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: false})
+	defer it.Close()
+	var pairs []pair
+	for it.Seek(from); it.ValidForPrefix(prefix) && len(pairs) < scanChunk; it.Next() {
+		p := pair{key: it.Item().KeyCopy(nil)}
+		if !keysOnly {
+			var err error
+			if p.value, err = it.Item().ValueCopy(nil); err != nil {
+				return nil, err
+			}
+		}
+		pairs = append(pairs, p)
+	}
+	return pairs, nil
+}
+
+// badgerLog passes Badger's messages on. What it calls information is of interest to
+// nobody who runs a mail relay.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) Errorf(f string, args ...any)   { l.write(slog.LevelError, f, args) }
+func (l badgerLog) Warningf(f string, args ...any) { l.write(slog.LevelWarn, f, args) }
+func (l badgerLog) Infof(f string, args ...any)    { l.write(slog.LevelDebug, f, args) }
+func (l badgerLog) Debugf(f string, args ...any)   { l.write(slog.LevelDebug, f, args) }
+
+func (l badgerLog) write(level slog.Level, format string, args []any) {
+	if l.log.Enabled(context.Background(), level) {
+		l.log.Log(context.Background(), level, "badger", "text", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	}
+}

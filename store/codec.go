@@ -1,0 +1,116 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// recordVersion begins every value, so that a later version of one kind of record
+// can be told from this one.
+const recordVersion = 1
+
+// errRecord says that a stored value is not what this version writes: damage, or a
+// newer format.
+var errRecord = errors.New("unreadable record")
+
+// An encoder appends fields: varints, length-prefixed strings, times in microseconds.
+type encoder []byte
+
+func newEncoder() encoder { return encoder{recordVersion} }
+
+func (e *encoder) uint(v uint64)   { *e = binary.AppendUvarint(*e, v) }
+func (e *encoder) string(v string) { e.uint(uint64(len(v))); *e = append(*e, v...) }
+func (e *encoder) raw(v []byte)    { *e = append(*e, v...) }
+
+func (e *encoder) bool(v bool) {
+	var b byte
+	if v {
+		b = 1
+	}
+	*e = append(*e, b)
+}
+
+// time writes 0 for the zero time; whatever else is at least a microsecond into 1970.
+func (e *encoder) time(v time.Time) {
+	if v.IsZero() {
+		e.uint(0)
+		return
+	}
+	e.uint(uint64(max(v.UnixMicro(), 1)))
+}
+
+// A decoder reads the fields back in the same order. The first field that cannot be
+// read makes every later one zero and err non-nil.
+type decoder struct {
+	rest []byte
+	err  error
+}
+
+func newDecoder(value []byte) *decoder {
+	if len(value) == 0 || value[0] != recordVersion {
+		return &decoder{err: errRecord}
+	}
+	return &decoder{rest: value[1:]}
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) raw(n uint64) []byte {
+	if d.err != nil || uint64(len(d.rest)) < n {
+		d.fail()
+		return nil
+	}
+	v := d.rest[:n]
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) string() string { return string(d.raw(d.uint())) }
+
+func (d *decoder) bool() bool {
+	b := d.raw(1)
+	return len(b) == 1 && b[0] != 0
+}
+
+func (d *decoder) time() time.Time {
+	v := d.uint()
+	if v == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(v)).UTC()
+}
+
+// count reads the length of a list whose entries take at least one octet each, so
+// that a damaged length cannot ask for more memory than the value has.
+func (d *decoder) count() int {
+	n := d.uint()
+	if n > uint64(len(d.rest)) {
+		d.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) fail() {
+	if d.err == nil {
+		d.err = errRecord
+	}
+	d.rest = nil
+}
+
+// done gives the first error, or errRecord where something was left over.
+func (d *decoder) done() error {
+	if d.err == nil && len(d.rest) > 0 {
+		d.err = errRecord
+	}
+	return d.err
+}

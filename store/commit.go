@@ -1,0 +1,218 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Outcome says how a completed pass ends.
+type Outcome struct {
+	Cursor      []byte    // where the next incremental pass begins; opaque here
+	USN         uint64    // the same for people: what highestCommittedUSN was
+	Fingerprint string    // of the rules that were applied
+	Ended       time.Time // when the pass ended; removed addresses count their grace from here
+	Hold        string    // why removals are held back; empty: release them
+}
+
+// redoRecord is the value of an r/ key: a pass that is decided and will be finished,
+// whatever happens to the process.
+type redoRecord struct {
+	info        PassInfo
+	cursor      []byte
+	fingerprint string
+}
+
+func (r *redoRecord) encode() []byte {
+	e := newEncoder()
+	e.pass(&r.info)
+	e.string(string(r.cursor))
+	e.string(r.fingerprint)
+	return e
+}
+
+func decodeRedo(value []byte) (redoRecord, error) {
+	d := newDecoder(value)
+	r := redoRecord{info: d.pass(), cursor: []byte(d.string()), fingerprint: d.string()}
+	return r, d.done()
+}
+
+// Commit ends a completed pass: it releases what is marked as gone, or holds it back,
+// and moves the cursor. When it returns without an error all of it is on disk. After an
+// error before the decision was written the pass is aborted; after it, opening the
+// store finishes the pass.
+func (p *Pass) Commit(o Outcome) (PassInfo, error) {
+	if p.closed {
+		return PassInfo{}, errors.New("store: commit of a pass that has ended")
+	}
+	defer p.Abort()
+	p.info.USN, p.info.Hold = o.USN, o.Hold
+	p.info.Ended = o.Ended.UTC().Truncate(time.Microsecond)
+	redo := redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint}
+	decided, err := p.judge()
+	if err != nil {
+		return PassInfo{}, err
+	}
+	redo.info = p.info
+	if decided {
+		err := p.s.write(func(t *tx) error {
+			p.claimNumber(t)
+			return t.set(dirKey(prefixRedo, p.dir.record.id), redo.encode())
+		})
+		if err != nil {
+			return PassInfo{}, err
+		}
+		if err := p.release(); err != nil {
+			return PassInfo{}, err
+		}
+	}
+	return p.info, p.finish(redo, decided)
+}
+
+// judge counts what is marked, as removed or as held, and reports whether there is
+// anything to release.
+func (p *Pass) judge() (bool, error) {
+	if p.s.Directory(p.info.Directory).Marked == 0 {
+		return false, nil
+	}
+	pending, err := p.pending(p.info.Ended)
+	if err != nil {
+		return false, err
+	}
+	if p.info.Hold != "" {
+		p.info.Held = pending.Owned
+		return false, nil
+	}
+	p.info.Removed = pending.Owned
+	return pending.Owned > 0, nil
+}
+
+// release takes the marked addresses from their object, in batches. It can be begun
+// again at any point.
+func (p *Pass) release() error {
+	prefix := dirKey(prefixMarked, p.dir.record.id)
+	var marked []GUID
+	err := p.s.scan(prefix, true, func(kv pair) error {
+		marked = append(marked, guidOf(kv.key))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for len(marked) > 0 {
+		chunk := marked[:min(len(marked), sweepChunk)]
+		marked = marked[len(chunk):]
+		err := p.s.write(func(t *tx) error {
+			for _, guid := range chunk {
+				if err := p.releaseObject(t, guid); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pass) releaseObject(t *tx, guid GUID) error {
+	stored, err := t.object(p.dir.record.id, guid)
+	if err != nil {
+		return err
+	}
+	kept, gone := release(stored, p.info.Ended)
+	entries := int64(len(gone)*3 + 4)
+	if err := t.reserve(entries, entries*int64(64+len(kept.dn))); err != nil {
+		return err
+	}
+	for _, a := range gone {
+		was := false
+		err := t.changeAddress(a.address, func(r *addressRecord) {
+			if was = r.remove(p.dir.record.id, guid); was && !r.known() {
+				r.removed, r.pass = p.info.Ended, p.info.Number
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if !was {
+			continue
+		}
+		row := journalRecord{time: p.info.Ended, dir: p.dir.record.id, guid: guid, dn: stored.dn, address: a.address}
+		if err := p.journal(t, row); err != nil {
+			return err
+		}
+	}
+	return p.setObject(t, guid, &stored, &kept)
+}
+
+// finish moves the cursor: the last transaction of a pass, and the only one of a pass
+// that found nothing new.
+func (p *Pass) finish(redo redoRecord, decided bool) error {
+	record := p.dir.record
+	record.fingerprint = redo.fingerprint
+	if p.info.Kind == Full {
+		record.full = p.info
+	} else {
+		record.incremental = p.info
+	}
+	cursor := cursorRecord{cursor: redo.cursor, controller: p.info.Controller, time: p.info.Ended}
+	err := p.s.write(func(t *tx) error {
+		err := errors.Join(
+			t.set([]byte(prefixDirectory+p.info.Directory), record.encode()),
+			t.set(dirKey(prefixCursor, record.id), cursor.encode()))
+		if p.notable() {
+			e := newEncoder()
+			e.pass(&p.info)
+			err = errors.Join(err, t.set(passKey(p.info.Number), e))
+		}
+		if decided {
+			err = errors.Join(err, t.delete(dirKey(prefixRedo, record.id)))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p.s.state.Lock()
+	defer p.s.state.Unlock()
+	p.dir.record, p.dir.cursor = record, cursor
+	return nil
+}
+
+// notable reports whether the pass is worth a row of its own: a poll that found
+// nothing, every few seconds, is not.
+func (p *Pass) notable() bool {
+	return p.info.Kind == Full || p.info.Added+p.info.Changed+p.info.Removed > 0 || p.info.Hold != ""
+}
+
+// redo finishes the passes that were decided when the process ended.
+func (s *Store) redo() error {
+	names := map[dirID]string{}
+	for name, d := range s.state.dirs {
+		names[d.record.id] = name
+	}
+	return s.scan([]byte(prefixRedo), false, func(kv pair) error {
+		redo, err := decodeRedo(kv.value)
+		if err != nil {
+			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
+		}
+		d := s.state.dirs[names[dirID(binary.BigEndian.Uint32(kv.key[len(prefixRedo):]))]]
+		if d == nil {
+			return s.unreadable(fmt.Sprintf("%x", kv.key), errors.New("it belongs to no directory"))
+		}
+		p := &Pass{s: s, dir: d, info: redo.info, applied: true}
+		if p.seq, err = s.nextRow(redo.info.Number); err != nil {
+			return err
+		}
+		s.config.Log.Info("finishing a pass that was decided before the last stop",
+			"directory", redo.info.Directory, "pass", redo.info.Number)
+		if err := p.release(); err != nil {
+			return err
+		}
+		return p.finish(redo, true)
+	})
+}

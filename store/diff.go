@@ -1,0 +1,110 @@
+package store
+
+import (
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// Object is what a pass read of one directory entry, already judged: it owns exactly
+// these addresses.
+type Object struct {
+	GUID      GUID
+	Class     string // the word that `lookup` shows, for example "user"
+	DN        string
+	USN       uint64 // uSNChanged, recorded with the addresses learned from it
+	Container bool   // an OU or container, kept to notice that it moved
+	Unparsed  int    // values that look like SMTP addresses and cannot be read
+	Addresses []Owned
+}
+
+// Owned is one address of an object. Where two attributes of an object hold the same
+// address, the first one counts.
+type Owned struct {
+	Address    address.Address
+	Attribute  string
+	Restricted bool // its owner takes mail from inside senders only
+}
+
+// delta is what diff found, by address.
+type delta struct {
+	added []ownedRecord // new to this object: live as soon as it is written
+	flags []ownedRecord // restricted flag changed: live as soon as it is written
+	gone  int           // newly marked: live only when a completed pass releases it
+}
+
+// diff compares what is stored of an object with what now was read, and gives the
+// record to store. It is a pure function, and the only place that says what a change
+// is. An address that is not there any more stays in the record, marked with the pass
+// that missed it; one that came back loses its mark.
+func diff(stored objectRecord, read Object, now stamp) (objectRecord, delta) {
+	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
+	var d delta
+	index := make(map[string]int, len(stored.addresses))
+	for i, a := range stored.addresses {
+		index[a.address] = i
+	}
+	seen := make(map[string]bool, len(read.Addresses))
+	for _, a := range read.Addresses {
+		text := a.Address.String()
+		if text == "" || seen[text] {
+			continue
+		}
+		seen[text] = true
+		entry := ownedRecord{address: text, attribute: a.Attribute, restricted: a.Restricted, learned: now}
+		if i, known := index[text]; !known {
+			d.added = append(d.added, entry)
+		} else {
+			entry.learned = stored.addresses[i].learned
+			if entry.restricted != stored.addresses[i].restricted {
+				d.flags = append(d.flags, entry)
+			}
+		}
+		next.addresses = append(next.addresses, entry)
+	}
+	for _, a := range stored.addresses {
+		if seen[a.address] {
+			continue
+		}
+		if a.gone.isZero() {
+			a.gone = now
+			d.gone++
+		}
+		next.addresses = append(next.addresses, a)
+	}
+	return next, d
+}
+
+// vanished is what a full pass makes of an object that it did not see: it keeps its
+// name, and owns nothing.
+func vanished(guid GUID, stored objectRecord) Object {
+	return Object{GUID: guid, Class: stored.class, DN: stored.dn}
+}
+
+// release splits a record into what stays and the addresses that now go: those whose
+// mark may be released at that time.
+func release(stored objectRecord, at time.Time) (kept objectRecord, gone []ownedRecord) {
+	kept = stored
+	kept.addresses = nil
+	for _, a := range stored.addresses {
+		if a.gone.isZero() || a.notBefore.After(at) {
+			kept.addresses = append(kept.addresses, a)
+		} else {
+			gone = append(gone, a)
+		}
+	}
+	return kept, gone
+}
+
+// unmark clears the marks of passes after the last committed one: an unfinished pass
+// may have read a controller that nobody follows any more.
+func unmark(stored objectRecord, lastPass uint64) objectRecord {
+	kept := stored
+	kept.addresses = append([]ownedRecord(nil), stored.addresses...)
+	for i, a := range kept.addresses {
+		if a.gone.pass > lastPass {
+			kept.addresses[i].gone = stamp{}
+		}
+	}
+	return kept
+}

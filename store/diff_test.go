@@ -1,0 +1,71 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDiff(t *testing.T) {
+	old := stamp{time: start, pass: 1}
+	now := stamp{time: start.Add(time.Hour), pass: 2, usn: 7}
+	entry := func(a string, learned, gone stamp) ownedRecord {
+		return ownedRecord{address: a, attribute: "proxyaddresses", learned: learned, gone: gone}
+	}
+	record := func(entries ...ownedRecord) objectRecord {
+		r := objectRecord{addresses: entries}
+		if len(entries) > 0 {
+			r.class, r.dn = "user", "CN=7,DC=corp,DC=example"
+		}
+		return r
+	}
+	none := stamp{}
+	for _, c := range []struct {
+		name   string
+		stored objectRecord
+		read   []string
+		want   objectRecord
+		added  int
+		flags  int
+		gone   int
+	}{
+		{name: "never seen", read: []string{"a@x"}, want: record(entry("a@x", now, none)), added: 1},
+		{name: "unchanged", stored: record(entry("a@x", old, none)), read: []string{"a@x"}, want: record(entry("a@x", old, none))},
+		{name: "the same twice", stored: record(entry("a@x", old, none)), read: []string{"a@x", "A@X"}, want: record(entry("a@x", old, none))},
+		{name: "gained", stored: record(entry("a@x", old, none)), read: []string{"b@x", "a@x"},
+			want: record(entry("b@x", now, none), entry("a@x", old, none)), added: 1},
+		{name: "lost", stored: record(entry("a@x", old, none), entry("b@x", old, none)), read: []string{"b@x"},
+			want: record(entry("b@x", old, none), entry("a@x", old, now)), gone: 1},
+		{name: "lost all", stored: record(entry("a@x", old, none)), want: record(entry("a@x", old, now)), gone: 1},
+		{name: "still gone", stored: record(entry("a@x", old, old)), want: record(entry("a@x", old, old))},
+		{name: "came back", stored: record(entry("a@x", old, old)), read: []string{"a@x"}, want: record(entry("a@x", old, none))},
+		{name: "restricted now", stored: record(entry("a@x", old, none)), read: []string{"!a@x"},
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", restricted: true, learned: old}), flags: 1},
+	} {
+		read := object(t, 7, c.read...)
+		c.want.class, c.want.dn = read.Class, read.DN
+		got, d := diff(c.stored, read, now)
+		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+		if len(d.added) != c.added || len(d.flags) != c.flags || d.gone != c.gone {
+			t.Errorf("%s: %d added, %d flags, %d gone, want %d, %d, %d", c.name, len(d.added), len(d.flags), d.gone, c.added, c.flags, c.gone)
+		}
+	}
+}
+
+func TestRelease(t *testing.T) {
+	old := stamp{time: start, pass: 1}
+	r := objectRecord{addresses: []ownedRecord{{address: "here@x"}, {address: "gone@x", gone: old},
+		{address: "later@x", gone: old, notBefore: start.Add(time.Hour)}}}
+	for _, c := range []struct {
+		at         time.Time
+		kept, gone int
+	}{{start, 2, 1}, {start.Add(time.Hour), 1, 2}} {
+		kept, gone := release(r, c.at)
+		if len(kept.addresses) != c.kept || len(gone) != c.gone {
+			t.Errorf("at %v %d stay and %d go, want %d and %d", c.at, len(kept.addresses), len(gone), c.kept, c.gone)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind is the kind of a pass.
+type Kind int
+
+const (
+	Incremental Kind = iota // reads what changed since the cursor
+	Full                    // reads everything; what it does not see is gone
+)
+
+func (k Kind) String() string {
+	if k == Full {
+		return "full"
+	}
+	return "incremental"
+}
+
+// PassInfo is what is kept of a committed pass. The zero value: there was none.
+type PassInfo struct {
+	Number     uint64
+	Directory  string
+	Kind       Kind
+	Why        string // reason for a full pass
+	Controller string // DNS name of the domain controller that was read
+	USN        uint64 // where its cursor ended
+	Started    time.Time
+	Ended      time.Time
+	Seen       int    // objects read
+	Added      int    // addresses an object gained
+	Changed    int    // objects written
+	Removed    int    // addresses an object lost, once released
+	Held       int    // addresses whose removal was held back instead
+	Hold       string // why they were held back; empty: not held
+}
+
+func (e *encoder) pass(p *PassInfo) {
+	e.uint(p.Number)
+	e.string(p.Directory)
+	e.uint(uint64(p.Kind))
+	e.string(p.Why)
+	e.string(p.Controller)
+	e.uint(p.USN)
+	e.time(p.Started)
+	e.time(p.Ended)
+	for _, n := range []int{p.Seen, p.Added, p.Changed, p.Removed, p.Held} {
+		e.uint(uint64(n))
+	}
+	e.string(p.Hold)
+}
+
+func (d *decoder) pass() (p PassInfo) {
+	p.Number, p.Directory, p.Kind = d.uint(), d.string(), Kind(d.uint())
+	p.Why, p.Controller, p.USN = d.string(), d.string(), d.uint()
+	p.Started, p.Ended = d.time(), d.time()
+	for _, n := range []*int{&p.Seen, &p.Added, &p.Changed, &p.Removed, &p.Held} {
+		*n = int(d.uint())
+	}
+	p.Hold = d.string()
+	return p
+}
+
+// directoryRecord is the value of a d/ key.
+type directoryRecord struct {
+	id          dirID
+	fingerprint string
+	full        PassInfo // last committed full pass
+	incremental PassInfo // last committed incremental pass
+}
+
+func (r *directoryRecord) encode() []byte {
+	e := newEncoder()
+	e.uint(uint64(r.id))
+	e.string(r.fingerprint)
+	e.pass(&r.full)
+	e.pass(&r.incremental)
+	return e
+}
+
+func decodeDirectory(value []byte) (directoryRecord, error) {
+	d := newDecoder(value)
+	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(), incremental: d.pass()}
+	return r, d.done()
+}
+
+// lastPass is the number of the last committed pass.
+func (r *directoryRecord) lastPass() uint64 { return max(r.full.Number, r.incremental.Number) }
+
+// cursorRecord is the value of a c/ key.
+type cursorRecord struct {
+	cursor     []byte
+	controller string
+	time       time.Time
+}
+
+func (r *cursorRecord) encode() []byte {
+	e := newEncoder()
+	e.string(string(r.cursor))
+	e.string(r.controller)
+	e.time(r.time)
+	return e
+}
+
+func decodeCursor(value []byte) (cursorRecord, error) {
+	if value == nil {
+		return cursorRecord{}, nil
+	}
+	d := newDecoder(value)
+	r := cursorRecord{cursor: []byte(d.string()), controller: d.string(), time: d.time()}
+	return r, d.done()
+}
+
+// Directory is what the store knows of one directory. The zero value: never read.
+type Directory struct {
+	Name            string
+	Cursor          []byte // opaque here; nil: no pass was ever committed
+	Controller      string // the domain controller that the cursor belongs to
+	Fingerprint     string // of the rules under which it was last read in full
+	LastFull        PassInfo
+	LastIncremental PassInfo
+	Marked          int // objects with addresses whose removal waits
+}
+
+// LastGood is when the newest committed pass began: the index is at least that young.
+func (d Directory) LastGood() time.Time {
+	if d.LastFull.Started.After(d.LastIncremental.Started) {
+		return d.LastFull.Started
+	}
+	return d.LastIncremental.Started
+}
+
+// Directory gives the state of one directory; the zero Directory but for its name
+// where the store never heard of it.
+func (s *Store) Directory(name string) Directory {
+	s.state.Lock()
+	defer s.state.Unlock()
+	if d := s.state.dirs[name]; d != nil {
+		return d.public(name)
+	}
+	return Directory{Name: name}
+}
+
+func (d *directory) public(name string) Directory {
+	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
+		Fingerprint: d.record.fingerprint, LastFull: d.record.full, LastIncremental: d.record.incremental,
+		Marked: d.marked}
+}
+
+// Directories are the names that the store knows.
+func (s *Store) Directories() []string {
+	s.state.Lock()
+	defer s.state.Unlock()
+	var names []string
+	for name := range s.state.dirs {
+		names = append(names, name)
+	}
+	return names
+}
+
+func (s *Store) loadDirectories() error {
+	s.state.dirs = map[string]*directory{}
+	return s.scan([]byte(prefixDirectory), false, func(p pair) error {
+		record, err := decodeDirectory(p.value)
+		if err != nil {
+			return s.unreadable(string(p.key), err)
+		}
+		value, err := s.get(dirKey(prefixCursor, record.id))
+		if err != nil {
+			return err
+		}
+		cursor, err := decodeCursor(value)
+		if err != nil {
+			return s.unreadable(string(p.key), err)
+		}
+		d := &directory{record: record, cursor: cursor}
+		err = s.scan(dirKey(prefixMarked, record.id), true, func(pair) error { d.marked++; return nil })
+		s.state.dirs[string(p.key[len(prefixDirectory):])] = d
+		s.state.nextPass = max(s.state.nextPass, record.lastPass()+1)
+		return err
+	})
+}
+
+// formatVersion is the layout of keys.go and record.go.
+const formatVersion = 1
+
+// checkFormat refuses a store that this version may not touch, and marks a new one.
+func (s *Store) checkFormat() error {
+	value, err := s.get([]byte(keyFormat))
+	if err != nil {
+		return fmt.Errorf("store %s: %w", s.config.Dir, err)
+	}
+	if value == nil {
+		e := newEncoder()
+		e.uint(formatVersion)
+		txn := s.db.NewTransactionAt(s.db.MaxVersion(), true)
+		defer txn.Discard()
+		return errors.Join(txn.Set([]byte(keyFormat), e), txn.CommitAt(s.db.MaxVersion()+1, nil))
+	}
+	if value[0] > recordVersion {
+		return fmt.Errorf("store %s: %w", s.config.Dir, newerError(uint64(value[0])))
+	}
+	d := newDecoder(value)
+	if v := d.uint(); d.err == nil && v > formatVersion {
+		return fmt.Errorf("store %s: %w", s.config.Dir, newerError(v))
+	}
+	if d.err != nil {
+		return s.unreadable(keyFormat, d.err)
+	}
+	return nil
+}
+
+func newerError(found uint64) error {
+	return fmt.Errorf("%w: its format is %d and this one knows %d; install the newer rcpt-milter again, or %s",
+		ErrNewer, found, formatVersion, rebuildAdvice)
+}

@@ -1,0 +1,77 @@
+package store
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"rcpt-milter/address"
+)
+
+// The key space. Integers are big-endian, so that keys sort by number.
+//
+//	m/format               format and normalisation version
+//	m/totals               counters, addresses by domain, digest
+//	d/<name>               directory: id, fingerprint of its rules, last good passes
+//	c/<dir>                the live cursor of a directory
+//	o/<dir><guid>          what an object owns
+//	a/<address>            who owns an address, or when its last owner went
+//	h/<dir><guid>          the object has addresses marked as gone
+//	r/<dir>                a decided pass: the redo record
+//	p/<pass>               what a pass did
+//	j/<pass><seq>          journal: one change of one address
+//	l/<address>\0<pass>    journal by address: its rows in that pass
+const (
+	keyFormat       = "m/format"
+	keyTotals       = "m/totals"
+	prefixDirectory = "d/"
+	prefixCursor    = "c/"
+	prefixObject    = "o/"
+	prefixAddress   = "a/"
+	prefixMarked    = "h/"
+	prefixRedo      = "r/"
+	prefixPass      = "p/"
+	prefixJournal   = "j/"
+	prefixByAddress = "l/"
+)
+
+// A dirID stands for a directory's name in keys. It is never reused.
+type dirID uint32
+
+func dirKey(prefix string, dir dirID) []byte {
+	return binary.BigEndian.AppendUint32([]byte(prefix), uint32(dir))
+}
+
+func objectKey(dir dirID, guid GUID) []byte { return append(dirKey(prefixObject, dir), guid[:]...) }
+func markedKey(dir dirID, guid GUID) []byte { return append(dirKey(prefixMarked, dir), guid[:]...) }
+
+// guidOf is the GUID at the end of an object or mark key.
+func guidOf(key []byte) (g GUID) {
+	copy(g[:], key[len(key)-len(g):])
+	return g
+}
+
+func addressKey(a string) []byte { return append([]byte(prefixAddress), a...) }
+
+func passKey(pass uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte(prefixPass), pass)
+}
+
+func journalKey(pass uint64, seq uint32) []byte {
+	key := binary.BigEndian.AppendUint64([]byte(prefixJournal), pass)
+	return binary.BigEndian.AppendUint32(key, seq)
+}
+
+func byAddressKey(a string, pass uint64) []byte {
+	key := append([]byte(prefixByAddress), a...)
+	return binary.BigEndian.AppendUint64(append(key, 0), pass)
+}
+
+// domainOf is the domain of a canonical address.
+func domainOf(a string) string { return a[strings.LastIndexByte(a, '@')+1:] }
+
+// parse turns stored text into an address again. It is canonical already, and the
+// zero address only where the canonical form changed since it was stored.
+func parse(a string) address.Address {
+	parsed, _ := address.Parse(a)
+	return parsed
+}

@@ -1,0 +1,359 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// ErrBusy says that a pass of this directory is open already.
+var ErrBusy = errors.New("a pass of this directory is under way")
+
+// Origin says where and why a pass reads.
+type Origin struct {
+	Controller string    // DNS name of the domain controller
+	Why        string    // reason for a full pass; empty for an incremental one
+	Started    time.Time // when reading began
+}
+
+// Pass is one run over a directory: Apply what was read, Sweep after a full read, then
+// Commit, or Abort. It belongs to one goroutine.
+type Pass struct {
+	s       *Store
+	dir     *directory
+	info    PassInfo
+	first   bool          // first full pass: no journal
+	seen    map[GUID]bool // full pass: what to spare from the sweep
+	seq     uint32        // next journal row
+	applied bool          // its number is used up
+	closed  bool
+}
+
+// Changes counts what one Apply did.
+type Changes struct {
+	Added   int // addresses that an object gained, in effect now
+	Changed int // objects written
+	Gone    int // addresses newly marked, not in effect before Commit
+}
+
+// Begin opens a pass. A directory that the store never heard of gets its id now. Marks
+// that an earlier pass left without being committed are cleared.
+func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
+	d, number, err := s.claim(name)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pass{s: s, dir: d, first: kind == Full && d.record.full.Number == 0,
+		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
+			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
+	if kind == Full {
+		p.seen = map[GUID]bool{}
+	}
+	if err := p.clearMarks(d.record.lastPass()); err != nil {
+		p.Abort()
+		return nil, err
+	}
+	return p, nil
+}
+
+// claim finds or makes the directory and takes the next pass number.
+func (s *Store) claim(name string) (*directory, uint64, error) {
+	if s.closed.Load() {
+		return nil, 0, ErrClosed
+	}
+	s.state.Lock()
+	d := s.state.dirs[name]
+	s.state.Unlock()
+	if d == nil {
+		var err error
+		if d, err = s.createDirectory(name); err != nil {
+			return nil, 0, err
+		}
+	}
+	s.state.Lock()
+	defer s.state.Unlock()
+	if d.busy {
+		return nil, 0, fmt.Errorf("directory %s: %w", name, ErrBusy)
+	}
+	d.busy = true
+	number := s.state.nextPass
+	s.state.nextPass++
+	return d, number, nil
+}
+
+func (s *Store) createDirectory(name string) (*directory, error) {
+	var d *directory
+	err := s.write(func(t *tx) error {
+		d = &directory{record: directoryRecord{id: t.totals.nextDir}}
+		t.totals.nextDir++
+		t.counted = true
+		return t.set([]byte(prefixDirectory+name), d.record.encode())
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.state.Lock()
+	defer s.state.Unlock()
+	if other := s.state.dirs[name]; other != nil { // somebody else was faster; the id stays unused
+		return other, nil
+	}
+	s.state.dirs[name] = d
+	return d, nil
+}
+
+// Number is the number of the pass, as journal and status show it.
+func (p *Pass) Number() uint64 { return p.info.Number }
+
+// Abort ends a pass without committing it. What it added stays, because it is true;
+// what it marked has no effect. After Commit it does nothing.
+func (p *Pass) Abort() {
+	if p.closed {
+		return
+	}
+	p.closed = true
+	p.s.state.Lock()
+	p.dir.busy = false
+	p.s.state.Unlock()
+}
+
+// Apply writes what was read of some objects. Reading an object twice in a pass is
+// harmless; the last reading counts.
+func (p *Pass) Apply(objects []Object) (Changes, error) {
+	var c Changes
+	err := p.s.write(func(t *tx) error {
+		for _, o := range objects {
+			if p.seen != nil {
+				p.seen[o.GUID] = true
+			}
+			if err := p.apply(t, o, &c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	p.info.Seen += len(objects)
+	p.info.Added += c.Added
+	p.info.Changed += c.Changed
+	return c, err
+}
+
+// apply brings the record of one object, and the addresses it names, to what was read.
+func (p *Pass) apply(t *tx, o Object, c *Changes) error {
+	stored, err := t.object(p.dir.record.id, o.GUID)
+	if err != nil {
+		return err
+	}
+	next, d := diff(stored, o, p.stamp(o.USN))
+	if next.equal(&stored) {
+		return nil
+	}
+	p.claimNumber(t)
+	entries := int64(len(next.addresses)*3 + 4)
+	if err := t.reserve(entries, entries*int64(64+len(next.dn))); err != nil {
+		return err
+	}
+	for _, a := range d.added {
+		if err := p.addOwner(t, o, a); err != nil {
+			return err
+		}
+	}
+	for _, a := range d.flags {
+		if err := t.changeAddress(a.address, func(r *addressRecord) { r.set(p.owner(o.GUID, a)) }); err != nil {
+			return err
+		}
+	}
+	c.Added += len(d.added)
+	c.Gone += d.gone
+	c.Changed++
+	return p.setObject(t, o.GUID, &stored, &next)
+}
+
+func (p *Pass) owner(guid GUID, a ownedRecord) owner {
+	return owner{dir: p.dir.record.id, guid: guid, restricted: a.restricted}
+}
+
+func (p *Pass) addOwner(t *tx, o Object, a ownedRecord) error {
+	if err := t.changeAddress(a.address, func(r *addressRecord) { r.set(p.owner(o.GUID, a)) }); err != nil {
+		return err
+	}
+	return p.journal(t, journalRecord{time: p.now(), added: true, dir: p.dir.record.id, guid: o.GUID,
+		dn: o.DN, address: a.address})
+}
+
+// setObject writes an object record, and its mark beside it.
+func (p *Pass) setObject(t *tx, guid GUID, before, after *objectRecord) error {
+	if err := t.setObject(p.dir.record.id, guid, before, after); err != nil {
+		return err
+	}
+	was, is := before.marked(), after.marked()
+	switch {
+	case is && !was:
+		t.marked[p.dir]++
+		e := newEncoder()
+		e.uint(p.info.Number)
+		return t.set(markedKey(p.dir.record.id, guid), e)
+	case was && !is:
+		t.marked[p.dir]--
+		return t.delete(markedKey(p.dir.record.id, guid))
+	}
+	return nil
+}
+
+// claimNumber makes sure, with the first thing a pass writes, that no later pass gets
+// its number: journal rows carry it.
+func (p *Pass) claimNumber(t *tx) {
+	if !p.applied || t.totals.nextPass <= p.info.Number {
+		t.totals.nextPass = max(t.totals.nextPass, p.info.Number+1)
+		t.counted, p.applied = true, true
+	}
+}
+
+func (p *Pass) stamp(usn uint64) stamp {
+	return stamp{time: p.now(), pass: p.info.Number, controller: p.info.Controller, usn: usn}
+}
+
+// now is the time of everything that a pass does: when it began to read.
+func (p *Pass) now() time.Time { return p.info.Started }
+
+// sweepChunk is how many objects are swept under one hold of the writer lock.
+const sweepChunk = 500
+
+// Sweep marks what a full pass did not see. Before it, the caller reads once more,
+// incrementally, from where the pass began: an address may have moved during the read
+// from an object read late to one read early.
+func (p *Pass) Sweep() error {
+	if p.seen == nil {
+		return errors.New("store: sweep of an incremental pass")
+	}
+	var missing []GUID
+	err := p.s.scan(dirKey(prefixObject, p.dir.record.id), true, func(kv pair) error {
+		if guid := guidOf(kv.key); !p.seen[guid] {
+			missing = append(missing, guid)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(missing, sweepChunk) {
+		if err := p.s.write(func(t *tx) error { return p.vanish(t, chunk) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pass) vanish(t *tx, guids []GUID) error {
+	var c Changes
+	defer func() { p.info.Changed += c.Changed }()
+	for _, guid := range guids {
+		stored, err := t.object(p.dir.record.id, guid)
+		if err != nil {
+			return err
+		}
+		if err := p.apply(t, vanished(guid, stored), &c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Pending is what releasing the marks of a directory would take away.
+type Pending struct {
+	Owned   int            // addresses that an object loses
+	Last    map[string]int // of these, addresses that would have no owner left, by domain
+	Objects int            // objects that lose addresses
+}
+
+// Addresses is how many addresses would have no owner left.
+func (p Pending) Addresses() int {
+	n := 0
+	for count := range maps.Values(p.Last) {
+		n += count
+	}
+	return n
+}
+
+// Pending reads the marks: those of this pass and those held back before it.
+func (p *Pass) Pending() (Pending, error) {
+	return p.pending(p.now())
+}
+
+func (p *Pass) pending(at time.Time) (Pending, error) {
+	pending := Pending{Last: map[string]int{}}
+	leaving := map[string][]GUID{}
+	id := p.dir.record.id
+	err := p.s.scan(dirKey(prefixMarked, id), true, func(kv pair) error {
+		value, err := p.s.get(objectKey(id, guidOf(kv.key)))
+		if err != nil {
+			return err
+		}
+		stored, err := decodeObject(value)
+		if err != nil {
+			return p.s.unreadable(fmt.Sprintf("%x", kv.key), err)
+		}
+		_, gone := release(stored, at)
+		for _, a := range gone {
+			leaving[a.address] = append(leaving[a.address], guidOf(kv.key))
+		}
+		pending.Owned += len(gone)
+		pending.Objects++
+		return nil
+	})
+	if err != nil {
+		return pending, err
+	}
+	for a, guids := range leaving {
+		record, err := p.s.addressRecord(a)
+		if err != nil {
+			return pending, err
+		}
+		for _, guid := range guids {
+			record.remove(id, guid)
+		}
+		if !record.known() {
+			pending.Last[domainOf(a)]++
+		}
+	}
+	return pending, nil
+}
+
+// clearMarks clears what passes after the last committed one marked.
+func (p *Pass) clearMarks(lastPass uint64) error {
+	if p.dir.marked == 0 {
+		return nil
+	}
+	id := p.dir.record.id
+	var marked []GUID
+	err := p.s.scan(dirKey(prefixMarked, id), true, func(kv pair) error {
+		marked = append(marked, guidOf(kv.key))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(marked, sweepChunk) {
+		err := p.s.write(func(t *tx) error {
+			for _, guid := range chunk {
+				stored, err := t.object(id, guid)
+				if err != nil {
+					return err
+				}
+				next := unmark(stored, lastPass)
+				if next.equal(&stored) {
+					continue
+				}
+				if err := p.setObject(t, guid, &stored, &next); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package store
+
+import (
+	"slices"
+	"time"
+)
+
+// GUID identifies an object for its whole life (objectGUID, in wire order).
+type GUID [16]byte
+
+// objectRecord is the value of an o/ key.
+type objectRecord struct {
+	class     string
+	dn        string
+	container bool
+	unparsed  uint64 // values that look like SMTP addresses and cannot be read
+	addresses []ownedRecord
+}
+
+// ownedRecord is one address of an object. Its order in the record is the
+// directory's.
+type ownedRecord struct {
+	address    string // canonical
+	attribute  string
+	restricted bool
+	learned    stamp
+	gone       stamp     // of the pass that did not find it any more; zero: there
+	notBefore  time.Time // gone, but not to be released before; zero: any time
+}
+
+// A stamp says when, in which pass and from where something was learned.
+type stamp struct {
+	time       time.Time
+	pass       uint64
+	controller string
+	usn        uint64
+}
+
+func (s stamp) isZero() bool { return s.pass == 0 }
+
+func (e *encoder) stamp(s stamp) {
+	e.uint(s.pass)
+	if s.isZero() {
+		return
+	}
+	e.time(s.time)
+	e.string(s.controller)
+	e.uint(s.usn)
+}
+
+func (d *decoder) stamp() (s stamp) {
+	if s.pass = d.uint(); s.isZero() {
+		return s
+	}
+	s.time, s.controller, s.usn = d.time(), d.string(), d.uint()
+	return s
+}
+
+func (r *objectRecord) encode() []byte {
+	e := newEncoder()
+	e.string(r.class)
+	e.string(r.dn)
+	e.bool(r.container)
+	e.uint(r.unparsed)
+	e.uint(uint64(len(r.addresses)))
+	for _, a := range r.addresses {
+		e.string(a.address)
+		e.string(a.attribute)
+		e.bool(a.restricted)
+		e.stamp(a.learned)
+		e.stamp(a.gone)
+		e.time(a.notBefore)
+	}
+	return e
+}
+
+// decodeObject reads an o/ value. No value (nil) is an object that was never seen.
+func decodeObject(value []byte) (objectRecord, error) {
+	if value == nil {
+		return objectRecord{}, nil
+	}
+	d := newDecoder(value)
+	r := objectRecord{class: d.string(), dn: d.string(), container: d.bool(), unparsed: d.uint()}
+	r.addresses = make([]ownedRecord, d.count())
+	for i := range r.addresses {
+		r.addresses[i] = ownedRecord{address: d.string(), attribute: d.string(), restricted: d.bool(),
+			learned: d.stamp(), gone: d.stamp(), notBefore: d.time()}
+	}
+	return r, d.done()
+}
+
+// empty reports whether there is nothing to keep a record for.
+func (r *objectRecord) empty() bool {
+	return len(r.addresses) == 0 && !r.container && r.unparsed == 0
+}
+
+// equal ignores nothing: what a pass reads of an unchanged object gives an equal
+// record, because stamps are kept from the stored one.
+func (r *objectRecord) equal(o *objectRecord) bool {
+	return r.class == o.class && r.dn == o.dn && r.container == o.container &&
+		r.unparsed == o.unparsed && slices.Equal(r.addresses, o.addresses)
+}
+
+// marked reports whether any address of the object is marked as gone.
+func (r *objectRecord) marked() bool {
+	return slices.ContainsFunc(r.addresses, func(a ownedRecord) bool { return !a.gone.isZero() })
+}
+
+// addressRecord is the value of an a/ key: owners, or the tombstone of the last one.
+type addressRecord struct {
+	owners  []owner
+	removed time.Time
+	pass    uint64
+}
+
+// owner is one (directory, object) that has the address. An object has it once, even
+// if several of its attributes name it.
+type owner struct {
+	dir        dirID
+	guid       GUID
+	restricted bool
+}
+
+func (r *addressRecord) encode() []byte {
+	e := newEncoder()
+	e.uint(uint64(len(r.owners)))
+	for _, o := range r.owners {
+		e.uint(uint64(o.dir))
+		e.raw(o.guid[:])
+		e.bool(o.restricted)
+	}
+	if len(r.owners) == 0 {
+		e.time(r.removed)
+		e.uint(r.pass)
+	}
+	return e
+}
+
+// decodeAddress reads an a/ value. No value (nil) is an address never seen.
+func decodeAddress(value []byte) (addressRecord, error) {
+	var r addressRecord
+	if value == nil {
+		return r, nil
+	}
+	d := newDecoder(value)
+	if n := d.count(); n > 0 {
+		r.owners = make([]owner, n)
+		for i := range r.owners {
+			r.owners[i].dir = dirID(d.uint())
+			copy(r.owners[i].guid[:], d.raw(uint64(len(GUID{}))))
+			r.owners[i].restricted = d.bool()
+		}
+		return r, d.done()
+	}
+	r.removed, r.pass = d.time(), d.uint()
+	return r, d.done()
+}
+
+func (r *addressRecord) known() bool { return len(r.owners) > 0 }
+
+// restricted reports whether every owner takes mail from inside senders only.
+func (r *addressRecord) restricted() bool {
+	return r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool { return !o.restricted })
+}
+
+// set adds an owner or changes its flag.
+func (r *addressRecord) set(o owner) {
+	i := slices.IndexFunc(r.owners, func(p owner) bool { return p.dir == o.dir && p.guid == o.guid })
+	if i < 0 {
+		r.owners = append(r.owners, o)
+	} else {
+		r.owners[i] = o
+	}
+	r.removed, r.pass = time.Time{}, 0
+}
+
+// remove takes an owner away, and reports whether it was one.
+func (r *addressRecord) remove(dir dirID, guid GUID) bool {
+	before := len(r.owners)
+	r.owners = slices.DeleteFunc(r.owners, func(o owner) bool { return o.dir == dir && o.guid == guid })
+	return len(r.owners) < before
+}

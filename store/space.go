@@ -1,0 +1,12 @@
+package store
+
+import "golang.org/x/sys/unix"
+
+// freeSpace is how many octets an unprivileged process may still write below dir.
+func freeSpace(dir string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}

@@ -1,0 +1,228 @@
+// Package store is the index on disk: which recipients exist, who owns them, how far
+// each directory has been read, and what changed when. It runs on Badger.
+//
+// # What it keeps
+//
+// keys.go lists the keys. The answer to a RCPT is one key, a/<address>: its owners, or
+// the time when the last one went. An owner is a (directory, object) pair, so that two
+// directories that both hold an object do not take its addresses from each other.
+//
+// # What a crash may leave
+//
+// Everything up to the cursor is in the data; the data may be ahead of the cursor, and
+// each step ahead is true by itself. A pass is many transactions, because one would
+// not hold it. New addresses take effect as they are read. An address that is gone is
+// only marked, and stays known, until the pass has completed and has been judged: then
+// one transaction writes the redo record, which is the commit point; the marked
+// addresses are released; and a last transaction moves the cursor and deletes the redo
+// record. Opening a store finishes what a redo record promises, without the directory.
+// Marks of a pass that never completed are cleared when the next one begins.
+//
+// # What may run concurrently
+//
+// Everything. Look-ups never wait for writers. One pass at a time may be open for each
+// directory; writers of different directories take turns batch by batch.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Outcomes that a caller branches on. What they are wrapped in says which store and
+// what to do.
+var (
+	ErrLocked  = errors.New("another process has the store open")
+	ErrDamaged = errors.New("the store is damaged")
+	ErrNewer   = errors.New("the store was written by a newer version")
+	ErrNoSpace = errors.New("not enough free disk space")
+	ErrClosed  = errors.New("the store is closed")
+	ErrMissing = errors.New("there is no store")
+)
+
+// Config says where the store is and what it may use.
+type Config struct {
+	// Dir is the directory of the store; it is made (mode 0700) where it is missing.
+	Dir string
+	// MinFree is how many octets must stay free on its file system: below it nothing is
+	// opened or written, because a full disk ends the process without an error (Badger
+	// writes through sparse memory maps). Zero: no floor.
+	MinFree uint64
+	// LockWait is how long Open waits for another process to let go. Zero: not at all.
+	LockWait time.Duration
+	// MustExist makes Open fail with ErrMissing instead of making a store.
+	MustExist bool
+	// Log receives what Badger has to say. Nil: discarded.
+	Log *slog.Logger
+
+	blockCache  int64                            // tests; zero: blockCacheSize
+	freeSpace   func(dir string) (uint64, error) // tests; nil: ask the file system
+	afterCommit func(n int)                      // tests: called after the n-th commit of this process
+}
+
+// Store is an open index.
+type Store struct {
+	config Config
+	db     *badger.DB
+
+	damaged atomic.Bool  // a verification failed: a miss may be a lie
+	closed  atomic.Bool  // no new reader may begin
+	readers atomic.Int64 // look-ups under way, which Close waits for
+
+	totals atomic.Pointer[totals] // as of the last commit; never changed in place
+
+	writer struct { // one batch at a time
+		sync.Mutex
+		ts      uint64 // of the last commit
+		commits int
+	}
+
+	state struct { // guards what follows; never held while waiting for writer
+		sync.Mutex
+		nextPass uint64
+		dirs     map[string]*directory
+	}
+}
+
+// directory is the state of one directory, kept in step with d/ and c/.
+type directory struct {
+	record directoryRecord
+	cursor cursorRecord
+	marked int  // objects with marks; changed under writer
+	busy   bool // a pass is open
+}
+
+// Open opens the store, waits for its lock, and finishes a pass that was decided but
+// not released when the process ended.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	if config.blockCache == 0 {
+		config.blockCache = blockCacheSize
+	}
+	if config.freeSpace == nil {
+		config.freeSpace = freeSpace
+	}
+	if err := prepareDir(config); err != nil {
+		return nil, err
+	}
+	s := &Store{config: config}
+	if err := s.checkSpace(); err != nil {
+		return nil, err
+	}
+	db, err := openLocked(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	s.db = db
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+func prepareDir(config Config) error {
+	info, err := os.Stat(config.Dir)
+	switch {
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("store %s: it is not a directory; set store.dir to one", config.Dir)
+	case err == nil && config.MustExist:
+		if _, err := os.Stat(config.Dir + "/MANIFEST"); err != nil {
+			return fmt.Errorf("store %s: %w", config.Dir, ErrMissing)
+		}
+		return nil
+	case err == nil:
+		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("store: %w", err)
+	case config.MustExist:
+		return fmt.Errorf("store %s: %w", config.Dir, ErrMissing)
+	}
+	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
+		return fmt.Errorf("store: cannot make its directory: %w", err)
+	}
+	return nil
+}
+
+// load reads what is kept in memory, and finishes decided passes.
+func (s *Store) load() error {
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	s.writer.ts = s.db.MaxVersion()
+	value, err := s.get([]byte(keyTotals))
+	if err != nil {
+		return err
+	}
+	t, err := decodeTotals(value)
+	if err != nil {
+		return s.unreadable(keyTotals, err)
+	}
+	s.totals.Store(&t)
+	s.state.nextPass = t.nextPass
+	if err := s.loadDirectories(); err != nil {
+		return err
+	}
+	return s.redo()
+}
+
+// Close waits for look-ups under way and closes the store. No pass may be open.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	for s.readers.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("store %s: close: %w", s.config.Dir, err)
+	}
+	return nil
+}
+
+// enter counts a reader in, unless the store is closed; leave counts it out. The
+// memory that Badger reads from is unmapped by Close.
+func (s *Store) enter() error {
+	s.readers.Add(1)
+	if s.closed.Load() {
+		s.leave()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.readers.Add(-1) }
+
+// checkSpace refuses to go on below the floor.
+func (s *Store) checkSpace() error {
+	if s.config.MinFree == 0 {
+		return nil
+	}
+	free, err := s.config.freeSpace(s.config.Dir)
+	if err != nil {
+		return fmt.Errorf("store %s: free space: %w", s.config.Dir, err)
+	}
+	if free < s.config.MinFree {
+		return fmt.Errorf("store %s: %w: %d MiB are free and store.min_free asks for %d MiB; make room on that file system",
+			s.config.Dir, ErrNoSpace, free>>20, s.config.MinFree>>20)
+	}
+	return nil
+}
+
+// unreadable words a record that this version cannot read.
+func (s *Store) unreadable(key string, err error) error {
+	return fmt.Errorf("store %s: %w: record %q: %w; %s", s.config.Dir, ErrDamaged, key, err, rebuildAdvice)
+}
+
+const rebuildAdvice = "move its directory away and start again: a full pass rebuilds it from the directories"

@@ -1,0 +1,587 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/address"
+)
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func mustParse(t testing.TB, text string) address.Address {
+	t.Helper()
+	a, err := address.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func open(t testing.TB, config Config) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func reopen(t testing.TB, s *Store) *Store {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, s.config)
+}
+
+// object makes an object from words: a number for its GUID, then addresses; a leading
+// "!" marks a restricted one.
+func object(t testing.TB, id byte, addresses ...string) Object {
+	o := Object{GUID: GUID{15: id}, Class: "user", DN: fmt.Sprintf("CN=%d,DC=corp,DC=example", id), USN: uint64(id)}
+	for _, a := range addresses {
+		text, restricted := strings.CutPrefix(a, "!")
+		o.Addresses = append(o.Addresses, Owned{Address: mustParse(t, text), Attribute: "proxyaddresses", Restricted: restricted})
+	}
+	return o
+}
+
+// pass runs one whole pass of one directory.
+func pass(t testing.TB, s *Store, dir string, kind Kind, at time.Time, hold string, objects ...Object) PassInfo {
+	t.Helper()
+	p, err := s.Begin(dir, kind, Origin{Controller: "dc1.corp.example", Started: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Abort()
+	if _, err := p.Apply(objects); err != nil {
+		t.Fatal(err)
+	}
+	if kind == Full {
+		if err := p.Sweep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := p.Commit(Outcome{Cursor: []byte(fmt.Sprint(at.Unix())), USN: 7, Fingerprint: "rules", Ended: at.Add(time.Second), Hold: hold})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Recount(); err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// known lists what the index knows, restricted addresses with "!".
+func known(t testing.TB, s *Store) []string {
+	t.Helper()
+	list := []string{}
+	err := s.Addresses(func(a address.Address, restricted bool) error {
+		text := a.String()
+		if restricted {
+			text = "!" + text
+		}
+		list = append(list, text)
+		got, err := s.Lookup(a)
+		if err != nil || !got.Known || got.Restricted != restricted {
+			t.Errorf("Lookup(%q) = %+v, %v, and a scan found it", a, got, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(list)
+	return list
+}
+
+func wantKnown(t testing.TB, s *Store, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	if got := known(t, s); !slices.Equal(got, want) {
+		t.Errorf("the index knows %q, want %q", got, want)
+	}
+}
+
+func TestLifeOfAnAddress(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	info := pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "!c@y.test"))
+	if info.Seen != 2 || info.Added != 3 || info.Changed != 2 || info.Removed != 0 {
+		t.Errorf("first full pass: %+v", info)
+	}
+	wantKnown(t, s, "a@x.test", "b@x.test", "!c@y.test")
+
+	info = pass(t, s, "corp", Incremental, start.Add(time.Minute), "", object(t, 1, "a@x.test", "d@x.test"))
+	if info.Added != 1 || info.Changed != 1 || info.Removed != 1 {
+		t.Errorf("incremental pass: %+v", info)
+	}
+	wantKnown(t, s, "a@x.test", "d@x.test", "!c@y.test")
+	got, err := s.Lookup(mustParse(t, "b@x.test"))
+	if want := (Presence{Removed: start.Add(time.Minute + time.Second)}); err != nil || got != want {
+		t.Errorf("a removed address: %+v, %v, want %+v", got, err, want)
+	}
+	if got, err := s.Lookup(mustParse(t, "never@x.test")); err != nil || got != (Presence{}) {
+		t.Errorf("an address never seen: %+v, %v", got, err)
+	}
+
+	info = pass(t, s, "corp", Full, start.Add(time.Hour), "", object(t, 1, "a@x.test", "d@x.test"))
+	if info.Removed != 1 {
+		t.Errorf("full pass without the second object: %+v", info)
+	}
+	wantKnown(t, s, "a@x.test", "d@x.test")
+	want := Totals{Addresses: 2, Objects: 1, Domains: map[string]int64{"x.test": 2}, Digest: s.Totals().Digest}
+	if diff := cmp.Diff(want, s.Totals()); diff != "" {
+		t.Errorf("totals (-want +got):\n%s", diff)
+	}
+	before := s.Totals()
+	s = reopen(t, s)
+	if diff := cmp.Diff(before, s.Totals()); diff != "" {
+		t.Errorf("totals after opening again:\n%s", diff)
+	}
+	d := s.Directory("corp")
+	if d.LastFull.Number != info.Number || string(d.Cursor) != fmt.Sprint(start.Add(time.Hour).Unix()) || d.Fingerprint != "rules" ||
+		!d.LastGood().Equal(start.Add(time.Hour)) || d.Controller != "dc1.corp.example" {
+		t.Errorf("directory after opening again: %+v", d)
+	}
+	if p := pass(t, s, "corp", Incremental, start.Add(2*time.Hour), ""); p.Number <= info.Number {
+		t.Errorf("pass %d after pass %d", p.Number, info.Number)
+	}
+}
+
+func TestAddressWithTwoOwners(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "!a@x.test"))
+	pass(t, s, "other", Full, start, "", object(t, 1, "!a@x.test"))
+	wantKnown(t, s, "a@x.test")
+	pass(t, s, "corp", Incremental, start, "", object(t, 1))
+	wantKnown(t, s, "!a@x.test")
+	pass(t, s, "corp", Incremental, start, "", object(t, 2))
+	wantKnown(t, s, "!a@x.test")
+	pass(t, s, "other", Full, start, "")
+	wantKnown(t, s)
+}
+
+func TestFlagChangesAtOnce(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	open := s.Totals().Digest
+	pass(t, s, "corp", Incremental, start, "", object(t, 1, "!a@x.test"))
+	wantKnown(t, s, "!a@x.test")
+	if s.Totals().Digest == open {
+		t.Error("the digest does not cover the restricted flag")
+	}
+	pass(t, s, "corp", Incremental, start, "", object(t, 1, "a@x.test"))
+	if got := s.Totals().Digest; got != open {
+		t.Errorf("digest %s after going back, want %s", got, open)
+	}
+}
+
+func TestDigestIsFreeOfOrder(t *testing.T) {
+	one, two := open(t, Config{Dir: t.TempDir()}), open(t, Config{Dir: t.TempDir()})
+	pass(t, one, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "c@x.test"))
+	pass(t, two, "elsewhere", Full, start, "", object(t, 9, "c@x.test", "gone@x.test"))
+	pass(t, two, "elsewhere", Full, start, "", object(t, 9, "c@x.test", "b@x.test", "a@x.test"))
+	if a, b := one.Totals().Digest, two.Totals().Digest; a != b || strings.Trim(a, "0") == "" {
+		t.Errorf("digests of equal indexes are %s and %s", a, b)
+	}
+}
+
+func TestMoveNeverLeavesAnAddressUnowned(t *testing.T) {
+	for _, order := range []string{"loser first", "winner first"} {
+		t.Run(order, func(t *testing.T) {
+			s := open(t, Config{Dir: t.TempDir()})
+			pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+			read := []Object{object(t, 1), object(t, 2, "b@x.test", "a@x.test")}
+			if order == "winner first" {
+				slices.Reverse(read)
+			}
+			p, err := s.Begin("corp", Incremental, Origin{Started: start})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range read {
+				if _, err := p.Apply([]Object{o}); err != nil {
+					t.Fatal(err)
+				}
+				wantKnown(t, s, "a@x.test", "b@x.test")
+			}
+			if _, err := p.Commit(Outcome{Ended: start}); err != nil {
+				t.Fatal(err)
+			}
+			wantKnown(t, s, "a@x.test", "b@x.test")
+		})
+	}
+}
+
+func TestAbortedPassRemovesNothing(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "c@x.test"))
+	p, err := s.Begin("corp", Full, Origin{Started: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Apply([]Object{object(t, 1, "a@x.test", "new@x.test")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Begin("corp", Incremental, Origin{}); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second pass beside the first: %v", err)
+	}
+	p.Abort()
+	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test", "new@x.test")
+	// What the aborted pass marked must not go with the next one, which read nothing of it.
+	s = reopen(t, s)
+	pass(t, s, "corp", Incremental, start, "")
+	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test", "new@x.test")
+	if d := s.Directory("corp"); d.Marked != 0 {
+		t.Errorf("%d objects still marked", d.Marked)
+	}
+}
+
+func TestHeldRemovals(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "c@y.test"))
+	info := pass(t, s, "corp", Full, start, "too many", object(t, 1, "a@x.test", "new@x.test"))
+	if info.Held != 2 || info.Removed != 0 || info.Added != 1 {
+		t.Errorf("held pass: %+v", info)
+	}
+	wantKnown(t, s, "a@x.test", "b@x.test", "c@y.test", "new@x.test")
+	s = reopen(t, s)
+	if d := s.Directory("corp"); d.Marked != 2 {
+		t.Errorf("%d objects marked after opening again, want 2", d.Marked)
+	}
+	info = pass(t, s, "corp", Incremental, start, "still", object(t, 2, "c@y.test"))
+	if info.Held != 1 {
+		t.Errorf("c@y.test came back: %+v", info)
+	}
+	info = pass(t, s, "corp", Incremental, start, "")
+	if info.Removed != 1 {
+		t.Errorf("released later: %+v", info)
+	}
+	wantKnown(t, s, "a@x.test", "c@y.test", "new@x.test")
+}
+
+func TestPending(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "b@x.test", "c@y.test"), object(t, 3, "b@x.test"))
+	p, err := s.Begin("corp", Incremental, Origin{Started: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Abort()
+	if _, err := p.Apply([]Object{object(t, 1), object(t, 2)}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.Pending()
+	want := Pending{Owned: 4, Objects: 2, Last: map[string]int{"x.test": 1, "y.test": 1}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("pending: %v (-want +got):\n%s", err, diff)
+	}
+	if got.Addresses() != 2 {
+		t.Errorf("%d addresses would go, want 2", got.Addresses())
+	}
+}
+
+func TestUnchangedObjectsWriteNothing(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	objects := []Object{object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "!c@y.test"), {GUID: GUID{9}, Class: "organizationalunit", DN: "OU=x", Container: true}}
+	pass(t, s, "corp", Full, start, "", objects...)
+	pass(t, s, "corp", Full, start, "", objects...)
+	before := s.writer.commits
+	for i := range objects {
+		objects[i].USN += 1000 // what a logon does
+	}
+	pass(t, s, "corp", Incremental, start.Add(time.Hour), "", objects...)
+	pass(t, s, "corp", Full, start.Add(2*time.Hour), "", objects...)
+	if n := s.writer.commits - before; n != 2 {
+		t.Errorf("two passes that found nothing made %d commits, want 2", n)
+	}
+	if c, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 3 {
+		t.Errorf("%d rows of passes, want one for each full pass (%v)", len(c), err)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	second := pass(t, s, "corp", Incremental, start.Add(time.Hour), "", object(t, 2, "b@x.test"))
+	third := pass(t, s, "corp", Incremental, start.Add(2*time.Hour), "", object(t, 2))
+	got, err := s.Describe(mustParse(t, "a@x.test"))
+	want := Detail{Owners: []Owner{{Directory: "corp", GUID: GUID{15: 1}, DN: "CN=1,DC=corp,DC=example", Class: "user",
+		Attribute: "proxyaddresses", Learned: start, Pass: 1, Controller: "dc1.corp.example", USN: 1}}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("a known address: %v (-want +got):\n%s", err, diff)
+	}
+	got, err = s.Describe(mustParse(t, "b@x.test"))
+	want = Detail{Removed: third.Ended, RemovedPass: third.Number, History: []Event{
+		{Time: second.Started, Pass: second.Number, Added: true, Directory: "corp", GUID: GUID{15: 2}, DN: "CN=2,DC=corp,DC=example"},
+		{Time: third.Ended, Pass: third.Number, Directory: "corp", GUID: GUID{15: 2}, DN: "CN=2,DC=corp,DC=example"},
+	}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("a removed address: %v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test", "c@x.test"))
+	pass(t, s, "corp", Incremental, start.Add(time.Hour), "", object(t, 1, "b@x.test", "c@x.test"))
+	pass(t, s, "corp", Incremental, start.Add(3*time.Hour), "", object(t, 1, "c@x.test"))
+	if n, err := s.Prune(start.Add(2 * time.Hour)); n != 1 || err != nil {
+		t.Errorf("pruned %d rows, %v, want 1", n, err)
+	}
+	for _, c := range []struct {
+		address string
+		removed bool
+		history int
+	}{{"a@x.test", false, 0}, {"b@x.test", true, 1}, {"c@x.test", false, 0}} {
+		d, err := s.Describe(mustParse(t, c.address))
+		if err != nil || len(d.History) != c.history || d.Removed.IsZero() == c.removed {
+			t.Errorf("%s after pruning: %+v, %v", c.address, d, err)
+		}
+	}
+	if c, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 1 {
+		t.Errorf("%d rows of passes left (%v), want 1", len(c), err)
+	}
+}
+
+func TestManyBatches(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	big := Object{GUID: GUID{1}, DN: "CN=big"}
+	for i := range 12_000 {
+		big.Addresses = append(big.Addresses, Owned{Address: mustParse(t, fmt.Sprintf("big%d@x.test", i)), Attribute: "proxyaddresses"})
+	}
+	objects := []Object{big}
+	for i := range 9_000 {
+		o := object(t, 0, fmt.Sprintf("user%d@x.test", i), fmt.Sprintf("alias%d@x.test", i))
+		o.GUID = GUID{2, byte(i >> 8), byte(i)}
+		objects = append(objects, o)
+	}
+	pass(t, s, "corp", Full, start, "", objects...)
+	if got := s.Totals().Addresses; got != 30_000 || s.writer.commits < 3 {
+		t.Errorf("%d addresses in %d commits, want 30000 in several", got, s.writer.commits)
+	}
+	pass(t, s, "corp", Full, start, "")
+	if got := s.Totals(); got.Addresses != 0 || got.Objects != 0 || len(got.Domains) != 0 || strings.Trim(got.Digest, "0") != "" {
+		t.Errorf("totals of an emptied index: %+v", got)
+	}
+}
+
+func TestSecondProcess(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	_, err := Open(context.Background(), Config{Dir: s.config.Dir, LockWait: 150 * time.Millisecond})
+	if !errors.Is(err, ErrLocked) {
+		t.Errorf("a second opener gets %v", err)
+	}
+	done := make(chan error)
+	go func() {
+		second, err := Open(context.Background(), Config{Dir: s.config.Dir, LockWait: time.Minute})
+		if err == nil {
+			err = second.Close()
+		}
+		done <- err
+	}()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("an opener that waits gets %v", err)
+	}
+}
+
+func TestBadDirectories(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		config Config
+		want   string
+	}{
+		{Config{Dir: file}, "it is not a directory"},
+		{Config{Dir: filepath.Join(file, "below")}, "not a directory"},
+		{Config{Dir: filepath.Join(t.TempDir(), "none"), MustExist: true}, "there is no store"},
+		{Config{Dir: t.TempDir(), MustExist: true}, "there is no store"},
+		{Config{Dir: t.TempDir(), MinFree: 1 << 62}, "make room"},
+	} {
+		s, err := Open(context.Background(), c.config)
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Open(%+v) gives %v, want %q", c.config, err, c.want)
+		}
+	}
+}
+
+func TestNewerFormat(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	e := newEncoder()
+	e.uint(formatVersion + 1)
+	if err := s.write(func(t *tx) error { return t.set([]byte(keyFormat), e) }); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if _, err := Open(context.Background(), s.config); !errors.Is(err, ErrNewer) {
+		t.Errorf("a store of a newer format: %v", err)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	free := uint64(1 << 30)
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free, nil }})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	free = 1 << 19
+	p, err := s.Begin("corp", Incremental, Origin{Started: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Apply([]Object{object(t, 2, "b@x.test")}); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("a batch on a full disk: %v", err)
+	}
+	p.Abort()
+	wantKnown(t, s, "a@x.test")
+	free = 1 << 30
+	pass(t, s, "corp", Incremental, start, "", object(t, 2, "b@x.test"))
+	wantKnown(t, s, "a@x.test", "b@x.test")
+}
+
+// damage flips bits in the middle of every table file.
+func damage(t *testing.T, dir string) {
+	t.Helper()
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("no table files in %s: %v", dir, err)
+	}
+	for _, name := range tables {
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 64)
+		if _, err := f.ReadAt(b, 64); err != nil {
+			t.Fatal(err)
+		}
+		for i := range b {
+			b[i] ^= 0xff
+		}
+		if _, err := f.WriteAt(b, 64); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+}
+
+func TestDamagedTable(t *testing.T) {
+	// Blocks in the cache were sound when they were read, and stay so: leave it no room.
+	s := open(t, Config{Dir: t.TempDir(), blockCache: 1})
+	var objects []Object
+	for i := range 200 {
+		objects = append(objects, object(t, byte(i), fmt.Sprintf("user%d@x.test", i)))
+	}
+	pass(t, s, "corp", Full, start, "", objects...)
+	s = reopen(t, s) // closing writes the tables
+	if err := s.Verify(); err != nil {
+		t.Fatalf("a sound store: %v", err)
+	}
+	damage(t, s.config.Dir)
+	if err := s.Verify(); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("verification of a damaged store: %v", err)
+	}
+	for i := range 200 {
+		got, err := s.Lookup(mustParse(t, fmt.Sprintf("user%d@x.test", i)))
+		if !got.Known && err == nil {
+			t.Fatalf("a damaged store says of user%d that it is unknown", i)
+		}
+	}
+	if _, err := s.Lookup(mustParse(t, "never@x.test")); !errors.Is(err, ErrDamaged) {
+		t.Errorf("a miss in a damaged store: %v", err)
+	}
+	s.Close()
+	if _, err := Open(context.Background(), s.config); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "move its directory away") {
+		t.Errorf("opening a damaged store: %v", err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	s.Close()
+	if _, err := s.Lookup(mustParse(t, "a@x.test")); !errors.Is(err, ErrClosed) {
+		t.Errorf("Lookup: %v", err)
+	}
+	if _, err := s.Describe(mustParse(t, "a@x.test")); !errors.Is(err, ErrClosed) {
+		t.Errorf("Describe: %v", err)
+	}
+	if _, err := s.Begin("corp", Full, Origin{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("Begin: %v", err)
+	}
+	if err := s.Verify(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Verify: %v", err)
+	}
+}
+
+func TestRecordsSurviveEncoding(t *testing.T) {
+	at := stamp{time: start, pass: 3, controller: "dc1", usn: 99}
+	record := objectRecord{class: "user", dn: "CN=ä", container: true, unparsed: 2, addresses: []ownedRecord{
+		{address: "a@x.test", attribute: "mail", restricted: true, learned: at},
+		{address: "b@x.test", gone: at, notBefore: start, learned: at}}}
+	got, err := decodeObject(record.encode())
+	if err != nil || !got.equal(&record) {
+		t.Errorf("object record: %+v, %v, want %+v", got, err, record)
+	}
+	for n := range record.encode() {
+		if _, err := decodeObject(record.encode()[:n:n]); err == nil {
+			t.Errorf("the first %d octets of an object record are read as one", n)
+		}
+	}
+}
+
+// FuzzDecode: damaged values give errors, never panics, never much memory.
+func FuzzDecode(f *testing.F) {
+	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x", addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}}} {
+		f.Add(r.encode())
+	}
+	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, restricted: true}}}
+	f.Add(one.encode())
+	gone := addressRecord{removed: start, pass: 4}
+	f.Add(gone.encode())
+	all := totals{nextPass: 2, domains: map[string]int64{"x.test": 1}}
+	f.Add(all.encode())
+	f.Add([]byte(nil))
+	f.Add([]byte{recordVersion, 0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if r, err := decodeObject(value); err == nil && value != nil {
+			if again, err := decodeObject(r.encode()); err != nil || !again.equal(&r) {
+				t.Fatalf("object record %x reads as %+v and that as %+v, %v", value, r, again, err)
+			}
+		}
+		if r, err := decodeAddress(value); err == nil && value != nil {
+			if again, err := decodeAddress(r.encode()); err != nil || cmp.Diff(r, again, cmp.AllowUnexported(r, owner{})) != "" {
+				t.Fatalf("address record %x reads as %+v and that as %+v, %v", value, r, again, err)
+			}
+		}
+		if r, err := decodeTotals(value); err == nil && value != nil {
+			if again, err := decodeTotals(r.encode()); err != nil || !maps.Equal(r.domains, again.domains) || !bytes.Equal(r.encode(), again.encode()) {
+				t.Fatalf("totals %x do not survive", value)
+			}
+		}
+		_, _ = decodeDirectory(value)
+		_, _ = decodeRedo(value)
+		_, _ = decodeJournal(value)
+		_, _ = decodeCursor(value)
+	})
+}
