@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"rcpt-milter/testenv"
+)
+
+// own opens the setup and makes this process the harness's owner.
+func own(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
+	setup, err := testenv.Open(ctx, t.step)
+	if err != nil {
+		return nil, nil, err
+	}
+	release, err := setup.Own(ctx, func(holder string) { t.say("waiting for the harness, which belongs to %s", holder) })
+	return setup, release, err
+}
+
+// withHarness builds what is missing, starts a harness, does something with it and
+// takes it down again, however that ended, unless it is to be kept.
+func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error) (err error) {
+	setup, release, err := own(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := setup.Build(ctx); err != nil {
+		return err
+	}
+	harness, err := setup.Up(ctx)
+	if err != nil {
+		return err
+	}
+	if keep {
+		defer func() { err = errors.Join(err, setup.Keep()) }()
+	} else {
+		defer func() { err = errors.Join(err, setup.Down(context.WithoutCancel(ctx))) }()
+	}
+	return do(setup, harness)
+}
+
+// up leaves a harness running, with the daemon as the checkout has it now.
+func up(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		return errUsage
+	}
+	t := newTerminal(os.Stdout)
+	return withHarness(ctx, t, true, func(_ *testenv.Setup, h *testenv.Harness) error {
+		for _, port := range []struct {
+			service, what string
+			port          int
+		}{{testenv.MX, "SMTP", 25}, {testenv.DC, "LDAPS", 636}, {testenv.Milter, "metrics", 9417}} {
+			address, err := h.Address(ctx, port.service, port.port)
+			if err != nil {
+				return err
+			}
+			t.say("%s of %s: %s", port.what, port.service, address)
+		}
+		t.say("the harness stays up; `go run ./cmd/testenv down` removes it")
+		return nil
+	})
+}
+
+// down removes the harness; images stay.
+func down(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		return errUsage
+	}
+	setup, release, err := own(ctx, newTerminal(os.Stdout))
+	if err != nil {
+		return err
+	}
+	defer release()
+	return setup.Down(ctx)
+}
+
+// clean removes the harness and its images.
+func clean(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		return errUsage
+	}
+	setup, release, err := own(ctx, newTerminal(os.Stdout))
+	if err != nil {
+		return err
+	}
+	defer release()
+	return setup.Clean(ctx)
+}
+
+// test runs go test over the whole project while a harness is up, and ends with go
+// test's exit status.
+func test(ctx context.Context, args []string) error {
+	t := newTerminal(os.Stdout)
+	return withHarness(ctx, t, false, func(setup *testenv.Setup, _ *testenv.Harness) error {
+		arguments := testArguments(args, os.Getenv("RACE") != "")
+		t.say("go %s", strings.Join(arguments, " "))
+		cmd := exec.CommandContext(ctx, "go", arguments...)
+		cmd.Dir = setup.Root()
+		cmd.Env = append(os.Environ(), testenv.EnvMode+"=require", testenv.EnvKept+"=kept")
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && ctx.Err() == nil {
+			return exitStatus(max(exit.ExitCode(), 1))
+		}
+		return err
+	})
+}
+
+// testArguments are the arguments of go test: the harness's own, then what the person
+// gave, then all packages unless packages were named.
+func testArguments(args []string, race bool) []string {
+	arguments := []string{"test", "-count=1", "-timeout", "40m"}
+	if race && !slices.Contains(args, "-race") {
+		arguments = append(arguments, "-race")
+	}
+	arguments = append(arguments, args...)
+	if !slices.ContainsFunc(args, isPackage) {
+		arguments = append(arguments, "./...")
+	}
+	return arguments
+}
+
+// isPackage tells a package pattern from a flag and its value.
+func isPackage(arg string) bool {
+	return strings.HasPrefix(arg, "./") || arg == "." || strings.HasPrefix(arg, "rcpt-milter/")
+}
+
+// switches reads arguments that are all switches, with one dash or two.
+func switches(args []string, known ...string) (map[string]bool, error) {
+	on := map[string]bool{}
+	for _, arg := range args {
+		name := strings.TrimLeft(arg, "-")
+		if !strings.HasPrefix(arg, "-") || !slices.Contains(known, name) {
+			return nil, fmt.Errorf("%w: %s", errUsage, arg)
+		}
+		on[name] = true
+	}
+	return on, nil
+}

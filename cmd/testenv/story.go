@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"rcpt-milter/testenv"
+)
+
+// tell tells the whole story; the first chapter that does not go as told ends it
+// with an error.
+func tell(ctx context.Context, s *teller) error {
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if s.domain != nil {
+			s.domain.Close()
+		}
+	}()
+	for _, chapter := range []func(context.Context) error{
+		s.whatIsThere, s.oneMail, s.newUser, s.aliases, s.renameAndMove, s.deletion, s.status, s.withoutDC, s.fromDisk,
+	} {
+		if err := chapter(ctx); err != nil {
+			return fmt.Errorf("chapter %d: %w", s.chapter, err)
+		}
+	}
+	slices.Sort(s.learned)
+	fmt.Fprintln(s.out.out)
+	s.out.say("%d changes in AD; the slowest was known at the edge after %.2f s, the median after %.2f s",
+		len(s.learned), s.learned[len(s.learned)-1].Seconds(), s.learned[len(s.learned)/2].Seconds())
+	return nil
+}
+
+// whatIsThere counts what AD holds.
+func (s *teller) whatIsThere(ctx context.Context) error {
+	s.title("What is in Active Directory (dc1, Samba, corp.example)")
+	const addressed = "(|(mail=*)(proxyAddresses=*))"
+	for _, kind := range []struct{ what, filter string }{
+		{"users with addresses", "(&(objectCategory=person)(objectClass=user)(!(userAccountControl:1.2.840.113556.1.4.803:=2))" + addressed + ")"},
+		{"shared, room and other mailboxes (disabled accounts)", "(&(objectCategory=person)(objectClass=user)(userAccountControl:1.2.840.113556.1.4.803:=2)" + addressed + ")"},
+		{"groups", "(&(objectClass=group)" + addressed + ")"},
+		{"contacts", "(&(objectClass=contact)" + addressed + ")"},
+		{"dynamic distribution lists", "(objectClass=msExchDynamicDistributionList)"},
+		{"public folders", "(objectClass=publicFolder)"},
+	} {
+		n, err := s.domain.Count(kind.filter)
+		if err != nil {
+			return err
+		}
+		s.line("%4d %s", n, kind.what)
+	}
+	addresses, objects, err := s.domain.Recipients()
+	if err != nil {
+		return err
+	}
+	s.line("%4d addresses of %d objects in all", len(addresses), objects)
+	if _, err := s.h.AwaitCaughtUp(ctx, s.domain); err != nil {
+		return err
+	}
+	status, err := s.h.Status(ctx)
+	if err != nil {
+		return err
+	}
+	s.line("the index at the edge: %s, %d addresses of %d objects", status.State, status.Addresses, status.Objects)
+	return nil
+}
+
+// mixedMail is one message for a known and an unknown recipient.
+const mixedMail = `S: 220...
+C: EHLO client.elsewhere.example
+S: 250...
+C: MAIL FROM:<sender@elsewhere.example>
+S: 250...
+C: RCPT TO:<alice@corp.example>
+S: 250...
+C: RCPT TO:<A.Adams@CORP.example>
+S: 250...
+C: RCPT TO:<nobody@corp.example>
+S: 550 5.1.1 <nobody@corp.example>: Recipient address rejected: User unknown
+C: DATA
+S: 354...
+C: Subject: ${subject}
+C: 
+C: Hello.
+C: .
+S: 250...
+C: QUIT
+S: 221...
+=> alice@corp.example
+=> A.Adams@CORP.example
+`
+
+// oneMail shows a whole SMTP dialogue and what arrives behind the edge.
+func (s *teller) oneMail(ctx context.Context) error {
+	s.title("A message for two known recipients and an unknown one, through the real Postfix")
+	subject := fmt.Sprintf("demo %d", time.Now().UnixNano())
+	dialogue, err := testenv.ParseDialogue("demo", mixedMail, map[string]string{"subject": subject})
+	if err != nil {
+		return err
+	}
+	address, err := s.h.Address(ctx, testenv.MX, 25)
+	if err != nil {
+		return err
+	}
+	transcript, err := dialogue.Run(ctx, address)
+	s.block(transcript)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, edgeDeadline)
+	defer cancel()
+	arrived, err := s.h.Arrived(ctx, subject, dialogue.Delivered...)
+	if err != nil {
+		return err
+	}
+	s.line("arrived at the mail server behind: %s", strings.Join(arrived, ", "))
+	return nil
+}
+
+// dora is the user the story is about.
+const (
+	dora      = "dora@corp.example"
+	doraAlias = "d.demo@corp.example"
+	doraNew   = "dora.newname@corp.example"
+)
+
+func doraDN(name, ou string) string { return "CN=" + name + "," + ou }
+
+// newUser adds a user.
+func (s *teller) newUser(ctx context.Context) error {
+	s.title("A user is added")
+	if err := s.shows(ctx, dora, 550); err != nil {
+		return err
+	}
+	return s.learns(ctx, "add "+doraDN("Dora Demo", testenv.StaffOU)+" with SMTP:"+dora, func() error {
+		_, err := s.domain.AddUser(testenv.Person{Name: "Dora Demo", Mail: dora, Proxies: []string{"SMTP:" + dora}})
+		return err
+	}, dora, 250)
+}
+
+// aliases adds an alias and removes it again.
+func (s *teller) aliases(ctx context.Context) error {
+	s.title("An alias is added, and removed again")
+	dn := doraDN("Dora Demo", testenv.StaffOU)
+	err := s.learns(ctx, "proxyAddresses + smtp:"+doraAlias, func() error { return s.domain.AddProxy(dn, "smtp:"+doraAlias) }, doraAlias, 250)
+	if err != nil {
+		return err
+	}
+	return s.learns(ctx, "proxyAddresses - smtp:"+doraAlias, func() error { return s.domain.RemoveProxy(dn, "smtp:"+doraAlias) }, doraAlias, 550)
+}
+
+// renameAndMove gives the user another name, address and place.
+func (s *teller) renameAndMove(ctx context.Context) error {
+	s.title("The user is renamed, gets a new address, and moves to another unit")
+	dn := doraDN("Dora Demo", testenv.StaffOU)
+	err := s.learns(ctx, "rename to Dora Newname, address "+doraNew, func() error {
+		renamed, err := s.domain.Move(dn, "Dora Newname", testenv.StaffOU)
+		return errors.Join(err, s.domain.Set(renamed, "mail", doraNew), s.domain.Set(renamed, "proxyAddresses", "SMTP:"+doraNew))
+	}, doraNew, 250)
+	if err != nil {
+		return err
+	}
+	if err := s.learns(ctx, "(the same change) the old address is gone", func() error { return nil }, dora, 550); err != nil {
+		return err
+	}
+	s.line("AD: move to %s", testenv.LeaversOU)
+	if _, err := s.domain.Move(doraDN("Dora Newname", testenv.StaffOU), "Dora Newname", testenv.LeaversOU); err != nil {
+		return err
+	}
+	if _, err := s.h.AwaitCaughtUp(ctx, s.domain); err != nil {
+		return err
+	}
+	s.line("the daemon has read the move, and the address goes with the user:")
+	return s.shows(ctx, doraNew, 250)
+}
+
+// deletion deletes the user.
+func (s *teller) deletion(ctx context.Context) error {
+	s.title("The user is deleted")
+	dn := doraDN("Dora Newname", testenv.LeaversOU)
+	return s.learns(ctx, "delete "+dn, func() error { return s.domain.Delete(dn) }, doraNew, 550)
+}
+
+// status shows what the daemon says of itself.
+func (s *teller) status(ctx context.Context) error {
+	s.title("rcpt-milter status, and lookup")
+	for _, command := range [][]string{{"status"}, {"lookup", "alice@corp.example"}, {"lookup", "nobody@corp.example"}} {
+		out, err := s.h.RunMilter(ctx, command...)
+		if err != nil {
+			return err
+		}
+		s.line("$ rcpt-milter %s      (exit status %d)", strings.Join(command, " "), out.Status)
+		s.block(out.Stdout + out.Stderr)
+		if out.Status > 2 {
+			return fmt.Errorf("rcpt-milter %s: exit status %d", strings.Join(command, " "), out.Status)
+		}
+	}
+	return nil
+}
+
+// withoutDC stops the domain controller; mail goes on being judged.
+func (s *teller) withoutDC(ctx context.Context) error {
+	s.title("The domain controller is stopped, and mail is still judged")
+	s.domain.Close()
+	s.domain = nil
+	if err := s.h.Stop(ctx, testenv.DC); err != nil {
+		return err
+	}
+	s.line("dc1 is stopped")
+	return s.known(ctx)
+}
+
+// known shows that a known and an unknown recipient get their answers.
+func (s *teller) known(ctx context.Context) error {
+	if err := s.shows(ctx, "alice@corp.example", 250); err != nil {
+		return err
+	}
+	return s.shows(ctx, "nobody@corp.example", 550)
+}
+
+// fromDisk restarts the daemon while the domain controller is away.
+func (s *teller) fromDisk(ctx context.Context) error {
+	s.title("The daemon is restarted while the domain controller is away, and answers from disk")
+	if err := s.h.Kill(ctx, testenv.Milter); err != nil {
+		return err
+	}
+	s.line("rcpt-milter was killed (SIGKILL); meanwhile Postfix says \"later\", never \"unknown\":")
+	if err := s.shows(ctx, "alice@corp.example", 451); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := s.h.StartOnly(ctx, testenv.Milter); err != nil {
+		return err
+	}
+	deadline, cancel := context.WithTimeout(ctx, edgeDeadline)
+	defer cancel()
+	if _, _, err := s.h.AwaitReply(deadline, "alice@corp.example", 250); err != nil {
+		return err
+	}
+	s.line("%.2f s after the start it answers, without a domain controller:", time.Since(began).Seconds())
+	if err := s.known(ctx); err != nil {
+		return err
+	}
+	if err := s.h.Start(ctx, testenv.DC); err != nil {
+		return err
+	}
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	if _, err := s.h.AwaitCaughtUp(deadline, s.domain); err != nil {
+		return err
+	}
+	s.line("dc1 is back, and the index is fresh again")
+	return nil
+}

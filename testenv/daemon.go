@@ -1,0 +1,184 @@
+package testenv
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"strings"
+	"time"
+)
+
+// Where things are in the daemon's container.
+const (
+	ConfigFile   = "/etc/rcpt-milter/config.yaml"
+	PasswordFile = "/etc/rcpt-milter/password"
+	StoreDir     = "/var/lib/rcpt-milter"
+)
+
+// Status is the part of `rcpt-milter status --json` that tests ask about.
+type Status struct {
+	State       string `json:"state"`
+	Addresses   int    `json:"addresses"`
+	Objects     int    `json:"objects"`
+	Digest      string `json:"digest"`
+	Directories []struct {
+		Name                    string `json:"name"`
+		State                   string `json:"state"`
+		DomainController        string `json:"domain_controller"`
+		InvocationID            string `json:"invocation_id"`
+		USN                     uint64 `json:"usn"`
+		HighestUSN              uint64 `json:"highest_committed_usn"`
+		LastIncremental         Pass   `json:"last_incremental"`
+		LastFull                Pass   `json:"last_full"`
+		LastError               string `json:"last_error"`
+		DeletedObjectsAreListed bool   `json:"deleted_objects_visible"`
+	} `json:"directories"`
+}
+
+// Pass is one sync run as status shows it.
+type Pass struct {
+	Number  uint64    `json:"number"`
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
+	Seen    int       `json:"seen"`
+	Added   int       `json:"added"`
+	Changed int       `json:"changed"`
+	Removed int       `json:"removed"`
+	Result  string    `json:"result"`
+}
+
+// Status asks the daemon. An error means that it did not answer.
+func (h *Harness) Status(ctx context.Context) (Status, error) {
+	var status Status
+	out, err := h.RunMilter(ctx, "status", "--json")
+	if err != nil {
+		return status, err
+	}
+	if out.Status > 2 {
+		return status, fmt.Errorf("rcpt-milter status: exit status %d: %s", out.Status, strings.TrimSpace(out.Stderr))
+	}
+	if err := json.Unmarshal([]byte(out.Stdout), &status); err != nil {
+		return status, fmt.Errorf("rcpt-milter status --json: %w", err)
+	}
+	return status, nil
+}
+
+// AwaitFresh waits until the daemon says that its index is fresh.
+func (h *Harness) AwaitFresh(ctx context.Context) (Status, error) {
+	var status Status
+	err := AwaitNil(ctx, healthPoll, func(ctx context.Context) error {
+		var err error
+		if status, err = h.Status(ctx); err != nil {
+			return err
+		}
+		if status.State != "fresh" {
+			return fmt.Errorf("state is %q: %s", status.State, status.errors())
+		}
+		return nil
+	})
+	return status, err
+}
+
+// errors are the last errors of a status's directories.
+func (s Status) errors() string {
+	var text []string
+	for _, d := range s.Directories {
+		if d.LastError != "" {
+			text = append(text, d.Name+": "+d.LastError)
+		}
+	}
+	return strings.Join(text, "; ")
+}
+
+// Sync runs a pass to its end.
+func (h *Harness) Sync(ctx context.Context, args ...string) error {
+	out, err := h.RunMilter(ctx, append([]string{"sync", "--wait"}, args...)...)
+	if err == nil && out.Status != 0 {
+		err = fmt.Errorf("rcpt-milter sync: exit status %d: %s", out.Status, strings.TrimSpace(out.Stderr+out.Stdout))
+	}
+	return err
+}
+
+// Stock is the daemon's configuration as the harness starts it.
+func (h *Harness) Stock() (string, error) {
+	text, err := os.ReadFile(h.stock)
+	return string(text), err
+}
+
+// Configure gives the daemon the stock configuration as changed by the edits, without
+// restarting it. An edit gets the YAML text and returns the new one.
+func (h *Harness) Configure(ctx context.Context, edits ...func(string) string) error {
+	text, err := h.Stock()
+	if err != nil {
+		return err
+	}
+	for _, edit := range edits {
+		text = edit(text)
+	}
+	return h.WriteFile(ctx, Milter, ConfigFile, text)
+}
+
+// Replace is an edit of a configuration: old text, which must be there, becomes new.
+// Where it is not there the result is no longer YAML, so that a test cannot go on
+// with the configuration it did not mean.
+func Replace(old, new string) func(string) string {
+	return func(text string) string {
+		if !strings.Contains(text, old) {
+			return "{{ the configuration does not contain " + old
+		}
+		return strings.ReplaceAll(text, old, new)
+	}
+}
+
+// WriteFile puts a text file into a container, running or not; the group rcpt-milter
+// (310) may read it.
+func (h *Harness) WriteFile(ctx context.Context, service, name, text string) error {
+	id, err := h.engine.container(ctx, service)
+	if err != nil {
+		return err
+	}
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	err = errors.Join(
+		w.WriteHeader(&tar.Header{Name: path.Base(name), Mode: 0o640, Size: int64(len(text)), Gid: 310, ModTime: time.Now()}),
+		write(w, text), w.Close())
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "docker", "cp", "--archive", "-", id+":"+path.Dir(name))
+	cmd.Stdin = &archive
+	_, err = mustRun(ctx, cmd)
+	return err
+}
+
+func write(w *tar.Writer, text string) error {
+	_, err := w.Write([]byte(text))
+	return err
+}
+
+// ReadFile reads a text file of a running container.
+func (h *Harness) ReadFile(ctx context.Context, service, name string) (string, error) {
+	out, err := h.Exec(ctx, service, "cat", name)
+	if err == nil && out.Status != 0 {
+		err = fmt.Errorf("%s in %s: %s", name, service, strings.TrimSpace(out.Stderr))
+	}
+	return out.Stdout, err
+}
+
+// EmptyStore removes the index of a stopped daemon, as if it had never run.
+func (h *Harness) EmptyStore(ctx context.Context) error {
+	id, err := h.engine.container(ctx, Milter)
+	if err != nil {
+		return err
+	}
+	// The container is not running: another one of the same image has its volumes.
+	_, err = h.engine.docker(ctx, "run", "--rm", "--volumes-from", id, "--user", "root", "--network", "none", "--entrypoint", "find",
+		baseImage, StoreDir, "-mindepth", "1", "-delete")
+	return err
+}

@@ -1,0 +1,196 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// Dialogue is an SMTP conversation written down as text, one in a file:
+//
+//	# A comment. Empty lines are nothing.
+//	S: 220 mx...                  the server's next reply must match
+//	C: RCPT TO:<${user}@x.example>    the client sends this line
+//	S: 550 5.1.1 <${user}@x.example>: Recipient address rejected: User unknown
+//	S~ ^(250|251) .*$             the reply must match a regular expression
+//	S! closed                     the server must have closed the connection
+//	=> alice@x.example            the message must arrive for exactly these
+//
+// In a pattern "..." stands for any text, also for further lines of the same reply;
+// everything else stands for itself. Several S: lines in a row are the lines of one
+// reply. ${name} is a variable, in every kind of line. A client line without a reply
+// behind it (a message's text, pipelining) is just sent.
+type Dialogue struct {
+	name  string
+	steps []step
+	// Delivered are the recipients of the => lines, which Run does not look at.
+	Delivered []string
+}
+
+// step is one line, or one reply.
+type step struct {
+	line    int
+	kind    stepKind
+	text    string         // what is sent, or the pattern as written
+	pattern *regexp.Regexp // of a reply
+}
+
+type stepKind int
+
+const (
+	sends stepKind = iota
+	expects
+	expectsClose
+)
+
+// ReadDialogue reads a dialogue from a file and fills in its variables.
+func ReadDialogue(path string, variables map[string]string) (*Dialogue, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("dialogue: %w", err)
+	}
+	return ParseDialogue(path, string(text), variables)
+}
+
+// ParseDialogue reads a dialogue from a text; name is for error messages.
+func ParseDialogue(name, text string, variables map[string]string) (*Dialogue, error) {
+	d := &Dialogue{name: name}
+	joinable := false // the line before was an S: line
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line = strings.TrimRight(line, "\r\n")
+		if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
+			joinable = false
+			continue
+		}
+		marker, rest := cutMarker(line)
+		rest, err := expand(rest, variables)
+		if err == nil {
+			err = d.add(number, marker, rest, joinable)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
+		}
+		joinable = marker == "S:"
+	}
+	if len(d.steps) == 0 {
+		return nil, fmt.Errorf("%s: an empty dialogue", name)
+	}
+	return d, nil
+}
+
+// cutMarker splits "S: text" into "S:" and "text". One space after the marker
+// belongs to it, further ones to the text.
+func cutMarker(line string) (marker, rest string) {
+	if len(line) < 2 {
+		return line, ""
+	}
+	return line[:2], strings.TrimPrefix(line[2:], " ")
+}
+
+// variable matches ${name}.
+var variable = regexp.MustCompile(`\$\{([a-z_]+)\}`)
+
+func expand(text string, variables map[string]string) (string, error) {
+	var missing error
+	text = variable.ReplaceAllStringFunc(text, func(match string) string {
+		value, ok := variables[match[2:len(match)-1]]
+		if !ok {
+			missing = fmt.Errorf("variable %s has no value", match)
+		}
+		return value
+	})
+	return text, missing
+}
+
+// add takes in one line. An S: line right behind another is the next line of the
+// same reply.
+func (d *Dialogue) add(number int, marker, text string, joinable bool) error {
+	switch marker {
+	case "C:":
+		d.steps = append(d.steps, step{line: number, kind: sends, text: text})
+	case "S:":
+		next := step{line: number, kind: expects, text: text}
+		if joinable {
+			last := len(d.steps) - 1
+			next = d.steps[last]
+			next.text += "\n" + text
+			d.steps = d.steps[:last]
+		}
+		next.pattern = wildcard(next.text)
+		d.steps = append(d.steps, next)
+	case "S~":
+		pattern, err := regexp.Compile("(?s)" + text)
+		if err != nil {
+			return err
+		}
+		d.steps = append(d.steps, step{line: number, kind: expects, text: text, pattern: pattern})
+	case "S!":
+		if text != "closed" {
+			return errors.New("after S! only \"closed\" is known")
+		}
+		d.steps = append(d.steps, step{line: number, kind: expectsClose, text: text})
+	case "=>":
+		d.Delivered = append(d.Delivered, strings.TrimSpace(text))
+	default:
+		return fmt.Errorf("line starts with %q, want #, C:, S:, S~, S! or =>", marker)
+	}
+	return nil
+}
+
+// wildcard turns a pattern with "..." into a regular expression for a whole reply.
+func wildcard(pattern string) *regexp.Regexp {
+	parts := strings.Split(pattern, "...")
+	for i := range parts {
+		parts[i] = regexp.QuoteMeta(parts[i])
+	}
+	return regexp.MustCompile("(?s)^" + strings.Join(parts, ".*") + "$")
+}
+
+// Run holds the dialogue with the server at an address. The transcript is what was
+// said, also when it fails; the error names file and line and shows both what was
+// expected and what came.
+func (d *Dialogue) Run(ctx context.Context, address string) (transcript string, err error) {
+	session, err := DialSMTP(ctx, address)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", d.name, err)
+	}
+	defer session.Close()
+	var said strings.Builder
+	for _, step := range d.steps {
+		if err := step.hold(session, &said); err != nil {
+			return said.String(), fmt.Errorf("%s:%d: %w\nthe dialogue so far:\n%s", d.name, step.line, err, said.String())
+		}
+	}
+	return said.String(), nil
+}
+
+// hold does one step.
+func (s step) hold(session *Session, said io.Writer) error {
+	if s.kind == sends {
+		fmt.Fprintf(said, "C: %s\n", s.text)
+		return session.Send(s.text)
+	}
+	reply, err := session.Reply()
+	for _, line := range reply.Lines {
+		fmt.Fprintf(said, "S: %s\n", line)
+	}
+	if s.kind == expectsClose {
+		if err == io.EOF {
+			return nil
+		}
+		return fmt.Errorf("the connection is still open\n  expected: closed\n  got:      %s (%v)", reply, err)
+	}
+	if err != nil {
+		return fmt.Errorf("no reply: %w\n  expected: %s", err, s.text)
+	}
+	if !s.pattern.MatchString(reply.String()) {
+		return fmt.Errorf("another reply\n  expected: %s\n  got:      %s", s.text, reply)
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+package testenv
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// The domain that dc1 serves and its accounts. They exist in the harness only.
+const (
+	BaseDN        = "DC=corp,DC=example"
+	StaffOU       = "OU=Staff," + BaseDN
+	BerlinOU      = "OU=Berlin,OU=Staff," + BaseDN
+	LeaversOU     = "OU=Leavers," + BaseDN
+	GroupsOU      = "OU=Groups," + BaseDN
+	ContactsOU    = "OU=Contacts," + BaseDN
+	SharedOU      = "OU=Shared," + BaseDN
+	AdminAccount  = "Administrator@corp.example"
+	AdminPassword = "Passw0rd.Admin"
+	MailAccount   = "svc-mail@corp.example" // may list deleted objects
+	MailPassword  = "Passw0rd.Mail"
+	PlainAccount  = "svc-plain@corp.example" // may not
+	PlainPassword = "Passw0rd.Plain"
+	dcName        = "dc1.corp.example"
+)
+
+// ldapDeadline bounds one LDAP request; Samba takes milliseconds.
+const ldapDeadline = 30 * time.Second
+
+// Domain is one LDAP connection to dc1, as some account.
+type Domain struct {
+	conn *ldap.Conn
+}
+
+// Administrator connects to dc1 over LDAPS as the administrator. The caller closes it.
+func (h *Harness) Administrator(ctx context.Context) (*Domain, error) {
+	return h.Bind(ctx, AdminAccount, AdminPassword)
+}
+
+// Bind connects to dc1 over LDAPS as an account of the domain.
+func (h *Harness) Bind(ctx context.Context, account, password string) (*Domain, error) {
+	address, err := h.Address(ctx, DC, 636)
+	if err != nil {
+		return nil, err
+	}
+	config, err := h.trust(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := ldap.DialURL("ldaps://"+address,
+		ldap.DialWithTLSConfig(config), ldap.DialWithDialer(&net.Dialer{Timeout: ldapDeadline}))
+	if err != nil {
+		return nil, fmt.Errorf("dc1: %w", err)
+	}
+	conn.SetTimeout(ldapDeadline)
+	if err := conn.Bind(account, password); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("dc1: bind as %s: %w", account, err)
+	}
+	return &Domain{conn: conn}, nil
+}
+
+// trust is a TLS configuration that knows the harness's certificate authority.
+func (h *Harness) trust(ctx context.Context) (*tls.Config, error) {
+	authority, err := h.ReadFile(ctx, DC, "/ca/ca.pem")
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(authority)) {
+		return nil, errors.New("dc1: /ca/ca.pem holds no certificate")
+	}
+	return &tls.Config{RootCAs: pool, ServerName: dcName}, nil
+}
+
+// UseCertificate makes dc1 show another certificate: "good", "expired" or
+// "unknown-ca". It restarts dc1 unless that is the one it shows already.
+func (h *Harness) UseCertificate(ctx context.Context, name string) error {
+	const file = "/var/lib/samba/harness-tls/use"
+	if now, err := h.ReadFile(ctx, DC, file); (err == nil && now == name) || (err != nil && name == "good") {
+		return nil
+	}
+	if err := h.WriteFile(ctx, DC, file, name); err != nil {
+		return err
+	}
+	return h.Restart(ctx, DC)
+}
+
+// Close ends the connection.
+func (d *Domain) Close() error { return d.conn.Close() }
+
+// Person is what AddUser, AddGroup and AddContact make: Name is the common name and,
+// for users and groups, the account name; OU its parent, with a default for each
+// kind; Mail the mail attribute; Proxies the proxyAddresses with their prefixes.
+// Empty fields set nothing. More holds further attributes.
+type Person struct {
+	Name, OU string
+	Mail     string
+	Proxies  []string
+	More     map[string][]string
+}
+
+// add makes an object of a class and returns its DN.
+func (d *Domain) add(p Person, class, ou string, own map[string][]string) (string, error) {
+	if p.OU != "" {
+		ou = p.OU
+	}
+	dn := "CN=" + ldap.EscapeDN(p.Name) + "," + ou
+	request := ldap.NewAddRequest(dn, nil)
+	request.Attribute("objectClass", []string{class})
+	if p.Mail != "" {
+		request.Attribute("mail", []string{p.Mail})
+	}
+	if len(p.Proxies) > 0 {
+		request.Attribute("proxyAddresses", p.Proxies)
+	}
+	for _, attributes := range []map[string][]string{own, p.More} {
+		for name, values := range attributes {
+			request.Attribute(name, values)
+		}
+	}
+	if err := d.conn.Add(request); err != nil {
+		return "", fmt.Errorf("dc1: add %s: %w", dn, err)
+	}
+	return dn, nil
+}
+
+// AddUser makes an enabled account.
+func (d *Domain) AddUser(p Person) (dn string, err error) {
+	// 544: a normal account that needs no password, which keeps adding fast.
+	return d.add(p, "user", StaffOU, map[string][]string{"sAMAccountName": {p.Name}, "userAccountControl": {"544"}})
+}
+
+// AddShared makes a shared mailbox, which is a disabled account.
+func (d *Domain) AddShared(p Person) (dn string, err error) {
+	return d.add(p, "user", SharedOU, map[string][]string{
+		"sAMAccountName": {p.Name}, "userAccountControl": {"546"}, "msExchRecipientTypeDetails": {"4"}})
+}
+
+// AddGroup makes a distribution group.
+func (d *Domain) AddGroup(p Person) (dn string, err error) {
+	return d.add(p, "group", GroupsOU, map[string][]string{"sAMAccountName": {p.Name}, "groupType": {"8"}})
+}
+
+// AddContact makes a contact.
+func (d *Domain) AddContact(p Person) (dn string, err error) {
+	return d.add(p, "contact", ContactsOU, nil)
+}
+
+// AddProxy adds one proxyAddresses value, with its prefix.
+func (d *Domain) AddProxy(dn, value string) error {
+	return d.modify(dn, func(m *ldap.ModifyRequest) { m.Add("proxyAddresses", []string{value}) })
+}
+
+// RemoveProxy removes one proxyAddresses value, spelled as it is stored.
+func (d *Domain) RemoveProxy(dn, value string) error {
+	return d.modify(dn, func(m *ldap.ModifyRequest) { m.Delete("proxyAddresses", []string{value}) })
+}
+
+// Set replaces all values of an attribute; no values remove it.
+func (d *Domain) Set(dn, attribute string, values ...string) error {
+	return d.modify(dn, func(m *ldap.ModifyRequest) { m.Replace(attribute, values) })
+}
+
+func (d *Domain) modify(dn string, change func(*ldap.ModifyRequest)) error {
+	request := ldap.NewModifyRequest(dn, nil)
+	change(request)
+	if err := d.conn.Modify(request); err != nil {
+		return fmt.Errorf("dc1: modify %s: %w", dn, err)
+	}
+	return nil
+}
+
+// Move renames an object and puts it below another parent; it returns the new DN.
+// Its GUID stays.
+func (d *Domain) Move(dn, name, ou string) (string, error) {
+	rdn := "CN=" + ldap.EscapeDN(name)
+	if err := d.conn.ModifyDN(ldap.NewModifyDNRequest(dn, rdn, true, ou)); err != nil {
+		return "", fmt.Errorf("dc1: move %s: %w", dn, err)
+	}
+	return rdn + "," + ou, nil
+}
+
+// Delete makes an object a tombstone. One that is not there is no error.
+func (d *Domain) Delete(dn string) error {
+	err := d.conn.Del(ldap.NewDelRequest(dn, nil))
+	if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
+		return fmt.Errorf("dc1: delete %s: %w", dn, err)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// edgePoll is how often the edge is asked about a recipient while somebody waits for
+// its answer to change. It is the resolution of the seconds that are measured.
+const edgePoll = 25 * time.Millisecond
+
+// Session opens an SMTP session with mx, past EHLO. A client address, if not empty,
+// is whom mx takes the client for.
+func (h *Harness) Session(ctx context.Context, client string) (*Session, error) {
+	address, err := h.Address(ctx, MX, 25)
+	if err != nil {
+		return nil, err
+	}
+	return openSession(ctx, address, client)
+}
+
+func openSession(ctx context.Context, address, client string) (*Session, error) {
+	session, err := DialSMTP(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := session.Open(client); err != nil {
+		session.Close()
+		return nil, err
+	}
+	return session, nil
+}
+
+// Ask is what mx answers to one RCPT, in a session of its own: Postfix gives up on a
+// milter it could not reach for as long as the session lasts.
+func (h *Harness) Ask(ctx context.Context, recipient string) (Reply, error) {
+	address, err := h.Address(ctx, MX, 25)
+	if err != nil {
+		return Reply{}, err
+	}
+	return AskOnce(ctx, address, recipient)
+}
+
+// AskOnce is Ask for any server.
+func AskOnce(ctx context.Context, address, recipient string) (Reply, error) {
+	session, err := openSession(ctx, address, "")
+	if err != nil {
+		return Reply{}, err
+	}
+	defer session.Close()
+	reply, err := session.Ask(recipient)
+	if err == nil && reply.Code() != 421 {
+		_, err = session.Do("QUIT")
+	}
+	return reply, err
+}
+
+// AwaitReply asks mx about a recipient until the reply has this code, and returns it
+// and how long that took.
+func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (Reply, time.Duration, error) {
+	start := time.Now()
+	address, err := h.Address(ctx, MX, 25)
+	if err != nil {
+		return Reply{}, 0, err
+	}
+	var reply Reply
+	err = AwaitNil(ctx, edgePoll, func(ctx context.Context) error {
+		var err error
+		if reply, err = AskOnce(ctx, address, recipient); err != nil {
+			return err
+		}
+		if reply.Code() != code {
+			return fmt.Errorf("the edge says %q to %s, want %d", reply, recipient, code)
+		}
+		return nil
+	})
+	return reply, time.Since(start), err
+}
+
+// AskAll asks mx about many recipients in one session and returns the reply to each.
+func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]Reply, error) {
+	session, err := h.Session(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	replies := make(map[string]Reply, len(recipients))
+	for _, recipient := range recipients {
+		reply, err := session.Ask(recipient)
+		if err != nil {
+			return replies, fmt.Errorf("smtp: %s: %w", recipient, err)
+		}
+		replies[recipient] = reply
+	}
+	_, err = session.Do("QUIT")
+	return replies, err
+}
+
+// AwaitCaughtUp waits until the daemon has read everything dc1 has now.
+func (h *Harness) AwaitCaughtUp(ctx context.Context, domain *Domain) (Status, error) {
+	usn, err := domain.USN()
+	if err != nil {
+		return Status{}, err
+	}
+	var status Status
+	err = AwaitNil(ctx, healthPoll, func(ctx context.Context) error {
+		if status, err = h.Status(ctx); err != nil {
+			return err
+		}
+		if len(status.Directories) == 0 || status.State != "fresh" || status.Directories[0].USN < usn {
+			return fmt.Errorf("dc1 is at USN %d, the daemon at %+v", usn, status)
+		}
+		return nil
+	})
+	return status, err
+}

@@ -1,0 +1,200 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Harness is a running harness. Its methods may be used by one test at a time.
+type Harness struct {
+	engine *engine
+	stock  string // path of the daemon's configuration in the tree
+}
+
+// healthPoll is how often the engine is asked for a container's health, which it
+// tells nobody by itself.
+const healthPoll = 200 * time.Millisecond
+
+// Exec runs a command inside a service's container, as the account that the image
+// runs as.
+func (h *Harness) Exec(ctx context.Context, service string, argv ...string) (Output, error) {
+	return h.exec(ctx, service, nil, "", argv...)
+}
+
+// ExecInput is Exec with text on standard input, as root.
+func (h *Harness) ExecInput(ctx context.Context, service, input string, argv ...string) (Output, error) {
+	return h.exec(ctx, service, []string{"--user", "root", "--interactive"}, input, argv...)
+}
+
+func (h *Harness) exec(ctx context.Context, service string, options []string, input string, argv ...string) (Output, error) {
+	id, err := h.engine.container(ctx, service)
+	if err != nil {
+		return Output{}, err
+	}
+	args := append([]string{"exec"}, options...)
+	cmd := exec.CommandContext(ctx, "docker", append(append(args, id), argv...)...)
+	if input != "" {
+		cmd.Stdin = strings.NewReader(input)
+	}
+	return run(ctx, cmd)
+}
+
+// RunMilter runs the rcpt-milter command line inside the daemon's container.
+func (h *Harness) RunMilter(ctx context.Context, args ...string) (Output, error) {
+	return h.Exec(ctx, Milter, append([]string{"rcpt-milter"}, args...)...)
+}
+
+// Address is where a port of a service is reached from this machine. It changes
+// whenever the container starts.
+func (h *Harness) Address(ctx context.Context, service string, port int) (string, error) {
+	id, err := h.engine.container(ctx, service)
+	if err != nil {
+		return "", err
+	}
+	out, err := h.engine.docker(ctx, "port", id, fmt.Sprintf("%d/tcp", port))
+	if err != nil {
+		return "", err
+	}
+	address, _, _ := strings.Cut(out, "\n")
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return "", fmt.Errorf("port %d of %s: %w", port, service, err)
+	}
+	return address, nil
+}
+
+// Stop ends a service in good order, Start starts it again, and Restart does both.
+// Start and Restart return when it is healthy.
+func (h *Harness) Stop(ctx context.Context, service string) error {
+	return h.each(ctx, service, "stop")
+}
+
+// Start see Stop.
+func (h *Harness) Start(ctx context.Context, service string) error {
+	if err := h.StartOnly(ctx, service); err != nil {
+		return err
+	}
+	return h.AwaitHealthy(ctx, service)
+}
+
+// StartOnly starts a service and does not wait for its health: for a daemon that is
+// expected to end at once.
+func (h *Harness) StartOnly(ctx context.Context, service string) error {
+	return h.each(ctx, service, "start")
+}
+
+// Restart see Stop.
+func (h *Harness) Restart(ctx context.Context, service string) error {
+	if err := h.each(ctx, service, "restart"); err != nil {
+		return err
+	}
+	return h.AwaitHealthy(ctx, service)
+}
+
+// Kill ends a service with SIGKILL.
+func (h *Harness) Kill(ctx context.Context, service string) error {
+	return h.each(ctx, service, "kill", "--signal", "KILL")
+}
+
+// Signal sends a service's first process a signal, such as "HUP".
+func (h *Harness) Signal(ctx context.Context, service, signal string) error {
+	return h.each(ctx, service, "kill", "--signal", signal)
+}
+
+// Pause freezes a service: its connections stay open and nothing answers. Unpause
+// lets it go on.
+func (h *Harness) Pause(ctx context.Context, service string) error {
+	return h.each(ctx, service, "pause")
+}
+
+// Unpause see Pause.
+func (h *Harness) Unpause(ctx context.Context, service string) error {
+	return h.each(ctx, service, "unpause")
+}
+
+// each applies one docker command to a service's container.
+func (h *Harness) each(ctx context.Context, service string, args ...string) error {
+	id, err := h.engine.container(ctx, service)
+	if err != nil {
+		return err
+	}
+	_, err = h.engine.docker(ctx, append(args, id)...)
+	return err
+}
+
+// State is the engine's word for what a service's container does: running, paused,
+// exited; and its exit status once exited.
+func (h *Harness) State(ctx context.Context, service string) (state string, exit int, err error) {
+	id, err := h.engine.container(ctx, service)
+	if err != nil {
+		return "", 0, err
+	}
+	out, err := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.ExitCode}}")
+	if err != nil {
+		return "", 0, err
+	}
+	_, err = fmt.Sscan(out, &state, &exit)
+	return state, exit, err
+}
+
+// AwaitHealthy waits until the health checks of services pass. A service that ended
+// instead is an error with the end of its log.
+func (h *Harness) AwaitHealthy(ctx context.Context, services ...string) error {
+	for _, service := range services {
+		id, err := h.engine.container(ctx, service)
+		if err != nil {
+			return err
+		}
+		err = Await(ctx, healthPoll, func(ctx context.Context) (bool, error) {
+			out, err := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.Health.Status}}")
+			if err == nil && strings.HasPrefix(out, "exited") {
+				err = errors.New("it ended")
+			}
+			return out == "running healthy", err
+		})
+		if err != nil {
+			return fmt.Errorf("service %s is not healthy: %w; its log ends:\n%s", service, err, h.logTail(context.WithoutCancel(ctx), id))
+		}
+	}
+	return nil
+}
+
+// AwaitExit waits until a service has ended by itself and returns its exit status.
+func (h *Harness) AwaitExit(ctx context.Context, service string) (status int, err error) {
+	err = Await(ctx, healthPoll, func(ctx context.Context) (bool, error) {
+		var state string
+		state, status, err = h.State(ctx, service)
+		return state == "exited", err
+	})
+	return status, err
+}
+
+// unhealthy is the end of the log of each service that does not run as it should.
+func (h *Harness) unhealthy(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	var text strings.Builder
+	for _, service := range []string{DC, Sink, MX, Milter} {
+		id, err := h.engine.container(ctx, service)
+		if err != nil {
+			continue
+		}
+		if state, _ := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.Health.Status}}"); state != "running healthy" {
+			fmt.Fprintf(&text, "%s is %s; its log ends:\n%s\n", service, state, h.logTail(ctx, id))
+		}
+	}
+	return text.String()
+}
+
+func (h *Harness) logTail(ctx context.Context, id string) string {
+	cmd := exec.CommandContext(ctx, "docker", "logs", "--tail", "15", id)
+	out, err := run(ctx, cmd)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(out.Stdout + out.Stderr)
+}

@@ -1,0 +1,209 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// ErrNoImages says that the harness's images have not been built yet.
+var ErrNoImages = errors.New("the harness's images are not built")
+
+// imageLabel marks every image this package makes; its value is the image's name.
+const imageLabel = "rcpt-milter.testenv"
+
+// image is one image of docker-compose.yml.
+type image struct {
+	name string // below rcpt-milter-testenv/
+	tag  string
+	what string // for people
+}
+
+func (i image) ref() string { return "rcpt-milter-testenv/" + i.name + ":" + i.tag }
+
+// variable is the line of environment that docker-compose.yml takes the tag from.
+func (i image) variable() string {
+	name := strings.TrimPrefix(strings.ToUpper(i.name), "RCPT-")
+	return "TESTENV_" + name + "_TAG=" + i.tag
+}
+
+// findImages names the images this checkout needs. The tag of dc1 and postfix is a
+// digest of what they are made of, so that an image of other sources is not taken
+// for them; the daemon's is built anew each time.
+func findImages(home checkout) ([]image, error) {
+	images := []image{
+		{name: "dc1", what: "Samba AD, about a minute"},
+		{name: "postfix", what: "Postfix, about 20 seconds"},
+	}
+	for i := range images {
+		tag, err := digest(home.path("testenv", "images", images[i].name))
+		if err != nil {
+			return nil, err
+		}
+		images[i].tag = tag
+	}
+	return append(images, image{name: "rcpt-milter", tag: home.project(), what: "this checkout"}), nil
+}
+
+// Built reports whether the images that take long to build are there; otherwise the
+// error wraps ErrNoImages.
+func (s *Setup) Built(ctx context.Context) error {
+	for _, image := range s.images {
+		if image.name == Milter {
+			continue // seconds; Up does it
+		}
+		if !s.hasImage(ctx, image.ref()) {
+			return fmt.Errorf("%w: %s is missing; `go run ./cmd/testenv test` builds it", ErrNoImages, image.ref())
+		}
+	}
+	return nil
+}
+
+func (s *Setup) hasImage(ctx context.Context, ref string) bool {
+	_, err := s.engine.docker(ctx, "image", "inspect", "--format", "{{.Id}}", ref)
+	return err == nil
+}
+
+// Build makes the base image and every other image that is not there yet.
+func (s *Setup) Build(ctx context.Context) error {
+	if s.Built(ctx) == nil && s.hasImage(ctx, baseImage) {
+		return nil
+	}
+	return s.withLog(func(log io.Writer) error {
+		if err := s.buildBase(ctx, log); err != nil {
+			return err
+		}
+		for _, image := range s.images {
+			if image.name == Milter || s.hasImage(ctx, image.ref()) {
+				continue
+			}
+			err := s.progress.step(fmt.Sprintf("building image %s (%s)", image.name, image.what), func() error {
+				return s.buildImage(ctx, log, image, s.home.path("testenv", "images", image.name))
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// withLog runs a build with .testenv/build.log as its log, whose end becomes part of
+// the error when it fails.
+func (s *Setup) withLog(build func(log io.Writer) error) error {
+	path, err := s.home.state("build.log")
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("build log: %w", err)
+	}
+	defer log.Close()
+	if err := build(log); err != nil {
+		text, _ := os.ReadFile(path)
+		return fmt.Errorf("%w\nthe end of %s:\n%s", err, path, lastLines(string(text), 20))
+	}
+	return nil
+}
+
+// buildImage is one docker build. It takes the machine's apt settings and proxies
+// along, because apt inside the build has to reach the same archive.
+func (s *Setup) buildImage(ctx context.Context, log io.Writer, image image, dir string) error {
+	args := []string{"build", "--tag", image.ref()}
+	for _, arg := range buildArgs(aptSettings(ctx), os.Environ()) {
+		args = append(args, arg)
+	}
+	cmd := exec.CommandContext(ctx, "docker", append(args, dir)...)
+	out, err := run(ctx, logged(log, cmd))
+	if err != nil {
+		return err
+	}
+	if out.Status != 0 {
+		return fmt.Errorf("building image %s: docker build ended with status %d", image.name, out.Status)
+	}
+	return nil
+}
+
+// buildDaemon compiles the daemon of this checkout for the engine and puts it into
+// its image.
+func (s *Setup) buildDaemon(ctx context.Context) error {
+	stage, err := s.home.state("rcpt-milter", "rcpt-milter")
+	if err != nil {
+		return err
+	}
+	return s.progress.step("building the daemon of this checkout", func() error {
+		if err := s.compile(ctx, stage); err != nil {
+			return err
+		}
+		for _, name := range []string{"Dockerfile", "config.yaml"} {
+			text, err := os.ReadFile(s.home.path("testenv", "images", "rcpt-milter", name))
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(filepath.Dir(stage), name), text, 0o644); err != nil {
+				return err
+			}
+		}
+		daemon := s.images[len(s.images)-1]
+		err := s.withLog(func(log io.Writer) error {
+			return s.buildImage(ctx, log, daemon, filepath.Dir(stage))
+		})
+		if err != nil {
+			return err
+		}
+		// What the tag pointed at before is of no use to anybody.
+		s.engine.docker(ctx, "image", "prune", "--force", "--filter", "label="+imageLabel)
+		return nil
+	})
+}
+
+// compile builds a static binary, the same bytes for the same sources.
+func (s *Setup) compile(ctx context.Context, output string) error {
+	arch, err := s.engine.docker(ctx, "version", "--format", "{{.Server.Arch}}")
+	if err != nil {
+		return err
+	}
+	goTool := "go"
+	if _, err := exec.LookPath(goTool); err != nil {
+		goTool = filepath.Join(runtime.GOROOT(), "bin", "go")
+	}
+	cmd := exec.CommandContext(ctx, goTool, "build", "-trimpath", "-buildvcs=false", "-o", output, "./cmd/rcpt-milter")
+	cmd.Dir = string(s.home)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+strings.TrimSpace(arch))
+	_, err = mustRun(ctx, cmd)
+	return err
+}
+
+// removeImages removes every image that carries the label, of other states of the
+// sources too, and of other checkouts unless their containers use it.
+func (s *Setup) removeImages(ctx context.Context) error {
+	// Each pass frees the parents of what the pass before removed.
+	for {
+		out, err := s.engine.docker(ctx, "image", "ls", "--quiet", "--filter", "label="+imageLabel)
+		if err != nil {
+			return err
+		}
+		ids := strings.Fields(out)
+		if len(ids) == 0 {
+			return nil
+		}
+		removed := 0
+		for _, id := range ids {
+			if _, rmErr := s.engine.docker(ctx, "image", "rm", "--force", id); rmErr == nil {
+				removed++
+			} else {
+				err = rmErr
+			}
+		}
+		if removed == 0 {
+			return err
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The locks of a checkout; see the package comment.
+const (
+	ownerLock = "owner.lock" // who started the harness and will take it down
+	turnLock  = "turn.lock"  // who uses it now
+)
+
+// lockRetry is how often a taken lock is tried again; flock(2) tells nobody when
+// it becomes free.
+const lockRetry = 100 * time.Millisecond
+
+// lock takes a file lock of the checkout and returns what gives it back. The
+// kernel gives it back too when the process dies. While another process has it,
+// wait is told once who that is.
+func (c checkout) lock(ctx context.Context, name string, wait func(holder string)) (release func(), err error) {
+	path, err := c.state(name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("harness lock: %w", err)
+	}
+	told := false
+	err = Await(ctx, lockRetry, func(context.Context) (bool, error) {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			if !told && wait != nil {
+				wait(holder(file))
+			}
+			told = true
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("harness lock %s: %w", path, err)
+	}
+	if err := file.Truncate(0); err == nil {
+		fmt.Fprintf(file, "process %d: %s\n", os.Getpid(), strings.Join(os.Args, " "))
+	}
+	return func() { file.Close() }, nil
+}
+
+// holder is the line that the process with the lock wrote.
+func holder(file *os.File) string {
+	text, _ := io.ReadAll(io.NewSectionReader(file, 0, 300))
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line
+}

@@ -1,0 +1,63 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"slices"
+	"strings"
+)
+
+// Arrived waits until a message with this Subject has arrived at the sink for every
+// one of the recipients, and returns all the recipients it has arrived for, sorted.
+// The queue of mx is empty of it by then, so that nobody else can follow.
+func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...string) ([]string, error) {
+	var got []string
+	err := AwaitNil(ctx, logPoll, func(ctx context.Context) error {
+		var err error
+		if got, err = h.deliveries(ctx, subject); err != nil {
+			return err
+		}
+		for _, want := range recipients {
+			if !slices.Contains(got, want) {
+				return fmt.Errorf("message %q has not arrived for %s; it has for %v", subject, want, got)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return got, err
+	}
+	err = AwaitNil(ctx, logPoll, func(ctx context.Context) error {
+		out, err := h.Exec(ctx, MX, "postqueue", "-j")
+		if err == nil && strings.TrimSpace(out.Stdout) != "" {
+			err = errors.New("mx still has mail queued: " + lastLines(out.Stdout, 3))
+		}
+		return err
+	})
+	if err != nil {
+		return got, err
+	}
+	return h.deliveries(ctx, subject)
+}
+
+// deliveries are the recipients a message has arrived for, as the sink's Delivered-To
+// headers spell them.
+func (h *Harness) deliveries(ctx context.Context, subject string) ([]string, error) {
+	const separator = "=-=-= next message =-=-="
+	out, err := h.ExecInput(ctx, Sink, "", "find", "/var/mail/inbox/new", "-type", "f", "-exec", "cat", "{}", ";", "-exec", "echo", separator, ";")
+	if err != nil || out.Status != 0 && !strings.Contains(out.Stderr, "No such file") {
+		return nil, errors.Join(err, fmt.Errorf("sink: exit status %d: %s", out.Status, out.Stderr))
+	}
+	var recipients []string
+	for text := range strings.SplitSeq(out.Stdout, separator+"\n") {
+		message, err := mail.ReadMessage(strings.NewReader(text))
+		if err != nil || message.Header.Get("Subject") != subject {
+			continue
+		}
+		recipients = append(recipients, message.Header.Get("Delivered-To"))
+	}
+	slices.Sort(recipients)
+	return recipients, nil
+}

@@ -1,0 +1,180 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Proxy is a TCP path that can fail: it forwards connections to a target, and can be
+// told to refuse new ones, to cut those that are open, or to stall (bytes stop in both
+// directions and nothing is closed, as when a firewall forgets a connection). Its
+// methods may be used concurrently with traffic.
+type Proxy struct {
+	listener *net.TCPListener
+	target   string
+
+	mu      sync.Mutex // guards what follows
+	refuse  bool
+	gate    chan struct{} // closed: bytes flow
+	stalled bool
+	open    map[net.Conn]struct{}
+	total   int
+}
+
+// NewProxy listens on a loopback port of its own for connections to a target. It
+// forwards once Run is called. Close gives the port back where Run never was.
+func NewProxy(target string) (*Proxy, error) {
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	flowing := make(chan struct{})
+	close(flowing)
+	return &Proxy{listener: listener, target: target, gate: flowing, open: make(map[net.Conn]struct{})}, nil
+}
+
+// Addr is the address to connect to instead of the target.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Run forwards until the context ends, and returns when every connection is closed.
+func (p *Proxy) Run(ctx context.Context) error {
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	defer p.Resume()
+	defer p.Cut()
+	stop := context.AfterFunc(ctx, func() { p.listener.Close() })
+	defer stop()
+	for {
+		conn, err := p.listener.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		sessions.Go(func() { p.forward(ctx, conn.(*net.TCPConn)) })
+	}
+}
+
+// Close ends listening.
+func (p *Proxy) Close() error { return p.listener.Close() }
+
+// Refuse makes the proxy reset new connections, which is as near to a refusal as a
+// listening port comes. Open ones go on.
+func (p *Proxy) Refuse() { p.set(func() { p.refuse = true }) }
+
+// Cut resets every open connection.
+func (p *Proxy) Cut() {
+	p.set(func() {
+		for conn := range p.open {
+			reset(conn)
+		}
+	})
+}
+
+// Stall stops all bytes, of new connections too, and closes nothing.
+func (p *Proxy) Stall() {
+	p.set(func() {
+		if !p.stalled {
+			p.stalled, p.gate = true, make(chan struct{})
+		}
+	})
+}
+
+// Resume ends Refuse and Stall; bytes that were held back arrive.
+func (p *Proxy) Resume() {
+	p.set(func() {
+		p.refuse = false
+		if p.stalled {
+			p.stalled = false
+			close(p.gate)
+		}
+	})
+}
+
+// Connections is how many connections are open and how many there ever were.
+func (p *Proxy) Connections() (open, total int) {
+	p.set(func() { open, total = len(p.open)/2, p.total })
+	return open, total
+}
+
+func (p *Proxy) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+// forward is one connection, in both directions.
+func (p *Proxy) forward(ctx context.Context, client *net.TCPConn) {
+	var refuse bool
+	p.set(func() { refuse = p.refuse; p.total++ })
+	if refuse {
+		reset(client)
+		return
+	}
+	upstream, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", p.target)
+	if err != nil {
+		reset(client)
+		return
+	}
+	server := upstream.(*net.TCPConn)
+	defer client.Close()
+	defer server.Close()
+	p.set(func() { p.open[client], p.open[server] = struct{}{}, struct{}{} })
+	defer p.set(func() { delete(p.open, client); delete(p.open, server) })
+	if ctx.Err() != nil { // Cut at the end of Run may have come too early for this one
+		reset(client)
+		reset(server)
+	}
+	var directions sync.WaitGroup
+	directions.Go(func() { p.pump(ctx, server, client) })
+	directions.Go(func() { p.pump(ctx, client, server) })
+	directions.Wait()
+}
+
+// pump copies one direction, holding bytes back while the proxy is stalled. An
+// orderly end is passed on as such, anything else resets both sides.
+func (p *Proxy) pump(ctx context.Context, to, from *net.TCPConn) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		p.pass(ctx)
+		if n > 0 {
+			if _, werr := to.Write(buffer[:n]); werr != nil {
+				err = werr
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			to.CloseWrite()
+			return
+		default:
+			reset(to)
+			reset(from)
+			return
+		}
+	}
+}
+
+// pass waits while the proxy is stalled.
+func (p *Proxy) pass(ctx context.Context) {
+	var gate chan struct{}
+	p.set(func() { gate = p.gate })
+	select {
+	case <-gate:
+	case <-ctx.Done():
+	}
+}
+
+// reset closes a connection so that its peer sees a reset, not an end.
+func reset(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	conn.Close()
+}

@@ -1,0 +1,108 @@
+package testenv
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-ldap/ldap/v3"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Controls of MS-ADTS section 3.1.1.3.4.1.
+const (
+	showDeleted  = "1.2.840.113556.1.4.417"
+	showRecycled = "1.2.840.113556.1.4.2064"
+	domainScope  = "1.2.840.113556.1.4.1339"
+)
+
+// searchPage is how many entries one answer holds.
+const searchPage = 500
+
+// Search reads all entries below a DN that match a filter, page by page. Options may
+// ask for deleted objects with WithDeleted.
+func (d *Domain) Search(base, filter string, attributes []string, options ...SearchOption) ([]*ldap.Entry, error) {
+	var entries []*ldap.Entry
+	cookie := []byte(nil)
+	for {
+		// go-ldap writes the cookie into the control: a new one each time.
+		paging := ldap.NewControlPaging(searchPage)
+		paging.SetCookie(cookie)
+		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter, attributes,
+			[]ldap.Control{ldap.NewControlString(domainScope, true, ""), paging})
+		for _, option := range options {
+			option(request)
+		}
+		result, err := d.conn.Search(request)
+		if err != nil {
+			return nil, fmt.Errorf("dc1: search %s %s: %w", base, filter, err)
+		}
+		entries = append(entries, result.Entries...)
+		answer, _ := ldap.FindControl(result.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
+		if answer == nil || len(answer.Cookie) == 0 {
+			return entries, nil
+		}
+		cookie = answer.Cookie
+	}
+}
+
+// SearchOption changes a search.
+type SearchOption func(*ldap.SearchRequest)
+
+// WithDeleted makes a search return tombstones too, where the account may see them.
+func WithDeleted(request *ldap.SearchRequest) {
+	request.Controls = append(request.Controls,
+		ldap.NewControlString(showDeleted, true, ""), ldap.NewControlString(showRecycled, true, ""))
+}
+
+// USN is dc1's highestCommittedUSN.
+func (d *Domain) USN() (uint64, error) {
+	request := ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false,
+		"(objectClass=*)", []string{"highestCommittedUSN"}, nil)
+	result, err := d.conn.Search(request)
+	if err != nil {
+		return 0, fmt.Errorf("dc1: rootDSE: %w", err)
+	}
+	if len(result.Entries) != 1 {
+		return 0, fmt.Errorf("dc1: rootDSE has %d entries", len(result.Entries))
+	}
+	return strconv.ParseUint(result.Entries[0].GetAttributeValue("highestCommittedUSN"), 10, 64)
+}
+
+// recipientFilter matches everything that can be a recipient; computers are users too,
+// and are not.
+const recipientFilter = "(&(|(mail=*)(proxyAddresses=*))(|(objectClass=user)(objectClass=group)(objectClass=contact)" +
+	"(objectClass=publicFolder)(objectClass=msExchDynamicDistributionList))(!(objectClass=computer)))"
+
+// Recipients is every address that dc1 gives to a recipient, in lower case, sorted,
+// each once, and the number of objects they belong to. It is read and reckoned apart
+// from the daemon, so that tests can compare the two.
+func (d *Domain) Recipients() (addresses []string, objects int, err error) {
+	entries, err := d.Search(BaseDN, recipientFilter, []string{"mail", "proxyAddresses"})
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, entry := range entries {
+		own := entry.GetAttributeValues("mail")
+		for _, value := range entry.GetAttributeValues("proxyAddresses") {
+			if kind, address, ok := strings.Cut(value, ":"); ok && strings.EqualFold(kind, "smtp") {
+				own = append(own, address)
+			}
+		}
+		if len(own) > 0 {
+			objects++
+		}
+		for _, address := range own {
+			addresses = append(addresses, strings.ToLower(norm.NFC.String(address)))
+		}
+	}
+	slices.Sort(addresses)
+	return slices.Compact(addresses), objects, nil
+}
+
+// Count is how many objects match a filter.
+func (d *Domain) Count(filter string) (int, error) {
+	entries, err := d.Search(BaseDN, filter, []string{"objectGUID"})
+	return len(entries), err
+}

@@ -1,0 +1,170 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// The services of docker-compose.yml.
+const (
+	DC     = "dc1"
+	MX     = "mx"
+	Sink   = "sink"
+	Milter = "rcpt-milter"
+)
+
+// ErrNotRunning says that there is no complete harness to use.
+var ErrNotRunning = errors.New("the harness is not running")
+
+// keptMark is the file that says that a harness is to stay up.
+const keptMark = "kept"
+
+// How long taking the harness up and down may last.
+const (
+	upDeadline   = 5 * time.Minute
+	downDeadline = 2 * time.Minute
+)
+
+// Setup is a checkout together with the container engine of this machine: what is
+// needed to build images and to take a harness up and down.
+type Setup struct {
+	home     checkout
+	engine   *engine
+	images   []image
+	progress Progress
+}
+
+// Open finds the checkout around the current directory and the engine. The error
+// wraps ErrNoCheckout or ErrNoEngine.
+func Open(ctx context.Context, progress Progress) (*Setup, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	home, err := findCheckout(dir)
+	if err != nil {
+		return nil, err
+	}
+	engine, err := findEngine(ctx, home)
+	if err != nil {
+		return nil, err
+	}
+	images, err := findImages(home)
+	if err != nil {
+		return nil, err
+	}
+	for _, image := range images {
+		engine.env = append(engine.env, image.variable())
+	}
+	return &Setup{home: home, engine: engine, images: images, progress: progress}, nil
+}
+
+// Root is the checkout's directory.
+func (s *Setup) Root() string { return string(s.home) }
+
+// Own takes the owner lock: from then on nobody else starts or stops a harness of
+// this checkout. While another process has it, wait (if not nil) is told who.
+func (s *Setup) Own(ctx context.Context, wait func(holder string)) (release func(), err error) {
+	return s.home.lock(ctx, ownerLock, wait)
+}
+
+// Up takes down whatever an earlier run left, starts a new harness with an empty
+// store and waits until every part is healthy. The images must have been built, the
+// caller must own the harness. When it fails, nothing is left behind.
+func (s *Setup) Up(ctx context.Context) (*Harness, error) {
+	ctx, cancel := context.WithTimeout(ctx, upDeadline)
+	defer cancel()
+	if err := s.buildDaemon(ctx); err != nil {
+		return nil, err
+	}
+	// dc1 recreated alone would leave the others with the address and the CA of the
+	// one before.
+	if err := s.Down(ctx); err != nil {
+		return nil, err
+	}
+	h := s.harness()
+	err := s.progress.step("starting dc1, mx, sink and rcpt-milter", func() error {
+		if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build")); err != nil {
+			return fmt.Errorf("%w\n%s", err, h.unhealthy(ctx))
+		}
+		return h.AwaitHealthy(ctx, DC, Sink, MX, Milter)
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.Down(context.WithoutCancel(ctx)))
+	}
+	return h, nil
+}
+
+// Attach gives the harness that is already running. The error wraps ErrNotRunning.
+func (s *Setup) Attach(ctx context.Context) (*Harness, error) {
+	h := s.harness()
+	for _, service := range []string{DC, Sink, MX, Milter} {
+		if _, err := s.engine.container(ctx, service); err != nil {
+			return nil, fmt.Errorf("%w: %v; take it down with `go run ./cmd/testenv down` and start again", ErrNotRunning, err)
+		}
+	}
+	return h, nil
+}
+
+// Refresh puts the daemon of the checkout as it is now into a harness that was left
+// running, with its store.
+func (s *Setup) Refresh(ctx context.Context) error {
+	if err := s.buildDaemon(ctx); err != nil {
+		return err
+	}
+	if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", Milter)); err != nil {
+		return err
+	}
+	return s.harness().AwaitHealthy(ctx, Milter)
+}
+
+func (s *Setup) harness() *Harness {
+	return &Harness{engine: s.engine, stock: s.home.path("testenv", "images", "rcpt-milter", "config.yaml")}
+}
+
+// Keep says that the harness is to stay up for later test runs, until Down.
+func (s *Setup) Keep() error {
+	path, err := s.home.state(keptMark)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, nil, 0o644)
+}
+
+// Kept reports whether a harness was left up for later test runs.
+func (s *Setup) Kept() bool {
+	return exists(s.home.path(".testenv", keptMark))
+}
+
+// Down removes the harness's containers, networks and volumes, however far they got.
+func (s *Setup) Down(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, downDeadline)
+	defer cancel()
+	return s.progress.step("removing containers, networks and volumes", func() error {
+		os.Remove(s.home.path(".testenv", keptMark))
+		// A paused container cannot be stopped.
+		if ids, err := s.engine.docker(ctx, "ps", "--quiet", "--filter", "status=paused",
+			"--filter", "label=com.docker.compose.project="+s.engine.project); err == nil {
+			for _, id := range strings.Fields(ids) {
+				s.engine.docker(ctx, "unpause", id)
+			}
+		}
+		_, err := mustRun(ctx, s.engine.composed(ctx, "down", "--volumes", "--remove-orphans", "--timeout", "1"))
+		return err
+	})
+}
+
+// Clean takes the harness down and removes the images, also the base image if it
+// was made here.
+func (s *Setup) Clean(ctx context.Context) error {
+	if err := s.Down(ctx); err != nil {
+		return err
+	}
+	err := s.progress.step("removing images", func() error { return s.removeImages(ctx) })
+	return errors.Join(err, os.RemoveAll(filepath.Join(string(s.home), ".testenv", "rcpt-milter")))
+}

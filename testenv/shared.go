@@ -1,0 +1,157 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// The environment variables that decide how tests get a harness.
+const (
+	// EnvMode is TESTENV: "require" makes a test fail that would otherwise be skipped
+	// because there is no engine or no images; "off" skips it in any case.
+	EnvMode = "TESTENV"
+	// EnvKept is TESTENV_HARNESS: "kept" says that the parent process (cmd/testenv
+	// test) has the harness up and will take it down.
+	EnvKept = "TESTENV_HARNESS"
+)
+
+// errOff is why tests are skipped with TESTENV=off.
+var errOff = errors.New("TESTENV=off")
+
+// Shared is the harness of one test binary: started when the first test asks for it,
+// taken down when the last has ended. The zero value is ready to use. A test package
+// has
+//
+//	var shared testenv.Shared
+//
+//	func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
+type Shared struct {
+	interrupted context.Context // ends at Ctrl-C; nil outside Main
+
+	mu      sync.Mutex // guards what follows
+	tried   bool
+	harness *Harness
+	err     error
+	undo    []func() error
+}
+
+// Main runs the tests of a package and takes down what they started, also when the
+// process is interrupted. It returns the exit status.
+func (s *Shared) Main(m *testing.M) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s.interrupted = ctx
+	ended := make(chan int, 1)
+	go func() { ended <- m.Run() }()
+	status := 130
+	select {
+	case status = <-ended:
+	case <-ctx.Done():
+		fmt.Fprintln(os.Stderr, "testenv: interrupted, taking the harness down")
+	}
+	if err := s.close(); err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		status = max(status, 1)
+	}
+	return status
+}
+
+// close undoes everything, the last first. It waits for a start in progress.
+func (s *Shared) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		errs = append(errs, s.undo[i]())
+	}
+	s.undo, s.harness, s.tried, s.err = nil, nil, true, errors.New("the harness was taken down")
+	return errors.Join(errs...)
+}
+
+// Require gives a test the harness, in order and with a fresh index (see Settle). It
+// skips the test where there is no engine or no images, saying which command to run;
+// with TESTENV=require that is a failure. Tests that use it must not run in parallel.
+func (s *Shared) Require(t testing.TB) *Harness {
+	t.Helper()
+	harness, err := s.start(t.Context())
+	switch {
+	case err == nil:
+	case errors.Is(err, errOff), !required() && (errors.Is(err, ErrNoEngine) || errors.Is(err, ErrNoImages)):
+		t.Skipf("END-TO-END TEST SKIPPED: %v; run `go run ./cmd/testenv test`", err)
+	default:
+		t.Fatalf("no harness: %v", err)
+	}
+	if err := harness.Settle(t.Context()); err != nil {
+		t.Fatalf("the harness cannot be put in order: %v", err)
+	}
+	return harness
+}
+
+func required() bool { return os.Getenv(EnvMode) == "require" }
+
+// start makes sure of a harness, once per process; later calls get what the first
+// one got.
+func (s *Shared) start(ctx context.Context) (*Harness, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.tried {
+		s.tried = true
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if s.interrupted != nil {
+			defer context.AfterFunc(s.interrupted, cancel)()
+		}
+		s.harness, s.err = s.open(ctx)
+	}
+	return s.harness, s.err
+}
+
+// open attaches to a kept harness or starts one.
+func (s *Shared) open(ctx context.Context) (*Harness, error) {
+	if os.Getenv(EnvMode) == "off" {
+		return nil, errOff
+	}
+	setup, err := Open(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if os.Getenv(EnvKept) == "kept" {
+		if err := s.take(ctx, setup, turnLock); err != nil {
+			return nil, err
+		}
+		return setup.Attach(ctx)
+	}
+	if err := setup.Built(ctx); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{ownerLock, turnLock} {
+		if err := s.take(ctx, setup, name); err != nil {
+			return nil, err
+		}
+	}
+	if setup.Kept() {
+		if harness, err := setup.Attach(ctx); err == nil {
+			return harness, setup.Refresh(ctx)
+		}
+	}
+	s.undo = append(s.undo, func() error { return setup.Down(context.Background()) })
+	return setup.Up(ctx)
+}
+
+// take takes a lock until the process ends its tests.
+func (s *Shared) take(ctx context.Context, setup *Setup, name string) error {
+	release, err := setup.home.lock(ctx, name, func(holder string) {
+		fmt.Fprintf(os.Stderr, "testenv: waiting for the harness, which is in use by %s\n", holder)
+	})
+	if err != nil {
+		return err
+	}
+	s.undo = append(s.undo, func() error { release(); return nil })
+	return nil
+}
