@@ -1,0 +1,179 @@
+package directory
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Defaults of [Config].
+const (
+	DefaultPageSize    = 1000
+	DefaultTimeout     = 130 * time.Second // a little more than Active Directory takes for a page at most, so that its own answer comes first
+	DefaultDialTimeout = 15 * time.Second
+)
+
+// Config describes one domain controller and how to read it.
+type Config struct {
+	// URL is ldaps://host[:636], or ldap://host[:389], where StartTLS is mandatory. On
+	// the ports 3268 and 3269 the controller answers as a Global Catalog. Required.
+	URL string
+
+	// BindDN is the name to bind with: a DN, user@domain, or DOMAIN\user. Required:
+	// Active Directory shows nothing to the nameless.
+	BindDN string
+
+	// Password gives the password. It is called for every bind, so that a changed file
+	// is noticed; see PasswordFile. Required; an empty password is refused, because
+	// LDAP takes a bind without one as anonymous (RFC 4513 section 5.1.2).
+	Password func() ([]byte, error)
+
+	// CAFile holds the certificates, in PEM, of the authorities that may sign the
+	// controller's. It is read at every Dial. Empty: those the system trusts.
+	CAFile string
+
+	// ServerName is the name that the controller's certificate must bear. Empty: the
+	// host of URL. Verification cannot be switched off.
+	ServerName string
+
+	// AddressAttributes are the attributes whose values Object.Values holds. Default:
+	// proxyAddresses and mail.
+	AddressAttributes []string
+
+	// PageSize is how many entries to ask for at a time; the controller may give fewer.
+	// Default 1000, which is also the most that Active Directory gives by default.
+	PageSize int
+
+	// Timeout limits each operation, that is each page or base search, from sending the
+	// request to receiving the last entry. Default 130 s.
+	Timeout time.Duration
+
+	// DialTimeout limits connecting, TLS and bind together. Default 15 s.
+	DialTimeout time.Duration
+
+	// Dialer opens the TCP connection. Nil: net.Dialer.
+	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// attributeName is what an attribute description may look like here: a name or an OID,
+// no options (RFC 4512 section 2.5).
+var attributeName = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9-]*|[0-9]+(\.[0-9]+)+)$`)
+
+// endpoint is where a URL leads.
+type endpoint struct {
+	host, port string
+	startTLS   bool
+}
+
+func (e endpoint) String() string { return net.JoinHostPort(e.host, e.port) }
+
+// globalCatalog reports whether the port is one of the Global Catalog (MS-ADTS
+// 3.1.1.3.1.10); no rootDSE attribute tells.
+func (e endpoint) globalCatalog() bool { return e.port == "3268" || e.port == "3269" }
+
+// complete checks the configuration and fills in the defaults.
+func (c Config) complete() (Config, endpoint, error) {
+	at, err := parseURL(c.URL)
+	if err != nil {
+		return c, at, err
+	}
+	if c.BindDN == "" || c.Password == nil {
+		return c, at, problem(ErrConfig, "no name or no password to bind with; set bind.dn and bind.password_file")
+	}
+	if len(c.AddressAttributes) == 0 {
+		c.AddressAttributes = []string{"proxyAddresses", "mail"}
+	}
+	c.AddressAttributes = slices.Clone(c.AddressAttributes)
+	for _, name := range c.AddressAttributes {
+		if !attributeName.MatchString(name) {
+			return c, at, problem(ErrConfig, "address_attributes: %q is not the name of an attribute", name)
+		}
+	}
+	if c.PageSize < 0 || c.Timeout < 0 || c.DialTimeout < 0 {
+		return c, at, problem(ErrConfig, "page size and time limits must not be negative")
+	}
+	c.PageSize = cmp.Or(c.PageSize, DefaultPageSize)
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.DialTimeout = cmp.Or(c.DialTimeout, DefaultDialTimeout)
+	c.ServerName = cmp.Or(c.ServerName, at.host)
+	if c.Dialer == nil {
+		c.Dialer = new(net.Dialer).DialContext
+	}
+	return c, at, nil
+}
+
+// parseURL reads ldaps://host[:port] and ldap://host[:port].
+func parseURL(text string) (endpoint, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
+		return endpoint{}, problem(ErrConfig, "%q is not the URL of a domain controller; write ldaps://host or ldap://host, with :port if it is not the usual one", text)
+	}
+	at := endpoint{host: u.Hostname(), port: u.Port()}
+	switch u.Scheme {
+	case "ldaps":
+		at.port = cmp.Or(at.port, "636")
+	case "ldap":
+		at.port, at.startTLS = cmp.Or(at.port, "389"), true
+	default:
+		return endpoint{}, problem(ErrConfig, "%q: the URL of a domain controller begins with ldaps:// or ldap://", text)
+	}
+	return at, nil
+}
+
+// tlsConfig builds the client's side of TLS, reading CAFile anew.
+func (c Config) tlsConfig() (*tls.Config, error) {
+	out := &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12}
+	if c.CAFile == "" {
+		return out, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, problem(ErrConfig, "tls.ca_file cannot be read: %w", err)
+	}
+	out.RootCAs = x509.NewCertPool()
+	if !out.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, problem(ErrConfig, "tls.ca_file %s holds no certificate in PEM form", c.CAFile)
+	}
+	return out, nil
+}
+
+// maxPassword is far above the 256 characters that Active Directory allows.
+const maxPassword = 4096
+
+// PasswordFile gives a function that reads a password from a file, anew at each call,
+// without one trailing newline. Anything else in the file is part of the password. Its
+// errors name the file and never what is in it.
+func PasswordFile(path string) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("the password file cannot be opened: %w", err)
+		}
+		defer f.Close()
+		secret, err := io.ReadAll(io.LimitReader(f, maxPassword+1))
+		if err != nil {
+			return nil, fmt.Errorf("the password file cannot be read: %w", err)
+		}
+		if len(secret) > maxPassword {
+			return nil, fmt.Errorf("the password file %s is longer than %d octets; it is meant to hold a password and nothing else", path, maxPassword)
+		}
+		if line, ok := bytes.CutSuffix(secret, []byte("\n")); ok {
+			secret = bytes.TrimSuffix(line, []byte("\r"))
+		}
+		if len(secret) == 0 {
+			return nil, fmt.Errorf("the password file %s is empty", path)
+		}
+		return secret, nil
+	}
+}

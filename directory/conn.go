@@ -1,0 +1,114 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// Conn is one bound connection to one domain controller. It serves one goroutine at a
+// time; Close may be called from any. Use Dial to make one.
+type Conn struct {
+	config Config // complete
+	at     endpoint
+	wire   *wire
+	ldap   *ldap.Conn // over TLS over wire
+	root   Root       // what Root read last; zero: not yet
+}
+
+// Close ends the connection at once; an operation under way fails. It may be called
+// more than once and always returns nil.
+func (c *Conn) Close() error {
+	c.wire.hangUp()
+	if c.ldap != nil {
+		c.ldap.Close() // cannot block: there is nothing beneath it any more
+	}
+	return nil
+}
+
+// do runs one operation of the LDAP library within a limit of time. When the limit or
+// the context ends it, nothing can tell what of it was done, so the connection is
+// closed. An error that the server gave as a result is returned as it is, see
+// fromServer; any other is worded.
+func (c *Conn) do(ctx context.Context, limit time.Duration, operation func() error) error {
+	if ctx.Err() != nil {
+		return cancelled(ctx)
+	}
+	deadline := time.Now().Add(limit)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	c.wire.arm(deadline)
+	stop := context.AfterFunc(ctx, c.wire.hangUp)
+	err := operation()
+	if !stop() {
+		return cancelled(ctx)
+	}
+	c.wire.arm(time.Time{})
+	if _, ok := fromServer(err); err == nil || ok {
+		return err
+	}
+	err = c.worded(ctx, err)
+	c.wire.hangUp()
+	return err
+}
+
+// worded says why an operation got no result.
+func (c *Conn) worded(ctx context.Context, err error) error {
+	if lost := c.orLoss(ctx, nil); lost != nil {
+		return lost
+	}
+	if ldap.IsErrorWithCode(err, ldap.ErrorNetwork) && c.ldap.IsClosing() {
+		return problem(ErrUnreachable, "the connection is closed; dial again")
+	}
+	return problem(ErrProtocol, "the answer cannot be read: %w", plain(err))
+}
+
+// plain keeps the text of an error of the LDAP library and drops the packet it carries.
+func plain(err error) error {
+	var packaged *ldap.Error
+	if errors.As(err, &packaged) && packaged.Err != nil {
+		return packaged.Err
+	}
+	return err
+}
+
+// search runs one search; entries come whole or not at all.
+func (c *Conn) search(ctx context.Context, request *ldap.SearchRequest) (*ldap.SearchResult, error) {
+	var found *ldap.SearchResult
+	err := c.do(ctx, c.config.Timeout, func() (err error) {
+		found, err = c.ldap.Search(request)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// lookup reads one object by its name; an error of the server is returned as it is.
+func (c *Conn) lookup(ctx context.Context, dn string, attributes []string, controls ...ldap.Control) (*ldap.Entry, error) {
+	found, err := c.search(ctx, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases,
+		0, 0, false, "(objectClass=*)", attributes, controls))
+	if err != nil {
+		return nil, err
+	}
+	if len(found.Entries) != 1 {
+		return nil, problem(ErrProtocol, "%d entries in the answer to a search for one", len(found.Entries))
+	}
+	return found.Entries[0], nil
+}
+
+// in says where an error happened and words it if it is still the server's.
+func (c *Conn) in(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if result, ok := fromServer(err); ok {
+		err = refused(result)
+	}
+	return fmt.Errorf("%s: %s: %w", c.at, operation, err)
+}

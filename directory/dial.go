@@ -1,0 +1,205 @@
+package directory
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+	"github.com/go-ldap/ldap/v3"
+)
+
+// maxMessage bounds one LDAP message, in octets: see the package comment.
+const maxMessage = 16 << 20
+
+// limitMessages lowers the decoder's limit, which is a variable of its package, once
+// for the process.
+var limitMessages = sync.OnceFunc(func() { ber.MaxPacketLengthBytes = maxMessage })
+
+// Dial connects, makes the connection safe and binds, all within DialTimeout. The
+// context limits the dialling only, not the life of the connection. Errors:
+// ErrConfig, ErrUnreachable, ErrTimeout, ErrTLS, ErrCredentials, ErrRefused,
+// ErrProtocol.
+func Dial(ctx context.Context, config Config) (*Conn, error) {
+	limitMessages()
+	config, at, err := config.complete()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{config: config, at: at}
+	ctx, cancel := context.WithTimeout(ctx, config.DialTimeout)
+	defer cancel()
+	if err := c.open(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", at, err)
+	}
+	return c, nil
+}
+
+// open brings up the layers one after the other: TCP, TLS, LDAP, bind.
+func (c *Conn) open(ctx context.Context) error {
+	tlsConfig, err := c.config.tlsConfig()
+	if err != nil {
+		return err
+	}
+	raw, err := c.config.Dialer(ctx, "tcp", c.at.String())
+	if err != nil {
+		return unreachable(err)
+	}
+	c.wire = &wire{Conn: raw}
+	secured, err := c.secure(ctx, tlsConfig)
+	if err != nil {
+		c.wire.hangUp()
+		return err
+	}
+	c.ldap = ldap.NewConn(&tunnel{secured, c.wire}, true)
+	c.ldap.Start()
+	if err := c.bind(ctx); err != nil {
+		c.Close()
+		return err
+	}
+	return nil
+}
+
+// secure asks for TLS where the URL wants StartTLS, and shakes hands.
+func (c *Conn) secure(ctx context.Context, config *tls.Config) (*tls.Conn, error) {
+	deadline, _ := ctx.Deadline()
+	c.wire.arm(deadline)
+	stop := context.AfterFunc(ctx, c.wire.hangUp)
+	defer stop()
+	if c.at.startTLS {
+		if err := c.startTLS(); err != nil {
+			return nil, c.orLoss(ctx, err)
+		}
+	}
+	conn := tls.Client(c.wire, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, c.handshakeFailed(ctx, err)
+	}
+	return conn, nil
+}
+
+// startTLS asks to go on in TLS (RFC 4511 section 4.14). It reads exactly one message
+// and not an octet more, so that nothing which somebody slipped in behind it in clear
+// can pass for an answer later: it would spoil the handshake.
+func (c *Conn) startTLS() error {
+	request := ber.NewSequence("LDAPMessage")
+	request.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagInteger, 1, "messageID"))
+	op := ber.Encode(ber.ClassApplication, ber.TypeConstructed, ldap.ApplicationExtendedRequest, nil, "StartTLS")
+	op.AppendChild(ber.NewString(ber.ClassContext, ber.TypePrimitive, 0, "1.3.6.1.4.1.1466.20037", "requestName"))
+	request.AppendChild(op)
+	if _, err := c.wire.Write(request.Bytes()); err != nil {
+		return problem(ErrUnreachable, "StartTLS: %w", err)
+	}
+	answer, err := ber.ReadPacket(c.wire)
+	if err != nil {
+		return problem(ErrProtocol, "StartTLS: the answer is not LDAP: %w", err)
+	}
+	if len(answer.Children) < 2 || answer.Children[1].Tag != ldap.ApplicationExtendedResponse {
+		return problem(ErrProtocol, "StartTLS: the answer is not one to this request")
+	}
+	if result, refused := fromServer(ldap.GetLDAPError(answer)); refused {
+		return problem(ErrTLS, "the controller refuses StartTLS (LDAP %d %s); has it a certificate?", result.ResultCode, diagnostic(result))
+	}
+	if err := ldap.GetLDAPError(answer); err != nil {
+		return problem(ErrProtocol, "StartTLS: the answer cannot be read")
+	}
+	return nil
+}
+
+// bind sends name and password over the encrypted connection.
+func (c *Conn) bind(ctx context.Context) error {
+	secret, err := c.config.Password()
+	if err != nil {
+		return problem(ErrConfig, "bind.password_file: %w", err)
+	}
+	if len(secret) == 0 {
+		return problem(ErrConfig, "bind.password_file: the password is empty")
+	}
+	limit, _ := ctx.Deadline()
+	err = c.do(ctx, time.Until(limit), func() error { return c.ldap.Bind(c.config.BindDN, string(secret)) })
+	if result, ok := fromServer(err); ok {
+		return refusedBind(c.config.BindDN, result)
+	}
+	if err != nil {
+		return fmt.Errorf("bind as %q: %w", c.config.BindDN, err)
+	}
+	return nil
+}
+
+// unreachable words a failure to connect.
+func unreachable(err error) error {
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("given up: %w", err)
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return problem(ErrUnreachable, "the name does not resolve; correct the URL or the name server (%w)", err)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return problem(ErrUnreachable, "no answer to the connection; is there a firewall, or is the host down? (%w)", err)
+	}
+	return problem(ErrUnreachable, "cannot connect: %w", err)
+}
+
+// orLoss prefers what happened beneath to what a layer above made of it.
+func (c *Conn) orLoss(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return cancelled(ctx)
+	}
+	if lost := c.wire.trouble(); lost != nil {
+		return lost
+	}
+	return err
+}
+
+// handshakeFailed says which part of the verification failed, and what to do.
+func (c *Conn) handshakeFailed(ctx context.Context, err error) error {
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &authority):
+		return problem(ErrTLS, "the certificate is signed by an authority that is not trusted; set tls.ca_file to the certificate of the authority that issued it (%w)", err)
+	case errors.As(err, &name):
+		return problem(ErrTLS, "the certificate is not for %q; use a name it is for (%s) in the URL or as tls.server_name (%w)", name.Host, certificateNames(name.Certificate), err)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return c.wrongTime(invalid, err)
+	case errors.As(err, &record):
+		return problem(ErrTLS, "the port does not speak TLS; write ldap:// for StartTLS on port 389, ldaps:// for port 636 (%w)", err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return problem(ErrTLS, "the controller hung up in the TLS handshake; has it a certificate? (%w)", err)
+	}
+	return c.orLoss(ctx, problem(ErrTLS, "the TLS handshake failed: %w", err))
+}
+
+// wrongTime words a certificate that is not valid now.
+func (c *Conn) wrongTime(invalid x509.CertificateInvalidError, err error) error {
+	if cert := invalid.Cert; cert != nil && time.Now().Before(cert.NotBefore) {
+		return problem(ErrTLS, "the certificate is valid only from %s; is the clock of this machine right? (%w)", cert.NotBefore.Format(time.RFC3339), err)
+	}
+	return problem(ErrTLS, "the certificate has expired; renew it on the controller (%w)", err)
+}
+
+// certificateNames lists what a certificate is for.
+func certificateNames(cert *x509.Certificate) string {
+	if cert == nil {
+		return "none"
+	}
+	names := cert.DNSNames
+	for _, ip := range cert.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,122 @@
+package directory
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// objectAttributes are what is read of every object beside its addresses.
+var objectAttributes = []string{
+	"objectGUID", "objectClass", "uSNChanged", "whenChanged", "isDeleted", "isRecycled",
+	"userAccountControl", "msExchRequireAuthToSendTo", "msExchRecipientTypeDetails",
+}
+
+// accountDisabled is ADS_UF_ACCOUNTDISABLE of userAccountControl (MS-ADTS 2.2.16).
+const accountDisabled = 0x2
+
+// managedClasses are those of machines that log on by themselves.
+var managedClasses = []string{"computer", "msds-managedserviceaccount", "msds-groupmanagedserviceaccount"}
+
+// partial is an object with the attributes of which only the first values came.
+type partial struct {
+	Object
+	rest []remainder
+}
+
+// remainder says which values of an attribute are still to be read.
+type remainder struct {
+	attribute string // lower case
+	next      int    // index of the first one
+}
+
+// object makes an Object of an entry. An entry without identity, USN or class must not
+// be judged by anybody: the error fails the pass.
+func (c *Conn) object(e *ldap.Entry) (partial, error) {
+	o := partial{Object: Object{DN: e.DN}}
+	for _, a := range e.Attributes {
+		name, span, ok := parseDescription(a.Name)
+		if !ok || span.low != 0 {
+			return o, problem(ErrProtocol, "%q has an attribute %q, which was not asked for", e.DN, a.Name)
+		}
+		if slices.ContainsFunc(c.config.AddressAttributes, func(n string) bool { return strings.EqualFold(n, name) }) {
+			o.addValues(name, a.Values)
+			if next := span.next(); next > 0 {
+				o.rest = append(o.rest, remainder{name, next})
+			}
+		}
+		if len(a.Values) > 0 {
+			if err := o.set(name, a); err != nil {
+				return o, problem(ErrProtocol, "%q: %s: %w", e.DN, a.Name, err)
+			}
+		}
+	}
+	if strings.Contains(e.DN, `\0ADEL:`) { // also where isDeleted cannot be read
+		o.Deleted = true
+	}
+	return o, o.check()
+}
+
+// set takes over one attribute, which has at least one value.
+func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
+	first := a.Values[0]
+	switch name {
+	case "objectguid":
+		o.GUID, err = parseGUID(a.ByteValues[0])
+	case "usnchanged":
+		o.USN, err = parseUSN(first)
+	case "objectclass":
+		for _, class := range a.Values {
+			o.Classes = append(o.Classes, strings.ToLower(class))
+		}
+		o.ManagedService = slices.ContainsFunc(o.Classes, func(class string) bool { return slices.Contains(managedClasses, class) })
+	case "whenchanged":
+		o.Changed, _ = parseTime(first)
+	case "isdeleted", "isrecycled":
+		o.Deleted = o.Deleted || first == "TRUE"
+	case "useraccountcontrol":
+		var control int64
+		control, err = strconv.ParseInt(first, 10, 64)
+		o.Disabled = control&accountDisabled != 0
+	case "msexchrequireauthtosendto":
+		o.RequireAuth = first == "TRUE"
+	case "msexchrecipienttypedetails":
+		o.RecipientType, err = strconv.ParseInt(first, 10, 64)
+	}
+	return err
+}
+
+func (o *partial) addValues(attribute string, values []string) {
+	for _, v := range values {
+		o.Values = append(o.Values, Value{attribute, v})
+	}
+}
+
+// check refuses an object without what everything else depends on.
+func (o *partial) check() error {
+	switch {
+	case o.GUID.IsZero():
+		return problem(ErrProtocol, "%q came without objectGUID; this account must be able to read it", o.DN)
+	case o.USN == 0:
+		return problem(ErrProtocol, "%q came without uSNChanged, so that changes could not be followed; give this account the right to read it", o.DN)
+	case len(o.Classes) == 0:
+		return problem(ErrProtocol, "%q came without objectClass; this account must be able to read it", o.DN)
+	}
+	return nil
+}
+
+// parseGUID takes the sixteen octets of a GUID in wire order.
+func parseGUID(raw []byte) (GUID, error) {
+	var guid GUID
+	if len(raw) != len(guid) {
+		return guid, fmt.Errorf("%d octets where a GUID has 16", len(raw))
+	}
+	copy(guid[:], raw)
+	if guid.IsZero() {
+		return guid, fmt.Errorf("a GUID of zeros")
+	}
+	return guid, nil
+}

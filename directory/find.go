@@ -1,0 +1,82 @@
+package directory
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/go-ldap/ldap/v3"
+	"golang.org/x/net/idna"
+
+	"rcpt-milter/address"
+)
+
+// Find searches for the live objects that may own one address. Active Directory
+// compares text with less regard to differences than a mail system may, so what it
+// finds are candidates: the caller compares their values again in canonical form. An
+// empty list and no error means that nothing matches. Errors: as Read.
+func (c *Conn) Find(ctx context.Context, a address.Address) ([]Object, error) {
+	var found []Object
+	err := c.pages(ctx, query{filter: findFilter(c.config.AddressAttributes, a)}, func(objects []Object) error {
+		found = append(found, objects...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// findFilter asks for every way in which an attribute may hold the address. In
+// proxyAddresses it stands after its type, in mail alone, in others either way.
+func findFilter(attributes []string, a address.Address) string {
+	var b strings.Builder
+	b.WriteString("(&(|")
+	for _, attribute := range attributes {
+		for _, text := range spellings(a) {
+			if !strings.EqualFold(attribute, "mail") {
+				b.WriteString("(" + attribute + "=smtp:" + ldap.EscapeFilter(text) + ")")
+			}
+			if !strings.EqualFold(attribute, "proxyAddresses") {
+				b.WriteString("(" + attribute + "=" + ldap.EscapeFilter(text) + ")")
+			}
+		}
+	}
+	b.WriteString(")" + passFilter(0) + ")")
+	return b.String()
+}
+
+// spellings lists the ways to write an address that a directory may hold: the local
+// part quoted or not, the domain in A-labels or U-labels.
+func spellings(a address.Address) []string {
+	locals := []string{a.Local()}
+	if bare, ok := unquoted(a.Local()); ok {
+		locals = append(locals, bare)
+	}
+	domains := []string{a.Domain()}
+	if unicode, err := idna.ToUnicode(a.Domain()); err == nil && unicode != a.Domain() {
+		domains = append(domains, unicode)
+	}
+	var out []string
+	for _, local := range locals {
+		for _, domain := range domains {
+			out = append(out, local+"@"+domain)
+		}
+	}
+	return slices.Compact(out)
+}
+
+// unquoted gives the content of a canonical quoted local part.
+func unquoted(local string) (string, bool) {
+	if len(local) < 2 || local[0] != '"' {
+		return "", false
+	}
+	var b strings.Builder
+	for i := 1; i < len(local)-1; i++ {
+		if local[i] == '\\' {
+			i++
+		}
+		b.WriteByte(local[i])
+	}
+	return b.String(), true
+}

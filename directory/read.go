@@ -1,0 +1,174 @@
+package directory
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// The controls of a search: see the package comment.
+const (
+	oidShowDeleted  = "1.2.840.113556.1.4.417"
+	oidShowRecycled = "1.2.840.113556.1.4.2064"
+	oidDomainScope  = "1.2.840.113556.1.4.1339"
+)
+
+const (
+	// maxRestarts is how often a read begins again after the controller lost its place.
+	maxRestarts = 3
+
+	// maxEmptyPages is how many pages without an entry a controller may send one after
+	// the other: it does where a page takes too long to fill. More is going in circles.
+	maxEmptyPages = 100
+)
+
+// critical makes a control that a server must not ignore. The library's own Show
+// Deleted cannot be made critical, and a server that ignores it shows no tombstones.
+func critical(oid string) ldap.Control { return ldap.NewControlString(oid, true, "") }
+
+// classes are the kinds of object that may own addresses, and those that hold them.
+var classes = []string{
+	"user", "group", "contact", "publicFolder", "msExchDynamicDistributionList",
+	"organizationalUnit", "container",
+}
+
+// passFilter is the filter of a pass from a cursor; 0 is the full read. objectClass is
+// on every object, so that the negation cannot be undefined.
+func passFilter(since uint64) string {
+	var b strings.Builder
+	b.WriteString("(&")
+	if since > 0 {
+		b.WriteString("(uSNChanged>=" + strconv.FormatUint(since+1, 10) + ")")
+	}
+	b.WriteString("(|")
+	for _, class := range classes {
+		b.WriteString("(objectClass=" + class + ")")
+	}
+	b.WriteString(")(!(objectClass=computer)))")
+	return b.String()
+}
+
+// query is one search in pages.
+type query struct {
+	filter  string
+	deleted bool // also deleted objects
+}
+
+func (q query) controls() []ldap.Control {
+	if q.deleted {
+		return []ldap.Control{critical(oidDomainScope), critical(oidShowDeleted), critical(oidShowRecycled)}
+	}
+	return []ldap.Control{critical(oidDomainScope)}
+}
+
+// Read reports objects to page, some at a time: with since 0 all that live, otherwise
+// all, deleted ones included, whose uSNChanged is greater than since. It calls Root
+// first where nobody did. The slice belongs to page only during the call.
+//
+// An object may be reported more than once, with the same content or a newer one: when
+// the controller loses its place in the middle, the read begins again, a few times at
+// most. An error of page ends the read and is returned as it is. Other errors:
+// ErrUnreachable, ErrTimeout, ErrRefused, ErrProtocol; after any of them what was
+// reported is true, but not the whole.
+func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error) error {
+	q := query{filter: passFilter(since), deleted: since > 0}
+	for restarts := 0; ; restarts++ {
+		err := c.pages(ctx, q, page)
+		if !errors.Is(err, errLostCookie) || restarts == maxRestarts {
+			return err
+		}
+	}
+}
+
+// pages runs a search from its first page to its last.
+func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) error {
+	if c.root.DefaultNamingContext == "" {
+		if _, err := c.Root(ctx); err != nil {
+			return err
+		}
+	}
+	var cookie []byte
+	for empty := 0; empty <= maxEmptyPages; empty++ {
+		entries, next, err := c.page(ctx, q, cookie)
+		if err != nil {
+			return c.in("reading a page", err)
+		}
+		objects, err := c.objects(ctx, q, entries)
+		if err != nil {
+			return c.in("reading objects", err)
+		}
+		if len(objects) > 0 {
+			if err := page(objects); err != nil {
+				return err
+			}
+			empty = 0
+		}
+		if len(next) == 0 {
+			return nil
+		}
+		cookie = next
+	}
+	return c.in("reading a page", problem(ErrProtocol, "%d empty pages one after the other", maxEmptyPages))
+}
+
+// page reads one page, with a request and a control of its own: the library writes the
+// cookie into those of the page before. It gives the cookie of the next page, empty
+// after the last.
+func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
+	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
+	paging.SetCookie(cookie)
+	found, err := c.search(ctx, ldap.NewSearchRequest(c.root.DefaultNamingContext, ldap.ScopeWholeSubtree,
+		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(), append(q.controls(), paging)))
+	if result, ok := fromServer(err); ok && len(cookie) > 0 && lostCookie(result) {
+		return nil, nil, problem(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	answer, ok := ldap.FindControl(found.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
+	if !ok {
+		return nil, nil, problem(ErrProtocol, "the answer lacks the paging control, so that it may not be the whole")
+	}
+	if len(answer.Cookie) > 0 && bytes.Equal(answer.Cookie, cookie) && len(found.Entries) == 0 {
+		return nil, nil, problem(ErrProtocol, "the controller sends the same empty page again")
+	}
+	return found.Entries, answer.Cookie, nil
+}
+
+// lostCookie recognises ERROR_INVALID_PARAMETER (0x57, MS-ERREF 2.2) in the answer to
+// a cookie: the controller has thrown away what it stood for.
+func lostCookie(result *ldap.Error) bool {
+	return result.ResultCode == ldap.LDAPResultUnwillingToPerform ||
+		strings.HasPrefix(result.Err.Error(), "00000057")
+}
+
+// wanted are the attributes that a search asks for.
+func (c *Conn) wanted() []string { return slices.Concat(objectAttributes, c.config.AddressAttributes) }
+
+// objects makes Objects of a page's entries, complete with all their values.
+func (c *Conn) objects(ctx context.Context, q query, entries []*ldap.Entry) ([]Object, error) {
+	objects := make([]Object, 0, len(entries))
+	for _, entry := range entries {
+		o, err := c.object(entry)
+		if err != nil {
+			return nil, err
+		}
+		if len(o.rest) > 0 {
+			whole, err := c.complete(ctx, q, o)
+			if errors.Is(err, errGone) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			o.Object = whole
+		}
+		objects = append(objects, o.Object)
+	}
+	return objects, nil
+}

@@ -1,0 +1,103 @@
+package directory
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// rootAttributes are what is read of rootDSE (MS-ADTS 3.1.1.3.2).
+var rootAttributes = []string{
+	"highestCommittedUSN", "dsServiceName", "dnsHostName", "defaultNamingContext",
+	"configurationNamingContext", "currentTime", "supportedControl",
+}
+
+// Root reads what the controller says of itself: rootDSE, the invocationId of its
+// database, and whether this account may see deleted objects. It comes before every
+// Read, on the same connection. Errors: as Read.
+func (c *Conn) Root(ctx context.Context) (Root, error) {
+	root, service, err := c.rootDSE(ctx)
+	if err != nil {
+		return Root{}, c.in("reading rootDSE", err)
+	}
+	if root.InvocationID, err = c.invocationID(ctx, service); err != nil {
+		return Root{}, c.in("reading invocationId of "+strconv.Quote(service), err)
+	}
+	if root.DeletedVisible, err = c.deletedVisible(ctx, root.DefaultNamingContext); err != nil {
+		return Root{}, c.in("looking for CN=Deleted Objects", err)
+	}
+	c.root = root
+	return root, nil
+}
+
+// rootDSE reads the entry without a name, and gives the name of the object that stands
+// for the controller beside it.
+func (c *Conn) rootDSE(ctx context.Context) (root Root, service string, err error) {
+	entry, err := c.lookup(ctx, "", rootAttributes)
+	if err != nil {
+		return Root{}, "", err
+	}
+	get := entry.GetEqualFoldAttributeValue
+	for _, name := range rootAttributes[:4] {
+		if get(name) == "" {
+			return Root{}, "", problem(ErrProtocol, "%s is missing; the server is not a domain controller of Active Directory, or hides it", name)
+		}
+	}
+	root = Root{
+		DNSHostName:          strings.ToLower(get("dnsHostName")),
+		DefaultNamingContext: get("defaultNamingContext"),
+		ConfigNamingContext:  get("configurationNamingContext"),
+		GlobalCatalog:        c.at.globalCatalog(),
+		SupportedControls:    entry.GetEqualFoldAttributeValues("supportedControl"),
+	}
+	if root.HighestCommittedUSN, err = parseUSN(get("highestCommittedUSN")); err != nil {
+		return Root{}, "", problem(ErrProtocol, "highestCommittedUSN: %w", err)
+	}
+	root.Now, _ = parseTime(get("currentTime"))
+	return root, get("dsServiceName"), nil
+}
+
+// invocationID reads the identity of the controller's database from the nTDSDSA object
+// (MS-ADTS 6.1.1.2.2.1.2.1.1). Without it a restored database could not be told from
+// the one that was followed.
+func (c *Conn) invocationID(ctx context.Context, service string) (GUID, error) {
+	entry, err := c.lookup(ctx, service, []string{"invocationId"})
+	if err != nil {
+		return GUID{}, err
+	}
+	guid, err := parseGUID(entry.GetEqualFoldRawAttributeValue("invocationId"))
+	if err != nil {
+		return GUID{}, problem(ErrProtocol, "it cannot be read; give this account the right to read the controller's NTDS Settings object (%w)", err)
+	}
+	return guid, nil
+}
+
+// deletedVisible asks for the container of deleted objects: who may not list it gets
+// searches without tombstones, and no error (MS-ADTS 3.1.1.4.5 and 3.1.1.5.5).
+func (c *Conn) deletedVisible(ctx context.Context, root string) (bool, error) {
+	_, err := c.lookup(ctx, "CN=Deleted Objects,"+root, []string{"objectClass"}, critical(oidShowDeleted))
+	result, answered := fromServer(err)
+	switch {
+	case err == nil:
+		return true, nil
+	case answered && (result.ResultCode == ldap.LDAPResultNoSuchObject || result.ResultCode == ldap.LDAPResultInsufficientAccessRights):
+		return false, nil
+	}
+	return false, err
+}
+
+// parseUSN reads a USN, which is never 0 or negative.
+func parseUSN(text string) (uint64, error) {
+	usn, err := strconv.ParseUint(text, 10, 63)
+	if err == nil && usn == 0 {
+		err = strconv.ErrRange
+	}
+	return usn, err
+}
+
+// parseTime reads a generalized time (RFC 4517 section 3.3.13) as Active Directory
+// prints it, for example 20260131235959.0Z.
+func parseTime(text string) (time.Time, error) { return time.Parse("20060102150405Z0700", text) }

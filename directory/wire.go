@@ -1,0 +1,98 @@
+package directory
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// wire is the TCP connection beneath TLS. Limits of time are set here, because the LDAP
+// library can time out neither a blocked write nor everything it reads, and because a
+// deadline beneath TLS ends whatever stands above it. It remembers the first thing that
+// went wrong, which the layers above turn into text.
+type wire struct {
+	net.Conn
+
+	mu     sync.Mutex // guards all below
+	first  error
+	closed bool // what fails from now on is of no interest
+	hungUp bool // by us
+}
+
+// arm ends all reading and writing at a time; the zero time lifts the limit.
+func (w *wire) arm(deadline time.Time) { w.SetDeadline(deadline) }
+
+// hangUp ends all reading and writing now and for good. It is the end that we want; the
+// layers above call Close when they give up.
+func (w *wire) hangUp() {
+	w.mu.Lock()
+	w.hungUp = true
+	w.mu.Unlock()
+	w.Close()
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	w.note(err)
+	return n, err
+}
+
+func (w *wire) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	w.note(err)
+	return n, err
+}
+
+// Close ends the TCP connection. Ending it here, beneath TLS, spares the farewell that
+// TLS would send and, on a connection that takes no octets any more, wait for.
+func (w *wire) Close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	return w.Conn.Close()
+}
+
+func (w *wire) note(err error) {
+	if err == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.first == nil && !w.closed {
+		w.first = err
+	}
+}
+
+// trouble words what went wrong beneath TLS; nil: nothing did.
+func (w *wire) trouble() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.first == nil && w.hungUp:
+		return problem(ErrUnreachable, "the connection is closed; dial again")
+	case w.first == nil:
+		return nil
+	case errors.Is(w.first, os.ErrDeadlineExceeded):
+		return problem(ErrTimeout, "the controller did not answer in time")
+	}
+	return problem(ErrUnreachable, "the connection was lost: %w", w.first)
+}
+
+// tunnel is the encrypted connection over a wire. It tells the wire of the one ending
+// that shows only here: the other side said farewell in TLS.
+type tunnel struct {
+	*tls.Conn
+	wire *wire
+}
+
+func (t *tunnel) Read(b []byte) (int, error) {
+	n, err := t.Conn.Read(b)
+	if errors.Is(err, io.EOF) {
+		t.wire.note(io.EOF)
+	}
+	return n, err
+}
