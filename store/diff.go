@@ -14,6 +14,7 @@ type Object struct {
 	DN        string
 	USN       uint64 // uSNChanged, recorded with the addresses learned from it
 	Container bool   // an OU or container, kept to notice that it moved
+	Deleted   bool   // a tombstone: what it owned is gone for certain
 	Unparsed  int    // values that look like SMTP addresses and cannot be read
 	Addresses []Owned
 }
@@ -37,7 +38,11 @@ type delta struct {
 // record to store. It is a pure function, and the only place that says what a change
 // is. An address that is not there any more stays in the record, marked with the pass
 // that missed it; one that came back loses its mark.
-func diff(stored objectRecord, read Object, now stamp) (objectRecord, delta) {
+//
+// A domain controller may not have heard yet of what another one taught us within lag,
+// its replication lag: such an address is marked, and not released before it must have.
+// A tombstone is no absence: who has one knows better.
+func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objectRecord, delta) {
 	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
 	var d delta
 	index := make(map[string]int, len(stored.addresses))
@@ -67,8 +72,13 @@ func diff(stored objectRecord, read Object, now stamp) (objectRecord, delta) {
 			continue
 		}
 		if a.gone.isZero() {
-			a.gone = now
+			a.gone, a.notBefore = now, time.Time{}
+			if !read.Deleted && a.learned.origin != now.origin {
+				a.notBefore = a.learned.time.Add(lag)
+			}
 			d.gone++
+		} else if read.Deleted {
+			a.notBefore = time.Time{}
 		}
 		next.addresses = append(next.addresses, a)
 	}
@@ -103,7 +113,7 @@ func unmark(stored objectRecord, lastPass uint64) objectRecord {
 	kept.addresses = append([]ownedRecord(nil), stored.addresses...)
 	for i, a := range kept.addresses {
 		if a.gone.pass > lastPass {
-			kept.addresses[i].gone = stamp{}
+			kept.addresses[i].gone, kept.addresses[i].notBefore = stamp{}, time.Time{}
 		}
 	}
 	return kept

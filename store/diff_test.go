@@ -45,7 +45,7 @@ func TestDiff(t *testing.T) {
 	} {
 		read := object(t, 7, c.read...)
 		c.want.class, c.want.dn = read.Class, read.DN
-		got, d := diff(c.stored, read, now)
+		got, d := diff(c.stored, read, now, time.Hour)
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
@@ -66,6 +66,39 @@ func TestRelease(t *testing.T) {
 		kept, gone := release(r, c.at)
 		if len(kept.addresses) != c.kept || len(gone) != c.gone {
 			t.Errorf("at %v %d stay and %d go, want %d and %d", c.at, len(kept.addresses), len(gone), c.kept, c.gone)
+		}
+	}
+}
+
+// TestReplicationLag: what another database taught us lately is not given up for being
+// absent, until the lag has passed; a tombstone ends it at once.
+func TestReplicationLag(t *testing.T) {
+	const lag = time.Hour
+	learned := start
+	for _, c := range []struct {
+		name    string
+		origin  originID
+		at      time.Duration // after it was learned
+		deleted bool
+		want    time.Duration // not before, after it was learned; negative: at once
+	}{
+		{"the same database", 1, time.Minute, false, -1},
+		{"another one, soon after", 2, time.Minute, false, lag},
+		{"another one, long after", 2, 3 * lag, false, lag}, // in the past: at once
+		{"a tombstone from another one", 2, time.Minute, true, -1},
+	} {
+		stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: stamp{time: learned, pass: 1, origin: 1}}}}
+		next, _ := diff(stored, Object{Deleted: c.deleted}, stamp{time: learned.Add(c.at), pass: 2, origin: c.origin}, lag)
+		want := time.Time{}
+		if c.want >= 0 {
+			want = learned.Add(c.want)
+		}
+		if got := next.addresses[0].notBefore; !got.Equal(want) || next.addresses[0].gone.isZero() {
+			t.Errorf("%s: not before %v, want %v", c.name, got, want)
+		}
+		again, _ := diff(next, Object{Deleted: true}, stamp{time: learned.Add(c.at), pass: 3, origin: c.origin}, lag)
+		if got := again.addresses[0].notBefore; !got.IsZero() {
+			t.Errorf("%s, then a tombstone: not before %v", c.name, got)
 		}
 	}
 }

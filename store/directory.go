@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -71,6 +72,32 @@ type directoryRecord struct {
 	fingerprint string
 	full        PassInfo // last committed full pass
 	incremental PassInfo // last committed incremental pass
+	origins     []originRecord
+}
+
+// originID numbers the databases that a directory was read from, from 1. Stamps are
+// many, and carry this instead of names.
+type originID uint32
+
+type originRecord struct{ controller, database string }
+
+// origin finds a database among those known, or adds it and says so.
+func (r *directoryRecord) origin(controller, database string) (id originID, added bool) {
+	for i, o := range r.origins {
+		if o.controller == controller && o.database == database {
+			return originID(i + 1), false
+		}
+	}
+	r.origins = append(slices.Clip(r.origins), originRecord{controller, database})
+	return originID(len(r.origins)), true
+}
+
+// controllerOf is the name of the domain controller behind an id.
+func (r *directoryRecord) controllerOf(id originID) string {
+	if id == 0 || int(id) > len(r.origins) {
+		return ""
+	}
+	return r.origins[id-1].controller
 }
 
 func (r *directoryRecord) encode() []byte {
@@ -79,12 +106,21 @@ func (r *directoryRecord) encode() []byte {
 	e.string(r.fingerprint)
 	e.pass(&r.full)
 	e.pass(&r.incremental)
+	e.uint(uint64(len(r.origins)))
+	for _, o := range r.origins {
+		e.string(o.controller)
+		e.string(o.database)
+	}
 	return e
 }
 
 func decodeDirectory(value []byte) (directoryRecord, error) {
 	d := newDecoder(value)
 	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(), incremental: d.pass()}
+	r.origins = make([]originRecord, d.count())
+	for i := range r.origins {
+		r.origins[i] = originRecord{d.string(), d.string()}
+	}
 	return r, d.done()
 }
 

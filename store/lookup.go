@@ -122,10 +122,21 @@ func (s *Store) owner(o owner, a string) (Owner, error) {
 		if owned.address == a {
 			out.Attribute, out.Gone = owned.attribute, !owned.gone.isZero()
 			out.Learned, out.Pass = owned.learned.time, owned.learned.pass
-			out.Controller, out.USN = owned.learned.controller, owned.learned.usn
+			out.Controller, out.USN = s.controllerOf(o.dir, owned.learned.origin), owned.learned.usn
 		}
 	}
 	return out, nil
+}
+
+func (s *Store) controllerOf(id dirID, origin originID) string {
+	s.state.Lock()
+	defer s.state.Unlock()
+	for _, d := range s.state.dirs {
+		if d.record.id == id {
+			return d.record.controllerOf(origin)
+		}
+	}
+	return ""
 }
 
 func (s *Store) nameOf(id dirID) string {

@@ -14,8 +14,12 @@ var ErrBusy = errors.New("a pass of this directory is under way")
 // Origin says where and why a pass reads.
 type Origin struct {
 	Controller string    // DNS name of the domain controller
+	Database   string    // identity of its copy of the directory (invocationId)
 	Why        string    // reason for a full pass; empty for an incremental one
 	Started    time.Time // when reading began
+	// Lag is how long a change may need from one domain controller to another: what was
+	// learned from another database that recently is not given up because it is absent.
+	Lag time.Duration
 }
 
 // Pass is one run over a directory: Apply what was read, Sweep after a full read, then
@@ -24,6 +28,8 @@ type Pass struct {
 	s       *Store
 	dir     *directory
 	info    PassInfo
+	origin  originID
+	lag     time.Duration
 	first   bool          // first full pass: no journal
 	seen    map[GUID]bool // full pass: what to spare from the sweep
 	seq     uint32        // next journal row
@@ -36,6 +42,8 @@ type Changes struct {
 	Added   int // addresses that an object gained, in effect now
 	Changed int // objects written
 	Gone    int // addresses newly marked, not in effect before Commit
+	// Touched are the places, in what was applied, of objects whose addresses changed.
+	Touched []int
 }
 
 // Begin opens a pass. A directory that the store never heard of gets its id now. Marks
@@ -45,17 +53,42 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, first: kind == Full && d.record.full.Number == 0,
+	p := &Pass{s: s, dir: d, lag: origin.Lag, first: kind == Full && d.record.full.Number == 0,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
 	if kind == Full {
 		p.seen = map[GUID]bool{}
 	}
-	if err := p.clearMarks(d.record.lastPass()); err != nil {
+	err = p.setOrigin(origin)
+	if err == nil {
+		err = p.clearMarks(d.record.lastPass())
+	}
+	if err != nil {
 		p.Abort()
 		return nil, err
 	}
 	return p, nil
+}
+
+// setOrigin numbers the database that is read. A new one is stored before anything
+// refers to it.
+func (p *Pass) setOrigin(o Origin) error {
+	record := p.dir.record
+	id, added := record.origin(o.Controller, o.Database)
+	p.origin = id
+	if !added {
+		return nil
+	}
+	err := p.s.write(func(t *tx) error {
+		return t.set([]byte(prefixDirectory+p.info.Directory), record.encode())
+	})
+	if err != nil {
+		return err
+	}
+	p.s.state.Lock()
+	defer p.s.state.Unlock()
+	p.dir.record = record
+	return nil
 }
 
 // claim finds or makes the directory and takes the next pass number.
@@ -123,12 +156,16 @@ func (p *Pass) Abort() {
 func (p *Pass) Apply(objects []Object) (Changes, error) {
 	var c Changes
 	err := p.s.write(func(t *tx) error {
-		for _, o := range objects {
+		for i, o := range objects {
 			if p.seen != nil {
 				p.seen[o.GUID] = true
 			}
+			before := c.Added + c.Gone
 			if err := p.apply(t, o, &c); err != nil {
 				return err
+			}
+			if c.Added+c.Gone > before {
+				c.Touched = append(c.Touched, i)
 			}
 		}
 		return nil
@@ -145,7 +182,7 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if err != nil {
 		return err
 	}
-	next, d := diff(stored, o, p.stamp(o.USN))
+	next, d := diff(stored, o, p.stamp(o.USN), p.lag)
 	if next.equal(&stored) {
 		return nil
 	}
@@ -168,6 +205,30 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	c.Gone += d.gone
 	c.Changed++
 	return p.setObject(t, o.GUID, &stored, &next)
+}
+
+// MovedContainers lists the new names of OUs and containers, among what was read, that
+// were known under another name. It is asked before they are applied: moving one moves
+// all below it, and the directory does not say so of each.
+func (p *Pass) MovedContainers(objects []Object) ([]string, error) {
+	var moved []string
+	for _, o := range objects {
+		if !o.Container {
+			continue
+		}
+		value, err := p.s.get(objectKey(p.dir.record.id, o.GUID))
+		if err != nil {
+			return nil, err
+		}
+		stored, err := decodeObject(value)
+		if err != nil {
+			return nil, p.s.unreadable(fmt.Sprintf("%x", objectKey(p.dir.record.id, o.GUID)), err)
+		}
+		if stored.container && stored.dn != o.DN {
+			moved = append(moved, o.DN)
+		}
+	}
+	return moved, nil
 }
 
 func (p *Pass) owner(guid GUID, a ownedRecord) owner {
@@ -211,7 +272,7 @@ func (p *Pass) claimNumber(t *tx) {
 }
 
 func (p *Pass) stamp(usn uint64) stamp {
-	return stamp{time: p.now(), pass: p.info.Number, controller: p.info.Controller, usn: usn}
+	return stamp{time: p.now(), pass: p.info.Number, origin: p.origin, usn: usn}
 }
 
 // now is the time of everything that a pass does: when it began to read.

@@ -30,10 +30,10 @@ type ownedRecord struct {
 
 // A stamp says when, in which pass and from where something was learned.
 type stamp struct {
-	time       time.Time
-	pass       uint64
-	controller string
-	usn        uint64
+	time   time.Time
+	pass   uint64
+	origin originID
+	usn    uint64
 }
 
 func (s stamp) isZero() bool { return s.pass == 0 }
@@ -44,7 +44,7 @@ func (e *encoder) stamp(s stamp) {
 		return
 	}
 	e.time(s.time)
-	e.string(s.controller)
+	e.uint(uint64(s.origin))
 	e.uint(s.usn)
 }
 
@@ -52,7 +52,7 @@ func (d *decoder) stamp() (s stamp) {
 	if s.pass = d.uint(); s.isZero() {
 		return s
 	}
-	s.time, s.controller, s.usn = d.time(), d.string(), d.uint()
+	s.time, s.origin, s.usn = d.time(), originID(d.uint()), d.uint()
 	return s
 }
 

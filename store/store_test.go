@@ -446,7 +446,7 @@ func TestDiskFull(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free, nil }})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	free = 1 << 19
-	p, err := s.Begin("corp", Incremental, Origin{Started: start})
+	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: start})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -535,7 +535,7 @@ func TestClosed(t *testing.T) {
 }
 
 func TestRecordsSurviveEncoding(t *testing.T) {
-	at := stamp{time: start, pass: 3, controller: "dc1", usn: 99}
+	at := stamp{time: start, pass: 3, origin: 2, usn: 99}
 	record := objectRecord{class: "user", dn: "CN=ä", container: true, unparsed: 2, addresses: []ownedRecord{
 		{address: "a@x.test", attribute: "mail", restricted: true, learned: at},
 		{address: "b@x.test", gone: at, notBefore: start, learned: at}}}
