@@ -1,0 +1,213 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// Rules say which objects of a directory are recipients. A change of any of them shows
+// in the fingerprint and so leads to a full pass.
+type Rules struct {
+	// Attributes hold the addresses; nil: proxyAddresses and mail. The first attribute
+	// that names an address is the one remembered.
+	Attributes []string
+	// Bases are the subtrees whose objects count; none: all.
+	Bases []string
+	// RefuseOutside takes msExchRequireAuthToSendTo at its word: mail from outside
+	// senders is refused. Otherwise it is ignored.
+	RefuseOutside bool
+	// OmitSystem leaves out system mailboxes.
+	OmitSystem bool
+	// OmitDisabled leaves out disabled accounts, but for shared, linked, room and
+	// equipment mailboxes, whose accounts are disabled always.
+	OmitDisabled bool
+}
+
+// Values of msExchRecipientTypeDetails.
+const (
+	linkedMailbox          = 2
+	sharedMailbox          = 4
+	roomMailbox            = 16
+	equipmentMailbox       = 32
+	systemAttendantMailbox = 8192
+	systemMailbox          = 16384
+	arbitrationMailbox     = 8388608
+	mailboxPlan            = 16777216
+	discoveryMailbox       = 536870912
+	remoteRoomMailbox      = 8589934592
+	remoteEquipmentMailbox = 17179869184
+	remoteSharedMailbox    = 34359738368
+	monitoringMailbox      = 549755813888
+)
+
+var (
+	systemTypes = []int64{systemAttendantMailbox, systemMailbox, arbitrationMailbox, mailboxPlan,
+		discoveryMailbox, monitoringMailbox}
+	disabledTypes = []int64{linkedMailbox, sharedMailbox, roomMailbox, equipmentMailbox,
+		remoteRoomMailbox, remoteEquipmentMailbox, remoteSharedMailbox}
+)
+
+// recipientClasses are the classes whose objects may own addresses; the most telling
+// first. inetOrgPerson is a kind of user.
+var recipientClasses = []string{"publicfolder", "msexchdynamicdistributionlist", "group", "contact", "user"}
+
+// containerClasses are watched, because moving one moves what is below it without
+// touching it.
+var containerClasses = []string{"organizationalunit", "container"}
+
+// classify says what an object owns. It is a pure function, and the only place that
+// says what a recipient is. An object that is no recipient owns nothing, which is how
+// the store learns that it is none any more.
+func classify(o directory.Object, rules Rules) store.Object {
+	out := store.Object{GUID: store.GUID(o.GUID), Class: classOf(&o), DN: o.DN, USN: o.USN}
+	if o.Deleted {
+		out.Deleted = true
+		return out
+	}
+	out.Container = isContainer(&o)
+	if !isRecipient(&o, rules) {
+		return out
+	}
+	for _, name := range rules.attributes() {
+		for _, v := range o.Values {
+			if !strings.EqualFold(v.Attribute, name) {
+				continue
+			}
+			text, smtp := smtpAddress(v)
+			if !smtp {
+				continue
+			}
+			a, err := address.Parse(text)
+			if err != nil {
+				out.Unparsed++
+				continue
+			}
+			out.Addresses = append(out.Addresses, store.Owned{Address: a, Attribute: name,
+				Restricted: rules.RefuseOutside && o.RequireAuth})
+		}
+	}
+	return out
+}
+
+func isRecipient(o *directory.Object, rules Rules) bool {
+	switch {
+	case o.ManagedService || o.HasClass("computer"):
+		return false
+	case !slices.ContainsFunc(recipientClasses, o.HasClass):
+		return false
+	case !inBases(o.DN, rules.Bases):
+		return false
+	case rules.OmitSystem && slices.Contains(systemTypes, o.RecipientType):
+		return false
+	case rules.OmitDisabled && o.Disabled && !slices.Contains(disabledTypes, o.RecipientType):
+		return false
+	}
+	return true
+}
+
+func isContainer(o *directory.Object) bool {
+	return slices.ContainsFunc(containerClasses, o.HasClass)
+}
+
+// classOf is the word for an object that people know.
+func classOf(o *directory.Object) string {
+	for _, class := range slices.Concat(recipientClasses, containerClasses) {
+		if o.HasClass(class) {
+			return class
+		}
+	}
+	if len(o.Classes) > 0 {
+		return o.Classes[len(o.Classes)-1]
+	}
+	return ""
+}
+
+// smtpAddress is the address in a value, if it is an SMTP address at all. Values of
+// proxyAddresses begin with their type (MS-OXOABK 2.2.3.23: upper case marks the
+// primary one), and there are many types beside SMTP. Other attributes hold plain
+// addresses, but somebody may have copied values with their type.
+func smtpAddress(v directory.Value) (string, bool) {
+	kind, rest, typed := strings.Cut(v.Raw, ":")
+	if typed && isType(kind) {
+		return rest, strings.EqualFold(kind, "smtp")
+	}
+	return v.Raw, !strings.EqualFold(v.Attribute, "proxyAddresses") && v.Raw != ""
+}
+
+// isType reports whether text may be an address type: letters and digits.
+func isType(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9')
+	})
+}
+
+func (r Rules) attributes() []string {
+	if r.Attributes == nil {
+		return []string{"proxyaddresses", "mail"}
+	}
+	lower := make([]string, len(r.Attributes))
+	for i, name := range r.Attributes {
+		lower[i] = strings.ToLower(name)
+	}
+	return lower
+}
+
+// addressForm is raised when package address begins to print the same mailbox in
+// another way, so that every index is read anew.
+const addressForm = 1
+
+// fingerprint tells two sets of rules apart.
+func (r Rules) fingerprint() string {
+	bases := make([]string, len(r.Bases))
+	for i, b := range r.Bases {
+		bases[i] = foldDN(b)
+	}
+	slices.Sort(bases)
+	return fmt.Sprintf("form=%d attributes=%q bases=%q outside=%t system=%t disabled=%t classes=%q",
+		addressForm, r.attributes(), bases, r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
+}
+
+// inBases reports whether a name is one of the bases or below one.
+func inBases(dn string, bases []string) bool {
+	if len(bases) == 0 {
+		return true
+	}
+	dn = foldDN(dn)
+	return slices.ContainsFunc(bases, func(base string) bool {
+		base = foldDN(base)
+		return dn == base || strings.HasSuffix(dn, ","+base)
+	})
+}
+
+// foldDN makes names comparable: lower case, without the spaces that people write
+// after commas and around equal signs (RFC 4514 has none; escaped ones stay).
+func foldDN(dn string) string {
+	var out strings.Builder
+	escaped, skip := false, true // skip: spaces here mean nothing
+	for _, r := range strings.ToLower(dn) {
+		switch {
+		case escaped:
+			escaped, skip = false, false
+		case r == '\\':
+			escaped, skip = true, false
+		case r == ',' || r == '=':
+			trimmed := strings.TrimRight(out.String(), " ")
+			if !strings.HasSuffix(trimmed, `\`) {
+				out.Reset()
+				out.WriteString(trimmed)
+			}
+			skip = true
+		case r == ' ' && skip:
+			continue
+		default:
+			skip = false
+		}
+		out.WriteRune(r)
+	}
+	return strings.TrimRight(out.String(), " ")
+}

@@ -1,0 +1,97 @@
+package mirror
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// cursor says how far a directory has been read, and on which database: update
+// sequence numbers mean nothing on another one (MS-ADTS 3.1.1.1.9).
+type cursor struct {
+	InvocationID directory.GUID `json:"invocation_id"`
+	USN          uint64         `json:"usn"`
+	Host         string         `json:"host"`
+	// Epoch counts how often a database was set back without taking a new
+	// invocationId, as a restored disk image is.
+	Epoch int `json:"epoch,omitempty"`
+}
+
+func (c cursor) encode() ([]byte, error) { return json.Marshal(c) }
+
+// decodeCursor reads what encode wrote. No cursor, or one that cannot be read, is the
+// zero one, which leads to a full pass.
+func decodeCursor(b []byte) cursor {
+	var c cursor
+	if json.Unmarshal(b, &c) != nil {
+		return cursor{}
+	}
+	return c
+}
+
+// database names the copy of the directory that the cursor belongs to.
+func (c cursor) database() string {
+	if c.Epoch == 0 {
+		return c.InvocationID.String()
+	}
+	return fmt.Sprintf("%s/%d", c.InvocationID, c.Epoch)
+}
+
+// next is the cursor after a pass that began with what the controller said of itself.
+func (c cursor) next(root directory.Root) cursor {
+	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName}
+	if c.InvocationID == n.InvocationID {
+		n.Epoch = c.Epoch
+		if n.USN < c.USN {
+			n.Epoch++
+		}
+	}
+	return n
+}
+
+// maxAge is how old a good pass may be and the next one still be incremental. It is
+// far below any tombstone lifetime (60 or 180 days, MS-ADTS 6.1.1.2.4.1.1): a deletion
+// whose tombstone is gone is never heard of.
+const maxAge = 7 * 24 * time.Hour
+
+// blindFull is how often everything is read where deletions cannot be seen.
+const blindFull = 10 * time.Minute
+
+// situation is what decides between a full and an incremental pass.
+type situation struct {
+	stored      store.Directory
+	root        directory.Root
+	fingerprint string
+	full        time.Duration // interval of full passes
+	now         time.Time
+}
+
+// whyFull is the reason for a full pass, empty where an incremental one will do. It is
+// a pure function.
+func whyFull(s situation) string {
+	at := decodeCursor(s.stored.Cursor)
+	switch {
+	case s.stored.LastFull.Number == 0:
+		return "nothing was read yet"
+	case s.stored.Cursor == nil || at.InvocationID.IsZero():
+		return "there is no cursor"
+	case s.stored.Fingerprint != s.fingerprint:
+		return "the rules of what a recipient is have changed"
+	case at.InvocationID != s.root.InvocationID && at.Host == s.root.DNSHostName:
+		return "the domain controller has a new invocationId: it was restored or rebuilt"
+	case at.InvocationID != s.root.InvocationID:
+		return fmt.Sprintf("another domain controller than before (%s)", at.Host)
+	case s.root.HighestCommittedUSN < at.USN:
+		return "the domain controller was set back: its highestCommittedUSN went down"
+	case s.now.Sub(s.stored.LastGood()) > maxAge:
+		return "the last good pass is too long ago to hear of all deletions"
+	case !s.root.DeletedVisible && s.now.Sub(s.stored.LastFull.Started) >= min(s.full, blindFull):
+		return "deleted objects cannot be seen"
+	case s.now.Sub(s.stored.LastFull.Started) >= s.full:
+		return "the periodic full pass is due"
+	}
+	return ""
+}

@@ -1,0 +1,140 @@
+// Package mirror keeps a store equal to a directory.
+//
+// # A pass
+//
+// One pass asks the domain controller who it is, reads what changed since the cursor,
+// or everything, and commits: additions are in effect page by page, removals and the
+// new cursor only when the whole was read. Any error ends the pass; the cursor and
+// what was known stay, and the next pass does it again. Whether a pass is full or
+// incremental says one pure function (whyFull); what an object owns, another
+// (classify).
+//
+// # Which domain controller
+//
+// The first of the candidates that answers is kept as long as it does. The cursor
+// belongs to its database, so that going to another one, or back, is a full pass, in
+// which what the former taught us lately is spared for the replication lag.
+//
+// # What may run concurrently
+//
+// Run, and Pass, belong to one goroutine. Everything else may be called from any.
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// Source is one connection to one domain controller.
+type Source interface {
+	// Root says which controller it is, and how far it is.
+	Root(context.Context) (directory.Root, error)
+	// Read reports what changed after a USN, deletions too; 0: all that lives.
+	Read(ctx context.Context, since uint64, page func([]directory.Object) error) error
+	// Find reports objects that may own an address.
+	Find(context.Context, address.Address) ([]directory.Object, error)
+	Close() error
+}
+
+var _ Source = (*directory.Conn)(nil)
+
+// Candidate is one domain controller that can be connected to.
+type Candidate struct {
+	Name string // for logs: its URL
+	Dial func(context.Context) (Source, error)
+}
+
+// Config says how one directory is mirrored.
+type Config struct {
+	Name       string // of the directory, in the store, in logs and in status
+	Candidates []Candidate
+	Rules      Rules
+	Store      *store.Store
+
+	Poll           time.Duration // from the end of a pass to the next; must be positive
+	Full           time.Duration // from one full pass to the next; must be positive
+	LateAfter      time.Duration // age of the last good pass from which the index is late
+	StaleAfter     time.Duration // and stale; zero: never
+	ReplicationLag time.Duration // how long one controller may not know what another told
+
+	// Secret changes when the password or keytab does: after a refused bind it is not
+	// tried again before that, or RefusedWait. Nil: it never changes.
+	Secret      func() string
+	RefusedWait time.Duration // zero: 15 minutes, so that nobody's account gets locked
+
+	Log     *slog.Logger     // required
+	Now     func() time.Time // nil: time.Now
+	Observe Observer         // zero: nobody listens
+}
+
+// Observer is told what happens; nil fields are not called. Calls come from the
+// goroutine of Run.
+type Observer struct {
+	Pass func(PassResult)           // a pass ended
+	Lag  func(behind time.Duration) // from a change in the directory to its effect here
+}
+
+// Mirror keeps one directory.
+type Mirror struct {
+	config      Config
+	fingerprint string
+	wake        chan struct{} // a pass is asked for; holds one
+
+	// Of the goroutine that runs passes.
+	source    Source
+	candidate int       // which one source belongs to, or is tried next
+	warned    time.Time // when the missing right was last complained of
+
+	mu     sync.Mutex
+	status Status
+	asked  request // for the next pass
+}
+
+// refusedWait is how long to wait after the directory refused our credentials.
+const refusedWait = 15 * time.Minute
+
+// New checks the configuration and makes a mirror. It does nothing before Run or Pass.
+func New(config Config) (*Mirror, error) {
+	switch {
+	case config.Name == "":
+		return nil, errors.New("mirror: a directory without a name")
+	case len(config.Candidates) == 0:
+		return nil, fmt.Errorf("mirror: directory %s has no domain controller", config.Name)
+	case config.Poll <= 0 || config.Full <= 0:
+		return nil, fmt.Errorf("mirror: directory %s: poll and full must be longer than nothing", config.Name)
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Secret == nil {
+		config.Secret = func() string { return "" }
+	}
+	if config.RefusedWait == 0 {
+		config.RefusedWait = refusedWait
+	}
+	config.Log = config.Log.With("directory", config.Name)
+	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
+	stored := config.Store.Directory(config.Name)
+	at := decodeCursor(stored.Cursor)
+	m.status = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
+		WhyFull: stored.LastFull.Why}
+	return m, nil
+}
+
+// Close drops the connection. Run must have returned.
+func (m *Mirror) Close() { m.hangUp() }
+
+func (m *Mirror) hangUp() {
+	if m.source != nil {
+		_ = m.source.Close() // what it may still say has no meaning any more
+		m.source = nil
+	}
+}

@@ -1,0 +1,282 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// PassResult is how one pass ended.
+type PassResult struct {
+	Info store.PassInfo // what it did; of a failed pass only kind, controller and start
+	Err  error
+}
+
+// errMoved ends an incremental pass that must be a full one.
+var errMoved = errors.New("an organizational unit or container moved")
+
+// errEmpty refuses a full pass that found nobody.
+var errEmpty = errors.New("the directory shows no object with an address; check the rights of the bind account, bases and address_attributes")
+
+// storeError is an error of our side: no other domain controller would help.
+type storeError struct{ error }
+
+func (e storeError) Unwrap() error { return e.error }
+
+// Pass runs one pass over a connection that is kept, or a new one: to the same domain
+// controller as long as it answers, else to the next candidate.
+func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
+	var result PassResult
+	for failed := 0; failed < len(m.config.Candidates); {
+		kept := m.source != nil
+		result = m.attempt(ctx, full)
+		if ctx.Err() != nil {
+			return result // stopped, which is no failure
+		}
+		if result.Err == nil || ownError(result.Err) || errors.Is(result.Err, directory.ErrCredentials) {
+			break
+		}
+		if kept { // it may only have been too old a connection
+			m.config.Log.Info("connection to the domain controller lost, trying again", "error", result.Err)
+			continue
+		}
+		m.candidate = (m.candidate + 1) % len(m.config.Candidates)
+		if failed++; failed == len(m.config.Candidates) {
+			break
+		}
+		m.config.Log.Warn("domain controller does not serve, trying the next one",
+			"error", result.Err, "next", m.config.Candidates[m.candidate].Name)
+	}
+	m.finished(result)
+	return result
+}
+
+// ownError reports whether the connection is not to blame for an error.
+func ownError(err error) bool {
+	var s storeError
+	return errors.As(err, &s) || errors.Is(err, errEmpty)
+}
+
+// attempt runs one pass with one domain controller. After an error of the directory
+// the connection is gone.
+func (m *Mirror) attempt(ctx context.Context, full bool) PassResult {
+	r := reading{m: m, started: m.config.Now()}
+	err := m.connect(ctx)
+	if err == nil {
+		if r.root, err = m.source.Root(ctx); err == nil {
+			err = r.run(ctx, full)
+		}
+	}
+	m.update(func(s *Status) { s.Running = nil })
+	if err != nil && !ownError(err) {
+		m.hangUp()
+	}
+	if err != nil {
+		r.info.Started, r.info.Kind, r.info.Controller = r.started, r.kind, r.root.DNSHostName
+	}
+	return PassResult{Info: r.info, Err: err}
+}
+
+func (m *Mirror) connect(ctx context.Context) error {
+	if m.source != nil {
+		return nil
+	}
+	source, err := m.config.Candidates[m.candidate].Dial(ctx)
+	if err != nil {
+		return err
+	}
+	m.source = source
+	return nil
+}
+
+// reading is one pass under way.
+type reading struct {
+	m       *Mirror
+	started time.Time
+	root    directory.Root
+	kind    store.Kind
+	pass    *store.Pass
+	info    store.PassInfo
+	owners  int         // objects seen that own an address
+	changes []time.Time // whenChanged of objects whose addresses changed
+}
+
+// run decides what kind of pass it is, and runs it. An incremental pass that turns out
+// not to be enough becomes a full one.
+func (r *reading) run(ctx context.Context, full bool) error {
+	m := r.m
+	stored := m.config.Store.Directory(m.config.Name)
+	m.sawRoot(r.root)
+	why := whyFull(situation{stored: stored, root: r.root, fingerprint: m.fingerprint, full: m.config.Full, now: r.started})
+	if why == "" && full {
+		why = "it was asked for"
+	}
+	err := r.read(ctx, stored, why)
+	if errors.Is(err, errMoved) {
+		err = r.read(ctx, stored, errMoved.Error())
+	}
+	return err
+}
+
+// read does one pass from Begin to Commit.
+func (r *reading) read(ctx context.Context, stored store.Directory, why string) error {
+	m := r.m
+	r.kind, r.owners, r.changes = store.Incremental, 0, nil
+	if why != "" {
+		r.kind = store.Full
+		m.config.Log.Info("full pass begins", "why", why, "controller", r.root.DNSHostName)
+	}
+	before := decodeCursor(stored.Cursor)
+	next := before.next(r.root)
+	pass, err := m.config.Store.Begin(m.config.Name, r.kind, store.Origin{Controller: r.root.DNSHostName,
+		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag})
+	if err != nil {
+		return storeError{err}
+	}
+	defer pass.Abort()
+	r.pass = pass
+	m.update(func(s *Status) {
+		s.Running = &Progress{Kind: r.kind, Started: r.started}
+		if why != "" {
+			s.WhyFull = why
+		}
+	})
+	if r.kind == store.Full {
+		err = r.everything(ctx, stored)
+	} else {
+		err = m.source.Read(ctx, before.USN, r.page)
+	}
+	if err != nil {
+		return err
+	}
+	return r.commit(next)
+}
+
+// everything reads all that lives, then once more what changed meanwhile: an address
+// may have moved from an object that was read late to one that was read early.
+func (r *reading) everything(ctx context.Context, stored store.Directory) error {
+	source := r.m.source
+	if err := source.Read(ctx, 0, r.page); err != nil {
+		return err
+	}
+	if err := source.Read(ctx, r.root.HighestCommittedUSN, r.page); err != nil {
+		return err
+	}
+	if r.owners == 0 {
+		return errEmpty
+	}
+	if err := r.pass.Sweep(); err != nil {
+		return storeError{err}
+	}
+	return nil
+}
+
+// page judges and applies one page.
+func (r *reading) page(read []directory.Object) error {
+	m := r.m
+	objects := make([]store.Object, len(read))
+	for i, o := range read {
+		objects[i] = classify(o, m.config.Rules)
+		if len(objects[i].Addresses) > 0 {
+			r.owners++
+		}
+	}
+	if r.kind == store.Incremental && len(m.config.Rules.Bases) > 0 {
+		moved, err := r.pass.MovedContainers(objects)
+		if err != nil {
+			return storeError{err}
+		}
+		if len(moved) > 0 {
+			m.config.Log.Info("what is below it may have entered or left the bases", "moved", moved[0])
+			return errMoved
+		}
+	}
+	changes, err := r.pass.Apply(objects)
+	if err != nil {
+		return storeError{err}
+	}
+	for _, i := range changes.Touched {
+		if !read[i].Changed.IsZero() {
+			r.changes = append(r.changes, read[i].Changed)
+		}
+	}
+	m.update(func(s *Status) {
+		if s.Running != nil {
+			s.Running.Seen += len(read)
+		}
+	})
+	return nil
+}
+
+func (r *reading) commit(next cursor) error {
+	encoded, err := next.encode()
+	if err != nil {
+		return storeError{fmt.Errorf("cursor: %w", err)}
+	}
+	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN,
+		Fingerprint: r.m.fingerprint, Ended: r.m.config.Now()})
+	if err != nil {
+		return storeError{err}
+	}
+	r.m.update(func(s *Status) {
+		s.Controller, s.InvocationID, s.USN = next.Host, next.InvocationID, next.USN
+	})
+	r.observeLag()
+	return nil
+}
+
+// observeLag tells how long changes took to get here, by the clock of the controller
+// that wrote them down.
+func (r *reading) observeLag() {
+	observe := r.m.config.Observe.Lag
+	if r.kind == store.Full || observe == nil || r.root.Now.IsZero() {
+		return
+	}
+	ahead := r.root.Now.Sub(r.started) // its clock against ours
+	for _, changed := range r.changes {
+		observe(max(r.info.Ended.Add(ahead).Sub(changed), 0))
+	}
+}
+
+// sawRoot notes what the domain controller says of itself.
+func (m *Mirror) sawRoot(root directory.Root) {
+	m.update(func(s *Status) {
+		s.HighestUSN, s.RootKnown, s.Blind = root.HighestCommittedUSN, true, !root.DeletedVisible
+	})
+	now := m.config.Now()
+	if !root.DeletedVisible && now.Sub(m.warned) > time.Hour {
+		m.warned = now
+		m.config.Log.Warn("this account cannot see deleted objects, so deletions wait for a full pass; grant it the right",
+			"every", min(m.config.Full, blindFull), "command", directory.GrantDeletedObjects(root.DefaultNamingContext))
+	}
+}
+
+// finished logs how a pass ended, and tells whoever listens.
+func (m *Mirror) finished(r PassResult) {
+	now := m.config.Now()
+	m.update(func(s *Status) {
+		s.LastError = r.Err
+		if r.Err == nil {
+			s.FailingSince = time.Time{}
+		} else if s.FailingSince.IsZero() {
+			s.FailingSince = now
+		}
+	})
+	if m.config.Observe.Pass != nil {
+		m.config.Observe.Pass(r)
+	}
+	i := r.Info
+	switch {
+	case r.Err != nil:
+		m.config.Log.Error("pass failed", "kind", i.Kind, "controller", i.Controller, "error", r.Err)
+	case i.Kind == store.Full || i.Added+i.Removed > 0:
+		m.config.Log.Info("pass done", "pass", i.Number, "kind", i.Kind, "controller", i.Controller, "usn", i.USN,
+			"seen", i.Seen, "added", i.Added, "changed", i.Changed, "removed", i.Removed, "took", i.Ended.Sub(i.Started))
+	default:
+		m.config.Log.Debug("pass done", "pass", i.Number, "kind", i.Kind, "usn", i.USN, "seen", i.Seen)
+	}
+}

@@ -1,0 +1,150 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"rcpt-milter/directory"
+)
+
+// request is what somebody wants of the next pass.
+type request struct {
+	pending bool
+	full    bool
+	done    []chan PassResult
+}
+
+// Sync asks for a pass now, and gives a channel on which the result of one that began
+// after the call arrives. The channel has room; nobody has to wait.
+func (m *Mirror) Sync(full bool) <-chan PassResult {
+	done := make(chan PassResult, 1)
+	m.mu.Lock()
+	m.asked.pending = true
+	m.asked.full = m.asked.full || full
+	m.asked.done = append(m.asked.done, done)
+	m.mu.Unlock()
+	select {
+	case m.wake <- struct{}{}:
+	default: // it is awake already
+	}
+	return done
+}
+
+func (m *Mirror) take() request {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.asked
+	m.asked = request{}
+	return r
+}
+
+// Run runs passes until the context ends: one every Poll, sooner when Sync asks, later
+// after errors. It gives nil then; a pass under way is broken off.
+func (m *Mirror) Run(ctx context.Context) error {
+	defer m.hangUp()
+	failures := newBackoff(m.config.Poll)
+	for {
+		asked, secret := m.take(), m.config.Secret()
+		result := m.Pass(ctx, asked.full)
+		for _, done := range asked.done {
+			done <- result
+		}
+		if ctx.Err() != nil {
+			m.abandon(ctx.Err())
+			return nil
+		}
+		refused := errors.Is(result.Err, directory.ErrCredentials)
+		if !m.wait(ctx, m.pause(result.Err, failures), refused, secret) {
+			m.abandon(ctx.Err())
+			return nil
+		}
+	}
+}
+
+// abandon answers those who still wait when Run ends.
+func (m *Mirror) abandon(err error) {
+	for _, done := range m.take().done {
+		done <- PassResult{Err: err}
+	}
+}
+
+// newBackoff spaces attempts after failures, from about a second (or the poll interval,
+// where that is shorter) to a minute, with jitter, so that many edges do not come back
+// to a directory at the same moment.
+func newBackoff(poll time.Duration) *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = min(time.Second, poll)
+	b.MaxInterval = max(time.Minute, poll)
+	b.Multiplier = 1.7
+	b.RandomizationFactor = 0.3
+	return b
+}
+
+// pause is how long to wait after a pass.
+func (m *Mirror) pause(err error, failures *backoff.ExponentialBackOff) time.Duration {
+	switch {
+	case err == nil:
+		failures.Reset()
+		return m.config.Poll
+	case errors.Is(err, directory.ErrCredentials):
+		m.config.Log.Error("bind refused: not trying again before the password file changes, lest the account gets locked",
+			"wait", m.config.RefusedWait)
+		return m.config.RefusedWait
+	}
+	return failures.NextBackOff()
+}
+
+// secretCheck is how often a changed password file is looked for.
+const secretCheck = time.Second
+
+// wait waits for the next pass; false when the context ended first. After refused
+// credentials a secret that is not the one tried ends the wait.
+func (m *Mirror) wait(ctx context.Context, pause time.Duration, refused bool, secret string) bool {
+	m.update(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	var look <-chan time.Time
+	if refused {
+		ticker := time.NewTicker(secretCheck)
+		defer ticker.Stop()
+		look = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-m.wake:
+			return true
+		case <-look:
+			if m.config.Secret() != secret {
+				return true
+			}
+		}
+	}
+}
+
+// Group runs the mirrors of several directories, each by itself.
+type Group []*Mirror
+
+// Run runs all of them until the context ends. The first error, if any, ends the rest.
+func (g Group) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(g))
+	var running sync.WaitGroup
+	for i, m := range g {
+		running.Go(func() {
+			if errs[i] = m.Run(ctx); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,91 @@
+package mirror
+
+import (
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// State is how far the index can be trusted about a directory.
+type State string
+
+const (
+	NotReady State = "not_ready" // no full pass ever completed
+	Widening State = "widening"  // what a recipient is was changed, and the full pass for it is not done
+	Fresh    State = "fresh"     // the last good pass is recent
+	Late     State = "late"      // it is older than it should be; answers are as when fresh
+	Stale    State = "stale"     // it is too old for anybody to be refused
+)
+
+// Status is what a mirror knows of itself. Zero times: never.
+type Status struct {
+	State        State
+	Controller   string         // DNS name of the domain controller followed
+	InvocationID directory.GUID // of its database
+	USN          uint64         // how far it has been read
+	HighestUSN   uint64         // how far it was when it was last asked
+	WhyFull      string         // reason for the last full pass, or the one under way
+	LastGood     time.Time      // start of the last good pass, which State counts from
+	Full         store.PassInfo // last good full pass
+	Incremental  store.PassInfo // last good incremental pass
+	NextPass     time.Time
+	Running      *Progress // the pass under way
+	LastError    error     // of the last pass; nil: it was good
+	FailingSince time.Time // first failure since the last good pass
+	RootKnown    bool      // a controller answered since the start: the next field says something
+	Blind        bool      // deleted objects cannot be seen
+}
+
+// Progress is a pass under way.
+type Progress struct {
+	Kind    store.Kind
+	Started time.Time
+	Seen    int
+}
+
+// Status is the state at this moment.
+func (m *Mirror) Status() Status {
+	stored := m.config.Store.Directory(m.config.Name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.status
+	if s.Running != nil {
+		running := *s.Running
+		s.Running = &running
+	}
+	s.Full, s.Incremental, s.LastGood = stored.LastFull, stored.LastIncremental, stored.LastGood()
+	s.State = m.state(stored)
+	return s
+}
+
+// State is the same without the rest; it is asked for every unknown recipient.
+func (m *Mirror) State() (State, time.Time) {
+	stored := m.config.Store.Directory(m.config.Name)
+	return m.state(stored), stored.LastGood()
+}
+
+func (m *Mirror) state(stored store.Directory) State {
+	age := m.config.Now().Sub(stored.LastGood())
+	switch {
+	case stored.LastFull.Number == 0:
+		return NotReady
+	case stored.Fingerprint != m.fingerprint:
+		return Widening
+	case m.config.StaleAfter > 0 && age > m.config.StaleAfter:
+		return Stale
+	case m.config.LateAfter > 0 && age > m.config.LateAfter:
+		return Late
+	}
+	return Fresh
+}
+
+// Name is the name of the directory.
+func (m *Mirror) Name() string { return m.config.Name }
+
+// update changes the status under its lock.
+func (m *Mirror) update(change func(*Status)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(&m.status)
+}
