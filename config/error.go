@@ -10,12 +10,19 @@ import (
 // rarely what the later ones say.
 const maxErrors = 20
 
+// ErrMissing is what an Error wraps that is about a file or group which does not exist.
+var ErrMissing = errors.New("named in the configuration and does not exist")
+
 // Error is one thing wrong in a configuration file.
 type Error struct {
 	File         string // as given to Load or Parse
 	Line, Column int    // from 1, the column in characters; zero: of the file as a whole
 	Text         string // what is wrong and what was expected, one sentence without a full stop
+	Kind         error  // ErrMissing or nil
 }
+
+// Unwrap gives Kind.
+func (e *Error) Unwrap() error { return e.Kind }
 
 // Error prints file:line:column: text, as compilers do.
 func (e *Error) Error() string {
@@ -36,7 +43,11 @@ type reader struct {
 }
 
 func (r *reader) failAt(p position, format string, args ...any) {
-	r.errs = append(r.errs, &Error{r.file, p.line, p.column, fmt.Sprintf(format, args...)})
+	r.add(p, nil, fmt.Sprintf(format, args...))
+}
+
+func (r *reader) add(p position, kind error, text string) {
+	r.errs = append(r.errs, &Error{r.file, p.line, p.column, text, kind})
 }
 
 // err joins what was found in the order of the file; nil where nothing was.

@@ -17,8 +17,9 @@ import (
 const maxSecret = 4 << 10
 
 // CheckFiles looks at what the configuration names outside itself: password and CA
-// files, and the group of the sockets. The error is one or several *Error, joined.
-// Warnings are *Error as well: they do not keep a daemon from working.
+// files, and the group of the sockets. The error is one or several *Error, joined; it
+// wraps ErrMissing if one of them does. Warnings are *Error as well: they do not keep
+// a daemon from working.
 func (c *Config) CheckFiles() (warnings []error, err error) {
 	r := &reader{file: c.file, at: c.at}
 	w := &reader{file: c.file, at: c.at}
@@ -27,18 +28,14 @@ func (c *Config) CheckFiles() (warnings []error, err error) {
 	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
+		password := path + ".bind.password_file"
 		if _, err := readPassword(d.Bind.PasswordFile); err != nil {
-			at := path + ".bind.password_file"
-			r.failAt(r.first(at), "%s: %v", at, err)
+			r.addFile(password, err)
 		} else if info, err := os.Stat(d.Bind.PasswordFile); err == nil && info.Mode().Perm()&0o007 != 0 {
-			at := path + ".bind.password_file"
-			w.failAt(r.first(at), "%s: everybody on this host may read %s; chmod o= %s", at, d.Bind.PasswordFile, d.Bind.PasswordFile)
+			w.failAt(w.first(password), "%s: everybody on this host may read %s; chmod o= %s", password, d.Bind.PasswordFile, d.Bind.PasswordFile)
 		}
 		if d.TLS.CAFile != "" {
-			if err := checkCA(d.TLS.CAFile); err != nil {
-				at := path + ".tls.ca_file"
-				r.failAt(r.first(at), "%s: %v", at, err)
-			}
+			r.addFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
 		}
 	}
 	for _, e := range w.errs {
@@ -47,13 +44,25 @@ func (c *Config) CheckFiles() (warnings []error, err error) {
 	return warnings, r.err()
 }
 
+// addFile records what is wrong with a file, if anything is.
+func (r *reader) addFile(path string, err error) {
+	if err == nil {
+		return
+	}
+	var kind error
+	if errors.Is(err, fs.ErrNotExist) {
+		kind = ErrMissing
+	}
+	r.add(r.first(path), kind, fmt.Sprintf("%s: %v", path, err))
+}
+
 // checkGroup finds whether the group of the sockets exists. Only one that was asked
 // for has to.
 func (c *Config) checkGroup(r, warnings *reader) {
 	gid, err := c.SocketGID()
 	switch {
 	case err != nil:
-		r.failAt(r.first("socket.group"), "socket.group: %v", err)
+		r.add(r.first("socket.group"), ErrMissing, fmt.Sprintf("socket.group: %v", err))
 	case gid < 0 && c.Socket.Group != "":
 		warnings.failAt(r.first("socket", "listen"),
 			"socket.group: there is no group %q on this host; unless Postfix runs with our own group, it cannot connect", c.Socket.Group)
@@ -140,7 +149,7 @@ func readSmall(path, what string) ([]byte, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("the %s file %s does not exist", what, path)
+		return nil, missing(fmt.Sprintf("the %s file %s does not exist", what, path))
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("the %s file %s cannot be read by this user (uid %d); change its owner or group", what, path, os.Geteuid())
 	case err != nil:
@@ -150,6 +159,14 @@ func readSmall(path, what string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// missing is a sentence about a file that is not there.
+type missing string
+
+func (m missing) Error() string { return string(m) }
+
+// Is makes it fs.ErrNotExist for errors.Is.
+func (m missing) Is(target error) bool { return target == fs.ErrNotExist }
 
 func readLimited(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"os/user"
@@ -111,6 +112,9 @@ func TestCheckFiles(t *testing.T) {
 		warnings, err := parsed.CheckFiles()
 		if got := textOf(err); got != c.err {
 			t.Errorf("%s: CheckFiles:\n%s\nwant\n%s", c.name, got, c.err)
+		}
+		if got, want := errors.Is(err, ErrMissing), strings.Contains(c.err, "does not exist") || strings.Contains(c.err, "no group"); got != want {
+			t.Errorf("%s: errors.Is(%v, ErrMissing) = %t, want %t", c.name, err, got, want)
 		}
 		var all []string
 		for _, w := range warnings {
