@@ -76,13 +76,15 @@ func (c *Conn) invocationID(ctx context.Context, service string) (GUID, error) {
 }
 
 // deletedVisible asks for the container of deleted objects: who may not list it gets
-// searches without tombstones, and no error (MS-ADTS 3.1.1.4.5 and 3.1.1.5.5).
+// searches without tombstones, and no error (MS-ADTS 3.1.1.4.5 and 3.1.1.5.5). The
+// container itself is found even then, but shows no attribute. Its rights to list and to
+// read are granted together (dsacls: LCRP); there is no way to ask for the former alone.
 func (c *Conn) deletedVisible(ctx context.Context, root string) (bool, error) {
-	_, err := c.lookup(ctx, "CN=Deleted Objects,"+root, []string{"objectClass"}, critical(oidShowDeleted))
+	entry, err := c.lookup(ctx, "CN=Deleted Objects,"+root, []string{"objectClass"}, critical(oidShowDeleted))
 	result, answered := fromServer(err)
 	switch {
 	case err == nil:
-		return true, nil
+		return entry.GetEqualFoldAttributeValue("objectClass") != "", nil
 	case answered && (result.ResultCode == ldap.LDAPResultNoSuchObject || result.ResultCode == ldap.LDAPResultInsufficientAccessRights):
 		return false, nil
 	}

@@ -57,9 +57,10 @@ func (d *Directory) values(i int32, key string) []string {
 	return nil
 }
 
-// readable is values as a client sees them: nothing of what is hidden.
+// readable is values as a client sees them: nothing of what is hidden, and nothing of
+// the container of deleted objects without the right to it.
 func (d *Directory) readable(i int32, key string) []string {
-	if d.hidden[key] {
+	if d.hidden[key] || d.withhold && i == d.deletedObjects {
 		return nil
 	}
 	return d.values(i, key)

@@ -81,7 +81,7 @@ func (d *Directory) visible(i int32, req *request) bool {
 		return false
 	case !e.deleted:
 		return true
-	case d.withhold:
+	case d.withhold && i != d.deletedObjects: // that one is found, and shows nothing
 		return false
 	}
 	return has(req.Controls, oidShowRecycled) || has(req.Controls, oidShowDeleted) && !e.recycled

@@ -153,3 +153,16 @@ func TestRangesAndHiding(t *testing.T) {
 		t.Errorf("hidden uSNChanged: %d entries, %v", len(found.Entries), err)
 	}
 }
+
+func TestContainerOfDeletedObjectsWithoutTheRight(t *testing.T) {
+	d := NewDirectory(DirectoryConfig{})
+	c := dial(t, StartTest(t, d, ServerConfig{}))
+	for _, withheld := range []bool{false, true} {
+		d.WithholdDeleted(withheld)
+		found, err := c.Search(query(ldap.ScopeBaseObject, "CN=Deleted Objects,"+base, "(objectClass=*)", []string{"objectClass"}, critical(oidShowDeleted)))
+		ok(t, err)
+		if attrs := len(found.Entries[0].Attributes); (attrs == 0) != withheld {
+			t.Errorf("withheld %v: %d attributes", withheld, attrs)
+		}
+	}
+}

@@ -74,8 +74,9 @@ func (d *Directory) Hide(names ...string) {
 	}
 }
 
-// WithholdDeleted takes away, or gives back, the right to see deleted objects and
-// their container. Searches then leave them out without an error.
+// WithholdDeleted takes away, or gives back, the right to list deleted objects and to
+// read their container. Searches then leave them out without an error; the container is
+// still found by its name, but without any attribute.
 func (d *Directory) WithholdDeleted(withhold bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
