@@ -298,7 +298,7 @@ func TestPending(t *testing.T) {
 
 func TestUnchangedObjectsWriteNothing(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	objects := []Object{object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "!c@y.test"), {GUID: GUID{9}, Class: "organizationalunit", DN: "OU=x", Container: true}}
+	objects := []Object{object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "!c@y.test"), {GUID: GUID{9}, Class: "organizationalunit", DN: "OU=x", Container: true}, object(t, 3)}
 	pass(t, s, "corp", Full, start, "", objects...)
 	pass(t, s, "corp", Full, start, "", objects...)
 	before := s.writer.commits

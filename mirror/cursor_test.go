@@ -1,0 +1,70 @@
+package mirror
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+func TestWhyFull(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	one, two := directory.GUID{1}, directory.GUID{2}
+	for _, c := range []struct {
+		name   string
+		change func(*situation)
+		want   string // part of it; empty: incremental
+	}{
+		{"all is well", func(*situation) {}, ""},
+		{"never read", func(s *situation) { s.stored = store.Directory{} }, "nothing was read"},
+		{"no cursor", func(s *situation) { s.stored.Cursor = nil }, "no cursor"},
+		{"a cursor nobody can read", func(s *situation) { s.stored.Cursor = []byte("{") }, "no cursor"},
+		{"other rules", func(s *situation) { s.fingerprint = "new" }, "rules"},
+		{"another controller", func(s *situation) { s.root.InvocationID, s.root.DNSHostName = two, "dc2" }, "another domain controller than before (dc1)"},
+		{"a restored controller", func(s *situation) { s.root.InvocationID = two }, "new invocationId"},
+		{"set back", func(s *situation) { s.root.HighestCommittedUSN = 99 }, "set back"},
+		{"no news", func(s *situation) { s.root.HighestCommittedUSN = 100 }, ""},
+		{"too long ago", func(s *situation) {
+			s.stored.LastIncremental.Started = now.Add(-8 * 24 * time.Hour)
+			s.stored.LastFull.Started = now.Add(-8 * 24 * time.Hour)
+			s.full = 365 * 24 * time.Hour
+		}, "too long ago"},
+		{"periodic", func(s *situation) { s.full = time.Hour }, "periodic"},
+		{"blind", func(s *situation) { s.root.DeletedVisible = false }, "deleted objects"},
+		{"blind, and just read", func(s *situation) {
+			s.root.DeletedVisible = false
+			s.stored.LastFull.Started = now.Add(-time.Minute)
+		}, ""},
+	} {
+		cursor, err := cursor{InvocationID: one, USN: 100, Host: "dc1"}.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := situation{now: now, full: 24 * time.Hour, fingerprint: "rules",
+			root: directory.Root{InvocationID: one, HighestCommittedUSN: 120, DNSHostName: "dc1", DeletedVisible: true},
+			stored: store.Directory{Cursor: cursor, Fingerprint: "rules",
+				LastFull:        store.PassInfo{Number: 1, Started: now.Add(-2 * time.Hour)},
+				LastIncremental: store.PassInfo{Number: 2, Started: now.Add(-time.Minute)}}}
+		c.change(&s)
+		if got := whyFull(s); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: whyFull = %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestCursorOfADatabaseSetBack(t *testing.T) {
+	at := cursor{InvocationID: directory.GUID{1}, USN: 100, Host: "dc1"}
+	on := at.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 120})
+	back := on.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 50})
+	later := back.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 60})
+	other := back.next(directory.Root{InvocationID: directory.GUID{2}, HighestCommittedUSN: 10})
+	if on.database() != at.database() || back.database() == at.database() || later.database() != back.database() || other.Epoch != 0 {
+		t.Errorf("databases %q, %q, %q, %q, %q", at.database(), on.database(), back.database(), later.database(), other.database())
+	}
+	encoded, err := back.encode()
+	if got := decodeCursor(encoded); err != nil || got != back {
+		t.Errorf("cursor %+v becomes %+v, %v", back, got, err)
+	}
+}
