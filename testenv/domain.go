@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -192,6 +194,29 @@ func (d *Domain) Delete(dn string) error {
 	err := d.conn.Del(ldap.NewDelRequest(dn, nil))
 	if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
 		return fmt.Errorf("dc1: delete %s: %w", dn, err)
+	}
+	return nil
+}
+
+// Undelete brings the tombstone of an object with this common name back to a DN. Of
+// several the one deleted last is taken. Attributes that the tombstone has lost stay
+// lost.
+func (d *Domain) Undelete(name, dn string) error {
+	entries, err := d.Search(BaseDN, "(&(isDeleted=TRUE)(cn="+ldap.EscapeFilter(name)+"*))", []string{"whenChanged"}, WithDeleted)
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		return fmt.Errorf("dc1: no tombstone of %s", name)
+	}
+	last := slices.MaxFunc(entries, func(a, b *ldap.Entry) int {
+		return strings.Compare(a.GetAttributeValue("whenChanged"), b.GetAttributeValue("whenChanged"))
+	})
+	request := ldap.NewModifyRequest(last.DN, []ldap.Control{ldap.NewControlString(showDeleted, true, "")})
+	request.Delete("isDeleted", nil)
+	request.Replace("distinguishedName", []string{dn})
+	if err := d.conn.Modify(request); err != nil {
+		return fmt.Errorf("dc1: undelete %s: %w", last.DN, err)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ S: 550 5.1.1 <nobody@corp.example>: Recipient address rejected: User unknown
 C: DATA
 S: 354...
 C: Subject: ${subject}
-C: 
+C:
 C: Hello.
 C: .
 S: 250...

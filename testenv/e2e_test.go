@@ -1,0 +1,206 @@
+package testenv_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/testenv"
+)
+
+// The end-to-end tests: the daemon of this checkout between the real Postfix and
+// Samba AD. What the edge says is written down in testdata/dialogues.
+
+var shared testenv.Shared
+
+func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
+
+// testDeadline bounds everything one test waits for.
+const testDeadline = 3 * time.Minute
+
+// edge is what an end-to-end test works with.
+type edge struct {
+	*testenv.Harness
+	t   *testing.T
+	ctx context.Context
+}
+
+func require(t *testing.T) *edge {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("end-to-end tests are skipped with -short")
+	}
+	h := shared.Require(t)
+	ctx, cancel := context.WithTimeout(t.Context(), testDeadline)
+	t.Cleanup(cancel)
+	return &edge{Harness: h, t: t, ctx: ctx}
+}
+
+// must ends the test on an error.
+func (e *edge) must(err error) {
+	e.t.Helper()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// administrator connects to dc1 for the rest of the test.
+func (e *edge) administrator() *testenv.Domain {
+	e.t.Helper()
+	domain, err := e.Administrator(e.ctx)
+	e.must(err)
+	e.t.Cleanup(func() { domain.Close() })
+	return domain
+}
+
+// subjects numbers the messages of this process.
+var subjects atomic.Int64
+
+// dialogue holds the dialogue in a file below testdata/dialogues with mx, and checks
+// for whom its message arrives.
+func (e *edge) dialogue(name string, variables map[string]string) {
+	e.t.Helper()
+	subject := fmt.Sprintf("e2e %d %d", time.Now().UnixNano(), subjects.Add(1))
+	all := map[string]string{"subject": subject}
+	for key, value := range variables {
+		all[key] = value
+	}
+	dialogue, err := testenv.ReadDialogue(filepath.Join("testdata", "dialogues", name+".txt"), all)
+	e.must(err)
+	address, err := e.Address(e.ctx, testenv.MX, 25)
+	e.must(err)
+	mark, err := e.MarkLog(e.ctx, testenv.MX)
+	e.must(err)
+	if _, err := dialogue.Run(e.ctx, address); err != nil {
+		log, _ := e.LogSince(e.ctx, mark)
+		e.t.Fatalf("%v\nPostfix logged:\n%s", err, log)
+	}
+	if len(dialogue.Delivered) == 0 {
+		return
+	}
+	arrived, err := e.Arrived(e.ctx, subject, dialogue.Delivered...)
+	e.must(err)
+	slices.Sort(dialogue.Delivered)
+	if diff := cmp.Diff(dialogue.Delivered, arrived); diff != "" {
+		e.t.Errorf("%s: recipients the message arrived for (-want +got):\n%s", name, diff)
+	}
+}
+
+// equalsAD compares every address of the index with Active Directory: as many on both
+// sides, and the edge accepts each that AD has and refuses each of those gone.
+func (e *edge) equalsAD(domain *testenv.Domain, gone ...string) {
+	e.t.Helper()
+	status, err := e.AwaitCaughtUp(e.ctx, domain)
+	e.must(err)
+	want, _, err := domain.Recipients()
+	e.must(err)
+	if status.Addresses != len(want) {
+		e.t.Errorf("the index has %d addresses, AD has %d", status.Addresses, len(want))
+	}
+	replies, err := e.AskAll(e.ctx, append(slices.Clone(want), gone...))
+	e.must(err)
+	for _, address := range want {
+		if code := replies[address].Code(); code != 250 {
+			e.t.Errorf("%s is in AD, and the edge says %q", address, replies[address])
+		}
+	}
+	for _, address := range gone {
+		if code := replies[address].Code(); code != 550 {
+			e.t.Errorf("%s is no longer in AD, and the edge says %q", address, replies[address])
+		}
+	}
+}
+
+// TestDialogues holds every dialogue of the folder with the stock configuration and
+// the seeded directory.
+func TestDialogues(t *testing.T) {
+	files, err := filepath.Glob("testdata/dialogues/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no dialogues: %v", err)
+	}
+	e := require(t)
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		t.Run(name, func(t *testing.T) {
+			(&edge{Harness: e.Harness, t: t, ctx: e.ctx}).dialogue(name, nil)
+		})
+	}
+}
+
+// TestDialoguesParse reads every dialogue without a harness.
+func TestDialoguesParse(t *testing.T) {
+	for _, pattern := range []string{"testdata/dialogues/*.txt", "testdata/dialogues/*/*.txt"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no dialogues %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			if _, err := testenv.ReadDialogue(file, map[string]string{"subject": "s", "user": "u"}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestIndexEqualsAD compares every seeded address, and the reply's text with the log.
+func TestIndexEqualsAD(t *testing.T) {
+	e := require(t)
+	e.equalsAD(e.administrator(), "nobody@corp.example")
+	mark, err := e.MarkLog(e.ctx, testenv.MX)
+	e.must(err)
+	reply, err := e.Ask(e.ctx, "nobody@corp.example")
+	e.must(err)
+	if got, want := reply.String(), "550 5.1.1 <nobody@corp.example>: Recipient address rejected: User unknown"; got != want {
+		t.Errorf("reply = %q, want %q", got, want)
+	}
+	line, err := e.AwaitLog(e.ctx, mark, "milter-reject: RCPT .*<nobody@corp.example>")
+	e.must(err)
+	t.Log(line)
+}
+
+// TestGrace: with the default removal_grace a removed address is deferred, not refused.
+func TestGrace(t *testing.T) {
+	e := require(t)
+	domain := e.administrator()
+	e.must(e.Stop(e.ctx, testenv.Milter))
+	e.must(e.Configure(e.ctx, testenv.Replace("removal_grace: 0s", "removal_grace: 1h")))
+	e.must(e.Start(e.ctx, testenv.Milter))
+	dn, err := domain.AddUser(testenv.Person{Name: "grace", Proxies: []string{"SMTP:grace@corp.example"}})
+	e.must(err)
+	t.Cleanup(func() { domain.Delete(dn) })
+	_, err = e.AwaitCaughtUp(e.ctx, domain)
+	e.must(err)
+	e.replies("grace@corp.example", 250, "")
+	e.must(domain.Delete(dn))
+	_, err = e.AwaitCaughtUp(e.ctx, domain)
+	e.must(err)
+	e.replies("grace@corp.example", 450, "4.1.1")
+	e.replies("never@corp.example", 550, "5.1.1")
+	// The grace is a matter of the disk, not of memory.
+	e.must(e.Restart(e.ctx, testenv.Milter))
+	e.replies("grace@corp.example", 450, "4.1.1")
+	// Coming back ends it.
+	_, err = domain.AddUser(testenv.Person{Name: "grace", Proxies: []string{"SMTP:grace@corp.example"}})
+	e.must(err)
+	_, err = e.AwaitCaughtUp(e.ctx, domain)
+	e.must(err)
+	e.replies("grace@corp.example", 250, "")
+}
+
+// replies checks what the edge says to one recipient now.
+func (e *edge) replies(recipient string, code int, enhanced string) {
+	e.t.Helper()
+	reply, err := e.Ask(e.ctx, recipient)
+	e.must(err)
+	if reply.Code() != code || !strings.Contains(reply.String(), enhanced) {
+		e.t.Errorf("the edge says %q to %s, want %d %s", reply, recipient, code, enhanced)
+	}
+}
