@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/control"
+	"rcpt-milter/directory"
+	"rcpt-milter/milter"
+	"rcpt-milter/store"
+)
+
+// backend is the daemon as the control socket sees it.
+type backend struct {
+	*daemon
+	started time.Time
+}
+
+var _ control.Backend = backend{}
+
+func (b backend) Status(context.Context) (control.Status, error) {
+	totals := b.store.Totals()
+	s := control.Status{
+		Version: programVersion(), Started: control.Time{Time: b.started},
+		Addresses: totals.Addresses, Objects: totals.Objects, Unparsed: totals.Unparsed,
+		Digest: totals.Digest, Domains: totals.Domains, Modes: map[string]string{},
+		Decisions:   words(b.server.Counters().Decisions()),
+		WouldRefuse: words(b.server.Counters().WouldRefuse()),
+		Sessions:    b.server.Sessions(),
+		Directories: b.follower.Directories(), StoreVerified: control.Time{Time: b.upkeep.verified()},
+	}
+	for domain, mode := range b.config.Domains {
+		s.Modes[domain] = string(mode)
+	}
+	s.State = control.Fresh
+	for _, d := range s.Directories {
+		s.State = control.Worst(s.State, d.State)
+	}
+	return s, nil
+}
+
+// words makes plain keys of verdicts.
+func words(counts map[milter.Verdict]int64) map[string]int64 {
+	m := make(map[string]int64, len(counts))
+	for verdict, n := range counts {
+		m[string(verdict)] = n
+	}
+	return m
+}
+
+func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.LookupAnswer, error) {
+	query := milter.Query{Argument: q.Address}
+	if q.Client != "" {
+		client, err := netip.ParseAddr(q.Client)
+		if err != nil {
+			return control.LookupAnswer{}, fmt.Errorf("client: expected an IP address, got %q", q.Client)
+		}
+		query.Client = client
+	}
+	if q.Authenticated {
+		query.Authenticated = "lookup"
+	}
+	d := b.server.Policy().Decide(ctx, query)
+	answer := answerOf(d)
+	answer.Address = q.Address
+	return answer, b.describe(d.Address, &answer)
+}
+
+// answerOf puts a decision into plain words.
+func answerOf(d milter.Decision) control.LookupAnswer {
+	answer := control.LookupAnswer{
+		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
+		Outcome: outcomeOf(d.Reply), Reply: d.Reply.String(), Verdict: string(d.Verdict),
+		WouldRefuse: d.WouldRefuse, Rule: d.Row, Reason: d.Reason,
+	}
+	if d.WouldRefuse {
+		answer.WouldReply = d.WouldReply.String()
+	}
+	if d.Err != nil {
+		answer.Error = d.Err.Error()
+	}
+	// Only the rows from 7 on ask for it.
+	if d.Row >= 7 && !d.Address.IsZero() {
+		answer.Directory, answer.DirectoryState = d.Freshness.Directory, control.State(d.Freshness.State.String())
+	}
+	return answer
+}
+
+func outcomeOf(r milter.Reply) control.Outcome {
+	switch {
+	case r.IsContinue():
+		return control.Accepted
+	case r.Code() >= 500:
+		return control.Refused
+	default:
+		return control.Temporary
+	}
+}
+
+// describe adds what the store knows of the address. Where the store cannot tell, the
+// decision says so already.
+func (b backend) describe(a address.Address, answer *control.LookupAnswer) error {
+	if a.IsZero() {
+		return nil
+	}
+	detail, err := b.store.Describe(a)
+	if err != nil {
+		if answer.Error == "" {
+			answer.Error = err.Error()
+		}
+		return nil
+	}
+	for _, o := range detail.Owners {
+		answer.Owners = append(answer.Owners, ownerOf(o))
+	}
+	answer.Removed = control.Time{Time: detail.Removed}
+	answer.RemovedPass = detail.RemovedPass
+	return nil
+}
+
+func ownerOf(o store.Owner) control.Owner {
+	return control.Owner{
+		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class, Attribute: o.Attribute,
+		InternalOnly: o.Restricted, Gone: o.Gone, Learned: control.Time{Time: o.Learned}, Pass: o.Pass,
+		DomainController: o.Controller, USN: o.USN,
+	}
+}
+
+func (b backend) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
+	return b.follower.Sync(ctx, q, progress)
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/store"
+)
+
+func (a *app) checkCommand() *cobra.Command {
+	var live bool
+	command := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and the store",
+		Long: "Checks the configuration, the files it names and the store, and with --live each domain controller:\n" +
+			"connection, certificate, password and rights. It changes nothing.\n\n" +
+			"Exit status: 0 all is well, 1 something is not, 78 the configuration is bad.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error { return a.check(command.Context(), live) },
+	}
+	command.Flags().BoolVar(&live, "live", false, "connect to the domain controllers too")
+	return command
+}
+
+func (a *app) check(ctx context.Context, live bool) error {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	r := &findings{app: a}
+	warnings, err := c.CheckFiles()
+	if errors.Is(err, config.ErrMissing) {
+		return &exit{exitConfig, err}
+	}
+	if err != nil {
+		r.problem(err)
+	}
+	for _, w := range warnings {
+		r.warning("%v", w)
+	}
+	r.good("configuration %s: %s, %s", a.configPath, counted(len(c.Domains), "domain", "domains"),
+		counted(len(c.Directories), "directory", "directories"))
+	r.checkStore(ctx, c)
+	if live {
+		for _, d := range c.Directories {
+			r.checkDirectory(ctx, d)
+		}
+	}
+	if r.bad > 0 {
+		return &exit{status: exitFailure}
+	}
+	return nil
+}
+
+// findings are printed as they are made: what is good and what may be one day to
+// stdout, what is bad to stderr.
+type findings struct {
+	*app
+	bad int
+}
+
+func (r *findings) good(format string, args ...any) {
+	fmt.Fprintf(r.stdout, "ok: %s\n", printable(fmt.Sprintf(format, args...)))
+}
+
+func (r *findings) warning(format string, args ...any) {
+	fmt.Fprintf(r.stdout, "warning: %s\n", printable(fmt.Sprintf(format, args...)))
+}
+
+func (r *findings) problem(err error) {
+	r.bad++
+	r.report(err)
+}
+
+// checkStore opens the store and counts it again. One that a daemon has open is
+// asked of the daemon.
+func (r *findings) checkStore(ctx context.Context, c *config.Config) {
+	owner, own := ownerOfDir(c.Store.Dir)
+	if !own {
+		r.warning("store %s not checked: it belongs to %s, and files that this user would make in it could lock the daemon out; run this as %s",
+			c.Store.Dir, owner, owner)
+		return
+	}
+	s, err := store.Open(ctx, store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, MustExist: true})
+	switch {
+	case errors.Is(err, store.ErrMissing):
+		r.good("store %s: none yet, the first start makes it", c.Store.Dir)
+		return
+	case errors.Is(err, store.ErrLocked):
+		r.checkRunning(ctx, c)
+		return
+	case err != nil:
+		r.problem(err)
+		return
+	}
+	defer s.Close()
+	if err := s.Recount(); err != nil {
+		r.problem(err)
+		return
+	}
+	t := s.Totals()
+	r.good("store %s: %s of %s, digest %s", c.Store.Dir, counted(t.Addresses, "address", "addresses"),
+		counted(t.Objects, "object", "objects"), t.Digest)
+}
+
+func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
+	s, err := control.NewClient(c.Control.Address).Status(ctx)
+	if err != nil {
+		r.problem(fmt.Errorf("store %s is in use by another process, and %w", c.Store.Dir, err))
+		return
+	}
+	r.good("store %s: in use by the daemon, %s of %s, digest %s", c.Store.Dir,
+		counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects"), s.Digest)
+}
+
+// ownerOfDir says whose directory it is, and whether it is ours. One that is not
+// there, or cannot be looked at, is for whoever opens it to complain of.
+func ownerOfDir(dir string) (owner string, own bool) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return "", true
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(stat.Uid) == os.Geteuid() || errors.Is(err, fs.ErrNotExist) {
+		return "", true
+	}
+	uid := strconv.Itoa(int(stat.Uid))
+	if u, err := user.LookupId(uid); err == nil {
+		return u.Username, false
+	}
+	return "uid " + uid, false
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/testenv/adsim"
+)
+
+// TestUsage: what is wrong with a command line, without a daemon or a configuration.
+func TestUsage(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "none.yaml")
+	for _, c := range []struct {
+		args   []string
+		status int
+		stderr string
+	}{
+		{nil, exitUsage, `rcpt-milter: expected a command; see "rcpt-milter --help"`},
+		{[]string{"stauts"}, exitUsage, `rcpt-milter: unknown command "stauts" for "rcpt-milter"; see "rcpt-milter --help"`},
+		{[]string{"status", "--jsn"}, exitUsage, `rcpt-milter: unknown flag: --jsn; see "rcpt-milter status --help"`},
+		{[]string{"status", "now"}, exitUsage, `rcpt-milter: unexpected argument "now"; see "rcpt-milter status --help"`},
+		{[]string{"lookup"}, exitUsage, `rcpt-milter: expected one ADDRESS; see "rcpt-milter lookup --help"`},
+		{[]string{"lookup", ""}, exitUsage, `rcpt-milter: expected one ADDRESS; see "rcpt-milter lookup --help"`},
+		{[]string{"lookup", "a@b", "c@d"}, exitUsage, `rcpt-milter: expected one ADDRESS; see "rcpt-milter lookup --help"`},
+		{[]string{"lookup", "a@b", "--client", "mail"}, exitUsage, `rcpt-milter: --client: expected an IP address, got "mail"`},
+		{[]string{"sync", "--config"}, exitUsage, `rcpt-milter: flag needs an argument: --config; see "rcpt-milter sync --help"`},
+		{[]string{"status", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " + nowhere + ": no such file or directory"},
+		{[]string{"serve", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " + nowhere + ": no such file or directory"},
+		{[]string{"check", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " + nowhere + ": no such file or directory"},
+		{[]string{"version"}, exitOK, ""},
+		{[]string{"--help"}, exitOK, ""},
+		{[]string{"completion", "bash"}, exitOK, ""},
+	} {
+		var stdout, stderr bytes.Buffer
+		status := run(t.Context(), c.args, &stdout, &stderr)
+		if got := strings.TrimSuffix(stderr.String(), "\n"); status != c.status || got != c.stderr {
+			t.Errorf("rcpt-milter %q: exit status %d, %s\nwant %d, %s", c.args, status, got, c.status, c.stderr)
+		}
+		if (stdout.Len() > 0) != (c.status == exitOK) {
+			t.Errorf("rcpt-milter %q: prints %q", c.args, &stdout)
+		}
+	}
+}
+
+// TestBadConfiguration: every command says the same of a bad file.
+func TestBadConfiguration(t *testing.T) {
+	r := newRig(t, "lisen: x", "late_after: soon")
+	want := "rcpt-milter: " + r.config + `:1:1: unknown key "lisen"; did you mean "listen"?` + "\n" +
+		"rcpt-milter: " + r.config + `:2:13: late_after: expected a duration such as 5s, 15m, 24h or 30d, got "soon"` + "\n"
+	for _, args := range [][]string{{"serve"}, {"check"}, {"status"}, {"lookup", "a@b"}, {"sync"}} {
+		if out := r.want(exitConfig, args...); out != want {
+			t.Errorf("%s says\n%swant\n%s", args, out, want)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	r := newRig(t)
+	if out := r.want(exitOK, "check"); out != "ok: configuration "+r.config+": 2 domains, 1 directory\n"+
+		"ok: store "+r.dir+"/store: none yet, the first start makes it\n" {
+		t.Errorf("check before the first start says\n%s", out)
+	}
+	if _, err := os.Stat(filepath.Join(r.dir, "store")); !os.IsNotExist(err) {
+		t.Errorf("check made a store (%v)", err)
+	}
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	if out := r.want(exitOK, "check"); !strings.Contains(out, "/store: in use by the daemon, 2 addresses of 1 object, digest ") {
+		t.Errorf("check beside the daemon says\n%s", out)
+	}
+	d.stop()
+	if out := r.want(exitOK, "check"); !strings.Contains(out, "/store: 2 addresses of 1 object, digest ") {
+		t.Errorf("check after the daemon says\n%s", out)
+	}
+}
+
+func TestCheckFindings(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		make   func(r *rig)
+		status int
+		want   string
+	}{
+		{"open password", func(r *rig) { os.Chmod(filepath.Join(r.dir, "password"), 0o644) }, exitOK,
+			"warning: DIR/config.yaml:13:56: directories[0].bind.password_file: everybody on this host may read DIR/password; chmod o= DIR/password"},
+		{"empty password", func(r *rig) { r.write("password", "") }, exitFailure,
+			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password is empty; write the password into it, as its only line"},
+		{"no password", func(r *rig) { os.Remove(filepath.Join(r.dir, "password")) }, exitConfig,
+			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password does not exist"},
+		{"no CA", func(r *rig) { os.Remove(r.ca) }, exitConfig, "directories[0].tls.ca_file: the CA file DIR/adsim-ca.pem does not exist"},
+		{"damaged store", func(r *rig) {
+			os.Mkdir(filepath.Join(r.dir, "store"), 0o700)
+			r.write("store/MANIFEST", "not a manifest")
+		}, exitFailure, "the store is damaged"},
+	} {
+		r := newRig(t)
+		c.make(r)
+		if out, want := r.want(c.status, "check"), strings.ReplaceAll(c.want, "DIR", r.dir); !strings.Contains(out, want) {
+			t.Errorf("%s: check says\n%swant\n%s", c.what, out, want)
+		}
+	}
+}
+
+func TestCheckLive(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		make   func(r *rig)
+		status int
+		want   string
+	}{
+		{"well", func(*rig) {}, exitOK, "dc1.corp.example of DC=corp,DC=example, invocationId "},
+		{"wrong password", func(r *rig) { r.server.SetPassword("other") }, exitFailure, "bind as "},
+		{"expired certificate", func(r *rig) { r.server.SetCertificate(adsim.Expired) }, exitFailure, "the certificate has expired"},
+		{"down", func(r *rig) { r.server.Down() }, exitFailure, "connect"},
+		{"no right", func(r *rig) { r.ad.WithholdDeleted(true) }, exitFailure, `dsacls "CN=Deleted Objects,DC=corp,DC=example"`},
+	} {
+		r := newRig(t)
+		c.make(r)
+		if out := r.want(c.status, "check", "--live"); !strings.Contains(out, c.want) {
+			t.Errorf("%s: check --live says\n%swant %q", c.what, out, c.want)
+		}
+		r.want(exitOK, "check")
+	}
+}
+
+// TestProgress: on a terminal the line of a pass under way is replaced; elsewhere only
+// what ended is printed.
+func TestProgress(t *testing.T) {
+	s := troubledStatus()
+	for _, c := range []struct {
+		shown bool
+		want  string
+	}{
+		{true, "lab: full pass, 12,000 of about 50,000 objects\r\x1b[K" +
+			"corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n"},
+		{false, "corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n"},
+	} {
+		var out bytes.Buffer
+		p := progress{app: &app{stdout: &out, now: time.Now}, shown: c.shown}
+		p.event(*s.Directories[1].Running)
+		ended := *s.Directories[1].Running
+		ended.Directory, ended.Pass = "corp", s.Directories[0].LastFull
+		p.event(ended)
+		p.clear()
+		if out.String() != c.want {
+			t.Errorf("on a terminal %t: %q, want %q", c.shown, &out, c.want)
+		}
+	}
+}

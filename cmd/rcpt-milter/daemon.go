@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/milter"
+	"rcpt-milter/store"
+)
+
+// daemon is what serve runs. Its parts are made in this order and stopped in the
+// reverse one.
+type daemon struct {
+	config   *config.Config
+	log      *slog.Logger
+	metrics  *control.Metrics
+	store    *store.Store
+	upkeep   *upkeep
+	follower *follower
+	server   *milter.Server
+
+	intake    []net.Listener // for Postfix
+	control   net.Listener
+	telemetry net.Listener // nil: off
+}
+
+// openDaemon makes a daemon. The store comes first, because its lock shows that no
+// other daemon is at work; the sockets come last, because nothing is answered before.
+func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, log *slog.Logger) (_ *daemon, err error) {
+	d := &daemon{config: c, log: log, metrics: control.NewMetrics(programVersion())}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	d.store, err = store.Open(ctx, store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, LockWait: lockWait, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	d.upkeep = newUpkeep(d.store, c, log)
+	if d.follower, err = newFollower(c, d.store, d.metrics, log); err != nil {
+		return nil, err
+	}
+	policy, err := newPolicy(c, index{d.store, d.follower})
+	if err != nil {
+		return nil, err
+	}
+	d.server, err = milter.NewServer(milter.ServerConfig{
+		Policy: policy, Observer: observer{d.metrics}, Logger: log,
+		Connections: c.Limits.Connections, Idle: c.Limits.Idle,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, d.listen()
+}
+
+func newPolicy(c *config.Config, i milter.Index) (*milter.Policy, error) {
+	domains := make(map[string]milter.Mode, len(c.Domains))
+	for domain, mode := range c.Domains {
+		domains[domain] = milter.Mode(mode)
+	}
+	return milter.NewPolicy(milter.PolicyConfig{
+		Index: i, Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
+		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady),
+	})
+}
+
+// observer counts decisions.
+type observer struct{ metrics *control.Metrics }
+
+func (o observer) Observe(_ milter.Decision, took time.Duration) { o.metrics.ObserveDecision(took) }
+
+// listen opens all sockets.
+func (d *daemon) listen() error {
+	options := milter.ListenOptions{Mode: d.config.Socket.Mode, Allow: d.config.ListenAllow, Logger: d.log}
+	gid, err := d.config.SocketGID()
+	if err != nil {
+		return fmt.Errorf("socket.group: %w", err)
+	}
+	if gid >= 0 {
+		options.Group = strconv.Itoa(gid)
+	}
+	if d.control, err = listenAt(d.config.Control, milter.ListenOptions{Mode: 0o660}); err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	if m := d.config.Metrics; !m.IsZero() {
+		if d.telemetry, err = net.Listen(m.Network, m.Address); err != nil {
+			return fmt.Errorf("metrics: %w; choose another port, or \"\" to do without", err)
+		}
+	}
+	for _, e := range d.config.Listen {
+		l, err := listenAt(e, options)
+		if err != nil {
+			return err
+		}
+		d.intake = append(d.intake, l)
+	}
+	return nil
+}
+
+// listenAt opens one socket. The directory of a unix socket is made where only it is
+// missing: under /run it is gone after every boot.
+func listenAt(e config.Endpoint, options milter.ListenOptions) (net.Listener, error) {
+	if e.Network == "unix" {
+		os.Mkdir(filepath.Dir(e.Address), 0o755) // what is wrong with it, Listen says
+	}
+	return milter.Listen(e.String(), options)
+}
+
+// run answers until ctx ends or a part fails, and then stops in order: no more intake,
+// sessions drained, the directories no longer followed, and the control socket last.
+func (d *daemon) run(ctx context.Context) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var parts sync.WaitGroup
+	start := func(name string, part func(context.Context) error) {
+		parts.Go(func() {
+			if err := part(behind); err != nil {
+				fail(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	b := backend{d, time.Now()}
+	start("control", func(ctx context.Context) error {
+		return control.NewServer(b, programVersion(), d.log).Serve(ctx, d.control)
+	})
+	if d.telemetry != nil {
+		start("metrics", func(ctx context.Context) error {
+			return control.ServeHealth(ctx, d.telemetry, d.metrics.Handler(b, d.log), d.log)
+		})
+	}
+	start("mirror", d.follower.Run)
+	start("store", d.upkeep.Run)
+	notify(systemd.SdNotifyReady)
+	d.log.Info("ready", "version", programVersion(), "addresses", d.store.Totals().Addresses)
+	drained := d.server.Run(ctx, d.intake...)
+	if ctx.Err() == nil {
+		fail(drained)
+	} else if drained != nil {
+		d.log.Warn("sessions cut off at the end", "error", drained)
+	}
+	stop()
+	parts.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// notify tells systemd, if it started us.
+func notify(state string) { systemd.SdNotify(false, state) }
+
+// close lets go of everything, the store last. It may be called however far opening
+// came.
+func (d *daemon) close() error {
+	for _, l := range append(d.intake, d.control, d.telemetry) {
+		if l != nil {
+			l.Close()
+		}
+	}
+	if d.store == nil {
+		return nil
+	}
+	return d.store.Close()
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/control"
+)
+
+func (a *app) lookupCommand() *cobra.Command {
+	var q control.LookupQuery
+	var asJSON bool
+	command := &cobra.Command{
+		Use:   "lookup ADDRESS",
+		Short: "Tell which reply an address would get, and why",
+		Long: "Tells which reply an address would get at RCPT TO, and why. It counts nothing.\n\n" +
+			"Exit status: 0 accepted, 1 refused, 2 temporary.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || args[0] == "" {
+				return errors.New("expected one ADDRESS")
+			}
+			return nil
+		},
+		RunE: func(command *cobra.Command, args []string) error {
+			if _, err := netip.ParseAddr(q.Client); q.Client != "" && err != nil {
+				return &exit{exitUsage, fmt.Errorf("--client: expected an IP address, got %q", q.Client)}
+			}
+			q.Address = args[0]
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			answer, err := client.Lookup(command.Context(), q)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(a.stdout, answer)
+			} else {
+				err = a.printLookup(answer)
+			}
+			if status := lookupExit(answer); err == nil && status != exitOK {
+				return &exit{status: status}
+			}
+			return err
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&q.Client, "client", "", "as if the client had this `IP` address")
+	flags.BoolVar(&q.Authenticated, "authenticated", false, "as if the client had logged in")
+	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
+	return command
+}
+
+// lookupExit is the outcome as an exit status.
+func lookupExit(answer control.LookupAnswer) int {
+	switch answer.Outcome {
+	case control.Accepted:
+		return exitOK
+	case control.Refused:
+		return exitFailure
+	default:
+		return exitTemporary
+	}
+}
+
+func (a *app) printLookup(l control.LookupAnswer) error {
+	p := &page{colours: colours(a.stdout)}
+	colour := map[control.Outcome]string{control.Accepted: "32", control.Refused: "31"}[l.Outcome]
+	if colour == "" {
+		colour = "33"
+	}
+	p.WriteString(printable(l.Address) + ": " + p.painted(printable(string(l.Outcome)), colour) + "\n")
+	p.line("reply", printable(l.Reply))
+	if l.WouldRefuse {
+		p.more("in mode enforce it would be " + printable(l.WouldReply))
+	}
+	p.line("because", fmt.Sprintf("%s (verdict %s, row %d)", printable(l.Reason), printable(l.Verdict), l.Rule))
+	if l.Error != "" {
+		p.line("error", p.warn(printable(l.Error)))
+	}
+	if l.DirectoryState != "" {
+		text := p.state(l.DirectoryState)
+		if l.Directory != "" {
+			text = printable(l.Directory) + " is " + text
+		}
+		p.line("directory", text)
+	}
+	canonical := "cannot be read as an address"
+	if l.Canonical != "" {
+		canonical = printable(l.Canonical)
+	}
+	p.line("canonical form", canonical)
+	if l.Domain != "" {
+		p.line("domain", printable(l.Domain)+", mode "+printable(l.Mode))
+	}
+	for _, o := range l.Owners {
+		a.owner(p, o)
+	}
+	if !l.Removed.IsZero() {
+		p.line("removed", fmt.Sprintf("%s, by pass %d", a.at(l.Removed), l.RemovedPass))
+	}
+	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+func (a *app) owner(p *page, o control.Owner) {
+	p.line("owner", printable(o.DN))
+	p.more(fmt.Sprintf("%s, attribute %s, directory %s, GUID %s",
+		printable(o.Class), printable(o.Attribute), printable(o.Directory), printable(o.GUID)))
+	if !o.Learned.IsZero() {
+		p.more(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass, printable(o.DomainController), o.USN))
+	}
+	if o.InternalOnly {
+		p.more("takes mail from inside senders only")
+	}
+	if o.Gone {
+		p.more(p.warn("no longer in the directory; the removal is not in effect yet"))
+	}
+}

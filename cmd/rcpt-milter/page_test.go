@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/control"
+)
+
+var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
+
+func compare(t *testing.T, file, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != got {
+		t.Errorf("%s (-want +got):\n%s", file, cmp.Diff(string(want), got))
+	}
+}
+
+var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+
+// before is so long before noon.
+func before(d time.Duration) control.Time { return control.Time{Time: noon.Add(-d)} }
+
+// pageApp writes to a buffer at noon.
+func pageApp() (*app, *bytes.Buffer) {
+	var out bytes.Buffer
+	return &app{stdout: &out, stderr: &out, now: func() time.Time { return noon }}, &out
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func freshStatus() control.Status {
+	return control.Status{
+		Version: programVersion(), Started: before(75 * time.Hour), State: control.Fresh,
+		Addresses: 1234567, Objects: 456789, Sessions: 12, StoreVerified: before(5 * time.Hour),
+		Domains:   map[string]int64{"example.com": 1230000, "sub.example.org": 4567, "corp.mail.onmicrosoft.com": 1},
+		Modes:     map[string]string{"example.com": "enforce", ".example.org": "report", "new.example": "pass"},
+		Decisions: map[string]int64{"known": 98765, "unknown": 432, "not-ours": 7, "stale": 0}, WouldRefuse: map[string]int64{"unknown": 32},
+		Directories: []control.DirectoryStatus{{
+			Name: "corp", State: control.Fresh, DomainController: "dc1.corp.example", InvocationID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
+			USN: 7654321, HighestCommittedUSN: 7654330, LastSuccess: before(3 * time.Second),
+			LastIncremental: &control.PassStatus{Number: 1234, Started: before(3 * time.Second), Seconds: 0.0213, Seen: 3, Added: 1, Changed: 1, Result: control.ResultOK},
+			LastFull:        &control.PassStatus{Number: 1, Started: before(7 * time.Hour), Seconds: 12.34567, Seen: 456999, Added: 1234567, Changed: 456789, Result: control.ResultOK},
+			FullPassReason:  "it was never read before", NextPass: before(-2 * time.Second), DeletedObjectsVisible: ptr(true),
+		}},
+	}
+}
+
+func troubledStatus() control.Status {
+	s := freshStatus()
+	s.Version, s.State, s.Unparsed, s.ReloadError = "0.9", control.NotReady, 2, "/etc/rcpt-milter/config.yaml:3:1: unknown key \"x\""
+	d := &s.Directories[0]
+	d.State, d.LastError, d.FailingSince = control.Stale, "dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
+	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
+	d.LastIncremental.Result = control.ResultHeld
+	d.NextPass = before(time.Second)
+	s.Directories = append(s.Directories, control.DirectoryStatus{Name: "lab", State: control.NotReady,
+		Running: &control.SyncEvent{Directory: "lab", Kind: "full", Started: before(90 * time.Second), Seen: 12000, Expected: 50000}})
+	return s
+}
+
+func TestPrintStatus(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		s    control.Status
+		want int
+	}{
+		{"status-fresh.txt", freshStatus(), exitOK},
+		{"status-troubled.txt", troubledStatus(), exitTemporary},
+		{"status-empty.txt", control.Status{Version: programVersion(), State: control.NotReady}, exitTemporary},
+	} {
+		a, out := pageApp()
+		if err := a.printStatus(c.s); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, c.file, strings.ReplaceAll(out.String(), programVersion(), "VERSION"))
+		if got := statusExit(c.s); got != c.want {
+			t.Errorf("%s: exit status %d, want %d", c.file, got, c.want)
+		}
+	}
+}
+
+func TestStatusExit(t *testing.T) {
+	status := func(state control.State, d control.DirectoryStatus) control.Status {
+		return control.Status{State: state, Directories: []control.DirectoryStatus{{State: control.Fresh}, d}}
+	}
+	for _, c := range []struct {
+		what string
+		s    control.Status
+		want int
+	}{
+		{"fresh", status(control.Fresh, control.DirectoryStatus{State: control.Fresh}), 0},
+		{"late", status(control.Late, control.DirectoryStatus{State: control.Late}), 1},
+		{"failing", status(control.Fresh, control.DirectoryStatus{State: control.Fresh, LastError: "down"}), 1},
+		{"held", status(control.Fresh, control.DirectoryStatus{State: control.Fresh, HeldRemovals: 1}), 1},
+		{"reload refused", control.Status{State: control.Fresh, ReloadError: "bad"}, 1},
+		{"stale", status(control.Stale, control.DirectoryStatus{State: control.Stale, LastError: "down"}), 2},
+		{"not ready", status(control.NotReady, control.DirectoryStatus{State: control.NotReady}), 2},
+		{"one of two", status(control.Fresh, control.DirectoryStatus{State: control.Stale}), 2},
+		{"unheard of", status("melted", control.DirectoryStatus{State: control.Fresh}), 2},
+	} {
+		if got := statusExit(c.s); got != c.want {
+			t.Errorf("%s: exit status %d, want %d", c.what, got, c.want)
+		}
+	}
+}
+
+func TestPrintLookup(t *testing.T) {
+	known := control.LookupAnswer{
+		Address: "Jane.Doe@Example.com", Canonical: "jane.doe@example.com", Domain: "example.com", Mode: "enforce",
+		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index",
+		Owners: []control.Owner{
+			{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455", DN: "CN=Jane Doe,OU=Staff,DC=corp,DC=example", Class: "user",
+				Attribute: "proxyAddresses", Learned: before(26 * time.Hour), Pass: 17, DomainController: "dc1.corp.example", USN: 4711, InternalOnly: true},
+			{Directory: "lab", GUID: "00112233-4455-6677-8899-aabbccddeeff", DN: "CN=Jane,DC=lab", Class: "contact", Attribute: "mail",
+				Learned: before(72 * time.Hour), Pass: 2, DomainController: "dc.lab", USN: 5, Gone: true},
+		},
+	}
+	unknown := control.LookupAnswer{
+		Address: "nobody@example.com", Canonical: "nobody@example.com", Domain: "example.com", Mode: "enforce",
+		Outcome: control.Refused, Reply: "550 5.1.1 <nobody@example.com>: Recipient address rejected: User unknown", Verdict: "unknown", Rule: 12,
+		Reason: "not in the index", Directory: "corp", DirectoryState: control.Fresh,
+		Removed: before(80 * time.Hour), RemovedPass: 99,
+	}
+	report := unknown
+	report.Mode, report.Outcome, report.WouldRefuse, report.WouldReply, report.Reply = "report", control.Accepted, true, unknown.Reply, "continue"
+	unreadable := control.LookupAnswer{
+		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce", Outcome: control.Temporary,
+		Reply: "451 4.3.0 <?>", Verdict: "error", Reason: "an internal error", Error: "store: \x1b]0;title\a",
+	}
+	for _, c := range []struct {
+		file   string
+		answer control.LookupAnswer
+		want   int
+	}{
+		{"lookup-known.txt", known, exitOK},
+		{"lookup-unknown.txt", unknown, exitFailure},
+		{"lookup-report.txt", report, exitOK},
+		{"lookup-hostile.txt", unreadable, exitTemporary},
+	} {
+		a, out := pageApp()
+		if err := a.printLookup(c.answer); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, c.file, out.String())
+		if got := lookupExit(c.answer); got != c.want {
+			t.Errorf("%s: exit status %d, want %d", c.file, got, c.want)
+		}
+	}
+}
+
+// hostile fills every text of a value with what a terminal would obey.
+func hostile(v reflect.Value) {
+	const text = "x\x1b[31m\u009b2J\u202e\u2028\U000e0001\r\ny"
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(3)
+	case reflect.Uint64:
+		v.SetUint(3)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		hostile(v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		hostile(v.Index(0))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		value := reflect.New(v.Type().Elem()).Elem()
+		hostile(value)
+		v.SetMapIndex(reflect.ValueOf(text), value)
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[control.Time]() {
+			v.Set(reflect.ValueOf(before(time.Hour)))
+			return
+		}
+		for i := range v.NumField() {
+			hostile(v.Field(i))
+		}
+	}
+}
+
+// TestNothingReachesTheTerminal: whatever field a daemon fills with whatever text.
+func TestNothingReachesTheTerminal(t *testing.T) {
+	var s control.Status
+	var l control.LookupAnswer
+	var e control.SyncEvent
+	hostile(reflect.ValueOf(&s).Elem())
+	hostile(reflect.ValueOf(&l).Elem())
+	hostile(reflect.ValueOf(&e).Elem())
+	running := e
+	running.Pass, running.Error = nil, ""
+	e.Error = ""
+	for _, c := range []struct {
+		what  string
+		print func(a *app) error
+	}{
+		{"status", func(a *app) error { return a.printStatus(s) }},
+		{"lookup", func(a *app) error { return a.printLookup(l) }},
+		{"status --json", func(a *app) error { return printJSON(a.stdout, s) }},
+		{"lookup --json", func(a *app) error { return printJSON(a.stdout, l) }},
+		{"sync", func(a *app) error {
+			p := &progress{app: a, shown: true}
+			p.event(running)
+			p.dirty = false // what clears the line is ours
+			p.event(e)
+			return nil
+		}},
+		{"an error", func(a *app) error { a.report(&exit{1, errorText(s.Version)}); return nil }},
+	} {
+		a, out := pageApp()
+		if err := c.print(a); err != nil {
+			t.Fatal(err)
+		}
+		if bad := strings.IndexAny(out.String(), "\x1b\u009b\u202e\u2028\U000e0001\r"); bad >= 0 {
+			t.Errorf("%s lets %q through", c.what, out.String()[bad:min(bad+20, out.Len())])
+		}
+		if !strings.Contains(out.String(), `31m`) {
+			t.Errorf("%s does not show the text", c.what)
+		}
+	}
+}
+
+type errorText string
+
+func (e errorText) Error() string { return string(e) }
+
+// TestPrintJSON: what was escaped reads as it was.
+func TestPrintJSON(t *testing.T) {
+	want := control.LookupAnswer{Address: "\x1b\u202e\U000e0001<&>ü\n\"\\"}
+	var out bytes.Buffer
+	if err := printJSON(&out, want); err != nil {
+		t.Fatal(err)
+	}
+	var got control.LookupAnswer
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Address != want.Address {
+		t.Errorf("%q comes back as %q, %v", want.Address, got.Address, err)
+	}
+}
+
+func TestColours(t *testing.T) {
+	p := &page{colours: true}
+	for _, c := range []struct {
+		state control.State
+		want  string
+	}{
+		{control.Fresh, "\x1b[32mfresh\x1b[0m"},
+		{control.Late, "\x1b[33mlate\x1b[0m"},
+		{control.NotReady, "\x1b[31mnot ready\x1b[0m"},
+	} {
+		if got := p.state(c.state); got != c.want {
+			t.Errorf("state(%q) = %q, want %q", c.state, got, c.want)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"plain ünïcode 字", "plain ünïcode 字"},
+		{"\ufffd", "\ufffd"},
+		{"a\tb", `a\tb`},
+		{"\x1b[0m", `\x1b[0m`},
+		{"\xff\xfe", `\xff\xfe`},
+		{"\u202e", `\u202e`},
+		{"\u00a0", `\u00a0`},
+		{`"quoted" \ `, `"quoted" \ `},
+		{"", ""},
+	} {
+		if got := printable(c.in); got != c.want {
+			t.Errorf("printable(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestInWords(t *testing.T) {
+	for _, c := range []struct {
+		in   time.Duration
+		want string
+	}{
+		{0, "less than a second"}, {999 * time.Millisecond, "less than a second"}, {time.Second, "1 second"},
+		{119 * time.Second, "119 seconds"}, {2 * time.Minute, "2 minutes"}, {119 * time.Minute, "119 minutes"},
+		{2 * time.Hour, "2 hours"}, {47 * time.Hour, "47 hours"}, {48 * time.Hour, "2 days"}, {400 * 24 * time.Hour, "400 days"},
+	} {
+		if got := inWords(c.in); got != c.want {
+			t.Errorf("inWords(%v) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestGrouped(t *testing.T) {
+	for _, c := range []struct {
+		in   int64
+		want string
+	}{{0, "0"}, {999, "999"}, {1000, "1,000"}, {1234567, "1,234,567"}, {-1000, "-1,000"}, {-999, "-999"}} {
+		if got := grouped(c.in); got != c.want {
+			t.Errorf("grouped(%d) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}

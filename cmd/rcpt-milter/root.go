@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+)
+
+// Exit statuses; 64 and 78 are those of sysexits.h.
+const (
+	exitOK           = 0
+	exitFailure      = 1
+	exitTemporary    = 2 // of lookup, and "stale or not ready" of status
+	exitNotReachable = 3
+	exitUsage        = 64
+	exitConfig       = 78
+)
+
+// exit is an error that chooses the exit status.
+type exit struct {
+	status int
+	err    error // nil: all has been said
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+// app is what the commands share.
+type app struct {
+	stdout, stderr io.Writer
+	now            func() time.Time
+	lockWait       time.Duration // how long serve waits for the daemon before it to let the store go
+	configPath     string
+}
+
+// run is the whole program. It gives the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	a := &app{stdout: stdout, stderr: stderr, now: time.Now, lockWait: lockWait}
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	began := false
+	root := a.root()
+	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
+	root.SetArgs(args)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	command, err := root.ExecuteContextC(ctx)
+	if err != nil && !began { // it did not get past the command line
+		hint := fmt.Sprintf("%s --help", command.CommandPath())
+		err = &exit{exitUsage, fmt.Errorf("%s; see %q", firstLine(err), hint)}
+	}
+	return a.report(err)
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// report says what went wrong, a sentence a line, and gives the exit status.
+func (a *app) report(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	status := exitFailure
+	var chosen *exit
+	switch {
+	case errors.As(err, &chosen):
+		if status = chosen.status; chosen.err == nil {
+			return status
+		}
+	case errors.Is(err, control.ErrNotReachable):
+		status = exitNotReachable
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(a.stderr, "rcpt-milter: %s\n", printable(line))
+	}
+	return status
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rcpt-milter COMMAND",
+		Short: "Refuses unknown recipients at RCPT TO, from an index that follows Active Directory",
+		Long: "Refuses unknown recipients at RCPT TO, from an index that follows Active Directory.\n\n" +
+			"Exit status of all commands: 3 daemon not reachable, 64 wrong usage, 78 bad configuration.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(root *cobra.Command, _ []string) error {
+			return &exit{exitUsage, fmt.Errorf("expected a command; see %q", root.Name()+" --help")}
+		},
+	}
+	root.PersistentFlags().StringVar(&a.configPath, "config", config.DefaultPath, "configuration `FILE`")
+	root.AddCommand(a.serveCommand(), a.checkCommand(), a.statusCommand(), a.lookupCommand(),
+		a.syncCommand(), a.versionCommand())
+	return root
+}
+
+// noArguments is for commands that take flags only.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+// load reads the configuration; whatever is wrong with it has its own exit status.
+func (a *app) load() (*config.Config, error) {
+	c, err := config.Load(a.configPath)
+	if err != nil {
+		return nil, &exit{exitConfig, err}
+	}
+	return c, nil
+}
+
+// client is for the control socket that the configuration names.
+func (a *app) client() (*control.Client, error) {
+	c, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	return control.NewClient(c.Control.Address), nil
+}

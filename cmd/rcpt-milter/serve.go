@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/config"
+)
+
+// lockWait is how long a starting daemon waits for the one before it.
+const lockWait = 10 * time.Second
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon",
+		Long: "Runs the daemon in the foreground until SIGTERM or SIGINT.\n\n" +
+			"Exit status: 0 stopped as told, 1 failure.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error { return a.serve(command.Context()) },
+	}
+}
+
+func (a *app) serve(ctx context.Context) error {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	log := newLogger(a.stderr, c.Log)
+	if err := logFiles(c, log); err != nil {
+		return err
+	}
+	d, err := openDaemon(ctx, c, a.lockWait, log)
+	if ctx.Err() != nil {
+		err = nil // told to stop before it began
+	}
+	if d == nil || err != nil {
+		return err
+	}
+	stop := logSignals(ctx, log)
+	defer stop()
+	err = d.run(ctx)
+	log.Info("stopping")
+	if closed := d.close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// logFiles looks at the files that the configuration names. One that does not exist is
+// a mistake in it. One that cannot be used now keeps a directory from being read, and
+// is no reason to stop answering from the index.
+func logFiles(c *config.Config, log *slog.Logger) error {
+	warnings, err := c.CheckFiles()
+	if errors.Is(err, config.ErrMissing) {
+		return &exit{exitConfig, err}
+	}
+	if err != nil {
+		warnings = append(warnings, err)
+	}
+	for _, w := range warnings {
+		log.Warn("trouble with a file of the configuration", "error", w)
+	}
+	return nil
+}
+
+// logSignals notes the end of ctx, and keeps SIGHUP from ending the process.
+func logSignals(ctx context.Context, log *slog.Logger) func() {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-hangup:
+				log.Warn("configuration not read again: this version has to be restarted for that")
+			case <-ctx.Done():
+				notify(systemd.SdNotifyStopping)
+				log.Info("told to stop, waiting for open sessions")
+				return
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangup)
+		close(done)
+	}
+}

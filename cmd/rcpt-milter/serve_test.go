@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"rcpt-milter/control"
+)
+
+// TestServe is a day of a daemon, seen through the commands.
+func TestServe(t *testing.T) {
+	r := newRig(t)
+	address := freePort(t)
+	r.edit(`metrics: ""`, "metrics: inet:"+address)
+	d := r.serve()
+
+	out := r.want(exitOK, "sync", "--wait")
+	if !strings.Contains(out, "corp: ") || !strings.Contains(out, ", ok\n") {
+		t.Errorf("sync --wait says %q", out)
+	}
+	for _, c := range []struct {
+		address string
+		status  int
+		want    string
+	}{
+		{"JANE.DOE@corp.example", exitOK, "in the index (verdict known, row 6)"},
+		{"<jane@corp.example>", exitOK, "CN=jane,CN=Users," + base},
+		{"nobody@corp.example", exitFailure, "550 5.1.1 <nobody@corp.example>: Recipient address rejected: User unknown"},
+		{"nobody@report.example", exitOK, "in mode enforce it would be 550 5.1.1"},
+		{"nobody@elsewhere.example", exitOK, "verdict not-ours"},
+		{"Postmaster@corp.example", exitOK, "verdict always"},
+		{"postmaster", exitOK, "verdict always"},
+		{"a b@c@corp.example", exitFailure, "550 5.1.1"},
+	} {
+		if out := r.want(c.status, "lookup", c.address); !strings.Contains(out, c.want) {
+			t.Errorf("lookup %s has no %q:\n%s", c.address, c.want, out)
+		}
+	}
+	checkStatus(t, r)
+	checkMetrics(t, address)
+
+	late := r.addUser("late", "smtp:late@corp.example")
+	r.want(exitOK, "sync", "--wait")
+	if out := r.want(exitOK, "lookup", "late@corp.example"); !strings.Contains(out, "learned ") || !strings.Contains(out, "USN") {
+		t.Errorf("lookup does not tell how it came to know:\n%s", out)
+	}
+	if err := r.ad.Delete(late); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitOK, "sync", "--wait")
+	if out := r.want(exitFailure, "lookup", "late@corp.example"); !strings.Contains(out, "removed ") || !strings.Contains(out, "by pass") {
+		t.Errorf("lookup does not tell of the removal:\n%s", out)
+	}
+	r.want(exitOK, "sync")
+	if out := r.want(exitOK, "sync", "--full", "--wait"); !strings.Contains(out, "corp: full pass") {
+		t.Errorf("sync --full --wait says %q", out)
+	}
+
+	d.stop()
+	for _, socket := range []string{"milter/milter.sock", "run/control.sock"} {
+		if _, err := os.Lstat(filepath.Join(r.dir, socket)); !os.IsNotExist(err) {
+			t.Errorf("%s is still there (%v)", socket, err)
+		}
+	}
+	for _, command := range [][]string{{"status"}, {"status", "--json"}, {"lookup", "a@b"}, {"sync", "--wait"}} {
+		r.want(exitNotReachable, command...)
+	}
+}
+
+func checkStatus(t *testing.T, r *rig) {
+	t.Helper()
+	s := r.status()
+	d := s.Directories[0]
+	if s.State != control.Fresh || s.Addresses != 2 || s.Objects != 1 || s.Domains["corp.example"] != 2 || s.Digest == "" ||
+		s.Modes["report.example"] != "report" || s.Started.IsZero() || s.StoreVerified.IsZero() || s.Version != programVersion() {
+		t.Errorf("status: %+v", s)
+	}
+	if d.Name != "corp" || d.State != control.Fresh || d.DomainController != r.ad.HostName() || d.USN != r.ad.HighestUSN() ||
+		d.InvocationID != r.ad.InvocationID().String() || d.LastFull == nil || d.LastFull.Added != 2 || d.LastFull.Result != control.ResultOK ||
+		d.FullPassReason == "" || d.LastError != "" || d.LastSuccess.IsZero() || d.DeletedObjectsVisible == nil || !*d.DeletedObjectsVisible {
+		t.Errorf("status of the directory: %+v", d)
+	}
+	if out := r.want(exitOK, "status"); !strings.Contains(out, "State: fresh\n") || !strings.Contains(out, "2 addresses of 1 object\n") {
+		t.Errorf("status:\n%s", out)
+	}
+}
+
+func checkMetrics(t *testing.T, address string) {
+	t.Helper()
+	for path, want := range map[string]string{
+		"/metrics": `rcpt_milter_sync_passes_total{directory="corp",kind="full",result="ok"} 1`,
+		"/healthz": "ok",
+		"/readyz":  "ready: the index is fresh",
+	} {
+		response, err := http.Get("http://" + address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("GET %s: %s, %v, no %q in\n%s", path, response.Status, err, want, body)
+		}
+	}
+}
+
+// TestRestart: with an index on disk the daemon answers at once, whatever the
+// directory does.
+func TestRestart(t *testing.T) {
+	r := newRig(t)
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	d.stop()
+	r.server.Down()
+	r.serve()
+	r.want(exitOK, "lookup", "jane@corp.example")
+	r.want(exitFailure, "lookup", "nobody@corp.example")
+	if out := r.want(exitFailure, "sync", "--wait"); !strings.Contains(out, "rcpt-milter: directory corp: ") {
+		t.Errorf("sync --wait says %q", out)
+	}
+	if out := r.want(exitFailure, "status"); !strings.Contains(out, "failing since") {
+		t.Errorf("status:\n%s", out)
+	}
+	if err := r.server.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitOK, "sync", "--wait")
+	r.want(exitOK, "status")
+}
+
+// TestFirstStartWithoutDirectory: nothing can be told, so nobody is refused, and it
+// mends itself.
+func TestFirstStartWithoutDirectory(t *testing.T) {
+	r := newRig(t)
+	r.server.Down()
+	r.serve()
+	if out := r.want(exitTemporary, "lookup", "jane@corp.example"); !strings.Contains(out, "451 4.3.0") || !strings.Contains(out, "corp is not ready") {
+		t.Errorf("lookup:\n%s", out)
+	}
+	r.want(exitOK, "lookup", "postmaster@corp.example")
+	r.want(exitTemporary, "status")
+	if err := r.server.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitOK, "sync", "--wait")
+	r.want(exitOK, "lookup", "jane@corp.example")
+	r.want(exitFailure, "lookup", "nobody@corp.example")
+}
+
+// TestBadDays: what keeps a directory from being read keeps nobody from being
+// answered, and is told in one sentence.
+func TestBadDays(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		make func(r *rig)
+		want string
+	}{
+		{"wrong password", func(r *rig) { r.write("password", "wrong") }, "is refused"},
+		{"empty password file", func(r *rig) { r.write("password", "") }, "is empty"},
+		{"damaged CA file", func(r *rig) { r.write("other.pem", "no certificate"); r.edit(r.ca, r.dir+"/other.pem") }, "no certificate in PEM form"},
+		{"unreachable", func(r *rig) { r.server.Down() }, "connect"},
+	} {
+		r := newRig(t)
+		c.make(r)
+		d := r.serve()
+		out := r.want(exitFailure, "sync", "--wait")
+		if !strings.Contains(out, c.want) || strings.Count(out, "\n") != 1 {
+			t.Errorf("%s: sync --wait says %q, want one line with %q", c.what, out, c.want)
+		}
+		if s := r.status(); s.State != control.NotReady || !strings.Contains(s.Directories[0].LastError, c.want) {
+			t.Errorf("%s: status %s, last error %q, want %q", c.what, s.State, s.Directories[0].LastError, c.want)
+		}
+		r.want(exitTemporary, "lookup", "jane@corp.example")
+		d.stop()
+	}
+}
+
+// TestServeRefuses: what a daemon cannot start with. Nothing it did not make changes.
+func TestServeRefuses(t *testing.T) {
+	r := newRig(t)
+	d := r.serve()
+	second := func(name string) *rig {
+		other := newRig(t)
+		text, err := os.ReadFile(other.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.config = other.write(name, string(text))
+		return other
+	}
+	for _, c := range []struct {
+		what   string
+		edit   func(other *rig)
+		status int
+		want   string
+	}{
+		{"store in use", func(o *rig) { o.edit(o.dir+"/store", r.dir+"/store") }, exitFailure,
+			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or give this one another store.dir\n"},
+		{"control socket in use", func(o *rig) { o.edit(o.dir+"/run", r.dir+"/run") }, exitFailure,
+			`rcpt-milter: control: listen "unix:` + r.dir + `/run/control.sock": another process answers there: stop it, or choose another place to listen` + "\n"},
+		{"milter socket in use", func(o *rig) { o.edit(o.dir+"/milter", r.dir+"/milter") }, exitFailure,
+			`rcpt-milter: listen "unix:` + r.dir + `/milter/milter.sock": another process answers there: stop it, or choose another place to listen` + "\n"},
+		{"a file in the way", func(o *rig) { o.write("file", "precious"); o.edit("/run/control.sock", "/file") }, exitFailure,
+			"/file exists and is no socket (-rw-------): move it away, or choose another path\n"},
+		{"unknown key", func(o *rig) { o.edit("poll:", "pol:") }, exitConfig,
+			`config.yaml:15:5: unknown key "pol" in directories[0]; did you mean "poll"?` + "\n"},
+		{"password file missing", func(o *rig) { o.edit("/password}", "/passwort}") }, exitConfig,
+			"directories[0].bind.password_file: the password file DIR/passwort does not exist\n"},
+		{"unknown group", func(o *rig) { o.edit(`group: ""`, "group: no-such-group") }, exitConfig,
+			`config.yaml:3:17: socket.group: there is no group "no-such-group" on this host; name one that Postfix is in, or "" for the group of the daemon` + "\n"},
+		{"store on a file", func(o *rig) { o.edit("/store,", "/password,") }, exitFailure,
+			"rcpt-milter: store DIR/password: it is not a directory; set store.dir to one\n"},
+		{"metrics port in use", func(o *rig) { o.edit(`metrics: ""`, "metrics: inet:"+strings.TrimPrefix(r.server.URL(), "ldaps://")) }, exitFailure,
+			"address already in use; choose another port, or \"\" to do without\n"},
+		{"disk nearly full", func(o *rig) { o.edit("1MiB", "100000TiB") }, exitFailure,
+			"make room on that file system\n"},
+	} {
+		o := second("config.yaml")
+		c.edit(o)
+		status, stdout, stderr := o.command("serve")
+		want := strings.ReplaceAll(c.want, "DIR", o.dir)
+		lines := strings.SplitAfter(strings.TrimSuffix(stderr, "\n"), "\n")
+		if last := lines[len(lines)-1] + "\n"; status != c.status || stdout != "" || !strings.HasSuffix(last, want) || !strings.HasPrefix(last, "rcpt-milter: ") {
+			t.Errorf("%s: exit status %d, %q, want %d and %q", c.what, status, stdout+stderr, c.status, want)
+		}
+		if text, err := os.ReadFile(filepath.Join(o.dir, "file")); err == nil && string(text) != "precious" {
+			t.Errorf("%s: the file now has %q", c.what, text)
+		}
+	}
+	// The first one did not notice.
+	r.want(exitOK, "sync", "--wait")
+	r.want(exitOK, "lookup", "jane@corp.example")
+	d.stop()
+}
+
+// TestStaleSockets: a daemon that was killed leaves its sockets behind.
+func TestStaleSockets(t *testing.T) {
+	r := newRig(t)
+	for _, path := range []string{"milter/milter.sock", "run/control.sock"} {
+		path = filepath.Join(r.dir, path)
+		if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		l.Close()
+	}
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	info, err := os.Stat(filepath.Join(r.dir, "run/control.sock"))
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("control socket: %v, %v", info.Mode(), err)
+	}
+}
+
+// TestStopBeforeStart: told to stop while it waits for the store, it just ends.
+func TestStopBeforeStart(t *testing.T) {
+	r := newRig(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if status, _, stderr := r.commandContext(ctx, "serve"); status != exitOK {
+		t.Errorf("exit status %d\n%s", status, stderr)
+	}
+}

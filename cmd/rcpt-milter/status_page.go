@@ -1,0 +1,256 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"rcpt-milter/control"
+)
+
+// printStatus writes the status to be read: the state and what needs attention
+// first, then the directories, then the numbers.
+func (a *app) printStatus(s control.Status) error {
+	p := &page{colours: colours(a.stdout)}
+	a.overall(p, s)
+	for _, d := range s.Directories {
+		a.directory(p, d)
+	}
+	domainTable(p, s)
+	decisionTable(p, s)
+	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+// meaning explains a state to whoever sees it for the first time.
+var meaning = map[control.State]string{
+	control.Late:     ", the index is older than it should be",
+	control.Stale:    ", the index is too old to be trusted about whom it does not know",
+	control.NotReady: ", a directory has never been read in full",
+}
+
+func (a *app) overall(p *page, s control.Status) {
+	program := "rcpt-milter " + printable(s.Version)
+	if !s.Started.IsZero() {
+		program += ", up " + inWords(a.now().Sub(s.Started.Time))
+	}
+	p.WriteString("State: " + p.state(s.State) + meaning[s.State] + "\n")
+	p.line("index", fmt.Sprintf("%s of %s", counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects")))
+	if s.Unparsed > 0 {
+		p.line("unreadable", counted(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
+	}
+	if !s.StoreVerified.IsZero() {
+		p.line("store verified", ago(a.now(), s.StoreVerified.Time))
+	}
+	p.line("sessions", grouped(int64(s.Sessions)))
+	p.line("daemon", program)
+	if own := programVersion(); s.Version != own {
+		p.more(fmt.Sprintf("this command is %s: restart the daemon to run the same", own))
+	}
+	if s.ReloadError != "" {
+		p.line("reload", p.warn("refused, the configuration before it is in force"))
+		p.more(printable(s.ReloadError))
+	}
+}
+
+func (a *app) directory(p *page, d control.DirectoryStatus) {
+	p.WriteString("\nDirectory " + printable(d.Name) + ": " + p.state(d.State) + "\n")
+	if d.LastError != "" {
+		text := "last pass failed"
+		if !d.FailingSince.IsZero() {
+			text = "failing since " + a.at(d.FailingSince)
+		}
+		p.line("error", p.warn(text))
+		p.more(printable(d.LastError))
+	}
+	if !d.LastSuccess.IsZero() && (d.State != control.Fresh || d.LastError != "") {
+		p.line("last good pass", a.at(d.LastSuccess))
+	}
+	if d.HeldRemovals > 0 {
+		p.line("removals held", p.warn(counted(d.HeldRemovals, "address", "addresses")+", still accepted"))
+		if d.HoldReason != "" {
+			p.more(printable(d.HoldReason))
+		}
+	}
+	a.controller(p, d)
+	a.running(p, d)
+	a.pass(p, "last incremental", d.LastIncremental)
+	a.pass(p, "last full", d.LastFull)
+	if d.LastFull != nil && d.FullPassReason != "" {
+		p.more("full because " + printable(d.FullPassReason))
+	}
+	if !d.NextPass.IsZero() {
+		next := "due"
+		if d.NextPass.After(a.now()) {
+			next = ago(a.now(), d.NextPass.Time)
+		}
+		p.line("next pass", next)
+	}
+}
+
+func (a *app) controller(p *page, d control.DirectoryStatus) {
+	if d.DomainController == "" {
+		p.line("domain controller", "none followed yet")
+		return
+	}
+	p.line("domain controller", printable(d.DomainController))
+	p.line("invocationId", printable(d.InvocationID))
+	lag := "up to date"
+	if n := d.USNLag(); n > 0 {
+		lag = fmt.Sprintf("%d behind", n)
+	}
+	p.line("USN", fmt.Sprintf("%d of %d, %s", d.USN, d.HighestCommittedUSN, lag))
+	if d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible {
+		p.line("deleted objects", p.warn("not visible: removals are noticed by full passes only"))
+		p.more("give the account the right to list them, on a controller, as a domain administrator:")
+		p.more(`dsacls "CN=Deleted Objects,DC=..." /takeownership`)
+		p.more(`dsacls "CN=Deleted Objects,DC=..." /G DOMAIN\ACCOUNT:LCRP`)
+	}
+}
+
+func (a *app) running(p *page, d control.DirectoryStatus) {
+	if d.Running == nil {
+		return
+	}
+	text := printable(d.Running.Kind) + " pass"
+	if !d.Running.Started.IsZero() {
+		text += " for " + inWords(a.now().Sub(d.Running.Started.Time))
+	}
+	p.line("running", text+", "+seen(*d.Running))
+}
+
+// seen is how far a pass under way has come.
+func seen(e control.SyncEvent) string {
+	if e.Expected > 0 {
+		return fmt.Sprintf("%s of about %s", grouped(e.Seen), counted(e.Expected, "object", "objects"))
+	}
+	return counted(e.Seen, "object", "objects")
+}
+
+func (a *app) pass(p *page, label string, pass *control.PassStatus) {
+	if pass == nil {
+		p.line(label, "none yet")
+		return
+	}
+	text := ago(a.now(), pass.Started.Time) + ": " + outcome(*pass)
+	if pass.Result != control.ResultOK {
+		text += ", " + p.warn(printable(pass.Result))
+	}
+	p.line(label, text)
+}
+
+// outcome is what a pass did, in a line.
+func outcome(pass control.PassStatus) string {
+	digits := 3
+	if pass.Seconds >= 10 {
+		digits = 0
+	}
+	return fmt.Sprintf("pass %d, %.*f s, %s seen, %s added, %s changed, %s removed", pass.Number, digits, pass.Seconds,
+		grouped(pass.Seen), grouped(pass.Added), grouped(pass.Changed), grouped(pass.Removed))
+}
+
+// at is a moment for people: the time of day, and how long ago.
+func (a *app) at(t control.Time) string {
+	now := a.now()
+	return fmt.Sprintf("%s (%s)", t.In(now.Location()).Format("2006-01-02 15:04:05 MST"), ago(now, t.Time))
+}
+
+// domainTable lists the domains of the configuration and of the index.
+func domainTable(p *page, s control.Status) {
+	all := map[string]bool{}
+	for domain := range s.Modes {
+		all[domain] = true
+	}
+	for domain := range s.Domains {
+		all[domain] = true
+	}
+	rows := [][]string{{"Domain", "Mode", "Addresses"}}
+	for _, domain := range slices.Sorted(maps.Keys(all)) {
+		mode, n := s.Modes[domain], grouped(s.Domains[domain])
+		if parent, ok := ownMode(s.Modes, domain); mode == "" && ok {
+			mode = parent
+		}
+		if mode == "" {
+			mode = "-"
+		}
+		if strings.HasPrefix(domain, ".") {
+			n = "" // its sub-domains stand by themselves
+		}
+		rows = append(rows, []string{printable(domain), printable(mode), n})
+	}
+	table(p, 2, rows)
+}
+
+// ownMode is the mode that a sub-domain has from the most specific of its parents.
+func ownMode(modes map[string]string, domain string) (string, bool) {
+	for i := strings.IndexByte(domain, '.'); i >= 0; {
+		if mode, ok := modes[domain[i:]]; ok {
+			return mode, true
+		}
+		next := strings.IndexByte(domain[i+1:], '.')
+		if next < 0 {
+			break
+		}
+		i += 1 + next
+	}
+	return "", false
+}
+
+// decisionTable lists the verdicts that were given, the most frequent first.
+func decisionTable(p *page, s control.Status) {
+	var verdicts []string
+	for verdict, n := range s.Decisions {
+		if n > 0 {
+			verdicts = append(verdicts, verdict)
+		}
+	}
+	if len(verdicts) == 0 {
+		p.WriteString("\nNo recipient judged since the start.\n")
+		return
+	}
+	slices.SortFunc(verdicts, func(x, y string) int {
+		if s.Decisions[x] != s.Decisions[y] {
+			return int(min(1, max(-1, s.Decisions[y]-s.Decisions[x])))
+		}
+		return strings.Compare(x, y)
+	})
+	rows := [][]string{{"Verdict", "Recipients", "Would refuse"}}
+	for _, verdict := range verdicts {
+		would := ""
+		if n := s.WouldRefuse[verdict]; n > 0 {
+			would = grouped(n)
+		}
+		rows = append(rows, []string{printable(verdict), grouped(s.Decisions[verdict]), would})
+	}
+	table(p, 1, rows)
+}
+
+// table writes rows in columns, the first row being their titles. Columns from the
+// given one on hold numbers.
+func table(p *page, numbers int, rows [][]string) {
+	if len(rows) < 2 {
+		return
+	}
+	for column := numbers; column < len(rows[0]); column++ {
+		width := 0
+		for _, row := range rows {
+			width = max(width, len(row[column]))
+		}
+		for _, row := range rows {
+			row[column] = strings.Repeat(" ", width-len(row[column])) + row[column]
+		}
+	}
+	p.WriteByte('\n')
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	w.Flush()
+	for line := range strings.Lines(text.String()) {
+		p.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+}

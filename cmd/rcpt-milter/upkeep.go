@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"rcpt-milter/config"
+	"rcpt-milter/store"
+)
+
+// How often the store is looked after.
+const (
+	verifyEvery = 24 * time.Hour
+	pruneEvery  = time.Hour
+)
+
+// upkeep looks after the store: it verifies checksums and drops what is too old.
+type upkeep struct {
+	store *store.Store
+	keep  time.Duration // of the journal
+	log   *slog.Logger
+	last  atomic.Pointer[time.Time] // when the store was last found good
+}
+
+// newUpkeep is for a store that was just opened, which verified it.
+func newUpkeep(s *store.Store, c *config.Config, log *slog.Logger) *upkeep {
+	// The journal goes together with what the removal grace needs.
+	u := &upkeep{store: s, keep: max(c.Journal.Keep, c.RemovalGrace), log: log}
+	u.mark()
+	return u
+}
+
+func (u *upkeep) mark() {
+	now := time.Now()
+	u.last.Store(&now)
+}
+
+func (u *upkeep) verified() time.Time { return *u.last.Load() }
+
+// Run looks after the store until ctx ends. Its troubles are logged: a store that
+// fails to verify says so at every look-up, and one that is not pruned only grows.
+func (u *upkeep) Run(ctx context.Context) error {
+	prune, verify := time.NewTicker(pruneEvery), time.NewTicker(verifyEvery)
+	defer prune.Stop()
+	defer verify.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-prune.C:
+			u.Prune()
+		case <-verify.C:
+			u.Verify()
+		}
+	}
+}
+
+// Verify checks the store once.
+func (u *upkeep) Verify() {
+	if err := u.store.Verify(); err != nil {
+		u.log.Error("store failed its verification", "error", err)
+		return
+	}
+	u.mark()
+	u.log.Info("store verified")
+}
+
+// Prune drops what is older than the journal is kept.
+func (u *upkeep) Prune() {
+	rows, err := u.store.Prune(time.Now().Add(-u.keep))
+	if err != nil {
+		u.log.Error("journal not pruned", "error", err)
+	} else if rows > 0 {
+		u.log.Info("journal pruned", "rows", rows)
+	}
+}
