@@ -20,6 +20,11 @@ import (
 	"rcpt-milter/store"
 )
 
+// drainFor is how long open sessions may go on once we are told to stop. Meanwhile
+// nobody takes new ones, and mail that could be accepted is put off, so it is short; a
+// recipient is answered in well under a second.
+const drainFor = 10 * time.Second
+
 // daemon is what serve runs. Its parts are made in this order and stopped in the
 // reverse one.
 type daemon struct {
@@ -59,7 +64,7 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
 		Policy: policy, Observer: observer{d.metrics}, Logger: log,
-		Connections: c.Limits.Connections, Idle: c.Limits.Idle,
+		Connections: c.Limits.Connections, Idle: c.Limits.Idle, Drain: drainFor,
 	})
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -46,12 +47,12 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	stop := logSignals(ctx, log)
-	defer stop()
 	err = d.run(ctx)
-	log.Info("stopping")
+	stop()
 	if closed := d.close(); err == nil {
 		err = closed
 	}
+	log.Info("stopped")
 	return err
 }
 
@@ -72,27 +73,30 @@ func logFiles(c *config.Config, log *slog.Logger) error {
 	return nil
 }
 
-// logSignals notes the end of ctx, and keeps SIGHUP from ending the process.
+// logSignals notes the end of ctx, and keeps SIGHUP from ending the process. What it
+// gives stops it.
 func logSignals(ctx context.Context, log *slog.Logger) func() {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	done := make(chan struct{})
-	go func() {
+	var watch sync.WaitGroup
+	watch.Go(func() {
 		for {
 			select {
 			case <-hangup:
 				log.Warn("configuration not read again: this version has to be restarted for that")
 			case <-ctx.Done():
 				notify(systemd.SdNotifyStopping)
-				log.Info("told to stop, waiting for open sessions")
+				log.Info("told to stop, waiting for open sessions", "longest", drainFor)
 				return
 			case <-done:
 				return
 			}
 		}
-	}()
+	})
 	return func() {
 		signal.Stop(hangup)
 		close(done)
+		watch.Wait()
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"rcpt-milter/control"
 )
@@ -62,6 +65,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("sync --full --wait says %q", out)
 	}
 
+	checkJSON(t, r)
 	d.stop()
 	for _, socket := range []string{"milter/milter.sock", "run/control.sock"} {
 		if _, err := os.Lstat(filepath.Join(r.dir, socket)); !os.IsNotExist(err) {
@@ -88,6 +92,30 @@ func checkStatus(t *testing.T, r *rig) {
 	}
 	if out := r.want(exitOK, "status"); !strings.Contains(out, "State: fresh\n") || !strings.Contains(out, "2 addresses of 1 object\n") {
 		t.Errorf("status:\n%s", out)
+	}
+}
+
+func checkJSON(t *testing.T, r *rig) {
+	t.Helper()
+	var answer control.LookupAnswer
+	out := r.want(exitOK, "lookup", "Jane@corp.example", "--json", "--client", "192.0.2.1", "--authenticated")
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		t.Fatalf("lookup --json: %v in\n%s", err, out)
+	}
+	want := control.LookupAnswer{
+		Address: "Jane@corp.example", Canonical: "jane@corp.example", Domain: "corp.example", Mode: "enforce",
+		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index", Owners: answer.Owners,
+	}
+	if d := cmp.Diff(want, answer); d != "" {
+		t.Errorf("lookup --json (-want +got):\n%s", d)
+	}
+	if len(answer.Owners) != 1 {
+		t.Fatalf("owners: %+v", answer.Owners)
+	}
+	o := answer.Owners[0]
+	if o.Directory != "corp" || o.GUID == "" || o.DN != "CN=jane,CN=Users,"+base || o.Class != "user" || o.Learned.IsZero() ||
+		o.Pass != 1 || o.DomainController != r.ad.HostName() || o.USN == 0 {
+		t.Errorf("owner: %+v", o)
 	}
 }
 
@@ -237,6 +265,23 @@ func TestServeRefuses(t *testing.T) {
 	r.want(exitOK, "sync", "--wait")
 	r.want(exitOK, "lookup", "jane@corp.example")
 	d.stop()
+}
+
+// TestTwoDirectories: only the state of a directory that may own the domain matters.
+func TestTwoDirectories(t *testing.T) {
+	r := newRig(t)
+	r.edit("  report.example: report\ndirectories:\n", "  lab.example: enforce\ndirectories:\n  - name: lab\n    domains: [lab.example]\n"+
+		"    urls: [ldaps://"+freePort(t)+"]\n    bind: {dn: x, password_file: "+r.dir+"/password}\n")
+	r.edit("    poll: 100ms\n", "    poll: 100ms\n    domains: [corp.example]\n")
+	r.serve()
+	if out := r.want(exitFailure, "sync", "--wait"); !strings.Contains(out, "corp: ") || !strings.Contains(out, "rcpt-milter: directory lab: ") {
+		t.Errorf("sync --wait says\n%s", out)
+	}
+	r.want(exitFailure, "lookup", "nobody@corp.example")
+	if out := r.want(exitTemporary, "lookup", "nobody@lab.example"); !strings.Contains(out, "lab is not ready") {
+		t.Errorf("lookup says\n%s", out)
+	}
+	r.want(exitTemporary, "status")
 }
 
 // TestStaleSockets: a daemon that was killed leaves its sockets behind.

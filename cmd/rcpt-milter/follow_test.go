@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/control"
+	"rcpt-milter/directory"
+	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
+	"rcpt-milter/store"
+)
+
+// TestStatesOfMirrors: every state has its word in the policy and in status, and one
+// that nobody knows is not trusted.
+func TestStatesOfMirrors(t *testing.T) {
+	last := -1
+	for _, c := range []struct {
+		in     mirror.State
+		policy milter.FreshnessState
+		status control.State
+	}{
+		{mirror.Fresh, milter.FreshnessFresh, control.Fresh},
+		{mirror.Late, milter.FreshnessLate, control.Late},
+		{mirror.Stale, milter.FreshnessStale, control.Stale},
+		{mirror.Widening, milter.FreshnessWidening, control.NotReady},
+		{mirror.NotReady, milter.FreshnessNotReady, control.NotReady},
+		{"melted", milter.FreshnessNotReady, "melted"},
+	} {
+		if got := freshnessOf(c.in); got != c.policy {
+			t.Errorf("freshnessOf(%q) = %v, want %v", c.in, got, c.policy)
+		}
+		if got := stateOf(c.in); got != c.status {
+			t.Errorf("stateOf(%q) = %q, want %q", c.in, got, c.status)
+		}
+		if w := weight(c.policy); w < last || w < 0 {
+			t.Errorf("weight(%v) = %d, want no less than %d", c.policy, w, last)
+		} else {
+			last = w
+		}
+	}
+}
+
+func TestStatusOf(t *testing.T) {
+	started := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	got := statusOf("corp", mirror.Status{
+		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7, WhyFull: "first", LastGood: started,
+		Full:        store.PassInfo{Number: 1, Kind: store.Full, Started: started, Ended: started.Add(1500 * time.Millisecond), Seen: 9, Added: 8, Changed: 7, Removed: 6},
+		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"},
+		NextPass:    started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, Blind: true,
+		Running: &mirror.Progress{Kind: store.Full, Started: started, Seen: 3},
+	})
+	at := control.Time{Time: started}
+	want := control.DirectoryStatus{
+		Name: "corp", State: control.Late, DomainController: "dc1", InvocationID: "00000001-0000-0000-0000-000000000000",
+		USN: 5, HighestCommittedUSN: 7, LastSuccess: at, FullPassReason: "first", LastError: "down", FailingSince: at,
+		LastFull:        &control.PassStatus{Number: 1, Started: at, Seconds: 1.5, Seen: 9, Added: 8, Changed: 7, Removed: 6, Result: "ok"},
+		LastIncremental: &control.PassStatus{Number: 2, Started: at, Result: "held"},
+		Running:         &control.SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 3, Expected: 9},
+		HeldRemovals:    4, HoldReason: "too many", DeletedObjectsVisible: ptr(false),
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("statusOf (-want +got):\n%s", d)
+	}
+	empty := statusOf("corp", mirror.Status{State: mirror.NotReady})
+	if d := cmp.Diff(control.DirectoryStatus{Name: "corp", State: control.NotReady}, empty); d != "" {
+		t.Errorf("statusOf nothing (-want +got):\n%s", d)
+	}
+}
+
+func TestResultOf(t *testing.T) {
+	for _, c := range []struct {
+		in   mirror.PassResult
+		want string
+	}{
+		{mirror.PassResult{}, control.ResultOK},
+		{mirror.PassResult{Info: store.PassInfo{Hold: "too many"}}, control.ResultHeld},
+		{mirror.PassResult{Err: errors.New("down")}, control.ResultFailed},
+	} {
+		if got := resultOf(c.in); got != c.want {
+			t.Errorf("resultOf(%+v) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+// TestSecretOf: it changes with the password and does not tell it.
+func TestSecretOf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "password")
+	secret := secretOf(path)
+	seen := map[string]string{secret(): "no file"}
+	for _, password := range []string{"hunter2", "hunter3", ""} {
+		if err := os.WriteFile(path, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := secret()
+		if before, ok := seen[got]; ok {
+			t.Errorf("the same for %q as for %s", password, before)
+		}
+		if password != "" && got == password {
+			t.Errorf("secretOf tells the password")
+		}
+		seen[got] = password
+		if secret() != got {
+			t.Errorf("not the same twice for %q", password)
+		}
+	}
+}
