@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -49,7 +48,11 @@ func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 	defer p.Abort()
 	p.info.USN, p.info.Hold = o.USN, o.Hold
 	p.info.Ended = o.Ended.UTC().Truncate(time.Microsecond)
-	redo := redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint}
+	return p.conclude(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint})
+}
+
+// conclude decides, releases and finishes.
+func (p *Pass) conclude(redo redoRecord) (PassInfo, error) {
 	decided, err := p.judge()
 	if err != nil {
 		return PassInfo{}, err
@@ -153,10 +156,12 @@ func (p *Pass) releaseObject(t *tx, guid GUID) error {
 // that found nothing new.
 func (p *Pass) finish(redo redoRecord, decided bool) error {
 	record := p.dir.record
-	record.fingerprint = redo.fingerprint
-	if p.info.Kind == Full {
+	record.fingerprint, record.hold = redo.fingerprint, p.info.Hold
+	switch {
+	case p.info.Approved: // nothing was read
+	case p.info.Kind == Full:
 		record.full = p.info
-	} else {
+	default:
 		record.incremental = p.info
 	}
 	cursor := cursorRecord{cursor: redo.cursor, controller: p.info.Controller, time: p.info.Ended}
@@ -200,7 +205,7 @@ func (s *Store) redo() error {
 		if err != nil {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
 		}
-		d := s.state.dirs[names[dirID(binary.BigEndian.Uint32(kv.key[len(prefixRedo):]))]]
+		d := s.state.dirs[names[dirOf(kv.key)]]
 		if d == nil {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), errors.New("it belongs to no directory"))
 		}

@@ -38,6 +38,7 @@ type PassInfo struct {
 	Removed    int    // addresses an object lost, once released
 	Held       int    // addresses whose removal was held back instead
 	Hold       string // why they were held back; empty: not held
+	Approved   bool   // no reading, but the release of what was held
 }
 
 func (e *encoder) pass(p *PassInfo) {
@@ -53,6 +54,7 @@ func (e *encoder) pass(p *PassInfo) {
 		e.uint(uint64(n))
 	}
 	e.string(p.Hold)
+	e.bool(p.Approved)
 }
 
 func (d *decoder) pass() (p PassInfo) {
@@ -62,7 +64,7 @@ func (d *decoder) pass() (p PassInfo) {
 	for _, n := range []*int{&p.Seen, &p.Added, &p.Changed, &p.Removed, &p.Held} {
 		*n = int(d.uint())
 	}
-	p.Hold = d.string()
+	p.Hold, p.Approved = d.string(), d.bool()
 	return p
 }
 
@@ -72,6 +74,7 @@ type directoryRecord struct {
 	fingerprint string
 	full        PassInfo // last committed full pass
 	incremental PassInfo // last committed incremental pass
+	hold        string   // why removals are held back; empty: they are not
 	origins     []originRecord
 }
 
@@ -106,6 +109,7 @@ func (r *directoryRecord) encode() []byte {
 	e.string(r.fingerprint)
 	e.pass(&r.full)
 	e.pass(&r.incremental)
+	e.string(r.hold)
 	e.uint(uint64(len(r.origins)))
 	for _, o := range r.origins {
 		e.string(o.controller)
@@ -116,7 +120,7 @@ func (r *directoryRecord) encode() []byte {
 
 func decodeDirectory(value []byte) (directoryRecord, error) {
 	d := newDecoder(value)
-	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(), incremental: d.pass()}
+	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(), incremental: d.pass(), hold: d.string()}
 	r.origins = make([]originRecord, d.count())
 	for i := range r.origins {
 		r.origins[i] = originRecord{d.string(), d.string()}
@@ -159,7 +163,9 @@ type Directory struct {
 	Fingerprint     string // of the rules under which it was last read in full
 	LastFull        PassInfo
 	LastIncremental PassInfo
-	Marked          int // objects with addresses whose removal waits
+	Marked          int    // objects with addresses whose removal waits
+	Owned           int64  // addresses of its objects, each object's counted
+	Hold            string // why removals are held back; empty: they are not
 }
 
 // LastGood is when the newest committed pass began: the index is at least that young.
@@ -175,16 +181,13 @@ func (d Directory) LastGood() time.Time {
 func (s *Store) Directory(name string) Directory {
 	s.state.Lock()
 	defer s.state.Unlock()
-	if d := s.state.dirs[name]; d != nil {
-		return d.public(name)
+	d := s.state.dirs[name]
+	if d == nil {
+		return Directory{Name: name}
 	}
-	return Directory{Name: name}
-}
-
-func (d *directory) public(name string) Directory {
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
 		Fingerprint: d.record.fingerprint, LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: d.marked}
+		Marked: d.marked, Hold: d.record.hold, Owned: s.totals.Load().owned[d.record.id]}
 }
 
 // Directories are the names that the store knows.

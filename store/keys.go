@@ -44,6 +44,9 @@ func dirKey(prefix string, dir dirID) []byte {
 func objectKey(dir dirID, guid GUID) []byte { return append(dirKey(prefixObject, dir), guid[:]...) }
 func markedKey(dir dirID, guid GUID) []byte { return append(dirKey(prefixMarked, dir), guid[:]...) }
 
+// dirOf is the directory in an object, mark or redo key.
+func dirOf(key []byte) dirID { return dirID(binary.BigEndian.Uint32(key[len(prefixObject):])) }
+
 // guidOf is the GUID at the end of an object or mark key.
 func guidOf(key []byte) (g GUID) {
 	copy(g[:], key[len(key)-len(g):])

@@ -275,6 +275,42 @@ func TestHeldRemovals(t *testing.T) {
 	wantKnown(t, s, "a@x.test", "c@y.test", "new@x.test")
 }
 
+func TestApproveAndDiscard(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "c@y.test", "a@x.test"))
+	held := pass(t, s, "corp", Full, start.Add(time.Minute), "too many", object(t, 1, "b@x.test"))
+	list, err := s.Held("corp")
+	if err != nil || len(list) != 3 || list[0].Address.String() != "a@x.test" || list[0].Pass != held.Number || list[0].Last {
+		t.Fatalf("held: %+v, %v", list, err)
+	}
+	if got := s.Directory("corp"); got.Hold != "too many" || got.Owned != 4 {
+		t.Errorf("directory with held removals: %+v", got)
+	}
+	if n, err := s.Discard("corp", start.Add(time.Hour)); n != 2 || err != nil {
+		t.Errorf("discard: %d, %v", n, err)
+	}
+	pass(t, s, "corp", Incremental, start.Add(time.Hour), "")
+	wantKnown(t, s, "a@x.test", "b@x.test", "c@y.test")
+
+	pass(t, s, "corp", Full, start.Add(2*time.Hour), "too many", object(t, 1, "b@x.test"))
+	s = reopen(t, s)
+	cursor := string(s.Directory("corp").Cursor)
+	info, err := s.Approve("corp", start.Add(3*time.Hour))
+	if err != nil || info.Removed != 3 || !info.Approved {
+		t.Errorf("approve: %+v, %v", info, err)
+	}
+	wantKnown(t, s, "b@x.test")
+	if got := s.Directory("corp"); got.Hold != "" || got.Marked != 0 || string(got.Cursor) != cursor || got.Owned != 1 {
+		t.Errorf("directory after approval: %+v", got)
+	}
+	pass(t, s, "corp", Incremental, start.Add(4*time.Hour), "", object(t, 1, "n@x.test"))
+	for after, want := range map[time.Duration]int{0: 1, 5 * time.Hour: 0} {
+		if got, err := s.RemovedSince("corp", start.Add(after)); got != want || err != nil {
+			t.Errorf("removed in the time after %v: %d, %v, want %d", after, got, err, want)
+		}
+	}
+}
+
 func TestPending(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "b@x.test", "c@y.test"), object(t, 3, "b@x.test"))

@@ -17,12 +17,13 @@ type totals struct {
 	objects   int64 // with an address
 	unparsed  int64
 	domains   map[string]int64
+	owned     map[dirID]int64 // addresses of the objects of a directory, each object's counted
 	digest    digest
 }
 
 func (t *totals) clone() totals {
 	c := *t
-	c.domains = maps.Clone(t.domains)
+	c.domains, c.owned = maps.Clone(t.domains), maps.Clone(t.owned)
 	return c
 }
 
@@ -39,11 +40,16 @@ func (t *totals) encode() []byte {
 		e.string(domain)
 		e.uint(uint64(t.domains[domain]))
 	}
+	e.uint(uint64(len(t.owned)))
+	for _, dir := range slices.Sorted(maps.Keys(t.owned)) {
+		e.uint(uint64(dir))
+		e.uint(uint64(t.owned[dir]))
+	}
 	return e
 }
 
 func decodeTotals(value []byte) (totals, error) {
-	t := totals{nextPass: 1, nextDir: 1, domains: map[string]int64{}}
+	t := totals{nextPass: 1, nextDir: 1, domains: map[string]int64{}, owned: map[dirID]int64{}}
 	if value == nil {
 		return t, nil
 	}
@@ -54,6 +60,10 @@ func decodeTotals(value []byte) (totals, error) {
 	for range d.count() {
 		domain := d.string()
 		t.domains[domain] = int64(d.uint())
+	}
+	for range d.count() {
+		dir := dirID(d.uint())
+		t.owned[dir] = int64(d.uint())
 	}
 	return t, d.done()
 }
@@ -79,7 +89,12 @@ func (t *totals) count(address string, n int64) {
 }
 
 // replaceObject counts one o/ record turning into another.
-func (t *totals) replaceObject(before, after *objectRecord) {
+func (t *totals) replaceObject(dir dirID, before, after *objectRecord) {
+	if n := len(after.addresses) - len(before.addresses); n != 0 {
+		if t.owned[dir] += int64(n); t.owned[dir] <= 0 {
+			delete(t.owned, dir)
+		}
+	}
 	t.unparsed += int64(after.unparsed) - int64(before.unparsed)
 	if len(before.addresses) > 0 {
 		t.objects--

@@ -156,7 +156,7 @@ func (t *tx) object(dir dirID, guid GUID) (objectRecord, error) {
 }
 
 func (t *tx) setObject(dir dirID, guid GUID, before, after *objectRecord) error {
-	t.totals.replaceObject(before, after)
+	t.totals.replaceObject(dir, before, after)
 	t.counted = true
 	if after.empty() {
 		return t.delete(objectKey(dir, guid))

@@ -101,7 +101,7 @@ func (s *Store) recountQuietly() error {
 // Recount goes through the addresses and objects and compares what it counts with the
 // totals. Nothing may be writing. An error says what differs.
 func (s *Store) Recount() error {
-	counted := totals{domains: map[string]int64{}}
+	counted := totals{domains: map[string]int64{}, owned: map[dirID]int64{}}
 	err := s.scan([]byte(prefixAddress), false, func(kv pair) error {
 		r, err := decodeAddress(kv.value)
 		if err != nil {
@@ -118,7 +118,7 @@ func (s *Store) Recount() error {
 		if err != nil {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
 		}
-		counted.replaceObject(&objectRecord{}, &r)
+		counted.replaceObject(dirOf(kv.key), &objectRecord{}, &r)
 		return nil
 	})
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *Store) Recount() error {
 	}
 	kept := s.totals.Load()
 	if counted.addresses != kept.addresses || counted.objects != kept.objects || counted.unparsed != kept.unparsed ||
-		counted.digest != kept.digest || !maps.Equal(counted.domains, kept.domains) {
+		counted.digest != kept.digest || !maps.Equal(counted.domains, kept.domains) || !maps.Equal(counted.owned, kept.owned) {
 		return damageError(s.config.Dir, fmt.Errorf(
 			"it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
 			counted.addresses, counted.objects, counted.digest, kept.addresses, kept.objects, kept.digest))
