@@ -151,7 +151,7 @@ func (h *Harness) WriteFile(ctx context.Context, service, name, text string) err
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "docker", "cp", "--archive", "-", id+":"+path.Dir(name))
+	cmd := exec.CommandContext(ctx, "docker", "cp", "-", id+":"+path.Dir(name))
 	cmd.Stdin = &archive
 	_, err = mustRun(ctx, cmd)
 	return err

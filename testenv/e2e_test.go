@@ -23,8 +23,11 @@ var shared testenv.Shared
 
 func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 
-// testDeadline bounds everything one test waits for.
-const testDeadline = 3 * time.Minute
+// What one test, and one dialogue with its message, may take at most.
+const (
+	testDeadline     = 3 * time.Minute
+	dialogueDeadline = 30 * time.Second
+)
 
 // edge is what an end-to-end test works with.
 type edge struct {
@@ -130,7 +133,9 @@ func TestDialogues(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txt")
 		t.Run(name, func(t *testing.T) {
-			(&edge{Harness: e.Harness, t: t, ctx: e.ctx}).dialogue(name, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), dialogueDeadline)
+			defer cancel()
+			(&edge{Harness: e.Harness, t: t, ctx: ctx}).dialogue(name, nil)
 		})
 	}
 }

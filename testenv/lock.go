@@ -52,12 +52,18 @@ func (c checkout) lock(ctx context.Context, name string, wait func(holder string
 	if err := file.Truncate(0); err == nil {
 		fmt.Fprintf(file, "process %d: %s\n", os.Getpid(), strings.Join(os.Args, " "))
 	}
-	return func() { file.Close() }, nil
+	return func() {
+		file.Truncate(0)
+		file.Close()
+	}, nil
 }
 
 // holder is the line that the process with the lock wrote.
 func holder(file *os.File) string {
 	text, _ := io.ReadAll(io.NewSectionReader(file, 0, 300))
 	line, _, _ := strings.Cut(string(text), "\n")
+	if line == "" {
+		return "another process"
+	}
 	return line
 }
