@@ -63,6 +63,7 @@ type Config struct {
 	Full           time.Duration // from one full pass to the next; must be positive
 	LateAfter      time.Duration // age of the last good pass from which the index is late
 	StaleAfter     time.Duration // and stale; zero: never
+	Guard          Guard         // holds back removals that look like an accident
 	ReplicationLag time.Duration // how long one controller may not know what another told
 
 	// Secret changes when the password or keytab does: after a refused bind it is not

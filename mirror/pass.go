@@ -166,7 +166,7 @@ func (r *reading) everything(ctx context.Context, stored store.Directory) error 
 	if err := source.Read(ctx, r.root.HighestCommittedUSN, r.page); err != nil {
 		return err
 	}
-	if r.owners == 0 {
+	if r.owners == 0 && (stored.LastFull.Number == 0 || r.m.config.Guard.Max == 0) {
 		return errEmpty
 	}
 	if err := r.pass.Sweep(); err != nil {
@@ -217,7 +217,11 @@ func (r *reading) commit(next cursor) error {
 	if err != nil {
 		return storeError{fmt.Errorf("cursor: %w", err)}
 	}
-	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN,
+	hold, err := r.hold()
+	if err != nil {
+		return storeError{err}
+	}
+	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN, Hold: hold,
 		Fingerprint: r.m.fingerprint, Ended: r.m.config.Now()})
 	if err != nil {
 		return storeError{err}

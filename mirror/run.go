@@ -9,29 +9,77 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/store"
 )
 
 // request is what somebody wants of the next pass.
 type request struct {
-	pending bool
 	full    bool
 	done    []chan PassResult
+	actions []func() // on the store, between passes
 }
 
 // Sync asks for a pass now, and gives a channel on which the result of one that began
 // after the call arrives. The channel has room; nobody has to wait.
 func (m *Mirror) Sync(full bool) <-chan PassResult {
 	done := make(chan PassResult, 1)
+	m.ask(func(r *request) {
+		r.full = r.full || full
+		r.done = append(r.done, done)
+	})
+	return done
+}
+
+// ask adds to what is wanted, and wakes Run.
+func (m *Mirror) ask(add func(*request)) {
 	m.mu.Lock()
-	m.asked.pending = true
-	m.asked.full = m.asked.full || full
-	m.asked.done = append(m.asked.done, done)
+	add(&m.asked)
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
 	default: // it is awake already
 	}
-	return done
+}
+
+// Approve releases the removals that the guard holds back, between two passes.
+func (m *Mirror) Approve(ctx context.Context) (store.PassInfo, error) {
+	return between(ctx, m, func() (store.PassInfo, error) {
+		info, err := m.config.Store.Approve(m.config.Name, m.config.Now())
+		m.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
+		return info, err
+	})
+}
+
+// Discard forgets them: the addresses stay until a full pass misses them again. It
+// gives the number of objects that keep their addresses.
+func (m *Mirror) Discard(ctx context.Context) (int, error) {
+	return between(ctx, m, func() (int, error) {
+		objects, err := m.config.Store.Discard(m.config.Name, m.config.Now())
+		m.config.Log.Info("held removals discarded", "objects", objects, "error", err)
+		return objects, err
+	})
+}
+
+// between does something to the store when no pass is under way, which Run must see to.
+func between[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	m.ask(func(r *request) {
+		r.actions = append(r.actions, func() {
+			value, err := do()
+			done <- result{value, err}
+		})
+	})
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
 }
 
 func (m *Mirror) take() request {
@@ -49,6 +97,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 	failures := newBackoff(m.config.Poll)
 	for {
 		asked, secret := m.take(), m.config.Secret()
+		for _, act := range asked.actions {
+			act()
+		}
 		result := m.Pass(ctx, asked.full)
 		for _, done := range asked.done {
 			done <- result

@@ -29,6 +29,8 @@ type Status struct {
 	LastGood     time.Time      // start of the last good pass, which State counts from
 	Full         store.PassInfo // last good full pass
 	Incremental  store.PassInfo // last good incremental pass
+	Held         int            // addresses whose removal the guard holds back
+	Hold         string         // why; empty: it does not
 	NextPass     time.Time
 	Running      *Progress // the pass under way
 	LastError    error     // of the last pass; nil: it was good
@@ -55,6 +57,9 @@ func (m *Mirror) Status() Status {
 		s.Running = &running
 	}
 	s.Full, s.Incremental, s.LastGood = stored.LastFull, stored.LastIncremental, stored.LastGood()
+	if s.Hold = stored.Hold; s.Hold != "" {
+		s.Held = stored.Newest().Held
+	}
 	s.State = m.state(stored)
 	return s
 }

@@ -168,6 +168,14 @@ type Directory struct {
 	Hold            string // why removals are held back; empty: they are not
 }
 
+// Newest is the last committed pass of either kind.
+func (d Directory) Newest() PassInfo {
+	if d.LastFull.Number > d.LastIncremental.Number {
+		return d.LastFull
+	}
+	return d.LastIncremental
+}
+
 // LastGood is when the newest committed pass began: the index is at least that young.
 func (d Directory) LastGood() time.Time {
 	if d.LastFull.Started.After(d.LastIncremental.Started) {

@@ -53,6 +53,7 @@ func mirrorConfig(c *config.Config, d config.Directory, s *store.Store, metrics 
 			OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts,
 		},
 		Poll: d.Poll, Full: d.Full, LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, ReplicationLag: d.ReplicationLag,
+		Guard:  mirror.Guard(d.RemovalGuard),
 		Secret: secretOf(d.Bind.PasswordFile),
 		Observe: mirror.Observer{
 			Pass: func(r mirror.PassResult) { metrics.PassDone(d.Name, r.Info.Kind.String(), resultOf(r)) },
@@ -180,11 +181,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 		d.Running = &control.SyncEvent{Directory: name, Kind: s.Running.Kind.String(),
 			Started: control.Time{Time: s.Running.Started}, Seen: int64(s.Running.Seen), Expected: expected(s)}
 	}
-	newest := s.Incremental
-	if s.Full.Number > newest.Number {
-		newest = s.Full
-	}
-	d.HeldRemovals, d.HoldReason = int64(newest.Held), newest.Hold
+	d.HeldRemovals, d.HoldReason = int64(s.Held), s.Hold
 	return d
 }
 

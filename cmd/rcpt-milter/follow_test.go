@@ -51,7 +51,7 @@ func TestStatusOf(t *testing.T) {
 	got := statusOf("corp", mirror.Status{
 		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7, WhyFull: "first", LastGood: started,
 		Full:        store.PassInfo{Number: 1, Kind: store.Full, Started: started, Ended: started.Add(1500 * time.Millisecond), Seen: 9, Added: 8, Changed: 7, Removed: 6},
-		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"},
+		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"}, Held: 4, Hold: "too many",
 		NextPass:    started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, Blind: true,
 		Running: &mirror.Progress{Kind: store.Full, Started: started, Seen: 3},
 	})

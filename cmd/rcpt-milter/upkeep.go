@@ -12,7 +12,7 @@ import (
 
 // How often the store is looked after.
 const (
-	verifyEvery = 24 * time.Hour
+	verifyEvery = time.Hour
 	pruneEvery  = time.Hour
 )
 
@@ -45,6 +45,7 @@ func (u *upkeep) Run(ctx context.Context) error {
 	prune, verify := time.NewTicker(pruneEvery), time.NewTicker(verifyEvery)
 	defer prune.Stop()
 	defer verify.Stop()
+	u.Verify() // opening checked the files, and this counts what is in them as well
 	for {
 		select {
 		case <-ctx.Done():

@@ -1,0 +1,91 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"rcpt-milter/store"
+)
+
+// Guard says when removals look like an accident rather than like people leaving. It
+// counts over a window, because a script that deletes a few objects between any two
+// passes is no better than one that deletes them all at once.
+type Guard struct {
+	Percent float64       // of the addresses of the directory, together with Count
+	Count   int           // addresses, together with Percent
+	Max     int           // addresses, whatever the percentage; zero switches the guard off
+	Window  time.Duration // over which removals count
+}
+
+// losses is what a pass would remove, and what was removed before it.
+type losses struct {
+	pending store.Pending
+	recent  int              // removed in the window, unless somebody approved it
+	owned   int64            // addresses of the directory before the pass
+	domains map[string]int64 // addresses by domain, of all directories
+	nobody  bool             // a full pass that saw no object with an address
+	canary  string           // an address that must never go, and would; empty: none
+}
+
+// judge is the reason to hold removals back, empty where they may go. It is a pure
+// function.
+func (g Guard) judge(l losses) string {
+	if g.Max == 0 || l.pending.Owned == 0 {
+		return ""
+	}
+	if l.nobody {
+		return "a full pass saw no object with an address; check the rights of the bind account, bases and address_attributes"
+	}
+	if l.canary != "" {
+		return fmt.Sprintf("%s would go, which canaries.accept names", l.canary)
+	}
+	sum := l.recent + l.pending.Owned
+	share := 100 * float64(sum) / float64(max(l.owned+int64(l.recent), 1))
+	switch {
+	case sum > g.Max:
+		return fmt.Sprintf("%d addresses would have gone within %v, which is more than removal_guard.max (%d)", sum, g.Window, g.Max)
+	case sum > g.Count && share > g.Percent:
+		return fmt.Sprintf("%d addresses (%.1f %% of the directory) would have gone within %v, which is more than removal_guard.count (%d) and percent (%g)",
+			sum, share, g.Window, g.Count, g.Percent)
+	}
+	for _, domain := range sortedKeys(l.pending.Last) {
+		if int64(l.pending.Last[domain]) >= l.domains[domain] {
+			return fmt.Sprintf("no address of the domain %s would be left", domain)
+		}
+	}
+	return ""
+}
+
+func sortedKeys(m map[string]int) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// hold asks the guard about a pass that has read everything it had to.
+func (r *reading) hold() (string, error) {
+	m := r.m
+	before := m.config.Store.Directory(m.config.Name)
+	if before.Marked == 0 {
+		return "", nil
+	}
+	pending, err := r.pass.Pending()
+	if err != nil {
+		return "", err
+	}
+	recent, err := m.config.Store.RemovedSince(m.config.Name, r.started.Add(-m.config.Guard.Window))
+	if err != nil {
+		return "", err
+	}
+	why := m.config.Guard.judge(losses{nobody: r.kind == store.Full && r.owners == 0, pending: pending, recent: recent, owned: before.Owned,
+		domains: m.config.Store.Totals().Domains})
+	if why != "" && before.Hold == "" {
+		m.config.Log.Error("removals held back: look at `rcpt-milter removals`, then approve or discard them",
+			"why", why, "addresses", pending.Owned, "objects", pending.Objects)
+	}
+	return why, nil
+}

@@ -1,0 +1,121 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+func TestGuard(t *testing.T) {
+	guard := Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour}
+	going := func(n int) store.Pending {
+		return store.Pending{Owned: n, Last: map[string]int{"x.test": n}}
+	}
+	for _, c := range []struct {
+		name  string
+		guard Guard
+		l     losses
+		want  string // part of the reason; empty: they may go
+	}{
+		{"nothing goes", guard, losses{owned: 10}, ""},
+		{"a few of many", guard, losses{pending: going(50), owned: 1000}, ""},
+		{"few in number, most of them", guard, losses{pending: going(50), owned: 60}, ""},
+		{"many and a great part", guard, losses{pending: going(51), owned: 1000}, "percent"},
+		{"many and a small part", guard, losses{pending: going(51), owned: 2000}, ""},
+		{"too many", guard, losses{pending: going(501), owned: 1_000_000}, "max"},
+		{"just not too many", guard, losses{pending: going(500), owned: 1_000_000}, ""},
+		{"a few each time", guard, losses{pending: going(1), recent: 500, owned: 1_000_000}, "max"},
+		{"a few each time, a great part", guard, losses{pending: going(1), recent: 50, owned: 950}, "percent"},
+		{"a domain is emptied", guard, losses{pending: going(3), owned: 1000, domains: map[string]int64{"x.test": 3}}, "domain x.test"},
+		{"nobody left", guard, losses{pending: going(3), nobody: true, owned: 1000}, "no object"},
+		{"a canary", guard, losses{pending: going(1), canary: "ceo@x.test", owned: 1000}, "ceo@x.test"},
+		{"switched off", Guard{Percent: 5, Count: 50}, losses{pending: going(501), owned: 502}, ""},
+	} {
+		if c.l.domains == nil {
+			c.l.domains = map[string]int64{"x.test": 1_000_000}
+		}
+		if got := c.guard.judge(c.l); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func guarded(w *world, c *Config) {
+	c.Guard = Guard{Percent: 5, Count: 3, Max: 100, Window: 24 * time.Hour}
+}
+
+func TestGuardHoldsAccidents(t *testing.T) {
+	var results <-chan PassResult
+	w := newWorld(t, func(w *world, c *Config) {
+		guarded(w, c)
+		c.Poll, results = time.Hour, passes(c)
+	})
+	var users []adsim.GUID
+	for i := range 20 {
+		users = append(users, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
+	}
+	w.pass(store.Full)
+	<-results
+	before := w.known()
+	for i, u := range users[:5] { // one by one, a pass after each
+		w.must(w.d.Delete(u))
+		info := w.pass(store.Incremental)
+		<-results
+		if held := i >= 3; held != (info.Hold != "") {
+			t.Errorf("deletion %d: held because %q", i+1, info.Hold)
+		}
+	}
+	gone := func(n int) (left []string) {
+		for _, a := range before {
+			if !slices.Contains(gonePeople[:n], a) {
+				left = append(left, a)
+			}
+		}
+		return left
+	}
+	w.wantKnown(gone(3)...)
+	late := w.user("Late", "late@corp.example")
+	stop := w.run()
+	defer stop()
+	if r := next(t, results); r.Err != nil || r.Info.Hold == "" {
+		t.Errorf("an addition while removals are held: %+v, %v", r.Info, r.Err)
+	}
+	w.wantKnown(append(gone(3), "late@corp.example")...)
+	info, err := w.mirror.Approve(t.Context())
+	if err != nil || info.Removed != 2 {
+		t.Errorf("approval: %+v, %v", info, err)
+	}
+	w.wantKnown(append(gone(5), "late@corp.example")...)
+	// What was approved does not count against what goes next.
+	w.must(w.d.Delete(late))
+	if r := next(t, w.mirror.Sync(false)); r.Info.Hold == "" {
+		t.Errorf("a fourth removal in the window: %+v, want it held", r.Info)
+	}
+	if n, err := w.mirror.Discard(t.Context()); n != 1 || err != nil {
+		t.Errorf("discard: %d, %v", n, err)
+	}
+	w.wantKnown(append(gone(5), "late@corp.example")...)
+}
+
+var gonePeople = []string{"u0@corp.example", "u1@corp.example", "u2@corp.example", "u3@corp.example", "u4@corp.example"}
+
+func TestEmptyFullPassIsHeld(t *testing.T) {
+	w := newWorld(t, guarded)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.d.Hide("proxyAddresses", "mail")
+	r := w.mirror.Pass(t.Context(), true)
+	if r.Err != nil || !strings.Contains(r.Info.Hold, "no object") {
+		t.Errorf("a full pass in which all addresses are hidden: %+v, %v", r.Info, r.Err)
+	}
+	w.d.Hide()
+	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Hold != "" {
+		t.Errorf("when they are back: %+v, %v", r.Info, r.Err)
+	}
+	w.wantKnown("ann@corp.example")
+}
