@@ -104,14 +104,13 @@ func (p *Policy) judge(_ context.Context, _ Query, r recipient) Decision {
 	// Row 11 with scope all.
 
 	// Row 6; recipients restricted to inside senders are told apart here.
-	entry, err := p.index.Lookup(r.address)
+	entry, err := p.lookup(&r)
 	if err != nil {
 		return r.failed(fmt.Errorf("index: %w", err))
 	}
 	if entry.Known {
 		return r.answer(6, VerdictKnown, Reply{}, "in the index")
 	}
-	r.removed, r.freshness = entry.Removed, p.index.Freshness(r.domain)
 	// Row 7.
 	if !r.freshness.State.ready() {
 		return r.answer(7, VerdictNotReady, p.whenNotReady.reply(r.text), "the directory has not been read in full yet")
@@ -129,6 +128,19 @@ func (p *Policy) judge(_ context.Context, _ Query, r recipient) Decision {
 
 	// Row 12.
 	return r.answer(12, VerdictUnknown, unknownUser(r.text), "not in the index")
+}
+
+// lookup asks the index. An address that it does not know is asked for again once the
+// freshness is known: the first answer may be older than the pass that made it fresh.
+func (p *Policy) lookup(r *recipient) (Entry, error) {
+	entry, err := p.index.Lookup(r.address)
+	if err != nil || entry.Known {
+		return entry, err
+	}
+	r.freshness = p.index.Freshness(r.domain)
+	entry, err = p.index.Lookup(r.address)
+	r.removed = entry.Removed
+	return entry, err
 }
 
 // judgeSafely turns a panic below it, which can only be a defect, into "cannot tell".

@@ -316,11 +316,12 @@ func TestDecisionTells(t *testing.T) {
 	}
 }
 
-// The index is asked for the canonical address, once, and only where it decides.
+// The index is asked for the canonical address, and only where it decides; what it
+// does not know it is asked twice.
 func TestDecideAsksIndex(t *testing.T) {
 	for recipient, want := range map[string]string{
 		"User@Enforce.Test":       "user@enforce.test",
-		"nobody@MÜNCHEN.test":     "nobody@xn--mnchen-3ya.test",
+		"nobody@MÜNCHEN.test":     "nobody@xn--mnchen-3ya.test nobody@xn--mnchen-3ya.test",
 		"postmaster@enforce.test": "",
 		"user@foreign.test":       "",
 		`us"er@enforce.test`:      "",
@@ -332,6 +333,26 @@ func TestDecideAsksIndex(t *testing.T) {
 		if got := strings.Join(asked, " "); got != want {
 			t.Errorf("Decide(%q) asked for %q, want %q", recipient, got, want)
 		}
+	}
+}
+
+// lateIndex becomes ready, with the address in it, between the two questions about a
+// recipient.
+type lateIndex struct{ ready bool }
+
+func (i *lateIndex) Lookup(address.Address) (Entry, error) { return Entry{Known: i.ready}, nil }
+
+func (i *lateIndex) Freshness(string) Freshness {
+	i.ready = true
+	return Freshness{State: FreshnessFresh}
+}
+
+// A pass that ends while a recipient is judged must not make it unknown: the address
+// was not there when it was asked for, and the index is fresh when that is asked.
+func TestDecideWhileAPassEnds(t *testing.T) {
+	d := testPolicy(t, func(cfg *PolicyConfig) { cfg.Index = &lateIndex{} }).Decide(context.Background(), query("new@enforce.test"))
+	if d.Verdict != VerdictKnown {
+		t.Errorf("verdict is %s with %q, want %s", d.Verdict, d.Reply, VerdictKnown)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rcpt-milter/address"
@@ -87,7 +88,8 @@ type Observer struct {
 type Mirror struct {
 	config      Config
 	fingerprint string
-	wake        chan struct{} // a pass is asked for; holds one
+	wake        chan struct{}                   // a pass is asked for; holds one
+	stored      atomic.Pointer[store.Directory] // as of the last pass
 
 	// Of the goroutine that runs passes.
 	source    Source
@@ -124,6 +126,7 @@ func New(config Config) (*Mirror, error) {
 	config.Log = config.Log.With("directory", config.Name)
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
 	stored := config.Store.Directory(config.Name)
+	m.stored.Store(&stored)
 	at := decodeCursor(stored.Cursor)
 	m.status = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
 		WhyFull: stored.LastFull.Why}

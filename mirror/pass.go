@@ -226,6 +226,8 @@ func (r *reading) commit(next cursor) error {
 	if err != nil {
 		return storeError{err}
 	}
+	stored := r.m.config.Store.Directory(r.m.config.Name)
+	r.m.stored.Store(&stored)
 	r.m.update(func(s *Status) {
 		s.Controller, s.InvocationID, s.USN = next.Host, next.InvocationID, next.USN
 	})

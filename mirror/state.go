@@ -64,10 +64,11 @@ func (m *Mirror) Status() Status {
 	return s
 }
 
-// State is the same without the rest; it is asked for every unknown recipient.
+// State is the same without the rest, and the start of the last good pass. It is asked
+// for every unknown recipient and takes no lock.
 func (m *Mirror) State() (State, time.Time) {
-	stored := m.config.Store.Directory(m.config.Name)
-	return m.state(stored), stored.LastGood()
+	stored := m.stored.Load()
+	return m.state(*stored), stored.LastGood()
 }
 
 func (m *Mirror) state(stored store.Directory) State {
