@@ -21,6 +21,7 @@ import (
 const (
 	DefaultPageSize    = 1000
 	DefaultTimeout     = 130 * time.Second // a little more than Active Directory takes for a page at most, so that its own answer comes first
+	DefaultLookup      = 30 * time.Second  // what a controller takes milliseconds for: one that is silent for so long hangs
 	DefaultDialTimeout = 15 * time.Second
 )
 
@@ -55,9 +56,14 @@ type Config struct {
 	// Default 1000, which is also the most that Active Directory gives by default.
 	PageSize int
 
-	// Timeout limits each operation, that is each page or base search, from sending the
-	// request to receiving the last entry. Default 130 s.
+	// Timeout limits each page, from sending the request to receiving the last entry.
+	// Default 130 s.
 	Timeout time.Duration
+
+	// Lookup limits each search for one object, such as rootDSE, in the same way. It is
+	// what tells a controller that hangs from one that has much to read. Default 30 s,
+	// and never more than Timeout.
+	Lookup time.Duration
 
 	// DialTimeout limits connecting, TLS and bind together. Default 15 s.
 	DialTimeout time.Duration
@@ -100,11 +106,12 @@ func (c Config) complete() (Config, endpoint, error) {
 			return c, at, problem(ErrConfig, "address_attributes: %q is not the name of an attribute", name)
 		}
 	}
-	if c.PageSize < 0 || c.Timeout < 0 || c.DialTimeout < 0 {
+	if c.PageSize < 0 || c.Timeout < 0 || c.Lookup < 0 || c.DialTimeout < 0 {
 		return c, at, problem(ErrConfig, "page size and time limits must not be negative")
 	}
 	c.PageSize = cmp.Or(c.PageSize, DefaultPageSize)
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.Lookup = min(cmp.Or(c.Lookup, DefaultLookup), c.Timeout)
 	c.DialTimeout = cmp.Or(c.DialTimeout, DefaultDialTimeout)
 	c.ServerName = cmp.Or(c.ServerName, at.host)
 	if c.Dialer == nil {

@@ -76,10 +76,10 @@ func plain(err error) error {
 	return err
 }
 
-// search runs one search; entries come whole or not at all.
-func (c *Conn) search(ctx context.Context, request *ldap.SearchRequest) (*ldap.SearchResult, error) {
+// search runs one search within a limit; entries come whole or not at all.
+func (c *Conn) search(ctx context.Context, limit time.Duration, request *ldap.SearchRequest) (*ldap.SearchResult, error) {
 	var found *ldap.SearchResult
-	err := c.do(ctx, c.config.Timeout, func() (err error) {
+	err := c.do(ctx, limit, func() (err error) {
 		found, err = c.ldap.Search(request)
 		return err
 	})
@@ -91,7 +91,7 @@ func (c *Conn) search(ctx context.Context, request *ldap.SearchRequest) (*ldap.S
 
 // lookup reads one object by its name; an error of the server is returned as it is.
 func (c *Conn) lookup(ctx context.Context, dn string, attributes []string, controls ...ldap.Control) (*ldap.Entry, error) {
-	found, err := c.search(ctx, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases,
+	found, err := c.search(ctx, c.config.Lookup, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases,
 		0, 0, false, "(objectClass=*)", attributes, controls))
 	if err != nil {
 		return nil, err

@@ -122,7 +122,7 @@ func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) er
 func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
-	found, err := c.search(ctx, ldap.NewSearchRequest(c.root.DefaultNamingContext, ldap.ScopeWholeSubtree,
+	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(c.root.DefaultNamingContext, ldap.ScopeWholeSubtree,
 		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(), append(q.controls(), paging)))
 	if result, ok := fromServer(err); ok && len(cookie) > 0 && lostCookie(result) {
 		return nil, nil, problem(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))

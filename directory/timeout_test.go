@@ -61,6 +61,20 @@ func TestStalledSearchesTimeOut(t *testing.T) {
 	}
 }
 
+// A controller that hangs is noticed long before the time that a page may take.
+func TestLookupsHaveTheShorterLimit(t *testing.T) {
+	d := adsim.NewDirectory(adsim.DirectoryConfig{})
+	c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.Timeout = time.Hour })
+	must[Root](t)(c.Root(t.Context()))
+	if c.config.Lookup != DefaultLookup {
+		t.Errorf("limit of a search for one object is %v, want %v", c.config.Lookup, DefaultLookup)
+	}
+	c.config.Lookup = short
+	s.SetFaults(adsim.Faults{Silent: true})
+	_, err := c.Root(t.Context())
+	wantError(t, "rootDSE", err, ErrTimeout, "in time")
+}
+
 // A limit of the caller counts where it is the shorter one.
 func TestDeadlineOfTheCaller(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})

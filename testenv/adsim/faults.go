@@ -14,6 +14,9 @@ type Faults struct {
 	BindSubCode    string // Active Directory's sub-code, "775" for one: every bind fails with invalidCredentials
 	BindResult     int    // another LDAP result code for every bind
 
+	// Everything
+	Silent bool // requests of every kind get no answer, on connections there are too
+
 	// rootDSE
 	HideRootDSE []string // attributes that rootDSE lacks
 

@@ -93,6 +93,9 @@ func (c *session) silence() error {
 
 // answer handles one request; an error ends the session.
 func (c *session) answer(p *ber.Packet) error {
+	if c.server.currentFaults().Silent {
+		return c.silence()
+	}
 	id, _ := p.Children[0].Value.(int64)
 	op := p.Children[1]
 	switch op.Tag {

@@ -1,0 +1,116 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// impatient connects to a server with limits that suit a test. Nothing in these tests
+// depends on how long they are: what they end would never end by itself.
+func (w *world) impatient(s *adsim.Server) Candidate {
+	w.t.Helper()
+	ca, err := s.WriteCA(w.t.TempDir())
+	w.must(err)
+	config := directory.Config{URL: s.URL(), BindDN: s.BindDN(), CAFile: ca,
+		Timeout: time.Second, Lookup: time.Second, DialTimeout: 2 * time.Second,
+		Password: func() ([]byte, error) { return []byte(s.Password()), nil }}
+	return Candidate{Name: s.URL(), Dial: func(ctx context.Context) (Source, error) {
+		conn, err := directory.Dial(ctx, config)
+		if err != nil {
+			return nil, err
+		}
+		return conn, nil
+	}}
+}
+
+// twin is a second controller with what the first one has now.
+func (w *world) twin() (*adsim.Directory, *adsim.Server) {
+	w.t.Helper()
+	d := adsim.NewDirectory(adsim.DirectoryConfig{Host: "dc2"})
+	return d, adsim.StartTest(w.t, d, adsim.ServerConfig{MaxPageSize: 3})
+}
+
+func TestFailoverFromWhateverGoesWrong(t *testing.T) {
+	for name, f := range map[string]adsim.Faults{
+		"cut in the second page":    {OnPage: 2, CutAfterEntries: 1},
+		"cut in mid-entry":          {OnPage: 2, CutAfterBytes: 100},
+		"stalls in the second page": {OnPage: 2, StallAfterEntries: 1},
+		"searches are not answered": {SilentSearch: true},
+		"hangs":                     {Silent: true, SilentAccept: true},
+		"busy":                      {SearchResult: 51},
+		"unavailable":               {SearchResult: 52},
+		"unavailable, binds too":    {SearchResult: 52, BindResult: 52},
+		"a referral":                {SearchResult: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var d2 *adsim.Directory
+			w := newWorld(t, func(w *world, c *Config) {
+				var second *adsim.Server
+				d2, second = w.twin()
+				c.Candidates = []Candidate{w.impatient(w.server), w.impatient(second)}
+			})
+			w.user("Ann", "ann@corp.example")
+			w.pass(store.Full)
+			for _, n := range []string{"b", "c", "d", "e", "f"} {
+				w.user(n, n+"@corp.example")
+			}
+			d2.Restore(w.d.Snapshot()) // replication has brought everything
+			d2.NewInvocationID()
+			w.server.SetFaults(f)
+			info := w.pass(store.Full)
+			if info.Controller != "dc2.corp.example" || !strings.Contains(info.Why, "another domain controller") {
+				t.Errorf("after the first controller failed: %+v", info)
+			}
+			// It is well again, and nobody has a reason to go back.
+			w.server.SetFaults(adsim.Faults{})
+			if info := w.pass(store.Incremental); info.Controller != "dc2.corp.example" {
+				t.Errorf("the next pass went to %s", info.Controller)
+			}
+			w.wantEqual()
+		})
+	}
+}
+
+// A refused bind must not be tried at the other controllers: the account is the same.
+func TestRefusedBindGoesNowhereElse(t *testing.T) {
+	var second *adsim.Server
+	w := newWorld(t, func(w *world, c *Config) {
+		_, second = w.twin()
+		c.Candidates = append(c.Candidates, w.candidate(second))
+	})
+	w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
+	if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, directory.ErrCredentials) {
+		t.Errorf("error %v, want %v", r.Err, directory.ErrCredentials)
+	}
+	if got := second.Stats().Connections; got != 0 {
+		t.Errorf("%d connections to the second controller after the first one refused the account", got)
+	}
+}
+
+// All controllers fail: one pass tries each once, and the index stays as it is.
+func TestAllControllersFail(t *testing.T) {
+	var second *adsim.Server
+	w := newWorld(t, func(w *world, c *Config) {
+		_, second = w.twin()
+		c.Candidates = append(c.Candidates, w.candidate(second))
+	})
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.server.Down()
+	second.SetFaults(adsim.Faults{SearchResult: 51})
+	r := w.mirror.Pass(t.Context(), false)
+	if r.Err == nil || second.Stats().Binds != 1 {
+		t.Errorf("error %v, %d binds at the second controller, want one", r.Err, second.Stats().Binds)
+	}
+	w.wantKnown("ann@corp.example")
+	w.must(w.server.Up())
+	w.pass(store.Incremental)
+}
