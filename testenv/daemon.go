@@ -37,6 +37,7 @@ type Status struct {
 		LastIncremental         Pass   `json:"last_incremental"`
 		LastFull                Pass   `json:"last_full"`
 		LastError               string `json:"last_error"`
+		HeldRemovals            int    `json:"held_removals"`
 		DeletedObjectsAreListed bool   `json:"deleted_objects_visible"`
 	} `json:"directories"`
 }

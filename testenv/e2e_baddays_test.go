@@ -147,12 +147,19 @@ func TestStartTLS(t *testing.T) {
 }
 
 // TestWrongBase: a base that does not exist is an error, and not a directory in which
-// everybody has left.
+// everybody has left; also beside one that does exist.
 func TestWrongBase(t *testing.T) {
-	e := require(t)
-	e.must(e.Stop(e.ctx, testenv.Milter))
-	e.startEmpty(testenv.Replace("    poll: 1s\n", "    poll: 1s\n    bases: [\"OU=Nowhere,DC=corp,DC=example\"]\n"))
-	e.notReady("ou=nowhere")
+	for name, bases := range map[string]string{
+		"alone":  `["OU=Nowhere,DC=corp,DC=example"]`,
+		"beside": `["OU=Berlin,OU=Staff,DC=corp,DC=example", "OU=Nowhere,DC=corp,DC=example"]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := require(t)
+			e.must(e.Stop(e.ctx, testenv.Milter))
+			e.startEmpty(testenv.Replace("    poll: 1s\n", "    poll: 1s\n    bases: "+bases+"\n"))
+			e.notReady("base")
+		})
+	}
 }
 
 // TestBase: with a base, only what is below it is a recipient.

@@ -110,15 +110,20 @@ func (e *edge) equalsAD(domain *testenv.Domain, gone ...string) {
 	}
 	replies, err := e.AskAll(e.ctx, append(slices.Clone(want), gone...))
 	e.must(err)
+	var wrong []string
 	for _, address := range want {
-		if code := replies[address].Code(); code != 250 {
-			e.t.Errorf("%s is in AD, and the edge says %q", address, replies[address])
+		if replies[address].Code() != 250 {
+			wrong = append(wrong, fmt.Sprintf("%s is in AD, and the edge says %q", address, replies[address]))
 		}
 	}
 	for _, address := range gone {
-		if code := replies[address].Code(); code != 550 {
-			e.t.Errorf("%s is no longer in AD, and the edge says %q", address, replies[address])
+		if replies[address].Code() != 550 {
+			wrong = append(wrong, fmt.Sprintf("%s is not in AD, and the edge says %q", address, replies[address]))
 		}
+	}
+	if len(wrong) > 0 {
+		e.t.Errorf("%d addresses of %d differ, %d removals are held; the first ones:\n%s",
+			len(wrong), len(replies), status.Directories[0].HeldRemovals, strings.Join(wrong[:min(5, len(wrong))], "\n"))
 	}
 }
 

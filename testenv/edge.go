@@ -2,7 +2,9 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -78,7 +80,12 @@ func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (R
 	return reply, time.Since(start), err
 }
 
+// transaction is how many recipients AskAll names in one transaction; Postfix takes
+// smtpd_recipient_limit, 1000.
+const transaction = 500
+
 // AskAll asks mx about many recipients in one session and returns the reply to each.
+// They share transactions, because Postfix makes a queue file for each of those.
 func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]Reply, error) {
 	session, err := h.Session(ctx, "")
 	if err != nil {
@@ -86,12 +93,19 @@ func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]R
 	}
 	defer session.Close()
 	replies := make(map[string]Reply, len(recipients))
-	for _, recipient := range recipients {
-		reply, err := session.Ask(recipient)
-		if err != nil {
-			return replies, fmt.Errorf("smtp: %s: %w", recipient, err)
+	for some := range slices.Chunk(recipients, transaction) {
+		reply, err := session.Do("MAIL FROM:<sender@elsewhere.example> SMTPUTF8")
+		if err != nil || reply.Code() != 250 {
+			return replies, fmt.Errorf("smtp: MAIL: %q: %w", reply, errors.Join(err, errRefused))
 		}
-		replies[recipient] = reply
+		for _, recipient := range some {
+			if replies[recipient], err = session.Do("RCPT TO:<" + recipient + ">"); err != nil {
+				return replies, fmt.Errorf("smtp: RCPT %s: %w", recipient, err)
+			}
+		}
+		if _, err := session.Do("RSET"); err != nil {
+			return replies, fmt.Errorf("smtp: RSET: %w", err)
+		}
 	}
 	_, err = session.Do("QUIT")
 	return replies, err
