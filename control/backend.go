@@ -10,9 +10,12 @@
 //
 //	GET  /v1/status    Status
 //	GET  /v1/lookup    ?address= &client= &authenticated=  LookupAnswer
-//	POST /v1/sync      SyncQuery; lines of {"event": SyncEvent}, then {"end": {"error": ""}}
 //	GET  /v1/version   Version
+//	POST /v1/sync      SyncQuery; lines of SyncEvent
+//	GET  /v1/removals  ?directory=  lines of HeldRemoval
+//	POST /v1/removals/approve, /v1/removals/discard  RemovalsQuery; lines of RemovalsDone
 //
+// Lines of an event are {"event": ...}; the last line is {"end": {"error": ""}}.
 // An error is {"error": "one sentence"} with a status of 400 or above.
 //
 // # Metrics and health
@@ -44,6 +47,14 @@ type Backend interface {
 	// them failed, and calls progress meanwhile, one call at a time. The passes go on
 	// when ctx ends.
 	Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)) error
+	// Removals visits the removals that wait, directory by directory. An error of visit
+	// ends it and is returned.
+	Removals(ctx context.Context, q RemovalsQuery, visit func(HeldRemoval) error) error
+	// Approve applies the removals that the removal guard holds back, and tells of every
+	// directory that had some. It waits for a pass under way.
+	Approve(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error
+	// Discard forgets them in the same way.
+	Discard(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error
 }
 
 // ErrNotSupported is what a Backend answers that cannot do what is asked: passes

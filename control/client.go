@@ -77,28 +77,37 @@ func (c *Client) Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)
 	if err != nil {
 		return err
 	}
-	response, err := c.do(ctx, http.MethodPost, "/v1/sync", bytes.NewReader(body))
+	return receive(ctx, c, http.MethodPost, "/v1/sync", bytes.NewReader(body), func(e SyncEvent) error {
+		progress(e)
+		return nil
+	})
+}
+
+// Removals visits the removals that wait. An error of visit ends it and is returned.
+func (c *Client) Removals(ctx context.Context, q RemovalsQuery, visit func(HeldRemoval) error) error {
+	values := url.Values{"directory": {q.Directory}}
+	return receive(ctx, c, http.MethodGet, "/v1/removals?"+values.Encode(), nil, visit)
+}
+
+// Approve applies the removals that are held back, after a pass that is under way.
+func (c *Client) Approve(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error {
+	return c.settle(ctx, "/v1/removals/approve", q, tell)
+}
+
+// Discard forgets them: what they are about stays until a full pass misses it again.
+func (c *Client) Discard(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error {
+	return c.settle(ctx, "/v1/removals/discard", q, tell)
+}
+
+func (c *Client) settle(ctx context.Context, path string, q RemovalsQuery, tell func(RemovalsDone)) error {
+	body, err := json.Marshal(q)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
-	for lines := json.NewDecoder(response.Body); ; {
-		var line syncLine
-		if err := lines.Decode(&line); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return fmt.Errorf("%w any more: it went away before the passes had ended (%w)", ErrNotReachable, err)
-		}
-		switch {
-		case line.End != nil && line.End.Error != "":
-			return errors.New(line.End.Error)
-		case line.End != nil:
-			return nil
-		case line.Event != nil:
-			progress(*line.Event)
-		}
-	}
+	return receive(ctx, c, http.MethodPost, path, bytes.NewReader(body), func(d RemovalsDone) error {
+		tell(d)
+		return nil
+	})
 }
 
 // get asks one question with a JSON answer.

@@ -27,6 +27,9 @@ type fake struct {
 	err    error
 	sync   func(context.Context, SyncQuery, func(SyncEvent)) error
 	asked  chan LookupQuery
+
+	removals []HeldRemoval
+	settled  func(what string, q RemovalsQuery, tell func(RemovalsDone)) error
 }
 
 func (f *fake) Status(context.Context) (Status, error) { return f.status, f.err }
@@ -40,6 +43,26 @@ func (f *fake) Lookup(_ context.Context, q LookupQuery) (LookupAnswer, error) {
 
 func (f *fake) Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)) error {
 	return f.sync(ctx, q, progress)
+}
+
+func (f *fake) Removals(_ context.Context, q RemovalsQuery, visit func(HeldRemoval) error) error {
+	for _, h := range f.removals {
+		if q.Directory != "" && q.Directory != h.Directory {
+			continue
+		}
+		if err := visit(h); err != nil {
+			return err
+		}
+	}
+	return f.err
+}
+
+func (f *fake) Approve(_ context.Context, q RemovalsQuery, tell func(RemovalsDone)) error {
+	return f.settled("approve", q, tell)
+}
+
+func (f *fake) Discard(_ context.Context, q RemovalsQuery, tell func(RemovalsDone)) error {
+	return f.settled("discard", q, tell)
 }
 
 // start serves the backend on a unix socket, and gives a client for it and what
@@ -108,7 +131,9 @@ func TestJSON(t *testing.T) {
 		{"status-empty.json", Status{Directories: []DirectoryStatus{{}}}.normal()},
 		{"lookup.json", fullAnswer().normal()},
 		{"lookup-empty.json", LookupAnswer{}.normal()},
-		{"sync.json", []syncLine{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1, Pass: &PassStatus{Number: 2}}}, {End: &syncEnd{}}}},
+		{"sync.json", []line[SyncEvent]{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1, Pass: &PassStatus{Number: 2}}}, {End: &lineEnd{}}}},
+		{"removals.json", heldRemovals(1)},
+		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Pass: 9}, {Directory: "lab", Kept: 3}}},
 	} {
 		got, err := json.MarshalIndent(c.value, "", "  ")
 		if err != nil {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -21,8 +20,8 @@ const (
 	maxHeader     = 16 << 10
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
-	answerTimeout = 30 * time.Second // for all but a sync that waits
-	lineTimeout   = 10 * time.Second // for one line of a sync
+	answerTimeout = 30 * time.Second // for all that is not sent in lines
+	lineTimeout   = 10 * time.Second // for a line that somebody waits for
 	idleTimeout   = time.Minute
 )
 
@@ -44,6 +43,9 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/lookup", s.lookup)
 	mux.HandleFunc("POST /v1/sync", s.sync)
+	mux.HandleFunc("GET /v1/removals", s.removals)
+	mux.HandleFunc("POST /v1/removals/approve", s.settle(backend.Approve))
+	mux.HandleFunc("POST /v1/removals/discard", s.settle(backend.Discard))
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.version, nil) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusNotFound, fmt.Errorf("this daemon (version %s) does not know %s %s", version, r.Method, r.URL.Path))
@@ -101,42 +103,46 @@ func (s *Server) lookup(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, answer.normal(), err)
 }
 
-// sync streams, so its status is sent before it is known how it ends.
 func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
 	var q SyncQuery
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&q); err != nil {
-		s.fail(w, http.StatusBadRequest, fmt.Errorf("cannot read the request: %w", err))
+	if !s.read(w, r, &q) {
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	lines := &lineWriter{w: w, control: http.NewResponseController(w)}
-	lines.control.SetReadDeadline(time.Time{}) // the client has said all it has to say
-	lines.write(syncLine{})                    // so that the client knows that it was heard
-	err := s.backend.Sync(r.Context(), q, func(e SyncEvent) { lines.write(syncLine{Event: &e}) })
-	end := &syncEnd{}
-	if err != nil {
-		end.Error = err.Error()
-	}
-	lines.write(syncLine{End: end})
+	stream(w, r, live, func(ctx context.Context, tell func(SyncEvent) error) error {
+		// A client that is gone ends the waiting, and not the passes.
+		return s.backend.Sync(ctx, q, func(e SyncEvent) { tell(e) })
+	})
 }
 
-// lineWriter sends JSON values, each as a line and at once.
-type lineWriter struct {
-	mu      sync.Mutex
-	w       http.ResponseWriter
-	control *http.ResponseController
+func (s *Server) removals(w http.ResponseWriter, r *http.Request) {
+	q := RemovalsQuery{Directory: r.URL.Query().Get("directory")}
+	stream(w, r, bulk, func(ctx context.Context, tell func(HeldRemoval) error) error {
+		return s.backend.Removals(ctx, q, tell)
+	})
 }
 
-// write ignores a client that is gone: its context ends, and with it the work.
-func (l *lineWriter) write(line syncLine) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.control.SetWriteDeadline(time.Now().Add(lineTimeout))
-	if json.NewEncoder(l.w).Encode(line) == nil {
-		l.control.Flush()
+// settle approves or discards held removals.
+func (s *Server) settle(do func(context.Context, RemovalsQuery, func(RemovalsDone)) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var q RemovalsQuery
+		if !s.read(w, r, &q) {
+			return
+		}
+		stream(w, r, live, func(ctx context.Context, tell func(RemovalsDone) error) error {
+			return do(ctx, q, func(d RemovalsDone) { tell(d) })
+		})
 	}
+}
+
+// read reads the body of a request; false: it answered with an error.
+func (s *Server) read(w http.ResponseWriter, r *http.Request, into any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		s.fail(w, http.StatusBadRequest, fmt.Errorf("cannot read the request: %w", err))
+		return false
+	}
+	return true
 }
 
 // answer sends value, or the error instead.

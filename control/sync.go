@@ -16,14 +16,3 @@ type SyncEvent struct {
 	Pass      *PassStatus `json:"pass"`     // the pass has ended; null: it is under way
 	Error     string      `json:"error"`    // of a pass that failed
 }
-
-// syncLine is one line of the answer to a SyncQuery: an event, or the end. Where the
-// end is missing, the daemon went away in between.
-type syncLine struct {
-	Event *SyncEvent `json:"event,omitempty"`
-	End   *syncEnd   `json:"end,omitempty"`
-}
-
-type syncEnd struct {
-	Error string `json:"error"` // empty: what was asked for was done
-}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"rcpt-milter/address"
@@ -15,47 +16,87 @@ type Held struct {
 	Class     string
 	Pass      uint64    // that did not find it any more
 	Since     time.Time // when that was
-	NotBefore time.Time // it may go by itself from then on; zero: it waits for approval
-	Last      bool      // nobody else has the address
+	NotBefore time.Time // it is not released before; zero: at any time
+	Last      bool      // releasing all that waits in its directory leaves nobody who has it
 }
 
-// Held lists the removals of a directory that completed passes left waiting.
-func (s *Store) Held(name string) ([]Held, error) {
+// Held visits the removals of a directory that completed passes left waiting, those of
+// one object after those of another. An error of visit ends it and is returned. Close
+// waits for it.
+func (s *Store) Held(name string, visit func(Held) error) error {
 	if err := s.enter(); err != nil {
-		return nil, err
+		return err
 	}
 	defer s.leave()
 	s.state.Lock()
 	d := s.state.dirs[name]
+	var last uint64
+	if d != nil {
+		last = d.record.lastPass()
+	}
 	s.state.Unlock()
 	if d == nil {
-		return nil, nil
+		return nil
 	}
-	var list []Held
-	err := s.scan(dirKey(prefixMarked, d.record.id), true, func(kv pair) error {
+	return s.scan(dirKey(prefixMarked, d.record.id), true, func(kv pair) error {
 		guid := guidOf(kv.key)
-		value, err := s.get(objectKey(d.record.id, guid))
+		record, err := s.object(d.record.id, guid)
 		if err != nil {
 			return err
 		}
-		record, err := decodeObject(value)
-		if err != nil {
-			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
-		}
 		for _, a := range record.addresses {
-			if a.gone.isZero() {
+			if a.gone.isZero() || a.gone.pass > last { // that of a pass under way
 				continue
 			}
-			owners, err := s.addressRecord(a.address)
+			alone, err := s.leaving(a.address, d.record.id)
 			if err != nil {
 				return err
 			}
-			list = append(list, Held{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
-				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: len(owners.owners) <= 1})
+			err = visit(Held{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
+				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone})
+			if err != nil {
+				return err
+			}
 		}
 		return nil
 	})
-	return list, err
+}
+
+// leaving reports whether all owners of an address are objects of a directory in which
+// it is marked as gone.
+func (s *Store) leaving(a string, dir dirID) (bool, error) {
+	record, err := s.addressRecord(a)
+	if err != nil {
+		return false, err
+	}
+	for _, o := range record.owners {
+		if o.dir != dir {
+			return false, nil
+		}
+		object, err := s.object(dir, o.guid)
+		if err != nil {
+			return false, err
+		}
+		stays := func(owned ownedRecord) bool { return owned.address == a && owned.gone.isZero() }
+		if slices.ContainsFunc(object.addresses, stays) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// object reads what is stored of an object; the zero record: nothing.
+func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
+	key := objectKey(dir, guid)
+	value, err := s.get(key)
+	if err != nil {
+		return objectRecord{}, err
+	}
+	record, err := decodeObject(value)
+	if err != nil {
+		return record, s.unreadable(fmt.Sprintf("%x", key), err)
+	}
+	return record, nil
 }
 
 // Approve releases what is held back. It is a pass of its own that reads nothing, and

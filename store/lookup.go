@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math"
 	"time"
@@ -108,14 +107,9 @@ func (s *Store) Describe(a address.Address) (Detail, error) {
 
 func (s *Store) owner(o owner, a string) (Owner, error) {
 	out := Owner{Directory: s.nameOf(o.dir), GUID: o.guid, Restricted: o.restricted}
-	key := objectKey(o.dir, o.guid)
-	value, err := s.get(key)
+	record, err := s.object(o.dir, o.guid)
 	if err != nil {
 		return out, err
-	}
-	record, err := decodeObject(value)
-	if err != nil {
-		return out, s.unreadable(hex.EncodeToString(key), err)
 	}
 	out.DN, out.Class = record.dn, record.class
 	for _, owned := range record.addresses {

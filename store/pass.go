@@ -216,13 +216,9 @@ func (p *Pass) MovedContainers(objects []Object) ([]string, error) {
 		if !o.Container {
 			continue
 		}
-		value, err := p.s.get(objectKey(p.dir.record.id, o.GUID))
+		stored, err := p.s.object(p.dir.record.id, o.GUID)
 		if err != nil {
 			return nil, err
-		}
-		stored, err := decodeObject(value)
-		if err != nil {
-			return nil, p.s.unreadable(fmt.Sprintf("%x", objectKey(p.dir.record.id, o.GUID)), err)
 		}
 		if stored.container && stored.dn != o.DN {
 			moved = append(moved, o.DN)
@@ -347,13 +343,9 @@ func (p *Pass) pending(at time.Time) (Pending, error) {
 	leaving := map[string][]GUID{}
 	id := p.dir.record.id
 	err := p.s.scan(dirKey(prefixMarked, id), true, func(kv pair) error {
-		value, err := p.s.get(objectKey(id, guidOf(kv.key)))
+		stored, err := p.s.object(id, guidOf(kv.key))
 		if err != nil {
 			return err
-		}
-		stored, err := decodeObject(value)
-		if err != nil {
-			return p.s.unreadable(fmt.Sprintf("%x", kv.key), err)
 		}
 		_, gone := release(stored, at)
 		for _, a := range gone {

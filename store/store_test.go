@@ -275,14 +275,57 @@ func TestHeldRemovals(t *testing.T) {
 	wantKnown(t, s, "a@x.test", "c@y.test", "new@x.test")
 }
 
+// wantHeld compares what waits, the last owners named as such.
+func wantHeld(t *testing.T, s *Store, dir string, pass uint64, want ...string) {
+	t.Helper()
+	var got []string
+	err := s.Held(dir, func(h Held) error {
+		text := fmt.Sprintf("%s of %d", h.Address, h.GUID[15])
+		if h.Last {
+			text += ", the last"
+		}
+		if h.Pass != pass || h.Class != "user" || h.DN == "" || h.Since.IsZero() {
+			t.Errorf("held: %+v", h)
+		}
+		got = append(got, text)
+		return nil
+	})
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("held in %s: %v (-want +got):\n%s", dir, err, d)
+	}
+}
+
+// TestWhoIsTheLastOwner: whoever keeps an address, in whatever directory, and what a
+// pass under way marks.
+func TestWhoIsTheLastOwner(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "one@x.test", "two@x.test", "three@x.test", "four@x.test"), object(t, 2, "two@x.test"), object(t, 3, "three@x.test"))
+	pass(t, s, "lab", Full, start, "", object(t, 1, "four@x.test"))
+	held := pass(t, s, "corp", Full, start, "too many", object(t, 2, "two@x.test"))
+	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1", "three@x.test of 1, the last",
+		"four@x.test of 1", "three@x.test of 3, the last")
+	wantHeld(t, s, "lab", 0)
+	wantHeld(t, s, "nowhere", 0)
+	p, err := s.Begin("corp", Incremental, Origin{Started: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Abort()
+	if _, err := p.Apply([]Object{object(t, 2), object(t, 3, "three@x.test")}); err != nil {
+		t.Fatal(err)
+	}
+	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1, the last", "three@x.test of 1", "four@x.test of 1")
+	enough := errors.New("enough")
+	if err := s.Held("corp", func(Held) error { return enough }); err != enough {
+		t.Errorf("Held with an error of the visitor: %v", err)
+	}
+}
+
 func TestApproveAndDiscard(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "c@y.test", "a@x.test"))
 	held := pass(t, s, "corp", Full, start.Add(time.Minute), "too many", object(t, 1, "b@x.test"))
-	list, err := s.Held("corp")
-	if err != nil || len(list) != 3 || list[0].Address.String() != "a@x.test" || list[0].Pass != held.Number || list[0].Last {
-		t.Fatalf("held: %+v, %v", list, err)
-	}
+	wantHeld(t, s, "corp", held.Number, "a@x.test of 1, the last", "c@y.test of 2, the last", "a@x.test of 2, the last")
 	if got := s.Directory("corp"); got.Hold != "too many" || got.Owned != 4 {
 		t.Errorf("directory with held removals: %+v", got)
 	}

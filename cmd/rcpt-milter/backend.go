@@ -17,6 +17,7 @@ import (
 type backend struct {
 	*daemon
 	started time.Time
+	now     func() time.Time
 }
 
 var _ control.Backend = backend{}

@@ -140,7 +140,7 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		})
 	}
-	b := backend{d, time.Now()}
+	b := backend{d, time.Now(), time.Now}
 	start("control", func(ctx context.Context) error {
 		return control.NewServer(b, programVersion(), d.log).Serve(ctx, d.control)
 	})

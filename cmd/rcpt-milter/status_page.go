@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"rcpt-milter/control"
 )
@@ -74,6 +75,7 @@ func (a *app) directory(p *page, d control.DirectoryStatus) {
 		if d.HoldReason != "" {
 			p.more(printable(d.HoldReason))
 		}
+		p.more("list them with \"rcpt-milter removals\", then \"rcpt-milter removals approve\" or \"discard\"")
 	}
 	a.controller(p, d)
 	a.running(p, d)
@@ -154,8 +156,12 @@ func outcome(pass control.PassStatus) string {
 
 // at is a moment for people: the time of day, and how long ago.
 func (a *app) at(t control.Time) string {
-	now := a.now()
-	return fmt.Sprintf("%s (%s)", t.In(now.Location()).Format("2006-01-02 15:04:05 MST"), ago(now, t.Time))
+	return fmt.Sprintf("%s (%s)", a.moment(t.Time), ago(a.now(), t.Time))
+}
+
+// moment is a time in the zone of whoever asks.
+func (a *app) moment(t time.Time) string {
+	return t.In(a.now().Location()).Format("2006-01-02 15:04:05 MST")
 }
 
 // domainTable lists the domains of the configuration and of the index.

@@ -57,12 +57,22 @@ func printable(text string) string {
 // printJSON writes value for people and tools. What is not printable is escaped as
 // JSON has it, since a terminal may be what reads it.
 func printJSON(w io.Writer, value any) error {
+	text, err := encodeJSON(value, "  ")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, text)
+	return err
+}
+
+// encodeJSON ends with a newline; without an indent that is the only one.
+func encodeJSON(value any, indent string) (string, error) {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
+	encoder.SetIndent("", indent)
 	if err := encoder.Encode(value); err != nil {
-		return err
+		return "", err
 	}
 	var b strings.Builder
 	for _, r := range text.String() {
@@ -76,7 +86,36 @@ func printJSON(w io.Writer, value any) error {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}
 	}
-	_, err := io.WriteString(w, b.String())
+	return b.String(), nil
+}
+
+// jsonRows writes a JSON array row by row, each on a line of its own: rows may be many.
+type jsonRows struct {
+	w    io.Writer
+	rows int
+}
+
+func (j *jsonRows) add(value any) error {
+	text, err := encodeJSON(value, "")
+	if err != nil {
+		return err
+	}
+	between := ",\n"
+	if j.rows == 0 {
+		between = "[\n"
+	}
+	j.rows++
+	_, err = io.WriteString(j.w, between+strings.TrimSuffix(text, "\n"))
+	return err
+}
+
+// end closes the array.
+func (j *jsonRows) end() error {
+	text := "\n]\n"
+	if j.rows == 0 {
+		text = "[]\n"
+	}
+	_, err := io.WriteString(j.w, text)
 	return err
 }
 

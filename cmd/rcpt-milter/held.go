@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"rcpt-milter/control"
+	"rcpt-milter/directory"
+	"rcpt-milter/mirror"
+	"rcpt-milter/store"
+)
+
+// keeper is whatever looks after the addresses of one directory.
+type keeper interface {
+	Name() string
+	Status() mirror.Status
+	Approve(context.Context) (store.PassInfo, error)
+	Discard(context.Context) (int, error)
+}
+
+var _ keeper = (*mirror.Mirror)(nil)
+
+// keepers are those of all directories, or of the one named.
+func (f *follower) keepers(name string) ([]keeper, error) {
+	var all []keeper
+	for _, m := range f.mirrors {
+		all = append(all, m)
+	}
+	if name == "" {
+		return all, nil
+	}
+	var names []string
+	for _, k := range all {
+		if k.Name() == name {
+			return []keeper{k}, nil
+		}
+		names = append(names, k.Name())
+	}
+	return nil, fmt.Errorf("there is no directory %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func(control.HeldRemoval) error) error {
+	keepers, err := b.follower.keepers(q.Directory)
+	if err != nil {
+		return err
+	}
+	now := b.now()
+	for _, k := range keepers {
+		held := k.Status().Hold != ""
+		err := b.store.Held(k.Name(), func(h store.Held) error {
+			row := control.HeldRemoval{Directory: k.Name(), Address: h.Address.String(), GUID: directory.GUID(h.GUID).String(),
+				DN: h.DN, Class: h.Class, Pass: h.Pass, Since: control.Time{Time: h.Since}, LastOwner: h.Last}
+			switch {
+			case h.NotBefore.After(now):
+				row.WaitsFor, row.NotBefore = control.WaitsReplication, control.Time{Time: h.NotBefore}
+			case held:
+				row.WaitsFor = control.WaitsApproval
+			default:
+				row.WaitsFor = control.WaitsPass
+			}
+			return visit(row)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
+	return b.settle(q, tell, func(k keeper) (control.RemovalsDone, error) {
+		info, err := k.Approve(ctx)
+		return control.RemovalsDone{Directory: k.Name(), Removed: int64(info.Removed), Pass: info.Number}, err
+	})
+}
+
+func (b backend) Discard(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
+	return b.settle(q, tell, func(k keeper) (control.RemovalsDone, error) {
+		objects, err := k.Discard(ctx)
+		return control.RemovalsDone{Directory: k.Name(), Kept: int64(objects)}, err
+	})
+}
+
+// settle does the same in every directory that holds something back. One that fails
+// does not keep the others from it.
+func (b backend) settle(q control.RemovalsQuery, tell func(control.RemovalsDone), do func(keeper) (control.RemovalsDone, error)) error {
+	keepers, err := b.follower.keepers(q.Directory)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, k := range keepers {
+		if k.Status().Hold == "" {
+			continue
+		}
+		done, err := do(k)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("directory %s: %w", k.Name(), err))
+			continue
+		}
+		tell(done)
+	}
+	return errors.Join(failed...)
+}

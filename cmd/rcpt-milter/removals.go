@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/control"
+)
+
+func (a *app) removalsCommand() *cobra.Command {
+	var q control.RemovalsQuery
+	var asJSON bool
+	command := &cobra.Command{
+		Use:   "removals",
+		Short: "List the removals that are held back; approve or discard them",
+		Long: "Lists the removals that wait: addresses that an object of a directory no longer has, and that are\n" +
+			"still accepted, because so many at once look like an accident, or because the domain controller may\n" +
+			"not have heard of them yet.\n\n" +
+			"Exit status: 0 listed, approved or discarded, also where there was nothing to; 1 not.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error { return a.removals(command.Context(), q, asJSON) },
+	}
+	command.PersistentFlags().StringVar(&q.Directory, "directory", "", "only those of the directory with this `NAME`")
+	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
+	command.AddCommand(
+		a.settleCommand("approve", "Apply the removals that are held back", "Applies the removals that are held back: people really left.\n"+
+			"A pass that is under way is waited for. Removals that wait for replication go by themselves.", &q, (*control.Client).Approve),
+		a.settleCommand("discard", "Forget the removals that are held back", "Forgets the removals that are held back: the addresses stay until a full pass misses them again.\n"+
+			"A pass that is under way is waited for.", &q, (*control.Client).Discard))
+	return command
+}
+
+func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
+	do func(*control.Client, context.Context, control.RemovalsQuery, func(control.RemovalsDone)) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Long: long + "\n\nExit status: 0 done, also where nothing was held back; 1 not.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			any := false
+			err = do(client, command.Context(), *q, func(d control.RemovalsDone) {
+				any = true
+				fmt.Fprintln(a.stdout, settled(d))
+			})
+			if err == nil && !any {
+				fmt.Fprintln(a.stdout, "No removals are held back.")
+			}
+			return err
+		},
+	}
+}
+
+// settled says what became of held removals.
+func settled(d control.RemovalsDone) string {
+	name := printable(d.Directory)
+	if d.Pass != 0 {
+		return fmt.Sprintf("%s: %s removed, by pass %d", name, counted(d.Removed, "address", "addresses"), d.Pass)
+	}
+	return fmt.Sprintf("%s: discarded, %s addresses until a full pass misses them again", name,
+		counted(d.Kept, "object keeps its", "objects keep their"))
+}
+
+func (a *app) removals(ctx context.Context, q control.RemovalsQuery, asJSON bool) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		rows := &jsonRows{w: a.stdout}
+		if err := client.Removals(ctx, q, func(h control.HeldRemoval) error { return rows.add(h) }); err != nil {
+			return err
+		}
+		return rows.end()
+	}
+	s, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	list := &removalList{app: a, status: s, titles: []string{"Address", "Object", "Class", "Pass", "Since", "Last owner", "Waits for"}}
+	if err := client.Removals(ctx, q, list.add); err != nil {
+		return err
+	}
+	return list.end(q)
+}
+
+// removalList prints removals directory by directory, sorted as far as they fit a
+// block.
+type removalList struct {
+	*app
+	status    control.Status
+	titles    []string
+	directory string
+	block     []control.HeldRemoval
+	approval  bool // some wait for it
+	any       bool
+}
+
+// blockRows is how many rows are kept to be sorted and aligned: a directory that
+// vanished may hold a million.
+const blockRows = 10_000
+
+func (l *removalList) add(h control.HeldRemoval) error {
+	if h.Directory != l.directory && l.any || len(l.block) == blockRows {
+		if err := l.flush(); err != nil {
+			return err
+		}
+	}
+	l.any, l.approval = true, l.approval || h.WaitsFor == control.WaitsApproval
+	l.directory = h.Directory
+	l.block = append(l.block, h)
+	return nil
+}
+
+func (l *removalList) flush() error {
+	p := &page{colours: colours(l.stdout)}
+	p.WriteString("Directory " + printable(l.directory) + ": " + l.heading(p) + "\n")
+	slices.SortStableFunc(l.block, func(x, y control.HeldRemoval) int { return strings.Compare(x.Address, y.Address) })
+	rows := [][]string{l.titles}
+	for _, h := range l.block {
+		rows = append(rows, l.row(h))
+	}
+	table(p, len(l.titles), rows)
+	p.WriteByte('\n')
+	l.block = l.block[:0]
+	_, err := fmt.Fprint(l.stdout, p)
+	return err
+}
+
+// heading says why the removals of the directory are held back.
+func (l *removalList) heading(p *page) string {
+	for _, d := range l.status.Directories {
+		if d.Name == l.directory && d.HeldRemovals > 0 {
+			return p.warn(counted(d.HeldRemovals, "removal", "removals")+" held back") + ": " + printable(d.HoldReason)
+		}
+	}
+	return "removals that go by themselves"
+}
+
+func (l *removalList) row(h control.HeldRemoval) []string {
+	last := "no"
+	if h.LastOwner {
+		last = "yes"
+	}
+	waits := map[string]string{control.WaitsApproval: "approval", control.WaitsPass: "the next pass"}[h.WaitsFor]
+	if h.WaitsFor == control.WaitsReplication {
+		waits = "replication, until " + l.moment(h.NotBefore.Time)
+	}
+	return []string{printable(h.Address), printable(h.DN), printable(h.Class), fmt.Sprint(h.Pass), l.moment(h.Since.Time), last, waits}
+}
+
+func (l *removalList) end(q control.RemovalsQuery) error {
+	if !l.any {
+		_, err := fmt.Fprintln(l.stdout, "No removals are held back.")
+		return err
+	}
+	if err := l.flush(); err != nil {
+		return err
+	}
+	text := "These addresses are still accepted."
+	if l.approval {
+		option := ""
+		if q.Directory != "" {
+			option = " --directory " + q.Directory
+		}
+		text += " If they are to go: rcpt-milter removals approve" + option +
+			"\nIf not, mend the directory, or keep them until the next full pass: rcpt-milter removals discard" + option
+	}
+	_, err := fmt.Fprintln(l.stdout, text)
+	return err
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/control"
+	"rcpt-milter/testenv/adsim"
+)
+
+// guardedRig has a directory with a sensitive guard and so many users.
+func guardedRig(t *testing.T, users int) (*rig, []adsim.GUID) {
+	t.Helper()
+	r := newRig(t)
+	r.edit("    poll: 100ms\n", "    poll: 100ms\n    removal_guard: {count: 2, percent: 5, max: 100}\n")
+	var all []adsim.GUID
+	for i := range users {
+		all = append(all, r.addUser(fmt.Sprint("u", i), fmt.Sprintf("smtp:u%d@corp.example", i)))
+	}
+	return r, all
+}
+
+func (r *rig) delete(guids ...adsim.GUID) {
+	r.t.Helper()
+	for _, g := range guids {
+		if err := r.ad.Delete(g); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// rows reads what a command prints with --json.
+func rows[T any](r *rig, status int, args ...string) (list []T) {
+	r.t.Helper()
+	out := r.want(status, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		r.t.Fatalf("%q: %v in\n%s", args, err, out)
+	}
+	return list
+}
+
+// TestRemovals is the life of removals that are held back, through restarts.
+func TestRemovals(t *testing.T) {
+	r, users := guardedRig(t, 10)
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	if out := r.want(exitOK, "removals"); out != "No removals are held back.\n" {
+		t.Errorf("removals says %q", out)
+	}
+	if got := rows[control.HeldRemoval](r, exitOK, "removals"); len(got) != 0 || got == nil {
+		t.Errorf("removals --json gives %v, want an empty list", got)
+	}
+	r.delete(users[:4]...)
+	r.want(exitOK, "sync", "--wait")
+	d.stop()
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	r.want(exitOK, "lookup", "u0@corp.example")
+	out := r.want(exitFailure, "status")
+	for _, want := range []string{"4 addresses, still accepted", "removal_guard.count (2)", `"rcpt-milter removals"`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("status has no %q:\n%s", want, out)
+		}
+	}
+	out = r.want(exitOK, "removals", "--directory", "corp")
+	for _, want := range []string{"Directory corp: 4 removals held back: ", "\nu0@corp.example   CN=u0", "yes          approval\n",
+		"rcpt-milter removals approve --directory corp\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("removals has no %q:\n%s", want, out)
+		}
+	}
+	if got := rows[control.HeldRemoval](r, exitOK, "removals"); len(got) != 4 || got[0].Directory != "corp" || got[0].DN == "" ||
+		!got[0].LastOwner || got[0].WaitsFor != control.WaitsApproval || got[0].Class != "user" || got[0].Since.IsZero() || got[0].GUID == "" {
+		t.Errorf("removals --json gives %+v", got)
+	}
+	if out := r.want(exitFailure, "removals", "approve", "--directory", "lab"); !strings.Contains(out, `there is no directory "lab"; there are: corp`) {
+		t.Errorf("removals approve of another directory says %q", out)
+	}
+	if out := r.want(exitOK, "removals", "discard"); out != "corp: discarded, 4 objects keep their addresses until a full pass misses them again\n" {
+		t.Errorf("removals discard says %q", out)
+	}
+	r.want(exitOK, "status")
+	r.want(exitOK, "lookup", "u0@corp.example")
+	r.want(exitOK, "sync", "--full", "--wait")
+	r.want(exitFailure, "status")
+	if out := r.want(exitOK, "removals", "approve"); !strings.HasPrefix(out, "corp: 4 addresses removed, by pass ") {
+		t.Errorf("removals approve says %q", out)
+	}
+	r.want(exitFailure, "lookup", "u0@corp.example")
+	r.want(exitOK, "lookup", "u4@corp.example")
+	r.want(exitOK, "status")
+	if out := r.want(exitOK, "removals", "approve"); out != "No removals are held back.\n" {
+		t.Errorf("removals approve of nothing says %q", out)
+	}
+	r.want(exitUsage, "removals", "aprove")
+	r.want(exitUsage, "removals", "approve", "corp")
+}
+
+// TestRemovalList: what is printed of each kind, sorted, without harm to a terminal.
+func TestRemovalList(t *testing.T) {
+	a, out := pageApp()
+	s := control.Status{Directories: []control.DirectoryStatus{{Name: "corp", HeldRemovals: 2, HoldReason: "too many"}, {Name: "lab"}}}
+	l := &removalList{app: a, status: s, titles: []string{"Address", "Object", "Class", "Pass", "Since", "Last owner", "Waits for"}}
+	for _, h := range []control.HeldRemoval{
+		{Directory: "corp", Address: "zoe@x.test", DN: "CN=Zoe", Class: "user", Pass: 7, Since: before(time.Hour), LastOwner: true, WaitsFor: control.WaitsApproval},
+		{Directory: "corp", Address: "ann@x.test", DN: "CN=\x1b[2J", Class: "contact", Pass: 12, Since: before(time.Minute), WaitsFor: control.WaitsApproval},
+		{Directory: "lab", Address: "bob@y.test", DN: "CN=Bob", Class: "group", Pass: 3, Since: before(time.Minute), WaitsFor: control.WaitsReplication, NotBefore: before(-time.Hour)},
+		{Directory: "lab", Address: "cid@y.test", DN: "CN=Cid", Class: "group", Pass: 3, Since: before(time.Minute), WaitsFor: control.WaitsPass},
+	} {
+		if err := l.add(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.end(control.RemovalsQuery{}); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "removals.txt", out.String())
+}
+
+// TestJSONRows: whatever the number of rows, it is one document.
+func TestJSONRows(t *testing.T) {
+	for n := range 4 {
+		a, out := pageApp()
+		list := &jsonRows{w: a.stdout}
+		want := []string{}
+		for i := range n {
+			want = append(want, fmt.Sprint(i, "\x1b\n"))
+			if err := list.add(want[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := list.end(); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil || !cmp.Equal(want, got) || strings.Contains(out.String(), "\x1b") {
+			t.Errorf("%d rows: %q, %v, want %q", n, out, err, want)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package control
+
+// RemovalsQuery is about the removals that wait.
+type RemovalsQuery struct {
+	Directory string `json:"directory"` // empty: all
+}
+
+// HeldRemoval is one address that a directory object no longer has, and that stays in
+// the index for the time being.
+type HeldRemoval struct {
+	Directory string `json:"directory"`
+	Address   string `json:"address"`
+	GUID      string `json:"guid"`
+	DN        string `json:"dn"`
+	Class     string `json:"class"`
+	Pass      uint64 `json:"pass"`       // that missed it
+	Since     Time   `json:"since"`      // when that was
+	LastOwner bool   `json:"last_owner"` // releasing all that waits leaves nobody who has the address
+	WaitsFor  string `json:"waits_for"`  // one of the Waits constants
+	NotBefore Time   `json:"not_before"` // of WaitsReplication: when it may go
+}
+
+// What a removal waits for.
+const (
+	WaitsApproval    = "approval"    // the removal guard holds it back
+	WaitsReplication = "replication" // the domain controller may not have heard of the address yet
+	WaitsPass        = "pass"        // nothing but the next pass
+)
+
+// RemovalsDone is what became of the held removals of one directory.
+type RemovalsDone struct {
+	Directory string `json:"directory"`
+	Removed   int64  `json:"removed"` // addresses that objects lost by approval
+	Pass      uint64 `json:"pass"`    // that approved them, as the journal has it; 0: none
+	Kept      int64  `json:"kept"`    // objects that keep their addresses, after discarding
+}
