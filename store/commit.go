@@ -144,7 +144,8 @@ func (p *Pass) releaseObject(t *tx, guid GUID) error {
 		if !was {
 			continue
 		}
-		row := journalRecord{time: p.info.Ended, dir: p.dir.record.id, guid: guid, dn: stored.dn, address: a.address}
+		row := journalRecord{time: p.info.Ended, dir: p.dir.record.id, guid: guid, dn: stored.dn, address: a.address,
+			origin: a.gone.origin, usn: a.gone.usn, learned: a.learned.time, restricted: a.restricted}
 		if err := p.journal(t, row); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"time"
@@ -18,6 +19,11 @@ type journalRecord struct {
 	guid    GUID
 	dn      string
 	address string
+	origin  originID // the database that said so
+	usn     uint64   // of the object there; zero: a full pass did not see the object
+	// Of a loss, what the object's record does not tell any more:
+	learned    time.Time // when the address was learned
+	restricted bool
 }
 
 func (r *journalRecord) encode() []byte {
@@ -28,6 +34,10 @@ func (r *journalRecord) encode() []byte {
 	e.raw(r.guid[:])
 	e.string(r.dn)
 	e.string(r.address)
+	e.uint(uint64(r.origin))
+	e.uint(r.usn)
+	e.time(r.learned)
+	e.bool(r.restricted)
 	return e
 }
 
@@ -36,6 +46,9 @@ func decodeJournal(value []byte) (journalRecord, error) {
 	r := journalRecord{time: d.time(), added: d.bool(), dir: dirID(d.uint())}
 	copy(r.guid[:], d.raw(uint64(len(r.guid))))
 	r.dn, r.address = d.string(), d.string()
+	if d.err == nil && len(d.rest) > 0 { // rows of the first days end here
+		r.origin, r.usn, r.learned, r.restricted = originID(d.uint()), d.uint(), d.time(), d.bool()
+	}
 	return r, d.done()
 }
 
@@ -75,17 +88,22 @@ func (s *Store) nextRow(pass uint64) (uint32, error) {
 		return 0, nil
 	}
 	key := it.Item().Key()
-	return uint32(key[len(key)-4])<<24 | uint32(key[len(key)-3])<<16 | uint32(key[len(key)-2])<<8 | uint32(key[len(key)-1]) + 1, nil
+	return binary.BigEndian.Uint32(key[len(prefix):]) + 1, nil
 }
 
-// Event is one line of an address's history: an object gained it or lost it.
+// Event is one row of the journal: an object gained an address or lost it.
 type Event struct {
-	Time      time.Time
-	Pass      uint64
-	Added     bool // false: removed
-	Directory string
-	GUID      GUID
-	DN        string
+	Time       time.Time // of a gain when its pass began, of a loss when it took effect
+	Pass       uint64
+	Added      bool // false: removed
+	Address    address.Address
+	Directory  string
+	GUID       GUID
+	DN         string
+	Controller string    // the domain controller that said so; empty: not known any more
+	USN        uint64    // uSNChanged of the object there; zero: a full pass did not see the object
+	Learned    time.Time // of a loss: when the address was learned; zero: long ago
+	Restricted bool      // of a loss: the object took mail from inside senders only
 }
 
 // History gives the journal of one address, oldest first, as far back as it is kept.
@@ -95,33 +113,106 @@ func (s *Store) History(a address.Address) ([]Event, error) {
 	}
 	defer s.leave()
 	prefix := append(append([]byte(prefixByAddress), a.String()...), 0)
-	var events []Event
+	events, names := []Event(nil), passNames{s: s}
 	err := s.scan(prefix, false, func(kv pair) error {
 		if len(kv.key) != len(prefix)+8 {
 			return nil
 		}
+		pass := binary.BigEndian.Uint64(kv.key[len(prefix):])
 		d := newDecoder(kv.value)
 		for d.err == nil && len(d.rest) > 0 {
-			row := append([]byte(prefixJournal), kv.key[len(prefix):]...)
-			seq := uint32(d.uint())
-			row = append(row, byte(seq>>24), byte(seq>>16), byte(seq>>8), byte(seq))
+			row := journalKey(pass, uint32(d.uint()))
 			value, err := s.get(row)
 			if err != nil || value == nil {
 				return err
 			}
-			r, err := decodeJournal(value)
+			event, err := names.event(pair{row, value})
 			if err != nil {
-				return s.unreadable(fmt.Sprintf("%x", row), err)
+				return err
 			}
-			events = append(events, s.event(passOf(row), r))
+			events = append(events, event)
 		}
 		return d.err
 	})
 	return events, err
 }
 
-func (s *Store) event(pass uint64, r journalRecord) Event {
-	return Event{Time: r.time, Pass: pass, Added: r.added, Directory: s.nameOf(r.dir), GUID: r.guid, DN: r.dn}
+// JournalQuery chooses rows of the journal. The zero value: all.
+type JournalQuery struct {
+	Since time.Time // not older
+	Pass  uint64    // of this pass only; zero: of all
+}
+
+// Journal visits rows in the order of passes and, within a pass, as they were written.
+// An error of visit ends it and is returned. Close waits for it. The first full pass of
+// a directory wrote no rows.
+func (s *Store) Journal(q JournalQuery, visit func(Event) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	prefix := []byte(prefixJournal)
+	if q.Pass != 0 {
+		prefix = binary.BigEndian.AppendUint64(prefix, q.Pass)
+	}
+	names := passNames{s: s}
+	return s.scan(prefix, false, func(kv pair) error {
+		event, err := names.event(kv)
+		if err != nil || event.Time.Before(q.Since) {
+			return err
+		}
+		return visit(event)
+	})
+}
+
+// passNames makes events of rows. Of a directory that is not known any more it looks
+// the name up in the row of the pass, and remembers the last one.
+type passNames struct {
+	s    *Store
+	pass PassInfo
+}
+
+func (n *passNames) event(row pair) (Event, error) {
+	r, err := decodeJournal(row.value)
+	if err != nil {
+		return Event{}, n.s.unreadable(fmt.Sprintf("%x", row.key), err)
+	}
+	e := Event{Time: r.time, Pass: passOf(row.key), Added: r.added, Address: parse(r.address), GUID: r.guid, DN: r.dn,
+		USN: r.usn, Learned: r.learned, Restricted: r.restricted}
+	if e.Directory, e.Controller = n.s.originOf(r.dir, r.origin); e.Directory != "" {
+		return e, nil
+	}
+	if n.pass.Number != e.Pass {
+		value, err := n.s.get(passKey(e.Pass))
+		if err != nil {
+			return e, err
+		}
+		n.pass = PassInfo{Number: e.Pass, Directory: fmt.Sprintf("directory %d", r.dir)}
+		if d := newDecoder(value); value != nil {
+			n.pass = d.pass()
+		}
+	}
+	e.Directory, e.Controller = n.pass.Directory, n.pass.Controller
+	return e, nil
+}
+
+// JournalFrom is the time from which on the journal is whole; zero: nothing was ever
+// dropped.
+func (s *Store) JournalFrom() (time.Time, error) {
+	if err := s.enter(); err != nil {
+		return time.Time{}, err
+	}
+	defer s.leave()
+	value, err := s.get([]byte(keyPruned))
+	if err != nil || value == nil {
+		return time.Time{}, err
+	}
+	d := newDecoder(value)
+	at := d.time()
+	if err := d.done(); err != nil {
+		return at, s.unreadable(keyPruned, err)
+	}
+	return at, nil
 }
 
 // Prune drops journal rows older than a time, and with them the tombstones of the
@@ -140,6 +231,16 @@ func (s *Store) Prune(before time.Time) (int, error) {
 	}
 	if err := s.scan([]byte(prefixJournal), false, collect); err != nil && err != errStop {
 		return 0, err
+	}
+	if len(old) > 0 {
+		err := s.write(func(t *tx) error {
+			e := newEncoder()
+			e.time(before)
+			return t.set([]byte(keyPruned), e)
+		})
+		if err != nil {
+			return 0, err
+		}
 	}
 	for len(old) > 0 {
 		chunk := old[:min(len(old), sweepChunk)]
@@ -163,13 +264,7 @@ func (s *Store) Prune(before time.Time) (int, error) {
 // errStop ends a scan early.
 var errStop = fmt.Errorf("store: stop")
 
-func passOf(journal []byte) uint64 {
-	var n uint64
-	for _, b := range journal[len(prefixJournal) : len(prefixJournal)+8] {
-		n = n<<8 | uint64(b)
-	}
-	return n
-}
+func passOf(journal []byte) uint64 { return binary.BigEndian.Uint64(journal[len(prefixJournal):]) }
 
 func (t *tx) prune(kv pair) error {
 	r, err := decodeJournal(kv.value)

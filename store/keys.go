@@ -11,6 +11,7 @@ import (
 //
 //	m/format               format and normalisation version
 //	m/totals               counters, addresses by domain, digest
+//	m/pruned               the journal from this time on is whole
 //	d/<name>               directory: id, fingerprint of its rules, last good passes
 //	c/<dir>                the live cursor of a directory
 //	o/<dir><guid>          what an object owns
@@ -23,6 +24,7 @@ import (
 const (
 	keyFormat       = "m/format"
 	keyTotals       = "m/totals"
+	keyPruned       = "m/pruned"
 	prefixDirectory = "d/"
 	prefixCursor    = "c/"
 	prefixObject    = "o/"

@@ -106,7 +106,8 @@ func (s *Store) Describe(a address.Address) (Detail, error) {
 }
 
 func (s *Store) owner(o owner, a string) (Owner, error) {
-	out := Owner{Directory: s.nameOf(o.dir), GUID: o.guid, Restricted: o.restricted}
+	out := Owner{GUID: o.guid, Restricted: o.restricted}
+	out.Directory, _ = s.originOf(o.dir, 0)
 	record, err := s.object(o.dir, o.guid)
 	if err != nil {
 		return out, err
@@ -116,32 +117,24 @@ func (s *Store) owner(o owner, a string) (Owner, error) {
 		if owned.address == a {
 			out.Attribute, out.Gone = owned.attribute, !owned.gone.isZero()
 			out.Learned, out.Pass = owned.learned.time, owned.learned.pass
-			out.Controller, out.USN = s.controllerOf(o.dir, owned.learned.origin), owned.learned.usn
+			_, out.Controller = s.originOf(o.dir, owned.learned.origin)
+			out.USN = owned.learned.usn
 		}
 	}
 	return out, nil
 }
 
-func (s *Store) controllerOf(id dirID, origin originID) string {
-	s.state.Lock()
-	defer s.state.Unlock()
-	for _, d := range s.state.dirs {
-		if d.record.id == id {
-			return d.record.controllerOf(origin)
-		}
-	}
-	return ""
-}
-
-func (s *Store) nameOf(id dirID) string {
+// originOf names a directory, and the domain controller behind an origin of it. Both
+// are empty where the directory is not known any more.
+func (s *Store) originOf(id dirID, origin originID) (name, controller string) {
 	s.state.Lock()
 	defer s.state.Unlock()
 	for name, d := range s.state.dirs {
 		if d.record.id == id {
-			return name
+			return name, d.record.controllerOf(origin)
 		}
 	}
-	return fmt.Sprintf("directory %d", id)
+	return "", ""
 }
 
 // Totals are kept up with every change, so reading them costs nothing.

@@ -236,7 +236,7 @@ func (p *Pass) addOwner(t *tx, o Object, a ownedRecord) error {
 		return err
 	}
 	return p.journal(t, journalRecord{time: p.now(), added: true, dir: p.dir.record.id, guid: o.GUID,
-		dn: o.DN, address: a.address})
+		dn: o.DN, address: a.address, origin: a.learned.origin, usn: a.learned.usn})
 }
 
 // setObject writes an object record, and its mark beside it.

@@ -407,10 +407,12 @@ func TestDescribe(t *testing.T) {
 	}
 	got, err = s.Describe(mustParse(t, "b@x.test"))
 	want = Detail{Removed: third.Ended, RemovedPass: third.Number, History: []Event{
-		{Time: second.Started, Pass: second.Number, Added: true, Directory: "corp", GUID: GUID{15: 2}, DN: "CN=2,DC=corp,DC=example"},
-		{Time: third.Ended, Pass: third.Number, Directory: "corp", GUID: GUID{15: 2}, DN: "CN=2,DC=corp,DC=example"},
+		{Time: second.Started, Pass: second.Number, Added: true, Address: mustParse(t, "b@x.test"), Directory: "corp", GUID: GUID{15: 2},
+			DN: "CN=2,DC=corp,DC=example", Controller: "dc1.corp.example", USN: 2},
+		{Time: third.Ended, Pass: third.Number, Address: mustParse(t, "b@x.test"), Directory: "corp", GUID: GUID{15: 2},
+			DN: "CN=2,DC=corp,DC=example", Controller: "dc1.corp.example", USN: 2, Learned: second.Started},
 	}}
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(address.Address{})); err != nil || diff != "" {
 		t.Errorf("a removed address: %v (-want +got):\n%s", err, diff)
 	}
 }
@@ -420,9 +422,20 @@ func TestPrune(t *testing.T) {
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test", "c@x.test"))
 	pass(t, s, "corp", Incremental, start.Add(time.Hour), "", object(t, 1, "b@x.test", "c@x.test"))
 	pass(t, s, "corp", Incremental, start.Add(3*time.Hour), "", object(t, 1, "c@x.test"))
+	wantFrom := func(want time.Time) {
+		t.Helper()
+		if got, err := s.JournalFrom(); err != nil || !got.Equal(want) {
+			t.Errorf("the journal is whole from %v on (%v), want %v", got, err, want)
+		}
+	}
+	if n, err := s.Prune(start); n != 0 || err != nil {
+		t.Errorf("pruned %d rows, %v, want none", n, err)
+	}
+	wantFrom(time.Time{})
 	if n, err := s.Prune(start.Add(2 * time.Hour)); n != 1 || err != nil {
 		t.Errorf("pruned %d rows, %v, want 1", n, err)
 	}
+	wantFrom(start.Add(2 * time.Hour))
 	for _, c := range []struct {
 		address string
 		removed bool
