@@ -11,9 +11,11 @@
 //
 // # Which domain controller
 //
-// The first of the candidates that answers is kept as long as it does. The cursor
-// belongs to its database, so that going to another one, or back, is a full pass, in
-// which what the former taught us lately is spared for the replication lag.
+// The first of the candidates that answers is kept as long as it does, over a restart
+// too. The cursor belongs to its database, so that going to another one, or back, is a
+// full pass, in which what the former taught us lately is spared for the replication
+// lag. Candidates are a fixed list or discovered; which controller was reached, its
+// rootDSE tells, so that a name which leads to several is noticed.
 //
 // # What may run concurrently
 //
@@ -47,18 +49,18 @@ type Source interface {
 
 var _ Source = (*directory.Conn)(nil)
 
-// Candidate is one domain controller that can be connected to.
-type Candidate struct {
-	Name string // for logs: its URL
-	Dial func(context.Context) (Source, error)
-}
-
 // Config says how one directory is mirrored.
 type Config struct {
-	Name       string // of the directory, in the store, in logs and in status
+	Name  string // of the directory, in the store, in logs and in status
+	Rules Rules
+	Store *store.Store
+
+	// Candidates are the domain controllers, in order of preference. Either they are
+	// given or Discover, which is asked for them at the first pass and, once a minute at
+	// most, when one has failed. It may give a list and an error: one that lacks
+	// something. What it gave last counts until it gives another.
 	Candidates []Candidate
-	Rules      Rules
-	Store      *store.Store
+	Discover   func(context.Context) ([]Candidate, error)
 
 	Poll           time.Duration // from the end of a pass to the next; must be positive
 	Full           time.Duration // from one full pass to the next; must be positive
@@ -92,13 +94,14 @@ type Mirror struct {
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 
 	// Of the goroutine that runs passes.
-	source    Source
-	candidate int       // which one source belongs to, or is tried next
-	warned    time.Time // when the missing right was last complained of
+	source Source
+	roster roster
+	warned time.Time // when the missing right was last complained of
 
-	mu     sync.Mutex
-	status Status
-	asked  request // for the next pass
+	mu       sync.Mutex
+	status   Status
+	asked    request            // for the next pass
+	warnings map[string]warning // by what they are about
 }
 
 // refusedWait is how long to wait after the directory refused our credentials.
@@ -109,8 +112,10 @@ func New(config Config) (*Mirror, error) {
 	switch {
 	case config.Name == "":
 		return nil, errors.New("mirror: a directory without a name")
-	case len(config.Candidates) == 0:
+	case len(config.Candidates) == 0 && config.Discover == nil:
 		return nil, fmt.Errorf("mirror: directory %s has no domain controller", config.Name)
+	case len(config.Candidates) > 0 && config.Discover != nil:
+		return nil, fmt.Errorf("mirror: directory %s has domain controllers and would discover them too", config.Name)
 	case config.Poll <= 0 || config.Full <= 0:
 		return nil, fmt.Errorf("mirror: directory %s: poll and full must be longer than nothing", config.Name)
 	}
@@ -125,6 +130,8 @@ func New(config Config) (*Mirror, error) {
 	}
 	config.Log = config.Log.With("directory", config.Name)
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
+	m.warnings = map[string]warning{}
+	m.roster = roster{list: config.Candidates, reached: map[string]*crossing{}}
 	stored := config.Store.Directory(config.Name)
 	m.stored.Store(&stored)
 	at := decodeCursor(stored.Cursor)

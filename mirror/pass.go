@@ -30,29 +30,39 @@ func (e storeError) Unwrap() error { return e.error }
 // Pass runs one pass over a connection that is kept, or a new one: to the same domain
 // controller as long as it answers, else to the next candidate.
 func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
-	var result PassResult
-	for failed := 0; failed < len(m.config.Candidates); {
+	result := m.anywhere(ctx, full)
+	if ctx.Err() == nil { // to be stopped is no failure
+		m.finished(result)
+	}
+	return result
+}
+
+// anywhere tries one candidate after the other, each once, until one serves.
+func (m *Mirror) anywhere(ctx context.Context, full bool) PassResult {
+	if m.source == nil {
+		started := m.config.Now()
+		if err := m.locate(ctx); err != nil {
+			return PassResult{Info: store.PassInfo{Started: started}, Err: err}
+		}
+		m.pin()
+	}
+	for tried := map[string]bool{}; ; {
 		kept := m.source != nil
-		result = m.attempt(ctx, full)
-		if ctx.Err() != nil {
-			return result // stopped, which is no failure
-		}
-		if result.Err == nil || ownError(result.Err) || errors.Is(result.Err, directory.ErrCredentials) {
-			break
-		}
-		if kept { // it may only have been too old a connection
+		result := m.attempt(ctx, full)
+		switch {
+		case ctx.Err() != nil, result.Err == nil, ownError(result.Err), errors.Is(result.Err, directory.ErrCredentials):
+			return result
+		case kept: // it may only have been too old a connection
 			m.config.Log.Info("connection to the domain controller lost, trying again", "error", result.Err)
 			continue
 		}
-		m.candidate = (m.candidate + 1) % len(m.config.Candidates)
-		if failed++; failed == len(m.config.Candidates) {
-			break
+		tried[m.current().Name] = true
+		if err := m.locate(ctx); err != nil || !m.roster.next(tried) {
+			return result
 		}
 		m.config.Log.Warn("domain controller does not serve, trying the next one",
-			"error", result.Err, "next", m.config.Candidates[m.candidate].Name)
+			"error", result.Err, "next", m.current().Name)
 	}
-	m.finished(result)
-	return result
 }
 
 // ownError reports whether the connection is not to blame for an error.
@@ -65,11 +75,9 @@ func ownError(err error) bool {
 // the connection is gone.
 func (m *Mirror) attempt(ctx context.Context, full bool) PassResult {
 	r := reading{m: m, started: m.config.Now()}
-	err := m.connect(ctx)
-	if err == nil {
-		if r.root, err = m.source.Root(ctx); err == nil {
-			err = r.run(ctx, full)
-		}
+	var err error
+	if r.root, err = m.connect(ctx); err == nil {
+		err = r.run(ctx, full)
 	}
 	m.update(func(s *Status) { s.Running = nil })
 	if err != nil && !ownError(err) {
@@ -79,18 +87,6 @@ func (m *Mirror) attempt(ctx context.Context, full bool) PassResult {
 		r.info.Started, r.info.Kind, r.info.Controller = r.started, r.kind, r.root.DNSHostName
 	}
 	return PassResult{Info: r.info, Err: err}
-}
-
-func (m *Mirror) connect(ctx context.Context) error {
-	if m.source != nil {
-		return nil
-	}
-	source, err := m.config.Candidates[m.candidate].Dial(ctx)
-	if err != nil {
-		return err
-	}
-	m.source = source
-	return nil
 }
 
 // reading is one pass under way.
@@ -228,6 +224,7 @@ func (r *reading) commit(next cursor) error {
 	}
 	stored := r.m.config.Store.Directory(r.m.config.Name)
 	r.m.stored.Store(&stored)
+	r.m.roster.served = r.m.current().Name
 	r.m.update(func(s *Status) {
 		s.Controller, s.InvocationID, s.USN = next.Host, next.InvocationID, next.USN
 	})

@@ -149,6 +149,7 @@ func TestNewRefusesNonsense(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no name":       {Candidates: make([]Candidate, 1), Poll: 1, Full: 1},
 		"no controller": {Name: "x", Poll: 1, Full: 1},
+		"both ways":     {Name: "x", Candidates: make([]Candidate, 1), Discover: new(dns).discover, Poll: 1, Full: 1},
 		"no poll":       {Name: "x", Candidates: make([]Candidate, 1), Full: 1},
 	} {
 		if _, err := New(c); err == nil {

@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"rcpt-milter/directory"
@@ -37,6 +39,7 @@ type Status struct {
 	FailingSince time.Time // first failure since the last good pass
 	RootKnown    bool      // a controller answered since the start: the next field says something
 	Blind        bool      // deleted objects cannot be seen
+	Warnings     []string  // what works and should not be left as it is, a sentence each
 }
 
 // Progress is a pass under way.
@@ -61,6 +64,7 @@ func (m *Mirror) Status() Status {
 		s.Held = stored.Newest().Held
 	}
 	s.State = m.state(stored)
+	s.Warnings = m.inForce()
 	return s
 }
 
@@ -94,4 +98,33 @@ func (m *Mirror) update(change func(*Status)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change(&m.status)
+}
+
+// warning is something that works and should not be left as it is.
+type warning struct {
+	text  string
+	until time.Time
+}
+
+// warn adds or replaces a warning, which goes by itself after a time; a nil error takes
+// it back.
+func (m *Mirror) warn(about string, err error, lasts time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		delete(m.warnings, about)
+		return
+	}
+	m.warnings[about] = warning{text: err.Error(), until: m.config.Now().Add(lasts)}
+}
+
+// inForce lists the warnings that still hold; the caller has the lock.
+func (m *Mirror) inForce() []string {
+	var all []string
+	for _, about := range slices.Sorted(maps.Keys(m.warnings)) {
+		if w := m.warnings[about]; m.config.Now().Before(w.until) {
+			all = append(all, w.text)
+		}
+	}
+	return all
 }

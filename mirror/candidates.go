@@ -1,0 +1,178 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"rcpt-milter/directory"
+)
+
+// Candidate is one domain controller that can be connected to.
+type Candidate struct {
+	Name string // for logs: its URL
+	Host string // the name in the URL, in lower case; empty: none is known
+	Dial func(context.Context) (Source, error)
+}
+
+const (
+	// rediscoverEvery is how often at most the candidates are asked for.
+	rediscoverEvery = time.Minute
+
+	// maxRepins is how often a name that leads to several controllers is connected to
+	// again for the one that is followed: a logon costs less than a full pass.
+	maxRepins = 3
+
+	// flapsFor is how long status warns of a name that led elsewhere.
+	flapsFor = 24 * time.Hour
+)
+
+// roster is the list of candidates, in order of preference, and which one is used. It
+// belongs to the goroutine of the passes.
+type roster struct {
+	list    []Candidate
+	at      int                  // which one the source belongs to, or is tried next
+	served  string               // name of the one that served last
+	asked   time.Time            // when the list was last asked for
+	reached map[string]*crossing // by the name of a candidate
+}
+
+// crossing is what was met behind the name of a candidate.
+type crossing struct {
+	host   string          // the controller there now
+	hosts  map[string]bool // all that were met
+	warned time.Time
+}
+
+// locate makes sure of a list of candidates. One that has failed may be gone, and a
+// better one may be there, so it is asked for again, now and then; while there is no
+// answer the old list stands.
+func (m *Mirror) locate(ctx context.Context) error {
+	r, now := &m.roster, m.config.Now()
+	if m.config.Discover == nil || len(r.list) > 0 && now.Sub(r.asked).Abs() < rediscoverEvery {
+		return nil
+	}
+	r.asked = now
+	list, err := m.config.Discover(ctx)
+	if ctx.Err() != nil {
+		return fmt.Errorf("given up: %w", ctx.Err())
+	}
+	m.warn("discovery", err, time.Hour)
+	switch {
+	case err != nil && len(r.list) > 0:
+		m.config.Log.Warn("domain controllers cannot be discovered, those known stay", "error", err)
+		return nil
+	case len(list) == 0:
+		return cmp.Or(err, errors.New("no domain controllers were discovered"))
+	case err != nil:
+		m.config.Log.Warn("domain controllers may not all be discovered", "error", err)
+	}
+	if names(list) != names(r.list) {
+		m.config.Log.Info("domain controllers discovered", "controllers", names(list))
+	}
+	r.list = list
+	return nil
+}
+
+// names lists candidates, whatever their order: among equals it is drawn by lot.
+func names(list []Candidate) string {
+	var all []string
+	for _, c := range list {
+		all = append(all, c.Name)
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+// pin goes to the candidate that leads to the controller which the cursor belongs to,
+// as far as one can tell: any other costs a full pass. Where none does, to the first.
+func (m *Mirror) pin() {
+	r := &m.roster
+	host := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
+	at := slices.IndexFunc(r.list, func(c Candidate) bool { return c.Host != "" && c.Host == host })
+	if at < 0 {
+		at = slices.IndexFunc(r.list, func(c Candidate) bool { return c.Name == r.served })
+	}
+	r.at = max(at, 0)
+}
+
+// current is the candidate in use, or to be tried next.
+func (m *Mirror) current() Candidate { return m.roster.list[m.roster.at] }
+
+// next goes to the best candidate that was not tried; false: there is none.
+func (r *roster) next(tried map[string]bool) bool {
+	at := slices.IndexFunc(r.list, func(c Candidate) bool { return !tried[c.Name] })
+	if at < 0 {
+		return false
+	}
+	r.at = at
+	return true
+}
+
+// connect makes sure of a connection, and asks who is at its other end.
+func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
+	if m.source != nil {
+		return m.source.Root(ctx)
+	}
+	source, root, err := m.dial(ctx)
+	if err != nil {
+		return root, err
+	}
+	for again := 0; again < maxRepins && m.cross(root); again++ {
+		other, its, err := m.dial(ctx)
+		if err != nil {
+			continue
+		}
+		source.Close()
+		source, root = other, its
+	}
+	m.cross(root)
+	m.source = source
+	return root, nil
+}
+
+// dial connects to the current candidate.
+func (m *Mirror) dial(ctx context.Context) (Source, directory.Root, error) {
+	source, err := m.current().Dial(ctx)
+	if err != nil {
+		return nil, directory.Root{}, err
+	}
+	root, err := source.Root(ctx)
+	if err != nil {
+		source.Close()
+		return nil, directory.Root{}, err
+	}
+	return source, root, nil
+}
+
+// cross notes which controller the name of the current candidate led to. It reports
+// whether another one was wanted, to which the name led before.
+func (m *Mirror) cross(root directory.Root) (astray bool) {
+	name := m.current().Name
+	c := m.roster.reached[name]
+	if c == nil {
+		c = &crossing{host: root.DNSHostName, hosts: map[string]bool{}}
+		m.roster.reached[name] = c
+	}
+	c.hosts[root.DNSHostName] = true
+	if c.host != root.DNSHostName {
+		m.flapped(name, c, root.DNSHostName)
+	}
+	c.host = root.DNSHostName
+	wanted := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
+	return wanted != root.DNSHostName && c.hosts[wanted]
+}
+
+// flapped complains of a name that leads to several controllers.
+func (m *Mirror) flapped(name string, c *crossing, host string) {
+	err := fmt.Errorf("%s leads now to %s and now to %s, and each change costs a full pass; name the controllers themselves in urls, or use discover", name, c.host, host)
+	m.warn("url "+name, err, flapsFor)
+	if now := m.config.Now(); now.Sub(c.warned) > time.Hour {
+		c.warned = now
+		m.config.Log.Warn("the name of a domain controller leads to different ones", "url", name, "before", c.host, "now", host)
+	}
+}
