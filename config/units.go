@@ -8,6 +8,10 @@ import (
 	"time"
 )
 
+// ParseDuration reads a duration as the file has them, for command lines. False: it is
+// none.
+func ParseDuration(text string) (time.Duration, bool) { return parseDuration(text) }
+
 // parseDuration reads what time.ParseDuration reads, without a sign, and whole days
 // in front of it: 30d, 1d12h. False: not a duration, or above 290 years.
 func parseDuration(text string) (time.Duration, bool) {

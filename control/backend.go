@@ -14,6 +14,7 @@
 //	POST /v1/sync      SyncQuery; lines of SyncEvent
 //	GET  /v1/removals  ?directory=  lines of HeldRemoval
 //	POST /v1/removals/approve, /v1/removals/discard  RemovalsQuery; lines of RemovalsDone
+//	GET  /v1/journal   ?since= &pass=  lines of JournalRow
 //
 // Lines of an event are {"event": ...}; the last line is {"end": {"error": ""}}.
 // An error is {"error": "one sentence"} with a status of 400 or above.
@@ -55,6 +56,9 @@ type Backend interface {
 	Approve(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error
 	// Discard forgets them in the same way.
 	Discard(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error
+	// Journal visits what passes changed, oldest pass first. An error of visit ends it
+	// and is returned.
+	Journal(ctx context.Context, q JournalQuery, visit func(JournalRow) error) error
 }
 
 // ErrNotSupported is what a Backend answers that cannot do what is asked: passes

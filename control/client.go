@@ -110,6 +110,19 @@ func (c *Client) settle(ctx context.Context, path string, q RemovalsQuery, tell 
 	})
 }
 
+// Journal visits what passes changed, oldest pass first. An error of visit ends it and
+// is returned.
+func (c *Client) Journal(ctx context.Context, q JournalQuery, visit func(JournalRow) error) error {
+	values := url.Values{}
+	if !q.Since.IsZero() {
+		values.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if q.Pass != 0 {
+		values.Set("pass", strconv.FormatUint(q.Pass, 10))
+	}
+	return receive(ctx, c, http.MethodGet, "/v1/journal?"+values.Encode(), nil, visit)
+}
+
 // get asks one question with a JSON answer.
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

@@ -28,6 +28,7 @@ type fake struct {
 	sync   func(context.Context, SyncQuery, func(SyncEvent)) error
 	asked  chan LookupQuery
 
+	journal  func(q JournalQuery, visit func(JournalRow) error) error
 	removals []HeldRemoval
 	settled  func(what string, q RemovalsQuery, tell func(RemovalsDone)) error
 }
@@ -65,6 +66,10 @@ func (f *fake) Discard(_ context.Context, q RemovalsQuery, tell func(RemovalsDon
 	return f.settled("discard", q, tell)
 }
 
+func (f *fake) Journal(_ context.Context, q JournalQuery, visit func(JournalRow) error) error {
+	return f.journal(q, visit)
+}
+
 // start serves the backend on a unix socket, and gives a client for it and what
 // stops it.
 func start(t *testing.T, b Backend) (*Client, func()) {
@@ -97,7 +102,7 @@ func fullStatus() Status {
 		Version: "1.2.3", Started: at, State: Late, Addresses: 3, Objects: 2, Unparsed: 1, Digest: "00ff",
 		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
 		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4,
-		ReloadError: "bad file", StoreVerified: Time{at.Add(time.Minute)},
+		ReloadError: "bad file", StoreVerified: Time{at.Add(time.Minute)}, JournalFrom: Time{at.Add(-time.Minute)},
 		Directories: []DirectoryStatus{{
 			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10, HighestCommittedUSN: 12,
 			LastSuccess:     at,
@@ -132,6 +137,7 @@ func TestJSON(t *testing.T) {
 		{"lookup.json", fullAnswer().normal()},
 		{"lookup-empty.json", LookupAnswer{}.normal()},
 		{"sync.json", []line[SyncEvent]{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1, Pass: &PassStatus{Number: 2}}}, {End: &lineEnd{}}}},
+		{"journal.json", journalRows(1)},
 		{"removals.json", heldRemovals(1)},
 		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Pass: 9}, {Directory: "lab", Kept: 3}}},
 	} {
@@ -313,7 +319,9 @@ func TestStrangers(t *testing.T) {
 		status             int
 		want               string
 	}{
-		{"GET", "/v1/journal", "", 404, "this daemon (version 1.2.3) does not know GET /v1/journal"},
+		{"GET", "/v1/melt", "", 404, "this daemon (version 1.2.3) does not know GET /v1/melt"},
+		{"GET", "/v1/journal?since=yesterday", "", 400, "expected, if anything, since as a time of RFC 3339 and pass as a number"},
+		{"GET", "/v1/journal?pass=-1", "", 400, "expected, if anything, since as a time of RFC 3339 and pass as a number"},
 		{"POST", "/v1/status", "", 404, "this daemon (version 1.2.3) does not know POST /v1/status"},
 		{"POST", "/v1/sync", "{", 400, "cannot read the request: unexpected EOF"},
 		{"POST", "/v1/sync", `{"fool": true}`, 400, `cannot read the request: json: unknown field "fool"`},

@@ -19,12 +19,12 @@ func heldRemovals(n int) (list []HeldRemoval) {
 }
 
 func TestRemovals(t *testing.T) {
-	f := &fake{removals: heldRemovals(3000)}
+	f := &fake{removals: heldRemovals(500)}
 	client, _ := start(t, f)
 	for _, c := range []struct {
 		directory string
 		want      int
-	}{{"", 3000}, {"lab", 1500}, {"nowhere & else", 0}} {
+	}{{"", 500}, {"lab", 250}, {"nowhere & else", 0}} {
 		var got []HeldRemoval
 		err := client.Removals(t.Context(), RemovalsQuery{Directory: c.directory}, func(h HeldRemoval) error {
 			got = append(got, h)

@@ -43,6 +43,7 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/lookup", s.lookup)
 	mux.HandleFunc("POST /v1/sync", s.sync)
+	mux.HandleFunc("GET /v1/journal", s.journal)
 	mux.HandleFunc("GET /v1/removals", s.removals)
 	mux.HandleFunc("POST /v1/removals/approve", s.settle(backend.Approve))
 	mux.HandleFunc("POST /v1/removals/discard", s.settle(backend.Discard))
@@ -132,6 +133,25 @@ func (s *Server) settle(do func(context.Context, RemovalsQuery, func(RemovalsDon
 			return do(ctx, q, func(d RemovalsDone) { tell(d) })
 		})
 	}
+}
+
+func (s *Server) journal(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	var q JournalQuery
+	var err, bad error
+	if text := values.Get("since"); text != "" {
+		q.Since.Time, err = time.Parse(time.RFC3339, text)
+	}
+	if text := values.Get("pass"); text != "" {
+		q.Pass, bad = strconv.ParseUint(text, 10, 64)
+	}
+	if err != nil || bad != nil {
+		s.fail(w, http.StatusBadRequest, errors.New("expected, if anything, since as a time of RFC 3339 and pass as a number"))
+		return
+	}
+	stream(w, r, bulk, func(ctx context.Context, tell func(JournalRow) error) error {
+		return s.backend.Journal(ctx, q, tell)
+	})
 }
 
 // read reads the body of a request; false: it answered with an error.

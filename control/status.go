@@ -75,6 +75,7 @@ type Status struct {
 
 	ReloadError   string `json:"reload_error"`   // why the file in place is not in force; empty: it is
 	StoreVerified Time   `json:"store_verified"` // when the store's checksums were last found good
+	JournalFrom   Time   `json:"journal_from"`   // from when on the journal is whole; null: nothing was ever dropped
 
 	Directories []DirectoryStatus `json:"directories"` // in the order of the configuration
 }

@@ -33,6 +33,9 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		Sessions:    b.server.Sessions(),
 		Directories: b.follower.Directories(), StoreVerified: control.Time{Time: b.upkeep.verified()},
 	}
+	if from, err := b.store.JournalFrom(); err == nil {
+		s.JournalFrom = control.Time{Time: from}
+	}
 	for domain, mode := range b.config.Domains {
 		s.Modes[domain] = string(mode)
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
+	"strings"
 	"time"
 
 	"rcpt-milter/config"
@@ -14,11 +16,29 @@ const liveTimeout = 60 * time.Second
 
 // checkDirectory tries every domain controller of a directory.
 func (r *findings) checkDirectory(ctx context.Context, d config.Directory) {
-	for _, url := range d.URLs {
+	for _, url := range r.controllerURLs(ctx, d) {
 		if err := r.checkController(ctx, d, url); err != nil {
 			r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
 		}
 	}
+}
+
+// controllerURLs are the domain controllers that are listed, or that DNS knows.
+func (r *findings) controllerURLs(ctx context.Context, d config.Directory) []string {
+	if d.Discover == "" {
+		return d.URLs
+	}
+	urls, err := directory.Discover(ctx, net.DefaultResolver, d.Discover, d.Site)
+	switch {
+	case len(urls) == 0:
+		r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+		return nil
+	case err != nil:
+		r.warning("directory %s: %v", d.Name, err)
+	}
+	r.good("directory %s: DNS names %s of %s, in this order: %s", d.Name,
+		counted(len(urls), "domain controller", "domain controllers"), d.Discover, strings.Join(urls, " "))
+	return urls
 }
 
 // checkController connects, verifies the certificate, binds, and reads what a pass

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/directory"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
 	"rcpt-milter/store"
@@ -60,41 +58,8 @@ func mirrorConfig(c *config.Config, d config.Directory, s *store.Store, metrics 
 			Lag:  func(behind time.Duration) { metrics.ObserveLag(d.Name, behind) },
 		},
 	}
-	for _, url := range d.URLs {
-		m.Candidates = append(m.Candidates, mirror.Candidate{
-			Name: url,
-			Dial: func(ctx context.Context) (mirror.Source, error) {
-				// A nil *Conn must not become a Source that is not nil.
-				conn, err := directory.Dial(ctx, controllerConfig(d, url))
-				if err != nil {
-					return nil, err
-				}
-				return conn, nil
-			},
-		})
-	}
+	m.Candidates, m.Discover = controllers(d)
 	return m
-}
-
-// controllerConfig is how to reach one domain controller of a directory.
-func controllerConfig(d config.Directory, url string) directory.Config {
-	return directory.Config{
-		URL: url, BindDN: d.Bind.DN, Password: directory.PasswordFile(d.Bind.PasswordFile),
-		CAFile: d.TLS.CAFile, ServerName: d.TLS.ServerName, AddressAttributes: d.AddressAttributes,
-	}
-}
-
-// secretOf gives something that changes when the password does, and is not it.
-func secretOf(file string) func() string {
-	password := directory.PasswordFile(file)
-	return func() string {
-		secret, err := password()
-		if err != nil {
-			return err.Error()
-		}
-		sum := sha256.Sum256(secret)
-		return string(sum[:])
-	}
 }
 
 func resultOf(r mirror.PassResult) string {

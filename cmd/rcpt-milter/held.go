@@ -104,3 +104,18 @@ func (b backend) settle(q control.RemovalsQuery, tell func(control.RemovalsDone)
 	}
 	return errors.Join(failed...)
 }
+
+func (b backend) Journal(_ context.Context, q control.JournalQuery, visit func(control.JournalRow) error) error {
+	return b.store.Journal(store.JournalQuery{Since: q.Since.Time, Pass: q.Pass}, func(e store.Event) error {
+		return visit(rowOf(e))
+	})
+}
+
+func rowOf(e store.Event) control.JournalRow {
+	row := control.JournalRow{Change: control.Lost, Address: e.Address.String(), Directory: e.Directory, GUID: directory.GUID(e.GUID).String(),
+		DN: e.DN, Pass: e.Pass, DomainController: e.Controller, USN: e.USN, Time: control.Time{Time: e.Time}}
+	if e.Added {
+		row.Change = control.Gained
+	}
+	return row
+}

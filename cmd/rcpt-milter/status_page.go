@@ -249,14 +249,19 @@ func table(p *page, numbers int, rows [][]string) {
 			row[column] = strings.Repeat(" ", width-len(row[column])) + row[column]
 		}
 	}
-	p.WriteByte('\n')
-	var text strings.Builder
+	p.WriteString("\n" + aligned(rows))
+}
+
+// aligned writes rows in columns.
+func aligned(rows [][]string) string {
+	var text, trimmed strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	w.Flush()
 	for line := range strings.Lines(text.String()) {
-		p.WriteString(strings.TrimRight(line, " \n") + "\n")
+		trimmed.WriteString(strings.TrimRight(line, " \n") + "\n")
 	}
+	return trimmed.String()
 }

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/control"
+)
+
+func (a *app) journalCommand() *cobra.Command {
+	var since string
+	var q control.JournalQuery
+	var asJSON bool
+	command := &cobra.Command{
+		Use:   "journal",
+		Short: "Show which addresses passes added and removed",
+		Long: "Shows what passes changed, oldest first: + or -, the address, the object that gained or lost it, the\n" +
+			"pass, the domain controller that said so, the object's USN there (\"not seen\" where a full pass did\n" +
+			"not find the object), and when. A gain has the time at which its pass began, a loss the one at which\n" +
+			"it took effect.\n\n" +
+			"The first full pass of a directory writes no rows: it would say of every address that it was not\n" +
+			"there before. How long rows are kept says journal.keep in the configuration.\n\n" +
+			"Exit status: 0.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if q.Pass == 0 || command.Flags().Changed("since") {
+				at, err := a.past("since", since)
+				if err != nil {
+					return err
+				}
+				q.Since.Time = at
+			}
+			return a.journal(command.Context(), q, asJSON)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&since, "since", "24h", "from this `TIME` on: a duration ago, \"2026-01-31 15:04\", or RFC 3339")
+	flags.Uint64Var(&q.Pass, "pass", 0, "only what the pass with this `NUMBER` changed, whenever it was")
+	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
+	return command
+}
+
+func (a *app) journal(ctx context.Context, q control.JournalQuery, asJSON bool) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		rows := &jsonRows{w: a.stdout}
+		if err := client.Journal(ctx, q, func(r control.JournalRow) error { return rows.add(r) }); err != nil {
+			return err
+		}
+		return rows.end()
+	}
+	s, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if from := s.JournalFrom; q.Pass == 0 && q.Since.Before(from.Time) {
+		fmt.Fprintf(a.stdout, "The journal is kept from %s on.\n", a.moment(from.Time))
+	}
+	list := &journalList{app: a}
+	if err := client.Journal(ctx, q, list.add); err != nil {
+		return err
+	}
+	return list.end(q)
+}
+
+// journalList prints rows aligned, as far as they fit a block.
+type journalList struct {
+	*app
+	block [][]string
+	any   bool
+}
+
+func (l *journalList) add(r control.JournalRow) error {
+	controller, usn := printable(r.DomainController), fmt.Sprintf("USN %d", r.USN)
+	if controller == "" {
+		controller = "-"
+	}
+	if r.USN == 0 {
+		usn = "not seen"
+	}
+	l.any = true
+	l.block = append(l.block, []string{printable(r.Change) + " " + printable(r.Address), printable(r.DN),
+		fmt.Sprintf("pass %d of %s", r.Pass, printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
+	if len(l.block) == blockRows {
+		return l.flush()
+	}
+	return nil
+}
+
+func (l *journalList) flush() error {
+	_, err := fmt.Fprint(l.stdout, aligned(l.block))
+	l.block = l.block[:0]
+	return err
+}
+
+func (l *journalList) end(q control.JournalQuery) error {
+	if l.any {
+		return l.flush()
+	}
+	text := "Nothing changed since " + l.moment(q.Since.Time) + "."
+	if q.Pass != 0 {
+		text = fmt.Sprintf("The journal has no row of pass %d: it changed nothing, was the first full pass of a directory, or is no longer kept.", q.Pass)
+	}
+	_, err := fmt.Fprintln(l.stdout, text)
+	return err
+}
