@@ -161,8 +161,10 @@ var badDomains = []bad{
 // badDirectoryKeys: in is added to a valid directory.
 var badDirectoryKeys = []bad{
 	{`basis: []`, `7:5: unknown key "basis" in directories[0]; did you mean "bases"?`},
-	{`site: Edge`, `7:11: directories[0].site: "Edge" is not supported by this version yet; leave the key out or set it to ""`},
-	{`discover: corp.example`, `7:15: directories[0].discover: "corp.example" is not supported by this version yet; leave the key out or set it to ""`},
+	{`site: Edge`, `7:11: directories[0].site: a site is of use only together with discover`},
+	{`site: 5`, `7:11: directories[0].site: expected a text, got 5 without quotes`},
+	{`discover: corp.example`, `7:15: directories[0].discover: the domain controllers are listed in urls already; leave out one of the two`},
+	{`discover: [corp.example]`, `7:15: directories[0].discover: expected a text, got a list`},
 	{`domains: example.com`, `7:14: directories[0].domains: expected a list of domains in brackets, got "example.com"`},
 	{`domains: [x@y]`, `7:15: directories[0].domains[0]: expected a domain such as "y", or ".y" for all its sub-domains, got "x@y"`},
 	{`domains: [example.net]`, `2:3: domains: no directory owns "example.com", so every recipient in it would be refused; add it to the domains of a directory, or set it to pass`},
@@ -199,6 +201,12 @@ var badDirectoryKeys = []bad{
 // badDirectories: in is a directory between braces.
 var badDirectories = []bad{
 	{`name: a b, urls: [ldaps://x], bind: {dn: a, password_file: /p}`, `3:12: directories[0].name: expected a name of letters, digits, dots, dashes and underscores, 64 at most, got "a b"`},
+	{`name: a, bind: {dn: a, password_file: /p}`, `3:5: key "urls" is missing in directories[0]; list the domain controllers in it, or name the domain to find them in DNS in "discover"`},
+	{`name: a, discover: "", bind: {dn: a, password_file: /p}`, `3:5: key "urls" is missing in directories[0]; list the domain controllers in it, or name the domain to find them in DNS in "discover"`},
+	{`name: a, discover: "a b", site: Edge, bind: {dn: a, password_file: /p}`, `3:25: directories[0].discover: expected the DNS name of an Active Directory domain such as corp.example, got "a b"`},
+	{`name: a, discover: "[192.0.2.1]", bind: {dn: a, password_file: /p}`, `3:25: directories[0].discover: expected the DNS name of an Active Directory domain such as corp.example, got "[192.0.2.1]"`},
+	{`name: a, discover: corp.example, site: "a.b", bind: {dn: a, password_file: /p}`, `3:45: directories[0].site: expected the name of an Active Directory site such as Edge, got "a.b"`},
+	{`name: a, discover: ldaps://dc1, bind: {dn: a, password_file: /p}`, `3:25: directories[0].discover: expected the DNS name of an Active Directory domain such as corp.example, got "ldaps://dc1"`},
 	{`urls: [ldaps://x]`, `3:5: key "name" is missing in directories[0]
 3:5: key "bind" is missing in directories[0]`},
 	{`name: a, urls: [], bind: {dn: a}`, `3:21: directories[0].urls: expected LDAP URLs, got an empty list

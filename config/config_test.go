@@ -111,6 +111,18 @@ func TestEveryKey(t *testing.T) {
 	}
 }
 
+func TestDiscoverInPlaceOfURLs(t *testing.T) {
+	got, err := Parse("config.yaml", []byte(strings.Replace(smallest, "urls: [ldaps://dc1.corp.example]", "discover: Corp.Example.\n    site: Edge-1", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := smallestConfig()
+	want.Directories[0].URLs, want.Directories[0].Discover, want.Directories[0].Site = nil, "corp.example", "Edge-1"
+	if d := diff(want, got); d != "" {
+		t.Errorf("discover in place of urls (-want +got):\n%s", d)
+	}
+}
+
 func TestEndpointString(t *testing.T) {
 	for _, text := range []string{"unix:/run/x.sock", "inet:127.0.0.1:25", "inet:[::1]:25", "inet:localhost:25"} {
 		e, err := parseListener(text)

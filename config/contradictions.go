@@ -26,8 +26,31 @@ func (r *reader) contradictions(c *Config) {
 		if d.Full < d.Poll {
 			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, short(d.Full), short(d.Poll))
 		}
+		r.eitherWay(path, d)
 	}
 	r.ownerless(c)
+}
+
+// eitherWay finds whether a directory says in one way, and only one, where its domain
+// controllers are.
+func (r *reader) eitherWay(path string, d Directory) {
+	_, listed := r.at[path+".urls"]
+	at, named := r.at[path+".discover"]
+	switch {
+	case listed && d.Discover != "":
+		r.failAt(at, "%s.discover: the domain controllers are listed in urls already; leave out one of the two", path)
+	case !listed && d.Discover == "" && !(named && r.failed(at)):
+		r.failAt(r.at[path], "key \"urls\" is missing in %s; list the domain controllers in it, or name the domain to find them in DNS in \"discover\"", path)
+	}
+	if d.Site != "" && d.Discover == "" && !(named && r.failed(at)) {
+		r.failAt(r.at[path+".site"], "%s.site: a site is of use only together with discover", path)
+	}
+}
+
+// failed reports whether something is wrong with the value at a place.
+func (r *reader) failed(at position) bool {
+	line, column := at.line, at.column
+	return slices.ContainsFunc(r.errs, func(e *Error) bool { return e.Line == line && e.Column == column })
 }
 
 // ownerless finds domains of which no directory knows anything: every recipient in

@@ -8,16 +8,20 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rcpt-milter/address"
 )
 
 // Directory is one Active Directory domain to be mirrored.
 type Directory struct {
-	Name    string   // name: its name in logs, metrics and the store; required
-	URLs    []string // urls: "ldaps://host:port" or "ldap://host:port" with StartTLS, in order of preference; required
-	Domains []string // domains: canonical mail domains, or ".parent", that it may own; empty: all
-	Bind    Bind     // bind; required
-	TLS     TLS      // tls
-	Bases   []string // bases: DNs below which recipients live; empty: the whole domain
+	Name     string   // name: its name in logs, metrics and the store; required
+	URLs     []string // urls: "ldaps://host:port" or "ldap://host:port" with StartTLS, in order of preference; required unless Discover is there
+	Discover string   // discover: DNS name of the Active Directory domain whose controllers DNS names, in place of urls
+	Site     string   // site: the Active Directory site whose controllers are preferred; only with Discover
+	Domains  []string // domains: canonical mail domains, or ".parent", that it may own; empty: all
+	Bind     Bind     // bind; required
+	TLS      TLS      // tls
+	Bases    []string // bases: DNs below which recipients live; empty: the whole domain
 
 	Poll           time.Duration // poll: from one incremental pass to the next; default 5s
 	Full           time.Duration // full: from one full pass to the next; default 24h
@@ -40,7 +44,7 @@ type Bind struct {
 // TLS is how the domain controller proves who it is. It always has to.
 type TLS struct {
 	CAFile     string // absolute, PEM; empty: the authorities of the system
-	ServerName string // expected in the certificate; empty: the host of the URL
+	ServerName string // expected in the certificate; empty: the host of the URL, or the one discovered
 }
 
 // Guard says when removals are held back: when over the window they exceed Max, or
@@ -84,8 +88,8 @@ func (d *Directory) fields() field {
 	return keys(fields{
 		"name":     scalar(&d.Name, parseName),
 		"urls":     atLeastOne(&d.URLs, "LDAP URLs", parseURL),
-		"discover": later(""),
-		"site":     later(""),
+		"discover": scalar(&d.Discover, orEmpty(parseDiscover)),
+		"site":     scalar(&d.Site, orEmpty(parseSite)),
 		"domains":  unique(&d.Domains, "domains", parseDomain),
 		"bind": keys(fields{
 			"dn":            scalar(&d.Bind.DN, nonEmpty),
@@ -112,7 +116,7 @@ func (d *Directory) fields() field {
 			"max":     integer(&d.RemovalGuard.Max, 0, 1_000_000_000),
 			"window":  duration(&d.RemovalGuard.Window, false),
 		}),
-	}, "name", "urls", "bind")
+	}, "name", "bind")
 }
 
 var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -155,6 +159,35 @@ func parseURL(text string) (string, error) {
 		port = given
 	}
 	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(host), port), nil
+}
+
+// parseDiscover reads the DNS name of an Active Directory domain.
+func parseDiscover(text string) (string, error) {
+	domain, err := address.ParseDomain(text)
+	if err != nil || strings.HasPrefix(domain, "[") || strings.ContainsAny(domain, "/*%") {
+		return "", fmt.Errorf("expected the DNS name of an Active Directory domain such as corp.example, got %s", quoted(text))
+	}
+	return domain, nil
+}
+
+// siteSyntax is one label of a DNS name, which is what the name of a site has to be.
+var siteSyntax = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}$`)
+
+func parseSite(text string) (string, error) {
+	if !siteSyntax.MatchString(text) {
+		return "", fmt.Errorf("expected the name of an Active Directory site such as Edge, got %s", quoted(text))
+	}
+	return text, nil
+}
+
+// orEmpty lets an empty text stand for a key that is left out.
+func orEmpty(parse func(string) (string, error)) func(string) (string, error) {
+	return func(text string) (string, error) {
+		if text == "" {
+			return "", nil
+		}
+		return parse(text)
+	}
 }
 
 var hostSyntax = regexp.MustCompile(`^[A-Za-z0-9._:-]*$`)
