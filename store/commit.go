@@ -161,6 +161,9 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	switch {
 	case p.info.Approved: // nothing was read
 	case p.info.Kind == Full:
+		if record.full.Number == 0 {
+			record.first = p.info.Ended
+		}
 		record.full = p.info
 	default:
 		record.incremental = p.info

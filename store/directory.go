@@ -76,6 +76,7 @@ type directoryRecord struct {
 	incremental PassInfo // last committed incremental pass
 	hold        string   // why removals are held back; empty: they are not
 	origins     []originRecord
+	first       time.Time // when the first full pass ended; zero: long ago, or never
 }
 
 // originID numbers the databases that a directory was read from, from 1. Stamps are
@@ -115,6 +116,7 @@ func (r *directoryRecord) encode() []byte {
 		e.string(o.controller)
 		e.string(o.database)
 	}
+	e.time(r.first)
 	return e
 }
 
@@ -124,6 +126,9 @@ func decodeDirectory(value []byte) (directoryRecord, error) {
 	r.origins = make([]originRecord, d.count())
 	for i := range r.origins {
 		r.origins[i] = originRecord{d.string(), d.string()}
+	}
+	if d.err == nil && len(d.rest) > 0 { // records of the first days end here
+		r.first = d.time()
 	}
 	return r, d.done()
 }
@@ -158,9 +163,10 @@ func decodeCursor(value []byte) (cursorRecord, error) {
 // Directory is what the store knows of one directory. The zero value: never read.
 type Directory struct {
 	Name            string
-	Cursor          []byte // opaque here; nil: no pass was ever committed
-	Controller      string // the domain controller that the cursor belongs to
-	Fingerprint     string // of the rules under which it was last read in full
+	Cursor          []byte    // opaque here; nil: no pass was ever committed
+	Controller      string    // the domain controller that the cursor belongs to
+	Fingerprint     string    // of the rules under which it was last read in full
+	FirstFull       time.Time // when its first full pass ended; zero: long ago, or never
 	LastFull        PassInfo
 	LastIncremental PassInfo
 	Marked          int    // objects with addresses whose removal waits
@@ -174,6 +180,11 @@ func (d Directory) Newest() PassInfo {
 		return d.LastFull
 	}
 	return d.LastIncremental
+}
+
+// ReadBy reports whether it had been read in full at a time.
+func (d Directory) ReadBy(at time.Time) bool {
+	return d.LastFull.Number != 0 && !d.FirstFull.After(at)
 }
 
 // LastGood is when the newest committed pass began: the index is at least that young.
@@ -194,7 +205,7 @@ func (s *Store) Directory(name string) Directory {
 		return Directory{Name: name}
 	}
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
-		Fingerprint: d.record.fingerprint, LastFull: d.record.full, LastIncremental: d.record.incremental,
+		Fingerprint: d.record.fingerprint, FirstFull: d.record.first, LastFull: d.record.full, LastIncremental: d.record.incremental,
 		Marked: d.marked, Hold: d.record.hold, Owned: s.totals.Load().owned[d.record.id]}
 }
 

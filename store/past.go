@@ -1,0 +1,97 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// ErrNotKept says that nobody can tell any more what the index held at a time.
+var ErrNotKept = errors.New("that is before what the journal keeps")
+
+// Past is what the index held of an address at a time in the past.
+type Past struct {
+	Presence
+	// Owners are those of then. Of one that lost the address since, class, attribute,
+	// pass, domain controller and USN are not known.
+	Owners []Owner
+}
+
+// At says what the index held of an address at a time in the past: what the owners and
+// the journal of today tell of it. The error is ErrNotKept where they do not reach back
+// that far.
+func (s *Store) At(a address.Address, at time.Time) (Past, error) {
+	from, err := s.JournalFrom()
+	if err != nil {
+		return Past{}, err
+	}
+	if at.Before(from) {
+		return Past{}, fmt.Errorf("%w, which is from %s on", ErrNotKept, from.Local().Format(time.RFC3339))
+	}
+	detail, err := s.Describe(a)
+	if err != nil {
+		return Past{}, err
+	}
+	then := past(detail, at)
+	if first, read := s.firstRead(at); !then.Known && !read {
+		if first.IsZero() {
+			return Past{}, fmt.Errorf("%w: no directory has been read in full yet", ErrNotKept)
+		}
+		return Past{}, fmt.Errorf("%w: the first directory was read in full at %s", ErrNotKept, first.Local().Format(time.RFC3339))
+	}
+	return then, nil
+}
+
+// past works out who owned an address at a time. It is a pure function. Every loss in
+// the journal tells since when the object had the address, so that gains need not be
+// looked at: the first full pass of a directory journals none.
+func past(d Detail, at time.Time) Past {
+	var then Past
+	for _, o := range d.Owners {
+		if !o.Learned.After(at) {
+			then.Owners = append(then.Owners, o)
+		}
+	}
+	removed := d.Removed
+	if removed.After(at) {
+		removed = time.Time{}
+	}
+	for _, e := range d.History {
+		switch {
+		case e.Added:
+		case !e.Time.After(at):
+			if e.Time.After(removed) {
+				removed = e.Time
+			}
+		case !e.Learned.After(at):
+			then.Owners = append(then.Owners, Owner{Directory: e.Directory, GUID: e.GUID, DN: e.DN, Restricted: e.Restricted, Learned: e.Learned})
+		}
+	}
+	then.Known = len(then.Owners) > 0
+	if !then.Known {
+		then.Removed = removed
+		return then
+	}
+	then.Restricted = true
+	for _, o := range then.Owners {
+		then.Restricted = then.Restricted && o.Restricted
+	}
+	return then
+}
+
+// firstRead is when the first of the directories was read in full, and whether one had
+// been at a time. Zero: none was, or it is long ago.
+func (s *Store) firstRead(at time.Time) (first time.Time, read bool) {
+	for _, name := range s.Directories() {
+		d := s.Directory(name)
+		if d.LastFull.Number == 0 {
+			continue
+		}
+		if read = read || d.ReadBy(at); first.IsZero() || d.FirstFull.Before(first) {
+			first = d.FirstFull
+		}
+	}
+	return first, read
+}

@@ -1,0 +1,136 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/address"
+)
+
+// TestPast: owners and losses are given in hours after the start.
+func TestPast(t *testing.T) {
+	hour := func(h int) time.Time { return start.Add(time.Duration(h) * time.Hour) }
+	owner := func(learned int, restricted bool) Owner {
+		return Owner{Directory: "corp", GUID: GUID{1}, Learned: hour(learned), Restricted: restricted}
+	}
+	gain := func(at int) Event { return Event{Added: true, Time: hour(at), GUID: GUID{2}} }
+	loss := func(learned, at int, restricted bool) Event {
+		return Event{Time: hour(at), Learned: hour(learned), GUID: GUID{2}, Restricted: restricted}
+	}
+	for _, c := range []struct {
+		what string
+		d    Detail
+		at   int
+		want string
+	}{
+		{"never seen", Detail{}, 5, "unknown"},
+		{"there before and since", Detail{Owners: []Owner{owner(1, false)}}, 5, "known by 1"},
+		{"learned at that moment", Detail{Owners: []Owner{owner(5, false)}}, 5, "known by 1"},
+		{"learned later", Detail{Owners: []Owner{owner(6, false)}, History: []Event{gain(6)}}, 5, "unknown"},
+		{"learned later by a first full pass", Detail{Owners: []Owner{owner(6, false)}}, 5, "unknown"},
+		{"removed since", Detail{Removed: hour(7), History: []Event{loss(1, 7, false)}}, 5, "known by 1"},
+		{"removed at that moment", Detail{Removed: hour(5), History: []Event{loss(1, 5, false)}}, 5, "unknown, removed in hour 5"},
+		{"removed before", Detail{Removed: hour(3), History: []Event{loss(1, 3, false)}}, 5, "unknown, removed in hour 3"},
+		{"between two lives", Detail{Owners: []Owner{owner(8, false)}, History: []Event{gain(1), loss(1, 3, false), gain(8)}}, 5, "unknown, removed in hour 3"},
+		{"in the second life of three", Detail{Owners: []Owner{owner(8, false)},
+			History: []Event{gain(1), loss(1, 2, false), gain(4), loss(4, 7, false), gain(8)}}, 5, "known by 1"},
+		{"came and went since", Detail{Removed: hour(9), History: []Event{gain(6), loss(6, 9, false)}}, 5, "unknown"},
+		{"moved from one to the other", Detail{Owners: []Owner{owner(4, false)}, History: []Event{gain(4), loss(1, 6, false)}}, 5, "known by 2"},
+		{"restricted then as now", Detail{Owners: []Owner{owner(1, true)}}, 5, "known by 1, restricted"},
+		{"one of two restricted", Detail{Owners: []Owner{owner(1, true)}, History: []Event{loss(1, 6, false)}}, 5, "known by 2"},
+		{"restricted when it went", Detail{History: []Event{loss(1, 6, true)}}, 5, "known by 1, restricted"},
+		{"a loss that does not say since when", Detail{History: []Event{{Time: hour(6)}}}, 5, "known by 1"},
+	} {
+		got := past(c.d, hour(c.at))
+		text := "unknown"
+		if got.Known {
+			text = fmt.Sprintf("known by %d", len(got.Owners))
+		}
+		if got.Restricted {
+			text += ", restricted"
+		}
+		if !got.Removed.IsZero() {
+			text += fmt.Sprintf(", removed in hour %v", got.Removed.Sub(start).Hours())
+		}
+		if text != c.want {
+			t.Errorf("%s: %s, want %s", c.what, text, c.want)
+		}
+	}
+}
+
+// TestAt compares what is told of the past with what look-ups said at that time.
+func TestAt(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	asked := []string{"a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test", "never@x.test"}
+	said := map[time.Duration]map[string]Presence{}
+	for i, step := range []struct {
+		dir     string
+		kind    Kind
+		hold    string
+		objects []Object
+	}{
+		{"corp", Full, "", []Object{object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "c@x.test"), object(t, 5, "!e@x.test")}},
+		{"corp", Incremental, "", []Object{object(t, 1, "a@x.test"), object(t, 3, "b@x.test")}}, // b moves
+		{"corp", Incremental, "too many", []Object{object(t, 2)}},                               // c is held
+		{"lab", Full, "", []Object{object(t, 1, "a@x.test", "d@x.test")}},                       // another directory
+		{"corp", Incremental, "", []Object{object(t, 3), object(t, 4, "d@x.test")}},             // b and c go
+		{"lab", Incremental, "", []Object{object(t, 1, "a@x.test")}},                            // d stays by corp
+		{"corp", Full, "", []Object{object(t, 2, "c@x.test")}},                                  // c comes back, e and d go
+		{"lab", Full, "", []Object{object(t, 1, "b@x.test")}},                                   // a goes, b comes back
+	} {
+		at := time.Duration(i+1) * time.Hour
+		pass(t, s, step.dir, step.kind, start.Add(at), step.hold, step.objects...)
+		now := at + time.Minute
+		said[now] = map[string]Presence{}
+		for _, text := range asked {
+			got, err := s.Lookup(mustParse(t, text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			said[now][text] = got
+		}
+	}
+	s = reopen(t, s)
+	compare := func(from time.Duration) {
+		t.Helper()
+		for at, answers := range said {
+			if at < from {
+				continue
+			}
+			for text, want := range answers {
+				got, err := s.At(mustParse(t, text), start.Add(at))
+				if d := cmp.Diff(want, got.Presence); err != nil || d != "" {
+					t.Errorf("%s %v after the start: %v (-said then +said now):\n%s", text, at, err, d)
+				}
+			}
+		}
+	}
+	compare(0)
+	if got, err := s.At(mustParse(t, "b@x.test"), start.Add(2*time.Hour+30*time.Minute)); err != nil || len(got.Owners) != 1 || got.Owners[0].GUID != (GUID{15: 3}) {
+		t.Errorf("who owned b@x.test when it had moved: %+v, %v", got.Owners, err)
+	}
+	for _, c := range []struct {
+		at   time.Duration
+		want string
+	}{{30 * time.Minute, "the first directory was read in full at "}, {-time.Hour, "the first directory was read"}} {
+		if _, err := s.At(address.Address{}, start.Add(c.at)); !errors.Is(err, ErrNotKept) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v after the start: %v, want %s", c.at, err, c.want)
+		}
+	}
+	if _, err := s.Prune(start.Add(3 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	compare(3 * time.Hour)
+	if _, err := s.At(mustParse(t, "a@x.test"), start.Add(2*time.Hour)); !errors.Is(err, ErrNotKept) || !strings.Contains(err.Error(), "from ") {
+		t.Errorf("before what is kept: %v", err)
+	}
+	empty := open(t, Config{Dir: t.TempDir()})
+	if _, err := empty.At(mustParse(t, "a@x.test"), start); !errors.Is(err, ErrNotKept) || !strings.Contains(err.Error(), "no directory has been read") {
+		t.Errorf("an empty store: %v", err)
+	}
+}
