@@ -109,6 +109,7 @@ func fullStatus() Status {
 			LastIncremental: &PassStatus{Number: 9, Started: at, Seconds: 0.25, Seen: 1, Added: 2, Changed: 3, Removed: 4, Result: ResultOK},
 			LastFull:        &PassStatus{Number: 1, Started: Time{at.Add(-time.Hour)}, Seconds: 2, Result: ResultHeld},
 			FullPassReason:  "first", NextPass: Time{at.Add(5 * time.Second)}, LastError: "down", FailingSince: at,
+			Warnings:     []string{"a name leads to two controllers"},
 			Running:      &SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 5, Expected: 9},
 			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible, Notify: true,
 		}},

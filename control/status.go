@@ -100,6 +100,8 @@ type DirectoryStatus struct {
 	LastError    string `json:"last_error"` // of the last pass, with what to do about it; empty: it was good
 	FailingSince Time   `json:"failing_since"`
 
+	Warnings []string `json:"warnings"` // what works and should not be left as it is, a sentence each
+
 	HeldRemovals int64  `json:"held_removals"` // addresses whose removal waits for approval
 	HoldReason   string `json:"hold_reason"`
 
@@ -132,8 +134,9 @@ type PassStatus struct {
 func (s Status) normal() Status {
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
-	if s.Directories == nil {
-		s.Directories = []DirectoryStatus{}
+	s.Directories = append([]DirectoryStatus{}, s.Directories...)
+	for i, d := range s.Directories {
+		s.Directories[i].Warnings = append([]string{}, d.Warnings...)
 	}
 	return s
 }

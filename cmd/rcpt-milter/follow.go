@@ -146,6 +146,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 		d.Running = &control.SyncEvent{Directory: name, Kind: s.Running.Kind.String(),
 			Started: control.Time{Time: s.Running.Started}, Seen: int64(s.Running.Seen), Expected: expected(s)}
 	}
+	d.Warnings = s.Warnings
 	d.HeldRemovals, d.HoldReason = int64(s.Held), s.Hold
 	return d
 }

@@ -71,6 +71,7 @@ func troubledStatus() control.Status {
 	d := &s.Directories[0]
 	d.State, d.LastError, d.FailingSince = control.Stale, "dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
+	d.Warnings = []string{"ldaps://corp.example:636 leads now to dc1.corp.example and now to dc2.corp.example, and each change costs a full pass"}
 	d.LastIncremental.Result = control.ResultHeld
 	d.NextPass = before(time.Second)
 	s.Directories = append(s.Directories, control.DirectoryStatus{Name: "lab", State: control.NotReady,
