@@ -78,8 +78,7 @@ func (a *app) directory(p *page, d control.DirectoryStatus) {
 		p.more("list them with \"rcpt-milter removals\", then \"rcpt-milter removals approve\" or \"discard\"")
 	}
 	for _, w := range d.Warnings {
-		p.line("warning", p.warn("everything works, but:"))
-		p.more(printable(w))
+		p.line("warning", printable(w))
 	}
 	a.controller(p, d)
 	a.running(p, d)
