@@ -12,7 +12,9 @@ import (
 )
 
 // measure makes changes in AD one after the other and prints the seconds from the
-// directory's answer to the new reply of the edge: median and worst.
+// directory's answer to the new reply of the edge: median and worst. Each change is
+// made as soon as the edge knows the one before, that is right behind a pass: the
+// moment from which the next pass is the farthest.
 func measure(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("measure", flag.ContinueOnError)
 	changes := flags.Int("n", 50, "number of changes")
