@@ -55,6 +55,7 @@ type Directory struct {
 	recycleBin bool
 	hidden     map[string]bool // attributes nobody may read, lower case
 	withhold   bool            // no right to see deleted objects
+	watchers   []*watcher
 
 	root, configRoot, users, deletedObjects, dsa int32 // indices that never change
 }
@@ -141,6 +142,7 @@ func (d *Directory) insert(kind Kind, parent int32, name string, attrs []attr) i
 	if parent >= 0 {
 		d.entries[parent].children++
 	}
+	d.written(i)
 	return i
 }
 
@@ -161,6 +163,7 @@ func (d *Directory) stamp(e *entry) {
 	d.usn++
 	e.usn = d.usn
 	e.changed = d.config.Clock().Unix()
+	d.written(d.byGUID[e.guid])
 }
 
 // find gives the live slot of a GUID.

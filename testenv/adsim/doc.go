@@ -9,8 +9,8 @@
 // the truth that a mirror of it is compared with.
 //
 // [Server] answers bind, StartTLS and search. It pages with cookies, cuts long values
-// into ranges, hides tombstones from those who do not ask for them, and can be told to
-// misbehave: see [Faults].
+// into ranges, hides tombstones from those who do not ask for them, notifies of changes
+// (at once; the original takes a moment), and can be told to misbehave: see [Faults].
 //
 // What differs from the original is on the strict side. An assertion about an
 // attribute that an object lacks is Undefined here, not False, so that a filter which

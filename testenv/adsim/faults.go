@@ -33,6 +33,8 @@ type Faults struct {
 	StallAfterEntries int              // after so many entries of a page nothing more is said
 	CutAfterEntries   int              // after so many entries of a page the connection is cut
 	CutAfterBytes     int              // after so many octets of a page the connection is cut
+	NotifyResult      int              // result code of a search for notification, in place of waiting for changes
+	DropNotifications bool             // changes are not reported
 	Tamper            func(Raw) []byte // replaces an encoded entry before it is sent; nil leaves it out
 }
 
@@ -62,6 +64,8 @@ type Stats struct {
 	NoPassword  int // a name with an empty password, which Active Directory takes as anonymous
 	Searches    int // pages, rootDSE included
 	Entries     int // sent
+
+	Notifications int // searches for notification that wait for changes now
 }
 
 // SetFaults replaces all faults.

@@ -20,7 +20,7 @@ const (
 	oidRangeNoError = "1.2.840.113556.1.4.1948"
 )
 
-var supportedControls = []string{oidPaging, oidShowDeleted, oidShowRecycled, oidDomainScope, oidRangeNoError}
+var supportedControls = []string{oidPaging, oidShowDeleted, oidShowRecycled, oidDomainScope, oidRangeNoError, oidNotification}
 
 // cursor is what a paging cookie stands for: the page that follows, and the search it
 // belongs to.
@@ -65,6 +65,11 @@ func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error
 	}
 	if faults.SilentSearch || !c.pause(faults.Delay) {
 		return c.silence()
+	}
+	if err == nil && has(req.Controls, oidNotification) {
+		if err = c.register(id, req); err == nil {
+			return nil
+		}
 	}
 	var found page
 	if err == nil {
@@ -158,6 +163,8 @@ func (c *session) run(req *request, faults Faults) (page, error) {
 
 // deliver sends a page with its faults.
 func (c *session) deliver(id int64, req *request, found page, faults Faults) error {
+	c.out.Lock()
+	defer c.out.Unlock()
 	struck := faults.OnPage == 0 || faults.OnPage == req.Page
 	out := bufio.NewWriterSize(c.conn, 32<<10)
 	sent := 0

@@ -37,6 +37,7 @@ type session struct {
 	raw    net.Conn
 	ended  chan struct{} // closed by cut
 	once   sync.Once
+	out    sync.Mutex // held while one answer is written
 
 	// Used by the goroutine of the session only.
 	conn    net.Conn // raw, or TLS over it
@@ -45,6 +46,8 @@ type session struct {
 	bound   bool
 	cookies map[string]cursor
 	issued  int
+
+	notifications int // registered
 }
 
 func newSession(s *Server, raw net.Conn) *session {
@@ -119,6 +122,8 @@ func (c *session) answer(p *ber.Packet) error {
 }
 
 func (c *session) send(b []byte) error {
+	c.out.Lock()
+	defer c.out.Unlock()
 	_, err := c.conn.Write(b)
 	return err
 }
