@@ -9,7 +9,7 @@
 // or null, and durations are numbers of seconds.
 //
 //	GET  /v1/status    Status
-//	GET  /v1/lookup    ?address= &client= &authenticated=  LookupAnswer
+//	GET  /v1/lookup    ?address= &client= &authenticated= &at=  LookupAnswer
 //	GET  /v1/version   Version
 //	POST /v1/sync      SyncQuery; lines of SyncEvent
 //	GET  /v1/removals  ?directory=  lines of HeldRemoval
@@ -40,8 +40,8 @@ import (
 type Backend interface {
 	// Status must be quick: it is called at every scrape.
 	Status(ctx context.Context) (Status, error)
-	// Lookup answers what a RCPT with this address would be told now, and why. It
-	// counts and charges nothing.
+	// Lookup answers what a RCPT with this address would be told now, or would have been
+	// told with the index as it was at q.At, and why. It counts and charges nothing.
 	Lookup(ctx context.Context, q LookupQuery) (LookupAnswer, error)
 	// Sync starts a pass of every directory now. With q.Wait it returns when a pass
 	// that began after the call has ended in each of them, with an error if one of
@@ -64,6 +64,10 @@ type Backend interface {
 // ErrNotSupported is what a Backend answers that cannot do what is asked: passes
 // without a daemon, for example.
 var ErrNotSupported = errors.New("not possible here")
+
+// ErrNotKept is what a Backend answers that is asked about a time of which nobody can
+// tell any more.
+var ErrNotKept = errors.New("that is before what is kept")
 
 // Version says which program answers.
 type Version struct {

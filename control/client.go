@@ -60,6 +60,9 @@ func (c *Client) Lookup(ctx context.Context, q LookupQuery) (LookupAnswer, error
 	if q.Authenticated {
 		values.Set("authenticated", strconv.FormatBool(true))
 	}
+	if !q.At.IsZero() {
+		values.Set("at", q.At.UTC().Format(time.RFC3339Nano))
+	}
 	var answer LookupAnswer
 	return answer, c.get(ctx, "/v1/lookup?"+values.Encode(), &answer)
 }
@@ -156,8 +159,17 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&f); err != nil || f.Error == "" {
 		return nil, fmt.Errorf("the daemon answers %s", response.Status)
 	}
+	if response.StatusCode == http.StatusGone {
+		return nil, notKept(f.Error)
+	}
 	return nil, errors.New(f.Error)
 }
+
+// notKept is the daemon's wording of ErrNotKept.
+type notKept string
+
+func (e notKept) Error() string { return string(e) }
+func (notKept) Unwrap() error   { return ErrNotKept }
 
 // unreachable says in one sentence why no daemon answers and what to do.
 func (c *Client) unreachable(err error) error {

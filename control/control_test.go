@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -122,6 +123,7 @@ func fullAnswer() LookupAnswer {
 		Address: "A@example.com", Canonical: "a@example.com", Domain: "example.com", Mode: "report", Outcome: Accepted,
 		Reply: "continue", Verdict: "stale", WouldRefuse: true, WouldReply: "451 4.3.0 later", Rule: 9, Reason: "too old",
 		Error: "none", Directory: "corp", DirectoryState: Stale, Removed: at, RemovedPass: 8,
+		At: at, Assumed: []string{"fresh"}, History: journalRows(1),
 		Owners: []Owner{{Directory: "corp", GUID: "01", DN: "CN=A", Class: "user", Attribute: "mail", InternalOnly: true, Gone: true,
 			Learned: at, Pass: 3, DomainController: "dc1", USN: 5}},
 	}
@@ -192,7 +194,7 @@ func TestLookup(t *testing.T) {
 	for _, q := range []LookupQuery{
 		{Address: "a@example.com"},
 		{Address: `"a b&c=d#e%41+\"\x00"@exämple.com`, Client: "2001:db8::1", Authenticated: true},
-		{Address: "<>"},
+		{Address: "<>", At: Time{time.Date(2026, 3, 4, 12, 0, 0, 5000, time.UTC)}},
 	} {
 		got, err := client.Lookup(t.Context(), q)
 		if err != nil {
@@ -214,6 +216,15 @@ func TestBackendError(t *testing.T) {
 	client, _ := start(t, &fake{err: errors.New("the disk is on fire")})
 	if _, err := client.Status(t.Context()); err == nil || err.Error() != "the disk is on fire" {
 		t.Errorf("Status: %v", err)
+	}
+}
+
+// TestNotKept: the client can tell it from other errors, and has the words.
+func TestNotKept(t *testing.T) {
+	client, _ := start(t, &fake{err: fmt.Errorf("yesterday: %w", ErrNotKept)})
+	_, err := client.Lookup(t.Context(), LookupQuery{Address: "a@b"})
+	if !errors.Is(err, ErrNotKept) || err.Error() != "yesterday: that is before what is kept" {
+		t.Errorf("Lookup: %v", err)
 	}
 }
 
@@ -327,7 +338,8 @@ func TestStrangers(t *testing.T) {
 		{"POST", "/v1/sync", "{", 400, "cannot read the request: unexpected EOF"},
 		{"POST", "/v1/sync", `{"fool": true}`, 400, `cannot read the request: json: unknown field "fool"`},
 		{"POST", "/v1/sync", `{"full": "` + strings.Repeat("x", maxBody) + `"}`, 400, "cannot read the request: http: request body too large"},
-		{"GET", "/v1/lookup?address=a&authenticated=maybe", "", 400, "expected an address, and perhaps client and authenticated"},
+		{"GET", "/v1/lookup?address=a&authenticated=maybe", "", 400, "expected an address, and perhaps client, authenticated and at, a time of RFC 3339"},
+		{"GET", "/v1/lookup?address=a&at=noon", "", 400, "expected an address, and perhaps client, authenticated and at, a time of RFC 3339"},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), c.method, "http://control"+c.path, strings.NewReader(c.body))
 		if err != nil {

@@ -5,6 +5,7 @@ type LookupQuery struct {
 	Address       string // as it would stand in RCPT TO, with or without brackets
 	Client        string // IP address of the client; empty: none in particular
 	Authenticated bool   // the client has logged in
+	At            Time   // zero: now; else the index as it was then, under today's configuration
 }
 
 // Outcome is what a reply does to a recipient.
@@ -20,6 +21,7 @@ const (
 // LookupAnswer is the reply an address would get, and why.
 type LookupAnswer struct {
 	Address   string `json:"address"`   // as asked
+	At        Time   `json:"at"`        // as asked; null: now
 	Canonical string `json:"canonical"` // as in the index; empty: not readable as an address
 	Domain    string `json:"domain"`
 	Mode      string `json:"mode"` // of the domain
@@ -37,7 +39,10 @@ type LookupAnswer struct {
 	DirectoryState State   `json:"directory_state"` // empty: it did not matter
 	Owners         []Owner `json:"owners"`          // empty: nobody has the address
 	Removed        Time    `json:"removed"`
-	RemovedPass    uint64  `json:"removed_pass"` // by which pass; 0: it was not removed
+	RemovedPass    uint64  `json:"removed_pass"` // by which pass; 0: it was not removed, or not known
+
+	Assumed []string     `json:"assumed"` // of a time in the past: what the answer takes for granted
+	History []JournalRow `json:"history"` // of the address, oldest first, as far back as the journal is kept
 }
 
 // Owner is one directory object that has an address, and how it came to be known.
@@ -45,7 +50,7 @@ type Owner struct {
 	Directory    string `json:"directory"`
 	GUID         string `json:"guid"`
 	DN           string `json:"dn"`
-	Class        string `json:"class"`
+	Class        string `json:"class"` // empty, like all below: it lost the address since the time asked about
 	Attribute    string `json:"attribute"`
 	InternalOnly bool   `json:"internal_only"` // only inside senders may write to it
 	Gone         bool   `json:"gone"`          // no longer in the directory; the removal is not in effect yet
@@ -60,6 +65,12 @@ type Owner struct {
 func (a LookupAnswer) normal() LookupAnswer {
 	if a.Owners == nil {
 		a.Owners = []Owner{}
+	}
+	if a.Assumed == nil {
+		a.Assumed = []string{}
+	}
+	if a.History == nil {
+		a.History = []JournalRow{}
 	}
 	return a
 }

@@ -92,12 +92,15 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 func (s *Server) lookup(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
 	q := LookupQuery{Address: values.Get("address"), Client: values.Get("client")}
-	var err error
+	var err, bad error
 	if text := values.Get("authenticated"); text != "" {
 		q.Authenticated, err = strconv.ParseBool(text)
 	}
-	if q.Address == "" || err != nil {
-		s.fail(w, http.StatusBadRequest, errors.New("expected an address, and perhaps client and authenticated"))
+	if text := values.Get("at"); text != "" {
+		q.At.Time, bad = time.Parse(time.RFC3339, text)
+	}
+	if q.Address == "" || err != nil || bad != nil {
+		s.fail(w, http.StatusBadRequest, errors.New("expected an address, and perhaps client, authenticated and at, a time of RFC 3339"))
 		return
 	}
 	answer, err := s.backend.Lookup(r.Context(), q)
@@ -171,6 +174,9 @@ func (s *Server) answer(w http.ResponseWriter, value any, err error) {
 		status := http.StatusInternalServerError
 		if errors.Is(err, ErrNotSupported) {
 			status = http.StatusNotImplemented
+		}
+		if errors.Is(err, ErrNotKept) {
+			status = http.StatusGone
 		}
 		s.fail(w, status, err)
 		return

@@ -67,6 +67,9 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	if q.Authenticated {
 		query.Authenticated = "lookup"
 	}
+	if !q.At.IsZero() {
+		return b.lookupAt(ctx, q, query)
+	}
 	d := b.server.Policy().Decide(ctx, query)
 	answer := answerOf(d)
 	answer.Address = q.Address
@@ -119,6 +122,9 @@ func (b backend) describe(a address.Address, answer *control.LookupAnswer) error
 	}
 	for _, o := range detail.Owners {
 		answer.Owners = append(answer.Owners, ownerOf(o))
+	}
+	for _, e := range detail.History {
+		answer.History = append(answer.History, rowOf(e))
 	}
 	answer.Removed = control.Time{Time: detail.Removed}
 	answer.RemovedPass = detail.RemovedPass

@@ -58,7 +58,7 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 	if d.follower, err = newFollower(c, d.store, d.metrics, log); err != nil {
 		return nil, err
 	}
-	policy, err := newPolicy(c, index{d.store, d.follower})
+	policy, err := newPolicy(c, index{d.store, d.follower}, time.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -72,14 +72,14 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 	return d, d.listen()
 }
 
-func newPolicy(c *config.Config, i milter.Index) (*milter.Policy, error) {
+func newPolicy(c *config.Config, i milter.Index, now func() time.Time) (*milter.Policy, error) {
 	domains := make(map[string]milter.Mode, len(c.Domains))
 	for domain, mode := range c.Domains {
 		domains[domain] = milter.Mode(mode)
 	}
 	return milter.NewPolicy(milter.PolicyConfig{
 		Index: i, Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
-		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady),
+		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady), Now: now,
 	})
 }
 

@@ -13,11 +13,15 @@ import (
 
 func (a *app) lookupCommand() *cobra.Command {
 	var q control.LookupQuery
+	var at string
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "lookup ADDRESS",
 		Short: "Tell which reply an address would get, and why",
-		Long: "Tells which reply an address would get at RCPT TO, and why. It counts nothing.\n\n" +
+		Long: "Tells which reply an address would get at RCPT TO, and why: the rule, who owns the address, since when\n" +
+			"and by which pass, and what the journal has of it. It counts nothing.\n\n" +
+			"With --at the index is taken as it was at that time, as far as the journal reaches (journal.keep in\n" +
+			"the configuration), and all directories as fresh; the configuration is today's.\n\n" +
 			"Exit status: 0 accepted, 1 refused, 2 temporary.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
@@ -29,12 +33,21 @@ func (a *app) lookupCommand() *cobra.Command {
 			if _, err := netip.ParseAddr(q.Client); q.Client != "" && err != nil {
 				return &exit{exitUsage, fmt.Errorf("--client: expected an IP address, got %q", q.Client)}
 			}
+			if command.Flags().Changed("at") {
+				var err error
+				if q.At.Time, err = a.past("at", at); err != nil {
+					return err
+				}
+			}
 			q.Address = args[0]
 			client, err := a.client()
 			if err != nil {
 				return err
 			}
 			answer, err := client.Lookup(command.Context(), q)
+			if errors.Is(err, control.ErrNotKept) {
+				return &exit{exitUsage, fmt.Errorf("--at: %w", err)}
+			}
 			if err != nil {
 				return err
 			}
@@ -52,6 +65,7 @@ func (a *app) lookupCommand() *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&q.Client, "client", "", "as if the client had this `IP` address")
 	flags.BoolVar(&q.Authenticated, "authenticated", false, "as if the client had logged in")
+	flags.StringVar(&at, "at", "", "as it was at this `TIME`: a duration ago such as 2h, \"2026-01-31 15:04\", or RFC 3339")
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	return command
 }
@@ -75,6 +89,12 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 		colour = "33"
 	}
 	p.WriteString(printable(l.Address) + ": " + p.painted(printable(string(l.Outcome)), colour) + "\n")
+	if !l.At.IsZero() {
+		p.line("as of", a.at(l.At))
+		for _, text := range l.Assumed {
+			p.more(printable(text))
+		}
+	}
 	p.line("reply", printable(l.Reply))
 	if l.WouldRefuse {
 		p.more("in mode enforce it would be " + printable(l.WouldReply))
@@ -102,17 +122,43 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 		a.owner(p, o)
 	}
 	if !l.Removed.IsZero() {
-		p.line("removed", fmt.Sprintf("%s, by pass %d", a.at(l.Removed), l.RemovedPass))
+		text := a.at(l.Removed)
+		if l.RemovedPass != 0 {
+			text += fmt.Sprintf(", by pass %d", l.RemovedPass)
+		}
+		p.line("removed", text)
 	}
+	a.history(p, l.History)
 	_, err := io.WriteString(a.stdout, p.String())
 	return err
 }
 
+// historyShown is how many rows are shown to people, the newest.
+const historyShown = 20
+
+func (a *app) history(p *page, rows []control.JournalRow) {
+	label := "history"
+	if more := len(rows) - historyShown; more > 0 {
+		p.line(label, counted(more, "earlier change", "earlier changes")+", which --json lists")
+		label, rows = "", rows[more:]
+	}
+	for _, r := range rows {
+		p.line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", printable(r.Change), a.at(r.Time), r.Pass, printable(r.Directory), printable(r.DN)))
+		label = ""
+	}
+}
+
 func (a *app) owner(p *page, o control.Owner) {
 	p.line("owner", printable(o.DN))
-	p.more(fmt.Sprintf("%s, attribute %s, directory %s, GUID %s",
-		printable(o.Class), printable(o.Attribute), printable(o.Directory), printable(o.GUID)))
-	if !o.Learned.IsZero() {
+	if o.Class != "" {
+		p.more(fmt.Sprintf("%s, attribute %s, directory %s, GUID %s",
+			printable(o.Class), printable(o.Attribute), printable(o.Directory), printable(o.GUID)))
+	} else {
+		p.more(fmt.Sprintf("it lost the address since; directory %s, GUID %s", printable(o.Directory), printable(o.GUID)))
+	}
+	if !o.Learned.IsZero() && o.Class == "" {
+		p.more("learned " + a.at(o.Learned))
+	} else if !o.Learned.IsZero() {
 		p.more(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass, printable(o.DomainController), o.USN))
 	}
 	if o.InternalOnly {

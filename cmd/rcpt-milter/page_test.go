@@ -144,6 +144,12 @@ func TestPrintLookup(t *testing.T) {
 	}
 	report := unknown
 	report.Mode, report.Outcome, report.WouldRefuse, report.WouldReply, report.Reply = "report", control.Accepted, true, unknown.Reply, "continue"
+	past := known
+	past.At, past.Assumed = before(30*time.Hour), []string{"assumed: today's configuration"}
+	past.Owners = []control.Owner{{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455", DN: "CN=Jane", Learned: before(72 * time.Hour)}}
+	for i := range historyShown + 2 {
+		past.History = append(past.History, control.JournalRow{Change: string("+-"[i%2]), Directory: "corp", DN: "CN=Jane", Pass: uint64(i), Time: before(time.Duration(48-i) * time.Hour)})
+	}
 	unreadable := control.LookupAnswer{
 		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce", Outcome: control.Temporary,
 		Reply: "451 4.3.0 <?>", Verdict: "error", Reason: "an internal error", Error: "store: \x1b]0;title\a",
@@ -155,6 +161,7 @@ func TestPrintLookup(t *testing.T) {
 	}{
 		{"lookup-known.txt", known, exitOK},
 		{"lookup-unknown.txt", unknown, exitFailure},
+		{"lookup-past.txt", past, exitOK},
 		{"lookup-report.txt", report, exitOK},
 		{"lookup-hostile.txt", unreadable, exitTemporary},
 	} {
