@@ -23,6 +23,7 @@ const (
 	DefaultTimeout     = 130 * time.Second // a little more than Active Directory takes for a page at most, so that its own answer comes first
 	DefaultLookup      = 30 * time.Second  // what a controller takes milliseconds for: one that is silent for so long hangs
 	DefaultDialTimeout = 15 * time.Second
+	DefaultKeepAlive   = 4 * time.Minute
 )
 
 // Config describes one domain controller and how to read it.
@@ -68,6 +69,10 @@ type Config struct {
 	// DialTimeout limits connecting, TLS and bind together. Default 15 s.
 	DialTimeout time.Duration
 
+	// KeepAlive is how often a connection that only waits for changes is used. Default 4
+	// minutes: controllers close idle ones after 15, some firewalls after 5.
+	KeepAlive time.Duration
+
 	// Dialer opens the TCP connection. Nil: net.Dialer.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -106,13 +111,14 @@ func (c Config) complete() (Config, endpoint, error) {
 			return c, at, problem(ErrConfig, "address_attributes: %q is not the name of an attribute", name)
 		}
 	}
-	if c.PageSize < 0 || c.Timeout < 0 || c.Lookup < 0 || c.DialTimeout < 0 {
+	if c.PageSize < 0 || c.Timeout < 0 || c.Lookup < 0 || c.DialTimeout < 0 || c.KeepAlive < 0 {
 		return c, at, problem(ErrConfig, "page size and time limits must not be negative")
 	}
 	c.PageSize = cmp.Or(c.PageSize, DefaultPageSize)
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.Lookup = min(cmp.Or(c.Lookup, DefaultLookup), c.Timeout)
 	c.DialTimeout = cmp.Or(c.DialTimeout, DefaultDialTimeout)
+	c.KeepAlive = cmp.Or(c.KeepAlive, DefaultKeepAlive)
 	c.ServerName = cmp.Or(c.ServerName, at.host)
 	if c.Dialer == nil {
 		c.Dialer = new(net.Dialer).DialContext

@@ -15,7 +15,8 @@ type Conn struct {
 	config Config // complete
 	at     endpoint
 	wire   *wire
-	ldap   *ldap.Conn // over TLS over wire
+	tunnel *tunnel    // TLS over wire
+	ldap   *ldap.Conn // over tunnel
 	root   Root       // what Root read last; zero: not yet
 }
 

@@ -59,7 +59,8 @@ func (c *Conn) open(ctx context.Context) error {
 		c.wire.hangUp()
 		return err
 	}
-	c.ldap = ldap.NewConn(&tunnel{secured, c.wire}, true)
+	c.tunnel = newTunnel(secured, c.wire)
+	c.ldap = ldap.NewConn(c.tunnel, true)
 	c.ldap.Start()
 	if err := c.bind(ctx); err != nil {
 		c.Close()

@@ -1,12 +1,14 @@
 package directory
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -87,6 +89,38 @@ func (w *wire) trouble() error {
 type tunnel struct {
 	*tls.Conn
 	wire *wire
+
+	// Messages to the other side: counted before and after each is written, because an
+	// answer may be here before the writing of its question has returned.
+	begun, done atomic.Int64
+	written     chan struct{} // holds one: done has grown
+}
+
+func newTunnel(conn *tls.Conn, wire *wire) *tunnel {
+	return &tunnel{Conn: conn, wire: wire, written: make(chan struct{}, 1)}
+}
+
+func (t *tunnel) Write(b []byte) (int, error) {
+	t.begun.Add(1)
+	n, err := t.Conn.Write(b)
+	t.done.Add(1)
+	select {
+	case t.written <- struct{}{}:
+	default:
+	}
+	return n, err
+}
+
+// awaitWritten waits until more than so many messages have been written.
+func (t *tunnel) awaitWritten(ctx context.Context, messages int64) error {
+	for t.done.Load() <= messages {
+		select {
+		case <-t.written:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (t *tunnel) Read(b []byte) (int, error) {
