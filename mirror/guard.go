@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/store"
 )
 
@@ -31,14 +32,17 @@ type losses struct {
 // judge is the reason to hold removals back, empty where they may go. It is a pure
 // function.
 func (g Guard) judge(l losses) string {
-	if g.Max == 0 || l.pending.Owned == 0 {
+	if l.pending.Owned == 0 {
+		return ""
+	}
+	if l.canary != "" { // whoever named one meant it, with the guard off too
+		return fmt.Sprintf("%s would go, which canaries.accept names", l.canary)
+	}
+	if g.Max == 0 {
 		return ""
 	}
 	if l.nobody {
 		return "a full pass saw no object with an address; check the rights of the bind account, bases and address_attributes"
-	}
-	if l.canary != "" {
-		return fmt.Sprintf("%s would go, which canaries.accept names", l.canary)
 	}
 	sum := l.recent + l.pending.Owned
 	share := 100 * float64(sum) / float64(max(l.owned+int64(l.recent), 1))
@@ -66,6 +70,16 @@ func sortedKeys(m map[string]int) []string {
 	return keys
 }
 
+// firstLost is the first of the addresses that would go; empty: none.
+func firstLost(pass *store.Pass, canaries []address.Address) (string, error) {
+	for _, a := range canaries {
+		if lost, err := pass.Loses(a); err != nil || lost {
+			return a.String(), err
+		}
+	}
+	return "", nil
+}
+
 // hold asks the guard about a pass that has read everything it had to.
 func (r *reading) hold() (string, error) {
 	m := r.m
@@ -77,12 +91,16 @@ func (r *reading) hold() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	canary, err := firstLost(r.pass, m.config.Canaries)
+	if err != nil {
+		return "", err
+	}
 	recent, err := m.config.Store.RemovedSince(m.config.Name, r.started.Add(-m.config.Guard.Window))
 	if err != nil {
 		return "", err
 	}
 	why := m.config.Guard.judge(losses{nobody: r.kind == store.Full && r.owners == 0, pending: pending, recent: recent, owned: before.Owned,
-		domains: m.config.Store.Totals().Domains})
+		domains: m.config.Store.Totals().Domains, canary: canary})
 	if why != "" && before.Hold == "" {
 		m.config.Log.Error("removals held back: look at `rcpt-milter removals`, then approve or discard them",
 			"why", why, "addresses", pending.Owned, "objects", pending.Objects)

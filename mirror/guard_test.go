@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -34,6 +35,8 @@ func TestGuard(t *testing.T) {
 		{"a domain is emptied", guard, losses{pending: going(3), owned: 1000, domains: map[string]int64{"x.test": 3}}, "domain x.test"},
 		{"nobody left", guard, losses{pending: going(3), nobody: true, owned: 1000}, "no object"},
 		{"a canary", guard, losses{pending: going(1), canary: "ceo@x.test", owned: 1000}, "ceo@x.test"},
+		{"a canary, switched off", Guard{}, losses{pending: going(1), canary: "ceo@x.test", owned: 1000}, "ceo@x.test"},
+		{"a canary that stays", Guard{}, losses{canary: "ceo@x.test", owned: 1000}, ""},
 		{"switched off", Guard{Percent: 5, Count: 50}, losses{pending: going(501), owned: 502}, ""},
 	} {
 		if c.l.domains == nil {
@@ -100,6 +103,43 @@ func TestGuardHoldsAccidents(t *testing.T) {
 		t.Errorf("discard: %d, %v", n, err)
 	}
 	w.wantKnown(append(gone(5), "late@corp.example")...)
+}
+
+// TestCanary: the removal of a canary takes all that goes with it along, whatever the
+// limits, until somebody approves.
+func TestCanary(t *testing.T) {
+	ceo, err := address.Parse("CEO@corp.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(w *world, c *Config) { c.Canaries, c.Poll = []address.Address{ceo}, time.Hour })
+	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example", "ceo@corp.example")
+	w.user("Cid", "cid@corp.example")
+	w.pass(store.Full)
+	w.must(w.d.Delete(ann))
+	if info := w.pass(store.Incremental); info.Removed != 1 || info.Hold != "" {
+		t.Errorf("a removal that is none of a canary: %+v", info)
+	}
+	eve := w.user("Eve", "eve@corp.example", "ceo@corp.example")
+	w.set(bob, "bob@corp.example")
+	if info := w.pass(store.Incremental); info.Removed != 1 || info.Hold != "" {
+		t.Errorf("a canary that moves: %+v", info)
+	}
+	w.must(w.d.Delete(eve))
+	if info := w.pass(store.Incremental); info.Held != 2 || !strings.Contains(info.Hold, "ceo@corp.example") {
+		t.Errorf("a canary that goes: %+v", info)
+	}
+	w.wantKnown("bob@corp.example", "ceo@corp.example", "cid@corp.example", "eve@corp.example")
+	stop := w.run()
+	defer stop()
+	if info, err := w.mirror.Approve(t.Context()); err != nil || info.Removed != 2 {
+		t.Errorf("approval: %+v, %v", info, err)
+	}
+	w.wantKnown("bob@corp.example", "cid@corp.example")
+	w.must(w.d.Delete(bob))
+	if r := next(t, w.mirror.Sync(false)); r.Err != nil || r.Info.Removed != 1 {
+		t.Errorf("a removal after the canary is gone: %+v, %v", r.Info, r.Err)
+	}
 }
 
 var gonePeople = []string{"u0@corp.example", "u1@corp.example", "u2@corp.example", "u3@corp.example", "u4@corp.example"}

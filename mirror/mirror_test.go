@@ -447,3 +447,14 @@ func TestStates(t *testing.T) {
 		t.Errorf("after a pass the state is %v", got)
 	}
 }
+
+func TestMissingBase(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, "OU=Sales,DC=corp,DC=example"} })
+	w.user("Ann", "ann@corp.example")
+	if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, errNoBase) || !strings.Contains(r.Err.Error(), "OU=Sales") {
+		t.Errorf("a base that is not there: %v", r.Err)
+	}
+	w.add(adsim.OU, "OU=Sales,DC=corp,DC=example")
+	w.pass(store.Full)
+	w.wantEqual()
+}

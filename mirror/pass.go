@@ -22,6 +22,10 @@ var errMoved = errors.New("an organizational unit or container moved")
 // errEmpty refuses a full pass that found nobody.
 var errEmpty = errors.New("the directory shows no object with an address; check the rights of the bind account, bases and address_attributes")
 
+// errNoBase refuses to take a base that is misspelt, renamed or deleted for one in which
+// nobody is left.
+var errNoBase = errors.New("does not exist in the directory")
+
 // storeError is an error of our side: no other domain controller would help.
 type storeError struct{ error }
 
@@ -68,7 +72,7 @@ func (m *Mirror) anywhere(ctx context.Context, full bool) PassResult {
 // ownError reports whether the connection is not to blame for an error.
 func ownError(err error) bool {
 	var s storeError
-	return errors.As(err, &s) || errors.Is(err, errEmpty)
+	return errors.As(err, &s) || errors.Is(err, errEmpty) || errors.Is(err, errNoBase)
 }
 
 // attempt runs one pass with one domain controller. After an error of the directory
@@ -156,6 +160,13 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 // may have moved from an object that was read late to one that was read early.
 func (r *reading) everything(ctx context.Context, stored store.Directory) error {
 	source := r.m.source
+	for _, base := range r.m.config.Rules.Bases {
+		if there, err := source.Exists(ctx, base); err != nil {
+			return err
+		} else if !there {
+			return fmt.Errorf("bases: %q %w; correct it, or take it out", base, errNoBase)
+		}
+	}
 	if err := source.Read(ctx, 0, r.page); err != nil {
 		return err
 	}
