@@ -45,6 +45,14 @@ func install(ctx context.Context, t *terminal) error {
 	return nil
 }
 
+// installOnly does nothing else.
+func installOnly(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		return errUsage
+	}
+	return install(ctx, newTerminal(os.Stdout))
+}
+
 func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()

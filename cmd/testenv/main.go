@@ -7,6 +7,7 @@
 //	go run ./cmd/testenv measure [-n 50]                seconds from a directory change to the new answer
 //	go run ./cmd/testenv up | down                      leaves a harness running; removes it
 //	go run ./cmd/testenv clean                          removes the harness and its images
+//	go run ./cmd/testenv install                        makes sure of Docker and Compose (root on Debian)
 //
 // Images are built when they are missing, which takes a few minutes the first time.
 // Everything but images is removed at the end, also after Ctrl-C.
@@ -31,6 +32,7 @@ const usage = `usage: go run ./cmd/testenv COMMAND
   up                          start a harness and leave it running for tests and people
   down                        remove it
   clean                       remove it and the images
+  install                     install and start Docker where it is missing (root on Debian)
 `
 
 // exitUsage is EX_USAGE of sysexits(3).
@@ -46,6 +48,7 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	commands := map[string]func(context.Context, []string) error{
 		"demo": demo, "test": test, "measure": measure, "up": up, "down": down, "clean": clean,
+		"install": installOnly,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		fmt.Fprint(os.Stderr, usage)
