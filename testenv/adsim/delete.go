@@ -30,15 +30,22 @@ func (d *Directory) Delete(guid GUID) error {
 	e.lastParent, e.parent = e.parent, d.deletedObjects
 	e.originalName, e.name = e.name, e.name+"\nDEL:"+e.guid.String()
 	if !d.recycleBin {
-		e.attrs = strip(e.attrs)
+		e.attrs = d.strip(e.attrs)
 	}
+	e.place = d.next(e.place)
 	d.replace(i, e)
 	return nil
 }
 
 // strip gives what a tombstone keeps of the stored attributes.
-func strip(attrs []attr) []attr {
-	return slices.DeleteFunc(slices.Clone(attrs), func(a attr) bool { return !slices.Contains(preserved, a.key) })
+func (d *Directory) strip(attrs []attr) []attr {
+	attrs = slices.Clone(attrs)
+	for n, a := range attrs {
+		if len(a.values) > 0 && !slices.Contains(preserved, a.key) {
+			attrs[n].values, attrs[n].written = nil, d.next(a.written)
+		}
+	}
+	return attrs
 }
 
 // Recycle ends the time in the recycle bin: the deleted object loses its attributes,
@@ -55,7 +62,8 @@ func (d *Directory) Recycle(guid GUID) error {
 		return fmt.Errorf("%w: %s", ErrNotDeleted, guid)
 	}
 	e.recycled = true
-	e.attrs = strip(e.attrs)
+	e.place = d.next(e.place)
+	e.attrs = d.strip(e.attrs)
 	d.stamp(e)
 	return nil
 }
@@ -108,6 +116,7 @@ func (d *Directory) Undelete(guid GUID, parentDN string) error {
 	if _, taken := d.byName[e.key()]; taken {
 		return fmt.Errorf("%w: %q", ErrExists, e.name)
 	}
+	e.place = d.next(e.place)
 	d.replace(i, e)
 	return nil
 }

@@ -38,6 +38,7 @@ type DirectoryConfig struct {
 	RecycleBin bool             // a deleted object keeps its attributes until [Directory.Recycle]
 	Clock      func() time.Time // for whenChanged and currentTime; default time.Now
 	FirstUSN   uint64           // highestCommittedUSN of the new directory; default 12000
+	NewGUID    func() GUID      // for tests that must come out the same again; default random
 }
 
 // Directory is the database of one domain controller. Its objects live in one slice
@@ -57,7 +58,7 @@ type Directory struct {
 	withhold   bool            // no right to see deleted objects
 	watchers   []*watcher
 
-	root, configRoot, users, deletedObjects, dsa int32 // indices that never change
+	root, configRoot, users, deletedObjects, lostAndFound, dsa int32 // indices that never change
 }
 
 // entry is one object. Attribute slices are never changed in place, so that copying
@@ -75,14 +76,16 @@ type entry struct {
 	created, usn  uint64 // USNs
 	born, changed int64  // Unix times
 	attrs         []attr
-	originalName  string // of a deleted object
+	originalName  string  // of a deleted object
+	place         version // of name, parent and deletion
 }
 
 // attr is one stored attribute; its key is the lower-case name.
 type attr struct {
-	key    string
-	name   string
-	values []string
+	key     string
+	name    string
+	values  []string // none: it was removed, which a partner must hear of
+	written version
 }
 
 // childKey finds an object by its place in the tree.
@@ -107,10 +110,13 @@ func NewDirectory(config DirectoryConfig) *Directory {
 	if config.FirstUSN == 0 {
 		config.FirstUSN = 12000
 	}
+	if config.NewGUID == nil {
+		config.NewGUID = newGUID
+	}
 	d := &Directory{
 		config: config, recycleBin: config.RecycleBin, usn: config.FirstUSN,
 		byGUID: map[GUID]int32{}, byName: map[childKey]int32{}, hidden: map[string]bool{},
-		invocation: newGUID(),
+		invocation: config.NewGUID(),
 	}
 	d.root = d.insert(domainRoot, -1, "DC="+strings.ReplaceAll(config.Domain, ".", ",DC="), nil)
 	d.configRoot = d.insert(configurationRoot, -1, "CN=Configuration,"+d.entries[d.root].name, nil)
@@ -119,6 +125,7 @@ func NewDirectory(config DirectoryConfig) *Directory {
 	d.insert(Container, d.root, "Microsoft Exchange System Objects", nil)
 	d.deletedObjects = d.insert(Container, d.root, "Deleted Objects", nil)
 	d.entries[d.deletedObjects].deleted = true // as in the original: it carries isDeleted itself
+	d.lostAndFound = d.insert(lostAndFound, d.root, "LostAndFound", nil)
 	at := d.configRoot
 	for _, name := range []string{"Sites", "Default-First-Site-Name", "Servers", strings.ToUpper(config.Host)} {
 		at = d.insert(Container, at, name, nil)
@@ -133,10 +140,14 @@ func (d *Directory) insert(kind Kind, parent int32, name string, attrs []attr) i
 	now := d.config.Clock().Unix()
 	i := int32(len(d.entries))
 	d.entries = append(d.entries, entry{
-		guid: newGUID(), kind: kind, parent: parent, lastParent: -1, name: name,
+		guid: d.config.NewGUID(), kind: kind, parent: parent, lastParent: -1, name: name,
 		created: d.usn, usn: d.usn, born: now, changed: now, attrs: attrs,
 	})
 	e := &d.entries[i]
+	e.place = d.next(version{})
+	for n := range attrs {
+		attrs[n].written = e.place
+	}
 	d.byGUID[e.guid] = i
 	d.byName[e.key()] = i
 	if parent >= 0 {

@@ -8,6 +8,10 @@
 // and the uSNChanged of nothing below, as in Active Directory. [Directory.Owners] is
 // the truth that a mirror of it is compared with.
 //
+// [Directory.NewReplica] makes a second controller of the domain, with USNs and an
+// invocationId of its own, and [Directory.ReplicateFrom] brings it what the first one
+// learned since, when the test says so: in between it lags.
+//
 // [Server] answers bind, StartTLS and search. It pages with cookies, cuts long values
 // into ranges, hides tombstones from those who do not ask for them, notifies of changes
 // (at once; the original takes a moment), and can be told to misbehave: see [Faults].

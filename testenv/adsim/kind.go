@@ -18,6 +18,7 @@ const (
 	PrintQueue     // a class that no reader of recipients asks for
 
 	domainRoot
+	lostAndFound
 	configurationRoot
 	dsaSettings
 )
@@ -42,6 +43,7 @@ var kinds = [...]kindInfo{
 	Computer:          {[]string{"top", "person", "organizationalPerson", "user", "computer"}, "CN", "Computer"},
 	ManagedService:    {[]string{"top", "person", "organizationalPerson", "user", "computer", "msDS-GroupManagedServiceAccount"}, "CN", "ms-DS-Group-Managed-Service-Account"},
 	PrintQueue:        {[]string{"top", "leaf", "connectionPoint", "printQueue"}, "CN", "Print-Queue"},
+	lostAndFound:      {[]string{"top", "lostAndFound"}, "CN", "Lost-And-Found"},
 	domainRoot:        {[]string{"top", "domain", "domainDNS"}, "DC", "Domain-DNS"},
 	configurationRoot: {[]string{"top", "configuration"}, "CN", "Configuration"},
 	dsaSettings:       {[]string{"top", "applicationSettings", "nTDSDSA"}, "CN", "NTDS-DSA"},

@@ -44,7 +44,7 @@ func (d *Directory) InvocationID() GUID {
 
 // NewInvocationID gives the database a new identity, as a supported restore does.
 func (d *Directory) NewInvocationID() GUID {
-	guid := newGUID()
+	guid := d.config.NewGUID()
 	d.SetInvocationID(guid)
 	return guid
 }

@@ -46,7 +46,9 @@ func (d *Directory) export(i int32) Entry {
 		Deleted: e.deleted, Recycled: e.recycled, Attrs: Attrs{},
 	}
 	for _, a := range e.attrs {
-		out.Attrs[a.key] = a.values
+		if len(a.values) > 0 {
+			out.Attrs[a.key] = a.values
+		}
 	}
 	return out
 }

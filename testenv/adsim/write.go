@@ -29,7 +29,7 @@ func (d *Directory) Add(kind Kind, dn string, attrs Attrs) (GUID, error) {
 	}
 	stored := sortedAttrs(attrs)
 	if slices.Contains(kind.info().classes, "user") && !slices.ContainsFunc(stored, isControl) {
-		stored = append(stored, attr{"useraccountcontrol", "userAccountControl", []string{"512"}})
+		stored = append(stored, attr{key: "useraccountcontrol", name: "userAccountControl", values: []string{"512"}})
 	}
 	return d.entries[d.insert(kind, parent, name, stored)].guid, nil
 }
@@ -72,14 +72,14 @@ func (d *Directory) Modify(guid GUID, changes ...Change) error {
 	}
 	e := &d.entries[i]
 	for _, c := range changes {
-		e.attrs = c.apply(e.attrs)
+		e.attrs = c.apply(e.attrs, d.next)
 	}
 	d.stamp(e)
 	return nil
 }
 
 // apply gives the attributes after a change, in slices of their own.
-func (c Change) apply(attrs []attr) []attr {
+func (c Change) apply(attrs []attr, next func(version) version) []attr {
 	key := lower(c.name)
 	attrs = slices.Clone(attrs)
 	n := slices.IndexFunc(attrs, func(a attr) bool { return a.key == key })
@@ -103,10 +103,7 @@ func (c Change) apply(attrs []attr) []attr {
 	case removeSome:
 		values = slices.DeleteFunc(values, func(v string) bool { return holds(c.values, v) })
 	}
-	attrs[n].values = values
-	if len(values) == 0 {
-		attrs = slices.Delete(attrs, n, n+1)
-	}
+	attrs[n].values, attrs[n].written = values, next(attrs[n].written)
 	return attrs
 }
 
@@ -163,6 +160,7 @@ func (d *Directory) relocate(guid GUID, change func(*entry) error) error {
 	if at, taken := d.byName[moved.key()]; taken && at != i {
 		return fmt.Errorf("%w: %q", ErrExists, moved.name)
 	}
+	moved.place = d.next(moved.place)
 	d.replace(i, moved)
 	return nil
 }
