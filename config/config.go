@@ -22,6 +22,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"rcpt-milter/address"
 )
 
 // DefaultPath is where the file is when nobody says otherwise.
@@ -50,6 +52,8 @@ type Config struct {
 	WhenStale    Treatment     // when_stale: Tempfail (default), Accept or Refuse
 	WhenNotReady Treatment     // when_not_ready: Tempfail (default) or Accept
 
+	Canaries Canaries // canaries
+
 	Limits  Limits  // limits
 	Journal Journal // journal
 	Log     Log     // log
@@ -68,6 +72,12 @@ type Socket struct {
 type Store struct {
 	Dir     string // absolute; default /var/lib/rcpt-milter
 	MinFree uint64 // octets that must stay free on its file system; default 256 MiB
+}
+
+// Canaries are addresses that tell when something is wrong.
+type Canaries struct {
+	Accept []address.Address // must never go: losing one holds removals back
+	Refuse []address.Address // must never be known: one that is raises an alarm
 }
 
 // Limits bounds what Postfix may use of us.

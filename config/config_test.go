@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"rcpt-milter/address"
 )
 
 // smallest is a valid file with nothing in it that has a default.
@@ -34,7 +36,7 @@ func smallestConfig() *Config {
 }
 
 func diff(want, got *Config) string {
-	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateComparable(netip.Prefix{}))
+	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateComparable(netip.Prefix{}, address.Address{}))
 }
 
 func TestDefaults(t *testing.T) {
@@ -65,6 +67,19 @@ func TestEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var canaries Canaries
+	for text, list := range map[string]*[]address.Address{"ceo@example.com": &canaries.Accept, "no-such-user@example.com": &canaries.Refuse} {
+		a, err := address.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*list = append(*list, a)
+	}
+	second, err := address.Parse("info@xn--bcher-kva.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	canaries.Accept = append(canaries.Accept, second)
 	want := &Config{
 		Listen: []Endpoint{
 			{"unix", "/run/one.sock"}, {"tcp", "192.0.2.1:8894"}, {"tcp", "[::1]:8894"},
@@ -81,6 +96,7 @@ func TestEveryKey(t *testing.T) {
 		StaleAfter:   36 * time.Hour,
 		WhenStale:    Refuse,
 		WhenNotReady: Accept,
+		Canaries:     canaries,
 		Limits:       Limits{Connections: 10, Idle: 90 * time.Minute},
 		Journal:      Journal{Keep: 7*24*time.Hour + 12*time.Hour},
 		Log:          Log{Format: "json", Level: "debug"},

@@ -28,6 +28,11 @@ func (r *reader) contradictions(c *Config) {
 		}
 		r.eitherWay(path, d)
 	}
+	for i, a := range c.Canaries.Refuse {
+		if slices.Contains(c.Canaries.Accept, a) {
+			r.failAt(r.at[fmt.Sprintf("canaries.refuse[%d]", i)], "canaries.refuse[%d]: %s is in canaries.accept as well", i, quoted(a.String()))
+		}
+	}
 	r.ownerless(c)
 }
 

@@ -50,7 +50,10 @@ func (c *Config) fields() field {
 			"addresses": later("full", "hash"),
 		}),
 
-		"canaries":            keys(fields{"accept": laterList("addresses"), "refuse": laterList("addresses")}),
+		"canaries": keys(fields{
+			"accept": unique(&c.Canaries.Accept, "addresses", parseAddress),
+			"refuse": unique(&c.Canaries.Refuse, "addresses", parseAddress),
+		}),
 		"accept":              laterList("addresses"),
 		"accept_files":        laterList("files"),
 		"accept_patterns":     laterList("patterns"),
@@ -170,6 +173,15 @@ func parseDomain(text string) (string, error) {
 		domain = "." + domain
 	}
 	return domain, nil
+}
+
+// parseAddress reads a mailbox, local part and domain.
+func parseAddress(text string) (address.Address, error) {
+	a, err := address.Parse(text)
+	if err != nil {
+		return a, fmt.Errorf("expected an address such as ceo@example.com, got %s", quoted(text))
+	}
+	return a, nil
 }
 
 // parseLocal reads a local part, without a domain.

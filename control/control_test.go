@@ -104,6 +104,7 @@ func fullStatus() Status {
 		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
 		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4,
 		ReloadError: "bad file", StoreVerified: Time{at.Add(time.Minute)}, JournalFrom: Time{at.Add(-time.Minute)},
+		Alarms: []string{"nobody is known"},
 		Directories: []DirectoryStatus{{
 			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10, HighestCommittedUSN: 12,
 			LastSuccess:     at,

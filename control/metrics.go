@@ -73,7 +73,7 @@ type statusCollector struct {
 	decisions, wouldRefuse       *prometheus.Desc
 	sessions, addresses, objects *prometheus.Desc
 	lastSuccess, usnLag, held    *prometheus.Desc
-	storeVerified                *prometheus.Desc
+	storeVerified, alarms        *prometheus.Desc
 }
 
 func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
@@ -90,6 +90,7 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		lastSuccess:   desc("sync_last_success_timestamp_seconds", "When the last good pass began, by directory.", "directory"),
 		usnLag:        desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.", "directory"),
 		held:          desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
+		alarms:        desc("alarms", "Alarms that status shows: what must not be and is."),
 		storeVerified: desc("store_verified_timestamp_seconds", "When the checksums of the store were last found good."),
 	}
 }
@@ -97,7 +98,7 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 // Describe implements prometheus.Collector.
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.sessions, c.addresses, c.objects,
-		c.lastSuccess, c.usnLag, c.held, c.storeVerified} {
+		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms} {
 		out <- d
 	}
 }
@@ -124,6 +125,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	send(c.sessions, prometheus.GaugeValue, float64(s.Sessions))
 	send(c.addresses, prometheus.GaugeValue, float64(s.Addresses))
 	send(c.objects, prometheus.GaugeValue, float64(s.Objects))
+	send(c.alarms, prometheus.GaugeValue, float64(len(s.Alarms)))
 	if !s.StoreVerified.IsZero() {
 		send(c.storeVerified, prometheus.GaugeValue, seconds(s.StoreVerified))
 	}

@@ -77,6 +77,8 @@ type Status struct {
 	StoreVerified Time   `json:"store_verified"` // when the store's checksums were last found good
 	JournalFrom   Time   `json:"journal_from"`   // from when on the journal is whole; null: nothing was ever dropped
 
+	Alarms []string `json:"alarms"` // what must not be and is, a sentence each
+
 	Directories []DirectoryStatus `json:"directories"` // in the order of the configuration
 }
 
@@ -134,6 +136,7 @@ type PassStatus struct {
 func (s Status) normal() Status {
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
+	s.Alarms = append([]string{}, s.Alarms...)
 	s.Directories = append([]DirectoryStatus{}, s.Directories...)
 	for i, d := range s.Directories {
 		s.Directories[i].Warnings = append([]string{}, d.Warnings...)

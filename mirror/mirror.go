@@ -64,13 +64,15 @@ type Config struct {
 	Candidates []Candidate
 	Discover   func(context.Context) ([]Candidate, error)
 
-	Poll           time.Duration     // from the end of a pass to the next; must be positive
-	Full           time.Duration     // from one full pass to the next; must be positive
-	LateAfter      time.Duration     // age of the last good pass from which the index is late
-	StaleAfter     time.Duration     // and stale; zero: never
-	Guard          Guard             // holds back removals that look like an accident
-	Canaries       []address.Address // removals are held back when one of them would go
-	ReplicationLag time.Duration     // how long one controller may not know what another told
+	Poll           time.Duration // from the end of a pass to the next; must be positive
+	Full           time.Duration // from one full pass to the next; must be positive
+	LateAfter      time.Duration // age of the last good pass from which the index is late
+	StaleAfter     time.Duration // and stale; zero: never
+	Guard          Guard         // holds back removals that look like an accident
+	ReplicationLag time.Duration // how long one controller may not know what another told
+
+	// Canaries must not go: removals are held back when one of them would.
+	Canaries []address.Address
 
 	// Secret changes when the password or keytab does: after a refused bind it is not
 	// tried again before that, or RefusedWait. Nil: it never changes.

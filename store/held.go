@@ -48,7 +48,7 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 			if a.gone.isZero() || a.gone.pass > last { // that of a pass under way
 				continue
 			}
-			alone, err := s.leaving(a.address, d.record.id)
+			alone, err := s.leaving(a.address, d.record.id, func(ownedRecord) bool { return true })
 			if err != nil {
 				return err
 			}
@@ -62,11 +62,11 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 	})
 }
 
-// leaving reports whether all owners of an address are objects of a directory in which
-// it is marked as gone.
-func (s *Store) leaving(a string, dir dirID) (bool, error) {
+// leaving reports whether an address is known and all its owners are objects of a
+// directory in which it is marked as gone, by marks that count.
+func (s *Store) leaving(a string, dir dirID, counts func(ownedRecord) bool) (bool, error) {
 	record, err := s.addressRecord(a)
-	if err != nil {
+	if err != nil || !record.known() {
 		return false, err
 	}
 	for _, o := range record.owners {
@@ -77,7 +77,9 @@ func (s *Store) leaving(a string, dir dirID) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		stays := func(owned ownedRecord) bool { return owned.address == a && owned.gone.isZero() }
+		stays := func(owned ownedRecord) bool {
+			return owned.address == a && (owned.gone.isZero() || !counts(owned))
+		}
 		if slices.ContainsFunc(object.addresses, stays) {
 			return false, nil
 		}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"rcpt-milter/address"
 )
 
 // ErrBusy says that a pass of this directory is open already.
@@ -371,6 +373,12 @@ func (p *Pass) pending(at time.Time) (Pending, error) {
 		}
 	}
 	return pending, nil
+}
+
+// Loses reports whether releasing the marks of the directory would leave nobody who has
+// a known address.
+func (p *Pass) Loses(a address.Address) (bool, error) {
+	return p.s.leaving(a.String(), p.dir.record.id, func(owned ownedRecord) bool { return !owned.notBefore.After(p.now()) })
 }
 
 // clearMarks clears what passes after the last committed one marked.

@@ -370,6 +370,11 @@ func TestPending(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("pending: %v (-want +got):\n%s", err, diff)
 	}
+	for text, want := range map[string]bool{"a@x.test": true, "b@x.test": false, "c@y.test": true, "never@x.test": false} {
+		if got, err := p.Loses(mustParse(t, text)); got != want || err != nil {
+			t.Errorf("the pass would lose %s: %t, %v, want %t", text, got, err, want)
+		}
+	}
 	if got.Addresses() != 2 {
 		t.Errorf("%d addresses would go, want 2", got.Addresses())
 	}

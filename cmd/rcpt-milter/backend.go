@@ -31,6 +31,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		Decisions:   words(b.server.Counters().Decisions()),
 		WouldRefuse: words(b.server.Counters().WouldRefuse()),
 		Sessions:    b.server.Sessions(),
+		Alarms:      b.canaries.Alarms(),
 		Directories: b.follower.Directories(), StoreVerified: control.Time{Time: b.upkeep.verified()},
 	}
 	if from, err := b.store.JournalFrom(); err == nil {

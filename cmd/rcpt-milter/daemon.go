@@ -34,6 +34,7 @@ type daemon struct {
 	store    *store.Store
 	upkeep   *upkeep
 	follower *follower
+	canaries *canaries
 	server   *milter.Server
 
 	intake    []net.Listener // for Postfix
@@ -58,6 +59,8 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 	if d.follower, err = newFollower(c, d.store, d.metrics, log); err != nil {
 		return nil, err
 	}
+	d.canaries = newCanaries(c.Canaries, index{d.store, d.follower}, log)
+	d.follower.passed = d.canaries.Check
 	policy, err := newPolicy(c, index{d.store, d.follower}, time.Now)
 	if err != nil {
 		return nil, err
@@ -151,6 +154,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	start("mirror", d.follower.Run)
 	start("store", d.upkeep.Run)
+	d.canaries.Check()
 	notify(systemd.SdNotifyReady)
 	d.log.Info("ready", "version", programVersion(), "addresses", d.store.Totals().Addresses)
 	drained := d.server.Run(ctx, d.intake...)

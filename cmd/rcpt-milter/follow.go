@@ -23,13 +23,20 @@ const progressEvery = 250 * time.Millisecond
 type follower struct {
 	mirrors mirror.Group
 	config  []config.Directory
+	passed  func() // told of every pass that ended; set before Run
 }
 
 // newFollower makes the mirrors. It starts nothing.
 func newFollower(c *config.Config, s *store.Store, metrics *control.Metrics, log *slog.Logger) (*follower, error) {
-	f := &follower{config: c.Directories}
+	f := &follower{config: c.Directories, passed: func() {}}
 	for _, d := range c.Directories {
-		m, err := mirror.New(mirrorConfig(c, d, s, metrics, log))
+		mc := mirrorConfig(c, d, s, metrics, log)
+		count := mc.Observe.Pass
+		mc.Observe.Pass = func(r mirror.PassResult) {
+			count(r)
+			f.passed()
+		}
+		m, err := mirror.New(mc)
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +58,7 @@ func mirrorConfig(c *config.Config, d config.Directory, s *store.Store, metrics 
 			OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts,
 		},
 		Poll: d.Poll, Full: d.Full, LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, ReplicationLag: d.ReplicationLag,
-		Guard:  mirror.Guard(d.RemovalGuard),
+		Guard: mirror.Guard(d.RemovalGuard), Canaries: c.Canaries.Accept,
 		Secret: secretOf(d.Bind.PasswordFile),
 		Observe: mirror.Observer{
 			Pass: func(r mirror.PassResult) { metrics.PassDone(d.Name, r.Info.Kind.String(), resultOf(r)) },

@@ -68,6 +68,7 @@ func freshStatus() control.Status {
 func troubledStatus() control.Status {
 	s := freshStatus()
 	s.Version, s.State, s.Unparsed, s.ReloadError = "0.9", control.NotReady, 2, "/etc/rcpt-milter/config.yaml:3:1: unknown key \"x\""
+	s.Alarms = []string{"nobody@example.com is known", "none@example.com is known"}
 	d := &s.Directories[0]
 	d.State, d.LastError, d.FailingSince = control.Stale, "dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
@@ -114,6 +115,7 @@ func TestStatusExit(t *testing.T) {
 		{"failing", status(control.Fresh, control.DirectoryStatus{State: control.Fresh, LastError: "down"}), 1},
 		{"held", status(control.Fresh, control.DirectoryStatus{State: control.Fresh, HeldRemovals: 1}), 1},
 		{"reload refused", control.Status{State: control.Fresh, ReloadError: "bad"}, 1},
+		{"an alarm", control.Status{State: control.Fresh, Alarms: []string{"known"}}, 1},
 		{"stale", status(control.Stale, control.DirectoryStatus{State: control.Stale, LastError: "down"}), 2},
 		{"not ready", status(control.NotReady, control.DirectoryStatus{State: control.NotReady}), 2},
 		{"one of two", status(control.Fresh, control.DirectoryStatus{State: control.Stale}), 2},

@@ -14,7 +14,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the state of the index and of each directory",
 		Long: "Shows the state of the index and of each directory.\n\n" +
-			"Exit status: 0 fresh; 1 late, removals held or a directory failing; 2 stale or not ready.",
+			"Exit status: 0 fresh; 1 late, removals held, a directory failing or an alarm; 2 stale or not ready.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			client, err := a.client()
@@ -43,7 +43,7 @@ func (a *app) statusCommand() *cobra.Command {
 // statusExit is how well the daemon is, as an exit status.
 func statusExit(s control.Status) int {
 	state := s.State
-	attention := s.ReloadError != ""
+	attention := s.ReloadError != "" || len(s.Alarms) > 0
 	for _, d := range s.Directories {
 		state = control.Worst(state, d.State)
 		attention = attention || d.LastError != "" || d.HeldRemovals > 0

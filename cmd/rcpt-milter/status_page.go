@@ -39,6 +39,11 @@ func (a *app) overall(p *page, s control.Status) {
 		program += ", up " + inWords(a.now().Sub(s.Started.Time))
 	}
 	p.WriteString("State: " + p.state(s.State) + meaning[s.State] + "\n")
+	label := "alarm"
+	for _, alarm := range s.Alarms {
+		p.line(label, p.warn(printable(alarm)))
+		label = ""
+	}
 	p.line("index", fmt.Sprintf("%s of %s", counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects")))
 	if s.Unparsed > 0 {
 		p.line("unreadable", counted(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
