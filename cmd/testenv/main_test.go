@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTestArguments(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		race bool
+		want string
+	}{
+		{"all", nil, false, "test -count=1 -timeout 40m ./..."},
+		{"race by flag", []string{"-race"}, false, "test -count=1 -timeout 40m -race ./..."},
+		{"race by environment", nil, true, "test -count=1 -timeout 40m -race ./..."},
+		{"race by both", []string{"-race"}, true, "test -count=1 -timeout 40m -race ./..."},
+		{"flags with values", []string{"-run", "TestStory", "-v"}, false, "test -count=1 -timeout 40m -run TestStory -v ./..."},
+		{"packages", []string{"-v", "./testenv"}, false, "test -count=1 -timeout 40m -v ./testenv"},
+		{"package by name", []string{"rcpt-milter/mirror"}, false, "test -count=1 -timeout 40m rcpt-milter/mirror"},
+		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false, "test -count=1 -timeout 40m -timeout 5m ./..."},
+	}
+	for _, test := range tests {
+		if got := strings.Join(testArguments(test.args, test.race), " "); got != test.want {
+			t.Errorf("%s: testArguments(%q) = %q, want %q", test.name, test.args, got, test.want)
+		}
+	}
+}
+
+func TestSwitches(t *testing.T) {
+	tests := []struct {
+		args []string
+		want map[string]bool
+		bad  bool
+	}{
+		{nil, map[string]bool{}, false},
+		{[]string{"--keep", "-install"}, map[string]bool{"keep": true, "install": true}, false},
+		{[]string{"keep"}, nil, true},
+		{[]string{"--keeep"}, nil, true},
+	}
+	for _, test := range tests {
+		got, err := switches(test.args, "keep", "install")
+		if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
+			t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
+		}
+	}
+}
+
+func TestRunUsage(t *testing.T) {
+	for _, args := range [][]string{nil, {"tset"}, {"down", "now"}, {"measure", "-n", "0"}, {"demo", "--forever"}} {
+		if got := run(context.Background(), args); got != exitUsage {
+			t.Errorf("run(%q) = %d, want %d", args, got, exitUsage)
+		}
+	}
+}
+
+// A file or a pipe gets whole lines only.
+func TestTerminalPlain(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	terminal := newTerminal(file)
+	terminal.step("building")(nil)
+	terminal.step("starting")(errors.New("no"))
+	terminal.say("%d things", 3)
+	text, err := os.ReadFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.ContainsAny(text, "\r\x1b") {
+		t.Errorf("control characters in %q", text)
+	}
+	for _, want := range []string{"building ...\n", "building: done in ", "starting: FAILED in ", "] 3 things\n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("output %q lacks %q", text, want)
+		}
+	}
+}
