@@ -56,6 +56,10 @@ type Guard struct {
 	Window  time.Duration // default 24h
 }
 
+// DefaultGuard is the guard of a directory that has none of its own, or is not in the
+// file any more.
+func DefaultGuard() Guard { return Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour} }
+
 func directories(target *[]Directory) field {
 	return func(v value) {
 		items("directories", func(v value) {
@@ -80,7 +84,7 @@ func defaultDirectory() Directory {
 		Full:              24 * time.Hour,
 		ReplicationLag:    3 * time.Hour,
 		AddressAttributes: []string{"proxyAddresses", "mail"},
-		RemovalGuard:      Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour},
+		RemovalGuard:      DefaultGuard(),
 	}
 }
 

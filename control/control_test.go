@@ -368,6 +368,8 @@ func TestWorst(t *testing.T) {
 		{[]State{Fresh, Late}, Late},
 		{[]State{Stale, Late, Fresh}, Stale},
 		{[]State{NotReady, Stale}, NotReady},
+		{[]State{Retired}, Fresh},
+		{[]State{Retired, Late}, Late},
 		{[]State{NotReady, "melted"}, "melted"},
 	} {
 		if got := Worst(c.states...); got != c.want {

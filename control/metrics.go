@@ -130,11 +130,14 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		send(c.storeVerified, prometheus.GaugeValue, seconds(s.StoreVerified))
 	}
 	for _, d := range s.Directories {
+		send(c.held, prometheus.GaugeValue, float64(d.HeldRemovals), d.Name)
+		if d.State == Retired { // nobody reads it any more
+			continue
+		}
 		if !d.LastSuccess.IsZero() {
 			send(c.lastSuccess, prometheus.GaugeValue, seconds(d.LastSuccess), d.Name)
 		}
 		send(c.usnLag, prometheus.GaugeValue, float64(d.USNLag()), d.Name)
-		send(c.held, prometheus.GaugeValue, float64(d.HeldRemovals), d.Name)
 	}
 }
 

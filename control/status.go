@@ -26,10 +26,17 @@ const (
 	Late     State = "late"      // it is older than it should be; answers are as when fresh
 	Stale    State = "stale"     // it is too old for anybody to be refused
 	NotReady State = "not_ready" // no full pass ever completed
+
+	// Retired is a directory that is no longer in the configuration and still owns
+	// addresses. No answer depends on it, so it is as good as Fresh.
+	Retired State = "retired"
 )
 
 // rank orders states; one that this version does not know is worse than all.
 func (s State) rank() int {
+	if s == Retired {
+		s = Fresh
+	}
 	for i, known := range []State{Fresh, Late, Stale, NotReady} {
 		if s == known {
 			return i

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"rcpt-milter/config"
@@ -23,7 +24,8 @@ const progressEvery = 250 * time.Millisecond
 type follower struct {
 	mirrors mirror.Group
 	config  []config.Directory
-	passed  func() // told of every pass that ended; set before Run
+	retired []*mirror.Retired // in the store, and no longer in the configuration
+	passed  func()            // told of every pass that ended; set before Run
 }
 
 // newFollower makes the mirrors. It starts nothing.
@@ -42,12 +44,25 @@ func newFollower(c *config.Config, s *store.Store, metrics *control.Metrics, log
 		}
 		f.mirrors = append(f.mirrors, m)
 	}
-	for _, name := range s.Directories() {
-		if !slices.ContainsFunc(c.Directories, func(d config.Directory) bool { return d.Name == name }) {
-			log.Warn("directory is in the store and not in the configuration, its addresses stay as they are", "directory", name)
-		}
-	}
+	f.retire(c, s, metrics, log)
 	return f, nil
+}
+
+// retire lets go of the directories that the store knows and the configuration does not.
+func (f *follower) retire(c *config.Config, s *store.Store, metrics *control.Metrics, log *slog.Logger) {
+	for _, name := range slices.Sorted(slices.Values(s.Directories())) {
+		if slices.ContainsFunc(c.Directories, func(d config.Directory) bool { return d.Name == name }) {
+			continue
+		}
+		log.Warn("directory is in the store and no longer in the configuration, its addresses leave through the removal guard", "directory", name)
+		f.retired = append(f.retired, mirror.NewRetired(mirror.RetiredConfig{
+			Name: name, Store: s, Guard: mirror.Guard(config.DefaultGuard()), Canaries: c.Canaries.Accept, Log: log,
+			Observe: func(r mirror.PassResult) {
+				metrics.PassDone(name, store.Full.String(), resultOf(r))
+				f.passed()
+			},
+		}))
+	}
 }
 
 func mirrorConfig(c *config.Config, d config.Directory, s *store.Store, metrics *control.Metrics, log *slog.Logger) mirror.Config {
@@ -81,7 +96,15 @@ func resultOf(r mirror.PassResult) string {
 }
 
 // Run makes passes until ctx ends, and returns nil then.
-func (f *follower) Run(ctx context.Context) error { return f.mirrors.Run(ctx) }
+func (f *follower) Run(ctx context.Context) error {
+	var leaving sync.WaitGroup
+	for _, r := range f.retired {
+		leaving.Go(func() { r.Run(ctx) })
+	}
+	err := f.mirrors.Run(ctx)
+	leaving.Wait()
+	return err
+}
 
 // Freshness is the worst state among the directories that may own the domain.
 func (f *follower) Freshness(domain string) milter.Freshness {
@@ -121,11 +144,12 @@ func weight(s milter.FreshnessState) int {
 		milter.FreshnessWidening, milter.FreshnessNotReady}, s)
 }
 
-// Directories are the states of all, in the order of the configuration.
+// Directories are the states of all, in the order of the configuration; those that are
+// not in it any more come last.
 func (f *follower) Directories() []control.DirectoryStatus {
 	var all []control.DirectoryStatus
-	for _, m := range f.mirrors {
-		all = append(all, statusOf(m.Name(), m.Status()))
+	for _, k := range f.all() {
+		all = append(all, statusOf(k.Name(), k.Status()))
 	}
 	return all
 }

@@ -20,14 +20,28 @@ type keeper interface {
 	Discard(context.Context) (int, error)
 }
 
-var _ keeper = (*mirror.Mirror)(nil)
+var (
+	_ keeper = (*mirror.Mirror)(nil)
+	_ keeper = (*mirror.Retired)(nil)
+)
 
-// keepers are those of all directories, or of the one named.
-func (f *follower) keepers(name string) ([]keeper, error) {
+// all are the keepers of all directories.
+func (f *follower) all() []keeper {
 	var all []keeper
 	for _, m := range f.mirrors {
 		all = append(all, m)
 	}
+	for _, r := range f.retired {
+		if !r.Gone() {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// keepers are those of all directories, or of the one named.
+func (f *follower) keepers(name string) ([]keeper, error) {
+	all := f.all()
 	if name == "" {
 		return all, nil
 	}

@@ -82,7 +82,7 @@ func (p *page) state(s control.State) string {
 	switch s {
 	case control.Fresh:
 		colour = "32" // green
-	case control.Late:
+	case control.Late, control.Retired:
 		colour = "33" // yellow
 	}
 	return p.painted(words, colour)

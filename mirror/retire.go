@@ -1,0 +1,247 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/store"
+)
+
+// Leaving is the state of a directory that the configuration no longer names: nothing
+// that is asked about a recipient depends on it.
+const Leaving State = "retired"
+
+// retiredRules stands for the rules of such a directory. No others have its
+// fingerprint, so that one that comes back is read in full before it is trusted.
+const retiredRules = "retired"
+
+// retiredAgain is how often removals that are held back are judged again: another
+// directory may have taken the addresses over since.
+const retiredAgain = 10 * time.Minute
+
+// RetiredConfig says what to do with a directory that the configuration no longer names.
+type RetiredConfig struct {
+	Name     string // that the store knows
+	Store    *store.Store
+	Guard    Guard             // judges over the addresses that nobody else has
+	Canaries []address.Address // as in Config
+
+	Log     *slog.Logger     // required
+	Now     func() time.Time // nil: time.Now
+	Observe func(PassResult) // told of each pass; nil: nobody listens
+}
+
+// Retired takes the addresses of such a directory out of the store, by full passes that
+// see nothing: what nobody else has goes through the guard, and when nothing is left
+// the store forgets the directory. All methods may be called concurrently.
+type Retired struct {
+	config RetiredConfig
+
+	mu sync.Mutex // held while the store is worked on
+
+	status struct {
+		sync.Mutex
+		gone bool
+		kept bool  // somebody discarded the removals: until the next start they stay
+		err  error // of the last pass
+	}
+}
+
+// NewRetired does nothing before Run or Pass.
+func NewRetired(config RetiredConfig) *Retired {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Observe == nil {
+		config.Observe = func(PassResult) {}
+	}
+	config.Log = config.Log.With("directory", config.Name)
+	return &Retired{config: config}
+}
+
+// Name is the name of the directory.
+func (r *Retired) Name() string { return r.config.Name }
+
+// Run makes passes until the directory is gone, somebody wants its addresses kept, or
+// the context ends. It gives nil.
+func (r *Retired) Run(ctx context.Context) error {
+	again := time.NewTicker(retiredAgain)
+	defer again.Stop()
+	for {
+		r.Pass()
+		if r.over() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+		}
+	}
+}
+
+// Pass takes away what the guard lets go, and has the store forget the directory when
+// nothing is left.
+func (r *Retired) Pass() PassResult {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over() {
+		return PassResult{}
+	}
+	info, err := r.pass()
+	if err == nil {
+		err = r.forget()
+	}
+	r.note(func() { r.status.err = err })
+	if err != nil {
+		r.config.Log.Error("directory is not in the configuration any more, and its addresses cannot be taken out", "error", err)
+	}
+	result := PassResult{Info: info, Err: err}
+	if err != nil || info.Number != 0 {
+		r.config.Observe(result)
+	}
+	return result
+}
+
+// pass is one full pass that sees nothing. One that would only hold back again what is
+// held back already is not committed; its info is the zero one.
+func (r *Retired) pass() (store.PassInfo, error) {
+	s, name, now := r.config.Store, r.config.Name, r.config.Now()
+	before := s.Directory(name)
+	pass, err := s.Begin(name, store.Full, store.Origin{Database: retiredRules,
+		Why: "the directory is no longer in the configuration", Started: now})
+	if err != nil {
+		return store.PassInfo{}, err
+	}
+	defer pass.Abort()
+	if err := pass.Sweep(); err != nil {
+		return store.PassInfo{}, err
+	}
+	hold, err := r.hold(pass, before, now)
+	if err != nil {
+		return store.PassInfo{}, err
+	}
+	if hold != "" && hold == before.Hold && before.Fingerprint == retiredRules {
+		return store.PassInfo{}, nil
+	}
+	info, err := pass.Commit(store.Outcome{Cursor: before.Cursor, USN: decodeCursor(before.Cursor).USN,
+		Fingerprint: retiredRules, Ended: r.config.Now(), Hold: hold})
+	if err == nil && hold == "" && info.Removed > 0 {
+		r.config.Log.Info("addresses of a directory that is not in the configuration any more are removed",
+			"pass", info.Number, "removed", info.Removed)
+	}
+	return info, err
+}
+
+// hold asks the guard. What another directory has as well is not lost, so a directory
+// that was only renamed in the configuration goes once the new name has been read.
+func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) (string, error) {
+	pending, err := pass.Pending()
+	if err != nil {
+		return "", err
+	}
+	pending.Owned = pending.Addresses()
+	canary, err := firstLost(pass, r.config.Canaries)
+	if err != nil {
+		return "", err
+	}
+	recent, err := r.config.Store.RemovedSince(r.config.Name, now.Add(-r.config.Guard.Window))
+	if err != nil {
+		return "", err
+	}
+	why := r.config.Guard.judge(losses{pending: pending, recent: recent, owned: before.Owned,
+		domains: r.config.Store.Totals().Domains, canary: canary})
+	if why == "" {
+		return "", nil
+	}
+	why = "the directory is no longer in the configuration, and " + why
+	if before.Hold != why {
+		r.config.Log.Error("removals held back: look at `rcpt-milter removals`, then approve or discard them",
+			"why", why, "addresses", pending.Owned, "objects", pending.Objects)
+	}
+	return why, nil
+}
+
+// forget has the store drop the directory, unless it still owns something.
+func (r *Retired) forget() error {
+	dropped, err := r.config.Store.Drop(r.config.Name)
+	if err != nil || !dropped {
+		return err
+	}
+	r.note(func() { r.status.gone = true })
+	r.config.Log.Info("directory that is not in the configuration any more is forgotten")
+	return nil
+}
+
+// Approve releases the removals that the guard holds back.
+func (r *Retired) Approve(context.Context) (store.PassInfo, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Gone() {
+		return store.PassInfo{}, nil
+	}
+	info, err := r.config.Store.Approve(r.config.Name, r.config.Now())
+	r.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
+	if err != nil {
+		return info, err
+	}
+	return info, r.forget()
+}
+
+// Discard keeps the addresses until the next start, which judges again.
+func (r *Retired) Discard(context.Context) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Gone() {
+		return 0, nil
+	}
+	objects, err := r.config.Store.Discard(r.config.Name, r.config.Now())
+	r.config.Log.Info("held removals discarded, they are judged again at the next start", "objects", objects, "error", err)
+	if err == nil {
+		r.note(func() { r.status.kept = true })
+	}
+	return objects, err
+}
+
+// Gone reports whether the store has forgotten the directory.
+func (r *Retired) Gone() bool {
+	r.status.Lock()
+	defer r.status.Unlock()
+	return r.status.gone
+}
+
+// over reports whether there is nothing more to do before the next start.
+func (r *Retired) over() bool {
+	r.status.Lock()
+	defer r.status.Unlock()
+	return r.status.gone || r.status.kept
+}
+
+func (r *Retired) note(change func()) {
+	r.status.Lock()
+	defer r.status.Unlock()
+	change()
+}
+
+// Status is the state at this moment.
+func (r *Retired) Status() Status {
+	stored := r.config.Store.Directory(r.config.Name)
+	at := decodeCursor(stored.Cursor)
+	s := Status{State: Leaving, Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
+		WhyFull: stored.LastFull.Why, LastGood: stored.LastGood(), Full: stored.LastFull, Incremental: stored.LastIncremental,
+		Warnings: []string{fmt.Sprintf("it is no longer in the configuration, and its objects still own %d addresses", stored.Owned)}}
+	if s.Hold = stored.Hold; s.Hold != "" {
+		s.Held = stored.Newest().Held
+	}
+	r.note(func() {
+		s.LastError = r.status.err
+		if r.status.kept {
+			s.Warnings[0] += ", which stay until the next start"
+		}
+	})
+	return s
+}

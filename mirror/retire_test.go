@@ -1,0 +1,217 @@
+package mirror
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/store"
+)
+
+// retire closes the mirror and retires its directory.
+func (w *world) retire(guard Guard, canaries ...address.Address) *Retired {
+	w.t.Helper()
+	w.mirror.Close()
+	return NewRetired(RetiredConfig{Name: "corp", Store: w.store, Guard: guard, Canaries: canaries, Now: w.config.Now, Log: slog.New(slog.DiscardHandler)})
+}
+
+func (w *world) retirePass(r *Retired) store.PassInfo {
+	w.t.Helper()
+	result := r.Pass()
+	if result.Err != nil {
+		w.t.Fatal(result.Err)
+	}
+	return result.Info
+}
+
+// other has another directory read the same objects.
+func (w *world) other(name string) {
+	w.t.Helper()
+	config := w.config
+	config.Name = name
+	m, err := New(config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer m.Close()
+	if r := m.Pass(w.t.Context(), false); r.Err != nil {
+		w.t.Fatal(r.Err)
+	}
+}
+
+var usualGuard = Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour}
+
+// TestRetiredIsHeldAndApproved: an emptied domain waits, over a restart, for approval.
+func TestRetiredIsHeldAndApproved(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example", "ann@lab.example")
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	before := w.store.Directory("corp")
+	r := w.retire(usualGuard)
+	if info := w.retirePass(r); !strings.Contains(info.Hold, "no longer in the configuration, and no address of the domain corp.example") || info.Held != 3 {
+		t.Errorf("first pass: %+v", info)
+	}
+	for range 2 { // the second time is after a restart
+		if info := w.retirePass(r); info.Number != 0 {
+			t.Errorf("another pass with nothing new commits %+v", info)
+		}
+		s := r.Status()
+		if s.State != Leaving || s.Held != 3 || s.Hold == "" || s.Controller == "" || len(s.Warnings) != 1 || r.Gone() {
+			t.Errorf("status: %+v", s)
+		}
+		w.wantKnown("ann@corp.example", "ann@lab.example", "bob@corp.example")
+		r = w.retire(usualGuard)
+	}
+	info, err := r.Approve(t.Context())
+	if err != nil || info.Removed != 3 || !r.Gone() {
+		t.Errorf("approval: %+v, %v, gone %t", info, err, r.Gone())
+	}
+	w.wantKnown()
+	if names := w.store.Directories(); len(names) != 0 {
+		t.Errorf("the store still knows %q", names)
+	}
+	if err := w.store.Recount(); err != nil {
+		t.Error(err)
+	}
+	// The journal tells who it was, and a directory of that name is a new one.
+	events, err := w.store.History(mustParse(t, "bob@corp.example"))
+	if err != nil || len(events) != 1 || events[0].Directory != "corp" || events[0].Pass != info.Number {
+		t.Errorf("history: %+v, %v", events, err)
+	}
+	w.restart()
+	if again := w.pass(store.Full); again.Number <= info.Number || again.Added != 3 || before.LastFull.Number >= again.Number {
+		t.Errorf("when it comes back: %+v", again)
+	}
+	w.wantEqual()
+}
+
+func mustParse(t *testing.T, text string) address.Address {
+	t.Helper()
+	a, err := address.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// TestRetiredGoes: without approval, where little is lost or nothing.
+func TestRetiredGoes(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		users int
+		other bool // another directory has the same objects
+		guard Guard
+		held  bool
+	}{
+		{"renamed in the configuration", 60, true, usualGuard, false},
+		{"a domain emptied", 2, false, usualGuard, true},
+		{"guard off", 60, false, Guard{}, false},
+	} {
+		w := newWorld(t, nil)
+		for i := range c.users {
+			w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+		}
+		w.pass(store.Full)
+		if c.other {
+			w.other("corp2")
+		}
+		r := w.retire(c.guard)
+		info := w.retirePass(r)
+		if held := info.Hold != ""; held != c.held || r.Gone() == held {
+			t.Errorf("%s: held %q, gone %t", c.what, info.Hold, r.Gone())
+		}
+		if c.other || c.held {
+			w.wantEqual()
+		} else {
+			w.wantKnown()
+		}
+	}
+}
+
+// TestRetiredWaitsForItsSuccessor: what is held goes by itself once another directory
+// has the addresses.
+func TestRetiredWaitsForItsSuccessor(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	r := w.retire(usualGuard)
+	if info := w.retirePass(r); info.Hold == "" {
+		t.Errorf("before: %+v", info)
+	}
+	w.other("corp2")
+	if info := w.retirePass(r); info.Hold != "" || info.Removed != 1 || !r.Gone() {
+		t.Errorf("after: %+v", info)
+	}
+	w.wantKnown("ann@corp.example")
+	if info := w.retirePass(r); info.Number != 0 {
+		t.Errorf("a pass when it is gone: %+v", info)
+	}
+}
+
+func TestRetiredDiscard(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	r := w.retire(usualGuard)
+	w.retirePass(r)
+	if n, err := r.Discard(t.Context()); n != 1 || err != nil {
+		t.Errorf("discard: %d, %v", n, err)
+	}
+	w.retirePass(r)
+	if s := r.Status(); s.Hold != "" || s.Held != 0 || !strings.Contains(s.Warnings[0], "until the next start") {
+		t.Errorf("status: %+v", s)
+	}
+	w.wantKnown("ann@corp.example")
+	r = w.retire(usualGuard) // the next start
+	if info := w.retirePass(r); info.Hold == "" {
+		t.Errorf("at the next start: %+v", info)
+	}
+}
+
+func TestRetiredCanary(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	r := w.retire(Guard{}, mustParse(t, "ann@corp.example"))
+	if info := w.retirePass(r); !strings.Contains(info.Hold, "canaries.accept") {
+		t.Errorf("a canary: %+v", info)
+	}
+}
+
+// TestRetiredComesBack: named in the configuration again while its removals are held,
+// it is not trusted before it has been read, and nothing is lost.
+func TestRetiredComesBack(t *testing.T) {
+	w := newWorld(t, nil)
+	ann := w.user("Ann", "ann@corp.example")
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	r := w.retire(usualGuard)
+	w.retirePass(r)
+	w.must(w.d.Delete(ann))
+	w.restart()
+	if state, _ := w.mirror.State(); state != Widening {
+		t.Errorf("state %v, want %v", state, Widening)
+	}
+	if info := w.pass(store.Full); info.Hold != "" || info.Removed != 1 {
+		t.Errorf("the pass when it is back: %+v", info)
+	}
+	w.wantEqual()
+	if s := w.mirror.Status(); s.State != Fresh || s.Held != 0 {
+		t.Errorf("status: %+v", s)
+	}
+}
+
+// TestRetiredRun ends when the directory is gone.
+func TestRetiredRun(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	if err := w.retire(Guard{}).Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.wantKnown()
+}
