@@ -19,7 +19,8 @@
 //
 // # What may run concurrently
 //
-// Run, and Pass, belong to one goroutine. Everything else may be called from any.
+// Run, and Pass, belong to one goroutine. Everything else may be called from any. Run
+// has a second one, which is notified of changes and does no more than wake the first.
 package mirror
 
 import (
@@ -74,6 +75,10 @@ type Config struct {
 	// Canaries must not go: removals are held back when one of them would.
 	Canaries []address.Address
 
+	// Notify lets the controller say when something changes, over a second connection,
+	// so that a pass need not wait for the next poll. Its Source has to be a Watcher.
+	Notify bool
+
 	// Secret changes when the password or keytab does: after a refused bind it is not
 	// tried again before that, or RefusedWait. Nil: it never changes.
 	Secret      func() string
@@ -96,6 +101,8 @@ type Mirror struct {
 	config      Config
 	fingerprint string
 	wake        chan struct{}                   // a pass is asked for; holds one
+	changed     chan struct{}                   // the controller says that something changed; holds one
+	debounce    time.Duration                   // as the constant, but in tests
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 
 	// Of the goroutine that runs passes.
@@ -103,8 +110,11 @@ type Mirror struct {
 	roster roster
 	warned time.Time // when the missing right was last complained of
 
+	comparing sync.Mutex // held by the one comparison there may be
+
 	mu       sync.Mutex
 	status   Status
+	followed followed           // by the last good pass
 	asked    request            // for the next pass
 	warnings map[string]warning // by what they are about
 }
@@ -135,6 +145,7 @@ func New(config Config) (*Mirror, error) {
 	}
 	config.Log = config.Log.With("directory", config.Name)
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
+	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowed(Candidate{})
 	m.warnings = map[string]warning{}
 	m.roster = roster{list: config.Candidates, reached: map[string]*crossing{}}
 	stored := config.Store.Directory(config.Name)

@@ -160,12 +160,8 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 // may have moved from an object that was read late to one that was read early.
 func (r *reading) everything(ctx context.Context, stored store.Directory) error {
 	source := r.m.source
-	for _, base := range r.m.config.Rules.Bases {
-		if there, err := source.Exists(ctx, base); err != nil {
-			return err
-		} else if !there {
-			return fmt.Errorf("bases: %q %w; correct it, or take it out", base, errNoBase)
-		}
+	if err := haveBases(ctx, source, r.m.config.Rules.Bases); err != nil {
+		return err
 	}
 	if err := source.Read(ctx, 0, r.page); err != nil {
 		return err
@@ -178,6 +174,18 @@ func (r *reading) everything(ctx context.Context, stored store.Directory) error 
 	}
 	if err := r.pass.Sweep(); err != nil {
 		return storeError{err}
+	}
+	return nil
+}
+
+// haveBases fails where one of the bases does not exist.
+func haveBases(ctx context.Context, source Source, bases []string) error {
+	for _, base := range bases {
+		if there, err := source.Exists(ctx, base); err != nil {
+			return err
+		} else if !there {
+			return fmt.Errorf("bases: %q %w; correct it, or take it out", base, errNoBase)
+		}
 	}
 	return nil
 }
@@ -236,6 +244,7 @@ func (r *reading) commit(next cursor) error {
 	stored := r.m.config.Store.Directory(r.m.config.Name)
 	r.m.stored.Store(&stored)
 	r.m.roster.served = r.m.current().Name
+	r.m.follow(r.m.current())
 	r.m.update(func(s *Status) {
 		s.Controller, s.InvocationID, s.USN = next.Host, next.InvocationID, next.USN
 	})

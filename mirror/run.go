@@ -94,8 +94,14 @@ func (m *Mirror) take() request {
 // after errors. It gives nil then; a pass under way is broken off.
 func (m *Mirror) Run(ctx context.Context) error {
 	defer m.hangUp()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	if m.config.Notify {
+		watching.Go(func() { m.watch(ctx) })
+	}
 	failures := newBackoff(m.config.Poll)
 	for {
+		began := time.Now()
 		asked, secret := m.take(), m.config.Secret()
 		for _, act := range asked.actions {
 			act()
@@ -108,8 +114,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 			m.abandon(ctx.Err())
 			return nil
 		}
-		refused := errors.Is(result.Err, directory.ErrCredentials)
-		if !m.wait(ctx, m.pause(result.Err, failures), refused, secret) {
+		if !m.wait(ctx, began, m.pause(result.Err, failures), result.Err, secret) {
 			m.abandon(ctx.Err())
 			return nil
 		}
@@ -152,14 +157,20 @@ func (m *Mirror) pause(err error, failures *backoff.ExponentialBackOff) time.Dur
 // secretCheck is how often a changed password file is looked for.
 const secretCheck = time.Second
 
-// wait waits for the next pass; false when the context ended first. After refused
-// credentials a secret that is not the one tried ends the wait.
-func (m *Mirror) wait(ctx context.Context, pause time.Duration, refused bool, secret string) bool {
+// wait waits for the next pass after one that began at some time and ended with err;
+// false when the context ended first. A notification shortens the wait, but not after
+// an error. After refused credentials a secret that is not the one tried ends it.
+func (m *Mirror) wait(ctx context.Context, began time.Time, pause time.Duration, err error, secret string) bool {
+	due := time.Now().Add(pause)
 	m.update(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
+	changed := m.changed
+	if err != nil {
+		changed = nil
+	}
 	var look <-chan time.Time
-	if refused {
+	if errors.Is(err, directory.ErrCredentials) {
 		ticker := time.NewTicker(secretCheck)
 		defer ticker.Stop()
 		look = ticker.C
@@ -172,6 +183,10 @@ func (m *Mirror) wait(ctx context.Context, pause time.Duration, refused bool, se
 			return true
 		case <-m.wake:
 			return true
+		case <-changed:
+			if soon := began.Add(m.debounce); soon.Before(due) {
+				timer.Reset(time.Until(soon))
+			}
 		case <-look:
 			if m.config.Secret() != secret {
 				return true

@@ -39,6 +39,7 @@ type Status struct {
 	FailingSince time.Time // first failure since the last good pass
 	RootKnown    bool      // a controller answered since the start: the next field says something
 	Blind        bool      // deleted objects cannot be seen
+	Notified     bool      // the controller tells when something changes
 	Warnings     []string  // what works and should not be left as it is, a sentence each
 }
 
@@ -107,15 +108,17 @@ type warning struct {
 }
 
 // warn adds or replaces a warning, which goes by itself after a time; a nil error takes
-// it back.
-func (m *Mirror) warn(about string, err error, lasts time.Duration) {
+// it back. It reports whether there was none of this kind.
+func (m *Mirror) warn(about string, err error, lasts time.Duration) (fresh bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	fresh = !m.config.Now().Before(m.warnings[about].until)
 	if err == nil {
 		delete(m.warnings, about)
-		return
+		return fresh
 	}
 	m.warnings[about] = warning{text: err.Error(), until: m.config.Now().Add(lasts)}
+	return fresh
 }
 
 // inForce lists the warnings that still hold; the caller has the lock.
