@@ -69,7 +69,7 @@ func openVerified(config Config) (*badger.DB, error) {
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("store %s: lock: %w", config.Dir, err)
 	}
-	if err := verifyFiles(config.Dir); err != nil {
+	if err := verifyFiles(config); err != nil {
 		return nil, err
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_UN); err != nil {
@@ -104,7 +104,7 @@ func openError(dir string, err error) error {
 			return fmt.Errorf("store %s: open: %w", dir, err)
 		}
 	}
-	return fmt.Errorf("store %s: %w: %s; %s", dir, ErrDamaged, strings.TrimSpace(err.Error()), rebuildAdvice)
+	return damageError(dir, err)
 }
 
 // get reads one key at the newest version; nil where there is none.

@@ -614,6 +614,42 @@ func TestDamagedTable(t *testing.T) {
 	}
 }
 
+// TestUnfinishedTable: a process that is killed while it writes a table leaves a file
+// that nothing refers to yet, empty or in part.
+func TestUnfinishedTable(t *testing.T) {
+	for name, content := range map[string][]byte{"empty": nil, "in part": bytes.Repeat([]byte{0x5a}, 5000)} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Config{Dir: t.TempDir()})
+			pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(s.config.Dir, "000099.sst"), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, s.config)
+			wantKnown(t, s, "a@x.test")
+			if err := s.Verify(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDamagedManifest: without it nobody knows which files belong to the store.
+func TestDamagedManifest(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	s.Close()
+	if err := os.WriteFile(filepath.Join(s.config.Dir, "MANIFEST"), []byte("not a manifest"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(context.Background(), s.config)
+	if !errors.Is(err, ErrDamaged) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("opening it: %v", err)
+	}
+}
+
 func TestClosed(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	s.Close()

@@ -6,7 +6,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
 )
@@ -40,20 +42,32 @@ func (s *Store) damage(err error) error {
 }
 
 func damageError(dir string, err error) error {
-	return fmt.Errorf("store %s: %w: %w; %s", dir, ErrDamaged, err, rebuildAdvice)
+	// Badger speaks in several lines.
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	return fmt.Errorf("store %s: %w: %s; %s", dir, ErrDamaged, text, rebuildAdvice)
 }
 
-// verifyFiles checks all table files before Badger opens them. Badger's own check at
+// verifyFiles checks the table files before Badger opens them. Badger's own check at
 // opening ends the process when a damaged block cannot even be decompressed, and a
-// file it cannot check by other means it may leave out.
-func verifyFiles(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil {
-		return err
+// file it cannot check by other means it may leave out. Files that the manifest does
+// not name are none of the store: a process that was killed had begun to write them,
+// and Badger removes them.
+func verifyFiles(config Config) error {
+	f, err := os.Open(filepath.Join(config.Dir, badger.ManifestFilename))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a new store
 	}
-	for _, file := range files {
-		if err := verifyTable(file); err != nil {
-			return damageError(dir, err)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	defer f.Close()
+	manifest, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(config))
+	if err != nil {
+		return damageError(config.Dir, fmt.Errorf("manifest: %w", err))
+	}
+	for id := range manifest.Tables {
+		if err := verifyTable(table.NewFilename(id, config.Dir)); err != nil {
+			return damageError(config.Dir, err)
 		}
 	}
 	return nil
