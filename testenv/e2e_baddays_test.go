@@ -221,6 +221,7 @@ func TestBlindAccount(t *testing.T) {
 // TestRefusesToStart: what makes a start impossible is told in one sentence, with the
 // right exit status.
 func TestRefusesToStart(t *testing.T) {
+	world := require(t)
 	for _, bad := range []struct {
 		name   string
 		edit   func(string) string
@@ -234,8 +235,8 @@ func TestRefusesToStart(t *testing.T) {
 		{"missing CA file", testenv.Replace("ca_file: /ca/ca.pem", "ca_file: /ca/absent.pem"), 78, []string{"/ca/absent.pem"}},
 	} {
 		t.Run(strings.ReplaceAll(bad.name, " ", "-"), func(t *testing.T) {
-			e := require(t)
-			e.must(e.Configure(e.ctx, bad.edit))
+			e := &edge{Harness: world.Harness, t: t, ctx: world.ctx}
+			e.must(e.Configure(e.ctx, bad.edit)) // the daemon that runs does not read it again
 			out, err := e.RunMilter(e.ctx, "check")
 			e.must(err)
 			e.explains("check", out, bad.status, bad.words)

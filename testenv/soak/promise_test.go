@@ -1,0 +1,287 @@
+package soak
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+	"rcpt-milter/mirror"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// knobs are the rules of what a recipient is, as this package understands them. It
+// judges objects by itself: nothing here may call the classification that is tested.
+type knobs struct {
+	attributes   []string // nil: proxyAddresses and mail
+	bases        []string // in any spelling
+	refuse       bool     // internal_only: refuse
+	omitSystem   bool
+	omitDisabled bool
+}
+
+func (k knobs) rules() mirror.Rules {
+	return mirror.Rules{Attributes: k.attributes, Bases: k.bases, RefuseOutside: k.refuse, OmitSystem: k.omitSystem, OmitDisabled: k.omitDisabled}
+}
+
+func (k knobs) String() string {
+	return fmt.Sprintf("attributes %q, bases %q, refuse %t, omit system %t, omit disabled %t", k.attributes, k.bases, k.refuse, k.omitSystem, k.omitDisabled)
+}
+
+// owns gives the addresses of an object, in lower case, as far as the attributes can be
+// read; restricted says whether they take mail from inside only.
+func (k knobs) owns(e adsim.Entry, hidden []string) (addresses []string, restricted bool) {
+	get := func(name string) []string {
+		if slices.ContainsFunc(hidden, func(h string) bool { return strings.EqualFold(h, name) }) {
+			return nil
+		}
+		return e.Attrs[strings.ToLower(name)]
+	}
+	first := func(name string) string { return append(get(name), "")[0] }
+	kind := first("msExchRecipientTypeDetails")
+	disabled := first("userAccountControl") == "514"
+	switch {
+	case e.Deleted || e.Kind == adsim.Computer || e.Kind == adsim.ManagedService || e.Kind == adsim.OU || e.Kind == adsim.Container:
+		return nil, false
+	case !k.covers(e.DN):
+		return nil, false
+	case k.omitSystem && slices.Contains([]string{"8192", "549755813888"}, kind):
+		return nil, false
+	case k.omitDisabled && disabled && !slices.Contains([]string{"4", "16", "34359738368"}, kind):
+		return nil, false
+	}
+	attributes := k.attributes
+	if attributes == nil {
+		attributes = []string{"proxyAddresses", "mail"}
+	}
+	for _, name := range attributes {
+		for _, v := range get(name) {
+			if name != "mail" {
+				prefix, rest, _ := strings.Cut(v, ":")
+				if !strings.EqualFold(prefix, "smtp") {
+					continue
+				}
+				v = rest
+			}
+			if strings.Contains(v, "@") && !strings.HasPrefix(v, "@") {
+				addresses = append(addresses, strings.ToLower(v))
+			}
+		}
+	}
+	return addresses, k.refuse && first("msExchRequireAuthToSendTo") == "TRUE"
+}
+
+// covers reports whether the bases hold a name.
+func (k knobs) covers(dn string) bool {
+	plain := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
+	for _, base := range k.bases {
+		if d, b := plain(dn), plain(base); d == b || strings.HasSuffix(d, ","+b) {
+			return true
+		}
+	}
+	return len(k.bases) == 0
+}
+
+// pair is an address of an object.
+type pair struct {
+	guid    adsim.GUID
+	address string
+}
+
+// view is what is true on one controller, and since when. A key is an address, or an
+// address and "!": somebody there has it and takes mail from outside.
+type view struct {
+	pairs    map[pair]bool           // owned now; restricted?
+	byGUID   map[adsim.GUID][]string // the same
+	last     map[pair]int            // step at which a pair that is gone was there for the last time
+	since    map[string]int          // key: step from which on it has been there all the time
+	awaiting map[string]int          // key: became visible at this step without a new USN
+
+	rootStep int       // when it was last asked who it is
+	rootTime time.Time // and at what time
+	rootUSN  uint64
+	database string
+	reached  map[directory.GUID]uint64 // USN of the last good pass, by invocationId
+	epochs   map[directory.GUID]int    // how often it was seen set back
+	epoch    int                       // of the pass under way
+	identity directory.GUID
+}
+
+func (v *view) init() {
+	v.pairs, v.byGUID, v.last = map[pair]bool{}, map[adsim.GUID][]string{}, map[pair]int{}
+	v.since, v.awaiting = map[string]int{}, map[string]int{}
+	v.reached, v.epochs = map[directory.GUID]uint64{}, map[directory.GUID]int{}
+}
+
+// observe takes down what a step has made of a controller.
+func (w *world) observe(c *controller) { c.view.observe(w.step, c.truth(), false) }
+
+// truth lists what is owned on a controller under the rules of its forest.
+func (c *controller) truth() map[pair]bool {
+	pairs := map[pair]bool{}
+	for e := range c.d.Entries() {
+		if e.Deleted {
+			continue
+		}
+		addresses, restricted := c.f.knobs.owns(e, c.hidden)
+		for _, a := range addresses {
+			pairs[pair{e.GUID, a}] = restricted
+		}
+	}
+	return pairs
+}
+
+// observe compares with the step before. Silently: objects became visible that did not
+// change.
+func (v *view) observe(step int, pairs map[pair]bool, silently bool) {
+	for p := range v.pairs {
+		if _, still := pairs[p]; !still {
+			v.last[p] = step - 1
+		}
+	}
+	keys := map[string]bool{}
+	clear(v.byGUID)
+	for p, restricted := range pairs {
+		v.byGUID[p.guid] = append(v.byGUID[p.guid], p.address)
+		keys[p.address] = true
+		if !restricted {
+			keys[p.address+"!"] = true
+		}
+	}
+	for key := range v.since {
+		if !keys[key] {
+			delete(v.since, key)
+			delete(v.awaiting, key)
+		}
+	}
+	for key := range keys {
+		if _, known := v.since[key]; !known {
+			v.since[key] = step
+			if silently {
+				v.awaiting[key] = step
+			}
+		}
+	}
+	v.pairs = pairs
+}
+
+// lesson is a pair that a mirror was told of.
+type lesson struct {
+	at       time.Time
+	database string
+	until    time.Time // it may be given up from then on; zero: it was there when last looked for
+}
+
+// promise is what the index of a forest owes.
+type promise struct {
+	followed *controller // whom the last good pass read; nil: there was none
+	asOf     int         // step at which that pass began
+	learned  map[pair]lesson
+}
+
+func (p *promise) init() { p.learned = map[pair]lesson{} }
+
+// begin: a controller was asked who it is, which begins every attempt at a pass.
+func (p *promise) begin(c *controller, root directory.Root) {
+	v := &c.view
+	v.rootStep, v.rootTime, v.rootUSN, v.identity = c.f.w.step, c.f.w.now(), root.HighestCommittedUSN, root.InvocationID
+	v.epoch = v.epochs[v.identity]
+	if v.rootUSN < v.reached[v.identity] {
+		v.epoch++
+	}
+	v.database = fmt.Sprintf("%s %s %d", c.host(), v.identity, v.epoch)
+}
+
+// told: an object was read and applied.
+func (p *promise) told(c *controller, guid adsim.GUID) {
+	for _, a := range c.view.byGUID[guid] {
+		if _, known := p.learned[pair{guid, a}]; !known {
+			p.learned[pair{guid, a}] = lesson{at: c.view.rootTime, database: c.view.database}
+		}
+	}
+}
+
+// committed: a pass was good.
+func (p *promise) committed(c *controller, kind store.Kind) {
+	v := &c.view
+	p.followed, p.asOf = c, v.rootStep
+	v.reached[v.identity], v.epochs[v.identity] = v.rootUSN, v.epoch
+	for key, step := range v.awaiting {
+		if kind == store.Full && step <= v.rootStep {
+			delete(v.awaiting, key)
+		}
+	}
+	for at, l := range p.learned {
+		_, owned := v.pairs[at]
+		last, was := v.last[at]
+		switch {
+		case owned || was && last >= v.rootStep:
+			l.until = time.Time{}
+		case l.database == v.database || c.deleted(at.guid):
+			delete(p.learned, at)
+			continue
+		case l.until.IsZero():
+			l.until = l.at.Add(lag)
+			if v.rootTime.Before(l.at) { // the clock was set back
+				l.until = v.rootTime.Add(lag)
+			}
+		}
+		if !l.until.IsZero() && !c.f.w.now().Before(l.until) {
+			delete(p.learned, at)
+			continue
+		}
+		p.learned[at] = l
+	}
+}
+
+// deleted reports whether a controller has a tombstone of an object.
+func (c *controller) deleted(guid adsim.GUID) bool {
+	e, err := c.d.Get(guid)
+	return err == nil && e.Deleted
+}
+
+// check compares the index with what is promised at this moment.
+func (w *world) check(when string) {
+	for _, f := range w.forests {
+		p := &f.promise
+		if p.followed == nil {
+			continue
+		}
+		for key, since := range p.followed.view.since {
+			if _, unseen := p.followed.view.awaiting[key]; unseen || since > p.asOf {
+				continue
+			}
+			text, open := strings.CutSuffix(key, "!")
+			got := w.lookup(text)
+			switch {
+			case !got.Known:
+				w.fail("%s: %s is unknown, and somebody at %s has had it since step %d (last good pass: %d)",
+					when, text, p.followed.host(), since, p.asOf)
+			case open && got.Restricted:
+				w.fail("%s: %s is refused to the outside, and somebody at %s has taken it from there since step %d (last good pass: %d)",
+					when, text, p.followed.host(), since, p.asOf)
+			}
+		}
+		for at, l := range p.learned {
+			if w.now().Before(l.until) && !w.lookup(at.address).Known {
+				w.fail("%s: %s of %s is unknown; %s taught it at %s, the controller that is followed now may not have heard of it before %s",
+					when, at.address, at.guid, l.database, l.at.Format(time.DateTime), l.until.Format(time.DateTime))
+			}
+		}
+	}
+}
+
+func (w *world) lookup(text string) store.Presence {
+	a, err := address.Parse(text)
+	if err == nil {
+		var got store.Presence
+		if got, err = w.store.Lookup(a); err == nil {
+			return got
+		}
+	}
+	w.fail("look-up of %q: %v", text, err)
+	return store.Presence{Known: true}
+}

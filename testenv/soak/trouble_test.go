@@ -1,0 +1,436 @@
+package soak
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"rcpt-milter/mirror"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// removal is what one pass took away.
+type removal struct {
+	at       time.Time
+	count    int
+	approved bool
+}
+
+// pass runs one pass, which may fail, and takes down what it promises.
+func (w *world) pass(f *forest, full bool) mirror.PassResult {
+	w.note("%s: pass (full: %t)", f.name, full)
+	before := w.store.Directory(f.name)
+	w.inPass++
+	r := f.mirror.Pass(w.t.Context(), full)
+	w.inPass--
+	if r.Err != nil {
+		w.note("%s: pass failed: %v", f.name, r.Err)
+	} else {
+		w.committed(f, before, r.Info)
+	}
+	w.check("after a pass of " + f.name)
+	return r
+}
+
+func (w *world) committed(f *forest, before store.Directory, info store.PassInfo) {
+	w.note("%s: pass %d done: %v %s, %s, seen %d, added %d, removed %d, held %d %s", f.name, info.Number, info.Kind, info.Why,
+		info.Controller, info.Seen, info.Added, info.Removed, info.Held, info.Hold)
+	for _, c := range f.controllers {
+		if c.host() == info.Controller {
+			f.promise.committed(c, info.Kind)
+		}
+	}
+	if info.Kind == store.Full {
+		f.owesFull = ""
+	}
+	f.guarded(before, info)
+}
+
+// guarded checks that the guard let no more through than it is set to.
+func (f *forest) guarded(before store.Directory, info store.PassInfo) {
+	recent := 0
+	for _, r := range f.removals {
+		if !r.approved && r.at.After(info.Started.Add(-f.guard.Window)) {
+			recent += r.count
+		}
+	}
+	f.removals = append(f.removals, removal{info.Ended, info.Removed, info.Approved})
+	sum := recent + info.Removed
+	share := 100 * float64(sum) / float64(max(before.Owned+int64(info.Added+recent), 1))
+	if f.guard.Max > 0 && info.Removed > 0 && !info.Approved && (sum > f.guard.Max || sum > f.guard.Count && share > f.guard.Percent) {
+		f.w.fail("the guard %+v let %d removals through after %d others (%.1f %%)", f.guard, info.Removed, recent, share)
+	}
+}
+
+// passInTrouble runs a pass during which something happens.
+func (w *world) passInTrouble(f *forest) {
+	var undo []func()
+	for _, c := range f.controllers {
+		faults := adsim.Faults{}
+		at := 1 + w.rnd.IntN(4)
+		switch w.rnd.IntN(9) {
+		case 0, 1, 2, 3, 4:
+			faults.BeforePage = w.meanwhile(c, 1+w.rnd.IntN(3))
+			w.note("%s: life goes on during the pass", c.host())
+		case 5:
+			faults.OnPage, faults.CutAfterEntries = at, 1+w.rnd.IntN(2)
+			w.note("%s: cuts the connection on page %d", c.host(), at)
+		case 6:
+			faults.OnPage, faults.CutAfterBytes = at, 1+w.rnd.IntN(800)
+			w.note("%s: cuts the connection on page %d after %d octets", c.host(), at, faults.CutAfterBytes)
+		case 7:
+			faults.DropPagingControl = true
+			w.note("%s: drops the paging control", c.host())
+		case 8:
+			faults.SearchResult = pickInt(w, 51, 52, 10, 1)
+			w.note("%s: answers %d", c.host(), faults.SearchResult)
+		}
+		if w.rnd.IntN(4) == 0 {
+			c.server.LoseCookies(1 + w.rnd.IntN(5))
+		}
+		c.server.SetFaults(faults)
+		undo = append(undo, func() { c.server.SetFaults(adsim.Faults{}); c.server.LoseCookies(0) })
+	}
+	w.pass(f, w.rnd.IntN(3) == 0)
+	for _, u := range undo {
+		u()
+	}
+}
+
+func pickInt(w *world, list ...int) int { return pick(w.rnd, list) }
+
+// meanwhile lets life go on between the pages of a read.
+func (w *world) meanwhile(c *controller, often int) func(adsim.Search) {
+	return func(s adsim.Search) {
+		w.check("before a page")
+		if s.Scope != 2 || w.rnd.IntN(often) > 0 {
+			return
+		}
+		for range 1 + w.rnd.IntN(3) {
+			w.life(c)
+		}
+		if w.rnd.IntN(4) == 0 {
+			w.advance(time.Duration(w.rnd.IntN(3600)) * time.Second)
+		}
+	}
+}
+
+// time goes on, mostly forward.
+func (w *world) time() {
+	d := time.Duration(w.rnd.IntN(3600)) * time.Second
+	switch w.rnd.IntN(30) {
+	case 0:
+		d = -d
+	case 1:
+		d = -24 * d
+	case 2:
+		d *= 200 // longer than the periodic full pass, or than a good pass may be old
+	case 3, 4:
+		d *= 10
+	}
+	w.advance(d)
+	w.note("time goes on by %v", d)
+}
+
+// replicate brings one controller something of what another knows, or all of it.
+func (w *world) replicate(f *forest) {
+	if len(f.controllers) < 2 {
+		return
+	}
+	from, to := f.controllers[0], f.controllers[1]
+	if w.rnd.IntN(2) == 0 {
+		from, to = to, from
+	}
+	limit := pickInt(w, 0, 1, 2, 5, 10)
+	to.replicateFrom(from, limit)
+}
+
+func (to *controller) replicateFrom(from *controller, limit int) int {
+	n := to.d.ReplicateFrom(from.d, limit)
+	to.act(fmt.Sprintf("%d objects replicated from %s, limit %d", n, from.host(), limit), nil)
+	return n
+}
+
+// trouble is one thing that happens to controllers, rights, the network or ourselves.
+func (w *world) trouble() {
+	f := w.forest()
+	c := pick(w.rnd, f.controllers)
+	w.choose([]operation{
+		{4, func() { w.switchController(f) }},
+		{3, c.raise},
+		{3, func() { c.snapshot() }},
+		{3, func() { c.restore(true) }},
+		{3, func() { c.restore(false) }},
+		{2, c.hide},
+		{2, c.show},
+		{3, c.withhold},
+		{1, func() { w.recycleBin(f) }},
+		{2, func() { w.hideUSN(f) }},
+		{3, func() { w.note("%s: connections cut", c.host()); c.server.CutConnections() }},
+		{3, func() { w.restart(f) }},
+		{4, func() { w.crash(f) }},
+		{2, func() { w.turnKnobs(f) }},
+		{2, func() { w.turnKnobsTwice(f) }},
+		{2, func() { w.setGuard(f) }},
+		{3, func() { w.decide(f) }},
+	})
+}
+
+// switchController takes the followed controller away, so that the next pass goes to
+// another; sometimes that one is not there either.
+func (w *world) switchController(f *forest) {
+	for _, c := range f.controllers {
+		if down := c == f.promise.followed || w.rnd.IntN(6) == 0; down && !c.down {
+			w.note("%s: goes down", c.host())
+			c.down = true
+			c.server.Down()
+		} else if !down {
+			c.raise()
+		}
+	}
+	w.pass(f, false)
+}
+
+func (c *controller) raise() {
+	if !c.down {
+		return
+	}
+	c.f.w.note("%s: comes up", c.host())
+	if err := c.server.Up(); err != nil {
+		c.f.w.t.Errorf("%s: %v", c.host(), err)
+		return
+	}
+	c.down = false
+}
+
+func (c *controller) snapshot() {
+	c.snapshots = append(c.snapshots, c.d.Snapshot())
+	c.f.w.note("%s: backup %d is made", c.host(), len(c.snapshots))
+}
+
+// restore puts a backup back, in the supported way (the database gets a new identity)
+// or by copying files. In the latter case a pass comes before the USNs have reached
+// where they were: nobody could tell afterwards.
+func (c *controller) restore(supported bool) {
+	if len(c.snapshots) == 0 {
+		c.snapshot()
+		return
+	}
+	w := c.f.w
+	n := w.rnd.IntN(len(c.snapshots))
+	c.server.CutConnections()
+	own := c.d.InvocationID()
+	c.d.Restore(c.snapshots[n])
+	if supported {
+		c.d.NewInvocationID()
+	} else {
+		c.d.SetInvocationID(own)
+	}
+	c.act(fmt.Sprintf("backup %d is restored (supported: %t) to USN %d", n+1, supported, c.d.HighestUSN()), nil)
+	if !supported && c == c.f.promise.followed {
+		c.raise()
+		w.pass(c.f, false)
+	}
+}
+
+// hide takes away the right to read attributes, show gives it back. Objects do not get
+// a new USN by that, so that only a full pass learns of it.
+func (c *controller) hide() {
+	c.hidden = pick(c.f.w.rnd, [][]string{{"mail"}, {"proxyAddresses"}, {"proxyAddresses", "mail"},
+		{"msExchRequireAuthToSendTo"}, {"userAccountControl", "msExchRecipientTypeDetails"}})
+	c.setHidden()
+}
+
+func (c *controller) show() {
+	if c.hidden != nil {
+		c.hidden = nil
+		c.setHidden()
+	}
+}
+
+func (c *controller) setHidden() {
+	w := c.f.w
+	c.d.Hide(c.hidden...)
+	w.note("%s: %q cannot be read", c.host(), c.hidden)
+	c.view.observe(w.step, c.truth(), true)
+	c.f.owesFull = "rights changed"
+}
+
+// withhold takes away or gives back the right to see deleted objects.
+func (c *controller) withhold() {
+	c.withheld = !c.withheld
+	c.d.WithholdDeleted(c.withheld)
+	c.f.w.note("%s: deleted objects cannot be seen: %t", c.host(), c.withheld)
+}
+
+func (w *world) recycleBin(f *forest) {
+	on := w.rnd.IntN(2) == 0
+	for _, c := range f.controllers {
+		c.d.SetRecycleBin(on)
+	}
+	w.note("%s: recycle bin %t", f.name, on)
+}
+
+// hideUSN takes away the right to read uSNChanged: no full pass may be good then, and
+// what incremental ones miss a full pass must find.
+func (w *world) hideUSN(f *forest) {
+	for _, c := range f.controllers {
+		c.d.Hide("uSNChanged")
+		defer c.setHidden()
+	}
+	w.note("%s: uSNChanged cannot be read", f.name)
+	if r := w.pass(f, true); r.Err == nil {
+		w.fail("a full pass was good though uSNChanged cannot be read")
+	}
+}
+
+// restart makes the mirror, and sometimes the store, anew in good order.
+func (w *world) restart(f *forest) {
+	if w.rnd.IntN(2) == 0 {
+		w.note("%s: mirror restarted", f.name)
+		f.start()
+		return
+	}
+	w.note("all is restarted")
+	w.reopen(w.dir)
+}
+
+// reopen closes the store and opens one in a directory, with mirrors anew.
+func (w *world) reopen(dir string) {
+	for _, f := range w.forests {
+		f.mirror.Close()
+	}
+	if err := w.store.Close(); err != nil {
+		w.fail("close: %v", err)
+	}
+	w.dir = dir
+	w.openStore()
+	for _, f := range w.forests {
+		f.start()
+	}
+	w.check("after a restart")
+}
+
+// crash kills the process, as far as anybody can tell, before some page of a pass: from
+// what was on disk at that moment it goes on.
+func (w *world) crash(f *forest) {
+	image := ""
+	var learned map[pair]lesson
+	at, page := 1+w.rnd.IntN(8), 0
+	for _, c := range f.controllers {
+		c.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+			if page++; page == at {
+				image, learned = w.image(), f.promise.copyLearned()
+			}
+		}})
+		defer c.server.SetFaults(adsim.Faults{})
+	}
+	w.note("%s: crash before search %d of a pass", f.name, at)
+	w.inPass++
+	r := f.mirror.Pass(w.t.Context(), w.rnd.IntN(3) == 0)
+	w.inPass--
+	if image == "" {
+		image, learned = w.image(), f.promise.copyLearned()
+		if r.Err == nil {
+			w.committed(f, w.store.Directory(f.name), r.Info)
+			learned = f.promise.copyLearned()
+		}
+	}
+	f.promise.learned = learned
+	w.reopen(image)
+}
+
+// image copies the files of the store as they are at this moment.
+func (w *world) image() string {
+	dir := w.t.TempDir()
+	if out, err := exec.Command("cp", "--sparse=always", "-r", w.dir+"/.", dir).CombinedOutput(); err != nil {
+		w.fail("copy of the store: %v: %s", err, out)
+	}
+	return dir
+}
+
+// turnKnobs changes the rules of what a recipient is.
+func (w *world) turnKnobs(f *forest) {
+	f.knobs = w.drawKnobs(f)
+	f.useKnobs()
+}
+
+// turnKnobsTwice changes the rules and back again, with a pass in between that fails
+// in its middle.
+func (w *world) turnKnobsTwice(f *forest) {
+	before := f.knobs
+	f.knobs = w.drawKnobs(f)
+	f.useKnobs()
+	for _, c := range f.controllers {
+		c.server.SetFaults(adsim.Faults{OnPage: 1 + w.rnd.IntN(5), CutAfterEntries: 1})
+	}
+	w.pass(f, false)
+	for _, c := range f.controllers {
+		c.server.SetFaults(adsim.Faults{})
+	}
+	f.knobs = before
+	f.useKnobs()
+}
+
+func (f *forest) useKnobs() {
+	f.w.note("%s: rules: %v", f.name, f.knobs)
+	for _, c := range f.controllers {
+		f.w.observe(c)
+	}
+	f.start()
+}
+
+func (w *world) drawKnobs(f *forest) knobs {
+	people, left, users := "OU=People,"+f.base, "ou = Left , "+strings.ToLower(f.base), "CN=Users,"+f.base
+	return knobs{
+		attributes:   pick(w.rnd, [][]string{nil, nil, {"proxyAddresses"}, {"mail"}, {"mail", "proxyAddresses"}}),
+		bases:        pick(w.rnd, [][]string{nil, {people}, {people}, {people, users}, {left}, {left, "OU=Deep," + people}, {strings.ToUpper(people), left}}),
+		refuse:       w.rnd.IntN(2) == 0,
+		omitSystem:   w.rnd.IntN(2) == 0,
+		omitDisabled: w.rnd.IntN(2) == 0,
+	}
+}
+
+func (w *world) setGuard(f *forest) {
+	f.guard = pick(w.rnd, []mirror.Guard{{}, {Percent: 5, Count: 8, Max: 30}, {Percent: 10, Count: 2, Max: 12}, {Percent: 100, Count: 1000, Max: 5}})
+	f.guard.Window = 24 * time.Hour
+	w.note("%s: guard %+v", f.name, f.guard)
+	f.start()
+}
+
+// decide approves or discards what is held back, if anything is.
+func (w *world) decide(f *forest) {
+	if f.mirror.Status().Hold == "" {
+		return
+	}
+	if w.rnd.IntN(2) == 0 {
+		w.approve(f)
+		return
+	}
+	n, err := w.store.Discard(f.name, w.now())
+	w.note("%s: held removals of %d objects discarded, %v", f.name, n, err)
+	f.owesFull = "removals were discarded"
+	w.check("after a discard")
+}
+
+func (w *world) approve(f *forest) {
+	before := w.store.Directory(f.name)
+	info, err := w.store.Approve(f.name, w.now())
+	w.note("%s: held removals approved: %d, %v", f.name, info.Removed, err)
+	if err != nil {
+		w.fail("approve: %v", err)
+		return
+	}
+	f.guarded(before, info)
+	w.check("after an approval")
+}
+
+func (p *promise) copyLearned() map[pair]lesson {
+	c := map[pair]lesson{}
+	for k, v := range p.learned {
+		c[k] = v
+	}
+	return c
+}

@@ -1,0 +1,274 @@
+package soak
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/mirror"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// lag is the replication lag that the mirrors are told.
+const lag = 3 * time.Hour
+
+// world is all there is: forests, and one store that mirrors them.
+type world struct {
+	t       *testing.T
+	seed    uint64
+	rnd     *rand.Rand
+	forests []*forest
+	store   *store.Store
+	dir     string // of the store
+	made    int    // names given
+	ops     int
+
+	mu    sync.Mutex // guards what follows: servers call the clock
+	clock time.Time
+
+	inPass  int
+	step    int      // counts everything that happens
+	steps   []string // since the last quiet point
+	failure string
+}
+
+// forest is one directory: the controllers of a domain, and the mirror of it.
+type forest struct {
+	w           *world
+	name        string
+	domain      string
+	base        string
+	controllers []*controller
+	knobs       knobs
+	guard       mirror.Guard
+	mirror      *mirror.Mirror
+	promise     promise
+	owesFull    string // why only a full pass can make the index equal; empty: it need not
+	removals    []removal
+}
+
+// controller is one domain controller, and what is known of the truth there.
+type controller struct {
+	f         *forest
+	d         *adsim.Directory
+	server    *adsim.Server
+	caFile    string
+	down      bool
+	hidden    []string
+	withheld  bool
+	snapshots []*adsim.Snapshot
+	view      view
+}
+
+// host is the name by which the mirror knows a controller.
+func (c *controller) host() string { return c.d.HostName() }
+
+func newWorld(t *testing.T, seed uint64) *world {
+	t.Helper()
+	w := &world{t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0x50a4)), dir: t.TempDir(),
+		clock: time.Date(2031, 5, 1, 8, 0, 0, 0, time.UTC)}
+	w.openStore()
+	t.Cleanup(func() { w.store.Close() })
+	for i, name := range []string{"corp", "other"} {
+		w.forests = append(w.forests, w.newForest(name, 2-i))
+	}
+	return w
+}
+
+func (w *world) openStore() {
+	w.t.Helper()
+	s, err := store.Open(context.Background(), store.Config{Dir: w.dir})
+	if err != nil {
+		w.t.Fatalf("seed %d: %v", w.seed, err)
+	}
+	w.store = s
+}
+
+func (w *world) newForest(name string, controllers int) *forest {
+	w.t.Helper()
+	f := &forest{w: w, name: name, domain: name + ".example", base: "DC=" + name + ",DC=example",
+		guard: mirror.Guard{Window: 24 * time.Hour}}
+	f.promise.init()
+	first := adsim.NewDirectory(adsim.DirectoryConfig{Domain: f.domain, Clock: w.now, NewGUID: w.guid, RecycleBin: w.rnd.IntN(2) == 0})
+	f.furnish(first)
+	for i := range controllers {
+		d := first
+		if i > 0 {
+			d = first.NewReplica(fmt.Sprint("dc", i+1), uint64(100_000*i))
+		}
+		f.controllers = append(f.controllers, f.serve(d))
+	}
+	f.start()
+	w.t.Cleanup(func() { f.mirror.Close() })
+	for _, c := range f.controllers {
+		c.view.init()
+		w.observe(c)
+	}
+	return f
+}
+
+// furnish makes what a domain begins with. The anchors are recipients whom nothing
+// happens to: with them no set of bases is ever empty.
+func (f *forest) furnish(d *adsim.Directory) {
+	for _, ou := range []string{"OU=People", "OU=Sub,OU=People", "OU=Deep,OU=People", "OU=Left"} {
+		f.must(d.Add(adsim.OU, ou+","+f.base, nil))
+	}
+	for i, parent := range []string{"OU=People", "OU=Deep,OU=People", "OU=Left", "CN=Users"} {
+		f.must(d.Add(adsim.User, fmt.Sprintf("CN=anchor%d,%s,%s", i, parent, f.base),
+			adsim.Attrs{"proxyAddresses": {fmt.Sprintf("SMTP:anchor%d@%s", i, f.domain)}, "mail": {fmt.Sprintf("anchor%d@%s", i, f.domain)}}))
+	}
+}
+
+func (f *forest) must(_ adsim.GUID, err error) {
+	f.w.t.Helper()
+	if err != nil {
+		f.w.t.Fatal(err)
+	}
+}
+
+func (f *forest) serve(d *adsim.Directory) *controller {
+	t := f.w.t
+	s := adsim.StartTest(t, d, adsim.ServerConfig{MaxPageSize: 3 + f.w.rnd.IntN(9), MaxValRange: 6 + f.w.rnd.IntN(3)})
+	ca, err := s.WriteCA(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &controller{f: f, d: d, server: s, caFile: ca}
+}
+
+// start makes the mirror of a forest as it is set up now.
+func (f *forest) start() {
+	if f.mirror != nil {
+		f.mirror.Close()
+	}
+	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute, Full: 24 * time.Hour,
+		LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour, Guard: f.guard, ReplicationLag: lag,
+		Log: slog.New(slog.DiscardHandler), Now: f.w.now}
+	for _, c := range f.controllers {
+		config.Candidates = append(config.Candidates, c.candidate())
+	}
+	m, err := mirror.New(config)
+	if err != nil {
+		f.w.t.Fatal(err)
+	}
+	f.mirror = m
+}
+
+func (c *controller) candidate() mirror.Candidate {
+	s := c.server
+	config := directory.Config{URL: s.URL(), BindDN: s.BindDN(), CAFile: c.caFile, Timeout: 10 * time.Second,
+		Password: func() ([]byte, error) { return []byte(s.Password()), nil }}
+	return mirror.Candidate{Name: s.URL(), Dial: func(ctx context.Context) (mirror.Source, error) {
+		conn, err := directory.Dial(ctx, config)
+		if err != nil {
+			return nil, err
+		}
+		return &spy{Source: conn, c: c}, nil
+	}}
+}
+
+// spy tells the model what a mirror asked and was told.
+type spy struct {
+	mirror.Source
+	c *controller
+}
+
+func (s *spy) Root(ctx context.Context) (directory.Root, error) {
+	root, err := s.Source.Root(ctx)
+	if err == nil {
+		s.c.f.promise.begin(s.c, root)
+	}
+	return root, err
+}
+
+func (s *spy) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
+	return s.Source.Read(ctx, since, func(objects []directory.Object) error {
+		if err := page(objects); err != nil {
+			return err
+		}
+		for i := range objects {
+			s.c.f.promise.told(s.c, adsim.GUID(objects[i].GUID))
+		}
+		s.c.f.w.check("after a page")
+		return nil
+	})
+}
+
+// now is the simulated time.
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.clock
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = w.clock.Add(d)
+}
+
+// guid draws a GUID from the seed.
+func (w *world) guid() (g adsim.GUID) {
+	binary.BigEndian.PutUint64(g[:8], w.rnd.Uint64())
+	binary.BigEndian.PutUint64(g[8:], w.rnd.Uint64())
+	return g
+}
+
+// forest draws one; the first is the one in which more happens.
+func (w *world) forest() *forest {
+	if w.rnd.IntN(3) == 0 {
+		return w.forests[1]
+	}
+	return w.forests[0]
+}
+
+// place draws a controller to write to: mostly the one that is followed.
+func (w *world) place() *controller {
+	f := w.forest()
+	if c := f.promise.followed; c != nil && w.rnd.IntN(4) > 0 {
+		return c
+	}
+	return pick(w.rnd, f.controllers)
+}
+
+// note writes down one step. Everything that happens is one.
+func (w *world) note(format string, args ...any) {
+	w.step++
+	line := fmt.Sprintf("%5d %s  ", w.step, w.now().Format("01-02 15:04:05")) + fmt.Sprintf(format, args...)
+	w.steps = append(w.steps, line)
+	if *stepsFlag {
+		w.t.Log(line)
+	}
+}
+
+// fail notes the first thing that went wrong; servers call it too.
+func (w *world) fail(format string, args ...any) {
+	if w.failure == "" {
+		w.failure = fmt.Sprintf("step %d: ", w.step) + fmt.Sprintf(format, args...)
+		w.steps = append(w.steps, "      FAILED: "+w.failure)
+	}
+}
+
+func (w *world) stopOnFailure() {
+	w.t.Helper()
+	if w.failure != "" {
+		w.t.FailNow()
+	}
+}
+
+// report says how to come here again.
+func (w *world) report() {
+	if w.failure == "" && !w.t.Failed() {
+		return
+	}
+	w.t.Errorf("%s\nsteps since the last quiet point:\n%s\nto see it again: go test ./testenv/soak -run '^TestRandomLife$' -count=1 -seed %d -ops %d",
+		w.failure, strings.Join(w.steps, "\n"), w.seed, w.ops+1)
+}
