@@ -109,6 +109,7 @@ func TestEveryKey(t *testing.T) {
 			Bases:                []string{"OU=Staff,DC=corp,DC=example", `OU=R\,D,DC=corp,DC=example`},
 			Poll:                 500 * time.Millisecond,
 			Full:                 time.Hour,
+			Notify:               true,
 			ReplicationLag:       0,
 			AddressAttributes:    []string{"proxyAddresses"},
 			RefuseInternalOnly:   true,

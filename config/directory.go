@@ -25,6 +25,7 @@ type Directory struct {
 
 	Poll           time.Duration // poll: from one incremental pass to the next; default 5s
 	Full           time.Duration // full: from one full pass to the next; default 24h
+	Notify         bool          // notify: the controller is asked to tell of changes, beside polling
 	ReplicationLag time.Duration // replication_lag: for so long absence on another controller removes nothing; default 3h, zero: it does at once
 
 	AddressAttributes    []string // address_attributes: as written; default proxyAddresses and mail
@@ -108,7 +109,7 @@ func (d *Directory) fields() field {
 		"bases":              bases(&d.Bases),
 		"poll":               duration(&d.Poll, false),
 		"full":               duration(&d.Full, false),
-		"notify":             laterFlag(),
+		"notify":             onOff(&d.Notify),
 		"replication_lag":    duration(&d.ReplicationLag, true),
 		"address_attributes": attributes(&d.AddressAttributes),
 		"internal_only":      flag(&d.RefuseInternalOnly, "accept", "refuse"),

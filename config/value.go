@@ -195,6 +195,17 @@ func flag(target *bool, unset, set string) field {
 	}
 }
 
+// onOff reads true or false.
+func onOff(target *bool) field {
+	return func(v value) {
+		if v.node.kind != boolean {
+			v.expected("true or false")
+			return
+		}
+		*target, _ = strconv.ParseBool(v.node.source)
+	}
+}
+
 // duration reads a time that is not negative, and zero only where zero has a meaning.
 func duration(target *time.Duration, zeroAllowed bool) field {
 	return func(v value) {

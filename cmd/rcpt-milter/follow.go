@@ -81,6 +81,7 @@ func mirrorConfig(c *config.Config, d config.Directory, s *store.Store, metrics 
 		},
 	}
 	m.Candidates, m.Discover = controllers(d)
+	m.Notify = d.Notify
 	return m
 }
 
@@ -177,7 +178,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 		d.Running = &control.SyncEvent{Directory: name, Kind: s.Running.Kind.String(),
 			Started: control.Time{Time: s.Running.Started}, Seen: int64(s.Running.Seen), Expected: expected(s)}
 	}
-	d.Warnings = s.Warnings
+	d.Notify, d.Warnings = s.Notified, s.Warnings
 	d.HeldRemovals, d.HoldReason = int64(s.Held), s.Hold
 	return d
 }

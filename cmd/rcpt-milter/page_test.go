@@ -60,7 +60,7 @@ func freshStatus() control.Status {
 			USN: 7654321, HighestCommittedUSN: 7654330, LastSuccess: before(3 * time.Second),
 			LastIncremental: &control.PassStatus{Number: 1234, Started: before(3 * time.Second), Seconds: 0.0213, Seen: 3, Added: 1, Changed: 1, Result: control.ResultOK},
 			LastFull:        &control.PassStatus{Number: 1, Started: before(7 * time.Hour), Seconds: 12.34567, Seen: 456999, Added: 1234567, Changed: 456789, Result: control.ResultOK},
-			FullPassReason:  "it was never read before", NextPass: before(-2 * time.Second), DeletedObjectsVisible: ptr(true),
+			FullPassReason:  "it was never read before", NextPass: before(-2 * time.Second), DeletedObjectsVisible: ptr(true), Notify: true,
 		}},
 	}
 }
@@ -72,6 +72,7 @@ func troubledStatus() control.Status {
 	d := &s.Directories[0]
 	d.State, d.LastError, d.FailingSince = control.Stale, "dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
+	d.Notify = false
 	d.Warnings = []string{"ldaps://corp.example:636 leads now to dc1.corp.example and now to dc2.corp.example, and each change costs a full pass"}
 	d.LastIncremental.Result = control.ResultHeld
 	d.NextPass = before(time.Second)

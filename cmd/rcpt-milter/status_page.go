@@ -113,6 +113,9 @@ func (a *app) controller(p *page, d control.DirectoryStatus) {
 		lag = fmt.Sprintf("%d behind", n)
 	}
 	p.line("USN", fmt.Sprintf("%d of %d, %s", d.USN, d.HighestCommittedUSN, lag))
+	if d.Notify {
+		p.line("notification", "the controller tells when something changes")
+	}
 	if d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible {
 		p.line("deleted objects", p.warn("not visible: removals are noticed by full passes only"))
 		p.more("give the account the right to list them, on a controller, as a domain administrator:")
