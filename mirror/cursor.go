@@ -86,12 +86,16 @@ func whyFull(s situation) string {
 		return fmt.Sprintf("another domain controller than before (%s)", at.Host)
 	case s.root.HighestCommittedUSN < at.USN:
 		return "the domain controller was set back: its highestCommittedUSN went down"
-	case s.now.Sub(s.stored.LastGood()) > maxAge:
+	case s.ago(s.stored.LastGood()) > maxAge:
 		return "the last good pass is too long ago to hear of all deletions"
-	case !s.root.DeletedVisible && s.now.Sub(s.stored.LastFull.Started) >= min(s.full, blindFull):
+	case !s.root.DeletedVisible && s.ago(s.stored.LastFull.Started) >= min(s.full, blindFull):
 		return "deleted objects cannot be seen"
-	case s.now.Sub(s.stored.LastFull.Started) >= s.full:
+	case s.ago(s.stored.LastFull.Started) >= s.full:
 		return "the periodic full pass is due"
 	}
 	return ""
 }
+
+// ago is how long ago something was by our clock. What lies in the future was written
+// down before the clock was set back, and says as little about now as if it were past.
+func (s situation) ago(t time.Time) time.Duration { return s.now.Sub(t).Abs() }

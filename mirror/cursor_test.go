@@ -32,6 +32,8 @@ func TestWhyFull(t *testing.T) {
 			s.full = 365 * 24 * time.Hour
 		}, "too long ago"},
 		{"periodic", func(s *situation) { s.full = time.Hour }, "periodic"},
+		{"periodic, the clock was set back", func(s *situation) { s.stored.LastFull.Started = now.Add(25 * time.Hour) }, "periodic"},
+		{"the clock was set back a little", func(s *situation) { s.stored.LastIncremental.Started = now.Add(time.Second) }, ""},
 		{"blind", func(s *situation) { s.root.DeletedVisible = false }, "deleted objects"},
 		{"blind, and just read", func(s *situation) {
 			s.root.DeletedVisible = false

@@ -442,6 +442,10 @@ func TestStates(t *testing.T) {
 	if got, _ := w.mirror.State(); got != Stale {
 		t.Errorf("after a restart the state is %v", got)
 	}
+	w.advance(-24 * time.Hour)
+	if got, _ := w.mirror.State(); got != Stale {
+		t.Errorf("with a clock set back by more than stale_after the state is %v: nobody knows how old the index is", got)
+	}
 	w.pass(store.Incremental)
 	if got, _ := w.mirror.State(); got != Fresh {
 		t.Errorf("after a pass the state is %v", got)

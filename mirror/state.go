@@ -77,7 +77,7 @@ func (m *Mirror) State() (State, time.Time) {
 }
 
 func (m *Mirror) state(stored store.Directory) State {
-	age := m.config.Now().Sub(stored.LastGood())
+	age := m.config.Now().Sub(stored.LastGood()).Abs() // the clock may have been set back
 	switch {
 	case stored.LastFull.Number == 0:
 		return NotReady

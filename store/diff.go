@@ -74,7 +74,7 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objec
 		if a.gone.isZero() {
 			a.gone, a.notBefore = now, time.Time{}
 			if !read.Deleted && a.learned.origin != now.origin {
-				a.notBefore = a.learned.time.Add(lag)
+				a.notBefore = earlier(a.learned.time, now.time).Add(lag)
 			}
 			d.gone++
 		} else if read.Deleted {
@@ -106,14 +106,26 @@ func release(stored objectRecord, at time.Time) (kept objectRecord, gone []owned
 	return kept, gone
 }
 
+// earlier is the earlier of two times. A time in the future, written down before the
+// clock was set back, says nothing.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // unmark clears the marks of passes after the last committed one: an unfinished pass
-// may have read a controller that nobody follows any more.
-func unmark(stored objectRecord, lastPass uint64) objectRecord {
+// may have read a controller that nobody follows any more. No other mark waits beyond
+// the latest time (zero: there is none): it would if the clock was set back.
+func unmark(stored objectRecord, lastPass uint64, latest time.Time) objectRecord {
 	kept := stored
 	kept.addresses = append([]ownedRecord(nil), stored.addresses...)
 	for i, a := range kept.addresses {
 		if a.gone.pass > lastPass {
 			kept.addresses[i].gone, kept.addresses[i].notBefore = stamp{}, time.Time{}
+		} else if !latest.IsZero() {
+			kept.addresses[i].notBefore = earlier(a.notBefore, latest)
 		}
 	}
 	return kept

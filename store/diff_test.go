@@ -70,6 +70,25 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestClockSetBack: what was written down while the clock was ahead does not wait for
+// the clock to get there again.
+func TestClockSetBack(t *testing.T) {
+	const lag = time.Hour
+	learned := stamp{time: start.Add(365 * 24 * time.Hour), pass: 1, origin: 1}
+	now := stamp{time: start, pass: 2, origin: 2}
+	stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: learned}}}
+	next, _ := diff(stored, Object{}, now, lag)
+	if got := next.addresses[0].notBefore; !got.Equal(start.Add(lag)) {
+		t.Errorf("marked: not before %v, want %v", got, start.Add(lag))
+	}
+	next.addresses[0].notBefore = learned.time
+	for _, c := range []struct{ latest, want time.Time }{{start.Add(lag), start.Add(lag)}, {time.Time{}, learned.time}} {
+		if got := unmark(next, 2, c.latest).addresses[0].notBefore; !got.Equal(c.want) {
+			t.Errorf("marked before, latest %v: not before %v, want %v", c.latest, got, c.want)
+		}
+	}
+}
+
 // TestReplicationLag: what another database taught us lately is not given up for being
 // absent, until the lag has passed; a tombstone ends it at once.
 func TestReplicationLag(t *testing.T) {

@@ -188,12 +188,8 @@ func (d Directory) ReadBy(at time.Time) bool {
 }
 
 // LastGood is when the newest committed pass began: the index is at least that young.
-func (d Directory) LastGood() time.Time {
-	if d.LastFull.Started.After(d.LastIncremental.Started) {
-		return d.LastFull.Started
-	}
-	return d.LastIncremental.Started
-}
+// It may be in the future, where the clock was set back since.
+func (d Directory) LastGood() time.Time { return d.Newest().Started }
 
 // Directory gives the state of one directory; the zero Directory but for its name
 // where the store never heard of it.

@@ -73,12 +73,17 @@ func (p *Pass) Loses(a address.Address) (bool, error) {
 	return p.s.leaving(a.String(), p.dir.record.id, func(owned ownedRecord) bool { return !owned.notBefore.After(p.now()) })
 }
 
-// clearMarks clears what passes after the last committed one marked.
+// clearMarks clears what passes after the last committed one marked, and makes no other
+// mark wait for longer than the lag from now.
 func (p *Pass) clearMarks(lastPass uint64) error {
 	if p.dir.marked == 0 {
 		return nil
 	}
 	id := p.dir.record.id
+	var latest time.Time
+	if p.lag > 0 { // an approval knows of none
+		latest = p.now().Add(p.lag)
+	}
 	var marked []GUID
 	err := p.s.scan(dirKey(prefixMarked, id), true, func(kv pair) error {
 		marked = append(marked, guidOf(kv.key))
@@ -94,7 +99,7 @@ func (p *Pass) clearMarks(lastPass uint64) error {
 				if err != nil {
 					return err
 				}
-				next := unmark(stored, lastPass)
+				next := unmark(stored, lastPass, latest)
 				if next.equal(&stored) {
 					continue
 				}

@@ -354,6 +354,17 @@ func TestApproveAndDiscard(t *testing.T) {
 	}
 }
 
+// TestLastGoodIsTheNewestPass: not the one with the latest time, which the clock may have
+// been set back from.
+func TestLastGoodIsTheNewestPass(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start.Add(24*time.Hour), "", object(t, 1, "a@x.test"))
+	pass(t, s, "corp", Incremental, start, "")
+	if got := s.Directory("corp").LastGood(); !got.Equal(start) {
+		t.Errorf("last good pass at %v, want %v", got, start)
+	}
+}
+
 func TestPending(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "b@x.test", "c@y.test"), object(t, 3, "b@x.test"))
