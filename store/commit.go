@@ -79,7 +79,7 @@ func (p *Pass) judge() (bool, error) {
 	if p.s.Directory(p.info.Directory).Marked == 0 {
 		return false, nil
 	}
-	pending, err := p.pending(p.info.Ended)
+	pending, err := p.Pending()
 	if err != nil {
 		return false, err
 	}
@@ -126,7 +126,7 @@ func (p *Pass) releaseObject(t *tx, guid GUID) error {
 	if err != nil {
 		return err
 	}
-	kept, gone := release(stored, p.info.Ended)
+	kept, gone := release(stored, p.now()) // what was judged, though more may be due by now
 	entries := int64(len(gone)*3 + 4)
 	if err := t.reserve(entries, entries*int64(64+len(kept.dn))); err != nil {
 		return err

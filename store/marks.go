@@ -29,10 +29,6 @@ func (p Pending) Addresses() int {
 
 // Pending reads the marks: those of this pass and those held back before it.
 func (p *Pass) Pending() (Pending, error) {
-	return p.pending(p.now())
-}
-
-func (p *Pass) pending(at time.Time) (Pending, error) {
 	pending := Pending{Last: map[string]int{}}
 	leaving := map[string][]GUID{}
 	id := p.dir.record.id
@@ -41,7 +37,7 @@ func (p *Pass) pending(at time.Time) (Pending, error) {
 		if err != nil {
 			return err
 		}
-		_, gone := release(stored, at)
+		_, gone := release(stored, p.now())
 		for _, a := range gone {
 			leaving[a.address] = append(leaving[a.address], guidOf(kv.key))
 		}

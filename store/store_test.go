@@ -354,6 +354,36 @@ func TestApproveAndDiscard(t *testing.T) {
 	}
 }
 
+// TestReleasedIsWhatWasJudged: an address whose time comes while a long pass is read was
+// not before the guard, and waits for the next pass.
+func TestReleasedIsWhatWasJudged(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+	origin := Origin{Controller: "dc2.corp.example", Started: start.Add(59 * time.Minute), Lag: time.Hour}
+	for _, want := range []int{0, 1} {
+		p, err := s.Begin("corp", Full, origin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Abort()
+		if _, err := p.Apply([]Object{object(t, 2, "b@x.test")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Sweep(); err != nil {
+			t.Fatal(err)
+		}
+		pending, err := p.Pending()
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := p.Commit(Outcome{Ended: origin.Started.Add(2 * time.Minute)})
+		if err != nil || pending.Owned != want || info.Removed != want {
+			t.Errorf("pass at %v: judged %d, released %d (%v), want %d", origin.Started, pending.Owned, info.Removed, err, want)
+		}
+		origin.Started = origin.Started.Add(time.Minute)
+	}
+}
+
 // TestLastGoodIsTheNewestPass: not the one with the latest time, which the clock may have
 // been set back from.
 func TestLastGoodIsTheNewestPass(t *testing.T) {
