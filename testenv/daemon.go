@@ -178,8 +178,12 @@ func (h *Harness) EmptyStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	image, err := h.engine.inspect(ctx, id, "{{.Image}}")
+	if err != nil {
+		return err
+	}
 	// The container is not running: another one of the same image has its volumes.
 	_, err = h.engine.docker(ctx, "run", "--rm", "--volumes-from", id, "--user", "root", "--network", "none", "--entrypoint", "find",
-		baseImage, StoreDir, "-mindepth", "1", "-delete")
+		image, StoreDir, "-mindepth", "1", "-delete")
 	return err
 }

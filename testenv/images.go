@@ -152,15 +152,20 @@ func (s *Setup) buildDaemon(ctx context.Context) error {
 			}
 		}
 		daemon := s.images[len(s.images)-1]
+		before, _ := s.engine.docker(ctx, "image", "ls", "--quiet", "--no-trunc", daemon.ref())
 		err := s.withLog(func(log io.Writer) error {
 			return s.buildImage(ctx, log, daemon, filepath.Dir(stage))
 		})
 		if err != nil {
 			return err
 		}
-		// What the tag pointed at before is of no use to anybody.
-		s.engine.docker(ctx, "image", "prune", "--force", "--filter", "label="+imageLabel)
-		return nil
+		// The image of the sources before has lost its tag, and goes unless a container
+		// still uses it.
+		after, err := s.engine.docker(ctx, "image", "ls", "--quiet", "--no-trunc", daemon.ref())
+		if err == nil && before != "" && before != after {
+			s.engine.docker(ctx, "image", "rm", strings.TrimSpace(before))
+		}
+		return err
 	})
 }
 
@@ -181,29 +186,45 @@ func (s *Setup) compile(ctx context.Context, output string) error {
 	return err
 }
 
-// removeImages removes every image that carries the label, of other states of the
-// sources too, and of other checkouts unless their containers use it.
+// removeImages removes every image that carries the label, also those of other states
+// of the sources and of other checkouts. An image that a container still uses belongs
+// to a harness that is up, and stays.
 func (s *Setup) removeImages(ctx context.Context) error {
-	// Each pass frees the parents of what the pass before removed.
-	for {
-		out, err := s.engine.docker(ctx, "image", "ls", "--quiet", "--filter", "label="+imageLabel)
+	for { // each round frees the parents of what the round before removed
+		out, err := s.engine.docker(ctx, "image", "ls", "--filter", "label="+imageLabel, "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
 		if err != nil {
 			return err
 		}
-		ids := strings.Fields(out)
-		if len(ids) == 0 {
-			return nil
-		}
-		removed := 0
-		for _, id := range ids {
-			if _, rmErr := s.engine.docker(ctx, "image", "rm", "--force", id); rmErr == nil {
+		removed, lines := 0, strings.Split(strings.TrimSpace(out), "\n")
+		for _, line := range lines {
+			name, id, _ := strings.Cut(line, " ")
+			if name == "" || name == baseImage && len(lines) > 1 {
+				continue // the others stand on it
+			}
+			if strings.HasSuffix(name, ":<none>") {
+				name = id
+			}
+			_, err := s.engine.docker(ctx, "image", "rm", name)
+			switch {
+			case err == nil:
 				removed++
-			} else {
-				err = rmErr
+			case !inUse(err):
+				return err
 			}
 		}
 		if removed == 0 {
-			return err
+			return nil
 		}
 	}
+}
+
+// inUse tells an image that is needed from one that cannot be removed for another
+// reason.
+func inUse(err error) bool {
+	for _, words := range []string{"is using its referenced image", "is being used by", "has dependent child images"} {
+		if strings.Contains(err.Error(), words) {
+			return true
+		}
+	}
+	return false
 }
