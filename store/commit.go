@@ -39,8 +39,8 @@ func decodeRedo(value []byte) (redoRecord, error) {
 
 // Commit ends a completed pass: it releases what is marked as gone, or holds it back,
 // and moves the cursor. When it returns without an error all of it is on disk. After an
-// error before the decision was written the pass is aborted; after it, opening the
-// store finishes the pass.
+// error before the decision was written the pass is aborted; after it, the next pass, or
+// opening the store, finishes it first.
 func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 	if p.closed {
 		return PassInfo{}, errors.New("store: commit of a pass that has ended")
@@ -213,15 +213,34 @@ func (s *Store) redo() error {
 		if d == nil {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), errors.New("it belongs to no directory"))
 		}
-		p := &Pass{s: s, dir: d, info: redo.info, applied: true}
-		if p.seq, err = s.nextRow(redo.info.Number); err != nil {
-			return err
-		}
-		s.config.Log.Info("finishing a pass that was decided before the last stop",
-			"directory", redo.info.Directory, "pass", redo.info.Number)
-		if err := p.release(); err != nil {
-			return err
-		}
-		return p.finish(redo, true)
+		return s.finishDecided(d, redo)
 	})
+}
+
+// redoOf is redo for one directory: after an error in the middle of a release the
+// process may live on.
+func (s *Store) redoOf(d *directory) error {
+	key := dirKey(prefixRedo, d.record.id)
+	value, err := s.get(key)
+	if err != nil || value == nil {
+		return err
+	}
+	redo, err := decodeRedo(value)
+	if err != nil {
+		return s.unreadable(fmt.Sprintf("%x", key), err)
+	}
+	return s.finishDecided(d, redo)
+}
+
+func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
+	p := &Pass{s: s, dir: d, info: redo.info, applied: true}
+	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
+		return err
+	}
+	s.config.Log.Info("finishing a pass that was decided and not completed",
+		"directory", redo.info.Directory, "pass", redo.info.Number)
+	if err := p.release(); err != nil {
+		return err
+	}
+	return p.finish(redo, true)
 }

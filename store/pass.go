@@ -45,20 +45,25 @@ type Changes struct {
 	Touched []int
 }
 
-// Begin opens a pass. A directory that the store never heard of gets its id now. Marks
-// that an earlier pass left without being committed are cleared.
+// Begin opens a pass. A directory that the store never heard of gets its id now. A pass
+// that was decided and could not be completed is, now, and marks that an earlier pass
+// left without a decision are cleared.
 func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	d, number, err := s.claim(name)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, lag: origin.Lag, first: kind == Full && d.record.full.Number == 0,
+	p := &Pass{s: s, dir: d, lag: origin.Lag,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
 	if kind == Full {
 		p.seen = map[GUID]bool{}
 	}
-	err = p.setOrigin(origin)
+	err = s.redoOf(d)
+	p.first = kind == Full && d.record.full.Number == 0
+	if err == nil {
+		err = p.setOrigin(origin)
+	}
 	if err == nil {
 		err = p.clearMarks(d.record.lastPass())
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -351,6 +352,43 @@ func TestApproveAndDiscard(t *testing.T) {
 		if got, err := s.RemovedSince("corp", start.Add(after)); got != want || err != nil {
 			t.Errorf("removed in the time after %v: %d, %v, want %d", after, got, err, want)
 		}
+	}
+}
+
+// TestDecidedPassIsFinished: a pass that ran out of space after it was decided is finished
+// by the next one, and not when the store is opened much later, with what the guard holds
+// back then.
+func TestDecidedPassIsFinished(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(1 << 30)
+	var failing atomic.Bool
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free.Load(), nil },
+		afterCommit: func(int) {
+			if failing.Load() {
+				free.Store(1 << 19)
+			}
+		}})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test"))
+	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Apply([]Object{object(t, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	failing.Store(true) // the next commit is the decision, and the last one that works
+	if _, err := p.Commit(Outcome{Cursor: []byte("decided"), Ended: start}); !errors.Is(err, ErrNoSpace) {
+		t.Fatalf("commit: %v, want %v", err, ErrNoSpace)
+	}
+	failing.Store(false)
+	free.Store(1 << 30)
+	pass(t, s, "corp", Incremental, start, "", object(t, 2, "b@x.test", "b2@x.test"))
+	wantKnown(t, s, "b2@x.test", "b@x.test", "c@x.test")
+	pass(t, s, "corp", Incremental, start, "the guard", object(t, 3))
+	s = reopen(t, s)
+	wantKnown(t, s, "b2@x.test", "b@x.test", "c@x.test")
+	if got := s.Directory("corp").LastIncremental.Hold; got != "the guard" {
+		t.Errorf("the last incremental pass was held because %q", got)
 	}
 }
 
