@@ -15,6 +15,7 @@
 //	GET  /v1/removals  ?directory=  lines of HeldRemoval
 //	POST /v1/removals/approve, /v1/removals/discard  RemovalsQuery; lines of RemovalsDone
 //	GET  /v1/journal   ?since= &pass=  lines of JournalRow
+//	POST /v1/compare   CompareQuery; lines of CompareEvent
 //
 // Lines of an event are {"event": ...}; the last line is {"end": {"error": ""}}.
 // An error is {"error": "one sentence"} with a status of 400 or above.
@@ -59,6 +60,11 @@ type Backend interface {
 	// Journal visits what passes changed, oldest pass first. An error of visit ends it
 	// and is returned.
 	Journal(ctx context.Context, q JournalQuery, visit func(JournalRow) error) error
+	// Compare reads the directories in full and tells what the index has and they have
+	// not, or the reverse, directory by directory. It changes nothing. The error is
+	// that of directories that could not be read; the others are compared. An error of
+	// tell ends it and is returned.
+	Compare(ctx context.Context, q CompareQuery, tell func(CompareEvent) error) error
 }
 
 // ErrNotSupported is what a Backend answers that cannot do what is asked: passes

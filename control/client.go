@@ -126,6 +126,17 @@ func (c *Client) Journal(ctx context.Context, q JournalQuery, visit func(Journal
 	return receive(ctx, c, http.MethodGet, "/v1/journal?"+values.Encode(), nil, visit)
 }
 
+// Compare compares the index with the directories, which takes as long as reading them.
+// The error is that of directories that could not be read as well. An error of visit
+// ends it and is returned.
+func (c *Client) Compare(ctx context.Context, q CompareQuery, visit func(CompareEvent) error) error {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	return receive(ctx, c, http.MethodPost, "/v1/compare", bytes.NewReader(body), visit)
+}
+
 // get asks one question with a JSON answer.
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

@@ -30,6 +30,7 @@ type fake struct {
 	asked  chan LookupQuery
 
 	journal  func(q JournalQuery, visit func(JournalRow) error) error
+	compare  func(ctx context.Context, q CompareQuery, tell func(CompareEvent) error) error
 	removals []HeldRemoval
 	settled  func(what string, q RemovalsQuery, tell func(RemovalsDone)) error
 }
@@ -69,6 +70,10 @@ func (f *fake) Discard(_ context.Context, q RemovalsQuery, tell func(RemovalsDon
 
 func (f *fake) Journal(_ context.Context, q JournalQuery, visit func(JournalRow) error) error {
 	return f.journal(q, visit)
+}
+
+func (f *fake) Compare(ctx context.Context, q CompareQuery, tell func(CompareEvent) error) error {
+	return f.compare(ctx, q, tell)
 }
 
 // start serves the backend on a unix socket, and gives a client for it and what
@@ -141,6 +146,7 @@ func TestJSON(t *testing.T) {
 		{"lookup.json", fullAnswer().normal()},
 		{"lookup-empty.json", LookupAnswer{}.normal()},
 		{"sync.json", []line[SyncEvent]{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1, Pass: &PassStatus{Number: 2}}}, {End: &lineEnd{}}}},
+		{"compare.json", compareEvents()},
 		{"journal.json", journalRows(1)},
 		{"removals.json", heldRemovals(1)},
 		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Pass: 9}, {Directory: "lab", Kept: 3}}},

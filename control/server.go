@@ -44,6 +44,7 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/lookup", s.lookup)
 	mux.HandleFunc("POST /v1/sync", s.sync)
 	mux.HandleFunc("GET /v1/journal", s.journal)
+	mux.HandleFunc("POST /v1/compare", s.compare)
 	mux.HandleFunc("GET /v1/removals", s.removals)
 	mux.HandleFunc("POST /v1/removals/approve", s.settle(backend.Approve))
 	mux.HandleFunc("POST /v1/removals/discard", s.settle(backend.Discard))
@@ -154,6 +155,16 @@ func (s *Server) journal(w http.ResponseWriter, r *http.Request) {
 	}
 	stream(w, r, bulk, func(ctx context.Context, tell func(JournalRow) error) error {
 		return s.backend.Journal(ctx, q, tell)
+	})
+}
+
+func (s *Server) compare(w http.ResponseWriter, r *http.Request) {
+	var q CompareQuery
+	if !s.read(w, r, &q) {
+		return
+	}
+	stream(w, r, patient, func(ctx context.Context, tell func(CompareEvent) error) error {
+		return s.backend.Compare(ctx, q, tell)
 	})
 }
 

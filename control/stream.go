@@ -26,8 +26,9 @@ type lineEnd struct {
 type pace int
 
 const (
-	live pace = iota // each at once, to somebody who must take it soon
-	bulk             // as they fill packets, to somebody who may read them page by page
+	live    pace = iota // each at once, to somebody who must take it soon
+	patient             // each at once, to somebody who may take it page by page
+	bulk                // as they fill packets, to the same
 )
 
 // stream answers with lines as work makes them, so its status is sent before it is
@@ -47,7 +48,7 @@ func stream[E any](w http.ResponseWriter, r *http.Request, p pace, work func(ctx
 	if err != nil {
 		end.Error = err.Error()
 	}
-	lines.write(line[E]{End: end}, live)
+	lines.write(line[E]{End: end}, min(p, patient))
 }
 
 // lineWriter sends JSON values, each as a line.
@@ -60,7 +61,7 @@ type lineWriter struct {
 func (l *lineWriter) write(line any, p pace) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var deadline time.Time // of bulk: none, and the end of the server cuts it off
+	var deadline time.Time // of a reader who takes his time: none, and the end of the server cuts him off
 	if p == live {
 		deadline = time.Now().Add(lineTimeout)
 	}
@@ -68,7 +69,7 @@ func (l *lineWriter) write(line any, p pace) error {
 	if err := json.NewEncoder(l.w).Encode(line); err != nil {
 		return err
 	}
-	if p == live {
+	if p != bulk {
 		return l.control.Flush()
 	}
 	return nil

@@ -36,7 +36,7 @@ const (
 func disagree(read store.Object, stored store.Stored, held bool, now time.Time) []Difference {
 	var all []Difference
 	base := Difference{GUID: read.GUID, DN: read.DN, Class: read.Class}
-	if base.DN == "" {
+	if len(read.Addresses) == 0 && stored.DN != "" { // where it lived
 		base.DN, base.Class = stored.DN, stored.Class
 	}
 	has := map[address.Address]bool{} // addresses read, and whether restricted

@@ -44,6 +44,9 @@ type delta struct {
 // A tombstone is no absence: who has one knows better.
 func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objectRecord, delta) {
 	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
+	if read.Deleted && stored.dn != "" { // the name of a tombstone does not say where it lived
+		next.dn = stored.dn
+	}
 	var d delta
 	index := make(map[string]int, len(stored.addresses))
 	for i, a := range stored.addresses {

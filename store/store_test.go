@@ -296,6 +296,23 @@ func wantHeld(t *testing.T, s *Store, dir string, pass uint64, want ...string) {
 	}
 }
 
+// TestTombstoneKeepsTheName: what waits is shown where it lived.
+func TestTombstoneKeepsTheName(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	stone := Object{GUID: GUID{15: 1}, Class: "user", DN: `CN=1\0ADEL:0f,CN=Deleted Objects,DC=corp,DC=example`, Deleted: true}
+	pass(t, s, "corp", Incremental, start, "held", stone)
+	err := s.Held("corp", func(h Held) error {
+		if h.DN != "CN=1,DC=corp,DC=example" {
+			t.Errorf("held: %+v", h)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestWhoIsTheLastOwner: whoever keeps an address, in whatever directory, and what a
 // pass under way marks.
 func TestWhoIsTheLastOwner(t *testing.T) {

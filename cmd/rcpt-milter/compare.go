@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/control"
+)
+
+func (a *app) compareCommand() *cobra.Command {
+	var q control.CompareQuery
+	var asJSON bool
+	command := &cobra.Command{
+		Use:   "compare",
+		Short: "Compare the index with the directories",
+		Long: "Reads the directories in full, over connections of its own, and reports every address that the index\n" +
+			"has and they do not, or the reverse. It changes nothing. What differs is looked at again after another\n" +
+			"pass, so that what changes meanwhile is not reported. Of removals that wait the reason is named.\n\n" +
+			"Exit status: 0 equal, 1 differs, also by removals that wait, 2 a directory could not be read.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error { return a.compare(command.Context(), q, asJSON) },
+	}
+	command.Flags().StringVar(&q.Directory, "directory", "", "only the directory with this `NAME`")
+	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
+	return command
+}
+
+// comparison shows what comes of comparing.
+type comparison interface {
+	add(control.CompareEvent) error
+	end(equal bool) error
+}
+
+func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	var shown comparison = &comparePage{app: a, progress: progress{app: a, shown: isTerminal(a.stdout)}}
+	if asJSON {
+		shown = newCompareJSON(a.stdout)
+	}
+	equal := true
+	err = client.Compare(ctx, q, func(e control.CompareEvent) error {
+		equal = equal && (e.Directory == nil || e.Directory.Equal())
+		return shown.add(e)
+	})
+	if errors.Is(err, control.ErrNotReachable) || ctx.Err() != nil {
+		return err
+	}
+	if failed := shown.end(equal && err == nil); failed != nil {
+		return failed
+	}
+	switch {
+	case err != nil:
+		return &exit{exitTemporary, err}
+	case !equal:
+		return &exit{status: exitFailure}
+	}
+	return nil
+}
+
+// comparePage is for people.
+type comparePage struct {
+	*app
+	progress progress
+	block    [][]string
+}
+
+func (c *comparePage) add(e control.CompareEvent) error {
+	c.progress.clear()
+	switch {
+	case e.Progress != nil && c.progress.shown:
+		fmt.Fprintf(c.stdout, "%s: comparing, %s", printable(e.Progress.Directory), counted(e.Progress.Objects, "object", "objects"))
+		c.progress.dirty = true
+	case e.Difference != nil:
+		d := e.Difference
+		c.block = append(c.block, []string{printable(d.Address), printable(d.DN), printable(d.Class), where(*d), c.cause(*d)})
+		if len(c.block) == blockRows {
+			return c.flush()
+		}
+	case e.Directory != nil:
+		if err := c.flush(); err != nil {
+			return err
+		}
+		c.directory(*e.Directory)
+	}
+	return nil
+}
+
+// where says who has an address.
+func where(d control.Difference) string {
+	switch {
+	case d.InIndex && d.InDirectory:
+		return "restricted on one side"
+	case d.InIndex:
+		return "index only"
+	default:
+		return "directory only"
+	}
+}
+
+func (c *comparePage) cause(d control.Difference) string {
+	switch d.Cause {
+	case "":
+		return ""
+	case control.CauseHeld:
+		return "removal held back"
+	case control.CauseReplication:
+		return "waits for replication until " + c.moment(d.NotBefore.Time)
+	case control.CausePending:
+		return "goes with the next pass"
+	case control.CauseChanging:
+		return "changes all the time"
+	case control.CauseRetired:
+		return "the directory is no longer in the configuration"
+	default:
+		return printable(d.Cause)
+	}
+}
+
+func (c *comparePage) flush() error {
+	p := &page{}
+	table(p, 5, append([][]string{{"Address", "Object", "Class", "Where", "Because"}}, c.block...))
+	if len(c.block) > 0 {
+		p.WriteByte('\n')
+	}
+	c.block = nil
+	_, err := io.WriteString(c.stdout, strings.TrimPrefix(p.String(), "\n"))
+	return err
+}
+
+func (c *comparePage) directory(d control.ComparedDirectory) {
+	name := printable(d.Name)
+	if d.Error != "" {
+		return // the end of the answer repeats it
+	}
+	result := "equal"
+	if !d.Equal() {
+		result = counted(d.Differences, "difference", "differences")
+	}
+	fmt.Fprintf(c.stdout, "%s: %s", name, result)
+	if d.DomainController != "" {
+		fmt.Fprintf(c.stdout, ", with %s of %s read from %s at USN %d in %.1f s", counted(d.Addresses, "address", "addresses"),
+			counted(d.Objects, "object", "objects"), printable(d.DomainController), d.USN, d.Seconds)
+	}
+	fmt.Fprintln(c.stdout)
+	if d.Unlisted > 0 {
+		fmt.Fprintf(c.stdout, "  %s that differ too are not listed\n", counted(d.Unlisted, "object", "objects"))
+	}
+	if d.DomainController != "" && !d.Followed {
+		fmt.Fprintln(c.stdout, "  this is not the domain controller that passes read: either may lag behind the other")
+	}
+	if d.Unsettled != "" {
+		fmt.Fprintf(c.stdout, "  %s\n", printable(d.Unsettled))
+	}
+}
+
+func (c *comparePage) end(bool) error {
+	c.progress.clear()
+	return c.flush()
+}
+
+// compareJSON writes one document, the differences as they come.
+type compareJSON struct {
+	rows        jsonRows
+	directories []control.ComparedDirectory
+}
+
+func newCompareJSON(w io.Writer) *compareJSON {
+	return &compareJSON{rows: jsonRows{w: w}, directories: []control.ComparedDirectory{}}
+}
+
+func (c *compareJSON) add(e control.CompareEvent) error {
+	switch {
+	case e.Directory != nil:
+		c.directories = append(c.directories, *e.Directory)
+	case e.Difference != nil:
+		if c.rows.rows == 0 {
+			c.begin()
+		}
+		return c.rows.add(e.Difference)
+	}
+	return nil
+}
+
+func (c *compareJSON) begin() { io.WriteString(c.rows.w, `{"differences": `) }
+
+func (c *compareJSON) end(equal bool) error {
+	if c.rows.rows == 0 {
+		c.begin()
+	}
+	if err := c.rows.end(); err != nil {
+		return err
+	}
+	text, err := encodeJSON(c.directories, "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.rows.w, ", \"directories\": %s, \"equal\": %t}\n", strings.TrimSuffix(text, "\n"), equal)
+	return err
+}
