@@ -80,6 +80,8 @@ func whyFull(s situation) string {
 		return "there is no cursor"
 	case s.stored.Fingerprint != s.fingerprint:
 		return "the rules of what a recipient is have changed"
+	case s.stored.Owed != "":
+		return fmt.Sprintf("a full pass was broken off (%s)", s.stored.Owed)
 	case at.InvocationID != s.root.InvocationID && at.Host == s.root.DNSHostName:
 		return "the domain controller has a new invocationId: it was restored or rebuilt"
 	case at.InvocationID != s.root.InvocationID:

@@ -353,6 +353,84 @@ func TestFailover(t *testing.T) {
 	w.wantEqual()
 }
 
+// TestBrokenFullPassIsMadeUpFor: what a full pass wrote before it broke off is not left
+// behind by the incremental ones that would follow.
+func TestBrokenFullPassIsMadeUpFor(t *testing.T) {
+	prepare := func(t *testing.T, change func(*world, *Config)) (*world, adsim.GUID) {
+		w := newWorld(t, change)
+		ann := w.user("Ann", "ann@corp.example", "old@corp.example")
+		for i := range 6 {
+			w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+		}
+		return w, ann
+	}
+	t.Run("of another controller", func(t *testing.T) {
+		var d2 *adsim.Directory
+		var second *adsim.Server
+		w, ann := prepare(t, func(w *world, c *Config) {
+			d2, second = w.twin()
+			c.Candidates = append(c.Candidates, w.candidate(second))
+		})
+		d2.Restore(w.d.Snapshot())
+		d2.NewInvocationID()
+		w.set(ann, "ann@corp.example")
+		w.pass(store.Full)
+		w.server.Down()
+		second.SetFaults(adsim.Faults{OnPage: 3, CutAfterEntries: 1})
+		if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+			t.Fatal("the pass succeeded")
+		}
+		if !slices.Contains(w.known(), "old@corp.example") {
+			t.Fatal("the broken pass wrote nothing: this shows nothing")
+		}
+		second.Down()
+		w.must(w.server.Up())
+		w.pass(store.Full)
+		w.advance(4 * time.Hour) // the other one may have known better
+		w.pass(store.Incremental)
+		w.wantEqual()
+	})
+	t.Run("that saw a move", func(t *testing.T) {
+		w, _ := prepare(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
+		w.add(adsim.OU, "OU=Sales,OU=Left,DC=corp,DC=example")
+		w.add(adsim.User, "CN=Zoe,OU=Sales,OU=Left,DC=corp,DC=example", "zoe@corp.example")
+		w.pass(store.Full)
+		sales, err := w.d.Lookup("OU=Sales,OU=Left,DC=corp,DC=example")
+		w.must(err)
+		w.must(w.d.Move(sales.GUID, people))
+		w.server.SetFaults(adsim.Faults{OnPage: 5, CutAfterEntries: 1}) // after the OU and before Zoe
+		if r := w.mirror.Pass(t.Context(), true); r.Err == nil {
+			t.Fatal("the pass succeeded")
+		}
+		w.server.SetFaults(adsim.Faults{})
+		w.pass(store.Full)
+		w.wantEqual()
+	})
+	t.Run("under rules that were taken back", func(t *testing.T) {
+		w, _ := prepare(t, func(w *world, c *Config) { c.Rules.Attributes = []string{"proxyAddresses"} })
+		w.must(w.d.Modify(w.user("Zoe"), adsim.Set("mail", "zoe@corp.example")))
+		w.user("Zack", "zack@corp.example")
+		w.user("Zora", "zora@corp.example")
+		w.user("Zuse", "zuse@corp.example")
+		w.pass(store.Full)
+		before := w.known()
+		w.config.Rules.Attributes = nil
+		w.restart()
+		w.server.SetFaults(adsim.Faults{OnPage: 6, CutAfterEntries: 1})
+		if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+			t.Fatal("the pass succeeded")
+		}
+		w.server.SetFaults(adsim.Faults{})
+		if len(w.known()) == len(before) {
+			t.Fatal("the broken pass wrote nothing: this shows nothing")
+		}
+		w.config.Rules.Attributes = []string{"proxyAddresses"}
+		w.restart()
+		w.pass(store.Full)
+		w.wantKnown(before...)
+	})
+}
+
 func TestLostConnectionIsMadeAnew(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")

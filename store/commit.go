@@ -60,7 +60,9 @@ func (p *Pass) conclude(redo redoRecord) (PassInfo, error) {
 	redo.info = p.info
 	if decided {
 		err := p.s.write(func(t *tx) error {
-			p.claimNumber(t)
+			if err := p.claimNumber(t); err != nil {
+				return err
+			}
 			return t.set(dirKey(prefixRedo, p.dir.record.id), redo.encode())
 		})
 		if err != nil {
@@ -164,7 +166,7 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 		if record.full.Number == 0 {
 			record.first = p.info.Ended
 		}
-		record.full = p.info
+		record.full, record.owed = p.info, ""
 	default:
 		record.incremental = p.info
 	}

@@ -77,6 +77,7 @@ type directoryRecord struct {
 	hold        string   // why removals are held back; empty: they are not
 	origins     []originRecord
 	first       time.Time // when the first full pass ended; zero: long ago, or never
+	owed        string    // why a full pass that was broken off had begun; empty: none is owed
 }
 
 // originID numbers the databases that a directory was read from, from 1. Stamps are
@@ -117,6 +118,7 @@ func (r *directoryRecord) encode() []byte {
 		e.string(o.database)
 	}
 	e.time(r.first)
+	e.string(r.owed)
 	return e
 }
 
@@ -129,6 +131,9 @@ func decodeDirectory(value []byte) (directoryRecord, error) {
 	}
 	if d.err == nil && len(d.rest) > 0 { // records of the first days end here
 		r.first = d.time()
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		r.owed = d.string()
 	}
 	return r, d.done()
 }
@@ -172,6 +177,12 @@ type Directory struct {
 	Marked          int    // objects with addresses whose removal waits
 	Owned           int64  // addresses of its objects, each object's counted
 	Hold            string // why removals are held back; empty: they are not
+
+	// Owed is why a full pass began that was broken off after it had written something;
+	// empty: there was none since the last good one. What it wrote may come from another
+	// domain controller, or of other rules, so that no cursor leads on from there: only
+	// another full pass makes it good.
+	Owed string
 }
 
 // Newest is the last committed pass of either kind.
@@ -202,7 +213,7 @@ func (s *Store) Directory(name string) Directory {
 	}
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
 		Fingerprint: d.record.fingerprint, FirstFull: d.record.first, LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: d.marked, Hold: d.record.hold, Owned: s.totals.Load().owned[d.record.id]}
+		Marked: d.marked, Hold: d.record.hold, Owed: d.record.owed, Owned: s.totals.Load().owned[d.record.id]}
 }
 
 // Directories are the names that the store knows.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -190,7 +191,9 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if next.equal(&stored) || next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
 	}
-	p.claimNumber(t)
+	if err := p.claimNumber(t); err != nil {
+		return err
+	}
 	entries := int64(len(next.addresses)*3 + 4)
 	if err := t.reserve(entries, entries*int64(64+len(next.dn))); err != nil {
 		return err
@@ -264,11 +267,24 @@ func (p *Pass) setObject(t *tx, guid GUID, before, after *objectRecord) error {
 
 // claimNumber makes sure, with the first thing a pass writes, that no later pass gets
 // its number: journal rows carry it.
-func (p *Pass) claimNumber(t *tx) {
+func (p *Pass) claimNumber(t *tx) error {
 	if !p.applied || t.totals.nextPass <= p.info.Number {
 		t.totals.nextPass = max(t.totals.nextPass, p.info.Number+1)
 		t.counted, p.applied = true, true
 	}
+	return p.owe(t)
+}
+
+// owe makes a full pass that changes something owed until it is completed. It is in the
+// same transaction as the first change, so that a crash cannot part them.
+func (p *Pass) owe(t *tx) error {
+	if p.info.Kind != Full || p.first || p.dir.record.owed != "" || t.records[p.dir] != nil {
+		return nil
+	}
+	record := p.dir.record
+	record.owed = cmp.Or(p.info.Why, "no reason was given")
+	t.records[p.dir] = &record
+	return t.set([]byte(prefixDirectory+p.info.Directory), record.encode())
 }
 
 func (p *Pass) stamp(usn uint64) stamp {

@@ -409,6 +409,44 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	}
 }
 
+// TestBrokenFullPassIsOwed: one that has written something, until another is completed,
+// over a restart too.
+func TestBrokenFullPassIsOwed(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	broken := func(why string, o Object) {
+		t.Helper()
+		p, err := s.Begin("corp", Full, Origin{Controller: "dc1.corp.example", Started: start, Why: why})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Abort()
+		if _, err := p.Apply([]Object{o}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(want string) {
+		t.Helper()
+		if got := s.Directory("corp").Owed; got != want {
+			t.Errorf("owed because %q, want %q", got, want)
+		}
+	}
+	broken("the first one", object(t, 1, "a@x.test"))
+	want("")
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	broken("nothing new", object(t, 1, "a@x.test"))
+	want("")
+	broken("something new", object(t, 1, "a@x.test", "b@x.test"))
+	want("something new")
+	s = reopen(t, s)
+	pass(t, s, "corp", Incremental, start, "", object(t, 2, "c@x.test"))
+	broken("again", object(t, 1, "a@x.test", "d@x.test"))
+	want("something new")
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	want("")
+	s = reopen(t, s)
+	want("")
+}
+
 // TestReleasedIsWhatWasJudged: an address whose time comes while a long pass is read was
 // not before the guard, and waits for the next pass.
 func TestReleasedIsWhatWasJudged(t *testing.T) {

@@ -19,6 +19,7 @@ type tx struct {
 	entries int64
 	bytes   int64
 	marked  map[*directory]int // change of the number of marked objects
+	records map[*directory]*directoryRecord
 }
 
 // write runs f under the writer lock and commits what it wrote. When f or a commit
@@ -45,7 +46,7 @@ func (t *tx) begin() {
 	t.txn = t.s.db.NewTransactionAt(math.MaxUint64, true)
 	t.totals, t.counted = t.s.totals.Load().clone(), false
 	t.entries, t.bytes = 0, 0
-	t.marked = map[*directory]int{}
+	t.marked, t.records = map[*directory]int{}, map[*directory]*directoryRecord{}
 }
 
 // flush commits what was written so far, if anything, and begins the next batch.
@@ -83,6 +84,9 @@ func (t *tx) publish() {
 	defer t.s.state.Unlock()
 	for d, n := range t.marked {
 		d.marked += n
+	}
+	for d, record := range t.records {
+		d.record = *record
 	}
 }
 
