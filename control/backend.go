@@ -16,6 +16,7 @@
 //	POST /v1/removals/approve, /v1/removals/discard  RemovalsQuery; lines of RemovalsDone
 //	GET  /v1/journal   ?since= &pass=  lines of JournalRow
 //	POST /v1/compare   CompareQuery; lines of CompareEvent
+//	POST /v1/verify    one line of Verified
 //
 // Lines of an event are {"event": ...}; the last line is {"end": {"error": ""}}.
 // An error is {"error": "one sentence"} with a status of 400 or above.
@@ -65,6 +66,16 @@ type Backend interface {
 	// that of directories that could not be read; the others are compared. An error of
 	// tell ends it and is returned.
 	Compare(ctx context.Context, q CompareQuery, tell func(CompareEvent) error) error
+	// Verify reads the whole store, checks it against its checksums and counts it again.
+	// The error says what is wrong.
+	Verify(ctx context.Context) (Verified, error)
+}
+
+// Verified is what a store holds that was found good.
+type Verified struct {
+	Addresses int64  `json:"addresses"`
+	Objects   int64  `json:"objects"`
+	Digest    string `json:"digest"`
 }
 
 // ErrNotSupported is what a Backend answers that cannot do what is asked: passes

@@ -137,6 +137,15 @@ func (c *Client) Compare(ctx context.Context, q CompareQuery, visit func(Compare
 	return receive(ctx, c, http.MethodPost, "/v1/compare", bytes.NewReader(body), visit)
 }
 
+// Verify has the daemon check its store, which takes as long as reading it.
+func (c *Client) Verify(ctx context.Context) (Verified, error) {
+	var found Verified
+	return found, receive(ctx, c, http.MethodPost, "/v1/verify", nil, func(v Verified) error {
+		found = v
+		return nil
+	})
+}
+
 // get asks one question with a JSON answer.
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

@@ -76,6 +76,10 @@ func (f *fake) Compare(ctx context.Context, q CompareQuery, tell func(CompareEve
 	return f.compare(ctx, q, tell)
 }
 
+func (f *fake) Verify(context.Context) (Verified, error) {
+	return Verified{Addresses: 3, Objects: 2, Digest: "00ff"}, f.err
+}
+
 // start serves the backend on a unix socket, and gives a client for it and what
 // stops it.
 func start(t *testing.T, b Backend) (*Client, func()) {
@@ -223,6 +227,18 @@ func TestBackendError(t *testing.T) {
 	client, _ := start(t, &fake{err: errors.New("the disk is on fire")})
 	if _, err := client.Status(t.Context()); err == nil || err.Error() != "the disk is on fire" {
 		t.Errorf("Status: %v", err)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	f := &fake{}
+	client, _ := start(t, f)
+	if got, err := client.Verify(t.Context()); err != nil || got != (Verified{3, 2, "00ff"}) {
+		t.Errorf("Verify: %+v, %v", got, err)
+	}
+	f.err = errors.New("the store is damaged")
+	if _, err := client.Verify(t.Context()); err == nil || err.Error() != f.err.Error() {
+		t.Errorf("Verify of a damaged store: %v", err)
 	}
 }
 

@@ -45,6 +45,7 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("POST /v1/sync", s.sync)
 	mux.HandleFunc("GET /v1/journal", s.journal)
 	mux.HandleFunc("POST /v1/compare", s.compare)
+	mux.HandleFunc("POST /v1/verify", s.verify)
 	mux.HandleFunc("GET /v1/removals", s.removals)
 	mux.HandleFunc("POST /v1/removals/approve", s.settle(backend.Approve))
 	mux.HandleFunc("POST /v1/removals/discard", s.settle(backend.Discard))
@@ -165,6 +166,17 @@ func (s *Server) compare(w http.ResponseWriter, r *http.Request) {
 	}
 	stream(w, r, patient, func(ctx context.Context, tell func(CompareEvent) error) error {
 		return s.backend.Compare(ctx, q, tell)
+	})
+}
+
+// verify takes as long as reading the store.
+func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
+	stream(w, r, live, func(ctx context.Context, tell func(Verified) error) error {
+		v, err := s.backend.Verify(ctx)
+		if err != nil {
+			return err
+		}
+		return tell(v)
 	})
 }
 

@@ -140,6 +140,14 @@ func ownerOf(o store.Owner) control.Owner {
 	}
 }
 
+func (b backend) Verify(context.Context) (control.Verified, error) {
+	if err := b.upkeep.Verify(); err != nil {
+		return control.Verified{}, err
+	}
+	t := b.store.Totals()
+	return control.Verified{Addresses: t.Addresses, Objects: t.Objects, Digest: t.Digest}, nil
+}
+
 func (b backend) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
 	return b.follower.Sync(ctx, q, progress)
 }

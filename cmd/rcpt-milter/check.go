@@ -82,8 +82,9 @@ func (r *findings) problem(err error) {
 	r.report(err)
 }
 
-// checkStore opens the store and counts it again. One that a daemon has open is
-// asked of the daemon.
+// checkStore opens the store, which checks its files, and counts it again: addresses,
+// objects and digest must be as its totals say. Of one that a daemon has open the daemon
+// is asked to do so.
 func (r *findings) checkStore(ctx context.Context, c *config.Config) {
 	owner, own := ownerOfDir(c.Store.Dir)
 	if !own {
@@ -114,13 +115,16 @@ func (r *findings) checkStore(ctx context.Context, c *config.Config) {
 }
 
 func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
-	s, err := control.NewClient(c.Control.Address).Status(ctx)
-	if err != nil {
+	v, err := control.NewClient(c.Control.Address).Verify(ctx)
+	switch {
+	case errors.Is(err, control.ErrNotReachable):
 		r.problem(fmt.Errorf("store %s is in use by another process, and %w", c.Store.Dir, err))
-		return
+	case err != nil:
+		r.problem(err)
+	default:
+		r.good("store %s: in use by the daemon, %s of %s, digest %s, counted again by it", c.Store.Dir,
+			counted(v.Addresses, "address", "addresses"), counted(v.Objects, "object", "objects"), v.Digest)
 	}
-	r.good("store %s: in use by the daemon, %s of %s, digest %s", c.Store.Dir,
-		counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects"), s.Digest)
 }
 
 // ownerOfDir says whose directory it is, and whether it is ours. One that is not

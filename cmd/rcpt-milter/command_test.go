@@ -69,7 +69,7 @@ func TestCheck(t *testing.T) {
 	}
 	d := r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitOK, "check"); !strings.Contains(out, "/store: in use by the daemon, 2 addresses of 1 object, digest ") {
+	if out := r.want(exitOK, "check"); !strings.Contains(out, "/store: in use by the daemon, 2 addresses of 1 object, digest "+r.status().Digest+", counted again by it\n") {
 		t.Errorf("check beside the daemon says\n%s", out)
 	}
 	d.stop()

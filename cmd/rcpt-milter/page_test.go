@@ -51,7 +51,7 @@ func ptr[T any](v T) *T { return &v }
 func freshStatus() control.Status {
 	return control.Status{
 		Version: programVersion(), Started: before(75 * time.Hour), State: control.Fresh,
-		Addresses: 1234567, Objects: 456789, Sessions: 12, StoreVerified: before(5 * time.Hour),
+		Addresses: 1234567, Objects: 456789, Digest: strings.Repeat("0f", 32), Sessions: 12, StoreVerified: before(5 * time.Hour),
 		Domains:   map[string]int64{"example.com": 1230000, "sub.example.org": 4567, "corp.mail.onmicrosoft.com": 1},
 		Modes:     map[string]string{"example.com": "enforce", ".example.org": "report", "new.example": "pass"},
 		Decisions: map[string]int64{"known": 98765, "unknown": 432, "not-ours": 7, "stale": 0}, WouldRefuse: map[string]int64{"unknown": 32},

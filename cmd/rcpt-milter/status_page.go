@@ -45,6 +45,9 @@ func (a *app) overall(p *page, s control.Status) {
 		label = ""
 	}
 	p.line("index", fmt.Sprintf("%s of %s", counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects")))
+	if s.Digest != "" {
+		p.line("digest", printable(s.Digest))
+	}
 	if s.Unparsed > 0 {
 		p.line("unreadable", counted(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
 	}

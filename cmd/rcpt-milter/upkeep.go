@@ -59,13 +59,14 @@ func (u *upkeep) Run(ctx context.Context) error {
 }
 
 // Verify checks the store once.
-func (u *upkeep) Verify() {
+func (u *upkeep) Verify() error {
 	if err := u.store.Verify(); err != nil {
 		u.log.Error("store failed its verification", "error", err)
-		return
+		return err
 	}
 	u.mark()
 	u.log.Info("store verified")
+	return nil
 }
 
 // Prune drops what is older than the journal is kept.
