@@ -139,6 +139,8 @@ func (w *world) known() []string {
 	return list
 }
 
+func (w *world) knows(address string) bool { return slices.Contains(w.known(), address) }
+
 func (w *world) wantKnown(want ...string) {
 	w.t.Helper()
 	slices.Sort(want)
@@ -227,6 +229,65 @@ func TestMovedAddressIsNeverUnknown(t *testing.T) {
 		t.Fatalf("full pass: %v, moved %t", r.Err, moved)
 	}
 	w.wantEqual()
+}
+
+// TestMovedDuringTheRead: while a pass reads, an address goes from an object that is read
+// late to one that was read early. The pass sees the loss and not the gain.
+func TestMovedDuringTheRead(t *testing.T) {
+	for name, full := range map[string]bool{"incremental": false, "full, in its second read": true} {
+		for how, lose := range map[string]func(*world, adsim.GUID) error{
+			"removed":  func(w *world, guid adsim.GUID) error { return w.d.Modify(guid, adsim.Set("proxyAddresses")) },
+			"deleted":  func(w *world, guid adsim.GUID) error { return w.d.Delete(guid) },
+			"disabled": func(w *world, guid adsim.GUID) error { return w.d.SetDisabled(guid, true) },
+			"internal": func(w *world, guid adsim.GUID) error {
+				return w.d.Modify(guid, adsim.Set("msExchRequireAuthToSendTo", "TRUE"))
+			},
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				w := newWorld(t, func(w *world, c *Config) { c.Rules.OmitDisabled, c.Rules.RefuseOutside = true, true })
+				var users []adsim.GUID
+				for i := range 6 {
+					users = append(users, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
+				}
+				w.set(users[5], "desk@corp.example")
+				w.pass(store.Full)
+				touch := func() {
+					for _, guid := range users {
+						w.must(w.d.Touch(guid))
+					}
+				}
+				touch()
+				reads, moved := 0, false
+				w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+					if s.Scope != 2 || moved {
+						return
+					}
+					if s.Page == 1 {
+						if reads++; full && reads == 2 {
+							touch() // so that the second read has two pages too
+						}
+					} else if !full || reads == 2 {
+						moved = true
+						w.set(users[0], "u0@corp.example", "desk@corp.example")
+						w.must(lose(w, users[5]))
+					}
+				}})
+				if r := w.mirror.Pass(t.Context(), full); r.Err != nil || !moved {
+					t.Fatalf("pass: %v, moved %t", r.Err, moved)
+				}
+				desk, err := address.Parse("desk@corp.example")
+				w.must(err)
+				if got, err := w.store.Lookup(desk); err != nil || !got.Known || got.Restricted {
+					t.Errorf("right after the pass: %+v, %v", got, err)
+				}
+				w.server.SetFaults(adsim.Faults{})
+				w.pass(store.Incremental)
+				if got, err := w.store.Describe(desk); err != nil || how != "internal" && len(got.Owners) != 1 || !w.knows("desk@corp.example") {
+					t.Errorf("after the next one: %+v, %v", got, err)
+				}
+			})
+		}
+	}
 }
 
 func TestFailedPassTakesNothingAway(t *testing.T) {

@@ -196,6 +196,7 @@ func (r *reading) page(read []directory.Object) error {
 	objects := make([]store.Object, len(read))
 	for i, o := range read {
 		objects[i] = classify(o, m.config.Rules)
+		objects[i].Unsettled = o.USN > r.root.HighestCommittedUSN
 		if len(objects[i].Addresses) > 0 {
 			r.owners++
 		}

@@ -48,6 +48,9 @@ func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 	defer p.Abort()
 	p.info.USN, p.info.Hold = o.USN, o.Hold
 	p.info.Ended = o.Ended.UTC().Truncate(time.Microsecond)
+	if err := p.restrict(); err != nil {
+		return PassInfo{}, err
+	}
 	return p.conclude(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint})
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"time"
 
 	"rcpt-milter/address"
@@ -17,6 +18,10 @@ type Object struct {
 	Deleted   bool   // a tombstone: what it owned is gone for certain
 	Unparsed  int    // values that look like SMTP addresses and cannot be read
 	Addresses []Owned
+	// Unsettled: it changed after the pass began to read. What it lost, another object
+	// may have gained unseen, so that its losses are left to the next pass, which reads
+	// it again.
+	Unsettled bool
 }
 
 // Owned is one address of an object. Where two attributes of an object hold the same
@@ -30,7 +35,7 @@ type Owned struct {
 // delta is what diff found, by address.
 type delta struct {
 	added []ownedRecord // new to this object: live as soon as it is written
-	flags []ownedRecord // restricted flag changed: live as soon as it is written
+	flags []ownedRecord // restricted flag changed: live as soon as it is written, see lenient
 	gone  int           // newly marked: live only when a completed pass releases it
 }
 
@@ -74,6 +79,11 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objec
 		if seen[a.address] {
 			continue
 		}
+		if read.Unsettled {
+			a.gone, a.notBefore = stamp{}, time.Time{}
+			next.addresses = append(next.addresses, a)
+			continue
+		}
 		if a.gone.isZero() {
 			a.gone, a.notBefore = now, time.Time{}
 			if !read.Deleted && a.learned.origin != now.origin {
@@ -86,6 +96,27 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objec
 		next.addresses = append(next.addresses, a)
 	}
 	return next, d
+}
+
+// lenient gives what was read without the restrictions that are new, and says whether
+// there are any. To outside senders a restriction is a removal, and takes effect when
+// removals do.
+func lenient(stored objectRecord, read Object) (Object, bool) {
+	open := make(map[string]bool, len(stored.addresses))
+	for _, a := range stored.addresses {
+		open[a.address] = !a.restricted
+	}
+	eased := false
+	for i, a := range read.Addresses {
+		if !a.Restricted || !open[a.Address.String()] {
+			continue
+		}
+		if !eased {
+			read.Addresses, eased = slices.Clone(read.Addresses), true
+		}
+		read.Addresses[i].Restricted = false
+	}
+	return read, eased
 }
 
 // vanished is what a full pass makes of an object that it did not see: it keeps its

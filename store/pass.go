@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -30,10 +32,12 @@ type Pass struct {
 	info    PassInfo
 	origin  originID
 	lag     time.Duration
-	first   bool          // first full pass: no journal
-	seen    map[GUID]bool // full pass: what to spare from the sweep
-	seq     uint32        // next journal row
-	applied bool          // its number is used up
+	first   bool            // first full pass: no journal
+	seen    map[GUID]bool   // full pass: what to spare from the sweep
+	tighten map[GUID]Object // read with restrictions that wait for Commit
+	settled bool            // Commit: they take effect
+	seq     uint32          // next journal row
+	applied bool            // its number is used up
 	closed  bool
 }
 
@@ -187,6 +191,7 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if err != nil {
 		return err
 	}
+	o = p.ease(stored, o)
 	next, d := diff(stored, o, p.stamp(o.USN), p.lag)
 	if next.equal(&stored) || next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
@@ -212,6 +217,45 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	c.Gone += d.gone
 	c.Changed++
 	return p.setObject(t, o.GUID, &stored, &next)
+}
+
+// ease puts off what would restrict an address: see lenient. The last reading counts.
+func (p *Pass) ease(stored objectRecord, o Object) Object {
+	if p.settled {
+		return o
+	}
+	eased, waits := lenient(stored, o)
+	delete(p.tighten, o.GUID)
+	if waits && !o.Unsettled {
+		if p.tighten == nil {
+			p.tighten = map[GUID]Object{}
+		}
+		p.tighten[o.GUID] = o
+	}
+	return eased
+}
+
+// restrict lets the restrictions of a completed pass take effect.
+func (p *Pass) restrict() error {
+	p.settled = true
+	var c Changes
+	objects := slices.Collect(maps.Values(p.tighten))
+	slices.SortFunc(objects, func(a, b Object) int { return bytes.Compare(a.GUID[:], b.GUID[:]) })
+	for chunk := range slices.Chunk(objects, sweepChunk) {
+		err := p.s.write(func(t *tx) error {
+			for _, o := range chunk {
+				if err := p.apply(t, o, &c); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	p.info.Changed += c.Changed
+	return nil
 }
 
 // MovedContainers lists the new names of OUs and containers, among what was read, that

@@ -174,6 +174,28 @@ func TestAddressWithTwoOwners(t *testing.T) {
 	wantKnown(t, s)
 }
 
+// TestRestrictionsWait: to outside senders a restriction is a removal, which a pass that
+// breaks off must not leave behind.
+func TestRestrictionsWait(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "!c@x.test"))
+	p, err := s.Begin("corp", Incremental, Origin{Started: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Apply([]Object{object(t, 1, "!a@x.test"), object(t, 2, "!b@x.test"), object(t, 3, "c@x.test")}); err != nil {
+		t.Fatal(err)
+	}
+	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test")
+	if _, err := p.Apply([]Object{object(t, 2, "b@x.test")}); err != nil { // read again
+		t.Fatal(err)
+	}
+	if info, err := p.Commit(Outcome{Ended: start}); err != nil || info.Changed != 2 {
+		t.Errorf("commit: %+v, %v, want 2 objects changed", info, err)
+	}
+	wantKnown(t, s, "!a@x.test", "b@x.test", "c@x.test")
+}
+
 func TestFlagChangesAtOnce(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
