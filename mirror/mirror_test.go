@@ -544,6 +544,95 @@ func TestMoveAcrossABase(t *testing.T) {
 	w.pass(store.Incremental)
 }
 
+// TestMoveWithinTheBases needs no full pass: nothing enters or leaves.
+func TestMoveWithinTheBases(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, "ou=left, dc=corp, dc=example"} })
+	w.add(adsim.OU, "OU=Sales,"+people)
+	w.add(adsim.User, "CN=Ann,OU=Sales,"+people, "ann@corp.example")
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	sales, err := w.d.Lookup("OU=Sales," + people)
+	w.must(err)
+	w.must(w.d.Rename(sales.GUID, "Selling"))
+	w.pass(store.Incremental)
+	w.must(w.d.Move(sales.GUID, "OU=Left,DC=corp,DC=example"))
+	w.pass(store.Incremental)
+	w.wantKnown("ann@corp.example", "bob@corp.example")
+	w.must(w.d.Move(sales.GUID, "CN=Users,DC=corp,DC=example"))
+	w.pass(store.Full)
+	w.wantKnown("bob@corp.example")
+}
+
+// TestMoveDuringAFullPass: what stands in an OU was read where it was before the OU
+// moved, and does not show again.
+func TestMoveDuringAFullPass(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		first  bool   // the first pass: the OU is not known yet
+		page   int    // the OU moves before this page
+		parent string // of the OU before
+	}{
+		{"in, after it was read", false, 4, "OU=Left,DC=corp,DC=example"},
+		{"in, after it was read, at first", true, 4, "OU=Left,DC=corp,DC=example"},
+		{"out, after it was read", false, 4, people},
+		{"in, before it was read", true, 2, "CN=Users,DC=corp,DC=example"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
+			sales := w.add(adsim.OU, "OU=Sales,"+c.parent)
+			for i := range 9 {
+				w.add(adsim.User, fmt.Sprintf("CN=u%d,OU=Sales,%s", i, c.parent), fmt.Sprintf("u%d@corp.example", i))
+			}
+			w.user("Bob", "bob@corp.example")
+			if !c.first {
+				w.pass(store.Full)
+			}
+			target := people
+			if c.parent == people {
+				target = "OU=Left,DC=corp,DC=example"
+			}
+			moved := false
+			w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+				if s.Scope == 2 && s.Page == c.page && !moved {
+					moved = true
+					w.must(w.d.Move(sales, target))
+				}
+			}})
+			for range 2 {
+				if r := w.mirror.Pass(t.Context(), !moved); r.Err != nil || !moved {
+					t.Fatalf("pass: %v, moved %t", r.Err, moved)
+				}
+			}
+			w.wantEqual()
+		})
+	}
+}
+
+// TestMovesWithoutEnd: a full pass that never sees the containers at rest fails, and
+// keeps what is known.
+func TestMovesWithoutEnd(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
+	sales := w.add(adsim.OU, "OU=Sales,"+people)
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	n := 0
+	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+		if s.Scope == 2 && s.Page == 1 {
+			n++
+			w.must(w.d.Move(sales, []string{people, "OU=Left,DC=corp,DC=example"}[n%2]))
+		}
+	}})
+	if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errMoved) {
+		t.Errorf("error %v, want %v", r.Err, errMoved)
+	}
+	w.wantKnown("bob@corp.example")
+	if got := w.server.Stats().Connections; got != 1 {
+		t.Errorf("%d connections: the controller is not to blame", got)
+	}
+	w.server.SetFaults(adsim.Faults{})
+	w.pass(store.Full)
+}
+
 func TestChangedRulesWiden(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	w.user("Ann", "ann@corp.example")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rcpt-milter/directory"
@@ -16,7 +17,8 @@ type PassResult struct {
 	Err  error
 }
 
-// errMoved ends an incremental pass that must be a full one.
+// errMoved ends an incremental pass that must be a full one, and a full one during which
+// it happened.
 var errMoved = errors.New("an organizational unit or container moved")
 
 // errEmpty refuses a full pass that found nobody.
@@ -72,7 +74,7 @@ func (m *Mirror) anywhere(ctx context.Context, full bool) PassResult {
 // ownError reports whether the connection is not to blame for an error.
 func ownError(err error) bool {
 	var s storeError
-	return errors.As(err, &s) || errors.Is(err, errEmpty) || errors.Is(err, errNoBase)
+	return errors.As(err, &s) || errors.Is(err, errEmpty) || errors.Is(err, errMoved) || errors.Is(err, errNoBase)
 }
 
 // attempt runs one pass with one domain controller. After an error of the directory
@@ -105,6 +107,9 @@ type reading struct {
 	changes []time.Time // whenChanged of objects whose addresses changed
 }
 
+// maxMoves is how often a full pass begins again because of moves while it read.
+const maxMoves = 3
+
 // run decides what kind of pass it is, and runs it. An incremental pass that turns out
 // not to be enough becomes a full one.
 func (r *reading) run(ctx context.Context, full bool) error {
@@ -115,11 +120,16 @@ func (r *reading) run(ctx context.Context, full bool) error {
 	if why == "" && full {
 		why = "it was asked for"
 	}
-	err := r.read(ctx, stored, why)
-	if errors.Is(err, errMoved) {
-		err = r.read(ctx, stored, errMoved.Error())
+	for tries := 0; ; tries++ {
+		err := r.read(ctx, stored, why)
+		if !errors.Is(err, errMoved) || tries == maxMoves {
+			return err
+		}
+		if r.root, err = m.source.Root(ctx); err != nil {
+			return err
+		}
+		why = errMoved.Error()
 	}
-	return err
 }
 
 // read does one pass from Begin to Commit.
@@ -201,15 +211,8 @@ func (r *reading) page(read []directory.Object) error {
 			r.owners++
 		}
 	}
-	if r.kind == store.Incremental && len(m.config.Rules.Bases) > 0 {
-		moved, err := r.pass.MovedContainers(objects)
-		if err != nil {
-			return storeError{err}
-		}
-		if len(moved) > 0 {
-			m.config.Log.Info("what is below it may have entered or left the bases", "moved", moved[0])
-			return errMoved
-		}
+	if err := r.atRest(objects); err != nil {
+		return err
 	}
 	changes, err := r.pass.Apply(objects)
 	if err != nil {
@@ -226,6 +229,39 @@ func (r *reading) page(read []directory.Object) error {
 		}
 	})
 	return nil
+}
+
+// atRest ends a pass that saw a container cross the border of the bases, since what is
+// below it does not show that it moved. A full pass has seen all that in one place,
+// unless the container moved after it began; one that is not known then may have moved
+// as well as be new.
+func (r *reading) atRest(objects []store.Object) error {
+	bases := r.m.config.Rules.Bases
+	if len(bases) == 0 {
+		return nil
+	}
+	restless := objects
+	if r.kind == store.Full {
+		restless = slices.DeleteFunc(slices.Clone(objects), func(o store.Object) bool { return !o.Unsettled })
+	}
+	moved, err := r.pass.MovedContainers(restless)
+	if err != nil {
+		return storeError{err}
+	}
+	for _, move := range moved {
+		if move.From == "" && r.kind == store.Full || move.From != "" && crosses(move, bases) {
+			r.m.config.Log.Info("what is below it may have entered or left the bases", "moved", move.To, "from", move.From)
+			return errMoved
+		}
+	}
+	return nil
+}
+
+// crosses reports whether a container went into the bases or out of them, or took one of
+// them along.
+func crosses(move store.Move, bases []string) bool {
+	return inBases(move.From, bases) != inBases(move.To, bases) ||
+		slices.ContainsFunc(bases, func(base string) bool { return inBases(base, []string{move.From, move.To}) })
 }
 
 func (r *reading) commit(next cursor) error {

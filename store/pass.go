@@ -258,11 +258,17 @@ func (p *Pass) restrict() error {
 	return nil
 }
 
-// MovedContainers lists the new names of OUs and containers, among what was read, that
-// were known under another name. It is asked before they are applied: moving one moves
-// all below it, and the directory does not say so of each.
-func (p *Pass) MovedContainers(objects []Object) ([]string, error) {
-	var moved []string
+// A Move is an OU or container that has another name than before.
+type Move struct {
+	From string // empty: it was not known
+	To   string
+}
+
+// MovedContainers lists the OUs and containers, among what was read, that are stored
+// under another name or not at all. It is asked before they are applied: moving one
+// moves all below it, and the directory does not say so of each.
+func (p *Pass) MovedContainers(objects []Object) ([]Move, error) {
+	var moved []Move
 	for _, o := range objects {
 		if !o.Container {
 			continue
@@ -271,8 +277,10 @@ func (p *Pass) MovedContainers(objects []Object) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if stored.container && stored.dn != o.DN {
-			moved = append(moved, o.DN)
+		if !stored.container {
+			moved = append(moved, Move{To: o.DN})
+		} else if stored.dn != o.DN {
+			moved = append(moved, Move{From: stored.dn, To: o.DN})
 		}
 	}
 	return moved, nil
