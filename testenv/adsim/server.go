@@ -2,6 +2,7 @@ package adsim
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -15,7 +16,16 @@ type ServerConfig struct {
 	Password    string // default "correct horse battery"
 	MaxPageSize int    // most entries of one answer; default 1000, as the policy of Active Directory
 	MaxValRange int    // most values of one attribute in one answer; default 1500
+
+	// Accept makes the server's side of a SASL bind with the mechanism GSSAPI, one for
+	// each connection. Nil: the server does not know the mechanism.
+	Accept func(certificate *x509.Certificate) Acceptor
 }
+
+// Acceptor is the server's side of a SASL bind (RFC 4513 section 5.2). It gets what the
+// client sends, step by step, and gives what to answer; done ends the bind. An error
+// refuses it.
+type Acceptor func(credentials []byte) (answer []byte, done bool, err error)
 
 // Server shows a Directory over LDAP on 127.0.0.1: LDAPS on one port, StartTLS on
 // another. A password in clear is refused.

@@ -47,7 +47,8 @@ type session struct {
 	cookies map[string]cursor
 	issued  int
 
-	notifications int // registered
+	notifications int      // registered
+	acceptor      Acceptor // of a bind under way; nil: none is
 }
 
 func newSession(s *Server, raw net.Conn) *session {
@@ -128,7 +129,7 @@ func (c *session) send(b []byte) error {
 	return err
 }
 
-// bind handles a simple bind (RFC 4511 section 4.2).
+// bind handles a simple bind (RFC 4511 section 4.2), or a step of one by SASL.
 func (c *session) bind(id int64, op *ber.Packet) error {
 	if len(op.Children) != 3 {
 		return errEnd
@@ -136,6 +137,9 @@ func (c *session) bind(id int64, op *ber.Packet) error {
 	faults := c.server.currentFaults()
 	if faults.SilentBind {
 		return c.silence()
+	}
+	if op.Children[2].Tag == 3 {
+		return c.sasl(id, op.Children[2])
 	}
 	name, password := text(op.Children[1]), text(op.Children[2])
 	code, diagnostic := c.judge(name, password, faults)
