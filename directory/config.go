@@ -32,14 +32,23 @@ type Config struct {
 	// the ports 3268 and 3269 the controller answers as a Global Catalog. Required.
 	URL string
 
-	// BindDN is the name to bind with: a DN, user@domain, or DOMAIN\user. Required:
-	// Active Directory shows nothing to the nameless.
+	// BindDN is the name to bind with: a DN, user@domain, or DOMAIN\user. Required, or
+	// Keytab: Active Directory shows nothing to the nameless.
 	BindDN string
 
 	// Password gives the password. It is called for every bind, so that a changed file
-	// is noticed; see PasswordFile. Required; an empty password is refused, because
-	// LDAP takes a bind without one as anonymous (RFC 4513 section 5.1.2).
+	// is noticed; see PasswordFile. Required with BindDN; an empty password is refused,
+	// because LDAP takes a bind without one as anonymous (RFC 4513 section 5.1.2).
 	Password func() ([]byte, error)
+
+	// Keytab, in place of BindDN and Password, names a file of Kerberos keys, which is
+	// read for every bind. The controller, on port 88 of the same host, is asked for a
+	// ticket; no krb5.conf is read. AES keys only.
+	Keytab string
+
+	// Principal is whose key of Keytab to use: name@REALM, in any case. Required with
+	// Keytab. It has to be of the domain that the controller serves.
+	Principal string
 
 	// CAFile holds the certificates, in PEM, of the authorities that may sign the
 	// controller's. It is read at every Dial. Empty: those the system trusts.
@@ -99,8 +108,8 @@ func (c Config) complete() (Config, endpoint, error) {
 	if err != nil {
 		return c, at, err
 	}
-	if c.BindDN == "" || c.Password == nil {
-		return c, at, problem(ErrConfig, "no name or no password to bind with; set bind.dn and bind.password_file")
+	if err := c.checkBind(); err != nil {
+		return c, at, err
 	}
 	if len(c.AddressAttributes) == 0 {
 		c.AddressAttributes = []string{"proxyAddresses", "mail"}
@@ -124,6 +133,22 @@ func (c Config) complete() (Config, endpoint, error) {
 		c.Dialer = new(net.Dialer).DialContext
 	}
 	return c, at, nil
+}
+
+// checkBind finds whether there is one way to bind, and only one.
+func (c Config) checkBind() error {
+	name, realm := splitPrincipal(c.Principal)
+	switch {
+	case c.Keytab == "" && c.Principal == "" && (c.BindDN == "" || c.Password == nil):
+		return problem(ErrConfig, "no name or no password to bind with; set bind.dn and bind.password_file, or bind.keytab and bind.principal")
+	case c.Keytab == "" && c.Principal == "":
+		return nil
+	case c.BindDN != "" || c.Password != nil:
+		return problem(ErrConfig, "a password and a keytab to bind with; set one of them")
+	case c.Keytab == "" || name == "" || realm == "":
+		return problem(ErrConfig, "bind.keytab and bind.principal belong together; a principal is name@REALM")
+	}
+	return nil
 }
 
 // parseURL reads ldaps://host[:port] and ldap://host[:port].

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -115,8 +116,50 @@ func (c *Conn) startTLS() error {
 	return nil
 }
 
-// bind sends name and password over the encrypted connection.
+// bind says who we are, over the encrypted connection.
 func (c *Conn) bind(ctx context.Context) error {
+	if c.config.Keytab != "" {
+		return c.bindKeytab(ctx)
+	}
+	return c.bindPassword(ctx)
+}
+
+// bindKeytab binds with Kerberos (RFC 4752). The controller is asked for its name first,
+// which the ticket has to be for: a URL may hold an alias or an address. Its certificate
+// has been verified, and a ticket for another host would be of no use to it.
+func (c *Conn) bindKeytab(ctx context.Context) error {
+	who := c.config.Principal
+	center, err := newKDC(net.JoinHostPort(c.at.host, "88"), c.config)
+	if err != nil {
+		return err
+	}
+	entry, err := c.lookup(ctx, "", []string{"dnsHostName"})
+	if err != nil {
+		return fmt.Errorf("bind as %q: %w", who, c.in("reading rootDSE", err))
+	}
+	host := strings.ToLower(entry.GetEqualFoldAttributeValue("dnsHostName"))
+	ticket, err := center.serviceTicket(ctx, "ldap/"+host)
+	if err != nil {
+		return fmt.Errorf("bind as %q: %w", who, err)
+	}
+	n := &negotiation{ticket: ticket, binding: channelBinding(c.tunnel.ConnectionState())}
+	limit, _ := ctx.Deadline()
+	err = c.do(ctx, time.Until(limit), func() error { return c.ldap.GSSAPIBind(n, "", "") })
+	result, answered := fromServer(err)
+	switch {
+	case answered && result.ResultCode == ldap.LDAPResultStrongAuthRequired:
+		return problem(ErrRefused, "bind as %q: the controller wants this bind signed or sealed though the connection is encrypted; on a Samba older than 4.21 set \"ldap server require strong auth = allow_sasl_over_tls\" (LDAP 8 %s)", who, diagnostic(result))
+	case answered:
+		return refusedBind(who, result)
+	}
+	if err = cmp.Or(n.err, err); err != nil {
+		return fmt.Errorf("bind as %q: %w", who, err)
+	}
+	return nil
+}
+
+// bindPassword sends name and password (RFC 4513 section 5.1.3).
+func (c *Conn) bindPassword(ctx context.Context) error {
 	secret, err := c.config.Password()
 	if err != nil {
 		return problem(ErrConfig, "bind.password_file: %w", err)

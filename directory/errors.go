@@ -81,7 +81,7 @@ var refusals = map[uint16]string{
 	ldap.LDAPResultUnwillingToPerform:           "the controller is unwilling to do this",
 	ldap.LDAPResultOperationsError:              "the controller could not do this now; is the connection still bound?",
 	ldap.LDAPResultInappropriateAuthentication:  "the controller refuses this kind of bind",
-	ldap.LDAPResultAuthMethodNotSupported:       "the controller refuses simple binds",
+	ldap.LDAPResultAuthMethodNotSupported:       "the controller refuses this way to bind",
 }
 
 // refused words a result code other than success.
@@ -104,10 +104,14 @@ func fromServer(err error) (*ldap.Error, bool) {
 // diagnostic gives the server's own text, made fit for a log line: Active Directory
 // ends it with a zero octet.
 func diagnostic(err *ldap.Error) string {
-	text := ""
-	if err.Err != nil {
-		text = err.Err.Error()
+	if err.Err == nil {
+		return quotable("")
 	}
+	return quotable(err.Err.Error())
+}
+
+// quotable quotes what came from the other side, in one line of a moderate length.
+func quotable(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {
 			return -1
@@ -124,17 +128,19 @@ func diagnostic(err *ldap.Error) string {
 // subCodes explains why Active Directory refused a bind: the number after "data" in
 // its text is a Windows error in hexadecimal (MS-ERREF 2.2).
 var subCodes = map[string]string{
-	"525": "there is no such account; correct bind.dn",
-	"52e": "the name or the password is wrong; correct bind.dn or the password file",
-	"52f": "the account is restricted from logging on; see its settings in Active Directory",
-	"530": "the account may not log on at this hour; see its logon hours",
-	"531": "the account may not log on from this computer; see its logon workstations",
-	"532": "the password has expired; set a new one that does not expire, and put it into the password file",
-	"533": "the account is disabled; enable it",
-	"534": "the account lacks the right to log on to the controller over the network",
-	"568": "the account is in too many groups to log on",
-	"701": "the account has expired; extend it",
-	"773": "the account must change its password first; clear \"must change password at next logon\"",
+	"525":      "there is no such account; correct bind.dn",
+	"52e":      "the name or the password is wrong; correct bind.dn or the password file",
+	"52f":      "the account is restricted from logging on; see its settings in Active Directory",
+	"530":      "the account may not log on at this hour; see its logon hours",
+	"531":      "the account may not log on from this computer; see its logon workstations",
+	"532":      "the password has expired; set a new one that does not expire, and put it into the password file",
+	"533":      "the account is disabled; enable it",
+	"534":      "the account lacks the right to log on to the controller over the network",
+	"568":      "the account is in too many groups to log on",
+	"701":      "the account has expired; extend it",
+	"773":      "the account must change its password first; clear \"must change password at next logon\"",
+	"80090346": "the controller insists on channel binding, and ours does not fit the TLS connection that it sees; is there something in between that ends TLS?",
+
 	"775": "the account is locked out; unlock it, and look for a wrong password in use elsewhere",
 }
 
