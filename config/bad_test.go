@@ -232,10 +232,14 @@ var badDirectories = []bad{
 3:203: key "password_file" is missing in directories[0].bind
 3:211: unknown key "password" in directories[0].bind; did you mean "password_file"?`},
 	{`name: a, urls: [ldaps://x, "ldaps://X:636/"], bind: {keytab: /k, principal: p}`, `3:33: directories[0].urls[1]: "ldaps://X:636/" is in the list twice
-3:58: key "dn" is missing in directories[0].bind
-3:58: key "password_file" is missing in directories[0].bind
-3:67: directories[0].bind.keytab: "/k" is not supported by this version yet; leave the key out or set it to ""
-3:82: directories[0].bind.principal: "p" is not supported by this version yet; leave the key out or set it to ""`},
+3:82: directories[0].bind.principal: expected a Kerberos principal such as svc-mail@CORP.EXAMPLE, got "p"`},
+	{`name: a, urls: [ldaps://x], bind: {keytab: /k}`, `3:40: key "principal" is missing in directories[0].bind`},
+	{`name: a, urls: [ldaps://x], bind: {principal: p@X}`, `3:40: key "keytab" is missing in directories[0].bind`},
+	{`name: a, urls: [ldaps://x], bind: {}`, `3:40: key "dn" is missing in directories[0].bind
+3:40: key "password_file" is missing in directories[0].bind`},
+	{`name: a, urls: [ldaps://x], bind: {keytab: k, principal: p@X}`, `3:49: directories[0].bind.keytab: expected an absolute path, which begins with /, got "k"`},
+	{`name: a, urls: [ldaps://x], bind: {dn: a, keytab: /k, principal: p@X}`, `3:56: directories[0].bind: expected dn and password_file, or keytab and principal, got some of both`},
+	{`name: a, urls: [ldaps://x], bind: {dn: a, password_file: /p, principal: p@X}`, `3:78: directories[0].bind: expected dn and password_file, or keytab and principal, got some of both`},
 	{`name: a, urls: ["ldaps://:636"], bind: x`, `3:22: directories[0].urls[0]: expected a host after ldaps://, got "ldaps://:636"
 3:45: directories[0].bind: expected keys with values (dn, keytab, password_file, principal), got "x"`},
 }

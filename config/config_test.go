@@ -128,6 +128,21 @@ func TestEveryKey(t *testing.T) {
 	}
 }
 
+func TestKeytabInPlaceOfPassword(t *testing.T) {
+	got, err := Parse("config.yaml", []byte(strings.Replace(smallest, "dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password", "keytab: /etc/k, principal: host/edge@CORP.EXAMPLE", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := smallestConfig()
+	want.Directories[0].Bind = Bind{Keytab: "/etc/k", Principal: "host/edge@CORP.EXAMPLE"}
+	if d := diff(want, got); d != "" {
+		t.Errorf("keytab in place of password (-want +got):\n%s", d)
+	}
+	if name := got.Directories[0].Bind.Name(); name != "host/edge@CORP.EXAMPLE" {
+		t.Errorf("Name() = %q", name)
+	}
+}
+
 func TestDiscoverInPlaceOfURLs(t *testing.T) {
 	got, err := Parse("config.yaml", []byte(strings.Replace(smallest, "urls: [ldaps://dc1.corp.example]", "discover: Corp.Example.\n    site: Edge-1", 1)))
 	if err != nil {

@@ -27,6 +27,7 @@ func (r *reader) contradictions(c *Config) {
 			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, short(d.Full), short(d.Poll))
 		}
 		r.eitherWay(path, d)
+		r.oneBind(path+".bind", d.Bind)
 	}
 	for i, a := range c.Canaries.Refuse {
 		if slices.Contains(c.Canaries.Accept, a) {
@@ -49,6 +50,35 @@ func (r *reader) eitherWay(path string, d Directory) {
 	}
 	if d.Site != "" && d.Discover == "" && !(named && r.failed(at)) {
 		r.failAt(r.at[path+".site"], "%s.site: a site is of use only together with discover", path)
+	}
+}
+
+// oneBind finds whether there is all that one way to bind takes, and nothing of another.
+func (r *reader) oneBind(path string, b Bind) {
+	if at, there := r.at[path]; !there || r.failed(at) {
+		return
+	}
+	given := func(key, value string) bool {
+		at, named := r.at[path+"."+key]
+		return named && (value != "" || r.failed(at))
+	}
+	missing := func(key string) { r.failAt(r.at[path], "key %q is missing%s", key, inside(path)) }
+	password := []bool{given("dn", b.DN), given("password_file", b.PasswordFile)}
+	kerberos := []bool{given("keytab", b.Keytab), given("principal", b.Principal)}
+	switch {
+	case (password[0] || password[1]) && (kerberos[0] || kerberos[1]):
+		r.failAt(r.first(path+".keytab", path+".principal"), "%s: expected dn and password_file, or keytab and principal, got some of both", path)
+	case kerberos[0] && !kerberos[1]:
+		missing("principal")
+	case !kerberos[0] && kerberos[1]:
+		missing("keytab")
+	case !kerberos[0]:
+		if !password[0] {
+			missing("dn")
+		}
+		if !password[1] {
+			missing("password_file")
+		}
 	}
 }
 

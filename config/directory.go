@@ -36,11 +36,16 @@ type Directory struct {
 	RemovalGuard Guard // removal_guard
 }
 
-// Bind is who we are to the directory.
+// Bind is who we are to the directory: a name and a password, or a Kerberos key.
 type Bind struct {
-	DN           string // a distinguished name or user principal name; required
-	PasswordFile string // absolute; required
+	DN           string // dn: a distinguished name or user principal name; empty with Keytab
+	PasswordFile string // password_file: absolute; empty with Keytab
+	Keytab       string // keytab: absolute; empty with PasswordFile
+	Principal    string // principal: name@REALM, the one in the keytab to be; empty with PasswordFile
 }
+
+// Name is what the directory knows us as.
+func (b Bind) Name() string { return b.DN + b.Principal }
 
 // TLS is how the domain controller proves who it is. It always has to.
 type TLS struct {
@@ -99,9 +104,9 @@ func (d *Directory) fields() field {
 		"bind": keys(fields{
 			"dn":            scalar(&d.Bind.DN, nonEmpty),
 			"password_file": scalar(&d.Bind.PasswordFile, parsePath),
-			"keytab":        later(""),
-			"principal":     later(""),
-		}, "dn", "password_file"),
+			"keytab":        scalar(&d.Bind.Keytab, parseOptionalPath),
+			"principal":     scalar(&d.Bind.Principal, orEmpty(parsePrincipal)),
+		}),
 		"tls": keys(fields{
 			"ca_file":     scalar(&d.TLS.CAFile, parseOptionalPath),
 			"server_name": scalar(&d.TLS.ServerName, parseServerName),
@@ -173,6 +178,16 @@ func parseDiscover(text string) (string, error) {
 		return "", fmt.Errorf("expected the DNS name of an Active Directory domain such as corp.example, got %s", quoted(text))
 	}
 	return domain, nil
+}
+
+// principalSyntax tells a Kerberos principal from what was never meant to be one.
+var principalSyntax = regexp.MustCompile(`^[^@\s]+@[^@/\s]+$`)
+
+func parsePrincipal(text string) (string, error) {
+	if !principalSyntax.MatchString(text) {
+		return "", fmt.Errorf("expected a Kerberos principal such as svc-mail@CORP.EXAMPLE, got %s", quoted(text))
+	}
+	return text, nil
 }
 
 // siteSyntax is one label of a DNS name, which is what the name of a site has to be.

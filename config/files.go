@@ -16,8 +16,8 @@ import (
 // maxSecret is the most octets of a password file, far above what a password may have.
 const maxSecret = 4 << 10
 
-// CheckFiles looks at what the configuration names outside itself: password and CA
-// files, and the group of the sockets. The error is one or several *Error, joined; it
+// CheckFiles looks at what the configuration names outside itself: password, keytab and
+// CA files, and the group of the sockets. The error is one or several *Error, joined; it
 // wraps ErrMissing if one of them does. Warnings are *Error as well: they do not keep
 // a daemon from working.
 func (c *Config) CheckFiles() (warnings []error, err error) {
@@ -28,11 +28,11 @@ func (c *Config) CheckFiles() (warnings []error, err error) {
 	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
-		password := path + ".bind.password_file"
-		if _, err := readPassword(d.Bind.PasswordFile); err != nil {
-			r.addFile(password, err)
-		} else if info, err := os.Stat(d.Bind.PasswordFile); err == nil && info.Mode().Perm()&0o007 != 0 {
-			w.failAt(w.first(password), "%s: everybody on this host may read %s; chmod o= %s", password, d.Bind.PasswordFile, d.Bind.PasswordFile)
+		key, file, err := d.Bind.secret()
+		if key = path + ".bind." + key; err != nil {
+			r.addFile(key, err)
+		} else if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
+			w.failAt(w.first(key), "%s: everybody on this host may read %s; chmod o= %s", key, file, file)
 		}
 		if d.TLS.CAFile != "" {
 			r.addFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
@@ -42,6 +42,16 @@ func (c *Config) CheckFiles() (warnings []error, err error) {
 		warnings = append(warnings, e)
 	}
 	return warnings, r.err()
+}
+
+// secret finds what is wrong with the file that holds the secret, which it names
+// together with its key.
+func (b Bind) secret() (key, file string, err error) {
+	if b.Keytab != "" {
+		return "keytab", b.Keytab, checkKeytab(b.Keytab)
+	}
+	_, err = readPassword(b.PasswordFile)
+	return "password_file", b.PasswordFile, err
 }
 
 // addFile records what is wrong with a file, if anything is.
@@ -111,6 +121,16 @@ func readPassword(path string) (string, error) {
 	return string(data), nil
 }
 
+// checkKeytab finds whether a file begins as a keytab does. What is in it, those know
+// who use it.
+func checkKeytab(path string) error {
+	data, err := readSmall(path, "keytab")
+	if err == nil && !bytes.HasPrefix(data, []byte{5, 2}) {
+		err = fmt.Errorf("the keytab file %s is not a keytab; export it again", path)
+	}
+	return err
+}
+
 // checkCA finds whether a file holds certificates.
 func checkCA(path string) error {
 	data, err := readSmall(path, "CA")
@@ -136,8 +156,11 @@ func checkCA(path string) error {
 // readSmall reads a regular file. What it says names the file once, and what to do.
 func readSmall(path, what string) ([]byte, error) {
 	limit := int64(maxSecret)
-	if what == "CA" {
+	switch what {
+	case "CA":
 		limit = 16 << 20 // bundles of all public authorities are a quarter of a megabyte
+	case "keytab":
+		limit = 1 << 20
 	}
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {

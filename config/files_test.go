@@ -72,6 +72,37 @@ func TestReadPassword(t *testing.T) {
 	}
 }
 
+func TestCheckKeytab(t *testing.T) {
+	good := write(t, "k", "\x05\x02", 0o644)
+	for _, c := range []struct{ path, want, warnings string }{
+		{good, "", "config.yaml:6:20: directories[0].bind.keytab: everybody on this host may read PATH; chmod o= PATH"},
+		{write(t, "k", "\x05\x02\x00\x00\x00\x01", 0o640), "", ""},
+		{write(t, "k", "not a keytab", 0o600), "config.yaml:6:20: directories[0].bind.keytab: the keytab file PATH is not a keytab; export it again", ""},
+		{write(t, "k", "", 0o600), "config.yaml:6:20: directories[0].bind.keytab: the keytab file PATH is not a keytab; export it again", ""},
+		{"/nonexistent", "config.yaml:6:20: directories[0].bind.keytab: the keytab file PATH does not exist", ""},
+	} {
+		parsed, err := Parse("config.yaml", []byte("domains:\n  example.com: enforce\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1]\n"+
+			"    bind: {keytab: "+c.path+", principal: svc@CORP.EXAMPLE}\nlisten: inet:127.0.0.1:1\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		warnings, err := parsed.CheckFiles()
+		got, warned := "", ""
+		if err != nil {
+			got = err.Error()
+		}
+		if len(warnings) > 0 {
+			warned = warnings[0].Error()
+		}
+		if want := strings.ReplaceAll(c.want, "PATH", c.path); got != want {
+			t.Errorf("CheckFiles: %q, want %q", got, want)
+		}
+		if want := strings.ReplaceAll(c.warnings, "PATH", c.path); warned != want {
+			t.Errorf("warning %q, want %q", warned, want)
+		}
+	}
+}
+
 func TestReadPasswordPermission(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may read everything")

@@ -185,9 +185,16 @@ func TestKeytabBindFails(t *testing.T) {
 		_, err := Dial(t.Context(), config)
 		wantError(t, name, err, tc.kind, tc.words)
 	}
+	s.SetFaults(adsim.Faults{BindResult: 8})
+	_, err := Dial(t.Context(), good)
+	wantError(t, "signing demanded", err, ErrRefused, "allow_sasl_over_tls")
+	s.SetFaults(adsim.Faults{BindSubCode: "80090346"})
+	_, err = Dial(t.Context(), good)
+	wantError(t, "channel binding", err, ErrCredentials, "channel binding")
+
 	silent := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	defer silent.Close()
 	r.address, good.DialTimeout = silent.Addr().String(), 500*time.Millisecond
-	_, err := Dial(t.Context(), good)
+	_, err = Dial(t.Context(), good)
 	wantError(t, "a silent KDC", err, ErrTimeout, "Kerberos")
 }

@@ -49,6 +49,13 @@ func keysOf(path, principal string) ([]keytabKey, error) {
 	return choose(all, path, principal)
 }
 
+// CheckKeytab finds whether a keytab has a key of a principal that a bind could use.
+// Whether it is the right one, only the controller knows. Errors are ErrConfig.
+func CheckKeytab(path, principal string) error {
+	_, err := keysOf(path, principal)
+	return err
+}
+
 // choose picks the keys that are of use.
 func choose(all []keytabKey, path, principal string) ([]keytabKey, error) {
 	var own []keytabKey

@@ -14,6 +14,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/directory"
 	"rcpt-milter/store"
 )
 
@@ -50,6 +51,14 @@ func (a *app) check(ctx context.Context, live bool) error {
 	}
 	r.good("configuration %s: %s, %s", a.configPath, counted(len(c.Domains), "domain", "domains"),
 		counted(len(c.Directories), "directory", "directories"))
+	for _, d := range c.Directories {
+		if d.Bind.Keytab == "" {
+			continue
+		}
+		if err := directory.CheckKeytab(d.Bind.Keytab, d.Bind.Principal); err != nil {
+			r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+		}
+	}
 	r.checkStore(ctx, c)
 	if live {
 		for _, d := range c.Directories {

@@ -62,7 +62,7 @@ func (r *findings) checkController(ctx context.Context, d config.Directory, url 
 	}
 	if !root.DeletedVisible {
 		r.problem(fmt.Errorf("%s: %s may not list deleted objects, so removals are noticed by full passes only; "+
-			"let a domain administrator run: %s", where, d.Bind.DN, directory.GrantDeletedObjects(root.DefaultNamingContext)))
+			"let a domain administrator run: %s", where, d.Bind.Name(), directory.GrantDeletedObjects(root.DefaultNamingContext)))
 	}
 	return nil
 }

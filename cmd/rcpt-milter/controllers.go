@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"net"
 	"net/url"
+	"os"
 
 	"rcpt-milter/config"
 	"rcpt-milter/directory"
@@ -47,17 +48,25 @@ func candidates(d config.Directory, urls []string) []mirror.Candidate {
 
 // controllerConfig is how to reach one domain controller of a directory.
 func controllerConfig(d config.Directory, url string) directory.Config {
-	return directory.Config{
-		URL: url, BindDN: d.Bind.DN, Password: directory.PasswordFile(d.Bind.PasswordFile),
+	c := directory.Config{
+		URL: url, BindDN: d.Bind.DN, Keytab: d.Bind.Keytab, Principal: d.Bind.Principal,
 		CAFile: d.TLS.CAFile, ServerName: d.TLS.ServerName, AddressAttributes: d.AddressAttributes,
 	}
+	if d.Bind.PasswordFile != "" {
+		c.Password = directory.PasswordFile(d.Bind.PasswordFile)
+	}
+	return c
 }
 
-// secretOf gives something that changes when the password does, and is not it.
-func secretOf(file string) func() string {
-	password := directory.PasswordFile(file)
+// secretOf gives something that changes when the password or the keytab does, and is
+// not it.
+func secretOf(b config.Bind) func() string {
+	read := directory.PasswordFile(b.PasswordFile)
+	if b.Keytab != "" {
+		read = func() ([]byte, error) { return os.ReadFile(b.Keytab) }
+	}
 	return func() string {
-		secret, err := password()
+		secret, err := read()
 		if err != nil {
 			return err.Error()
 		}

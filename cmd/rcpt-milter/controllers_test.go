@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 
 	"rcpt-milter/config"
@@ -20,6 +23,31 @@ func TestNotifyIsWired(t *testing.T) {
 		if status, _, _ := r.command("lookup", "new@corp.example"); status == exitOK {
 			return
 		}
+	}
+}
+
+// A keytab is looked into without asking anybody, and changes like a password.
+func TestKeytabIsChecked(t *testing.T) {
+	r := newRig(t)
+	keytab := r.write("svc.keytab", "\x05\x02")
+	text, err := os.ReadFile(r.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bind := regexp.MustCompile(`bind: \{.*\}`).FindString(string(text))
+	r.edit(bind, "bind: {keytab: "+keytab+", principal: svc-mail@CORP.EXAMPLE}")
+	if out := r.want(exitFailure, "check"); !strings.Contains(out, "no key of \"svc-mail@CORP.EXAMPLE\"") {
+		t.Errorf("check says\n%s", out)
+	}
+	secret := secretOf(config.Bind{Keytab: keytab})
+	before := secret()
+	r.write("svc.keytab", "\x05\x02\x00")
+	if secret() == before {
+		t.Error("another keytab is the same secret")
+	}
+	c := controllerConfig(config.Directory{Bind: config.Bind{Keytab: keytab, Principal: "p@X"}}, "ldaps://dc1")
+	if c.Password != nil || c.Keytab != keytab || c.Principal != "p@X" {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -74,7 +74,7 @@ func mirrorConfig(c *config.Config, d config.Directory, s *store.Store, metrics 
 		},
 		Poll: d.Poll, Full: d.Full, LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, ReplicationLag: d.ReplicationLag,
 		Guard: mirror.Guard(d.RemovalGuard), Canaries: c.Canaries.Accept,
-		Secret: secretOf(d.Bind.PasswordFile),
+		Secret: secretOf(d.Bind),
 		Observe: mirror.Observer{
 			Pass: func(r mirror.PassResult) { metrics.PassDone(d.Name, r.Info.Kind.String(), resultOf(r)) },
 			Lag:  func(behind time.Duration) { metrics.ObserveLag(d.Name, behind) },

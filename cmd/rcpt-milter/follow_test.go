@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
 	"rcpt-milter/milter"
@@ -52,7 +53,7 @@ func TestStatusOf(t *testing.T) {
 		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7, WhyFull: "first", LastGood: started,
 		Full:        store.PassInfo{Number: 1, Kind: store.Full, Started: started, Ended: started.Add(1500 * time.Millisecond), Seen: 9, Added: 8, Changed: 7, Removed: 6},
 		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"}, Held: 4, Hold: "too many",
-		NextPass:    started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, Blind: true,
+		NextPass: started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, Blind: true,
 		Running: &mirror.Progress{Kind: store.Full, Started: started, Seen: 3},
 	})
 	at := control.Time{Time: started}
@@ -91,7 +92,7 @@ func TestResultOf(t *testing.T) {
 // TestSecretOf: it changes with the password and does not tell it.
 func TestSecretOf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "password")
-	secret := secretOf(path)
+	secret := secretOf(config.Bind{PasswordFile: path})
 	seen := map[string]string{secret(): "no file"}
 	for _, password := range []string{"hunter2", "hunter3", ""} {
 		if err := os.WriteFile(path, []byte(password), 0o600); err != nil {
