@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 
 // controller is a real domain controller, seen from both sides.
 type controller struct {
+	harness  *testenv.Harness
 	config   Config // LDAPS
 	startTLS string
 	admin    *testenv.Domain
@@ -35,6 +36,7 @@ func samba(t *testing.T) controller {
 	admin := must[*testenv.Domain](t)(h.Administrator(t.Context()))
 	t.Cleanup(func() { admin.Close() })
 	return controller{
+		harness: h,
 		config: Config{
 			URL: "ldaps://" + ldaps, ServerName: "dc1.corp.example", CAFile: ca, PageSize: 50,
 			BindDN: testenv.MailAccount, Password: secret(testenv.MailPassword),

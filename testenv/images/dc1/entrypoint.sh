@@ -29,6 +29,9 @@ provision() {
 	samba-tool user create svc-mail "$SVC_MAIL_PASSWORD" --userou=OU=Service --description="reads recipients and tombstones" > /dev/null
 	samba-tool user create svc-plain "$SVC_PLAIN_PASSWORD" --userou=OU=Service --description="has no right to list deleted objects" > /dev/null
 	grant-deleted.sh "CN=svc-mail,OU=Service,$base"
+	# What a controller with its dnsupdate service does by itself: Kerberos knows it as
+	# an LDAP server.
+	samba-tool spn add ldap/dc1.corp.example 'DC1$'
 }
 
 if [ ! -e /var/lib/samba/harness-ready ]; then
