@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 )
 
@@ -117,9 +116,7 @@ func (s *Setup) withLog(build func(log io.Writer) error) error {
 // along, because apt inside the build has to reach the same archive.
 func (s *Setup) buildImage(ctx context.Context, log io.Writer, image image, dir string) error {
 	args := []string{"build", "--tag", image.ref()}
-	for _, arg := range buildArgs(aptSettings(ctx), os.Environ()) {
-		args = append(args, arg)
-	}
+	args = append(args, buildArgs(aptSettings(ctx), os.Environ())...)
 	cmd := exec.CommandContext(ctx, "docker", append(args, dir)...)
 	out, err := run(ctx, logged(log, cmd))
 	if err != nil {
@@ -175,11 +172,7 @@ func (s *Setup) compile(ctx context.Context, output string) error {
 	if err != nil {
 		return err
 	}
-	goTool := "go"
-	if _, err := exec.LookPath(goTool); err != nil {
-		goTool = filepath.Join(runtime.GOROOT(), "bin", "go")
-	}
-	cmd := exec.CommandContext(ctx, goTool, "build", "-trimpath", "-buildvcs=false", "-o", output, "./cmd/rcpt-milter")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", output, "./cmd/rcpt-milter")
 	cmd.Dir = string(s.home)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+strings.TrimSpace(arch))
 	_, err = mustRun(ctx, cmd)

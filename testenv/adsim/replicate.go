@@ -109,7 +109,7 @@ func (in *inbound) object(theirs int32) {
 		}
 	}
 	if !known {
-		ours = in.make(s)
+		in.make(s)
 		in.changed++
 		return
 	}
@@ -133,7 +133,7 @@ func (in *inbound) parent(theirs int32) int32 {
 }
 
 // make creates an object that is not known here.
-func (in *inbound) make(s *entry) int32 {
+func (in *inbound) make(s *entry) {
 	e := *s
 	e.parent, e.lastParent, e.children = in.parent(s.parent), -1, 0
 	in.settle(-1, &e)
@@ -142,7 +142,6 @@ func (in *inbound) make(s *entry) int32 {
 	delete(in.d.byGUID, at.guid)
 	at.guid, at.attrs, at.place = s.guid, slices.Clone(s.attrs), e.place
 	in.d.byGUID[at.guid] = i
-	return i
 }
 
 // merge takes over what is newer there, and reports whether anything was.
