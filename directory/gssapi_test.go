@@ -178,7 +178,7 @@ func TestKeytabBindFails(t *testing.T) {
 				}
 				return new(net.Dialer).DialContext(ctx, network, address)
 			}
-		}, ErrUnreachable, "KDC (127.0.0.1:88): cannot connect"},
+		}, ErrUnreachable, "Kerberos server (127.0.0.1:88): cannot connect"},
 	} {
 		config := good
 		tc.change(&config)

@@ -84,7 +84,7 @@ func splitPrincipal(principal string) (name, realm string) {
 func (k *kdc) ask(ctx context.Context, message []byte) ([]byte, error) {
 	conn, err := k.dial(ctx, "tcp", k.address)
 	if err != nil {
-		return nil, fmt.Errorf("KDC (%s): %w", k.address, unreachable(err))
+		return nil, fmt.Errorf("the Kerberos server (%s): %w", k.address, unreachable(err))
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -97,13 +97,13 @@ func (k *kdc) ask(ctx context.Context, message []byte) ([]byte, error) {
 		answer = make([]byte, size)
 		_, err = io.ReadFull(conn, answer)
 	} else if err == nil {
-		return nil, problem(ErrProtocol, "KDC (%s): an answer of %d octets", k.address, size)
+		return nil, problem(ErrProtocol, "the Kerberos server (%s): an answer of %d octets", k.address, size)
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("KDC (%s): %w", k.address, cancelled(ctx))
+		return nil, fmt.Errorf("the Kerberos server (%s): %w", k.address, cancelled(ctx))
 	}
 	if err != nil {
-		return nil, problem(ErrUnreachable, "KDC (%s): the connection was lost: %w", k.address, err)
+		return nil, problem(ErrUnreachable, "the Kerberos server (%s): the connection was lost: %w", k.address, err)
 	}
 	var refusal messages.KRBError
 	if refusal.Unmarshal(answer) == nil {
@@ -211,7 +211,7 @@ func (k *kdc) open(reply messages.KDCRepFields, key types.EncryptionKey, usage u
 
 // unreadable is an answer that our key does not open, or that is none to our question.
 func (k *kdc) unreadable() error {
-	return problem(ErrProtocol, "KDC (%s): the answer cannot be read, or is not to this question", k.address)
+	return problem(ErrProtocol, "the Kerberos server (%s): the answer cannot be read, or is not to this question", k.address)
 }
 
 // decrypt is the library's decryption without its panics: it takes for granted that a
