@@ -1,0 +1,298 @@
+package postfix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+const (
+	// defaultEvery is how often files are looked at.
+	defaultEvery = 2 * time.Second
+	// unsettledLooks is after how many looks in a row that found a file changed again it
+	// is read all the same: something touches it all the time.
+	unsettledLooks = 10
+)
+
+// TablesConfig says which files to watch.
+type TablesConfig struct {
+	// Files are the paths, in the order in which they are asked.
+	Files []string
+	// Every is how often Run looks at them; 0: two seconds.
+	Every time.Duration
+	// Previous are the tables before these, of the same process: of a file that was in
+	// there too and cannot be used now, they have the last good copy. Nil: none.
+	Previous *Tables
+	// Log receives what happens to the files. Nil: discarded.
+	Log *slog.Logger
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// Tick makes the channel that Run waits for, and what stops it; nil: a time.Ticker.
+	Tick func(time.Duration) (<-chan time.Time, func())
+}
+
+// Tables are the tables of several files, kept in step with them. Make it with
+// NewTables.
+type Tables struct {
+	config TablesConfig
+	files  atomic.Pointer[[]watched] // never changed in place
+}
+
+// watched is one file and what is in force of it.
+type watched struct {
+	path    string
+	table   *Table    // the last good copy
+	read    time.Time // when that was read
+	stamp   stamp     // of the file as it was read or found of no use
+	looked  stamp     // at the last look
+	looks   int       // how often in a row that differed from stamp
+	trouble string    // why table is not what the file holds now; empty: it is
+	since   time.Time // when that trouble began
+}
+
+// stamp tells one state of a file from another.
+type stamp struct {
+	device, inode    uint64
+	size             int64
+	modified, status syscall.Timespec // content and inode; a copy that keeps the former moves the latter
+}
+
+// NewTables reads all files. The error is that of every file that cannot be used, which
+// also is one without a single address: nobody can tell it from one that lost them all.
+func NewTables(config TablesConfig) (*Tables, error) {
+	config.defaults()
+	t := &Tables{config: config}
+	var files []watched
+	var failed []error
+	for _, path := range config.Files {
+		w, err := t.first(path)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		files = append(files, w)
+	}
+	if len(failed) > 0 {
+		return nil, errors.Join(failed...)
+	}
+	t.files.Store(&files)
+	return t, nil
+}
+
+func (c *TablesConfig) defaults() {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Every == 0 {
+		c.Every = defaultEvery
+	}
+	if c.Tick == nil {
+		c.Tick = func(every time.Duration) (<-chan time.Time, func()) {
+			ticker := time.NewTicker(every)
+			return ticker.C, ticker.Stop
+		}
+	}
+}
+
+// first reads a file for the first time, or takes its last good copy over.
+func (t *Tables) first(path string) (watched, error) {
+	table, stamp, err := load(path)
+	if err == nil {
+		t.report(path, table)
+		return watched{path: path, table: table, stamp: stamp, looked: stamp, read: t.config.Now()}, nil
+	}
+	if t.config.Previous != nil {
+		for _, before := range *t.config.Previous.files.Load() {
+			if before.path == path {
+				before.stamp = stamp
+				return t.troubled(before, err), nil
+			}
+		}
+	}
+	return watched{}, err
+}
+
+// load reads a file that must name somebody. The stamp is zero where the file changed
+// meanwhile.
+func load(path string) (*Table, stamp, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, stamp{}, err
+	}
+	defer f.Close()
+	s, err := stampOf(f.Stat())
+	if err != nil {
+		return nil, s, err
+	}
+	table, err := readTable(f, path)
+	if err != nil {
+		return nil, s, err
+	}
+	if after, err := stampOf(os.Stat(path)); err != nil || after != s {
+		s = stamp{}
+	}
+	if table.Len() == 0 {
+		return nil, s, fmt.Errorf("%s: %w", path, noEntry(table))
+	}
+	return table, s, nil
+}
+
+// noEntry is why a file of no use is none.
+func noEntry(t *Table) error {
+	if first, all := t.Problems(); all > 0 {
+		return fmt.Errorf("not one of its lines can be read, %v", first[0])
+	}
+	return errors.New("it has no address in it")
+}
+
+func stampOf(info fs.FileInfo, err error) (stamp, error) {
+	if err != nil {
+		return stamp{}, err
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return stamp{}, fmt.Errorf("%s: no file of a unix system", info.Name())
+	}
+	return stamp{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}, nil
+}
+
+// Contains reports whether a file names the mailbox or its domain.
+func (t *Tables) Contains(a address.Address) bool {
+	for _, w := range *t.files.Load() {
+		if w.table.Find(a) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Find is Contains, and says which file names it on which line first; 0: none.
+func (t *Tables) Find(a address.Address) (file string, line int) {
+	for _, w := range *t.files.Load() {
+		if line := w.table.Find(a); line != 0 {
+			return w.path, line
+		}
+	}
+	return "", 0
+}
+
+// Snapshot are the tables in force, in the order of the files.
+func (t *Tables) Snapshot() []*Table {
+	var all []*Table
+	for _, w := range *t.files.Load() {
+		all = append(all, w.table)
+	}
+	return all
+}
+
+// FileStatus is the state of one file.
+type FileStatus struct {
+	File     string
+	Entries  int       // mailboxes and domains in force
+	Domains  int       // how many of them are @domain
+	Read     time.Time // when they were read
+	Trouble  string    // why they are a copy of what the file held before; empty: they are not
+	Since    time.Time // when that began
+	Problems []Problem // the first lines that do not count
+	Unread   int       // how many do not
+}
+
+// Status is the state of all files, in their order.
+func (t *Tables) Status() []FileStatus {
+	var all []FileStatus
+	for _, w := range *t.files.Load() {
+		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Read: w.read, Trouble: w.trouble, Since: w.since}
+		s.Problems, s.Unread = w.table.Problems()
+		all = append(all, s)
+	}
+	return all
+}
+
+// Run looks at the files again and again until ctx ends, and returns nil then.
+func (t *Tables) Run(ctx context.Context) error {
+	ticks, stop := t.config.Tick(t.config.Every)
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks:
+			t.Pass()
+		}
+	}
+}
+
+// Pass looks at every file once. A file that changed is read at the next look that
+// finds it as it was at this one: before that somebody may be writing it.
+func (t *Tables) Pass() {
+	before := *t.files.Load()
+	after := make([]watched, 0, len(before))
+	for _, w := range before {
+		after = append(after, t.look(w))
+	}
+	if !slices.Equal(before, after) {
+		t.files.Store(&after)
+	}
+}
+
+// look is what becomes of a file by one look at it.
+func (t *Tables) look(w watched) watched {
+	now, err := stampOf(os.Stat(w.path))
+	if err != nil {
+		w.looked, w.looks, w.stamp = stamp{}, 0, stamp{}
+		return t.troubled(w, err)
+	}
+	if now == w.stamp {
+		w.looked, w.looks = now, 0
+		return w
+	}
+	settled := now == w.looked || w.looks >= unsettledLooks
+	w.looked, w.looks = now, w.looks+1
+	if !settled {
+		return w
+	}
+	table, read, err := load(w.path)
+	if err != nil {
+		w.stamp, w.looks = read, 0 // not again before it changes
+		return t.troubled(w, err)
+	}
+	if read != now && w.looks <= unsettledLooks {
+		return w
+	}
+	t.report(w.path, table)
+	return watched{path: w.path, table: table, read: t.config.Now(), stamp: read, looked: read}
+}
+
+// troubled keeps the last good copy of a file that cannot be used.
+func (t *Tables) troubled(w watched, err error) watched {
+	trouble := err.Error()
+	if trouble != w.trouble {
+		w.trouble, w.since = trouble, t.config.Now()
+		t.config.Log.Warn("accept file cannot be used, its last good copy stays in force", "file", w.path, "error", trouble,
+			"entries", w.table.Len(), "read", w.read)
+	}
+	return w
+}
+
+// report logs what was read.
+func (t *Tables) report(path string, table *Table) {
+	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(), "domains", table.Domains())
+	first, all := table.Problems()
+	for _, p := range first {
+		t.config.Log.Warn("line of an accept file does not count", "file", path, "line", p.Line, "error", p.Text)
+	}
+	if more := all - len(first); more > 0 {
+		t.config.Log.Warn("more lines of an accept file do not count", "file", path, "lines", more)
+	}
+}

@@ -1,0 +1,262 @@
+package postfix
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// watching is a directory with files, and tables that look at them when told to.
+type watching struct {
+	t      *testing.T
+	dir    string
+	log    bytes.Buffer
+	tables *Tables
+}
+
+func newWatching(t *testing.T, files map[string]string) *watching {
+	t.Helper()
+	w := &watching{t: t, dir: t.TempDir()}
+	var paths []string
+	for _, name := range []string{"one", "two"} {
+		if text, ok := files[name]; ok {
+			paths = append(paths, w.write(name, text))
+		}
+	}
+	tables, err := NewTables(TablesConfig{Files: paths, Log: slog.New(slog.NewTextHandler(&w.log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.tables = tables
+	return w
+}
+
+func (w *watching) path(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *watching) write(name, text string) string {
+	w.t.Helper()
+	if err := os.WriteFile(w.path(name), []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.path(name)
+}
+
+// replace writes a file beside and renames it over.
+func (w *watching) replace(name, text string) {
+	w.t.Helper()
+	w.write(name+".new", text)
+	if err := os.Rename(w.path(name+".new"), w.path(name)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// want looks at the files twice and checks who is known.
+func (w *watching) want(what, known, unknown string) {
+	w.t.Helper()
+	w.tables.Pass()
+	w.tables.Pass()
+	w.knows(what, known, unknown)
+}
+
+func (w *watching) knows(what, known, unknown string) {
+	w.t.Helper()
+	for list, want := range map[string]bool{known: true, unknown: false} {
+		for text := range strings.FieldsSeq(list) {
+			a, err := address.Parse(text)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if got := w.tables.Contains(a); got != want {
+				w.t.Errorf("%s: Contains(%q) = %t, want %t", what, text, got, want)
+			}
+		}
+	}
+}
+
+func (w *watching) trouble() string {
+	var all []string
+	for _, s := range w.tables.Status() {
+		if s.Trouble != "" {
+			all = append(all, strings.TrimPrefix(s.Trouble, w.dir+"/"))
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+func TestTables(t *testing.T) {
+	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n", "two": "@y.example OK\nbob@x.example OK\n"})
+	w.knows("at first", "ann@x.example bob@x.example any@y.example", "carl@x.example")
+	if file, line := w.tables.Find(mustParse(t, "bob@x.example")); file != w.path("two") || line != 2 {
+		t.Errorf("bob is in %s:%d", file, line)
+	}
+
+	w.write("one", "carl@x.example OK\n")
+	w.tables.Pass()
+	w.knows("after one look, since it may be half written", "ann@x.example", "carl@x.example")
+	w.tables.Pass()
+	w.knows("after the second", "carl@x.example bob@x.example", "ann@x.example")
+
+	w.replace("one", "dora@x.example OK\n")
+	w.want("renamed over", "dora@x.example", "carl@x.example")
+
+	// The same size and time of change in place: the inode's own time tells.
+	info, err := os.Stat(w.path("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("one", "dore@x.example OK\n")
+	if err := os.Chtimes(w.path("one"), info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	w.want("copied with its time", "dore@x.example", "dora@x.example")
+	if w.trouble() != "" {
+		t.Errorf("trouble: %s", w.trouble())
+	}
+}
+
+func TestLastGoodCopy(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		spoil   func(w *watching)
+		trouble string
+	}{
+		{"vanished", func(w *watching) { os.Remove(w.path("one")) }, "no such file or directory"},
+		{"emptied", func(w *watching) { w.write("one", "") }, "one: it has no address in it"},
+		{"only comments", func(w *watching) { w.write("one", "# nobody\n") }, "one: it has no address in it"},
+		{"garbage", func(w *watching) { w.write("one", "<html>\n</html>\n") },
+			`one: not one of its lines can be read, line 1: "<html>" is neither user@domain nor @domain`},
+		{"UTF-16", func(w *watching) { w.write("one", "\xff\xfea\x00") }, "one: not a table in Postfix's source format: it is written in UTF-16; save it as UTF-8"},
+		{"a directory", func(w *watching) { os.Remove(w.path("one")); os.Mkdir(w.path("one"), 0o755) }, "one: not a table in Postfix's source format: not a regular file"},
+		{"a dead link", func(w *watching) { os.Remove(w.path("one")); os.Symlink("nowhere", w.path("one")) }, "no such file or directory"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			w := newWatching(t, map[string]string{"one": "ann@x.example OK\n", "two": "bob@x.example OK\n"})
+			c.spoil(w)
+			w.want("spoilt", "ann@x.example bob@x.example", "")
+			if got := w.trouble(); !strings.HasSuffix(got, c.trouble) {
+				t.Errorf("trouble is %q, want %q", got, c.trouble)
+			}
+			w.tables.Pass()
+			if n := strings.Count(w.log.String(), "its last good copy stays in force"); n != 1 {
+				t.Errorf("logged %d times:\n%s", n, &w.log)
+			}
+			os.RemoveAll(w.path("one"))
+			w.write("one", "carl@x.example OK\n")
+			w.want("mended", "carl@x.example bob@x.example", "ann@x.example")
+			if w.trouble() != "" {
+				t.Errorf("still trouble: %s", w.trouble())
+			}
+		})
+	}
+}
+
+// TestTheSameFileComesBack: a file that was moved away and back is not in trouble.
+func TestTheSameFileComesBack(t *testing.T) {
+	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n"})
+	os.Rename(w.path("one"), w.path("away"))
+	w.want("away", "ann@x.example", "")
+	os.Rename(w.path("away"), w.path("one"))
+	w.want("back", "ann@x.example", "")
+	if w.trouble() != "" {
+		t.Errorf("trouble: %s", w.trouble())
+	}
+}
+
+// TestRestless: a file that is touched between all looks is read in the end.
+func TestRestless(t *testing.T) {
+	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n"})
+	w.write("one", "bob@x.example OK\n")
+	for i := range unsettledLooks {
+		w.tables.Pass()
+		w.knows("restless", "ann@x.example", "bob@x.example")
+		at := time.Unix(int64(1000+i), 0)
+		if err := os.Chtimes(w.path("one"), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.tables.Pass()
+	w.knows("in the end", "bob@x.example", "ann@x.example")
+}
+
+func TestNewTablesErrors(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, []byte("# nobody\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := NewTables(TablesConfig{Files: []string{filepath.Join(dir, "none"), empty}})
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), empty+": it has no address in it") {
+		t.Errorf("NewTables: %v", err)
+	}
+	tables, err := NewTables(TablesConfig{})
+	if err != nil || tables.Contains(mustParse(t, "ann@x.example")) || len(tables.Status()) != 0 {
+		t.Errorf("no tables: %v", err)
+	}
+}
+
+// TestPrevious: tables of a configuration that is read again.
+func TestPrevious(t *testing.T) {
+	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n", "two": "bob@x.example OK\n"})
+	os.Remove(w.path("one"))
+	w.write("two", "carl@x.example OK\n")
+	files := []string{w.path("one"), w.path("two")}
+	next, err := NewTables(TablesConfig{Files: files, Previous: w.tables})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.tables = next
+	w.knows("taken over", "ann@x.example carl@x.example", "bob@x.example")
+	if !strings.Contains(w.trouble(), "no such file") {
+		t.Errorf("trouble: %q", w.trouble())
+	}
+	w.write("one", "dora@x.example OK\n")
+	w.want("and watched", "dora@x.example", "ann@x.example")
+	if _, err := NewTables(TablesConfig{Files: []string{w.path("none")}, Previous: w.tables}); err == nil {
+		t.Error("a file that no tables had before may be missing")
+	}
+}
+
+func TestRun(t *testing.T) {
+	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n"})
+	ticks := make(chan time.Time)
+	stopped := false
+	tables, err := NewTables(TablesConfig{Files: []string{w.path("one")}, Tick: func(every time.Duration) (<-chan time.Time, func()) {
+		if every != defaultEvery {
+			t.Errorf("looks every %v", every)
+		}
+		return ticks, func() { stopped = true }
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.tables = tables
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- tables.Run(ctx) }()
+	w.write("one", "bob@x.example OK\n")
+	for range 3 { // the third is taken when the second has been worked off
+		ticks <- time.Time{}
+	}
+	w.knows("after ticks", "bob@x.example", "ann@x.example")
+	cancel()
+	if err := <-done; err != nil || !stopped {
+		t.Errorf("Run: %v, ticker stopped %t", err, stopped)
+	}
+}
+
+func mustParse(t *testing.T, text string) address.Address {
+	t.Helper()
+	a, err := address.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
