@@ -21,6 +21,7 @@ import (
 //	p/<pass>               what a pass did
 //	j/<pass><seq>          journal: one change of one address
 //	l/<address>\0<pass>    journal by address: its rows in that pass
+//	x/<hour>               what was refused in an hour: counts and the most frequent
 const (
 	keyFormat       = "m/format"
 	keyTotals       = "m/totals"
@@ -34,6 +35,7 @@ const (
 	prefixPass      = "p/"
 	prefixJournal   = "j/"
 	prefixByAddress = "l/"
+	prefixRefusals  = "x/"
 )
 
 // A dirID stands for a directory's name in keys. It is never reused.
