@@ -15,6 +15,7 @@
 //	GET  /v1/removals  ?directory=  lines of HeldRemoval
 //	POST /v1/removals/approve, /v1/removals/discard  RemovalsQuery; lines of RemovalsDone
 //	GET  /v1/journal   ?since= &pass=  lines of JournalRow
+//	GET  /v1/report    ?since= &limit=  Report
 //	POST /v1/compare   CompareQuery; lines of CompareEvent
 //	POST /v1/verify    one line of Verified
 //
@@ -61,6 +62,8 @@ type Backend interface {
 	// Journal visits what passes changed, oldest pass first. An error of visit ends it
 	// and is returned.
 	Journal(ctx context.Context, q JournalQuery, visit func(JournalRow) error) error
+	// Report tells what was refused, or would have been.
+	Report(ctx context.Context, q ReportQuery) (Report, error)
 	// Compare reads the directories in full and tells what the index has and they have
 	// not, or the reverse, directory by directory. It changes nothing. The error is
 	// that of directories that could not be read; the others are compared. An error of

@@ -126,6 +126,19 @@ func (c *Client) Journal(ctx context.Context, q JournalQuery, visit func(Journal
 	return receive(ctx, c, http.MethodGet, "/v1/journal?"+values.Encode(), nil, visit)
 }
 
+// Report asks what was refused.
+func (c *Client) Report(ctx context.Context, q ReportQuery) (Report, error) {
+	values := url.Values{}
+	if !q.Since.IsZero() {
+		values.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if q.Limit != 0 {
+		values.Set("limit", strconv.Itoa(q.Limit))
+	}
+	var r Report
+	return r, c.get(ctx, "/v1/report?"+values.Encode(), &r)
+}
+
 // Compare compares the index with the directories, which takes as long as reading them.
 // The error is that of directories that could not be read as well. An error of visit
 // ends it and is returned.

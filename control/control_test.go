@@ -31,6 +31,7 @@ type fake struct {
 
 	journal  func(q JournalQuery, visit func(JournalRow) error) error
 	compare  func(ctx context.Context, q CompareQuery, tell func(CompareEvent) error) error
+	report   func(q ReportQuery) (Report, error)
 	removals []HeldRemoval
 	settled  func(what string, q RemovalsQuery, tell func(RemovalsDone)) error
 }
@@ -59,6 +60,8 @@ func (f *fake) Removals(_ context.Context, q RemovalsQuery, visit func(HeldRemov
 	}
 	return f.err
 }
+
+func (f *fake) Report(_ context.Context, q ReportQuery) (Report, error) { return f.report(q) }
 
 func (f *fake) Approve(_ context.Context, q RemovalsQuery, tell func(RemovalsDone)) error {
 	return f.settled("approve", q, tell)

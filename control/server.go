@@ -44,6 +44,7 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/lookup", s.lookup)
 	mux.HandleFunc("POST /v1/sync", s.sync)
 	mux.HandleFunc("GET /v1/journal", s.journal)
+	mux.HandleFunc("GET /v1/report", s.report)
 	mux.HandleFunc("POST /v1/compare", s.compare)
 	mux.HandleFunc("POST /v1/verify", s.verify)
 	mux.HandleFunc("GET /v1/removals", s.removals)
@@ -157,6 +158,24 @@ func (s *Server) journal(w http.ResponseWriter, r *http.Request) {
 	stream(w, r, bulk, func(ctx context.Context, tell func(JournalRow) error) error {
 		return s.backend.Journal(ctx, q, tell)
 	})
+}
+
+func (s *Server) report(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	var q ReportQuery
+	var err, bad error
+	if text := values.Get("since"); text != "" {
+		q.Since.Time, err = time.Parse(time.RFC3339, text)
+	}
+	if text := values.Get("limit"); text != "" {
+		q.Limit, bad = strconv.Atoi(text)
+	}
+	if err != nil || bad != nil || q.Limit < 0 {
+		s.fail(w, http.StatusBadRequest, errors.New("expected, if anything, since as a time of RFC 3339 and limit as a number"))
+		return
+	}
+	report, err := s.backend.Report(r.Context(), q)
+	s.answer(w, report.normal(), err)
 }
 
 func (s *Server) compare(w http.ResponseWriter, r *http.Request) {

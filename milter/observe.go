@@ -17,7 +17,7 @@ const maxLogged = 640
 // Observer is told of every decision, for metrics. It is called by all sessions at
 // once, before the reply is sent.
 type Observer interface {
-	Observe(Decision, time.Duration)
+	Observe(Query, Decision, time.Duration)
 }
 
 // verdicts are all there are, in the order of the table.
@@ -69,7 +69,7 @@ func (c *Counters) count(d Decision) {
 func (s *Server) observe(q Query, d Decision, took time.Duration) {
 	s.counters.count(d)
 	if s.cfg.Observer != nil {
-		s.cfg.Observer.Observe(d, took)
+		s.cfg.Observer.Observe(q, d, took)
 	}
 	level := slog.LevelDebug
 	switch {

@@ -135,7 +135,7 @@ type recorder struct {
 	seen []string
 }
 
-func (r *recorder) Observe(d Decision, took time.Duration) {
+func (r *recorder) Observe(_ Query, d Decision, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen = append(r.seen, fmt.Sprintf("%s %v %v", d.Verdict, d.WouldRefuse, took >= 0))
@@ -264,7 +264,7 @@ func TestQuery(t *testing.T) {
 // panicking is an Observer with a defect.
 type panicking struct{}
 
-func (panicking) Observe(Decision, time.Duration) { panic("observer") }
+func (panicking) Observe(Query, Decision, time.Duration) { panic("observer") }
 
 // A defect in what surrounds the decision changes no answer and ends no session.
 func TestObserverPanics(t *testing.T) {

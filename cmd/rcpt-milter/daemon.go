@@ -33,6 +33,7 @@ type daemon struct {
 	metrics  *control.Metrics
 	store    *store.Store
 	upkeep   *upkeep
+	refusals *refusals
 	follower *follower
 	canaries *canaries
 	server   *milter.Server
@@ -56,6 +57,7 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 		return nil, err
 	}
 	d.upkeep = newUpkeep(d.store, c, log)
+	d.refusals = newRefusals(d.store, c.Journal.Keep, log, time.Now)
 	if d.follower, err = newFollower(c, d.store, d.metrics, log); err != nil {
 		return nil, err
 	}
@@ -66,7 +68,7 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 		return nil, err
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
-		Policy: policy, Observer: observer{d.metrics}, Logger: log,
+		Policy: policy, Observer: observer{d.metrics, d.refusals}, Logger: log,
 		Connections: c.Limits.Connections, Idle: c.Limits.Idle, Drain: drainFor,
 	})
 	if err != nil {
@@ -86,10 +88,16 @@ func newPolicy(c *config.Config, i milter.Index, now func() time.Time) (*milter.
 	})
 }
 
-// observer counts decisions.
-type observer struct{ metrics *control.Metrics }
+// observer counts decisions, and notes those that are refusals.
+type observer struct {
+	metrics  *control.Metrics
+	refusals *refusals
+}
 
-func (o observer) Observe(_ milter.Decision, took time.Duration) { o.metrics.ObserveDecision(took) }
+func (o observer) Observe(q milter.Query, d milter.Decision, took time.Duration) {
+	o.metrics.ObserveDecision(took)
+	o.refusals.Observe(q, d)
+}
 
 // listen opens all sockets.
 func (d *daemon) listen() error {
@@ -154,6 +162,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	start("mirror", d.follower.Run)
 	start("store", d.upkeep.Run)
+	start("refusals", d.refusals.Run)
 	d.canaries.Check()
 	notify(systemd.SdNotifyReady)
 	d.log.Info("ready", "version", programVersion(), "addresses", d.store.Totals().Addresses)

@@ -221,6 +221,8 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 	hostile(reflect.ValueOf(&s).Elem())
 	hostile(reflect.ValueOf(&l).Elem())
 	hostile(reflect.ValueOf(&e).Elem())
+	var refused control.Report
+	hostile(reflect.ValueOf(&refused).Elem())
 	running := e
 	running.Pass, running.Error = nil, ""
 	e.Error = ""
@@ -232,6 +234,8 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 		{"lookup", func(a *app) error { return a.printLookup(l) }},
 		{"status --json", func(a *app) error { return printJSON(a.stdout, s) }},
 		{"lookup --json", func(a *app) error { return printJSON(a.stdout, l) }},
+		{"report", func(a *app) error { return a.printReport(refused, 0) }},
+		{"report --json", func(a *app) error { return printJSON(a.stdout, refused) }},
 		{"sync", func(a *app) error {
 			p := &progress{app: a, shown: true}
 			p.event(running)

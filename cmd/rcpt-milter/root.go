@@ -108,7 +108,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.configPath, "config", config.DefaultPath, "configuration `FILE`")
 	root.AddCommand(a.serveCommand(), a.checkCommand(), a.statusCommand(), a.lookupCommand(),
-		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.versionCommand())
+		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.reportCommand(), a.versionCommand())
 	return root
 }
 

@@ -251,10 +251,19 @@ func decisionTable(p *page, s control.Status) {
 // table writes rows in columns, the first row being their titles. Columns from the
 // given one on hold numbers.
 func table(p *page, numbers int, rows [][]string) {
+	var columns []int
+	for column := numbers; column < len(rows[0]); column++ {
+		columns = append(columns, column)
+	}
+	tableOf(p, rows, columns...)
+}
+
+// tableOf is table where any columns hold numbers.
+func tableOf(p *page, rows [][]string, numbers ...int) {
 	if len(rows) < 2 {
 		return
 	}
-	for column := numbers; column < len(rows[0]); column++ {
+	for _, column := range numbers {
 		width := 0
 		for _, row := range rows {
 			width = max(width, len(row[column]))

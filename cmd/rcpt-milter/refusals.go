@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/milter"
+	"rcpt-milter/store"
+)
+
+const (
+	refusalShards = 16
+	shardPending  = 1024 // refusals that a shard holds until it is emptied
+	gatherEvery   = time.Second
+	keepEvery     = time.Minute
+)
+
+// refusals is the record of what was refused. Between RCPT and reply a refusal is only
+// noted, in one of several shards, by client; a goroutine of its own gathers them into
+// the record of the hour and keeps that in the store once a minute and at the end.
+// Whatever is asked of the daemon, this takes a bounded amount of memory and disk: what
+// comes too fast is counted and not looked at.
+type refusals struct {
+	store *store.Store
+	keep  time.Duration // how long hours are kept
+	log   *slog.Logger
+	now   func() time.Time
+
+	networks clientNetworks
+	spelling func(address.Address) string // how an address is kept
+
+	seed   maphash.Seed
+	shards [refusalShards]refusalShard
+
+	mu      sync.Mutex // guards what follows; not taken between RCPT and reply
+	hour    *store.Refusals
+	changed bool // since it was last kept
+	failing bool // the last attempt to keep it failed
+}
+
+// clientNetworks is how many bits of a client's address name its network.
+type clientNetworks struct{ ipv4, ipv6 int }
+
+// refusalShard is what some of the clients caused since it was last emptied.
+type refusalShard struct {
+	mu                  sync.Mutex
+	pending             []pendingRefusal
+	missed, missedWould int64
+}
+
+// pendingRefusal is a refusal that was not looked at yet.
+type pendingRefusal struct {
+	address address.Address
+	domain  string
+	client  netip.Addr
+	verdict milter.Verdict
+	would   bool
+}
+
+// newRefusals goes on with the record of the hour where there is one.
+func newRefusals(s *store.Store, keep time.Duration, log *slog.Logger, now func() time.Time) *refusals {
+	r := &refusals{store: s, keep: keep, log: log, now: now, networks: clientNetworks{24, 64},
+		spelling: address.Address.String, seed: maphash.MakeSeed()}
+	var err error
+	if r.hour, err = s.RefusalsOf(now()); err != nil {
+		log.Warn("record of refusals cannot be read, the hour begins anew", "error", err)
+	}
+	return r
+}
+
+// Observe notes a decision that is a refusal.
+func (r *refusals) Observe(q milter.Query, d milter.Decision) {
+	if !isRefusal(d) {
+		return
+	}
+	s := &r.shards[maphash.Comparable(r.seed, q.Client)%refusalShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(s.pending) < shardPending:
+		s.pending = append(s.pending, pendingRefusal{d.Address, d.Domain, q.Client, d.Verdict, d.WouldRefuse})
+	case d.WouldRefuse:
+		s.missedWould++
+	default:
+		s.missed++
+	}
+}
+
+// isRefusal tells a refusal from what is put off because nothing can be told.
+func isRefusal(d milter.Decision) bool {
+	reply := d.Reply
+	if d.WouldRefuse {
+		reply = d.WouldReply
+	}
+	return !reply.IsContinue() && (reply.Code() >= 500 || d.Verdict == milter.VerdictHarvestLimited)
+}
+
+// Run gathers until ctx ends, and keeps what there is then.
+func (r *refusals) Run(ctx context.Context) error {
+	gather, keep := time.NewTicker(gatherEvery), time.NewTicker(keepEvery)
+	defer gather.Stop()
+	defer keep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.Keep()
+			return nil
+		case <-gather.C:
+			r.gather()
+		case <-keep.C:
+			r.Keep()
+		}
+	}
+}
+
+// gather empties the shards into the record of the hour.
+func (r *refusals) gather() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	if store.NewRefusals(now).From.After(r.hour.From) {
+		r.write()
+		r.hour = store.NewRefusals(now)
+		if err := r.store.DropRefusals(now.Add(-r.keep)); err != nil {
+			r.log.Warn("old refusals not forgotten", "error", err)
+		}
+	}
+	for i := range r.shards {
+		r.empty(&r.shards[i], now)
+	}
+}
+
+func (r *refusals) empty(s *refusalShard, now time.Time) {
+	s.mu.Lock()
+	pending, missed, missedWould := s.pending, s.missed, s.missedWould
+	s.pending, s.missed, s.missedWould = nil, 0, 0
+	s.mu.Unlock()
+	r.changed = r.changed || len(pending) > 0
+	for _, p := range pending {
+		f := store.Refusal{Time: now, Domain: p.domain, Network: r.networks.of(p.client), Verdict: string(p.verdict), WouldRefuse: p.would}
+		if !p.address.IsZero() {
+			f.Address = r.spelling(p.address)
+		}
+		r.hour.Add(f)
+	}
+	if missed+missedWould > 0 {
+		r.hour.Miss(missed, missedWould)
+		r.changed = true
+	}
+}
+
+// of names the network of a client; empty where there is none.
+func (n clientNetworks) of(client netip.Addr) string {
+	if !client.IsValid() {
+		return ""
+	}
+	bits := n.ipv6
+	if client.Is4() {
+		bits = n.ipv4
+	}
+	return netip.PrefixFrom(client.WithZone(""), bits).Masked().String()
+}
+
+// Keep gathers, and writes the hour to the store if it has changed.
+func (r *refusals) Keep() error {
+	r.gather()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.write()
+}
+
+// write keeps the hour; the caller has the lock. That it cannot be kept is said once.
+func (r *refusals) write() error {
+	if !r.changed {
+		return nil
+	}
+	err := r.store.PutRefusals(r.hour)
+	if err != nil && !r.failing {
+		r.log.Warn("record of refusals not kept", "error", err)
+	}
+	r.changed, r.failing = err != nil, err != nil
+	return err
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/address"
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/milter"
+	"rcpt-milter/store"
+)
+
+// nobody is an index of nobody, too old where it is told so.
+type nobody struct{ state milter.FreshnessState }
+
+func (nobody) Lookup(address.Address) (milter.Entry, error) { return milter.Entry{}, nil }
+func (n nobody) Freshness(string) milter.Freshness          { return milter.Freshness{State: n.state} }
+
+// refuser makes decisions about unknown recipients, and has them noted.
+type refuser struct {
+	*refusals
+	policy *milter.Policy
+	stale  *milter.Policy
+}
+
+func newRefuser(t *testing.T, dir string, now func() time.Time) (*refuser, *store.Store) {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	c := &config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce, "report.test": config.Report}}
+	r := &refuser{refusals: newRefusals(s, 48*time.Hour, slog.New(slog.DiscardHandler), now)}
+	if r.policy, err = newPolicy(c, nobody{milter.FreshnessFresh}, now); err == nil {
+		r.stale, err = newPolicy(c, nobody{milter.FreshnessStale}, now)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, s
+}
+
+func (r *refuser) ask(t *testing.T, p *milter.Policy, to, client string) {
+	q := milter.Query{Argument: to}
+	if client != "" {
+		q.Client = netip.MustParseAddr(client)
+	}
+	r.Observe(q, p.Decide(t.Context(), q))
+}
+
+// TestRefusals: what is a refusal is in the report, over a restart and the end of an
+// hour, and what was only put off is not.
+func TestRefusals(t *testing.T) {
+	now := noon.Add(50 * time.Minute)
+	clock := func() time.Time { return now }
+	dir := t.TempDir()
+	r, s := newRefuser(t, dir, clock)
+	r.ask(t, r.policy, "Jane.Deo@x.test", "192.0.2.7")
+	r.ask(t, r.policy, "jane.deo@x.test", "192.0.2.8")
+	r.ask(t, r.policy, "b@report.test", "2001:db8:1:2:3::1")
+	r.ask(t, r.policy, "a b c@d@x.test", "")            // unreadable
+	r.ask(t, r.policy, "c@elsewhere.test", "192.0.2.7") // not ours
+	r.ask(t, r.stale, "d@x.test", "192.0.2.7")          // 451
+	if err := r.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Minute)
+	r, s = newRefuser(t, dir, clock)
+	r.ask(t, r.policy, "jane.deo@x.test", "198.51.100.7")
+	now = now.Add(time.Hour)
+	r.ask(t, r.policy, "next@x.test", "192.0.2.7")
+	if err := r.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := reportOf(t.Context(), s, control.ReportQuery{Since: before(0)}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Refused != 5 || got.WouldRefuse != 1 || got.Verdicts["unknown"] != 6 || got.Unlisted != 0 {
+		t.Errorf("refused %d, would refuse %d, %v", got.Refused, got.WouldRefuse, got.Verdicts)
+	}
+	rows := func(all []control.RefusedName) (text []string) {
+		for _, r := range all {
+			text = append(text, fmt.Sprintf("%s %d %d", r.Name, r.Refused, r.WouldRefuse))
+		}
+		return text
+	}
+	if diff := cmp.Diff([]string{"x.test 5 0", "report.test 0 1"}, rows(got.Domains)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"192.0.2.0/24 3 0", "198.51.100.0/24 1 0", "2001:db8:1:2::/64 0 1"}, rows(got.Networks)); diff != "" {
+		t.Error(diff)
+	}
+	jane := got.Addresses[0]
+	if jane.Name != "jane.deo@x.test" || jane.Refused != 3 || jane.Network != "198.51.100.0/24" || jane.Verdict != "unknown" || jane.Now != control.NowUnknown {
+		t.Errorf("the first address is %+v", jane)
+	}
+	// Three days later the first hours are forgotten.
+	now = now.Add(72 * time.Hour)
+	r.ask(t, r.policy, "later@x.test", "192.0.2.7")
+	if err := r.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = reportOf(t.Context(), s, control.ReportQuery{}, now); err != nil || got.Refused != 1 {
+		t.Errorf("after three days: refused %d, %v", got.Refused, err)
+	}
+}
+
+// TestRefusalsThatComeTooFast are counted, and no more is held than was said.
+func TestRefusalsThatComeTooFast(t *testing.T) {
+	r, s := newRefuser(t, t.TempDir(), func() time.Time { return noon })
+	const each, clients = 2500, 8
+	var group sync.WaitGroup
+	for c := range clients {
+		group.Go(func() {
+			for i := range each {
+				r.ask(t, r.policy, fmt.Sprintf("guess%d@x.test", i), fmt.Sprintf("192.0.%d.1", c))
+			}
+		})
+	}
+	group.Wait()
+	for i := range r.shards {
+		if n := len(r.shards[i].pending); n > shardPending {
+			t.Errorf("shard %d holds %d", i, n)
+		}
+	}
+	if err := r.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := reportOf(t.Context(), s, control.ReportQuery{}, noon)
+	if err != nil || got.Refused != each*clients || got.Unlisted == 0 || got.Verdicts["unknown"]+got.Unlisted != each*clients {
+		t.Errorf("refused %d, unlisted %d, %v, %v", got.Refused, got.Unlisted, got.Verdicts, err)
+	}
+}
+
+func TestPrintReport(t *testing.T) {
+	name := func(name string, refused, would int64, ago time.Duration) control.RefusedName {
+		return control.RefusedName{Name: name, Refused: refused, WouldRefuse: would, First: before(ago), Last: before(ago)}
+	}
+	near := control.RefusedAddress{RefusedName: name("jane.deo@x.test", 12, 0, time.Hour), Network: "192.0.2.0/24", Verdict: "unknown", Now: control.NowUnknown}
+	full := control.Report{
+		From: before(24 * time.Hour), To: before(0), Refused: 12345, WouldRefuse: 67, Unlisted: 1000,
+		Verdicts: map[string]int64{"unknown": 12000, "harvest-limited": 412}, Incomplete: "store: not enough\x1b[2J space",
+		Addresses: []control.RefusedAddress{near,
+			{RefusedName: name("new@x.test", 0, 67, 25*time.Hour), Network: "", Now: control.NowKnown},
+			{RefusedName: name("x\u202ey@x.test", 1, 0, time.Minute), Network: "2001:db8::/64", Now: control.NowRemoved}},
+		Domains: []control.RefusedName{name("x.test", 12345, 67, time.Minute)}, Networks: []control.RefusedName{name("192.0.2.0/24", 12000, 0, time.Hour)},
+		NearMisses: []control.NearMiss{{RefusedAddress: near, Known: []string{"jane.doe@x.test", "jane.dei@x.test"}}},
+	}
+	for _, c := range []struct {
+		file string
+		r    control.Report
+	}{{"report.txt", full}, {"report-empty.txt", control.Report{From: before(24 * time.Hour)}}} {
+		a, out := pageApp()
+		if err := a.printReport(c.r, 3); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, c.file, out.String())
+	}
+}
+
+// TestReport is the command beside a daemon.
+func TestReport(t *testing.T) {
+	r := newRig(t)
+	s, err := store.Open(t.Context(), store.Config{Dir: r.dir + "/store"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := store.NewRefusals(time.Now())
+	for _, text := range []string{"jane.deo@corp.example", "jane.doe@corp.example", "quite.other@corp.example", "jne@corp.example"} {
+		hour.Add(store.Refusal{Time: time.Now(), Address: text, Domain: "corp.example", Network: "192.0.2.0/24", Verdict: "unknown"})
+	}
+	if err := s.PutRefusals(hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	out := r.want(exitOK, "report")
+	for _, want := range []string{"Refused since ", ": 4 recipients\n", "1 of these addresses is known by now",
+		"jane.deo@corp.example   jane.doe@corp.example", "jne@corp.example        jane@corp.example", "192.0.2.0/24"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("report has no %q:\n%s", want, out)
+		}
+	}
+	var report control.Report
+	if err := json.Unmarshal([]byte(r.want(exitOK, "report", "--json", "--since", "2h")), &report); err != nil {
+		t.Fatal(err)
+	}
+	if len(report.NearMisses) != 2 || report.Searched != 4 || report.Refused != 4 {
+		t.Errorf("report --json: %+v", report)
+	}
+	r.want(exitUsage, "report", "--since", "soon")
+	r.want(exitUsage, "report", "--limit", "-1")
+}
+
+// BenchmarkRefusal is what a refusal costs between RCPT and reply.
+func BenchmarkRefusal(b *testing.B) {
+	s, err := store.Open(b.Context(), store.Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	r := newRefusals(s, time.Hour, slog.New(slog.DiscardHandler), time.Now)
+	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{milter.FreshnessFresh}, time.Now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	q := milter.Query{Argument: "a@x.test", Client: netip.MustParseAddr("192.0.2.1")}
+	d := p.Decide(b.Context(), q)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%shardPending == 0 {
+			b.StopTimer()
+			r.gather()
+			b.StartTimer()
+		}
+		r.Observe(q, d)
+	}
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/control"
+)
+
+// reportRows is how many rows of each list are shown unless told otherwise.
+const reportRows = 20
+
+func (a *app) reportCommand() *cobra.Command {
+	var since string
+	var limit int
+	var asJSON bool
+	command := &cobra.Command{
+		Use:   "report",
+		Short: "Show what was refused, or would have been",
+		Long: "Shows the recipients that were refused, and those that mode report let through: by address, domain and\n" +
+			"client network. Of the refused addresses those are named that are known by now, and those that are one\n" +
+			"slip of the finger from a known one; the latter is for you alone, and nobody who asks is ever told.\n\n" +
+			"It is counted by the hour, and kept as long as the journal (journal.keep in the configuration). The\n" +
+			"lists hold the most frequent: 500 addresses, 100 domains and 250 networks of each hour.\n\n" +
+			"Exit status: 0.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			at, err := a.past("since", since)
+			if err != nil {
+				return err
+			}
+			if limit < 0 {
+				return &exit{exitUsage, fmt.Errorf("--limit: expected a number of rows, or 0 for all, got %d", limit)}
+			}
+			if asJSON && !command.Flags().Changed("limit") {
+				limit = 0
+			}
+			return a.refused(command.Context(), control.ReportQuery{Since: control.Time{Time: at}, Limit: limit}, asJSON)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&since, "since", "24h", "from this `TIME` on: a duration ago, \"2026-01-31 15:04\", or RFC 3339")
+	flags.IntVar(&limit, "limit", reportRows, "show at most so many `ROWS` of each list; 0 shows all, as --json does")
+	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
+	return command
+}
+
+func (a *app) refused(ctx context.Context, q control.ReportQuery, asJSON bool) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	r, err := client.Report(ctx, q)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(a.stdout, r)
+	}
+	return a.printReport(r, q.Limit)
+}
+
+func (a *app) printReport(r control.Report, limit int) error {
+	p := &page{colours: colours(a.stdout)}
+	since := "ever"
+	if !r.From.IsZero() {
+		since = "since " + a.moment(r.From.Time)
+	}
+	fmt.Fprintf(p, "Refused %s: %s", since, counted(r.Refused, "recipient", "recipients"))
+	if r.WouldRefuse > 0 {
+		fmt.Fprintf(p, "; mode report let %s more through", grouped(r.WouldRefuse))
+	}
+	p.WriteByte('\n')
+	for _, verdict := range slices.Sorted(maps.Keys(r.Verdicts)) {
+		p.line(printable(verdict), grouped(r.Verdicts[verdict]))
+	}
+	if r.Unlisted > 0 {
+		p.line("not looked at", grouped(r.Unlisted)+", which came too fast and are in no list")
+	}
+	if r.Incomplete != "" {
+		p.line("incomplete", p.warn("the last minutes are missing"))
+		p.more(printable(r.Incomplete))
+	}
+	a.refusedAddresses(p, r.Addresses)
+	a.refusedNames(p, "Domain", r.Domains)
+	a.refusedNames(p, "Client network", r.Networks)
+	a.nearMissTable(p, r)
+	if limit > 0 && max(len(r.Addresses), len(r.Domains), len(r.Networks)) == limit {
+		fmt.Fprintf(p, "\nThe first %d of each; --limit 0 shows all that is kept.\n", limit)
+	}
+	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+func (a *app) refusedAddresses(p *page, all []control.RefusedAddress) {
+	rows := [][]string{{"Address", "Refused", "Let through", "Last", "Client network", "Now"}}
+	known := 0
+	for _, r := range all {
+		now := printable(r.Now)
+		if r.Now == control.NowKnown {
+			known++
+		}
+		rows = append(rows, []string{printable(r.Name), grouped(r.Refused), grouped(r.WouldRefuse), a.short(r.Last), printable(r.Network), now})
+	}
+	tableOf(p, rows, 1, 2)
+	if known > 0 {
+		p.WriteString(p.warn(fmt.Sprintf("%s known by now: mail to it was refused before, or would have been.", isOrAre(known, "of these addresses"))) + "\n")
+	}
+}
+
+func isOrAre(n int, what string) string {
+	if n == 1 {
+		return "1 " + what + " is"
+	}
+	return fmt.Sprintf("%d %s are", n, what)
+}
+
+func (a *app) refusedNames(p *page, title string, all []control.RefusedName) {
+	rows := [][]string{{title, "Refused", "Let through", "Last"}}
+	for _, r := range all {
+		rows = append(rows, []string{printable(r.Name), grouped(r.Refused), grouped(r.WouldRefuse), a.short(r.Last)})
+	}
+	tableOf(p, rows, 1, 2)
+}
+
+func (a *app) nearMissTable(p *page, r control.Report) {
+	rows := [][]string{{"Near miss", "Known address", "Refused", "Let through", "Last"}}
+	for _, m := range r.NearMisses {
+		rows = append(rows, []string{printable(m.Name), printable(strings.Join(m.Known, ", ")), grouped(m.Refused), grouped(m.WouldRefuse), a.short(m.Last)})
+	}
+	tableOf(p, rows, 2, 3)
+	if len(r.NearMisses) > 0 {
+		p.WriteString("One slip of the finger from an address that is known. For your eyes only: whoever\n" +
+			"asks gets the same refusal as for any other, so that nobody can feel his way to a hit.\n")
+	}
+}
+
+// short is a time of the last day as the time of day, and any other as a date too.
+func (a *app) short(t control.Time) string {
+	local, now := t.In(a.now().Location()), a.now()
+	if local.YearDay() == now.YearDay() && local.Year() == now.Year() {
+		return local.Format("15:04:05")
+	}
+	return local.Format("2006-01-02 15:04")
+}
