@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"rcpt-milter/address"
@@ -55,10 +54,12 @@ type Decision struct {
 	WouldReply  Reply           // the reply that enforce would have given; zero unless WouldRefuse
 	Row         int             // row of the table in the package comment; 0 with VerdictError
 	Reason      string          // a constant phrase, for people
+	Entry       string          // what of the configuration matched, where Reason alone does not say; empty: nothing
 	Address     address.Address // canonical; zero: cannot be read as an address
+	Match       address.Address // what was found: Address, or it without its extension; zero: nothing was
 	Domain      string          // canonical; empty: none
 	Mode        Mode            // of the domain; ModePass also where it is not ours
-	Removed     time.Time       // when the address lost its last owner, if the index says so
+	Removed     time.Time       // when Match lost its last owner, if the index says so
 	Freshness   Freshness       // of the domain; zero where no row before the answer asked for it
 	Err         error           // with VerdictError: what failed
 }
@@ -76,11 +77,12 @@ func (p *Policy) Decide(ctx context.Context, q Query) Decision {
 	return d
 }
 
-// judge is the table of the package comment. Rows that are not built stand as a
-// comment at their place, because the order is part of the meaning.
-func (p *Policy) judge(_ context.Context, _ Query, r recipient) Decision {
-	// Row 1: exempt clients.
-
+// judge is the table of the package comment.
+func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
+	// Row 1.
+	if p.exempt(q, &r) {
+		return r.answer(1, VerdictExempt, Reply{}, "the client is exempt")
+	}
 	// Row 2: RFC 5321 section 4.5.1. Postfix makes postmaster@$myorigin of it before
 	// we see it, which rows 3 and 4 accept.
 	if r.domain == "" && isPostmaster(r.text) {
@@ -91,29 +93,35 @@ func (p *Policy) judge(_ context.Context, _ Query, r recipient) Decision {
 		return r.answer(3, VerdictNotOurs, Reply{}, "the domain is not judged here")
 	}
 	// Row 4.
-	if p.always[r.address.Local()] {
+	if p.alwaysAccepts(&r) {
 		return r.answer(4, VerdictAlways, Reply{}, "the local part is always accepted")
 	}
-	// Row 5: the lists.
-
+	// Row 5.
+	if found, reason := p.lists.find(&r); found == VerdictRefused {
+		return r.answer(5, VerdictRefused, unknownUser(r.text), reason)
+	} else if found == VerdictListed {
+		return r.answer(5, VerdictListed, Reply{}, reason)
+	}
+	// Row 11, moved up; it also counts what cannot be read.
+	if (p.harvestAll || !r.readable()) && p.limited(q) {
+		return r.answer(11, VerdictHarvestLimited, p.harvestReply.reply(r.text), harvestReason)
+	}
 	// Nobody can own what cannot be read, whatever the state of the directory.
-	// (Row 11 counts these as well.)
-	if r.address.IsZero() {
+	if !r.readable() {
 		return r.answer(12, VerdictUnknown, unknownUser(r.text), "not readable as an address")
 	}
-	// Row 11 with scope all.
-
-	// Row 6; recipients restricted to inside senders are told apart here.
+	// Row 6. Who is restricted goes down the table like the unknown: a refusal takes an
+	// index that can be trusted, and rows 7 to 11 must not tell the two apart.
 	entry, err := p.lookup(&r)
 	if err != nil {
 		return r.failed(fmt.Errorf("index: %w", err))
 	}
-	if entry.Known {
+	if entry.takes(q) {
 		return r.answer(6, VerdictKnown, Reply{}, "in the index")
 	}
 	// Row 7.
 	if !r.freshness.State.ready() {
-		return r.answer(7, VerdictNotReady, p.whenNotReady.reply(r.text), "the directory has not been read in full yet")
+		return r.answer(7, VerdictNotReady, p.whenNotReady.reply(entry, r.text), "the directory has not been read in full yet")
 	}
 	// Row 8.
 	if !r.removed.IsZero() && p.now().Sub(r.removed) < p.removalGrace {
@@ -121,26 +129,114 @@ func (p *Policy) judge(_ context.Context, _ Query, r recipient) Decision {
 	}
 	// Row 9.
 	if r.freshness.State == FreshnessStale {
-		return r.answer(9, VerdictStale, p.whenStale.reply(r.text), "the directory was last read too long ago")
+		return r.answer(9, VerdictStale, p.whenStale.reply(entry, r.text), "the directory was last read too long ago")
 	}
-	// Row 10: confirm by a search in the directory.
-	// Row 11: the harvest limit.
-
+	// Row 10.
+	if !entry.Known {
+		entry = p.confirmed(ctx, &r)
+	}
+	if entry.takes(q) {
+		return r.answer(10, VerdictConfirmed, Reply{}, "found by a search in the directory")
+	}
+	// Row 11.
+	if p.limited(q) {
+		return r.answer(11, VerdictHarvestLimited, p.harvestReply.reply(r.text), harvestReason)
+	}
+	// Row 6 again, for those whom it left. The text is that of row 12, because any other
+	// would tell that they exist.
+	if entry.Known {
+		return r.answer(6, VerdictRestricted, unknownUser(r.text), "takes mail from inside senders only")
+	}
 	// Row 12.
 	return r.answer(12, VerdictUnknown, unknownUser(r.text), "not in the index")
 }
 
-// lookup asks the index. An address that it does not know is asked for again once the
-// freshness is known: the first answer may be older than the pass that made it fresh.
+// harvestReason is that of row 11, at both of its places.
+const harvestReason = "the client's network asks for too many unknown recipients"
+
+// exempt reports whether the client is one of those whom nothing is refused.
+func (p *Policy) exempt(q Query, r *recipient) bool {
+	if p.exemptAuthenticated && q.Authenticated != "" {
+		r.entry = "authenticated"
+		return true
+	}
+	client := q.Client.Unmap().WithZone("")
+	for _, network := range p.exemptNetworks {
+		if network.Contains(client) {
+			r.entry = network.String()
+			return true
+		}
+	}
+	return false
+}
+
+// alwaysAccepts reports whether the local part is one of the configured.
+func (p *Policy) alwaysAccepts(r *recipient) bool {
+	for _, form := range r.forms() {
+		if p.always[form.Local()] {
+			r.match = form
+			return true
+		}
+	}
+	return false
+}
+
+// limited reports whether the client's network is over its harvest limit.
+func (p *Policy) limited(q Query) bool { return p.harvest != nil && p.harvest.Limited(q) }
+
+// takes reports whether the sender of a query may write to who stands behind an entry.
+func (e Entry) takes(q Query) bool {
+	return e.Known && (!e.InternalOnly || q.Authenticated != "")
+}
+
+// lookup asks the index. What may be refused is asked for again once the freshness is
+// known: the first answer may be older than the pass that made it fresh.
 func (p *Policy) lookup(r *recipient) (Entry, error) {
-	entry, err := p.index.Lookup(r.address)
-	if err != nil || entry.Known {
+	entry, err := p.indexed(r)
+	if err != nil || entry.Known && !entry.InternalOnly {
 		return entry, err
 	}
 	r.freshness = p.index.Freshness(r.domain)
-	entry, err = p.index.Lookup(r.address)
-	r.removed = entry.Removed
-	return entry, err
+	return p.indexed(r)
+}
+
+// indexed asks the index for one form after the other. Where none is known, the one
+// that was removed last counts.
+func (p *Policy) indexed(r *recipient) (Entry, error) {
+	r.match, r.removed = address.Address{}, time.Time{}
+	for _, form := range r.forms() {
+		entry, err := p.index.Lookup(form)
+		if err != nil {
+			return Entry{}, err
+		}
+		if entry.Known {
+			r.match = form
+			return entry, nil
+		}
+		if entry.Removed.After(r.removed) {
+			r.match, r.removed = form, entry.Removed
+		}
+	}
+	return Entry{}, nil
+}
+
+// confirmed asks the directory itself for one form after the other. No answer is as if
+// nothing was found: then the index, which is fresh, is believed.
+func (p *Policy) confirmed(ctx context.Context, r *recipient) Entry {
+	if p.confirm == nil {
+		return Entry{}
+	}
+	for _, form := range r.forms() {
+		entry, err := p.confirm.Confirm(ctx, form)
+		if err != nil {
+			break
+		}
+		if entry.Known {
+			r.match = form
+			return entry
+		}
+	}
+	return Entry{}
 }
 
 // judgeSafely turns a panic below it, which can only be a defect, into "cannot tell".
@@ -152,57 +248,4 @@ func (p *Policy) judgeSafely(ctx context.Context, q Query, r recipient) (d Decis
 		}
 	}()
 	return p.judge(ctx, q, r)
-}
-
-// recipient is whom a query asks about, read once, and what was learned on the way
-// down the table.
-type recipient struct {
-	text      string          // for replies; not escaped yet
-	address   address.Address // zero: cannot be read
-	domain    string
-	mode      Mode
-	removed   time.Time
-	freshness Freshness
-}
-
-// recipient reads the address of a query: the MTA's own reading of it where there is
-// one, and the argument of the command otherwise.
-func (p *Policy) recipient(q Query) recipient {
-	r := recipient{text: q.Recipient}
-	var err error
-	if q.Recipient != "" {
-		r.address, err = address.Parse(q.Recipient)
-	} else {
-		r.text = q.Argument
-		if r.address, err = address.ParsePath(q.Argument); err == nil {
-			r.text = r.address.String() // without route, display name and the like
-		}
-	}
-	if r.domain = r.address.Domain(); err != nil {
-		r.domain = address.DomainOf(r.text)
-	}
-	r.mode = p.mode(r.domain)
-	return r
-}
-
-// isPostmaster reports whether text is postmaster without a domain, in any case,
-// with or without brackets and quotes.
-func isPostmaster(text string) bool {
-	return strings.EqualFold(strings.Trim(text, "<>\" \t"), "postmaster")
-}
-
-// answer makes the decision of one row.
-func (r recipient) answer(row int, v Verdict, reply Reply, reason string) Decision {
-	return Decision{
-		Verdict: v, Reply: reply, Row: row, Reason: reason,
-		Address: r.address, Domain: r.domain, Mode: r.mode,
-		Removed: r.removed, Freshness: r.freshness,
-	}
-}
-
-// failed is the answer where nothing can be told.
-func (r recipient) failed(err error) Decision {
-	d := r.answer(0, VerdictError, cannotTell(r.text), "an internal error")
-	d.Err = err
-	return d
 }

@@ -13,8 +13,10 @@
 //	 2   bare postmaster, without a domain           continue   always
 //	 3   the domain is not ours, or its mode is pass continue   not-ours
 //	 4   the local part is always accepted           continue   always
-//	 5   the lists of the configuration                         listed, refused
-//	 6   in the index                                continue   known (restricted)
+//	 5   the lists: accept, refuse, accept_files,    continue   listed
+//	     accept_patterns, @domain in accept          550 5.1.1  refused
+//	 6   in the index                                continue   known
+//	     and restricted to inside senders            550 5.1.1  restricted
 //	 7   the directory has not been read in full     451 4.3.0  not-ready
 //	 8   removed less than the removal grace ago     450 4.1.1  in-grace
 //	 9   the directory was last read too long ago    451 4.3.0  stale
@@ -22,8 +24,17 @@
 //	11   the client's network guesses addresses      421 4.7.0  harvest-limited
 //	12   otherwise                                   550 5.1.1  unknown
 //
-// "Not there" and "cannot tell" are different things all the way: only row 12 (and
-// row 9, where the configuration asks for it) says 550, and whatever fails inside is
+// Where recipients may carry an extension, rows 4 to 6, 8 and 10 try the whole address
+// and then the one without it; the first of the two that matches carries its
+// restriction. An entry in refuse holds for every extension that accept does not name.
+//
+// A recipient restricted to inside senders is known to clients that have logged in, and
+// to others looks like any that is unknown: the same text, and before it the same rows
+// 7, 9 and 11. Rows 7 and 9 are needed for another reason as well: while the index
+// cannot be trusted, the restriction may be lifted, or may not be that of every owner.
+//
+// "Not there" and "cannot tell" are different things all the way: only rows 5, 6 and 12
+// (and row 9, where the configuration asks for it) say 550, and whatever fails inside is
 // 451 with the verdict error. An address that cannot be read at all is row 12 in a
 // domain of ours, so that odd syntax is no way around the index. The mode of the
 // domain is applied last: in mode report everything is answered continue, and the
@@ -33,12 +44,13 @@
 //
 // A Policy never changes; [Server.SetPolicy] swaps it under running sessions. Between
 // a RCPT and its reply no lock is taken that sessions share, apart from what the
-// index, the observer and the log handler take.
+// index, the table, the harvest limit, the observer and the log handler take, and
+// nothing is waited for but a search by which a refusal is to be confirmed.
 //
 // # Standards
 //
 //	RFC 5321   SMTP: 4.5.1 postmaster, 4.5.3.1 sizes, 7.8 refusing clients
-//	RFC 3463   enhanced status codes: 5.1.1, 4.1.1, 4.3.0
+//	RFC 3463   enhanced status codes: 5.1.1, 4.1.1, 4.3.0, 4.7.0, 4.7.1
 //	RFC 2142   abuse, always accepted by default
 //	milter     the protocol as libmilter and Postfix (milter8.c) speak it
 package milter

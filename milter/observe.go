@@ -92,7 +92,7 @@ func attributes(q Query, d Decision) []slog.Attr {
 	if d.WouldRefuse {
 		reply = d.WouldReply
 	}
-	attrs := append(make([]slog.Attr, 0, 12),
+	attrs := append(make([]slog.Attr, 0, 14),
 		slog.String("client", client(q)),
 		slog.String("helo", escaped(q.Helo)),
 		slog.String("from", escaped(q.From)),
@@ -102,6 +102,12 @@ func attributes(q Query, d Decision) []slog.Attr {
 		slog.Bool("would_refuse", d.WouldRefuse),
 		slog.String("reason", d.Reason),
 	)
+	if d.Entry != "" {
+		attrs = append(attrs, slog.String("entry", d.Entry))
+	}
+	if d.Match != d.Address && !d.Match.IsZero() {
+		attrs = append(attrs, slog.String("without_extension", escaped(d.Match.String())))
+	}
 	if q.QueueID != "" {
 		attrs = append(attrs, slog.String("queue_id", escaped(q.QueueID)))
 	}

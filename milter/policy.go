@@ -1,10 +1,14 @@
 package milter
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"rcpt-milter/address"
 )
@@ -86,6 +90,31 @@ type Index interface {
 	Freshness(domain string) Freshness
 }
 
+// Confirmer asks a directory about what the index does not know. It is called by many
+// sessions at once, and keeps deadline, budget and memory itself.
+type Confirmer interface {
+	// Confirm searches for the owners of exactly this address. Any error means that
+	// there was no answer, for whatever reason.
+	Confirm(context.Context, address.Address) (Entry, error)
+}
+
+// HarvestLimit keeps the score of those who guess addresses. It is called by many
+// sessions at once.
+type HarvestLimit interface {
+	// Limited reports whether the client of a query is over the limit. It charges
+	// nobody.
+	Limited(Query) bool
+}
+
+// HarvestReply says how those over the harvest limit are told. The zero value is
+// HarvestHangup.
+type HarvestReply string
+
+const (
+	HarvestHangup   HarvestReply = "hangup"   // 421: the MTA ends the connection
+	HarvestTempfail HarvestReply = "tempfail" // 450: the client comes again later
+)
+
 // PolicyConfig is what a policy is made of.
 type PolicyConfig struct {
 	// Index is required.
@@ -96,6 +125,30 @@ type PolicyConfig struct {
 	// AlwaysAccept are local parts accepted in all our domains. nil: postmaster
 	// (RFC 5321 section 4.5.1) and abuse (RFC 2142); empty but not nil: none.
 	AlwaysAccept []string
+	// Accept are addresses accepted whatever the index says; "@example.com" all of a
+	// domain of ours. Refuse are addresses refused in the same way. In any form that
+	// Parse of package address reads.
+	Accept, Refuse []string
+	// AcceptFiles holds more addresses to accept; nil: none.
+	AcceptFiles Table
+	// AcceptPatterns are RE2 expressions that match a whole canonical address.
+	AcceptPatterns []string
+	// RecipientDelimiter are the ASCII characters of which any may begin the extension
+	// of a local part; empty: there are no extensions. It is Postfix's setting of this
+	// name.
+	RecipientDelimiter string
+	// ExemptNetworks and ExemptAuthenticated are clients to whom nothing is refused.
+	ExemptNetworks      []netip.Prefix
+	ExemptAuthenticated bool
+	// Confirm is asked before an address is refused as unknown; nil: nobody is.
+	Confirm Confirmer
+	// Harvest knows the networks that guess addresses; nil: there is no limit.
+	// HarvestScopeAll lets it hold for the known as well, so that row 11 moves up in
+	// front of row 6.
+	Harvest         HarvestLimit
+	HarvestScopeAll bool
+	// HarvestReply is the reply of row 11; "" means hangup.
+	HarvestReply HarvestReply
 	// RemovalGrace is how long a removed address gets 450 before it gets 550; 0: not
 	// at all.
 	RemovalGrace time.Duration
@@ -110,9 +163,20 @@ type PolicyConfig struct {
 // Policy decides about recipients. It never changes once it is made, and all its
 // methods may be called concurrently. Make it with NewPolicy.
 type Policy struct {
-	index        Index
-	domains      map[string]Mode // canonical; the entry for all sub-domains begins with a dot
-	always       map[string]bool // canonical local parts
+	index      Index
+	domains    map[string]Mode // canonical; the entry for all sub-domains begins with a dot
+	always     map[string]bool // canonical local parts
+	lists      lists
+	delimiters string
+
+	exemptNetworks      []netip.Prefix
+	exemptAuthenticated bool
+
+	confirm      Confirmer
+	harvest      HarvestLimit
+	harvestAll   bool
+	harvestReply HarvestReply
+
 	removalGrace time.Duration
 	whenStale    Fallback
 	whenNotReady Fallback
@@ -122,8 +186,11 @@ type Policy struct {
 // NewPolicy checks the configuration and makes a policy of it.
 func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	p := &Policy{
-		index: cfg.Index, removalGrace: cfg.RemovalGrace,
-		whenStale: cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
+		index: cfg.Index, delimiters: cfg.RecipientDelimiter,
+		exemptNetworks: slices.Clone(cfg.ExemptNetworks), exemptAuthenticated: cfg.ExemptAuthenticated,
+		confirm: cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll, harvestReply: cfg.HarvestReply,
+		removalGrace: cfg.RemovalGrace,
+		whenStale:    cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -140,11 +207,20 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	if !p.whenNotReady.valid() || p.whenNotReady == FallbackRefuse {
 		return nil, fmt.Errorf("policy: when not ready: %q is none of tempfail, accept", p.whenNotReady)
 	}
+	if h := p.harvestReply; h != "" && h != HarvestHangup && h != HarvestTempfail {
+		return nil, fmt.Errorf("policy: harvest reply: %q is none of hangup, tempfail", h)
+	}
+	if strings.ContainsFunc(p.delimiters, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return nil, fmt.Errorf("policy: recipient delimiter: %q is not ASCII", p.delimiters)
+	}
 	var err error
 	if p.domains, err = canonicalDomains(cfg.Domains); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	if p.always, err = canonicalLocals(cfg.AlwaysAccept); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	if p.lists, err = newLists(cfg); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	return p, nil
@@ -210,13 +286,22 @@ func (f Fallback) valid() bool {
 	return f == "" || f == FallbackTempfail || f == FallbackAccept || f == FallbackRefuse
 }
 
-// reply is the reply about the address in text.
-func (f Fallback) reply(text string) Reply {
-	switch f {
-	case FallbackAccept:
+// reply is the reply about the address in text, of which the index has entry. Accept
+// is for what it does not know: it opens no restricted recipient to the outside.
+func (f Fallback) reply(entry Entry, text string) Reply {
+	switch {
+	case f == FallbackAccept && !entry.Known:
 		return Reply{}
-	case FallbackRefuse:
+	case f == FallbackRefuse:
 		return unknownUser(text)
 	}
 	return cannotTell(text)
+}
+
+// reply is the reply of row 11 about the address in text.
+func (h HarvestReply) reply(text string) Reply {
+	if h == HarvestTempfail {
+		return tooMany("450 4.7.1", text)
+	}
+	return tooMany("421 4.7.0", text)
 }

@@ -303,7 +303,7 @@ func TestDecisionTells(t *testing.T) {
 	want := Decision{
 		Verdict: VerdictInGrace, Reply: removedRecently("Gone@STALE.test"), Row: 8,
 		Reason:  "removed from the directory a short while ago",
-		Address: a, Domain: "stale.test", Mode: ModeEnforce,
+		Address: a, Match: a, Domain: "stale.test", Mode: ModeEnforce,
 		Removed:   now.Add(-10 * time.Minute),
 		Freshness: Freshness{State: FreshnessStale, Directory: "corp"},
 	}

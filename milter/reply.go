@@ -57,6 +57,12 @@ func cannotTell(text string) Reply {
 	return about("451 4.3.0 <", text, ">: Recipient address cannot be checked at the moment, please try again later")
 }
 
+// tooMany is for clients who guess addresses. RFC 5321 section 7.8 lets a server end
+// the connection with 421, and RFC 3463 has x.7.0 and x.7.1 for reasons of policy.
+func tooMany(code, text string) Reply {
+	return about(code+" <", text, ">: Recipient address rejected: Too many unknown recipients, please try again later")
+}
+
 // about puts an address from the network between two constant texts.
 func about(before, text, after string) Reply {
 	return Reply{before + printable(text, maxShown) + after}

@@ -1,0 +1,118 @@
+package milter
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"rcpt-milter/address"
+)
+
+// Table is a list of addresses that is kept elsewhere and may change at any time. It
+// is called by many sessions at once.
+type Table interface {
+	// Contains reports whether an address is in the list, by itself or by its domain.
+	Contains(address.Address) bool
+}
+
+// lists are those of row 5. They never change.
+type lists struct {
+	accept   map[address.Address]bool
+	refuse   map[address.Address]bool
+	files    Table           // nil: none
+	patterns []pattern       // in the order of the configuration
+	domains  map[string]bool // canonical; of the entries @domain in accept
+}
+
+// pattern matches whole addresses in canonical form.
+type pattern struct {
+	source string
+	*regexp.Regexp
+}
+
+// newLists reads the lists of the configuration.
+func newLists(cfg PolicyConfig) (l lists, err error) {
+	l.files = cfg.AcceptFiles
+	l.accept, l.domains = map[address.Address]bool{}, map[string]bool{}
+	for _, text := range cfg.Accept {
+		if domain, whole := strings.CutPrefix(text, "@"); whole {
+			if domain, err = address.ParseDomain(domain); err != nil {
+				return l, fmt.Errorf("accept: %q: %w", text, err)
+			}
+			l.domains[domain] = true
+		} else if err = addAddress(l.accept, text); err != nil {
+			return l, fmt.Errorf("accept: %w", err)
+		}
+	}
+	l.refuse = map[address.Address]bool{}
+	for _, text := range cfg.Refuse {
+		if err = addAddress(l.refuse, text); err != nil {
+			return l, fmt.Errorf("refuse: %w", err)
+		}
+	}
+	for _, text := range cfg.AcceptPatterns {
+		p, err := newPattern(text)
+		if err != nil {
+			return l, fmt.Errorf("accept patterns: %w", err)
+		}
+		l.patterns = append(l.patterns, p)
+	}
+	return l, nil
+}
+
+func addAddress(to map[address.Address]bool, text string) error {
+	a, err := address.Parse(text)
+	if err != nil {
+		return fmt.Errorf("%q: %w", text, err)
+	}
+	to[a] = true
+	return nil
+}
+
+// newPattern compiles RE2 that has to match an address from end to end. Case is no
+// matter: addresses are folded, so that a capital letter would match none.
+func newPattern(text string) (pattern, error) {
+	if text == "" {
+		return pattern{}, errors.New("an empty pattern")
+	}
+	if _, err := regexp.Compile(text); err != nil { // alone, so that "a)|(b" is found
+		return pattern{}, err
+	}
+	compiled, err := regexp.Compile(`(?i)\A(?:` + text + `)\z`)
+	return pattern{text, compiled}, err
+}
+
+// find asks the lists in the order of row 5, and gives VerdictListed or VerdictRefused
+// with the reason, or nothing. Entries that name an address come first, those for the
+// whole one before those for the bare one; so an entry in refuse holds for every
+// extension, unless accept names the whole address.
+func (l *lists) find(r *recipient) (Verdict, string) {
+	for _, r.match = range r.forms() {
+		if l.accept[r.match] {
+			return VerdictListed, "in accept"
+		}
+		if l.refuse[r.match] {
+			return VerdictRefused, "in refuse"
+		}
+	}
+	for _, r.match = range r.forms() {
+		if l.files != nil && l.files.Contains(r.match) {
+			return VerdictListed, "in accept_files"
+		}
+	}
+	for _, r.match = range r.forms() {
+		for i := range l.patterns {
+			if l.patterns[i].MatchString(r.match.String()) {
+				r.entry = l.patterns[i].source
+				return VerdictListed, "matches accept_patterns"
+			}
+		}
+	}
+	r.match = address.Address{}
+	if l.domains[r.domain] {
+		r.entry = "@" + r.domain
+		return VerdictListed, "the domain is in accept"
+	}
+	return "", ""
+}

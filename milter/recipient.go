@@ -1,0 +1,81 @@
+package milter
+
+import (
+	"strings"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// recipient is whom a query asks about, read once, and what was learned on the way
+// down the table.
+type recipient struct {
+	text   string             // for replies; not escaped yet
+	form   [2]address.Address // the whole address, zero: cannot be read; without its extension, zero: has none
+	domain string
+	mode   Mode
+
+	match     address.Address // the form that the answer is about
+	entry     string          // what of the configuration matched
+	removed   time.Time
+	freshness Freshness
+}
+
+// recipient reads the address of a query: the MTA's own reading of it where there is
+// one, and the argument of the command otherwise.
+func (p *Policy) recipient(q Query) recipient {
+	r := recipient{text: q.Recipient}
+	var err error
+	if q.Recipient != "" {
+		r.form[0], err = address.Parse(q.Recipient)
+	} else {
+		r.text = q.Argument
+		if r.form[0], err = address.ParsePath(q.Argument); err == nil {
+			r.text = r.form[0].String() // without route, display name and the like
+		}
+	}
+	if r.domain = r.form[0].Domain(); err != nil {
+		r.domain = address.DomainOf(r.text)
+	}
+	if p.delimiters != "" {
+		r.form[1], _ = r.form[0].WithoutExtension(p.delimiters)
+	}
+	r.mode = p.mode(r.domain)
+	return r
+}
+
+// readable reports whether there is an address at all.
+func (r *recipient) readable() bool { return !r.form[0].IsZero() }
+
+// forms are those in which the recipient may stand somewhere, the whole address first.
+// The first that matches counts, with the restriction that it carries.
+func (r *recipient) forms() []address.Address {
+	for n, form := range r.form {
+		if form.IsZero() {
+			return r.form[:n]
+		}
+	}
+	return r.form[:]
+}
+
+// isPostmaster reports whether text is postmaster without a domain, in any case,
+// with or without brackets and quotes.
+func isPostmaster(text string) bool {
+	return strings.EqualFold(strings.Trim(text, "<>\" \t"), "postmaster")
+}
+
+// answer makes the decision of one row.
+func (r *recipient) answer(row int, v Verdict, reply Reply, reason string) Decision {
+	return Decision{
+		Verdict: v, Reply: reply, Row: row, Reason: reason,
+		Address: r.form[0], Domain: r.domain, Mode: r.mode, Match: r.match, Entry: r.entry,
+		Removed: r.removed, Freshness: r.freshness,
+	}
+}
+
+// failed is the answer where nothing can be told.
+func (r *recipient) failed(err error) Decision {
+	d := r.answer(0, VerdictError, cannotTell(r.text), "an internal error")
+	d.Err = err
+	return d
+}
