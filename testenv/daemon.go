@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -135,6 +136,43 @@ func Replace(old, new string) func(string) string {
 		}
 		return strings.ReplaceAll(text, old, new)
 	}
+}
+
+// Overlay is an edit of a configuration: each key on the top level of more, with all
+// below it, takes the place of the same key, or joins the others.
+func Overlay(more string) func(string) string {
+	return func(text string) string {
+		names := map[string]bool{}
+		for _, block := range topLevel(more) {
+			names[keyOf(block)] = true
+		}
+		delete(names, "") // comments of more take no comment's place
+		kept := slices.DeleteFunc(topLevel(text), func(block string) bool { return names[keyOf(block)] })
+		return strings.Join(kept, "") + more
+	}
+}
+
+// topLevel cuts YAML text in block style into its keys on the top level, each with
+// what is below it. What stands before the first one, comments, is a block too.
+func topLevel(text string) []string {
+	var blocks []string
+	for line := range strings.Lines(text) {
+		if len(blocks) > 0 && keyOf(line) == "" {
+			blocks[len(blocks)-1] += line
+		} else {
+			blocks = append(blocks, line)
+		}
+	}
+	return blocks
+}
+
+// keyOf is the key that a block begins with; empty for one that begins otherwise.
+func keyOf(block string) string {
+	key, _, found := strings.Cut(block, ":")
+	if !found || strings.ContainsAny(key[:min(1, len(key))], " #-\n") {
+		return ""
+	}
+	return key
 }
 
 // WriteFile puts a text file into a container, running or not; the group rcpt-milter

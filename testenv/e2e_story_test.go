@@ -151,8 +151,7 @@ func TestStale(t *testing.T) {
 	e.must(e.Pause(e.ctx, testenv.DC))
 	_, _, err = e.AwaitReply(e.ctx, "nobody@corp.example", 451)
 	e.must(err)
-	e.replies("alice@corp.example", 250, "")
-	e.replies("nobody@report.example", 250, "")
+	e.dialogue("story/stale", nil)
 	out, err := e.RunMilter(e.ctx, "status")
 	e.must(err)
 	if out.Status != 2 {
@@ -212,7 +211,7 @@ func TestMetrics(t *testing.T) {
 func (e *edge) while(recipient string) (stop func()) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	ended := make(chan []string, 1)
-	address, err := e.Address(e.ctx, testenv.MX, 25)
+	address, err := e.Address(e.ctx, testenv.MX, testenv.PortSMTP)
 	e.must(err)
 	go func() {
 		var wrong []string

@@ -15,7 +15,7 @@ const edgePoll = 25 * time.Millisecond
 // Session opens an SMTP session with mx, past EHLO. A client address, if not empty,
 // is whom mx takes the client for.
 func (h *Harness) Session(ctx context.Context, client string) (*Session, error) {
-	address, err := h.Address(ctx, MX, 25)
+	address, err := h.Address(ctx, MX, PortSMTP)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func openSession(ctx context.Context, address, client string) (*Session, error) 
 // Ask is what mx answers to one RCPT, in a session of its own: Postfix gives up on a
 // milter it could not reach for as long as the session lasts.
 func (h *Harness) Ask(ctx context.Context, recipient string) (Reply, error) {
-	address, err := h.Address(ctx, MX, 25)
+	address, err := h.Address(ctx, MX, PortSMTP)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -62,7 +62,7 @@ func AskOnce(ctx context.Context, address, recipient string) (Reply, error) {
 // and how long that took.
 func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (Reply, time.Duration, error) {
 	start := time.Now()
-	address, err := h.Address(ctx, MX, 25)
+	address, err := h.Address(ctx, MX, PortSMTP)
 	if err != nil {
 		return Reply{}, 0, err
 	}

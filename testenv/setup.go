@@ -18,6 +18,13 @@ const (
 	Milter = "rcpt-milter"
 )
 
+// The ports of mx.
+const (
+	PortSMTP       = 25
+	PortSubmission = 587  // for those who log in; no milter
+	PortChroot     = 2525 // as 25, where smtpd runs in its chroot; else its milter is not found
+)
+
 // ErrNotRunning says that there is no complete harness to use.
 var ErrNotRunning = errors.New("the harness is not running")
 

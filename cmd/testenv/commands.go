@@ -55,7 +55,7 @@ func up(ctx context.Context, args []string) error {
 		for _, port := range []struct {
 			service, what string
 			port          int
-		}{{testenv.MX, "SMTP", 25}, {testenv.DC, "LDAPS", 636}, {testenv.Milter, "metrics", 9417}} {
+		}{{testenv.MX, "SMTP", testenv.PortSMTP}, {testenv.DC, "LDAPS", 636}, {testenv.Milter, "metrics", 9417}} {
 			address, err := h.Address(ctx, port.service, port.port)
 			if err != nil {
 				return err

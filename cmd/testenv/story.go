@@ -103,7 +103,7 @@ func (s *teller) oneMail(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	address, err := s.h.Address(ctx, testenv.MX, 25)
+	address, err := s.h.Address(ctx, testenv.MX, testenv.PortSMTP)
 	if err != nil {
 		return err
 	}
