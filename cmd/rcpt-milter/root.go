@@ -107,8 +107,11 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.PersistentFlags().StringVar(&a.configPath, "config", config.DefaultPath, "configuration `FILE`")
+	root.MarkPersistentFlagFilename("config", "yaml", "yml")
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(a.serveCommand(), a.checkCommand(), a.statusCommand(), a.lookupCommand(),
-		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.reportCommand(), a.versionCommand())
+		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.reportCommand(),
+		a.manCommand(), a.versionCommand())
 	return root
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -23,13 +24,57 @@ func programVersion() string {
 	return "unknown"
 }
 
+// build is the state of the sources, as the Go toolchain noted it. All is empty where
+// it did not: in tests, and with -buildvcs=false.
+type build struct {
+	commit   string
+	time     string // of the commit, RFC 3339
+	modified bool   // there were changes beside it
+}
+
+func buildOf() build {
+	info, _ := debug.ReadBuildInfo()
+	return readBuild(info)
+}
+
+func readBuild(info *debug.BuildInfo) build {
+	var b build
+	if info == nil {
+		return b
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.commit = s.Value
+		case "vcs.time":
+			b.time = s.Value
+		case "vcs.modified":
+			b.modified = s.Value == "true"
+		}
+	}
+	return b
+}
+
+// String is what version says of the sources; empty where nothing is known.
+func (b build) String() string {
+	if b.commit == "" {
+		return ""
+	}
+	day, _, _ := strings.Cut(b.time, "T")
+	text := fmt.Sprintf("commit %.12s of %s, ", b.commit, day)
+	if b.modified {
+		text = "changed since " + text
+	}
+	return text
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Say which program this is",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.stdout, "rcpt-milter %s (%s, %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(a.stdout, "rcpt-milter %s (%s%s, %s/%s)\n", programVersion(), buildOf(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cpuguy83/go-md2man/v2/md2man"
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+
+	"rcpt-milter/docs"
+)
+
+func (a *app) manCommand() *cobra.Command {
+	var dir string
+	command := &cobra.Command{
+		Use:   "man [COMMAND]",
+		Short: "Print or write the manual pages",
+		Long: "Prints a manual page in the form that man reads: of COMMAND, of the configuration file\n" +
+			"(rcpt-milter.yaml), or of the whole program. With --dir all of them are written there.\n\n" +
+			"Exit status: 0 done, 1 not.",
+		Example: "rcpt-milter man | man -l -\nrcpt-milter man rcpt-milter.yaml | man -l -",
+		RunE: func(command *cobra.Command, args []string) error {
+			pages, err := manPages(command.Root())
+			if err != nil {
+				return err
+			}
+			if dir != "" && len(args) == 0 {
+				return writePages(dir, pages)
+			}
+			if dir != "" {
+				return &exit{exitUsage, fmt.Errorf("--dir writes all pages, so it goes without %q", args[0])}
+			}
+			return a.printPage(pages, strings.Join(append([]string{command.Root().Name()}, args...), "-"))
+		},
+	}
+	command.Flags().StringVar(&dir, "dir", "", "write all pages into this `DIRECTORY`")
+	command.MarkFlagDirname("dir")
+	return command
+}
+
+// manPages are all pages by their file names, such as rcpt-milter-status.8.
+func manPages(root *cobra.Command) (map[string][]byte, error) {
+	root.DisableAutoGenTag = true // no line about who made the page, and when
+	pages := map[string][]byte{configPage + ".5": pageOfConfiguration()}
+	var add func(*cobra.Command) error
+	add = func(command *cobra.Command) error {
+		var page bytes.Buffer
+		header := doc.GenManHeader{Section: "8", Date: builtAt(), Source: "rcpt-milter " + programVersion(), Manual: manual}
+		if err := doc.GenMan(command, &header, &page); err != nil {
+			return fmt.Errorf("manual page of %q: %w", command.CommandPath(), err)
+		}
+		page.Truncate(len(bytes.TrimSpace(page.Bytes())))
+		page.WriteString(", \\fB" + configPage + "(5)\\fP\n") // the last section is SEE ALSO
+		pages[strings.ReplaceAll(command.CommandPath(), " ", "-")+".8"] = page.Bytes()
+		for _, c := range command.Commands() {
+			if c.IsAvailableCommand() && !c.IsAdditionalHelpTopicCommand() {
+				if err := add(c); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	return pages, add(root)
+}
+
+const (
+	manual     = "System Administration"
+	configPage = "rcpt-milter.yaml"
+)
+
+// pageOfConfiguration makes rcpt-milter.yaml(5) of docs/configuration.md.
+func pageOfConfiguration() []byte {
+	_, text, _ := strings.Cut(docs.Configuration, "\n") // its title
+	head := fmt.Sprintf("%% %q \"5\" %q %q %q\n# NAME\n%s \\- the configuration of rcpt-milter\n\n# DESCRIPTION\n",
+		strings.ToUpper(configPage), builtAt().Format("Jan 2006"), "rcpt-milter "+programVersion(), "File Formats", configPage)
+	return md2man.Render([]byte(head + text + "\n# SEE ALSO\n**rcpt-milter(8)**, **rcpt-milter-check(8)**\n"))
+}
+
+// builtAt is the time that pages bear: of the commit, so that the same sources make the
+// same pages, or of now where it is not known.
+func builtAt() *time.Time {
+	at, err := time.Parse(time.RFC3339, buildOf().time)
+	if err != nil {
+		at = time.Now()
+	}
+	return &at
+}
+
+// printPage prints the page with this name, in whatever section.
+func (a *app) printPage(pages map[string][]byte, name string) error {
+	known := []string{}
+	for file, page := range pages {
+		stem := strings.TrimSuffix(file, filepath.Ext(file))
+		if name == stem || name == "rcpt-milter-"+stem {
+			_, err := a.stdout.Write(page)
+			return err
+		}
+		known = append(known, stem)
+	}
+	slices.Sort(known)
+	return &exit{exitUsage, fmt.Errorf("there is no manual page %q; there are %s", name, strings.Join(known, ", "))}
+}
+
+func writePages(dir string, pages map[string][]byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for file, page := range pages {
+		if err := os.WriteFile(filepath.Join(dir, file), page, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
