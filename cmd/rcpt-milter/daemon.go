@@ -37,6 +37,7 @@ type daemon struct {
 	follower *follower
 	canaries *canaries
 	server   *milter.Server
+	watchdog *watchdog
 
 	intake    []net.Listener // for Postfix
 	control   net.Listener
@@ -72,6 +73,9 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 		Connections: c.Limits.Connections, Idle: c.Limits.Idle, Drain: drainFor,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if d.watchdog, err = newWatchdog(func() { d.store.Lookup(probe) }); err != nil {
 		return nil, err
 	}
 	return d, d.listen()
@@ -163,6 +167,7 @@ func (d *daemon) run(ctx context.Context) error {
 	start("mirror", d.follower.Run)
 	start("store", d.upkeep.Run)
 	start("refusals", d.refusals.Run)
+	start("watchdog", d.watchdog.Run)
 	d.canaries.Check()
 	notify(systemd.SdNotifyReady)
 	d.log.Info("ready", "version", programVersion(), "addresses", d.store.Totals().Addresses)
