@@ -45,6 +45,12 @@ type Config struct {
 	Domains     map[string]Mode // domains: canonical domain, or ".parent" for all its sub-domains; never empty
 	Directories []Directory     // directories: never empty, names are unique
 
+	Accept             []string          // accept: canonical addresses, and "@example.com" for all of a domain
+	AcceptPatterns     []string          // accept_patterns: RE2 that matches whole canonical addresses, in any case
+	Refuse             []address.Address // refuse
+	RecipientDelimiter string            // recipient_delimiter: characters that begin an extension; default none
+	Exempt             Exempt            // exempt: default nobody
+
 	AlwaysAccept []string      // always_accept: canonical local parts; default postmaster and abuse
 	RemovalGrace time.Duration // removal_grace: how long a removed address gets 450; default 1h, zero: 550 at once
 	LateAfter    time.Duration // late_after: age of the last good pass; default 15m

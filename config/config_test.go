@@ -80,16 +80,32 @@ func TestEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	canaries.Accept = append(canaries.Accept, second)
+	var refused []address.Address
+	for _, text := range []string{"left@example.com", "left@10.example"} {
+		a, err := address.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused = append(refused, a)
+	}
 	want := &Config{
 		Listen: []Endpoint{
 			{"unix", "/run/one.sock"}, {"tcp", "192.0.2.1:8894"}, {"tcp", "[::1]:8894"},
 		},
-		ListenAllow:  []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
-		Socket:       Socket{Group: "mail", Mode: 0o600},
-		Control:      Endpoint{"unix", "/run/control.sock"},
-		Metrics:      Endpoint{},
-		Store:        Store{Dir: "/srv/index", MinFree: 1_000_000_000},
-		Domains:      map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce, "10.example": Report},
+		ListenAllow:        []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+		Socket:             Socket{Group: "mail", Mode: 0o600},
+		Control:            Endpoint{"unix", "/run/control.sock"},
+		Metrics:            Endpoint{},
+		Store:              Store{Dir: "/srv/index", MinFree: 1_000_000_000},
+		Domains:            map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce, "10.example": Report},
+		Accept:             []string{"@catchall.example.org", "extra@example.com", `"odd one"@example.com`},
+		AcceptPatterns:     []string{`srs[01]=.*@example\.com`, `(?i)[A-Z]+-team@example\.com`},
+		Refuse:             refused,
+		RecipientDelimiter: "+-",
+		Exempt: Exempt{
+			Networks:      []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::2/128")},
+			Authenticated: true,
+		},
 		AlwaysAccept: []string{"noc", "postmaster"},
 		RemovalGrace: 0,
 		LateAfter:    90 * time.Second,

@@ -35,6 +35,7 @@ func (r *reader) contradictions(c *Config) {
 		}
 	}
 	r.ownerless(c)
+	r.lists(c)
 }
 
 // eitherWay finds whether a directory says in one way, and only one, where its domain

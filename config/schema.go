@@ -54,11 +54,11 @@ func (c *Config) fields() field {
 			"accept": unique(&c.Canaries.Accept, "addresses", parseAddress),
 			"refuse": unique(&c.Canaries.Refuse, "addresses", parseAddress),
 		}),
-		"accept":              laterList("addresses"),
+		"accept":              unique(&c.Accept, "addresses", parseAccepted),
 		"accept_files":        laterList("files"),
-		"accept_patterns":     laterList("patterns"),
-		"refuse":              laterList("addresses"),
-		"recipient_delimiter": later(""),
+		"accept_patterns":     unique(&c.AcceptPatterns, "patterns", parsePattern),
+		"refuse":              unique(&c.Refuse, "addresses", parseRefused),
+		"recipient_delimiter": scalar(&c.RecipientDelimiter, parseDelimiters),
 		"confirm": keys(fields{
 			"enabled":    laterFlag(),
 			"timeout":    laterDuration(300 * time.Millisecond),
@@ -73,7 +73,10 @@ func (c *Config) fields() field {
 			"reply":    later("hangup", "tempfail"),
 			"scope":    later("unknown", "all"),
 		}),
-		"exempt": keys(fields{"networks": laterList("networks"), "authenticated": laterFlag()}),
+		"exempt": keys(fields{
+			"networks":      unique(&c.Exempt.Networks, "networks", parseClients),
+			"authenticated": onOff(&c.Exempt.Authenticated),
+		}),
 	}, "domains", "directories")
 }
 

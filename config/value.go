@@ -118,6 +118,7 @@ func (v value) eachItem(item field) {
 func unique[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
 	return func(v value) {
 		*target = nil
+		seen := map[T]bool{}
 		items(what, func(v value) {
 			var one T
 			before := len(v.errs)
@@ -125,10 +126,11 @@ func unique[T comparable](target *[]T, what string, parse func(string) (T, error
 			if len(v.errs) > before {
 				return
 			}
-			if slices.Contains(*target, one) {
+			if seen[one] {
 				v.fail("%s is in the list twice", quoted(v.node.source))
 				return
 			}
+			seen[one] = true
 			*target = append(*target, one)
 		})(v)
 	}

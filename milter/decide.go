@@ -60,7 +60,8 @@ type Decision struct {
 	Domain      string          // canonical; empty: none
 	Mode        Mode            // of the domain; ModePass also where it is not ours
 	Removed     time.Time       // when Match lost its last owner, if the index says so
-	Freshness   Freshness       // of the domain; zero where no row before the answer asked for it
+	Asked       bool            // Freshness was asked for, which only what may be refused needs
+	Freshness   Freshness       // of the domain; zero unless Asked
 	Err         error           // with VerdictError: what failed
 }
 
@@ -196,7 +197,7 @@ func (p *Policy) lookup(r *recipient) (Entry, error) {
 	if err != nil || entry.Known && !entry.InternalOnly {
 		return entry, err
 	}
-	r.freshness = p.index.Freshness(r.domain)
+	r.asked, r.freshness = true, p.index.Freshness(r.domain)
 	return p.indexed(r)
 }
 

@@ -11,11 +11,14 @@ import (
 	"rcpt-milter/address"
 )
 
-// fakeTable is a table of canonical addresses and of domains with their @.
-type fakeTable map[string]bool
+// fakeTable has the lines of canonical addresses and of domains with their @.
+type fakeTable map[string]int
 
-func (t fakeTable) Contains(a address.Address) bool {
-	return t[a.String()] || t["@"+a.Domain()]
+func (t fakeTable) Find(a address.Address) (string, int) {
+	if line := t[a.String()]; line != 0 {
+		return "/table", line
+	}
+	return "/table", t["@"+a.Domain()]
 }
 
 // fakeConfirmer is a directory that knows more than the index, and notes who is asked for.
@@ -61,7 +64,7 @@ func fullPolicy(t testing.TB, change func(*PolicyConfig)) *Policy {
 		cfg.Domains["catchall.test"] = ModeEnforce
 		cfg.Accept = []string{"Extra@enforce.test", "left+kept@enforce.test", "@catchall.test", `"Odd One"@enforce.test`, "extra@report.test"}
 		cfg.Refuse = []string{"Left@enforce.test", "extra+closed@enforce.test", "left@catchall.test", "left@report.test"}
-		cfg.AcceptFiles = fakeTable{"filed@enforce.test": true, "left+filed@enforce.test": true, "@pass.test": true}
+		cfg.AcceptFiles = fakeTable{"filed@enforce.test": 7, "left+filed@enforce.test": 8, "@pass.test": 9}
 		cfg.AcceptPatterns = []string{`srs[01]=.*@enforce\.test`, `Team-[a-z]+@ENFORCE\.test`, `left.*@.*`, `a|b@enforce\.test`}
 		cfg.RecipientDelimiter = "+-"
 		cfg.ExemptNetworks = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
@@ -138,8 +141,8 @@ var fullDecisions = []struct {
 	{"* left@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
 
 	// 5: files, patterns, domains.
-	{"Filed@enforce.test", 5, VerdictListed, "filed@enforce.test", "", goOn},
-	{"filed+x@enforce.test", 5, VerdictListed, "filed@enforce.test", "", goOn},
+	{"Filed@enforce.test", 5, VerdictListed, "filed@enforce.test", "/table:7", goOn},
+	{"filed+x@enforce.test", 5, VerdictListed, "filed@enforce.test", "/table:7", goOn},
 	{"SRS0=abc=de=foreign.test=x@enforce.test", 5, VerdictListed, "srs0=abc=de=foreign.test=x@enforce.test", `srs[01]=.*@enforce\.test`, goOn},
 	{"srs2=x@enforce.test", 12, VerdictUnknown, "", "", noUser},
 	{"xsrs0=a@enforce.test", 12, VerdictUnknown, "", "", noUser},

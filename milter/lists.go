@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"rcpt-milter/address"
@@ -12,8 +13,9 @@ import (
 // Table is a list of addresses that is kept elsewhere and may change at any time. It
 // is called by many sessions at once.
 type Table interface {
-	// Contains reports whether an address is in the list, by itself or by its domain.
-	Contains(address.Address) bool
+	// Find says where the list names an address, or its domain: in which line of which
+	// file. Line 0: nowhere.
+	Find(address.Address) (file string, line int)
 }
 
 // lists are those of row 5. They never change.
@@ -97,7 +99,11 @@ func (l *lists) find(r *recipient) (Verdict, string) {
 		}
 	}
 	for _, r.match = range r.forms() {
-		if l.files != nil && l.files.Contains(r.match) {
+		if l.files == nil {
+			break
+		}
+		if file, line := l.files.Find(r.match); line != 0 {
+			r.entry = file + ":" + strconv.Itoa(line)
 			return VerdictListed, "in accept_files"
 		}
 	}

@@ -304,7 +304,7 @@ func TestDecisionTells(t *testing.T) {
 		Verdict: VerdictInGrace, Reply: removedRecently("Gone@STALE.test"), Row: 8,
 		Reason:  "removed from the directory a short while ago",
 		Address: a, Match: a, Domain: "stale.test", Mode: ModeEnforce,
-		Removed:   now.Add(-10 * time.Minute),
+		Removed: now.Add(-10 * time.Minute), Asked: true,
 		Freshness: Freshness{State: FreshnessStale, Directory: "corp"},
 	}
 	if diff := cmp.Diff(want, d, cmp.AllowUnexported(address.Address{}, Reply{})); diff != "" {

@@ -18,6 +18,7 @@ type recipient struct {
 	match     address.Address // the form that the answer is about
 	entry     string          // what of the configuration matched
 	removed   time.Time
+	asked     bool // freshness was
 	freshness Freshness
 }
 
@@ -69,7 +70,7 @@ func (r *recipient) answer(row int, v Verdict, reply Reply, reason string) Decis
 	return Decision{
 		Verdict: v, Reply: reply, Row: row, Reason: reason,
 		Address: r.form[0], Domain: r.domain, Mode: r.mode, Match: r.match, Entry: r.entry,
-		Removed: r.removed, Freshness: r.freshness,
+		Removed: r.removed, Asked: r.asked, Freshness: r.freshness,
 	}
 }
 

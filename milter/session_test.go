@@ -200,6 +200,29 @@ level=ERROR msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" t
 	}
 }
 
+// The line says what of the configuration matched, and in which form.
+func TestLogLineReasons(t *testing.T) {
+	p := fullPolicy(t, nil)
+	for recipient, want := range map[string]string{
+		"left+x@enforce.test":         `verdict=refused reply="550 5.1.1 <left+x@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="in refuse" without_extension=left@enforce.test`,
+		"left@report.test":            `verdict=refused reply="550 5.1.1 <left@report.test>: Recipient address rejected: User unknown" would_refuse=true reason="in refuse"`,
+		"srs0=x@enforce.test":         `verdict=listed reply=continue would_refuse=false reason="matches accept_patterns" entry="srs[01]=.*@enforce\\.test"`,
+		"filed@enforce.test":          `verdict=listed reply=continue would_refuse=false reason="in accept_files" entry=/table:7`,
+		"x@catchall.test":             `verdict=listed reply=continue would_refuse=false reason="the domain is in accept" entry=@catchall.test`,
+		"198.51.100.7 x@enforce.test": `verdict=exempt reply=continue would_refuse=false reason="the client is exempt" entry=198.51.100.0/24`,
+		"staff@enforce.test":          `verdict=restricted reply="550 5.1.1 <staff@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="takes mail from inside senders only" directory=corp`,
+		"192.0.2.1 x@enforce.test":    `verdict=harvest-limited reply="421 4.7.0 <x@enforce.test>: Recipient address rejected: Too many unknown recipients, please try again later" would_refuse=false reason="the client's network asks for too many unknown recipients" directory=corp`,
+	} {
+		q, _ := fullQuery(t, recipient)
+		log := newLogBuffer()
+		s := &Server{log: log.logger(slog.LevelDebug)}
+		s.observe(q, p.Decide(context.Background(), q), 0)
+		if got := log.String(); !strings.HasSuffix(got, want+"\n") {
+			t.Errorf("%s is logged as\n%swant\n%s", recipient, got, want)
+		}
+	}
+}
+
 func TestEscaped(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"plain", "plain"},

@@ -74,7 +74,16 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	d := b.server.Policy().Decide(ctx, query)
 	answer := answerOf(d)
 	answer.Address = q.Address
-	return answer, b.describe(d.Address, &answer)
+	return answer, b.describe(found(d), &answer)
+}
+
+// found is the form of the address that the answer is about: where nothing was found,
+// the whole of it.
+func found(d milter.Decision) address.Address {
+	if d.Match.IsZero() {
+		return d.Address
+	}
+	return d.Match
 }
 
 // answerOf puts a decision into plain words.
@@ -82,7 +91,7 @@ func answerOf(d milter.Decision) control.LookupAnswer {
 	answer := control.LookupAnswer{
 		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
 		Outcome: outcomeOf(d.Reply), Reply: d.Reply.String(), Verdict: string(d.Verdict),
-		WouldRefuse: d.WouldRefuse, Rule: d.Row, Reason: d.Reason,
+		WouldRefuse: d.WouldRefuse, Rule: d.Row, Reason: d.Reason, Entry: d.Entry, Matched: d.Match.String(),
 	}
 	if d.WouldRefuse {
 		answer.WouldReply = d.WouldReply.String()
@@ -90,8 +99,7 @@ func answerOf(d milter.Decision) control.LookupAnswer {
 	if d.Err != nil {
 		answer.Error = d.Err.Error()
 	}
-	// Only the rows from 7 on ask for it.
-	if d.Row >= 7 && !d.Address.IsZero() {
+	if d.Asked {
 		answer.Directory, answer.DirectoryState = d.Freshness.Directory, control.State(d.Freshness.State.String())
 	}
 	return answer

@@ -86,8 +86,14 @@ func newPolicy(c *config.Config, i milter.Index, now func() time.Time) (*milter.
 	for domain, mode := range c.Domains {
 		domains[domain] = milter.Mode(mode)
 	}
+	refuse := make([]string, 0, len(c.Refuse))
+	for _, a := range c.Refuse {
+		refuse = append(refuse, a.String())
+	}
 	return milter.NewPolicy(milter.PolicyConfig{
 		Index: i, Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
+		Accept: c.Accept, Refuse: refuse, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
+		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
 		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady), Now: now,
 	})
 }

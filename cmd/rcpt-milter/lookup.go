@@ -99,7 +99,11 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 	if l.WouldRefuse {
 		p.more("in mode enforce it would be " + printable(l.WouldReply))
 	}
-	p.line("because", fmt.Sprintf("%s (verdict %s, row %d)", printable(l.Reason), printable(l.Verdict), l.Rule))
+	because := printable(l.Reason)
+	if l.Entry != "" {
+		because += ": " + printable(l.Entry)
+	}
+	p.line("because", fmt.Sprintf("%s (verdict %s, row %d)", because, printable(l.Verdict), l.Rule))
 	if l.Error != "" {
 		p.line("error", p.warn(printable(l.Error)))
 	}
@@ -115,6 +119,9 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 		canonical = printable(l.Canonical)
 	}
 	p.line("canonical form", canonical)
+	if l.Matched != "" && l.Matched != l.Canonical {
+		p.line("found as", printable(l.Matched)+", without the extension")
+	}
 	if l.Domain != "" {
 		p.line("domain", printable(l.Domain)+", mode "+printable(l.Mode))
 	}

@@ -71,7 +71,7 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query milt
 	}
 	answer := answerOf(d)
 	answer.Address, answer.At, answer.Assumed = q.Address, q.At, assumed
-	return answer, b.describeAt(d.Address, at, &answer)
+	return answer, b.describeAt(found(d), at, &answer)
 }
 
 // describeAt adds what the store knows of the address at that time, and its whole

@@ -104,7 +104,7 @@ func checkJSON(t *testing.T, r *rig) {
 	}
 	want := control.LookupAnswer{
 		Address: "Jane@corp.example", Canonical: "jane@corp.example", Domain: "corp.example", Mode: "enforce",
-		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index", Owners: answer.Owners,
+		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index", Matched: "jane@corp.example", Owners: answer.Owners,
 		Assumed: []string{}, History: []control.JournalRow{},
 	}
 	if d := cmp.Diff(want, answer); d != "" {
