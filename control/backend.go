@@ -18,6 +18,7 @@
 //	GET  /v1/report    ?since= &limit=  Report
 //	POST /v1/compare   CompareQuery; lines of CompareEvent
 //	POST /v1/verify    one line of Verified
+//	POST /v1/reload    one line of Reloaded
 //
 // Lines of an event are {"event": ...}; the last line is {"end": {"error": ""}}.
 // An error is {"error": "one sentence"} with a status of 400 or above.
@@ -69,6 +70,9 @@ type Backend interface {
 	// that of directories that could not be read; the others are compared. An error of
 	// tell ends it and is returned.
 	Compare(ctx context.Context, q CompareQuery, tell func(CompareEvent) error) error
+	// Reload reads the configuration file again, and puts it into force where it is good.
+	// That it is not is no error, but an answer. It may have to wait for a pass under way.
+	Reload(ctx context.Context) (Reloaded, error)
 	// Verify reads the whole store, checks it against its checksums and counts it again.
 	// The error says what is wrong.
 	Verify(ctx context.Context) (Verified, error)

@@ -159,6 +159,16 @@ func (c *Client) Verify(ctx context.Context) (Verified, error) {
 	})
 }
 
+// Reload has the daemon read its configuration file again. A file that is refused is no
+// error.
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	var done Reloaded
+	return done, receive(ctx, c, http.MethodPost, "/v1/reload", nil, func(r Reloaded) error {
+		done = r
+		return nil
+	})
+}
+
 // get asks one question with a JSON answer.
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

@@ -79,6 +79,10 @@ func (f *fake) Compare(ctx context.Context, q CompareQuery, tell func(CompareEve
 	return f.compare(ctx, q, tell)
 }
 
+func (f *fake) Reload(context.Context) (Reloaded, error) {
+	return Reloaded{Changed: []string{"domains"}, Restart: []string{"listen"}}, f.err
+}
+
 func (f *fake) Verify(context.Context) (Verified, error) {
 	return Verified{Addresses: 3, Objects: 2, Digest: "00ff"}, f.err
 }
@@ -115,7 +119,7 @@ func fullStatus() Status {
 		Version: "1.2.3", Started: at, State: Late, Addresses: 3, Objects: 2, Unparsed: 1, Digest: "00ff",
 		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
 		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4,
-		ReloadError: "bad file", StoreVerified: Time{at.Add(time.Minute)}, JournalFrom: Time{at.Add(-time.Minute)},
+		ReloadError: "bad file", RestartNeeded: []string{"listen"}, StoreVerified: Time{at.Add(time.Minute)}, JournalFrom: Time{at.Add(-time.Minute)},
 		Alarms: []string{"nobody is known"},
 		Directories: []DirectoryStatus{{
 			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10, HighestCommittedUSN: 12,
@@ -156,6 +160,7 @@ func TestJSON(t *testing.T) {
 		{"compare.json", compareEvents()},
 		{"journal.json", journalRows(1)},
 		{"removals.json", heldRemovals(1)},
+		{"reloaded.json", []Reloaded{{Changed: []string{"domains"}, Restart: []string{"listen"}}, Reloaded{Refused: "bad"}.normal()}},
 		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Pass: 9}, {Directory: "lab", Kept: 3}}},
 	} {
 		got, err := json.MarshalIndent(c.value, "", "  ")
@@ -242,6 +247,14 @@ func TestVerify(t *testing.T) {
 	f.err = errors.New("the store is damaged")
 	if _, err := client.Verify(t.Context()); err == nil || err.Error() != f.err.Error() {
 		t.Errorf("Verify of a damaged store: %v", err)
+	}
+}
+
+func TestReload(t *testing.T) {
+	f := &fake{}
+	client, _ := start(t, f)
+	if got, err := client.Reload(t.Context()); err != nil || got.Refused != "" || len(got.Changed) != 1 || len(got.Restart) != 1 {
+		t.Errorf("Reload: %+v, %v", got, err)
 	}
 }
 

@@ -46,7 +46,11 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/journal", s.journal)
 	mux.HandleFunc("GET /v1/report", s.report)
 	mux.HandleFunc("POST /v1/compare", s.compare)
-	mux.HandleFunc("POST /v1/verify", s.verify)
+	mux.HandleFunc("POST /v1/verify", single(backend.Verify))
+	mux.HandleFunc("POST /v1/reload", single(func(ctx context.Context) (Reloaded, error) {
+		done, err := backend.Reload(ctx)
+		return done.normal(), err
+	}))
 	mux.HandleFunc("GET /v1/removals", s.removals)
 	mux.HandleFunc("POST /v1/removals/approve", s.settle(backend.Approve))
 	mux.HandleFunc("POST /v1/removals/discard", s.settle(backend.Discard))
@@ -188,15 +192,17 @@ func (s *Server) compare(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// verify takes as long as reading the store.
-func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
-	stream(w, r, live, func(ctx context.Context, tell func(Verified) error) error {
-		v, err := s.backend.Verify(ctx)
-		if err != nil {
-			return err
-		}
-		return tell(v)
-	})
+// single answers with one line what may take long.
+func single[E any](do func(context.Context) (E, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		stream(w, r, live, func(ctx context.Context, tell func(E) error) error {
+			e, err := do(ctx)
+			if err != nil {
+				return err
+			}
+			return tell(e)
+		})
+	}
 }
 
 // read reads the body of a request; false: it answered with an error.

@@ -80,9 +80,10 @@ type Status struct {
 	WouldRefuse map[string]int64  `json:"would_refuse"` // of these, what mode report kept from being refusals
 	Sessions    int               `json:"sessions"`     // open milter connections
 
-	ReloadError   string `json:"reload_error"`   // why the file in place is not in force; empty: it is
-	StoreVerified Time   `json:"store_verified"` // when the store's checksums were last found good
-	JournalFrom   Time   `json:"journal_from"`   // from when on the journal is whole; null: nothing was ever dropped
+	ReloadError   string   `json:"reload_error"`   // why the file last read is not in force; empty: it is
+	RestartNeeded []string `json:"restart_needed"` // the keys of that file whose new values need a restart
+	StoreVerified Time     `json:"store_verified"` // when the store's checksums were last found good
+	JournalFrom   Time     `json:"journal_from"`   // from when on the journal is whole; null: nothing was ever dropped
 
 	Alarms []string `json:"alarms"` // what must not be and is, a sentence each
 
@@ -144,6 +145,7 @@ func (s Status) normal() Status {
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
 	s.Alarms = append([]string{}, s.Alarms...)
+	s.RestartNeeded = append([]string{}, s.RestartNeeded...)
 	s.Directories = append([]DirectoryStatus{}, s.Directories...)
 	for i, d := range s.Directories {
 		s.Directories[i].Warnings = append([]string{}, d.Warnings...)

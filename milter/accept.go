@@ -35,7 +35,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 	}
 	if !a.server.addConn(c) {
 		raw.Close()
-		<-a.server.slots
+		a.server.slots.release()
 		return nil, net.ErrClosed
 	}
 	return c, nil
@@ -43,19 +43,9 @@ func (a *acceptor) Accept() (net.Conn, error) {
 
 // waitSlot takes a slot; false if the server stops before there is one.
 func (a *acceptor) waitSlot() bool {
-	s := a.server
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	default:
-	}
-	s.trouble.warn("connection limit reached, others wait", "connections", s.cfg.Connections)
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-s.stopping:
-		return false
-	}
+	return a.server.slots.take(a.server.stopping, func(limit int) {
+		a.server.trouble.warn("connection limit reached, others wait", "connections", limit)
+	})
 }
 
 // accept repeats what fails for a moment, such as a lack of file descriptors.

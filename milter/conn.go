@@ -104,7 +104,7 @@ func (c *conn) next() error {
 // await waits for the first octet of a packet: long, but not for the first packet of
 // a connection, which MTAs send at once.
 func (c *conn) await() error {
-	limit := c.server.cfg.Idle
+	limit := time.Duration(c.server.idle.Load())
 	if !c.started {
 		limit = c.server.cfg.Packet
 	}

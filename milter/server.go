@@ -30,7 +30,7 @@ const abortWait = 5 * time.Second
 var ErrServerClosed = errors.New("milter: server closed")
 
 // ServerConfig says how a server serves. Where a number or duration is 0, the
-// default applies.
+// default applies. SetPolicy and SetLimits change what they name while it serves.
 type ServerConfig struct {
 	// Policy is the first one, required; SetPolicy changes it.
 	Policy *Policy
@@ -66,7 +66,8 @@ type Server struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	slots    chan struct{} // one for each connection
+	slots    *slots        // one for each connection
+	idle     atomic.Int64  // ServerConfig.Idle
 	stopping chan struct{} // closed when Shutdown begins
 
 	mu        sync.Mutex // guards all below; not taken between RCPT and reply
@@ -94,7 +95,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, trouble: newLimitedLog(cfg.Logger),
-		slots:     make(chan struct{}, cfg.Connections),
+		slots:     newSlots(cfg.Connections),
 		stopping:  make(chan struct{}),
 		empty:     make(chan struct{}),
 		listeners: make(map[net.Listener]struct{}),
@@ -102,6 +103,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.policy.Store(cfg.Policy)
+	s.idle.Store(int64(cfg.Idle))
 	return s, nil
 }
 
@@ -112,9 +114,17 @@ func setDefault[T comparable](value *T, def T) {
 	}
 }
 
-// SetPolicy makes p, which must not be nil, the policy of all recipients from now on, in running sessions
-// too.
+// SetPolicy makes p, which must not be nil, the policy of all recipients from now on, in
+// running sessions too.
 func (s *Server) SetPolicy(p *Policy) { s.policy.Store(p) }
+
+// SetLimits changes how many connections are served at once and how long one may be
+// silent; both must be positive. Open sessions stay: of fewer connections the surplus
+// goes by itself, and the new idle time counts from the next packet on.
+func (s *Server) SetLimits(connections int, idle time.Duration) {
+	s.slots.setLimit(connections)
+	s.idle.Store(int64(idle))
+}
 
 // Policy is the one in force.
 func (s *Server) Policy() *Policy { return s.policy.Load() }
@@ -263,5 +273,5 @@ func (s *Server) removeConn(c *conn) {
 	if s.stopped && len(s.conns) == 0 {
 		close(s.empty)
 	}
-	<-s.slots
+	s.slots.release()
 }

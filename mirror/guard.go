@@ -91,7 +91,7 @@ func (r *reading) hold() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	canary, err := firstLost(r.pass, m.config.Canaries)
+	canary, err := firstLost(r.pass, m.limits.Load().Canaries)
 	if err != nil {
 		return "", err
 	}

@@ -21,6 +21,7 @@
 //
 // Run, and Pass, belong to one goroutine. Everything else may be called from any. Run
 // has a second one, which is notified of changes and does no more than wake the first.
+// A Group runs several mirrors, and lets some come and others go meanwhile.
 package mirror
 
 import (
@@ -67,13 +68,10 @@ type Config struct {
 
 	Poll           time.Duration // from the end of a pass to the next; must be positive
 	Full           time.Duration // from one full pass to the next; must be positive
-	LateAfter      time.Duration // age of the last good pass from which the index is late
-	StaleAfter     time.Duration // and stale; zero: never
 	Guard          Guard         // holds back removals that look like an accident
 	ReplicationLag time.Duration // how long one controller may not know what another told
 
-	// Canaries must not go: removals are held back when one of them would.
-	Canaries []address.Address
+	Limits // the first ones; SetLimits changes them
 
 	// Notify lets the controller say when something changes, over a second connection,
 	// so that a pass need not wait for the next poll. Its Source has to be a Watcher.
@@ -87,6 +85,15 @@ type Config struct {
 	Log     *slog.Logger     // required
 	Now     func() time.Time // nil: time.Now
 	Observe Observer         // zero: nobody listens
+}
+
+// Limits are what may change while a mirror runs.
+type Limits struct {
+	LateAfter  time.Duration // age of the last good pass from which the index is late; zero: never
+	StaleAfter time.Duration // and stale; zero: never
+
+	// Canaries must not go: removals are held back when one of them would.
+	Canaries []address.Address
 }
 
 // Observer is told what happens; nil fields are not called. Calls come from the
@@ -104,6 +111,7 @@ type Mirror struct {
 	changed     chan struct{}                   // the controller says that something changed; holds one
 	debounce    time.Duration                   // as the constant, but in tests
 	stored      atomic.Pointer[store.Directory] // as of the last pass
+	limits      atomic.Pointer[Limits]
 
 	// Of the goroutine that runs passes.
 	source Source
@@ -116,6 +124,7 @@ type Mirror struct {
 	status   Status
 	followed followed           // by the last good pass
 	asked    request            // for the next pass
+	ended    bool               // Run has: nobody would see to what is asked
 	warnings map[string]warning // by what they are about
 }
 
@@ -148,13 +157,25 @@ func New(config Config) (*Mirror, error) {
 	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowed(Candidate{})
 	m.warnings = map[string]warning{}
 	m.roster = roster{list: config.Candidates, reached: map[string]*crossing{}}
-	stored := config.Store.Directory(config.Name)
-	m.stored.Store(&stored)
-	at := decodeCursor(stored.Cursor)
-	m.status = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
-		WhyFull: stored.LastFull.Why}
+	m.SetLimits(config.Limits)
+	m.Reread()
 	return m, nil
 }
+
+// Reread takes notice of what the store has of the directory now. It is for a mirror
+// whose Run has not begun, where something else worked on the directory since New.
+func (m *Mirror) Reread() {
+	stored := m.config.Store.Directory(m.config.Name)
+	m.stored.Store(&stored)
+	at := decodeCursor(stored.Cursor)
+	m.update(func(s *Status) {
+		*s = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
+			WhyFull: stored.LastFull.Why}
+	})
+}
+
+// SetLimits changes them, from the next pass and the next question for the state on.
+func (m *Mirror) SetLimits(l Limits) { m.limits.Store(&l) }
 
 // Close drops the connection. Run must have returned.
 func (m *Mirror) Close() { m.hangUp() }

@@ -39,7 +39,7 @@ func newWorld(t *testing.T, change func(*world, *Config)) *world {
 	w.add(adsim.OU, "OU=Left,DC=corp,DC=example")
 	w.openStore(t.TempDir())
 	w.config = Config{Name: "corp", Candidates: []Candidate{w.candidate(w.server)}, Poll: time.Minute, Full: 24 * time.Hour,
-		LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour, ReplicationLag: 3 * time.Hour,
+		Limits: Limits{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour}, ReplicationLag: 3 * time.Hour,
 		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }}
 	if change != nil {
 		change(w, &w.config)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rcpt-milter/address"
@@ -28,7 +29,7 @@ type RetiredConfig struct {
 	Name     string // that the store knows
 	Store    *store.Store
 	Guard    Guard             // judges over the addresses that nobody else has
-	Canaries []address.Address // as in Config
+	Canaries []address.Address // as in Limits, the first ones; SetCanaries changes them
 
 	Log     *slog.Logger     // required
 	Now     func() time.Time // nil: time.Now
@@ -39,7 +40,8 @@ type RetiredConfig struct {
 // see nothing: what nobody else has goes through the guard, and when nothing is left
 // the store forgets the directory. All methods may be called concurrently.
 type Retired struct {
-	config RetiredConfig
+	config   RetiredConfig
+	canaries atomic.Pointer[[]address.Address]
 
 	mu sync.Mutex // held while the store is worked on
 
@@ -60,8 +62,13 @@ func NewRetired(config RetiredConfig) *Retired {
 		config.Observe = func(PassResult) {}
 	}
 	config.Log = config.Log.With("directory", config.Name)
-	return &Retired{config: config}
+	r := &Retired{config: config}
+	r.SetCanaries(config.Canaries)
+	return r
 }
+
+// SetCanaries changes them, from the next pass on.
+func (r *Retired) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
 
 // Name is the name of the directory.
 func (r *Retired) Name() string { return r.config.Name }
@@ -145,7 +152,7 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 		return "", err
 	}
 	pending.Owned = pending.Addresses()
-	canary, err := firstLost(pass, r.config.Canaries)
+	canary, err := firstLost(pass, *r.canaries.Load())
 	if err != nil {
 		return "", err
 	}

@@ -16,7 +16,20 @@ import (
 type request struct {
 	full    bool
 	done    []chan PassResult
-	actions []func() // on the store, between passes
+	actions []func(error) // on the store, between passes; with an error: not done
+}
+
+// ErrStopped is the answer to what is asked of a mirror that does not run any more.
+var ErrStopped = errors.New("the directory is no longer followed in this way, because the configuration has changed or the daemon stops; ask again")
+
+// refuse answers all who ask.
+func (r *request) refuse(err error) {
+	for _, done := range r.done {
+		done <- PassResult{Err: err}
+	}
+	for _, act := range r.actions {
+		act(err)
+	}
 }
 
 // Sync asks for a pass now, and gives a channel on which the result of one that began
@@ -33,6 +46,13 @@ func (m *Mirror) Sync(full bool) <-chan PassResult {
 // ask adds to what is wanted, and wakes Run.
 func (m *Mirror) ask(add func(*request)) {
 	m.mu.Lock()
+	if m.ended {
+		m.mu.Unlock()
+		var late request
+		add(&late)
+		late.refuse(ErrStopped)
+		return
+	}
 	add(&m.asked)
 	m.mu.Unlock()
 	select {
@@ -68,7 +88,11 @@ func between[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, er
 	}
 	done := make(chan result, 1)
 	m.ask(func(r *request) {
-		r.actions = append(r.actions, func() {
+		r.actions = append(r.actions, func(refused error) {
+			if refused != nil {
+				done <- result{err: refused}
+				return
+			}
 			value, err := do()
 			done <- result{value, err}
 		})
@@ -94,6 +118,8 @@ func (m *Mirror) take() request {
 // after errors. It gives nil then; a pass under way is broken off.
 func (m *Mirror) Run(ctx context.Context) error {
 	defer m.hangUp()
+	m.begin()
+	defer m.end()
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	if m.config.Notify {
@@ -104,28 +130,31 @@ func (m *Mirror) Run(ctx context.Context) error {
 		began := time.Now()
 		asked, secret := m.take(), m.config.Secret()
 		for _, act := range asked.actions {
-			act()
+			act(nil)
 		}
 		result := m.Pass(ctx, asked.full)
 		for _, done := range asked.done {
 			done <- result
 		}
-		if ctx.Err() != nil {
-			m.abandon(ctx.Err())
-			return nil
-		}
-		if !m.wait(ctx, began, m.pause(result.Err, failures), result.Err, secret) {
-			m.abandon(ctx.Err())
+		if ctx.Err() != nil || !m.wait(ctx, began, m.pause(result.Err, failures), result.Err, secret) {
 			return nil
 		}
 	}
 }
 
-// abandon answers those who still wait when Run ends.
-func (m *Mirror) abandon(err error) {
-	for _, done := range m.take().done {
-		done <- PassResult{Err: err}
-	}
+func (m *Mirror) begin() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ended = false
+}
+
+// end answers those who still wait when Run ends, and whoever comes later.
+func (m *Mirror) end() {
+	m.mu.Lock()
+	left := m.asked
+	m.asked, m.ended = request{}, true
+	m.mu.Unlock()
+	left.refuse(ErrStopped)
 }
 
 // newBackoff spaces attempts after failures, from about a second (or the poll interval,
@@ -193,24 +222,4 @@ func (m *Mirror) wait(ctx context.Context, began time.Time, pause time.Duration,
 			}
 		}
 	}
-}
-
-// Group runs the mirrors of several directories, each by itself.
-type Group []*Mirror
-
-// Run runs all of them until the context ends. The first error, if any, ends the rest.
-func (g Group) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make([]error, len(g))
-	var running sync.WaitGroup
-	for i, m := range g {
-		running.Go(func() {
-			if errs[i] = m.Run(ctx); errs[i] != nil {
-				cancel()
-			}
-		})
-	}
-	running.Wait()
-	return errors.Join(errs...)
 }

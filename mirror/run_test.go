@@ -16,6 +16,7 @@ import (
 func (w *world) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
+	w.mirror.begin() // where it ended before, nobody asks too early
 	go func() { done <- w.mirror.Run(ctx) }()
 	return func() {
 		cancel()
@@ -139,9 +140,20 @@ func TestStoppingAnswersThoseWhoWait(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the pass never asked")
 	}
+	asked := make(chan error, 1)
+	go func() {
+		_, err := w.mirror.Approve(context.Background())
+		asked <- err
+	}()
 	stop()
 	if r := next(t, done); r.Err == nil {
 		t.Error("a pass that was broken off counts as good")
+	}
+	if err := <-asked; !errors.Is(err, ErrStopped) {
+		t.Errorf("Approve meanwhile: %v, want %v", err, ErrStopped)
+	}
+	if r := next(t, w.mirror.Sync(true)); !errors.Is(r.Err, ErrStopped) {
+		t.Errorf("Sync after the end: %v, want %v", r.Err, ErrStopped)
 	}
 }
 

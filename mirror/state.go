@@ -77,15 +77,16 @@ func (m *Mirror) State() (State, time.Time) {
 }
 
 func (m *Mirror) state(stored store.Directory) State {
+	limits := m.limits.Load()
 	age := m.config.Now().Sub(stored.LastGood()).Abs() // the clock may have been set back
 	switch {
 	case stored.LastFull.Number == 0:
 		return NotReady
 	case stored.Fingerprint != m.fingerprint:
 		return Widening
-	case m.config.StaleAfter > 0 && age > m.config.StaleAfter:
+	case limits.StaleAfter > 0 && age > limits.StaleAfter:
 		return Stale
-	case m.config.LateAfter > 0 && age > m.config.LateAfter:
+	case limits.LateAfter > 0 && age > limits.LateAfter:
 		return Late
 	}
 	return Fresh

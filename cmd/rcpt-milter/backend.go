@@ -34,10 +34,12 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		Alarms:      b.canaries.Alarms(),
 		Directories: b.follower.Directories(), StoreVerified: control.Time{Time: b.upkeep.verified()},
 	}
+	read := b.reloads.outcome()
+	s.ReloadError, s.RestartNeeded = read.Refused, read.Restart
 	if from, err := b.store.JournalFrom(); err == nil {
 		s.JournalFrom = control.Time{Time: from}
 	}
-	for domain, mode := range b.config.Domains {
+	for domain, mode := range b.config.Load().Domains {
 		s.Modes[domain] = string(mode)
 	}
 	s.State = control.Fresh

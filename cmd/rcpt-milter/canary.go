@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"rcpt-milter/address"
 	"rcpt-milter/config"
@@ -13,22 +14,29 @@ import (
 
 // canaries watches addresses that tell when something is wrong.
 type canaries struct {
-	config.Canaries
-	index index
+	named atomic.Pointer[config.Canaries]
+	index func() index // of this moment
 	log   *slog.Logger
 
 	mu     sync.Mutex
 	raised map[address.Address]bool // known, of Refuse; missed, of Accept
 }
 
-func newCanaries(c config.Canaries, i index, log *slog.Logger) *canaries {
-	return &canaries{Canaries: c, index: i, log: log, raised: map[address.Address]bool{}}
+// newCanaries watches nothing before Set.
+func newCanaries(i func() index, log *slog.Logger) *canaries {
+	c := &canaries{index: i, log: log, raised: map[address.Address]bool{}}
+	c.Set(config.Canaries{})
+	return c
 }
+
+// Set says which addresses they are, from the next check on.
+func (c *canaries) Set(named config.Canaries) { c.named.Store(&named) }
 
 // Check logs what changed since it was last called. It is called after every pass.
 func (c *canaries) Check() {
-	for _, a := range c.Refuse {
-		entry, err := c.index.Lookup(a)
+	named, index := c.named.Load(), c.index()
+	for _, a := range named.Refuse {
+		entry, err := index.Lookup(a)
 		if err != nil || !c.changed(a, entry.Known) {
 			continue
 		}
@@ -38,9 +46,9 @@ func (c *canaries) Check() {
 			c.log.Info("an address named in canaries.refuse is no longer known", "address", a.String())
 		}
 	}
-	for _, a := range c.Accept {
-		entry, err := c.index.Lookup(a)
-		if err != nil || !entry.Known && !c.told(a.Domain()) || !c.changed(a, !entry.Known) {
+	for _, a := range named.Accept {
+		entry, err := index.Lookup(a)
+		if err != nil || !entry.Known && !told(index, a.Domain()) || !c.changed(a, !entry.Known) {
 			continue
 		}
 		if !entry.Known {
@@ -50,8 +58,8 @@ func (c *canaries) Check() {
 }
 
 // told reports whether the directories of a domain have been read.
-func (c *canaries) told(domain string) bool {
-	switch c.index.Freshness(domain).State {
+func told(i index, domain string) bool {
+	switch i.Freshness(domain).State {
 	case milter.FreshnessNotReady, milter.FreshnessWidening:
 		return false
 	default:
@@ -71,8 +79,9 @@ func (c *canaries) changed(a address.Address, raised bool) bool {
 // Alarms are those of this moment, a sentence each.
 func (c *canaries) Alarms() []string {
 	var alarms []string
-	for _, a := range c.Refuse {
-		entry, err := c.index.Lookup(a)
+	index := c.index()
+	for _, a := range c.named.Load().Refuse {
+		entry, err := index.Lookup(a)
 		switch {
 		case err != nil:
 			alarms = append(alarms, fmt.Sprintf("whether %s is known, which canaries.refuse names, cannot be told: %v", a, err))
@@ -85,7 +94,7 @@ func (c *canaries) Alarms() []string {
 
 // owners says who has an address.
 func (c *canaries) owners(a address.Address) string {
-	detail, err := c.index.store.Describe(a)
+	detail, err := c.index().store.Describe(a)
 	if err != nil {
 		return err.Error()
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -25,10 +26,14 @@ import (
 // recipient is answered in well under a second.
 const drainFor = 10 * time.Second
 
-// daemon is what serve runs. Its parts are made in this order and stopped in the
-// reverse one.
+// daemon is what serve runs: parts that live as long as the process, made in this order
+// and stopped in the reverse one. What is made anew for every configuration is in setup,
+// and has no field here.
 type daemon struct {
-	config   *config.Config
+	config  atomic.Pointer[config.Config] // in force
+	reloads reloads
+
+	logging  *logging
 	log      *slog.Logger
 	metrics  *control.Metrics
 	store    *store.Store
@@ -46,8 +51,11 @@ type daemon struct {
 
 // openDaemon makes a daemon. The store comes first, because its lock shows that no
 // other daemon is at work; the sockets come last, because nothing is answered before.
-func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{config: c, log: log, metrics: control.NewMetrics(programVersion())}
+func openDaemon(ctx context.Context, path string, c *config.Config, lockWait time.Duration, logging *logging) (_ *daemon, err error) {
+	log := logging.Logger()
+	d := &daemon{logging: logging, log: log, metrics: control.NewMetrics(programVersion())}
+	d.reloads.path = path
+	d.config.Store(c)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -59,18 +67,15 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 	}
 	d.upkeep = newUpkeep(d.store, c, log)
 	d.refusals = newRefusals(d.store, c.Journal.Keep, log, time.Now)
-	if d.follower, err = newFollower(c, d.store, d.metrics, log); err != nil {
-		return nil, err
-	}
-	d.canaries = newCanaries(c.Canaries, index{d.store, d.follower}, log)
+	d.follower = newFollower(d.store, d.metrics, log)
+	d.canaries = newCanaries(d.index, log)
 	d.follower.passed = d.canaries.Check
-	policy, err := newPolicy(c, index{d.store, d.follower}, time.Now)
+	first, err := d.setUp(c)
 	if err != nil {
 		return nil, err
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
-		Policy: policy, Observer: observer{d.metrics, d.refusals}, Logger: log,
-		Connections: c.Limits.Connections, Idle: c.Limits.Idle, Drain: drainFor,
+		Policy: first.policy, Observer: observer{d.metrics, d.refusals}, Logger: log, Drain: drainFor,
 	})
 	if err != nil {
 		return nil, err
@@ -78,9 +83,48 @@ func openDaemon(ctx context.Context, c *config.Config, lockWait time.Duration, l
 	if d.watchdog, err = newWatchdog(func() { d.store.Lookup(probe) }); err != nil {
 		return nil, err
 	}
+	d.enact(first)
 	return d, d.listen()
 }
 
+// setup is one configuration, and what is made of it. The policy asks the directories
+// that it was made with, so that the two change at one moment: a recipient is judged by
+// the old policy and the old directories, or by the new ones.
+type setup struct {
+	config      *config.Config
+	directories following
+	policy      *milter.Policy
+}
+
+// setUp makes all that can fail of a configuration. Nothing changes.
+func (d *daemon) setUp(c *config.Config) (s setup, err error) {
+	s.config = c
+	if s.directories, err = d.follower.plan(c); err != nil {
+		return s, err
+	}
+	s.policy, err = newPolicy(c, index{d.store, s.directories}, time.Now)
+	return s, err
+}
+
+// enact puts a configuration into force, the first one as well as those of a reload. It
+// cannot fail.
+func (d *daemon) enact(s setup) {
+	c := s.config
+	d.logging.Set(c.Log)
+	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
+	d.upkeep.Set(c)
+	d.refusals.Set(c.Journal.Keep)
+	d.canaries.Set(c.Canaries)
+	d.follower.change(c, s.directories, func() { d.server.SetPolicy(s.policy) })
+	d.config.Store(c)
+}
+
+// index is that of this moment.
+func (d *daemon) index() index { return index{d.store, d.follower.now()} }
+
+// newPolicy makes the policy of a configuration: the one function that does, for the
+// daemon and for lookup, now and in the past. What outlives the configuration comes in
+// from outside.
 func newPolicy(c *config.Config, i milter.Index, now func() time.Time) (*milter.Policy, error) {
 	domains := make(map[string]milter.Mode, len(c.Domains))
 	for domain, mode := range c.Domains {
@@ -111,23 +155,24 @@ func (o observer) Observe(q milter.Query, d milter.Decision, took time.Duration)
 
 // listen opens all sockets.
 func (d *daemon) listen() error {
-	options := milter.ListenOptions{Mode: d.config.Socket.Mode, Allow: d.config.ListenAllow, Logger: d.log}
-	gid, err := d.config.SocketGID()
+	c := d.config.Load()
+	options := milter.ListenOptions{Mode: c.Socket.Mode, Allow: c.ListenAllow, Logger: d.log}
+	gid, err := c.SocketGID()
 	if err != nil {
 		return fmt.Errorf("socket.group: %w", err)
 	}
 	if gid >= 0 {
 		options.Group = strconv.Itoa(gid)
 	}
-	if d.control, err = listenAt(d.config.Control, milter.ListenOptions{Mode: 0o660}); err != nil {
+	if d.control, err = listenAt(c.Control, milter.ListenOptions{Mode: 0o660}); err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
-	if m := d.config.Metrics; !m.IsZero() {
+	if m := c.Metrics; !m.IsZero() {
 		if d.telemetry, err = net.Listen(m.Network, m.Address); err != nil {
 			return fmt.Errorf("metrics: %w; choose another port, or \"\" to do without", err)
 		}
 	}
-	for _, e := range d.config.Listen {
+	for _, e := range c.Listen {
 		l, err := listenAt(e, options)
 		if err != nil {
 			return err
@@ -185,6 +230,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	stop()
 	parts.Wait()
+	d.reloads.end()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}

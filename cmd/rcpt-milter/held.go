@@ -25,12 +25,15 @@ var (
 	_ keeper = (*mirror.Retired)(nil)
 )
 
-// all are the keepers of all directories.
+// all are the keepers of all directories, in the order of the configuration; those of
+// directories that are not in it any more come last.
 func (f *follower) all() []keeper {
 	var all []keeper
-	for _, m := range f.mirrors {
-		all = append(all, m)
+	for _, d := range f.now() {
+		all = append(all, d.Mirror)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, r := range f.retired {
 		if !r.Gone() {
 			all = append(all, r)

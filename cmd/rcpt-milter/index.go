@@ -1,15 +1,19 @@
 package main
 
 import (
+	"slices"
+
 	"rcpt-milter/address"
 	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
 	"rcpt-milter/store"
 )
 
-// index joins what the store holds with how far it can be trusted, for the policy.
+// index joins what the store holds with how far it can be trusted under one
+// configuration, for the policy of that configuration. It never changes.
 type index struct {
-	store    *store.Store
-	follower *follower
+	store       *store.Store
+	directories following
 }
 
 var _ milter.Index = index{}
@@ -22,4 +26,40 @@ func (i index) Lookup(a address.Address) (milter.Entry, error) {
 	return milter.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, nil
 }
 
-func (i index) Freshness(domain string) milter.Freshness { return i.follower.Freshness(domain) }
+// Freshness is the worst state among the directories that may own the domain.
+func (i index) Freshness(domain string) milter.Freshness {
+	worst := milter.Freshness{State: milter.FreshnessFresh}
+	for _, d := range i.directories {
+		if !d.config.MayOwn(domain) {
+			continue
+		}
+		state, since := d.State()
+		if s := freshnessOf(state); worst.Directory == "" || weight(s) > weight(worst.State) {
+			worst = milter.Freshness{State: s, Directory: d.Name(), Since: since}
+		}
+	}
+	return worst
+}
+
+// freshnessOf is the state of a mirror in the words of the policy; one it does not
+// know is not trusted.
+func freshnessOf(s mirror.State) milter.FreshnessState {
+	switch s {
+	case mirror.Fresh:
+		return milter.FreshnessFresh
+	case mirror.Late:
+		return milter.FreshnessLate
+	case mirror.Stale:
+		return milter.FreshnessStale
+	case mirror.Widening:
+		return milter.FreshnessWidening
+	default:
+		return milter.FreshnessNotReady
+	}
+}
+
+// weight orders states by how much they keep from being refused.
+func weight(s milter.FreshnessState) int {
+	return slices.Index([]milter.FreshnessState{milter.FreshnessFresh, milter.FreshnessLate, milter.FreshnessStale,
+		milter.FreshnessWidening, milter.FreshnessNotReady}, s)
+}

@@ -29,9 +29,9 @@ func (i pastIndex) Lookup(a address.Address) (milter.Entry, error) {
 // Freshness takes what had been read by then as fresh: how old the last good pass was
 // at that moment is not kept.
 func (i pastIndex) Freshness(domain string) milter.Freshness {
-	for n, m := range i.follower.mirrors {
-		if i.follower.config[n].MayOwn(domain) && !i.store.Directory(m.Name()).ReadBy(i.at) {
-			return milter.Freshness{State: milter.FreshnessNotReady, Directory: m.Name()}
+	for _, d := range i.directories {
+		if d.config.MayOwn(domain) && !i.store.Directory(d.Name()).ReadBy(i.at) {
+			return milter.Freshness{State: milter.FreshnessNotReady, Directory: d.Name()}
 		}
 	}
 	return milter.Freshness{State: milter.FreshnessFresh}
@@ -56,12 +56,13 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query milt
 	if at.After(b.now()) {
 		return control.LookupAnswer{}, fmt.Errorf("%s is still to come", at.Format(time.RFC3339))
 	}
+	c := b.config.Load()
 	// An address removed shortly before is deferred, so that the grace must be kept too.
-	if from, err := b.store.JournalFrom(); err == nil && at.Add(-b.config.RemovalGrace).Before(from) {
+	if from, err := b.store.JournalFrom(); err == nil && at.Add(-c.RemovalGrace).Before(from) {
 		return control.LookupAnswer{}, notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
-			store.ErrNotKept, from.Local().Format(time.RFC3339), b.config.RemovalGrace))
+			store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
 	}
-	policy, err := newPolicy(b.config, pastIndex{index{b.store, b.follower}, at}, func() time.Time { return at })
+	policy, err := newPolicy(c, pastIndex{b.index(), at}, func() time.Time { return at })
 	if err != nil {
 		return control.LookupAnswer{}, err
 	}

@@ -27,7 +27,6 @@ const (
 // comes too fast is counted and not looked at.
 type refusals struct {
 	store *store.Store
-	keep  time.Duration // how long hours are kept
 	log   *slog.Logger
 	now   func() time.Time
 
@@ -37,7 +36,8 @@ type refusals struct {
 	seed   maphash.Seed
 	shards [refusalShards]refusalShard
 
-	mu      sync.Mutex // guards what follows; not taken between RCPT and reply
+	mu      sync.Mutex    // guards what follows; not taken between RCPT and reply
+	keep    time.Duration // how long hours are kept
 	hour    *store.Refusals
 	changed bool // since it was last kept
 	failing bool // the last attempt to keep it failed
@@ -71,6 +71,13 @@ func newRefusals(s *store.Store, keep time.Duration, log *slog.Logger, now func(
 		log.Warn("record of refusals cannot be read, the hour begins anew", "error", err)
 	}
 	return r
+}
+
+// Set says how long hours are kept.
+func (r *refusals) Set(keep time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keep = keep
 }
 
 // Observe notes a decision that is a refusal.

@@ -13,11 +13,16 @@ import (
 func (r *rig) withLab() (other *rig, lines string) {
 	r.t.Helper()
 	other = newRig(r.t)
-	lines = fmt.Sprintf("  - name: lab\n    urls: [%s]\n    bind: {dn: %q, password_file: %s/password}\n    tls: {ca_file: %s}\n    poll: 100ms\n",
-		other.server.URL(), other.server.BindDN(), other.dir, other.ca)
+	lines = other.directoryLines("lab")
 	r.edit("directories:\n", "directories:\n"+lines)
 	r.edit("domains:\n", "domains:\n  lab.example: enforce\n")
 	return other, lines
+}
+
+// directoryLines are the lines of a configuration that name the controller of this rig.
+func (r *rig) directoryLines(name string) string {
+	return fmt.Sprintf("  - name: %s\n    urls: [%s]\n    bind: {dn: %q, password_file: %s/password}\n    tls: {ca_file: %s}\n    poll: 100ms\n",
+		name, r.server.URL(), r.server.BindDN(), r.dir, r.ca)
 }
 
 // TestRetiredDirectory: one that is taken out of the configuration leaves through the

@@ -111,7 +111,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(a.serveCommand(), a.checkCommand(), a.statusCommand(), a.lookupCommand(),
 		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.reportCommand(),
-		a.manCommand(), a.versionCommand())
+		a.reloadCommand(), a.manCommand(), a.versionCommand())
 	return root
 }
 
@@ -132,11 +132,18 @@ func (a *app) load() (*config.Config, error) {
 	return c, nil
 }
 
-// client is for the control socket that the configuration names.
+// client is for the control socket that the configuration names. A daemon that runs by an
+// earlier version of a file that is bad now can be asked all the same.
 func (a *app) client() (*control.Client, error) {
 	c, err := a.load()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return control.NewClient(c.Control.Address), nil
 	}
-	return control.NewClient(c.Control.Address), nil
+	if socket, readable := config.ControlSocket(a.configPath); readable {
+		client := control.NewClient(socket.Address)
+		if _, nobody := client.Version(context.Background()); nobody == nil {
+			return client, nil
+		}
+	}
+	return nil, err
 }

@@ -24,6 +24,7 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the daemon",
 		Long: "Runs the daemon in the foreground until SIGTERM or SIGINT.\n\n" +
+			"SIGHUP has it read its configuration again, as \"rcpt-milter reload\" does.\n\n" +
 			"Exit status: 0 stopped as told, 1 failure.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.serve(command.Context()) },
@@ -35,18 +36,22 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(a.stderr, c.Log)
+	hangup := make(chan os.Signal, 1) // from now on it does not end the process
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	logging := newLogging(a.stderr, c.Log)
+	log := logging.Logger()
 	if err := logFiles(c, log); err != nil {
 		return err
 	}
-	d, err := openDaemon(ctx, c, a.lockWait, log)
+	d, err := openDaemon(ctx, a.configPath, c, a.lockWait, logging)
 	if ctx.Err() != nil {
 		err = nil // told to stop before it began
 	}
 	if d == nil || err != nil {
 		return err
 	}
-	stop := logSignals(ctx, log)
+	stop := d.watchSignals(ctx, hangup)
 	err = d.run(ctx)
 	stop()
 	if closed := d.close(); err == nil {
@@ -73,21 +78,18 @@ func logFiles(c *config.Config, log *slog.Logger) error {
 	return nil
 }
 
-// logSignals notes the end of ctx, and keeps SIGHUP from ending the process. What it
-// gives stops it.
-func logSignals(ctx context.Context, log *slog.Logger) func() {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
+// watchSignals reloads at SIGHUP, and notes the end of ctx. What it gives stops it.
+func (d *daemon) watchSignals(ctx context.Context, hangup <-chan os.Signal) func() {
 	done := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for {
 			select {
 			case <-hangup:
-				log.Warn("configuration not read again: this version has to be restarted for that")
+				d.reload()
 			case <-ctx.Done():
 				notify(systemd.SdNotifyStopping)
-				log.Info("told to stop, waiting for open sessions", "longest", drainFor)
+				d.log.Info("told to stop, waiting for open sessions", "longest", drainFor)
 				return
 			case <-done:
 				return
@@ -95,7 +97,6 @@ func logSignals(ctx context.Context, log *slog.Logger) func() {
 		}
 	})
 	return func() {
-		signal.Stop(hangup)
 		close(done)
 		watch.Wait()
 	}

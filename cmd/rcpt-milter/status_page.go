@@ -61,7 +61,12 @@ func (a *app) overall(p *page, s control.Status) {
 	}
 	if s.ReloadError != "" {
 		p.line("reload", p.warn("refused, the configuration before it is in force"))
-		p.more(printable(s.ReloadError))
+		for line := range strings.SplitSeq(s.ReloadError, "\n") {
+			p.more(printable(line))
+		}
+	}
+	if len(s.RestartNeeded) > 0 {
+		p.line("restart needed", p.warn("for the new values of "+printable(strings.Join(s.RestartNeeded, ", "))))
 	}
 }
 

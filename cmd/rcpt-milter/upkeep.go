@@ -19,18 +19,22 @@ const (
 // upkeep looks after the store: it verifies checksums and drops what is too old.
 type upkeep struct {
 	store *store.Store
-	keep  time.Duration // of the journal
+	keep  atomic.Int64 // of the journal, in nanoseconds
 	log   *slog.Logger
 	last  atomic.Pointer[time.Time] // when the store was last found good
 }
 
 // newUpkeep is for a store that was just opened, which verified it.
 func newUpkeep(s *store.Store, c *config.Config, log *slog.Logger) *upkeep {
-	// The journal goes together with what the removal grace needs.
-	u := &upkeep{store: s, keep: max(c.Journal.Keep, c.RemovalGrace), log: log}
+	u := &upkeep{store: s, log: log}
+	u.Set(c)
 	u.mark()
 	return u
 }
+
+// Set says for how long to keep what, from the next pruning on. The journal goes together
+// with what the removal grace needs.
+func (u *upkeep) Set(c *config.Config) { u.keep.Store(int64(max(c.Journal.Keep, c.RemovalGrace))) }
 
 func (u *upkeep) mark() {
 	now := time.Now()
@@ -71,7 +75,7 @@ func (u *upkeep) Verify() error {
 
 // Prune drops what is older than the journal is kept.
 func (u *upkeep) Prune() {
-	rows, err := u.store.Prune(time.Now().Add(-u.keep))
+	rows, err := u.store.Prune(time.Now().Add(-time.Duration(u.keep.Load())))
 	if err != nil {
 		u.log.Error("journal not pruned", "error", err)
 	} else if rows > 0 {

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"rcpt-milter/control"
+)
+
+// TestReload: what a policy is made of changes under an open session, which neither ends
+// nor loses an answer.
+func TestReload(t *testing.T) {
+	r := newRig(t)
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	session, err := dialMilter(r.milterSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	stop := r.probe(map[string]string{"jane@corp.example": "continue", "nobody@corp.example": "550"})
+	connections := r.server.Stats().Connections
+	session.want(t, "nobody@report.example", "continue")
+	session.want(t, "sales@corp.example", "550")
+
+	r.edit("report.example: report", "report.example: enforce\n  new.example: enforce")
+	r.edit("level: debug", "level: warn, format: json")
+	r.edit("removal_grace: 0s", "removal_grace: 0s\nalways_accept: [postmaster, sales]\nlimits: {connections: 3, idle: 1h}\nlate_after: 1m")
+	want := "The configuration is in force. Changed: domains, always_accept, late_after, limits, log\n"
+	if out := r.want(exitOK, "reload"); out != want {
+		t.Errorf("reload says %q, want %q", out, want)
+	}
+	session.want(t, "nobody@report.example", "550")
+	session.want(t, "nobody@new.example", "550")
+	session.want(t, "sales@corp.example", "continue")
+	if s := r.status(); s.Modes["new.example"] != "enforce" || s.ReloadError != "" || len(s.RestartNeeded) != 0 {
+		t.Errorf("status: %+v", s)
+	}
+	if out := r.want(exitOK, "reload"); out != "The configuration is in force; nothing in it has changed.\n" {
+		t.Errorf("reload again says %q", out)
+	}
+	stop()
+	if n := r.server.Stats().Connections; n != connections {
+		t.Errorf("the directory was connected to %d times more", n-connections)
+	}
+	if strings.Contains(d.log.String(), `"msg":"configuration read again"`) {
+		t.Errorf("level warn is not in force:\n%s", d.log)
+	}
+}
+
+// TestReloadRefused: a bad file changes nothing, is told of, and can be mended.
+func TestReloadRefused(t *testing.T) {
+	r := newRig(t)
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	good, err := os.ReadFile(r.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := r.probe(map[string]string{"jane@corp.example": "continue", "nobody@corp.example": "550", "nobody@report.example": "continue"})
+	defer stop()
+	for _, c := range []struct{ old, new, want string }{
+		{"report.example: report", "report.example: reject", `config.yaml:9:19: domains["report.example"]: expected "enforce", "report" or "pass", got "reject"`},
+		{"domains:", "domains: [", "config.yaml:"},
+		{"/password}", "/elsewhere}", "the password file " + r.dir + "/elsewhere does not exist"},
+	} {
+		r.edit(c.old, c.new)
+		out := r.want(exitConfig, "reload")
+		if !strings.Contains(out, c.want) || !strings.HasSuffix(out, "rcpt-milter: the configuration is refused; the one before it stays in force\n") {
+			t.Errorf("with %q reload says %q, want %q", c.new, out, c.want)
+		}
+		if s := r.status(); !strings.Contains(s.ReloadError, c.want) {
+			t.Errorf("with %q reload_error is %q, want %q", c.new, s.ReloadError, c.want)
+		}
+		if out := r.want(exitFailure, "status"); !strings.Contains(out, "refused, the configuration before it is in force\n") {
+			t.Errorf("status says\n%s", out)
+		}
+		r.want(exitOK, "lookup", "jane@corp.example")
+		r.write("config.yaml", string(good))
+	}
+	r.want(exitOK, "reload")
+	r.want(exitOK, "status")
+}
+
+// TestReloadNeedsRestart: what is held open stays as it is, and is named.
+func TestReloadNeedsRestart(t *testing.T) {
+	r := newRig(t)
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	r.edit("/milter/milter.sock", "/milter/other.sock")
+	r.edit("min_free: 1MiB", "min_free: 2MiB")
+	r.edit(`metrics: ""`, "metrics: inet:"+freePort(t))
+	r.edit("report.example: report", "report.example: enforce")
+	want := "The configuration is in force. Changed: domains\nChanged too, and waiting for a restart: listen, metrics, store.min_free\n"
+	for range 2 {
+		if out := r.want(exitOK, "reload"); out != want {
+			t.Errorf("reload says %q, want %q", out, want)
+		}
+		if got := r.status().RestartNeeded; !slices.Equal(got, []string{"listen", "metrics", "store.min_free"}) {
+			t.Errorf("restart_needed: %q", got)
+		}
+		want = strings.Replace(want, ". Changed: domains", "; nothing in it has changed.", 1)
+	}
+	if _, err := os.Lstat(filepath.Join(r.dir, "milter/other.sock")); !os.IsNotExist(err) {
+		t.Errorf("the new socket is there already (%v)", err)
+	}
+	if out := r.want(exitOK, "status"); !strings.Contains(out, "for the new values of listen, metrics, store.min_free\n") {
+		t.Errorf("status says\n%s", out)
+	}
+	session, err := dialMilter(r.milterSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	session.Close()
+	d.stop()
+	r.serve()
+	if got := r.status().RestartNeeded; len(got) != 0 {
+		t.Errorf("restart_needed after the restart: %q", got)
+	}
+}
+
+// TestReloadDirectories: directories come, change and go, and no address that one of them
+// has is refused at any moment.
+func TestReloadDirectories(t *testing.T) {
+	r := newRig(t)
+	other := newRig(t)
+	other.addUser("bob", "smtp:bob@lab.example")
+	r.edit("    poll: 100ms\n", "    domains: [corp.example, report.example]\n    poll: 100ms\n")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	defer r.probe(map[string]string{
+		"jane@corp.example": "continue", "nobody@corp.example": "550",
+		// Not ours, then not read yet, then known; and never unknown.
+		"bob@lab.example": "continue 451",
+	})()
+	corp := r.server.Stats().Connections
+
+	lines := strings.Replace(other.directoryLines("lab"), "poll: 100ms", "domains: [lab.example]\n    poll: 99ms", 1)
+	r.edit("directories:\n", "directories:\n"+lines)
+	r.edit("domains:\n", "domains:\n  lab.example: enforce\n")
+	if out := r.want(exitOK, "reload"); !strings.Contains(out, "domains, directories[lab]\n") {
+		t.Errorf("reload says %q", out)
+	}
+	r.want(exitOK, "sync", "--wait")
+	r.want(exitOK, "lookup", "bob@lab.example")
+	if n := r.server.Stats().Connections; n != corp {
+		t.Errorf("the other directory was connected to %d times more", n-corp)
+	}
+
+	// Another interval takes a new connection, and no full pass.
+	stop := r.probe(map[string]string{"bob@lab.example": "continue", "nobody@lab.example": "550"})
+	full := r.fullPass("lab")
+	r.edit("poll: 99ms\n", "poll: 98ms\n")
+	r.want(exitOK, "reload")
+	r.want(exitOK, "sync", "--wait")
+	if got := r.fullPass("lab"); got != full {
+		t.Errorf("a new interval led to full pass %d", got)
+	}
+	stop()
+
+	// New rules: what is not known is not refused before they have been read by. The
+	// controller does not answer until that has been seen.
+	other.server.Down()
+	r.edit("poll: 98ms\n", "poll: 98ms\n    bases: [\"CN=Users,"+base+"\"]\n")
+	r.want(exitOK, "reload")
+	session, err := dialMilter(r.milterSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	session.want(t, "nobody@lab.example", "451")
+	session.want(t, "bob@lab.example", "continue")
+	if err := other.server.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitOK, "sync", "--wait")
+	session.want(t, "nobody@lab.example", "550")
+
+	// Taken out, it leaves through the guard; put back, it is read again.
+	text, err := os.ReadFile(r.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.cutDirectory("lab")
+	r.edit("domains: [corp.example, report.example]", "domains: [corp.example, report.example, lab.example]")
+	r.want(exitOK, "reload")
+	r.wantHeld("lab")
+	session.want(t, "bob@lab.example", "continue")
+	if s := r.status(); len(s.Directories) != 2 || s.Directories[1].State != control.Retired {
+		t.Errorf("status: %+v", s.Directories)
+	}
+	r.write("config.yaml", string(text))
+	other.server.Down()
+	r.want(exitOK, "reload")
+	session.want(t, "nobody@lab.example", "451")
+	if err := other.server.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitOK, "sync", "--wait")
+	if s := r.status(); len(s.Directories) != 2 || s.Directories[0].State != control.Fresh || s.Directories[0].HeldRemovals != 0 {
+		t.Errorf("status: %+v", s.Directories)
+	}
+	session.want(t, "nobody@lab.example", "550")
+	session.want(t, "bob@lab.example", "continue")
+	r.want(exitOK, "status")
+}
+
+// TestHangup: SIGHUP is the same as reload.
+func TestHangup(t *testing.T) {
+	r := newRig(t)
+	d := r.serve()
+	r.edit("report.example: report", "report.example: enforce")
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for r.status().Modes["report.example"] != "enforce" {
+		if t.Context().Err() != nil {
+			t.Fatalf("not in force\n%s", d.log)
+		}
+	}
+	r.edit("report.example: enforce", "report.example: maybe")
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for r.status().ReloadError == "" {
+		if t.Context().Err() != nil {
+			t.Fatalf("not refused\n%s", d.log)
+		}
+	}
+	d.stop()
+}
+
+// fullPass is the number of the last full pass of a directory.
+func (r *rig) fullPass(name string) uint64 {
+	r.t.Helper()
+	for _, d := range r.status().Directories {
+		if d.Name == name && d.LastFull != nil {
+			return d.LastFull.Number
+		}
+	}
+	r.t.Fatalf("no full pass of %s", name)
+	return 0
+}
+
+// cutDirectory takes a directory out of the configuration.
+func (r *rig) cutDirectory(name string) {
+	r.t.Helper()
+	text, err := os.ReadFile(r.config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), "  - name: "+name+"\n")
+	if !found {
+		r.t.Fatalf("no directory %s in the configuration", name)
+	}
+	_, after, _ := strings.Cut(rest, "  - name: ")
+	r.write("config.yaml", before+"  - name: "+after)
+}

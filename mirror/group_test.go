@@ -1,0 +1,75 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+// runner is a Runner that tells what happens to it.
+type runner struct {
+	began, ended chan bool
+	fail         error // what Run gives at once; nil: it waits for its end
+}
+
+func newRunner() *runner { return &runner{began: make(chan bool, 1), ended: make(chan bool, 1)} }
+
+func (r *runner) Run(ctx context.Context) error {
+	r.began <- true
+	if r.fail == nil {
+		<-ctx.Done()
+	}
+	r.ended <- true
+	return r.fail
+}
+
+// TestGroup: runners come and go while others go on, and Remove returns after their end.
+func TestGroup(t *testing.T) {
+	var g Group
+	first, second, third, never := newRunner(), newRunner(), newRunner(), newRunner()
+	g.Add(first, second, never)
+	g.Remove(never) // before it ever ran
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	<-first.began
+	<-second.began
+	g.Remove(first)
+	select {
+	case <-first.ended:
+	default:
+		t.Error("Remove returned before the runner had ended")
+	}
+	g.Remove(first) // not there any more
+	g.Add(third)
+	<-third.began
+	if len(second.ended) > 0 {
+		t.Error("a runner that stayed has ended")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if len(second.ended) != 1 || len(third.ended) != 1 || len(never.began) > 0 {
+		t.Error("Run returned before its runners, or ran one that was removed")
+	}
+	late := newRunner()
+	g.Add(late)
+	g.Remove(late)
+	if len(late.began) > 0 {
+		t.Error("a group that has ended started a runner")
+	}
+}
+
+func TestGroupEndsAtAnError(t *testing.T) {
+	var g Group
+	good, bad := newRunner(), newRunner()
+	bad.fail = errors.New("broken")
+	g.Add(good, bad)
+	if err := g.Run(t.Context()); !errors.Is(err, bad.fail) {
+		t.Errorf("Run: %v, want %v", err, bad.fail)
+	}
+	if len(good.ended) != 1 {
+		t.Error("the other one still runs")
+	}
+}
