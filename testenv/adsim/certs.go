@@ -22,6 +22,7 @@ type Certificate int
 // The certificates: one good one, and each of the usual ways to be wrong.
 const (
 	Good         Certificate = iota // for 127.0.0.1, ::1, localhost and the controller's DNS name
+	Expiring                        // as Good, for another week
 	Expired                         // as Good, until yesterday
 	NotYetValid                     // as Good, from tomorrow
 	OtherCA                         // as Good, from an authority nobody told the client of
@@ -40,7 +41,7 @@ func newAuthority(name string) (*authority, error) {
 	a := &authority{}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(48 * time.Hour),
+		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(10 * 365 * 24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	var err error
@@ -99,7 +100,8 @@ func newIdentity(host string) (*identity, error) {
 		local    bool
 		from, to time.Time
 	}{
-		{Good, ca, host, true, now.Add(-day), now.Add(day)},
+		{Good, ca, host, true, now.Add(-day), now.Add(365 * day)},
+		{Expiring, ca, host, true, now.Add(-day), now.Add(7 * day)},
 		{Expired, ca, host, true, now.Add(-2 * day), now.Add(-day)},
 		{NotYetValid, ca, host, true, now.Add(day), now.Add(2 * day)},
 		{OtherCA, other, host, true, now.Add(-day), now.Add(day)},

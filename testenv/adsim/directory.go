@@ -96,7 +96,7 @@ type childKey struct {
 
 // NewDirectory makes a domain that has only what every domain has: the containers
 // Users, Computers, Deleted Objects and Microsoft Exchange System Objects, and a
-// configuration naming context with the controller in it.
+// configuration naming context with the controller and the domain in it.
 func NewDirectory(config DirectoryConfig) *Directory {
 	if config.Domain == "" {
 		config.Domain = "corp.example"
@@ -123,10 +123,17 @@ func NewDirectory(config DirectoryConfig) *Directory {
 	d.users = d.insert(Container, d.root, "Users", nil)
 	d.insert(Container, d.root, "Computers", nil)
 	d.insert(Container, d.root, "Microsoft Exchange System Objects", nil)
+	var at int32
 	d.deletedObjects = d.insert(Container, d.root, "Deleted Objects", nil)
 	d.entries[d.deletedObjects].deleted = true // as in the original: it carries isDeleted itself
 	d.lostAndFound = d.insert(lostAndFound, d.root, "LostAndFound", nil)
-	at := d.configRoot
+	for _, name := range []string{"Services", "Schema", "Partitions"} {
+		at = d.insert(Container, d.configRoot, name, nil)
+	}
+	netBIOS, _, _ := strings.Cut(strings.ToUpper(config.Domain), ".")
+	d.insert(CrossRef, at, netBIOS, sortedAttrs(Attrs{"nCName": {d.entries[d.root].name}, "dnsRoot": {config.Domain},
+		"nETBIOSName": {netBIOS}, "systemFlags": {"3"}}))
+	at = d.configRoot
 	for _, name := range []string{"Sites", "Default-First-Site-Name", "Servers", strings.ToUpper(config.Host)} {
 		at = d.insert(Container, at, name, nil)
 	}

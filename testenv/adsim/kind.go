@@ -17,6 +17,11 @@ const (
 	ManagedService // msDS-GroupManagedServiceAccount: a computer by class
 	PrintQueue     // a class that no reader of recipients asks for
 
+	// Of the configuration naming context.
+	CrossRef        // a domain of the forest, in CN=Partitions
+	AcceptedDomain  // msExchAcceptedDomain, in CN=Services
+	AttributeSchema // an attribute, in CN=Schema
+
 	domainRoot
 	lostAndFound
 	configurationRoot
@@ -43,6 +48,9 @@ var kinds = [...]kindInfo{
 	Computer:          {[]string{"top", "person", "organizationalPerson", "user", "computer"}, "CN", "Computer"},
 	ManagedService:    {[]string{"top", "person", "organizationalPerson", "user", "computer", "msDS-GroupManagedServiceAccount"}, "CN", "ms-DS-Group-Managed-Service-Account"},
 	PrintQueue:        {[]string{"top", "leaf", "connectionPoint", "printQueue"}, "CN", "Print-Queue"},
+	CrossRef:          {[]string{"top", "crossRef"}, "CN", "Cross-Ref"},
+	AcceptedDomain:    {[]string{"top", "msExchAcceptedDomain"}, "CN", "ms-Exch-Accepted-Domain"},
+	AttributeSchema:   {[]string{"top", "attributeSchema"}, "CN", "Attribute-Schema"},
 	lostAndFound:      {[]string{"top", "lostAndFound"}, "CN", "Lost-And-Found"},
 	domainRoot:        {[]string{"top", "domain", "domainDNS"}, "DC", "Domain-DNS"},
 	configurationRoot: {[]string{"top", "configuration"}, "CN", "Configuration"},
@@ -52,7 +60,7 @@ var kinds = [...]kindInfo{
 func (k Kind) info() kindInfo { return kinds[k] }
 
 // valid reports whether tests may add objects of the kind.
-func (k Kind) valid() bool { return k >= User && k <= PrintQueue }
+func (k Kind) valid() bool { return k >= User && k <= AttributeSchema }
 
 // schemaNames gives attributes the case in which the directory prints them. Others
 // are printed as they were written first.
