@@ -87,10 +87,8 @@ func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error
 
 // pages runs a search from its first page to its last.
 func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) error {
-	if c.root.DefaultNamingContext == "" {
-		if _, err := c.Root(ctx); err != nil {
-			return err
-		}
+	if err := c.acquainted(ctx); err != nil {
+		return err
 	}
 	var cookie []byte
 	for empty := 0; empty <= maxEmptyPages; empty++ {

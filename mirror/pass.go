@@ -311,7 +311,7 @@ func (m *Mirror) sawRoot(root directory.Root) {
 	if !root.DeletedVisible && now.Sub(m.warned) > time.Hour {
 		m.warned = now
 		m.config.Log.Warn("this account cannot see deleted objects, so deletions wait for a full pass; grant it the right",
-			"every", min(m.config.Full, blindFull), "command", directory.GrantDeletedObjects(root.DefaultNamingContext))
+			"every", min(m.config.Full, blindFull), "command", directory.GrantDeletedObjects(root.DefaultNamingContext, ""))
 	}
 }
 

@@ -1,0 +1,86 @@
+package directory
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// Forest is what the configuration naming context says of mail and domains: the same
+// on every controller of a forest.
+type Forest struct {
+	Domains  []ForestDomain
+	Accepted []AcceptedDomain // of Exchange; empty: there is none, or it cannot be read
+}
+
+// ForestDomain is one domain of the forest (MS-ADTS 6.1.1.2.1.1.2).
+type ForestDomain struct {
+	NamingContext string // DC=child,DC=corp,DC=example
+	DNSName       string // child.corp.example
+	NetBIOS       string // CHILD
+}
+
+// AcceptedDomain is a domain that Exchange takes mail for.
+type AcceptedDomain struct {
+	Name  string // lower case; "*.example.com": all sub-domains
+	Relay bool   // it passes on mail for recipients that it does not know
+}
+
+// domainFlag is FLAG_CR_NTDS_DOMAIN of systemFlags (MS-ADTS 2.2.10): the crossRef is
+// of a domain, and not of the configuration, the schema or an application.
+const domainFlag = 0x2
+
+// Forest reads which domains there are. Errors: as Read.
+func (c *Conn) Forest(ctx context.Context) (Forest, error) {
+	if err := c.acquainted(ctx); err != nil {
+		return Forest{}, err
+	}
+	var f Forest
+	refs, err := c.few(ctx, "CN=Partitions,"+c.root.ConfigNamingContext, "(objectClass=crossRef)", uint32(c.config.PageSize),
+		"nCName", "dnsRoot", "nETBIOSName", "systemFlags")
+	if err != nil {
+		return f, c.in("reading CN=Partitions", err)
+	}
+	for _, e := range refs {
+		flags, _ := strconv.ParseInt(e.GetEqualFoldAttributeValue("systemFlags"), 10, 64)
+		if flags&domainFlag != 0 {
+			f.Domains = append(f.Domains, ForestDomain{e.GetEqualFoldAttributeValue("nCName"),
+				strings.ToLower(e.GetEqualFoldAttributeValue("dnsRoot")), e.GetEqualFoldAttributeValue("nETBIOSName")})
+		}
+	}
+	accepted, err := c.few(ctx, c.root.ConfigNamingContext, "(objectClass=msExchAcceptedDomain)", uint32(c.config.PageSize),
+		"msExchAcceptedDomainName", "msExchAcceptedDomainFlags")
+	if err != nil {
+		return f, c.in("looking for accepted domains of Exchange", err)
+	}
+	for _, e := range accepted {
+		if name := strings.ToLower(e.GetEqualFoldAttributeValue("msExchAcceptedDomainName")); name != "" {
+			// 0 is authoritative, 1 an external relay, 2 an internal one.
+			f.Accepted = append(f.Accepted, AcceptedDomain{name, e.GetEqualFoldAttributeValue("msExchAcceptedDomainFlags") > "0"})
+		}
+	}
+	slices.SortFunc(f.Accepted, func(a, b AcceptedDomain) int { return strings.Compare(a.Name, b.Name) })
+	return f, nil
+}
+
+// SchemaAttribute is what the schema says of an attribute.
+type SchemaAttribute struct {
+	Exists        bool
+	GlobalCatalog bool // isMemberOfPartialAttributeSet: the Global Catalog has it
+}
+
+// Schema looks an attribute up. Errors: as Read.
+func (c *Conn) Schema(ctx context.Context, attribute string) (SchemaAttribute, error) {
+	if err := c.acquainted(ctx); err != nil {
+		return SchemaAttribute{}, err
+	}
+	found, err := c.few(ctx, "CN=Schema,"+c.root.ConfigNamingContext,
+		"(&(objectClass=attributeSchema)(lDAPDisplayName="+ldap.EscapeFilter(attribute)+"))", 1, "isMemberOfPartialAttributeSet")
+	if err != nil || len(found) == 0 {
+		return SchemaAttribute{}, c.in("looking "+attribute+" up in the schema", err)
+	}
+	return SchemaAttribute{true, found[0].GetEqualFoldAttributeValue("isMemberOfPartialAttributeSet") == "TRUE"}, nil
+}
