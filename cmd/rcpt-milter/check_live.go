@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -12,57 +13,146 @@ import (
 )
 
 // liveTimeout bounds the check of one domain controller.
-const liveTimeout = 60 * time.Second
+const liveTimeout = 120 * time.Second
 
-// checkDirectory tries every domain controller of a directory.
-func (r *findings) checkDirectory(ctx context.Context, d config.Directory) {
-	for _, url := range r.controllerURLs(ctx, d) {
-		if err := r.checkController(ctx, d, url); err != nil {
-			r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+// liveCheck is the check of all directories over the network. What works today and may
+// not tomorrow is a warning, what does not work a problem; each says what to do.
+type liveCheck struct {
+	*findings
+	config  *config.Config
+	forests map[string]followedForest // by the name of its configuration naming context
+}
+
+// followedForest is a forest, and which of its domains directories follow.
+type followedForest struct {
+	directory.Forest
+	by       string   // the directory that told
+	followed []string // naming contexts
+}
+
+// checkLive tries every domain controller of every directory.
+func (r *findings) checkLive(ctx context.Context, c *config.Config) {
+	l := &liveCheck{findings: r, config: c, forests: map[string]followedForest{}}
+	for _, d := range c.Directories {
+		told := false
+		for _, at := range l.controllerURLs(ctx, d) {
+			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name, at)}
+			if err := controller.check(ctx, !told); err != nil {
+				r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+				continue
+			}
+			told = true
 		}
 	}
+	l.checkForests()
 }
 
 // controllerURLs are the domain controllers that are listed, or that DNS knows.
-func (r *findings) controllerURLs(ctx context.Context, d config.Directory) []string {
+func (l *liveCheck) controllerURLs(ctx context.Context, d config.Directory) []string {
 	if d.Discover == "" {
 		return d.URLs
 	}
 	urls, err := directory.Discover(ctx, net.DefaultResolver, d.Discover, d.Site)
 	switch {
 	case len(urls) == 0:
-		r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+		l.problem(fmt.Errorf("directory %s: %w", d.Name, err))
 		return nil
 	case err != nil:
-		r.warning("directory %s: %v", d.Name, err)
+		l.warning("directory %s: %v", d.Name, err)
 	}
-	r.good("directory %s: DNS names %s of %s, in this order: %s", d.Name,
+	l.good("directory %s: DNS names %s of %s, in this order: %s", d.Name,
 		counted(len(urls), "domain controller", "domain controllers"), d.Discover, strings.Join(urls, " "))
 	return urls
 }
 
-// checkController connects, verifies the certificate, binds, and reads what a pass
-// reads first.
-func (r *findings) checkController(ctx context.Context, d config.Directory, url string) error {
+// controllerCheck is the check of one domain controller.
+type controllerCheck struct {
+	*liveCheck
+	d     config.Directory
+	url   string
+	where string // for findings
+
+	conn    *directory.Conn
+	root    directory.Root
+	account directory.Account
+	forest  directory.Forest
+}
+
+// check connects, verifies the certificate, binds, and looks at what a pass depends on.
+// What is the same on all controllers of the domain is looked at where it is the first.
+func (c *controllerCheck) check(ctx context.Context, first bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
 	defer cancel()
-	conn, err := directory.Dial(ctx, controllerConfig(d, url))
-	if err != nil {
+	addresses := c.resolve(ctx)
+	if c.conn, err = directory.Dial(ctx, controllerConfig(c.d, c.url)); err != nil {
 		return err
 	}
-	defer conn.Close()
-	root, err := conn.Root(ctx)
-	if err != nil {
+	defer c.conn.Close()
+	if c.root, err = c.conn.Root(ctx); err != nil {
 		return err
 	}
-	where := fmt.Sprintf("directory %s: %s", d.Name, url)
-	r.good("%s: %s of %s, invocationId %s, USN %d", where, root.DNSHostName, root.DefaultNamingContext, root.InvocationID, root.HighestCommittedUSN)
-	if root.GlobalCatalog {
-		r.warning("%s: this is a port of the Global Catalog, where objects may lack address attributes; use port 636 or 389", where)
+	c.good("%s: %s of %s, invocationId %s, USN %d", c.where, c.root.DNSHostName, c.root.DefaultNamingContext,
+		c.root.InvocationID, c.root.HighestCommittedUSN)
+	c.checkName(addresses)
+	c.checkClock()
+	c.checkCertificates(c.conn.Certificates())
+	if c.account, err = c.conn.Account(ctx); err != nil {
+		return err
 	}
-	if !root.DeletedVisible {
-		r.problem(fmt.Errorf("%s: %s may not list deleted objects, so removals are noticed by full passes only; "+
-			"let a domain administrator run: %s", where, d.Bind.Name(), directory.GrantDeletedObjects(root.DefaultNamingContext)))
+	if c.forest, err = c.conn.Forest(ctx); err != nil {
+		return err
 	}
-	return nil
+	c.checkAccount()
+	c.checkDeletedObjects()
+	if err := c.checkGlobalCatalog(ctx); err != nil {
+		return err
+	}
+	if !first {
+		return nil
+	}
+	if err := c.checkAttributes(ctx); err != nil {
+		return err
+	}
+	if err := c.checkBases(ctx); err != nil {
+		return err
+	}
+	c.noteForest()
+	return c.checkHybrid(ctx)
+}
+
+// resolve looks the host up; what is wrong with it, dialling says.
+func (c *controllerCheck) resolve(ctx context.Context) []string {
+	u, err := url.Parse(c.url)
+	if err != nil {
+		return nil
+	}
+	addresses, _ := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	return addresses
+}
+
+// checkName warns of a name behind which there may be several controllers: each change
+// from one to another costs a full pass.
+func (c *controllerCheck) checkName(addresses []string) {
+	u, err := url.Parse(c.url)
+	if err != nil || len(addresses) < 2 || strings.EqualFold(u.Hostname(), c.root.DNSHostName) || net.ParseIP(u.Hostname()) != nil || u.Hostname() == "localhost" {
+		return
+	}
+	c.warning("%s: this name has %d addresses and led to %s now; if they are different controllers, each change from one to another is a full pass: "+
+		"list each by its own name in urls, or let DNS tell them with discover", c.where, len(addresses), c.root.DNSHostName)
+}
+
+// maxSkew is how far Kerberos lets clocks differ (RFC 4120 section 1.6).
+const maxSkew = 5 * time.Minute
+
+func (c *controllerCheck) checkClock() {
+	if c.root.Now.IsZero() {
+		return
+	}
+	skew := c.now().Sub(c.root.Now)
+	switch {
+	case skew.Abs() > maxSkew && c.d.Bind.Keytab != "":
+		c.problem(fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos takes no more than 5 minutes; set both by NTP", c.where, inWords(skew.Abs())))
+	case skew.Abs() > time.Minute:
+		c.warning("%s: its clock and ours differ by %s; set both by NTP, or times in the journal mislead", c.where, inWords(skew.Abs()))
+	}
 }

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"rcpt-milter/testenv/adsim"
 )
 
 // TestUsage: what is wrong with a command line, without a daemon or a configuration.
@@ -102,28 +100,6 @@ func TestCheckFindings(t *testing.T) {
 		if out, want := r.want(c.status, "check"), strings.ReplaceAll(c.want, "DIR", r.dir); !strings.Contains(out, want) {
 			t.Errorf("%s: check says\n%swant\n%s", c.what, out, want)
 		}
-	}
-}
-
-func TestCheckLive(t *testing.T) {
-	for _, c := range []struct {
-		what   string
-		make   func(r *rig)
-		status int
-		want   string
-	}{
-		{"well", func(*rig) {}, exitOK, "dc1.corp.example of DC=corp,DC=example, invocationId "},
-		{"wrong password", func(r *rig) { r.server.SetPassword("other") }, exitFailure, "bind as "},
-		{"expired certificate", func(r *rig) { r.server.SetCertificate(adsim.Expired) }, exitFailure, "the certificate has expired"},
-		{"down", func(r *rig) { r.server.Down() }, exitFailure, "connect"},
-		{"no right", func(r *rig) { r.ad.WithholdDeleted(true) }, exitFailure, `dsacls "CN=Deleted Objects,DC=corp,DC=example"`},
-	} {
-		r := newRig(t)
-		c.make(r)
-		if out := r.want(c.status, "check", "--live"); !strings.Contains(out, c.want) {
-			t.Errorf("%s: check --live says\n%swant %q", c.what, out, c.want)
-		}
-		r.want(exitOK, "check")
 	}
 }
 
