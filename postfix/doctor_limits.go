@@ -1,0 +1,74 @@
+package postfix
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+func sortedDomains(domains map[string]string) []string { return slices.Sorted(maps.Keys(domains)) }
+
+// checkSoftBounce: a refusal is one.
+func (e *examination) checkSoftBounce() {
+	var soft []string
+	if e.Value(nil, "soft_bounce") == "yes" {
+		soft = append(soft, e.set("soft_bounce", "no"))
+	}
+	for _, l := range e.asked() {
+		if l.Overrides["soft_bounce"] == "yes" {
+			soft = append(soft, e.postconf("-PX", l.String()+"/soft_bounce"))
+		}
+	}
+	if len(soft) > 0 {
+		e.find("soft-bounce", Fault, "soft_bounce makes a temporary error of every refusal",
+			"Whoever writes to nobody tries again for days instead of being told.", soft...)
+	}
+}
+
+// Below these an honest sender of a list with old addresses in it is cut off, together
+// with the good ones.
+const (
+	leastHard  = 20
+	leastSoft  = 10
+	mostSleep  = 5 * time.Second
+	stockHard  = "${stress?{1}:{20}}"
+	stockSleep = "1s"
+)
+
+// checkErrorLimits: a few refused recipients do not end a session.
+func (e *examination) checkErrorLimits() {
+	found := map[string][]listener{}
+	mend := map[string]string{}
+	for _, l := range e.asked() {
+		note := func(parameter, stock string) {
+			what := parameter + " is " + e.Value(l.Service, parameter)
+			found[what], mend[what] = append(found[what], l), e.set(parameter, stock)
+		}
+		if n, ok := e.number(l.Service, "smtpd_hard_error_limit"); ok && n < leastHard {
+			note("smtpd_hard_error_limit", stockHard)
+		}
+		sleep, _ := e.time(l.Service, "smtpd_error_sleep_time")
+		if n, ok := e.number(l.Service, "smtpd_soft_error_limit"); ok && n < leastSoft && sleep > 0 {
+			note("smtpd_soft_error_limit", fmt.Sprint(leastSoft))
+		}
+		if sleep > mostSleep {
+			note("smtpd_error_sleep_time", stockSleep)
+		}
+	}
+	for _, what := range slices.Sorted(maps.Keys(found)) {
+		e.find("error-limit", Fault, what+" for "+names(found[what]),
+			"Our refusals count as errors: a sender whose list has some old addresses is cut off or slowed down, and the good ones in the list with it.", mend[what])
+	}
+}
+
+// checkInstances: other instances have a configuration of their own.
+func (e *examination) checkInstances() {
+	others := list(e.Value(nil, "multi_instance_directories"))
+	if len(others) == 0 || e.Dir != "" {
+		return
+	}
+	e.find("instances", Note, "there are other instances of Postfix: "+strings.Join(others, ", "),
+		"Each has settings of its own, which were not looked at.", "rcpt-milter doctor --postfix-config "+others[0])
+}

@@ -1,0 +1,274 @@
+package postfix
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"rcpt-milter/address"
+)
+
+// shownAddresses is how many addresses one finding names.
+const shownAddresses = 8
+
+// aliasMaps are the parameters whose tables make Postfix take an address for known,
+// although the directory may know nothing of it.
+var aliasMaps = []string{"virtual_alias_maps", "canonical_maps", "recipient_canonical_maps"}
+
+// checkMaps: what Postfix rewrites or redirects is accepted by us, who see it as it came
+// in.
+func (e *examination) checkMaps() {
+	done := map[string]bool{}
+	for _, parameter := range aliasMaps {
+		if parameter == "canonical_maps" && !slices.Contains(list(e.Value(nil, "canonical_classes")), "envelope_recipient") && e.Value(nil, "canonical_classes") != "" {
+			continue
+		}
+		for _, word := range list(e.Value(nil, parameter)) {
+			for _, table := range members(word) {
+				if !done[table] && isTable(table) {
+					done[table] = true
+					e.checkMap(parameter, table)
+				}
+			}
+		}
+	}
+	if e.inMyDestination() == "" {
+		return
+	}
+	for _, table := range list(e.Value(nil, "alias_maps")) {
+		builtIn := strings.HasPrefix(table, "nis:") && !e.Set["alias_maps"] // built in on some systems, and used by none
+		if isTable(table) && !done[table] && !builtIn {
+			done[table] = true
+			e.checkMap("alias_maps", table)
+		}
+	}
+}
+
+// inMyDestination is a domain of ours in which bare user names are addresses; empty:
+// there is none.
+func (e *examination) inMyDestination() string {
+	domains, _ := e.domainList("mydestination")
+	for _, r := range domains {
+		if e.judged(r.domain) {
+			return r.domain
+		}
+	}
+	return ""
+}
+
+func (e *examination) checkMap(parameter, table string) {
+	var keys []address.Address
+	var domains []string
+	err := e.world.Keys(table, func(key, value string) {
+		key = strings.TrimSuffix(key, ":")
+		if domain, whole := strings.CutPrefix(key, "@"); whole {
+			if canonical, err := address.ParseDomain(domain); err == nil && e.judged(canonical) {
+				domains = append(domains, canonical)
+			}
+			return
+		}
+		if !strings.Contains(key, "@") {
+			if key = e.bareUser(parameter, key); key == "" {
+				return
+			}
+		}
+		if a, err := address.Parse(key); err == nil && e.judged(a.Domain()) {
+			keys = append(keys, a)
+		}
+	})
+	if err != nil {
+		e.unreadable(parameter, table, err)
+		return
+	}
+	e.refusedKeys(parameter, table, keys)
+	e.refusedDomains(parameter, table, domains)
+}
+
+// bareUser is the address that a key without a domain stands for in a domain of ours;
+// empty: in none. A bare domain is no user.
+func (e *examination) bareUser(parameter, key string) string {
+	if origin := canonicalDomain(e.Value(nil, "myorigin")); parameter != "alias_maps" && e.judged(origin) && !strings.Contains(key, ".") {
+		return key + "@" + origin
+	}
+	if own := e.inMyDestination(); own != "" && !strings.Contains(key, ".") {
+		return key + "@" + own
+	}
+	return ""
+}
+
+func canonicalDomain(text string) string {
+	domain, err := address.ParseDomain(text)
+	if err != nil {
+		return ""
+	}
+	return domain
+}
+
+// refusedKeys finds the addresses of a table that the daemon would refuse.
+func (e *examination) refusedKeys(parameter, table string, keys []address.Address) {
+	answers, err := e.judge(keys)
+	if err != nil || len(answers) != len(keys) {
+		return // that the daemon does not answer is a finding of its own
+	}
+	var refused []string
+	for i, a := range keys {
+		if !answers[i].Accepted {
+			refused = append(refused, a.String())
+		}
+	}
+	if len(refused) == 0 {
+		return
+	}
+	mend := fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(refused[:min(len(refused), 3)]), ", "))
+	if file, ok := sourceOf(table); ok && parameter != "alias_maps" {
+		mend = fmt.Sprintf("in config.yaml: accept_files: [%s]", file)
+	}
+	e.find("alias-not-accepted", Fault, fmt.Sprintf("%s has %s that the daemon does not accept: %s", inTable(parameter, table),
+		counted(len(refused), "address", "addresses"), inWords(refused, shownAddresses)),
+		"Postfix would rewrite or redirect them, but asks the daemon before it does, and the directory does not have them.", mend)
+}
+
+// refusedDomains finds whole domains that Postfix rewrites and the daemon does not know.
+func (e *examination) refusedDomains(parameter, table string, domains []string) {
+	var refused []string
+	for _, domain := range domains {
+		// Nobody has this name, so that only a rule for the whole domain accepts it.
+		probe, err := address.Parse("rcpt-milter-doctor-probe@" + domain)
+		if err != nil {
+			continue
+		}
+		if answers, err := e.judge([]address.Address{probe}); err == nil && len(answers) == 1 && !answers[0].Accepted {
+			refused = append(refused, "@"+domain)
+		}
+	}
+	if len(refused) == 0 {
+		return
+	}
+	e.find("domain-rewritten", Fault, fmt.Sprintf("%s takes every recipient of %s, and the daemon only those whom the directory has under that name",
+		inTable(parameter, table), inWords(refused, shownAddresses)),
+		"It is asked before Postfix rewrites them.", fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(refused), ", ")))
+}
+
+func (e *examination) judge(all []address.Address) ([]Judgement, error) {
+	if e.daemon.State == "" {
+		return nil, errors.New("the daemon does not answer")
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return e.world.Judge(all)
+}
+
+func inTable(parameter, table string) string { return table + ", of " + parameter + "," }
+
+// unreadable is a table that nobody could look into.
+func (e *examination) unreadable(parameter, table string, err error) {
+	if errors.Is(err, ErrCannotList) {
+		e.find("map-unreadable", Note, inTable(parameter, table)+" cannot be listed here: "+err.Error(),
+			"What Postfix rewrites or redirects by it, and the directory does not have, is refused by the daemon.",
+			"in config.yaml: accept_patterns or accept_files, for what is only there")
+		return
+	}
+	e.find("map-broken", Fault, inTable(parameter, table)+" cannot be read: "+err.Error(),
+		"Where Postfix cannot read it either, it puts mail off. What is in there could not be compared.", "postmap "+shellQuoted(table))
+}
+
+// sourceOf is the file that a table is made of.
+func sourceOf(table string) (file string, ok bool) {
+	kind, name, _ := strings.Cut(table, ":")
+	switch kind {
+	case "hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash":
+		return name, strings.HasPrefix(name, "/")
+	}
+	return "", false
+}
+
+// yamlQuoted are words as a YAML list takes them.
+func yamlQuoted(words []string) []string {
+	var all []string
+	for _, word := range words {
+		all = append(all, fmt.Sprintf("%q", word))
+	}
+	return all
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// checkProbe: other servers that verify their senders with us ask for the address that
+// our own probes come from.
+func (e *examination) checkProbe() {
+	sender := e.Value(nil, "address_verify_sender")
+	if sender == "" || sender == "<>" {
+		return
+	}
+	if !strings.Contains(sender, "@") {
+		sender += "@" + e.Value(nil, "myorigin")
+	}
+	a, err := address.Parse(sender)
+	if err != nil || !e.judged(a.Domain()) {
+		return
+	}
+	answers, err := e.judge([]address.Address{a})
+	if err != nil || len(answers) != 1 || answers[0].Accepted {
+		return
+	}
+	mend := fmt.Sprintf("in config.yaml: accept: [%q]", a)
+	if ttl, ok := e.time(nil, "address_verify_sender_ttl"); ok && ttl > 0 { // it changes its name with the time
+		mend = fmt.Sprintf("in config.yaml: accept_patterns: ['%s[0-9a-z]*@%s']", regexQuoted(a.Local()), regexQuoted(a.Domain()))
+	}
+	e.find("probe-sender", Fault, "the daemon refuses "+a.String()+", from which Postfix sends address probes (address_verify_sender)",
+		"Servers that verify senders find that ours does not exist, and refuse our probes and bounces.", mend)
+}
+
+func regexQuoted(text string) string { return strings.ReplaceAll(text, ".", `\.`) }
+
+// checkRoles: what we accept for everybody also arrives somewhere.
+func (e *examination) checkRoles() {
+	var all []address.Address
+	for _, domain := range sortedDomains(e.daemon.Domains) {
+		if strings.HasPrefix(domain, ".") || !e.judged(domain) {
+			continue
+		}
+		for _, local := range []string{"postmaster", "abuse"} {
+			if a, err := address.Parse(local + "@" + domain); err == nil && slices.Contains(e.daemon.AlwaysAccept, local) {
+				all = append(all, a)
+			}
+		}
+	}
+	answers, err := e.judge(all)
+	if err != nil || len(answers) != len(all) {
+		return
+	}
+	var ownerless []string
+	for i, a := range all {
+		if !answers[i].Owned && !e.redirected(a) {
+			ownerless = append(ownerless, a.String())
+		}
+	}
+	if len(ownerless) == 0 {
+		return
+	}
+	e.find("role-ownerless", Fault, inWords(ownerless, shownAddresses)+" are accepted, as they must be, and owned by nobody in the directory",
+		"Behind us they bounce. RFC 5321 asks for postmaster, RFC 2142 for abuse.",
+		"give the addresses to a mailbox in the directory, or redirect them in virtual_alias_maps")
+}
+
+// redirected reports whether Postfix sends an address elsewhere.
+func (e *examination) redirected(a address.Address) bool {
+	for _, parameter := range aliasMaps {
+		if e.tableHas(parameter, a.String(), "@"+a.Domain()) {
+			return true
+		}
+	}
+	if canonicalDomain(e.Value(nil, "myorigin")) == a.Domain() {
+		return e.tableHas("virtual_alias_maps", a.Local())
+	}
+	domains, _ := e.domainList("mydestination")
+	return slices.ContainsFunc(domains, func(r relayed) bool { return r.domain == a.Domain() }) && e.tableHas("alias_maps", a.Local())
+}

@@ -1,0 +1,272 @@
+package postfix
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNoPostfix says that postconf is not there; the wrapping error says where it was
+// looked for.
+var ErrNoPostfix = errors.New("there is no Postfix on this host")
+
+// Host is Postfix on this host, asked through its own commands. It is a World, but for
+// what only the daemon knows.
+type Host struct {
+	ctx   context.Context
+	dir   string // of main.cf; empty: the default one
+	queue string // its queue directory; known once Settings was called
+}
+
+// NewHost is for the instance with this directory of main.cf; empty: the default one.
+// Its commands end with ctx.
+func NewHost(ctx context.Context, dir string) *Host { return &Host{ctx: ctx, dir: dir} }
+
+// Settings asks postconf for all there is.
+func (h *Host) Settings() (Settings, error) {
+	var outputs []string
+	for _, args := range [][]string{nil, {"-n"}, {"-M"}, {"-P"}} {
+		var out strings.Builder
+		if err := h.run("postconf", args, &out); err != nil {
+			return Settings{}, err
+		}
+		outputs = append(outputs, out.String())
+	}
+	s := ParseSettings(outputs[0], outputs[1], outputs[2], outputs[3])
+	s.Dir, h.queue = h.dir, s.queue()
+	return s, nil
+}
+
+// run runs one of Postfix's commands.
+func (h *Host) run(name string, args []string, out io.Writer) error {
+	path, err := find(name)
+	if err != nil {
+		return err
+	}
+	if h.dir != "" {
+		args = append([]string{"-c", h.dir}, args...)
+	}
+	var trouble bytes.Buffer
+	command := exec.CommandContext(h.ctx, path, args...)
+	command.Env = append(os.Environ(), "LC_ALL=C")
+	command.Stdout, command.Stderr = out, &trouble
+	err = command.Run()
+	var status *exec.ExitError
+	if errors.As(err, &status) {
+		return &commandError{name: name, said: strings.TrimSpace(trouble.String()), status: status.ExitCode()}
+	}
+	return err
+}
+
+// find looks for a command, also where the PATH of an ordinary user does not lead.
+func find(name string) (string, error) {
+	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} {
+		if path, err := exec.LookPath(candidate); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s is neither in PATH nor in /usr/sbin; run this where Postfix runs", ErrNoPostfix, name)
+}
+
+// commandError is what a command of Postfix said when it failed.
+type commandError struct {
+	name, said string
+	status     int
+}
+
+func (e *commandError) Error() string {
+	if e.said == "" {
+		return fmt.Sprintf("%s ends with status %d", e.name, e.status)
+	}
+	last := e.said[strings.LastIndexByte(e.said, '\n')+1:]
+	return strings.TrimPrefix(last, e.name+": ")
+}
+
+// cannotList are the types of tables that give an answer to a question only.
+var cannotList = []string{"regexp", "pcre", "cidr", "ldap", "mysql", "pgsql", "sqlite", "mongodb", "tcp", "socketmap", "memcache",
+	"nis", "nisplus", "netinfo", "static", "environ", "unix", "randmap", "pipemap", "fail", "internal"}
+
+// Keys implements World by postmap -s.
+func (h *Host) Keys(table string, visit func(key, value string)) error {
+	if strings.HasPrefix(table, "/") {
+		return words(table, visit)
+	}
+	kind, _, _ := strings.Cut(table, ":")
+	if slices.Contains(cannotList, kind) {
+		return ErrCannotList
+	}
+	in, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := h.run("postmap", []string{"-s", table}, out)
+		out.CloseWithError(err)
+		ended <- err
+	}()
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), "\t")
+		visit(key, value)
+	}
+	in.CloseWithError(lines.Err()) // postmap need not go on where reading ended early
+	err := <-ended
+	var said *commandError
+	if errors.As(err, &said) && (strings.Contains(said.said, "not supported") || strings.Contains(said.said, "unsupported dictionary type")) {
+		return fmt.Errorf("%w (%w)", ErrCannotList, err)
+	}
+	return errors.Join(err, lines.Err())
+}
+
+// words visits the entries of a file that a list in main.cf names.
+func words(path string, visit func(key, value string)) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	l := newLines(f)
+	for l.next() {
+		for _, word := range list(string(l.text)) {
+			visit(word, "")
+		}
+	}
+	if l.err != io.EOF {
+		return l.err
+	}
+	return nil
+}
+
+// Has implements World by postmap -q.
+func (h *Host) Has(table, key string) (bool, error) {
+	err := h.run("postmap", []string{"-q", key, table}, io.Discard)
+	var said *commandError
+	if errors.As(err, &said) && said.status == 1 && !strings.Contains(said.said, "fatal:") && !strings.Contains(said.said, "error:") {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Resolve implements World.
+func (h *Host) Resolve(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	// A socket that is not there may have a directory that is.
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
+// dialTimeout bounds the try to connect; a unix socket takes no time.
+const dialTimeout = 2 * time.Second
+
+// Socket implements World.
+func (h *Host) Socket(path, owner string) Socket {
+	info, err := os.Stat(path)
+	if err != nil {
+		s := Socket{}
+		if !errors.Is(err, os.ErrNotExist) {
+			s.Obstacle = err.Error()
+		}
+		return s
+	}
+	s := Socket{Exists: true, IsSocket: info.Mode()&os.ModeSocket != 0}
+	s.Obstacle = h.obstacle(path, owner)
+	s.Writable = s.Obstacle == ""
+	conn, err := net.DialTimeout("unix", path, dialTimeout)
+	if s.Answers = !errors.Is(err, syscall.ECONNREFUSED); err == nil {
+		conn.Close()
+	}
+	return s
+}
+
+// obstacle says what keeps a user from connecting to a socket; empty: nothing. smtpd
+// begins in the queue directory, so that what is above it does not matter.
+func (h *Host) obstacle(path, owner string) string {
+	who, err := identify(owner)
+	if err != nil {
+		return err.Error()
+	}
+	if !who.may(path, 2) {
+		return describe(path) + " and does not let it write"
+	}
+	for dir := filepath.Dir(path); dir != "/" && dir != h.queue; dir = filepath.Dir(dir) {
+		if !who.may(dir, 1) {
+			return describe(dir) + " and does not let it through"
+		}
+	}
+	return ""
+}
+
+// describe is what ls would say of a file.
+func describe(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err.Error()
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return path
+	}
+	owner, group := fmt.Sprint(stat.Uid), fmt.Sprint(stat.Gid)
+	if u, err := user.LookupId(owner); err == nil {
+		owner = u.Username
+	}
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	return fmt.Sprintf("%s has mode %04o and belongs to %s:%s", path, info.Mode().Perm(), owner, group)
+}
+
+// identity is a user with all groups.
+type identity struct {
+	uid    int
+	groups []string
+}
+
+func identify(name string) (identity, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return identity{}, fmt.Errorf("mail_owner: %w", err)
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return identity{}, fmt.Errorf("mail_owner: %w", err)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	return identity{uid, append(groups, u.Gid)}, err
+}
+
+// may reports whether the user has a right on a file: 4 read, 2 write, 1 search.
+func (who identity) may(path string, right os.FileMode) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
+	}
+	mode := info.Mode().Perm()
+	switch {
+	case int(stat.Uid) == who.uid:
+		return mode>>6&right != 0
+	case slices.Contains(who.groups, strconv.Itoa(int(stat.Gid))):
+		return mode>>3&right != 0
+	}
+	return mode&right != 0
+}
