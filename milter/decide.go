@@ -55,6 +55,7 @@ type Decision struct {
 	Row         int             // row of the table in the package comment; 0 with VerdictError
 	Reason      string          // a constant phrase, for people
 	Entry       string          // what of the configuration matched, where Reason alone does not say; empty: nothing
+	Shared      bool            // it stands for any number of addresses
 	Address     address.Address // canonical; zero: cannot be read as an address
 	Match       address.Address // what was found: Address, or it without its extension; zero: nothing was
 	Domain      string          // canonical; empty: none
@@ -133,14 +134,15 @@ func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
 		return r.answer(9, VerdictStale, p.whenStale.reply(entry, r.text), "the directory was last read too long ago")
 	}
 	// Row 10.
+	limited := p.limited(q)
 	if !entry.Known {
-		entry = p.confirmed(ctx, &r)
+		entry = p.confirmed(ctx, &r, limited)
 	}
 	if entry.takes(q) {
 		return r.answer(10, VerdictConfirmed, Reply{}, "found by a search in the directory")
 	}
 	// Row 11.
-	if p.limited(q) {
+	if limited {
 		return r.answer(11, VerdictHarvestLimited, p.harvestReply.reply(r.text), harvestReason)
 	}
 	// Row 6 again, for those whom it left. The text is that of row 12, because any other
@@ -223,12 +225,12 @@ func (p *Policy) indexed(r *recipient) (Entry, error) {
 
 // confirmed asks the directory itself for one form after the other. No answer is as if
 // nothing was found: then the index, which is fresh, is believed.
-func (p *Policy) confirmed(ctx context.Context, r *recipient) Entry {
+func (p *Policy) confirmed(ctx context.Context, r *recipient, suspect bool) Entry {
 	if p.confirm == nil {
 		return Entry{}
 	}
 	for _, form := range r.forms() {
-		entry, err := p.confirm.Confirm(ctx, form)
+		entry, err := p.confirm.Confirm(ctx, form, suspect)
 		if err != nil {
 			break
 		}

@@ -14,18 +14,25 @@ import (
 // fakeTable has the lines of canonical addresses and of domains with their @.
 type fakeTable map[string]int
 
-func (t fakeTable) Find(a address.Address) (string, int) {
+func (t fakeTable) Find(a address.Address) (string, int, bool) {
 	if line := t[a.String()]; line != 0 {
-		return "/table", line
+		return "/table", line, false
 	}
-	return "/table", t["@"+a.Domain()]
+	line := t["@"+a.Domain()]
+	return "/table", line, line != 0
 }
 
 // fakeConfirmer is a directory that knows more than the index, and notes who is asked for.
-type fakeConfirmer struct{ asked []string }
+type fakeConfirmer struct {
+	asked    []string
+	suspects int // of these, for clients over the harvest limit
+}
 
-func (f *fakeConfirmer) Confirm(_ context.Context, a address.Address) (Entry, error) {
+func (f *fakeConfirmer) Confirm(_ context.Context, a address.Address, suspect bool) (Entry, error) {
 	f.asked = append(f.asked, a.String())
+	if suspect {
+		f.suspects++
+	}
 	switch a.Local() {
 	case "fresh":
 		return Entry{Known: true}, nil
@@ -43,6 +50,8 @@ func (f *fakeConfirmer) Confirm(_ context.Context, a address.Address) (Entry, er
 type fakeLimit struct{ network netip.Prefix }
 
 func (f fakeLimit) Limited(q Query) bool { return f.network.Contains(q.Client) }
+
+func (f fakeLimit) Charge(Query, string, bool) { panic("a decision charges nobody") }
 
 var guessers = netip.MustParsePrefix("192.0.2.0/24")
 
@@ -319,6 +328,19 @@ func TestDecideAsksConfirm(t *testing.T) {
 		fullPolicy(t, func(cfg *PolicyConfig) { cfg.Confirm = confirm }).Decide(context.Background(), q)
 		if got := strings.Join(confirm.asked, " "); got != want {
 			t.Errorf("Decide(%q) asked the directory for %q, want %q", recipient, got, want)
+		}
+	}
+}
+
+// The questions of those over the harvest limit are marked, so that they do not use up
+// what there is for others.
+func TestDecideMarksSuspects(t *testing.T) {
+	for recipient, want := range map[string]int{"nobody@enforce.test": 0, "192.0.2.1 nobody@enforce.test": 1} {
+		confirm := &fakeConfirmer{}
+		q, _ := fullQuery(t, recipient)
+		fullPolicy(t, func(cfg *PolicyConfig) { cfg.Confirm = confirm }).Decide(context.Background(), q)
+		if confirm.suspects != want {
+			t.Errorf("Decide(%q) marked %d questions, want %d", recipient, confirm.suspects, want)
 		}
 	}
 }

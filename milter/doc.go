@@ -40,6 +40,17 @@
 // domain is applied last: in mode report everything is answered continue, and the
 // decision carries the reply it would have been.
 //
+// # The harvest limit
+//
+// [Harvest] counts, for the network of each client and over all its sessions, the
+// different addresses that it asked about and that never existed, and all that it asked
+// about. Over a number of the former, and a ratio of the two, the network is limited for
+// a time, during which nothing is counted; then it begins anew. An address that somebody
+// had once, one in a domain of mode report, and the recipients of a null sender are
+// nobody's guess. [HarvestMemory] takes at most [HarvestOctets]: of a network it keeps a
+// sample of a bounded size, and where there are too many networks it forgets those that
+// asked about the fewest addresses.
+//
 // # What may run concurrently
 //
 // A Policy never changes; [Server.SetPolicy] swaps it under running sessions. Between

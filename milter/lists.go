@@ -13,9 +13,9 @@ import (
 // Table is a list of addresses that is kept elsewhere and may change at any time. It
 // is called by many sessions at once.
 type Table interface {
-	// Find says where the list names an address, or its domain: in which line of which
-	// file. Line 0: nowhere.
-	Find(address.Address) (file string, line int)
+	// Find says where the list names an address, or its whole domain: in which line of
+	// which file. Line 0: nowhere.
+	Find(address.Address) (file string, line int, whole bool)
 }
 
 // lists are those of row 5. They never change.
@@ -102,7 +102,8 @@ func (l *lists) find(r *recipient) (Verdict, string) {
 		if l.files == nil {
 			break
 		}
-		if file, line := l.files.Find(r.match); line != 0 {
+		if file, line, whole := l.files.Find(r.match); line != 0 {
+			r.shared = whole
 			r.entry = file + ":" + strconv.Itoa(line)
 			return VerdictListed, "in accept_files"
 		}
@@ -110,14 +111,14 @@ func (l *lists) find(r *recipient) (Verdict, string) {
 	for _, r.match = range r.forms() {
 		for i := range l.patterns {
 			if l.patterns[i].MatchString(r.match.String()) {
-				r.entry = l.patterns[i].source
+				r.entry, r.shared = l.patterns[i].source, true
 				return VerdictListed, "matches accept_patterns"
 			}
 		}
 	}
 	r.match = address.Address{}
 	if l.domains[r.domain] {
-		r.entry = "@" + r.domain
+		r.entry, r.shared = "@"+r.domain, true
 		return VerdictListed, "the domain is in accept"
 	}
 	return "", ""

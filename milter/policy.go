@@ -94,8 +94,9 @@ type Index interface {
 // sessions at once, and keeps deadline, budget and memory itself.
 type Confirmer interface {
 	// Confirm searches for the owners of exactly this address. Any error means that
-	// there was no answer, for whatever reason.
-	Confirm(context.Context, address.Address) (Entry, error)
+	// there was no answer, for whatever reason. A suspect client is over the harvest
+	// limit: its questions must not keep others' from being asked.
+	Confirm(ctx context.Context, a address.Address, suspect bool) (Entry, error)
 }
 
 // HarvestLimit keeps the score of those who guess addresses. It is called by many
@@ -104,6 +105,9 @@ type HarvestLimit interface {
 	// Limited reports whether the client of a query is over the limit. It charges
 	// nobody.
 	Limited(Query) bool
+	// Charge counts a recipient that the client of a query asked about: one that never
+	// existed, or one that does.
+	Charge(q Query, recipient string, unknown bool)
 }
 
 // HarvestReply says how those over the harvest limit are told. The zero value is

@@ -17,6 +17,7 @@ type recipient struct {
 
 	match     address.Address // the form that the answer is about
 	entry     string          // what of the configuration matched
+	shared    bool            // it stands for any number of addresses
 	removed   time.Time
 	asked     bool // freshness was
 	freshness Freshness
@@ -69,7 +70,7 @@ func isPostmaster(text string) bool {
 func (r *recipient) answer(row int, v Verdict, reply Reply, reason string) Decision {
 	return Decision{
 		Verdict: v, Reply: reply, Row: row, Reason: reason,
-		Address: r.form[0], Domain: r.domain, Mode: r.mode, Match: r.match, Entry: r.entry,
+		Address: r.form[0], Domain: r.domain, Mode: r.mode, Match: r.match, Entry: r.entry, Shared: r.shared,
 		Removed: r.removed, Asked: r.asked, Freshness: r.freshness,
 	}
 }

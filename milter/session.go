@@ -87,9 +87,11 @@ func (s *session) RcptTo(argument string, m *gomilter.Modifier) (response gomilt
 	// Macros belong to one command. The library keeps them until others come, and an
 	// old {rcpt_addr} would answer for the wrong recipient.
 	clear(m.Macros)
-	d := s.server.policy.Load().Decide(s.server.ctx, q)
+	policy := s.server.policy.Load()
+	d := policy.Decide(s.server.ctx, q)
 	response = d.Reply.response()
 	s.server.observe(q, d, time.Since(start))
+	policy.Charge(q, d)
 	return response, nil
 }
 

@@ -177,14 +177,15 @@ func (t *Tables) Contains(a address.Address) bool {
 	return false
 }
 
-// Find is Contains, and says which file names it on which line first; 0: none.
-func (t *Tables) Find(a address.Address) (file string, line int) {
+// Find is Contains, and says which file names it on which line first, 0: none; and
+// whether only as one of its whole domain.
+func (t *Tables) Find(a address.Address) (file string, line int, whole bool) {
 	for _, w := range *t.files.Load() {
 		if line := w.table.Find(a); line != 0 {
-			return w.path, line
+			return w.path, line, !w.table.Has(a.String())
 		}
 	}
-	return "", 0
+	return "", 0, false
 }
 
 // Snapshot are the tables in force, in the order of the files.

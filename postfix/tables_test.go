@@ -94,8 +94,11 @@ func (w *watching) trouble() string {
 func TestTables(t *testing.T) {
 	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n", "two": "@y.example OK\nbob@x.example OK\n"})
 	w.knows("at first", "ann@x.example bob@x.example any@y.example", "carl@x.example")
-	if file, line := w.tables.Find(mustParse(t, "bob@x.example")); file != w.path("two") || line != 2 {
-		t.Errorf("bob is in %s:%d", file, line)
+	if file, line, whole := w.tables.Find(mustParse(t, "bob@x.example")); file != w.path("two") || line != 2 || whole {
+		t.Errorf("bob is in %s:%d, by his domain %t", file, line, whole)
+	}
+	if _, line, whole := w.tables.Find(mustParse(t, "any@y.example")); line != 1 || !whole {
+		t.Errorf("any@y.example is in line %d, by its domain %t", line, whole)
 	}
 
 	w.write("one", "carl@x.example OK\n")
