@@ -1,25 +1,26 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 )
 
-// maxSocketPath is what fits into sockaddr_un on Linux (unix(7)), with its final NUL.
-const maxSocketPath = 107
+// maxSocketPath is what fits into sockaddr_un on Linux (unix(7)) with its final NUL and
+// the ".next" that a daemon has there which waits for the one before it.
+const maxSocketPath = 102
 
 // Endpoint is a place to listen on or to connect to. The zero value is none.
 type Endpoint struct {
-	Network string // "unix" or "tcp", as package net has them
-	Address string // an absolute path, or host:port
+	Network string // "unix" or "tcp", as package net has them; "fd": a socket that systemd passes
+	Address string // an absolute path, or host:port; of "fd" the name of the socket, or nothing for all
 }
 
-// String is the endpoint as the file has it: unix:/path or inet:host:port.
+// String is the endpoint as the file has it: unix:/path, inet:host:port or fd:name.
 func (e Endpoint) String() string {
 	switch e.Network {
 	case "":
@@ -34,9 +35,10 @@ func (e Endpoint) String() string {
 // IsZero reports whether there is no endpoint.
 func (e Endpoint) IsZero() bool { return e == Endpoint{} }
 
-// Loopback reports whether only this host can reach the endpoint.
+// Loopback reports whether only this host can reach the endpoint, as far as the file
+// tells: what systemd passes is seen when it is there.
 func (e Endpoint) Loopback() bool {
-	if e.Network == "unix" {
+	if e.Network != "tcp" {
 		return true
 	}
 	host, _, _ := net.SplitHostPort(e.Address)
@@ -55,11 +57,17 @@ func parseListener(text string) (Endpoint, error) {
 	case "inet":
 		return parseInet(rest)
 	case "fd":
-		return Endpoint{}, errors.New("fd: (socket activation) is not supported by this version yet; use unix:/path or inet:host:port")
+		if !fdNameSyntax.MatchString(rest) {
+			return Endpoint{}, fmt.Errorf("expected fd: or fd:name, the FileDescriptorName= of a socket unit, got %s", quoted(text))
+		}
+		return Endpoint{"fd", rest}, nil
 	default:
-		return Endpoint{}, fmt.Errorf("expected unix:/path or inet:host:port, got %s", quoted(text))
+		return Endpoint{}, fmt.Errorf("expected unix:/path, inet:host:port or fd:, got %s", quoted(text))
 	}
 }
+
+// fdNameSyntax is what sd_listen_fds_with_names(3) allows in a name.
+var fdNameSyntax = regexp.MustCompile(`^[!-9;-~]{0,255}$`)
 
 // parseUnix reads unix:/path.
 func parseUnix(text string) (Endpoint, error) {

@@ -44,6 +44,7 @@ type conn struct {
 	held    int    // octets of the reader's buffer under packet
 	started bool   // a packet came already
 
+	placed  bool // it has a slot; set before the session begins
 	closing sync.Once
 }
 

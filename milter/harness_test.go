@@ -219,3 +219,13 @@ func goroutines(t *testing.T) (check func()) {
 		}
 	}
 }
+
+// deadline is when a test no longer waits.
+func deadline() time.Time { return time.Now().Add(patience) }
+
+// canceled is a context that has ended.
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

@@ -72,9 +72,10 @@ type Server struct {
 
 	mu        sync.Mutex // guards all below; not taken between RCPT and reply
 	listeners map[net.Listener]struct{}
-	conns     map[*conn]struct{}
-	empty     chan struct{} // closed when stopping and no connection is left
+	conns     map[*conn]struct{} // that were accepted, those that wait for a slot included
+	empty     chan struct{}      // closed when nothing of that is left, and nothing can come
 	stopped   bool
+	cut       bool // what is left is cut off, and nothing more is let in
 }
 
 // NewServer checks the configuration. It starts nothing.
@@ -132,12 +133,8 @@ func (s *Server) Policy() *Policy { return s.policy.Load() }
 // Counters are the server's own, live.
 func (s *Server) Counters() *Counters { return &s.counters }
 
-// Sessions is how many connections are open.
-func (s *Server) Sessions() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
+// Sessions is how many connections are served.
+func (s *Server) Sessions() int { return s.slots.inUse() }
 
 // Run serves the listeners until ctx ends or one of them fails, lets open sessions
 // go on for at most the configured drain time, and returns when all is closed. It
@@ -192,7 +189,8 @@ func (s *Server) Serve(listener net.Listener) error {
 
 // Shutdown stops accepting, waits for open sessions to end by themselves until ctx
 // ends, and closes those that are left. It returns nil if none was. An MTA whose
-// session is cut falls back to its milter_default_action.
+// session is cut falls back to its milter_default_action. Whoever has connected by now is
+// served; on a socket that was adopted, whoever has been accepted.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	defer s.cancel()
@@ -213,20 +211,39 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// stop closes all listeners and lets nothing more in.
+// stop has all listeners end as soon as their queues are empty. Names go first: whoever
+// connects to a socket after its queue was found empty would be lost.
 func (s *Server) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return
 	}
+	for l := range s.listeners {
+		if own, ok := l.(*Listener); ok {
+			own.withdraw()
+		}
+	}
 	s.stopped = true
 	close(s.stopping)
 	for l := range s.listeners {
-		l.Close()
+		if own, ok := l.(*Listener); ok {
+			own.interrupt()
+		} else {
+			l.Close()
+		}
 	}
-	if len(s.conns) == 0 {
-		close(s.empty)
+	s.checkEmpty()
+}
+
+// checkEmpty tells Shutdown when all is over; the caller has the lock.
+func (s *Server) checkEmpty() {
+	if s.stopped && len(s.listeners) == 0 && len(s.conns) == 0 {
+		select {
+		case <-s.empty:
+		default:
+			close(s.empty)
+		}
 	}
 }
 
@@ -234,6 +251,7 @@ func (s *Server) stop() {
 func (s *Server) abort() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cut = true
 	for c := range s.conns {
 		c.abort()
 	}
@@ -253,25 +271,26 @@ func (s *Server) removeListener(l net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
+	s.checkEmpty()
 }
 
-// addConn counts a connection in, unless the server stops.
+// addConn counts a connection in, unless what is left is being cut off.
 func (s *Server) addConn(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stopped {
+	if !s.cut {
 		s.conns[c] = struct{}{}
 	}
-	return !s.stopped
+	return !s.cut
 }
 
-// removeConn counts a connection out, whose session has ended.
+// removeConn counts a connection out, whose session has ended or never began.
 func (s *Server) removeConn(c *conn) {
+	if c.placed {
+		s.slots.release()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if s.stopped && len(s.conns) == 0 {
-		close(s.empty)
-	}
-	s.slots.release()
+	s.checkEmpty()
 }

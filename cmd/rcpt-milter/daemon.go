@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,10 +18,11 @@ import (
 	"rcpt-milter/store"
 )
 
-// drainFor is how long open sessions may go on once we are told to stop. Meanwhile
-// nobody takes new ones, and mail that could be accepted is put off, so it is short; a
-// recipient is answered in well under a second.
-const drainFor = 10 * time.Second
+// drainFor is how long open sessions may go on once we are told to stop. Meanwhile new
+// ones wait in the queue of the socket, for the next daemon: with the time that it takes
+// to start, this has to stay below the command_timeout of Postfix, for which we recommend
+// 10 s. A recipient is answered in well under a second.
+const drainFor = 5 * time.Second
 
 // daemon is what serve runs: parts that live as long as the process, made in this order
 // and stopped in the reverse one. What is made anew for every configuration is in setup,
@@ -44,13 +42,14 @@ type daemon struct {
 	server   *milter.Server
 	watchdog *watchdog
 
-	intake    []net.Listener // for Postfix
+	intake    []*milter.Listener // for Postfix
 	control   net.Listener
 	telemetry net.Listener // nil: off
 }
 
-// openDaemon makes a daemon. The store comes first, because its lock shows that no
-// other daemon is at work; the sockets come last, because nothing is answered before.
+// openDaemon makes a daemon. The sockets for Postfix come first: whoever connects waits in
+// their queues until he is answered, at the end. The store is next, because its lock shows
+// that no other daemon is at work: the one before this may have to finish.
 func openDaemon(ctx context.Context, path string, c *config.Config, lockWait time.Duration, logging *logging) (_ *daemon, err error) {
 	log := logging.Logger()
 	d := &daemon{logging: logging, log: log, metrics: control.NewMetrics(programVersion())}
@@ -61,6 +60,9 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 			err = errors.Join(err, d.close())
 		}
 	}()
+	if d.intake, err = openIntake(c, log); err != nil {
+		return nil, err
+	}
 	d.store, err = store.Open(ctx, store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, LockWait: lockWait, Log: log})
 	if err != nil {
 		return nil, err
@@ -153,42 +155,27 @@ func (o observer) Observe(q milter.Query, d milter.Decision, took time.Duration)
 	o.refusals.Observe(q, d)
 }
 
-// listen opens all sockets.
-func (d *daemon) listen() error {
+// listen opens the sockets that are for people and tools, and takes over those for Postfix.
+func (d *daemon) listen() (err error) {
 	c := d.config.Load()
-	options := milter.ListenOptions{Mode: c.Socket.Mode, Allow: c.ListenAllow, Logger: d.log}
-	gid, err := c.SocketGID()
+	makeSocketDir(c.Control)
+	// A nil *Listener must not become a net.Listener that is not nil.
+	control, err := milter.Listen(c.Control.String(), milter.ListenOptions{Mode: 0o660})
 	if err != nil {
-		return fmt.Errorf("socket.group: %w", err)
-	}
-	if gid >= 0 {
-		options.Group = strconv.Itoa(gid)
-	}
-	if d.control, err = listenAt(c.Control, milter.ListenOptions{Mode: 0o660}); err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
+	d.control = control
 	if m := c.Metrics; !m.IsZero() {
 		if d.telemetry, err = net.Listen(m.Network, m.Address); err != nil {
 			return fmt.Errorf("metrics: %w; choose another port, or \"\" to do without", err)
 		}
 	}
-	for _, e := range c.Listen {
-		l, err := listenAt(e, options)
-		if err != nil {
+	for _, l := range d.intake {
+		if err := l.Take(); err != nil {
 			return err
 		}
-		d.intake = append(d.intake, l)
 	}
 	return nil
-}
-
-// listenAt opens one socket. The directory of a unix socket is made where only it is
-// missing: under /run it is gone after every boot.
-func listenAt(e config.Endpoint, options milter.ListenOptions) (net.Listener, error) {
-	if e.Network == "unix" {
-		os.Mkdir(filepath.Dir(e.Address), 0o755) // what is wrong with it, Listen says
-	}
-	return milter.Listen(e.String(), options)
 }
 
 // run answers until ctx ends or a part fails, and then stops in order: no more intake,
@@ -222,7 +209,11 @@ func (d *daemon) run(ctx context.Context) error {
 	d.canaries.Check()
 	notify(systemd.SdNotifyReady)
 	d.log.Info("ready", "version", programVersion(), "addresses", d.store.Totals().Addresses)
-	drained := d.server.Run(ctx, d.intake...)
+	intake := make([]net.Listener, len(d.intake))
+	for i, l := range d.intake {
+		intake[i] = l
+	}
+	drained := d.server.Run(ctx, intake...)
 	if ctx.Err() == nil {
 		fail(drained)
 	} else if drained != nil {
@@ -243,7 +234,10 @@ func notify(state string) { systemd.SdNotify(false, state) }
 // close lets go of everything, the store last. It may be called however far opening
 // came.
 func (d *daemon) close() error {
-	for _, l := range append(d.intake, d.control, d.telemetry) {
+	for _, l := range d.intake {
+		l.Close()
+	}
+	for _, l := range []net.Listener{d.control, d.telemetry} {
 		if l != nil {
 			l.Close()
 		}

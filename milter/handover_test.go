@@ -1,0 +1,282 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// begin connects and starts a negotiation, whether somebody accepts yet or not.
+func begin(t *testing.T, path string) net.Conn {
+	t.Helper()
+	c := (&running{network: "unix", address: path}).dial(t)
+	if _, err := fmt.Fprint(c, optneg); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// wantAnswer waits for the end of a negotiation.
+func wantAnswer(t *testing.T, c net.Conn, who string) {
+	t.Helper()
+	if code, _, err := readReply(c); code != 'O' || err != nil {
+		t.Errorf("%s: answered %c, %v", who, code, err)
+	}
+	c.Close()
+}
+
+// serving is a server of a test's own making.
+func serving(t *testing.T, change func(*ServerConfig), listeners ...net.Listener) (s *Server, served chan error) {
+	t.Helper()
+	cfg := ServerConfig{Policy: testPolicy(t, nil)}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := NewServer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served = make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { served <- s.Serve(l) }()
+	}
+	return s, served
+}
+
+// TestHandOver: a socket that waits takes the place of one that stops, and at no moment
+// is there none. Whoever is in the queue of the first is answered by it.
+func TestHandOver(t *testing.T) {
+	path := socketPath(t)
+	first, err := Listen("unix:"+path, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := Prepare("unix:"+path, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Take(); !errors.Is(err, ErrInUse) {
+		t.Errorf("Take of a path that is served: %v, want %v", err, ErrInUse)
+	}
+	if _, err := Prepare("unix:"+path, ListenOptions{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("a third one: %v, want %v", err, ErrInUse)
+	}
+	queued := []net.Conn{begin(t, path), begin(t, path), begin(t, path)} // nobody accepts yet
+	old, oldServed := serving(t, func(cfg *ServerConfig) { cfg.Connections = 1 }, first)
+	wantAnswer(t, queued[0], "first in the queue")
+
+	dialled := make(chan net.Conn, 1000)
+	stop, ended := make(chan bool), make(chan bool)
+	go func() { // all the time
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			c, err := net.Dial("unix", path)
+			if err != nil {
+				t.Errorf("while the place changes hands: %v", err)
+				return
+			}
+			fmt.Fprint(c, optneg)
+			select {
+			case dialled <- c:
+			default:
+				c.Close()
+			}
+		}
+	}()
+	done := make(chan error)
+	go func() { done <- old.Shutdown(context.Background()) }()
+	for _, c := range queued[1:] {
+		wantAnswer(t, c, "in the queue when it stops")
+	}
+	for late := false; !late; { // those that are not the first one's wait for the next
+		select {
+		case c := <-dialled:
+			c.SetDeadline(deadline())
+			new, served := (*Server)(nil), (chan error)(nil)
+			if next.name.isAt(path) {
+				late = true
+				close(stop)
+				<-ended
+				new, served = serving(t, nil, next)
+				defer func() { new.Shutdown(canceled()); <-served }()
+			}
+			wantAnswer(t, c, "dialled while the place changed hands")
+		case err := <-oldServed:
+			oldServed <- err
+		}
+	}
+	for len(dialled) > 0 {
+		c := <-dialled
+		c.SetDeadline(deadline())
+		wantAnswer(t, c, "dialled while the place changed hands")
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-oldServed; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	if err := next.Take(); err != nil {
+		t.Errorf("Take of what is ours already: %v", err)
+	}
+	first.Close()
+	if !next.name.isAt(path) {
+		t.Error("the first one took the socket of the next away")
+	}
+	if _, err := os.Lstat(path + nextSuffix); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the place to wait at: %v", err)
+	}
+}
+
+// TestPrepareAtOnce: where nobody serves the path, MTAs can connect at once.
+func TestPrepareAtOnce(t *testing.T) {
+	for _, stale := range []bool{false, true} {
+		path := socketPath(t)
+		if stale {
+			for _, name := range []string{path, path + nextSuffix} {
+				l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.SetUnlinkOnClose(false)
+				l.Close()
+			}
+		}
+		l, err := Prepare("unix:"+path, ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := begin(t, path)
+		if err := l.Take(); err != nil {
+			t.Error(err)
+		}
+		s, served := serving(t, nil, l)
+		wantAnswer(t, c, "connected before it was served")
+		s.Shutdown(context.Background())
+		<-served
+		if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+	}
+}
+
+// TestTakeAfterDeath: a process that was killed hands nothing over.
+func TestTakeAfterDeath(t *testing.T) {
+	path := socketPath(t)
+	killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.SetUnlinkOnClose(false)
+	l, err := Prepare("unix:"+path, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.Close()
+	if err := l.Take(); err != nil || !l.name.isAt(path) {
+		t.Errorf("Take: %v", err)
+	}
+	l.Close()
+	if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// TestQueueIsAnswered: on TCP too, whoever has connected when the server stops is served,
+// and waits for a slot where there is none.
+func TestQueueIsAnswered(t *testing.T) {
+	l, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, served := serving(t, func(cfg *ServerConfig) { cfg.Connections = 1 }, l)
+	at := &running{Server: s, network: "tcp", address: l.Addr().String()}
+	open := at.session(t)
+	var queued []net.Conn
+	for range 5 {
+		c := at.dial(t)
+		fmt.Fprint(c, optneg)
+		queued = append(queued, c)
+	}
+	done := make(chan error)
+	go func() { done <- s.Shutdown(context.Background()) }()
+	<-s.stopping
+	open.Close()
+	for _, c := range queued {
+		wantAnswer(t, c, "in the queue")
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-served; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	if n := s.Sessions(); n != 0 {
+		t.Errorf("%d sessions left", n)
+	}
+}
+
+// TestAdopt: a socket that somebody else holds open goes on after us, with its queue.
+func TestAdopt(t *testing.T) {
+	path := socketPath(t)
+	systemd, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	adopt := func() *Listener {
+		t.Helper()
+		file, err := systemd.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		passed, err := net.FileListener(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := Adopt(passed, ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	for range 3 {
+		waiting := begin(t, path) // since before the daemon, or since the one before it
+		s, served := serving(t, nil, adopt())
+		wantAnswer(t, waiting, "waited for the daemon")
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAdoptRefuses(t *testing.T) {
+	open, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if _, err := Adopt(open, ListenOptions{}); err == nil {
+		t.Error("a socket that everybody reaches is adopted without listen_allow")
+	}
+	if _, err := Adopt(&failing{Listener: open}, ListenOptions{}); err == nil {
+		t.Error("something that is no socket is adopted")
+	}
+}
