@@ -8,7 +8,7 @@ import (
 type bad struct{ in, want string } // want: all errors, without the file's name
 
 const allKeys = "accept, accept_files, accept_patterns, always_accept, canaries, confirm, control, directories, " +
-	"domains, exempt, harvest, journal, late_after, limits, listen, listen_allow, log, metrics, recipient_delimiter, " +
+	"domains, exempt, harvest, journal, late_after, limits, listen, listen_allow, log, metrics, page, recipient_delimiter, " +
 	"refuse, removal_grace, socket, stale_after, store, when_not_ready, when_stale"
 
 // badKeys: in is the first lines of a file that would be valid without them.
@@ -47,6 +47,9 @@ var badKeys = []bad{
 	{`control: inet:127.0.0.1:1`, `1:10: control: expected unix:/path, got "inet:127.0.0.1:1"`},
 	{`control: ""`, `1:10: control: expected unix:/path, got ""`},
 	{`metrics: 127.0.0.1:9417`, `1:10: metrics: expected inet:host:port, or "" for none, got "127.0.0.1:9417"`},
+	{`page: on`, `1:7: page: expected keys with values (hosts, serve), got "on"`},
+	{`page: {serve: everywhere}`, `1:15: page.serve: expected "loopback", "always" or "never", got "everywhere"`},
+	{`page: {hosts: ["relay.example.com:9417"]}`, `1:16: page.hosts[0]: expected a host name such as relay.example.com, got "relay.example.com:9417"`},
 	{`metrics: 9417`, `1:10: metrics: expected a text, got 9417 without quotes`},
 	{`store: {dir: data}`, `1:14: store.dir: expected an absolute path, which begins with /, got "data"`},
 	{`store: {dir: ""}`, `1:14: store.dir: expected an absolute path, which begins with /, got ""`},

@@ -40,6 +40,7 @@ type Config struct {
 	Socket      Socket         // socket: who may connect to the unix sockets of listen
 	Control     Endpoint       // control: the unix socket for the commands; default unix:/run/rcpt-milter/control.sock
 	Metrics     Endpoint       // metrics: TCP; default inet:127.0.0.1:9417; zero: off
+	Page        Page           // page
 	Store       Store          // store
 
 	Domains     map[string]Mode // domains: canonical domain, or ".parent" for all its sub-domains; never empty
@@ -72,6 +73,33 @@ type Config struct {
 type Socket struct {
 	Group string      // default postfix; empty: the group of the process
 	Mode  fs.FileMode // default 0660
+}
+
+// Page is the status page on the listener of metrics.
+type Page struct {
+	Serve PageServe // default Loopback
+	Hosts []string  // host names, beside localhost and that of this machine, by which browsers may ask for it
+}
+
+// PageServe says where the status page is served.
+type PageServe string
+
+// Where it is.
+const (
+	Loopback PageServe = "loopback" // where metrics listens on loopback only
+	Always   PageServe = "always"
+	Never    PageServe = "never"
+)
+
+// ShowsPage reports whether there is a status page.
+func (c *Config) ShowsPage() bool {
+	switch c.Page.Serve {
+	case Always:
+		return true
+	case Loopback:
+		return !c.Metrics.IsZero() && c.Metrics.Loopback()
+	}
+	return false
 }
 
 // Store is where the index is kept.
@@ -164,6 +192,7 @@ func defaults() *Config {
 		Socket:       Socket{Group: "postfix", Mode: 0o660},
 		Control:      Endpoint{Network: "unix", Address: "/run/rcpt-milter/control.sock"},
 		Metrics:      Endpoint{Network: "tcp", Address: "127.0.0.1:9417"},
+		Page:         Page{Serve: Loopback},
 		Store:        Store{Dir: "/var/lib/rcpt-milter", MinFree: 256 << 20},
 		Domains:      map[string]Mode{},
 		AlwaysAccept: []string{"postmaster", "abuse"},

@@ -96,6 +96,7 @@ func TestEveryKey(t *testing.T) {
 		Socket:             Socket{Group: "mail", Mode: 0o600},
 		Control:            Endpoint{"unix", "/run/control.sock"},
 		Metrics:            Endpoint{},
+		Page:               Page{Serve: Always, Hosts: []string{"relay.example.com"}},
 		Store:              Store{Dir: "/srv/index", MinFree: 1_000_000_000},
 		Domains:            map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce, "10.example": Report},
 		Accept:             []string{"@catchall.example.org", "extra@example.com", `"odd one"@example.com`},

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"rcpt-milter/address"
 )
 
 // maxSocketPath is what fits into sockaddr_un on Linux (unix(7)) with its final NUL and
@@ -110,6 +112,15 @@ func parseInet(text string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("expected a port from 1 to 65535, got %s", quoted(port))
 	}
 	return Endpoint{"tcp", net.JoinHostPort(host, port)}, nil
+}
+
+// parseHostName reads a name by which a browser asks for a page, without a port.
+func parseHostName(text string) (string, error) {
+	domain, err := address.ParseDomain(text)
+	if err != nil || strings.HasPrefix(domain, "[") {
+		return "", fmt.Errorf("expected a host name such as relay.example.com, got %s", quoted(text))
+	}
+	return domain, nil
 }
 
 // parsePath reads an absolute path: a daemon has no directory to be relative to.

@@ -22,6 +22,10 @@ func (c *Config) fields() field {
 		}),
 		"control": scalar(&c.Control, parseUnix),
 		"metrics": orNothing(scalar(&c.Metrics, parseMetrics)),
+		"page": keys(fields{
+			"serve": choice(&c.Page.Serve, Loopback, Always, Never),
+			"hosts": unique(&c.Page.Hosts, "host names", parseHostName),
+		}),
 		"store": keys(fields{
 			"dir":                 scalar(&c.Store.Dir, parsePath),
 			"encryption_key_file": later(""),

@@ -29,10 +29,15 @@
 // to Prometheus, together with what Status says at the moment of the scrape, and
 // beside it /healthz and /readyz for supervisors.
 //
+// # Status page
+//
+// A [Page], on the same listener as the metrics, is the state of the daemon for people
+// with a browser. [History] is what its chart is drawn from.
+//
 // # What may run concurrently
 //
-// Everything. Nothing here keeps state but the counters of Metrics; the Backend is
-// called by several requests at once.
+// Everything. Nothing here keeps state but the counters of Metrics and a History; the
+// Backend is called by several requests at once.
 package control
 
 import (

@@ -16,9 +16,9 @@ import (
 const scrapesAtOnce = 4
 
 // Handler serves /metrics, /healthz (the process answers) and /readyz (it would
-// answer a RCPT from an index). They only tell; nothing can be done through them. A
-// nil log discards.
-func (m *Metrics) Handler(backend Backend, log *slog.Logger) http.Handler {
+// answer a RCPT from an index), and where there is one the status page for everything
+// else. They only tell; nothing can be done through them. A nil log discards.
+func (m *Metrics) Handler(backend Backend, page *Page, log *slog.Logger) http.Handler {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -33,6 +33,9 @@ func (m *Metrics) Handler(backend Backend, log *slog.Logger) http.Handler {
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { ready(w, r, backend) })
+	if page != nil {
+		mux.Handle("/", page)
+	}
 	return mux
 }
 

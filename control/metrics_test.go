@@ -26,7 +26,7 @@ func TestMetrics(t *testing.T) {
 	m.PassDone("corp", "incremental", ResultFailed)
 	m.ObserveLag("corp", 3*time.Second)
 	m.ObserveLag("corp", -3*time.Second)
-	code, body := get(t, m.Handler(&fake{status: fullStatus()}, nil), "/metrics")
+	code, body := get(t, m.Handler(&fake{status: fullStatus()}, nil, nil), "/metrics")
 	if code != http.StatusOK {
 		t.Fatalf("%d %s", code, body)
 	}
@@ -46,7 +46,7 @@ func TestMetrics(t *testing.T) {
 
 // TestMetricsWithoutStatus: the rest is still given.
 func TestMetricsWithoutStatus(t *testing.T) {
-	code, body := get(t, NewMetrics("1.2.3").Handler(&fake{err: errors.New("no")}, nil), "/metrics")
+	code, body := get(t, NewMetrics("1.2.3").Handler(&fake{err: errors.New("no")}, nil, nil), "/metrics")
 	if code != http.StatusOK || !strings.Contains(body, "rcpt_milter_build_info") || strings.Contains(body, "rcpt_milter_sessions") {
 		t.Errorf("%d\n%s", code, body)
 	}
@@ -69,7 +69,7 @@ func TestHealth(t *testing.T) {
 		{state(Fresh), "/", 404, ""},
 		{state(Fresh), "/v1/status", 404, ""},
 	} {
-		code, body := get(t, NewMetrics("").Handler(c.backend, nil), c.path)
+		code, body := get(t, NewMetrics("").Handler(c.backend, nil, nil), c.path)
 		if code != c.code || c.want != "" && body != c.want {
 			t.Errorf("%s: %d %q, want %d %q", c.path, code, body, c.code, c.want)
 		}

@@ -4,6 +4,7 @@ package control
 type ReportQuery struct {
 	Since Time // from the hour on in which it falls; zero: as long as is kept
 	Limit int  // rows of each list at most; 0: all there are
+	Brief bool // no addresses, and no near misses; not over the socket
 }
 
 // Report is what was refused, or would have been if mode report had not kept it from

@@ -37,6 +37,7 @@ type daemon struct {
 	store    *store.Store
 	upkeep   *upkeep
 	refusals *refusals
+	history  *control.History
 	follower *follower
 	canaries *canaries
 	server   *milter.Server
@@ -52,7 +53,7 @@ type daemon struct {
 // that no other daemon is at work: the one before this may have to finish.
 func openDaemon(ctx context.Context, path string, c *config.Config, lockWait time.Duration, logging *logging) (_ *daemon, err error) {
 	log := logging.Logger()
-	d := &daemon{logging: logging, log: log, metrics: control.NewMetrics(programVersion())}
+	d := &daemon{logging: logging, log: log, metrics: control.NewMetrics(programVersion()), history: &control.History{}}
 	d.reloads.path = path
 	d.config.Store(c)
 	defer func() {
@@ -199,8 +200,9 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	if d.telemetry != nil {
 		start("metrics", func(ctx context.Context) error {
-			return control.ServeHealth(ctx, d.telemetry, d.metrics.Handler(b, d.log), d.log)
+			return control.ServeHealth(ctx, d.telemetry, d.metrics.Handler(b, d.statusPage(b), d.log), d.log)
 		})
+		start("history", d.remember)
 	}
 	start("mirror", d.follower.Run)
 	start("store", d.upkeep.Run)

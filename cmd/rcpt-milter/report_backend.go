@@ -41,6 +41,9 @@ func reportOf(ctx context.Context, s *store.Store, q control.ReportQuery, now ti
 	if q.Since.IsZero() {
 		report.From = control.Time{}
 	}
+	if q.Brief {
+		return report, nil
+	}
 	for _, row := range firstOf(sum.Addresses.Rows(), q.Limit) {
 		a := control.RefusedAddress{RefusedName: nameOf(row), Network: row.Network, Verdict: row.Verdict}
 		if a.Now, err = nowOf(s, row.Text); err != nil {

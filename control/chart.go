@@ -1,0 +1,72 @@
+package control
+
+import (
+	"fmt"
+	"time"
+)
+
+// The chart of a day: a bar for each span, drawn in units of its own and scaled by the
+// browser.
+const (
+	chartSpan   = 10 * time.Minute
+	chartBar    = 5 // units a span is wide
+	chartHeight = 170
+	chartFoot   = 26 // below the bars, for hours
+)
+
+// chart is a day of decisions, ready to be drawn.
+type chart struct {
+	Width, Height int
+	Bottom, Foot  int // of the bars, and of the hours
+	Total         Judged
+	Most          int64 // of one span
+	Bars          []bar
+	Hours         []hourMark
+}
+
+// bar is the part of one span that was told the same thing.
+type bar struct {
+	Class     string // of the style
+	X, Width  int
+	Y, Height float64
+	Title     string
+}
+
+// hourMark is an hour on the axis.
+type hourMark struct {
+	X    int
+	Text string
+}
+
+func newChart(spans []Minute) chart {
+	c := chart{Width: len(spans) * chartBar, Height: chartHeight + chartFoot, Bottom: chartHeight, Foot: chartHeight + 20}
+	for _, s := range spans {
+		c.Total = c.Total.plus(s.Judged)
+		c.Most = max(c.Most, s.Total())
+	}
+	for i, s := range spans {
+		c.column(i*chartBar, s)
+		if local := s.Start.Local(); local.Minute() == 0 && local.Hour()%4 == 0 {
+			c.Hours = append(c.Hours, hourMark{i * chartBar, local.Format("15:04")})
+		}
+	}
+	return c
+}
+
+// column stacks the parts of a span, what was refused at the bottom.
+func (c *chart) column(x int, s Minute) {
+	top := float64(chartHeight)
+	for _, part := range []struct {
+		class, words string
+		n            int64
+	}{{"refused", "refused", s.Refused}, {"putoff", "put off", s.PutOff}, {"let", "let through", s.LetThrough}, {"accepted", "accepted", s.Accepted}} {
+		if part.n <= 0 {
+			continue
+		}
+		height := float64(part.n) / float64(c.Most) * (chartHeight - 2)
+		height = max(height, 1) // one refusal among thousands is to be seen
+		top -= height
+		c.Bars = append(c.Bars, bar{Class: part.class, X: x, Width: chartBar - 1, Height: height, Y: top,
+			Title: fmt.Sprintf("%s: %d %s", s.Start.Local().Format("15:04"), part.n, part.words)})
+	}
+}

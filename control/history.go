@@ -1,0 +1,103 @@
+package control
+
+import (
+	"sync"
+	"time"
+)
+
+// historyKept is how many minutes a History remembers: a day.
+const historyKept = 24 * 60
+
+// History remembers how many recipients were judged in each minute of the last day, for
+// a chart. It is fed with counters now and then, which costs the decisions themselves
+// nothing. It is in memory only and of one size. The zero value is ready; all methods may
+// be called concurrently.
+type History struct {
+	mu      sync.Mutex
+	minutes [historyKept]Minute // the minute m is at m modulo the length
+	last    Judged              // counters as they were last
+}
+
+// Minute is what happened in a minute.
+type Minute struct {
+	Start time.Time
+	Judged
+}
+
+// Judged counts recipients by what they were told.
+type Judged struct {
+	Accepted   int64
+	LetThrough int64 // that mode report kept from being refused or put off
+	PutOff     int64 // with a temporary reply
+	Refused    int64
+}
+
+// Total is all of them.
+func (j Judged) Total() int64 { return j.Accepted + j.LetThrough + j.PutOff + j.Refused }
+
+func (j Judged) plus(o Judged) Judged {
+	return Judged{j.Accepted + o.Accepted, j.LetThrough + o.LetThrough, j.PutOff + o.PutOff, j.Refused + o.Refused}
+}
+
+func (j Judged) minus(o Judged) Judged {
+	return j.plus(Judged{-o.Accepted, -o.LetThrough, -o.PutOff, -o.Refused})
+}
+
+// acceptedVerdicts and putOffVerdicts say what a verdict leads to in mode enforce;
+// whatever else there is refuses. With when_stale or when_not_ready other than tempfail
+// they are wrong about those two.
+var (
+	acceptedVerdicts = map[string]bool{"exempt": true, "always": true, "not-ours": true, "listed": true, "known": true, "confirmed": true}
+	putOffVerdicts   = map[string]bool{"not-ready": true, "in-grace": true, "stale": true, "error": true}
+)
+
+// judged sorts counters by verdict into what recipients were told.
+func judged(decisions, wouldRefuse map[string]int64) (j Judged) {
+	for verdict, n := range decisions {
+		let := wouldRefuse[verdict]
+		j.LetThrough += let
+		switch {
+		case acceptedVerdicts[verdict]:
+			j.Accepted += n - let
+		case putOffVerdicts[verdict]:
+			j.PutOff += n - let
+		default:
+			j.Refused += n - let
+		}
+	}
+	return j
+}
+
+// Observe takes counters since the start, by verdict. What was counted since the last
+// call is of the minute in which this one falls.
+func (h *History) Observe(at time.Time, decisions, wouldRefuse map[string]int64) {
+	now := judged(decisions, wouldRefuse)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	start := at.Truncate(time.Minute)
+	m := &h.minutes[start.Unix()/60%historyKept]
+	if !m.Start.Equal(start) {
+		*m = Minute{Start: start}
+	}
+	m.Judged = m.plus(now.minus(h.last))
+	h.last = now
+}
+
+// Sum adds up the minutes of the day before a time in spans of equal length, oldest
+// first. A minute without a judgement counts as one without recipients.
+func (h *History) Sum(until time.Time, span time.Duration) []Minute {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := int(historyKept * time.Minute / span)
+	end := until.Truncate(span).Add(span)
+	sums := make([]Minute, n)
+	for i := range sums {
+		sums[i].Start = end.Add(time.Duration(i-n) * span)
+	}
+	for _, m := range h.minutes {
+		if i := int(m.Start.Sub(sums[0].Start) / span); !m.Start.Before(sums[0].Start) && i < n {
+			sums[i].Judged = sums[i].plus(m.Judged)
+		}
+	}
+	return sums
+}

@@ -1,0 +1,199 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+// PageConfig says who may see the status page.
+type PageConfig struct {
+	// On is asked at every request, so that it may change: whether there is a page.
+	On func() bool
+	// Hosts are the names, beside localhost, IP addresses and the name of this machine,
+	// by which browsers may ask for it; asked at every request. A page of somebody else
+	// can make a browser ask under a name of its own that leads here (DNS rebinding).
+	Hosts func() []string
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Page shows people the state of the daemon: the directories, a chart of the last day,
+// what was refused, and which reply an address would get. It needs nothing from
+// elsewhere, runs no script, and nothing can be done through it.
+type Page struct {
+	config  PageConfig
+	backend Backend
+	history *History
+	log     *slog.Logger
+	html    *template.Template
+	mux     *http.ServeMux
+	slots   chan struct{}
+}
+
+// pageSlots bounds how many pages are made at one time.
+const pageSlots = 4
+
+// policy allows what the page is made of and nothing else (Content Security Policy 3).
+const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// NewPage makes the page.
+func NewPage(config PageConfig, backend Backend, history *History, log *slog.Logger) *Page {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	p := &Page{config: config, backend: backend, history: history, log: log, slots: make(chan struct{}, pageSlots)}
+	p.html = template.Must(template.New("").Funcs(pageWords(config.Now)).ParseFS(pageFiles, "page/*.html"))
+	p.mux = http.NewServeMux()
+	p.mux.HandleFunc("GET /{$}", p.overview)
+	p.mux.HandleFunc("GET /lookup", p.lookup)
+	p.mux.HandleFunc("GET /style.css", p.file("text/css; charset=utf-8"))
+	p.mux.HandleFunc("GET /icon.svg", p.file("image/svg+xml"))
+	return p
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !p.config.On() {
+		http.NotFound(w, r)
+		return
+	}
+	if !p.known(r.Host) {
+		say(w, http.StatusMisdirectedRequest, "this page is not served under the name "+printableHost(r.Host)+"; add it to page.hosts in the configuration if it is yours")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	p.mux.ServeHTTP(w, r)
+}
+
+// known reports whether a browser that names the host means this page: nobody else can
+// give an address or our own name to his page.
+func (p *Page) known(host string) bool {
+	name := host
+	if bare, _, err := net.SplitHostPort(host); err == nil {
+		name = bare
+	}
+	name = strings.ToLower(strings.TrimSuffix(strings.Trim(name, "[]"), "."))
+	if name == "localhost" || net.ParseIP(name) != nil || slices.Contains(p.config.Hosts(), name) {
+		return true
+	}
+	own, err := os.Hostname()
+	return err == nil && strings.EqualFold(name, own)
+}
+
+// printableHost is a host for plain text, without what a browser may obey.
+func printableHost(host string) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, host[:min(len(host), 255)])
+}
+
+// overviewData is what the template of the overview shows.
+type overviewData struct {
+	Status  Status
+	Report  Report
+	Chart   chart
+	Refresh int // seconds; 0: not by itself
+	Now     time.Time
+	Query   string // for the form
+}
+
+// topShown is how many refused domains and networks the page shows.
+const topShown = 10
+
+func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
+	p.show(w, r, "overview.html", func(ctx context.Context) (any, error) {
+		now := p.config.Now()
+		d := overviewData{Now: now, Chart: newChart(p.history.Sum(now, chartSpan))}
+		if r.URL.Query().Has("refresh") {
+			d.Refresh = 30
+		}
+		var err error
+		if d.Status, err = p.backend.Status(ctx); err != nil {
+			return nil, err
+		}
+		d.Report, err = p.backend.Report(ctx, ReportQuery{Since: Time{now.Add(-24 * time.Hour)}, Limit: topShown, Brief: true})
+		return d, err
+	})
+}
+
+// lookupData is what the template of a look-up shows.
+type lookupData struct {
+	Query  string
+	Answer LookupAnswer
+	Now    time.Time
+}
+
+// maxQuery is far longer than any address.
+const maxQuery = 2048
+
+func (p *Page) lookup(w http.ResponseWriter, r *http.Request) {
+	q := strings.TrimSpace(r.URL.Query().Get("address"))
+	if q == "" || len(q) > maxQuery {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	p.show(w, r, "lookup.html", func(ctx context.Context) (any, error) {
+		answer, err := p.backend.Lookup(ctx, LookupQuery{Address: q})
+		return lookupData{Query: q, Answer: answer, Now: p.config.Now()}, err
+	})
+}
+
+// show makes a page of what data gives; an error is a page too.
+func (p *Page) show(w http.ResponseWriter, r *http.Request, name string, data func(context.Context) (any, error)) {
+	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+	defer cancel()
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		say(w, http.StatusServiceUnavailable, "too many pages are asked for at one time")
+		return
+	}
+	status := http.StatusOK
+	what, err := data(ctx)
+	if err != nil {
+		status, name, what = http.StatusInternalServerError, "error.html", err.Error()
+	}
+	var page bytes.Buffer
+	if err := p.html.ExecuteTemplate(&page, name, what); err != nil {
+		p.log.Error("status page not made", "error", err)
+		say(w, http.StatusInternalServerError, "the page cannot be made; see the log")
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(page.Bytes())
+}
+
+// file serves an embedded file.
+func (p *Page) file(kind string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		text, err := pageFiles.ReadFile("page" + r.URL.Path)
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", kind)
+		w.Write(text)
+	}
+}
