@@ -9,14 +9,24 @@
 //     directories hold such addresses and senders write to them;
 //   - the domain in lower case, internationalised labels as A-labels (RFC 5890),
 //     mapped by UTS #46 without the transitional rules; an address literal is kept
-//     as text;
+//     as text, an IPv6 address in the spelling of RFC 5952;
 //   - at most MaxLength octets in UTF-8.
 //
+// # Which addresses are the same
+//
 // RFC 5321 section 2.4 lets a host treat local parts case-sensitively. Active
-// Directory compares them without regard to case and so does every mail system on
-// top of it; Postfix folds a recipient with the same Unicode tables as we do before
-// a milter sees it. What differs in accents only stays different here, although
-// the directory's own search would find both.
+// Directory compares text by the sorting weights of Windows (MS-UCODEREF), without
+// case, width, kana type and non-spacing marks, and so does every mail system on top of
+// it. Postfix folds the case of a recipient, in full and with no regard to composition,
+// before a milter sees it. So the case is folded in full here, or "Straße" would never
+// be found again, which comes as "strasse"; to the directory the two are the same as
+// well, and so are the forms of sigma.
+//
+// What differs in accents, width and the like stays different here, although the
+// directory's own search finds both: é and e, ø and o, æ and ae, ı and i. The other way
+// round the folding joins a few letters that the directory keeps apart (the micro sign
+// and mu, the long s, the Greek letters with iota below, capital letters younger than
+// its tables): Postfix has joined them already.
 //
 // Everything in this package is a pure function and safe for concurrent use.
 package address
@@ -25,6 +35,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -72,6 +83,9 @@ func Parse(text string) (Address, error) {
 	content, err := unquote(text[:at])
 	if err != nil {
 		return Address{}, err
+	}
+	if strings.ContainsFunc(content, unicode.IsControl) { // those beyond ASCII
+		return Address{}, fmt.Errorf("%w: control character", ErrSyntax)
 	}
 	domain, err := ParseDomain(text[at+1:])
 	if err != nil {

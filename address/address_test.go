@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // An empty want means: not readable.
@@ -32,6 +35,15 @@ var mailboxes = []struct{ in, want string }{
 	{`o'brien@example.com`, `o'brien@example.com`},
 	{`user@[192.0.2.1]`, `user@[192.0.2.1]`},
 	{`user@[IPv6:2001:DB8::1]`, `user@[ipv6:2001:db8::1]`},
+	{`user@[IPv6:2001:db8:0:0:0:0:0:1]`, `user@[ipv6:2001:db8::1]`},
+	{`user@[IPv6:2001:0db8::0001]`, `user@[ipv6:2001:db8::1]`},
+	{`user@[IPv6:::ffff:192.0.2.1]`, `user@[ipv6:::ffff:192.0.2.1]`},
+	{`user@[IPv6:::ffff:c000:201]`, `user@[ipv6:::ffff:192.0.2.1]`},
+	{`user@[IPv6:fe80::1%eth0]`, `user@[ipv6:fe80::1%eth0]`},
+	{`user@[IPv6:192.0.2.1]`, `user@[ipv6:192.0.2.1]`},
+	{`user@[IPv6:nonsense]`, `user@[ipv6:nonsense]`},
+	{`user@[2001:db8::0:1]`, `user@[2001:db8::0:1]`},
+	{`user@[192.000.002.001]`, `user@[192.000.002.001]`},
 	{`user@under_score.example`, `user@under_score.example`},
 	{`user@localhost`, `user@localhost`},
 	{`Jürgen@example.com`, `jürgen@example.com`},
@@ -64,6 +76,8 @@ var mailboxes = []struct{ in, want string }{
 	{"us\x00er@example.com", ""},
 	{"us\r\ner@example.com", ""},
 	{"us\x7fer@example.com", ""},
+	{"us\u0085er@example.com", ""},
+	{"\"us\u009fer\"@example.com", ""},
 	{"\"us\\\ner\"@example.com", ""},
 	{"us\xffer@example.com", ""},
 	{"user@exa\xffmple.com", ""},
@@ -142,11 +156,47 @@ func TestDomainOf(t *testing.T) {
 		{"x@y@MÜNCHEN.example", "xn--mnchen-3ya.example"},
 		{"user", ""},
 		{"user@", ""},
-		{"user@a b", ""},
+		{"user@a b", "a"},
+		{`us"er@example.com (a comment)`, "example.com"},
+		{`<us"er@example.com(a@b)>`, "b"},
+		{`"user@example.com"`, "example.com"},
+		{`user@"example.com"`, "example.com"},
+		{`user@ex\ample.com`, "example.com"},
+		{`us"er@[192.0.2.1]>`, "[192.0.2.1]"},
+		{`group:us"er@example.com;`, "example.com"},
 		{"", ""},
 	} {
 		if got := DomainOf(c.in); got != c.want {
 			t.Errorf("DomainOf(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+// What Postfix makes of a domain that full case folding changes, and how the address
+// that the client sent tells which it was.
+func TestWithDomainOf(t *testing.T) {
+	for _, c := range []struct{ folded, asked, want string }{
+		{"user@strasse.example", "User@Straße.example", "user@xn--strae-oqa.example"},
+		{"user@strasse.example", "user@STRAẞE.example", "user@strasse.example"}, // UTS #46 makes ss of that one
+		{"user@strasse.example", "user@strasse.example", "user@strasse.example"},
+		{"user@strasse.example", "user@Strasse.example", "user@strasse.example"},
+		{"user@strasse.example", "user@xn--strae-oqa.example", "user@xn--strae-oqa.example"},
+		{"user@strasse.faß.example", "user@straße.faß.example", "user@strasse.faß.example"}, // folded in part: not Postfix
+		{"user@βόλοσ.example", "user@βόλος.example", "user@xn--nxasmm1c.example"},
+		{"user@βόλοσ.example", "user@ΒΌΛΟΣ.example", "user@xn--nxasmq6b.example"},
+		{"user@münchen.example", "user@MÜNCHEN.example", "user@xn--mnchen-3ya.example"},
+		{"user@example.com", "user@straße.example", "user@example.com"},
+		{"user@strasse.example", "user@faß.example", "user@strasse.example"},
+		{"user@strasse.example", "", "user@strasse.example"},
+		{"", "user@straße.example", ""},
+		{"user@[192.0.2.1]", "user@straße.example", "user@[192.0.2.1]"},
+		{"jürgen@strasse.example", "someone@straße.example", "jürgen@xn--strae-oqa.example"}, // the local part is the MTA's to say
+	} {
+		folded, _ := Parse(c.folded)
+		asked, _ := Parse(c.asked)
+		want, _ := Parse(c.want)
+		if got := folded.WithDomainOf(asked); got != want {
+			t.Errorf("WithDomainOf(%q) of %q = %q, want %q", c.asked, c.folded, got, want)
 		}
 	}
 }
@@ -170,10 +220,27 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		checkCanonical(t, text, a)
+		checkFolded(t, text, a)
 		if again, err := Parse(strings.ToLower(a.String())); err != nil || again != a {
 			t.Fatalf("Parse(%q) = %q, in lower case %q, %v", text, a, again, err)
 		}
 	})
+}
+
+// checkFolded folds an address as Postfix does, as it stands or decomposed: it is the
+// same mailbox then, in the same domain.
+func checkFolded(t *testing.T, text string, a Address) {
+	t.Helper()
+	for _, form := range []string{norm.NFC.String(text), norm.NFD.String(text)} {
+		asked, err := Parse(form)
+		if err != nil || asked != a {
+			t.Fatalf("Parse(%q) = %q, and of %q %q, %v", text, a, form, asked, err)
+		}
+		folded, err := Parse(foldCase(form))
+		if got := folded.WithDomainOf(asked); err != nil || got != a {
+			t.Fatalf("Parse(%q) = %q, folded before %q, %v", text, a, got, err)
+		}
+	}
 }
 
 func checkCanonical(t *testing.T, text string, a Address) {
@@ -182,7 +249,7 @@ func checkCanonical(t *testing.T, text string, a Address) {
 	if err != nil || again != a {
 		t.Fatalf("Parse(%q) = %q, read again %q, %v", text, a, again, err)
 	}
-	if len(a.String()) > MaxLength || strings.ContainsFunc(a.String(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if len(a.String()) > MaxLength || strings.ContainsFunc(a.String(), unicode.IsControl) {
 		t.Fatalf("Parse(%q) = %q: too long or with control characters", text, a)
 	}
 	if a.Local()+"@"+a.Domain() != a.String() {

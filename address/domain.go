@@ -2,6 +2,7 @@ package address
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -16,8 +17,8 @@ var toASCII = idna.New(
 )
 
 // ParseDomain gives the canonical form of a domain: lower case, A-labels, without
-// the dot of the root. An address literal ("[192.0.2.1]") stays text. The error
-// wraps ErrSyntax.
+// the dot of the root. An address literal stays text ("[192.0.2.1]"), but for an IPv6
+// address, of which RFC 5952 allows one spelling. The error wraps ErrSyntax.
 func ParseDomain(text string) (string, error) {
 	domain := strings.TrimSuffix(text, ".")
 	ascii, folded := foldASCII(domain)
@@ -31,7 +32,20 @@ func ParseDomain(text string) (string, error) {
 	if err := checkDomain(folded); err != nil {
 		return "", err
 	}
-	return folded, nil
+	return literal(folded), nil
+}
+
+// literal gives an address literal (RFC 5321 section 4.1.3) in its one spelling.
+func literal(domain string) string {
+	text, ip6 := strings.CutPrefix(domain, "[ipv6:")
+	if !ip6 {
+		return domain
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(text, "]"))
+	if err != nil || !addr.Is6() || addr.Zone() != "" {
+		return domain
+	}
+	return "[ipv6:" + addr.String() + "]"
 }
 
 // checkDomain keeps out what cannot be told from other parts of an address. It looks
@@ -63,14 +77,41 @@ func isSpecial(allowed string) func(rune) bool {
 }
 
 // DomainOf is the canonical domain even of an address that cannot be read: what
-// follows the last @. It is empty where there is no @ or nothing readable after it.
-// It lets an unreadable address be refused in a domain of ours without asking
-// whose mailbox it might have been.
+// follows the last @, as far as it can be a domain, without quotes and backslashes. It
+// is empty where there is no @ or nothing readable after it. It lets an unreadable
+// address be refused in a domain of ours without asking whose mailbox it might have
+// been.
 func DomainOf(text string) string {
-	text = strings.TrimRight(text, " \t\r\n>")
-	domain, err := ParseDomain(strings.Trim(text[strings.LastIndexByte(text, '@')+1:], " \t"))
-	if err != nil || !strings.Contains(text, "@") {
+	at := strings.LastIndexByte(text, '@')
+	text = strings.Trim(text[at+1:], " \t\r\n")
+	if end := strings.IndexAny(text, " \t\r\n()<>,;"); end >= 0 {
+		text = text[:end]
+	}
+	domain, err := ParseDomain(withoutQuotes.Replace(text))
+	if err != nil || at < 0 {
 		return ""
 	}
 	return domain
+}
+
+// withoutQuotes is for a domain: nothing in it needs them.
+var withoutQuotes = strings.NewReplacer(`"`, "", `\`, "")
+
+// WithDomainOf gives a with the domain of b, where the one came from the other by case
+// folding, and otherwise a. Postfix folds all of an address, and what is left of
+// straße.example is strasse.example, another domain; likewise of a final sigma. The
+// address as the client wrote it still tells.
+func (a Address) WithDomainOf(b Address) Address {
+	if b.IsZero() || a.Domain() == b.Domain() || !strings.Contains(b.Domain(), "xn--") {
+		return a
+	}
+	unicode, err := idna.ToUnicode(b.Domain())
+	if err != nil {
+		return a
+	}
+	folded, err := ParseDomain(fold(unicode))
+	if restored := a.Local() + "@" + b.Domain(); err == nil && folded == a.Domain() && len(restored) <= MaxLength {
+		return Address{restored}
+	}
+	return a
 }

@@ -1,23 +1,40 @@
 package address
 
 import (
+	"strings"
+
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 )
 
 // fold brings text into the form in which it is compared: the canonical caseless
-// match of Unicode (section 3.13, D145), composed again. Full folding, as in
-// Postfix (ICU's default) and as Active Directory compares: "Straße" and "STRASSE"
-// are one.
+// match of Unicode (section 3.13, D145), composed again. The package comment says why
+// it is this one.
 func fold(text string) string {
 	if ascii, folded := foldASCII(text); ascii {
 		return folded
 	}
-	text = norm.NFD.String(text)
-	// A caser keeps state while it works, so every call makes its own.
-	text = cases.Fold().String(text)
+	text = foldCase(norm.NFD.String(text))
 	// Folding may undo decomposition (U+0345 and a few others), so both once more.
-	return norm.NFC.String(cases.Fold().String(norm.NFD.String(text)))
+	return norm.NFC.String(foldCase(norm.NFD.String(text)))
+}
+
+// foldCase is the full case folding of CaseFolding.txt, statuses C and F. A caser keeps
+// state while it works, so every call makes its own.
+func foldCase(text string) string {
+	return strings.Map(foldCherokee, cases.Fold().String(text))
+}
+
+// foldCherokee does what the library leaves out: the small Cherokee letters, which are
+// younger than the capital ones, fold to these.
+func foldCherokee(r rune) rune {
+	switch {
+	case 0xAB70 <= r && r <= 0xABBF:
+		return r - 0xAB70 + 0x13A0
+	case 0x13F8 <= r && r <= 0x13FD:
+		return r - 0x13F8 + 0x13F0
+	}
+	return r
 }
 
 // foldASCII lower-cases text that is all ASCII, which nearly all of it is; nothing

@@ -380,6 +380,37 @@ func TestRestrictedLooksUnknown(t *testing.T) {
 	}
 }
 
+// Postfix folds straße.test into another domain. The argument tells which was meant,
+// and only where folding made the one of the other.
+func TestDecideFoldedDomain(t *testing.T) {
+	p := testPolicy(t, func(cfg *PolicyConfig) {
+		cfg.Domains = map[string]Mode{"straße.test": ModeEnforce, ".βόλος.test": ModeEnforce}
+		index := cfg.Index.(*fakeIndex)
+		index.entries["user@xn--strae-oqa.test"] = Entry{Known: true}
+	})
+	for _, c := range []struct {
+		recipient, argument string
+		row                 int
+	}{
+		{"user@strasse.test", "<User@Straße.test>", 6},
+		{"nobody@strasse.test", "<nobody@straße.test>", 12},
+		{"nobody@strasse.test", "<@a,@b:nobody@straße.test>", 12},
+		{`"no body"@strasse.test`, `<"no body"@straße.test>`, 12},
+		{"user@xn--strae-oqa.test", "<user@xn--strae-oqa.test>", 6},
+		{"nobody@xn--strae-oqa.test", "<nobody@XN--STRAE-OQA.test>", 12},
+		{"nobody@strasse.test", "<nobody@strasse.test>", 3}, // somebody else's
+		{"nobody@strasse.test", "<nobody@faß.test>", 3},
+		{"nobody@elsewhere.test", "<nobody@straße.test>", 3},
+		{"nobody@a.βόλοσ.test", "<nobody@a.βόλος.test>", 12},
+		{"nobody@a.βόλοσ.test", "<nobody@a.ΒΌΛΟΣ.test>", 3},
+	} {
+		d := p.Decide(context.Background(), Query{Recipient: c.recipient, Argument: c.argument})
+		if d.Row != c.row {
+			t.Errorf("Decide(%q, %q) = row %d, domain %s, want row %d", c.recipient, c.argument, d.Row, d.Domain, c.row)
+		}
+	}
+}
+
 func TestNewPolicyRefusesLists(t *testing.T) {
 	for _, c := range []struct {
 		change func(*PolicyConfig)

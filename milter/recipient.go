@@ -3,6 +3,7 @@ package milter
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"rcpt-milter/address"
 )
@@ -30,6 +31,10 @@ func (p *Policy) recipient(q Query) recipient {
 	var err error
 	if q.Recipient != "" {
 		r.form[0], err = address.Parse(q.Recipient)
+		if !isASCII(q.Argument) { // the MTA may have folded its domain into another
+			asked, _ := address.ParsePath(q.Argument)
+			r.form[0] = r.form[0].WithDomainOf(asked)
+		}
 	} else {
 		r.text = q.Argument
 		if r.form[0], err = address.ParsePath(q.Argument); err == nil {
@@ -44,6 +49,10 @@ func (p *Policy) recipient(q Query) recipient {
 	}
 	r.mode = p.mode(r.domain)
 	return r
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // readable reports whether there is an address at all.

@@ -159,7 +159,7 @@ func (r Rules) attributes() []string {
 
 // addressForm is raised when package address begins to print the same mailbox in
 // another way, so that every index is read anew.
-const addressForm = 1
+const addressForm = 2
 
 // fingerprint tells two sets of rules apart.
 func (r Rules) fingerprint() string {
