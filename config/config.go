@@ -47,6 +47,7 @@ type Config struct {
 	Directories []Directory     // directories: never empty, names are unique
 
 	Accept             []string          // accept: canonical addresses, and "@example.com" for all of a domain
+	AcceptFiles        []string          // accept_files: paths of tables in Postfix's source format
 	AcceptPatterns     []string          // accept_patterns: RE2 that matches whole canonical addresses, in any case
 	Refuse             []address.Address // refuse
 	RecipientDelimiter string            // recipient_delimiter: characters that begin an extension; default none

@@ -100,6 +100,7 @@ func TestEveryKey(t *testing.T) {
 		Store:              Store{Dir: "/srv/index", MinFree: 1_000_000_000},
 		Domains:            map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce, "10.example": Report},
 		Accept:             []string{"@catchall.example.org", "extra@example.com", `"odd one"@example.com`},
+		AcceptFiles:        []string{"/etc/postfix/relay_recipients", "/srv/lists"},
 		AcceptPatterns:     []string{`srs[01]=.*@example\.com`, `(?i)[A-Z]+-team@example\.com`},
 		Refuse:             refused,
 		RecipientDelimiter: "+-",

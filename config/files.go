@@ -17,7 +17,8 @@ import (
 const maxSecret = 4 << 10
 
 // CheckFiles looks at what the configuration names outside itself: password, keytab and
-// CA files, and the group of the sockets. The error is one or several *Error, joined; it
+// CA files, accept files, and the group of the sockets. What is in accept files, those
+// know who read them. The error is one or several *Error, joined; it
 // wraps ErrMissing if one of them does. Warnings are *Error as well: they do not keep
 // a daemon from working.
 func (c *Config) CheckFiles() (warnings []error, err error) {
@@ -37,6 +38,9 @@ func (c *Config) CheckFiles() (warnings []error, err error) {
 		if d.TLS.CAFile != "" {
 			r.addFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
 		}
+	}
+	for i, file := range c.AcceptFiles {
+		r.addFile(fmt.Sprintf("accept_files[%d]", i), checkReadable(file, "accept"))
 	}
 	for _, e := range w.errs {
 		warnings = append(warnings, e)
@@ -162,25 +166,54 @@ func readSmall(path, what string) ([]byte, error) {
 	case "keytab":
 		limit = 1 << 20
 	}
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("the %s file %s is not a regular file", what, path)
-	}
 	var data []byte
+	err := regular(path, what)
 	if err == nil {
 		data, err = readLimited(path, limit)
 	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, missing(fmt.Sprintf("the %s file %s does not exist", what, path))
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the %s file %s cannot be read by this user (uid %d); change its owner or group", what, path, os.Geteuid())
-	case err != nil:
-		return nil, fmt.Errorf("the %s file cannot be read: %w", what, err)
-	case int64(len(data)) > limit:
+	if err == nil && int64(len(data)) > limit {
 		return nil, fmt.Errorf("the %s file %s is larger than %d KiB", what, path, limit>>10)
 	}
-	return data, nil
+	return data, unusable(err, path, what)
+}
+
+// checkReadable finds whether a file is there to be read.
+func checkReadable(path, what string) error {
+	err := regular(path, what)
+	if err == nil {
+		var f *os.File
+		if f, err = os.Open(path); err == nil {
+			return f.Close()
+		}
+	}
+	return unusable(err, path, what)
+}
+
+// notRegular is a sentence about a file that is something else.
+type notRegular string
+
+func (e notRegular) Error() string { return string(e) }
+
+func regular(path, what string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = notRegular(fmt.Sprintf("the %s file %s is not a regular file", what, path))
+	}
+	return err
+}
+
+// unusable says why a file cannot be used, and what to do.
+func unusable(err error, path, what string) error {
+	var odd notRegular
+	switch {
+	case err == nil || errors.As(err, &odd):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return missing(fmt.Sprintf("the %s file %s does not exist", what, path))
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the %s file %s cannot be read by this user (uid %d); change its owner or group", what, path, os.Geteuid())
+	}
+	return fmt.Errorf("the %s file cannot be read: %w", what, err)
 }
 
 // missing is a sentence about a file that is not there.

@@ -219,3 +219,24 @@ func TestCheckFilesKeepsSecrets(t *testing.T) {
 		t.Errorf("CheckFiles() = %v", err)
 	}
 }
+
+func TestCheckAcceptFiles(t *testing.T) {
+	for _, c := range []struct{ path, err string }{
+		{write(t, "table", "", 0o644), ""},
+		{"/nonexistent", "config.yaml:1:16: accept_files[0]: the accept file /nonexistent does not exist"},
+		{t.TempDir(), "config.yaml:1:16: accept_files[0]: the accept file PATH is not a regular file"},
+	} {
+		text := "accept_files: [" + c.path + "]\n" + strings.ReplaceAll(smallest, "/etc/rcpt-milter/password", write(t, "password", "secret\n", 0o600))
+		parsed, err := Parse("config.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = parsed.CheckFiles()
+		if got, want := textOf(err), strings.ReplaceAll(c.err, "PATH", c.path); got != want {
+			t.Errorf("CheckFiles: %s, want %s", got, want)
+		}
+		if got, want := errors.Is(err, ErrMissing), strings.HasSuffix(c.err, "exist"); got != want {
+			t.Errorf("errors.Is(%v, ErrMissing) = %t, want %t", err, got, want)
+		}
+	}
+}

@@ -59,7 +59,7 @@ func (c *Config) fields() field {
 			"refuse": unique(&c.Canaries.Refuse, "addresses", parseAddress),
 		}),
 		"accept":              unique(&c.Accept, "addresses", parseAccepted),
-		"accept_files":        laterList("files"),
+		"accept_files":        unique(&c.AcceptFiles, "files", parsePath),
 		"accept_patterns":     unique(&c.AcceptPatterns, "patterns", parsePattern),
 		"refuse":              unique(&c.Refuse, "addresses", parseRefused),
 		"recipient_delimiter": scalar(&c.RecipientDelimiter, parseDelimiters),

@@ -17,6 +17,7 @@
 //	GET  /v1/journal   ?since= &pass=  lines of JournalRow
 //	GET  /v1/report    ?since= &limit=  Report
 //	POST /v1/compare   CompareQuery; lines of CompareEvent
+//	POST /v1/export    ExportQuery; lines of ExportEvent
 //	POST /v1/verify    one line of Verified
 //	POST /v1/reload    one line of Reloaded
 //
@@ -78,6 +79,11 @@ type Backend interface {
 	// Reload reads the configuration file again, and puts it into force where it is good.
 	// That it is not is no error, but an answer. It may have to wait for a pass under way.
 	Reload(ctx context.Context) (Reloaded, error)
+	// Export tells who is accepted, to outside senders in mode enforce: a head, and then
+	// recipients, each once, those of the index in the order of their text. Where a
+	// directory was never read in full it fails, unless it is forced. An error of tell
+	// ends it and is returned.
+	Export(ctx context.Context, q ExportQuery, tell func(ExportEvent) error) error
 	// Verify reads the whole store, checks it against its checksums and counts it again.
 	// The error says what is wrong.
 	Verify(ctx context.Context) (Verified, error)

@@ -150,6 +150,15 @@ func (c *Client) Compare(ctx context.Context, q CompareQuery, visit func(Compare
 	return receive(ctx, c, http.MethodPost, "/v1/compare", bytes.NewReader(body), visit)
 }
 
+// Export asks for the list of recipients. An error of visit ends it and is returned.
+func (c *Client) Export(ctx context.Context, q ExportQuery, visit func(ExportEvent) error) error {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	return receive(ctx, c, http.MethodPost, "/v1/export", bytes.NewReader(body), visit)
+}
+
 // Verify has the daemon check its store, which takes as long as reading it.
 func (c *Client) Verify(ctx context.Context) (Verified, error) {
 	var found Verified

@@ -30,6 +30,7 @@ type fake struct {
 	asked  chan LookupQuery
 
 	journal  func(q JournalQuery, visit func(JournalRow) error) error
+	export   func(ctx context.Context, q ExportQuery, tell func(ExportEvent) error) error
 	compare  func(ctx context.Context, q CompareQuery, tell func(CompareEvent) error) error
 	report   func(q ReportQuery) (Report, error)
 	removals []HeldRemoval
@@ -79,6 +80,10 @@ func (f *fake) Compare(ctx context.Context, q CompareQuery, tell func(CompareEve
 	return f.compare(ctx, q, tell)
 }
 
+func (f *fake) Export(ctx context.Context, q ExportQuery, tell func(ExportEvent) error) error {
+	return f.export(ctx, q, tell)
+}
+
 func (f *fake) Reload(context.Context) (Reloaded, error) {
 	return Reloaded{Changed: []string{"domains"}, Restart: []string{"listen"}}, f.err
 }
@@ -121,6 +126,8 @@ func fullStatus() Status {
 		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4,
 		ReloadError: "bad file", RestartNeeded: []string{"listen"}, StoreVerified: Time{at.Add(time.Minute)}, JournalFrom: Time{at.Add(-time.Minute)},
 		Alarms: []string{"nobody is known"},
+		AcceptFiles: []AcceptFile{{File: "/etc/postfix/relay_recipients", Entries: 3, Domains: 1, Read: at, Trouble: "it is gone", Since: at,
+			Unread: 2, UnreadLines: []string{"line 4: not an address"}}},
 		Directories: []DirectoryStatus{{
 			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10, HighestCommittedUSN: 12,
 			LastSuccess:     at,
@@ -153,12 +160,13 @@ func TestJSON(t *testing.T) {
 		value any
 	}{
 		{"status.json", fullStatus().normal()},
-		{"status-empty.json", Status{Directories: []DirectoryStatus{{}}}.normal()},
+		{"status-empty.json", Status{AcceptFiles: []AcceptFile{{}}, Directories: []DirectoryStatus{{}}}.normal()},
 		{"lookup.json", fullAnswer().normal()},
 		{"lookup-empty.json", LookupAnswer{}.normal()},
 		{"sync.json", []line[SyncEvent]{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1, Pass: &PassStatus{Number: 2}}}, {End: &lineEnd{}}}},
 		{"compare.json", compareEvents()},
 		{"journal.json", journalRows(1)},
+		{"export.json", exportEvents()},
 		{"removals.json", heldRemovals(1)},
 		{"reloaded.json", []Reloaded{{Changed: []string{"domains"}, Restart: []string{"listen"}}, Reloaded{Refused: "bad"}.normal()}},
 		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Pass: 9}, {Directory: "lab", Kept: 3}}},

@@ -46,6 +46,7 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/journal", s.journal)
 	mux.HandleFunc("GET /v1/report", s.report)
 	mux.HandleFunc("POST /v1/compare", s.compare)
+	mux.HandleFunc("POST /v1/export", s.export)
 	mux.HandleFunc("POST /v1/verify", single(backend.Verify))
 	mux.HandleFunc("POST /v1/reload", single(func(ctx context.Context) (Reloaded, error) {
 		done, err := backend.Reload(ctx)
@@ -203,6 +204,16 @@ func single[E any](do func(context.Context) (E, error)) http.HandlerFunc {
 			return tell(e)
 		})
 	}
+}
+
+func (s *Server) export(w http.ResponseWriter, r *http.Request) {
+	var q ExportQuery
+	if !s.read(w, r, &q) {
+		return
+	}
+	stream(w, r, bulk, func(ctx context.Context, tell func(ExportEvent) error) error {
+		return s.backend.Export(ctx, q, tell)
+	})
 }
 
 // read reads the body of a request; false: it answered with an error.

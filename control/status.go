@@ -87,7 +87,21 @@ type Status struct {
 
 	Alarms []string `json:"alarms"` // what must not be and is, a sentence each
 
+	AcceptFiles []AcceptFile `json:"accept_files"` // in the order of the configuration
+
 	Directories []DirectoryStatus `json:"directories"` // in the order of the configuration
+}
+
+// AcceptFile is the state of one file of addresses that are accepted.
+type AcceptFile struct {
+	File        string   `json:"file"`
+	Entries     int64    `json:"entries"`      // addresses and domains in force
+	Domains     int64    `json:"domains"`      // how many of them are whole domains
+	Read        Time     `json:"read"`         // when they were read
+	Trouble     string   `json:"trouble"`      // why they are what the file held before; empty: they are what it holds
+	Since       Time     `json:"since"`        // when that began
+	Unread      int64    `json:"unread"`       // lines that do not count
+	UnreadLines []string `json:"unread_lines"` // the first of these, and why
 }
 
 // DirectoryStatus is the state of one directory.
@@ -146,6 +160,10 @@ func (s Status) normal() Status {
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
 	s.Alarms = append([]string{}, s.Alarms...)
 	s.RestartNeeded = append([]string{}, s.RestartNeeded...)
+	s.AcceptFiles = append([]AcceptFile{}, s.AcceptFiles...)
+	for i, f := range s.AcceptFiles {
+		s.AcceptFiles[i].UnreadLines = append([]string{}, f.UnreadLines...)
+	}
 	s.Directories = append([]DirectoryStatus{}, s.Directories...)
 	for i, d := range s.Directories {
 		s.Directories[i].Warnings = append([]string{}, d.Warnings...)

@@ -19,6 +19,5 @@
 //
 // # What may run concurrently
 //
-// Everything but [Tables.Pass], which one goroutine at a time may call. Questions take no
-// lock.
+// Everything. Questions take no lock.
 package postfix

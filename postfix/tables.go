@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,15 +24,10 @@ const (
 	unsettledLooks = 10
 )
 
-// TablesConfig says which files to watch.
+// TablesConfig says how to watch files.
 type TablesConfig struct {
-	// Files are the paths, in the order in which they are asked.
-	Files []string
 	// Every is how often Run looks at them; 0: two seconds.
 	Every time.Duration
-	// Previous are the tables before these, of the same process: of a file that was in
-	// there too and cannot be used now, they have the last good copy. Nil: none.
-	Previous *Tables
 	// Log receives what happens to the files. Nil: discarded.
 	Log *slog.Logger
 	// Now is the clock; nil: time.Now.
@@ -40,10 +36,11 @@ type TablesConfig struct {
 	Tick func(time.Duration) (<-chan time.Time, func())
 }
 
-// Tables are the tables of several files, kept in step with them. Make it with
-// NewTables.
+// Tables are the tables of several files, kept in step with them. Which files those are
+// may change. Make it with NewTables.
 type Tables struct {
 	config TablesConfig
+	turn   sync.Mutex                // of whoever changes files
 	files  atomic.Pointer[[]watched] // never changed in place
 }
 
@@ -66,61 +63,68 @@ type stamp struct {
 	modified, status syscall.Timespec // content and inode; a copy that keeps the former moves the latter
 }
 
-// NewTables reads all files. The error is that of every file that cannot be used, which
-// also is one without a single address: nobody can tell it from one that lost them all.
-func NewTables(config TablesConfig) (*Tables, error) {
-	config.defaults()
-	t := &Tables{config: config}
-	var files []watched
-	var failed []error
-	for _, path := range config.Files {
-		w, err := t.first(path)
-		if err != nil {
-			failed = append(failed, err)
-		}
-		files = append(files, w)
+// NewTables makes tables of no file. It starts nothing.
+func NewTables(config TablesConfig) *Tables {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
 	}
-	if len(failed) > 0 {
-		return nil, errors.Join(failed...)
+	if config.Now == nil {
+		config.Now = time.Now
 	}
-	t.files.Store(&files)
-	return t, nil
-}
-
-func (c *TablesConfig) defaults() {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+	if config.Every == 0 {
+		config.Every = defaultEvery
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Every == 0 {
-		c.Every = defaultEvery
-	}
-	if c.Tick == nil {
-		c.Tick = func(every time.Duration) (<-chan time.Time, func()) {
+	if config.Tick == nil {
+		config.Tick = func(every time.Duration) (<-chan time.Time, func()) {
 			ticker := time.NewTicker(every)
 			return ticker.C, ticker.Stop
 		}
 	}
+	t := &Tables{config: config}
+	t.files.Store(&[]watched{})
+	return t
 }
 
-// first reads a file for the first time, or takes its last good copy over.
-func (t *Tables) first(path string) (watched, error) {
+// Prepared are files that have been read, for Use.
+type Prepared struct{ files []watched }
+
+// Prepare reads files, and changes nothing. The error is that of every file that cannot
+// be used and of which there is no last good copy. One without a single address is of no
+// use either: nobody can tell it from one that lost them all.
+func (t *Tables) Prepare(files []string) (Prepared, error) {
+	var p Prepared
+	var failed []error
+	for _, path := range files {
+		w, err := t.prepare(path)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		p.files = append(p.files, w)
+	}
+	return p, errors.Join(failed...)
+}
+
+// prepare reads one file, or takes its last good copy over.
+func (t *Tables) prepare(path string) (watched, error) {
 	table, stamp, err := load(path)
 	if err == nil {
 		t.report(path, table)
 		return watched{path: path, table: table, stamp: stamp, looked: stamp, read: t.config.Now()}, nil
 	}
-	if t.config.Previous != nil {
-		for _, before := range *t.config.Previous.files.Load() {
-			if before.path == path {
-				before.stamp = stamp
-				return t.troubled(before, err), nil
-			}
+	for _, before := range *t.files.Load() {
+		if before.path == path {
+			before.stamp = stamp
+			return t.troubled(before, err), nil
 		}
 	}
 	return watched{}, err
+}
+
+// Use asks these files from now on, in their order.
+func (t *Tables) Use(p Prepared) {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	t.files.Store(&p.files)
 }
 
 // load reads a file that must name somebody. The stamp is zero where the file changed
@@ -167,18 +171,8 @@ func stampOf(info fs.FileInfo, err error) (stamp, error) {
 	return stamp{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}, nil
 }
 
-// Contains reports whether a file names the mailbox or its domain.
-func (t *Tables) Contains(a address.Address) bool {
-	for _, w := range *t.files.Load() {
-		if w.table.Find(a) != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// Find is Contains, and says which file names it on which line first, 0: none; and
-// whether only as one of its whole domain.
+// Find says which file names a mailbox or its domain, and on which line; 0: none does.
+// whole tells that it only names the domain.
 func (t *Tables) Find(a address.Address) (file string, line int, whole bool) {
 	for _, w := range *t.files.Load() {
 		if line := w.table.Find(a); line != 0 {
@@ -237,6 +231,8 @@ func (t *Tables) Run(ctx context.Context) error {
 // Pass looks at every file once. A file that changed is read at the next look that
 // finds it as it was at this one: before that somebody may be writing it.
 func (t *Tables) Pass() {
+	t.turn.Lock()
+	defer t.turn.Unlock()
 	before := *t.files.Load()
 	after := make([]watched, 0, len(before))
 	for _, w := range before {

@@ -31,12 +31,18 @@ func newWatching(t *testing.T, files map[string]string) *watching {
 			paths = append(paths, w.write(name, text))
 		}
 	}
-	tables, err := NewTables(TablesConfig{Files: paths, Log: slog.New(slog.NewTextHandler(&w.log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.tables = tables
+	w.tables = NewTables(TablesConfig{Log: slog.New(slog.NewTextHandler(&w.log, nil))})
+	w.use(paths...)
 	return w
+}
+
+func (w *watching) use(paths ...string) {
+	w.t.Helper()
+	p, err := w.tables.Prepare(paths)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.tables.Use(p)
 }
 
 func (w *watching) path(name string) string { return filepath.Join(w.dir, name) }
@@ -74,8 +80,8 @@ func (w *watching) knows(what, known, unknown string) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			if got := w.tables.Contains(a); got != want {
-				w.t.Errorf("%s: Contains(%q) = %t, want %t", what, text, got, want)
+			if _, line, _ := w.tables.Find(a); line != 0 != want {
+				w.t.Errorf("%s: Find(%q) gives line %d, want one: %t", what, text, line, want)
 			}
 		}
 	}
@@ -189,61 +195,57 @@ func TestRestless(t *testing.T) {
 	w.knows("in the end", "bob@x.example", "ann@x.example")
 }
 
-func TestNewTablesErrors(t *testing.T) {
+func TestPrepareErrors(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")
 	if err := os.WriteFile(empty, []byte("# nobody\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := NewTables(TablesConfig{Files: []string{filepath.Join(dir, "none"), empty}})
+	tables := NewTables(TablesConfig{})
+	_, err := tables.Prepare([]string{filepath.Join(dir, "none"), empty})
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), empty+": it has no address in it") {
-		t.Errorf("NewTables: %v", err)
+		t.Errorf("Prepare: %v", err)
 	}
-	tables, err := NewTables(TablesConfig{})
-	if err != nil || tables.Contains(mustParse(t, "ann@x.example")) || len(tables.Status()) != 0 {
-		t.Errorf("no tables: %v", err)
+	if _, line, _ := tables.Find(mustParse(t, "ann@x.example")); line != 0 || len(tables.Status()) != 0 {
+		t.Error("no tables, and somebody is found")
 	}
 }
 
-// TestPrevious: tables of a configuration that is read again.
-func TestPrevious(t *testing.T) {
+// TestUse: other files, of which some cannot be used at the moment.
+func TestUse(t *testing.T) {
 	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n", "two": "bob@x.example OK\n"})
 	os.Remove(w.path("one"))
 	w.write("two", "carl@x.example OK\n")
-	files := []string{w.path("one"), w.path("two")}
-	next, err := NewTables(TablesConfig{Files: files, Previous: w.tables})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.tables = next
-	w.knows("taken over", "ann@x.example carl@x.example", "bob@x.example")
+	w.write("three", "dora@x.example OK\n")
+	w.use(w.path("three"), w.path("one"), w.path("two"))
+	w.knows("taken over", "ann@x.example carl@x.example dora@x.example", "bob@x.example")
 	if !strings.Contains(w.trouble(), "no such file") {
 		t.Errorf("trouble: %q", w.trouble())
 	}
-	w.write("one", "dora@x.example OK\n")
-	w.want("and watched", "dora@x.example", "ann@x.example")
-	if _, err := NewTables(TablesConfig{Files: []string{w.path("none")}, Previous: w.tables}); err == nil {
-		t.Error("a file that no tables had before may be missing")
+	w.write("one", "emil@x.example OK\n")
+	w.want("and watched", "emil@x.example", "ann@x.example")
+	if _, err := w.tables.Prepare([]string{w.path("none"), w.path("one")}); err == nil {
+		t.Error("a file that was not there before may be missing")
 	}
+	w.knows("after a failure", "emil@x.example dora@x.example", "")
+	w.use(w.path("two"))
+	w.want("one left", "carl@x.example", "emil@x.example dora@x.example")
 }
 
 func TestRun(t *testing.T) {
 	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n"})
 	ticks := make(chan time.Time)
 	stopped := false
-	tables, err := NewTables(TablesConfig{Files: []string{w.path("one")}, Tick: func(every time.Duration) (<-chan time.Time, func()) {
+	w.tables = NewTables(TablesConfig{Tick: func(every time.Duration) (<-chan time.Time, func()) {
 		if every != defaultEvery {
 			t.Errorf("looks every %v", every)
 		}
 		return ticks, func() { stopped = true }
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.tables = tables
+	w.use(w.path("one"))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- tables.Run(ctx) }()
+	go func() { done <- w.tables.Run(ctx) }()
 	w.write("one", "bob@x.example OK\n")
 	for range 3 { // the third is taken when the second has been worked off
 		ticks <- time.Time{}

@@ -10,6 +10,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
 	"rcpt-milter/milter"
+	"rcpt-milter/postfix"
 	"rcpt-milter/store"
 )
 
@@ -42,11 +43,23 @@ func (b backend) Status(context.Context) (control.Status, error) {
 	for domain, mode := range b.config.Load().Domains {
 		s.Modes[domain] = string(mode)
 	}
+	for _, f := range b.files.Status() {
+		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f))
+	}
 	s.State = control.Fresh
 	for _, d := range s.Directories {
 		s.State = control.Worst(s.State, d.State)
 	}
 	return s, nil
+}
+
+func acceptFileOf(f postfix.FileStatus) control.AcceptFile {
+	out := control.AcceptFile{File: f.File, Entries: int64(f.Entries), Domains: int64(f.Domains), Read: control.Time{Time: f.Read},
+		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread)}
+	for _, p := range f.Problems {
+		out.UnreadLines = append(out.UnreadLines, p.String())
+	}
+	return out
 }
 
 // words makes plain keys of verdicts.

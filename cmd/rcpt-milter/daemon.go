@@ -15,6 +15,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/milter"
+	"rcpt-milter/postfix"
 	"rcpt-milter/store"
 )
 
@@ -40,6 +41,7 @@ type daemon struct {
 	history  *control.History
 	follower *follower
 	canaries *canaries
+	files    *postfix.Tables // accept_files
 	server   *milter.Server
 	watchdog *watchdog
 
@@ -73,6 +75,7 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 	d.follower = newFollower(d.store, d.metrics, log)
 	d.canaries = newCanaries(d.index, log)
 	d.follower.passed = d.canaries.Check
+	d.files = postfix.NewTables(postfix.TablesConfig{Log: log})
 	first, err := d.setUp(c)
 	if err != nil {
 		return nil, err
@@ -96,6 +99,7 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 type setup struct {
 	config      *config.Config
 	directories following
+	files       postfix.Prepared
 	policy      *milter.Policy
 }
 
@@ -105,7 +109,10 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 	if s.directories, err = d.follower.plan(c); err != nil {
 		return s, err
 	}
-	s.policy, err = newPolicy(c, index{d.store, s.directories}, time.Now)
+	if s.files, err = d.files.Prepare(c.AcceptFiles); err != nil {
+		return s, &exit{exitConfig, fmt.Errorf("accept_files: %w", err)}
+	}
+	s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, time.Now)
 	return s, err
 }
 
@@ -118,6 +125,7 @@ func (d *daemon) enact(s setup) {
 	d.upkeep.Set(c)
 	d.refusals.Set(c.Journal.Keep)
 	d.canaries.Set(c.Canaries)
+	d.files.Use(s.files)
 	d.follower.change(c, s.directories, func() { d.server.SetPolicy(s.policy) })
 	d.config.Store(c)
 }
@@ -128,7 +136,7 @@ func (d *daemon) index() index { return index{d.store, d.follower.now()} }
 // newPolicy makes the policy of a configuration: the one function that does, for the
 // daemon and for lookup, now and in the past. What outlives the configuration comes in
 // from outside.
-func newPolicy(c *config.Config, i milter.Index, now func() time.Time) (*milter.Policy, error) {
+func newPolicy(c *config.Config, i milter.Index, files milter.Table, now func() time.Time) (*milter.Policy, error) {
 	domains := make(map[string]milter.Mode, len(c.Domains))
 	for domain, mode := range c.Domains {
 		domains[domain] = milter.Mode(mode)
@@ -139,7 +147,7 @@ func newPolicy(c *config.Config, i milter.Index, now func() time.Time) (*milter.
 	}
 	return milter.NewPolicy(milter.PolicyConfig{
 		Index: i, Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
-		Accept: c.Accept, Refuse: refuse, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
+		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
 		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady), Now: now,
 	})
@@ -205,6 +213,7 @@ func (d *daemon) run(ctx context.Context) error {
 		start("history", d.remember)
 	}
 	start("mirror", d.follower.Run)
+	start("accept files", d.files.Run)
 	start("store", d.upkeep.Run)
 	start("refusals", d.refusals.Run)
 	start("watchdog", d.watchdog.Run)

@@ -69,6 +69,10 @@ func troubledStatus() control.Status {
 	s := freshStatus()
 	s.Version, s.State, s.Unparsed, s.ReloadError = "0.9", control.NotReady, 2, "/etc/rcpt-milter/config.yaml:3:1: unknown key \"x\""
 	s.Alarms = []string{"nobody@example.com is known", "none@example.com is known"}
+	s.AcceptFiles = []control.AcceptFile{
+		{File: "/etc/postfix/relay_recipients", Entries: 1234, Domains: 1, Read: before(3 * time.Hour), Trouble: "open /etc/postfix/relay_recipients: no such file or directory", Since: before(time.Hour)},
+		{File: "/etc/postfix/\x1bvirtual", Entries: 1, Read: before(time.Minute), Unread: 25, UnreadLines: []string{"line 1: a", "line 2: b\x1b", "line 3: c", "line 4: d"}},
+	}
 	d := &s.Directories[0]
 	d.State, d.LastError, d.FailingSince = control.Stale, "dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
@@ -117,6 +121,8 @@ func TestStatusExit(t *testing.T) {
 		{"held", status(control.Fresh, control.DirectoryStatus{State: control.Fresh, HeldRemovals: 1}), 1},
 		{"reload refused", control.Status{State: control.Fresh, ReloadError: "bad"}, 1},
 		{"an alarm", control.Status{State: control.Fresh, Alarms: []string{"known"}}, 1},
+		{"an accept file", control.Status{State: control.Fresh, AcceptFiles: []control.AcceptFile{{Unread: 1}}}, 0},
+		{"an accept file that vanished", control.Status{State: control.Fresh, AcceptFiles: []control.AcceptFile{{Trouble: "gone"}}}, 1},
 		{"stale", status(control.Stale, control.DirectoryStatus{State: control.Stale, LastError: "down"}), 2},
 		{"not ready", status(control.NotReady, control.DirectoryStatus{State: control.NotReady}), 2},
 		{"one of two", status(control.Fresh, control.DirectoryStatus{State: control.Stale}), 2},

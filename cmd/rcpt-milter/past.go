@@ -62,7 +62,7 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query milt
 		return control.LookupAnswer{}, notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
 			store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
 	}
-	policy, err := newPolicy(c, pastIndex{b.index(), at}, func() time.Time { return at })
+	policy, err := newPolicy(c, pastIndex{b.index(), at}, b.files, func() time.Time { return at })
 	if err != nil {
 		return control.LookupAnswer{}, err
 	}

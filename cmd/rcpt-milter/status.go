@@ -44,6 +44,9 @@ func (a *app) statusCommand() *cobra.Command {
 func statusExit(s control.Status) int {
 	state := s.State
 	attention := s.ReloadError != "" || len(s.Alarms) > 0
+	for _, f := range s.AcceptFiles {
+		attention = attention || f.Trouble != ""
+	}
 	for _, d := range s.Directories {
 		state = control.Worst(state, d.State)
 		attention = attention || d.LastError != "" || d.HeldRemovals > 0

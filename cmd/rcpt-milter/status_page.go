@@ -54,6 +54,9 @@ func (a *app) overall(p *page, s control.Status) {
 	if !s.StoreVerified.IsZero() {
 		p.line("store verified", ago(a.now(), s.StoreVerified.Time))
 	}
+	for _, f := range s.AcceptFiles {
+		a.acceptFile(p, f)
+	}
 	p.line("sessions", grouped(int64(s.Sessions)))
 	p.line("daemon", program)
 	if own := programVersion(); s.Version != own {
@@ -67,6 +70,20 @@ func (a *app) overall(p *page, s control.Status) {
 	}
 	if len(s.RestartNeeded) > 0 {
 		p.line("restart needed", p.warn("for the new values of "+printable(strings.Join(s.RestartNeeded, ", "))))
+	}
+}
+
+func (a *app) acceptFile(p *page, f control.AcceptFile) {
+	p.line("accept file", fmt.Sprintf("%s: %s, read %s", printable(f.File), counted(f.Entries, "entry", "entries"), ago(a.now(), f.Read.Time)))
+	if f.Trouble != "" {
+		p.more(p.warn("its last good copy is in force since " + a.at(f.Since)))
+		p.more(printable(f.Trouble))
+	}
+	if f.Unread > 0 {
+		p.more(p.warn(counted(f.Unread, "line does", "lines do") + " not count"))
+		for _, line := range f.UnreadLines[:min(len(f.UnreadLines), 3)] {
+			p.more(printable(line))
+		}
 	}
 }
 

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"rcpt-milter/control"
+)
+
+// filedRig accepts what a file names; one line of it is spoilt.
+func filedRig(t *testing.T) (r *rig, file string) {
+	r = newRig(t)
+	file = r.write("table", "# old\nfiled@corp.example OK\n\"spoilt@corp.example OK\n@whole.example OK\n")
+	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept_files: ["+file+"]\n")
+	return r, file
+}
+
+func TestAcceptFiles(t *testing.T) {
+	r, file := filedRig(t)
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	var answer control.LookupAnswer
+	if err := json.Unmarshal([]byte(r.want(exitOK, "lookup", "--json", "Filed@corp.example")), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Verdict != "listed" || answer.Entry != file+":2" || answer.Rule != 5 {
+		t.Errorf("lookup says %+v", answer)
+	}
+	if out := r.want(exitOK, "lookup", "filed@corp.example"); !strings.Contains(out, file+":2") {
+		t.Errorf("lookup says\n%s", out)
+	}
+	r.want(exitFailure, "lookup", "spoilt@corp.example")
+	out := r.want(exitOK, "status")
+	if !strings.Contains(out, file+": 2 entries, read ") || !strings.Contains(out, "1 line does not count") || !strings.Contains(out, `line 3: "\"spoilt@corp.example OK" has a quote that is not closed`) {
+		t.Errorf("status says\n%s", out)
+	}
+	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: accept_files: "+file+`, line 3: "\"spoilt@corp.example OK" has a quote that is not closed; the line does not count`) ||
+		!strings.Contains(out, "ok: accept file "+file+": 2 entries, 1 of them whole domains") {
+		t.Errorf("check says\n%s", out)
+	}
+
+	r.write("new", "other@corp.example OK\n")
+	if err := os.Rename(filepath.Join(r.dir, "new"), file); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitOK, "reload") // reads it at once; without that it takes two looks
+	r.want(exitOK, "lookup", "other@corp.example")
+	r.want(exitFailure, "lookup", "filed@corp.example")
+	if err := os.Truncate(file, 0); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitOK, "reload") // takes the last good copy over
+	if files := r.status().AcceptFiles; len(files) != 1 || files[0].Entries != 1 || !strings.HasSuffix(files[0].Trouble, "it has no address in it") {
+		t.Errorf("status says %+v", files)
+	}
+	r.want(exitOK, "lookup", "other@corp.example")
+	if out := r.want(exitFailure, "status"); !strings.Contains(out, "its last good copy is in force since ") {
+		t.Errorf("status says\n%s", out)
+	}
+	d.stop()
+	if status, _, trouble := r.command("serve"); status != exitConfig || !strings.Contains(trouble, "accept_files: "+file+": it has no address in it") {
+		t.Errorf("serve with an empty file: %d, %s", status, trouble)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"serve", "check"} {
+		if status, _, trouble := r.command(command); status != exitConfig || !strings.Contains(trouble, "accept_files[0]: the accept file "+file+" does not exist") {
+			t.Errorf("%s without the file: %d, %s", command, status, trouble)
+		}
+	}
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/control"
+	"rcpt-milter/postfix"
+)
+
+// exportOptions are those of the command line.
+type exportOptions struct {
+	control.ExportQuery
+	format     string
+	output     string
+	restricted bool
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	o := exportOptions{}
+	command := &cobra.Command{
+		Use:   "export",
+		Short: "Write the list of recipients, also as a table for Postfix",
+		Long: "Writes the list of recipients that are accepted in the domains of the configuration: those of the index,\n" +
+			"and those of accept and accept_files. Who takes mail from inside senders only (internal_only: refuse) is\n" +
+			"left out, but for JSON, which marks them.\n\n" +
+			"Formats:\n" +
+			"  postmap  the source of a table for relay_recipient_maps, which can stand in for the daemon; it has\n" +
+			"           always_accept and domains with mode pass in it too. Make the table with \"postmap lmdb:FILE\",\n" +
+			"           or cdb: where there is no lmdb; hash: is on its way out of Postfix\n" +
+			"  text     one address a line\n" +
+			"  json     an array\n\n" +
+			"With --output the file is written beside its place and renamed over what was there, whose owner and\n" +
+			"permissions stay. An empty list, or one of an index that was never filled, is not written without\n" +
+			"--force. Where no daemon runs, its store is read, if it was stopped cleanly.\n\n" +
+			"Exit status: 0 written, 1 not.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if !slices.Contains([]string{"postmap", "text", "json"}, o.format) {
+				return &exit{exitUsage, fmt.Errorf("--format: expected postmap, text or json, got %q", o.format)}
+			}
+			return a.export(command.Context(), o)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&o.format, "format", "postmap", "`FORMAT`: postmap, text or json")
+	flags.StringVar(&o.output, "output", "", "write this `FILE`, not to standard output")
+	flags.BoolVar(&o.All, "all", false, "also addresses of the index in domains that are not judged")
+	flags.BoolVar(&o.restricted, "restricted", false, "also who takes mail from inside senders only")
+	flags.BoolVar(&o.Force, "force", false, "also a list that is empty, or of an index that was never filled")
+	return command
+}
+
+// errEmpty is why nothing is written.
+var errEmpty = errors.New("the index has no recipient in the domains of the configuration; an empty list would refuse everybody, and is not written without --force")
+
+func (a *app) export(ctx context.Context, o exportOptions) error {
+	if o.output == "" {
+		_, err := a.exportTo(ctx, o, a.stdout)
+		return err
+	}
+	var written int
+	err := postfix.Replace(o.output, func(w io.Writer) (err error) {
+		written, err = a.exportTo(ctx, o, w)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s is as it was: %w", o.output, err)
+	}
+	if isTerminal(a.stdout) {
+		fmt.Fprintf(a.stdout, "%s written to %s\n", counted(written, "entry", "entries"), printable(o.output))
+		if o.format == "postmap" {
+			fmt.Fprintf(a.stdout, "Make the table with: postmap lmdb:%s\n", printable(o.output))
+		}
+	}
+	return nil
+}
+
+// exportTo writes the list, and gives the number of its entries.
+func (a *app) exportTo(ctx context.Context, o exportOptions, w io.Writer) (int, error) {
+	list := newExportList(o, w)
+	err := a.recipients(ctx, o.ExportQuery, func(e control.ExportEvent) error {
+		if e.Head != nil {
+			if e.Head.State == control.Stale {
+				fmt.Fprintln(a.stderr, "rcpt-milter: the index is stale: recipients that are new in the directory are missing")
+			}
+			list.head = *e.Head
+		}
+		return list.addAll(e.Recipients)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return list.end()
+}
+
+// recipients asks the daemon for the list, or reads the store that it left.
+func (a *app) recipients(ctx context.Context, q control.ExportQuery, visit func(control.ExportEvent) error) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	heard := false
+	err = client.Export(ctx, q, func(e control.ExportEvent) error {
+		heard = true
+		return visit(e)
+	})
+	if heard || !errors.Is(err, control.ErrNotReachable) {
+		return err
+	}
+	return a.storedRecipients(ctx, q, err, visit)
+}
+
+// exportList writes a list in one of the formats. Nothing is written before there is
+// something to write.
+type exportList struct {
+	options exportOptions
+	head    control.ExportHead
+	out     io.Writer
+	table   *postfix.Writer
+	rows    *jsonRows
+	begun   bool
+	entries int
+	indexed int // of them, from the index
+}
+
+func newExportList(o exportOptions, w io.Writer) *exportList {
+	return &exportList{options: o, out: w, table: postfix.NewWriter(w), rows: &jsonRows{w: w}}
+}
+
+func (l *exportList) addAll(all []control.Recipient) error {
+	for _, r := range all {
+		if !l.wanted(r) {
+			continue
+		}
+		if r.Source == control.SourceIndex {
+			l.indexed++
+		}
+		if err := l.add(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wanted reports whether a recipient belongs into the list in this format.
+func (l *exportList) wanted(r control.Recipient) bool {
+	switch l.options.format {
+	case "json":
+		return true
+	case "text":
+		mailbox := !strings.HasPrefix(r.Address, "@") && r.Source != control.SourceAlways
+		return mailbox && (!r.Restricted || l.options.restricted)
+	default:
+		return !r.Restricted || l.options.restricted
+	}
+}
+
+func (l *exportList) add(r control.Recipient) error {
+	if l.indexed == 0 && !l.options.Force {
+		return nil // not before somebody of the index is in it: see end
+	}
+	l.begin()
+	l.entries++
+	switch l.options.format {
+	case "json":
+		return l.rows.add(r)
+	case "text":
+		_, err := fmt.Fprintln(l.out, r.Address)
+		return err
+	default:
+		return l.table.Add(r.Address)
+	}
+}
+
+func (l *exportList) begin() {
+	if l.begun {
+		return
+	}
+	l.begun = true
+	if l.options.format == "postmap" {
+		l.table.Comment(tableHead(l.head, l.options))
+	}
+}
+
+func (l *exportList) end() (int, error) {
+	if l.indexed == 0 && !l.options.Force {
+		return 0, errEmpty
+	}
+	l.begin()
+	switch l.options.format {
+	case "json":
+		return l.entries, l.rows.end()
+	case "postmap":
+		l.table.Comment(counted(l.entries, "entry", "entries") + ".")
+		return l.entries, l.table.Flush()
+	}
+	return l.entries, nil
+}
+
+// tableHead says what a table is, and how to use it.
+func tableHead(h control.ExportHead, o exportOptions) string {
+	file := o.output
+	if file == "" {
+		file = "FILE"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "The recipients that rcpt-milter %s accepts, as of %s.\n", h.Version, h.Time.UTC().Format(time.RFC3339))
+	fmt.Fprintf(&b, "The index is %s: %s, digest %s\n", h.State, counted(h.Addresses, "address", "addresses"), h.Digest)
+	for _, d := range h.Directories {
+		fmt.Fprintf(&b, "Directory %s: %s, last read %s\n", d.Name, d.State, d.LastSuccess.UTC().Format(time.RFC3339))
+	}
+	b.WriteString("Domains:")
+	for _, domain := range slices.Sorted(maps.Keys(h.Domains)) {
+		fmt.Fprintf(&b, " %s (%s)", domain, h.Domains[domain])
+	}
+	fmt.Fprintf(&b, "\n\nFor Postfix, in place of the daemon:\n    postmap lmdb:%[1]s\n    postconf -e 'relay_recipient_maps = lmdb:%[1]s'\n", file)
+	b.WriteString("With it Postfix refuses whoever is not in here, and everybody in relay domains that are not named above.\n")
+	for _, text := range h.Unlisted {
+		b.WriteString("Accepted by the daemon, and not by this table: " + text + "\n")
+	}
+	return strings.Map(func(r rune) rune { // a name from a directory or a file begins no line of its own
+		if r != '\n' && r < ' ' {
+			return ' '
+		}
+		return r
+	}, b.String())
+}
