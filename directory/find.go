@@ -11,6 +11,10 @@ import (
 	"rcpt-milter/address"
 )
 
+// maxFound is how many objects at most can have one address by mistake. More of them are
+// an answer to something else.
+const maxFound = 1000
+
 // Find searches for the live objects that may own one address. Active Directory
 // compares text with less regard to differences than a mail system may, so what it
 // finds are candidates: the caller compares their values again in canonical form. An
@@ -18,7 +22,9 @@ import (
 func (c *Conn) Find(ctx context.Context, a address.Address) ([]Object, error) {
 	var found []Object
 	err := c.pages(ctx, query{filter: findFilter(c.config.AddressAttributes, a)}, func(objects []Object) error {
-		found = append(found, objects...)
+		if found = append(found, objects...); len(found) > maxFound {
+			return c.in("looking for an address", problem(ErrProtocol, "the answer has more than %d objects", maxFound))
+		}
 		return nil
 	})
 	if err != nil {

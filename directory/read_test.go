@@ -387,6 +387,20 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// An answer that would be that of everybody is none.
+func TestFindOfTooMany(t *testing.T) {
+	d := adsim.NewDirectory(adsim.DirectoryConfig{})
+	for i := range maxFound + 1 {
+		add(t, d, adsim.User, fmt.Sprintf("CN=u%d,CN=Users,%s", i, base), "all@corp.example")
+	}
+	c, _ := connect(t, d, adsim.ServerConfig{}, nil)
+	found, err := c.Find(t.Context(), must[address.Address](t)(address.Parse("all@corp.example")))
+	wantError(t, "Find", err, ErrProtocol, "more than 1000 objects")
+	if found != nil {
+		t.Errorf("%d objects", len(found))
+	}
+}
+
 func TestCancelInMidPage(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	people(t, d, 10)

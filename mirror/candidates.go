@@ -75,6 +75,9 @@ func (m *Mirror) locate(ctx context.Context) error {
 		m.config.Log.Info("domain controllers discovered", "controllers", names(list))
 	}
 	r.list = list
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listed = list
 	return nil
 }
 
@@ -86,6 +89,20 @@ func names(list []Candidate) string {
 	}
 	slices.Sort(all)
 	return strings.Join(all, " ")
+}
+
+// controllers are the candidates known, the one that is followed last, and its database.
+func (m *Mirror) controllers() ([]Candidate, directory.GUID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	followed := func(c Candidate) int {
+		if c.Name == m.followed.Name {
+			return 1
+		}
+		return 0
+	}
+	ordered := slices.SortedStableFunc(slices.Values(m.listed), func(x, y Candidate) int { return followed(x) - followed(y) })
+	return ordered, m.status.InvocationID
 }
 
 // pin goes to the candidate that leads to the controller which the cursor belongs to,
@@ -132,6 +149,7 @@ func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 	}
 	m.cross(root)
 	m.source = source
+	m.admit()
 	return root, nil
 }
 

@@ -112,6 +112,8 @@ type Mirror struct {
 	debounce    time.Duration                   // as the constant, but in tests
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 	limits      atomic.Pointer[Limits]
+	admitted    chan struct{} // closed when a controller first answers
+	admit       func()        // closes it
 
 	// Of the goroutine that runs passes.
 	source Source
@@ -120,8 +122,9 @@ type Mirror struct {
 
 	comparing sync.Mutex // held by the one comparison there may be
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards all below
 	status   Status
+	listed   []Candidate        // those known
 	followed followed           // by the last good pass
 	asked    request            // for the next pass
 	ended    bool               // Run has: nobody would see to what is asked
@@ -156,6 +159,8 @@ func New(config Config) (*Mirror, error) {
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
 	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowed(Candidate{})
 	m.warnings = map[string]warning{}
+	m.admitted, m.listed = make(chan struct{}), config.Candidates
+	m.admit = sync.OnceFunc(func() { close(m.admitted) })
 	m.roster = roster{list: config.Candidates, reached: map[string]*crossing{}}
 	m.SetLimits(config.Limits)
 	m.Reread()

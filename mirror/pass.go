@@ -281,10 +281,10 @@ func (r *reading) commit(next cursor) error {
 	stored := r.m.config.Store.Directory(r.m.config.Name)
 	r.m.stored.Store(&stored)
 	r.m.roster.served = r.m.current().Name
-	r.m.follow(r.m.current())
 	r.m.update(func(s *Status) {
 		s.Controller, s.InvocationID, s.USN = next.Host, next.InvocationID, next.USN
 	})
+	r.m.follow(r.m.current())
 	r.observeLag()
 	return nil
 }

@@ -138,12 +138,13 @@ func (m *Mirror) watchOne(ctx context.Context, at followed, works func()) error 
 		m.warn("notification", nil, 0)
 		m.update(func(s *Status) { s.Notified = true })
 		m.config.Log.Info("notification of changes begins", "controller", at.Name)
-		m.wakeUp() // what changed before
-	}, m.wakeUp)
+		m.Wake() // what changed before
+	}, m.Wake)
 }
 
-// wakeUp asks for a pass soon. It never blocks.
-func (m *Mirror) wakeUp() {
+// Wake asks for a pass soon, as a notification does: a moment after the last one at the
+// earliest, and after an error not before it is due. It never blocks.
+func (m *Mirror) Wake() {
 	select {
 	case m.changed <- struct{}{}:
 	default: // it was asked for already

@@ -1,0 +1,307 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"rcpt-milter/address"
+	"rcpt-milter/store"
+)
+
+// Why there is no answer about an address.
+var (
+	// ErrOverBudget says that so many searches in so short a time are not allowed.
+	ErrOverBudget = errors.New("the budget of searches is used up")
+	// ErrUnanswered says that no directory answered in time, or none can be asked now.
+	ErrUnanswered = errors.New("no directory answers")
+)
+
+const (
+	// missesLast and hitsLast are for how long an answer is remembered. The former keeps
+	// whoever asks for the same address again and again from the directory, and is about
+	// as long as the index takes to learn of a new one. The latter spans the time until
+	// the controller that is followed has heard what another one knows.
+	missesLast = 5 * time.Second
+	hitsLast   = 30 * time.Second
+
+	// maxRemembered bounds the answers that are remembered.
+	maxRemembered = 1024
+)
+
+// ConfirmConfig says how directories are asked about single addresses.
+type ConfirmConfig struct {
+	Directories []Confirmed   // at least one
+	Timeout     time.Duration // for which one waits for an answer; must be positive
+	PerSecond   float64       // how many addresses may be asked about; must be positive
+
+	Now func() time.Time // nil: time.Now
+}
+
+// Confirmed is a directory that can be asked.
+type Confirmed struct {
+	Mirror *Mirror
+	// MayOwn reports whether addresses in a canonical domain may be this directory's; nil:
+	// all may.
+	MayOwn func(domain string) bool
+}
+
+// Found is what came out of asking about an address. The zero value: nobody has it.
+type Found struct {
+	Known      bool
+	Restricted bool // Known, and every owner is restricted to inside senders
+}
+
+// Confirmer asks the directories themselves about an address that the index does not
+// know, over connections that Run keeps. What it may cost them is bounded: so many
+// searches a second, each once for all who ask at a time, an answer remembered for some
+// seconds, and none at all while a controller fails. What it may cost the caller is
+// bounded too: the timeout, and nothing where there is no connection. All methods may be
+// called concurrently.
+type Confirmer struct {
+	config  ConfirmConfig
+	askers  []*asker
+	limit   *rate.Limiter
+	flights singleflight.Group
+	counts  confirmCounters
+
+	mu      sync.Mutex // guards answers
+	answers map[address.Address]remembered
+}
+
+type remembered struct {
+	found Found
+	until time.Time
+}
+
+// ConfirmCounts says how often what came out since the start.
+type ConfirmCounts struct {
+	Found      int64 // an owner
+	NotFound   int64 // none
+	Remembered int64 // one of these two, from memory or together with somebody else
+	OverBudget int64 // no search: too many of them
+	Unanswered int64 // no answer, or nobody to ask
+}
+
+type confirmCounters struct{ found, notFound, remembered, overBudget, unanswered atomic.Int64 }
+
+// NewConfirmer checks the configuration. It does nothing before Run.
+func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
+	switch {
+	case len(config.Directories) == 0:
+		return nil, errors.New("confirm: no directory to ask")
+	case config.Timeout <= 0:
+		return nil, fmt.Errorf("confirm: a timeout of %v is none", config.Timeout)
+	case !(config.PerSecond > 0):
+		return nil, fmt.Errorf("confirm: with %v searches a second there is none", config.PerSecond)
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	c := &Confirmer{config: config, answers: map[address.Address]remembered{}}
+	c.limit = rate.NewLimiter(rate.Limit(config.PerSecond), int(max(1, math.Ceil(config.PerSecond))))
+	for _, d := range config.Directories {
+		c.askers = append(c.askers, newAsker(d, config.Timeout))
+	}
+	return c, nil
+}
+
+// Run keeps a connection to a controller of each directory until the context ends, and
+// returns nil then.
+func (c *Confirmer) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	for _, a := range c.askers {
+		running.Go(func() { a.run(ctx) })
+	}
+	running.Wait()
+	return nil
+}
+
+// Counts are those since the start.
+func (c *Confirmer) Counts() ConfirmCounts {
+	return ConfirmCounts{Found: c.counts.found.Load(), NotFound: c.counts.notFound.Load(), Remembered: c.counts.remembered.Load(),
+		OverBudget: c.counts.overBudget.Load(), Unanswered: c.counts.unanswered.Load()}
+}
+
+// Status is where each directory is asked, in their order.
+func (c *Confirmer) Status() []AskerStatus {
+	var all []AskerStatus
+	for _, a := range c.askers {
+		all = append(all, a.state())
+	}
+	return all
+}
+
+// Confirm asks every directory that may own the address for an object that has exactly
+// this one. A suspect is somebody whose questions are not worth much: they are asked only
+// while half of the budget stays for others. An error means that nothing can be told:
+// ErrOverBudget, ErrUnanswered, or the end of the context.
+func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (Found, error) {
+	if found, ok := c.recall(a); ok {
+		c.counts.remembered.Add(1)
+		return found, nil
+	}
+	own := false // this call asks, and does not only wait for another one's answer
+	answer, err, _ := c.flights.Do(a.String(), func() (any, error) {
+		own = true
+		return c.search(ctx, a, suspect)
+	})
+	switch {
+	case errors.Is(err, ErrOverBudget):
+		c.counts.overBudget.Add(1)
+	case err != nil:
+		c.counts.unanswered.Add(1)
+	case !own:
+		c.counts.remembered.Add(1)
+	case answer.(Found).Known:
+		c.counts.found.Add(1)
+	default:
+		c.counts.notFound.Add(1)
+	}
+	if err != nil {
+		return Found{}, err
+	}
+	return answer.(Found), nil
+}
+
+// search asks the directories, and waits for what they say.
+func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (Found, error) {
+	asked := c.who(a.Domain())
+	if len(asked) == 0 {
+		return Found{}, nil // nobody may have it
+	}
+	if !anyUp(asked) {
+		return Found{}, ErrUnanswered
+	}
+	if !c.afford(suspect) {
+		return Found{}, ErrOverBudget
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	found, err := ask(ctx, asked, a)
+	if err == nil || found.Known {
+		c.remember(a, found)
+		return found, nil
+	}
+	return Found{}, err
+}
+
+// who lists the directories that may own a domain.
+func (c *Confirmer) who(domain string) []*asker {
+	var asked []*asker
+	for _, a := range c.askers {
+		if a.mayOwn(domain) {
+			asked = append(asked, a)
+		}
+	}
+	return asked
+}
+
+func anyUp(asked []*asker) bool {
+	for _, a := range asked {
+		if a.up.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// afford takes one search out of the budget, if it is in there.
+func (c *Confirmer) afford(suspect bool) bool {
+	now := c.config.Now()
+	if suspect && c.limit.TokensAt(now)-1 < float64(c.limit.Burst())/2 {
+		return false
+	}
+	return c.limit.AllowN(now, 1)
+}
+
+// ask puts one question to several directories at the same time. An owner whom it finds
+// counts even if another directory has no answer; that there is none takes all answers.
+func ask(ctx context.Context, asked []*asker, a address.Address) (Found, error) {
+	deadline, _ := ctx.Deadline()
+	var waiting []question
+	for _, at := range asked {
+		q := question{a, deadline, make(chan answer, 1)}
+		at.put(q)
+		waiting = append(waiting, q)
+	}
+	var found Found
+	var failed error
+	for _, q := range waiting {
+		select {
+		case got := <-q.answer:
+			found = found.or(got.found)
+			failed = errors.Join(failed, got.err)
+		case <-ctx.Done():
+			failed = errors.Join(failed, fmt.Errorf("%w in time: %w", ErrUnanswered, ctx.Err()))
+		}
+	}
+	return found, failed
+}
+
+// or joins the owners of one address: it is restricted only where all are.
+func (f Found) or(g Found) Found {
+	switch {
+	case !f.Known:
+		return g
+	case !g.Known:
+		return f
+	}
+	return Found{Known: true, Restricted: f.Restricted && g.Restricted}
+}
+
+// owned judges what a search for an address found. Active Directory compares with less
+// regard to differences than we do, so that the values are looked at again.
+func owned(o store.Object, a address.Address) Found {
+	var found Found
+	for _, own := range o.Addresses {
+		if own.Address == a {
+			found = found.or(Found{Known: true, Restricted: own.Restricted})
+		}
+	}
+	return found
+}
+
+// recall gives the answer that is still remembered.
+func (c *Confirmer) recall(a address.Address) (Found, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.answers[a]
+	return r.found, ok && c.config.Now().Before(r.until)
+}
+
+func (c *Confirmer) remember(a address.Address, found Found) {
+	now := c.config.Now()
+	lasts := missesLast
+	if found.Known {
+		lasts = hitsLast
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.answers) >= maxRemembered {
+		c.clear(now)
+	}
+	c.answers[a] = remembered{found, now.Add(lasts)}
+}
+
+// clear makes room: what is over goes, and where that is nothing, any.
+func (c *Confirmer) clear(now time.Time) {
+	for a, r := range c.answers {
+		if !now.Before(r.until) {
+			delete(c.answers, a)
+		}
+	}
+	for a := range c.answers {
+		if len(c.answers) < maxRemembered {
+			return
+		}
+		delete(c.answers, a)
+	}
+}

@@ -1,0 +1,638 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// forAnswer is how long a test waits for what must come; it is never waited out where all
+// is well.
+const forAnswer = 20 * time.Second
+
+// heard passes the messages of a log on.
+type heard struct{ lines chan string }
+
+func (h heard) Enabled(context.Context, slog.Level) bool { return true }
+func (h heard) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h heard) WithGroup(string) slog.Handler            { return h }
+
+func (h heard) Handle(_ context.Context, r slog.Record) error {
+	select {
+	case h.lines <- r.Message:
+	default:
+	}
+	return nil
+}
+
+const (
+	canConfirm    = "recipients can be confirmed"
+	cannotConfirm = "recipients cannot be confirmed, the index is believed"
+)
+
+// confirming is a world with two controllers, of which the mirror follows the first, and
+// a Confirmer.
+type confirming struct {
+	*world
+	*Confirmer
+	d2      *adsim.Directory
+	second  *adsim.Server
+	log     heard
+	watched sync.Map // searches for an address, by server
+}
+
+// newConfirming makes a world in which the second controller knows what the first one has
+// not heard of yet; change may alter the configurations before anything runs.
+func newConfirming(t *testing.T, change func(*confirming, *Config, *ConfirmConfig)) *confirming {
+	t.Helper()
+	c := &confirming{log: heard{make(chan string, 1000)}}
+	config := ConfirmConfig{Timeout: forAnswer, PerSecond: 1000}
+	c.world = newWorld(t, func(w *world, m *Config) {
+		c.world = w
+		w.user("Ann", "ann@corp.example")
+		c.d2 = w.d.NewReplica("dc2", 50_000)
+		c.second = adsim.StartTest(t, c.d2, adsim.ServerConfig{MaxPageSize: 3})
+		m.Candidates = append(m.Candidates, w.candidate(c.second))
+		m.Log = slog.New(c.log)
+		config.Now = m.Now
+		if change != nil {
+			change(c, m, &config)
+		}
+	})
+	c.pass(store.Full)
+	if len(config.Directories) == 0 {
+		config.Directories = []Confirmed{{Mirror: c.mirror}}
+	}
+	var err error
+	c.Confirmer, err = NewConfirmer(config)
+	c.must(err)
+	return c
+}
+
+// start runs the Confirmer, and waits until it can be asked.
+func (c *confirming) start() {
+	c.t.Helper()
+	c.begin()
+	c.await(canConfirm)
+}
+
+func (c *confirming) begin() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Confirmer.Run(ctx) }()
+	c.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			c.t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// await waits for a message in the log.
+func (c *confirming) await(message string) {
+	c.t.Helper()
+	late := time.After(forAnswer)
+	for {
+		select {
+		case line := <-c.log.lines:
+			if line == message {
+				return
+			}
+		case <-late:
+			c.t.Fatalf("no %q in the log", message)
+		}
+	}
+}
+
+// new adds an object to the second controller only.
+func (c *confirming) new(kind adsim.Kind, dn string, attrs adsim.Attrs) adsim.GUID {
+	c.t.Helper()
+	guid, err := c.d2.Add(kind, dn, attrs)
+	c.must(err)
+	return guid
+}
+
+func (c *confirming) newUser(name string, addresses ...string) adsim.GUID {
+	c.t.Helper()
+	return c.new(adsim.User, "CN="+name+","+people, adsim.Attrs{"proxyAddresses": addresses})
+}
+
+func (c *confirming) ask(text string) (Found, error) {
+	c.t.Helper()
+	a, err := address.Parse(text)
+	c.must(err)
+	return c.Confirm(c.t.Context(), a, false)
+}
+
+func (c *confirming) want(text string, want Found) {
+	c.t.Helper()
+	if got, err := c.ask(text); err != nil || got != want {
+		c.t.Errorf("Confirm(%q) = %+v, %v, want %+v", text, got, err, want)
+	}
+}
+
+func (c *confirming) wantError(text string, want error) {
+	c.t.Helper()
+	if got, err := c.ask(text); !errors.Is(err, want) || got != (Found{}) {
+		c.t.Errorf("Confirm(%q) = %+v, %v, want %v", text, got, err, want)
+	}
+}
+
+// watch counts the searches for an address that a server gets. It replaces its faults.
+func watch(s *adsim.Server, f adsim.Faults) *atomic.Int64 {
+	var n atomic.Int64
+	f.BeforePage = func(search adsim.Search) {
+		if search.Scope == 2 && strings.Contains(search.Filter, "=smtp:") {
+			n.Add(1)
+		}
+	}
+	s.SetFaults(f)
+	return &n
+}
+
+// What a search finds is judged as a pass judges it.
+func TestConfirm(t *testing.T) {
+	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
+		m.Rules = Rules{Bases: []string{people}, RefuseOutside: true, OmitSystem: true, OmitDisabled: true}
+	})
+	yes := Found{Known: true}
+	restricted := Found{Known: true, Restricted: true}
+	inside := adsim.Attrs{"proxyAddresses": {"smtp:board@corp.example", "smtp:both@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}
+	c.newUser("Neu", "smtp:neu@corp.example", "SMTP:Neu.Mann@corp.example", "x500:/o=corp/cn=neu", "sip:chat@corp.example", "smtp:rené@corp.example", "smtp:both@corp.example")
+	c.new(adsim.Contact, "CN=Star,"+people, adsim.Attrs{"mail": {"*@corp.example"}})
+	c.new(adsim.Group, "CN=Board,"+people, inside)
+	c.new(adsim.User, "CN=Room,"+people, adsim.Attrs{"proxyAddresses": {"smtp:room@corp.example"}, "userAccountControl": {"514"}, "msExchRecipientTypeDetails": {"16"}})
+	c.must(c.d2.SetDisabled(c.newUser("Left", "smtp:left@corp.example"), true))
+	c.new(adsim.User, "CN=Sys,"+people, adsim.Attrs{"proxyAddresses": {"smtp:sys@corp.example"}, "msExchRecipientTypeDetails": {"16384"}})
+	c.new(adsim.User, "CN=Out,OU=Left,DC=corp,DC=example", adsim.Attrs{"proxyAddresses": {"smtp:out@corp.example"}})
+	c.new(adsim.Computer, "CN=PC,"+people, adsim.Attrs{"proxyAddresses": {"smtp:pc@corp.example"}})
+	c.must(c.d2.Delete(c.newUser("Gone", "smtp:gone@corp.example")))
+	c.start()
+	for text, want := range map[string]Found{
+		"neu@corp.example":      yes,
+		"NEU.mann@Corp.Example": yes,
+		"ann@corp.example":      yes, // the first controller knows it too
+		"rené@corp.example":     yes,
+		"*@corp.example":        yes, // that is the address of somebody here
+		"room@corp.example":     yes, // disabled, as rooms are
+		"both@corp.example":     yes, // one of its owners takes mail from outside
+		"board@corp.example":    restricted,
+
+		"rene@corp.example":       {}, // found, and another one
+		"réne@corp.example":       {},
+		"n*@corp.example":         {},
+		"*@*":                     {},
+		`"*)(cn=*"@corp.example`:  {},
+		"chat@corp.example":       {},
+		"left@corp.example":       {},
+		"sys@corp.example":        {},
+		"out@corp.example":        {},
+		"pc@corp.example":         {},
+		"gone@corp.example":       {},
+		"nobody@corp.example":     {},
+		"neu@elsewhere.example":   {},
+		`"\\5c\\2a"@corp.example`: {},
+	} {
+		c.want(text, want)
+	}
+	if got := c.server.Stats(); got.Binds != 1 {
+		t.Errorf("%d binds at the controller that is followed, which is not asked", got.Binds)
+	}
+	if got := c.Counts(); got.Found != 8 || got.NotFound != 14 || got.Remembered+got.OverBudget+got.Unanswered != 0 {
+		t.Errorf("counts: %+v", got)
+	}
+	if got := c.Confirmer.Status(); len(got) != 1 || got[0] != (AskerStatus{Directory: "corp", Controller: "dc2.corp.example"}) {
+		t.Errorf("status: %+v", got)
+	}
+}
+
+// Where there is no other controller, or none that answers, the followed one is asked.
+func TestConfirmAtTheOneFollowed(t *testing.T) {
+	for name, change := range map[string]func(*confirming, *Config){
+		"the only one":    func(c *confirming, m *Config) { m.Candidates = m.Candidates[:1] },
+		"under two names": func(c *confirming, m *Config) { m.Candidates = append(m.Candidates[:1], m.Candidates[0]) },
+		"the other down":  func(c *confirming, m *Config) { c.second.Down() },
+		"the other busy":  func(c *confirming, m *Config) { c.second.SetFaults(adsim.Faults{SearchResult: 51}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) { change(c, m) })
+			c.start()
+			c.user("Neu", "neu@corp.example")
+			c.want("neu@corp.example", Found{Known: true})
+			if got := c.Confirmer.Status()[0]; got.Controller != "dc1.corp.example" || !got.Followed {
+				t.Errorf("status: %+v", got)
+			}
+		})
+	}
+}
+
+// When the mirror goes over to the controller that is asked, the other one is, as soon as
+// it answers.
+func TestConfirmGoesElsewhere(t *testing.T) {
+	c := newConfirming(t, nil)
+	c.askers[0].secondBest = time.Millisecond
+	c.start()
+	c.want("nobody@corp.example", Found{})
+	c.server.Down()
+	c.pass(store.Full)
+	c.must(c.server.Up())
+	for c.Confirmer.Status()[0].Controller != "dc1.corp.example" {
+		c.await(canConfirm)
+	}
+	first, second := watch(c.server, adsim.Faults{}), watch(c.second, adsim.Faults{})
+	c.want("other@corp.example", Found{})
+	if first.Load() != 1 || second.Load() != 0 {
+		t.Errorf("%d searches at the first controller and %d at the second, which is followed now", first.Load(), second.Load())
+	}
+}
+
+// Nothing is asked for twice that several ask for at a time, or within some seconds.
+func TestConfirmRemembers(t *testing.T) {
+	c := newConfirming(t, nil)
+	c.newUser("Neu", "smtp:neu@corp.example")
+	c.start()
+	searches := watch(c.second, adsim.Faults{})
+	for range 10 {
+		c.want("neu@corp.example", Found{Known: true})
+		c.want("nobody@corp.example", Found{})
+	}
+	if got := searches.Load(); got != 2 {
+		t.Errorf("%d searches for 2 addresses", got)
+	}
+	if got, want := c.Counts(), (ConfirmCounts{Found: 1, NotFound: 1, Remembered: 18}); got != want {
+		t.Errorf("counts %+v, want %+v", got, want)
+	}
+	c.newUser("Nobody", "smtp:nobody@corp.example")
+	c.advance(missesLast)
+	c.want("nobody@corp.example", Found{Known: true})
+	c.want("neu@corp.example", Found{Known: true})
+	if got := searches.Load(); got != 3 {
+		t.Errorf("%d searches after the misses were forgotten, want one more", got)
+	}
+	c.advance(hitsLast)
+	c.want("neu@corp.example", Found{Known: true})
+	if got := searches.Load(); got != 4 {
+		t.Errorf("%d searches after the hits were forgotten, want one more", got)
+	}
+	for i := range 3 * maxRemembered {
+		a, err := address.Parse(fmt.Sprintf("a%d@corp.example", i))
+		c.must(err)
+		c.remember(a, Found{})
+	}
+	if got := len(c.answers); got > maxRemembered {
+		t.Errorf("%d answers are remembered", got)
+	}
+}
+
+// Many recipients at once: the directory sees no more than the budget, and each address
+// once. The clock stands still, so that nothing is added to the budget.
+func TestConfirmBudget(t *testing.T) {
+	c := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
+		cc.PerSecond = 5
+		at := time.Now()
+		cc.Now = func() time.Time { return at.Add(time.Duration(c.offset.Load())) }
+	})
+	c.newUser("Neu", "smtp:neu@corp.example")
+	c.start()
+	searches := watch(c.second, adsim.Faults{})
+	c.want("neu@corp.example", Found{Known: true})
+	var running sync.WaitGroup
+	var over atomic.Int64
+	for i := range 400 {
+		running.Go(func() {
+			a, err := address.Parse(fmt.Sprintf("made-up%d@corp.example", i%40))
+			if err != nil {
+				t.Error(err)
+			}
+			found, err := c.Confirm(t.Context(), a, false)
+			switch {
+			case errors.Is(err, ErrOverBudget):
+				over.Add(1)
+			case err != nil || found.Known:
+				t.Errorf("Confirm(%s) = %+v, %v", a, found, err)
+			}
+		})
+	}
+	running.Wait()
+	if got := searches.Load(); got != 5 {
+		t.Errorf("%d searches, with a budget of 5 a second", got)
+	}
+	if over.Load() == 0 || c.Counts().OverBudget != over.Load() {
+		t.Errorf("%d were over the budget, %d counted", over.Load(), c.Counts().OverBudget)
+	}
+	c.want("neu@corp.example", Found{Known: true}) // remembered: costs nothing
+	c.wantError("new@corp.example", ErrOverBudget)
+	c.advance(200 * time.Millisecond)
+	c.want("new@corp.example", Found{})
+	c.wantError("more@corp.example", ErrOverBudget)
+}
+
+// Those who guess leave half of the budget to others.
+func TestConfirmSuspects(t *testing.T) {
+	c := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
+		cc.PerSecond = 6
+		at := time.Now()
+		cc.Now = func() time.Time { return at }
+	})
+	c.start()
+	asked := 0
+	for i := range 20 {
+		a, err := address.Parse(fmt.Sprintf("made-up%d@corp.example", i))
+		c.must(err)
+		if _, err := c.Confirm(t.Context(), a, true); err == nil {
+			asked++
+		} else if !errors.Is(err, ErrOverBudget) {
+			t.Fatal(err)
+		}
+	}
+	if asked != 3 {
+		t.Errorf("suspects had %d of 6 searches", asked)
+	}
+	for i := range 3 {
+		c.want(fmt.Sprintf("honest%d@corp.example", i), Found{})
+	}
+	c.wantError("late@corp.example", ErrOverBudget)
+}
+
+// Whatever goes wrong with a controller, the index is believed, and soon without waiting;
+// when it is well again it is asked again.
+func TestConfirmWithoutAnswer(t *testing.T) {
+	const longest = 200 * time.Millisecond // nothing that fails here would end by itself
+	for name, f := range map[string]adsim.Faults{
+		"stalls":             {SilentSearch: true},
+		"stalls in an entry": {StallAfterEntries: 1},
+		"too slow":           {Delay: 100 * longest},
+		"hangs":              {Silent: true, SilentAccept: true},
+		"cut":                {CutAfterEntries: 1},
+		"cut in an entry":    {CutAfterBytes: 50},
+		"busy":               {SearchResult: 51},
+		"a referral":         {SearchResult: 10},
+		"not bound any more": {SearchResult: 1},
+		"no end of the page": {DropPagingControl: true},
+		"nonsense":           {Tamper: func(adsim.Raw) []byte { return []byte("\x30\x84\x7f\xff\xff\xffnonsense") }},
+		"an entry without id": {Tamper: func(r adsim.Raw) []byte {
+			return []byte(strings.ReplaceAll(string(r.Message), "objectGUID", "objectGUIE"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
+				m.Candidates[1] = c.impatient(c.second)
+				m.Candidates = m.Candidates[1:]
+				cc.Timeout = longest
+			})
+			// The mirror follows this one too; it stays as it is.
+			c.user("Neu", "neu@corp.example")
+			c.newUser("Neu", "smtp:neu@corp.example")
+			c.start()
+			c.second.SetFaults(f)
+			c.wantError("neu@corp.example", ErrUnanswered)
+			c.await(cannotConfirm)
+			// Nobody waits while there is no connection.
+			searches := c.second.Stats().Searches
+			for i := range 1000 {
+				c.wantError(fmt.Sprintf("a%d@corp.example", i), ErrUnanswered)
+			}
+			if got := c.second.Stats().Searches - searches; got > 40 {
+				t.Errorf("%d searches at a controller that fails", got)
+			}
+			c.second.SetFaults(adsim.Faults{})
+			for late := time.Now().Add(forAnswer); ; {
+				if found, err := c.ask("neu@corp.example"); err == nil && found.Known {
+					break
+				} else if time.Now().After(late) {
+					t.Fatalf("never asked again: %+v", c.Confirmer.Status())
+				}
+				c.await(canConfirm)
+			}
+			if got := c.Counts(); got.Found != 1 || got.Unanswered < 1001 {
+				t.Errorf("counts: %+v", got)
+			}
+		})
+	}
+}
+
+// A connection that was lost is replaced, and the question that found out is answered.
+func TestConfirmOverALostConnection(t *testing.T) {
+	c := newConfirming(t, nil)
+	c.newUser("Neu", "smtp:neu@corp.example")
+	c.start()
+	for i := range 5 {
+		c.second.CutConnections()
+		c.want("neu@corp.example", Found{Known: true})
+		c.want(fmt.Sprintf("nobody%d@corp.example", i), Found{})
+		c.advance(hitsLast)
+	}
+}
+
+// An idle connection is used, so that its loss is noticed before somebody asks.
+func TestConfirmKeepsTheConnection(t *testing.T) {
+	c := newConfirming(t, nil)
+	c.askers[0].keepAlive = time.Millisecond
+	c.start()
+	c.second.CutConnections()
+	c.await(cannotConfirm)
+	c.await(canConfirm)
+	c.want("nobody@corp.example", Found{})
+}
+
+// Wrong credentials are tried once, and not before the mirror could log on with them.
+func TestConfirmDoesNotLockTheAccount(t *testing.T) {
+	var secret atomic.Pointer[string]
+	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
+		word := "first"
+		secret.Store(&word)
+		m.Secret = func() string { return *secret.Load() }
+		m.RefusedWait = time.Hour
+		c.second.SetFaults(adsim.Faults{BindSubCode: "52e"})
+	})
+	c.begin()
+	c.await(cannotConfirm)
+	for i := range 100 {
+		c.wantError(fmt.Sprintf("a%d@corp.example", i), ErrUnanswered)
+	}
+	if got := c.second.Stats().FailedBinds; got != 1 {
+		t.Errorf("%d binds were refused", got)
+	}
+	if got := c.Confirmer.Status()[0]; !errors.Is(got.LastError, directory.ErrCredentials) {
+		t.Errorf("status: %+v", got)
+	}
+	if got := strings.Join(c.mirror.Status().Warnings, " "); !strings.Contains(got, "recipients cannot be confirmed: ") {
+		t.Errorf("warnings: %q", got)
+	}
+	c.second.SetFaults(adsim.Faults{})
+	word := "second"
+	secret.Store(&word)
+	c.await(canConfirm)
+	c.want("nobody@corp.example", Found{})
+	if got := c.mirror.Status().Warnings; len(got) != 0 {
+		t.Errorf("warnings: %q", got)
+	}
+}
+
+func TestConfirmWaitsForTheMirror(t *testing.T) {
+	w := newWorld(t, nil)
+	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1})
+	w.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	a, _ := address.Parse("nobody@corp.example")
+	if found, err := c.Confirm(t.Context(), a, false); !errors.Is(err, ErrUnanswered) {
+		t.Errorf("Confirm = %+v, %v, before the mirror has logged on", found, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := w.server.Stats().Connections; got != 0 {
+		t.Errorf("%d connections", got)
+	}
+}
+
+func TestConfirmerConfig(t *testing.T) {
+	w := newWorld(t, nil)
+	good := ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: 1, PerSecond: 1}
+	for want, change := range map[string]func(*ConfirmConfig){
+		"confirm: no directory to ask":                     func(c *ConfirmConfig) { c.Directories = nil },
+		"confirm: a timeout of 0s is none":                 func(c *ConfirmConfig) { c.Timeout = 0 },
+		"confirm: with 0 searches a second there is none":  func(c *ConfirmConfig) { c.PerSecond = 0 },
+		"confirm: with -1 searches a second there is none": func(c *ConfirmConfig) { c.PerSecond = -1 },
+	} {
+		config := good
+		change(&config)
+		if _, err := NewConfirmer(config); err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+}
+
+// told is a source that only answers questions.
+type told struct {
+	Source
+	objects []directory.Object
+	err     error
+}
+
+func (s told) Find(context.Context, address.Address) ([]directory.Object, error) {
+	return s.objects, s.err
+}
+
+func (told) Root(context.Context) (directory.Root, error) {
+	return directory.Root{InvocationID: directory.GUID{1}, DNSHostName: "dc9.lab.example"}, nil
+}
+
+func (told) Close() error { return nil }
+
+// Several directories: only those that may own the domain are asked; an owner whom one of
+// them knows counts whatever the others say, and that there is none takes all of them.
+func TestConfirmInSeveralDirectories(t *testing.T) {
+	owner := func(restricted bool) told {
+		return told{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x", RequireAuth: restricted,
+			Values: []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
+	}
+	open, closed, none, fails := owner(false), owner(true), told{}, told{err: directory.ErrTimeout}
+	yes, restricted := Found{Known: true}, Found{Known: true, Restricted: true}
+	for _, c := range []struct {
+		domain        string // that the second directory may own
+		first, second told
+		want          Found
+		err           error
+	}{
+		{"shared.example", none, none, Found{}, nil},
+		{"shared.example", none, open, yes, nil},
+		{"shared.example", closed, none, restricted, nil},
+		{"shared.example", closed, open, yes, nil},
+		{"shared.example", closed, closed, restricted, nil},
+		{"shared.example", fails, open, yes, nil},
+		{"shared.example", fails, closed, restricted, nil},
+		{"shared.example", fails, none, Found{}, ErrUnanswered},
+		{"shared.example", fails, fails, Found{}, ErrUnanswered},
+		{"other.example", none, open, Found{}, nil},
+		{"other.example", none, fails, Found{}, nil},
+	} {
+		var list []Confirmed
+		for i, source := range []told{c.first, c.second} {
+			w := newWorld(t, func(_ *world, m *Config) { m.Rules.RefuseOutside = true })
+			w.mirror.admit()
+			w.mirror.listed = []Candidate{{Name: "told", Dial: func(context.Context) (Source, error) { return source, nil }}}
+			d := Confirmed{Mirror: w.mirror}
+			if i == 1 {
+				d.MayOwn = func(domain string) bool { return domain == c.domain }
+			}
+			list = append(list, d)
+		}
+		confirmer, err := NewConfirmer(ConfirmConfig{Directories: list, Timeout: forAnswer, PerSecond: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- confirmer.Run(ctx) }()
+		for _, a := range confirmer.askers {
+			for !a.up.Load() { // a moment
+				runtime.Gosched()
+			}
+		}
+		a, _ := address.Parse("x@shared.example")
+		if got, err := confirmer.Confirm(ctx, a, false); got != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%+v: Confirm = %+v, %v", c, got, err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got, err := confirmer.Confirm(t.Context(), address.Address{}, false); !errors.Is(err, ErrUnanswered) {
+			t.Errorf("after the end: %+v, %v", got, err)
+		}
+	}
+}
+
+// Nothing waits for a directory that cannot be asked, and nothing is left of the ends of
+// many.
+func TestConfirmEnds(t *testing.T) {
+	before := runtime.NumGoroutine()
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	for range 20 {
+		c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: forAnswer, PerSecond: 1000})
+		w.must(err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- c.Run(ctx) }()
+		var asking sync.WaitGroup
+		for i := range 20 {
+			asking.Go(func() {
+				a, _ := address.Parse(fmt.Sprintf("a%d@corp.example", i))
+				c.Confirm(ctx, a, false)
+			})
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		asking.Wait()
+	}
+	w.mirror.Close()
+	w.server.Close()
+	w.store.Close()
+	for late := time.Now().Add(forAnswer); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(late) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}
