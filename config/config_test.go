@@ -81,7 +81,7 @@ func TestEveryKey(t *testing.T) {
 	}
 	canaries.Accept = append(canaries.Accept, second)
 	var refused []address.Address
-	for _, text := range []string{"left@example.com", "left@10.example"} {
+	for _, text := range []string{"left@example.com", "left@xn--bcher-kva.example"} {
 		a, err := address.Parse(text)
 		if err != nil {
 			t.Fatal(err)
@@ -258,6 +258,19 @@ func TestParseSize(t *testing.T) {
 	} {
 		if got, ok := parseSize(c.in); got != c.want || ok != c.ok {
 			t.Errorf("parseSize(%q) = %d, %t, want %d, %t", c.in, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestOurs(t *testing.T) {
+	c := &Config{Domains: map[string]Mode{"example.com": Enforce, ".example.org": Report, "off.example": Pass}}
+	for domain, want := range map[string]bool{
+		"example.com": true, "a.example.com": false, "ample.com": false, "com": false,
+		"example.org": false, "a.example.org": true, "b.a.example.org": true, "aexample.org": false,
+		"off.example": true, "": false,
+	} {
+		if got := c.ours(domain); got != want {
+			t.Errorf("ours(%q) = %t, want %t", domain, got, want)
 		}
 	}
 }

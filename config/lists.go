@@ -148,10 +148,12 @@ func (r *reader) lists(c *Config) {
 	}
 }
 
-// judged finds entries of domains in which every recipient is accepted.
+// judged finds entries of domains that are not ours, in which every recipient is
+// accepted. A domain of ours in mode pass may have entries: it is switched off for a
+// while.
 func (r *reader) judged(c *Config, path, entry string) {
 	domain := entry[strings.LastIndexByte(entry, '@')+1:]
-	if c.ModeOf(domain) == Pass && len(c.Domains) > 0 {
+	if !c.ours(domain) && len(c.Domains) > 0 {
 		r.failAt(r.at[path], "%s: %s has no effect, because %s is not judged here; add it to domains, or leave the entry out", path, quoted(entry), quoted(domain))
 	}
 }
@@ -168,16 +170,13 @@ func (c *Config) alwaysAccepted(a address.Address) string {
 	return ""
 }
 
-// ModeOf is the mode of a canonical domain: its own entry, else that of its nearest
-// parent for sub-domains, else Pass.
-func (c *Config) ModeOf(domain string) Mode {
-	if mode, ours := c.Domains[domain]; ours {
-		return mode
+// ours reports whether domains has an entry for a canonical domain: itself, or a parent
+// for all its sub-domains.
+func (c *Config) ours(domain string) bool {
+	_, found := c.Domains[domain]
+	for i := 0; i < len(domain) && !found; i++ {
+		_, found = c.Domains[domain[i:]]
+		found = found && domain[i] == '.'
 	}
-	for i := range len(domain) {
-		if mode, ours := c.Domains[domain[i:]]; ours && domain[i] == '.' {
-			return mode
-		}
-	}
-	return Pass
+	return found
 }
