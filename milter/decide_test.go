@@ -267,6 +267,31 @@ func TestDecideFull(t *testing.T) {
 	}
 }
 
+// What report would have replied is what enforce replies, in every row.
+func TestReportMirrorsEnforceFull(t *testing.T) {
+	enforce := fullPolicy(t, nil)
+	report := fullPolicy(t, func(cfg *PolicyConfig) {
+		for domain, mode := range cfg.Domains {
+			if mode == ModeEnforce {
+				cfg.Domains[domain] = ModeReport
+			}
+		}
+	})
+	for _, c := range fullDecisions {
+		q, _ := fullQuery(t, c.recipient)
+		e, r := enforce.Decide(context.Background(), q), report.Decide(context.Background(), q)
+		if e.Mode != ModeEnforce {
+			continue
+		}
+		if !r.Reply.IsContinue() || r.WouldReply != e.Reply || r.WouldRefuse == e.Reply.IsContinue() {
+			t.Errorf("Decide(%q) = %q, would be %q, want %q", c.recipient, r.Reply, r.WouldReply, e.Reply)
+		}
+		if r.Row != e.Row || r.Verdict != e.Verdict || r.Match != e.Match || r.Entry != e.Entry {
+			t.Errorf("Decide(%q) = row %d, %s in mode report, and row %d, %s in mode enforce", c.recipient, r.Row, r.Verdict, e.Row, e.Verdict)
+		}
+	}
+}
+
 func TestDecideSwitches(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -430,5 +455,59 @@ func TestNewPolicyRefusesLists(t *testing.T) {
 		if p, err := NewPolicy(cfg); err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("NewPolicy: error %v, want one with %q", err, c.want)
 		}
+	}
+}
+
+// FuzzDecide: whoever asks for whatever gets an answer with a reason, which mode report
+// turns into continue, and which is a refusal for good only in the rows that refuse.
+// Nobody who is refused gets in by way of an extension.
+func FuzzDecide(f *testing.F) {
+	for _, c := range decisions {
+		f.Add(query(c.recipient).Recipient, query(c.recipient).Argument, "", false)
+	}
+	for _, c := range fullDecisions {
+		q, _ := fullQuery(f, c.recipient)
+		f.Add(q.Recipient, q.Argument, q.Client.String(), q.Authenticated != "")
+	}
+	f.Add("user@strasse.test", "<User@Straße.test>", "", false)
+	p := fullPolicy(f, nil)
+	f.Fuzz(func(t *testing.T, recipient, argument, client string, login bool) {
+		q := Query{Recipient: recipient, Argument: argument}
+		q.Client, _ = netip.ParseAddr(client)
+		if login {
+			q.Authenticated = "ann"
+		}
+		d := p.Decide(context.Background(), q)
+		would := d.Reply
+		if d.WouldRefuse {
+			would = d.WouldReply
+		}
+		switch {
+		case d.Reason == "" || (d.Err != nil) != (d.Verdict == VerdictError) || (d.Row == 0) != (d.Verdict == VerdictError):
+			t.Fatalf("Decide(%q) = %+v", q, d)
+		case !d.Reply.IsContinue() && d.Mode != ModeEnforce:
+			t.Fatalf("Decide(%q) refuses in mode %s: %+v", q, d.Mode, d)
+		case would.Code() == 550 && d.Row != 5 && d.Row != 6 && d.Row != 12:
+			t.Fatalf("Decide(%q) says %q in row %d", q, would, d.Row)
+		case len(d.Reply.String()) > 500 || !isPrintable(d.Reply.String()):
+			t.Fatalf("Decide(%q) has the reply %q", q, d.Reply)
+		}
+		checkExtended(t, p, q, d)
+	})
+}
+
+// checkExtended asks for a recipient that was refused by itself once more, with an
+// extension: where nothing stands for the whole of that, it is refused for the same
+// reason.
+func checkExtended(t *testing.T, p *Policy, q Query, d Decision) {
+	t.Helper()
+	if _, extended := d.Address.WithoutExtension("+-"); extended || (d.Verdict != VerdictRefused && d.Verdict != VerdictRestricted) {
+		return
+	}
+	content := strings.Trim(d.Address.Local(), `"`)
+	q.Recipient = `"` + content + `+qqq"@` + d.Domain
+	again := p.Decide(context.Background(), q)
+	if _, split := again.Address.WithoutExtension("+-"); split && again.Verdict != d.Verdict {
+		t.Fatalf("Decide(%q) is %s, and of %q %s, row %d", d.Address, d.Verdict, q.Recipient, again.Verdict, again.Row)
 	}
 }
