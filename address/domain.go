@@ -105,11 +105,11 @@ func (a Address) WithDomainOf(b Address) Address {
 	if b.IsZero() || a.Domain() == b.Domain() || !strings.Contains(b.Domain(), "xn--") {
 		return a
 	}
-	unicode, err := idna.ToUnicode(b.Domain())
+	labels, err := idna.ToUnicode(b.Domain())
 	if err != nil {
 		return a
 	}
-	folded, err := ParseDomain(fold(unicode))
+	folded, err := ParseDomain(fold(labels))
 	if restored := a.Local() + "@" + b.Domain(); err == nil && folded == a.Domain() && len(restored) <= MaxLength {
 		return Address{restored}
 	}
