@@ -42,7 +42,8 @@ type delta struct {
 // diff compares what is stored of an object with what now was read, and gives the
 // record to store. It is a pure function, and the only place that says what a change
 // is. An address that is not there any more stays in the record, marked with the pass
-// that missed it; one that came back loses its mark.
+// that missed it; one that came back loses its mark, and counts as taught by who has it
+// again.
 //
 // A domain controller may not have heard yet of what another one taught us within lag,
 // its replication lag: such an address is marked, and not released before it must have.
@@ -68,7 +69,10 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objec
 		if i, known := index[text]; !known {
 			d.added = append(d.added, entry)
 		} else {
-			entry.learned = stored.addresses[i].learned
+			entry.learned, entry.again = stored.addresses[i].learned, stored.addresses[i].again
+			if !stored.addresses[i].gone.isZero() {
+				entry.again = now
+			}
 			if entry.restricted != stored.addresses[i].restricted {
 				d.flags = append(d.flags, entry)
 			}
@@ -86,8 +90,8 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objec
 		}
 		if a.gone.isZero() {
 			a.gone, a.notBefore = now, time.Time{}
-			if !read.Deleted && a.learned.origin != now.origin {
-				a.notBefore = earlier(a.learned.time, now.time).Add(lag)
+			if by := a.taught(); !read.Deleted && by.origin != now.origin {
+				a.notBefore = earlier(by.time, now.time).Add(lag)
 			}
 			d.gone++
 		} else if read.Deleted {

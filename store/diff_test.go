@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"rcpt-milter/address"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -42,7 +44,8 @@ func TestDiff(t *testing.T) {
 			want: record(entry("b@x", old, none), entry("a@x", old, now)), gone: 1},
 		{name: "lost all", stored: record(entry("a@x", old, none)), want: record(entry("a@x", old, now)), gone: 1},
 		{name: "still gone", stored: record(entry("a@x", old, old)), want: record(entry("a@x", old, old))},
-		{name: "came back", stored: record(entry("a@x", old, old)), read: []string{"a@x"}, want: record(entry("a@x", old, none))},
+		{name: "came back", stored: record(entry("a@x", old, old)), read: []string{"a@x"},
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, again: now})},
 		{name: "lost while the pass read", unsettled: true, stored: record(entry("a@x", old, none), entry("b@x", old, none)),
 			read: []string{"c@x", "b@x"}, want: record(entry("c@x", now, none), entry("b@x", old, none), entry("a@x", old, none)), added: 1},
 		{name: "still gone, changed while the pass read", unsettled: true, stored: record(entry("a@x", old, old)), want: record(entry("a@x", old, none))},
@@ -152,6 +155,38 @@ func TestReplicationLag(t *testing.T) {
 		again, _ := diff(next, Object{Deleted: true}, stamp{time: learned.Add(c.at), pass: 3, origin: c.origin}, lag)
 		if got := again.addresses[0].notBefore; !got.IsZero() {
 			t.Errorf("%s, then a tombstone: not before %v", c.name, got)
+		}
+	}
+}
+
+// TestReplicationLagOfWhatCameBack: an address that a pass missed, and that is not
+// released, comes back on another database. That one taught it last, and the one before
+// may not have heard of it.
+func TestReplicationLagOfWhatCameBack(t *testing.T) {
+	const lag = time.Hour
+	a, err := address.Parse("a@x.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	has, at := Object{Addresses: []Owned{{Address: a}}}, func(pass uint64, origin originID, after time.Duration) stamp {
+		return stamp{time: start.Add(after), pass: pass, origin: origin}
+	}
+	learned, _ := diff(objectRecord{}, has, at(1, 1, 0), lag)
+	missed, _ := diff(learned, Object{}, at(2, 1, 24*time.Hour), lag)
+	back, _ := diff(missed, has, at(3, 2, 25*time.Hour), lag)
+	if same, _ := diff(back, has, at(4, 2, 26*time.Hour), lag); !same.equal(&back) {
+		t.Errorf("unchanged, it is %+v, before it was %+v", same, back)
+	}
+	if got := back.addresses[0].learned; got != at(1, 1, 0) {
+		t.Errorf("learned %+v, want the first time: it was known all along", got)
+	}
+	for _, c := range []struct {
+		origin originID
+		want   time.Time
+	}{{1, start.Add(25*time.Hour + lag)}, {2, time.Time{}}} {
+		gone, _ := diff(back, Object{}, at(5, c.origin, 25*time.Hour+time.Minute), lag)
+		if got := gone.addresses[0].notBefore; !got.Equal(c.want) {
+			t.Errorf("missed by database %d: not before %v, want %v", c.origin, got, c.want)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type ownedRecord struct {
 	attribute  string
 	restricted bool
 	learned    stamp
+	again      stamp     // when it came back after a pass had missed it; zero: that never was
 	gone       stamp     // of the pass that did not find it any more; zero: there
 	notBefore  time.Time // gone, but not to be released before; zero: any time
 }
@@ -37,6 +38,14 @@ type stamp struct {
 }
 
 func (s stamp) isZero() bool { return s.pass == 0 }
+
+// taught is who taught the address last, and when.
+func (r *ownedRecord) taught() stamp {
+	if !r.again.isZero() {
+		return r.again
+	}
+	return r.learned
+}
 
 func (e *encoder) stamp(s stamp) {
 	e.uint(s.pass)
@@ -71,6 +80,12 @@ func (r *objectRecord) encode() []byte {
 		e.stamp(a.gone)
 		e.time(a.notBefore)
 	}
+	for i, a := range r.addresses { // few have ever come back
+		if !a.again.isZero() {
+			e.uint(uint64(i))
+			e.stamp(a.again)
+		}
+	}
 	return e
 }
 
@@ -85,6 +100,13 @@ func decodeObject(value []byte) (objectRecord, error) {
 	for i := range r.addresses {
 		r.addresses[i] = ownedRecord{address: d.string(), attribute: d.string(), restricted: d.bool(),
 			learned: d.stamp(), gone: d.stamp(), notBefore: d.time()}
+	}
+	for d.err == nil && len(d.rest) > 0 {
+		i, again := d.uint(), d.stamp()
+		if i >= uint64(len(r.addresses)) {
+			return r, errRecord
+		}
+		r.addresses[i].again = again
 	}
 	return r, d.done()
 }

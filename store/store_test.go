@@ -828,9 +828,12 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 	record := objectRecord{class: "user", dn: "CN=ä", container: true, unparsed: 2, addresses: []ownedRecord{
 		{address: "a@x.test", attribute: "mail", restricted: true, learned: at},
 		{address: "b@x.test", gone: at, notBefore: start, learned: at}}}
-	got, err := decodeObject(record.encode())
-	if err != nil || !got.equal(&record) {
-		t.Errorf("object record: %+v, %v, want %+v", got, err, record)
+	back := record
+	back.addresses = append(slices.Clone(record.addresses), ownedRecord{address: "c@x.test", learned: at, again: stamp{time: start, pass: 7, origin: 3, usn: 1}})
+	for _, r := range []objectRecord{record, back} {
+		if got, err := decodeObject(r.encode()); err != nil || !got.equal(&r) {
+			t.Errorf("object record: %+v, %v, want %+v", got, err, r)
+		}
 	}
 	for n := range record.encode() {
 		if _, err := decodeObject(record.encode()[:n:n]); err == nil {
@@ -841,7 +844,8 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 
 // FuzzDecode: damaged values give errors, never panics, never much memory.
 func FuzzDecode(f *testing.F) {
-	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x", addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}}} {
+	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x", addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}},
+		{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, again: stamp{pass: 2}}}}} {
 		f.Add(r.encode())
 	}
 	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, restricted: true}}}
