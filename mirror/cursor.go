@@ -18,6 +18,9 @@ type cursor struct {
 	// Epoch counts how often a database was set back without taking a new
 	// invocationId, as a restored disk image is.
 	Epoch int `json:"epoch,omitempty"`
+	// Blind: since the last full pass it was moved on by passes that could not see deleted
+	// objects, so that there may be tombstones below it.
+	Blind bool `json:"blind,omitempty"`
 }
 
 func (c cursor) encode() ([]byte, error) { return json.Marshal(c) }
@@ -40,9 +43,11 @@ func (c cursor) database() string {
 	return fmt.Sprintf("%s/%d", c.InvocationID, c.Epoch)
 }
 
-// next is the cursor after a pass that began with what the controller said of itself.
-func (c cursor) next(root directory.Root) cursor {
-	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName}
+// next is the cursor after a pass of a kind that began with what the controller said of
+// itself. A full pass needs no tombstones: what it does not see is gone.
+func (c cursor) next(root directory.Root, kind store.Kind) cursor {
+	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName,
+		Blind: kind == store.Incremental && (c.Blind || !root.DeletedVisible)}
 	if c.InvocationID == n.InvocationID {
 		n.Epoch = c.Epoch
 		if n.USN < c.USN {
@@ -90,6 +95,8 @@ func whyFull(s situation) string {
 		return "the domain controller was set back: its highestCommittedUSN went down"
 	case s.ago(s.stored.LastGood()) > maxAge:
 		return "the last good pass is too long ago to hear of all deletions"
+	case at.Blind && s.root.DeletedVisible:
+		return "deleted objects could not be seen for a while"
 	case !s.root.DeletedVisible && s.ago(s.stored.LastFull.Started) >= min(s.full, blindFull):
 		return "deleted objects cannot be seen"
 	case s.ago(s.stored.LastFull.Started) >= s.full:

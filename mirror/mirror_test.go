@@ -526,6 +526,27 @@ func TestBlindToDeletions(t *testing.T) {
 	}
 }
 
+// TestSightComesBack: the passes of an account that could not see deleted objects went
+// past their tombstones. Once it can, they have to be made up for.
+func TestSightComesBack(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	bob, cid := w.user("Bob", "bob@corp.example"), w.user("Cid", "cid@corp.example")
+	w.pass(store.Full)
+	w.d.WithholdDeleted(true)
+	w.must(w.d.Delete(bob))
+	w.pass(store.Incremental)
+	w.must(w.d.Delete(cid))
+	w.restart()
+	w.pass(store.Incremental)
+	w.d.WithholdDeleted(false)
+	if info := w.pass(store.Full); !strings.Contains(info.Why, "could not be seen") {
+		t.Errorf("full pass because %q", info.Why)
+	}
+	w.wantEqual()
+	w.pass(store.Incremental)
+}
+
 func TestMoveAcrossABase(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	w.add(adsim.OU, "OU=Sales,"+people)
