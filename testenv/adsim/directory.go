@@ -52,6 +52,7 @@ type Directory struct {
 	byGUID     map[GUID]int32
 	byName     map[childKey]int32
 	usn        uint64 // highestCommittedUSN
+	serial     uint32 // of the last write of a property; not set back by Restore
 	invocation GUID
 	recycleBin bool
 	hidden     map[string]bool // attributes nobody may read, lower case

@@ -11,16 +11,18 @@ import (
 
 // version counts the writes of one property of an object, as the metadata do by which
 // controllers agree on one value (MS-ADTS 3.1.1.1.9): the one written more often
-// counts, and of two as often the one of the greater database.
-type version struct{ writes, origin uint32 }
+// counts, and of two as often the one of the greater database. A database that was set
+// back writes as often again what it had written before; then the later one counts.
+type version struct{ writes, origin, serial uint32 }
 
 func (v version) newer(than version) bool {
-	return cmp.Or(cmp.Compare(v.writes, than.writes), cmp.Compare(v.origin, than.origin)) > 0
+	return cmp.Or(cmp.Compare(v.writes, than.writes), cmp.Compare(v.origin, than.origin), cmp.Compare(v.serial, than.serial)) > 0
 }
 
 // next is the version of a property that is written here.
 func (d *Directory) next(v version) version {
-	return version{v.writes + 1, binary.BigEndian.Uint32(d.invocation[:])}
+	d.serial++
+	return version{v.writes + 1, binary.BigEndian.Uint32(d.invocation[:]), d.serial}
 }
 
 // NewReplica makes another controller of the same domain: it has all that d has now,

@@ -61,6 +61,23 @@ func TestReplicationSettlesConflicts(t *testing.T) {
 	}
 }
 
+// TestReplicationAfterASetBack: what a database writes after it was set back has to be
+// told from what it wrote before, though it is written as often.
+func TestReplicationAfterASetBack(t *testing.T) {
+	d := NewDirectory(DirectoryConfig{})
+	anna := add(t, d, User, "CN=Anna,CN=Users,"+base, "anna@corp.example")
+	r := d.NewReplica("dc2", 700_000)
+	before := d.Snapshot()
+	ok(t, d.Modify(anna, Set("mail", "before@corp.example")))
+	r.ReplicateFrom(d, 0)
+	d.Restore(before)
+	ok(t, d.Modify(anna, Set("mail", "after@corp.example")))
+	converge(t, d, r)
+	if e := must[Entry](t)(r.Get(anna)); e.Attrs["mail"][0] != "after@corp.example" {
+		t.Errorf("mail is %q, want what was written last", e.Attrs["mail"])
+	}
+}
+
 // converge replicates both ways until nothing changes, and compares.
 func converge(t *testing.T, a, b *Directory) {
 	t.Helper()
