@@ -193,14 +193,29 @@ func (p *promise) begin(c *controller, root directory.Root) {
 		v.epoch++
 	}
 	v.database = fmt.Sprintf("%s %s %d", c.host(), v.identity, v.epoch)
+	for at, l := range p.learned { // the clock may have been set back since
+		if latest := v.rootTime.Add(lag); l.until.After(latest) {
+			l.until = latest
+			p.learned[at] = l
+		}
+	}
 }
 
-// told: an object was read and applied.
+// told: an object was read and applied. What was missed and is there again was taught
+// anew.
 func (p *promise) told(c *controller, guid adsim.GUID) {
 	for _, a := range c.view.byGUID[guid] {
-		if _, known := p.learned[pair{guid, a}]; !known {
+		if l, known := p.learned[pair{guid, a}]; !known || !l.until.IsZero() {
 			p.learned[pair{guid, a}] = lesson{at: c.view.rootTime, database: c.view.database}
 		}
+	}
+}
+
+// discarded: nothing counts as missed any more.
+func (p *promise) discarded() {
+	for at, l := range p.learned {
+		l.until = time.Time{}
+		p.learned[at] = l
 	}
 }
 

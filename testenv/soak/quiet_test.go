@@ -64,9 +64,21 @@ func (f *forest) calm() {
 	first := f.controllers[0].truth()
 	for _, c := range f.controllers[1:] {
 		if !maps.Equal(first, c.truth()) {
-			w.fail("%s and %s differ after replication", c.host(), f.controllers[0].host())
+			w.fail("after replication %s has %s and %s has %s", c.host(), only(c.truth(), first), f.controllers[0].host(), only(first, c.truth()))
 		}
 	}
+}
+
+// only lists what is in one truth and not the same in another.
+func only(truth, other map[pair]bool) string {
+	var list []string
+	for p, restricted := range truth {
+		if r, there := other[p]; !there || r != restricted {
+			list = append(list, fmt.Sprintf("%s of %s (restricted: %t)", p.address, p.guid, restricted))
+		}
+	}
+	slices.Sort(list)
+	return fmt.Sprint(list)
 }
 
 // settle runs passes until nothing waits any more.
@@ -83,7 +95,10 @@ func (f *forest) settle() {
 			if _, err := w.store.Discard(f.name, w.now()); err != nil {
 				w.fail("discard: %v", err)
 			}
+			f.promise.discarded()
 			f.goodPass(true)
+			w.advance(lag) // what was learned before the clock was set back waits from now
+			f.goodPass(false)
 		}
 		if f.mirror.Status().Hold != "" {
 			w.approve(f)

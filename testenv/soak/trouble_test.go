@@ -2,7 +2,9 @@ package soak
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -342,13 +344,36 @@ func (w *world) crash(f *forest) {
 	w.reopen(image)
 }
 
-// image copies the files of the store as they are at this moment.
+// image copies the files of the store as they are at this moment. The database may be
+// tidying up: a copy during which a file came, grew or went is of no moment, and is made
+// again.
 func (w *world) image() string {
-	dir := w.t.TempDir()
-	if out, err := exec.Command("cp", "--sparse=always", "-r", w.dir+"/.", dir).CombinedOutput(); err != nil {
-		w.fail("copy of the store: %v: %s", err, out)
+	for {
+		before, dir := w.files(), w.t.TempDir()
+		out, err := exec.Command("cp", "--sparse=always", "-r", w.dir+"/.", dir).CombinedOutput()
+		if !slices.Equal(before, w.files()) {
+			continue
+		}
+		if err != nil {
+			w.fail("copy of the store: %v: %s", err, out)
+		}
+		return dir
 	}
-	return dir
+}
+
+// files lists the files of the store with their sizes.
+func (w *world) files() []string {
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		w.fail("list of the store: %v", err)
+	}
+	var list []string
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil { // else it has gone since
+			list = append(list, fmt.Sprint(e.Name(), " ", info.Size()))
+		}
+	}
+	return list
 }
 
 // turnKnobs changes the rules of what a recipient is.
@@ -412,6 +437,7 @@ func (w *world) decide(f *forest) {
 	n, err := w.store.Discard(f.name, w.now())
 	w.note("%s: held removals of %d objects discarded, %v", f.name, n, err)
 	f.owesFull = "removals were discarded"
+	f.promise.discarded()
 	w.check("after a discard")
 }
 
