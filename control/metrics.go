@@ -54,8 +54,14 @@ func NewMetrics(version string) *Metrics {
 func (m *Metrics) ObserveDecision(took time.Duration) { m.decision.Observe(took.Seconds()) }
 
 // PassDone counts a pass that ended: kind is full or incremental, result one of the
-// Result constants.
+// Result constants. From the first one on all combinations are there, so that a rate over
+// them misses no first failure.
 func (m *Metrics) PassDone(directory, kind, result string) {
+	for _, k := range []string{"full", "incremental"} {
+		for _, r := range []string{ResultOK, ResultHeld, ResultFailed} {
+			m.passes.WithLabelValues(directory, k, r)
+		}
+	}
 	m.passes.WithLabelValues(directory, kind, result).Inc()
 }
 
@@ -74,6 +80,9 @@ type statusCollector struct {
 	sessions, addresses, objects *prometheus.Desc
 	lastSuccess, usnLag, held    *prometheus.Desc
 	storeVerified, alarms        *prometheus.Desc
+	state, failing, warnings     *prometheus.Desc
+	reloadFailed, unparsed       *prometheus.Desc
+	harvest                      *prometheus.Desc
 }
 
 func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
@@ -92,13 +101,20 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		held:          desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
 		alarms:        desc("alarms", "Alarms that status shows: what must not be and is."),
 		storeVerified: desc("store_verified_timestamp_seconds", "When the checksums of the store were last found good."),
+		state:         desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 for the others.", "directory", "state"),
+		failing:       desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
+		warnings:      desc("warnings", "Warnings that status shows, by directory: what works and should not be left as it is.", "directory"),
+		reloadFailed:  desc("reload_failed", "Whether the configuration file in place could not be put into force."),
+		unparsed:      desc("unparsed_values", "Values of the directories that are no readable address."),
+		harvest:       desc("harvest_clients", "Client networks that are over their harvest limit."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.sessions, c.addresses, c.objects,
-		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms} {
+		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms,
+		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest} {
 		out <- d
 	}
 }
@@ -126,6 +142,9 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	send(c.addresses, prometheus.GaugeValue, float64(s.Addresses))
 	send(c.objects, prometheus.GaugeValue, float64(s.Objects))
 	send(c.alarms, prometheus.GaugeValue, float64(len(s.Alarms)))
+	send(c.unparsed, prometheus.GaugeValue, float64(s.Unparsed))
+	send(c.harvest, prometheus.GaugeValue, float64(s.HarvestClients))
+	send(c.reloadFailed, prometheus.GaugeValue, oneIf(s.ReloadError != ""))
 	if !s.StoreVerified.IsZero() {
 		send(c.storeVerified, prometheus.GaugeValue, seconds(s.StoreVerified))
 	}
@@ -138,7 +157,19 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 			send(c.lastSuccess, prometheus.GaugeValue, seconds(d.LastSuccess), d.Name)
 		}
 		send(c.usnLag, prometheus.GaugeValue, float64(d.USNLag()), d.Name)
+		send(c.failing, prometheus.GaugeValue, oneIf(d.LastError != ""), d.Name)
+		send(c.warnings, prometheus.GaugeValue, float64(len(d.Warnings)), d.Name)
+		for _, state := range []State{Fresh, Late, Stale, NotReady} {
+			send(c.state, prometheus.GaugeValue, oneIf(d.State == state), d.Name, string(state))
+		}
 	}
 }
 
 func seconds(t Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

@@ -80,6 +80,8 @@ type Status struct {
 	WouldRefuse map[string]int64  `json:"would_refuse"` // of these, what mode report kept from being refusals
 	Sessions    int               `json:"sessions"`     // open milter connections
 
+	HarvestClients int `json:"harvest_clients"` // client networks that are over their harvest limit now
+
 	ReloadError   string   `json:"reload_error"`   // why the file last read is not in force; empty: it is
 	RestartNeeded []string `json:"restart_needed"` // the keys of that file whose new values need a restart
 	StoreVerified Time     `json:"store_verified"` // when the store's checksums were last found good
