@@ -1,0 +1,102 @@
+package main
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// builder makes packages of one state of the sources.
+type builder struct {
+	source
+	top   string // of the checkout
+	stage string // a directory for what is made on the way
+}
+
+// compile makes the static binary for an architecture and gives its path.
+func (b *builder) compile(ctx context.Context, arch string) (string, error) {
+	path := filepath.Join(b.stage, arch, "rcpt-milter")
+	_, err := output(ctx, b.top, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch},
+		"go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+b.version, "-o", path, "./cmd/rcpt-milter")
+	return path, err
+}
+
+// documents makes what is the same for all architectures: manual pages and completions,
+// which a binary for this machine writes, the changelog and the licences.
+func (b *builder) documents(ctx context.Context) error {
+	binary, err := b.compile(ctx, runtime.GOARCH)
+	if err != nil {
+		return err
+	}
+	pages := filepath.Join(b.stage, "man")
+	epoch := fmt.Sprintf("SOURCE_DATE_EPOCH=%d", b.time.Unix())
+	if _, err := output(ctx, b.top, []string{epoch}, binary, "man", "--dir", pages); err != nil {
+		return err
+	}
+	if err := b.compressPages(pages); err != nil {
+		return err
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		text, err := output(ctx, b.top, nil, binary, "completion", shell)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(b.stage, "completion."+shell), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := b.compress(filepath.Join(b.stage, "changelog.gz"), []byte(b.changelog())); err != nil {
+		return err
+	}
+	text, err := b.copyright(ctx)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.stage, "copyright"), []byte(text), 0o644)
+}
+
+// changelog is the one entry that Debian's tools want; the history is the project's.
+func (b *builder) changelog() string {
+	return fmt.Sprintf("rcpt-milter (%s) unstable; urgency=medium\n\n  * Built from the project's own sources; what changed is in their history.\n\n -- %s  %s\n",
+		b.version, maintainer(), b.time.Format(time.RFC1123Z))
+}
+
+func (b *builder) compressPages(dir string) error {
+	pages, err := filepath.Glob(filepath.Join(dir, "*.[58]"))
+	if err != nil || len(pages) == 0 {
+		return errors.Join(err, fmt.Errorf("no manual pages in %s", dir))
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err == nil {
+			err = b.compress(page+".gz", text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compress writes a file for people as policy has it: gzip -9n, without name and time
+// (Debian Policy 12.3).
+func (b *builder) compress(path string, text []byte) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	w, err := gzip.NewWriterLevel(file, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(text); err != nil {
+		return err
+	}
+	return errors.Join(w.Close(), file.Close())
+}
