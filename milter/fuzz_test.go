@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -78,18 +79,19 @@ func checkReplies(t *testing.T, c net.Conn, want string) {
 }
 
 // FuzzSession: over a real connection, every command gets the one reply it must get,
-// or the connection ends. Commands are sent with one line of data each (where ~ is
-// NUL), and then what is in tail as it is.
+// or the connection ends, and nothing is left of the session. Commands are sent with one
+// line of data each (where ~ is NUL), and then what is in tail as it is: all at once, or
+// in pieces of so many octets.
 func FuzzSession(f *testing.F) {
 	defer BridgeLog(slog.New(slog.DiscardHandler))()
 	r := serve(f, "unix", func(cfg *ServerConfig) { cfg.Logger = nil })
-	f.Add("OCHMDRDRAMREQ", "~~~\x06~~\x01\xff~\x1f\xff\xff\nclient.test~4~\x19192.0.2.1~\nhelo.test~\n<>~\nR{rcpt_addr}~nobody@enforce.test~\n<x>~\nR{rcpt_addr}~user@enforce.test~", "")
-	f.Add("RRRRRR", "<user@enforce.test>~\n<broken@enforce.test>\npanic@enforce.test~\ngone@enforce.test\n<us\"er@report.test>\n", "GET / HTTP/1.0\r\n")
-	f.Add("CCCCC", "~\n~4\n~4~\nx~6~\x19IPv6:::1~\n~U~", "\x00\x00\x00\x00")
-	f.Add("LLLNBBBT", "A~b~\nA~\n~\n\nbody\n", "\x00\x00\x00\x02R")
-	f.Add("DDDR", "R~~~\nRi~\nR{rcpt_addr}~a\r@enforce.test~\nx", "\x00\x01\x00\x01R")
-	f.Add("zR", "", "\xff\xff\xff\xff")
-	f.Fuzz(func(t *testing.T, commands, lines, tail string) {
+	f.Add("OCHMDRDRAMREQ", "~~~\x06~~\x01\xff~\x1f\xff\xff\nclient.test~4~\x19192.0.2.1~\nhelo.test~\n<>~\nR{rcpt_addr}~nobody@enforce.test~\n<x>~\nR{rcpt_addr}~user@enforce.test~", "", byte(0))
+	f.Add("RRRRRR", "<user@enforce.test>~\n<broken@enforce.test>\npanic@enforce.test~\ngone@enforce.test\n<us\"er@report.test>\n", "GET / HTTP/1.0\r\n", byte(1))
+	f.Add("CCCCC", "~\n~4\n~4~\nx~6~\x19IPv6:::1~\n~U~", "\x00\x00\x00\x00", byte(3))
+	f.Add("LLLNBBBT", "A~b~\nA~\n~\n\nbody\n", "\x00\x00\x00\x02R", byte(7))
+	f.Add("DDDR", "R~~~\nRi~\nR{rcpt_addr}~a\r@enforce.test~\nx", "\x00\x01\x00\x01R", byte(0))
+	f.Add("zR", "", "\xff\xff\xff\xff", byte(2))
+	f.Fuzz(func(t *testing.T, commands, lines, tail string, pieces byte) {
 		if len(commands) > 1000 {
 			t.Skip("long enough")
 		}
@@ -109,10 +111,40 @@ func FuzzSession(f *testing.F) {
 		}
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(patience))
+		sent := make(chan bool)
 		go func() {
-			io.WriteString(c, stream.String()) // fails where the server had enough
+			defer close(sent)
+			writePieces(c, stream.String(), int(pieces))
 			c.(*net.UnixConn).CloseWrite()
 		}()
 		checkReplies(t, c, expectedReplies(stream.String()))
+		c.Close()
+		<-sent
+		waitForSessions(t, r.Server, 0)
 	})
+}
+
+// writePieces writes so many octets at a time, everything at once for 0. It stops where
+// the server had enough.
+func writePieces(w io.Writer, text string, size int) {
+	if size == 0 {
+		size = len(text)
+	}
+	for len(text) > 0 {
+		n := min(size, len(text))
+		if _, err := io.WriteString(w, text[:n]); err != nil {
+			return
+		}
+		text = text[n:]
+	}
+}
+
+// waitForSessions waits until so many are left.
+func waitForSessions(t *testing.T, s *Server, want int) {
+	t.Helper()
+	for late := deadline(); s.Sessions() != want; runtime.Gosched() {
+		if time.Now().After(late) {
+			t.Fatalf("%d sessions, want %d", s.Sessions(), want)
+		}
+	}
 }

@@ -17,7 +17,11 @@ import (
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
+	"go.uber.org/goleak"
 )
+
+// TestMain finds goroutines that tests and fuzz targets leave behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must come; it is never waited out where
 // all is well.
