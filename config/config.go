@@ -130,6 +130,9 @@ type Journal struct {
 type Log struct {
 	Format string // text (default) or json
 	Level  string // debug, info (default), warn or error
+
+	Syslog        string // the facility of syslog that gets it in place of standard error; empty (default): none
+	HashAddresses bool   // addresses: hash; local parts are replaced by a keyed hash
 }
 
 // Mode is what happens to a recipient in a domain.

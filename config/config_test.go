@@ -117,7 +117,7 @@ func TestEveryKey(t *testing.T) {
 		Canaries:     canaries,
 		Limits:       Limits{Connections: 10, Idle: 90 * time.Minute},
 		Journal:      Journal{Keep: 7*24*time.Hour + 12*time.Hour},
-		Log:          Log{Format: "json", Level: "debug"},
+		Log:          Log{Format: "json", Level: "debug", Syslog: "local3", HashAddresses: true},
 		Directories: []Directory{{
 			Name:                 "corp",
 			URLs:                 []string{"ldaps://dc1.corp.example:3269", "ldap://[2001:db8::1]:389"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,8 +51,8 @@ func (c *Config) fields() field {
 		"log": keys(fields{
 			"format":    choice(&c.Log.Format, "text", "json"),
 			"level":     choice(&c.Log.Level, "debug", "info", "warn", "error"),
-			"syslog":    later(""),
-			"addresses": later("full", "hash"),
+			"syslog":    scalar(&c.Log.Syslog, orEmpty(parseFacility)),
+			"addresses": flag(&c.Log.HashAddresses, "full", "hash"),
 		}),
 
 		"canaries": keys(fields{
@@ -82,6 +83,17 @@ func (c *Config) fields() field {
 			"authenticated": onOff(&c.Exempt.Authenticated),
 		}),
 	}, "domains", "directories")
+}
+
+// facilities are those of syslog (RFC 5424 section 6.2.1) that a daemon may write to.
+var facilities = []string{"mail", "daemon", "user", "auth", "authpriv", "cron", "ftp", "lpr", "news", "syslog", "uucp",
+	"local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"}
+
+func parseFacility(text string) (string, error) {
+	if !slices.Contains(facilities, text) {
+		return "", fmt.Errorf("expected a facility of syslog such as mail, daemon or local0, or \"\" for none, got %s", quoted(text))
+	}
+	return text, nil
 }
 
 // atLeastOne reads a list of different texts that is not empty.

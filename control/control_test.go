@@ -146,7 +146,7 @@ func fullAnswer() LookupAnswer {
 	return LookupAnswer{
 		Address: "A@example.com", Canonical: "a@example.com", Domain: "example.com", Mode: "report", Outcome: Accepted,
 		Reply: "continue", Verdict: "stale", WouldRefuse: true, WouldReply: "451 4.3.0 later", Rule: 9, Reason: "too old",
-		Error: "none", Directory: "corp", DirectoryState: Stale, Removed: at, RemovedPass: 8,
+		Error: "none", LoggedAs: "0123456789ab@example.com", Directory: "corp", DirectoryState: Stale, Removed: at, RemovedPass: 8,
 		At: at, Assumed: []string{"fresh"}, History: journalRows(1),
 		Owners: []Owner{{Directory: "corp", GUID: "01", DN: "CN=A", Class: "user", Attribute: "mail", InternalOnly: true, Gone: true,
 			Learned: at, Pass: 3, DomainController: "dc1", USN: 5}},

@@ -37,6 +37,8 @@ type LookupAnswer struct {
 	Matched     string  `json:"matched"` // what was found: canonical, or it without its extension; empty: nothing was
 	Error       string  `json:"error"`   // what failed inside; empty: nothing did
 
+	LoggedAs string `json:"logged_as"` // how the address stands in the log; empty: as it is
+
 	Directory      string  `json:"directory"`       // whose state mattered; empty: none in particular
 	DirectoryState State   `json:"directory_state"` // empty: it did not matter
 	Owners         []Owner `json:"owners"`          // of Matched, else of Canonical; empty: nobody has it

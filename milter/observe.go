@@ -79,48 +79,8 @@ func (s *Server) observe(q Query, d Decision, took time.Duration) {
 		level = slog.LevelInfo
 	}
 	if s.log.Enabled(context.Background(), level) {
-		s.log.LogAttrs(context.Background(), level, "rcpt", attributes(q, d)...)
+		s.log.LogAttrs(context.Background(), level, "rcpt", s.spelling.Load().attributes(q, d)...)
 	}
-}
-
-// attributes are the keys of the line about one RCPT, in Postfix's words.
-func attributes(q Query, d Decision) []slog.Attr {
-	to, reply := q.Recipient, d.Reply
-	if to == "" {
-		to = q.Argument
-	}
-	if d.WouldRefuse {
-		reply = d.WouldReply
-	}
-	attrs := append(make([]slog.Attr, 0, 14),
-		slog.String("client", client(q)),
-		slog.String("helo", escaped(q.Helo)),
-		slog.String("from", escaped(q.From)),
-		slog.String("to", escaped(to)),
-		slog.String("verdict", string(d.Verdict)),
-		slog.String("reply", reply.String()),
-		slog.Bool("would_refuse", d.WouldRefuse),
-		slog.String("reason", d.Reason),
-	)
-	if d.Entry != "" {
-		attrs = append(attrs, slog.String("entry", d.Entry))
-	}
-	if d.Match != d.Address && !d.Match.IsZero() {
-		attrs = append(attrs, slog.String("without_extension", escaped(d.Match.String())))
-	}
-	if q.QueueID != "" {
-		attrs = append(attrs, slog.String("queue_id", escaped(q.QueueID)))
-	}
-	if q.Authenticated != "" {
-		attrs = append(attrs, slog.String("sasl_username", escaped(q.Authenticated)))
-	}
-	if d.Freshness.Directory != "" {
-		attrs = append(attrs, slog.String("directory", d.Freshness.Directory))
-	}
-	if d.Err != nil {
-		attrs = append(attrs, slog.String("error", d.Err.Error()))
-	}
-	return attrs
 }
 
 // client names the client as Postfix does: name[address].

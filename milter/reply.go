@@ -17,7 +17,8 @@ const maxShown = 320
 // continue: nothing to say. It is comparable, and can only be made from parts that
 // are safe to send: one line, printable, not too long.
 type Reply struct {
-	text string // "550 5.1.1 ..."; empty: continue
+	text      string // "550 5.1.1 ..."; empty: continue
+	from, end int    // where in it the address stands
 }
 
 // IsContinue reports whether the recipient is accepted as far as we are concerned.
@@ -38,6 +39,9 @@ func (r Reply) String() string {
 	}
 	return r.text
 }
+
+// of is the line as it would be about something else; not for the client.
+func (r Reply) of(text string) string { return r.text[:r.from] + text + r.text[r.end:] }
 
 // unknownUser says what Postfix says for an address missing from its own tables when
 // show_user_unknown_table_name = no. RFC 3463 5.1.1: bad destination mailbox address.
@@ -65,7 +69,8 @@ func tooMany(code, text string) Reply {
 
 // about puts an address from the network between two constant texts.
 func about(before, text, after string) Reply {
-	return Reply{before + printable(text, maxShown) + after}
+	shown := printable(text, maxShown)
+	return Reply{before + shown + after, len(before), len(before) + len(shown)}
 }
 
 // printable replaces by ? what does not belong into a line that people read:

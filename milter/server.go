@@ -66,8 +66,9 @@ type Server struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	slots    *slots        // one for each connection
-	idle     atomic.Int64  // ServerConfig.Idle
+	slots    *slots       // one for each connection
+	idle     atomic.Int64 // ServerConfig.Idle
+	spelling atomic.Pointer[spelling]
 	stopping chan struct{} // closed when Shutdown begins
 
 	mu        sync.Mutex // guards all below; not taken between RCPT and reply
@@ -105,6 +106,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.policy.Store(cfg.Policy)
 	s.idle.Store(int64(cfg.Idle))
+	s.SetConceal(nil)
 	return s, nil
 }
 

@@ -12,6 +12,7 @@ import (
 //	m/format               format and normalisation version
 //	m/totals               counters, addresses by domain, digest
 //	m/pruned               the journal from this time on is whole
+//	m/secret               a random key, once it was asked for
 //	d/<name>               directory: id, fingerprint of its rules, last good passes
 //	c/<dir>                the live cursor of a directory
 //	o/<dir><guid>          what an object owns
@@ -26,6 +27,7 @@ const (
 	keyFormat       = "m/format"
 	keyTotals       = "m/totals"
 	keyPruned       = "m/pruned"
+	keySecret       = "m/secret"
 	prefixDirectory = "d/"
 	prefixCursor    = "c/"
 	prefixObject    = "o/"

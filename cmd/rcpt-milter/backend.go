@@ -88,7 +88,7 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	}
 	d := b.server.Policy().Decide(ctx, query)
 	answer := answerOf(d)
-	answer.Address = q.Address
+	answer.Address, answer.LoggedAs = q.Address, b.server.LoggedAs(q.Address)
 	return answer, b.describe(found(d), &answer)
 }
 

@@ -101,6 +101,7 @@ type setup struct {
 	directories following
 	files       postfix.Prepared
 	policy      *milter.Policy
+	conceal     func(address string) string // in the log; nil: addresses stand as they are
 }
 
 // setUp makes all that can fail of a configuration. Nothing changes.
@@ -112,8 +113,17 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 	if s.files, err = d.files.Prepare(c.AcceptFiles); err != nil {
 		return s, &exit{exitConfig, fmt.Errorf("accept_files: %w", err)}
 	}
-	s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, time.Now)
-	return s, err
+	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, time.Now); err != nil {
+		return s, err
+	}
+	if c.Log.HashAddresses {
+		key, err := d.store.Secret()
+		if err != nil {
+			return s, fmt.Errorf("log.addresses: %w", err)
+		}
+		s.conceal = milter.Conceal(key)
+	}
+	return s, nil
 }
 
 // enact puts a configuration into force, the first one as well as those of a reload. It
@@ -121,6 +131,7 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 func (d *daemon) enact(s setup) {
 	c := s.config
 	d.logging.Set(c.Log)
+	d.server.SetConceal(s.conceal)
 	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
 	d.upkeep.Set(c)
 	d.refusals.Set(c.Journal.Keep)

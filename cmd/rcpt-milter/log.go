@@ -1,44 +1,151 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"strings"
+	"sync"
 	"sync/atomic"
+
+	"github.com/coreos/go-systemd/v22/journal"
 
 	"rcpt-milter/config"
 )
 
-// logging is the log of the daemon. A reload changes its level and form under everybody
-// who has a logger of it.
+// logging is the log of the daemon. A reload changes its level, its form and where it goes
+// under everybody who has a logger of it.
 type logging struct {
-	out io.Writer
-	to  atomic.Pointer[slog.Handler]
+	stderr  io.Writer
+	journal bool // standard error is systemd's journal, which has times and levels of its own
+	syslog  *syslogger
+	to      atomic.Pointer[slog.Handler]
 }
 
-func newLogging(out io.Writer, c config.Log) *logging {
-	l := &logging{out: out}
+func newLogging(stderr io.Writer, c config.Log) *logging {
+	l := &logging{stderr: stderr, syslog: newSyslogger(devLog, stderr)}
+	if stderr == os.Stderr {
+		l.journal, _ = journal.StderrIsJournalStream()
+	}
 	l.Set(c)
 	return l
 }
 
-// Set changes how the next lines look. The configuration has been checked, so that every
-// level it can name is one of slog's.
+// Set changes how the next lines look and where they go. The configuration has been
+// checked, so that every level it can name is one of slog's.
 func (l *logging) Set(c config.Log) {
 	var level slog.Level
 	if level.UnmarshalText([]byte(c.Level)) != nil {
 		level = slog.LevelInfo
 	}
-	options := &slog.HandlerOptions{Level: level}
-	var h slog.Handler = slog.NewTextHandler(l.out, options)
-	if c.Format == "json" {
-		h = slog.NewJSONHandler(l.out, options)
+	var h slog.Handler
+	switch {
+	case c.Syslog != "":
+		facility := facilityOf(c.Syslog)
+		h = newLined(c.Format, level, func(at slog.Level, text string) {
+			l.syslog.send(syslogLine{facility, at, inWord(at) + text})
+		})
+	case l.journal:
+		h = newLined(c.Format, level, func(at slog.Level, text string) {
+			fmt.Fprintf(l.stderr, "<%d>%s\n", priority(at), text)
+		})
+	default:
+		h = newHandler(l.stderr, c.Format, &slog.HandlerOptions{Level: level})
 	}
 	l.to.Store(&h)
 }
 
+func newHandler(to io.Writer, format string, o *slog.HandlerOptions) slog.Handler {
+	if format == "json" {
+		return slog.NewJSONHandler(to, o)
+	}
+	return slog.NewTextHandler(to, o)
+}
+
+// Run writes what goes to syslog, until end is called.
+func (l *logging) Run() { l.syslog.Run() }
+
+// end writes what is left. From now on everything goes to standard error.
+func (l *logging) end() {
+	h := newHandler(l.stderr, "text", nil)
+	l.to.Store(&h)
+	l.syslog.end()
+}
+
 // Logger gives a logger that follows every change.
 func (l *logging) Logger() *slog.Logger { return slog.New(changing{to: &l.to}) }
+
+// priority is a level in the numbers of syslog (RFC 5424 section 6.2.1).
+func priority(level slog.Level) int {
+	switch {
+	case level >= slog.LevelError:
+		return 3
+	case level >= slog.LevelWarn:
+		return 4
+	case level >= slog.LevelInfo:
+		return 6
+	default:
+		return 7
+	}
+}
+
+// inWord marks what needs attention as Postfix does: mail.log does not show levels.
+func inWord(level slog.Level) string {
+	switch {
+	case level >= slog.LevelError:
+		return "error: "
+	case level >= slog.LevelWarn:
+		return "warning: "
+	default:
+		return ""
+	}
+}
+
+// lined is a handler that gives finished lines, without what their receiver adds by
+// itself: their time and level.
+type lined struct {
+	slog.Handler
+	*lines
+}
+
+type lines struct {
+	mu   sync.Mutex
+	line bytes.Buffer
+	emit func(slog.Level, string)
+}
+
+func newLined(format string, level slog.Level, emit func(slog.Level, string)) slog.Handler {
+	l := &lines{emit: emit}
+	return lined{newHandler(&l.line, format, &slog.HandlerOptions{Level: level,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+				return slog.Attr{}
+			}
+			return a
+		}}), l}
+}
+
+func (h lined) Handle(ctx context.Context, r slog.Record) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.line.Reset()
+	if err := h.Handler.Handle(ctx, r); err != nil {
+		return err
+	}
+	h.emit(r.Level, strings.TrimSuffix(h.line.String(), "\n"))
+	return nil
+}
+
+func (h lined) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return lined{h.Handler.WithAttrs(attrs), h.lines}
+}
+
+func (h lined) WithGroup(name string) slog.Handler {
+	return lined{h.Handler.WithGroup(name), h.lines}
+}
 
 // changing is a handler that hands over to another one, which may change.
 type changing struct {

@@ -122,6 +122,9 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 	if l.Matched != "" && l.Matched != l.Canonical {
 		p.line("found as", printable(l.Matched)+", without the extension")
 	}
+	if l.LoggedAs != "" {
+		p.line("in the log", printable(l.LoggedAs))
+	}
 	if l.Domain != "" {
 		p.line("domain", printable(l.Domain)+", mode "+printable(l.Mode))
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/config"
+	"rcpt-milter/milter"
 )
 
 // lockWait is how long a starting daemon waits for the one before it.
@@ -40,7 +41,10 @@ func (a *app) serve(ctx context.Context) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	logging := newLogging(a.stderr, c.Log)
+	go logging.Run()
+	defer logging.end()
 	log := logging.Logger()
+	defer milter.BridgeLog(log)()
 	if err := logFiles(c, log); err != nil {
 		return err
 	}

@@ -1,0 +1,85 @@
+package milter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"rcpt-milter/address"
+)
+
+func TestConceal(t *testing.T) {
+	conceal, other := Conceal([]byte("key")), Conceal([]byte("other key"))
+	ann := conceal("ann@enforce.test")
+	for _, same := range []string{"ANN@Enforce.Test", "<ann@enforce.test>", `"ann"@enforce.test`, "<@a.test:ann@enforce.test>"} {
+		if got := conceal(same); got != ann {
+			t.Errorf("Conceal(%q) = %q, want %q", same, got, ann)
+		}
+	}
+	for _, c := range []string{"bob@enforce.test", "ann@report.test", "ann+x@enforce.test", "ann", "a b@c@enforce.test", "\xff@enforce.test", "Jörg@münchen.test"} {
+		got := conceal(c)
+		local := c[:max(strings.LastIndexByte(c, '@'), 0)]
+		if got == ann || got == c || local != "" && strings.Contains(got, local) || other(c) == got || conceal(c) != got {
+			t.Errorf("Conceal(%q) = %q", c, got)
+		}
+		if domain := address.DomainOf(c); domain != "" && !strings.HasSuffix(got, "@"+domain) {
+			t.Errorf("Conceal(%q) = %q, want the domain %q", c, got, domain)
+		}
+	}
+	for _, c := range []string{"", "<>"} {
+		if got := conceal(c); got != c {
+			t.Errorf("Conceal(%q) = %q", c, got)
+		}
+	}
+	if want := 2*concealedSize + len("@enforce.test"); len(ann) != want {
+		t.Errorf("Conceal gives %q, want %d octets", ann, want)
+	}
+}
+
+// TestConcealedLog: whatever a client asks, no local part of it gets into the log, and the
+// client reads what it always did.
+func TestConcealedLog(t *testing.T) {
+	index := testIndex()
+	index.entries["secret.gone@enforce.test"] = Entry{Removed: now}
+	r := serve(t, "unix", func(cfg *ServerConfig) {
+		cfg.Policy = testPolicy(t, func(cfg *PolicyConfig) {
+			cfg.Index = failingFor{index, "secret.broken@enforce.test"}
+		})
+	})
+	r.SetConceal(Conceal([]byte("key")))
+	s := r.session(t)
+	defer s.Close()
+	for _, to := range []string{"secret@enforce.test", "SECRET.x@report.test", "secret.gone@enforce.test", "secret.broken@enforce.test",
+		"se cret\r\nsecret@enforce.test", strings.Repeat("secret", 100) + "@enforce.test", `"secret%s"@enforce.test`, "secret"} {
+		if err := s.Macros('R', "{rcpt_addr}", to, "{mail_addr}", "secret.sender@elsewhere.test", "{auth_authen}", "secret.login"); err != nil {
+			t.Fatal(err)
+		}
+		reply := bareRcpt(t, s, "<"+to+">")
+		if reply != goOn && !strings.Contains(reply, "secret") {
+			t.Errorf("RCPT %q: the client reads %q", to, reply)
+		}
+	}
+	log := r.log.String()
+	if strings.Contains(strings.ToLower(log), "secret") {
+		t.Errorf("the log tells:\n%s", log)
+	}
+	for _, want := range []string{"@enforce.test>: Recipient address rejected: User unknown", "@elsewhere.test", "would_refuse=true", "level=ERROR"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("no %q in the log:\n%s", want, log)
+		}
+	}
+}
+
+// failingFor is an index that names the address that it cannot tell of.
+type failingFor struct {
+	Index
+	address string
+}
+
+func (f failingFor) Lookup(a address.Address) (Entry, error) {
+	if a.String() == f.address {
+		return Entry{}, fmt.Errorf("record %q: %w", "a/"+a.String(), errors.New("cannot be read"))
+	}
+	return f.Index.Lookup(a)
+}

@@ -1,0 +1,42 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"testing"
+)
+
+// TestSecret: it is made once, and no two stores have the same.
+func TestSecret(t *testing.T) {
+	var secrets [][]byte
+	for range 2 {
+		dir := t.TempDir()
+		for range 2 { // the second time after a restart
+			s, err := Open(context.Background(), Config{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				secret, err := s.Secret()
+				if err != nil || len(secret) != secretSize {
+					t.Fatalf("Secret: %d octets, %v", len(secret), err)
+				}
+				secrets = append(secrets, secret)
+			}
+			if err := s.Recount(); err != nil {
+				t.Error(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Secret(); err == nil {
+				t.Error("a closed store gives a secret")
+			}
+		}
+	}
+	for i, secret := range secrets {
+		if same := bytes.Equal(secret, secrets[0]); same != (i < 4) {
+			t.Errorf("secret %d: the same as the first is %v", i, same)
+		}
+	}
+}
