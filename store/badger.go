@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -36,6 +37,7 @@ func badgerOptions(config Config) badger.Options {
 		WithBlockCacheSize(config.blockCache).
 		WithCompression(options.ZSTD).
 		WithNumCompactors(2).
+		WithReadOnly(config.ReadOnly).
 		WithMetricsEnabled(false)
 }
 
@@ -66,7 +68,11 @@ func openVerified(config Config) (*badger.DB, error) {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	lock := unix.LOCK_EX
+	if config.ReadOnly {
+		lock = unix.LOCK_SH
+	}
+	if err := unix.Flock(int(dir.Fd()), lock|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("store %s: lock: %w", config.Dir, err)
 	}
 	if err := verifyFiles(config); err != nil {
@@ -75,11 +81,26 @@ func openVerified(config Config) (*badger.DB, error) {
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_UN); err != nil {
 		return nil, fmt.Errorf("store %s: unlock: %w", config.Dir, err)
 	}
+	if config.ReadOnly {
+		if err := closedWell(config.Dir); err != nil {
+			return nil, err
+		}
+	}
 	db, err := openManaged(badgerOptions(config))
 	if err != nil && !isLocked(err) {
 		return nil, openError(config.Dir, err)
 	}
 	return db, err
+}
+
+// closedWell reports whether the process before us closed the store: it then wrote its
+// memory tables out, and left none behind.
+func closedWell(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	return fmt.Errorf("store %s: %w; the next start of the daemon finishes what is left", dir, ErrUnclean)
 }
 
 // openManaged turns Badger's panics at damaged files into errors.

@@ -210,6 +210,9 @@ func (s *Store) redo() error {
 		names[d.record.id] = name
 	}
 	return s.scan([]byte(prefixRedo), false, func(kv pair) error {
+		if s.config.ReadOnly {
+			return fmt.Errorf("store %s: %w: a pass was decided and not completed; the next start of the daemon does it", s.config.Dir, ErrUnclean)
+		}
 		redo, err := decodeRedo(kv.value)
 		if err != nil {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), err)

@@ -259,6 +259,9 @@ func (s *Store) checkFormat() error {
 	if err != nil {
 		return fmt.Errorf("store %s: %w", s.config.Dir, err)
 	}
+	if value == nil && s.config.ReadOnly {
+		return fmt.Errorf("store %s: %w", s.config.Dir, ErrMissing)
+	}
 	if value == nil {
 		e := newEncoder()
 		e.uint(formatVersion)

@@ -46,6 +46,8 @@ var (
 	ErrNoSpace = errors.New("not enough free disk space")
 	ErrClosed  = errors.New("the store is closed")
 	ErrMissing = errors.New("there is no store")
+	ErrUnclean = errors.New("the store was not closed in good order")
+	ErrReading = errors.New("the store is open for reading only")
 )
 
 // Config says where the store is and what it may use.
@@ -60,6 +62,10 @@ type Config struct {
 	LockWait time.Duration
 	// MustExist makes Open fail with ErrMissing instead of making a store.
 	MustExist bool
+	// ReadOnly opens a store for reading, writes nothing to its directory and makes no
+	// file in it. That takes one that was closed in good order: the error is ErrUnclean
+	// where something is left to be finished. Implies MustExist, and no floor of free space.
+	ReadOnly bool
 	// Log receives what Badger has to say. Nil: discarded.
 	Log *slog.Logger
 
@@ -112,6 +118,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.freeSpace == nil {
 		config.freeSpace = freeSpace
 	}
+	config.MustExist = config.MustExist || config.ReadOnly
 	if err := prepareDir(config); err != nil {
 		return nil, err
 	}
@@ -206,7 +213,7 @@ func (s *Store) leave() { s.readers.Add(-1) }
 
 // checkSpace refuses to go on below the floor.
 func (s *Store) checkSpace() error {
-	if s.config.MinFree == 0 {
+	if s.config.MinFree == 0 || s.config.ReadOnly {
 		return nil
 	}
 	free, err := s.config.freeSpace(s.config.Dir)

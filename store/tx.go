@@ -30,6 +30,9 @@ func (s *Store) write(f func(*tx) error) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
+	if s.config.ReadOnly {
+		return fmt.Errorf("store %s: %w", s.config.Dir, ErrReading)
+	}
 	if s.damaged.Load() {
 		return fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)
 	}
