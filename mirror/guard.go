@@ -3,6 +3,7 @@ package mirror
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"rcpt-milter/address"
@@ -48,10 +49,10 @@ func (g Guard) judge(l losses) string {
 	share := 100 * float64(sum) / float64(max(l.owned+int64(l.recent), 1))
 	switch {
 	case sum > g.Max:
-		return fmt.Sprintf("%d addresses would have gone within %v, which is more than removal_guard.max (%d)", sum, g.Window, g.Max)
+		return fmt.Sprintf("%d addresses would have gone within %s, which is more than removal_guard.max (%d)", sum, plainly(g.Window), g.Max)
 	case sum > g.Count && share > g.Percent:
-		return fmt.Sprintf("%d addresses (%.1f %% of the directory) would have gone within %v, which is more than removal_guard.count (%d) and percent (%g)",
-			sum, share, g.Window, g.Count, g.Percent)
+		return fmt.Sprintf("%d addresses (%.1f %% of the directory) would have gone within %s, which is more than removal_guard.count (%d) and percent (%g)",
+			sum, share, plainly(g.Window), g.Count, g.Percent)
 	}
 	for _, domain := range sortedKeys(l.pending.Last) {
 		if int64(l.pending.Last[domain]) >= l.domains[domain] {
@@ -59,6 +60,17 @@ func (g Guard) judge(l losses) string {
 		}
 	}
 	return ""
+}
+
+// plainly is a duration without its zeros: 24h, not 24h0m0s.
+func plainly(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }
 
 func sortedKeys(m map[string]int) []string {

@@ -160,3 +160,11 @@ func TestEmptyFullPassIsHeld(t *testing.T) {
 	}
 	w.wantKnown("ann@corp.example")
 }
+
+func TestPlainly(t *testing.T) {
+	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m", 90 * time.Second: "1m30s", time.Minute: "1m", 10 * time.Second: "10s", 0: "0s"} {
+		if got := plainly(d); got != want {
+			t.Errorf("plainly(%d) = %q, want %q", d, got, want)
+		}
+	}
+}
