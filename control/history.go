@@ -51,6 +51,9 @@ var (
 	putOffVerdicts   = map[string]bool{"not-ready": true, "in-grace": true, "stale": true, "error": true}
 )
 
+// JudgedOf sorts the counters of a status into what recipients were told.
+func JudgedOf(s Status) Judged { return judged(s.Decisions, s.WouldRefuse) }
+
 // judged sorts counters by verdict into what recipients were told.
 func judged(decisions, wouldRefuse map[string]int64) (j Judged) {
 	for verdict, n := range decisions {

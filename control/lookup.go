@@ -22,6 +22,7 @@ const (
 type LookupAnswer struct {
 	Address   string `json:"address"`   // as asked
 	At        Time   `json:"at"`        // as asked; null: now
+	Offline   bool   `json:"offline"`   // no daemon runs; this is what its store makes of it
 	Canonical string `json:"canonical"` // as in the index; empty: not readable as an address
 	Domain    string `json:"domain"`
 	Mode      string `json:"mode"` // of the domain

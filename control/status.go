@@ -67,6 +67,7 @@ const (
 type Status struct {
 	Version string `json:"version"` // of the daemon
 	Started Time   `json:"started"` // when it began to answer
+	Offline bool   `json:"offline"` // no daemon runs; this is its store as it left it, with the state that it has by now
 	State   State  `json:"state"`   // the worst of its directories
 
 	Addresses int64  `json:"addresses"` // that have an owner

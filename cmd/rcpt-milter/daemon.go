@@ -54,21 +54,35 @@ type daemon struct {
 // their queues until he is answered, at the end. The store is next, because its lock shows
 // that no other daemon is at work: the one before this may have to finish.
 func openDaemon(ctx context.Context, path string, c *config.Config, lockWait time.Duration, logging *logging) (_ *daemon, err error) {
-	log := logging.Logger()
-	d := &daemon{logging: logging, log: log, metrics: control.NewMetrics(programVersion()), history: &control.History{}}
-	d.reloads.path = path
-	d.config.Store(c)
+	d := newDaemon(path, c, logging)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.intake, err = openIntake(c, log); err != nil {
+	if d.intake, err = openIntake(c, d.log); err != nil {
 		return nil, err
 	}
-	d.store, err = store.Open(ctx, store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, LockWait: lockWait, Log: log})
-	if err != nil {
+	at := store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, LockWait: lockWait}
+	if err = d.assemble(ctx, c, at); err != nil {
 		return nil, err
+	}
+	return d, d.listen()
+}
+
+func newDaemon(path string, c *config.Config, logging *logging) *daemon {
+	d := &daemon{logging: logging, log: logging.Logger(), metrics: control.NewMetrics(programVersion()), history: &control.History{}}
+	d.reloads.path = path
+	d.config.Store(c)
+	return d
+}
+
+// assemble makes what stands between the sockets, and starts nothing.
+func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config) (err error) {
+	log := d.log
+	at.Log = log
+	if d.store, err = store.Open(ctx, at); err != nil {
+		return err
 	}
 	d.upkeep = newUpkeep(d.store, c, log)
 	d.refusals = newRefusals(d.store, c.Journal.Keep, log, time.Now)
@@ -78,19 +92,19 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 	d.files = postfix.NewTables(postfix.TablesConfig{Log: log})
 	first, err := d.setUp(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
 		Policy: first.policy, Observer: observer{d.metrics, d.refusals}, Logger: log, Drain: drainFor,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if d.watchdog, err = newWatchdog(func() { d.store.Lookup(probe) }); err != nil {
-		return nil, err
+		return err
 	}
 	d.enact(first)
-	return d, d.listen()
+	return nil
 }
 
 // setup is one configuration, and what is made of it. The policy asks the directories

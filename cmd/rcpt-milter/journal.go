@@ -43,26 +43,26 @@ func (a *app) journalCommand() *cobra.Command {
 }
 
 func (a *app) journal(ctx context.Context, q control.JournalQuery, asJSON bool) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
+	return a.ask(ctx, func(from reader) error { return a.journalOf(ctx, from, q, asJSON) })
+}
+
+func (a *app) journalOf(ctx context.Context, from reader, q control.JournalQuery, asJSON bool) error {
 	if asJSON {
 		rows := &jsonRows{w: a.stdout}
-		if err := client.Journal(ctx, q, func(r control.JournalRow) error { return rows.add(r) }); err != nil {
+		if err := from.Journal(ctx, q, func(r control.JournalRow) error { return rows.add(r) }); err != nil {
 			return err
 		}
 		return rows.end()
 	}
-	s, err := client.Status(ctx)
+	s, err := from.Status(ctx)
 	if err != nil {
 		return err
 	}
-	if from := s.JournalFrom; q.Pass == 0 && q.Since.Before(from.Time) {
-		fmt.Fprintf(a.stdout, "The journal is kept from %s on.\n", a.moment(from.Time))
+	if begin := s.JournalFrom; q.Pass == 0 && q.Since.Before(begin.Time) {
+		fmt.Fprintf(a.stdout, "The journal is kept from %s on.\n", a.moment(begin.Time))
 	}
 	list := &journalList{app: a}
-	if err := client.Journal(ctx, q, list.add); err != nil {
+	if err := from.Journal(ctx, q, list.add); err != nil {
 		return err
 	}
 	return list.end(q)

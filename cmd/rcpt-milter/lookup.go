@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ func (a *app) lookupCommand() *cobra.Command {
 			"and by which pass, and what the journal has of it. It counts nothing.\n\n" +
 			"With --at the index is taken as it was at that time, as far as the journal reaches (journal.keep in\n" +
 			"the configuration), and all directories as fresh; the configuration is today's.\n\n" +
+			"Where no daemon runs, its store answers, if it was closed in good order.\n\n" +
 			"Exit status: 0 accepted, 1 refused, 2 temporary.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
@@ -40,26 +42,7 @@ func (a *app) lookupCommand() *cobra.Command {
 				}
 			}
 			q.Address = args[0]
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			answer, err := client.Lookup(command.Context(), q)
-			if errors.Is(err, control.ErrNotKept) {
-				return &exit{exitUsage, fmt.Errorf("--at: %w", err)}
-			}
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = printJSON(a.stdout, answer)
-			} else {
-				err = a.printLookup(answer)
-			}
-			if status := lookupExit(answer); err == nil && status != exitOK {
-				return &exit{status: status}
-			}
-			return err
+			return a.lookup(command.Context(), q, asJSON)
 		},
 	}
 	flags := command.Flags()
@@ -68,6 +51,26 @@ func (a *app) lookupCommand() *cobra.Command {
 	flags.StringVar(&at, "at", "", "as it was at this `TIME`: a duration ago such as 2h, \"2026-01-31 15:04\", or RFC 3339")
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	return command
+}
+
+func (a *app) lookup(ctx context.Context, q control.LookupQuery, asJSON bool) error {
+	var answer control.LookupAnswer
+	err := a.ask(ctx, func(from reader) (err error) {
+		if answer, err = from.Lookup(ctx, q); err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(a.stdout, answer)
+		}
+		return a.printLookup(answer)
+	})
+	if errors.Is(err, control.ErrNotKept) {
+		return &exit{exitUsage, fmt.Errorf("--at: %w", err)}
+	}
+	if status := lookupExit(answer); err == nil && status != exitOK {
+		return &exit{status: status}
+	}
+	return err
 }
 
 // lookupExit is the outcome as an exit status.
@@ -83,12 +86,15 @@ func lookupExit(answer control.LookupAnswer) int {
 }
 
 func (a *app) printLookup(l control.LookupAnswer) error {
-	p := &page{colours: colours(a.stdout)}
+	p := newPage(a.stdout)
 	colour := map[control.Outcome]string{control.Accepted: "32", control.Refused: "31"}[l.Outcome]
 	if colour == "" {
 		colour = "33"
 	}
 	p.WriteString(printable(l.Address) + ": " + p.painted(printable(string(l.Outcome)), colour) + "\n")
+	if l.Offline {
+		p.line("daemon", p.warn("no daemon is running; this is what its store makes of it"))
+	}
 	if !l.At.IsZero() {
 		p.line("as of", a.at(l.At))
 		for _, text := range l.Assumed {

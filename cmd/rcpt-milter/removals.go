@@ -68,23 +68,23 @@ func settled(d control.RemovalsDone) string {
 }
 
 func (a *app) removals(ctx context.Context, q control.RemovalsQuery, asJSON bool) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
+	return a.ask(ctx, func(from reader) error { return a.removalsOf(ctx, from, q, asJSON) })
+}
+
+func (a *app) removalsOf(ctx context.Context, from reader, q control.RemovalsQuery, asJSON bool) error {
 	if asJSON {
 		rows := &jsonRows{w: a.stdout}
-		if err := client.Removals(ctx, q, func(h control.HeldRemoval) error { return rows.add(h) }); err != nil {
+		if err := from.Removals(ctx, q, func(h control.HeldRemoval) error { return rows.add(h) }); err != nil {
 			return err
 		}
 		return rows.end()
 	}
-	s, err := client.Status(ctx)
+	s, err := from.Status(ctx)
 	if err != nil {
 		return err
 	}
 	list := &removalList{app: a, status: s, titles: []string{"Address", "Object", "Class", "Pass", "Since", "Last owner", "Waits for"}}
-	if err := client.Removals(ctx, q, list.add); err != nil {
+	if err := from.Removals(ctx, q, list.add); err != nil {
 		return err
 	}
 	return list.end(q)
@@ -119,7 +119,7 @@ func (l *removalList) add(h control.HeldRemoval) error {
 }
 
 func (l *removalList) flush() error {
-	p := &page{colours: colours(l.stdout)}
+	p := newPage(l.stdout)
 	p.WriteString("Directory " + printable(l.directory) + ": " + l.heading(p) + "\n")
 	slices.SortStableFunc(l.block, func(x, y control.HeldRemoval) int { return strings.Compare(x.Address, y.Address) })
 	rows := [][]string{l.titles}

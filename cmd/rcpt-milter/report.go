@@ -52,22 +52,20 @@ func (a *app) reportCommand() *cobra.Command {
 }
 
 func (a *app) refused(ctx context.Context, q control.ReportQuery, asJSON bool) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	r, err := client.Report(ctx, q)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		return printJSON(a.stdout, r)
-	}
-	return a.printReport(r, q.Limit)
+	return a.ask(ctx, func(from reader) error {
+		r, err := from.Report(ctx, q)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return printJSON(a.stdout, r)
+		}
+		return a.printReport(r, q.Limit)
+	})
 }
 
 func (a *app) printReport(r control.Report, limit int) error {
-	p := &page{colours: colours(a.stdout)}
+	p := newPage(a.stdout)
 	since := "ever"
 	if !r.From.IsZero() {
 		since = "since " + a.moment(r.From.Time)

@@ -72,7 +72,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s is still there (%v)", socket, err)
 		}
 	}
-	for _, command := range [][]string{{"status"}, {"status", "--json"}, {"lookup", "a@b"}, {"sync", "--wait"}} {
+	for _, command := range [][]string{{"status"}, {"status", "--json"}, {"status", "--nagios"}, {"sync", "--wait"}, {"compare"}, {"reload"}, {"removals", "approve"}} {
 		r.want(exitNotReachable, command...)
 	}
 }

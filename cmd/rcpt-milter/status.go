@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -9,35 +13,54 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, nagios, watch bool
+	var every time.Duration
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of the index and of each directory",
-		Long: "Shows the state of the index and of each directory.\n\n" +
-			"Exit status: 0 fresh; 1 late, removals held, a directory failing or an alarm; 2 stale or not ready.",
+		Long: "Shows the state of the index and of each directory. Where no daemon runs, its store is shown, if it was\n" +
+			"closed in good order, with the state that it has by now.\n\n" +
+			"With --nagios it is one line with performance data for Nagios and its like: OK, WARNING, CRITICAL or\n" +
+			"UNKNOWN by the exit status; a bad configuration is UNKNOWN too. With --watch it is drawn again and\n" +
+			"again until q or Ctrl-C, over a restart of the daemon too; arrows scroll.\n\n" +
+			"Exit status: 0 fresh; 1 late, removals held, a directory failing or an alarm; 2 stale or not ready;\n" +
+			"3 the daemon is not reachable, also where its store is shown.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			client, err := a.client()
-			if err != nil {
-				return err
+			switch {
+			case nagios && watch || nagios && asJSON || watch && asJSON:
+				return &exit{exitUsage, errors.New("of --json, --nagios and --watch there can be one")}
+			case nagios:
+				return a.nagios(command.Context())
+			case watch:
+				return a.watch(command.Context(), every)
 			}
-			s, err := client.Status(command.Context())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = printJSON(a.stdout, s)
-			} else {
-				err = a.printStatus(s)
-			}
-			if status := statusExit(s); err == nil && status != exitOK {
-				return &exit{status: status}
-			}
-			return err
+			return a.status(command.Context(), asJSON)
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
+	flags := command.Flags()
+	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
+	flags.BoolVar(&nagios, "nagios", false, "as one line with performance data, for Nagios and its like")
+	flags.BoolVar(&watch, "watch", false, "on a terminal, drawn again and again")
+	flags.DurationVar(&every, "every", 2*time.Second, "with --watch: how often, from 500ms on")
 	return command
+}
+
+func (a *app) status(ctx context.Context, asJSON bool) error {
+	var s control.Status
+	err := a.ask(ctx, func(from reader) (err error) {
+		if s, err = from.Status(ctx); err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(a.stdout, s)
+		}
+		return a.printStatus(s)
+	})
+	if status := statusExit(s); err == nil && status != exitOK {
+		return &exit{status: status}
+	}
+	return err
 }
 
 // statusExit is how well the daemon is, as an exit status.
@@ -52,6 +75,8 @@ func statusExit(s control.Status) int {
 		attention = attention || d.LastError != "" || d.HeldRemovals > 0
 	}
 	switch {
+	case s.Offline:
+		return exitNotReachable
 	case state == control.Fresh && !attention:
 		return exitOK
 	case state == control.Fresh || state == control.Late:
@@ -65,14 +90,21 @@ func statusExit(s control.Status) int {
 type page struct {
 	strings.Builder
 	colours bool
+	width   int // of the terminal, in columns; 0: there is none, and lines may be long
 }
+
+// newPage is for whatever w leads to.
+func newPage(w io.Writer) *page { return &page{colours: colours(w), width: columnsOf(w)} }
 
 const labelWidth = 20
 
-// line writes a label and what it stands for.
+// line writes a label and what it stands for, in as many lines as that takes.
 func (p *page) line(label, text string) {
-	p.WriteString("  " + label + strings.Repeat(" ", max(1, labelWidth-len(label))))
-	p.WriteString(text + "\n")
+	for _, part := range wrap(text, p.width-labelWidth-2) {
+		p.WriteString("  " + label + strings.Repeat(" ", max(1, labelWidth-len(label))))
+		p.WriteString(part + "\n")
+		label = ""
+	}
 }
 
 // more continues the line above.

@@ -15,15 +15,21 @@ import (
 // printStatus writes the status to be read: the state and what needs attention
 // first, then the directories, then the numbers.
 func (a *app) printStatus(s control.Status) error {
-	p := &page{colours: colours(a.stdout)}
+	p := newPage(a.stdout)
+	a.write(p, s)
+	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+func (a *app) write(p *page, s control.Status) {
 	a.overall(p, s)
 	for _, d := range s.Directories {
 		a.directory(p, d)
 	}
 	domainTable(p, s)
-	decisionTable(p, s)
-	_, err := io.WriteString(a.stdout, p.String())
-	return err
+	if !s.Offline {
+		decisionTable(p, s)
+	}
 }
 
 // meaning explains a state to whoever sees it for the first time.
@@ -38,7 +44,11 @@ func (a *app) overall(p *page, s control.Status) {
 	if !s.Started.IsZero() {
 		program += ", up " + inWords(a.now().Sub(s.Started.Time))
 	}
-	p.WriteString("State: " + p.state(s.State) + meaning[s.State] + "\n")
+	begin := "State: "
+	if s.Offline {
+		begin = p.painted("No daemon is running.", "31") + " Its index, as it was left: "
+	}
+	p.WriteString(begin + p.state(s.State) + meaning[s.State] + "\n")
 	label := "alarm"
 	for _, alarm := range s.Alarms {
 		p.line(label, p.warn(printable(alarm)))
@@ -56,6 +66,9 @@ func (a *app) overall(p *page, s control.Status) {
 	}
 	for _, f := range s.AcceptFiles {
 		a.acceptFile(p, f)
+	}
+	if s.Offline {
+		return
 	}
 	p.line("sessions", grouped(int64(s.Sessions)))
 	p.line("daemon", program)

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+)
+
+// nagiosWords are the states of the plugin interface of Nagios by exit status, which is
+// that of status.
+var nagiosWords = [...]string{exitOK: "OK", exitFailure: "WARNING", exitTemporary: "CRITICAL", exitNotReachable: "UNKNOWN"}
+
+// nagios prints the line that a monitoring system shows, with performance data behind a
+// bar: 'label'=value[unit];[warning];[critical].
+func (a *app) nagios(ctx context.Context) error {
+	client, err := a.client()
+	if err != nil {
+		return a.nagiosUnknown(err)
+	}
+	s, err := client.Status(ctx)
+	if err != nil {
+		return a.nagiosUnknown(err)
+	}
+	c, err := a.load()
+	if err != nil { // the daemon runs by an earlier file; nobody else has its limits
+		c = &config.Config{}
+	}
+	status := statusExit(s)
+	fmt.Fprintf(a.stdout, "RCPT-MILTER %s - %s | %s\n", nagiosWords[status], nagiosText(troubles(s)), a.performance(s, c))
+	if status != exitOK {
+		return &exit{status: status}
+	}
+	return nil
+}
+
+// nagiosUnknown says why nothing is known. Its one line is on stdout, where Nagios looks.
+func (a *app) nagiosUnknown(err error) error {
+	fmt.Fprintf(a.stdout, "RCPT-MILTER UNKNOWN - %s\n", nagiosText(strings.Split(err.Error(), "\n")))
+	return &exit{status: exitNotReachable}
+}
+
+// nagiosText makes one line of several sentences, without what would end it.
+func nagiosText(sentences []string) string {
+	return printable(strings.ReplaceAll(strings.Join(sentences, "; "), "|", "/"))
+}
+
+// troubles says how the daemon is, the worst first.
+func troubles(s control.Status) []string {
+	all := append([]string{}, s.Alarms...)
+	for _, d := range s.Directories {
+		if d.State != control.Fresh && d.State != control.Retired {
+			all = append(all, fmt.Sprintf("directory %s is %s", d.Name, strings.ReplaceAll(string(d.State), "_", " ")))
+		}
+		if d.LastError != "" {
+			all = append(all, fmt.Sprintf("directory %s fails: %s", d.Name, d.LastError))
+		}
+		if d.HeldRemovals > 0 {
+			all = append(all, fmt.Sprintf("directory %s: %s held back", d.Name, counted(d.HeldRemovals, "removal", "removals")))
+		}
+	}
+	if s.ReloadError != "" {
+		all = append(all, "the configuration is refused: "+s.ReloadError)
+	}
+	if len(all) == 0 {
+		all = append(all, string(s.State))
+	}
+	return append(all, fmt.Sprintf("%s in %s", counted(s.Addresses, "address", "addresses"),
+		counted(int64(len(s.Domains)), "domain", "domains")))
+}
+
+// performance are the numbers to be drawn. Counters end in c, seconds in s.
+func (a *app) performance(s control.Status, c *config.Config) string {
+	var all []string
+	add := func(label string, value any, unit, limits string) {
+		label = strings.NewReplacer("'", "", "=", "", "|", "").Replace(printable(label))
+		all = append(all, fmt.Sprintf("'%s'=%v%s%s", label, value, unit, limits))
+	}
+	for _, d := range s.Directories {
+		if !d.LastSuccess.IsZero() {
+			add("age_"+d.Name, int64(max(0, a.now().Sub(d.LastSuccess.Time).Seconds())), "s",
+				fmt.Sprintf(";%d;%d;0", int64(c.LateAfter.Seconds()), int64(c.StaleAfter.Seconds())))
+		}
+		add("usn_lag_"+d.Name, d.USNLag(), "", ";;;0")
+		add("held_"+d.Name, d.HeldRemovals, "", ";0;;0")
+	}
+	add("addresses", s.Addresses, "", ";;;0")
+	add("objects", s.Objects, "", ";;;0")
+	add("sessions", s.Sessions, "", fmt.Sprintf(";;;0;%d", c.Limits.Connections))
+	decided := control.JudgedOf(s)
+	add("accepted", decided.Accepted, "c", "")
+	add("let_through", decided.LetThrough, "c", "")
+	add("put_off", decided.PutOff, "c", "")
+	add("refused", decided.Refused, "c", "")
+	return strings.Join(all, " ")
+}

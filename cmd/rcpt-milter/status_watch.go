@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"rcpt-milter/control"
+)
+
+// watch shows the status on a screen of its own until q, Ctrl-C or the end of ctx.
+func (a *app) watch(ctx context.Context, every time.Duration) error {
+	screen, ok := a.stdout.(*os.File)
+	if !ok || !isTerminal(screen) {
+		return &exit{exitUsage, errors.New("--watch needs a terminal; for anything else there are --json and --nagios")}
+	}
+	if every < 500*time.Millisecond {
+		return &exit{exitUsage, fmt.Errorf("--every: expected 500ms or longer, got %v", every)}
+	}
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	// Without a keyboard Ctrl-C still ends it.
+	keys := make(chan byte)
+	if before, err := term.MakeRaw(int(os.Stdin.Fd())); err == nil {
+		defer term.Restore(int(os.Stdin.Fd()), before)
+		go readKeys(os.Stdin, keys)
+	}
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	w := &watcher{app: a, out: screen, every: every, fetch: client.Status, size: func() (int, int) {
+		columns, rows, err := term.GetSize(int(screen.Fd()))
+		if err != nil {
+			return 80, 24
+		}
+		return columns, rows
+	}}
+	return w.run(ctx, ticker.C, keys, resized)
+}
+
+// readKeys passes keys on as long as there are any: to the end of the process.
+func readKeys(from io.Reader, keys chan<- byte) {
+	var b [1]byte
+	for {
+		if n, err := from.Read(b[:]); err != nil || n == 0 {
+			return
+		}
+		keys <- b[0]
+	}
+}
+
+// What a terminal is told: another screen without a cursor, and back.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l"
+	leaveScreen = "\x1b[?25h\x1b[?1049l"
+	home        = "\x1b[H"
+	restOfLine  = "\x1b[K"
+	restOfAll   = "\x1b[J"
+)
+
+// watcher draws the status, and keeps what sparklines are drawn from.
+type watcher struct {
+	*app
+	out   io.Writer
+	every time.Duration
+	fetch func(context.Context) (control.Status, error)
+	size  func() (columns, rows int)
+
+	status  control.Status // the last one there was; zero: none yet
+	since   time.Time      // not reachable since; zero: it is
+	trouble error
+	scroll  int
+
+	taken  time.Time // when status was
+	counts control.Judged
+	rates  [2][]float64 // of all decisions, and of refusals, in each second
+	passes map[string]*passTrail
+}
+
+// passTrail is how long the passes of one directory took.
+type passTrail struct {
+	number  uint64
+	seconds []float64
+}
+
+// samples is how many values a sparkline can need.
+const samples = 400
+
+// run draws at once, at every tick and key, and when the size changes.
+func (w *watcher) run(ctx context.Context, ticks <-chan time.Time, keys <-chan byte, resized <-chan os.Signal) error {
+	io.WriteString(w.out, enterScreen)
+	defer io.WriteString(w.out, leaveScreen)
+	w.look(ctx)
+	for {
+		w.draw()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks:
+			w.look(ctx)
+		case <-resized:
+		case key := <-keys:
+			if !w.key(key) {
+				return nil
+			}
+		}
+	}
+}
+
+// key is one octet from the keyboard; false: the end. Arrows come as ESC [ A and B.
+func (w *watcher) key(key byte) bool {
+	_, rows := w.size()
+	switch key {
+	case 'q', 'Q', 3, 4: // Ctrl-C, Ctrl-D
+		return false
+	case 'j', 'B':
+		w.scroll++
+	case 'k', 'A':
+		w.scroll--
+	case ' ':
+		w.scroll += rows / 2
+	}
+	w.scroll = max(0, w.scroll)
+	return true
+}
+
+// look asks the daemon, and notes what sparklines need.
+func (w *watcher) look(ctx context.Context) {
+	s, err := w.fetch(ctx)
+	now := w.now()
+	if err != nil {
+		if w.since.IsZero() {
+			w.since = now
+		}
+		w.trouble = err
+		w.rate(0, 0)
+		return
+	}
+	counts := control.JudgedOf(s)
+	if elapsed := now.Sub(w.taken).Seconds(); w.since.IsZero() && s.Started.Equal(w.status.Started.Time) && elapsed > 0 {
+		all, refused := counts.Total()-w.counts.Total(), counts.Refused-w.counts.Refused
+		w.rate(float64(all)/elapsed, float64(refused)/elapsed)
+	}
+	w.notePasses(s)
+	w.status, w.counts, w.taken, w.since, w.trouble = s, counts, now, time.Time{}, nil
+}
+
+func (w *watcher) rate(all, refused float64) {
+	for i, v := range []float64{all, refused} {
+		w.rates[i] = append(w.rates[i], v)
+		if len(w.rates[i]) > samples {
+			w.rates[i] = w.rates[i][1:]
+		}
+	}
+}
+
+// notePasses adds the passes that are new since the last look.
+func (w *watcher) notePasses(s control.Status) {
+	if w.passes == nil {
+		w.passes = map[string]*passTrail{}
+	}
+	for _, d := range s.Directories {
+		newest := d.LastIncremental
+		if newest == nil || d.LastFull != nil && d.LastFull.Number > newest.Number {
+			newest = d.LastFull
+		}
+		trail := w.passes[d.Name]
+		if trail == nil {
+			trail = &passTrail{}
+			w.passes[d.Name] = trail
+		}
+		if newest == nil || newest.Number == trail.number {
+			continue
+		}
+		trail.number = newest.Number
+		if trail.seconds = append(trail.seconds, newest.Seconds); len(trail.seconds) > samples {
+			trail.seconds = trail.seconds[1:]
+		}
+	}
+}
+
+// draw writes the whole screen anew, without clearing it first: it does not flicker.
+func (w *watcher) draw() {
+	columns, rows := w.size()
+	lines := w.lines(columns)
+	head := lines[:min(1, len(lines))]
+	body := lines[len(head):]
+	room := max(0, rows-len(head)-1)
+	w.scroll = max(0, min(w.scroll, len(body)-room))
+	shown := body[w.scroll:min(len(body), w.scroll+room)]
+	var b strings.Builder
+	b.WriteString(home)
+	for _, line := range append(append([]string{}, head...), shown...) {
+		b.WriteString(cut(line, columns) + restOfLine + "\r\n")
+	}
+	b.WriteString(restOfAll)
+	if hidden := len(body) - w.scroll - len(shown); hidden > 0 {
+		b.WriteString(cut(fmt.Sprintf("  … %s, arrows scroll", counted(int64(hidden), "more line", "more lines")), columns))
+	}
+	io.WriteString(w.out, b.String())
+}
+
+// lines are the head, the sparklines and the page.
+func (w *watcher) lines(columns int) []string {
+	p := &page{colours: colours(w.out), width: columns}
+	fmt.Fprintf(p, "%s   every %v, q ends\n", w.now().Format("15:04:05"), w.every)
+	if w.trouble != nil {
+		p.WriteString(p.painted("not reachable for "+inWords(w.now().Sub(w.since))+", still trying: "+printable(firstLine(w.trouble)), "31") + "\n")
+	}
+	width := max(8, columns-labelWidth-2-sparkNote)
+	for i, label := range []string{"decisions", "refusals"} {
+		p.line(label, noted(spark(w.rates[i], width), width, fmt.Sprintf("%.1f a second", last(w.rates[i]))))
+	}
+	for _, d := range w.status.Directories {
+		if trail := w.passes[d.Name]; trail != nil {
+			p.line("passes of "+printable(d.Name), noted(spark(trail.seconds, width), width, fmt.Sprintf("%.3f s the last", last(trail.seconds))))
+		}
+	}
+	p.WriteByte('\n')
+	if w.status.State != "" {
+		w.write(p, w.status)
+	}
+	return strings.Split(strings.TrimSuffix(p.String(), "\n"), "\n")
+}
+
+// sparkNote is the room for what stands behind a sparkline.
+const sparkNote = 18
+
+// noted puts a note behind a sparkline, always in the same column.
+func noted(line string, width int, note string) string {
+	return line + strings.Repeat(" ", max(0, width-len([]rune(line)))+2) + note
+}
+
+func last(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	return values[len(values)-1]
+}

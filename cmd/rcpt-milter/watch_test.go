@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+)
+
+func TestSpark(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		most   int
+		want   string
+	}{
+		{nil, 5, ""},
+		{[]float64{0, 0}, 5, "▁▁"},
+		{[]float64{0, 1, 4, 8}, 5, "▁▂▅█"},
+		{[]float64{0, 0.001, 1000}, 5, "▁▂█"},
+		{[]float64{9, 9, 0, 5}, 2, "▁█"},
+	} {
+		if got := spark(c.values, c.most); got != c.want {
+			t.Errorf("spark(%v, %d) = %q, want %q", c.values, c.most, got, c.want)
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	for _, c := range []struct {
+		line    string
+		columns int
+		want    string
+	}{
+		{"short", 10, "short"},
+		{"just so", 7, "just so"},
+		{"too long", 3, "too"},
+		{"ünïcödé", 4, "ünïc"},
+		{"日本語", 4, "日本"},
+		{"日本語", 3, "日"},
+		{"\x1b[31mred\x1b[0m", 3, "\x1b[31mred\x1b[0m"},
+		{"\x1b[31mred and more\x1b[0m", 3, "\x1b[31mred\x1b[0m"},
+		{"", 3, ""},
+	} {
+		if got := cut(c.line, c.columns); got != c.want {
+			t.Errorf("cut(%q, %d) = %q, want %q", c.line, c.columns, got, c.want)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	for _, c := range []struct {
+		text    string
+		columns int
+		want    []string
+	}{
+		{"short", 30, []string{"short"}},
+		{"no terminal is narrow enough for this text", -22, []string{"no terminal is narrow enough for this text"}},
+		{"one two three four five six seven", 20, []string{"one two three four", "five six seven"}},
+		{strings.Repeat("f", 45) + " x", 20, []string{strings.Repeat("f", 20), strings.Repeat("f", 20), "fffff x"}},
+		{"\x1b[33mone two three four\x1b[0m five", 20, []string{"\x1b[33mone two three four\x1b[0m", "five"}},
+		{"日本語日本語 日本語日本語", 20, []string{"日本語日本語", "日本語日本語"}},
+	} {
+		if got := wrap(c.text, c.columns); !slices.Equal(got, c.want) {
+			t.Errorf("wrap(%q, %d) = %q, want %q", c.text, c.columns, got, c.want)
+		}
+	}
+}
+
+// watched is a watcher of a daemon that answers as the test wants, without a terminal.
+type watched struct {
+	*watcher
+	out     bytes.Buffer
+	columns int
+	rows    int
+	answer  control.Status
+	err     error
+	clock   time.Time
+}
+
+func newWatched() *watched {
+	d := &watched{columns: 80, rows: 60, answer: freshStatus(), clock: noon}
+	a := &app{stdout: &d.out, stderr: &d.out, now: func() time.Time { return d.clock }}
+	d.watcher = &watcher{app: a, out: &d.out, every: 2 * time.Second,
+		fetch: func(context.Context) (control.Status, error) { return d.answer, d.err },
+		size:  func() (int, int) { return d.columns, d.rows }}
+	return d
+}
+
+// step lets time pass, looks and draws; it gives what the screen shows.
+func (d *watched) step(t *testing.T) string {
+	t.Helper()
+	d.clock = d.clock.Add(2 * time.Second)
+	d.look(t.Context())
+	d.out.Reset()
+	d.draw()
+	text := d.out.String()
+	if !strings.HasPrefix(text, home) || !strings.Contains(text, restOfAll) {
+		t.Errorf("the screen begins with %q", text[:min(20, len(text))])
+	}
+	lines := strings.Split(strings.NewReplacer(home, "", restOfLine, "", restOfAll, "", "\r", "").Replace(text), "\n")
+	if len(lines) > d.rows {
+		t.Errorf("%d lines on a screen of %d", len(lines), d.rows)
+	}
+	for _, line := range lines {
+		if n := len([]rune(line)); n > d.columns {
+			t.Errorf("%d columns on a screen of %d: %q", n, d.columns, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// judge lets the daemon judge more recipients.
+func (d *watched) judge(known, unknown int64) {
+	next := map[string]int64{}
+	for verdict, n := range d.answer.Decisions {
+		next[verdict] = n
+	}
+	next["known"] += known
+	next["unknown"] += unknown
+	d.answer.Decisions = next
+}
+
+func TestWatch(t *testing.T) {
+	d := newWatched()
+	d.step(t)
+	d.judge(10, 2)
+	d.step(t)
+	d.judge(20, 0)
+	d.answer.Directories[0].LastIncremental = &control.PassStatus{Number: 1235, Started: before(0), Seconds: 0.5, Result: control.ResultOK}
+	screen := d.step(t)
+	for _, want := range []string{"every 2s, q ends", "10.0 a second", "0.0 a second", "▅█", "█▁", "0.500 s the last", "State: fresh", "Directory corp"} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no %q on the screen:\n%s", want, screen)
+		}
+	}
+	// The daemon goes away; what was known stays.
+	d.err = fmt.Errorf("%w at unix:/x: nobody answers", control.ErrNotReachable)
+	d.step(t)
+	screen = d.step(t)
+	for _, want := range []string{"not reachable for 2 seconds, still trying: the daemon is not reachable", "Directory corp", "0.0 a second"} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no %q on the screen:\n%s", want, screen)
+		}
+	}
+	// Another one comes, which counts from nothing.
+	d.err = nil
+	d.answer = freshStatus()
+	d.answer.Started, d.answer.Decisions, d.answer.WouldRefuse = before(-time.Minute), map[string]int64{"known": 1}, nil
+	d.step(t)
+	d.judge(6, 0)
+	if screen = d.step(t); strings.Contains(screen, "not reachable") || !strings.Contains(screen, "3.0 a second") {
+		t.Errorf("after a restart:\n%s", screen)
+	}
+	for _, v := range d.rates[0] {
+		if v < 0 {
+			t.Errorf("a negative rate: %v", d.rates[0])
+		}
+	}
+}
+
+// TestWatchFits: whatever the size of the screen, and it scrolls.
+func TestWatchFits(t *testing.T) {
+	d := newWatched()
+	d.answer = troubledStatus()
+	for _, size := range [][2]int{{200, 100}, {80, 24}, {40, 10}, {20, 3}, {1, 2}} {
+		d.columns, d.rows = size[0], size[1]
+		d.step(t)
+	}
+	d.columns, d.rows = 80, 10
+	top := d.step(t)
+	if !strings.Contains(top, "more lines, arrows scroll") {
+		t.Errorf("nothing says that there is more:\n%s", top)
+	}
+	for _, key := range []byte("\x1b[Bjjj ") {
+		if !d.key(key) {
+			t.Errorf("key %q ends it", key)
+		}
+	}
+	if down := d.step(t); d.scroll != 9 || down == top {
+		t.Errorf("scrolled to %d:\n%s", d.scroll, down)
+	}
+	d.scroll = 10_000
+	if end := d.step(t); strings.Contains(end, "more line") || d.scroll >= 10_000 {
+		t.Errorf("scrolled to %d:\n%s", d.scroll, end)
+	}
+	for range 1000 {
+		d.key('k')
+	}
+	if d.scroll != 0 {
+		t.Errorf("scrolled up to %d", d.scroll)
+	}
+}
+
+// TestWatchEnds by keys, and by the context; the screen is put back.
+func TestWatchEnds(t *testing.T) {
+	for _, key := range []byte{'q', 3, 4, 0} {
+		d := newWatched()
+		ctx, cancel := context.WithCancel(t.Context())
+		keys, ticks, resized := make(chan byte, 1), make(chan time.Time, 1), make(chan os.Signal, 1)
+		ticks <- noon
+		resized <- os.Interrupt
+		if key == 0 {
+			cancel()
+		} else {
+			keys <- key
+		}
+		if err := d.run(ctx, ticks, keys, resized); err != nil {
+			t.Errorf("key %d: %v", key, err)
+		}
+		cancel()
+		if out := d.out.String(); !strings.HasPrefix(out, enterScreen) || !strings.HasSuffix(out, leaveScreen) {
+			t.Errorf("key %d: the screen is not put back: %q", key, out[max(0, len(out)-40):])
+		}
+	}
+}
+
+func TestNagios(t *testing.T) {
+	settings := &config.Config{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour, Limits: config.Limits{Connections: 2000}}
+	a, _ := pageApp()
+	for _, c := range []struct {
+		s    control.Status
+		want string
+	}{
+		{freshStatus(), "fresh; 1,234,567 addresses in 3 domains"},
+		{troubledStatus(), "nobody@example.com is known; none@example.com is known; directory corp is stale; " +
+			`directory corp fails: dc1.corp.example:636: bind as "svc" is refused: the password has expired; directory corp: 600 removals held back; ` +
+			`directory lab is not ready; the configuration is refused: /etc/rcpt-milter/config.yaml:3:1: unknown key "x"; 1,234,567 addresses in 3 domains`},
+		{control.Status{State: control.Late, Directories: []control.DirectoryStatus{{Name: "a|b\n", State: control.Late}}}, `directory a/b\n is late; 0 addresses in 0 domains`},
+	} {
+		if got := nagiosText(troubles(c.s)); got != c.want {
+			t.Errorf("the text is\n%s\nwant\n%s", got, c.want)
+		}
+	}
+	want := "'age_corp'=3s;900;14400;0 'usn_lag_corp'=9;;;0 'held_corp'=0;0;;0 'addresses'=1234567;;;0 'objects'=456789;;;0 'sessions'=12;;;0;2000 " +
+		"'accepted'=98772c 'let_through'=32c 'put_off'=0c 'refused'=400c"
+	if got := a.performance(freshStatus(), settings); got != want {
+		t.Errorf("performance data is\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestNagiosCommand: the states of the plugin interface, on one line of stdout.
+func TestNagiosCommand(t *testing.T) {
+	r := newRig(t)
+	expect := func(status int, want string) {
+		t.Helper()
+		got, stdout, stderr := r.command("status", "--nagios")
+		if got != status || !strings.HasPrefix(stdout, want) || strings.Count(stdout, "\n") != 1 || stderr != "" {
+			t.Errorf("status %d, want %d and %q:\n%s%s", got, status, want, stdout, stderr)
+		}
+	}
+	expect(3, "RCPT-MILTER UNKNOWN - the daemon is not reachable at ")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	expect(0, "RCPT-MILTER OK - fresh; 2 addresses in 1 domain | 'age_corp'=")
+	r.server.Down()
+	r.want(exitFailure, "sync", "--wait")
+	expect(1, "RCPT-MILTER WARNING - directory corp fails: ")
+	r.edit("domains:", "domans:")
+	expect(1, "RCPT-MILTER WARNING - directory corp fails: ") // it runs by the file before
+	r.want(exitUsage, "status", "--nagios", "--json")
+	if out := r.want(exitUsage, "status", "--watch"); !strings.Contains(out, "--watch needs a terminal") {
+		t.Errorf("--watch without a terminal says %s", out)
+	}
+}
