@@ -111,16 +111,23 @@ func (s *session) Abort(*gomilter.Modifier) error {
 // query gathers what is known at a RCPT: macros first, then what was noted before.
 func (s *session) query(argument string, macros map[string]string) Query {
 	q := Query{
-		Recipient: macros["{rcpt_addr}"], Argument: argument,
-		Client: s.client, ClientName: s.clientName,
+		Argument: argument,
+		Client:   s.client, ClientName: s.clientName,
 		Authenticated: s.authenticated, Helo: s.helo, From: s.from,
 		QueueID: macros["i"],
+	}
+	// Sendmail leaves out the domain where it delivers the mail itself.
+	if addr := macros["{rcpt_addr}"]; strings.Contains(addr, "@") {
+		q.Recipient = addr
 	}
 	if client, ok := clientAddr(macros["{client_addr}"]); ok {
 		q.Client = client
 	}
 	if name := macros["{client_name}"]; name != "" {
 		q.ClientName = name
+	}
+	if strings.HasPrefix(q.ClientName, "[") { // Sendmail's way to say that it has none
+		q.ClientName = "unknown"
 	}
 	if login := macros["{auth_authen}"]; login != "" {
 		q.Authenticated = login

@@ -285,6 +285,26 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// TestQueryOfSendmail: what Sendmail says otherwise than Postfix does.
+func TestQueryOfSendmail(t *testing.T) {
+	tests := []struct{ macro, clientName, recipient, wantName string }{
+		{"user@d.test", "host.test", "user@d.test", "host.test"},
+		// Whom it delivers itself it names without the domain, which the argument has.
+		{"user", "host.test", "", "host.test"},
+		{"\"a b\"", "host.test", "", "host.test"},
+		// A client without a name is named by its address.
+		{"user@d.test", "[192.0.2.1]", "user@d.test", "unknown"},
+		{"user@d.test", "[IPv6:2001:db8::1]", "user@d.test", "unknown"},
+	}
+	for _, test := range tests {
+		q := (&session{}).query("user@d.test", map[string]string{"{rcpt_addr}": test.macro, "{client_name}": test.clientName})
+		if q.Recipient != test.recipient || q.ClientName != test.wantName {
+			t.Errorf("query(%q, %q) = recipient %q of client %q, want %q of %q",
+				test.macro, test.clientName, q.Recipient, q.ClientName, test.recipient, test.wantName)
+		}
+	}
+}
+
 // panicking is an Observer with a defect.
 type panicking struct{}
 
