@@ -27,7 +27,7 @@ const (
 // buildBase makes sure of the base image: one that is there, else pulled, else made
 // of the machine's own Debian archive.
 func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
-	if s.hasImage(ctx, baseImage) {
+	if s.engine.hasImage(ctx, baseImage) {
 		return nil
 	}
 	var pullErr error

@@ -79,3 +79,8 @@ func (e *engine) inspect(ctx context.Context, id, format string) (string, error)
 	out, err := e.docker(ctx, "inspect", "--format", format, id)
 	return strings.TrimSpace(out), err
 }
+
+func (e *engine) hasImage(ctx context.Context, ref string) bool {
+	_, err := e.docker(ctx, "image", "inspect", "--format", "{{.Id}}", ref)
+	return err == nil
+}

@@ -13,6 +13,7 @@ import (
 // Harness is a running harness. Its methods may be used by one test at a time.
 type Harness struct {
 	engine *engine
+	images []image
 	stock  string // path of the daemon's configuration in the tree
 }
 
@@ -65,6 +66,33 @@ func (h *Harness) Address(ctx context.Context, service string, port int) (string
 		return "", fmt.Errorf("port %d of %s: %w", port, service, err)
 	}
 	return address, nil
+}
+
+// Join starts a service that the harness does without unless somebody asks for it, and
+// returns when it is healthy. Leave removes it again. The error wraps ErrNoImages where
+// its image was not built.
+func (h *Harness) Join(ctx context.Context, service string) error {
+	if err := h.JoinOnly(ctx, service); err != nil {
+		return err
+	}
+	return h.AwaitHealthy(ctx, service)
+}
+
+// JoinOnly is Join without waiting, for a service that cannot be healthy yet.
+func (h *Harness) JoinOnly(ctx context.Context, service string) error {
+	for _, image := range h.images {
+		if image.name == service && !h.engine.hasImage(ctx, image.ref()) {
+			return fmt.Errorf("%w: %s is missing; `go run ./cmd/testenv test` builds it", ErrNoImages, image.ref())
+		}
+	}
+	_, err := mustRun(ctx, h.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", service))
+	return err
+}
+
+// Leave see Join.
+func (h *Harness) Leave(ctx context.Context, service string) error {
+	_, err := mustRun(ctx, h.engine.composed(ctx, "rm", "--stop", "--force", service))
+	return err
 }
 
 // Stop ends a service in good order, Start starts it again, and Restart does both.

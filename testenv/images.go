@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,7 @@ type image struct {
 	name string // below rcpt-milter-testenv/
 	tag  string
 	what string // for people
+	join bool   // of a service that only Join starts
 }
 
 func (i image) ref() string { return "rcpt-milter-testenv/" + i.name + ":" + i.tag }
@@ -32,13 +34,14 @@ func (i image) variable() string {
 	return "TESTENV_" + name + "_TAG=" + i.tag
 }
 
-// findImages names the images this checkout needs. The tag of dc1 and postfix is a
-// digest of what they are made of, so that an image of other sources is not taken
-// for them; the daemon's is built anew each time.
+// findImages names the images this checkout needs. The tag of all but the
+// daemon's is a digest of what they are made of, so that an image of other sources is
+// not taken for them; the daemon's is built anew each time.
 func findImages(home checkout) ([]image, error) {
 	images := []image{
 		{name: "dc1", what: "Samba AD, about a minute"},
 		{name: "postfix", what: "Postfix, about 20 seconds"},
+		{name: Sendmail, what: "Sendmail and miltertest, about 30 seconds", join: true},
 	}
 	for i := range images {
 		tag, err := digest(home.path("testenv", "images", images[i].name))
@@ -54,34 +57,30 @@ func findImages(home checkout) ([]image, error) {
 // error wraps ErrNoImages.
 func (s *Setup) Built(ctx context.Context) error {
 	for _, image := range s.images {
-		if image.name == Milter {
-			continue // seconds; Up does it
+		if image.name == Milter || image.join {
+			continue // seconds, Up does it; not needed by everybody
 		}
-		if !s.hasImage(ctx, image.ref()) {
+		if !s.engine.hasImage(ctx, image.ref()) {
 			return fmt.Errorf("%w: %s is missing; `go run ./cmd/testenv test` builds it", ErrNoImages, image.ref())
 		}
 	}
 	return nil
 }
 
-func (s *Setup) hasImage(ctx context.Context, ref string) bool {
-	_, err := s.engine.docker(ctx, "image", "inspect", "--format", "{{.Id}}", ref)
-	return err == nil
-}
-
-// Build makes the base image and every other image that is not there yet.
-func (s *Setup) Build(ctx context.Context) error {
-	if s.Built(ctx) == nil && s.hasImage(ctx, baseImage) {
+// Build makes the base image and every other image that is not there yet. Those of
+// services that only Join starts are made where they are named.
+func (s *Setup) Build(ctx context.Context, join ...string) error {
+	missing := slices.DeleteFunc(slices.Clone(s.images), func(image image) bool {
+		return image.name == Milter || image.join && !slices.Contains(join, image.name) || s.engine.hasImage(ctx, image.ref())
+	})
+	if len(missing) == 0 && s.engine.hasImage(ctx, baseImage) {
 		return nil
 	}
 	return s.withLog(func(log io.Writer) error {
 		if err := s.buildBase(ctx, log); err != nil {
 			return err
 		}
-		for _, image := range s.images {
-			if image.name == Milter || s.hasImage(ctx, image.ref()) {
-				continue
-			}
+		for _, image := range missing {
 			err := s.progress.step(fmt.Sprintf("building image %s (%s)", image.name, image.what), func() error {
 				return s.buildImage(ctx, log, image, s.home.path("testenv", "images", image.name))
 			})

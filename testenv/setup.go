@@ -16,6 +16,10 @@ const (
 	MX     = "mx"
 	Sink   = "sink"
 	Milter = "rcpt-milter"
+
+	// Started by Join only. miltertest is in the image of Sendmail, too.
+	Sendmail  = "sendmail"
+	Successor = "successor" // a second daemon, with the store and the sockets of the first
 )
 
 // The ports of mx.
@@ -96,7 +100,7 @@ func (s *Setup) Up(ctx context.Context) (*Harness, error) {
 	}
 	h := s.harness()
 	err := s.progress.step("starting dc1, mx, sink and rcpt-milter", func() error {
-		if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build")); err != nil {
+		if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build", DC, Sink, MX, Milter)); err != nil {
 			return fmt.Errorf("%w\n%s", err, h.unhealthy(ctx))
 		}
 		return h.AwaitHealthy(ctx, DC, Sink, MX, Milter)
@@ -131,7 +135,7 @@ func (s *Setup) Refresh(ctx context.Context) error {
 }
 
 func (s *Setup) harness() *Harness {
-	return &Harness{engine: s.engine, stock: s.home.path("testenv", "images", "rcpt-milter", "config.yaml")}
+	return &Harness{engine: s.engine, images: s.images, stock: s.home.path("testenv", "images", "rcpt-milter", "config.yaml")}
 }
 
 // Keep says that the harness is to stay up for later test runs, until Down.

@@ -23,14 +23,15 @@ func own(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
 }
 
 // withHarness builds what is missing, starts a harness, does something with it and
-// takes it down again, however that ended, unless it is to be kept.
-func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error) (err error) {
+// takes it down again, however that ended, unless it is to be kept. Images of services
+// that may join the harness are built where they are named.
+func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error, join ...string) (err error) {
 	setup, release, err := own(ctx, t)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := setup.Build(ctx); err != nil {
+	if err := setup.Build(ctx, join...); err != nil {
 		return err
 	}
 	harness, err := setup.Up(ctx)
@@ -111,7 +112,7 @@ func test(ctx context.Context, args []string) error {
 			return exitStatus(max(exit.ExitCode(), 1))
 		}
 		return err
-	})
+	}, testenv.Sendmail)
 }
 
 // testArguments are the arguments of go test: the harness's own, then what the person
