@@ -85,18 +85,26 @@ func (e *edge) dialogue(name string, variables map[string]string) {
 // dialogueAt is dialogue with another port of mx.
 func (e *edge) dialogueAt(port int, name string, variables map[string]string) {
 	e.t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "dialogues", name+".txt"))
+	e.must(err)
+	e.hold(testenv.MX, port, name, string(text), variables)
+}
+
+// hold holds a dialogue with an MTA, and checks for whom its message arrives.
+func (e *edge) hold(mta string, port int, name, text string, variables map[string]string) {
+	e.t.Helper()
 	subject := fmt.Sprintf("e2e %d %d", time.Now().UnixNano(), subjects.Add(1))
 	all := map[string]string{"subject": subject}
 	maps.Copy(all, variables)
-	dialogue, err := testenv.ReadDialogue(filepath.Join("testdata", "dialogues", name+".txt"), all)
+	dialogue, err := testenv.ParseDialogue(name+".txt", text, all)
 	e.must(err)
-	address, err := e.Address(e.ctx, testenv.MX, port)
+	address, err := e.Address(e.ctx, mta, port)
 	e.must(err)
-	mark, err := e.MarkLog(e.ctx, testenv.MX)
+	mark, err := e.MarkLog(e.ctx, mta)
 	e.must(err)
 	if _, err := dialogue.Run(e.ctx, address); err != nil {
 		log, _ := e.LogSince(e.ctx, mark)
-		e.t.Fatalf("%v\nPostfix logged:\n%s", err, log)
+		e.t.Fatalf("%v\n%s logged:\n%s", err, mta, log)
 	}
 	if len(dialogue.Delivered) == 0 {
 		return
