@@ -60,7 +60,7 @@ func parsePattern(text string) (string, error) {
 	if !mayMatch(parsed, '@') {
 		return "", fmt.Errorf("%s matches no address: a pattern is compared with the whole of it, as %s is", quoted(text), quoted(`sales-.*@example\.com`))
 	}
-	compiled, err := regexp.Compile(`\A(?:` + text + `)\z`)
+	compiled, err := regexp.Compile(`\A(?:` + parsed.String() + `)\z`)
 	if err != nil { // too large, once it is compiled
 		return "", patternError(text, err)
 	}

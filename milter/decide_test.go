@@ -436,6 +436,39 @@ func TestDecideFoldedDomain(t *testing.T) {
 	}
 }
 
+// A pattern matches from end to end, in any case, and no more than it says.
+func TestPattern(t *testing.T) {
+	for _, c := range []struct {
+		pattern, address string
+		want             bool
+	}{
+		{`a|b@x\.test`, "b@x.test", true},
+		{`a|b@x\.test`, "a@x.test", false},
+		{`a|b@x\.test`, "ab@x.test", false},
+		{`a.*@x\.test`, "a@x.test", true},
+		{`a.*@x\.test`, "ba@x.test", false},
+		{`a.*@x\.test`, "a@x.test.y", false},
+		{`A@X\.test`, "a@x.test", true},
+		{`(?-i)A@x\.test`, "a@x.test", false},
+		{`(?i)A@x\.test`, "a@x.test", true},
+		{`\Qa.b@x.test`, "a.b@x.test", true},
+		{`\Qa.b@x.test`, "aab@x.test", false},
+		{`\Qa.b\E@x\.test`, "a.b@x.test", true},
+		{`(?m)^a@x\.test$`, "a@x.test", true},
+		{`^a@x\.test$`, "a@x.test", true},
+		{`[A-C]+@x\.test`, "abc@x.test", true},
+		{`ü+@x\.test`, "üü@x.test", true},
+		{`a@x\.test\\`, "a@x.test", false},
+	} {
+		p, err := newPattern(c.pattern)
+		if err != nil {
+			t.Errorf("newPattern(%q): %v", c.pattern, err)
+		} else if got := p.MatchString(c.address); got != c.want {
+			t.Errorf("%q matches %q: %v, want %v", c.pattern, c.address, got, c.want)
+		}
+	}
+}
+
 func TestNewPolicyRefusesLists(t *testing.T) {
 	for _, c := range []struct {
 		change func(*PolicyConfig)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 
@@ -73,15 +74,18 @@ func addAddress(to map[address.Address]bool, text string) error {
 }
 
 // newPattern compiles RE2 that has to match an address from end to end. Case is no
-// matter: addresses are folded, so that a capital letter would match none.
+// matter: addresses are folded, so that a capital letter would match none. The
+// expression is parsed by itself before anything is put around it: "a)|(b" is none, and
+// an open \Q is at its end.
 func newPattern(text string) (pattern, error) {
 	if text == "" {
 		return pattern{}, errors.New("an empty pattern")
 	}
-	if _, err := regexp.Compile(text); err != nil { // alone, so that "a)|(b" is found
+	parsed, err := syntax.Parse(text, syntax.Perl|syntax.FoldCase)
+	if err != nil {
 		return pattern{}, err
 	}
-	compiled, err := regexp.Compile(`(?i)\A(?:` + text + `)\z`)
+	compiled, err := regexp.Compile(`\A(?:` + parsed.String() + `)\z`)
 	return pattern{text, compiled}, err
 }
 

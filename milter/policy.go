@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"rcpt-milter/address"
 )
@@ -187,6 +186,25 @@ type Policy struct {
 	now          func() time.Time
 }
 
+// check finds what makes no sense by itself.
+func (cfg *PolicyConfig) check() error {
+	switch h := cfg.HarvestReply; {
+	case cfg.Index == nil:
+		return errors.New("no index to ask")
+	case cfg.RemovalGrace < 0:
+		return fmt.Errorf("removal grace is negative: %v", cfg.RemovalGrace)
+	case !cfg.WhenStale.valid():
+		return fmt.Errorf("when stale: %q is none of tempfail, accept, refuse", cfg.WhenStale)
+	case !cfg.WhenNotReady.valid() || cfg.WhenNotReady == FallbackRefuse:
+		return fmt.Errorf("when not ready: %q is none of tempfail, accept", cfg.WhenNotReady)
+	case h != "" && h != HarvestHangup && h != HarvestTempfail:
+		return fmt.Errorf("harvest reply: %q is none of hangup, tempfail", h)
+	case !isASCII(cfg.RecipientDelimiter):
+		return fmt.Errorf("recipient delimiter: %q is not ASCII", cfg.RecipientDelimiter)
+	}
+	return nil
+}
+
 // NewPolicy checks the configuration and makes a policy of it.
 func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	p := &Policy{
@@ -199,23 +217,8 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	if p.now == nil {
 		p.now = time.Now
 	}
-	if cfg.Index == nil {
-		return nil, errors.New("policy: no index to ask")
-	}
-	if cfg.RemovalGrace < 0 {
-		return nil, fmt.Errorf("policy: removal grace is negative: %v", cfg.RemovalGrace)
-	}
-	if !p.whenStale.valid() {
-		return nil, fmt.Errorf("policy: when stale: %q is none of tempfail, accept, refuse", p.whenStale)
-	}
-	if !p.whenNotReady.valid() || p.whenNotReady == FallbackRefuse {
-		return nil, fmt.Errorf("policy: when not ready: %q is none of tempfail, accept", p.whenNotReady)
-	}
-	if h := p.harvestReply; h != "" && h != HarvestHangup && h != HarvestTempfail {
-		return nil, fmt.Errorf("policy: harvest reply: %q is none of hangup, tempfail", h)
-	}
-	if strings.ContainsFunc(p.delimiters, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		return nil, fmt.Errorf("policy: recipient delimiter: %q is not ASCII", p.delimiters)
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
 	}
 	var err error
 	if p.domains, err = canonicalDomains(cfg.Domains); err != nil {
