@@ -62,6 +62,9 @@ type Config struct {
 
 	Canaries Canaries // canaries
 
+	Confirm Confirm // confirm
+	Harvest Harvest // harvest
+
 	Limits  Limits  // limits
 	Journal Journal // journal
 	Log     Log     // log
@@ -113,6 +116,25 @@ type Store struct {
 type Canaries struct {
 	Accept []address.Address // must never go: losing one holds removals back
 	Refuse []address.Address // must never be known: one that is raises an alarm
+}
+
+// Confirm is how a directory is asked about a recipient before it is refused as unknown.
+type Confirm struct {
+	Enabled   bool          // default false: the index is believed
+	Timeout   time.Duration // for which a recipient waits for the answer; default 300ms, below 10s
+	PerSecond float64       // how many recipients are asked about; default 5
+}
+
+// Harvest says when the network of a client is taken for one that guesses addresses.
+type Harvest struct {
+	Unknown  int           // distinct addresses that never existed within Window; default 0: there is no limit
+	Ratio    float64       // of these to all distinct recipients, from 0 to 1; default 0.8
+	Window   time.Duration // default 1h
+	Penalty  time.Duration // for which it is kept off; default 1h
+	IPv4     int           // networks.ipv4: length of the prefix of a network, 8 to 32; default 24
+	IPv6     int           // networks.ipv6: 16 to 128; default 64
+	Tempfail bool          // reply: tempfail, 450; default hangup, 421
+	All      bool          // scope: all; known recipients are put off as well; default unknown
 }
 
 // Limits bounds what Postfix may use of us.
@@ -205,6 +227,8 @@ func defaults() *Config {
 		StaleAfter:   4 * time.Hour,
 		WhenStale:    Tempfail,
 		WhenNotReady: Tempfail,
+		Confirm:      Confirm{Timeout: 300 * time.Millisecond, PerSecond: 5},
+		Harvest:      Harvest{Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24, IPv6: 64},
 		Limits:       Limits{Connections: 2000, Idle: 2 * time.Hour},
 		Journal:      Journal{Keep: 30 * 24 * time.Hour},
 		Log:          Log{Format: "text", Level: "info"},

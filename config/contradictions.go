@@ -4,13 +4,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
+
+// commandTimeout is the command_timeout that the documentation has Postfix wait for us.
+// What takes longer ends the milter for the rest of the SMTP session.
+const commandTimeout = 10 * time.Second
 
 // contradictions finds values that are right alone and wrong together. It runs over
 // a file with errors as well, so it speaks only of values that are there.
 func (r *reader) contradictions(c *Config) {
 	if c.StaleAfter < c.LateAfter {
 		r.failAt(r.first("stale_after", "late_after"), "stale_after (%s) is below late_after (%s)", short(c.StaleAfter), short(c.LateAfter))
+	}
+	if c.Confirm.Timeout >= commandTimeout {
+		r.failAt(r.at["confirm.timeout"], "confirm.timeout: %s is not below %s, which is how long Postfix is told to wait for an answer (command_timeout)",
+			short(c.Confirm.Timeout), short(commandTimeout))
 	}
 	for i, l := range c.Listen {
 		if !l.Loopback() && len(c.ListenAllow) == 0 {

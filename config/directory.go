@@ -121,7 +121,7 @@ func (d *Directory) fields() field {
 		"system_mailboxes":   flag(&d.OmitSystemMailboxes, "accept", "omit"),
 		"disabled_accounts":  flag(&d.OmitDisabledAccounts, "accept", "omit"),
 		"removal_guard": keys(fields{
-			"percent": percentage(&d.RemovalGuard.Percent),
+			"percent": between(&d.RemovalGuard.Percent, 0, 100),
 			"count":   integer(&d.RemovalGuard.Count, 0, 1_000_000_000),
 			"max":     integer(&d.RemovalGuard.Max, 0, 1_000_000_000),
 			"window":  duration(&d.RemovalGuard.Window, false),

@@ -3,7 +3,6 @@ package config
 import (
 	"slices"
 	"strconv"
-	"time"
 )
 
 // What follows reads the keys whose work this version does not do. They are checked
@@ -49,29 +48,6 @@ func laterFlag() field {
 			v.expected("true or false")
 		} else if on, _ := strconv.ParseBool(v.node.source); on {
 			v.notYet(false)
-		}
-	}
-}
-
-// laterDuration reads a duration; the default is accepted.
-func laterDuration(standard time.Duration) field {
-	return func(v value) {
-		got := standard
-		duration(&got, true)(v)
-		if got != standard {
-			v.notYet(short(standard))
-		}
-	}
-}
-
-// laterNumber reads a number that is not negative; the default is accepted.
-func laterNumber(standard float64) field {
-	return func(v value) {
-		got, err := strconv.ParseFloat(v.node.source, 64)
-		if v.node.kind != number || err != nil || got < 0 {
-			v.fail("expected a number, got %s", v.node)
-		} else if got != standard {
-			v.notYet(standard)
 		}
 	}
 }

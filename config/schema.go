@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"rcpt-milter/address"
 )
@@ -65,18 +64,21 @@ func (c *Config) fields() field {
 		"refuse":              unique(&c.Refuse, "addresses", parseRefused),
 		"recipient_delimiter": scalar(&c.RecipientDelimiter, parseDelimiters),
 		"confirm": keys(fields{
-			"enabled":    laterFlag(),
-			"timeout":    laterDuration(300 * time.Millisecond),
-			"per_second": laterNumber(5),
+			"enabled":    onOff(&c.Confirm.Enabled),
+			"timeout":    duration(&c.Confirm.Timeout, false),
+			"per_second": between(&c.Confirm.PerSecond, 0.1, 10_000),
 		}),
 		"harvest": keys(fields{
-			"unknown":  laterNumber(0),
-			"ratio":    laterNumber(0.8),
-			"window":   laterDuration(time.Hour),
-			"penalty":  laterDuration(time.Hour),
-			"networks": keys(fields{"ipv4": laterNumber(24), "ipv6": laterNumber(64)}),
-			"reply":    later("hangup", "tempfail"),
-			"scope":    later("unknown", "all"),
+			"unknown": integer(&c.Harvest.Unknown, 0, 1_000_000),
+			"ratio":   between(&c.Harvest.Ratio, 0, 1),
+			"window":  duration(&c.Harvest.Window, false),
+			"penalty": duration(&c.Harvest.Penalty, false),
+			"networks": keys(fields{
+				"ipv4": integer(&c.Harvest.IPv4, 8, 32),
+				"ipv6": integer(&c.Harvest.IPv6, 16, 128),
+			}),
+			"reply": flag(&c.Harvest.Tempfail, "hangup", "tempfail"),
+			"scope": flag(&c.Harvest.All, "unknown", "all"),
 		}),
 		"exempt": keys(fields{
 			"networks":      unique(&c.Exempt.Networks, "networks", parseClients),

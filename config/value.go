@@ -244,12 +244,12 @@ func integer(target *int, least, most int) field {
 	}
 }
 
-// percentage reads a number from 0 to 100, fractions included.
-func percentage(target *float64) field {
+// between reads a number from least to most, fractions included.
+func between(target *float64, least, most float64) field {
 	return func(v value) {
 		n, err := strconv.ParseFloat(v.node.source, 64)
-		if v.node.kind != number || err != nil || !(n >= 0 && n <= 100) {
-			v.fail("expected a number from 0 to 100, got %s", v.node)
+		if v.node.kind != number || err != nil || !(n >= least && n <= most) {
+			v.fail("expected a number from %v to %v, got %s", least, most, v.node)
 			return
 		}
 		*target = n

@@ -128,6 +128,10 @@ func fullStatus() Status {
 		Alarms: []string{"nobody is known"},
 		AcceptFiles: []AcceptFile{{File: "/etc/postfix/relay_recipients", Entries: 3, Domains: 1, Read: at, Trouble: "it is gone", Since: at,
 			Unread: 2, UnreadLines: []string{"line 4: not an address"}}},
+		Confirm: &ConfirmStatus{Found: 1, NotFound: 2, Remembered: 3, OverBudget: 4, Unanswered: 5,
+			Directories: []ConfirmDirectory{{Name: "corp", DomainController: "dc2.corp.example", Followed: true, LastError: "down"}}},
+		Harvest: &HarvestStatus{Networks: 20, Octets: 4000,
+			Limited: []HarvestNetwork{{Network: "192.0.2.0/24", Unknown: 21, Until: at}}},
 		Directories: []DirectoryStatus{{
 			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10, HighestCommittedUSN: 12,
 			LastSuccess:     at,
@@ -146,7 +150,8 @@ func fullAnswer() LookupAnswer {
 	return LookupAnswer{
 		Address: "A@example.com", Canonical: "a@example.com", Domain: "example.com", Mode: "report", Outcome: Accepted,
 		Reply: "continue", Verdict: "stale", WouldRefuse: true, WouldReply: "451 4.3.0 later", Rule: 9, Reason: "too old",
-		Error: "none", LoggedAs: "0123456789ab@example.com", Directory: "corp", DirectoryState: Stale, Removed: at, RemovedPass: 8,
+		Harvest: &HarvestNetwork{Network: "192.0.2.0/24", Unknown: 3, Recipients: 9},
+		Error:   "none", LoggedAs: "0123456789ab@example.com", Directory: "corp", DirectoryState: Stale, Removed: at, RemovedPass: 8,
 		At: at, Assumed: []string{"fresh"}, History: journalRows(1),
 		Owners: []Owner{{Directory: "corp", GUID: "01", DN: "CN=A", Class: "user", Attribute: "mail", InternalOnly: true, Gone: true,
 			Learned: at, Pass: 3, DomainController: "dc1", USN: 5}},
@@ -160,7 +165,7 @@ func TestJSON(t *testing.T) {
 		value any
 	}{
 		{"status.json", fullStatus().normal()},
-		{"status-empty.json", Status{AcceptFiles: []AcceptFile{{}}, Directories: []DirectoryStatus{{}}}.normal()},
+		{"status-empty.json", Status{AcceptFiles: []AcceptFile{{}}, Confirm: &ConfirmStatus{}, Harvest: &HarvestStatus{}, Directories: []DirectoryStatus{{}}}.normal()},
 		{"lookup.json", fullAnswer().normal()},
 		{"lookup-empty.json", LookupAnswer{}.normal()},
 		{"sync.json", []line[SyncEvent]{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1, Pass: &PassStatus{Number: 2}}}, {End: &lineEnd{}}}},

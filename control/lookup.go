@@ -46,6 +46,8 @@ type LookupAnswer struct {
 	Removed        Time    `json:"removed"`
 	RemovedPass    uint64  `json:"removed_pass"` // by which pass; 0: it was not removed, or not known
 
+	Harvest *HarvestNetwork `json:"harvest"` // the network of the client; null: there is no limit, or no client
+
 	Assumed []string     `json:"assumed"` // of a time in the past: what the answer takes for granted
 	History []JournalRow `json:"history"` // of the address, oldest first, as far back as the journal is kept
 }

@@ -83,6 +83,8 @@ type statusCollector struct {
 	state, failing, warnings     *prometheus.Desc
 	reloadFailed, unparsed       *prometheus.Desc
 	harvest                      *prometheus.Desc
+
+	confirm, harvestNetworks, harvestOctets *prometheus.Desc
 }
 
 func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
@@ -107,6 +109,10 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		reloadFailed:  desc("reload_failed", "Whether the configuration file in place could not be put into force."),
 		unparsed:      desc("unparsed_values", "Values of the directories that are no readable address."),
 		harvest:       desc("harvest_clients", "Client networks that are over their harvest limit."),
+
+		confirm:         desc("confirm_total", "Recipients about whom a directory was to be asked, by result (found, not_found, remembered, over_budget, unanswered).", "result"),
+		harvestNetworks: desc("harvest_networks", "Client networks of which the harvest limit remembers something."),
+		harvestOctets:   desc("harvest_memory_bytes", "Memory that the harvest limit takes for them."),
 	}
 }
 
@@ -114,7 +120,9 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.sessions, c.addresses, c.objects,
 		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms,
-		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest} {
+		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest,
+
+		c.confirm, c.harvestNetworks, c.harvestOctets} {
 		out <- d
 	}
 }
@@ -148,6 +156,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	if !s.StoreVerified.IsZero() {
 		send(c.storeVerified, prometheus.GaugeValue, seconds(s.StoreVerified))
 	}
+	c.unknown(s, send)
 	for _, d := range s.Directories {
 		send(c.held, prometheus.GaugeValue, float64(d.HeldRemovals), d.Name)
 		if d.State == Retired { // nobody reads it any more
@@ -163,6 +172,25 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 			send(c.state, prometheus.GaugeValue, oneIf(d.State == state), d.Name, string(state))
 		}
 	}
+}
+
+// unknown gives what is done about recipients who are not in the index. Where confirm is
+// switched off it has no counts.
+func (c *statusCollector) unknown(s Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
+	if s.Confirm != nil {
+		for result, n := range map[string]int64{
+			"found": s.Confirm.Found, "not_found": s.Confirm.NotFound, "remembered": s.Confirm.Remembered,
+			"over_budget": s.Confirm.OverBudget, "unanswered": s.Confirm.Unanswered,
+		} {
+			send(c.confirm, prometheus.CounterValue, float64(n), result)
+		}
+	}
+	var harvest HarvestStatus
+	if s.Harvest != nil {
+		harvest = *s.Harvest
+	}
+	send(c.harvestNetworks, prometheus.GaugeValue, float64(harvest.Networks))
+	send(c.harvestOctets, prometheus.GaugeValue, float64(harvest.Octets))
 }
 
 func seconds(t Time) float64 { return float64(t.UnixMicro()) / 1e6 }

@@ -92,6 +92,9 @@ type Status struct {
 
 	AcceptFiles []AcceptFile `json:"accept_files"` // in the order of the configuration
 
+	Confirm *ConfirmStatus `json:"confirm"` // null: switched off
+	Harvest *HarvestStatus `json:"harvest"` // null: switched off
+
 	Directories []DirectoryStatus `json:"directories"` // in the order of the configuration
 }
 
@@ -170,6 +173,16 @@ func (s Status) normal() Status {
 	s.Directories = append([]DirectoryStatus{}, s.Directories...)
 	for i, d := range s.Directories {
 		s.Directories[i].Warnings = append([]string{}, d.Warnings...)
+	}
+	if s.Confirm != nil {
+		confirm := *s.Confirm
+		confirm.Directories = append([]ConfirmDirectory{}, confirm.Directories...)
+		s.Confirm = &confirm
+	}
+	if s.Harvest != nil {
+		harvest := *s.Harvest
+		harvest.Limited = append([]HarvestNetwork{}, harvest.Limited...)
+		s.Harvest = &harvest
 	}
 	return s
 }

@@ -42,6 +42,8 @@ type ConfirmConfig struct {
 	Timeout     time.Duration // for which one waits for an answer; must be positive
 	PerSecond   float64       // how many addresses may be asked about; must be positive
 
+	Counters *ConfirmCounters // of those before too; nil: its own
+
 	Now func() time.Time // nil: time.Now
 }
 
@@ -70,7 +72,7 @@ type Confirmer struct {
 	askers  []*asker
 	limit   *rate.Limiter
 	flights singleflight.Group
-	counts  confirmCounters
+	counts  *ConfirmCounters
 
 	mu      sync.Mutex // guards answers
 	answers map[address.Address]remembered
@@ -90,7 +92,15 @@ type ConfirmCounts struct {
 	Unanswered int64 // no answer, or nobody to ask
 }
 
-type confirmCounters struct{ found, notFound, remembered, overBudget, unanswered atomic.Int64 }
+// ConfirmCounters count, for one Confirmer or for several that follow each other. The zero
+// value is ready; all methods may be called concurrently.
+type ConfirmCounters struct{ found, notFound, remembered, overBudget, unanswered atomic.Int64 }
+
+// Counts are those since it was made.
+func (c *ConfirmCounters) Counts() ConfirmCounts {
+	return ConfirmCounts{Found: c.found.Load(), NotFound: c.notFound.Load(), Remembered: c.remembered.Load(),
+		OverBudget: c.overBudget.Load(), Unanswered: c.unanswered.Load()}
+}
 
 // NewConfirmer checks the configuration. It does nothing before Run.
 func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
@@ -105,7 +115,10 @@ func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	c := &Confirmer{config: config, answers: map[address.Address]remembered{}}
+	if config.Counters == nil {
+		config.Counters = new(ConfirmCounters)
+	}
+	c := &Confirmer{config: config, counts: config.Counters, answers: map[address.Address]remembered{}}
 	c.limit = rate.NewLimiter(rate.Limit(config.PerSecond), int(max(1, math.Ceil(config.PerSecond))))
 	for _, d := range config.Directories {
 		c.askers = append(c.askers, newAsker(d, config.Timeout))
@@ -124,11 +137,8 @@ func (c *Confirmer) Run(ctx context.Context) error {
 	return nil
 }
 
-// Counts are those since the start.
-func (c *Confirmer) Counts() ConfirmCounts {
-	return ConfirmCounts{Found: c.counts.found.Load(), NotFound: c.counts.notFound.Load(), Remembered: c.counts.remembered.Load(),
-		OverBudget: c.counts.overBudget.Load(), Unanswered: c.counts.unanswered.Load()}
-}
+// Counts are those of its counters.
+func (c *Confirmer) Counts() ConfirmCounts { return c.counts.Counts() }
 
 // Status is where each directory is asked, in their order.
 func (c *Confirmer) Status() []AskerStatus {

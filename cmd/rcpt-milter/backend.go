@@ -46,6 +46,8 @@ func (b backend) Status(context.Context) (control.Status, error) {
 	for _, f := range b.files.Status() {
 		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f))
 	}
+	s.Confirm = b.confirming.Load().status()
+	addHarvest(b.harvest.Load(), &s)
 	s.State = control.Fresh
 	for _, d := range s.Directories {
 		s.State = control.Worst(s.State, d.State)
@@ -89,6 +91,7 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	d := b.server.Policy().Decide(ctx, query)
 	answer := answerOf(d)
 	answer.Address, answer.LoggedAs = q.Address, b.server.LoggedAs(q.Address)
+	answer.Harvest = harvestOf(b.harvest.Load(), query.Client)
 	return answer, b.describe(found(d), &answer)
 }
 

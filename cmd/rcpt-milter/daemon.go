@@ -15,6 +15,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
 	"rcpt-milter/postfix"
 	"rcpt-milter/store"
 )
@@ -45,6 +46,12 @@ type daemon struct {
 	server   *milter.Server
 	watchdog *watchdog
 
+	confirming atomic.Pointer[confirming]
+	confirmed  *mirror.ConfirmCounters // by all of them
+	askers     mirror.Group            // the one in force
+	harvest    atomic.Pointer[milter.Harvest]
+	harvested  *milter.HarvestMemory // of all of them
+
 	intake    []*milter.Listener // for Postfix
 	control   net.Listener
 	telemetry net.Listener // nil: off
@@ -74,6 +81,8 @@ func newDaemon(path string, c *config.Config, logging *logging) *daemon {
 	d := &daemon{logging: logging, log: logging.Logger(), metrics: control.NewMetrics(programVersion()), history: &control.History{}}
 	d.reloads.path = path
 	d.config.Store(c)
+	d.confirming.Store(&confirming{})
+	d.confirmed, d.harvested = new(mirror.ConfirmCounters), milter.NewHarvestMemory()
 	return d
 }
 
@@ -95,7 +104,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		return err
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
-		Policy: first.policy, Observer: observer{d.metrics, d.refusals}, Logger: log, Drain: drainFor,
+		Policy: first.policy, Observer: observer{d.metrics, d.refusals, d.wake}, Logger: log, Drain: drainFor,
 	})
 	if err != nil {
 		return err
@@ -114,6 +123,8 @@ type setup struct {
 	config      *config.Config
 	directories following
 	files       postfix.Prepared
+	confirming  confirming
+	harvest     *milter.Harvest // nil: switched off
 	policy      *milter.Policy
 	conceal     func(address string) string // in the log; nil: addresses stand as they are
 }
@@ -127,7 +138,13 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 	if s.files, err = d.files.Prepare(c.AcceptFiles); err != nil {
 		return s, &exit{exitConfig, fmt.Errorf("accept_files: %w", err)}
 	}
-	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, time.Now); err != nil {
+	if s.confirming, err = d.planConfirm(c.Confirm, s.directories); err != nil {
+		return s, err
+	}
+	if s.harvest, err = newHarvest(c.Harvest, d.harvested, d.log); err != nil {
+		return s, err
+	}
+	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, live{s.confirming, s.harvest}, time.Now); err != nil {
 		return s, err
 	}
 	if c.Log.HashAddresses {
@@ -152,16 +169,35 @@ func (d *daemon) enact(s setup) {
 	d.canaries.Set(c.Canaries)
 	d.files.Use(s.files)
 	d.follower.change(c, s.directories, func() { d.server.SetPolicy(s.policy) })
+	d.changeConfirm(s.confirming)
+	d.harvest.Store(s.harvest)
 	d.config.Store(c)
 }
 
 // index is that of this moment.
 func (d *daemon) index() index { return index{d.store, d.follower.now()} }
 
+// wake has a domain's directories read soon.
+func (d *daemon) wake(domain string) { d.follower.now().wake(domain) }
+
+// live is what has a meaning only at this moment. The zero value has none.
+type live struct {
+	confirming confirming
+	harvest    *milter.Harvest
+}
+
+// limit is it for a policy, which wants nil where there is none.
+func (l live) limit() milter.HarvestLimit {
+	if l.harvest == nil {
+		return nil
+	}
+	return l.harvest
+}
+
 // newPolicy makes the policy of a configuration: the one function that does, for the
 // daemon and for lookup, now and in the past. What outlives the configuration comes in
 // from outside.
-func newPolicy(c *config.Config, i milter.Index, files milter.Table, now func() time.Time) (*milter.Policy, error) {
+func newPolicy(c *config.Config, i milter.Index, files milter.Table, l live, now func() time.Time) (*milter.Policy, error) {
 	domains := make(map[string]milter.Mode, len(c.Domains))
 	for domain, mode := range c.Domains {
 		domains[domain] = milter.Mode(mode)
@@ -174,19 +210,25 @@ func newPolicy(c *config.Config, i milter.Index, files milter.Table, now func() 
 		Index: i, Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
+		Confirm: l.confirming.policy(), Harvest: l.limit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
 		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady), Now: now,
 	})
 }
 
-// observer counts decisions, and notes those that are refusals.
+// observer counts decisions, notes those that are refusals, and has the directories read
+// when they knew more than the index.
 type observer struct {
 	metrics  *control.Metrics
 	refusals *refusals
+	wake     func(domain string)
 }
 
 func (o observer) Observe(q milter.Query, d milter.Decision, took time.Duration) {
 	o.metrics.ObserveDecision(took)
 	o.refusals.Observe(q, d)
+	if d.Verdict == milter.VerdictConfirmed {
+		o.wake(d.Domain)
+	}
 }
 
 // listen opens the sockets that are for people and tools, and takes over those for Postfix.
@@ -238,6 +280,7 @@ func (d *daemon) run(ctx context.Context) error {
 		start("history", d.remember)
 	}
 	start("mirror", d.follower.Run)
+	start("confirm", d.askers.Run)
 	start("accept files", d.files.Run)
 	start("store", d.upkeep.Run)
 	start("refusals", d.refusals.Run)

@@ -21,7 +21,7 @@ const exportBatch = 500
 
 func (b backend) Export(ctx context.Context, q control.ExportQuery, tell func(control.ExportEvent) error) error {
 	c := b.config.Load()
-	policy, err := newPolicy(c, b.index(), b.files, time.Now)
+	policy, err := newPolicy(c, b.index(), b.files, live{}, time.Now)
 	if err != nil {
 		return err
 	}

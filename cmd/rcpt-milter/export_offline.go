@@ -39,7 +39,7 @@ func (a *app) storedRecipients(ctx context.Context, q control.ExportQuery, away 
 	}
 	files.Use(prepared)
 	stored := storedIndex{s, c, a.now()}
-	policy, err := newPolicy(c, stored, files, a.now)
+	policy, err := newPolicy(c, stored, files, live{}, a.now)
 	if err != nil {
 		return err
 	}

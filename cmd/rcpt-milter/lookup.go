@@ -120,6 +120,9 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 		}
 		p.line("directory", text)
 	}
+	if l.Harvest != nil {
+		p.line("harvest limit", a.network(*l.Harvest))
+	}
 	canonical := "cannot be read as an address"
 	if l.Canonical != "" {
 		canonical = printable(l.Canonical)

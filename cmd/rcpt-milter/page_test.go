@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -52,8 +53,11 @@ func freshStatus() control.Status {
 	return control.Status{
 		Version: programVersion(), Started: before(75 * time.Hour), State: control.Fresh,
 		Addresses: 1234567, Objects: 456789, Digest: strings.Repeat("0f", 32), Sessions: 12, StoreVerified: before(5 * time.Hour),
-		Domains:   map[string]int64{"example.com": 1230000, "sub.example.org": 4567, "corp.mail.onmicrosoft.com": 1},
-		Modes:     map[string]string{"example.com": "enforce", ".example.org": "report", "new.example": "pass"},
+		Domains: map[string]int64{"example.com": 1230000, "sub.example.org": 4567, "corp.mail.onmicrosoft.com": 1},
+		Modes:   map[string]string{"example.com": "enforce", ".example.org": "report", "new.example": "pass"},
+		Confirm: &control.ConfirmStatus{Found: 1, NotFound: 2, Remembered: 3, Directories: []control.ConfirmDirectory{
+			{Name: "corp", DomainController: "dc2.corp.example"}, {Name: "lab", DomainController: "dc.lab.example", Followed: true}}},
+		Harvest:   &control.HarvestStatus{Networks: 4321, Octets: 300 << 10},
 		Decisions: map[string]int64{"known": 98765, "unknown": 432, "not-ours": 7, "stale": 0}, WouldRefuse: map[string]int64{"unknown": 32},
 		Directories: []control.DirectoryStatus{{
 			Name: "corp", State: control.Fresh, DomainController: "dc1.corp.example", InvocationID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
@@ -72,6 +76,13 @@ func troubledStatus() control.Status {
 	s.AcceptFiles = []control.AcceptFile{
 		{File: "/etc/postfix/relay_recipients", Entries: 1234, Domains: 1, Read: before(3 * time.Hour), Trouble: "open /etc/postfix/relay_recipients: no such file or directory", Since: before(time.Hour)},
 		{File: "/etc/postfix/\x1bvirtual", Entries: 1, Read: before(time.Minute), Unread: 25, UnreadLines: []string{"line 1: a", "line 2: b\x1b", "line 3: c", "line 4: d"}},
+	}
+	s.Confirm = &control.ConfirmStatus{Found: 3, NotFound: 1200, Remembered: 40, OverBudget: 7, Unanswered: 2,
+		Directories: []control.ConfirmDirectory{{Name: "corp", LastError: "dc2.corp.example:636: no answer"}, {Name: "lab"}}}
+	s.Harvest = &control.HarvestStatus{Networks: 4321, Octets: 2 << 20}
+	s.HarvestClients = 8
+	for i := range 8 {
+		s.Harvest.Limited = append(s.Harvest.Limited, control.HarvestNetwork{Network: fmt.Sprintf("192.0.%d.0/24", i), Unknown: 21, Until: before(-time.Duration(60-i) * time.Minute)})
 	}
 	d := &s.Directories[0]
 	d.State, d.LastError, d.FailingSince = control.Stale, "dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
@@ -149,10 +160,11 @@ func TestPrintLookup(t *testing.T) {
 		Address: "nobody@example.com", Canonical: "nobody@example.com", Domain: "example.com", Mode: "enforce",
 		Outcome: control.Refused, Reply: "550 5.1.1 <nobody@example.com>: Recipient address rejected: User unknown", Verdict: "unknown", Rule: 12,
 		Reason: "not in the index", Directory: "corp", DirectoryState: control.Fresh,
-		Removed: before(80 * time.Hour), RemovedPass: 99,
+		Removed: before(80 * time.Hour), RemovedPass: 99, Harvest: &control.HarvestNetwork{Network: "192.0.2.0/24", Unknown: 4, Recipients: 9},
 	}
 	report := unknown
 	report.Mode, report.Outcome, report.WouldRefuse, report.WouldReply, report.Reply = "report", control.Accepted, true, unknown.Reply, "continue"
+	report.Harvest = &control.HarvestNetwork{Network: "192.0.2.0/24", Unknown: 20, Until: before(-50 * time.Minute)}
 	past := known
 	past.At, past.Assumed = before(30*time.Hour), []string{"assumed: today's configuration"}
 	past.Owners = []control.Owner{{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455", DN: "CN=Jane", Learned: before(72 * time.Hour)}}

@@ -40,6 +40,7 @@ func (i pastIndex) Freshness(domain string) milter.Freshness {
 // assumed is what an answer about the past takes for granted.
 var assumed = []string{
 	"assumed: today's configuration, and that every directory read in full by then was fresh",
+	"assumed: no client over the harvest limit, and nobody found by asking the directory itself",
 	"assumed: who takes mail from inside senders only did so then as now, or as when it lost the address",
 }
 
@@ -62,7 +63,7 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query milt
 		return control.LookupAnswer{}, notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
 			store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
 	}
-	policy, err := newPolicy(c, pastIndex{b.index(), at}, b.files, func() time.Time { return at })
+	policy, err := newPolicy(c, pastIndex{b.index(), at}, b.files, live{}, func() time.Time { return at })
 	if err != nil {
 		return control.LookupAnswer{}, err
 	}

@@ -43,9 +43,12 @@ func dialMilter(path string) (*prober, error) {
 }
 
 // ask gives the reply to a RCPT: continue, or a line of SMTP.
-func (p *prober) ask(recipient string) (string, error) {
+func (p *prober) ask(recipient string) (string, error) { return p.askAs("", recipient) }
+
+// askAs asks for a client, with more macros.
+func (p *prober) askAs(macros, recipient string) (string, error) {
 	p.SetDeadline(time.Now().Add(patience))
-	command := packet('D', "R{rcpt_addr}\x00"+recipient+"\x00") + packet('R', "<"+recipient+">\x00")
+	command := packet('D', "R{rcpt_addr}\x00"+recipient+"\x00"+macros) + packet('R', "<"+recipient+">\x00")
 	if _, err := io.WriteString(p, command); err != nil {
 		return "", err
 	}

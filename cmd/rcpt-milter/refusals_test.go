@@ -41,8 +41,8 @@ func newRefuser(t *testing.T, dir string, now func() time.Time) (*refuser, *stor
 	t.Cleanup(func() { s.Close() })
 	c := &config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce, "report.test": config.Report}}
 	r := &refuser{refusals: newRefusals(s, 48*time.Hour, slog.New(slog.DiscardHandler), now)}
-	if r.policy, err = newPolicy(c, nobody{milter.FreshnessFresh}, nil, now); err == nil {
-		r.stale, err = newPolicy(c, nobody{milter.FreshnessStale}, nil, now)
+	if r.policy, err = newPolicy(c, nobody{milter.FreshnessFresh}, nil, live{}, now); err == nil {
+		r.stale, err = newPolicy(c, nobody{milter.FreshnessStale}, nil, live{}, now)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ func BenchmarkRefusal(b *testing.B) {
 	}
 	defer s.Close()
 	r := newRefusals(s, time.Hour, slog.New(slog.DiscardHandler), time.Now)
-	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{milter.FreshnessFresh}, nil, time.Now)
+	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{milter.FreshnessFresh}, nil, live{}, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -79,6 +79,15 @@ func (r *rig) write(name, text string) string {
 	return path
 }
 
+func (r *rig) read(path string) string {
+	r.t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // edit changes the configuration.
 func (r *rig) edit(old, new string) {
 	r.t.Helper()

@@ -71,6 +71,8 @@ func (a *app) overall(p *page, s control.Status) {
 		return
 	}
 	p.line("sessions", grouped(int64(s.Sessions)))
+	a.confirm(p, s.Confirm)
+	a.harvest(p, s.Harvest, s.HarvestClients)
 	p.line("daemon", program)
 	if own := programVersion(); s.Version != own {
 		p.more(fmt.Sprintf("this command is %s: restart the daemon to run the same", own))
