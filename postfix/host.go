@@ -92,7 +92,7 @@ func (e *commandError) Error() string {
 		return fmt.Sprintf("%s ends with status %d", e.name, e.status)
 	}
 	last := e.said[strings.LastIndexByte(e.said, '\n')+1:]
-	return strings.TrimPrefix(last, e.name+": ")
+	return strings.TrimPrefix(strings.TrimPrefix(last, e.name+": "), "fatal: ")
 }
 
 // cannotList are the types of tables that give an answer to a question only.
@@ -127,7 +127,10 @@ func (h *Host) Keys(table string, visit func(key, value string)) error {
 	if errors.As(err, &said) && (strings.Contains(said.said, "not supported") || strings.Contains(said.said, "unsupported dictionary type")) {
 		return fmt.Errorf("%w (%w)", ErrCannotList, err)
 	}
-	return errors.Join(err, lines.Err())
+	if broken := lines.Err(); broken != nil { // also what the command said
+		return broken
+	}
+	return err
 }
 
 // words visits the entries of a file that a list in main.cf names.

@@ -15,17 +15,30 @@ import (
 func (a *app) compareCommand() *cobra.Command {
 	var q control.CompareQuery
 	var asJSON bool
+	var file string
 	command := &cobra.Command{
 		Use:   "compare",
-		Short: "Compare the index with the directories",
+		Short: "Compare the index with the directories, or with a table",
 		Long: "Reads the directories in full, over connections of its own, and reports every address that the index\n" +
 			"has and they do not, or the reverse. It changes nothing. What differs is looked at again after another\n" +
 			"pass, so that what changes meanwhile is not reported. Of removals that wait the reason is named.\n\n" +
-			"Exit status: 0 equal, 1 differs, also by removals that wait, 2 a directory could not be read.",
+			"With --table the index is compared with a table in Postfix's source format, such as the one that was in\n" +
+			"relay_recipient_maps before: what is only in the table, and whether it was in a directory once, and which\n" +
+			"recipients the table lacks. Entries of domains that are not judged are only counted.\n\n" +
+			"Exit status: 0 equal, 1 differs, also by removals that wait, 2 a directory or the table could not be read.",
 		Args: noArguments,
-		RunE: func(command *cobra.Command, _ []string) error { return a.compare(command.Context(), q, asJSON) },
+		RunE: func(command *cobra.Command, _ []string) error {
+			if file != "" && q.Directory != "" {
+				return &exit{exitUsage, errors.New("--table compares with the whole index; leave --directory out")}
+			}
+			if file != "" {
+				return a.compareTable(command.Context(), file, asJSON)
+			}
+			return a.compare(command.Context(), q, asJSON)
+		},
 	}
 	command.Flags().StringVar(&q.Directory, "directory", "", "only the directory with this `NAME`")
+	command.Flags().StringVar(&file, "table", "", "compare with this `FILE`, a table in Postfix's source format")
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	return command
 }

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"rcpt-milter/control"
+	"rcpt-milter/postfix"
+)
+
+// Causes of an address that a table has and the index has not.
+const (
+	causeUnknown  = "unknown"  // nobody has it, as far back as the journal reaches
+	causeRemoved  = "removed"  // its last owner went
+	causeListed   = "listed"   // the configuration accepts it, or another file does
+	causeAlways   = "always"   // its local part is always accepted
+	causeNotOurs  = "not-ours" // its domain is not judged
+	causeDomain   = "domain"   // the table accepts a whole domain
+	causeCovered  = "covered"  // not in the table, but its whole domain is
+	causeMissing  = "missing"  // not in the table
+	causeInternal = "error"    // cannot be told
+)
+
+// tableDifference is one address about which a table and the index do not agree.
+type tableDifference struct {
+	Address string       `json:"address"`
+	InTable bool         `json:"in_table"`
+	InIndex bool         `json:"in_index"`
+	Line    int          `json:"line"`    // of the table; 0: it is not in there
+	Cause   string       `json:"cause"`   // one of the constants above
+	Removed control.Time `json:"removed"` // of causeRemoved
+	Entry   string       `json:"entry"`   // of causeListed: what accepts it
+}
+
+// matters reports whether somebody is treated differently with the table and without it.
+func (d tableDifference) matters() bool {
+	return d.Cause != causeAlways && d.Cause != causeNotOurs && d.Cause != causeCovered
+}
+
+// tableCompared is what came out.
+type tableCompared struct {
+	File        string   `json:"file"`
+	Entries     int      `json:"entries"`      // of the table
+	Recipients  int      `json:"recipients"`   // of the index, in domains that are judged
+	Common      int      `json:"common"`       // in both
+	TableOnly   int      `json:"table_only"`   // that matter
+	IndexOnly   int      `json:"index_only"`   // that matter
+	Unjudged    int      `json:"unjudged"`     // entries of domains that are not judged
+	Unread      int      `json:"unread"`       // lines of the table that do not count
+	UnreadLines []string `json:"unread_lines"` // the first of them
+	Equal       bool     `json:"equal"`
+}
+
+// tableComparison compares a table with the index. Both come in the order of their text,
+// so that they are read side by side.
+type tableComparison struct {
+	ctx    context.Context
+	client *control.Client
+	table  *postfix.Table
+	show   func(tableDifference) error
+	done   tableCompared
+
+	next func() (string, int, bool)
+	key  string // of the table, not compared yet; empty: there is none
+	line int
+}
+
+// compareTable reads a table and shows where it differs from the index.
+func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	table, err := postfix.ReadFile(file)
+	if err != nil {
+		return &exit{exitTemporary, err}
+	}
+	page := &tablePage{app: a}
+	rows := &jsonRows{w: a.stdout}
+	c := tableComparison{ctx: ctx, client: client, table: table, show: page.add}
+	if asJSON {
+		io.WriteString(a.stdout, `{"differences": `)
+		c.show = func(d tableDifference) error { return rows.add(d) }
+	}
+	c.done.File, c.done.Entries = file, table.Len()
+	first, all := table.Problems()
+	c.done.Unread, c.done.UnreadLines = all, []string{}
+	for _, p := range first {
+		c.done.UnreadLines = append(c.done.UnreadLines, p.String())
+	}
+	err = c.run()
+	c.done.Equal = err == nil && c.done.TableOnly+c.done.IndexOnly == 0
+	if asJSON {
+		err = errors.Join(err, endTableJSON(rows, c.done))
+	} else if err == nil {
+		err = page.end(c.done)
+	}
+	switch {
+	case errors.Is(err, control.ErrNotReachable):
+		return err
+	case err != nil:
+		return &exit{exitTemporary, err}
+	case !c.done.Equal:
+		return &exit{status: exitFailure}
+	}
+	return nil
+}
+
+func endTableJSON(rows *jsonRows, done tableCompared) error {
+	if err := rows.end(); err != nil {
+		return err
+	}
+	text, err := encodeJSON(done, "  ")
+	if err == nil {
+		_, err = fmt.Fprintf(rows.w, ", \"table\": %s}\n", strings.TrimSuffix(text, "\n"))
+	}
+	return err
+}
+
+func (c *tableComparison) run() error {
+	next, stop := iter.Pull2(c.table.All())
+	defer stop()
+	c.next = next
+	c.advance()
+	err := c.client.Export(c.ctx, control.ExportQuery{}, func(e control.ExportEvent) error {
+		for _, r := range e.Recipients {
+			if r.Source != control.SourceIndex {
+				continue // a list is no reason to be in the index
+			}
+			if err := c.recipient(r.Address); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for err == nil && c.key != "" {
+		err = c.tableOnly()
+	}
+	return err
+}
+
+func (c *tableComparison) advance() {
+	c.key, c.line, _ = c.next()
+}
+
+// recipient compares one of the index with what the table has up to it.
+func (c *tableComparison) recipient(address string) error {
+	c.done.Recipients++
+	for c.key != "" && c.key < address {
+		if err := c.tableOnly(); err != nil {
+			return err
+		}
+	}
+	if c.key == address {
+		c.done.Common++
+		c.advance()
+		return nil
+	}
+	d := tableDifference{Address: address, InIndex: true, Cause: causeMissing}
+	if c.table.Has(address[strings.LastIndexByte(address, '@'):]) {
+		d.Cause = causeCovered
+	} else {
+		c.done.IndexOnly++
+	}
+	return c.shown(d)
+}
+
+// tableOnly finds out about an entry that the index does not have.
+func (c *tableComparison) tableOnly() error {
+	d := tableDifference{Address: c.key, InTable: true, Line: c.line}
+	probe := c.key
+	if strings.HasPrefix(probe, "@") {
+		probe, d.Cause = "rcpt-milter-compare-probe"+probe, causeDomain
+	}
+	l, err := c.client.Lookup(c.ctx, control.LookupQuery{Address: probe})
+	if err != nil {
+		return err
+	}
+	switch {
+	case l.Verdict == "not-ours":
+		d.Cause = causeNotOurs
+		c.done.Unjudged++
+	case d.Cause == causeDomain:
+	case l.Verdict == "always":
+		d.Cause = causeAlways
+	case l.Verdict == "error":
+		d.Cause = causeInternal
+	case l.Verdict == "listed" && !strings.HasPrefix(l.Entry, c.done.File+":"):
+		d.Cause, d.Entry = causeListed, l.Entry
+	case !l.Removed.IsZero():
+		d.Cause, d.Removed = causeRemoved, l.Removed
+	default:
+		d.Cause = causeUnknown
+	}
+	if d.matters() {
+		c.done.TableOnly++
+	}
+	c.advance()
+	return c.shown(d)
+}
+
+func (c *tableComparison) shown(d tableDifference) error {
+	if d.Cause == causeCovered || d.Cause == causeNotOurs {
+		return nil
+	}
+	return c.show(d)
+}
+
+// tablePage is for people.
+type tablePage struct {
+	*app
+	block [][]string
+}
+
+func (t *tablePage) add(d tableDifference) error {
+	where, line := "table only", fmt.Sprint(d.Line)
+	if d.InIndex {
+		where, line = "index only", ""
+	}
+	t.block = append(t.block, []string{printable(d.Address), where, line, t.because(d)})
+	if len(t.block) == blockRows {
+		return t.flush()
+	}
+	return nil
+}
+
+func (t *tablePage) because(d tableDifference) string {
+	switch d.Cause {
+	case causeUnknown:
+		return "nobody in the directories has it"
+	case causeRemoved:
+		return "left the directories " + t.at(d.Removed)
+	case causeListed:
+		if d.Entry == "" {
+			return "accepted by the configuration"
+		}
+		return "accepted by " + printable(d.Entry)
+	case causeAlways:
+		return "always accepted"
+	case causeDomain:
+		return "accepts everybody in the domain"
+	case causeMissing:
+		return "refused where the table is in force"
+	default:
+		return "cannot be told"
+	}
+}
+
+func (t *tablePage) flush() error {
+	p := &page{}
+	table(p, 4, append([][]string{{"Address", "Where", "Line", "Because"}}, t.block...))
+	t.block = nil
+	_, err := io.WriteString(t.stdout, strings.TrimPrefix(p.String(), "\n"))
+	return err
+}
+
+func (t *tablePage) end(done tableCompared) error {
+	if len(t.block) > 0 {
+		if err := t.flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(t.stdout)
+	}
+	p := &page{}
+	fmt.Fprintf(p, "%s: %s, %s in both, %s in the table only, %s in the index only\n", printable(done.File), counted(done.Entries, "entry", "entries"),
+		grouped(int64(done.Common)), grouped(int64(done.TableOnly)), grouped(int64(done.IndexOnly)))
+	if done.Unjudged > 0 {
+		fmt.Fprintf(p, "%s of domains that are not judged here\n", counted(done.Unjudged, "entry is", "entries are"))
+	}
+	for _, line := range done.UnreadLines {
+		fmt.Fprintf(p, "does not count: %s\n", printable(line))
+	}
+	if more := done.Unread - len(done.UnreadLines); more > 0 {
+		fmt.Fprintf(p, "%s more that do not count\n", counted(more, "line", "lines"))
+	}
+	_, err := io.WriteString(t.stdout, p.String())
+	return err
+}

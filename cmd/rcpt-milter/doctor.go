@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/address"
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/postfix"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	command := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find what is wrong between Postfix and this daemon",
+		Long: "Reads the settings of Postfix with postconf, looks at the socket, and asks the daemon: says what is\n" +
+			"wrong between them, why it matters, and what mends it. It changes nothing. Run it as root, where\n" +
+			"Postfix runs; after a change run \"postfix reload\" and doctor again.\n\n" +
+			"Exit status: 0 no fault, though there may be notes, 1 a fault.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error { return a.doctor(command.Context(), dir, asJSON) },
+	}
+	command.Flags().StringVar(&dir, "postfix-config", "", "`DIR` of main.cf, for one instance of several")
+	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
+	return command
+}
+
+// diagnosis is what doctor --json prints.
+type diagnosis struct {
+	Faults   int               `json:"faults"`
+	Notes    int               `json:"notes"`
+	Findings []postfix.Finding `json:"findings"`
+}
+
+func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	host := postfix.NewHost(ctx, dir)
+	settings, err := host.Settings()
+	if err != nil {
+		return err
+	}
+	client := control.NewClient(c.Control.Address)
+	w := patient{Host: host, ctx: ctx, client: client}
+	daemon := daemonOf(ctx, c, client, path.Join(settings.Value(nil, "queue_directory"), "rcpt-milter/milter.sock"))
+	d := diagnosis{Findings: append([]postfix.Finding{}, postfix.Examine(settings, daemon, w)...)}
+	for _, f := range d.Findings {
+		if f.Level == postfix.Fault {
+			d.Faults++
+		} else {
+			d.Notes++
+		}
+	}
+	if asJSON {
+		err = printJSON(a.stdout, d)
+	} else {
+		err = a.printDiagnosis(d)
+	}
+	if err == nil && d.Faults > 0 {
+		return &exit{status: exitFailure}
+	}
+	return err
+}
+
+// daemonOf is what the configuration and the daemon say of themselves. Where systemd
+// passes the sockets, usual is where its unit has them.
+func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usual string) postfix.Daemon {
+	d := postfix.Daemon{Domains: map[string]string{}, AlwaysAccept: c.AlwaysAccept, Connections: c.Limits.Connections,
+		ExemptAuthenticated: c.Exempt.Authenticated}
+	for _, l := range c.Listen {
+		if l.Network == "fd" {
+			l = config.Endpoint{Network: "unix", Address: usual}
+		}
+		d.Listen = append(d.Listen, l.String())
+	}
+	for domain, mode := range c.Domains {
+		d.Domains[domain] = string(mode)
+	}
+	s, err := client.Status(ctx)
+	if err != nil {
+		d.Trouble = err.Error()
+		return d
+	}
+	d.State = string(s.State)
+	return d
+}
+
+// patient is the world of doctor.
+type patient struct {
+	*postfix.Host
+	ctx    context.Context
+	client *control.Client
+}
+
+var _ postfix.World = patient{}
+
+// Judge asks the daemon as an outside sender would.
+func (p patient) Judge(all []address.Address) ([]postfix.Judgement, error) {
+	var answers []postfix.Judgement
+	for _, a := range all {
+		l, err := p.client.Lookup(p.ctx, control.LookupQuery{Address: a.String()})
+		if err != nil {
+			return nil, err
+		}
+		// What is put off at the moment is no matter of configuration.
+		answers = append(answers, postfix.Judgement{Accepted: l.Outcome != control.Refused && !(l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5")), Owned: len(l.Owners) > 0})
+	}
+	return answers, nil
+}
+
+func (a *app) printDiagnosis(d diagnosis) error {
+	p := &page{colours: colours(a.stdout)}
+	for _, f := range d.Findings {
+		head := p.painted("fault", "31")
+		if f.Level == postfix.Note {
+			head = p.warn("note")
+		}
+		p.WriteString(head + ": " + printable(f.What) + " [" + f.Name + "]\n")
+		p.line("why", printable(f.Why))
+		label := "mend"
+		for _, line := range f.Mend {
+			p.line(label, printable(line))
+			label = ""
+		}
+		p.WriteByte('\n')
+	}
+	p.WriteString(verdictOf(d) + "\n")
+	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+func verdictOf(d diagnosis) string {
+	switch {
+	case d.Faults == 0 && d.Notes == 0:
+		return "Nothing is wrong between Postfix and rcpt-milter."
+	case d.Faults == 0:
+		return "No fault, " + counted(d.Notes, "note", "notes") + "."
+	default:
+		return counted(d.Faults, "fault", "faults") + ", " + counted(d.Notes, "note", "notes") + ". After mending: postfix reload, or rcpt-milter reload, and doctor again."
+	}
+}

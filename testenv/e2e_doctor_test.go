@@ -1,0 +1,219 @@
+package testenv_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"rcpt-milter/testenv"
+)
+
+// Where the tests of this file work in mx: a copy of Postfix's configuration, in which
+// faults are planted, while the one in force stays as it is.
+const (
+	plantedDir = "/tmp/postfix-doctor"
+	toolPath   = "/usr/local/bin/rcpt-milter"
+)
+
+// clinic is mx with our command line in it, which finds the daemon through a control
+// socket on the volume that both share.
+type clinic struct{ *edge }
+
+// finding is what doctor --json tells.
+type finding struct {
+	Name, Level, What, Why string
+	Mend                   []string
+}
+
+func openClinic(t *testing.T) clinic {
+	e := require(t)
+	c := clinic{e}
+	e.must(e.CopyTool(e.ctx, testenv.MX, toolPath))
+	shared := testenv.Replace("control: unix:/run/rcpt-milter/control.sock", "control: unix:/var/spool/postfix/rcpt-milter/control.sock")
+	e.must(e.Stop(e.ctx, testenv.Milter))
+	e.must(e.Configure(e.ctx, shared))
+	e.must(e.Start(e.ctx, testenv.Milter))
+	text, err := e.ReadFile(e.ctx, testenv.Milter, testenv.ConfigFile)
+	e.must(err)
+	c.root("mkdir -p /etc/rcpt-milter")
+	e.must(e.WriteFile(e.ctx, testenv.MX, testenv.ConfigFile, text))
+	_, err = e.AwaitFresh(e.ctx)
+	e.must(err)
+	return c
+}
+
+// root runs a shell script in mx, which must succeed.
+func (c clinic) root(script string) string {
+	c.t.Helper()
+	out, err := c.ExecInput(c.ctx, testenv.MX, script+"\n", "sh", "-e")
+	c.must(err)
+	if out.Status != 0 {
+		c.t.Fatalf("%s: exit status %d: %s%s", script, out.Status, out.Stdout, out.Stderr)
+	}
+	return out.Stdout
+}
+
+// plant makes a fresh copy of the configuration and changes it.
+func (c clinic) plant(script string) {
+	c.t.Helper()
+	c.root("rm -rf " + plantedDir + " && cp -a /etc/postfix " + plantedDir + " && cd " + plantedDir + "\n" + script)
+}
+
+// doctor runs it for the copy.
+func (c clinic) doctor() (status int, findings []finding) {
+	c.t.Helper()
+	out, err := c.Exec(c.ctx, testenv.MX, toolPath, "doctor", "--json", "--postfix-config", plantedDir)
+	c.must(err)
+	var got struct{ Findings []finding }
+	if err := json.Unmarshal([]byte(out.Stdout), &got); err != nil {
+		c.t.Fatalf("doctor --json: %v\n%s%s", err, out.Stdout, out.Stderr)
+	}
+	return out.Status, got.Findings
+}
+
+// mended applies what a finding says to postconf, to the copy.
+func (c clinic) mended(f finding) {
+	c.t.Helper()
+	for _, line := range f.Mend {
+		if strings.HasPrefix(line, "postconf ") {
+			c.root(line)
+		}
+	}
+}
+
+// plantedFaults are mistakes that people make, as the shell commands that make them in
+// the directory of a copy of the configuration. want is the finding; healed tells that
+// the commands that doctor gives make it go away.
+var plantedFaults = []struct {
+	what, script, want string
+	healed             bool
+}{
+	{"not in smtpd_milters", `postconf -c . -e 'smtpd_milters ='`, "milter-missing", true},
+	{"only other milters", `postconf -c . -e 'smtpd_milters = inet:localhost:8891'`, "milter-missing", true},
+	{"overridden on port 25", `postconf -c . -P 'smtp/inet/smtpd_milters='`, "milter-missing", true},
+	{"no_milters", `postconf -c . -e 'receive_override_options = no_milters'`, "milter-missing", true},
+	{"in non_smtpd_milters", `postconf -c . -e 'non_smtpd_milters = $smtpd_milters'`, "milter-non-smtpd", true},
+	{"absolute path in the chroot", `postconf -c . -e 'smtpd_milters = { unix:/var/spool/postfix/rcpt-milter/milter.sock, default_action=tempfail }'`, "socket-path", true},
+	{"mistyped path", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.socket, default_action=tempfail }'`, "socket-path", true},
+	{"default action unset", `postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock'`, "default-action", true},
+	{"default action accept", `postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock' 'milter_default_action = accept'`, "default-action", true},
+	{"its own default action accept", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=accept }'`, "default-action", true},
+	{"default action reject", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=reject }'`, "default-action", true},
+	{"command timeout of 1 s", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=1s, default_action=tempfail }'`, "timeout", true},
+	{"connect timeout of an hour", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=1h, default_action=tempfail }'`, "timeout", true},
+	{"protocol 2", `postconf -c . -e 'milter_protocol = 2'`, "protocol", true},
+	{"on submission", `printf 'submission inet n - y - - smtpd\n' >> master.cf`, "milter-submission", true},
+	{"on submission beside a signer", `printf 'submission inet n - y - - smtpd\n' >> master.cf
+postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=tempfail }, { inet:localhost:8891, default_action=accept }, inet:localhost:8892'`, "milter-submission", true},
+	{"behind amavis", `printf '127.0.0.1:10025 inet n - y - - smtpd\n  -o content_filter=\n' >> master.cf`, "milter-reinjection", true},
+	{"relayed and not served", `postconf -c . -e 'relay_domains = corp.example, report.example, pass.example, .sub.example, elsewhere.example'`, "relayed-not-served", false},
+	{"relayed by a table", `printf 'corp.example x\nreport.example x\npass.example x\nelsewhere.example x\n' > relay && postmap relay
+postconf -c . -e "relay_domains = .sub.example, hash:$PWD/relay"`, "relayed-not-served", false},
+	{"served and not relayed", `postconf -c . -e 'relay_domains = corp.example, pass.example, .sub.example'`, "served-not-relayed", true},
+	{"an alias that AD lacks", `printf 'info@corp.example x@corp.example\n' > virtual && postmap virtual
+postconf -c . -e "virtual_alias_maps = hash:$PWD/virtual"`, "alias-not-accepted", false},
+	{"an alias in texthash behind proxymap", `printf 'old@corp.example x@corp.example\n' > canonical
+postconf -c . -e "recipient_canonical_maps = proxy:texthash:$PWD/canonical"`, "alias-not-accepted", false},
+	{"an inline alias", `postconf -c . -e 'virtual_alias_maps = inline:{ {sales@corp.example=x@corp.example} }'`, "alias-not-accepted", false},
+	{"a domain that is rewritten", `printf '@corp.example @pass.example\n' > canonical && postmap canonical
+postconf -c . -e "canonical_maps = hash:$PWD/canonical"`, "domain-rewritten", false},
+	{"a map of patterns", `printf '/^x@corp/ y@corp.example\n' > virtual.regexp
+postconf -c . -e "virtual_alias_maps = regexp:$PWD/virtual.regexp"`, "map-unreadable", false},
+	{"a map that is not there", `postconf -c . -e "virtual_alias_maps = hash:$PWD/none"`, "map-broken", false},
+	{"probes from an address that AD lacks", `postconf -c . -e 'myorigin = corp.example'`, "probe-sender", false},
+	{"a thousand more processes", `postconf -c . -e 'default_process_limit = 3000'`, "connections", false},
+	{"any number of processes", `sed -i 's/^smtp  *inet.*/smtp inet n - y - 0 smtpd/' master.cf`, "connections", false},
+	{"soft_bounce", `postconf -c . -e 'soft_bounce = yes'`, "soft-bounce", true},
+	{"hard error limit of 3", `postconf -c . -e 'smtpd_hard_error_limit = 3'`, "error-limit", true},
+	{"soft error limit of 2", `postconf -c . -e 'smtpd_soft_error_limit = 2' 'smtpd_error_sleep_time = 1s'`, "error-limit", true},
+	{"an old table", `printf 'ann@corp.example x\n' > relay_recipients && postmap relay_recipients
+postconf -c . -e "relay_recipient_maps = hash:$PWD/relay_recipients"`, "old-table", true},
+}
+
+// TestDoctor plants each fault into a real Postfix and looks for what doctor finds, and
+// whether what it says mends it.
+func TestDoctor(t *testing.T) {
+	c := openClinic(t)
+	c.plant("")
+	_, before := c.doctor()
+	for _, f := range before {
+		if f.Name != "mode-report" && f.Name != "role-ownerless" { // the harness is so
+			t.Errorf("nothing is planted, and doctor finds %+v", f)
+		}
+	}
+	var table strings.Builder
+	for _, p := range plantedFaults {
+		c.plant(p.script)
+		status, findings := c.doctor()
+		found := added(before, findings)
+		result := "found"
+		i := slices.IndexFunc(found, func(f finding) bool { return f.Name == p.want })
+		switch {
+		case i < 0:
+			result = "NOT FOUND"
+			t.Errorf("%s: doctor finds %+v, want %s", p.what, found, p.want)
+		case len(found) > 1:
+			result += fmt.Sprintf(", and %d more", len(found)-1)
+			t.Errorf("%s: doctor finds %+v, want %s alone", p.what, found, p.want)
+		case (status == 1) != (found[0].Level == "fault" || slices.ContainsFunc(before, func(f finding) bool { return f.Level == "fault" })):
+			t.Errorf("%s: exit status %d", p.what, status)
+		}
+		if i >= 0 && p.healed {
+			c.mended(found[i])
+			if _, after := c.doctor(); len(added(before, after)) > 0 {
+				result += ", not mended"
+				t.Errorf("%s: after %q doctor finds %+v", p.what, found[i].Mend, added(before, after))
+			} else {
+				result += ", mended by its own words"
+			}
+		}
+		fmt.Fprintf(&table, "%-40s %-20s %s\n", p.what, p.want, result)
+	}
+	t.Logf("planted, and found or not:\n%s", &table)
+}
+
+// added are the findings that were not there before.
+func added(before, after []finding) []finding {
+	return slices.DeleteFunc(slices.Clone(after), func(f finding) bool {
+		return slices.ContainsFunc(before, func(b finding) bool { return b.Name == f.Name && b.What == f.What })
+	})
+}
+
+// TestDoctorSocket: what is wrong with the socket itself, and the daemon behind it.
+func TestDoctorSocket(t *testing.T) {
+	c := openClinic(t)
+	const socket = "/var/spool/postfix/rcpt-milter/milter.sock"
+	c.plant("")
+	_, before := c.doctor()
+	for _, p := range []struct{ what, spoil, mend, want string }{
+		{"mode of the socket", "chmod 600 " + socket, "chmod 660 " + socket, "socket-not-writable"},
+		{"group of the socket", "chgrp root " + socket, "chgrp postfix " + socket, "socket-not-writable"},
+		{"mode of its directory", "chmod 700 /var/spool/postfix/rcpt-milter", "chmod 2750 /var/spool/postfix/rcpt-milter", "socket-not-writable"},
+		{"no socket", "mv " + socket + " " + socket + ".away", "mv " + socket + ".away " + socket, "socket-missing"},
+	} {
+		c.root(p.spoil)
+		_, findings := c.doctor()
+		c.root(p.mend)
+		if found := added(before, findings); len(found) != 1 || found[0].Name != p.want {
+			t.Errorf("%s: doctor finds %+v, want %s", p.what, found, p.want)
+		}
+	}
+	c.must(c.Kill(c.ctx, testenv.Milter))
+	_, findings := c.doctor()
+	found := added(before, findings)
+	var names []string
+	for _, f := range found {
+		names = append(names, f.Name)
+	}
+	if !slices.Equal(names, []string{"daemon-silent", "socket-deaf"}) {
+		t.Errorf("with the daemon killed doctor finds %+v", found)
+	}
+	out, err := c.Exec(c.ctx, testenv.MX, toolPath, "doctor")
+	c.must(err)
+	if out.Status != 1 || !strings.Contains(out.Stdout, "fault: the daemon does not answer") {
+		t.Errorf("doctor ends with %d:\n%s%s", out.Status, out.Stdout, out.Stderr)
+	}
+	t.Log(out.Stdout)
+}
