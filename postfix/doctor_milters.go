@@ -76,7 +76,10 @@ func (e *examination) notAsked(all []listener, mend ...string) {
 // overridesMilters reports whether -o of master.cf decides which milters a listener has.
 func (e *examination) overridesMilters(l listener) bool {
 	_, milters := l.Overrides["smtpd_milters"]
-	return milters || strings.Contains(l.Overrides["receive_override_options"], "no_milters")
+	if options, own := l.Overrides["receive_override_options"]; own {
+		return milters || strings.Contains(options, "no_milters")
+	}
+	return milters && !strings.Contains(e.Value(nil, "receive_override_options"), "no_milters")
 }
 
 // addUs are the commands that put us in front of the milters of main.cf.

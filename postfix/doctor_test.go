@@ -274,6 +274,10 @@ func TestFaults(t *testing.T) {
 		{"overridden in master.cf", func(s *scene) { s.override("smtp/inet", "smtpd_milters", "") }, "milter-missing", "smtp/inet", "postconf -PX smtp/inet/smtpd_milters"},
 		{"no_milters in main.cf", func(s *scene) { s.set("receive_override_options", "no_milters, no_header_body_checks") }, "milter-missing", "",
 			"postconf -e 'receive_override_options = no_header_body_checks'"},
+		{"no_milters in main.cf, for listeners with milters of their own", func(s *scene) {
+			s.set("receive_override_options", "no_milters")
+			s.Services = append(s.Services, smtpd("2525", "y", map[string]string{"smtpd_milters": good}))
+		}, "milter-missing", "smtp/inet and 2525/inet", "postconf -e 'receive_override_options ='"},
 		{"no_milters in master.cf", func(s *scene) { s.override("smtp/inet", "receive_override_options", "no_milters") }, "milter-missing", "",
 			"postconf -PX smtp/inet/receive_override_options"},
 		{"another port", func(s *scene) { s.Listen = []string{"inet:127.0.0.1:1"}; s.set("smtpd_milters", "inet:127.0.0.1:2") }, "milter-missing", "",
