@@ -144,11 +144,11 @@ postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action
 	{"relayed by a table", `printf 'corp.example x\nreport.example x\npass.example x\nelsewhere.example x\n' > relay && postmap relay
 postconf -c . -e "relay_domains = .sub.example, hash:$PWD/relay"`, "relayed-not-served", false},
 	{"served and not relayed", `postconf -c . -e 'relay_domains = corp.example, pass.example, .sub.example'`, "served-not-relayed", true},
-	{"an alias that AD lacks", `printf 'info@corp.example x@corp.example\n' > virtual && postmap virtual
+	{"an alias that AD lacks", `printf 'catalogue@corp.example x@corp.example\n' > virtual && postmap virtual
 postconf -c . -e "virtual_alias_maps = hash:$PWD/virtual"`, "alias-not-accepted", false},
 	{"an alias in texthash behind proxymap", `printf 'old@corp.example x@corp.example\n' > canonical
 postconf -c . -e "recipient_canonical_maps = proxy:texthash:$PWD/canonical"`, "alias-not-accepted", false},
-	{"an inline alias", `postconf -c . -e 'virtual_alias_maps = inline:{ {sales@corp.example=x@corp.example} }'`, "alias-not-accepted", false},
+	{"an inline alias", `postconf -c . -e 'virtual_alias_maps = inline:{ {fair-2019@corp.example=x@corp.example} }'`, "alias-not-accepted", false},
 	{"a domain that is rewritten", `printf '@corp.example @pass.example\n' > canonical && postmap canonical
 postconf -c . -e "canonical_maps = hash:$PWD/canonical"`, "domain-rewritten", false},
 	{"a map of patterns", `printf '/^x@corp/ y@corp.example\n' > virtual.regexp
@@ -215,7 +215,9 @@ func TestDoctor(t *testing.T) {
 // added are the findings that were not there before.
 func added(before, after []finding) []finding {
 	return slices.DeleteFunc(slices.Clone(after), func(f finding) bool {
-		return slices.ContainsFunc(before, func(b finding) bool { return b.Name == f.Name && b.What == f.What })
+		return slices.ContainsFunc(before, func(b finding) bool {
+			return b.Name == f.Name && (b.What == f.What || f.Name == "role-ownerless") // an alias may be for them, too
+		})
 	})
 }
 

@@ -58,11 +58,11 @@ type tableCompared struct {
 // tableComparison compares a table with the index. Both come in the order of their text,
 // so that they are read side by side.
 type tableComparison struct {
-	ctx    context.Context
-	client *control.Client
-	table  *postfix.Table
-	show   func(tableDifference) error
-	done   tableCompared
+	ctx   context.Context
+	from  reader
+	table *postfix.Table
+	show  func(tableDifference) error
+	done  tableCompared
 
 	next func() (string, int, bool)
 	key  string // of the table, not compared yet; empty: there is none
@@ -71,20 +71,40 @@ type tableComparison struct {
 
 // compareTable reads a table and shows where it differs from the index.
 func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
 	table, err := postfix.ReadFile(file)
 	if err != nil {
 		return &exit{exitTemporary, err}
 	}
-	page := &tablePage{app: a}
-	rows := &jsonRows{w: a.stdout}
-	c := tableComparison{ctx: ctx, client: client, table: table, show: page.add}
+	var done tableCompared
+	err = a.ask(ctx, func(from reader) error {
+		if done.Recipients > 0 {
+			return errCutOff
+		}
+		done, err = a.compareWith(ctx, from, file, table, asJSON)
+		return err
+	})
+	var chosen *exit
+	switch {
+	case errors.Is(err, control.ErrNotReachable) || errors.As(err, &chosen):
+		return err
+	case err != nil:
+		return &exit{exitTemporary, err}
+	case !done.Equal:
+		return &exit{status: exitFailure}
+	}
+	return nil
+}
+
+func (a *app) compareWith(ctx context.Context, from reader, file string, table *postfix.Table, asJSON bool) (tableCompared, error) {
+	page, rows := &tablePage{app: a}, &jsonRows{w: a.stdout}
+	c := tableComparison{ctx: ctx, from: from, table: table, show: page.add}
 	if asJSON {
-		io.WriteString(a.stdout, `{"differences": `)
-		c.show = func(d tableDifference) error { return rows.add(d) }
+		c.show = func(d tableDifference) error {
+			if rows.rows == 0 {
+				io.WriteString(a.stdout, beginTableJSON)
+			}
+			return rows.add(d)
+		}
 	}
 	c.done.File, c.done.Entries = file, table.Len()
 	first, all := table.Problems()
@@ -92,25 +112,22 @@ func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error 
 	for _, p := range first {
 		c.done.UnreadLines = append(c.done.UnreadLines, p.String())
 	}
-	err = c.run()
-	c.done.Equal = err == nil && c.done.TableOnly+c.done.IndexOnly == 0
+	if err := c.run(); err != nil {
+		return c.done, err
+	}
+	c.done.Equal = c.done.TableOnly+c.done.IndexOnly == 0
 	if asJSON {
-		err = errors.Join(err, endTableJSON(rows, c.done))
-	} else if err == nil {
-		err = page.end(c.done)
+		return c.done, endTableJSON(rows, c.done)
 	}
-	switch {
-	case errors.Is(err, control.ErrNotReachable):
-		return err
-	case err != nil:
-		return &exit{exitTemporary, err}
-	case !c.done.Equal:
-		return &exit{status: exitFailure}
-	}
-	return nil
+	return c.done, page.end(c.done)
 }
 
+const beginTableJSON = `{"differences": `
+
 func endTableJSON(rows *jsonRows, done tableCompared) error {
+	if rows.rows == 0 {
+		io.WriteString(rows.w, beginTableJSON)
+	}
 	if err := rows.end(); err != nil {
 		return err
 	}
@@ -126,7 +143,7 @@ func (c *tableComparison) run() error {
 	defer stop()
 	c.next = next
 	c.advance()
-	err := c.client.Export(c.ctx, control.ExportQuery{}, func(e control.ExportEvent) error {
+	err := c.from.Export(c.ctx, control.ExportQuery{}, func(e control.ExportEvent) error {
 		for _, r := range e.Recipients {
 			if r.Source != control.SourceIndex {
 				continue // a list is no reason to be in the index
@@ -176,7 +193,7 @@ func (c *tableComparison) tableOnly() error {
 	if strings.HasPrefix(probe, "@") {
 		probe, d.Cause = "rcpt-milter-compare-probe"+probe, causeDomain
 	}
-	l, err := c.client.Lookup(c.ctx, control.LookupQuery{Address: probe})
+	l, err := c.from.Lookup(c.ctx, control.LookupQuery{Address: probe})
 	if err != nil {
 		return err
 	}

@@ -62,6 +62,9 @@ func (a *app) exportCommand() *cobra.Command {
 // errEmpty is why nothing is written.
 var errEmpty = errors.New("the index has no recipient in the domains of the configuration; an empty list would refuse everybody, and is not written without --force")
 
+// errCutOff is why the store is not asked for the rest of what a daemon began to tell.
+var errCutOff = errors.New("the daemon went away while it told the list; try again")
+
 func (a *app) export(ctx context.Context, o exportOptions) error {
 	if o.output == "" {
 		_, err := a.exportTo(ctx, o, a.stdout)
@@ -87,36 +90,24 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 // exportTo writes the list, and gives the number of its entries.
 func (a *app) exportTo(ctx context.Context, o exportOptions, w io.Writer) (int, error) {
 	list := newExportList(o, w)
-	err := a.recipients(ctx, o.ExportQuery, func(e control.ExportEvent) error {
-		if e.Head != nil {
-			if e.Head.State == control.Stale {
-				fmt.Fprintln(a.stderr, "rcpt-milter: the index is stale: recipients that are new in the directory are missing")
-			}
-			list.head = *e.Head
+	err := a.ask(ctx, func(r reader) error {
+		if list.head.Version != "" {
+			return errCutOff
 		}
-		return list.addAll(e.Recipients)
+		return r.Export(ctx, o.ExportQuery, func(e control.ExportEvent) error {
+			if e.Head != nil {
+				if e.Head.State == control.Stale {
+					fmt.Fprintln(a.stderr, "rcpt-milter: the index is stale: recipients that are new in the directory are missing")
+				}
+				list.head = *e.Head
+			}
+			return list.addAll(e.Recipients)
+		})
 	})
 	if err != nil {
 		return 0, err
 	}
 	return list.end()
-}
-
-// recipients asks the daemon for the list, or reads the store that it left.
-func (a *app) recipients(ctx context.Context, q control.ExportQuery, visit func(control.ExportEvent) error) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	heard := false
-	err = client.Export(ctx, q, func(e control.ExportEvent) error {
-		heard = true
-		return visit(e)
-	})
-	if heard || !errors.Is(err, control.ErrNotReachable) {
-		return err
-	}
-	return a.storedRecipients(ctx, q, err, visit)
 }
 
 // exportList writes a list in one of the formats. Nothing is written before there is

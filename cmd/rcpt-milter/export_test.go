@@ -76,7 +76,7 @@ func TestExport(t *testing.T) {
 	}
 	d.stop()
 	out := r.want(exitOK, "export", "--format", "text")
-	if out != exportedText+"rcpt-milter: the daemon does not run; this is what its store "+r.dir+"/store holds\n" {
+	if !strings.HasPrefix(out, exportedText+"rcpt-milter: the daemon is not reachable") || !strings.Contains(out, "this is what its store says, as it was left\n") {
 		t.Errorf("export from the store gives\n%s", out)
 	}
 }

@@ -77,6 +77,7 @@ type reader interface {
 	Report(context.Context, control.ReportQuery) (control.Report, error)
 	Removals(context.Context, control.RemovalsQuery, func(control.HeldRemoval) error) error
 	Journal(context.Context, control.JournalQuery, func(control.JournalRow) error) error
+	Export(context.Context, control.ExportQuery, func(control.ExportEvent) error) error
 }
 
 // ask has the daemon answer, or the store that it left where none runs.
