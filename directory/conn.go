@@ -18,6 +18,8 @@ type Conn struct {
 	tunnel *tunnel    // TLS over wire
 	ldap   *ldap.Conn // over tunnel
 	root   Root       // what Root read last; zero: not yet
+
+	catalogued bool // the Global Catalog has the address attributes
 }
 
 // Close ends the connection at once; an operation under way fails. It may be called

@@ -195,7 +195,15 @@ func TestConnectionsAreLostAndMadeAgain(t *testing.T) {
 }
 
 func TestGlobalCatalogIsKnownByItsPort(t *testing.T) {
-	d := adsim.NewDirectory(adsim.DirectoryConfig{})
+	c := connectCatalog(t, adsim.NewDirectory(adsim.DirectoryConfig{}))
+	if root := must[Root](t)(c.Root(t.Context())); !root.GlobalCatalog {
+		t.Errorf("Root() = %+v", root)
+	}
+}
+
+// connectCatalog connects by a port of the Global Catalog.
+func connectCatalog(t *testing.T, d *adsim.Directory) *Conn {
+	t.Helper()
 	c, _ := connect(t, d, adsim.ServerConfig{}, func(config *Config) {
 		at, _ := parseURL(config.URL)
 		config.URL, config.ServerName = "ldaps://dc1.corp.example:3269", "dc1.corp.example"
@@ -206,7 +214,36 @@ func TestGlobalCatalogIsKnownByItsPort(t *testing.T) {
 			return new(net.Dialer).DialContext(ctx, network, at.String())
 		}
 	})
-	if root := must[Root](t)(c.Root(t.Context())); !root.GlobalCatalog {
-		t.Errorf("Root() = %+v", root)
+	return c
+}
+
+// TestGlobalCatalogWithoutAddresses: where the schema keeps an address attribute out of
+// the Global Catalog, everybody would look as if without addresses.
+func TestGlobalCatalogWithoutAddresses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   map[string]string // isMemberOfPartialAttributeSet
+		want error
+	}{
+		{"both are there", map[string]string{"proxyAddresses": "TRUE", "mail": "TRUE"}, nil},
+		{"one is not", map[string]string{"proxyAddresses": "FALSE", "mail": "TRUE"}, ErrProtocol},
+		{"nothing is said of one", map[string]string{"proxyAddresses": "", "mail": "TRUE"}, ErrProtocol},
+		{"the schema does not know them", nil, nil},
+	} {
+		d := adsim.NewDirectory(adsim.DirectoryConfig{})
+		for name, flag := range c.in {
+			attrs := adsim.Attrs{"lDAPDisplayName": {name}}
+			if flag != "" {
+				attrs["isMemberOfPartialAttributeSet"] = []string{flag}
+			}
+			must[adsim.GUID](t)(d.Add(adsim.AttributeSchema, "CN="+name+",CN=Schema,CN=Configuration,"+base, attrs))
+		}
+		conn := connectCatalog(t, d)
+		root := must[Root](t)(conn.Root(t.Context()))
+		for _, since := range []uint64{0, root.HighestCommittedUSN} {
+			if err := conn.Read(t.Context(), since, func([]Object) error { return nil }); !errors.Is(err, c.want) {
+				t.Errorf("%s: Read since %d: %v, want %v", c.name, since, err, c.want)
+			}
+		}
 	}
 }

@@ -90,6 +90,9 @@ func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) er
 	if err := c.acquainted(ctx); err != nil {
 		return err
 	}
+	if err := c.catalogHas(ctx); err != nil {
+		return c.in("asking what the Global Catalog has", err)
+	}
 	var cookie []byte
 	for empty := 0; empty <= maxEmptyPages; empty++ {
 		entries, next, err := c.page(ctx, q, cookie)
@@ -112,6 +115,27 @@ func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) er
 		cookie = next
 	}
 	return c.in("reading a page", problem(ErrProtocol, "%d empty pages one after the other", maxEmptyPages))
+}
+
+// catalogHas makes sure, once for each connection, that a port of the Global Catalog shows
+// the address attributes: it has those that the schema says, and of the others no object
+// shows any value, as if nobody had an address (MS-ADTS 3.1.1.2.3,
+// isMemberOfPartialAttributeSet).
+func (c *Conn) catalogHas(ctx context.Context) error {
+	if !c.at.globalCatalog() || c.catalogued {
+		return nil
+	}
+	for _, name := range c.config.AddressAttributes {
+		schema, err := c.Schema(ctx, name)
+		if err != nil {
+			return err
+		}
+		if schema.Exists && !schema.GlobalCatalog {
+			return problem(ErrProtocol, "the Global Catalog does not have %s, so that everybody would look as if without addresses; use port 636 or 389 in urls", name)
+		}
+	}
+	c.catalogued = true
+	return nil
 }
 
 // page reads one page, with a request and a control of its own: the library writes the
