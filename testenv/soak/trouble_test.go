@@ -23,20 +23,19 @@ type removal struct {
 // pass runs one pass, which may fail, and takes down what it promises.
 func (w *world) pass(f *forest, full bool) mirror.PassResult {
 	w.note("%s: pass (full: %t)", f.name, full)
-	before := w.store.Directory(f.name)
 	w.inPass++
 	r := f.mirror.Pass(w.t.Context(), full)
 	w.inPass--
 	if r.Err != nil {
 		w.note("%s: pass failed: %v", f.name, r.Err)
 	} else {
-		w.committed(f, before, r.Info)
+		w.committed(f, r.Info)
 	}
 	w.check("after a pass of " + f.name)
 	return r
 }
 
-func (w *world) committed(f *forest, before store.Directory, info store.PassInfo) {
+func (w *world) committed(f *forest, info store.PassInfo) {
 	w.note("%s: pass %d done: %v %s, %s, seen %d, added %d, removed %d, held %d %s", f.name, info.Number, info.Kind, info.Why,
 		info.Controller, info.Seen, info.Added, info.Removed, info.Held, info.Hold)
 	for _, c := range f.controllers {
@@ -47,11 +46,11 @@ func (w *world) committed(f *forest, before store.Directory, info store.PassInfo
 	if info.Kind == store.Full {
 		f.owesFull = ""
 	}
-	f.guarded(before, info)
+	f.guarded(info)
 }
 
 // guarded checks that the guard let no more through than it is set to.
-func (f *forest) guarded(before store.Directory, info store.PassInfo) {
+func (f *forest) guarded(info store.PassInfo) {
 	recent := 0
 	for _, r := range f.removals {
 		if !r.approved && r.at.After(info.Started.Add(-f.guard.Window)) {
@@ -60,7 +59,8 @@ func (f *forest) guarded(before store.Directory, info store.PassInfo) {
 	}
 	f.removals = append(f.removals, removal{info.Ended, info.Removed, info.Approved})
 	sum := recent + info.Removed
-	share := 100 * float64(sum) / float64(max(before.Owned+int64(info.Added+recent), 1))
+	owned := f.w.store.Directory(f.name).Owned + int64(info.Removed) // when it was judged
+	share := 100 * float64(sum) / float64(max(owned+int64(recent), 1))
 	if f.guard.Max > 0 && info.Removed > 0 && !info.Approved && (sum > f.guard.Max || sum > f.guard.Count && share > f.guard.Percent) {
 		f.w.fail("the guard %+v let %d removals through after %d others (%.1f %%)", f.guard, info.Removed, recent, share)
 	}
@@ -336,7 +336,7 @@ func (w *world) crash(f *forest) {
 	if image == "" {
 		image, learned = w.image(), f.promise.copyLearned()
 		if r.Err == nil {
-			w.committed(f, w.store.Directory(f.name), r.Info)
+			w.committed(f, r.Info)
 			learned = f.promise.copyLearned()
 		}
 	}
@@ -442,14 +442,13 @@ func (w *world) decide(f *forest) {
 }
 
 func (w *world) approve(f *forest) {
-	before := w.store.Directory(f.name)
 	info, err := w.store.Approve(f.name, w.now())
 	w.note("%s: held removals approved: %d, %v", f.name, info.Removed, err)
 	if err != nil {
 		w.fail("approve: %v", err)
 		return
 	}
-	f.guarded(before, info)
+	f.guarded(info)
 	w.check("after an approval")
 }
 
