@@ -1,0 +1,232 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// What a directory may do to somebody who follows it, beyond what is in mirror_test.go.
+
+// TestOutOfTheBasesAndBack: between two passes an object leaves the bases and returns.
+func TestOutOfTheBasesAndBack(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
+	ann := w.user("Ann", "ann@corp.example")
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	w.must(w.d.Move(ann, "OU=Left,DC=corp,DC=example"))
+	w.must(w.d.Move(ann, people))
+	if info := w.pass(store.Incremental); info.Seen != 1 || info.Changed != 0 {
+		t.Errorf("pass over somebody who came back: %+v", info)
+	}
+	w.wantKnown("ann@corp.example", "bob@corp.example")
+}
+
+// TestUndeletedElsewhere: with the recycle bin a deleted object keeps its addresses, owns
+// none of them, and has them again when it returns under another name and parent.
+func TestUndeletedElsewhere(t *testing.T) {
+	w := newWorld(t, nil)
+	w.d.SetRecycleBin(true)
+	ann := w.user("Ann", "ann@corp.example")
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	w.must(w.d.Delete(ann))
+	w.pass(store.Incremental)
+	w.wantKnown("bob@corp.example")
+	w.must(w.d.Undelete(ann, "OU=Left,DC=corp,DC=example"))
+	w.must(w.d.Rename(ann, "Anne"))
+	w.pass(store.Incremental)
+	w.wantEqual()
+	// Deleted and back between two passes: nothing has happened.
+	w.must(w.d.Delete(ann))
+	w.must(w.d.Undelete(ann, ""))
+	if info := w.pass(store.Incremental); info.Changed != 0 {
+		t.Errorf("pass over somebody who was back already: %+v", info)
+	}
+	// Deleted for good while its addresses are still readable in the recycle bin: a full
+	// pass must not take it for alive.
+	w.must(w.d.Delete(ann))
+	if r := w.mirror.Pass(t.Context(), true); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	w.wantKnown("bob@corp.example")
+}
+
+// TestMoveInAFailedPass: an address moves from one object to another; the pass reads the
+// new owner and fails before the old one, the next one reads both.
+func TestMoveInAFailedPass(t *testing.T) {
+	for _, gainsFirst := range []bool{true, false} {
+		w := newWorld(t, nil)
+		var others []adsim.GUID
+		for i := range 4 {
+			others = append(others, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
+		}
+		from, to := w.user("From", "from@corp.example", "desk@corp.example"), w.user("To", "to@corp.example")
+		if !gainsFirst {
+			from, to = to, from
+			w.set(from, "from@corp.example", "desk@corp.example")
+			w.set(to, "to@corp.example")
+		}
+		w.pass(store.Full)
+		w.set(from, "from@corp.example")
+		for _, guid := range others { // so that the two come on different pages
+			w.must(w.d.Touch(guid))
+		}
+		w.set(to, "to@corp.example", "desk@corp.example")
+		w.server.SetFaults(adsim.Faults{OnPage: 2, CutAfterEntries: 1})
+		if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+			t.Fatal("a pass that was cut off is good")
+		}
+		if !w.knows("desk@corp.example") {
+			t.Errorf("gains first %t: the address is unknown after the failed pass", gainsFirst)
+		}
+		w.server.SetFaults(adsim.Faults{})
+		w.pass(store.Incremental)
+		w.wantEqual()
+	}
+}
+
+// TestSwappedAddresses: two objects swap an address while a full pass is between them.
+func TestSwappedAddresses(t *testing.T) {
+	w := newWorld(t, nil)
+	early := w.user("Early", "a@corp.example")
+	for i := range 6 {
+		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+	}
+	late := w.user("Late", "b@corp.example")
+	w.pass(store.Full)
+	swapped := false
+	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+		for _, a := range []string{"a@corp.example", "b@corp.example"} {
+			if !w.knows(a) {
+				t.Errorf("%s is unknown before page %d", a, s.Page)
+			}
+		}
+		if s.Scope == 2 && s.Page == 2 && !swapped {
+			swapped = true
+			w.set(early, "b@corp.example")
+			w.set(late, "a@corp.example")
+		}
+	}})
+	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || !swapped {
+		t.Fatalf("full pass: %v, swapped %t", r.Err, swapped)
+	}
+	w.server.SetFaults(adsim.Faults{})
+	w.pass(store.Incremental)
+	w.wantEqual()
+}
+
+// TestNothingNew: an incremental answer without an entry is news of nothing, though the
+// USN went up; it takes nobody away.
+func TestNothingNew(t *testing.T) {
+	w := newWorld(t, guarded)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.d.SetHighestUSN(w.d.HighestUSN() + 1000)
+	if info := w.pass(store.Incremental); info.Seen != 0 || info.USN != w.d.HighestUSN() {
+		t.Errorf("pass: %+v, want the new USN %d", info, w.d.HighestUSN())
+	}
+	w.server.SetFaults(adsim.Faults{Empty: true}) // a full pass that is told the same
+	r := w.mirror.Pass(t.Context(), true)
+	if r.Err == nil && r.Info.Hold == "" {
+		t.Errorf("a full pass that saw nobody: %+v", r.Info)
+	}
+	w.wantKnown("ann@corp.example")
+}
+
+// TestSameObjectInTwoDirectories: two directories that hold an object of the same GUID, as
+// copies of a domain do, do not take its addresses from each other.
+func TestSameObjectInTwoDirectories(t *testing.T) {
+	w := newWorld(t, nil)
+	ann := w.user("Ann", "ann@corp.example")
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	copied := w.d.NewReplica("dc9", 500_000)
+	config := w.config
+	config.Name, config.Candidates = "copy", []Candidate{w.candidate(adsim.StartTest(t, copied, adsim.ServerConfig{}))}
+	other, err := New(config)
+	w.must(err)
+	t.Cleanup(other.Close)
+	w.must(other.Pass(t.Context(), false).Err)
+	w.must(w.d.Delete(ann))
+	w.pass(store.Incremental)
+	w.wantKnown("ann@corp.example", "bob@corp.example")
+	w.must(copied.Delete(ann))
+	w.must(other.Pass(t.Context(), false).Err)
+	w.wantKnown("bob@corp.example")
+}
+
+// TestGuardOverARestart: what was removed before a restart counts, and what is held stays
+// held; discarded removals are judged again by the next full pass.
+func TestGuardOverARestart(t *testing.T) {
+	w := newWorld(t, guarded)
+	var users []adsim.GUID
+	for i := range 20 {
+		users = append(users, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
+	}
+	w.pass(store.Full)
+	for _, u := range users[:3] {
+		w.must(w.d.Delete(u))
+	}
+	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 3 {
+		t.Fatalf("three removals: %+v", info)
+	}
+	w.restart()
+	w.must(w.d.Delete(users[3]))
+	if info := w.pass(store.Incremental); info.Hold == "" {
+		t.Errorf("a fourth removal after a restart: %+v, want it held", info)
+	}
+	w.restart()
+	if s := w.mirror.Status(); s.Held != 1 || s.Hold == "" {
+		t.Errorf("after another restart %d are held (%q), want 1", s.Held, s.Hold)
+	}
+	if n, err := w.store.Discard("corp", w.config.Now()); n != 1 || err != nil {
+		t.Fatalf("discard: %d, %v", n, err)
+	}
+	w.pass(store.Incremental)
+	w.wantKnown(addressesOf(3, 20)...)
+	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Held != 1 {
+		t.Errorf("a full pass after the discard: %+v, %v, want one held", r.Info, r.Err)
+	}
+	w.advance(25 * time.Hour) // the window has passed
+	w.pass(store.Full)
+	w.wantEqual()
+}
+
+// addressesOf lists the addresses of the users from one number to before another.
+func addressesOf(from, to int) (list []string) {
+	for i := from; i < to; i++ {
+		list = append(list, fmt.Sprintf("u%d@corp.example", i))
+	}
+	return list
+}
+
+// TestClockOfTheController: what a controller says of the time decides nothing.
+func TestClockOfTheController(t *testing.T) {
+	for _, ahead := range []time.Duration{-10 * 365 * 24 * time.Hour, 10 * 365 * 24 * time.Hour} {
+		w := newWorld(t, nil)
+		w.d = adsim.NewDirectory(adsim.DirectoryConfig{Clock: func() time.Time { return time.Now().Add(ahead) }})
+		w.server = adsim.StartTest(t, w.d, adsim.ServerConfig{MaxPageSize: 3})
+		w.add(adsim.OU, people)
+		w.config.Candidates = []Candidate{w.candidate(w.server)}
+		var lags []time.Duration
+		w.config.Observe.Lag = func(d time.Duration) { lags = append(lags, d) }
+		w.restart()
+		ann := w.user("Ann", "ann@corp.example")
+		w.user("Bob", "bob@corp.example")
+		w.pass(store.Full)
+		w.set(ann, "anne@corp.example")
+		w.pass(store.Incremental)
+		w.wantEqual()
+		w.must(w.d.Delete(ann))
+		w.pass(store.Incremental)
+		w.wantEqual()
+		if len(lags) == 0 || slices.Max(lags) > time.Hour {
+			t.Errorf("a clock that is %v ahead gives the lags %v", ahead, lags)
+		}
+	}
+}
