@@ -201,11 +201,25 @@ func (p *promise) begin(c *controller, root directory.Root) {
 	}
 }
 
-// told: an object was read and applied. What was missed and is there again was taught
-// anew.
-func (p *promise) told(c *controller, guid adsim.GUID) {
+// held lists what the index holds of an object, but for what it knows to be missed. What
+// was missed while nobody looked, or while it changed, is among it when it is back.
+func (c *controller) held(guid adsim.GUID) map[string]bool {
+	stored, err := c.f.w.store.Stored(c.f.name, store.GUID(guid))
+	if err != nil {
+		c.f.w.fail("stored object: %v", err)
+	}
+	held := map[string]bool{}
+	for _, o := range stored.Owns {
+		held[o.Address.String()] = !o.Gone
+	}
+	return held
+}
+
+// told: an object was read and applied; held before, see there. What was missed and is
+// there again was taught anew.
+func (p *promise) told(c *controller, guid adsim.GUID, held map[string]bool) {
 	for _, a := range c.view.byGUID[guid] {
-		if l, known := p.learned[pair{guid, a}]; !known || !l.until.IsZero() {
+		if l, known := p.learned[pair{guid, a}]; !held[a] && (!known || !l.until.IsZero()) {
 			p.learned[pair{guid, a}] = lesson{at: c.view.rootTime, database: c.view.database}
 		}
 	}

@@ -192,11 +192,15 @@ func (s *spy) Root(ctx context.Context) (directory.Root, error) {
 
 func (s *spy) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
 	return s.Source.Read(ctx, since, func(objects []directory.Object) error {
+		held := make([]map[string]bool, len(objects))
+		for i := range objects {
+			held[i] = s.c.held(adsim.GUID(objects[i].GUID))
+		}
 		if err := page(objects); err != nil {
 			return err
 		}
 		for i := range objects {
-			s.c.f.promise.told(s.c, adsim.GUID(objects[i].GUID))
+			s.c.f.promise.told(s.c, adsim.GUID(objects[i].GUID), held[i])
 		}
 		s.c.f.w.check("after a page")
 		return nil
