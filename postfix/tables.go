@@ -121,9 +121,17 @@ func (t *Tables) prepare(path string) (watched, error) {
 }
 
 // Use asks these files from now on, in their order.
-func (t *Tables) Use(p Prepared) {
+func (t *Tables) Use(p Prepared) { t.Change(p, func() {}) }
+
+// Change goes over to other files together with something else. While swap does the rest,
+// both the files before and these are asked, so that at no moment an address is missed that
+// one of them names.
+func (t *Tables) Change(p Prepared, swap func()) {
 	t.turn.Lock()
 	defer t.turn.Unlock()
+	both := append(slices.Clone(p.files), *t.files.Load()...)
+	t.files.Store(&both)
+	swap()
 	t.files.Store(&p.files)
 }
 

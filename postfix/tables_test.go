@@ -265,3 +265,28 @@ func mustParse(t *testing.T, text string) address.Address {
 	}
 	return a
 }
+
+// TestChange: while something else is exchanged, both the files before and those after
+// are asked.
+func TestChange(t *testing.T) {
+	w := newWatching(t, map[string]string{"one": "ann@example.com x\n"})
+	p, err := w.tables.Prepare([]string{w.write("two", "bob@example.com x\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(when string, ann, bob int) {
+		t.Helper()
+		for text, line := range map[string]int{"ann@example.com": ann, "bob@example.com": bob} {
+			a, err := address.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, got, _ := w.tables.Find(a); got != line {
+				t.Errorf("%s: %s is on line %d, want %d", when, text, got, line)
+			}
+		}
+	}
+	want("before", 1, 0)
+	w.tables.Change(p, func() { want("in between", 1, 1) })
+	want("after", 0, 1)
+}
