@@ -56,7 +56,7 @@ var badKeys = []bad{
 	{`store: {min_free: 256}`, `1:19: store.min_free: expected a size with a unit such as 256MiB or 2GiB, got 256 without quotes`},
 	{`store: {min_free: 256M}`, `1:19: store.min_free: expected a size with a unit such as 256MiB or 2GiB, got "256M"`},
 	{`store: {min_free: 0MiB}`, `1:19: store.min_free: must be more than zero, got "0MiB"`},
-	{`store: {encryption_key_file: /etc/key}`, `1:30: store.encryption_key_file: "/etc/key" is not supported by this version yet; leave the key out or set it to ""`},
+	{`store: {encryption_key_file: key}`, `1:30: store.encryption_key_file: expected an absolute path, which begins with /, got "key"`},
 	{`always_accept: [postmaster@example.com]`, `1:17: always_accept[0]: expected a local part, which is what stands before the @, got "postmaster@example.com"`},
 	{`always_accept: postmaster`, `1:16: always_accept: expected a list of local parts in brackets, got "postmaster"`},
 	{`always_accept: [a, A]`, `1:20: always_accept[1]: "A" is in the list twice`},

@@ -110,6 +110,7 @@ func (c *Config) ShowsPage() bool {
 type Store struct {
 	Dir     string // absolute; default /var/lib/rcpt-milter
 	MinFree uint64 // octets that must stay free on its file system; default 256 MiB
+	KeyFile string // encryption_key_file: absolute; empty (default): it is not encrypted
 }
 
 // Canaries are addresses that tell when something is wrong.

@@ -97,7 +97,7 @@ func TestEveryKey(t *testing.T) {
 		Control:            Endpoint{"unix", "/run/control.sock"},
 		Metrics:            Endpoint{},
 		Page:               Page{Serve: Always, Hosts: []string{"relay.example.com"}},
-		Store:              Store{Dir: "/srv/index", MinFree: 1_000_000_000},
+		Store:              Store{Dir: "/srv/index", MinFree: 1_000_000_000, KeyFile: "/etc/rcpt-milter/key"},
 		Domains:            map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce, "10.example": Report},
 		Accept:             []string{"@catchall.example.org", "extra@example.com", `"odd one"@example.com`},
 		AcceptFiles:        []string{"/etc/postfix/relay_recipients", "/srv/lists"},

@@ -16,7 +16,7 @@ import (
 // maxSecret is the most octets of a password file, far above what a password may have.
 const maxSecret = 4 << 10
 
-// CheckFiles looks at what the configuration names outside itself: password, keytab and
+// CheckFiles looks at what the configuration names outside itself: key, password, keytab and
 // CA files, accept files, and the group of the sockets. What is in accept files, those
 // know who read them. The error is one or several *Error, joined; it
 // wraps ErrMissing if one of them does. Warnings are *Error as well: they do not keep
@@ -27,13 +27,18 @@ func (c *Config) CheckFiles() (warnings []error, err error) {
 	if c.listensUnix() {
 		c.checkGroup(r, w)
 	}
+	if _, err := c.Store.Key(); err != nil {
+		r.addFile("store.encryption_key_file", err)
+	} else {
+		w.warnOpen("store.encryption_key_file", c.Store.KeyFile)
+	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
 		key, file, err := d.Bind.secret()
 		if key = path + ".bind." + key; err != nil {
 			r.addFile(key, err)
-		} else if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-			w.failAt(w.first(key), "%s: everybody on this host may read %s; chmod o= %s", key, file, file)
+		} else {
+			w.warnOpen(key, file)
 		}
 		if d.TLS.CAFile != "" {
 			r.addFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
@@ -68,6 +73,13 @@ func (r *reader) addFile(path string, err error) {
 		kind = ErrMissing
 	}
 	r.add(r.first(path), kind, fmt.Sprintf("%s: %v", path, err))
+}
+
+// warnOpen records that everybody may read a secret, if that is so.
+func (r *reader) warnOpen(key, file string) {
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
+		r.failAt(r.first(key), "%s: everybody on this host may read %s; chmod o= %s", key, file, file)
+	}
 }
 
 // checkGroup finds whether the group of the sockets exists. Only one that was asked

@@ -21,6 +21,7 @@ var restartKeys = []struct {
 	{"control", func(c *Config) any { return &c.Control }},
 	{"metrics", func(c *Config) any { return &c.Metrics }},
 	{"store.dir", func(c *Config) any { return &c.Store.Dir }},
+	{"store.encryption_key_file", func(c *Config) any { return &c.Store.KeyFile }},
 	{"store.min_free", func(c *Config) any { return &c.Store.MinFree }},
 }
 

@@ -28,7 +28,7 @@ func (c *Config) fields() field {
 		}),
 		"store": keys(fields{
 			"dir":                 scalar(&c.Store.Dir, parsePath),
-			"encryption_key_file": later(""),
+			"encryption_key_file": scalar(&c.Store.KeyFile, parseOptionalPath),
 			"min_free":            size(&c.Store.MinFree),
 		}),
 

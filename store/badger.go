@@ -25,7 +25,7 @@ const (
 )
 
 func badgerOptions(config Config) badger.Options {
-	return badger.DefaultOptions(config.Dir).
+	o := badger.DefaultOptions(config.Dir).
 		WithLogger(badgerLog{config.Log}).
 		WithSyncWrites(true).                                 // a cursor on disk means its data is on disk
 		WithChecksumVerificationMode(options.NoVerification). // verifyFiles does it: Badger's own ends the process
@@ -39,6 +39,10 @@ func badgerOptions(config Config) badger.Options {
 		WithNumCompactors(2).
 		WithReadOnly(config.ReadOnly).
 		WithMetricsEnabled(false)
+	if len(config.Key) > 0 {
+		o = o.WithEncryptionKey(config.Key).WithIndexCacheSize(indexCacheSize) // required together
+	}
+	return o
 }
 
 // openLocked opens Badger in managed mode, in which a reader never waits for commits

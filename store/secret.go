@@ -9,21 +9,19 @@ import (
 const secretSize = 32
 
 // Secret is a random key that lasts as long as the store. It is made when it is first
-// asked for.
-func (s *Store) Secret() ([]byte, error) {
-	var secret []byte
-	err := s.write(func(t *tx) error {
+// asked for; nil: there is none in a store that is open for reading only.
+func (s *Store) Secret() (secret []byte, err error) {
+	if s.config.ReadOnly {
+		return s.readSecret()
+	}
+	err = s.write(func(t *tx) error {
 		value, err := t.get([]byte(keySecret))
 		if err != nil {
 			return err
 		}
 		if value != nil {
-			d := newDecoder(value)
-			secret = []byte(d.string())
-			if err := d.done(); err != nil {
-				return s.unreadable(keySecret, err)
-			}
-			return nil
+			secret, err = s.decodeSecret(value)
+			return err
 		}
 		secret = make([]byte, secretSize)
 		rand.Read(secret) // it never fails
@@ -33,6 +31,27 @@ func (s *Store) Secret() ([]byte, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
+	}
+	return secret, nil
+}
+
+func (s *Store) readSecret() ([]byte, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	value, err := s.get([]byte(keySecret))
+	if err != nil || value == nil {
+		return nil, err
+	}
+	return s.decodeSecret(value)
+}
+
+func (s *Store) decodeSecret(value []byte) ([]byte, error) {
+	d := newDecoder(value)
+	secret := []byte(d.string())
+	if err := d.done(); err != nil {
+		return nil, s.unreadable(keySecret, err)
 	}
 	return secret, nil
 }

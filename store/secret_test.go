@@ -32,6 +32,14 @@ func TestSecret(t *testing.T) {
 			if _, err := s.Secret(); err == nil {
 				t.Error("a closed store gives a secret")
 			}
+			s, err = Open(context.Background(), Config{Dir: dir, ReadOnly: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if secret, err := s.Secret(); err != nil || !bytes.Equal(secret, secrets[len(secrets)-1]) {
+				t.Errorf("Secret of a store for reading: %x, %v", secret, err)
+			}
+			s.Close()
 		}
 	}
 	for i, secret := range secrets {

@@ -58,6 +58,9 @@ type Config struct {
 	// opened or written, because a full disk ends the process without an error (Badger
 	// writes through sparse memory maps). Zero: no floor.
 	MinFree uint64
+	// Key encrypts what is on disk, with AES: 16, 24 or 32 octets. Empty: it does not. It
+	// has to be the one that the store was made with; ErrKey says that it is not.
+	Key []byte
 	// LockWait is how long Open waits for another process to let go. Zero: not at all.
 	LockWait time.Duration
 	// MustExist makes Open fail with ErrMissing instead of making a store.

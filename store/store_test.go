@@ -740,8 +740,14 @@ func damage(t *testing.T, dir string) {
 }
 
 func TestDamagedTable(t *testing.T) {
+	for name, key := range map[string][]byte{"plain": nil, "encrypted": testKey(32)} {
+		t.Run(name, func(t *testing.T) { damagedTable(t, key) })
+	}
+}
+
+func damagedTable(t *testing.T, key []byte) {
 	// Blocks in the cache were sound when they were read, and stay so: leave it no room.
-	s := open(t, Config{Dir: t.TempDir(), blockCache: 1})
+	s := open(t, Config{Dir: t.TempDir(), Key: key, blockCache: 1})
 	var objects []Object
 	for i := range 200 {
 		objects = append(objects, object(t, byte(i), fmt.Sprintf("user%d@x.test", i)))

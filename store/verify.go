@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
 )
 
@@ -22,13 +21,38 @@ func (s *Store) Verify() error {
 		return err
 	}
 	defer s.leave()
-	for _, info := range s.db.Tables() {
-		if err := verifyTable(table.NewFilename(info.ID, s.config.Dir)); err != nil {
-			return s.damage(err)
-		}
+	if err := s.verifyTables(); err != nil {
+		return s.damage(err)
 	}
 	if err := s.recountQuietly(); err != nil {
 		return s.damage(err)
+	}
+	return nil
+}
+
+// verifyTables checks the files of the tables that there are now. Which key each has, if
+// any, the manifest tells; a table that it does not name was compacted away since.
+func (s *Store) verifyTables() error {
+	tables := s.db.Tables()
+	keys, err := openKeyring(s.config)
+	if err != nil {
+		return err
+	}
+	defer keys.close()
+	var named map[uint64]badger.TableManifest
+	if keys.encrypts() {
+		if named, err = manifestTables(s.config); err != nil {
+			return err
+		}
+	}
+	for _, info := range tables {
+		entry, there := named[info.ID]
+		if !there && keys.encrypts() {
+			continue
+		}
+		if err := verifyTable(table.NewFilename(info.ID, s.config.Dir), keys, entry.KeyID); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -53,29 +77,43 @@ func damageError(dir string, err error) error {
 // not name are none of the store: a process that was killed had begun to write them,
 // and Badger removes them.
 func verifyFiles(config Config) error {
-	f, err := os.Open(filepath.Join(config.Dir, badger.ManifestFilename))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // a new store
-	}
+	keys, err := openKeyring(config)
 	if err != nil {
-		return fmt.Errorf("store: %w", err)
+		return err
 	}
-	defer f.Close()
-	manifest, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(config))
+	defer keys.close()
+	tables, err := manifestTables(config)
 	if err != nil {
-		return damageError(config.Dir, fmt.Errorf("manifest: %w", err))
+		return openError(config.Dir, err)
 	}
-	for id := range manifest.Tables {
-		if err := verifyTable(table.NewFilename(id, config.Dir)); err != nil {
+	for id, entry := range tables {
+		if err := verifyTable(table.NewFilename(id, config.Dir), keys, entry.KeyID); err != nil {
 			return damageError(config.Dir, err)
 		}
 	}
 	return nil
 }
 
+// manifestTables are the tables that the manifest names; none in a new store.
+func manifestTables(config Config) (map[uint64]badger.TableManifest, error) {
+	f, err := os.Open(filepath.Join(config.Dir, badger.ManifestFilename))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	manifest, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(config))
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	return manifest.Tables, nil
+}
+
 // verifyTable checks one file, on a copy in memory: mapped pages of a file that was cut
 // short would end the process. A file that is gone was compacted away.
-func verifyTable(file string) (err error) {
+func verifyTable(file string, keys keyring, key uint64) (err error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -89,7 +127,11 @@ func verifyTable(file string) (err error) {
 		}
 	}()
 	id, _ := table.ParseFileID(file)
-	t, err := table.OpenInMemoryTable(data, id, &table.Options{BlockSize: 4096, Compression: options.ZSTD})
+	o, err := keys.options(key)
+	if err != nil {
+		return fmt.Errorf("table %s: %w", filepath.Base(file), err)
+	}
+	t, err := table.OpenInMemoryTable(data, id, o)
 	if err == nil {
 		err = t.VerifyChecksum()
 	}

@@ -127,7 +127,7 @@ func (r *findings) checkStore(ctx context.Context, c *config.Config) {
 			c.Store.Dir, owner, owner)
 		return
 	}
-	s, err := store.Open(ctx, store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, MustExist: true})
+	s, err := openStored(ctx, c)
 	switch {
 	case errors.Is(err, store.ErrMissing):
 		r.good("store %s: none yet, the first start makes it", c.Store.Dir)

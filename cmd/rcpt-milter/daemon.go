@@ -70,7 +70,11 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 	if d.intake, err = openIntake(c, d.log); err != nil {
 		return nil, err
 	}
-	at := store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, LockWait: lockWait}
+	at, err := storeConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	at.LockWait = lockWait
 	if err = d.assemble(ctx, c, at); err != nil {
 		return nil, err
 	}
@@ -152,7 +156,9 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 		if err != nil {
 			return s, fmt.Errorf("log.addresses: %w", err)
 		}
-		s.conceal = milter.Conceal(key)
+		if key != nil {
+			s.conceal = milter.Conceal(key)
+		}
 	}
 	return s, nil
 }
@@ -167,8 +173,9 @@ func (d *daemon) enact(s setup) {
 	d.upkeep.Set(c)
 	d.refusals.Set(c.Journal.Keep)
 	d.canaries.Set(c.Canaries)
-	d.files.Use(s.files)
-	d.follower.change(c, s.directories, func() { d.server.SetPolicy(s.policy) })
+	d.follower.change(c, s.directories, func() {
+		d.files.Change(s.files, func() { d.server.SetPolicy(s.policy) })
+	})
 	d.changeConfirm(s.confirming)
 	d.harvest.Store(s.harvest)
 	d.config.Store(c)

@@ -9,7 +9,6 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/store"
 )
 
 // offline is the store that a daemon left behind, as a backend: what asks for no daemon
@@ -26,7 +25,12 @@ var (
 // and that nobody has open.
 func openOffline(ctx context.Context, path string, c *config.Config) (offline, error) {
 	d := newDaemon(path, c, newLogging(io.Discard, c.Log))
-	if err := d.assemble(ctx, c, store.Config{Dir: c.Store.Dir, ReadOnly: true}); err != nil {
+	at, err := storeConfig(c)
+	if err != nil {
+		return offline{}, err
+	}
+	at.MinFree, at.ReadOnly = 0, true
+	if err := d.assemble(ctx, c, at); err != nil {
 		return offline{}, errors.Join(err, d.close())
 	}
 	return offline{backend{d, time.Time{}, time.Now}}, nil

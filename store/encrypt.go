@@ -1,0 +1,92 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2"
+)
+
+// ErrKey says that the key is not the one that the store was made with.
+var ErrKey = errors.New("the encryption key does not fit the store")
+
+// indexCacheSize is for the indexes of encrypted tables, which Badger keeps decrypted.
+const indexCacheSize = 32 << 20
+
+// keyring opens what a store encrypts its tables with. The zero value is that of a store
+// without a key.
+type keyring struct {
+	registry *badger.KeyRegistry
+	indexes  *ristretto.Cache[uint64, *fb.TableIndex] // Badger wants one
+}
+
+// openKeyring checks the key before anything is opened with it: an error says in what way
+// it does not fit.
+func openKeyring(config Config) (keyring, error) {
+	switch len(config.Key) {
+	case 0, 16, 24, 32:
+	default:
+		return keyring{}, fmt.Errorf("store %s: %w: it has %d octets; AES takes 16, 24 or 32", config.Dir, ErrKey, len(config.Key))
+	}
+	if _, err := os.Stat(filepath.Join(config.Dir, badger.KeyRegistryFileName)); errors.Is(err, os.ErrNotExist) {
+		return keyring{}, nil // a new store
+	}
+	registry, err := readRegistry(config.Dir, config.Key)
+	switch {
+	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
+		return keyring{}, fmt.Errorf("store %s: %w: %s", config.Dir, ErrKey, misfit(config))
+	case err != nil:
+		return keyring{}, openError(config.Dir, fmt.Errorf("key registry: %w", err))
+	case len(config.Key) == 0:
+		return keyring{}, nil
+	}
+	indexes, err := ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{NumCounters: 1000, MaxCost: 1 << 20, BufferItems: 64})
+	return keyring{registry, indexes}, err
+}
+
+func readRegistry(dir string, key []byte) (*badger.KeyRegistry, error) {
+	return badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: dir, ReadOnly: true, EncryptionKey: key})
+}
+
+// misfit says in what way the key does not fit, and what to do.
+func misfit(config Config) string {
+	if len(config.Key) == 0 {
+		return "it is encrypted; name its key in store.encryption_key_file"
+	}
+	if _, err := readRegistry(config.Dir, nil); err == nil {
+		return "it was made without one; leave store.encryption_key_file out, or " + rebuildAdvice
+	}
+	return "it was made with another one; put that into store.encryption_key_file, or " + rebuildAdvice
+}
+
+// close lets go of the cache.
+func (k keyring) close() {
+	if k.indexes != nil {
+		k.indexes.Close()
+	}
+}
+
+// encrypts reports whether tables may be encrypted.
+func (k keyring) encrypts() bool { return k.registry != nil }
+
+// options are those to open one table file with.
+func (k keyring) options(key uint64) (*table.Options, error) {
+	o := &table.Options{BlockSize: 4096, Compression: options.ZSTD}
+	if k.registry == nil {
+		return o, nil
+	}
+	var data *pb.DataKey
+	data, err := k.registry.DataKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("key %d: %w", key, err)
+	}
+	o.DataKey, o.IndexCache = data, k.indexes
+	return o, nil
+}

@@ -1,0 +1,84 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// testKey is a key of so many octets.
+func testKey(size int) []byte { return bytes.Repeat([]byte{byte(size)}, size) }
+
+// TestEncryption: what is stored cannot be read from the disk, and all else is as ever.
+func TestEncryption(t *testing.T) {
+	for _, size := range []int{0, 16, 24, 32} {
+		s := open(t, Config{Dir: t.TempDir(), Key: testKey(size)})
+		var objects []Object
+		for i := range 250 {
+			objects = append(objects, object(t, byte(i), fmt.Sprintf("secret%d@hidden.test", i)))
+		}
+		pass(t, s, "corp", Full, start, "", objects...)
+		for range 2 {
+			s = reopen(t, s)
+			if err := s.Verify(); err != nil {
+				t.Errorf("with %d octets: %v", size, err)
+			}
+			if got, err := s.Lookup(mustParse(t, "secret7@hidden.test")); err != nil || !got.Known {
+				t.Errorf("with %d octets: Lookup: %+v, %v", size, got, err)
+			}
+			if got, err := s.Lookup(mustParse(t, "never@hidden.test")); err != nil || got.Known {
+				t.Errorf("with %d octets: Lookup of a miss: %+v, %v", size, got, err)
+			}
+		}
+		dir := s.config.Dir
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		plain := false
+		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if data, err := os.ReadFile(path); err == nil {
+				plain = plain || bytes.Contains(data, []byte("secret7@hidden"))
+			}
+			return nil
+		})
+		if plain != (size == 0) {
+			t.Errorf("with %d octets: addresses can be read from the files: %v", size, plain)
+		}
+	}
+}
+
+// TestWrongKey: it is told in one sentence, and the store is as it was.
+func TestWrongKey(t *testing.T) {
+	other := bytes.Repeat([]byte{9}, 32)
+	for _, c := range []struct {
+		made, opened []byte
+		want         string
+	}{
+		{testKey(32), nil, "it is encrypted; name its key in store.encryption_key_file"},
+		{testKey(32), other, "it was made with another one; put that into"},
+		{testKey(32), testKey(16), "it was made with another one; put that into"},
+		{nil, testKey(32), "it was made without one; leave store.encryption_key_file out, or move its directory away"},
+		{nil, testKey(31), "it has 31 octets; AES takes 16, 24 or 32"},
+	} {
+		s := open(t, Config{Dir: t.TempDir(), Key: c.made})
+		pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wrong := s.config
+		wrong.Key = c.opened
+		for range 2 {
+			_, err := Open(context.Background(), wrong)
+			if !errors.Is(err, ErrKey) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("made with %d octets and opened with %d: %v, want %q", len(c.made), len(c.opened), err, c.want)
+			}
+		}
+		wantKnown(t, open(t, s.config), "a@x.test")
+	}
+}
