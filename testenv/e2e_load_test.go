@@ -1,6 +1,7 @@
 package testenv_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"rcpt-milter/testenv"
 )
@@ -20,6 +22,8 @@ var (
 	loadClients  = flag.Int("load.clients", 10, "clients of the tests of reload and restart under load")
 	loadRounds   = flag.Int("load.rounds", 3, "reloads, and restarts, under load")
 	loadPerRound = flag.Int("load.answers", 200, "answers between two reloads or restarts")
+	attackers    = flag.Int("attack.clients", 50, "clients that guess addresses, each of a network of its own")
+	guesses      = flag.Int("attack.guesses", 1500, "addresses that they ask about, all together")
 	loadDeadline = flag.Duration("load.deadline", testDeadline, "what one test under load may take at most")
 )
 
@@ -186,4 +190,151 @@ func TestRestartUnderLoad(t *testing.T) {
 	}
 	e.must(load.await(e.ctx, *loadPerRound))
 	load.end(t)
+}
+
+// TestAttack: many networks ask about made-up addresses while an honest client sends.
+func TestAttack(t *testing.T) {
+	e := require(t).in(t, *loadDeadline)
+	const limit = 10
+	e.must(e.Stop(e.ctx, testenv.Milter))
+	e.must(e.Configure(e.ctx, testenv.Overlay(fmt.Sprintf("harvest: {unknown: %d, ratio: 0.8, reply: hangup}\n", limit))))
+	e.must(e.Start(e.ctx, testenv.Milter))
+	_, err := e.AwaitFresh(e.ctx)
+	e.must(err)
+	address, err := e.Address(e.ctx, testenv.MX, testenv.PortSMTP)
+	e.must(err)
+
+	before := honest(e, address, func(asked int) bool { return asked < 200 })
+	memory := e.memory()
+	got := make([]map[int]int, *attackers)
+	var attack sync.WaitGroup
+	for n := range *attackers {
+		attack.Go(func() { got[n] = guess(e, address, fmt.Sprintf("100.64.%d.%d", n, n+1), *guesses / *attackers) })
+	}
+	over := make(chan struct{})
+	go func() { attack.Wait(); close(over) }()
+	during := honest(e, address, func(int) bool {
+		select {
+		case <-over:
+			return false
+		default:
+			return true
+		}
+	})
+	all := map[int]int{}
+	for n, codes := range got {
+		for code, times := range codes {
+			all[code] += times
+		}
+		if codes[550] != min(limit, *guesses / *attackers) || codes[550]+codes[421] != *guesses / *attackers {
+			t.Errorf("network %d was told %v, want %d times 550 and 421 for all others", n, codes, limit)
+		}
+	}
+	t.Logf("%d networks were told %v", *attackers, all)
+	t.Logf("an honest client's RCPT without the attack: %s; with it: %s", before, during)
+	t.Logf("the daemon's own part of that, RCPT by seconds at most:%s", e.decisions())
+	t.Logf("memory of the daemon before: %d KiB, after: %d KiB", memory>>10, e.memory()>>10)
+}
+
+// honest asks about known recipients in one session after another, and gives how long
+// the answers took.
+func honest(e *edge, address string, more func(asked int) bool) latencies {
+	e.t.Helper()
+	var took latencies
+	for n := 1; more(len(took)); n++ {
+		session, err := testenv.DialSMTP(e.ctx, address)
+		e.must(err)
+		e.must(session.Open("203.0.113.200"))
+		for range 20 {
+			reply, err := session.Do("MAIL FROM:<sender@elsewhere.example>")
+			if err == nil && reply.Code() == 250 {
+				start := time.Now()
+				if reply, err = session.Do("RCPT TO:<alice@corp.example>"); err == nil {
+					took = append(took, time.Since(start))
+				}
+			}
+			if err != nil || reply.Code() != 250 {
+				e.t.Errorf("the honest client was told %q (%v), want 250", reply, err)
+			}
+			_, err = session.Do("RSET")
+			e.must(err)
+		}
+		session.Close()
+	}
+	return took
+}
+
+// guess asks about made-up addresses, with a new session after each 421, and counts the
+// replies by code.
+func guess(e *edge, address, client string, number int) map[int]int {
+	codes := map[int]int{}
+	var session *testenv.Session
+	for n := range number {
+		var err error
+		if session == nil {
+			if session, err = testenv.DialSMTP(e.ctx, address); err == nil {
+				err = session.Open(client)
+			}
+		}
+		var reply testenv.Reply
+		if err == nil {
+			reply, err = session.Ask(fmt.Sprintf("guess.%s.%d@corp.example", client, n))
+		}
+		if err != nil {
+			e.t.Errorf("guess %d of %s: %v", n, client, err)
+			return codes
+		}
+		codes[reply.Code()]++
+		if reply.Code() == 421 {
+			session.Close()
+			session = nil
+		}
+	}
+	if session != nil {
+		session.Close()
+	}
+	return codes
+}
+
+// latencies are how long answers took.
+type latencies []time.Duration
+
+func (l latencies) String() string {
+	if len(l) == 0 {
+		return "none"
+	}
+	sorted := slices.SortedFunc(slices.Values(l), cmp.Compare)
+	at := func(share float64) time.Duration {
+		return sorted[int(share*float64(len(sorted)-1))].Round(10 * time.Microsecond)
+	}
+	return fmt.Sprintf("median %v, p99 %v, worst %v of %d", at(0.5), at(0.99), at(1), len(l))
+}
+
+// decisions are how many RCPT the daemon has answered within so many seconds, since it
+// was started.
+func (e *edge) decisions() string {
+	e.t.Helper()
+	address, err := e.Address(e.ctx, testenv.Milter, 9417)
+	e.must(err)
+	_, body, err := get(e.ctx, "http://"+address+"/metrics")
+	e.must(err)
+	var text strings.Builder
+	for line := range strings.Lines(body) {
+		if bucket, found := strings.CutPrefix(line, "rcpt_milter_decision_seconds_bucket{le="); found {
+			text.WriteString(" " + strings.TrimSpace(bucket))
+		}
+	}
+	return text.String()
+}
+
+// memory is the daemon's resident memory in bytes.
+func (e *edge) memory() int {
+	e.t.Helper()
+	text, err := e.ReadFile(e.ctx, testenv.Milter, "/proc/1/status")
+	e.must(err)
+	var kib int
+	_, rest, _ := strings.Cut(text, "VmRSS:")
+	_, err = fmt.Sscan(rest, &kib)
+	e.must(err)
+	return kib << 10
 }

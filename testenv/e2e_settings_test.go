@@ -60,3 +60,21 @@ func TestSettings(t *testing.T) {
 		})
 	}
 }
+
+// TestConfirmed: an address that the index does not have yet is found by a search.
+func TestConfirmed(t *testing.T) {
+	e := require(t)
+	domain := e.administrator()
+	e.must(e.Stop(e.ctx, testenv.Milter))
+	e.must(e.Configure(e.ctx, testenv.Replace("poll: 1s", "poll: 1h"), testenv.Overlay("confirm: {enabled: true, timeout: 5s, per_second: 50}\n")))
+	e.must(e.Start(e.ctx, testenv.Milter))
+	_, err := e.AwaitFresh(e.ctx)
+	e.must(err)
+	dn, err := domain.AddUser(testenv.Person{Name: "confirmed", Proxies: []string{"SMTP:confirmed@corp.example"}})
+	e.must(err)
+	t.Cleanup(func() { domain.Delete(dn) })
+	e.dialogue("story/confirmed", map[string]string{"user": "confirmed"})
+	// The hit has started a pass.
+	_, err = e.AwaitCaughtUp(e.ctx, domain)
+	e.must(err)
+}

@@ -128,6 +128,10 @@ func (s *Setup) Refresh(ctx context.Context) error {
 	if err := s.buildDaemon(ctx); err != nil {
 		return err
 	}
+	// A test that was interrupted may have left it, with the store in its hands.
+	if err := s.harness().Leave(ctx, Successor); err != nil {
+		return err
+	}
 	if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", Milter)); err != nil {
 		return err
 	}
