@@ -12,6 +12,7 @@ const (
 	chartBar    = 5 // units a span is wide
 	chartHeight = 170
 	chartFoot   = 26 // below the bars, for hours
+	hourRoom    = 70 // for the text of one on a small screen
 )
 
 // chart is a day of decisions, ready to be drawn.
@@ -47,7 +48,11 @@ func newChart(spans []Minute) chart {
 	for i, s := range spans {
 		c.column(i*chartBar, s)
 		if local := s.Start.Local(); local.Minute() == 0 && local.Hour()%4 == 0 {
-			c.Hours = append(c.Hours, hourMark{i * chartBar, local.Format("15:04")})
+			mark := hourMark{X: i * chartBar}
+			if mark.X < c.Width-hourRoom {
+				mark.Text = local.Format("15:04")
+			}
+			c.Hours = append(c.Hours, mark)
 		}
 	}
 	return c

@@ -77,6 +77,9 @@ func (h *History) Observe(at time.Time, decisions, wouldRefuse map[string]int64)
 	now := judged(decisions, wouldRefuse)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if now.Total() < h.last.Total() {
+		return // somebody who looked later was faster
+	}
 	start := at.Truncate(time.Minute)
 	m := &h.minutes[start.Unix()/60%historyKept]
 	if !m.Start.Equal(start) {

@@ -123,7 +123,7 @@ const topShown = 10
 func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 	p.show(w, r, "overview.html", func(ctx context.Context) (any, error) {
 		now := p.config.Now()
-		d := overviewData{Now: now, Chart: newChart(p.history.Sum(now, chartSpan))}
+		d := overviewData{Now: now}
 		if r.URL.Query().Has("refresh") {
 			d.Refresh = 30
 		}
@@ -131,6 +131,8 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 		if d.Status, err = p.backend.Status(ctx); err != nil {
 			return nil, err
 		}
+		p.history.Observe(now, d.Status.Decisions, d.Status.WouldRefuse)
+		d.Chart = newChart(p.history.Sum(now, chartSpan))
 		d.Report, err = p.backend.Report(ctx, ReportQuery{Since: Time{now.Add(-24 * time.Hour)}, Limit: topShown, Brief: true})
 		return d, err
 	})
