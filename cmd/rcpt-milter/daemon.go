@@ -98,7 +98,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		return err
 	}
 	d.upkeep = newUpkeep(d.store, c, log)
-	d.refusals = newRefusals(d.store, c.Journal.Keep, log, time.Now)
+	d.refusals = newRefusals(d.store, log, time.Now)
 	d.follower = newFollower(d.store, d.metrics, log)
 	d.canaries = newCanaries(d.index, log)
 	d.follower.passed = d.canaries.Check
@@ -171,7 +171,7 @@ func (d *daemon) enact(s setup) {
 	d.server.SetConceal(s.conceal)
 	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
 	d.upkeep.Set(c)
-	d.refusals.Set(c.Journal.Keep)
+	d.refusals.Set(c, s.conceal)
 	d.canaries.Set(c.Canaries)
 	d.follower.change(c, s.directories, func() {
 		d.files.Change(s.files, func() { d.server.SetPolicy(s.policy) })

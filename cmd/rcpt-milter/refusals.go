@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/config"
 	"rcpt-milter/milter"
 	"rcpt-milter/store"
 )
@@ -30,14 +31,13 @@ type refusals struct {
 	log   *slog.Logger
 	now   func() time.Time
 
-	networks clientNetworks
-	spelling func(address.Address) string // how an address is kept
-
 	seed   maphash.Seed
 	shards [refusalShards]refusalShard
 
-	mu      sync.Mutex    // guards what follows; not taken between RCPT and reply
-	keep    time.Duration // how long hours are kept
+	mu      sync.Mutex               // guards what follows; not taken between RCPT and reply
+	keep    time.Duration            // how long hours are kept
+	network clientNetworks           // what counts as one
+	conceal func(text string) string // how an address is kept; nil: as it is
 	hour    *store.Refusals
 	changed bool // since it was last kept
 	failing bool // the last attempt to keep it failed
@@ -63,9 +63,8 @@ type pendingRefusal struct {
 }
 
 // newRefusals goes on with the record of the hour where there is one.
-func newRefusals(s *store.Store, keep time.Duration, log *slog.Logger, now func() time.Time) *refusals {
-	r := &refusals{store: s, keep: keep, log: log, now: now, networks: clientNetworks{24, 64},
-		spelling: address.Address.String, seed: maphash.MakeSeed()}
+func newRefusals(s *store.Store, log *slog.Logger, now func() time.Time) *refusals {
+	r := &refusals{store: s, log: log, now: now, seed: maphash.MakeSeed()}
 	var err error
 	if r.hour, err = s.RefusalsOf(now()); err != nil {
 		log.Warn("record of refusals cannot be read, the hour begins anew", "error", err)
@@ -73,11 +72,24 @@ func newRefusals(s *store.Store, keep time.Duration, log *slog.Logger, now func(
 	return r
 }
 
-// Set says how long hours are kept.
-func (r *refusals) Set(keep time.Duration) {
+// Set follows a configuration: how long hours are kept, what a client network is, and
+// whether addresses are kept as hashes, as in the log.
+func (r *refusals) Set(c *config.Config, conceal func(text string) string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.keep = keep
+	r.keep, r.network, r.conceal = c.Journal.Keep, clientNetworks{c.Harvest.IPv4, c.Harvest.IPv6}, conceal
+}
+
+// hashed begins the text of an address that is kept as a hash: no canonical address has
+// a colon outside quotes.
+const hashed = "hash:"
+
+// spell is the text under which an address is kept; the caller has the lock.
+func (r *refusals) spell(a address.Address) string {
+	if r.conceal == nil || a.IsZero() {
+		return a.String()
+	}
+	return hashed + r.conceal(a.String())
 }
 
 // Observe notes a decision that is a refusal.
@@ -149,11 +161,8 @@ func (r *refusals) empty(s *refusalShard, now time.Time) {
 	s.mu.Unlock()
 	r.changed = r.changed || len(pending) > 0
 	for _, p := range pending {
-		f := store.Refusal{Time: now, Domain: p.domain, Network: r.networks.of(p.client), Verdict: string(p.verdict), WouldRefuse: p.would}
-		if !p.address.IsZero() {
-			f.Address = r.spelling(p.address)
-		}
-		r.hour.Add(f)
+		r.hour.Add(store.Refusal{Time: now, Address: r.spell(p.address), Domain: p.domain, Network: r.network.of(p.client),
+			Verdict: string(p.verdict), WouldRefuse: p.would})
 	}
 	if missed+missedWould > 0 {
 		r.hour.Miss(missed, missedWould)

@@ -39,8 +39,10 @@ func newRefuser(t *testing.T, dir string, now func() time.Time) (*refuser, *stor
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	c := &config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce, "report.test": config.Report}}
-	r := &refuser{refusals: newRefusals(s, 48*time.Hour, slog.New(slog.DiscardHandler), now)}
+	c := &config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce, "report.test": config.Report},
+		Journal: config.Journal{Keep: 48 * time.Hour}, Harvest: config.Harvest{IPv4: 24, IPv6: 64}}
+	r := &refuser{refusals: newRefusals(s, slog.New(slog.DiscardHandler), now)}
+	r.Set(c, nil)
 	if r.policy, err = newPolicy(c, nobody{milter.FreshnessFresh}, nil, live{}, now); err == nil {
 		r.stale, err = newPolicy(c, nobody{milter.FreshnessStale}, nil, live{}, now)
 	}
@@ -119,6 +121,25 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestRefusalsConcealed: where the log has hashes the record has them too, the same ones,
+// and what they stand for cannot be looked up. Networks are as harvest has them.
+func TestRefusalsConcealed(t *testing.T) {
+	r, s := newRefuser(t, t.TempDir(), func() time.Time { return noon })
+	conceal := milter.Conceal([]byte("key"))
+	r.Set(&config.Config{Harvest: config.Harvest{IPv4: 16, IPv6: 48}}, conceal)
+	r.ask(t, r.policy, "Jane.Deo@x.test", "192.0.2.7")
+	if err := r.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := reportOf(t.Context(), s, control.ReportQuery{}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := got.Addresses[0]; a.Name != "hash:"+conceal("jane.deo@x.test") || a.Now != control.NowHidden || a.Network != "192.0.0.0/16" || len(got.NearMisses) != 0 {
+		t.Errorf("the record has %+v and the near misses %v", a, got.NearMisses)
+	}
+}
+
 // TestRefusalsThatComeTooFast are counted, and no more is held than was said.
 func TestRefusalsThatComeTooFast(t *testing.T) {
 	r, s := newRefuser(t, t.TempDir(), func() time.Time { return noon })
@@ -191,8 +212,15 @@ func TestReport(t *testing.T) {
 	}
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
+	session, err := dialMilter(r.milterSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	session.want(t, "jane.do@corp.example", "550")
+	session.want(t, "nobody@report.example", "continue")
 	out := r.want(exitOK, "report")
-	for _, want := range []string{"Refused since ", ": 4 recipients\n", "1 of these addresses is known by now",
+	for _, want := range []string{"Refused since ", ": 5 recipients; mode report let 1 more through\n", "jane.do@corp.example    jane.doe@corp.example", "1 of these addresses is known by now",
 		"jane.deo@corp.example   jane.doe@corp.example", "jne@corp.example        jane@corp.example", "192.0.2.0/24"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("report has no %q:\n%s", want, out)
@@ -202,7 +230,7 @@ func TestReport(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitOK, "report", "--json", "--since", "2h")), &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.NearMisses) != 2 || report.Searched != 4 || report.Refused != 4 {
+	if len(report.NearMisses) != 3 || report.Searched != 6 || report.Refused != 5 {
 		t.Errorf("report --json: %+v", report)
 	}
 	r.want(exitUsage, "report", "--since", "soon")
@@ -216,7 +244,7 @@ func BenchmarkRefusal(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	r := newRefusals(s, time.Hour, slog.New(slog.DiscardHandler), time.Now)
+	r := newRefusals(s, slog.New(slog.DiscardHandler), time.Now)
 	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{milter.FreshnessFresh}, nil, live{}, time.Now)
 	if err != nil {
 		b.Fatal(err)

@@ -26,6 +26,7 @@ func (a *app) reportCommand() *cobra.Command {
 		Long: "Shows the recipients that were refused, and those that mode report let through: by address, domain and\n" +
 			"client network. Of the refused addresses those are named that are known by now, and those that are one\n" +
 			"slip of the finger from a known one; the latter is for you alone, and nobody who asks is ever told.\n\n" +
+			"With log.addresses: hash the addresses are hashes, and nothing is said of near misses.\n\n" +
 			"It is counted by the hour, and kept as long as the journal (journal.keep in the configuration). The\n" +
 			"lists hold the most frequent: 500 addresses, 100 domains and 250 networks of each hour.\n\n" +
 			"Exit status: 0.",

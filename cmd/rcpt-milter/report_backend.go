@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"rcpt-milter/address"
@@ -78,7 +79,7 @@ func firstOf[E any](all []E, limit int) []E {
 // nowOf says what became of an address.
 func nowOf(s *store.Store, text string) (string, error) {
 	a, err := address.Parse(text)
-	if err != nil {
+	if err != nil || strings.HasPrefix(text, hashed) {
 		return control.NowHidden, nil
 	}
 	p, err := s.Lookup(a)
