@@ -33,8 +33,8 @@ var errElsewhere = errors.New("another controller is better")
 // question is about one address.
 type question struct {
 	address  address.Address
-	deadline time.Time // nobody waits any more then
-	answer   chan answer
+	deadline time.Time   // nobody waits any more then
+	answer   chan answer // has room
 }
 
 // late reports whether nobody waits any more.

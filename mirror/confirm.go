@@ -196,11 +196,12 @@ func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool)
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	found, err := ask(ctx, asked, a)
-	if err == nil || found.Known {
+	if err == nil {
 		c.remember(a, found)
-		return found, nil
+	} else if found.Known {
+		err = nil // as far as one can tell
 	}
-	return Found{}, err
+	return found, err
 }
 
 // who lists the directories that may own a domain.
@@ -232,25 +233,26 @@ func (c *Confirmer) afford(suspect bool) bool {
 	return c.limit.AllowN(now, 1)
 }
 
-// ask puts one question to several directories at the same time. An owner whom it finds
-// counts even if another directory has no answer; that there is none takes all answers.
+// ask puts one question to several directories at the same time. An owner who takes mail
+// from everybody counts at once, whatever the others say; anything less takes all answers.
 func ask(ctx context.Context, asked []*asker, a address.Address) (Found, error) {
 	deadline, _ := ctx.Deadline()
-	var waiting []question
+	answers := make(chan answer, len(asked))
 	for _, at := range asked {
-		q := question{a, deadline, make(chan answer, 1)}
-		at.put(q)
-		waiting = append(waiting, q)
+		at.put(question{a, deadline, answers})
 	}
 	var found Found
 	var failed error
-	for _, q := range waiting {
+	for range asked {
 		select {
-		case got := <-q.answer:
+		case got := <-answers:
 			found = found.or(got.found)
 			failed = errors.Join(failed, got.err)
 		case <-ctx.Done():
-			failed = errors.Join(failed, fmt.Errorf("%w in time: %w", ErrUnanswered, ctx.Err()))
+			return found, errors.Join(failed, fmt.Errorf("%w in time: %w", ErrUnanswered, ctx.Err()))
+		}
+		if found.Known && !found.Restricted {
+			return found, nil
 		}
 	}
 	return found, failed

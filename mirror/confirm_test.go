@@ -524,9 +524,14 @@ type told struct {
 	Source
 	objects []directory.Object
 	err     error
+	silent  bool
 }
 
-func (s told) Find(context.Context, address.Address) ([]directory.Object, error) {
+func (s told) Find(ctx context.Context, _ address.Address) ([]directory.Object, error) {
+	if s.silent {
+		<-ctx.Done()
+		return nil, directory.ErrTimeout
+	}
 	return s.objects, s.err
 }
 
@@ -543,7 +548,7 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 		return told{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x", RequireAuth: restricted,
 			Values: []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
 	}
-	open, closed, none, fails := owner(false), owner(true), told{}, told{err: directory.ErrTimeout}
+	open, closed, none, fails, silent := owner(false), owner(true), told{}, told{err: directory.ErrTimeout}, told{silent: true}
 	yes, restricted := Found{Known: true}, Found{Known: true, Restricted: true}
 	for _, c := range []struct {
 		domain        string // that the second directory may own
@@ -558,6 +563,7 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 		{"shared.example", closed, closed, restricted, nil},
 		{"shared.example", fails, open, yes, nil},
 		{"shared.example", fails, closed, restricted, nil},
+		{"shared.example", silent, open, yes, nil}, // without waiting
 		{"shared.example", fails, none, Found{}, ErrUnanswered},
 		{"shared.example", fails, fails, Found{}, ErrUnanswered},
 		{"other.example", none, open, Found{}, nil},
