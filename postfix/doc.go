@@ -1,5 +1,6 @@
-// Package postfix knows Postfix's own formats: tables in source form, which it reads
-// and writes.
+// Package postfix knows Postfix's own formats: tables in source form, which it reads and
+// writes, and settings as postconf prints them, in which it finds what is wrong between
+// Postfix and the daemon.
 //
 // # Tables
 //
@@ -16,6 +17,13 @@
 // [Tables] keeps the tables of several files in step with them. Whatever happens to a
 // file, the last good copy stays in force: a list that vanished, or that somebody is
 // writing at the moment, must not become a list of nobody.
+//
+// # Doctor
+//
+// [Examine] is a list of checks over [Settings], what it has to know of the daemon, and a
+// [World]: the tables and the socket of the host, and the daemon that can be asked. [Host]
+// is the world of a real Postfix, asked through its own commands. A [Finding] says what is
+// wrong, why that matters, and what mends it; nothing here changes anything.
 //
 // # What may run concurrently
 //

@@ -122,12 +122,12 @@ func (e *examination) without(s *Service, all []Milter) string {
 
 // checkElsewhere: we are asked once, and nowhere else.
 func (e *examination) checkElsewhere() {
-	any := &Service{Chroot: "n", Overrides: map[string]string{}}
+	cleanup := &Service{Chroot: "n", Overrides: map[string]string{}}
 	local := ParseMilters(e.Value(nil, "non_smtpd_milters"))
-	if slices.ContainsFunc(local, func(m Milter) bool { return e.isOurs(any, m) || e.isStray(m) }) {
+	if slices.ContainsFunc(local, func(m Milter) bool { return e.isOurs(cleanup, m) || e.isStray(m) }) {
 		e.find("milter-non-smtpd", Fault, "rcpt-milter is in non_smtpd_milters",
 			"Mail that programs of this host submit, bounces and forwarded mail among them, would be dropped or put off where a recipient is not known.",
-			e.set("non_smtpd_milters", e.without(any, local)))
+			e.set("non_smtpd_milters", e.without(cleanup, local)))
 	}
 	for _, l := range e.listeners {
 		switch {

@@ -96,15 +96,21 @@ func (e *commandError) Error() string {
 }
 
 // cannotList are the types of tables that give an answer to a question only.
-var cannotList = []string{"regexp", "pcre", "cidr", "ldap", "mysql", "pgsql", "sqlite", "mongodb", "tcp", "socketmap", "memcache",
+var cannotList = []string{"regexp", "pcre", "ldap", "mysql", "pgsql", "sqlite", "mongodb", "tcp", "socketmap", "memcache",
 	"nis", "nisplus", "netinfo", "static", "environ", "unix", "randmap", "pipemap", "fail", "internal"}
 
 // Keys implements World by postmap -s.
 func (h *Host) Keys(table string, visit func(key, value string)) error {
+	kind, name, _ := strings.Cut(table, ":")
 	if strings.HasPrefix(table, "/") {
 		return words(table, visit)
 	}
-	kind, _, _ := strings.Cut(table, ":")
+	if kind == "cidr" { // which postmap does not list, and is text
+		return eachLine(name, func(line string) {
+			key, value, _ := strings.Cut(line, " ")
+			visit(key, strings.TrimSpace(value))
+		})
+	}
 	if slices.Contains(cannotList, kind) {
 		return ErrCannotList
 	}
@@ -135,6 +141,15 @@ func (h *Host) Keys(table string, visit func(key, value string)) error {
 
 // words visits the entries of a file that a list in main.cf names.
 func words(path string, visit func(key, value string)) error {
+	return eachLine(path, func(line string) {
+		for _, word := range list(line) {
+			visit(word, "")
+		}
+	})
+}
+
+// eachLine visits the logical lines of a file, white space as single blanks.
+func eachLine(path string, visit func(line string)) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -142,9 +157,7 @@ func words(path string, visit func(key, value string)) error {
 	defer f.Close()
 	l := newLines(f)
 	for l.next() {
-		for _, word := range list(string(l.text)) {
-			visit(word, "")
-		}
+		visit(strings.Join(strings.Fields(string(l.text)), " "))
 	}
 	if l.err != io.EOF {
 		return l.err

@@ -27,6 +27,10 @@ func TestHostKeys(t *testing.T) {
 	if err := os.WriteFile(file, []byte("# c\na.example, b.example\n  c.example\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	cidr := filepath.Join(dir, "cidr")
+	if err := os.WriteFile(cidr, []byte("# c\n192.0.2.0/24\tDISABLE\n0.0.0.0/0  unix:a,\n  inet:b:1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	fakeCommands(t, map[string]string{"postmap": `[ "$1" = -c ] && shift 2
 case "$2" in
 hash:/good) printf 'a@x\tb\nc d@x\te  f\n';;
@@ -41,6 +45,8 @@ esac`})
 	}{
 		{"hash:/good", "a@x=b c d@x=e  f", "", false},
 		{file, "a.example= b.example= c.example=", "", false},
+		{"cidr:" + cidr, "192.0.2.0/24=DISABLE 0.0.0.0/0=unix:a, inet:b:1", "", false},
+		{"cidr:" + filepath.Join(dir, "none"), "", "no such file", false},
 		{filepath.Join(dir, "none"), "", "no such file", false},
 		{"hash:/none", "", "open database /none.db: No such file or directory", false},
 		{"lmdb:/none", "", "unsupported dictionary type", true},

@@ -76,6 +76,9 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usual string) postfix.Daemon {
 	d := postfix.Daemon{Domains: map[string]string{}, AlwaysAccept: c.AlwaysAccept, Connections: c.Limits.Connections,
 		ExemptAuthenticated: c.Exempt.Authenticated}
+	if c.Confirm.Enabled {
+		d.Patience = c.Confirm.Timeout
+	}
 	for _, l := range c.Listen {
 		if l.Network == "fd" {
 			l = config.Endpoint{Network: "unix", Address: usual}

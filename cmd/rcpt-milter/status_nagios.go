@@ -61,6 +61,11 @@ func troubles(s control.Status) []string {
 			all = append(all, fmt.Sprintf("directory %s: %s held back", d.Name, counted(d.HeldRemovals, "removal", "removals")))
 		}
 	}
+	for _, f := range s.AcceptFiles {
+		if f.Trouble != "" {
+			all = append(all, fmt.Sprintf("accept file %s: its last good copy is in force: %s", f.File, f.Trouble))
+		}
+	}
 	if s.ReloadError != "" {
 		all = append(all, "the configuration is refused: "+s.ReloadError)
 	}
