@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rcpt-milter/control"
 )
 
 // TestUsage: what is wrong with a command line, without a daemon or a configuration.
@@ -103,6 +105,18 @@ func TestCheckFindings(t *testing.T) {
 	}
 }
 
+func TestBar(t *testing.T) {
+	for _, c := range []struct {
+		seen, expected int64
+		want           int // columns that are full; -1: no bar
+	}{{0, 0, -1}, {5, 0, -1}, {0, 100, 0}, {50, 100, 10}, {99, 100, 19}, {100, 100, 20}, {300, 100, 20}} {
+		got := bar(control.SyncEvent{Seen: c.seen, Expected: c.expected})
+		if c.want < 0 && got != "" || c.want >= 0 && (strings.Count(got, "█") != c.want || strings.Count(got, "░") != barWidth-c.want) {
+			t.Errorf("bar(%d of %d) = %q, want %d", c.seen, c.expected, got, c.want)
+		}
+	}
+}
+
 // TestProgress: on a terminal the line of a pass under way is replaced; elsewhere only
 // what ended is printed.
 func TestProgress(t *testing.T) {
@@ -111,7 +125,7 @@ func TestProgress(t *testing.T) {
 		shown bool
 		want  string
 	}{
-		{true, "lab: full pass, 12,000 of about 50,000 objects\r\x1b[K" +
+		{true, "lab: full pass, ████░░░░░░░░░░░░░░░░ 12,000 of about 50,000 objects\r\x1b[K" +
 			"corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n"},
 		{false, "corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n"},
 	} {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -56,9 +57,21 @@ func (p *progress) event(e control.SyncEvent) {
 	case e.Pass != nil:
 		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", name, printable(e.Kind), outcome(*e.Pass), printable(e.Pass.Result))
 	case p.shown:
-		fmt.Fprintf(p.stdout, "%s: %s pass, %s", name, printable(e.Kind), seen(e))
+		fmt.Fprintf(p.stdout, "%s: %s pass, %s%s", name, printable(e.Kind), bar(e), seen(e))
 		p.dirty = true
 	}
+}
+
+// barWidth is how many columns a bar has.
+const barWidth = 20
+
+// bar shows how far a pass is of which that is known; what was expected may be too little.
+func bar(e control.SyncEvent) string {
+	if e.Expected <= 0 {
+		return ""
+	}
+	full := int(min(e.Seen, e.Expected) * barWidth / e.Expected)
+	return strings.Repeat("█", full) + strings.Repeat("░", barWidth-full) + " "
 }
 
 // clear takes the line of the pass under way back.
