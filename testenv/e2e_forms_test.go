@@ -1,7 +1,7 @@
 package testenv_test
 
 import (
-	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -98,24 +98,35 @@ func (e *edge) askForms(forms []testenv.Form) []testenv.Reply {
 // recorded compares what the daemon logged as the recipients with the recorded macros.
 func (e *edge) recorded(mark testenv.Mark, forms []testenv.Form) {
 	e.t.Helper()
-	log, err := e.LogSince(e.ctx, mark)
-	e.must(err)
-	var got, want []string
-	lines := bufio.NewScanner(strings.NewReader(log))
-	for lines.Scan() {
-		var line struct{ Msg, To string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "rcpt" {
-			got = append(got, line.To)
-		}
-	}
+	var want []string
 	for _, f := range forms {
 		if f.Macro != "" {
 			want = append(want, inLog(f.Macro))
 		}
 	}
+	var got []string
+	err := testenv.AwaitNil(e.ctx, poll, func(ctx context.Context) error {
+		log, err := e.LogSince(ctx, mark)
+		if got = recipients(log); err == nil && len(got) < len(want) {
+			err = fmt.Errorf("the daemon has logged %d recipients, want %d", len(got), len(want))
+		}
+		return err
+	})
 	if diff := cmp.Diff(want, got); diff != "" {
-		e.t.Errorf("{rcpt_addr} of the forms (-recorded +got):\n%s", diff)
+		e.t.Errorf("{rcpt_addr} of the forms (-recorded +got; %v):\n%s", err, diff)
 	}
+}
+
+// recipients are those of a log of the daemon in JSON.
+func recipients(log string) []string {
+	var to []string
+	for text := range strings.Lines(log) {
+		var line struct{ Msg, To string }
+		if json.Unmarshal([]byte(text), &line) == nil && line.Msg == "rcpt" {
+			to = append(to, line.To)
+		}
+	}
+	return to
 }
 
 // inLog is text as the daemon's log shows it.
