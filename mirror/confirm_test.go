@@ -78,6 +78,9 @@ func newConfirming(t *testing.T, change func(*confirming, *Config, *ConfirmConfi
 	var err error
 	c.Confirmer, err = NewConfirmer(config)
 	c.must(err)
+	for _, a := range c.askers {
+		a.failures = newBackoff(100 * time.Millisecond) // a test need not wait for so long
+	}
 	return c
 }
 
