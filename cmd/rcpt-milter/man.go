@@ -39,7 +39,7 @@ func (a *app) manCommand() *cobra.Command {
 			return a.printPage(pages, strings.Join(append([]string{command.Root().Name()}, args...), "-"))
 		},
 	}
-	command.Flags().StringVar(&dir, "dir", "", "write all pages into this `DIRECTORY`")
+	command.Flags().StringVar(&dir, "dir", "", "write all pages into man5 and man8 of this `DIRECTORY`")
 	command.MarkFlagDirname("dir")
 	return command
 }
@@ -109,11 +109,12 @@ func (a *app) printPage(pages map[string][]byte, name string) error {
 }
 
 func writePages(dir string, pages map[string][]byte) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
 	for file, page := range pages {
-		if err := os.WriteFile(filepath.Join(dir, file), page, 0o644); err != nil {
+		section := filepath.Join(dir, "man"+filepath.Ext(file)[1:])
+		if err := os.MkdirAll(section, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(section, file), page, 0o644); err != nil {
 			return err
 		}
 	}

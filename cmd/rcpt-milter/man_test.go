@@ -40,12 +40,12 @@ func TestManDir(t *testing.T) {
 		if c.Name() == "help" || c.Hidden {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(dir, "rcpt-milter-"+c.Name()+".8"))
+		text, err := os.ReadFile(filepath.Join(dir, "man8", "rcpt-milter-"+c.Name()+".8"))
 		if err != nil || !strings.HasSuffix(string(text), "(8)\\fP, \\fBrcpt-milter.yaml(5)\\fP\n") {
 			t.Errorf("page of %s ends with %q, %v", c.Name(), text[max(0, len(text)-80):], err)
 		}
 	}
-	page, err := os.ReadFile(filepath.Join(dir, "rcpt-milter.yaml.5"))
+	page, err := os.ReadFile(filepath.Join(dir, "man5", "rcpt-milter.yaml.5"))
 	if err != nil || !strings.Contains(string(page), "stale_after: 4h") {
 		t.Errorf("rcpt-milter.yaml.5: %v\n%s", err, page)
 	}

@@ -21,6 +21,9 @@ type builder struct {
 // compile makes the static binary for an architecture and gives its path.
 func (b *builder) compile(ctx context.Context, arch string) (string, error) {
 	path := filepath.Join(b.stage, arch, "rcpt-milter")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil // made for the documents
+	}
 	_, err := output(ctx, b.top, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch},
 		"go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+b.version, "-o", path, "./cmd/rcpt-milter")
 	return path, err
@@ -67,7 +70,7 @@ func (b *builder) changelog() string {
 }
 
 func (b *builder) compressPages(dir string) error {
-	pages, err := filepath.Glob(filepath.Join(dir, "*.[58]"))
+	pages, err := filepath.Glob(filepath.Join(dir, "man?", "*.[58]"))
 	if err != nil || len(pages) == 0 {
 		return errors.Join(err, fmt.Errorf("no manual pages in %s", dir))
 	}

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/goreleaser/nfpm/v2"
 	"github.com/goreleaser/nfpm/v2/deb"
@@ -90,14 +89,12 @@ func (b *builder) contents(binary string) (files.Contents, error) {
 		b.file(filepath.Join(deploy, "grafana/rcpt-milter.json"), examples+"grafana/rcpt-milter.json", 0o644),
 		b.file("lintian-overrides", "/usr/share/lintian/overrides/rcpt-milter", 0o644),
 	}
-	pages, err := filepath.Glob(filepath.Join(b.stage, "man", "*.gz"))
+	pages, err := filepath.Glob(filepath.Join(b.stage, "man", "*", "*.gz"))
 	if err != nil {
 		return nil, err
 	}
 	for _, page := range pages {
-		section := strings.TrimSuffix(page, ".gz")
-		section = section[len(section)-1:]
-		list = append(list, b.file(page, "/usr/share/man/man"+section+"/"+filepath.Base(page), 0o644))
+		list = append(list, b.file(page, filepath.Join("/usr/share/man", filepath.Base(filepath.Dir(page)), filepath.Base(page)), 0o644))
 	}
 	guides, err := filepath.Glob(filepath.Join(b.top, "docs", "*.md"))
 	if err != nil {
