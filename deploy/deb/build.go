@@ -3,6 +3,7 @@ package main
 import (
 	"compress/gzip"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +27,29 @@ func (b *builder) compile(ctx context.Context, arch string) (string, error) {
 	}
 	_, err := output(ctx, b.top, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch},
 		"go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+b.version, "-o", path, "./cmd/rcpt-milter")
-	return path, err
+	if err != nil {
+		return "", err
+	}
+	return path, static(path, arch)
+}
+
+// static finds out whether a binary runs without any library, on that architecture.
+func static(path, arch string) error {
+	binary, err := elf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer binary.Close()
+	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+	if want, known := machines[arch]; known && binary.Machine != want {
+		return fmt.Errorf("%s is for %s, not for %s", path, binary.Machine, arch)
+	}
+	for _, p := range binary.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			return fmt.Errorf("%s wants libraries: it is not static", path)
+		}
+	}
+	return nil
 }
 
 // documents makes what is the same for all architectures: manual pages and completions,

@@ -1,6 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -49,5 +54,54 @@ func TestLicences(t *testing.T) {
 	modules, err := b.modules(t.Context())
 	if err != nil || len(modules) < 10 || len(text) < 1000*len(modules) {
 		t.Errorf("%d modules, %d octets of licences, %v", len(modules), len(text), err)
+	}
+}
+
+// TestStatic: what needs libraries, or is for another machine, is not packed.
+func TestStatic(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
+	for _, c := range []struct {
+		path, arch string
+		want       string
+	}{
+		{"/bin/sh", runtime.GOARCH, "not static"},
+		{self, other, "not for " + other},
+		{"deb_test.go", runtime.GOARCH, "bad magic number"},
+	} {
+		if err := static(c.path, c.arch); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("static(%q, %q) = %v, want %q", c.path, c.arch, err, c.want)
+		}
+	}
+}
+
+// TestPackages builds the packages for both architectures, and one of them again: the
+// same sources make the same octets.
+func TestPackages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the program twice")
+	}
+	read := func(name string, arches ...string) []byte {
+		dir := t.TempDir()
+		if err := run(t.Context(), arches, "1.2.3", dir); err != nil {
+			t.Fatal(err)
+		}
+		for _, arch := range arches {
+			if _, err := os.Stat(filepath.Join(dir, "rcpt-milter_1.2.3_"+arch+".deb")); err != nil {
+				t.Error(err)
+			}
+		}
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	name := "rcpt-milter_1.2.3_" + runtime.GOARCH + ".deb"
+	if !bytes.Equal(read(name, "amd64", "arm64"), read(name, runtime.GOARCH)) {
+		t.Error("building again makes another package")
 	}
 }
