@@ -108,3 +108,41 @@ func TestUnderstood(t *testing.T) {
 		}
 	}
 }
+
+// documentLink is a link from one document to another, or to a part of one.
+var documentLink = regexp.MustCompile(`\]\(([^):# ]*\.md)?(#[a-z0-9-]+)?\)`)
+
+// TestDocumentLinks: what a document links to is there.
+func TestDocumentLinks(t *testing.T) {
+	documents, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(documents, "../../README.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range documentLink.FindAllStringSubmatch(string(text), -1) {
+			target := path
+			if m[1] != "" {
+				target = filepath.Join(filepath.Dir(path), m[1])
+			}
+			if there, err := os.ReadFile(target); err != nil {
+				t.Errorf("%s: %v", path, err)
+			} else if m[2] != "" && !strings.Contains(anchors(string(there)), m[2]+"\n") {
+				t.Errorf("%s: %s has no heading for %s", path, target, m[2])
+			}
+		}
+	}
+}
+
+// anchors are those of a document's headings, a line each.
+func anchors(text string) string {
+	var found strings.Builder
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		found.WriteString("#" + strings.ReplaceAll(name, " ", "-") + "\n")
+	}
+	return found.String()
+}
