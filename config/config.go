@@ -4,8 +4,7 @@
 // Strictly means: an unknown or repeated key, a value of the wrong type, a value that
 // makes no sense and two values that contradict each other are errors. Each names
 // file, line, column and what was expected, and as many as can be found are reported
-// at once. Nothing in the file is ignored: a key whose work this version does not do
-// yet is known by name and accepted only where it is switched off.
+// at once. Nothing in the file is ignored.
 //
 // Parse is pure. Load adds reading the file. CheckFiles looks at the files and the
 // group that the configuration names; the commands that only talk to the daemon leave

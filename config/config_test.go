@@ -49,8 +49,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestEveryDefaultWritten reads a file that writes out every key there is, those of
-// later versions included, with its default: it is the same as leaving them out.
+// TestEveryDefaultWritten reads a file that writes out every key there is with its
+// default: it is the same as leaving them out.
 func TestEveryDefaultWritten(t *testing.T) {
 	got, err := Load(filepath.Join("testdata", "defaults.yaml"))
 	if err != nil {

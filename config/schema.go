@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// fields is the whole file: every key there is, those of later versions included.
+// fields is the whole file: every key there is.
 func (c *Config) fields() field {
 	return keys(fields{
 		"listen":       oneOrMore(&c.Listen, "listeners", parseListener),

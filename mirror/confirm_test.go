@@ -47,10 +47,9 @@ const (
 type confirming struct {
 	*world
 	*Confirmer
-	d2      *adsim.Directory
-	second  *adsim.Server
-	log     heard
-	watched sync.Map // searches for an address, by server
+	d2     *adsim.Directory
+	second *adsim.Server
+	log    heard
 }
 
 // newConfirming makes a world in which the second controller knows what the first one has
