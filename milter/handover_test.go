@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -69,11 +70,12 @@ func TestHandOver(t *testing.T) {
 	queued := []net.Conn{begin(t, path), begin(t, path), begin(t, path)} // nobody accepts yet
 	old, oldServed := serving(t, func(cfg *ServerConfig) { cfg.Connections = 1 }, first)
 	wantAnswer(t, queued[0], "first in the queue")
+	successor, served := serving(t, nil, next)
+	defer func() { successor.Shutdown(canceled()); <-served }()
 
-	dialled := make(chan net.Conn, 1000)
-	stop, ended := make(chan bool), make(chan bool)
-	go func() { // all the time
-		defer close(ended)
+	var clients sync.WaitGroup
+	stop := make(chan bool)
+	clients.Go(func() { // one after the other, all the time
 		for {
 			select {
 			case <-stop:
@@ -85,44 +87,21 @@ func TestHandOver(t *testing.T) {
 				t.Errorf("while the place changes hands: %v", err)
 				return
 			}
+			c.SetDeadline(deadline())
 			fmt.Fprint(c, optneg)
-			select {
-			case dialled <- c:
-			default:
-				c.Close()
-			}
+			clients.Go(func() { wantAnswer(t, c, "dialled while the place changed hands") })
 		}
-	}()
+	})
 	done := make(chan error)
 	go func() { done <- old.Shutdown(context.Background()) }()
 	for _, c := range queued[1:] {
 		wantAnswer(t, c, "in the queue when it stops")
 	}
-	for late := false; !late; { // those that are not the first one's wait for the next
-		select {
-		case c := <-dialled:
-			c.SetDeadline(deadline())
-			new, served := (*Server)(nil), (chan error)(nil)
-			if next.name.isAt(path) {
-				late = true
-				close(stop)
-				<-ended
-				new, served = serving(t, nil, next)
-				defer func() { new.Shutdown(canceled()); <-served }()
-			}
-			wantAnswer(t, c, "dialled while the place changed hands")
-		case err := <-oldServed:
-			oldServed <- err
-		}
-	}
-	for len(dialled) > 0 {
-		c := <-dialled
-		c.SetDeadline(deadline())
-		wantAnswer(t, c, "dialled while the place changed hands")
-	}
 	if err := <-done; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
+	close(stop)
+	clients.Wait()
 	if err := <-oldServed; !errors.Is(err, ErrServerClosed) {
 		t.Errorf("Serve: %v", err)
 	}

@@ -113,7 +113,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	if err != nil {
 		return err
 	}
-	if d.watchdog, err = newWatchdog(func() { d.store.Lookup(probe) }); err != nil {
+	if d.watchdog, err = newWatchdog(d.alive); err != nil {
 		return err
 	}
 	d.enact(first)

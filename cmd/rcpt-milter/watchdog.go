@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 
 	"rcpt-milter/address"
+	"rcpt-milter/control"
+	"rcpt-milter/milter"
 )
 
 // watchdog tells systemd that the daemon can still answer, twice in the time that it
@@ -15,11 +18,11 @@ import (
 // systemd ends and restarts us. One that fails is an answer: "cannot tell".
 type watchdog struct {
 	every  time.Duration // zero: nobody wants to know
-	answer func()        // looks something up
+	answer func() string // decides and looks something up; gives the state in a line for "systemctl status"
 }
 
 // newWatchdog looks for what systemd wants in the environment.
-func newWatchdog(answer func()) (*watchdog, error) {
+func newWatchdog(answer func() string) (*watchdog, error) {
 	allowed, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
 		return nil, fmt.Errorf("watchdog: %w", err)
@@ -35,8 +38,11 @@ func (w *watchdog) Run(ctx context.Context) error {
 	ticker := time.NewTicker(w.every)
 	defer ticker.Stop()
 	for {
-		w.answer()
+		state := w.answer()
 		notify(systemd.SdNotifyWatchdog)
+		if state != "" {
+			notify("STATUS=" + state)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -47,3 +53,19 @@ func (w *watchdog) Run(ctx context.Context) error {
 
 // probe is an address that needs no owner to be looked up.
 var probe, _ = address.Parse("postmaster@watchdog.invalid")
+
+// alive does what a RCPT does: it decides, and asks the index. It asks no directory.
+func (d *daemon) alive() string {
+	d.server.Policy().Decide(context.Background(), milter.Query{Recipient: probe.String()})
+	d.store.Lookup(probe)
+	state := control.Fresh
+	for _, directory := range d.follower.Directories() {
+		state = control.Worst(state, directory.State)
+	}
+	line := fmt.Sprintf("%s, %s, %s", strings.ReplaceAll(string(state), "_", " "),
+		counted(d.store.Totals().Addresses, "address", "addresses"), counted(d.server.Sessions(), "session", "sessions"))
+	if d.reloads.outcome().Refused != "" {
+		line += "; the configuration last read is refused"
+	}
+	return line
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -40,8 +41,16 @@ func TestWatchdog(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "20000")
 	d := r.serve()
 	seen := map[string]int{}
-	for seen["READY=1"] == 0 || seen["WATCHDOG=1"] < 3 {
+	for seen["READY=1"] == 0 || seen["WATCHDOG=1"] < 3 || seen["STATUS=fresh, 2 addresses, 0 sessions"] == 0 {
 		seen[told()]++
+	}
+	r.edit("removal_grace: 0s", "removal_grace: soon")
+	r.want(exitConfig, "reload")
+	reloading := false
+	for !reloading || seen["STATUS=fresh, 2 addresses, 0 sessions; the configuration last read is refused"] == 0 {
+		text := told()
+		reloading = reloading || strings.HasPrefix(text, "RELOADING=1\nMONOTONIC_USEC=")
+		seen[text]++
 	}
 	go d.stop()
 	for seen["STOPPING=1"] == 0 {
@@ -54,11 +63,12 @@ func TestWatchdogHangs(t *testing.T) {
 	told := systemdSocket(t, t.TempDir())
 	asked, hang := make(chan struct{}), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &watchdog{every: time.Millisecond, answer: func() {
+	w := &watchdog{every: time.Millisecond, answer: func() string {
 		select {
 		case asked <- struct{}{}:
 		case <-hang:
 		}
+		return ""
 	}}
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -89,7 +99,7 @@ func TestWatchdogOff(t *testing.T) {
 	}{{"", "", false}, {"1000000", "1", false}, {"soon", "", true}} {
 		t.Setenv("WATCHDOG_USEC", c.usec)
 		t.Setenv("WATCHDOG_PID", c.pid)
-		w, err := newWatchdog(func() { t.Error("asked") })
+		w, err := newWatchdog(func() string { t.Error("asked"); return "" })
 		if (err != nil) != c.fails {
 			t.Errorf("WATCHDOG_USEC=%s: %v", c.usec, err)
 		}
