@@ -160,38 +160,6 @@ func TestSameObjectInTwoDirectories(t *testing.T) {
 	w.wantKnown("bob@corp.example")
 }
 
-// TestLateCommit: a controller says how far it is before the change that made it so can be
-// seen, as Samba does. A pass in between must not be the last one that looks for it.
-func TestLateCommit(t *testing.T) {
-	w := newWorld(t, nil)
-	w.mirror.settle = settleTime
-	bob := w.user("Bob", "bob@corp.example")
-	w.user("Cid", "cid@corp.example")
-	late := func(change func()) {
-		u := w.d.HighestUSN()
-		w.d.SetHighestUSN(u + 1)
-		if r := w.mirror.Pass(t.Context(), false); r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		w.d.SetHighestUSN(u)
-		change()
-		w.pass(store.Incremental)
-		w.wantEqual()
-	}
-	late(func() { w.user("Ann", "ann@corp.example") }) // during the first full pass
-	w.advance(settleTime)
-	w.pass(store.Incremental)
-	late(func() { w.must(w.d.Delete(bob)) })
-	for range 3 {
-		w.advance(settleTime)
-		w.pass(store.Incremental)
-	}
-	if info := w.pass(store.Incremental); info.Seen != 0 {
-		t.Errorf("long after the last change %d objects are read, want none", info.Seen)
-	}
-	late(func() { w.user("Eve", "eve@corp.example") })
-}
-
 // TestGuardOverARestart: what was removed before a restart counts, and what is held stays
 // held; discarded removals are judged again by the next full pass.
 func TestGuardOverARestart(t *testing.T) {

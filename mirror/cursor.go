@@ -21,30 +21,6 @@ type cursor struct {
 	// Blind: since the last full pass it was moved on by passes that could not see deleted
 	// objects, so that there may be tombstones below it.
 	Blind bool `json:"blind,omitempty"`
-	// From is where the next incremental pass reads from; 0: from USN. It follows USN by
-	// some time, because a controller may count a change before it shows it. Next takes its
-	// place when it has been known for so long, Since a time.
-	From  uint64    `json:"from,omitempty"`
-	Next  uint64    `json:"next,omitempty"`
-	Since time.Time `json:"since,omitzero"`
-}
-
-const (
-	// settleTime is how long, at least, what changed is read again. Samba tells a
-	// highestCommittedUSN before the transaction that it belongs to can be seen.
-	settleTime = 30 * time.Second
-
-	// settleUSNs is how far back the first pass after a full one reads, since nobody knows
-	// how far the controller was some time before.
-	settleUSNs = 1000
-)
-
-// from is where an incremental pass reads from: never 0, which would be everything.
-func (c cursor) from() uint64 {
-	if c.From == 0 {
-		return c.USN
-	}
-	return c.From
 }
 
 func (c cursor) encode() ([]byte, error) { return json.Marshal(c) }
@@ -67,10 +43,9 @@ func (c cursor) database() string {
 	return fmt.Sprintf("%s/%d", c.InvocationID, c.Epoch)
 }
 
-// next is the cursor after a pass of a kind that began at a time with what the controller
-// said of itself; settle is settleTime but in tests. A full pass needs no tombstones: what
-// it does not see is gone.
-func (c cursor) next(root directory.Root, kind store.Kind, at time.Time, settle time.Duration) cursor {
+// next is the cursor after a pass of a kind that began with what the controller said of
+// itself. A full pass needs no tombstones: what it does not see is gone.
+func (c cursor) next(root directory.Root, kind store.Kind) cursor {
 	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName,
 		Blind: kind == store.Incremental && (c.Blind || !root.DeletedVisible)}
 	if c.InvocationID == n.InvocationID {
@@ -78,15 +53,6 @@ func (c cursor) next(root directory.Root, kind store.Kind, at time.Time, settle 
 		if n.USN < c.USN {
 			n.Epoch++
 		}
-	}
-	switch {
-	case settle == 0:
-	case kind == store.Full:
-		n.From, n.Next, n.Since = max(n.USN, settleUSNs+1)-settleUSNs, n.USN, at
-	case at.Sub(c.Since).Abs() < settle:
-		n.From, n.Next, n.Since = c.from(), c.Next, c.Since
-	default:
-		n.From, n.Next, n.Since = max(c.Next, c.from()), n.USN, at
 	}
 	return n
 }

@@ -59,10 +59,10 @@ func TestWhyFull(t *testing.T) {
 
 func TestCursorOfADatabaseSetBack(t *testing.T) {
 	at := cursor{InvocationID: directory.GUID{1}, USN: 100, Host: "dc1"}
-	on := at.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 120}, store.Incremental, time.Time{}, 0)
-	back := on.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 50}, store.Incremental, time.Time{}, 0)
-	later := back.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 60}, store.Incremental, time.Time{}, 0)
-	other := back.next(directory.Root{InvocationID: directory.GUID{2}, HighestCommittedUSN: 10}, store.Incremental, time.Time{}, 0)
+	on := at.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 120}, store.Incremental)
+	back := on.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 50}, store.Incremental)
+	later := back.next(directory.Root{InvocationID: directory.GUID{1}, HighestCommittedUSN: 60}, store.Incremental)
+	other := back.next(directory.Root{InvocationID: directory.GUID{2}, HighestCommittedUSN: 10}, store.Incremental)
 	if on.database() != at.database() || back.database() == at.database() || later.database() != back.database() || other.Epoch != 0 {
 		t.Errorf("databases %q, %q, %q, %q, %q", at.database(), on.database(), back.database(), later.database(), other.database())
 	}

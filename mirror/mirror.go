@@ -110,7 +110,6 @@ type Mirror struct {
 	wake        chan struct{}                   // a pass is asked for; holds one
 	changed     chan struct{}                   // the controller says that something changed; holds one
 	debounce    time.Duration                   // as the constant, but in tests
-	settle      time.Duration                   // settleTime, but in tests
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 	limits      atomic.Pointer[Limits]
 	admitted    chan struct{} // closed when a controller first answers
@@ -159,7 +158,6 @@ func New(config Config) (*Mirror, error) {
 	config.Log = config.Log.With("directory", config.Name)
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
 	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowed(Candidate{})
-	m.settle = settleTime
 	m.warnings = map[string]warning{}
 	m.admitted, m.listed = make(chan struct{}), config.Candidates
 	m.admit = sync.OnceFunc(func() { close(m.admitted) })

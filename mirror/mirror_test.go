@@ -71,7 +71,6 @@ func (w *world) restart() {
 		w.t.Fatal(err)
 	}
 	w.mirror = m
-	m.settle = 0 // so that what a pass sees can be counted
 }
 
 func (w *world) candidate(s *adsim.Server) Candidate {

@@ -141,7 +141,7 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 		m.config.Log.Info("full pass begins", "why", why, "controller", r.root.DNSHostName)
 	}
 	before := decodeCursor(stored.Cursor)
-	next := before.next(r.root, r.kind, r.started.UTC(), m.settle)
+	next := before.next(r.root, r.kind)
 	pass, err := m.config.Store.Begin(m.config.Name, r.kind, store.Origin{Controller: r.root.DNSHostName,
 		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag})
 	if err != nil {
@@ -158,7 +158,7 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 	if r.kind == store.Full {
 		err = r.everything(ctx, stored)
 	} else {
-		err = m.source.Read(ctx, before.from(), r.page)
+		err = m.source.Read(ctx, before.USN, r.page)
 	}
 	if err != nil {
 		return err
