@@ -1,8 +1,6 @@
 package testenv_test
 
 import (
-	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,16 +15,7 @@ const socket = "/var/spool/postfix/rcpt-milter/milter.sock"
 // sendmail starts Sendmail beside mx, for the rest of the test.
 func (e *edge) sendmail() {
 	e.t.Helper()
-	err := e.Join(e.ctx, testenv.Sendmail)
-	if errors.Is(err, testenv.ErrNoImages) && os.Getenv(testenv.EnvMode) != "require" {
-		e.t.Skipf("END-TO-END TEST SKIPPED: %v", err)
-	}
-	e.must(err)
-	e.t.Cleanup(func() {
-		if err := e.Leave(context.WithoutCancel(e.ctx), testenv.Sendmail); err != nil {
-			e.t.Error(err)
-		}
-	})
+	e.join(testenv.Sendmail)
 }
 
 // inSendmailsWords are how Sendmail says what Postfix says in the dialogues.

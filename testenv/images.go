@@ -42,6 +42,7 @@ func findImages(home checkout) ([]image, error) {
 		{name: "dc1", what: "Samba AD, about a minute"},
 		{name: "postfix", what: "Postfix, about 20 seconds"},
 		{name: Sendmail, what: "Sendmail and miltertest, about 30 seconds", join: true},
+		{name: Prometheus, what: "Prometheus, about a minute", join: true},
 	}
 	for i := range images {
 		tag, err := digest(home.path("testenv", "images", images[i].name))

@@ -18,8 +18,9 @@ const (
 	Milter = "rcpt-milter"
 
 	// Started by Join only. miltertest is in the image of Sendmail, too.
-	Sendmail  = "sendmail"
-	Successor = "successor" // a second daemon, with the store and the sockets of the first
+	Sendmail   = "sendmail"
+	Prometheus = "prometheus" // with promtool
+	Successor  = "successor"  // a second daemon, with the store and the sockets of the first
 )
 
 // The ports of mx.
