@@ -15,8 +15,12 @@ import (
 	"time"
 )
 
-// nextSuffix names the socket of a daemon that waits for the one before it to stop.
-const nextSuffix = ".next"
+// nextSuffix names the socket of a daemon that waits for the one before it to stop, and
+// newSuffix one that is not ready to be handed over yet.
+const (
+	nextSuffix = ".next"
+	newSuffix  = ".new"
+)
 
 // maxSocketPath is the longest path of a unix socket: sun_path of unix(7) less its final
 // NUL and what the one that waits is named more.
@@ -39,8 +43,7 @@ func prepareUnix(path string, o ListenOptions) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	occupied, err := served(path)
-	if err != nil {
+	if _, err := served(path); err != nil {
 		return nil, err
 	}
 	name, l, err := newSocketFile(path)
@@ -48,10 +51,14 @@ func prepareUnix(path string, o ListenOptions) (*Listener, error) {
 		return nil, explain(err, path)
 	}
 	own := &Listener{kernel: l, name: name}
-	if err = name.open(gid, o.Mode); err == nil && !occupied {
+	if err = name.open(gid, o.Mode); err == nil {
+		err = name.wait()
+	}
+	// Only now nobody can leave the path without handing it over.
+	if err == nil {
 		err = name.take()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrInUse) {
 		own.Close()
 		return nil, err
 	}
@@ -61,35 +68,39 @@ func prepareUnix(path string, o ListenOptions) (*Listener, error) {
 // socketFile is the file of a socket that is ours to move and to remove.
 type socketFile struct {
 	path string
+	new  string // where it is made
 	next string // where it waits
 	file fs.FileInfo
 	gone sync.Once // the number of a removed file can come back as another's
 }
 
-// newSocketFile makes a socket that waits. One that a process left behind which is gone
-// is replaced.
+// newSocketFile makes a socket, where none waits yet. One that a process left behind
+// which is gone is replaced.
 func newSocketFile(path string) (*socketFile, *net.UnixListener, error) {
-	n := &socketFile{path: path, next: path + nextSuffix}
-	waits, err := served(n.next)
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case waits:
-		return nil, nil, fmt.Errorf("another daemon waits at %s to take over already: %w", n.next, ErrInUse)
+	n := &socketFile{path: path, new: path + newSuffix, next: path + nextSuffix}
+	for _, name := range []string{n.new, n.next} {
+		if waits, err := served(name); err != nil {
+			return nil, nil, err
+		} else if waits {
+			return nil, nil, fmt.Errorf("another daemon waits at %s to take over already: %w", name, ErrInUse)
+		}
 	}
-	if err := os.Remove(n.next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(n.new); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
-	l, err := bindClosed(n.next)
+	l, err := bindClosed(n.new)
 	if err != nil {
 		return nil, nil, err
 	}
-	if n.file, err = os.Lstat(n.next); err != nil {
+	if n.file, err = os.Lstat(n.new); err != nil {
 		l.Close()
 		return nil, nil, err
 	}
 	return n, l, nil
 }
+
+// wait has the socket, which is ready, wait for its place.
+func (n *socketFile) wait() error { return os.Rename(n.new, n.next) }
 
 // bindClosed makes a socket to which only its owner can connect. Linux gives the file
 // the mode of the unbound socket, less the umask; setting the umask instead would
@@ -112,14 +123,14 @@ func bindClosed(path string) (*net.UnixListener, error) {
 // open gives the socket to those who shall connect.
 func (n *socketFile) open(gid int, mode os.FileMode) error {
 	if gid >= 0 {
-		if err := os.Lchown(n.next, -1, gid); err != nil {
+		if err := os.Lchown(n.new, -1, gid); err != nil {
 			return fmt.Errorf("giving the socket to group %d: %w: run as root or as a member of the group", gid, err)
 		}
 	}
 	if mode == 0 {
 		mode = 0o660
 	}
-	return os.Chmod(n.next, mode.Perm())
+	return os.Chmod(n.new, mode.Perm())
 }
 
 // take moves the socket to its path, unless it was moved there or somebody serves the
@@ -132,18 +143,25 @@ func (n *socketFile) take() error {
 	switch {
 	case err != nil:
 		return err
+	case n.isAt(n.path): // we have just asked ourselves
+		return nil
 	case occupied:
 		return ErrInUse
 	}
-	return os.Rename(n.next, n.path)
+	if err = os.Rename(n.next, n.path); err != nil && n.isAt(n.path) {
+		err = nil // it was moved in this moment
+	}
+	return err
 }
 
 // withdraw takes the socket away from its path, unless another stands there by now. One
 // that waits to take over gets the place in the same moment.
 func (n *socketFile) withdraw() {
 	n.gone.Do(func() {
-		if n.isAt(n.next) {
-			os.Remove(n.next)
+		for _, name := range []string{n.new, n.next} {
+			if n.isAt(name) {
+				os.Remove(name)
+			}
 		}
 		if !n.isAt(n.path) {
 			return
