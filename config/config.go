@@ -68,8 +68,9 @@ type Config struct {
 	Journal Journal // journal
 	Log     Log     // log
 
-	file string              // as given to Load or Parse
-	at   map[string]position // where each key stands, by its path such as "directories[0].urls"
+	warnings []error             // see Warnings
+	file     string              // as given to Load or Parse
+	at       map[string]position // where each key stands, by its path such as "directories[0].urls"
 }
 
 // Socket says who may open the unix sockets of listen.
@@ -207,8 +208,13 @@ func Parse(name string, data []byte) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
+	c.warnings = r.warnings
 	return c, nil
 }
+
+// Warnings lists what in the file is valid and hardly meant, each as an *Error: entries
+// of the lists that have no effect.
+func (c *Config) Warnings() []error { return c.warnings }
 
 // defaults is the configuration of an empty file, which is not a valid one: domains
 // and directories have no default.

@@ -37,9 +37,15 @@ type position struct{ line, column int }
 
 // reader gathers what is found while one file is read.
 type reader struct {
-	file string
-	errs []*Error
-	at   map[string]position
+	file     string
+	errs     []*Error
+	warnings []error
+	at       map[string]position
+}
+
+// warnAt notes what is valid and hardly meant.
+func (r *reader) warnAt(p position, format string, args ...any) {
+	r.warnings = append(r.warnings, &Error{File: r.file, Line: p.line, Column: p.column, Text: fmt.Sprintf(format, args...)})
 }
 
 func (r *reader) failAt(p position, format string, args ...any) {

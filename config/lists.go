@@ -24,7 +24,7 @@ type Exempt struct {
 func parseAccepted(text string) (string, error) {
 	if domain, whole := strings.CutPrefix(text, "@"); whole {
 		domain, err := address.ParseDomain(domain)
-		if err != nil {
+		if err != nil || strings.Contains(domain, "*") {
 			return "", fmt.Errorf("expected a domain behind the @, such as \"@example.com\", got %s", quoted(text))
 		}
 		return "@" + domain, nil
@@ -131,7 +131,8 @@ func parseClients(text string) (netip.Prefix, error) {
 	return network, err
 }
 
-// lists finds entries that cannot have an effect, or the opposite of another's.
+// lists finds entries that have no effect, or the opposite of another's. The order of the
+// lists says what becomes of these, so that they are no errors.
 func (r *reader) lists(c *Config) {
 	for i, entry := range c.Accept {
 		r.judged(c, fmt.Sprintf("accept[%d]", i), entry)
@@ -140,10 +141,10 @@ func (r *reader) lists(c *Config) {
 		path := fmt.Sprintf("refuse[%d]", i)
 		r.judged(c, path, a.String())
 		if n := slices.Index(c.Accept, a.String()); n >= 0 {
-			r.failAt(r.at[path], "%s: %s is in accept as well (accept[%d])", path, quoted(a.String()), n)
+			r.warnAt(r.at[path], "%s: %s is in accept as well (accept[%d]), which comes first", path, quoted(a.String()), n)
 		}
 		if local := c.alwaysAccepted(a); local != "" {
-			r.failAt(r.at[path], "%s: %s is never refused, because always_accept has %s; take it out there", path, quoted(a.String()), quoted(local))
+			r.warnAt(r.at[path], "%s: %s is never refused, because always_accept has %s; take it out there", path, quoted(a.String()), quoted(local))
 		}
 	}
 }
@@ -154,7 +155,7 @@ func (r *reader) lists(c *Config) {
 func (r *reader) judged(c *Config, path, entry string) {
 	domain := entry[strings.LastIndexByte(entry, '@')+1:]
 	if !c.ours(domain) && len(c.Domains) > 0 {
-		r.failAt(r.at[path], "%s: %s has no effect, because %s is not judged here; add it to domains, or leave the entry out", path, quoted(entry), quoted(domain))
+		r.warnAt(r.at[path], "%s: %s has no effect, because %s is not judged here; add it to domains, or leave the entry out", path, quoted(entry), quoted(domain))
 	}
 }
 

@@ -50,7 +50,7 @@ func (a *app) check(ctx context.Context, live bool) error {
 	if err != nil {
 		r.problem(err)
 	}
-	for _, w := range warnings {
+	for _, w := range append(c.Warnings(), warnings...) {
 		r.warning("%v", w)
 	}
 	r.good("configuration %s: %s, %s", a.configPath, counted(len(c.Domains), "domain", "domains"),

@@ -65,7 +65,7 @@ func (a *app) serve(ctx context.Context) error {
 	return err
 }
 
-// logFiles looks at the files that the configuration names. One that does not exist is
+// logFiles looks at the configuration and the files that it names. One that does not exist is
 // a mistake in it. One that cannot be used now keeps a directory from being read, and
 // is no reason to stop answering from the index.
 func logFiles(c *config.Config, log *slog.Logger) error {
@@ -78,6 +78,9 @@ func logFiles(c *config.Config, log *slog.Logger) error {
 	}
 	for _, w := range warnings {
 		log.Warn("trouble with a file of the configuration", "error", w)
+	}
+	for _, w := range c.Warnings() {
+		log.Warn("the configuration is hardly meant so", "error", w)
 	}
 	return nil
 }
