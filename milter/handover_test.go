@@ -75,12 +75,13 @@ func TestHandOver(t *testing.T) {
 
 	var clients sync.WaitGroup
 	stop := make(chan bool)
-	clients.Go(func() { // one after the other, all the time
+	few := make(chan bool, 16) // a queue that is full turns away, and that is no matter here
+	clients.Go(func() {        // one after the other, all the time
 		for {
 			select {
 			case <-stop:
 				return
-			default:
+			case few <- true:
 			}
 			c, err := net.Dial("unix", path)
 			if err != nil {
@@ -89,7 +90,10 @@ func TestHandOver(t *testing.T) {
 			}
 			c.SetDeadline(deadline())
 			fmt.Fprint(c, optneg)
-			clients.Go(func() { wantAnswer(t, c, "dialled while the place changed hands") })
+			clients.Go(func() {
+				wantAnswer(t, c, "dialled while the place changed hands")
+				<-few
+			})
 		}
 	})
 	done := make(chan error)
