@@ -82,6 +82,11 @@ func openVerified(config Config) (*badger.DB, error) {
 	if err := verifyFiles(config); err != nil {
 		return nil, err
 	}
+	if !config.ReadOnly {
+		if err := removeUnbegun(config.Dir); err != nil {
+			return nil, fmt.Errorf("store %s: %w", config.Dir, err)
+		}
+	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_UN); err != nil {
 		return nil, fmt.Errorf("store %s: unlock: %w", config.Dir, err)
 	}
@@ -95,6 +100,27 @@ func openVerified(config Config) (*badger.DB, error) {
 		return nil, openError(config.Dir, err)
 	}
 	return db, err
+}
+
+// removeUnbegun removes logs, of memory tables and of values, that have no octet. A process
+// that was killed between making such a file and giving it its size leaves one, and Badger
+// takes it for damage, though there is nothing in it to lose.
+func removeUnbegun(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		logs, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, log := range logs {
+			if info, err := os.Stat(log); err != nil || info.Size() > 0 {
+				continue
+			}
+			if err := os.Remove(log); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // closedWell reports whether the process before us closed the store: it then wrote its

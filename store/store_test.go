@@ -798,6 +798,30 @@ func TestUnfinishedTable(t *testing.T) {
 	}
 }
 
+// TestUnbegunLog: a process that is killed while it opens the store, or begins another
+// log, leaves a file without an octet.
+func TestUnbegunLog(t *testing.T) {
+	for _, name := range []string{"00099.mem", "000099.vlog", "DISCARD"} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Config{Dir: t.TempDir()})
+			pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // and again, over what that leaves
+				if err := os.WriteFile(filepath.Join(s.config.Dir, name), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				s = open(t, s.config)
+				wantKnown(t, s, "a@x.test")
+				if err := errors.Join(s.Verify(), s.Close()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 // TestDamagedManifest: without it nobody knows which files belong to the store.
 func TestDamagedManifest(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
