@@ -52,9 +52,8 @@ func TestPrometheus(t *testing.T) {
 	e.inGuest(testenv.Prometheus, "sh", "-c", "setsid prometheus --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/tmp/data > /tmp/log 2>&1 &")
 	e.firing(`up{job="rcpt-milter"} == 1`)
 	e.firing(`rcpt_milter_directory_state{state="fresh"} == 1`)
-	if got := e.query(`ALERTS{alertstate="firing", severity!="info"}`); len(got) > 0 {
-		t.Errorf("firing while all is well: %v", got)
-	}
+	// While nothing had been scraped yet, somebody may have missed the daemon.
+	e.firing(`absent(ALERTS{alertstate="firing", severity!="info"})`)
 	const alert = `ALERTS{alertname="RcptMilterDirectoryFailing", alertstate="firing", directory="corp"}`
 	e.must(e.Stop(e.ctx, testenv.DC))
 	e.firing(alert)
@@ -135,14 +134,7 @@ func fetch(ctx context.Context, url string) (string, error) {
 	return string(text), err
 }
 
-// query asks Prometheus, and gives the labels of what it finds.
-func (e *edge) query(expression string) []map[string]string {
-	e.t.Helper()
-	found, err := e.tryQuery(e.ctx, expression)
-	e.must(err)
-	return found
-}
-
+// tryQuery asks Prometheus, and gives the labels of what it finds.
 func (e *edge) tryQuery(ctx context.Context, expression string) ([]map[string]string, error) {
 	address, err := e.Address(ctx, testenv.Prometheus, 9090)
 	if err != nil {
