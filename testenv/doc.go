@@ -3,10 +3,11 @@
 // Four containers of docker-compose.yml stand for the world around one daemon:
 // dc1 (a Samba AD domain controller), mx (Debian's Postfix with the milter in
 // smtpd_milters), rcpt-milter (the daemon of this checkout) and sink (stands for
-// Exchange and keeps what arrives). The package drives that file through whichever
-// compose command the machine has, and gives tests what they need: LDAP changes,
-// SMTP dialogues, the Postfix log, the sink's messages, and hands to stop, pause and
-// kill the parts.
+// Exchange and keeps what arrives). A fifth, dc2 (another domain controller of the same
+// domain), joins when a test asks for it. The package drives that file through
+// whichever compose command the machine has, and gives tests what they need: LDAP
+// changes, SMTP dialogues, the Postfix log, the sink's messages, and hands to stop,
+// pause and kill the parts.
 //
 // # Who owns a harness
 //

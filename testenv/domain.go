@@ -29,47 +29,58 @@ const (
 	MailPassword  = "Passw0rd.Mail"
 	PlainAccount  = "svc-plain@corp.example" // may not
 	PlainPassword = "Passw0rd.Plain"
-	dcName        = "dc1.corp.example"
 )
 
 // ldapDeadline bounds one LDAP request; Samba takes milliseconds.
 const ldapDeadline = 30 * time.Second
 
-// Domain is one LDAP connection to dc1, as some account.
+// Domain is one LDAP connection to a domain controller, as some account.
 type Domain struct {
 	conn *ldap.Conn
+	name string // of the service
 }
+
+// HostOf is the DNS name of a domain controller.
+func HostOf(service string) string { return service + ".corp.example" }
+
+// Host is the DNS name of the domain controller.
+func (d *Domain) Host() string { return HostOf(d.name) }
 
 // Administrator connects to dc1 over LDAPS as the administrator. The caller closes it.
 func (h *Harness) Administrator(ctx context.Context) (*Domain, error) {
-	return h.Bind(ctx, AdminAccount, AdminPassword)
+	return h.AdministratorOf(ctx, DC)
 }
 
-// Bind connects to dc1 over LDAPS as an account of the domain.
-func (h *Harness) Bind(ctx context.Context, account, password string) (*Domain, error) {
-	address, err := h.Address(ctx, DC, 636)
+// AdministratorOf does the same for one of the domain controllers.
+func (h *Harness) AdministratorOf(ctx context.Context, service string) (*Domain, error) {
+	return h.Bind(ctx, service, AdminAccount, AdminPassword)
+}
+
+// Bind connects to a domain controller over LDAPS as an account of the domain.
+func (h *Harness) Bind(ctx context.Context, service, account, password string) (*Domain, error) {
+	address, err := h.Address(ctx, service, 636)
 	if err != nil {
 		return nil, err
 	}
-	config, err := h.trust(ctx)
+	config, err := h.trust(ctx, service)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := ldap.DialURL("ldaps://"+address,
 		ldap.DialWithTLSConfig(config), ldap.DialWithDialer(&net.Dialer{Timeout: ldapDeadline}))
 	if err != nil {
-		return nil, fmt.Errorf("dc1: %w", err)
+		return nil, fmt.Errorf("%s: %w", service, err)
 	}
 	conn.SetTimeout(ldapDeadline)
 	if err := conn.Bind(account, password); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("dc1: bind as %s: %w", account, err)
+		return nil, fmt.Errorf("%s: bind as %s: %w", service, account, err)
 	}
-	return &Domain{conn: conn}, nil
+	return &Domain{conn: conn, name: service}, nil
 }
 
 // trust is a TLS configuration that knows the harness's certificate authority.
-func (h *Harness) trust(ctx context.Context) (*tls.Config, error) {
+func (h *Harness) trust(ctx context.Context, service string) (*tls.Config, error) {
 	authority, err := h.ReadFile(ctx, DC, "/ca/ca.pem")
 	if err != nil {
 		return nil, err
@@ -78,7 +89,7 @@ func (h *Harness) trust(ctx context.Context) (*tls.Config, error) {
 	if !pool.AppendCertsFromPEM([]byte(authority)) {
 		return nil, errors.New("dc1: /ca/ca.pem holds no certificate")
 	}
-	return &tls.Config{RootCAs: pool, ServerName: dcName}, nil
+	return &tls.Config{RootCAs: pool, ServerName: HostOf(service)}, nil
 }
 
 // UseCertificate makes dc1 show another certificate: "good", "expired" or
@@ -128,7 +139,7 @@ func (d *Domain) add(p Person, class, ou string, own map[string][]string) (strin
 		}
 	}
 	if err := d.conn.Add(request); err != nil {
-		return "", fmt.Errorf("dc1: add %s: %w", dn, err)
+		return "", fmt.Errorf("%s: add %s: %w", d.name, dn, err)
 	}
 	return dn, nil
 }
@@ -174,7 +185,7 @@ func (d *Domain) modify(dn string, change func(*ldap.ModifyRequest)) error {
 	request := ldap.NewModifyRequest(dn, nil)
 	change(request)
 	if err := d.conn.Modify(request); err != nil {
-		return fmt.Errorf("dc1: modify %s: %w", dn, err)
+		return fmt.Errorf("%s: modify %s: %w", d.name, dn, err)
 	}
 	return nil
 }
@@ -184,16 +195,36 @@ func (d *Domain) modify(dn string, change func(*ldap.ModifyRequest)) error {
 func (d *Domain) Move(dn, name, ou string) (string, error) {
 	rdn := "CN=" + ldap.EscapeDN(name)
 	if err := d.conn.ModifyDN(ldap.NewModifyDNRequest(dn, rdn, true, ou)); err != nil {
-		return "", fmt.Errorf("dc1: move %s: %w", dn, err)
+		return "", fmt.Errorf("%s: move %s: %w", d.name, dn, err)
 	}
 	return rdn + "," + ou, nil
+}
+
+// AddOU makes an organizational unit. One that is there is no error.
+func (d *Domain) AddOU(name, parent string) error {
+	request := ldap.NewAddRequest("OU="+ldap.EscapeDN(name)+","+parent, nil)
+	request.Attribute("objectClass", []string{"organizationalUnit"})
+	err := d.conn.Add(request)
+	if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultEntryAlreadyExists) {
+		return fmt.Errorf("%s: add %s: %w", d.name, request.DN, err)
+	}
+	return nil
+}
+
+// MoveOU puts an organizational unit, and all below it, below another parent.
+func (d *Domain) MoveOU(dn, parent string) error {
+	rdn, _, _ := strings.Cut(dn, ",")
+	if err := d.conn.ModifyDN(ldap.NewModifyDNRequest(dn, rdn, true, parent)); err != nil {
+		return fmt.Errorf("%s: move %s: %w", d.name, dn, err)
+	}
+	return nil
 }
 
 // Delete makes an object a tombstone. One that is not there is no error.
 func (d *Domain) Delete(dn string) error {
 	err := d.conn.Del(ldap.NewDelRequest(dn, nil))
 	if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
-		return fmt.Errorf("dc1: delete %s: %w", dn, err)
+		return fmt.Errorf("%s: delete %s: %w", d.name, dn, err)
 	}
 	return nil
 }
@@ -207,7 +238,7 @@ func (d *Domain) Undelete(name, dn string) error {
 		return err
 	}
 	if len(entries) == 0 {
-		return fmt.Errorf("dc1: no tombstone of %s", name)
+		return fmt.Errorf("%s: no tombstone of %s", d.name, name)
 	}
 	last := slices.MaxFunc(entries, func(a, b *ldap.Entry) int {
 		return strings.Compare(a.GetAttributeValue("whenChanged"), b.GetAttributeValue("whenChanged"))
@@ -216,7 +247,7 @@ func (d *Domain) Undelete(name, dn string) error {
 	request.Delete("isDeleted", nil)
 	request.Replace("distinguishedName", []string{dn})
 	if err := d.conn.Modify(request); err != nil {
-		return fmt.Errorf("dc1: undelete %s: %w", last.DN, err)
+		return fmt.Errorf("%s: undelete %s: %w", d.name, last.DN, err)
 	}
 	return nil
 }

@@ -111,7 +111,8 @@ func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]R
 	return replies, err
 }
 
-// AwaitCaughtUp waits until the daemon has read everything dc1 has now.
+// AwaitCaughtUp waits until the daemon follows this domain controller, and has read
+// everything that it has now.
 func (h *Harness) AwaitCaughtUp(ctx context.Context, domain *Domain) (Status, error) {
 	usn, err := domain.USN()
 	if err != nil {
@@ -122,8 +123,9 @@ func (h *Harness) AwaitCaughtUp(ctx context.Context, domain *Domain) (Status, er
 		if status, err = h.Status(ctx); err != nil {
 			return err
 		}
-		if len(status.Directories) == 0 || status.State != "fresh" || status.Directories[0].USN < usn {
-			return fmt.Errorf("dc1 is at USN %d, the daemon at %+v", usn, status)
+		if len(status.Directories) == 0 || status.State != "fresh" ||
+			status.Directories[0].DomainController != domain.Host() || status.Directories[0].USN < usn {
+			return fmt.Errorf("%s is at USN %d, the daemon at %+v", domain.name, usn, status)
 		}
 		return nil
 	})

@@ -39,7 +39,7 @@ func (i image) variable() string {
 // not taken for them; the daemon's is built anew each time.
 func findImages(home checkout) ([]image, error) {
 	images := []image{
-		{name: "dc1", what: "Samba AD, about a minute"},
+		{name: "dc1", what: "Samba AD, also for dc2, about a minute"},
 		{name: "postfix", what: "Postfix, about 20 seconds"},
 		{name: Sendmail, what: "Sendmail and miltertest, about 30 seconds", join: true},
 		{name: Prometheus, what: "Prometheus, about a minute", join: true},

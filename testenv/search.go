@@ -36,7 +36,7 @@ func (d *Domain) Search(base, filter string, attributes []string, options ...Sea
 		}
 		result, err := d.conn.Search(request)
 		if err != nil {
-			return nil, fmt.Errorf("dc1: search %s %s: %w", base, filter, err)
+			return nil, fmt.Errorf("%s: search %s %s: %w", d.name, base, filter, err)
 		}
 		entries = append(entries, result.Entries...)
 		answer, _ := ldap.FindControl(result.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
@@ -56,16 +56,16 @@ func WithDeleted(request *ldap.SearchRequest) {
 		ldap.NewControlString(showDeleted, true, ""), ldap.NewControlString(showRecycled, true, ""))
 }
 
-// USN is dc1's highestCommittedUSN.
+// USN is the highestCommittedUSN of the domain controller.
 func (d *Domain) USN() (uint64, error) {
 	request := ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false,
 		"(objectClass=*)", []string{"highestCommittedUSN"}, nil)
 	result, err := d.conn.Search(request)
 	if err != nil {
-		return 0, fmt.Errorf("dc1: rootDSE: %w", err)
+		return 0, fmt.Errorf("%s: rootDSE: %w", d.name, err)
 	}
 	if len(result.Entries) != 1 {
-		return 0, fmt.Errorf("dc1: rootDSE has %d entries", len(result.Entries))
+		return 0, fmt.Errorf("%s: rootDSE has %d entries", d.name, len(result.Entries))
 	}
 	return strconv.ParseUint(result.Entries[0].GetAttributeValue("highestCommittedUSN"), 10, 64)
 }
@@ -75,7 +75,7 @@ func (d *Domain) USN() (uint64, error) {
 const recipientFilter = "(&(|(mail=*)(proxyAddresses=*))(|(objectClass=user)(objectClass=group)(objectClass=contact)" +
 	"(objectClass=publicFolder)(objectClass=msExchDynamicDistributionList))(!(objectClass=computer)))"
 
-// Recipients is every address that dc1 gives to a recipient, in lower case, sorted,
+// Recipients is every address that the domain gives to a recipient, in lower case, sorted,
 // each once, and the number of objects they belong to. It is read and reckoned apart
 // from the daemon, so that tests can compare the two.
 func (d *Domain) Recipients() (addresses []string, objects int, err error) {

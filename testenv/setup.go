@@ -13,6 +13,7 @@ import (
 // The services of docker-compose.yml.
 const (
 	DC     = "dc1"
+	DC2    = "dc2" // not started before somebody asks for it, see StartSecond
 	MX     = "mx"
 	Sink   = "sink"
 	Milter = "rcpt-milter"

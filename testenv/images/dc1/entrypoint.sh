@@ -1,11 +1,16 @@
 #!/bin/sh
-# Starts dc1. The first start makes the domain and fills it; later starts only
-# choose the certificate. Nothing here waits: the health check says when LDAP answers.
+# Starts a domain controller. The first start of dc1 makes the domain and fills it; the
+# first start of dc2 joins it. Later starts choose the certificate, and do to the
+# database what a test has left word of. Nothing here waits: the health check says when
+# LDAP answers.
 set -eu
+me=${1:-dc1}
 base=DC=corp,DC=example
-sam=/var/lib/samba/private/sam.ldb
-tls=/var/lib/samba/private/tls
-say() { echo "dc1: $*"; }
+home=/var/lib/samba
+sam=$home/private/sam.ldb
+tls=$home/private/tls
+conf=/etc/samba/smb.conf
+say() { echo "$me: $*"; }
 
 provision() {
 	say "provisioning the domain corp.example"
@@ -29,24 +34,64 @@ provision() {
 	samba-tool user create svc-mail "$SVC_MAIL_PASSWORD" --userou=OU=Service --description="reads recipients and tombstones" > /dev/null
 	samba-tool user create svc-plain "$SVC_PLAIN_PASSWORD" --userou=OU=Service --description="has no right to list deleted objects" > /dev/null
 	grant-deleted.sh "CN=svc-mail,OU=Service,$base"
-	# What a controller with its dnsupdate service does by itself: Kerberos knows it as
-	# an LDAP server.
-	samba-tool spn add ldap/dc1.corp.example 'DC1$'
 }
 
-if [ ! -e /var/lib/samba/harness-ready ]; then
-	rm -rf /var/lib/samba/private/* /var/lib/samba/sysvol/* # a start that was cut short
-	certificates.sh
-	provision
-	touch /var/lib/samba/harness-ready
+join() {
+	say "joining the domain corp.example"
+	# Until this one answers for the domain's DNS, dc1 does.
+	resolv=$(cat /etc/resolv.conf)
+	echo "nameserver $(getent hosts dc1.corp.example | cut -d' ' -f1)" > /etc/resolv.conf
+	samba-tool domain join corp.example DC --server=dc1.corp.example -UAdministrator --password="$ADMIN_PASSWORD" \
+		--dns-backend=SAMBA_INTERNAL --backend-store=mdb --option="posix:eadb=$home/private/eadb.tdb" \
+		> /tmp/join.log 2>&1 || { cat /tmp/join.log; exit 1; }
+	echo "$resolv" > /etc/resolv.conf
+}
+
+# What the machine of a controller may go through while samba is down.
+fate() {
+	say "$1"
+	case $1 in
+	keep) # a copy of the files of the database
+		rm -rf $home/kept && mkdir $home/kept
+		cp -a --sparse=always $home/private $home/sysvol $home/kept/ ;;
+	set-back) # which is what a snapshot of a virtual machine comes to
+		rm -rf $home/private $home/sysvol
+		cp -a --sparse=always $home/kept/. $home/ ;;
+	*) say "what is that?"; exit 1 ;;
+	esac
+}
+
+sed -i "s/netbios name = .*/netbios name = $(echo "$me" | tr a-z A-Z)/" $conf
+if [ ! -e $home/harness-ready ]; then
+	rm -rf $home/private/* $home/sysvol/* # a start that was cut short
+	if [ "$me" = dc1 ]; then
+		certificates.sh
+		provision
+	else
+		join
+	fi
+	# What a controller with its dnsupdate service does by itself: Kerberos knows it by
+	# all the names of its services.
+	samba_spnupdate
+	touch $home/harness-ready
+fi
+if [ -e $home/fate ]; then
+	fate "$(cat $home/fate)"
+	rm $home/fate
 fi
 
-# Which of the certificates to show: good unless a test has said otherwise.
-which=$(cat /var/lib/samba/harness-tls/use 2>/dev/null || echo good)
+if [ "$me" = dc1 ]; then
+	certificates=$home/harness-tls
+	# Good unless a test has said otherwise.
+	which=$(cat $certificates/use 2>/dev/null || echo good)
+	install -m 644 $certificates/harness.pem /ca/ca.pem
+else
+	certificates=/dc1/harness-tls
+	which=$me
+fi
 mkdir -p $tls && chmod 700 $tls
-install -m 600 /var/lib/samba/harness-tls/"$which".key $tls/key.pem
-install -m 644 /var/lib/samba/harness-tls/"$which".cert $tls/cert.pem
-install -m 644 /var/lib/samba/harness-tls/harness.pem $tls/ca.pem
-install -m 644 /var/lib/samba/harness-tls/harness.pem /ca/ca.pem
+install -m 600 $certificates/"$which".key $tls/key.pem
+install -m 644 $certificates/"$which".cert $tls/cert.pem
+install -m 644 $certificates/harness.pem $tls/ca.pem
 say "starting samba with the certificate \"$which\""
-exec samba --foreground --no-process-group --debug-stdout
+exec samba --configfile=$conf --foreground --no-process-group --debug-stdout

@@ -3,7 +3,8 @@
 # administrator does on Windows with
 #   dsacls "CN=Deleted Objects,DC=..." /takeownership ; dsacls ... /g ACCOUNT:LCRP
 # samba-tool dsacl cannot: it does not ask for deleted objects, and the
-# container is one itself.
+# container is one itself. CI (what is below inherits it) is for deletions that are
+# replicated: Samba takes other rights from their tombstones.
 set -eu
 sam=/var/lib/samba/private/sam.ldb
 deleted="CN=Deleted Objects,DC=corp,DC=example"
@@ -14,5 +15,5 @@ ldbmodify -H $sam --show-deleted > /dev/null <<LDIF
 dn: $deleted
 changetype: modify
 replace: nTSecurityDescriptor
-nTSecurityDescriptor: $(echo "$sd" | sed "s/D:\([A-Z]*\)(/D:\1(A;;RPLC;;;$sid)(/")
+nTSecurityDescriptor: $(echo "$sd" | sed "s/D:\([A-Z]*\)(/D:\1(A;CI;RPLC;;;$sid)(/")
 LDIF

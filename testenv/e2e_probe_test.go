@@ -1,0 +1,125 @@
+package testenv_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	"rcpt-milter/testenv"
+)
+
+// prober asks the edge all the time about every address that is valid. None of them may
+// ever be refused for good.
+type prober struct {
+	mu       sync.Mutex // guards all below
+	valid    map[string]bool
+	asked    int
+	deferred int
+	refused  []string
+}
+
+// probe begins to ask, through Postfix, until the test ends or says stop.
+func (e *edge) probe(addresses ...string) (p *prober, stop func()) {
+	e.t.Helper()
+	p = &prober{valid: map[string]bool{}}
+	p.add(addresses...)
+	ctx, cancel := context.WithCancel(e.ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			if err := p.round(ctx, e.Harness); err != nil && ctx.Err() == nil {
+				e.t.Logf("prober: %v", err) // Postfix ends a session after many errors
+			}
+		}
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+		p.verdict(e.t)
+	})
+	e.t.Cleanup(stop)
+	return p, stop
+}
+
+// verdict fails the test if a valid address was refused.
+func (p *prober) verdict(t *testing.T) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t.Logf("prober: %d questions about valid addresses, %d answered with 4xx, %d with 5xx", p.asked, p.deferred, len(p.refused))
+	if len(p.refused) > 0 {
+		t.Errorf("valid addresses were refused %d times; the first: %s", len(p.refused), p.refused[0])
+	}
+	if p.asked == 0 {
+		t.Error("the prober never got an answer")
+	}
+}
+
+// add says that addresses are known to the edge and stay valid.
+func (p *prober) add(addresses ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range addresses {
+		p.valid[a] = true
+	}
+}
+
+// remove says that addresses are about to become invalid.
+func (p *prober) remove(addresses ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range addresses {
+		delete(p.valid, a)
+	}
+}
+
+func (p *prober) list() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.valid))
+}
+
+// round asks about all of them once, in one session.
+func (p *prober) round(ctx context.Context, h *testenv.Harness) error {
+	session, err := h.Session(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	for some := range slices.Chunk(p.list(), 100) {
+		if reply, err := session.Do("MAIL FROM:<prober@elsewhere.example>"); err != nil || reply.Code() != 250 {
+			return fmt.Errorf("MAIL: %q: %w", reply, err)
+		}
+		for _, address := range some {
+			reply, err := session.Do("RCPT TO:<" + address + ">")
+			if err != nil {
+				return err
+			}
+			p.answer(address, reply)
+		}
+		if _, err := session.Do("RSET"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answer takes down a reply, unless the address became invalid meanwhile.
+func (p *prober) answer(address string, reply testenv.Reply) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.valid[address] {
+		return
+	}
+	p.asked++
+	switch reply.Code() / 100 {
+	case 4:
+		p.deferred++
+	case 5:
+		p.refused = append(p.refused, fmt.Sprintf("%s: %q", address, reply))
+	}
+}
