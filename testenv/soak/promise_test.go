@@ -91,14 +91,32 @@ type pair struct {
 	address string
 }
 
+// share is what one object has in a key.
+type share struct {
+	pair
+	key string
+}
+
+// shares lists them all.
+func shares(pairs map[pair]bool) map[share]bool {
+	all := map[share]bool{}
+	for p, restricted := range pairs {
+		all[share{p, p.address}] = true
+		if !restricted {
+			all[share{p, p.address + "!"}] = true
+		}
+	}
+	return all
+}
+
 // view is what is true on one controller, and since when. A key is an address, or an
 // address and "!": somebody there has it and takes mail from outside.
 type view struct {
-	pairs    map[pair]bool           // owned now; restricted?
-	byGUID   map[adsim.GUID][]string // the same
-	last     map[pair]int            // step at which a pair that is gone was there for the last time
-	since    map[string]int          // key: step from which on it has been there all the time
-	awaiting map[string]int          // key: became visible at this step without a new USN
+	pairs  map[pair]bool           // owned now; restricted?
+	byGUID map[adsim.GUID][]string // the same
+	last   map[pair]int            // step at which a pair that is gone was there for the last time
+	since  map[string]int          // key: step from which on somebody had it all the time, and it could be learned
+	unread map[share]int           // came at this step without a new USN, so that only a full pass learns of it
 
 	rootStep int       // when it was last asked who it is
 	rootTime time.Time // and at what time
@@ -112,7 +130,7 @@ type view struct {
 
 func (v *view) init() {
 	v.pairs, v.byGUID, v.last = map[pair]bool{}, map[adsim.GUID][]string{}, map[pair]int{}
-	v.since, v.awaiting = map[string]int{}, map[string]int{}
+	v.since, v.unread = map[string]int{}, map[share]int{}
 	v.reached, v.epochs = map[directory.GUID]uint64{}, map[directory.GUID]int{}
 }
 
@@ -142,27 +160,33 @@ func (v *view) observe(step int, pairs map[pair]bool, silently bool) {
 			v.last[p] = step - 1
 		}
 	}
-	keys := map[string]bool{}
 	clear(v.byGUID)
-	for p, restricted := range pairs {
+	for p := range pairs {
 		v.byGUID[p.guid] = append(v.byGUID[p.guid], p.address)
-		keys[p.address] = true
-		if !restricted {
-			keys[p.address+"!"] = true
+	}
+	before, now := shares(v.pairs), shares(pairs)
+	for at := range v.unread {
+		if !now[at] {
+			delete(v.unread, at)
+		}
+	}
+	keys := map[string]bool{}
+	for at := range now {
+		if silently && !before[at] {
+			v.unread[at] = step
+		}
+		if _, hidden := v.unread[at]; !hidden {
+			keys[at.key] = true
 		}
 	}
 	for key := range v.since {
 		if !keys[key] {
 			delete(v.since, key)
-			delete(v.awaiting, key)
 		}
 	}
 	for key := range keys {
 		if _, known := v.since[key]; !known {
 			v.since[key] = step
-			if silently {
-				v.awaiting[key] = step
-			}
 		}
 	}
 	v.pairs = pairs
@@ -238,9 +262,12 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 	v := &c.view
 	p.followed, p.asOf = c, v.rootStep
 	v.reached[v.identity], v.epochs[v.identity] = v.rootUSN, v.epoch
-	for key, step := range v.awaiting {
+	for at, step := range v.unread {
 		if kind == store.Full && step <= v.rootStep {
-			delete(v.awaiting, key)
+			delete(v.unread, at)
+			if since, known := v.since[at.key]; !known || step < since {
+				v.since[at.key] = step
+			}
 		}
 	}
 	for at, l := range p.learned {
@@ -280,7 +307,7 @@ func (w *world) check(when string) {
 			continue
 		}
 		for key, since := range p.followed.view.since {
-			if _, unseen := p.followed.view.awaiting[key]; unseen || since > p.asOf {
+			if since > p.asOf {
 				continue
 			}
 			text, open := strings.CutSuffix(key, "!")
