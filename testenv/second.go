@@ -40,10 +40,17 @@ func (h *Harness) RemoveSecond(ctx context.Context) error {
 	return h.Restart(ctx, DC)
 }
 
+// replicateDeadline bounds how long a controller that has just started may not replicate.
+const replicateDeadline = time.Minute
+
 // Replicate brings one domain controller what another one knows, and returns when it is
-// there.
+// there. One that has just started, or lost a connection to its partner, is asked again.
 func (h *Harness) Replicate(ctx context.Context, from, to string) error {
-	return h.drs(ctx, to, "replicate", to, from, BaseDN)
+	ctx, cancel := context.WithTimeout(ctx, replicateDeadline)
+	defer cancel()
+	return AwaitNil(ctx, time.Second, func(ctx context.Context) error {
+		return h.drs(ctx, to, "replicate", to, from, BaseDN)
+	})
 }
 
 // CutReplication keeps a domain controller from hearing of changes elsewhere and from
