@@ -26,7 +26,8 @@ type logging struct {
 }
 
 func newLogging(stderr io.Writer, c config.Log) *logging {
-	l := &logging{stderr: stderr, syslog: newSyslogger(devLog, stderr)}
+	own := &oneAtATime{to: stderr}
+	l := &logging{stderr: own, syslog: newSyslogger(devLog, own)}
 	if stderr == os.Stderr {
 		l.journal, _ = journal.StderrIsJournalStream()
 	}
@@ -56,6 +57,19 @@ func (l *logging) Set(c config.Log) {
 		h = newHandler(l.stderr, c.Format, &slog.HandlerOptions{Level: level})
 	}
 	l.to.Store(&h)
+}
+
+// oneAtATime lets one line through after the other, also while a handler is replaced that
+// somebody still writes with: each handler has a lock of its own.
+type oneAtATime struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (o *oneAtATime) Write(line []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.to.Write(line)
 }
 
 func newHandler(to io.Writer, format string, o *slog.HandlerOptions) slog.Handler {

@@ -245,3 +245,26 @@ func TestHashedAddresses(t *testing.T) {
 		t.Errorf("no reply with %s in the log:\n%s", names[0], d.log)
 	}
 }
+
+// TestLogWhileItChanges: who writes with the handler before does not disturb the next.
+func TestLogWhileItChanges(t *testing.T) {
+	var written bytes.Buffer
+	l := newLogging(&written, config.Log{Format: "text", Level: "info"})
+	const each = 200
+	var writing sync.WaitGroup
+	for range 4 {
+		writing.Go(func() {
+			for range each {
+				l.Logger().Info("a line")
+			}
+		})
+	}
+	for range each {
+		l.Set(config.Log{Format: "json", Level: "info"})
+		l.Set(config.Log{Format: "text", Level: "info"})
+	}
+	writing.Wait()
+	if lines := strings.Count(written.String(), "\n"); lines != 4*each {
+		t.Errorf("%d lines, want %d", lines, 4*each)
+	}
+}
