@@ -32,15 +32,41 @@ func wrap(text string, columns int) []string {
 		}
 		line += word
 	}
-	return append(lines, line)
+	return eachColoured(append(lines, line))
 }
+
+// eachColoured ends colours with each line and begins them anew with the next, because a
+// line may be shown without the one before it.
+func eachColoured(lines []string) []string {
+	open := ""
+	for i, line := range lines {
+		begin := open
+		for at := 0; at < len(line); {
+			n := colour(line[at:])
+			switch {
+			case n > 0 && line[at:at+n] == plain:
+				open = ""
+			case n > 0:
+				open = line[at : at+n]
+			}
+			at += max(1, n)
+		}
+		if lines[i] = begin + line; open != "" {
+			lines[i] += plain
+		}
+	}
+	return lines
+}
+
+// plain ends colours.
+const plain = "\x1b[0m"
 
 // cut shortens a line of printed text to so many columns. Colours are ended where the
 // text is cut.
 func cut(line string, columns int) string {
 	at := reach(line, columns)
 	if at < len(line) && strings.Contains(line[:at], "\x1b[") {
-		return line[:at] + "\x1b[0m"
+		return line[:at] + plain
 	}
 	return line[:at]
 }

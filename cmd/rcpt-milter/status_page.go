@@ -48,7 +48,7 @@ func (a *app) overall(p *page, s control.Status) {
 	if s.Offline {
 		begin = p.painted("No daemon is running.", "31") + " Its index, as it was left: "
 	}
-	p.WriteString(begin + p.state(s.State) + meaning[s.State] + "\n")
+	p.title(begin + p.state(s.State) + meaning[s.State])
 	label := "alarm"
 	for _, alarm := range s.Alarms {
 		p.line(label, p.warn(printable(alarm)))
@@ -56,7 +56,7 @@ func (a *app) overall(p *page, s control.Status) {
 	}
 	p.line("index", fmt.Sprintf("%s of %s", counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects")))
 	if s.Digest != "" {
-		p.line("digest", printable(s.Digest))
+		p.line("digest", p.halved(printable(s.Digest)))
 	}
 	if s.Unparsed > 0 {
 		p.line("unreadable", counted(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
@@ -86,6 +86,15 @@ func (a *app) overall(p *page, s control.Status) {
 	if len(s.RestartNeeded) > 0 {
 		p.line("restart needed", p.warn("for the new values of "+printable(strings.Join(s.RestartNeeded, ", "))))
 	}
+}
+
+// halved breaks a word that is too long for a line in its middle, not at the last letters.
+func (p *page) halved(word string) string {
+	half := len(word) / 2
+	if room := p.room(); room >= columnsIn(word) || room < half || len(word) != columnsIn(word) {
+		return word
+	}
+	return word[:half] + " " + word[half:]
 }
 
 func (a *app) acceptFile(p *page, f control.AcceptFile) {
@@ -300,6 +309,9 @@ func tableOf(p *page, rows [][]string, numbers ...int) {
 	if len(rows) < 2 {
 		return
 	}
+	if p.cut {
+		narrow(rows, p.width)
+	}
 	for _, column := range numbers {
 		width := 0
 		for _, row := range rows {
@@ -312,10 +324,38 @@ func tableOf(p *page, rows [][]string, numbers ...int) {
 	p.WriteString("\n" + aligned(rows))
 }
 
+// gap is what stands between two columns of a table.
+const gap = 3
+
+// narrow shortens the first column of a table, so that the others fit the width as well.
+func narrow(rows [][]string, width int) {
+	first, all := 0, 0
+	for column := range rows[0] {
+		widest := 0
+		for _, row := range rows {
+			widest = max(widest, columnsIn(row[column]))
+		}
+		if column == 0 {
+			first = widest
+		} else {
+			all += gap + widest
+		}
+	}
+	room := max(width-all, 8)
+	if first <= room {
+		return
+	}
+	for _, row := range rows {
+		if columnsIn(row[0]) > room {
+			row[0] = cut(row[0], room-1) + "…"
+		}
+	}
+}
+
 // aligned writes rows in columns.
 func aligned(rows [][]string) string {
 	var text, trimmed strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
+	w := tabwriter.NewWriter(&text, 0, 0, gap, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}

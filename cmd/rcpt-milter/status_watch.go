@@ -19,8 +19,8 @@ import (
 // watch shows the status on a screen of its own until q, Ctrl-C or the end of ctx.
 func (a *app) watch(ctx context.Context, every time.Duration) error {
 	screen, ok := a.stdout.(*os.File)
-	if !ok || !isTerminal(screen) {
-		return &exit{exitUsage, errors.New("--watch needs a terminal; for anything else there are --json and --nagios")}
+	if !ok || !isScreen(screen) {
+		return &exit{exitUsage, errors.New("--watch needs a terminal that can move its cursor; for anything else there are --json and --nagios")}
 	}
 	if every < 500*time.Millisecond {
 		return &exit{exitUsage, fmt.Errorf("--every: expected 500ms or longer, got %v", every)}
@@ -79,6 +79,7 @@ type watcher struct {
 	size  func() (columns, rows int)
 
 	status  control.Status // the last one there was; zero: none yet
+	asked   time.Time      // when the daemon was asked that has not answered yet; zero: it has
 	since   time.Time      // not reachable since; zero: it is
 	trouble error
 	scroll  int
@@ -98,18 +99,27 @@ type passTrail struct {
 // samples is how many values a sparkline can need.
 const samples = 400
 
-// run draws at once, at every tick and key, and when the size changes.
+// run draws at once, at every tick, answer and key, and when the size changes. A daemon
+// that does not answer keeps nobody from leaving.
 func (w *watcher) run(ctx context.Context, ticks <-chan time.Time, keys <-chan byte, resized <-chan os.Signal) error {
 	io.WriteString(w.out, enterScreen)
 	defer io.WriteString(w.out, leaveScreen)
-	w.look(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answered, 1)
+	w.ask(ctx, answers)
 	for {
 		w.draw()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticks:
-			w.look(ctx)
+			if w.asked.IsZero() {
+				w.ask(ctx, answers)
+			}
+		case a := <-answers:
+			w.asked = time.Time{}
+			w.take(a)
 		case <-resized:
 		case key := <-keys:
 			if !w.key(key) {
@@ -117,6 +127,21 @@ func (w *watcher) run(ctx context.Context, ticks <-chan time.Time, keys <-chan b
 			}
 		}
 	}
+}
+
+// answered is what came of asking the daemon.
+type answered struct {
+	status control.Status
+	err    error
+}
+
+// ask asks the daemon; there is room for the answer even if nobody waits for it any more.
+func (w *watcher) ask(ctx context.Context, answers chan<- answered) {
+	w.asked = w.now()
+	go func() {
+		s, err := w.fetch(ctx)
+		answers <- answered{s, err}
+	}()
 }
 
 // key is one octet from the keyboard; false: the end. Arrows come as ESC [ A and B.
@@ -136,15 +161,14 @@ func (w *watcher) key(key byte) bool {
 	return true
 }
 
-// look asks the daemon, and notes what sparklines need.
-func (w *watcher) look(ctx context.Context) {
-	s, err := w.fetch(ctx)
-	now := w.now()
-	if err != nil {
+// take notes an answer, and what sparklines need.
+func (w *watcher) take(a answered) {
+	s, now := a.status, w.now()
+	if a.err != nil {
 		if w.since.IsZero() {
 			w.since = now
 		}
-		w.trouble = err
+		w.trouble = a.err
 		w.rate(0, 0)
 		return
 	}
@@ -203,7 +227,11 @@ func (w *watcher) draw() {
 	var b strings.Builder
 	b.WriteString(home)
 	for _, line := range append(append([]string{}, head...), shown...) {
-		b.WriteString(cut(line, columns) + restOfLine + "\r\n")
+		line = cut(line, columns)
+		if columnsIn(line) < columns { // behind the last column a terminal would erase what stands in it
+			line += restOfLine
+		}
+		b.WriteString(line + "\r\n")
 	}
 	b.WriteString(restOfAll)
 	if hidden := len(body) - w.scroll - len(shown); hidden > 0 {
@@ -214,17 +242,19 @@ func (w *watcher) draw() {
 
 // lines are the head, the sparklines and the page.
 func (w *watcher) lines(columns int) []string {
-	p := &page{colours: colours(w.out), width: columns}
+	p := &page{colours: colours(w.out), width: columns, cut: true}
 	fmt.Fprintf(p, "%s   every %v, q ends\n", w.now().Format("15:04:05"), w.every)
-	if w.trouble != nil {
-		p.WriteString(p.painted("not reachable for "+inWords(w.now().Sub(w.since))+", still trying: "+printable(firstLine(w.trouble)), "31") + "\n")
+	if waited := w.now().Sub(w.asked); !w.asked.IsZero() && waited > w.every {
+		p.title(p.painted("no answer for "+inWords(waited)+", still waiting", "31"))
+	} else if w.trouble != nil {
+		p.title(p.painted("not reachable for "+inWords(w.now().Sub(w.since))+", still trying: "+printable(firstLine(w.trouble)), "31"))
 	}
-	width := max(8, columns-labelWidth-2-sparkNote)
+	width := max(8, p.room()-sparkNote)
 	for i, label := range []string{"decisions", "refusals"} {
 		p.line(label, noted(spark(w.rates[i], width), width, fmt.Sprintf("%.1f a second", last(w.rates[i]))))
 	}
 	for _, d := range w.status.Directories {
-		if trail := w.passes[d.Name]; trail != nil {
+		if trail := w.passes[d.Name]; trail != nil && len(trail.seconds) > 0 {
 			p.line("passes of "+printable(d.Name), noted(spark(trail.seconds, width), width, fmt.Sprintf("%.3f s the last", last(trail.seconds))))
 		}
 	}
@@ -236,7 +266,7 @@ func (w *watcher) lines(columns int) []string {
 }
 
 // sparkNote is the room for what stands behind a sparkline.
-const sparkNote = 18
+const sparkNote = 19
 
 // noted puts a note behind a sparkline, always in the same column.
 func noted(line string, width int, note string) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,7 @@ func (a *app) sync(ctx context.Context, q control.SyncQuery) error {
 	if err != nil {
 		return err
 	}
-	progress := progress{app: a, shown: isTerminal(a.stdout)}
+	progress := progress{app: a, shown: isScreen(a.stdout)}
 	err = client.Sync(ctx, q, progress.event)
 	progress.clear()
 	if err != nil && ctx.Err() != nil {
@@ -45,21 +46,45 @@ func (a *app) sync(ctx context.Context, q control.SyncQuery) error {
 // a line each, on a terminal or not.
 type progress struct {
 	*app
-	shown bool
-	dirty bool
+	shown   bool
+	running []control.SyncEvent // what the line shows, in the order in which they came
+	dirty   bool
 }
 
 func (p *progress) event(e control.SyncEvent) {
 	p.clear()
-	name := printable(e.Directory)
+	over := e.Error != "" || e.Pass != nil
+	at := slices.IndexFunc(p.running, func(r control.SyncEvent) bool { return r.Directory == e.Directory })
 	switch {
-	case e.Error != "": // the end of the answer repeats it
-	case e.Pass != nil:
-		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", name, printable(e.Kind), outcome(*e.Pass), printable(e.Pass.Result))
-	case p.shown:
-		fmt.Fprintf(p.stdout, "%s: %s pass, %s%s", name, printable(e.Kind), bar(e), seen(e))
-		p.dirty = true
+	case over && at >= 0:
+		p.running = slices.Delete(p.running, at, at+1)
+	case at >= 0:
+		p.running[at] = e
+	case !over:
+		p.running = append(p.running, e)
 	}
+	if e.Error == "" && e.Pass != nil { // an error stands at the end of the answer as well
+		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", printable(e.Directory), printable(e.Kind), outcome(*e.Pass), printable(e.Pass.Result))
+	}
+	p.draw()
+}
+
+// draw writes the line of the passes under way. One that is longer than the terminal is
+// wide could not be taken back; there is room for the ^C that the terminal shows, too.
+func (p *progress) draw() {
+	if !p.shown || len(p.running) == 0 {
+		return
+	}
+	var passes []string
+	for _, e := range p.running {
+		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", printable(e.Directory), printable(e.Kind), bar(e), seen(e)))
+	}
+	line := strings.Join(passes, "; ")
+	if columns := columnsOf(p.stdout); columns > 0 {
+		line = cut(line, columns-3)
+	}
+	fmt.Fprint(p.stdout, line)
+	p.dirty = true
 }
 
 // barWidth is how many columns a bar has.

@@ -24,10 +24,13 @@ func isTerminal(w io.Writer) bool {
 	return term.IsTerminal(int(f.Fd()))
 }
 
+// isScreen reports whether w is a terminal on which what is written can be taken back.
+func isScreen(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
+
 // colours reports whether w is a terminal whose user has nothing against them
 // (no-color.org).
 func colours(w io.Writer) bool {
-	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return isScreen(w) && os.Getenv("NO_COLOR") == ""
 }
 
 // columnsOf is how wide the terminal is that w leads to; 0: it leads to none.

@@ -65,6 +65,7 @@ func TestWrap(t *testing.T) {
 		{"one two three four five six seven", 20, []string{"one two three four", "five six seven"}},
 		{strings.Repeat("f", 45) + " x", 20, []string{strings.Repeat("f", 20), strings.Repeat("f", 20), "fffff x"}},
 		{"\x1b[33mone two three four\x1b[0m five", 20, []string{"\x1b[33mone two three four\x1b[0m", "five"}},
+		{"\x1b[33mone two three four five\x1b[0m six", 20, []string{"\x1b[33mone two three four\x1b[0m", "\x1b[33mfive\x1b[0m six"}},
 		{"日本語日本語 日本語日本語", 20, []string{"日本語日本語", "日本語日本語"}},
 	} {
 		if got := wrap(c.text, c.columns); !slices.Equal(got, c.want) {
@@ -97,7 +98,8 @@ func newWatched() *watched {
 func (d *watched) step(t *testing.T) string {
 	t.Helper()
 	d.clock = d.clock.Add(2 * time.Second)
-	d.look(t.Context())
+	status, err := d.fetch(t.Context())
+	d.take(answered{status, err})
 	d.out.Reset()
 	d.draw()
 	text := d.out.String()
