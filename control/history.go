@@ -43,13 +43,37 @@ func (j Judged) minus(o Judged) Judged {
 	return j.plus(Judged{-o.Accepted, -o.LetThrough, -o.PutOff, -o.Refused})
 }
 
-// acceptedVerdicts and putOffVerdicts say what a verdict leads to in mode enforce;
-// whatever else there is refuses. With when_stale or when_not_ready other than tempfail
-// they are wrong about those two.
-var (
-	acceptedVerdicts = map[string]bool{"exempt": true, "always": true, "not-ours": true, "listed": true, "known": true, "confirmed": true}
-	putOffVerdicts   = map[string]bool{"not-ready": true, "in-grace": true, "stale": true, "error": true}
+// Told is what a verdict leads to in mode enforce.
+type Told string
+
+const (
+	ToldAccepted Told = "accepted"
+	ToldPutOff   Told = "put off" // with a temporary reply
+	ToldRefused  Told = "refused"
 )
+
+// verdictTold is what each verdict leads to, in the order of the table by which
+// recipients are judged. With when_stale or when_not_ready other than tempfail it is
+// wrong about those two.
+var verdictTold = []struct {
+	verdict string
+	told    Told
+}{
+	{"exempt", ToldAccepted}, {"always", ToldAccepted}, {"not-ours", ToldAccepted}, {"listed", ToldAccepted}, {"refused", ToldRefused},
+	{"known", ToldAccepted}, {"restricted", ToldRefused}, {"not-ready", ToldPutOff}, {"in-grace", ToldPutOff}, {"stale", ToldPutOff},
+	{"confirmed", ToldAccepted}, {"harvest-limited", ToldPutOff}, {"unknown", ToldRefused}, {"error", ToldPutOff},
+}
+
+// ToldBy is what a verdict leads to; one that this version does not know counts as a
+// refusal.
+func ToldBy(verdict string) Told {
+	for _, v := range verdictTold {
+		if v.verdict == verdict {
+			return v.told
+		}
+	}
+	return ToldRefused
+}
 
 // JudgedOf sorts the counters of a status into what recipients were told.
 func JudgedOf(s Status) Judged { return judged(s.Decisions, s.WouldRefuse) }
@@ -59,10 +83,10 @@ func judged(decisions, wouldRefuse map[string]int64) (j Judged) {
 	for verdict, n := range decisions {
 		let := wouldRefuse[verdict]
 		j.LetThrough += let
-		switch {
-		case acceptedVerdicts[verdict]:
+		switch ToldBy(verdict) {
+		case ToldAccepted:
 			j.Accepted += n - let
-		case putOffVerdicts[verdict]:
+		case ToldPutOff:
 			j.PutOff += n - let
 		default:
 			j.Refused += n - let

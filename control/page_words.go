@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"maps"
@@ -10,17 +11,36 @@ import (
 	"time"
 )
 
+// networksShown is how many networks over the harvest limit the page shows.
+const networksShown = 5
+
 // pageWords are the functions of the templates.
 func pageWords(now func() time.Time) template.FuncMap {
 	return template.FuncMap{
-		"ago":     func(t Time) string { return agoWords(now().Sub(t.Time)) },
-		"clock":   func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
-		"when":    func(t Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
-		"number":  groupedNumber,
+		"ago":    func(t Time) string { return agoWords(now().Sub(t.Time)) },
+		"clock":  func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
+		"when":   func(t Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
+		"number": groupedNumber,
+		"counted": func(n any, one, many string) string {
+			if fmt.Sprint(n) == "1" {
+				return "1 " + one
+			}
+			return groupedNumber(n) + " " + many
+		},
 		"words":   func(text any) string { return strings.ReplaceAll(fmt.Sprint(text), "_", " ") },
 		"domains": domainRows,
+		"judged":  verdictRows,
 		"blind":   func(d DirectoryStatus) bool { return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible },
 		"weight":  stateWeight,
+		"due": func(t Time) string {
+			if !t.After(now()) {
+				return "due"
+			}
+			return agoWords(now().Sub(t.Time))
+		},
+		"troubled": func(files []AcceptFile) bool {
+			return slices.ContainsFunc(files, func(f AcceptFile) bool { return f.Trouble != "" })
+		},
 	}
 }
 
@@ -64,6 +84,38 @@ func groupedNumber(v any) string {
 	return digits
 }
 
+// verdictRow is how often a verdict was given.
+type verdictRow struct {
+	Verdict           string
+	Told              Told
+	Class             string // of the style
+	Recipients, Would int64
+}
+
+// verdictRows lists the verdicts that were given, in the order of the table by which
+// recipients are judged.
+func verdictRows(s Status) []verdictRow {
+	class := map[Told]string{ToldAccepted: "accepted", ToldPutOff: "putoff", ToldRefused: "refused"}
+	var rows []verdictRow
+	add := func(verdict string) {
+		if n := s.Decisions[verdict]; n > 0 {
+			told := ToldBy(verdict)
+			rows = append(rows, verdictRow{verdict, told, class[told], n, s.WouldRefuse[verdict]})
+		}
+	}
+	named := map[string]bool{}
+	for _, v := range verdictTold {
+		named[v.verdict] = true
+		add(v.verdict)
+	}
+	for _, verdict := range slices.Sorted(maps.Keys(s.Decisions)) {
+		if !named[verdict] {
+			add(verdict)
+		}
+	}
+	return rows
+}
+
 // domainRow is one domain of the configuration or of the index.
 type domainRow struct {
 	Domain, Mode string
@@ -71,11 +123,21 @@ type domainRow struct {
 	Pattern      bool // it stands for all sub-domains
 }
 
+// othersShown is how many domains are shown that only the index has.
+const othersShown = 10
+
 // domainRows lists those of the configuration, and the largest of the others.
 func domainRows(s Status) []domainRow {
-	var rows []domainRow
+	var rows, others []domainRow
 	for _, domain := range slices.Sorted(maps.Keys(s.Modes)) {
 		rows = append(rows, domainRow{domain, s.Modes[domain], s.Domains[domain], strings.HasPrefix(domain, ".")})
 	}
-	return rows
+	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
+		if _, named := s.Modes[domain]; !named {
+			mode, _ := ParentMode(s.Modes, domain)
+			others = append(others, domainRow{Domain: domain, Mode: mode, Addresses: s.Domains[domain]})
+		}
+	}
+	slices.SortStableFunc(others, func(x, y domainRow) int { return cmp.Compare(y.Addresses, x.Addresses) })
+	return append(rows, others[:min(len(others), othersShown)]...)
 }

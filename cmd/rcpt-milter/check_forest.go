@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"rcpt-milter/config"
+	"rcpt-milter/control"
 	"rcpt-milter/directory"
 )
 
@@ -90,7 +91,7 @@ func (l *liveCheck) modeOf(name string) (config.Mode, bool) {
 	for domain, mode := range l.config.Domains {
 		modes[domain] = string(mode)
 	}
-	mode, ok := ownMode(modes, strings.TrimPrefix(name, "."))
+	mode, ok := control.ParentMode(modes, strings.TrimPrefix(name, "."))
 	return config.Mode(mode), ok
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"rcpt-milter/control"
 )
 
 // The environment variables of the tests with a browser: "require" makes a failure of
@@ -193,4 +196,42 @@ func TestPageInBrowser(t *testing.T) {
 	if text := b.text("body"); strings.Contains(text, "fresh") || !strings.Contains(text, "page.hosts") {
 		t.Errorf("under a name of somebody else the page says\n%s", text)
 	}
+}
+
+// TestTroubleInBrowser is the page of a daemon that has everything to tell at once.
+func TestTroubleInBrowser(t *testing.T) {
+	b := newBrowser(t, "")
+	s := troubledStatus()
+	s.Decisions = map[string]int64{"unknown": 90, "known": 1200, "confirmed": 3, "harvest-limited": 40, "stale": 12, "exempt": 5, "melted": 1, "listed": 0}
+	s.RestartNeeded = []string{"listen", "store"}
+	names := []control.RefusedName{{Name: "a-rather-long-name-of-a-domain-that-somebody-has.example.com", Refused: 1234567, WouldRefuse: 3}, {Name: "2001:db8:1234:5678::/64", Refused: 1}}
+	backend := answering{status: func(context.Context) (control.Status, error) { return s, nil }, report: control.Report{Refused: 130, Domains: names, Networks: names}}
+	history := &control.History{}
+	history.Observe(noon.Add(-5*time.Hour), map[string]int64{"known": 900, "unknown": 60}, map[string]int64{"unknown": 20})
+	page := httptest.NewServer(control.NewPage(control.PageConfig{On: func() bool { return true }, Hosts: func() []string { return nil },
+		Now: func() time.Time { return noon }}, backend, history, nil))
+	defer page.Close()
+	for name, size := range map[string][2]int64{"desk": {1280, 900}, "phone": {360, 740}} {
+		var overflow int64
+		b.run(emulation.SetDeviceMetricsOverride(size[0], size[1], 1, name == "phone"),
+			chromedp.Navigate(page.URL), chromedp.WaitVisible("footer", chromedp.ByQuery),
+			chromedp.Evaluate(`document.documentElement.scrollWidth - window.innerWidth`, &overflow))
+		if overflow > 0 {
+			t.Errorf("%s: the page is %d pixels too wide", name, overflow)
+		}
+		b.shot("trouble-" + name)
+	}
+	text := b.text("body")
+	for _, want := range []string{
+		"exempt accepted\t5\t\nknown accepted\t1\u202f200\t\nstale put off\t12\t\nconfirmed accepted\t3\t\nharvest-limited put off\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
+		"600 removals are held back, still accepted. 600 removals in 24h exceed max (500).", "1 removal is held back, still accepted. 1 removal would empty old.example.",
+		"its last good copy, of 3 hours ago, is in force since ", "A restart is needed for the new values of listen, store.",
+		"3 found, 1\u202f200 not found, 40 from memory, 7 over the budget, 2 without an answer", "8 client networks over it, of 4\u202f321 remembered",
+		"corp.mail.onmicrosoft.com\t–\t1", "sub.example.org\treport\t4\u202f567", "1 entry, read 60 seconds ago", "25 lines do not count", "no longer in the configuration; its addresses leave", "2 values in the directories",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page has no %q:\n%s", want, text)
+		}
+	}
+	b.quiet(page.URL)
 }

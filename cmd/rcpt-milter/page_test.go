@@ -92,7 +92,8 @@ func troubledStatus() control.Status {
 	d.LastIncremental.Result = control.ResultHeld
 	d.NextPass = before(time.Second)
 	s.Directories = append(s.Directories, control.DirectoryStatus{Name: "lab", State: control.NotReady,
-		Running: &control.SyncEvent{Directory: "lab", Kind: "full", Started: before(90 * time.Second), Seen: 12000, Expected: 50000}})
+		Running: &control.SyncEvent{Directory: "lab", Kind: "full", Started: before(90 * time.Second), Seen: 12000, Expected: 50000}},
+		control.DirectoryStatus{Name: "old", State: control.Retired, HeldRemovals: 1, HoldReason: "1 removal would empty old.example"})
 	return s
 }
 

@@ -206,6 +206,11 @@ type answering struct {
 	control.Backend // nil: nothing else is asked
 	status          func(context.Context) (control.Status, error)
 	sync            func(context.Context, func(control.SyncEvent)) error
+	report          control.Report
+}
+
+func (a answering) Report(context.Context, control.ReportQuery) (control.Report, error) {
+	return a.report, nil
 }
 
 func (a answering) Status(ctx context.Context) (control.Status, error) { return a.status(ctx) }

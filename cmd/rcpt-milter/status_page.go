@@ -134,10 +134,19 @@ func (a *app) directory(p *page, d control.DirectoryStatus) {
 	for _, w := range d.Warnings {
 		p.line("warning", printable(w))
 	}
-	a.controller(p, d)
+	retired := d.State == control.Retired
+	if retired {
+		p.line("retired", "no longer in the configuration; its addresses leave through the removal guard")
+	} else {
+		a.controller(p, d)
+	}
 	a.running(p, d)
-	a.pass(p, "last incremental", d.LastIncremental)
-	a.pass(p, "last full", d.LastFull)
+	if !retired || d.LastIncremental != nil {
+		a.pass(p, "last incremental", d.LastIncremental)
+	}
+	if !retired || d.LastFull != nil {
+		a.pass(p, "last full", d.LastFull)
+	}
 	if d.LastFull != nil && d.FullPassReason != "" {
 		p.more("full because " + printable(d.FullPassReason))
 	}
@@ -236,7 +245,7 @@ func domainTable(p *page, s control.Status) {
 	rows := [][]string{{"Domain", "Mode", "Addresses"}}
 	for _, domain := range slices.Sorted(maps.Keys(all)) {
 		mode, n := s.Modes[domain], grouped(s.Domains[domain])
-		if parent, ok := ownMode(s.Modes, domain); mode == "" && ok {
+		if parent, ok := control.ParentMode(s.Modes, domain); mode == "" && ok {
 			mode = parent
 		}
 		if mode == "" {
@@ -248,21 +257,6 @@ func domainTable(p *page, s control.Status) {
 		rows = append(rows, []string{printable(domain), printable(mode), n})
 	}
 	table(p, 2, rows)
-}
-
-// ownMode is the mode that a sub-domain has from the most specific of its parents.
-func ownMode(modes map[string]string, domain string) (string, bool) {
-	for i := strings.IndexByte(domain, '.'); i >= 0; {
-		if mode, ok := modes[domain[i:]]; ok {
-			return mode, true
-		}
-		next := strings.IndexByte(domain[i+1:], '.')
-		if next < 0 {
-			break
-		}
-		i += 1 + next
-	}
-	return "", false
 }
 
 // decisionTable lists the verdicts that were given, the most frequent first.
