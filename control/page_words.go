@@ -21,6 +21,7 @@ func pageWords(now func() time.Time) template.FuncMap {
 		"clock":  func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
 		"when":   func(t Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
 		"number": groupedNumber,
+		"first":  func(all []HarvestNetwork) []HarvestNetwork { return all[:min(len(all), networksShown)] },
 		"counted": func(n any, one, many string) string {
 			if fmt.Sprint(n) == "1" {
 				return "1 " + one
