@@ -1,6 +1,17 @@
 package directory
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
+
+// Grantee is the name under which we bind as dsacls takes it; empty: it does not take that.
+func Grantee(bindName string) string {
+	if strings.Contains(bindName, "=") || !strings.ContainsAny(bindName, `@\`) {
+		return ""
+	}
+	return bindName
+}
 
 // GrantDeletedObjects is what a domain administrator runs to let the bind account list
 // deleted objects (Microsoft KB 892806): account is DOMAIN\name or name@domain, and

@@ -55,9 +55,10 @@ var _ Source = (*directory.Conn)(nil)
 
 // Config says how one directory is mirrored.
 type Config struct {
-	Name  string // of the directory, in the store, in logs and in status
-	Rules Rules
-	Store *store.Store
+	Name    string // of the directory, in the store, in logs and in status
+	Account string // under which it is read, for advice; empty: not known
+	Rules   Rules
+	Store   *store.Store
 
 	// Candidates are the domain controllers, in order of preference. Either they are
 	// given or Discover, which is asked for them at the first pass and, once a minute at

@@ -508,8 +508,8 @@ func TestBlindToDeletions(t *testing.T) {
 	bob := w.user("Bob", "bob@corp.example")
 	w.d.WithholdDeleted(true)
 	w.pass(store.Full)
-	if !w.mirror.Status().Blind {
-		t.Error("status does not say that deletions cannot be seen")
+	if s := w.mirror.Status(); !s.Blind || !strings.Contains(s.Grant, `"CN=Deleted Objects,DC=corp,DC=example" /G "ACCOUNT:LCRP"`) {
+		t.Errorf("status does not say that deletions cannot be seen: %t, %q", s.Blind, s.Grant)
 	}
 	w.must(w.d.Delete(bob))
 	w.pass(store.Incremental)
@@ -521,7 +521,7 @@ func TestBlindToDeletions(t *testing.T) {
 	w.wantEqual()
 	w.d.WithholdDeleted(false)
 	w.pass(store.Incremental)
-	if w.mirror.Status().Blind {
+	if s := w.mirror.Status(); s.Blind || s.Grant != "" {
 		t.Error("status still says that deletions cannot be seen")
 	}
 }

@@ -304,14 +304,18 @@ func (r *reading) observeLag() {
 
 // sawRoot notes what the domain controller says of itself.
 func (m *Mirror) sawRoot(root directory.Root) {
+	grant := ""
+	if !root.DeletedVisible {
+		grant = directory.GrantDeletedObjects(root.DefaultNamingContext, directory.Grantee(m.config.Account))
+	}
 	m.update(func(s *Status) {
-		s.HighestUSN, s.RootKnown, s.Blind = root.HighestCommittedUSN, true, !root.DeletedVisible
+		s.HighestUSN, s.RootKnown, s.Blind, s.Grant = root.HighestCommittedUSN, true, !root.DeletedVisible, grant
 	})
 	now := m.config.Now()
 	if !root.DeletedVisible && now.Sub(m.warned) > time.Hour {
 		m.warned = now
 		m.config.Log.Warn("this account cannot see deleted objects, so deletions wait for a full pass; grant it the right",
-			"every", min(m.config.Full, blindFull), "command", directory.GrantDeletedObjects(root.DefaultNamingContext, ""))
+			"every", min(m.config.Full, blindFull), "command", grant)
 	}
 }
 

@@ -88,10 +88,7 @@ func (c *controllerCheck) grantee() string {
 			return domain.NetBIOS + `\` + c.account.Name
 		}
 	}
-	if name := c.d.Bind.Name(); strings.ContainsAny(name, `@\`) {
-		return name
-	}
-	return ""
+	return directory.Grantee(c.d.Bind.Name())
 }
 
 // checkGlobalCatalog looks whether a port of the Global Catalog can be used: it has of

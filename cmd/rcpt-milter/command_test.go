@@ -121,12 +121,12 @@ func TestBar(t *testing.T) {
 // what ended is printed.
 func TestProgress(t *testing.T) {
 	s := troubledStatus()
+	const underway = "lab: full pass, ████░░░░░░░░░░░░░░░░ 12,000 of about 50,000 objects\r\x1b[K"
 	for _, c := range []struct {
 		shown bool
 		want  string
 	}{
-		{true, "lab: full pass, ████░░░░░░░░░░░░░░░░ 12,000 of about 50,000 objects\r\x1b[K" +
-			"corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n"},
+		{true, underway + "corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n" + underway},
 		{false, "corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n"},
 	} {
 		var out bytes.Buffer

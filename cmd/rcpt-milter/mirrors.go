@@ -19,7 +19,7 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 		},
 		Poll: d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
 		Guard: mirror.Guard(d.RemovalGuard), Limits: limitsOf(c), Notify: d.Notify,
-		Secret: secretOf(d.Bind),
+		Account: d.Bind.Name(), Secret: secretOf(d.Bind),
 		Observe: mirror.Observer{
 			Pass: func(r mirror.PassResult) { f.passDone(d.Name, r.Info.Kind, r) },
 			Lag:  func(behind time.Duration) { f.metrics.ObserveLag(d.Name, behind) },
@@ -70,7 +70,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 	}
 	if s.RootKnown {
 		visible := !s.Blind
-		d.DeletedObjectsVisible = &visible
+		d.DeletedObjectsVisible, d.DeletedObjectsGrant = &visible, s.Grant
 	}
 	if s.Running != nil {
 		d.NextPass = control.Time{} // it is this one

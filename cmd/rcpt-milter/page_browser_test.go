@@ -227,7 +227,7 @@ func TestTroubleInBrowser(t *testing.T) {
 		"600 removals are held back, still accepted. 600 removals in 24h exceed max (500).", "1 removal is held back, still accepted. 1 removal would empty old.example.",
 		"its last good copy, of 3 hours ago, is in force since ", "A restart is needed for the new values of listen, store.",
 		"3 found, 1\u202f200 not found, 40 from memory, 7 over the budget, 2 without an answer", "8 client networks over it, of 4\u202f321 remembered",
-		"corp.mail.onmicrosoft.com\t–\t1", "sub.example.org\treport\t4\u202f567", "1 entry, read 60 seconds ago", "25 lines do not count", "no longer in the configuration; its addresses leave", "2 values in the directories",
+		"corp.mail.onmicrosoft.com\t–\t1", "sub.example.org\treport\t4\u202f567", "1 entry, read 60 seconds ago", "25 lines do not count", `/G "svc-mail@corp.example:LCRP"`, "no longer in the configuration; its addresses leave", "2 values in the directories",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page has no %q:\n%s", want, text)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rcpt-milter/control"
+	"rcpt-milter/directory"
 )
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
@@ -87,7 +88,7 @@ func troubledStatus() control.Status {
 	d := &s.Directories[0]
 	d.State, d.LastError, d.FailingSince = control.Stale, "dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
-	d.Notify = false
+	d.Notify, d.DeletedObjectsGrant = false, directory.GrantDeletedObjects("DC=corp,DC=example", "svc-mail@corp.example")
 	d.Warnings = []string{"ldaps://corp.example:636 leads now to dc1.corp.example and now to dc2.corp.example, and each change costs a full pass"}
 	d.LastIncremental.Result = control.ResultHeld
 	d.NextPass = before(time.Second)

@@ -17,6 +17,20 @@ import (
 )
 
 // TestServe is a day of a daemon, seen through the commands.
+// TestBlindStatus: status has the lines that make deleted objects visible, ready to be run.
+func TestBlindStatus(t *testing.T) {
+	r := newRig(t)
+	r.ad.WithholdDeleted(true)
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	out := r.want(exitOK, "status")
+	for _, want := range []string{"dsacls \"CN=Deleted Objects,DC=corp,DC=example\" /takeownership\n", "dsacls \"CN=Deleted Objects,DC=corp,DC=example\" /G \"" + r.server.BindDN() + ":LCRP\"\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("status has no %q:\n%s", want, out)
+		}
+	}
+}
+
 func TestServe(t *testing.T) {
 	r := newRig(t)
 	address := freePort(t)

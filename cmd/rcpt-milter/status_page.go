@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rcpt-milter/control"
+	"rcpt-milter/directory"
 )
 
 // printStatus writes the status to be read: the state and what needs attention
@@ -177,8 +178,13 @@ func (a *app) controller(p *page, d control.DirectoryStatus) {
 	if d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible {
 		p.line("deleted objects", p.warn("not visible: removals are noticed by full passes only"))
 		p.more("give the account the right to list them, on a controller, as a domain administrator:")
-		p.more(`dsacls "CN=Deleted Objects,DC=..." /takeownership`)
-		p.more(`dsacls "CN=Deleted Objects,DC=..." /G DOMAIN\ACCOUNT:LCRP`)
+		grant := d.DeletedObjectsGrant
+		if grant == "" { // a daemon of before
+			grant = directory.GrantDeletedObjects("DC=...", "")
+		}
+		for line := range strings.SplitSeq(grant, "; ") {
+			p.more(printable(line))
+		}
 	}
 }
 
