@@ -342,7 +342,9 @@ func TestWatchTrouble(t *testing.T) {
 func TestSyncOnTerminal(t *testing.T) {
 	r := newRig(t)
 	events := make(chan *control.SyncEvent) // nil: the end
+	over := make(chan struct{}, 3)          // the daemon has done with a command
 	r.answers(answering{sync: func(ctx context.Context, progress func(control.SyncEvent)) error {
+		defer func() { over <- struct{}{} }()
 		for {
 			select {
 			case e := <-events:
@@ -386,6 +388,9 @@ func TestSyncOnTerminal(t *testing.T) {
 	if status := narrow.end(); status != exitFailure || narrow.text() != prompt+"\nrcpt-milter: no longer waiting\n; the passes go on" {
 		t.Errorf("interrupted: exit status %d, and what is left is\n%s", status, narrow.text())
 	}
+
+	<-over
+	<-over
 
 	// Where nobody looks there are lines of passes that ended, and nothing else.
 	go func() {
