@@ -27,6 +27,7 @@ const (
 	AdminPassword = "Passw0rd.Admin"
 	MailAccount   = "svc-mail@corp.example" // may list deleted objects
 	MailPassword  = "Passw0rd.Mail"
+	MailDN        = "CN=svc-mail,OU=Service," + BaseDN
 	PlainAccount  = "svc-plain@corp.example" // may not
 	PlainPassword = "Passw0rd.Plain"
 )
@@ -82,6 +83,9 @@ func (h *Harness) Bind(ctx context.Context, service, account, password string) (
 // trust is a TLS configuration that knows the harness's certificate authority.
 func (h *Harness) trust(ctx context.Context, service string) (*tls.Config, error) {
 	authority, err := h.ReadFile(ctx, DC, "/ca/ca.pem")
+	if err != nil { // dc1 is down
+		authority, err = h.ReadFile(ctx, Milter, "/ca/ca.pem")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +107,16 @@ func (h *Harness) UseCertificate(ctx context.Context, name string) error {
 		return err
 	}
 	return h.Restart(ctx, DC)
+}
+
+// ListDeleted gives an account, by its DN, the right to see deleted objects at dc1, or
+// takes it away.
+func (h *Harness) ListDeleted(ctx context.Context, account string, may bool) error {
+	argv := []string{"grant-deleted.sh", account}
+	if !may {
+		argv = append(argv, "take")
+	}
+	return h.succeed(ctx, DC, argv...)
 }
 
 // Close ends the connection.
@@ -225,6 +239,16 @@ func (d *Domain) Delete(dn string) error {
 	err := d.conn.Del(ldap.NewDelRequest(dn, nil))
 	if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
 		return fmt.Errorf("%s: delete %s: %w", d.name, dn, err)
+	}
+	return nil
+}
+
+// DeleteTree deletes an object and all below it. One that is not there is no error.
+func (d *Domain) DeleteTree(dn string) error {
+	request := ldap.NewDelRequest(dn, []ldap.Control{ldap.NewControlString(treeDelete, true, "")})
+	err := d.conn.Del(request)
+	if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
+		return fmt.Errorf("%s: delete all below %s: %w", d.name, dn, err)
 	}
 	return nil
 }

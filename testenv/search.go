@@ -15,6 +15,7 @@ const (
 	showDeleted  = "1.2.840.113556.1.4.417"
 	showRecycled = "1.2.840.113556.1.4.2064"
 	domainScope  = "1.2.840.113556.1.4.1339"
+	treeDelete   = "1.2.840.113556.1.4.805"
 )
 
 // searchPage is how many entries one answer holds.
@@ -105,4 +106,27 @@ func (d *Domain) Recipients() (addresses []string, objects int, err error) {
 func (d *Domain) Count(filter string) (int, error) {
 	entries, err := d.Search(BaseDN, filter, []string{"objectGUID"})
 	return len(entries), err
+}
+
+// Objects describes the recipients below a DN, also those without an address, sorted: see
+// DescribeObject.
+func (d *Domain) Objects(base string) ([]string, error) {
+	entries, err := d.Search(base, "(|(objectClass=user)(objectClass=group)(objectClass=contact))",
+		[]string{"mail", "proxyAddresses", "userAccountControl"})
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, e := range entries {
+		control, _ := strconv.Atoi(e.GetAttributeValue("userAccountControl")) // a group has none
+		list = append(list, DescribeObject(e.DN, control&2 != 0, append(e.GetAttributeValues("proxyAddresses"), e.GetAttributeValues("mail")...)))
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+// DescribeObject is one line about an object: its DN, whether its account is disabled, and
+// what it has in mail and proxyAddresses.
+func DescribeObject(dn string, disabled bool, values []string) string {
+	return fmt.Sprintf("%s disabled=%t %q", dn, disabled, slices.Sorted(slices.Values(values)))
 }
