@@ -37,6 +37,7 @@ type Status struct {
 		HighestUSN              uint64 `json:"highest_committed_usn"`
 		LastIncremental         Pass   `json:"last_incremental"`
 		LastFull                Pass   `json:"last_full"`
+		FullPassReason          string `json:"full_pass_reason"`
 		LastError               string `json:"last_error"`
 		HeldRemovals            int    `json:"held_removals"`
 		DeletedObjectsAreListed bool   `json:"deleted_objects_visible"`

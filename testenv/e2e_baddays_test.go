@@ -197,7 +197,8 @@ func TestBlindAccount(t *testing.T) {
 	domain := e.administrator()
 	e.must(e.Stop(e.ctx, testenv.Milter))
 	e.must(e.WriteFile(e.ctx, testenv.Milter, testenv.PasswordFile, testenv.PlainPassword+"\n"))
-	e.startEmpty(testenv.Replace(testenv.MailAccount, testenv.PlainAccount))
+	const full = 10 * time.Second
+	e.startEmpty(testenv.Replace(testenv.MailAccount, testenv.PlainAccount), testenv.Replace("    poll: 1s\n", "    poll: 1s\n    full: 10s\n"))
 	status, err := e.AwaitCaughtUp(e.ctx, domain)
 	e.must(err)
 	if status.Directories[0].DeletedObjectsAreListed {
@@ -209,8 +210,17 @@ func TestBlindAccount(t *testing.T) {
 	e.must(err)
 	e.replies("unseen@corp.example", 250, "")
 	e.must(domain.Delete(dn))
-	e.must(e.Sync(e.ctx, "--full"))
-	e.replies("unseen@corp.example", 550, "5.1.1")
+	_, took, err := e.AwaitReply(e.ctx, "unseen@corp.example", 550)
+	e.must(err)
+	status, err = e.Status(e.ctx)
+	e.must(err)
+	t.Logf("a deletion that cannot be seen took effect after %.1f s, full is %v; full_pass_reason: %s", took.Seconds(), full, status.Directories[0].FullPassReason)
+	if took > 2*full {
+		t.Errorf("it took %v, full is %v", took, full)
+	}
+	if want := "deleted objects cannot be seen"; status.Directories[0].FullPassReason != want {
+		t.Errorf("full_pass_reason = %q, want %q", status.Directories[0].FullPassReason, want)
+	}
 	out, err := e.RunMilter(e.ctx, "check", "--live")
 	e.must(err)
 	if out.Status != 1 || !strings.Contains(out.Stdout+out.Stderr, "Deleted Objects") {
