@@ -390,3 +390,57 @@ func TestControllerSetBack(t *testing.T) {
 	}
 	stop()
 }
+
+// TestControllerRestored: the only controller burns, and the domain is restored from a
+// backup as another one. What happened after the backup is undone, as it is there.
+func TestControllerRestored(t *testing.T) {
+	if !*second {
+		t.Skip("two domain controllers: run it with `go run ./cmd/testenv test ./testenv -run Controller -args -second`")
+	}
+	p := &pair{edge: require(t)}
+	ctx, cancel := context.WithTimeout(t.Context(), secondDeadline)
+	t.Cleanup(cancel)
+	p.ctx = ctx
+	if p.HasSecond(p.ctx) {
+		p.must(p.RemoveSecond(p.ctx))
+	}
+	var err error
+	p.dc1, err = p.AdministratorOf(p.ctx, testenv.DC)
+	p.must(err)
+	t.Cleanup(p.clean)
+	p.must(p.Stop(p.ctx, testenv.Milter))
+	p.startEmpty(testenv.Replace("[ldaps://dc1.corp.example]", "[ldaps://dc2.corp.example, ldaps://dc1.corp.example]"),
+		testenv.Replace("    poll: 1s\n", "    poll: 1s\n    replication_lag: 5s\n"))
+	leaver, left := p.user(p.dc1, "restored-leaver")
+	before := p.follows(p.dc1)
+	prober, stop := p.probe(p.valid(p.dc1)...)
+
+	t.Cleanup(func() { p.must(p.RemoveBackup(context.Background())) })
+	p.must(p.Backup(p.ctx))
+	prober.remove(left)
+	p.must(p.dc1.Delete(leaver))
+	_, late := p.user(p.dc1, "restored-late")
+	p.follows(p.dc1)
+	p.replies(left, 550, "5.1.1")
+	p.replies(late, 250, "")
+	p.must(p.Kill(p.ctx, testenv.DC))
+	t.Cleanup(func() { // restarts dc1, too
+		p.close()
+		p.must(p.RemoveSecond(context.Background()))
+	})
+	p.must(p.StartSecond(p.ctx))
+	p.dc2, err = p.AdministratorOf(p.ctx, testenv.DC2)
+	p.must(err)
+	after := p.follows(p.dc2)
+	t.Logf("full_pass_reason: %s", after.Directories[0].FullPassReason)
+	if after.Directories[0].InvocationID == before.Directories[0].InvocationID {
+		t.Error("the restored controller has the invocationId of the one before")
+	}
+	if want := "another domain controller than before (dc1.corp.example)"; after.Directories[0].FullPassReason != want {
+		t.Errorf("full_pass_reason = %q, want %q", after.Directories[0].FullPassReason, want)
+	}
+	p.gone = append(p.gone, late)
+	p.equals(p.dc2)
+	p.replies(left, 250, "") // the backup has it
+	stop()
+}

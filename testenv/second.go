@@ -40,6 +40,33 @@ func (h *Harness) RemoveSecond(ctx context.Context) error {
 	return h.Restart(ctx, DC)
 }
 
+// backupDir is where a backup of the domain is, in dc1.
+const backupDir = "/var/lib/samba/backup"
+
+// Backup makes a backup of the domain at dc1, from which dc2 is restored when it starts
+// for the first time; see RemoveSecond. A dc2 that the domain believes in from before is
+// forgotten: a controller cannot be restored under a name that is taken.
+func (h *Harness) Backup(ctx context.Context) error {
+	if _, err := h.Exec(ctx, DC, "samba-tool", "domain", "demote", "--remove-other-dead-server="+DC2); err != nil {
+		return err
+	}
+	if err := h.succeed(ctx, DC, "mkdir", backupDir); err != nil {
+		return err
+	}
+	return h.sambaTool(ctx, DC, "domain", "backup", "offline", "--targetdir="+backupDir)
+}
+
+// RemoveBackup removes what Backup made.
+func (h *Harness) RemoveBackup(ctx context.Context) error {
+	return h.succeed(ctx, DC, "rm", "-rf", backupDir)
+}
+
+// HasSecond reports whether there is a dc2, running or not.
+func (h *Harness) HasSecond(ctx context.Context) bool {
+	_, err := h.engine.container(ctx, DC2)
+	return err == nil
+}
+
 // replicateDeadline bounds how long a controller that has just started may not replicate.
 const replicateDeadline = time.Minute
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts a domain controller. The first start of dc1 makes the domain and fills it; the
-# first start of dc2 joins it. Later starts choose the certificate, and do to the
+# first start of dc2 joins it, or restores it where dc1 has a backup. Later starts choose the certificate, and do to the
 # database what a test has left word of. Nothing here waits: the health check says when
 # LDAP answers.
 set -eu
@@ -47,6 +47,28 @@ join() {
 	echo "$resolv" > /etc/resolv.conf
 }
 
+# From a backup of the domain comes a controller of another name with an invocationId of
+# its own, and all others are gone. Without security xattrs the ACLs of sysvol cannot be
+# restored; samba-tool then gives up and leaves the marks of a backup in the database, with
+# which samba does not start. So sysvol stays out.
+restore() {
+	say "restoring the domain corp.example"
+	python3 - "$1" /tmp/backup.tar <<-'PYTHON'
+	import io, sys, tarfile
+	empty = io.BytesIO()
+	tarfile.open(fileobj=empty, mode="w:gz").close()
+	with tarfile.open(sys.argv[1]) as old, tarfile.open(sys.argv[2], "w") as new:
+	    for member in old:
+	        data = old.extractfile(member)
+	        if member.name == "sysvol.tar.gz":
+	            member.size, data = len(empty.getvalue()), io.BytesIO(empty.getvalue())
+	        new.addfile(member, data)
+	PYTHON
+	rm -rf $home/restored
+	samba-tool domain backup restore --backup-file=/tmp/backup.tar --newservername="$me" --targetdir=$home/restored \
+		> /tmp/restore.log 2>&1 || { cat /tmp/restore.log; exit 1; }
+}
+
 # What the machine of a controller may go through while samba is down.
 fate() {
 	say "$1"
@@ -67,14 +89,17 @@ if [ ! -e $home/harness-ready ]; then
 	if [ "$me" = dc1 ]; then
 		certificates.sh
 		provision
+	elif [ -e /dc1/backup ]; then
+		restore /dc1/backup/*.tar.bz2
 	else
 		join
 	fi
 	# What a controller with its dnsupdate service does by itself: Kerberos knows it by
 	# all the names of its services.
-	samba_spnupdate
+	[ -e $home/restored ] || samba_spnupdate
 	touch $home/harness-ready
 fi
+[ ! -e $home/restored ] || conf=$home/restored/etc/smb.conf
 if [ -e $home/fate ]; then
 	fate "$(cat $home/fate)"
 	rm $home/fate
