@@ -55,6 +55,7 @@ func passFilter(since uint64) string {
 
 // query is one search in pages.
 type query struct {
+	base    string // below the naming context; empty: all of it
 	filter  string
 	deleted bool // also deleted objects
 }
@@ -76,7 +77,20 @@ func (q query) controls() []ldap.Control {
 // ErrUnreachable, ErrTimeout, ErrRefused, ErrProtocol; after any of them what was
 // reported is true, but not the whole.
 func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error) error {
-	q := query{filter: passFilter(since), deleted: since > 0}
+	return c.whole(ctx, query{filter: passFilter(since), deleted: since > 0}, page)
+}
+
+// ReadDeleted reports the deleted objects that the controller still has, as Read does. It
+// reports none, and no error, where this account may not see them.
+func (c *Conn) ReadDeleted(ctx context.Context, page func([]Object) error) error {
+	if err := c.acquainted(ctx); err != nil || !c.root.DeletedVisible {
+		return err
+	}
+	return c.whole(ctx, query{base: deletedObjects + ",", filter: passFilter(0), deleted: true}, page)
+}
+
+// whole runs a search, from its beginning again where the controller loses its place.
+func (c *Conn) whole(ctx context.Context, q query, page func([]Object) error) error {
 	for restarts := 0; ; restarts++ {
 		err := c.pages(ctx, q, page)
 		if !errors.Is(err, errLostCookie) || restarts == maxRestarts {
@@ -144,7 +158,7 @@ func (c *Conn) catalogHas(ctx context.Context) error {
 func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
-	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(c.root.DefaultNamingContext, ldap.ScopeWholeSubtree,
+	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(q.base+c.root.DefaultNamingContext, ldap.ScopeWholeSubtree,
 		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(), append(q.controls(), paging)))
 	if result, ok := fromServer(err); ok && len(cookie) > 0 && lostCookie(result) {
 		return nil, nil, problem(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))

@@ -125,6 +125,40 @@ func TestIncrementalReadSeesRecycledAndUndeleted(t *testing.T) {
 	}
 }
 
+// TestReadDeleted: the deleted objects alone, as many pages as they need; none, and no
+// error, where they may not be seen.
+func TestReadDeleted(t *testing.T) {
+	d := adsim.NewDirectory(adsim.DirectoryConfig{})
+	guids := people(t, d, 9)
+	for _, guid := range guids[:7] {
+		ok(t, d.Delete(guid))
+	}
+	c, _ := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.PageSize = 3 })
+	read := func() (gone []GUID) {
+		t.Helper()
+		ok(t, c.ReadDeleted(t.Context(), func(page []Object) error {
+			for _, o := range page {
+				if !o.Deleted || len(o.Values) > 0 || o.Changed.IsZero() {
+					t.Errorf("object = %+v", o)
+				}
+				if slices.Contains(guids, adsim.GUID(o.GUID)) {
+					gone = append(gone, o.GUID)
+				}
+			}
+			return nil
+		}))
+		return gone
+	}
+	if gone := read(); len(gone) != 7 {
+		t.Errorf("deleted objects = %v, want 7", gone)
+	}
+	d.WithholdDeleted(true)
+	must[Root](t)(c.Root(t.Context()))
+	if gone := read(); len(gone) != 0 {
+		t.Errorf("deleted objects that may not be seen = %v", gone)
+	}
+}
+
 func TestObjectFields(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	guid := must[adsim.GUID](t)(d.Add(adsim.User, "CN=Board Room,CN=Users,"+base, adsim.Attrs{

@@ -13,6 +13,10 @@ func Grantee(bindName string) string {
 	return bindName
 }
 
+// deletedObjects is the container, at the root of a naming context, of what was deleted
+// there (MS-ADTS 6.1.1.4.2).
+const deletedObjects = "CN=Deleted Objects"
+
 // GrantDeletedObjects is what a domain administrator runs to let the bind account list
 // deleted objects (Microsoft KB 892806): account is DOMAIN\name or name@domain, and
 // ACCOUNT stands for one that is not known. Without that right a search for tombstones
@@ -21,6 +25,6 @@ func GrantDeletedObjects(namingContext, account string) string {
 	if account == "" {
 		account = "ACCOUNT"
 	}
-	dn := "CN=Deleted Objects," + namingContext
+	dn := deletedObjects + "," + namingContext
 	return fmt.Sprintf(`dsacls "%s" /takeownership; dsacls "%s" /G "%s:LCRP"`, dn, dn, account)
 }

@@ -80,7 +80,7 @@ func (c *Conn) invocationID(ctx context.Context, service string) (GUID, error) {
 // container itself is found even then, but shows no attribute. Its rights to list and to
 // read are granted together (dsacls: LCRP); there is no way to ask for the former alone.
 func (c *Conn) deletedVisible(ctx context.Context, root string) (bool, error) {
-	entry, err := c.lookup(ctx, "CN=Deleted Objects,"+root, []string{"objectClass"}, critical(oidShowDeleted))
+	entry, err := c.lookup(ctx, deletedObjects+","+root, []string{"objectClass"}, critical(oidShowDeleted))
 	result, answered := fromServer(err)
 	switch {
 	case err == nil:

@@ -127,6 +127,19 @@ func TestSambaIncrementalRead(t *testing.T) {
 	ok(t, dc.admin.Set(bare, "mail"))
 	ok(t, dc.admin.Set(bare, "proxyAddresses"))
 	person("dir-new")
+	var deleted []string
+	ok(t, c.ReadDeleted(t.Context(), func(page []Object) error {
+		for _, o := range page {
+			if !o.Deleted || o.Changed.IsZero() {
+				t.Errorf("deleted object %+v", o)
+			}
+			deleted = append(deleted, o.DN)
+		}
+		return nil
+	}))
+	if !slices.ContainsFunc(deleted, func(dn string) bool { return strings.HasPrefix(dn, `CN=dir-gone\0ADEL:`) }) {
+		t.Errorf("the deleted objects lack dir-gone: %q", deleted)
+	}
 
 	if root := must[Root](t)(c.Root(t.Context())); root.HighestCommittedUSN <= since {
 		t.Errorf("highestCommittedUSN %d did not move past %d", root.HighestCommittedUSN, since)

@@ -119,7 +119,7 @@ func TestCompareNamesTheCause(t *testing.T) {
 	var d2 *adsim.Directory
 	w := comparing(t, func(w *world, c *Config) {
 		guarded(w, c)
-		d2 = adsim.NewDirectory(adsim.DirectoryConfig{Host: "dc2"})
+		d2 = adsim.NewDirectory(adsim.DirectoryConfig{Host: "dc2", Clock: w.now})
 		second = adsim.StartTest(w.t, d2, adsim.ServerConfig{})
 		c.Candidates = append(c.Candidates, w.candidate(second))
 	})
@@ -134,6 +134,7 @@ func TestCompareNamesTheCause(t *testing.T) {
 	w.pass(store.Incremental)
 	w.server.Down()
 	w.pass(store.Full)
+	w.advance(time.Minute)
 	for _, u := range users[:4] {
 		w.must(d2.Delete(u))
 	}

@@ -114,3 +114,39 @@ func TestAllControllersFail(t *testing.T) {
 	w.must(w.server.Up())
 	w.pass(store.Incremental)
 }
+
+// TestTombstonesOfAnotherController: the controller that takes over lacks what the one
+// before taught. It is believed where it has a tombstone, unless it had that before we
+// learned the address: then it may have to hear yet that the object came back.
+func TestTombstonesOfAnotherController(t *testing.T) {
+	var d2 *adsim.Directory
+	w := newWorld(t, func(w *world, c *Config) {
+		w.d.SetRecycleBin(true)
+		d2 = w.d.NewReplica("dc2", 5000)
+		c.Candidates = append(c.Candidates, w.candidate(adsim.StartTest(w.t, d2, adsim.ServerConfig{MaxPageSize: 3})))
+	})
+	w.user("Ann", "ann@corp.example")
+	back, leaver := w.user("Back", "back@corp.example"), w.user("Leaver", "leaver@corp.example")
+	d2.ReplicateFrom(w.d, 0)
+	w.pass(store.Full)
+	w.advance(time.Minute)
+	w.must(w.d.Delete(back))
+	d2.ReplicateFrom(w.d, 0)
+	w.pass(store.Incremental)
+	w.wantKnown("ann@corp.example", "leaver@corp.example")
+	// dc1 has it again, and somebody more; dc2 hears of the second deletion alone.
+	w.advance(time.Minute)
+	w.must(w.d.Undelete(back, ""))
+	w.user("New", "new@corp.example")
+	w.pass(store.Incremental)
+	w.advance(time.Minute)
+	w.must(d2.Delete(leaver))
+	w.server.Down()
+	if info := w.pass(store.Full); info.Controller != "dc2.corp.example" || info.Removed != 1 {
+		t.Errorf("after the first controller failed: %+v", info)
+	}
+	w.wantKnown("ann@corp.example", "back@corp.example", "new@corp.example")
+	d2.ReplicateFrom(w.d, 0)
+	w.pass(store.Incremental)
+	w.wantKnown("ann@corp.example", "back@corp.example", "new@corp.example")
+}

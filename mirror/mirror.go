@@ -44,6 +44,8 @@ type Source interface {
 	Root(context.Context) (directory.Root, error)
 	// Read reports what changed after a USN, deletions too; 0: all that lives.
 	Read(ctx context.Context, since uint64, page func([]directory.Object) error) error
+	// ReadDeleted reports what was deleted, as far as the controller still knows.
+	ReadDeleted(ctx context.Context, page func([]directory.Object) error) error
 	// Find reports objects that may own an address.
 	Find(context.Context, address.Address) ([]directory.Object, error)
 	// Exists reports whether there is an object of this name.

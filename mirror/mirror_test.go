@@ -33,14 +33,15 @@ const people = "OU=People,DC=corp,DC=example"
 
 func newWorld(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
-	d := adsim.NewDirectory(adsim.DirectoryConfig{})
-	w := &world{t: t, d: d, server: adsim.StartTest(t, d, adsim.ServerConfig{MaxPageSize: 3})}
+	w := &world{t: t}
+	w.d = adsim.NewDirectory(adsim.DirectoryConfig{Clock: w.now})
+	w.server = adsim.StartTest(t, w.d, adsim.ServerConfig{MaxPageSize: 3})
 	w.add(adsim.OU, people)
 	w.add(adsim.OU, "OU=Left,DC=corp,DC=example")
 	w.openStore(t.TempDir())
 	w.config = Config{Name: "corp", Candidates: []Candidate{w.candidate(w.server)}, Poll: time.Minute, Full: 24 * time.Hour,
 		Limits: Limits{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour}, ReplicationLag: 3 * time.Hour,
-		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }}
+		Log: slog.New(slog.DiscardHandler), Now: w.now}
 	if change != nil {
 		change(w, &w.config)
 	}
@@ -83,6 +84,9 @@ func (w *world) candidate(s *adsim.Server) Candidate {
 		Password: func() ([]byte, error) { return []byte(s.Password()), nil }}
 	return Candidate{Name: s.URL(), Dial: func(ctx context.Context) (Source, error) { return directory.Dial(ctx, config) }}
 }
+
+// now is the time by the clock of the mirror and of the first controller.
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }
 
 func (w *world) advance(d time.Duration) { w.offset.Add(int64(d)) }
 

@@ -176,6 +176,13 @@ func (r *reading) everything(ctx context.Context, stored store.Directory) error 
 	if err := source.Read(ctx, 0, r.page); err != nil {
 		return err
 	}
+	// What another database taught us is not given up because this one lacks it. Its
+	// tombstones say what is gone all the same.
+	if before := decodeCursor(stored.Cursor); stored.LastFull.Number > 0 && before.database() != before.next(r.root, store.Full).database() {
+		if err := source.ReadDeleted(ctx, r.page); err != nil {
+			return err
+		}
+	}
 	if err := source.Read(ctx, r.root.HighestCommittedUSN, r.page); err != nil {
 		return err
 	}
@@ -207,6 +214,9 @@ func (r *reading) page(read []directory.Object) error {
 	for i, o := range read {
 		objects[i] = classify(o, m.config.Rules)
 		objects[i].Unsettled = o.USN > r.root.HighestCommittedUSN
+		if o.Deleted {
+			objects[i].Heard = r.heard(o.Changed)
+		}
 		if len(objects[i].Addresses) > 0 {
 			r.owners++
 		}
@@ -229,6 +239,18 @@ func (r *reading) page(read []directory.Object) error {
 		}
 	})
 	return nil
+}
+
+// clockStep is how finely a controller tells the time.
+const clockStep = time.Second
+
+// heard gives the time of a change by our clock, rather too early than too late; zero
+// where the controller does not tell.
+func (r *reading) heard(changed time.Time) time.Time {
+	if changed.IsZero() || r.root.Now.IsZero() {
+		return time.Time{}
+	}
+	return changed.Add(r.started.Sub(r.root.Now) - clockStep)
 }
 
 // atRest ends a pass that saw a container cross the border of the bases, since what is

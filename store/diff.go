@@ -15,8 +15,11 @@ type Object struct {
 	DN        string
 	USN       uint64 // uSNChanged, recorded with the addresses learned from it
 	Container bool   // an OU or container, kept to notice that it moved
-	Deleted   bool   // a tombstone: what it owned is gone for certain
-	Unparsed  int    // values that look like SMTP addresses and cannot be read
+	Deleted   bool   // a tombstone: it owns nothing, whatever it still names
+	// Heard is when the controller that has the tombstone got it, by our clock; zero: not
+	// known. What was learned before is gone for certain.
+	Heard     time.Time
+	Unparsed  int // values that look like SMTP addresses and cannot be read
 	Addresses []Owned
 	// Unsettled: it changed after the pass began to read. What it lost, another object
 	// may have gained unseen, so that its losses are left to the next pass, which reads
@@ -47,7 +50,8 @@ type delta struct {
 //
 // A domain controller may not have heard yet of what another one taught us within lag,
 // its replication lag: such an address is marked, and not released before it must have.
-// A tombstone is no absence: who has one knows better.
+// A tombstone is no absence, unless the controller had it before we learned the address
+// from another one: that one may have seen the object come back.
 func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objectRecord, delta) {
 	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
 	if read.Deleted && stored.dn != "" { // the name of a tombstone does not say where it lived
@@ -90,17 +94,20 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objec
 		}
 		if a.gone.isZero() {
 			a.gone, a.notBefore = now, time.Time{}
-			if by := a.taught(); !read.Deleted && by.origin != now.origin {
+			if by := a.taught(); by.origin != now.origin && !read.knows(by) {
 				a.notBefore = earlier(by.time, now.time).Add(lag)
 			}
 			d.gone++
-		} else if read.Deleted {
+		} else if read.knows(a.taught()) {
 			a.notBefore = time.Time{}
 		}
 		next.addresses = append(next.addresses, a)
 	}
 	return next, d
 }
+
+// knows reports whether the object was deleted after something was learned of it.
+func (o Object) knows(by stamp) bool { return o.Deleted && o.Heard.After(by.time) }
 
 // lenient gives what was read without the restrictions that are new, and says whether
 // there are any. To outside senders a restriction is a removal, and takes effect when

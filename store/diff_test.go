@@ -132,19 +132,22 @@ func TestReplicationLag(t *testing.T) {
 	const lag = time.Hour
 	learned := start
 	for _, c := range []struct {
-		name    string
-		origin  originID
-		at      time.Duration // after it was learned
-		deleted bool
-		want    time.Duration // not before, after it was learned; negative: at once
+		name   string
+		origin originID
+		at     time.Duration // after it was learned
+		read   Object
+		want   time.Duration // not before, after it was learned; negative: at once
 	}{
-		{"the same database", 1, time.Minute, false, -1},
-		{"another one, soon after", 2, time.Minute, false, lag},
-		{"another one, long after", 2, 3 * lag, false, lag}, // in the past: at once
-		{"a tombstone from another one", 2, time.Minute, true, -1},
+		{"the same database", 1, time.Minute, Object{}, -1},
+		{"another one, soon after", 2, time.Minute, Object{}, lag},
+		{"another one, long after", 2, 3 * lag, Object{}, lag}, // in the past: at once
+		{"a tombstone from the same", 1, time.Minute, Object{Deleted: true}, -1},
+		{"a tombstone from another one", 2, time.Minute, Object{Deleted: true, Heard: learned.Add(time.Second)}, -1},
+		{"an old tombstone from another one", 2, time.Minute, Object{Deleted: true, Heard: learned}, lag},
+		{"a tombstone of no known age", 2, time.Minute, Object{Deleted: true}, lag},
 	} {
 		stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: stamp{time: learned, pass: 1, origin: 1}}}}
-		next, _ := diff(stored, Object{Deleted: c.deleted}, stamp{time: learned.Add(c.at), pass: 2, origin: c.origin}, lag)
+		next, _ := diff(stored, c.read, stamp{time: learned.Add(c.at), pass: 2, origin: c.origin}, lag)
 		want := time.Time{}
 		if c.want >= 0 {
 			want = learned.Add(c.want)
@@ -152,7 +155,7 @@ func TestReplicationLag(t *testing.T) {
 		if got := next.addresses[0].notBefore; !got.Equal(want) || next.addresses[0].gone.isZero() {
 			t.Errorf("%s: not before %v, want %v", c.name, got, want)
 		}
-		again, _ := diff(next, Object{Deleted: true}, stamp{time: learned.Add(c.at), pass: 3, origin: c.origin}, lag)
+		again, _ := diff(next, Object{Deleted: true, Heard: learned.Add(time.Second)}, stamp{time: learned.Add(c.at), pass: 3, origin: c.origin}, lag)
 		if got := again.addresses[0].notBefore; !got.IsZero() {
 			t.Errorf("%s, then a tombstone: not before %v", c.name, got)
 		}
