@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,6 +86,7 @@ type statusCollector struct {
 	harvest                      *prometheus.Desc
 
 	confirm, harvestNetworks, harvestOctets *prometheus.Desc
+	fileFailing, fileEntries, fileUnread    *prometheus.Desc
 }
 
 func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
@@ -113,6 +115,11 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		confirm:         desc("confirm_total", "Recipients about whom a directory was to be asked, by result (found, not_found, remembered, over_budget, unanswered).", "result"),
 		harvestNetworks: desc("harvest_networks", "Client networks of which the harvest limit remembers something."),
 		harvestOctets:   desc("harvest_memory_bytes", "Memory that the harvest limit takes for them."),
+
+		// The paths are those of the configuration, so that there are few.
+		fileFailing: desc("accept_file_failing", "Whether an accept file cannot be used and its last good copy is in force.", "file"),
+		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in force.", "file"),
+		fileUnread:  desc("accept_file_unread_lines", "Lines of an accept file that do not count.", "file"),
 	}
 }
 
@@ -122,7 +129,7 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms,
 		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest,
 
-		c.confirm, c.harvestNetworks, c.harvestOctets} {
+		c.confirm, c.harvestNetworks, c.harvestOctets, c.fileFailing, c.fileEntries, c.fileUnread} {
 		out <- d
 	}
 }
@@ -157,6 +164,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		send(c.storeVerified, prometheus.GaugeValue, seconds(s.StoreVerified))
 	}
 	c.unknown(s, send)
+	c.acceptFiles(s, send)
 	for _, d := range s.Directories {
 		send(c.held, prometheus.GaugeValue, float64(d.HeldRemovals), d.Name)
 		if d.State == Retired { // nobody reads it any more
@@ -191,6 +199,21 @@ func (c *statusCollector) unknown(s Status, send func(*prometheus.Desc, promethe
 	}
 	send(c.harvestNetworks, prometheus.GaugeValue, float64(harvest.Networks))
 	send(c.harvestOctets, prometheus.GaugeValue, float64(harvest.Octets))
+}
+
+// acceptFiles gives the state of each accept file once, however often it is named.
+func (c *statusCollector) acceptFiles(s Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
+	sent := map[string]bool{}
+	for _, f := range s.AcceptFiles {
+		file := strings.ToValidUTF8(f.File, "\ufffd")
+		if sent[file] {
+			continue
+		}
+		sent[file] = true
+		send(c.fileFailing, prometheus.GaugeValue, oneIf(f.Trouble != ""), file)
+		send(c.fileEntries, prometheus.GaugeValue, float64(f.Entries), file)
+		send(c.fileUnread, prometheus.GaugeValue, float64(f.Unread), file)
+	}
 }
 
 func seconds(t Time) float64 { return float64(t.UnixMicro()) / 1e6 }

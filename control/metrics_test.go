@@ -44,6 +44,18 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestMetricsOfAcceptFiles: a file that is named twice, or has an odd name, spoils no scrape.
+func TestMetricsOfAcceptFiles(t *testing.T) {
+	s := fullStatus()
+	s.AcceptFiles = append(s.AcceptFiles, s.AcceptFiles[0], AcceptFile{File: "/etc/\xff\"x\n", Entries: 2})
+	code, body := get(t, NewMetrics("1.2.3").Handler(&fake{status: s}, nil, nil), "/metrics")
+	for _, want := range []string{`accept_file_failing{file="/etc/postfix/relay_recipients"} 1`, "accept_file_failing{file=\"/etc/\ufffd\\\"x\\n\"} 0", "accept_file_entries{file=\"/etc/\ufffd\\\"x\\n\"} 2"} {
+		if code != http.StatusOK || strings.Count(body, want) != 1 {
+			t.Errorf("%d, and no %s in\n%s", code, want, body)
+		}
+	}
+}
+
 // TestMetricsWithoutStatus: the rest is still given.
 func TestMetricsWithoutStatus(t *testing.T) {
 	code, body := get(t, NewMetrics("1.2.3").Handler(&fake{err: errors.New("no")}, nil, nil), "/metrics")

@@ -20,6 +20,8 @@ func filedRig(t *testing.T) (r *rig, file string) {
 
 func TestAcceptFiles(t *testing.T) {
 	r, file := filedRig(t)
+	address := freePort(t)
+	r.edit(`metrics: ""`, "metrics: inet:"+address)
 	d := r.serve()
 	r.want(exitOK, "sync", "--wait")
 	var answer control.LookupAnswer
@@ -57,6 +59,9 @@ func TestAcceptFiles(t *testing.T) {
 		t.Errorf("status says %+v", files)
 	}
 	r.want(exitOK, "lookup", "other@corp.example")
+	if body := r.scrape(address); !strings.Contains(body, "rcpt_milter_accept_file_failing{file=\""+file+"\"} 1\n") || !strings.Contains(body, "rcpt_milter_accept_file_entries{file=\""+file+"\"} 1\n") {
+		t.Errorf("the metrics say\n%s", body)
+	}
 	if out := r.want(exitFailure, "status"); !strings.Contains(out, "its last good copy is in force since ") {
 		t.Errorf("status says\n%s", out)
 	}

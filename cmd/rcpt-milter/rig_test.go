@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,6 +142,21 @@ func (r *rig) status() control.Status {
 		r.t.Fatalf("status --json: %v\n%s%s", err, stdout, stderr)
 	}
 	return s
+}
+
+// scrape is what the daemon tells Prometheus.
+func (r *rig) scrape(address string) string {
+	r.t.Helper()
+	response, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(body)
 }
 
 // running is a daemon under way.

@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -152,13 +150,7 @@ func TestHarvestThroughTheDaemon(t *testing.T) {
 	if h := s.Harvest; h == nil || s.HarvestClients != 1 || h.Networks != 2 || len(h.Limited) != 1 || h.Limited[0].Network != "192.0.2.0/24" || h.Octets == 0 {
 		t.Errorf("status: %+v", h)
 	}
-	response, err := http.Get("http://" + address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, _ := io.ReadAll(response.Body)
-	if !strings.Contains(string(body), "\nrcpt_milter_harvest_clients 1\n") {
+	if body := r.scrape(address); !strings.Contains(body, "\nrcpt_milter_harvest_clients 1\n") {
 		t.Errorf("no harvest clients in\n%s", body)
 	}
 	r.edit("unknown: 5", "unknown: 0")
