@@ -75,12 +75,17 @@ func commandsIn(t *testing.T, path string) []string {
 	return lines
 }
 
-// understood parses a command line without running it.
-func understood(line string) error {
-	var args []string
+// argumentsOf are the words of a command line.
+func argumentsOf(line string) (args []string) {
 	for _, m := range word.FindAllStringSubmatch(line, -1) {
 		args = append(args, m[1]+m[2]+m[3])
 	}
+	return args
+}
+
+// understood parses a command line without running it.
+func understood(line string) error {
+	args := argumentsOf(line)
 	root := (&app{stdout: io.Discard, stderr: io.Discard}).root()
 	root.InitDefaultCompletionCmd(args...)
 	root.InitDefaultHelpCmd()
@@ -95,6 +100,40 @@ func understood(line string) error {
 		return err
 	}
 	return command.ValidateArgs(command.Flags().Args())
+}
+
+// TestDocumentedCommandsRun: they do what they say as well, with a daemon that knows Ann.
+func TestDocumentedCommandsRun(t *testing.T) {
+	r := newRig(t)
+	r.addUser("ann", "smtp:ann@corp.example")
+	table := r.write("relay_recipients", "ann@corp.example OK\njane@corp.example OK\njane.doe@corp.example OK\n")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	documents, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer("/etc/postfix/relay_recipients", table, "/var/backups", r.dir, "/usr/local/share/man", filepath.Join(r.dir, "man"),
+		"ADDRESS", "ann@corp.example", "IP", "192.0.2.7")
+	ran := map[string]bool{"serve": true} // which does not end
+	for _, path := range append(documents, "../../README.md", "../../deploy/config.yaml") {
+		for _, line := range commandsIn(t, path) {
+			if ran[line] {
+				continue
+			}
+			ran[line] = true
+			status, stdout, stderr := r.command(argumentsOf(here.Replace(line))...)
+			switch {
+			case strings.HasPrefix(line, "doctor") && status == exitFailure: // there may be no Postfix here
+			case strings.Contains(line, "--at") && strings.Contains(stderr, "before what the journal keeps"):
+			case status != exitOK:
+				t.Errorf("%s: rcpt-milter %s: exit status %d\n%s%s", path, line, status, stdout, stderr)
+			}
+		}
+	}
+	if len(ran) < 25 {
+		t.Errorf("only %d command lines found", len(ran))
+	}
 }
 
 // TestUnderstood: the test above can fail.

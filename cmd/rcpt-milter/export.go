@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (a *app) exportTo(ctx context.Context, o exportOptions, w io.Writer) (int, 
 type exportList struct {
 	options exportOptions
 	head    control.ExportHead
-	out     io.Writer
+	out     *bufio.Writer // rows may be millions
 	table   *postfix.Writer
 	rows    *jsonRows
 	begun   bool
@@ -124,7 +125,8 @@ type exportList struct {
 }
 
 func newExportList(o exportOptions, w io.Writer) *exportList {
-	return &exportList{options: o, out: w, table: postfix.NewWriter(w), rows: &jsonRows{w: w}}
+	out := bufio.NewWriterSize(w, 64<<10)
+	return &exportList{options: o, out: out, table: postfix.NewWriter(w), rows: &jsonRows{w: out}}
 }
 
 func (l *exportList) addAll(all []control.Recipient) error {
@@ -189,12 +191,14 @@ func (l *exportList) end() (int, error) {
 	l.begin()
 	switch l.options.format {
 	case "json":
-		return l.entries, l.rows.end()
+		if err := l.rows.end(); err != nil {
+			return l.entries, err
+		}
 	case "postmap":
 		l.table.Comment(counted(l.entries, "entry", "entries") + ".")
 		return l.entries, l.table.Flush()
 	}
-	return l.entries, nil
+	return l.entries, l.out.Flush()
 }
 
 // tableHead says what a table is, and how to use it.

@@ -22,7 +22,7 @@ import (
 
 // terminal is a pseudo terminal with a command of ours on it, and what its user sees.
 type terminal struct {
-	t    *testing.T
+	t    testing.TB
 	pty  *os.File
 	cmd  *exec.Cmd
 	was  *unix.Termios // settings before the command

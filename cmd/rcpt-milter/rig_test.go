@@ -23,7 +23,7 @@ const base = "DC=corp,DC=example"
 
 // rig is a simulated directory and a place for a daemon that follows it.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	ad     *adsim.Directory
 	server *adsim.Server
@@ -33,7 +33,7 @@ type rig struct {
 
 // newRig makes a directory with a user, and a configuration; extra lines of YAML go in
 // front of it.
-func newRig(t *testing.T, extra ...string) *rig {
+func newRig(t testing.TB, extra ...string) *rig {
 	t.Helper()
 	// The paths of sockets are short: those of t.TempDir are not always.
 	dir, err := os.MkdirTemp("", "rig")

@@ -86,6 +86,9 @@ func encodeJSON(value any, indent string) (string, error) {
 	if err := encoder.Encode(value); err != nil {
 		return "", err
 	}
+	if !strings.ContainsFunc(text.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+		return text.String(), nil
+	}
 	var b strings.Builder
 	for _, r := range text.String() {
 		switch {
