@@ -13,13 +13,16 @@ import (
 	"rcpt-milter/milter"
 )
 
-// watchdog tells systemd that the daemon can still answer, twice in the time that it
-// allows (WatchdogSec of the unit). A look-up that hangs is one that is not told of, and
+// watchdog tells systemd that the daemon can still answer, at least twice in the time that
+// it allows (WatchdogSec of the unit). A look-up that hangs is one that is not told of, and
 // systemd ends and restarts us. One that fails is an answer: "cannot tell".
 type watchdog struct {
 	every  time.Duration // zero: nobody wants to know
 	answer func() string // decides and looks something up; gives the state in a line for "systemctl status"
 }
+
+// stateAge is how old the state that "systemctl status" shows may be.
+const stateAge = 5 * time.Second
 
 // newWatchdog looks for what systemd wants in the environment.
 func newWatchdog(answer func() string) (*watchdog, error) {
@@ -27,7 +30,7 @@ func newWatchdog(answer func() string) (*watchdog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watchdog: %w", err)
 	}
-	return &watchdog{every: allowed / 2, answer: answer}, nil
+	return &watchdog{every: min(allowed/2, stateAge), answer: answer}, nil
 }
 
 // Run tells systemd until ctx ends.
