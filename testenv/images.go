@@ -42,6 +42,7 @@ func findImages(home checkout) ([]image, error) {
 		{name: "dc1", what: "Samba AD, also for dc2, about a minute"},
 		{name: "postfix", what: "Postfix, about 20 seconds"},
 		{name: Sendmail, what: "Sendmail and miltertest, about 30 seconds", join: true},
+		{name: Systemd, what: "systemd, Postfix and lintian, about two minutes", join: true},
 		{name: Prometheus, what: "Prometheus, about a minute", join: true},
 	}
 	for i := range images {

@@ -21,6 +21,7 @@ const (
 	// Started by Join only. miltertest is in the image of Sendmail, too.
 	Sendmail   = "sendmail"
 	Prometheus = "prometheus" // with promtool
+	Systemd    = "systemd"    // a Debian with systemd and Postfix, to install the package on
 	Successor  = "successor"  // a second daemon, with the store and the sockets of the first
 )
 

@@ -112,7 +112,7 @@ func test(ctx context.Context, args []string) error {
 			return exitStatus(max(exit.ExitCode(), 1))
 		}
 		return err
-	}, testenv.Sendmail, testenv.Prometheus)
+	}, testenv.Sendmail, testenv.Prometheus, testenv.Systemd)
 }
 
 // testArguments are the arguments of go test: the harness's own, then what the person
