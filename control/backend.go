@@ -62,7 +62,7 @@ type Backend interface {
 	// ends it and is returned.
 	Removals(ctx context.Context, q RemovalsQuery, visit func(HeldRemoval) error) error
 	// Approve applies the removals that the removal guard holds back, and tells of every
-	// directory that had some. It waits for a pass under way.
+	// directory that had some. It waits for a pass under way, whose own are not among them.
 	Approve(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error
 	// Discard forgets them in the same way.
 	Discard(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error

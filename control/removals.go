@@ -3,6 +3,9 @@ package control
 // RemovalsQuery is about the removals that wait.
 type RemovalsQuery struct {
 	Directory string `json:"directory"` // empty: all
+	// UpTo is the number of the last pass whose removals are approved; 0: the last one that
+	// had ended when the daemon was asked.
+	UpTo uint64 `json:"up_to"`
 }
 
 // HeldRemoval is one address that a directory object no longer has, and that stays in

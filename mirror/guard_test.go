@@ -2,8 +2,10 @@ package mirror
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,7 +91,7 @@ func TestGuardHoldsAccidents(t *testing.T) {
 		t.Errorf("an addition while removals are held: %+v, %v", r.Info, r.Err)
 	}
 	w.wantKnown(append(gone(3), "late@corp.example")...)
-	info, err := w.mirror.Approve(t.Context())
+	info, err := w.mirror.Approve(t.Context(), 0)
 	if err != nil || info.Removed != 2 {
 		t.Errorf("approval: %+v, %v", info, err)
 	}
@@ -132,7 +134,7 @@ func TestCanary(t *testing.T) {
 	w.wantKnown("bob@corp.example", "ceo@corp.example", "cid@corp.example", "eve@corp.example")
 	stop := w.run()
 	defer stop()
-	if info, err := w.mirror.Approve(t.Context()); err != nil || info.Removed != 2 {
+	if info, err := w.mirror.Approve(t.Context(), 0); err != nil || info.Removed != 2 {
 		t.Errorf("approval: %+v, %v", info, err)
 	}
 	w.wantKnown("bob@corp.example", "cid@corp.example")
@@ -141,6 +143,81 @@ func TestCanary(t *testing.T) {
 		t.Errorf("a removal after the canary is gone: %+v, %v", r.Info, r.Err)
 	}
 	w.wantKnown("cid@corp.example")
+}
+
+// TestApproveWhileAPassRuns: an approval means what somebody can have seen by then, and
+// not what a pass that is under way holds back before the approval has its turn.
+func TestApproveWhileAPassRuns(t *testing.T) {
+	var results <-chan PassResult
+	w := newWorld(t, func(w *world, c *Config) {
+		guarded(w, c)
+		c.Poll, results = time.Hour, passes(c)
+	})
+	var users []adsim.GUID
+	for i := range 20 {
+		users = append(users, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
+	}
+	leave := func(guids []adsim.GUID) {
+		for _, u := range guids {
+			w.must(w.d.Delete(u))
+		}
+	}
+	w.pass(store.Full)
+	<-results
+	leave(users[:5])
+	w.pass(store.Incremental)
+	<-results
+	leave(users[5:11])
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+		if s.Scope == 2 {
+			once.Do(func() { close(reading); <-goOn })
+		}
+	}})
+	stop := w.run()
+	defer stop()
+	<-reading
+	type approval struct {
+		info store.PassInfo
+		err  error
+	}
+	approved := make(chan approval, 1)
+	go func() {
+		info, err := w.mirror.Approve(t.Context(), 0)
+		approved <- approval{info, err}
+	}()
+	w.mirror.await(func() bool { return len(w.mirror.asked.actions) > 0 })
+	close(goOn)
+	if r := next(t, results); r.Info.Held != 11 {
+		t.Errorf("the pass under way: %+v, want 11 held", r.Info)
+	}
+	if a := <-approved; a.err != nil || a.info.Removed != 5 {
+		t.Errorf("approval: %+v, want 5 removed", a)
+	}
+	var want []string
+	for i := 5; i < 20; i++ {
+		want = append(want, fmt.Sprintf("u%d@corp.example", i))
+	}
+	slices.Sort(want)
+	w.wantKnown(want...)
+	next(t, results) // which judges the rest again
+	if s := w.mirror.Status(); s.Hold == "" || s.Held != 6 {
+		t.Errorf("after that: %d held because %q", s.Held, s.Hold)
+	}
+}
+
+// await waits until something is so of what is asked of the mirror.
+func (m *Mirror) await(so func() bool) {
+	for {
+		m.mu.Lock()
+		now := so()
+		m.mu.Unlock()
+		if now {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 var gonePeople = []string{"u0@corp.example", "u1@corp.example", "u2@corp.example", "u3@corp.example", "u4@corp.example"}

@@ -184,14 +184,14 @@ func (r *Retired) forget() error {
 	return nil
 }
 
-// Approve releases the removals that the guard holds back.
-func (r *Retired) Approve(context.Context) (store.PassInfo, error) {
+// Approve releases the removals that the guard holds back: see Mirror.Approve.
+func (r *Retired) Approve(_ context.Context, upTo uint64) (store.PassInfo, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.Gone() {
 		return store.PassInfo{}, nil
 	}
-	info, err := r.config.Store.Approve(r.config.Name, r.config.Now())
+	info, err := r.config.Store.Approve(r.config.Name, seen(r.config.Store.Directory(r.config.Name), upTo), r.config.Now())
 	r.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
 	if err != nil {
 		return info, err

@@ -66,7 +66,7 @@ func TestRetiredIsHeldAndApproved(t *testing.T) {
 		w.wantKnown("ann@corp.example", "ann@lab.example", "bob@corp.example")
 		r = w.retire(usualGuard)
 	}
-	info, err := r.Approve(t.Context())
+	info, err := r.Approve(t.Context(), 0)
 	if err != nil || info.Removed != 3 || !r.Gone() {
 		t.Errorf("approval: %+v, %v, gone %t", info, err, r.Gone())
 	}

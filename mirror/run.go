@@ -61,13 +61,24 @@ func (m *Mirror) ask(add func(*request)) {
 	}
 }
 
-// Approve releases the removals that the guard holds back, between two passes.
-func (m *Mirror) Approve(ctx context.Context) (store.PassInfo, error) {
+// Approve releases the removals that passes up to a number held back, between two
+// passes; 0 stands for the last one that has ended. What a pass that is under way will
+// hold back nobody has seen yet, so that nobody can mean it.
+func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, error) {
+	upTo = seen(m.config.Store.Directory(m.config.Name), upTo)
 	return between(ctx, m, func() (store.PassInfo, error) {
-		info, err := m.config.Store.Approve(m.config.Name, m.config.Now())
+		info, err := m.config.Store.Approve(m.config.Name, upTo, m.config.Now())
 		m.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
 		return info, err
 	})
+}
+
+// seen is the last pass whose removals somebody may approve who names a pass, or none.
+func seen(stored store.Directory, upTo uint64) uint64 {
+	if last := stored.Newest().Number; upTo == 0 || upTo > last {
+		return last
+	}
+	return upTo
 }
 
 // Discard forgets them: the addresses stay until a full pass misses them again. It

@@ -142,7 +142,7 @@ func TestStoppingAnswersThoseWhoWait(t *testing.T) {
 	}
 	asked := make(chan error, 1)
 	go func() {
-		_, err := w.mirror.Approve(context.Background())
+		_, err := w.mirror.Approve(context.Background(), 0)
 		asked <- err
 	}()
 	stop()

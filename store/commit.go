@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -21,6 +23,7 @@ type redoRecord struct {
 	info        PassInfo
 	cursor      []byte
 	fingerprint string
+	upTo        uint64 // of an approval; 0: all
 }
 
 func (r *redoRecord) encode() []byte {
@@ -28,12 +31,18 @@ func (r *redoRecord) encode() []byte {
 	e.pass(&r.info)
 	e.string(string(r.cursor))
 	e.string(r.fingerprint)
+	if r.upTo > 0 {
+		e.uint(r.upTo)
+	}
 	return e
 }
 
 func decodeRedo(value []byte) (redoRecord, error) {
 	d := newDecoder(value)
 	r := redoRecord{info: d.pass(), cursor: []byte(d.string()), fingerprint: d.string()}
+	if d.err == nil && len(d.rest) > 0 { // of an approval only, and not in those of the first versions
+		r.upTo = d.uint()
+	}
 	return r, d.done()
 }
 
@@ -131,7 +140,7 @@ func (p *Pass) releaseObject(t *tx, guid GUID) error {
 	if err != nil {
 		return err
 	}
-	kept, gone := release(stored, p.now()) // what was judged, though more may be due by now
+	kept, gone := release(stored, p.now(), p.upTo) // what was judged, though more may be due by now
 	entries := int64(len(gone)*3 + 4)
 	if err := t.reserve(entries, entries*int64(64+len(kept.dn))); err != nil {
 		return err
@@ -165,6 +174,7 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	record.fingerprint, record.hold = redo.fingerprint, p.info.Hold
 	switch {
 	case p.info.Approved: // nothing was read
+		record.hold = p.later
 	case p.info.Kind == Full:
 		if record.full.Number == 0 {
 			record.first = p.info.Ended
@@ -241,7 +251,7 @@ func (s *Store) redoOf(d *directory) error {
 }
 
 func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
-	p := &Pass{s: s, dir: d, info: redo.info, applied: true}
+	p := &Pass{s: s, dir: d, info: redo.info, applied: true, upTo: cmp.Or(redo.upTo, math.MaxUint64)}
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}

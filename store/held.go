@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -101,16 +102,30 @@ func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
 	return record, nil
 }
 
-// Approve releases what is held back. It is a pass of its own that reads nothing, and
-// leaves the cursor where it is.
-func (s *Store) Approve(name string, at time.Time) (PassInfo, error) {
+// Approve releases what passes up to a number held back; the others are judged again by
+// the next pass. It is a pass of its own that reads nothing, and leaves the cursor where
+// it is.
+func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error) {
 	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
 	if err != nil {
 		return PassInfo{}, err
 	}
 	defer p.Abort()
+	if p.upTo, p.later = upTo, p.dir.record.hold; p.later != "" {
+		all, err := p.pendingUpTo(math.MaxUint64)
+		if err != nil {
+			return PassInfo{}, err
+		}
+		some, err := p.Pending()
+		if err != nil {
+			return PassInfo{}, err
+		}
+		if some.Owned == all.Owned {
+			p.later = ""
+		}
+	}
 	p.info.Approved, p.info.Ended = true, p.info.Started
-	return p.conclude(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint})
+	return p.conclude(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: upTo})
 }
 
 // Discard forgets what is held back: the addresses stay, until a full pass misses them

@@ -28,7 +28,9 @@ func (p Pending) Addresses() int {
 }
 
 // Pending reads the marks: those of this pass and those held back before it.
-func (p *Pass) Pending() (Pending, error) {
+func (p *Pass) Pending() (Pending, error) { return p.pendingUpTo(p.upTo) }
+
+func (p *Pass) pendingUpTo(upTo uint64) (Pending, error) {
 	pending := Pending{Last: map[string]int{}}
 	leaving := map[string][]GUID{}
 	id := p.dir.record.id
@@ -37,7 +39,7 @@ func (p *Pass) Pending() (Pending, error) {
 		if err != nil {
 			return err
 		}
-		_, gone := release(stored, p.now())
+		_, gone := release(stored, p.now(), upTo)
 		for _, a := range gone {
 			leaving[a.address] = append(leaving[a.address], guidOf(kv.key))
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -36,6 +37,8 @@ type Pass struct {
 	seen    map[GUID]bool   // full pass: what to spare from the sweep
 	tighten map[GUID]Object // read with restrictions that wait for Commit
 	settled bool            // Commit: they take effect
+	upTo    uint64          // approval: marks of later passes stay
+	later   string          // approval: why those are held; empty: there are none
 	seq     uint32          // next journal row
 	applied bool            // its number is used up
 	closed  bool
@@ -59,6 +62,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 		return nil, err
 	}
 	p := &Pass{s: s, dir: d, lag: origin.Lag,
+		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
 	if kind == Full {

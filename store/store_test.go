@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -378,7 +379,7 @@ func TestApproveAndDiscard(t *testing.T) {
 	pass(t, s, "corp", Full, start.Add(2*time.Hour), "too many", object(t, 1, "b@x.test"))
 	s = reopen(t, s)
 	cursor := string(s.Directory("corp").Cursor)
-	info, err := s.Approve("corp", start.Add(3*time.Hour))
+	info, err := s.Approve("corp", math.MaxUint64, start.Add(3*time.Hour))
 	if err != nil || info.Removed != 3 || !info.Approved {
 		t.Errorf("approve: %+v, %v", info, err)
 	}

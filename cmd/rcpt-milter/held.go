@@ -16,7 +16,7 @@ import (
 type keeper interface {
 	Name() string
 	Status() mirror.Status
-	Approve(context.Context) (store.PassInfo, error)
+	Approve(ctx context.Context, upTo uint64) (store.PassInfo, error)
 	Discard(context.Context) (int, error)
 }
 
@@ -88,7 +88,7 @@ func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func
 
 func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
 	return b.settle(q, tell, func(k keeper) (control.RemovalsDone, error) {
-		info, err := k.Approve(ctx)
+		info, err := k.Approve(ctx, q.UpTo)
 		return control.RemovalsDone{Directory: k.Name(), Removed: int64(info.Removed), Pass: info.Number}, err
 	})
 }

@@ -26,9 +26,11 @@ func (a *app) removalsCommand() *cobra.Command {
 	}
 	command.PersistentFlags().StringVar(&q.Directory, "directory", "", "only those of the directory with this `NAME`")
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	command.AddCommand(
-		a.settleCommand("approve", "Apply the removals that are held back", "Applies the removals that are held back: people really left.\n"+
-			"A pass that is under way is waited for. Removals that wait for replication go by themselves.", &q, (*control.Client).Approve),
+	approve := a.settleCommand("approve", "Apply the removals that are held back", "Applies the removals that are held back: people really left.\n"+
+		"A pass that is under way is waited for; what it will hold back in its turn is not approved. Removals\n"+
+		"that wait for replication go by themselves.", &q, (*control.Client).Approve)
+	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those that this `PASS` and earlier ones held back (default: all that are held when it is asked for)")
+	command.AddCommand(approve,
 		a.settleCommand("discard", "Forget the removals that are held back", "Forgets the removals that are held back: the addresses stay until a full pass misses them again.\n"+
 			"A pass that is under way is waited for.", &q, (*control.Client).Discard))
 	return command
@@ -98,7 +100,8 @@ type removalList struct {
 	titles    []string
 	directory string
 	block     []control.HeldRemoval
-	approval  bool // some wait for it
+	approval  bool   // some wait for it
+	upTo      uint64 // the last pass of these
 	any       bool
 }
 
@@ -112,7 +115,10 @@ func (l *removalList) add(h control.HeldRemoval) error {
 			return err
 		}
 	}
-	l.any, l.approval = true, l.approval || h.WaitsFor == control.WaitsApproval
+	l.any = true
+	if h.WaitsFor == control.WaitsApproval {
+		l.approval, l.upTo = true, max(l.upTo, h.Pass)
+	}
 	l.directory = h.Directory
 	l.block = append(l.block, h)
 	return nil
@@ -169,7 +175,7 @@ func (l *removalList) end(q control.RemovalsQuery) error {
 		if q.Directory != "" {
 			option = " --directory " + q.Directory
 		}
-		text += " If they are to go: rcpt-milter removals approve" + option +
+		text += " If they are to go: rcpt-milter removals approve" + option + fmt.Sprintf(" --up-to %d", l.upTo) +
 			"\nIf not, mend the directory, or keep them until the next full pass: rcpt-milter removals discard" + option
 	}
 	_, err := fmt.Fprintln(l.stdout, text)

@@ -69,7 +69,7 @@ func TestRemovals(t *testing.T) {
 	}
 	out = r.want(exitOK, "removals", "--directory", "corp")
 	for _, want := range []string{"Directory corp: 4 removals held back: ", "\nu0@corp.example   CN=u0", "yes          approval\n",
-		"rcpt-milter removals approve --directory corp\n"} {
+		"rcpt-milter removals approve --directory corp --up-to "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("removals has no %q:\n%s", want, out)
 		}
@@ -88,7 +88,12 @@ func TestRemovals(t *testing.T) {
 	r.want(exitOK, "lookup", "u0@corp.example")
 	r.want(exitOK, "sync", "--full", "--wait")
 	r.want(exitFailure, "status")
-	if out := r.want(exitOK, "removals", "approve"); !strings.HasPrefix(out, "corp: 4 addresses removed, by pass ") {
+	held := rows[control.HeldRemoval](r, exitOK, "removals")
+	if out := r.want(exitOK, "removals", "approve", "--up-to", fmt.Sprint(held[0].Pass-1)); !strings.HasPrefix(out, "corp: 0 addresses removed") {
+		t.Errorf("removals approve up to a pass before says %q", out)
+	}
+	r.want(exitFailure, "status")
+	if out := r.want(exitOK, "removals", "approve", "--up-to", fmt.Sprint(held[0].Pass)); !strings.HasPrefix(out, "corp: 4 addresses removed, by pass ") {
 		t.Errorf("removals approve says %q", out)
 	}
 	r.want(exitFailure, "lookup", "u0@corp.example")

@@ -2,6 +2,7 @@ package soak
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -442,7 +443,7 @@ func (w *world) decide(f *forest) {
 }
 
 func (w *world) approve(f *forest) {
-	info, err := w.store.Approve(f.name, w.now())
+	info, err := w.store.Approve(f.name, math.MaxUint64, w.now())
 	w.note("%s: held removals approved: %d, %v", f.name, info.Removed, err)
 	if err != nil {
 		w.fail("approve: %v", err)
