@@ -140,7 +140,7 @@ func fullStatus() Status {
 			FullPassReason:  "first", NextPass: Time{at.Add(5 * time.Second)}, LastError: "down", FailingSince: at,
 			Warnings:     []string{"a name leads to two controllers"},
 			Running:      &SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 5, Expected: 9},
-			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible, DeletedObjectsGrant: "dsacls", Notify: true,
+			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible, DeletedObjectsGrant: []string{"dsacls"}, Notify: true,
 		}},
 	}
 }

@@ -28,12 +28,11 @@ func pageWords(now func() time.Time) template.FuncMap {
 			}
 			return groupedNumber(n) + " " + many
 		},
-		"words":    func(text any) string { return strings.ReplaceAll(fmt.Sprint(text), "_", " ") },
-		"domains":  domainRows,
-		"commands": func(text string) []string { return strings.Split(text, "; ") },
-		"judged":   verdictRows,
-		"blind":    func(d DirectoryStatus) bool { return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible },
-		"weight":   stateWeight,
+		"words":   func(text any) string { return strings.ReplaceAll(fmt.Sprint(text), "_", " ") },
+		"domains": domainRows,
+		"judged":  verdictRows,
+		"blind":   func(d DirectoryStatus) bool { return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible },
+		"weight":  stateWeight,
 		"due": func(t Time) string {
 			if !t.After(now()) {
 				return "due"

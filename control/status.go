@@ -136,9 +136,9 @@ type DirectoryStatus struct {
 	HeldRemovals int64  `json:"held_removals"` // addresses whose removal waits for approval
 	HoldReason   string `json:"hold_reason"`
 
-	DeletedObjectsVisible *bool  `json:"deleted_objects_visible"` // may we see deletions as they happen; null: not known yet
-	DeletedObjectsGrant   string `json:"deleted_objects_grant"`   // what a domain administrator runs so that we may; empty: nothing, or not known
-	Notify                bool   `json:"notify"`                  // the controller wakes us up
+	DeletedObjectsVisible *bool    `json:"deleted_objects_visible"` // may we see deletions as they happen; null: not known yet
+	DeletedObjectsGrant   []string `json:"deleted_objects_grant"`   // what a domain administrator runs so that we may, a command each
+	Notify                bool     `json:"notify"`                  // the controller wakes us up
 }
 
 // USNLag is how many update sequence numbers the index is behind its controller. Most
@@ -190,6 +190,7 @@ func (s Status) normal() Status {
 	s.Directories = append([]DirectoryStatus{}, s.Directories...)
 	for i, d := range s.Directories {
 		s.Directories[i].Warnings = append([]string{}, d.Warnings...)
+		s.Directories[i].DeletedObjectsGrant = append([]string{}, d.DeletedObjectsGrant...)
 	}
 	if s.Confirm != nil {
 		confirm := *s.Confirm

@@ -17,14 +17,14 @@ func Grantee(bindName string) string {
 // there (MS-ADTS 6.1.1.4.2).
 const deletedObjects = "CN=Deleted Objects"
 
-// GrantDeletedObjects is what a domain administrator runs to let the bind account list
-// deleted objects (Microsoft KB 892806): account is DOMAIN\name or name@domain, and
-// ACCOUNT stands for one that is not known. Without that right a search for tombstones
-// finds none and reports no error.
-func GrantDeletedObjects(namingContext, account string) string {
+// GrantDeletedObjects are the commands that a domain administrator runs, one after the
+// other, to let the bind account list deleted objects (Microsoft KB 892806): account is
+// DOMAIN\name or name@domain, and ACCOUNT stands for one that is not known. Without that
+// right a search for tombstones finds none and reports no error.
+func GrantDeletedObjects(namingContext, account string) []string {
 	if account == "" {
 		account = "ACCOUNT"
 	}
 	dn := deletedObjects + "," + namingContext
-	return fmt.Sprintf(`dsacls "%s" /takeownership; dsacls "%s" /G "%s:LCRP"`, dn, dn, account)
+	return []string{fmt.Sprintf(`dsacls "%s" /takeownership`, dn), fmt.Sprintf(`dsacls "%s" /G "%s:LCRP"`, dn, account)}
 }

@@ -512,7 +512,7 @@ func TestBlindToDeletions(t *testing.T) {
 	bob := w.user("Bob", "bob@corp.example")
 	w.d.WithholdDeleted(true)
 	w.pass(store.Full)
-	if s := w.mirror.Status(); !s.Blind || !strings.Contains(s.Grant, `"CN=Deleted Objects,DC=corp,DC=example" /G "ACCOUNT:LCRP"`) {
+	if s := w.mirror.Status(); !s.Blind || !strings.Contains(strings.Join(s.Grant, "\n"), `"CN=Deleted Objects,DC=corp,DC=example" /G "ACCOUNT:LCRP"`) {
 		t.Errorf("status does not say that deletions cannot be seen: %t, %q", s.Blind, s.Grant)
 	}
 	w.must(w.d.Delete(bob))
@@ -525,7 +525,7 @@ func TestBlindToDeletions(t *testing.T) {
 	w.wantEqual()
 	w.d.WithholdDeleted(false)
 	w.pass(store.Incremental)
-	if s := w.mirror.Status(); s.Blind || s.Grant != "" {
+	if s := w.mirror.Status(); s.Blind || len(s.Grant) > 0 {
 		t.Error("status still says that deletions cannot be seen")
 	}
 }

@@ -326,7 +326,7 @@ func (r *reading) observeLag() {
 
 // sawRoot notes what the domain controller says of itself.
 func (m *Mirror) sawRoot(root directory.Root) {
-	grant := ""
+	var grant []string
 	if !root.DeletedVisible {
 		grant = directory.GrantDeletedObjects(root.DefaultNamingContext, directory.Grantee(m.config.Account))
 	}
@@ -337,7 +337,7 @@ func (m *Mirror) sawRoot(root directory.Root) {
 	if !root.DeletedVisible && now.Sub(m.warned) > time.Hour {
 		m.warned = now
 		m.config.Log.Warn("this account cannot see deleted objects, so deletions wait for a full pass; grant it the right",
-			"every", min(m.config.Full, blindFull), "command", grant)
+			"every", min(m.config.Full, blindFull), "commands", grant)
 	}
 }
 

@@ -39,7 +39,7 @@ type Status struct {
 	FailingSince time.Time // first failure since the last good pass
 	RootKnown    bool      // a controller answered since the start: the next field says something
 	Blind        bool      // deleted objects cannot be seen
-	Grant        string    // what an administrator runs where it is Blind
+	Grant        []string  // the commands of an administrator where it is Blind
 	Notified     bool      // the controller tells when something changes
 	Warnings     []string  // what works and should not be left as it is, a sentence each
 }

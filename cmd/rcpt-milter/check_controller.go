@@ -78,7 +78,7 @@ func (c *controllerCheck) checkDeletedObjects() {
 		return
 	}
 	c.problem(fmt.Errorf("%s: %s may not list deleted objects, so removals are noticed by full passes only; "+
-		"let a domain administrator run: %s", c.where, c.d.Bind.Name(), directory.GrantDeletedObjects(c.root.DefaultNamingContext, c.grantee())))
+		"let a domain administrator run: %s", c.where, c.d.Bind.Name(), strings.Join(directory.GrantDeletedObjects(c.root.DefaultNamingContext, c.grantee()), ", and then: ")))
 }
 
 // grantee is the account as dsacls takes it; empty: not known.

@@ -75,7 +75,7 @@ func TestCheckLive(t *testing.T) {
 		{"account ends", func(r *rig) { r.addAccount(adsim.Attrs{"accountExpires": {interval(9*day + time.Hour)}}) }, exitOK, "(in 9 days); extend it"},
 		{"account of another domain", func(*rig) {}, exitOK, "the account svc-mail@corp.example is not found in this domain"},
 		{"no right to deleted objects", func(r *rig) { r.ad.WithholdDeleted(true); r.addAccount(adsim.Attrs{}) }, exitFailure,
-			`dsacls "CN=Deleted Objects,DC=corp,DC=example" /takeownership; dsacls "CN=Deleted Objects,DC=corp,DC=example" /G "CORP\svc-mail:LCRP"`},
+			`dsacls "CN=Deleted Objects,DC=corp,DC=example" /takeownership, and then: dsacls "CN=Deleted Objects,DC=corp,DC=example" /G "CORP\svc-mail:LCRP"`},
 		{"the same, account not found", func(r *rig) { r.ad.WithholdDeleted(true) }, exitFailure, `/G "svc-mail@corp.example:LCRP"`},
 		{"hidden proxyAddresses", func(r *rig) { r.ad.Hide("proxyAddresses") }, exitFailure, "no object shows proxyAddresses: either nobody has an address in it, or this account may not read it; give svc-mail@corp.example the right"},
 		{"hidden uSNChanged", func(r *rig) { r.ad.Hide("uSNChanged") }, exitFailure, "no object shows uSNChanged: changes cannot be followed; give"},

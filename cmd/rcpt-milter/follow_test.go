@@ -53,7 +53,7 @@ func TestStatusOf(t *testing.T) {
 		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7, WhyFull: "first", LastGood: started,
 		Full:        store.PassInfo{Number: 1, Kind: store.Full, Started: started, Ended: started.Add(1500 * time.Millisecond), Seen: 9, Added: 8, Changed: 7, Removed: 6},
 		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"}, Held: 4, Hold: "too many",
-		NextPass: started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, Blind: true, Grant: "dsacls",
+		NextPass: started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, Blind: true, Grant: []string{"dsacls"},
 		Running: &mirror.Progress{Kind: store.Full, Started: started, Seen: 3},
 	})
 	at := control.Time{Time: started}
@@ -63,7 +63,7 @@ func TestStatusOf(t *testing.T) {
 		LastFull:        &control.PassStatus{Number: 1, Started: at, Seconds: 1.5, Seen: 9, Added: 8, Changed: 7, Removed: 6, Result: "ok"},
 		LastIncremental: &control.PassStatus{Number: 2, Started: at, Result: "held"},
 		Running:         &control.SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 3, Expected: 9},
-		HeldRemovals:    4, HoldReason: "too many", DeletedObjectsVisible: ptr(false), DeletedObjectsGrant: "dsacls",
+		HeldRemovals:    4, HoldReason: "too many", DeletedObjectsVisible: ptr(false), DeletedObjectsGrant: []string{"dsacls"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("statusOf (-want +got):\n%s", d)

@@ -179,11 +179,11 @@ func (a *app) controller(p *page, d control.DirectoryStatus) {
 		p.line("deleted objects", p.warn("not visible: removals are noticed by full passes only"))
 		p.more("give the account the right to list them, on a controller, as a domain administrator:")
 		grant := d.DeletedObjectsGrant
-		if grant == "" { // a daemon of before
+		if len(grant) == 0 { // a daemon of before
 			grant = directory.GrantDeletedObjects("DC=...", "")
 		}
-		for line := range strings.SplitSeq(grant, "; ") {
-			p.more(printable(line))
+		for _, command := range grant {
+			p.more(printable(command))
 		}
 	}
 }
