@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -229,4 +230,142 @@ func TestClockOfTheController(t *testing.T) {
 			t.Errorf("a clock that is %v ahead gives the lags %v", ahead, lags)
 		}
 	}
+}
+
+// TestOutOfTheBasesAndBackDuringAFullPass: an OU leaves the bases and is back before it is read;
+// what is below it was read in between.
+func TestOutOfTheBasesAndBackDuringAFullPass(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
+	sales := w.add(adsim.OU, "OU=Sales,"+people)
+	for i := range 12 {
+		w.add(adsim.User, fmt.Sprintf("CN=u%d,OU=Sales,%s", i, people), fmt.Sprintf("u%d@corp.example", i))
+	}
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	out, back := false, false
+	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+		switch {
+		case s.Scope == 2 && s.Page == 4 && !out:
+			out = true
+			w.must(w.d.Move(sales, "OU=Left,DC=corp,DC=example"))
+		case s.Scope == 2 && s.Page == 6 && !back:
+			back = true
+			w.must(w.d.Move(sales, people))
+		}
+	}})
+	r := w.mirror.Pass(t.Context(), true)
+	if r.Err != nil || !back {
+		t.Fatalf("%+v %v %t", r.Info, r.Err, back)
+	}
+	t.Logf("removed %d", r.Info.Removed)
+	w.pass(store.Incremental)
+	w.wantEqual()
+}
+
+// TestOutOfTheBasesAndBackDuringAnIncrementalPass: the same, where what is below it has changed.
+func TestOutOfTheBasesAndBackDuringAnIncrementalPass(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
+	sales := w.add(adsim.OU, "OU=Sales,"+people)
+	var all []adsim.GUID
+	for i := range 12 {
+		all = append(all, w.add(adsim.User, fmt.Sprintf("CN=u%d,OU=Sales,%s", i, people), fmt.Sprintf("u%d@corp.example", i)))
+	}
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	for _, u := range all {
+		w.must(w.d.Touch(u))
+	}
+	out, back := false, false
+	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+		if s.Scope == 2 && s.Page == 2 && !out {
+			out = true
+			w.must(w.d.Move(sales, "OU=Left,DC=corp,DC=example"))
+		}
+		if s.Scope == 2 && s.Page == 3 && !back {
+			back = true
+			w.must(w.d.Move(sales, people))
+		}
+	}})
+	r := w.mirror.Pass(t.Context(), false)
+	w.must(r.Err)
+	w.server.SetFaults(adsim.Faults{})
+	t.Logf("%v removed %d", r.Info.Kind, r.Info.Removed)
+	w.pass(store.Incremental)
+	w.wantEqual()
+}
+
+// TestSetBackAndBrokenOff: the full pass after a controller was set back breaks off before it has
+// written anything. By the next one the controller has written as much again.
+func TestSetBackAndBrokenOff(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 9 {
+		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+	}
+	w.pass(store.Full)
+	ann, err := w.d.Lookup("CN=u0," + people)
+	w.must(err)
+	before := w.d.Snapshot()
+	for range 10 { // logons
+		w.must(w.d.Touch(ann.GUID))
+	}
+	w.pass(store.Incremental)
+	w.d.Restore(before)
+	w.user("New", "new@corp.example") // under an USN that the cursor is past
+	w.server.SetFaults(adsim.Faults{OnPage: 2, CutAfterEntries: 1})
+	if r := w.mirror.Pass(t.Context(), false); r.Err == nil || r.Info.Kind != store.Full {
+		t.Fatalf("%+v %v", r.Info, r.Err)
+	}
+	w.server.SetFaults(adsim.Faults{})
+	for range 20 {
+		w.must(w.d.Touch(ann.GUID))
+	}
+	r := w.mirror.Pass(t.Context(), false)
+	w.must(r.Err)
+	t.Logf("%v pass", r.Info.Kind)
+	w.wantEqual()
+}
+
+// TestBaseInHexadecimal: a base in another spelling of RFC 4514 than the controller's.
+func TestBaseInHexadecimal(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, `OU=R\2CD,DC=corp,DC=example`} })
+	w.add(adsim.OU, `OU=R\,D,DC=corp,DC=example`)
+	w.user("Ann", "ann@corp.example")
+	w.add(adsim.User, `CN=Dan,OU=R\,D,DC=corp,DC=example`, "dan@corp.example")
+	r := w.mirror.Pass(t.Context(), false)
+	state, _ := w.mirror.State()
+	t.Logf("%v %s", r.Err, state)
+	if r.Err == nil {
+		w.wantKnown("ann@corp.example", "dan@corp.example")
+	}
+}
+
+// TestNobodyStaysHeld: what a full pass without anybody holds back stays held, also where nothing
+// but that speaks for it.
+func TestNobodyStaysHeld(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { c.Guard = Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour} })
+	var want []string
+	for i := range 9 {
+		want = append(want, fmt.Sprintf("u%d@corp.example", i))
+		w.user(fmt.Sprint("u", i), want[i])
+	}
+	// Another directory has somebody in the same domain.
+	p, err := w.store.Begin("other", store.Full, store.Origin{Database: "x", Started: w.now()})
+	w.must(err)
+	a, _ := address.Parse("zoe@corp.example")
+	_, err = p.Apply([]store.Object{{GUID: store.GUID{9}, Class: "user", DN: "CN=Zoe", Addresses: []store.Owned{{Address: a, Attribute: "mail"}}}})
+	w.must(err)
+	w.must(p.Sweep())
+	_, err = p.Commit(store.Outcome{Cursor: []byte("{}"), Ended: w.now()})
+	w.must(err)
+	w.pass(store.Full)
+	w.d.Hide("proxyAddresses", "mail") // a right is lost
+	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Hold == "" {
+		t.Fatalf("full pass that sees nobody: %+v, %v", r.Info, r.Err)
+	}
+	w.wantKnown(append(want, "zoe@corp.example")...)
+	info := w.pass(store.Incremental)
+	if info.Removed > 0 || info.Hold == "" {
+		t.Errorf("five seconds later: %+v", info)
+	}
+	w.wantKnown(append(want, "zoe@corp.example")...)
 }

@@ -3,6 +3,7 @@ package mirror
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"rcpt-milter/address"
@@ -184,12 +185,13 @@ func inBases(dn string, bases []string) bool {
 	})
 }
 
-// foldDN makes names comparable: lower case, without the spaces that people write
-// after commas and around equal signs (RFC 4514 has none; escaped ones stay).
+// foldDN makes names comparable: lower case, one way to escape, without the spaces that
+// people write after commas and around equal signs (RFC 4514 has none; escaped ones
+// stay).
 func foldDN(dn string) string {
 	var out strings.Builder
 	escaped, skip := false, true // skip: spaces here mean nothing
-	for _, r := range strings.ToLower(dn) {
+	for _, r := range strings.ToLower(plainDN(dn)) {
 		switch {
 		case escaped:
 			escaped, skip = false, false
@@ -210,4 +212,37 @@ func foldDN(dn string) string {
 		out.WriteRune(r)
 	}
 	return strings.TrimRight(out.String(), " ")
+}
+
+// plainDN takes away the escapes that a name can do without: octets in hexadecimal, and
+// characters that need none where they stand (RFC 4514 section 2.4).
+func plainDN(dn string) string {
+	if !strings.Contains(dn, `\`) {
+		return dn
+	}
+	var out strings.Builder
+	for i := 0; i < len(dn); i++ {
+		if dn[i] != '\\' || i+1 == len(dn) {
+			out.WriteByte(dn[i])
+			continue
+		}
+		c := dn[i+1]
+		if i+2 < len(dn) {
+			if octet, err := strconv.ParseUint(dn[i+1:i+3], 16, 8); err == nil {
+				c = byte(octet)
+				i++
+			}
+		}
+		i++
+		switch {
+		case c < ' ':
+			fmt.Fprintf(&out, `\%02x`, c)
+		case strings.IndexByte(`,+"\<>; `, c) >= 0:
+			out.WriteByte('\\')
+			fallthrough
+		default:
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
 }

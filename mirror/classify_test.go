@@ -102,6 +102,13 @@ func TestFoldDN(t *testing.T) {
 		{`CN=space\ ,DC=x`, `cn=space\ ,dc=x`},
 		{`CN=a b,DC=x`, `cn=a b,dc=x`},
 		{`CN=Ünal,DC=x`, `cn=ünal,dc=x`},
+		{`OU=R\2cD\2C,DC=x`, `ou=r\,d\,,dc=x`},
+		{`OU=M\C3\BCnchen,DC=x`, `ou=münchen,dc=x`},
+		{`OU=a\=b\#c,DC=x`, `ou=a=b#c,dc=x`},
+		{`CN=back\\2C,DC=x`, `cn=back\\2c,dc=x`}, // a backslash, and 2C
+		{`CN=Doe\0ADEL:1,DC=x`, `cn=doe\0adel:1,dc=x`},
+		{`CN=cut\`, `cn=cut\`},
+		{`CN=cut\2`, `cn=cut2`},
 		{"", ""},
 	} {
 		if got := foldDN(c.in); got != c.want {

@@ -21,6 +21,8 @@ type cursor struct {
 	// Blind: since the last full pass it was moved on by passes that could not see deleted
 	// objects, so that there may be tombstones below it.
 	Blind bool `json:"blind,omitempty"`
+	// Context is the naming context that was read; empty: written by an early version.
+	Context string `json:"context,omitempty"`
 }
 
 func (c cursor) encode() ([]byte, error) { return json.Marshal(c) }
@@ -46,7 +48,7 @@ func (c cursor) database() string {
 // next is the cursor after a pass of a kind that began with what the controller said of
 // itself. A full pass needs no tombstones: what it does not see is gone.
 func (c cursor) next(root directory.Root, kind store.Kind) cursor {
-	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName,
+	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName, Context: root.DefaultNamingContext,
 		Blind: kind == store.Incremental && (c.Blind || !root.DeletedVisible)}
 	if c.InvocationID == n.InvocationID {
 		n.Epoch = c.Epoch
@@ -74,6 +76,10 @@ type situation struct {
 	now         time.Time
 }
 
+// setBack is a reason that the next pass may not see any more: by then the controller may
+// have written as many changes again.
+const setBack = "the domain controller was set back: its highestCommittedUSN went down"
+
 // whyFull is the reason for a full pass, empty where an incremental one will do. It is
 // a pure function.
 func whyFull(s situation) string {
@@ -92,7 +98,7 @@ func whyFull(s situation) string {
 	case at.InvocationID != s.root.InvocationID:
 		return fmt.Sprintf("another domain controller than before (%s)", at.Host)
 	case s.root.HighestCommittedUSN < at.USN:
-		return "the domain controller was set back: its highestCommittedUSN went down"
+		return setBack
 	case s.ago(s.stored.LastGood()) > maxAge:
 		return "the last good pass is too long ago to hear of all deletions"
 	case at.Blind && s.root.DeletedVisible:

@@ -30,6 +30,9 @@ type losses struct {
 	canary  string           // an address that must never go, and would; empty: none
 }
 
+// sawNobody is why removals are held after a full pass without anybody in it.
+const sawNobody = "a full pass saw no object with an address; check the rights of the bind account, bases and address_attributes"
+
 // judge is the reason to hold removals back, empty where they may go. It is a pure
 // function.
 func (g Guard) judge(l losses) string {
@@ -43,7 +46,7 @@ func (g Guard) judge(l losses) string {
 		return ""
 	}
 	if l.nobody {
-		return "a full pass saw no object with an address; check the rights of the bind account, bases and address_attributes"
+		return sawNobody
 	}
 	sum := l.recent + l.pending.Owned
 	share := 100 * float64(sum) / float64(max(l.owned+int64(l.recent), 1))
@@ -111,7 +114,11 @@ func (r *reading) hold() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	why := m.config.Guard.judge(losses{nobody: r.kind == store.Full && r.owners == 0, pending: pending, recent: recent, owned: before.Owned,
+	nobody := r.owners == 0
+	if r.kind == store.Incremental { // nothing has come to tell otherwise
+		nobody = before.Hold == sawNobody
+	}
+	why := m.config.Guard.judge(losses{nobody: nobody, pending: pending, recent: recent, owned: before.Owned,
 		domains: m.config.Store.Totals().Domains, canary: canary})
 	if why != "" && before.Hold == "" {
 		m.config.Log.Error("removals held back: look at `rcpt-milter removals`, then approve or discard them",

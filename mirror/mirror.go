@@ -115,6 +115,7 @@ type Mirror struct {
 	debounce    time.Duration                   // as the constant, but in tests
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 	limits      atomic.Pointer[Limits]
+	foreign     atomic.Bool   // another domain is read than the one that is stored
 	admitted    chan struct{} // closed when a controller first answers
 	admit       func()        // closes it
 

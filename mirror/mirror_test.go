@@ -655,7 +655,10 @@ func TestMovesWithoutEnd(t *testing.T) {
 		t.Errorf("%d connections: the controller is not to blame", got)
 	}
 	w.server.SetFaults(adsim.Faults{})
-	w.pass(store.Full)
+	if r := w.mirror.Pass(t.Context(), false); r.Err != nil {
+		t.Error(r.Err)
+	}
+	w.wantEqual()
 }
 
 func TestChangedRulesWiden(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"rcpt-milter/directory"
@@ -104,6 +105,7 @@ type reading struct {
 	pass    *store.Pass
 	info    store.PassInfo
 	owners  int         // objects seen that own an address
+	gone    int         // addresses that objects do not have any more
 	changes []time.Time // whenChanged of objects whose addresses changed
 }
 
@@ -116,6 +118,8 @@ func (r *reading) run(ctx context.Context, full bool) error {
 	m := r.m
 	stored := m.config.Store.Directory(m.config.Name)
 	m.sawRoot(r.root)
+	was := decodeCursor(stored.Cursor).Context
+	m.foreign.Store(was != "" && !strings.EqualFold(was, r.root.DefaultNamingContext))
 	why := whyFull(situation{stored: stored, root: r.root, fingerprint: m.fingerprint, full: m.config.Full, now: r.started})
 	if why == "" && full {
 		why = "it was asked for"
@@ -135,7 +139,7 @@ func (r *reading) run(ctx context.Context, full bool) error {
 // read does one pass from Begin to Commit.
 func (r *reading) read(ctx context.Context, stored store.Directory, why string) error {
 	m := r.m
-	r.kind, r.owners, r.changes = store.Incremental, 0, nil
+	r.kind, r.owners, r.gone, r.changes = store.Incremental, 0, 0, nil
 	if why != "" {
 		r.kind = store.Full
 		m.config.Log.Info("full pass begins", "why", why, "controller", r.root.DNSHostName)
@@ -143,7 +147,8 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 	before := decodeCursor(stored.Cursor)
 	next := before.next(r.root, r.kind)
 	pass, err := m.config.Store.Begin(m.config.Name, r.kind, store.Origin{Controller: r.root.DNSHostName,
-		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag})
+		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag,
+		Before: r.before(stored), Owed: why == setBack})
 	if err != nil {
 		return storeError{err}
 	}
@@ -158,12 +163,34 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 	if r.kind == store.Full {
 		err = r.everything(ctx, stored)
 	} else {
-		err = m.source.Read(ctx, before.USN, r.page)
+		err = r.news(ctx, before.USN)
 	}
 	if err != nil {
 		return err
 	}
 	return r.commit(next)
+}
+
+// before is when another database than this one was last read to its end; zero: none was.
+func (r *reading) before(stored store.Directory) time.Time {
+	at := decodeCursor(stored.Cursor)
+	if stored.LastFull.Number == 0 || at.database() == at.next(r.root, store.Full).database() {
+		return time.Time{}
+	}
+	return stored.LastGood()
+}
+
+// news reads what has changed. Where somebody left the bases it looks once more at what
+// changed meanwhile: a container that went out and came back takes along what was read
+// in between, and shows that something happened to it.
+func (r *reading) news(ctx context.Context, since uint64) error {
+	if err := r.m.source.Read(ctx, since, r.page); err != nil {
+		return err
+	}
+	if r.gone == 0 || len(r.m.config.Rules.Bases) == 0 {
+		return nil
+	}
+	return r.m.source.Read(ctx, r.root.HighestCommittedUSN, r.page)
 }
 
 // everything reads all that lives, then once more what changed meanwhile: an address
@@ -177,9 +204,11 @@ func (r *reading) everything(ctx context.Context, stored store.Directory) error 
 		return err
 	}
 	// What another database taught us is not given up because this one lacks it. Its
-	// tombstones say what is gone all the same.
-	if before := decodeCursor(stored.Cursor); stored.LastFull.Number > 0 && before.database() != before.next(r.root, store.Full).database() {
-		if err := source.ReadDeleted(ctx, r.page); err != nil {
+	// tombstones say what is gone all the same; without them that takes longer.
+	if !r.before(stored).IsZero() {
+		if err := source.ReadDeleted(ctx, r.page); errors.Is(err, directory.ErrRefused) {
+			r.m.config.Log.Warn("deleted objects cannot be read", "error", err)
+		} else if err != nil {
 			return err
 		}
 	}
@@ -228,6 +257,7 @@ func (r *reading) page(read []directory.Object) error {
 	if err != nil {
 		return storeError{err}
 	}
+	r.gone += changes.Gone
 	for _, i := range changes.Touched {
 		if !read[i].Changed.IsZero() {
 			r.changes = append(r.changes, read[i].Changed)
@@ -276,15 +306,29 @@ func (r *reading) atRest(objects []store.Object) error {
 			return errMoved
 		}
 	}
+	for _, o := range objects {
+		isNew := func(m store.Move) bool { return m.From == "" && m.To == o.DN }
+		if o.Container && o.Unsettled && touches(o.DN, bases) && !slices.ContainsFunc(moved, isNew) {
+			r.m.config.Log.Info("what is below it may have been read while it was elsewhere", "changed", o.DN)
+			return errMoved
+		}
+	}
 	return nil
 }
 
 // crosses reports whether a container went into the bases or out of them, or took one of
 // them along.
 func crosses(move store.Move, bases []string) bool {
-	return inBases(move.From, bases) != inBases(move.To, bases) ||
-		slices.ContainsFunc(bases, func(base string) bool { return inBases(base, []string{move.From, move.To}) })
+	return inBases(move.From, bases) != inBases(move.To, bases) || above(move.From, bases) || above(move.To, bases)
 }
+
+// above reports whether a container is one of the bases or has one below it.
+func above(dn string, bases []string) bool {
+	return slices.ContainsFunc(bases, func(base string) bool { return inBases(base, []string{dn}) })
+}
+
+// touches reports whether something in the bases is below a container.
+func touches(dn string, bases []string) bool { return inBases(dn, bases) || above(dn, bases) }
 
 func (r *reading) commit(next cursor) error {
 	encoded, err := next.encode()
@@ -302,6 +346,7 @@ func (r *reading) commit(next cursor) error {
 	}
 	stored := r.m.config.Store.Directory(r.m.config.Name)
 	r.m.stored.Store(&stored)
+	r.m.foreign.Store(false)
 	r.m.roster.served = r.m.current().Name
 	r.m.update(func(s *Status) {
 		s.Controller, s.InvocationID, s.USN = next.Host, next.InvocationID, next.USN

@@ -83,7 +83,7 @@ func (m *Mirror) state(stored store.Directory) State {
 	switch {
 	case stored.LastFull.Number == 0:
 		return NotReady
-	case stored.Fingerprint != m.fingerprint:
+	case stored.Fingerprint != m.fingerprint, m.foreign.Load():
 		return Widening
 	case limits.StaleAfter > 0 && age > limits.StaleAfter:
 		return Stale

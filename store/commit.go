@@ -24,6 +24,7 @@ type redoRecord struct {
 	cursor      []byte
 	fingerprint string
 	upTo        uint64 // of an approval; 0: all
+	later       string // see Pass
 }
 
 func (r *redoRecord) encode() []byte {
@@ -33,6 +34,7 @@ func (r *redoRecord) encode() []byte {
 	e.string(r.fingerprint)
 	if r.upTo > 0 {
 		e.uint(r.upTo)
+		e.string(r.later)
 	}
 	return e
 }
@@ -41,7 +43,7 @@ func decodeRedo(value []byte) (redoRecord, error) {
 	d := newDecoder(value)
 	r := redoRecord{info: d.pass(), cursor: []byte(d.string()), fingerprint: d.string()}
 	if d.err == nil && len(d.rest) > 0 { // of an approval only, and not in those of the first versions
-		r.upTo = d.uint()
+		r.upTo, r.later = d.uint(), d.string()
 	}
 	return r, d.done()
 }
@@ -251,7 +253,7 @@ func (s *Store) redoOf(d *directory) error {
 }
 
 func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
-	p := &Pass{s: s, dir: d, info: redo.info, applied: true, upTo: cmp.Or(redo.upTo, math.MaxUint64)}
+	p := &Pass{s: s, dir: d, info: redo.info, applied: true, upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}

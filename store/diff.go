@@ -50,9 +50,11 @@ type delta struct {
 //
 // A domain controller may not have heard yet of what another one taught us within lag,
 // its replication lag: such an address is marked, and not released before it must have.
-// A tombstone is no absence, unless the controller had it before we learned the address
-// from another one: that one may have seen the object come back.
-func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objectRecord, delta) {
+// Another one taught an address when we learned it there, and all that is stored when it
+// was last read to its end (before; zero: no other one was, since). A tombstone is no
+// absence, unless the controller had it before that: the other one may have seen the
+// object come back.
+func diff(stored objectRecord, read Object, now stamp, lag time.Duration, before time.Time) (objectRecord, delta) {
 	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
 	if read.Deleted && stored.dn != "" { // the name of a tombstone does not say where it lived
 		next.dn = stored.dn
@@ -94,11 +96,11 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objec
 		}
 		if a.gone.isZero() {
 			a.gone, a.notBefore = now, time.Time{}
-			if by := a.taught(); by.origin != now.origin && !read.knows(by) {
-				a.notBefore = earlier(by.time, now.time).Add(lag)
+			if taught := a.elsewhere(now.origin, before); !taught.IsZero() && !read.knows(taught) {
+				a.notBefore = earlier(taught, now.time).Add(lag)
 			}
 			d.gone++
-		} else if read.knows(a.taught()) {
+		} else if read.knows(a.taught().time) {
 			a.notBefore = time.Time{}
 		}
 		next.addresses = append(next.addresses, a)
@@ -106,8 +108,17 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration) (objec
 	return next, d
 }
 
+// elsewhere is when another database than that of origin last taught the address; zero: it
+// did not.
+func (r *ownedRecord) elsewhere(origin originID, before time.Time) time.Time {
+	if by := r.taught(); by.origin != origin && by.time.After(before) {
+		return by.time
+	}
+	return before
+}
+
 // knows reports whether the object was deleted after something was learned of it.
-func (o Object) knows(by stamp) bool { return o.Deleted && o.Heard.After(by.time) }
+func (o Object) knows(learned time.Time) bool { return o.Deleted && o.Heard.After(learned) }
 
 // lenient gives what was read without the restrictions that are new, and says whether
 // there are any. To outside senders a restriction is a removal, and takes effect when

@@ -23,6 +23,12 @@ type Origin struct {
 	// Lag is how long a change may need from one domain controller to another: what was
 	// learned from another database that recently is not given up because it is absent.
 	Lag time.Duration
+	// Before is when another database than this one was last read to its end; zero: it was
+	// this one. What is stored was there then.
+	Before time.Time
+	// Owed: this full pass is owed from now on, because a later one could not tell why it
+	// has to be full.
+	Owed bool
 }
 
 // Pass is one run over a directory: Apply what was read, Sweep after a full read, then
@@ -33,6 +39,7 @@ type Pass struct {
 	info    PassInfo
 	origin  originID
 	lag     time.Duration
+	before  time.Time       // another database was read to its end; zero: none was
 	first   bool            // first full pass: no journal
 	seen    map[GUID]bool   // full pass: what to spare from the sweep
 	tighten map[GUID]Object // read with restrictions that wait for Commit
@@ -61,7 +68,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, lag: origin.Lag,
+	p := &Pass{s: s, dir: d, lag: origin.Lag, before: origin.Before,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
@@ -75,6 +82,9 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	}
 	if err == nil {
 		err = p.clearMarks(d.record.lastPass())
+	}
+	if err == nil && origin.Owed {
+		err = p.s.write(p.owe)
 	}
 	if err != nil {
 		p.Abort()
@@ -196,7 +206,7 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 		return err
 	}
 	o = p.ease(stored, o)
-	next, d := diff(stored, o, p.stamp(o.USN), p.lag)
+	next, d := diff(stored, o, p.stamp(o.USN), p.lag, p.before)
 	if next.equal(&stored) || next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
 	}

@@ -909,3 +909,35 @@ func FuzzDecode(f *testing.F) {
 		_, _ = decodeCursor(value)
 	})
 }
+
+// TestCrashInAPartialApproval: what is not approved is held after a crash, too.
+func TestCrashInAPartialApproval(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test"))
+	one := pass(t, s, "corp", Full, start.Add(time.Hour), "too many", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+	pass(t, s, "corp", Full, start.Add(2*time.Hour), "too many", object(t, 1, "a@x.test"))
+	p, err := s.Begin("corp", Incremental, s.lastOrigin("corp", start.Add(3*time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.upTo, p.later = one.Number, p.dir.record.hold
+	p.info.Approved, p.info.Ended = true, p.info.Started
+	p.info.Removed = 1
+	redo := redoRecord{info: p.info, cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: one.Number, later: p.later}
+	err = s.write(func(t *tx) error {
+		if err := p.claimNumber(t); err != nil {
+			return err
+		}
+		return t.set(dirKey(prefixRedo, p.dir.record.id), redo.encode())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Abort() // killed here
+	s = reopen(t, s)
+	d := s.Directory("corp")
+	if d.Marked != 1 || d.Hold == "" {
+		t.Errorf("after the restart %d objects are marked, held because %q", d.Marked, d.Hold)
+	}
+}

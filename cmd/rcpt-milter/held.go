@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,8 +88,13 @@ func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func
 }
 
 func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
+	// What one waits for must not let another approve more than could be seen.
+	upTo := map[string]uint64{}
+	for _, k := range b.follower.all() {
+		upTo[k.Name()] = cmp.Or(q.UpTo, b.store.Directory(k.Name()).Newest().Number)
+	}
 	return b.settle(q, tell, func(k keeper) (control.RemovalsDone, error) {
-		info, err := k.Approve(ctx, q.UpTo)
+		info, err := k.Approve(ctx, upTo[k.Name()])
 		return control.RemovalsDone{Directory: k.Name(), Removed: int64(info.Removed), Pass: info.Number}, err
 	})
 }

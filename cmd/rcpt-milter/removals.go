@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,6 +43,9 @@ func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 		Use: use, Short: short, Long: long + "\n\nExit status: 0 done, also where nothing was held back; 1 not.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if q.UpTo != 0 && q.Directory == "" {
+				return &exit{exitUsage, errors.New("--up-to goes with --directory: passes are counted over all directories, and one of another may have ended since you looked")}
+			}
 			client, err := a.client()
 			if err != nil {
 				return err
@@ -100,9 +104,14 @@ type removalList struct {
 	titles    []string
 	directory string
 	block     []control.HeldRemoval
-	approval  bool   // some wait for it
-	upTo      uint64 // the last pass of these
+	approvals []approvable // by directory
 	any       bool
+}
+
+// approvable is what may be approved in one directory: what passes up to one held back.
+type approvable struct {
+	directory string
+	upTo      uint64
 }
 
 // blockRows is how many rows are kept to be sorted and aligned: a directory that
@@ -117,7 +126,11 @@ func (l *removalList) add(h control.HeldRemoval) error {
 	}
 	l.any = true
 	if h.WaitsFor == control.WaitsApproval {
-		l.approval, l.upTo = true, max(l.upTo, h.Pass)
+		if n := len(l.approvals); n == 0 || l.approvals[n-1].directory != h.Directory {
+			l.approvals = append(l.approvals, approvable{directory: h.Directory})
+		}
+		last := &l.approvals[len(l.approvals)-1]
+		last.upTo = max(last.upTo, h.Pass)
 	}
 	l.directory = h.Directory
 	l.block = append(l.block, h)
@@ -170,13 +183,15 @@ func (l *removalList) end(q control.RemovalsQuery) error {
 		return err
 	}
 	text := "These addresses are still accepted."
-	if l.approval {
-		option := ""
-		if q.Directory != "" {
-			option = " --directory " + q.Directory
+	if len(l.approvals) > 0 {
+		text += " If they are to go:\n"
+		for _, a := range l.approvals {
+			text += fmt.Sprintf("    rcpt-milter removals approve --directory %s --up-to %d\n", a.directory, a.upTo)
 		}
-		text += " If they are to go: rcpt-milter removals approve" + option + fmt.Sprintf(" --up-to %d", l.upTo) +
-			"\nIf not, mend the directory, or keep them until the next full pass: rcpt-milter removals discard" + option
+		text += "If not, mend the directory, or keep them until the next full pass: rcpt-milter removals discard"
+		if q.Directory != "" {
+			text += " --directory " + q.Directory
+		}
 	}
 	_, err := fmt.Fprintln(l.stdout, text)
 	return err

@@ -89,11 +89,11 @@ func TestRemovals(t *testing.T) {
 	r.want(exitOK, "sync", "--full", "--wait")
 	r.want(exitFailure, "status")
 	held := rows[control.HeldRemoval](r, exitOK, "removals")
-	if out := r.want(exitOK, "removals", "approve", "--up-to", fmt.Sprint(held[0].Pass-1)); !strings.HasPrefix(out, "corp: 0 addresses removed") {
+	if out := r.want(exitOK, "removals", "approve", "--directory", "corp", "--up-to", fmt.Sprint(held[0].Pass-1)); !strings.HasPrefix(out, "corp: 0 addresses removed") {
 		t.Errorf("removals approve up to a pass before says %q", out)
 	}
 	r.want(exitFailure, "status")
-	if out := r.want(exitOK, "removals", "approve", "--up-to", fmt.Sprint(held[0].Pass)); !strings.HasPrefix(out, "corp: 4 addresses removed, by pass ") {
+	if out := r.want(exitOK, "removals", "approve", "--directory", "corp", "--up-to", fmt.Sprint(held[0].Pass)); !strings.HasPrefix(out, "corp: 4 addresses removed, by pass ") {
 		t.Errorf("removals approve says %q", out)
 	}
 	r.want(exitFailure, "lookup", "u0@corp.example")
@@ -102,6 +102,7 @@ func TestRemovals(t *testing.T) {
 	if out := r.want(exitOK, "removals", "approve"); out != "No removals are held back.\n" {
 		t.Errorf("removals approve of nothing says %q", out)
 	}
+	r.want(exitUsage, "removals", "approve", "--up-to", "1")
 	r.want(exitUsage, "removals", "aprove")
 	r.want(exitUsage, "removals", "approve", "corp")
 }
