@@ -325,3 +325,33 @@ func TestLoadErrorsAreTyped(t *testing.T) {
 		t.Errorf("Load: %#v", err)
 	}
 }
+
+// TestColonsInLists: a colon without a space after it is part of a text, in every style of
+// list.
+func TestColonsInLists(t *testing.T) {
+	for _, networks := range []string{
+		"exempt: {networks: [2001:db8::/32, 192.0.2.0/24]}\n",
+		"exempt: {networks: [\n  2001:db8::/32, 192.0.2.0/24]}\n",
+		"exempt:\n  networks: [2001:db8::/32, 192.0.2.0/24]\n",
+		"exempt:\n  networks:\n    - 2001:db8::/32\n    - 192.0.2.0/24\n",
+	} {
+		c, err := Parse("test", []byte(smallest+networks))
+		if err != nil {
+			t.Errorf("%s%v", networks, err)
+			continue
+		}
+		if got := c.Exempt.Networks; len(got) != 2 || got[0] != netip.MustParsePrefix("2001:db8::/32") {
+			t.Errorf("%s: networks %v", networks, got)
+		}
+	}
+	flow := "{name: corp, urls: [ldaps://dc1.corp.example:636, ldaps://dc2.corp.example], bind: {dn: svc, password_file: /p}}"
+	c, err := Parse("test", []byte("domains: {example.com: enforce}\ndirectories: ["+flow+"]\n"))
+	if err != nil || len(c.Directories[0].URLs) != 2 {
+		t.Errorf("%s: %+v, %v", flow, c, err)
+	}
+	for _, bad := range []string{"exempt: {networks: [2001: db8]}\n", "exempt: {networks: ['2001':db8]}\n"} {
+		if _, err := Parse("test", []byte(smallest+bad)); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}

@@ -153,7 +153,9 @@ func (r *reader) convert(in ast.Node) *node {
 	case *ast.SequenceNode:
 		n.kind = list
 		for _, item := range in.Values {
-			if item := r.convert(item); item != nil {
+			if whole, is := whole(item); is && in.IsFlowStyle {
+				n.items = append(n.items, whole)
+			} else if item := r.convert(item); item != nil {
 				n.items = append(n.items, item)
 			}
 		}
@@ -166,6 +168,31 @@ func (r *reader) convert(in ast.Node) *node {
 		return nil
 	}
 	return n
+}
+
+// whole is a text that the parser has cut in two at a colon without a space after it, as
+// it does in a list within braces: {urls: [ldaps://dc1.corp.example:636]}. In YAML such a
+// colon is part of the text (YAML 1.2.2 section 7.3.3).
+func whole(in ast.Node) (*node, bool) {
+	m, ok := in.(*ast.MappingNode)
+	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
+		return nil, false
+	}
+	v := m.Values[0]
+	key, value := v.Key.GetToken(), v.Value.GetToken()
+	if inQuotes(key) || inQuotes(value) || !next(key, v.Start) || !next(v.Start, value) {
+		return nil, false
+	}
+	return &node{position: positionOf(key), kind: text, source: key.Value + ":" + value.Value}, true
+}
+
+func inQuotes(t *token.Token) bool {
+	return t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
+}
+
+// next reports whether a token begins where the one before it ends.
+func next(before, t *token.Token) bool {
+	return before.Position.Line == t.Position.Line && before.Position.Column+utf8.RuneCountInString(before.Value) == t.Position.Column
 }
 
 func (r *reader) convertMapping(n *node, values []*ast.MappingValueNode) *node {
