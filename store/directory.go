@@ -22,6 +22,9 @@ func (k Kind) String() string {
 	return "incremental"
 }
 
+// MarshalText has a log in JSON say it in words.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // PassInfo is what is kept of a committed pass. The zero value: there was none.
 type PassInfo struct {
 	Number     uint64

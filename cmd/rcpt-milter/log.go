@@ -74,9 +74,24 @@ func (o *oneAtATime) Write(line []byte) (int, error) {
 
 func newHandler(to io.Writer, format string, o *slog.HandlerOptions) slog.Handler {
 	if format == "json" {
+		o = &slog.HandlerOptions{Level: o.Level, ReplaceAttr: readable(o.ReplaceAttr)}
 		return slog.NewJSONHandler(to, o)
 	}
 	return slog.NewTextHandler(to, o)
+}
+
+// readable writes durations as text does, 1.5s: JSON would have bare nanoseconds. What else
+// is replaced is up to next, where there is one.
+func readable(next func([]string, slog.Attr) slog.Attr) func([]string, slog.Attr) slog.Attr {
+	return func(groups []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		if next != nil {
+			return next(groups, a)
+		}
+		return a
+	}
 }
 
 // Run writes what goes to syslog, until end is called.
@@ -84,7 +99,7 @@ func (l *logging) Run() { l.syslog.Run() }
 
 // end writes what is left. From now on everything goes to standard error.
 func (l *logging) end() {
-	h := newHandler(l.stderr, "text", nil)
+	h := newHandler(l.stderr, "text", &slog.HandlerOptions{})
 	l.to.Store(&h)
 	l.syslog.end()
 }

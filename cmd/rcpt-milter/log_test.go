@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"rcpt-milter/config"
+	"rcpt-milter/store"
 )
 
 // syncBuffer is a buffer for several goroutines.
@@ -45,7 +46,10 @@ func TestLogging(t *testing.T) {
 	log.Info("text", "b", 2)
 	l.Set(config.Log{Format: "json", Level: "debug"})
 	log.Debug("json", "b", 2)
+	log.Info("pass", "kind", store.Incremental, "took", 1500*time.Millisecond)
 	l.journal = true
+	l.Set(config.Log{Format: "json", Level: "debug"})
+	log.Info("pass", "kind", store.Full, "took", 1500*time.Millisecond)
 	l.Set(config.Log{Format: "text", Level: "debug"})
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		log.Log(t.Context(), level, "journal", "b", "x\ny")
@@ -54,6 +58,8 @@ func TestLogging(t *testing.T) {
 	want := []string{
 		`time=* level=INFO msg=text directory=corp g.a=1 g.b=2`,
 		`{"time":"*","level":"DEBUG","msg":"json","directory":"corp","g":{"a":1,"b":2}}`,
+		`{"time":"*","level":"INFO","msg":"pass","directory":"corp","g":{"a":1,"kind":"incremental","took":"1.5s"}}`,
+		`<6>{"msg":"pass","directory":"corp","g":{"a":1,"kind":"full","took":"1.5s"}}`,
 		`<7>msg=journal directory=corp g.a=1 g.b="x\ny"`,
 		`<6>msg=journal directory=corp g.a=1 g.b="x\ny"`,
 		`<4>msg=journal directory=corp g.a=1 g.b="x\ny"`,
