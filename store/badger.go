@@ -228,13 +228,14 @@ func (s *Store) chunk(prefix, from []byte, keysOnly bool) ([]pair, error) {
 }
 
 // badgerLog passes Badger's messages on. What it calls information is of interest to
-// nobody who runs a mail relay.
+// nobody who runs a mail relay, and what it debugs, several lines for each commit, to
+// nobody but who works on Badger.
 type badgerLog struct{ log *slog.Logger }
 
 func (l badgerLog) Errorf(f string, args ...any)   { l.write(slog.LevelError, f, args) }
 func (l badgerLog) Warningf(f string, args ...any) { l.write(slog.LevelWarn, f, args) }
 func (l badgerLog) Infof(f string, args ...any)    { l.write(slog.LevelDebug, f, args) }
-func (l badgerLog) Debugf(f string, args ...any)   { l.write(slog.LevelDebug, f, args) }
+func (l badgerLog) Debugf(string, ...any)          {}
 
 func (l badgerLog) write(level slog.Level, format string, args []any) {
 	if l.log.Enabled(context.Background(), level) {

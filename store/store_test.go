@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"os"
@@ -654,6 +655,21 @@ func TestSecondProcess(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Errorf("an opener that waits gets %v", err)
+	}
+}
+
+// TestBadgerLog: level debug is not drowned by what Badger debugs.
+func TestBadgerLog(t *testing.T) {
+	var out bytes.Buffer
+	l := badgerLog{slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	l.Debugf("hidden %d", 1)
+	l.Infof("info %d\n", 2)
+	l.Warningf("warning %d", 3)
+	l.Errorf("error %d", 4)
+	for i, want := range []string{`level=DEBUG msg=badger text="info 2"`, `level=WARN msg=badger text="warning 3"`, `level=ERROR msg=badger text="error 4"`, ""} {
+		if line := append(strings.Split(out.String(), "\n"), "")[i]; !strings.HasSuffix(line, want) || want == "" && line != "" {
+			t.Errorf("line %d is %q, want %q", i, line, want)
+		}
 	}
 }
 
