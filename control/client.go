@@ -234,7 +234,7 @@ func (c *Client) unreachable(err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		advice = "nobody answers on its socket; is it running?"
 	case errors.Is(err, fs.ErrPermission):
-		advice = "this user may not open its socket; run the command as root"
+		advice = "this user may not open its socket; run the command as root or as a member of group rcpt-milter"
 	case errors.Is(err, context.DeadlineExceeded):
 		advice = "it does not answer in time"
 	default:

@@ -147,20 +147,30 @@ func prepareDir(config Config) error {
 		return fmt.Errorf("store %s: it is not a directory; set store.dir to one", config.Dir)
 	case err == nil && config.MustExist:
 		if _, err := os.Stat(config.Dir + "/MANIFEST"); err != nil {
-			return fmt.Errorf("store %s: %w", config.Dir, ErrMissing)
+			return notThere(config.Dir, err)
 		}
 		return nil
 	case err == nil:
 		return nil
-	case !errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("store: %w", err)
-	case config.MustExist:
-		return fmt.Errorf("store %s: %w", config.Dir, ErrMissing)
+	case config.MustExist || !errors.Is(err, os.ErrNotExist):
+		return notThere(config.Dir, err)
 	}
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return fmt.Errorf("store: cannot make its directory: %w", err)
 	}
 	return nil
+}
+
+// notThere says why no store was found in a directory. One that this user may not look
+// into is another matter than none.
+func notThere(dir string, err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("store %s: %w", dir, ErrMissing)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("store %s: %w; run this as root or as the account of the daemon", dir, err)
+	}
+	return fmt.Errorf("store %s: %w", dir, err)
 }
 
 // load reads what is kept in memory, and finishes decided passes.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"math"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -678,6 +680,10 @@ func TestBadDirectories(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	loop := t.TempDir()
+	if err := os.Symlink("MANIFEST", filepath.Join(loop, "MANIFEST")); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		config Config
 		want   string
@@ -686,6 +692,7 @@ func TestBadDirectories(t *testing.T) {
 		{Config{Dir: filepath.Join(file, "below")}, "not a directory"},
 		{Config{Dir: filepath.Join(t.TempDir(), "none"), MustExist: true}, "there is no store"},
 		{Config{Dir: t.TempDir(), MustExist: true}, "there is no store"},
+		{Config{Dir: loop, MustExist: true}, "too many levels of symbolic links"},
 		{Config{Dir: t.TempDir(), MinFree: 1 << 62}, "make room"},
 	} {
 		s, err := Open(context.Background(), c.config)
@@ -694,6 +701,24 @@ func TestBadDirectories(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("Open(%+v) gives %v, want %q", c.config, err, c.want)
+		}
+	}
+}
+
+// TestNotThere: only where nothing is there is no store.
+func TestNotThere(t *testing.T) {
+	for _, c := range []struct {
+		errno   syscall.Errno
+		missing bool
+		want    string
+	}{
+		{syscall.ENOENT, true, "store /s: there is no store"},
+		{syscall.EACCES, false, "store /s: stat /s/MANIFEST: permission denied; run this as root or as the account of the daemon"},
+		{syscall.EIO, false, "store /s: stat /s/MANIFEST: input/output error"},
+	} {
+		err := notThere("/s", &fs.PathError{Op: "stat", Path: "/s/MANIFEST", Err: c.errno})
+		if err.Error() != c.want || errors.Is(err, ErrMissing) != c.missing {
+			t.Errorf("%v: %v, want %s", c.errno, err, c.want)
 		}
 	}
 }
