@@ -20,10 +20,13 @@ import (
 // to do.
 var ErrNotReachable = errors.New("the daemon is not reachable")
 
-// dialTimeout bounds the connection, requestTimeout a whole request but a sync.
+// dialTimeout bounds the connection, requestTimeout a whole request but a sync, and
+// statePatience one for the state: a monitoring system ends what takes it above 10 s, and
+// would show that and not that the daemon hangs.
 const (
 	dialTimeout    = 5 * time.Second
 	requestTimeout = answerTimeout
+	statePatience  = 7 * time.Second
 	maxAnswer      = 64 << 20 // octets, far above a status with thousands of domains
 )
 
@@ -31,12 +34,13 @@ const (
 type Client struct {
 	socket string
 	http   *http.Client
+	status time.Duration // how long the state is waited for
 }
 
 // NewClient makes a client for the control socket at the path. It does not connect.
 func NewClient(socket string) *Client {
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	return &Client{socket, &http.Client{Transport: &http.Transport{
+	return &Client{socket: socket, status: statePatience, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", socket)
 		},
@@ -47,6 +51,8 @@ func NewClient(socket string) *Client {
 
 // Status asks for the state of the daemon.
 func (c *Client) Status(ctx context.Context) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.status)
+	defer cancel()
 	var status Status
 	return status, c.get(ctx, "/v1/status", &status)
 }

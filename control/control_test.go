@@ -114,6 +114,24 @@ func start(t *testing.T, b Backend) (*Client, func()) {
 	return NewClient(path), stop
 }
 
+// TestHungDaemon: its state is not waited for longer than a monitoring system waits.
+func TestHungDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // nobody accepts, so that nobody answers
+	client := NewClient(path)
+	if client.status >= 10*time.Second {
+		t.Errorf("the state is waited for %v", client.status)
+	}
+	client.status = 50 * time.Millisecond
+	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNotReachable) || !strings.Contains(err.Error(), "it does not answer in time") {
+		t.Errorf("Status of a daemon that hangs: %v", err)
+	}
+}
+
 var zone = time.FixedZone("", 2*60*60)
 
 // fullStatus has something in every field.

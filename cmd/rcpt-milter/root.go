@@ -132,6 +132,10 @@ func (a *app) load() (*config.Config, error) {
 	return c, nil
 }
 
+// versionPatience is how long a daemon may take to say its version. With the time for its
+// state it has to stay below the 10 s that a monitoring system waits.
+const versionPatience = 2 * time.Second
+
 // client is for the control socket that the configuration names. A daemon that runs by an
 // earlier version of a file that is bad now can be asked all the same.
 func (a *app) client() (*control.Client, error) {
@@ -141,7 +145,9 @@ func (a *app) client() (*control.Client, error) {
 	}
 	if socket, readable := config.ControlSocket(a.configPath); readable {
 		client := control.NewClient(socket.Address)
-		if _, nobody := client.Version(context.Background()); nobody == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), versionPatience)
+		defer cancel()
+		if _, nobody := client.Version(ctx); nobody == nil {
 			return client, nil
 		}
 	}
