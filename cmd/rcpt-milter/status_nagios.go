@@ -24,10 +24,7 @@ func (a *app) nagios(ctx context.Context) error {
 	if err != nil {
 		return a.nagiosUnknown(err)
 	}
-	c, err := a.load()
-	if err != nil { // the daemon runs by an earlier file; nobody else has its limits
-		c = &config.Config{}
-	}
+	c, _ := a.load() // nil where the daemon runs by an earlier file; nobody else has its limits
 	status := statusExit(s)
 	fmt.Fprintf(a.stdout, "RCPT-MILTER %s - %s | %s\n", nagiosWords[status], nagiosText(troubles(s)), a.performance(s, c))
 	if status != exitOK {
@@ -76,24 +73,29 @@ func troubles(s control.Status) []string {
 		counted(int64(len(s.Domains)), "domain", "domains")))
 }
 
-// performance are the numbers to be drawn. Counters end in c, seconds in s.
+// performance are the numbers to be drawn. Counters end in c, seconds in s. Where no
+// configuration can be read, c is nil, and what it limits has no limits: a zero would be one.
 func (a *app) performance(s control.Status, c *config.Config) string {
 	var all []string
 	add := func(label string, value any, unit, limits string) {
 		label = strings.NewReplacer("'", "", "=", "", "|", "").Replace(printable(label))
 		all = append(all, fmt.Sprintf("'%s'=%v%s%s", label, value, unit, limits))
 	}
+	age, sessions := ";;;0", ";;;0"
+	if c != nil {
+		age = fmt.Sprintf(";%d;%d;0", int64(c.LateAfter.Seconds()), int64(c.StaleAfter.Seconds()))
+		sessions = fmt.Sprintf(";;;0;%d", c.Limits.Connections)
+	}
 	for _, d := range s.Directories {
 		if !d.LastSuccess.IsZero() {
-			add("age_"+d.Name, int64(max(0, a.now().Sub(d.LastSuccess.Time).Seconds())), "s",
-				fmt.Sprintf(";%d;%d;0", int64(c.LateAfter.Seconds()), int64(c.StaleAfter.Seconds())))
+			add("age_"+d.Name, int64(max(0, a.now().Sub(d.LastSuccess.Time).Seconds())), "s", age)
 		}
 		add("usn_lag_"+d.Name, d.USNLag(), "", ";;;0")
 		add("held_"+d.Name, d.HeldRemovals, "", ";0;;0")
 	}
 	add("addresses", s.Addresses, "", ";;;0")
 	add("objects", s.Objects, "", ";;;0")
-	add("sessions", s.Sessions, "", fmt.Sprintf(";;;0;%d", c.Limits.Connections))
+	add("sessions", s.Sessions, "", sessions)
 	decided := control.JudgedOf(s)
 	add("accepted", decided.Accepted, "c", "")
 	add("let_through", decided.LetThrough, "c", "")

@@ -248,6 +248,17 @@ func TestNagios(t *testing.T) {
 	}
 }
 
+// TestNagiosWithoutLimits: what is not known is no limit of zero.
+func TestNagiosWithoutLimits(t *testing.T) {
+	a, _ := pageApp()
+	got := a.performance(freshStatus(), nil)
+	for _, want := range []string{"'age_corp'=3s;;;0 'usn", "'sessions'=12;;;0 'accepted"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("performance data has no %q:\n%s", want, got)
+		}
+	}
+}
+
 // TestNagiosCommand: the states of the plugin interface, on one line of stdout.
 func TestNagiosCommand(t *testing.T) {
 	r := newRig(t)
