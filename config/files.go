@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 )
 
@@ -20,8 +21,9 @@ const maxSecret = 4 << 10
 // CA files, accept files, and the group of the sockets. What is in accept files, those
 // know who read them. The error is one or several *Error, joined; it
 // wraps ErrMissing if one of them does. Warnings are *Error as well: they do not keep
-// a daemon from working.
-func (c *Config) CheckFiles() (warnings []error, err error) {
+// a daemon from working. That one of the accept files that are held, because somebody has
+// read them before, is not there now is a warning.
+func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	r := &reader{file: c.file, at: c.at}
 	w := &reader{file: c.file, at: c.at}
 	if c.listensUnix() {
@@ -45,7 +47,11 @@ func (c *Config) CheckFiles() (warnings []error, err error) {
 		}
 	}
 	for i, file := range c.AcceptFiles {
-		r.addFile(fmt.Sprintf("accept_files[%d]", i), checkReadable(file, "accept"))
+		to := r
+		if slices.Contains(held, file) {
+			to = w
+		}
+		to.addFile(fmt.Sprintf("accept_files[%d]", i), checkReadable(file, "accept"))
 	}
 	for _, e := range w.errs {
 		warnings = append(warnings, e)

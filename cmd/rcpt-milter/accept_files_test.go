@@ -65,6 +65,15 @@ func TestAcceptFiles(t *testing.T) {
 	if out := r.want(exitFailure, "status"); !strings.Contains(out, "its last good copy is in force since ") {
 		t.Errorf("status says\n%s", out)
 	}
+	// Gone altogether it keeps no other change from coming into force.
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitOK, "reload")
+	r.want(exitOK, "lookup", "other@corp.example")
+	if err := os.Rename(file+".away", file); err != nil {
+		t.Fatal(err)
+	}
 	d.stop()
 	if status, _, trouble := r.command("serve"); status != exitConfig || !strings.Contains(trouble, "accept_files: "+file+": it has no address in it") {
 		t.Errorf("serve with an empty file: %d, %s", status, trouble)

@@ -77,10 +77,10 @@ func (d *daemon) readAgain() (done control.Reloaded, err error) {
 	if err != nil {
 		return done, err
 	}
-	if err := logFiles(read, d.log); err != nil {
+	running := d.config.Load()
+	if err := logFiles(read, d.log, running.AcceptFiles...); err != nil {
 		return done, err
 	}
-	running := d.config.Load()
 	next, restart := read.Keeping(running)
 	s, err := d.setUp(next)
 	if err != nil {

@@ -67,9 +67,9 @@ func (a *app) serve(ctx context.Context) error {
 
 // logFiles looks at the configuration and the files that it names. One that does not exist is
 // a mistake in it. One that cannot be used now keeps a directory from being read, and
-// is no reason to stop answering from the index.
-func logFiles(c *config.Config, log *slog.Logger) error {
-	warnings, err := c.CheckFiles()
+// is no reason to stop answering from the index; neither is an accept file that is held.
+func logFiles(c *config.Config, log *slog.Logger, held ...string) error {
+	warnings, err := c.CheckFiles(held...)
 	if errors.Is(err, config.ErrMissing) {
 		return &exit{exitConfig, err}
 	}
