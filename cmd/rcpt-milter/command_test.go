@@ -34,6 +34,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"version"}, exitOK, ""},
 		{[]string{"--help"}, exitOK, ""},
 		{[]string{"completion", "bash"}, exitOK, ""},
+		{[]string{"completion"}, exitUsage, `rcpt-milter: expected a shell, one of bash, fish, powershell, zsh; see "rcpt-milter completion --help"`},
+		{[]string{"completion", "nosh"}, exitUsage, `rcpt-milter: unknown shell "nosh", expected one of bash, fish, powershell, zsh; see "rcpt-milter completion --help"`},
+		{[]string{"completion", "--help"}, exitOK, ""},
 	} {
 		var stdout, stderr bytes.Buffer
 		status := run(t.Context(), c.args, &stdout, &stderr)
@@ -43,6 +46,15 @@ func TestUsage(t *testing.T) {
 		if (stdout.Len() > 0) != (c.status == exitOK) {
 			t.Errorf("rcpt-milter %q: prints %q", c.args, &stdout)
 		}
+	}
+}
+
+// TestCompletion: the values of a flag that has few are offered.
+func TestCompletion(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	run(t.Context(), []string{"__complete", "export", "--format", ""}, &stdout, &stderr)
+	if got, want := stdout.String(), "postmap\ntext\njson\n:4\n"; got != want {
+		t.Errorf("export --format is completed by %q, want %q", got, want)
 	}
 }
 

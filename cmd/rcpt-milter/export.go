@@ -25,6 +25,9 @@ type exportOptions struct {
 	restricted bool
 }
 
+// exportFormats are the values of --format.
+var exportFormats = []string{"postmap", "text", "json"}
+
 func (a *app) exportCommand() *cobra.Command {
 	o := exportOptions{}
 	command := &cobra.Command{
@@ -45,7 +48,7 @@ func (a *app) exportCommand() *cobra.Command {
 			"Exit status: 0 written, 1 not.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if !slices.Contains([]string{"postmap", "text", "json"}, o.format) {
+			if !slices.Contains(exportFormats, o.format) {
 				return &exit{exitUsage, fmt.Errorf("--format: expected postmap, text or json, got %q", o.format)}
 			}
 			return a.export(command.Context(), o)
@@ -53,6 +56,7 @@ func (a *app) exportCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringVar(&o.format, "format", "postmap", "`FORMAT`: postmap, text or json")
+	command.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
 	flags.StringVar(&o.output, "output", "", "write this `FILE`, not to standard output")
 	flags.BoolVar(&o.All, "all", false, "also addresses of the index in domains that are not judged")
 	flags.BoolVar(&o.restricted, "restricted", false, "also who takes mail from inside senders only")

@@ -58,7 +58,6 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
 	root.SetArgs(args)
-	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && !began { // it did not get past the command line
@@ -112,7 +111,31 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.serveCommand(), a.checkCommand(), a.statusCommand(), a.lookupCommand(),
 		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.exportCommand(), a.doctorCommand(), a.reportCommand(),
 		a.reloadCommand(), a.manCommand(), a.versionCommand())
+	root.SetOut(a.stdout) // what the scripts are printed to is settled when their commands are made
+	root.InitDefaultCompletionCmd()
+	for _, command := range root.Commands() {
+		if command.Name() == "completion" {
+			needsShell(command)
+		}
+	}
 	return root
+}
+
+// needsShell has the command of the completion scripts refuse what is no shell: it would
+// print its help as if that were a script.
+func needsShell(completion *cobra.Command) {
+	var shells []string
+	for _, c := range completion.Commands() {
+		shells = append(shells, c.Name())
+	}
+	known := strings.Join(shells, ", ")
+	completion.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("expected a shell, one of %s", known)
+		}
+		return fmt.Errorf("unknown shell %q, expected one of %s", args[0], known)
+	}
+	completion.RunE = func(*cobra.Command, []string) error { return nil } // Args refuse everything
 }
 
 // noArguments is for commands that take flags only.
