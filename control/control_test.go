@@ -192,7 +192,7 @@ func TestJSON(t *testing.T) {
 		{"export.json", exportEvents()},
 		{"removals.json", heldRemovals(1)},
 		{"reloaded.json", []Reloaded{{Changed: []string{"domains"}, Restart: []string{"listen"}}, Reloaded{Refused: "bad"}.normal()}},
-		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Pass: 9}, {Directory: "lab", Kept: 3}}},
+		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Waiting: 6, Pass: 9}, {Directory: "lab", Kept: 3}}},
 	} {
 		got, err := json.MarshalIndent(c.value, "", "  ")
 		if err != nil {

@@ -34,6 +34,7 @@ const (
 type RemovalsDone struct {
 	Directory string `json:"directory"`
 	Removed   int64  `json:"removed"` // addresses that objects lost by approval
+	Waiting   int64  `json:"waiting"` // addresses that passes after the one named hold back, and that still wait
 	Pass      uint64 `json:"pass"`    // that approved them, as the journal has it; 0: none
 	Kept      int64  `json:"kept"`    // objects that keep their addresses, after discarding
 }

@@ -64,27 +64,30 @@ func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func
 	if err != nil {
 		return err
 	}
-	now := b.now()
 	for _, k := range keepers {
-		held := k.Status().Hold != ""
-		err := b.store.Held(k.Name(), func(h store.Held) error {
-			row := control.HeldRemoval{Directory: k.Name(), Address: h.Address.String(), GUID: directory.GUID(h.GUID).String(),
-				DN: h.DN, Class: h.Class, Pass: h.Pass, Since: control.Time{Time: h.Since}, LastOwner: h.Last}
-			switch {
-			case h.NotBefore.After(now):
-				row.WaitsFor, row.NotBefore = control.WaitsReplication, control.Time{Time: h.NotBefore}
-			case held:
-				row.WaitsFor = control.WaitsApproval
-			default:
-				row.WaitsFor = control.WaitsPass
-			}
-			return visit(row)
-		})
-		if err != nil {
+		if err := b.waiting(k, visit); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// waiting visits what waits in one directory.
+func (b backend) waiting(k keeper, visit func(control.HeldRemoval) error) error {
+	now, held := b.now(), k.Status().Hold != ""
+	return b.store.Held(k.Name(), func(h store.Held) error {
+		row := control.HeldRemoval{Directory: k.Name(), Address: h.Address.String(), GUID: directory.GUID(h.GUID).String(),
+			DN: h.DN, Class: h.Class, Pass: h.Pass, Since: control.Time{Time: h.Since}, LastOwner: h.Last}
+		switch {
+		case h.NotBefore.After(now):
+			row.WaitsFor, row.NotBefore = control.WaitsReplication, control.Time{Time: h.NotBefore}
+		case held:
+			row.WaitsFor = control.WaitsApproval
+		default:
+			row.WaitsFor = control.WaitsPass
+		}
+		return visit(row)
+	})
 }
 
 func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
@@ -95,7 +98,17 @@ func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func
 	}
 	return b.settle(q, tell, func(k keeper) (control.RemovalsDone, error) {
 		info, err := k.Approve(ctx, upTo[k.Name()])
-		return control.RemovalsDone{Directory: k.Name(), Removed: int64(info.Removed), Pass: info.Number}, err
+		done := control.RemovalsDone{Directory: k.Name(), Removed: int64(info.Removed), Pass: info.Number}
+		if err != nil {
+			return done, err
+		}
+		err = b.waiting(k, func(h control.HeldRemoval) error {
+			if h.WaitsFor == control.WaitsApproval {
+				done.Waiting++
+			}
+			return nil
+		})
+		return done, err
 	})
 }
 

@@ -67,7 +67,14 @@ func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 func settled(d control.RemovalsDone) string {
 	name := printable(d.Directory)
 	if d.Pass != 0 {
-		return fmt.Sprintf("%s: %s removed, by pass %d", name, counted(d.Removed, "address", "addresses"), d.Pass)
+		text := fmt.Sprintf("%s: %s removed", name, counted(d.Removed, "address", "addresses"))
+		if d.Removed > 0 {
+			text += fmt.Sprintf(", by pass %d", d.Pass)
+		}
+		if d.Waiting > 0 {
+			text += "; " + counted(d.Waiting, "later one still waits", "later ones still wait")
+		}
+		return text
 	}
 	return fmt.Sprintf("%s: discarded, %s addresses until a full pass misses them again", name,
 		counted(d.Kept, "object keeps its", "objects keep their"))

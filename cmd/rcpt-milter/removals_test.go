@@ -89,7 +89,7 @@ func TestRemovals(t *testing.T) {
 	r.want(exitOK, "sync", "--full", "--wait")
 	r.want(exitFailure, "status")
 	held := rows[control.HeldRemoval](r, exitOK, "removals")
-	if out := r.want(exitOK, "removals", "approve", "--directory", "corp", "--up-to", fmt.Sprint(held[0].Pass-1)); !strings.HasPrefix(out, "corp: 0 addresses removed") {
+	if out := r.want(exitOK, "removals", "approve", "--directory", "corp", "--up-to", fmt.Sprint(held[0].Pass-1)); out != "corp: 0 addresses removed; 4 later ones still wait\n" {
 		t.Errorf("removals approve up to a pass before says %q", out)
 	}
 	r.want(exitFailure, "status")
@@ -126,6 +126,22 @@ func TestRemovalList(t *testing.T) {
 		t.Fatal(err)
 	}
 	compare(t, "removals.txt", out.String())
+}
+
+// TestSettled: what is not approved is told of too.
+func TestSettled(t *testing.T) {
+	for _, c := range []struct {
+		done control.RemovalsDone
+		want string
+	}{
+		{control.RemovalsDone{Directory: "corp", Removed: 4, Pass: 9}, "corp: 4 addresses removed, by pass 9"},
+		{control.RemovalsDone{Directory: "corp", Removed: 1, Pass: 9, Waiting: 1}, "corp: 1 address removed, by pass 9; 1 later one still waits"},
+		{control.RemovalsDone{Directory: "corp", Pass: 9, Waiting: 60}, "corp: 0 addresses removed; 60 later ones still wait"},
+	} {
+		if got := settled(c.done); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.done, got, c.want)
+		}
+	}
 }
 
 // TestJSONRows: whatever the number of rows, it is one document.
