@@ -25,7 +25,8 @@ func (a *app) compareCommand() *cobra.Command {
 			"With --table the index is compared with a table in Postfix's source format, such as the one that was in\n" +
 			"relay_recipient_maps before: what is only in the table, and whether it was in a directory once, and which\n" +
 			"recipients the table lacks. Entries of domains that are not judged are only counted.\n\n" +
-			"Exit status: 0 equal, 1 differs, also by removals that wait, 2 a directory or the table could not be read.",
+			"Exit status: 0 equal, 1 differs, also by removals that wait, 2 a directory or the table could not be read, or the\n" +
+			"command was interrupted.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if file != "" && q.Directory != "" {
@@ -47,6 +48,7 @@ func (a *app) compareCommand() *cobra.Command {
 type comparison interface {
 	add(control.CompareEvent) error
 	end(equal bool) error
+	interrupted()
 }
 
 func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) error {
@@ -63,8 +65,12 @@ func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) 
 		equal = equal && (e.Directory == nil || e.Directory.Equal())
 		return shown.add(e)
 	})
-	if errors.Is(err, control.ErrNotReachable) || ctx.Err() != nil {
+	switch {
+	case errors.Is(err, control.ErrNotReachable):
 		return err
+	case ctx.Err() != nil: // 1 would say that there is a difference
+		shown.interrupted()
+		return &exit{exitTemporary, ctx.Err()}
 	}
 	if failed := shown.end(equal && err == nil); failed != nil {
 		return failed
@@ -179,6 +185,8 @@ func (c *comparePage) end(bool) error {
 	return c.flush()
 }
 
+func (c *comparePage) interrupted() { c.progress.clear() }
+
 // compareJSON writes one document, the differences as they come.
 type compareJSON struct {
 	rows        jsonRows
@@ -201,6 +209,8 @@ func (c *compareJSON) add(e control.CompareEvent) error {
 	}
 	return nil
 }
+
+func (*compareJSON) interrupted() {} // half a document is not one, and does not look like one
 
 func (c *compareJSON) begin() { io.WriteString(c.rows.w, `{"differences": `) }
 

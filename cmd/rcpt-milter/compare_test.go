@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -64,6 +66,24 @@ func TestCompare(t *testing.T) {
 		t.Errorf("compare --json gives %+v", got)
 	}
 	r.compare(exitTemporary, "--directory", "nowhere")
+}
+
+// TestInterrupted: Ctrl-C is no difference, and is told of in plain words.
+func TestInterrupted(t *testing.T) {
+	r := newRig(t)
+	r.serve()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []struct {
+		args   []string
+		status int
+	}{{[]string{"compare"}, exitTemporary}, {[]string{"compare", "--json"}, exitTemporary}, {[]string{"status"}, exitFailure}} {
+		var stdout, stderr bytes.Buffer
+		status := run(ctx, append(c.args, "--config", r.config), &stdout, &stderr)
+		if status != c.status || stdout.String() != "" || stderr.String() != "rcpt-milter: interrupted\n" {
+			t.Errorf("%s: exit status %d, %s%s", c.args, status, &stdout, &stderr)
+		}
+	}
 }
 
 func TestCompareNotReady(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
@@ -62,9 +63,24 @@ func (a *app) run(ctx context.Context, args []string) int {
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && !began { // it did not get past the command line
 		hint := fmt.Sprintf("%s --help", command.CommandPath())
-		err = &exit{exitUsage, fmt.Errorf("%s; see %q", firstLine(err), hint)}
+		err = &exit{exitUsage, fmt.Errorf("%s; see %q", inPlainWords(err), hint)}
 	}
 	return a.report(err)
+}
+
+// inPlainWords says in one line what is wrong with a command line. Of a value that cannot
+// be read the package of the flags tells what its own functions think of it.
+func inPlainWords(err error) string {
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) {
+		flag := value.GetFlag()
+		expected := map[string]string{"bool": "true or false", "duration": "a duration such as 500ms, 2s or 1m",
+			"int": "a whole number", "uint64": "a whole number, not below 0"}[flag.Value.Type()]
+		if expected != "" {
+			return fmt.Sprintf("--%s: expected %s, got %q", flag.Name, expected, value.GetValue())
+		}
+	}
+	return firstLine(err)
 }
 
 func firstLine(err error) string {
@@ -86,6 +102,9 @@ func (a *app) report(err error) int {
 		}
 	case errors.Is(err, control.ErrNotReachable):
 		status = exitNotReachable
+	}
+	if errors.Is(err, context.Canceled) { // by a signal; where that was noticed is of no interest
+		err = errors.New("interrupted")
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(a.stderr, "rcpt-milter: %s\n", printable(line))
