@@ -50,6 +50,7 @@ func reportOf(ctx context.Context, s *store.Store, q control.ReportQuery, now ti
 		if a.Now, err = nowOf(s, row.Text); err != nil {
 			return report, err
 		}
+		a.Name = strings.TrimPrefix(a.Name, hashed) // so that it can be looked for in the log
 		report.Addresses = append(report.Addresses, a)
 	}
 	return report, nearMisses(ctx, s, &report)
