@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"rcpt-milter/address"
@@ -160,10 +161,21 @@ func (b backend) describe(a address.Address, answer *control.LookupAnswer) error
 
 func ownerOf(o store.Owner) control.Owner {
 	return control.Owner{
-		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class, Attribute: o.Attribute,
+		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class, Attribute: spelled(o.Attribute),
 		InternalOnly: o.Restricted, Gone: o.Gone, Learned: control.Time{Time: o.Learned}, Pass: o.Pass,
 		DomainController: o.Controller, USN: o.USN,
 	}
+}
+
+// spelled is the name of an attribute as Active Directory's schema spells it. The store has
+// it in small letters.
+func spelled(attribute string) string {
+	for _, name := range []string{"proxyAddresses", "targetAddress", "userPrincipalName", "otherMailbox", "msExchShadowProxyAddresses"} {
+		if strings.EqualFold(name, attribute) {
+			return name
+		}
+	}
+	return attribute
 }
 
 func (b backend) Verify(context.Context) (control.Verified, error) {

@@ -44,7 +44,7 @@ func TestLookupRows(t *testing.T) {
 		{"left@corp.example", exitFailure, []string{"in refuse (verdict refused, row 5)", "CN=left,CN=Users,"}},
 		{"left+x@corp.example", exitFailure, []string{"550 5.1.1 <left+x@corp.example>: ", "found as            left@corp.example, without", "CN=left,CN=Users,"}},
 		{"left@report.example", exitOK, []string{"in the index (verdict known, row 6)"}},
-		{"jane+news@corp.example", exitOK, []string{"in the index (verdict known, row 6)", "found as            jane@corp.example, without", "CN=jane,CN=Users,"}},
+		{"jane+news@corp.example", exitOK, []string{"in the index (verdict known, row 6)", "found as            jane@corp.example, without", "CN=jane,CN=Users,", "user, attribute proxyAddresses, directory corp"}},
 		{"staff@corp.example", exitFailure, []string{
 			"550 5.1.1 <staff@corp.example>: Recipient address rejected: User unknown",
 			"takes mail from inside senders only (verdict restricted, row 6)", "corp is fresh", "CN=staff,CN=Users,",
@@ -64,7 +64,7 @@ func TestLookupRows(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitFailure, "lookup", "left+x@corp.example", "--json")), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if answer.Verdict != "refused" || answer.Rule != 5 || answer.Canonical != "left+x@corp.example" || answer.Matched != "left@corp.example" || len(answer.Owners) != 1 {
+	if answer.Verdict != "refused" || answer.Rule != 5 || answer.Canonical != "left+x@corp.example" || answer.Matched != "left@corp.example" || len(answer.Owners) != 1 || answer.Owners[0].Attribute != "proxyAddresses" {
 		t.Errorf("lookup --json gives %+v", answer)
 	}
 	d.stop()
