@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"rcpt-milter/control"
 )
 
@@ -34,6 +36,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"removals", "approve", "--up-to", "x"}, exitUsage, `rcpt-milter: --up-to: expected a whole number, not below 0, got "x"; see "rcpt-milter removals approve --help"`},
 		{[]string{"report", "--limit", "x"}, exitUsage, `rcpt-milter: --limit: expected a whole number, got "x"; see "rcpt-milter report --help"`},
 		{[]string{"status", "--every", "x"}, exitUsage, `rcpt-milter: --every: expected a duration such as 500ms, 2s or 1m, got "x"; see "rcpt-milter status --help"`},
+		{[]string{"status", "--every", "2s"}, exitUsage, "rcpt-milter: --every goes with --watch"},
 		{[]string{"status", "--json=x"}, exitUsage, `rcpt-milter: --json: expected true or false, got "x"; see "rcpt-milter status --help"`},
 		{[]string{"version"}, exitOK, ""},
 		{[]string{"--help"}, exitOK, ""},
@@ -51,6 +54,23 @@ func TestUsage(t *testing.T) {
 			t.Errorf("rcpt-milter %q: prints %q", c.args, &stdout)
 		}
 	}
+}
+
+// TestExitStatuses: the help of every command says what it ends with.
+func TestExitStatuses(t *testing.T) {
+	var check func(*cobra.Command)
+	check = func(c *cobra.Command) {
+		if c.Name() == "completion" || c.Name() == "help" {
+			return
+		}
+		if !strings.Contains(c.Long, "Exit status") {
+			t.Errorf("the help of %q has no exit status", c.CommandPath())
+		}
+		for _, below := range c.Commands() {
+			check(below)
+		}
+	}
+	check((&app{}).root())
 }
 
 // TestCompletion: the values of a flag that has few are offered.

@@ -30,6 +30,8 @@ func (a *app) statusCommand() *cobra.Command {
 			switch {
 			case nagios && watch || nagios && asJSON || watch && asJSON:
 				return &exit{exitUsage, errors.New("of --json, --nagios and --watch there can be one")}
+			case command.Flags().Changed("every") && !watch:
+				return &exit{exitUsage, errors.New("--every goes with --watch")}
 			case nagios:
 				return a.nagios(command.Context())
 			case watch:

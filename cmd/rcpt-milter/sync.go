@@ -16,9 +16,11 @@ func (a *app) syncCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "sync",
 		Short: "Start a pass of every directory now",
-		Long:  "Starts a pass of every directory now. Interrupting the command does not stop the passes.",
-		Args:  noArguments,
-		RunE:  func(command *cobra.Command, _ []string) error { return a.sync(command.Context(), q) },
+		Long: "Starts a pass of every directory now. Interrupting the command does not stop the passes.\n\n" +
+			"Exit status: 0 the passes are under way, or with --wait have ended well; 1 one of them failed, or the\n" +
+			"command was interrupted.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error { return a.sync(command.Context(), q) },
 	}
 	command.Flags().BoolVar(&q.Full, "full", false, "read everything, not only what changed")
 	command.Flags().BoolVar(&q.Wait, "wait", false, "wait until the passes have ended")

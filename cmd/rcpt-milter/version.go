@@ -72,6 +72,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Say which program this is",
+		Long:  "Says which program this is.\n\nExit status: 0.",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(a.stdout, "rcpt-milter %s (%s%s, %s/%s)\n", programVersion(), buildOf(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
