@@ -311,6 +311,7 @@ func TestPackage(t *testing.T) {
 		{"installed again", func(n *newcomer) { n.again(second) }},
 		{"purge", (*newcomer).purge},
 		{"new after purge", func(n *newcomer) { n.anew(second) }},
+		{"from source", (*newcomer).fromSource},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			start := time.Now()
@@ -584,4 +585,28 @@ func (n *newcomer) anew(deb string) {
 	n.edits(testenv.Replace("corp.example: report", "corp.example: enforce"))
 	n.sh("systemctl reload rcpt-milter")
 	n.judges()
+}
+
+// fromSource is the way without a package, on the same machine after another purge.
+func (n *newcomer) fromSource() {
+	n.sh("apt purge --yes rcpt-milter; userdel rcpt-milter")
+	n.absent("/usr/bin/rcpt-milter", "/etc/rcpt-milter", "/var/spool/postfix/rcpt-milter")
+	n.reads("From source, without a package")
+	binary := filepath.Join(n.t.TempDir(), "rcpt-milter")
+	n.here(edited(n.t, n.next("CGO_ENABLED=0 go build ./cmd/rcpt-milter"), "go build ", "go build -o "+binary+" "))
+	n.sh("mkdir deploy")
+	for from, dir := range map[string]string{binary: "/root/work", "../deploy/systemd": "/root/work/deploy", "../deploy/config.yaml": "/root/work/deploy"} {
+		n.must(n.CopyIn(n.ctx, testenv.Systemd, from, dir))
+	}
+	for len(n.lines) > 0 {
+		n.does(n.lines[0])
+	}
+	n.is("rcpt-milter.service", "UnitFileState", "enabled")
+	n.edits(ownController, testenv.Replace("corp.example: report", "corp.example: enforce"))
+	n.sh("install -m 0640 -g rcpt-milter /dev/null " + testenv.PasswordFile)
+	n.writes(testenv.PasswordFile, testenv.MailPassword+"\n")
+	n.sh("systemctl start rcpt-milter")
+	n.fresh()
+	n.judges()
+	n.shows("man -w rcpt-milter", "/man8/rcpt-milter.8")
 }
