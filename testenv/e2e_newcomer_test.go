@@ -110,7 +110,7 @@ func (n *newcomer) sh(line string) string {
 
 func (n *newcomer) try(line string) testenv.Output {
 	n.t.Helper()
-	out, err := n.Exec(n.ctx, testenv.Systemd, "bash", "-c", "cd /root/work; "+line)
+	out, err := n.Exec(n.ctx, testenv.Systemd, "bash", "-c", "cd /root/new; "+line)
 	n.must(err)
 	return out
 }
@@ -238,7 +238,7 @@ func mailServer(t *testing.T) *newcomer {
 	dn, err := domain.AddUser(testenv.Person{Name: "ann", Proxies: []string{"SMTP:ann@corp.example"}})
 	e.must(err)
 	t.Cleanup(func() { domain.Delete(dn) })
-	e.inGuest(testenv.Systemd, "mkdir", "/root/work")
+	e.inGuest(testenv.Systemd, "mkdir", "/root/new")
 	n.sh(`postconf -e 'myhostname = mail.edge.example' 'relay_domains = corp.example' 'parent_domain_matches_subdomains =' 'relayhost = [sink]' \
 		'virtual_alias_maps = inline:{ {postmaster@corp.example=ann@corp.example}, {abuse@corp.example=ann@corp.example} }'
 		systemctl reload postfix`)
@@ -279,5 +279,5 @@ func buildPackage(t *testing.T, command, version string) string {
 func (n *newcomer) receives(deb string) {
 	n.t.Helper()
 	n.sh("rm -f *.deb")
-	n.must(n.CopyIn(n.ctx, testenv.Systemd, deb, "/root/work"))
+	n.must(n.CopyIn(n.ctx, testenv.Systemd, deb, "/root/new"))
 }

@@ -177,12 +177,12 @@ func (n *newcomer) options() {
 	n.does("install -m 0600 /dev/null /etc/credstore/rcpt-milter.password")
 	n.types("nano /etc/credstore/rcpt-milter.password", "/etc/credstore/rcpt-milter.password", testenv.MailPassword+"\n")
 	n.sh("rm " + testenv.PasswordFile)
-	n.writes("/root/work/editor", `#!/bin/sh
+	n.writes("/root/new/editor", `#!/bin/sh
 for file; do :; done
 { printf '[Service]\nLoadCredential=password:/etc/credstore/rcpt-milter.password\n'; } > /tmp/lines
 sed -i '/^### Anything between here/r /tmp/lines' "$file"
 `)
-	n.sh("chmod +x editor; SYSTEMD_EDITOR=/root/work/editor script -qec 'systemctl edit rcpt-milter' /dev/null")
+	n.sh("chmod +x editor; SYSTEMD_EDITOR=/root/new/editor script -qec 'systemctl edit rcpt-milter' /dev/null")
 	n.edits(testenv.Replace("password_file: /etc/rcpt-milter/password", "password_file: /run/credentials/rcpt-milter.service/password"))
 	n.does("systemctl restart rcpt-milter")
 	n.sh("rcpt-milter sync --wait --full")
@@ -325,7 +325,7 @@ func (n *newcomer) fromSource() {
 	binary := filepath.Join(n.t.TempDir(), "rcpt-milter")
 	n.here(edited(n.t, n.next("CGO_ENABLED=0 go build ./cmd/rcpt-milter"), "go build ", "go build -o "+binary+" "))
 	n.sh("mkdir deploy")
-	for from, dir := range map[string]string{binary: "/root/work", "../deploy/systemd": "/root/work/deploy", "../deploy/config.yaml": "/root/work/deploy"} {
+	for from, dir := range map[string]string{binary: "/root/new", "../deploy/systemd": "/root/new/deploy", "../deploy/config.yaml": "/root/new/deploy"} {
 		n.must(n.CopyIn(n.ctx, testenv.Systemd, from, dir))
 	}
 	for len(n.lines) > 0 {
