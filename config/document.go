@@ -153,7 +153,7 @@ func (r *reader) convert(in ast.Node) *node {
 	case *ast.SequenceNode:
 		n.kind = list
 		for _, item := range in.Values {
-			if whole, is := whole(item); is && in.IsFlowStyle {
+			if whole, cut := mended(item); cut && in.IsFlowStyle {
 				n.items = append(n.items, whole)
 			} else if item := r.convert(item); item != nil {
 				n.items = append(n.items, item)
@@ -170,10 +170,10 @@ func (r *reader) convert(in ast.Node) *node {
 	return n
 }
 
-// whole is a text that the parser has cut in two at a colon without a space after it, as
+// mended is a text that the parser has cut in two at a colon without a space after it, as
 // it does in a list within braces: {urls: [ldaps://dc1.corp.example:636]}. In YAML such a
 // colon is part of the text (YAML 1.2.2 section 7.3.3).
-func whole(in ast.Node) (*node, bool) {
+func mended(in ast.Node) (*node, bool) {
 	m, ok := in.(*ast.MappingNode)
 	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
 		return nil, false

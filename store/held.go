@@ -102,8 +102,8 @@ func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
 	return record, nil
 }
 
-// Approve releases what passes up to a number held back; the others are judged again by
-// the next pass. It is a pass of its own that reads nothing, and leaves the cursor where
+// Approve releases what passes up to a number held back. What later ones did stays held,
+// and the next pass judges it again. It is a pass of its own that reads nothing, and leaves the cursor where
 // it is.
 func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error) {
 	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))

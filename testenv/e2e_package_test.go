@@ -121,7 +121,7 @@ func (n *newcomer) systemd() {
 	}
 	n.t.Logf("systemd-analyze security: %s", level)
 
-	// One that hangs is killed by the watchdog, and started again.
+	// The watchdog ends one that hangs with this signal, and it is started again.
 	before := n.property("rcpt-milter", "MainPID")
 	n.sh("systemctl kill --signal ABRT rcpt-milter")
 	n.must(testenv.AwaitNil(n.ctx, poll, func(ctx context.Context) error {
