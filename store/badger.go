@@ -21,6 +21,7 @@ const (
 	memTableSize   = 16 << 20 // bounds a transaction to 2.4 MB and 26,214 entries
 	blockCacheSize = 32 << 20 // required with compression
 	logFileSize    = 16 << 20 // the value log stays empty: values are far under the threshold
+	valueThreshold = 1 << 20  // from this size on a value goes into the value log
 	lockRetry      = 100 * time.Millisecond
 )
 
@@ -34,6 +35,7 @@ func badgerOptions(config Config) badger.Options {
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(3).
 		WithValueLogFileSize(logFileSize).
+		WithValueThreshold(valueThreshold).
 		WithBlockCacheSize(config.blockCache).
 		WithCompression(options.ZSTD).
 		WithNumCompactors(2).

@@ -86,6 +86,7 @@ type Store struct {
 	closed  atomic.Bool  // no new reader may begin
 	readers atomic.Int64 // look-ups under way, which Close waits for
 
+	older  bool                   // open for reading only, and of an older format
 	totals atomic.Pointer[totals] // as of the last commit; never changed in place
 
 	writer struct { // one batch at a time
@@ -103,10 +104,10 @@ type Store struct {
 
 // directory is the state of one directory, kept in step with d/ and c/.
 type directory struct {
-	record directoryRecord
-	cursor cursorRecord
-	marked int  // objects with marks; changed under writer
-	busy   bool // a pass is open
+	record   directoryRecord
+	cursor   cursorRecord
+	removals removals // by its passes
+	busy     bool     // a pass is open
 }
 
 // Open opens the store, waits for its lock, and finishes a pass that was decided but
@@ -179,18 +180,22 @@ func (s *Store) load() error {
 		return err
 	}
 	s.writer.ts = s.db.MaxVersion()
-	value, err := s.get([]byte(keyTotals))
+	t, err := s.loadTotals()
 	if err != nil {
 		return err
-	}
-	t, err := decodeTotals(value)
-	if err != nil {
-		return s.unreadable(keyTotals, err)
 	}
 	s.totals.Store(&t)
 	s.state.nextPass = t.nextPass
 	if err := s.loadDirectories(); err != nil {
 		return err
+	}
+	if err := s.loadRemovals(); err != nil {
+		return err
+	}
+	if s.older {
+		if err := s.migrate(); err != nil {
+			return err
+		}
 	}
 	return s.redo()
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,35 +156,39 @@ func (s *Store) recountQuietly() error {
 // Recount goes through the addresses and objects and compares what it counts with the
 // totals. Nothing may be writing. An error says what differs.
 func (s *Store) Recount() error {
-	counted := totals{domains: map[string]int64{}, owned: map[dirID]int64{}}
+	counted, err := s.count()
+	if err != nil {
+		return err
+	}
+	if kept := s.totals.Load(); !counted.equal(kept) {
+		return damageError(s.config.Dir, fmt.Errorf(
+			"it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
+			counted.addresses, counted.objects, counted.digest, kept.addresses, kept.objects, kept.digest))
+	}
+	return nil
+}
+
+// count works the totals out from the records of addresses and objects.
+func (s *Store) count() (totals, error) {
+	var count totalsDelta
 	err := s.scan([]byte(prefixAddress), false, func(kv pair) error {
 		r, err := decodeAddress(kv.value)
 		if err != nil {
 			return s.unreadable(string(kv.key), err)
 		}
-		counted.replace(string(kv.key[len(prefixAddress):]), &addressRecord{}, &r)
+		count.address(string(kv.key[len(prefixAddress):]), &addressRecord{}, &r)
 		return nil
 	})
 	if err != nil {
-		return err
+		return totals{}, err
 	}
 	err = s.scan([]byte(prefixObject), false, func(kv pair) error {
 		r, err := decodeObject(kv.value)
 		if err != nil {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
 		}
-		counted.replaceObject(dirOf(kv.key), &objectRecord{}, &r)
+		count.object(dirOf(kv.key), &objectRecord{}, &r)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	kept := s.totals.Load()
-	if counted.addresses != kept.addresses || counted.objects != kept.objects || counted.unparsed != kept.unparsed ||
-		counted.digest != kept.digest || !maps.Equal(counted.domains, kept.domains) || !maps.Equal(counted.owned, kept.owned) {
-		return damageError(s.config.Dir, fmt.Errorf(
-			"it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
-			counted.addresses, counted.objects, counted.digest, kept.addresses, kept.objects, kept.digest))
-	}
-	return nil
+	return new(totals).after(&count), err
 }
