@@ -48,6 +48,8 @@ type Pass struct {
 	later   string          // approval: why those are held; empty: there are none
 	seq     uint32          // next journal row
 	closed  bool
+
+	unsettled map[GUID]bool // full pass: objects that changed after it began to read
 }
 
 // Changes counts what one Apply did.
@@ -181,6 +183,7 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 		for i, o := range objects {
 			if p.seen != nil {
 				p.seen[o.GUID] = true
+				p.note(o)
 			}
 			before := c.Added + c.Gone
 			if err := p.apply(t, o, &c); err != nil {
@@ -196,6 +199,18 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 	p.info.Added += c.Added
 	p.info.Changed += c.Changed
 	return c, err
+}
+
+// note remembers whether an object changed while a full pass read. The last reading counts.
+func (p *Pass) note(o Object) {
+	if !o.Unsettled {
+		delete(p.unsettled, o.GUID)
+		return
+	}
+	if p.unsettled == nil {
+		p.unsettled = map[GUID]bool{}
+	}
+	p.unsettled[o.GUID] = true
 }
 
 // apply brings the record of one object, and the addresses it names, to what was read.
@@ -348,7 +363,7 @@ func (p *Pass) Sweep() error {
 			return err
 		}
 	}
-	return nil
+	return p.mend()
 }
 
 func (p *Pass) vanish(t *tx, guids []GUID) error {

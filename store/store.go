@@ -73,6 +73,7 @@ type Config struct {
 	Log *slog.Logger
 
 	blockCache  int64                            // tests; zero: blockCacheSize
+	memTable    int64                            // tests; zero: memTableSize
 	freeSpace   func(dir string) (uint64, error) // tests; nil: ask the file system
 	afterCommit func(n int)                      // tests: called after the n-th commit of this process
 }
@@ -118,6 +119,9 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	}
 	if config.blockCache == 0 {
 		config.blockCache = blockCacheSize
+	}
+	if config.memTable == 0 {
+		config.memTable = memTableSize
 	}
 	if config.freeSpace == nil {
 		config.freeSpace = freeSpace
