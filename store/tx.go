@@ -19,7 +19,7 @@ type tx struct {
 	committed  []func()
 	owing      *Pass // the full pass that it makes owed
 	entries    int64 // put into the transaction
-	bytes      int64 // as Badger counts them
+	bytes      int64 // that these take: see entrySize
 	counts     int64 // entries that the changed counts take
 	countBytes int64
 }

@@ -26,7 +26,7 @@ func (u *unit) setDirectory(name string, d *directory, record directoryRecord) {
 // then has a function called after the commit, with the state locked.
 func (u *unit) then(f func()) { u.committed = append(u.committed, f) }
 
-// entrySize is what an entry takes of a transaction, as Badger counts it.
+// entrySize is what an entry takes of a transaction, rather too much than too little.
 func entrySize(key, value []byte) int64 {
 	n := entryOverhead + int64(len(key))
 	if len(value) < valueThreshold {
@@ -38,9 +38,9 @@ func entrySize(key, value []byte) int64 {
 // valuePointerSize is the size of what stands for a value in the value log.
 const valuePointerSize = 12
 
-// entryOverhead is what Badger counts for an entry besides its key and value: two bytes
-// of metadata, and ten for the version in the key.
-const entryOverhead = 12
+// entryOverhead is what an entry takes besides its key and value. Badger counts 12 bytes;
+// in its log an entry has up to 26 more than those.
+const entryOverhead = 32
 
 // totalsSize bounds the entry of m/totals.
 const totalsSize = 128
