@@ -81,11 +81,8 @@ func markedKey(dir dirID, state markState, pass uint64, guid GUID) []byte {
 
 // waitingKey sorts by the time until which a mark waits, in microseconds.
 func waitingKey(dir dirID, until time.Time, guid GUID) []byte {
-	return append(waitingFrom(dir, until), guid[:]...)
-}
-
-func waitingFrom(dir dirID, until time.Time) []byte {
-	return binary.BigEndian.AppendUint64(dirKey(prefixWaiting, dir), uint64(max(until.UnixMicro(), 0)))
+	key := binary.BigEndian.AppendUint64(dirKey(prefixWaiting, dir), uint64(max(until.UnixMicro(), 0)))
+	return append(key, guid[:]...)
 }
 
 func originKey(dir dirID, id originID) []byte {

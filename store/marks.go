@@ -51,7 +51,7 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 	}
 	owned, id := 0, p.dir.record.id
 	seen := map[GUID]bool{}
-	err := p.s.marked(id, markDue, 0, upTo, func(guid GUID) error {
+	err := p.s.marked(id, markDue, p.dir.firstDue, upTo, func(guid GUID) error {
 		if seen[guid] {
 			return nil
 		}
@@ -169,13 +169,17 @@ func (p *Pass) settle() error {
 	}
 	latest := p.latest()
 	if counts.waiting > 0 {
-		if err := p.s.waiting(id, p.now(), latest, collect); err != nil {
+		if err := p.waiting(latest, collect); err != nil {
 			return err
 		}
 	}
-	return p.changeMarks(found, func(stored objectRecord) objectRecord {
+	err := p.changeMarks(found, func(stored objectRecord) objectRecord {
 		return ripen(unmark(stored, last, latest), p.now())
 	})
+	if err == nil && counts.waiting > 0 {
+		p.dir.firstWaiting = p.now()
+	}
+	return err
 }
 
 // latest is the time until which a mark may wait; zero: an approval knows of none.
@@ -186,17 +190,39 @@ func (p *Pass) latest() time.Time {
 	return p.now().Add(p.lag)
 }
 
+// expect has marks looked for that an object now has.
+func (d *directory) expect(r *objectRecord) {
+	for i := range r.addresses {
+		switch a := &r.addresses[i]; {
+		case a.gone.isZero():
+		case a.due():
+			d.firstDue = min(d.firstDue, a.gone.pass)
+		case a.notBefore.Before(d.firstWaiting):
+			d.firstWaiting = a.notBefore
+		}
+	}
+}
+
+// noneDue notes, if it is so, that no marks of a pass or earlier ones are due.
+func (p *Pass) noneDue() {
+	if p.s.totals.Load().dirs[p.dir.record.id].due == 0 {
+		p.dir.firstDue = p.info.Number
+	}
+}
+
 // waiting visits the objects with marks whose time has come, and with marks that wait for
 // later than the latest time (zero: there is none).
-func (s *Store) waiting(dir dirID, now, latest time.Time, visit func(GUID) error) error {
-	prefix := dirKey(prefixWaiting, dir)
+func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
+	id := p.dir.record.id
+	prefix := dirKey(prefixWaiting, id)
 	visitKey := func(key []byte) error { return visit(guidOf(key)) }
-	ripe := append(waitingFrom(dir, now), lastGUID[:]...)
-	err := s.keysBetween(prefix, prefix, func(key []byte) bool { return bytes.Compare(key, ripe) <= 0 }, visitKey)
+	ripe := waitingKey(id, p.now(), lastGUID)
+	err := p.s.keysBetween(prefix, waitingKey(id, p.dir.firstWaiting, GUID{}),
+		func(key []byte) bool { return bytes.Compare(key, ripe) <= 0 }, visitKey)
 	if err != nil || latest.IsZero() {
 		return err
 	}
-	return s.keysBetween(prefix, append(waitingFrom(dir, latest), append(lastGUID[:], 0)...), func([]byte) bool { return true }, visitKey)
+	return p.s.keysBetween(prefix, append(waitingKey(id, latest, lastGUID), 0), func([]byte) bool { return true }, visitKey)
 }
 
 // ripen makes marks due whose time has come. The record is not changed in place.
@@ -220,7 +246,11 @@ func (p *Pass) clearMarks() error {
 	if err != nil {
 		return err
 	}
-	return p.changeMarks(found, func(stored objectRecord) objectRecord { return unmark(stored, 0, time.Time{}) })
+	err = p.changeMarks(found, func(stored objectRecord) objectRecord { return unmark(stored, 0, time.Time{}) })
+	if err == nil {
+		p.noneDue()
+	}
+	return err
 }
 
 // markedObjects lists the objects that have marks, in the order of GUIDs.

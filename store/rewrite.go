@@ -144,6 +144,7 @@ func (p *Pass) unit(t *tx, guid GUID, before, after *objectRecord, changes []own
 		u.set(objectKey(id, guid), after.encode())
 	}
 	u.setMarks(id, guid, before, after)
+	p.dir.expect(after)
 	return u, nil
 }
 

@@ -109,6 +109,11 @@ type directory struct {
 	cursor   cursorRecord
 	removals removals // by its passes
 	busy     bool     // a pass is open
+
+	// Where to look for marks; what Badger deleted before takes time to go over. Only the
+	// open pass uses them.
+	firstDue     uint64    // no due mark is of an earlier pass
+	firstWaiting time.Time // no mark waits for an earlier time
 }
 
 // Open opens the store, waits for its lock, and finishes a pass that was decided but
