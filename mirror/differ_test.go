@@ -58,7 +58,7 @@ func TestDisagree(t *testing.T) {
 		{"an object that is not there", store.Object{}, owning(nil, "a@x"), false, "a@x in the index of CN=stored"},
 	} {
 		var got []string
-		for _, d := range disagree(c.read, c.stored, c.held, now) {
+		for _, d := range disagree(c.read, c.stored, heldAll(c.held), now) {
 			where := map[[2]bool]string{{true, true}: "both", {true, false}: "the index", {false, true}: "the directory"}[[2]bool{d.InIndex, d.InDirectory}]
 			text := fmt.Sprintf("%s in %s of %s", d.Address, where, d.DN)
 			if d.Cause != "" {
@@ -70,4 +70,12 @@ func TestDisagree(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.what, text, c.want)
 		}
 	}
+}
+
+// heldAll is a directory whose removals are held back, or are not.
+func heldAll(held bool) (d store.Directory) {
+	if held {
+		d.Hold = "too many"
+	}
+	return d
 }
