@@ -164,7 +164,7 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 	if err != nil {
 		return holding{}, false, err
 	}
-	recent, err := r.config.Store.RemovedSince(r.config.Name, now.Add(-r.config.Guard.Window))
+	recent, err := r.config.Store.LostBy(r.config.Name, now.Add(-r.config.Guard.Window), r.config.Now())
 	if err != nil {
 		return holding{}, false, err
 	}

@@ -281,6 +281,11 @@ func TestLostSince(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost(0, 9, 2)
+	for name, want := range map[string]int{"corp": 2, "other": 2, "never": 0} {
+		if got, err := s.LostBy(name, hour(0), hour(9)); got != want || err != nil {
+			t.Errorf("lost by %s: %d, %v, want %d", name, got, err, want)
+		}
+	}
 	s = reopen(t, s)
 	lost(0, 9, 2)
 }

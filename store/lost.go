@@ -10,51 +10,76 @@ import (
 // that has ended changes no row of its journal, so that each is read once.
 type lossCache struct {
 	sync.Mutex
-	byPass map[uint64][]string
+	byPass map[uint64][]loss
+}
+
+// loss is an address that a pass took from an object of a directory.
+type loss struct {
+	dir     dirID
+	address string
 }
 
 // LostSince counts, for each of some canonical domains, the addresses that lost their last
 // owner between two times and have none now. Passes of all directories count, except
 // approvals.
 func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]int, error) {
-	lost := map[string]int{}
-	if len(domains) == 0 {
+	lost, wanted := map[string]int{}, map[string]bool{}
+	for _, domain := range domains {
+		wanted[domain] = true
+	}
+	if len(wanted) == 0 {
 		return lost, nil
 	}
+	err := s.lost(after, now, func(l loss) bool { return wanted[domainOf(l.address)] },
+		func(a string) { lost[domainOf(a)]++ })
+	return lost, err
+}
+
+// LostBy counts the addresses that passes of a directory took between two times and that
+// have no owner now. Approvals do not count.
+func (s *Store) LostBy(name string, after, now time.Time) (int, error) {
+	id, ok := s.idOf(name)
+	if !ok {
+		return 0, nil
+	}
+	n := 0
+	err := s.lost(after, now, func(l loss) bool { return l.dir == id }, func(string) { n++ })
+	return n, err
+}
+
+// lost visits each address once that passes took between two times, that is wanted, and
+// that has no owner now.
+func (s *Store) lost(after, now time.Time, wanted func(loss) bool, visit func(address string)) error {
 	if err := s.enter(); err != nil {
-		return nil, err
+		return err
 	}
 	defer s.leave()
 	passes, err := s.passesThatRemoved(after, now)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.losses.Lock()
 	defer s.losses.Unlock()
 	if err := s.loadLosses(passes); err != nil {
-		return nil, err
+		return err
 	}
-	wanted, counted := map[string]bool{}, map[string]bool{}
-	for _, domain := range domains {
-		wanted[domain] = true
-	}
-	for _, addresses := range s.losses.byPass {
-		for _, a := range addresses {
-			domain := domainOf(a)
-			if counted[a] || !wanted[domain] {
+	visited := map[string]bool{}
+	for _, losses := range s.losses.byPass {
+		for _, l := range losses {
+			if visited[l.address] || !wanted(l) {
 				continue
 			}
-			counted[a] = true
-			record, err := s.addressRecord(a)
+			visited[l.address] = true
+			record, err := s.addressRecord(l.address)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if !record.known() {
-				lost[domain]++
+				visit(l.address)
 			}
 		}
 	}
-	return lost, nil
+	return nil
 }
 
 // passesThatRemoved lists the passes that took addresses between two times, without
@@ -74,7 +99,7 @@ func (s *Store) passesThatRemoved(after, now time.Time) (map[uint64]bool, error)
 // loadLosses makes the cache hold exactly these passes.
 func (s *Store) loadLosses(passes map[uint64]bool) error {
 	if s.losses.byPass == nil {
-		s.losses.byPass = map[uint64][]string{}
+		s.losses.byPass = map[uint64][]loss{}
 	}
 	for number := range s.losses.byPass {
 		if !passes[number] {
@@ -85,18 +110,18 @@ func (s *Store) loadLosses(passes map[uint64]bool) error {
 		if _, cached := s.losses.byPass[number]; cached {
 			continue
 		}
-		addresses, err := s.lossesOf(number)
+		losses, err := s.lossesOf(number)
 		if err != nil {
 			return err
 		}
-		s.losses.byPass[number] = addresses
+		s.losses.byPass[number] = losses
 	}
 	return nil
 }
 
 // lossesOf reads the addresses that a pass took from objects.
-func (s *Store) lossesOf(pass uint64) ([]string, error) {
-	var addresses []string
+func (s *Store) lossesOf(pass uint64) ([]loss, error) {
+	var losses []loss
 	prefix := journalKey(pass, 0)[:len(prefixJournal)+8]
 	err := s.scan(prefix, false, func(kv pair) error {
 		r, err := decodeJournal(kv.value)
@@ -104,9 +129,9 @@ func (s *Store) lossesOf(pass uint64) ([]string, error) {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
 		}
 		if !r.added {
-			addresses = append(addresses, r.address)
+			losses = append(losses, loss{r.dir, r.address})
 		}
 		return nil
 	})
-	return addresses, err
+	return losses, err
 }
