@@ -145,13 +145,18 @@ func (r *findings) checkStore(ctx context.Context, c *config.Config) {
 		r.problem(err)
 		return
 	}
+	r.checkPopulated(s, c)
 	t := s.Totals()
 	r.good("store %s: %s of %s, digest %s", c.Store.Dir, counted(t.Addresses, "address", "addresses"),
 		counted(t.Objects, "object", "objects"), t.Digest)
 }
 
 func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
-	v, err := control.NewClient(c.Control.Address).Verify(ctx)
+	client := control.NewClient(c.Control.Address)
+	if s, err := client.Status(ctx); err == nil {
+		r.warnEmpty(s.EmptyDomains)
+	}
+	v, err := client.Verify(ctx)
 	switch {
 	case errors.Is(err, control.ErrNotReachable):
 		r.problem(fmt.Errorf("store %s is in use by another process, and %w", c.Store.Dir, err))
