@@ -66,7 +66,9 @@ type Guard struct {
 
 // DefaultGuard is the guard of a directory that has none of its own, or is not in the
 // file any more.
-func DefaultGuard() Guard { return Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour} }
+func DefaultGuard() Guard {
+	return Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
+}
 
 func directories(target *[]Directory) field {
 	return func(v value) {

@@ -142,15 +142,28 @@ func (c *Conn) AddressUnder(ctx context.Context, domain string) (string, error) 
 	return "", nil
 }
 
-// AddressIn returns an address of any recipient in a canonical domain, or in a sub-domain
-// where the domain begins with a dot; empty: there is none.
-func (c *Conn) AddressIn(ctx context.Context, domain string) (string, error) {
+// AddressIn returns an address of any recipient in a canonical mail domain, or in a
+// sub-domain if the domain begins with a dot; empty: there is none. It searches below the
+// bases; none: everywhere.
+func (c *Conn) AddressIn(ctx context.Context, domain string, bases []string) (string, error) {
+	if len(bases) == 0 {
+		bases = []string{""}
+	}
+	for _, base := range bases {
+		if address, err := c.addressBelow(ctx, base, domain); err != nil || address != "" {
+			return address, err
+		}
+	}
+	return "", nil
+}
+
+func (c *Conn) addressBelow(ctx context.Context, base, domain string) (string, error) {
 	ending := domain
 	if !strings.HasPrefix(domain, ".") {
 		ending = "@" + domain
 	}
 	for _, spelling := range domainSpellings(ending) {
-		found, err := c.few(ctx, "", c.endingFilter(spelling), 1, c.config.AddressAttributes...)
+		found, err := c.few(ctx, base, c.endingFilter(spelling), 1, c.config.AddressAttributes...)
 		if err != nil {
 			return "", c.in("looking for addresses of "+domain, err)
 		}

@@ -26,7 +26,7 @@ func emptyPolicy(t *testing.T, change func(*PolicyConfig), domains ...string) *P
 	})
 }
 
-// TestDecideEmptyDomain: of an enforced domain without an address nobody is unknown.
+// TestDecideEmptyDomain: no recipient of an enforced domain without an address is unknown.
 func TestDecideEmptyDomain(t *testing.T) {
 	accept := func(cfg *PolicyConfig) { cfg.WhenNotReady = FallbackAccept }
 	lists := func(cfg *PolicyConfig) {

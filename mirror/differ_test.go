@@ -79,3 +79,20 @@ func heldAll(held bool) (d store.Directory) {
 	}
 	return d
 }
+
+// TestDisagreeHeldByDomain: removals of a held domain wait for an approval, and others for
+// the next pass.
+func TestDisagreeHeldByDomain(t *testing.T) {
+	at := store.Directory{Hold: "some", HeldDomains: []store.HeldDomain{{Domain: "held.test", Why: "too many"}}}
+	stored := store.Stored{DN: "CN=x", Owns: []store.Owning{
+		{Address: mustParse(t, "a@held.test"), Known: true, Gone: true},
+		{Address: mustParse(t, "a@free.test"), Known: true, Gone: true},
+	}}
+	causes := map[string]Cause{}
+	for _, d := range disagree(store.Object{}, stored, at, time.Now()) {
+		causes[d.Address.String()] = d.Cause
+	}
+	if causes["a@held.test"] != CauseHeld || causes["a@free.test"] != CausePending {
+		t.Errorf("causes: %v", causes)
+	}
+}

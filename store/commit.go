@@ -222,6 +222,7 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	if err != nil {
 		return err
 	}
+	p.s.losses.note(p.info)
 	p.s.state.Lock()
 	defer p.s.state.Unlock()
 	p.dir.record, p.dir.cursor = record, cursor

@@ -6,12 +6,26 @@ import (
 	"time"
 )
 
-// lossCache holds the addresses that recent passes took from objects, by pass. A pass
-// that has ended changes no row of its journal, so that each is read once.
+// lossCache holds which passes took addresses without an approval, and the addresses that
+// recent ones took. It is empty before it is first asked, and up to date from then on. A
+// pass that has ended changes no row of its journal, so that each is read once.
 type lossCache struct {
 	sync.Mutex
+	passes map[uint64]time.Time // when they ended; nil: not read yet
 	byPass map[uint64][]loss
 }
+
+// note adds a pass that has just ended.
+func (c *lossCache) note(p PassInfo) {
+	c.Lock()
+	defer c.Unlock()
+	if c.passes != nil && p.lost() {
+		c.passes[p.Number] = p.Ended
+	}
+}
+
+// lost reports whether the pass took addresses without an approval.
+func (p *PassInfo) lost() bool { return p.Removed > 0 && !p.Approved }
 
 // loss is an address that a pass took from an object of a directory.
 type loss struct {
@@ -54,17 +68,18 @@ func (s *Store) lost(after, now time.Time, wanted func(loss) bool, visit func(ad
 		return err
 	}
 	defer s.leave()
+	s.losses.Lock()
+	defer s.losses.Unlock()
 	passes, err := s.passesThatRemoved(after, now)
 	if err != nil {
 		return err
 	}
-	s.losses.Lock()
-	defer s.losses.Unlock()
-	if err := s.loadLosses(passes); err != nil {
-		return err
-	}
 	visited := map[string]bool{}
-	for _, losses := range s.losses.byPass {
+	for _, number := range passes {
+		losses, err := s.lossesOf(number)
+		if err != nil {
+			return err
+		}
 		for _, l := range losses {
 			if visited[l.address] || !wanted(l) {
 				continue
@@ -83,44 +98,42 @@ func (s *Store) lost(after, now time.Time, wanted func(loss) bool, visit func(ad
 }
 
 // passesThatRemoved lists the passes that took addresses between two times, without
-// approvals.
-func (s *Store) passesThatRemoved(after, now time.Time) (map[uint64]bool, error) {
-	passes := map[uint64]bool{}
-	err := s.scan([]byte(prefixPass), false, func(kv pair) error {
-		d := newDecoder(kv.value)
-		if p := d.pass(); d.err == nil && p.Removed > 0 && !p.Approved && p.Ended.After(after) && !p.Ended.After(now) {
-			passes[p.Number] = true
+// approvals. The caller has the lock of the cache.
+func (s *Store) passesThatRemoved(after, now time.Time) ([]uint64, error) {
+	if s.losses.passes == nil {
+		passes := map[uint64]time.Time{}
+		err := s.scan([]byte(prefixPass), false, func(kv pair) error {
+			d := newDecoder(kv.value)
+			if p := d.pass(); d.err == nil && p.lost() {
+				passes[p.Number] = p.Ended
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return passes, err
-}
-
-// loadLosses makes the cache hold exactly these passes.
-func (s *Store) loadLosses(passes map[uint64]bool) error {
-	if s.losses.byPass == nil {
-		s.losses.byPass = map[uint64][]loss{}
+		s.losses.passes, s.losses.byPass = passes, map[uint64][]loss{}
 	}
-	for number := range s.losses.byPass {
-		if !passes[number] {
+	var between []uint64
+	for number, ended := range s.losses.passes {
+		if ended.After(after) && !ended.After(now) {
+			between = append(between, number)
+		} else if now.Sub(ended).Abs() > keepLosses {
 			delete(s.losses.byPass, number)
 		}
 	}
-	for number := range passes {
-		if _, cached := s.losses.byPass[number]; cached {
-			continue
-		}
-		losses, err := s.lossesOf(number)
-		if err != nil {
-			return err
-		}
-		s.losses.byPass[number] = losses
-	}
-	return nil
+	return between, nil
 }
 
-// lossesOf reads the addresses that a pass took from objects.
+// keepLosses is for how long the addresses that a pass took are held in memory at least.
+const keepLosses = 48 * time.Hour
+
+// lossesOf returns the addresses that a pass took from objects. The caller has the lock of
+// the cache.
 func (s *Store) lossesOf(pass uint64) ([]loss, error) {
+	if losses, cached := s.losses.byPass[pass]; cached {
+		return losses, nil
+	}
 	var losses []loss
 	prefix := journalKey(pass, 0)[:len(prefixJournal)+8]
 	err := s.scan(prefix, false, func(kv pair) error {
@@ -133,5 +146,8 @@ func (s *Store) lossesOf(pass uint64) ([]loss, error) {
 		}
 		return nil
 	})
+	if err == nil {
+		s.losses.byPass[pass] = losses
+	}
 	return losses, err
 }

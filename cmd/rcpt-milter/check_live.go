@@ -122,10 +122,7 @@ func (c *controllerCheck) check(ctx context.Context, first bool) (err error) {
 		return err
 	}
 	c.noteForest()
-	if err := c.notePopulated(ctx); err != nil {
-		return err
-	}
-	c.asked[c.d.Name] = true
+	c.notePopulated(ctx)
 	return c.checkHybrid(ctx)
 }
 

@@ -38,22 +38,25 @@ func tablesOf(c *config.Config) *postfix.Tables {
 }
 
 // notePopulated asks a directory for one address of each enforced domain that no directory
-// before it had.
-func (c *controllerCheck) notePopulated(ctx context.Context) error {
+// before it had. A search that fails, because it takes a large directory too long, is no
+// reason to stop.
+func (c *controllerCheck) notePopulated(ctx context.Context) {
+	asked := true
 	for _, domain := range slices.Sorted(slices.Values(c.unseen)) {
 		if !c.d.MayOwn(domain) {
 			continue
 		}
-		address, err := c.conn.AddressIn(ctx, domain)
+		address, err := c.conn.AddressIn(ctx, domain, c.d.Bases)
 		if err != nil {
-			return err
+			c.warning("directory %s: cannot tell whether it has addresses of %s: %v", c.d.Name, domain, err)
+			asked = false
 		}
 		if address != "" {
 			c.good("directory %s: has addresses of %s, such as %s", c.d.Name, strings.TrimPrefix(domain, "."), address)
 			c.unseen = slices.DeleteFunc(c.unseen, func(d string) bool { return d == domain })
 		}
 	}
-	return nil
+	c.asked[c.d.Name] = asked
 }
 
 // checkUnseen reports the enforced domains of which no directory has an address. One that
