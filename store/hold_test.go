@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -313,4 +314,46 @@ func TestHasDomain(t *testing.T) {
 	want("x.test", false)
 	s = reopen(t, s)
 	want("x.test", false)
+}
+
+// TestLossesBesideWriters: counts asked for while passes remove addresses are never too
+// high, never fall, and complete at the end.
+func TestLossesBesideWriters(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	const n = 60
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("a%d@x.test", i)
+	}
+	pass(t, s, "corp", Full, start, "", object(t, 1, append([]string{"stays@x.test"}, all...)...))
+	var gone atomic.Int64 // removals that may have been committed
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			last := 0
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"})
+				if most := int(gone.Load()); err != nil || got["x.test"] < last || got["x.test"] > most || !s.HasDomain("x.test") {
+					t.Errorf("lost %d after %d, at most %d: %v", got["x.test"], last, most, err)
+					return
+				}
+				last = got["x.test"]
+			}
+		})
+	}
+	for i := range n {
+		gone.Store(int64(i + 1))
+		pass(t, s, "corp", Incremental, start, "", object(t, 1, append([]string{"stays@x.test"}, all[i+1:]...)...))
+	}
+	close(stop)
+	readers.Wait()
+	if got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"}); err != nil || got["x.test"] != n {
+		t.Errorf("at the end: %v, %v, want %d", got, err, n)
+	}
 }
