@@ -22,6 +22,7 @@ type recipient struct {
 	removed   time.Time
 	asked     bool // freshness was
 	freshness Freshness
+	empty     bool // the domain is enforced, the index had no address of it, and no list names one
 }
 
 // recipient reads the address of a query: the MTA's own reading of it where there is

@@ -27,9 +27,10 @@ var ErrNotTable = errors.New("not a table in Postfix's source format")
 // Table is the set of mailboxes and domains that one file names. It never changes. Its
 // zero value is empty.
 type Table struct {
-	text     []byte  // of all keys, in the order of the file
-	entries  []entry // in the order of their keys, each key once
-	domains  int     // how many of them are @domain
+	text     []byte          // of all keys, in the order of the file
+	entries  []entry         // in the order of their keys, each key once
+	domains  int             // how many of them are @domain
+	named    map[string]bool // domains of all keys
 	problems []Problem
 	unread   int // how many problems there are
 }
@@ -125,6 +126,7 @@ func (t *Table) sort() {
 	})
 	t.entries = slices.CompactFunc(t.entries, func(a, b entry) bool { return bytes.Equal(t.key(a), t.key(b)) })
 	t.entries = slices.Clip(t.entries)
+	t.named = t.domainsNamed()
 	t.domains = sort.Search(len(t.entries), func(i int) bool { return t.key(t.entries[i])[0] > '@' }) -
 		sort.Search(len(t.entries), func(i int) bool { return t.key(t.entries[i])[0] >= '@' })
 }

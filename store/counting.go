@@ -15,7 +15,27 @@ type totalsDelta struct {
 
 type dirDelta struct {
 	dirCounts
+	due  map[string]int64 // by domain
 	last map[string]int64
+}
+
+// leaving visits the domains in which due marks changed, or the addresses that they leave
+// without an owner.
+func (d *dirDelta) leaving(visit func(domain string, due, last int64) error) error {
+	for domain, due := range d.due {
+		if err := visit(domain, due, d.last[domain]); err != nil {
+			return err
+		}
+	}
+	for domain, last := range d.last {
+		if _, visited := d.due[domain]; visited {
+			continue
+		}
+		if err := visit(domain, 0, last); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *totalsDelta) dir(id dirID) *dirDelta {
@@ -63,6 +83,8 @@ func (c *totalsDelta) owned(a string, r *addressRecord, n int64) {
 // object counts one o/ record that turns into another.
 func (c *totalsDelta) object(dir dirID, before, after *objectRecord) {
 	c.unparsed += int64(after.unparsed) - int64(before.unparsed)
+	c.due(dir, before, -1)
+	c.due(dir, after, 1)
 	was, is := before.counts(), after.counts()
 	if was.owned > 0 {
 		c.objects--
@@ -76,6 +98,15 @@ func (c *totalsDelta) object(dir dirID, before, after *objectRecord) {
 	d := &c.dir(dir).dirCounts
 	d.add(is)
 	d.add(dirCounts{-was.owned, -was.marked, -was.leaving, -was.due, -was.waiting})
+}
+
+// due counts the due marks of a record by domain.
+func (c *totalsDelta) due(dir dirID, r *objectRecord, n int64) {
+	for i := range r.addresses {
+		if a := &r.addresses[i]; !a.gone.isZero() && a.due() {
+			plus(&c.dir(dir).due, domainOf(a.address), n)
+		}
+	}
 }
 
 // counts returns what the record of an object adds to those of its directory.
@@ -112,6 +143,9 @@ func (c *totalsDelta) add(o *totalsDelta) {
 	for id, change := range o.dirs {
 		d := c.dir(id)
 		d.dirCounts.add(change.dirCounts)
+		for domain, n := range change.due {
+			plus(&d.due, domain, n)
+		}
 		for domain, n := range change.last {
 			plus(&d.last, domain, n)
 		}
@@ -131,17 +165,18 @@ func (c *totalsDelta) keys(o *totalsDelta) (entries, bytes int64) {
 		}
 	}
 	for id, change := range o.dirs {
-		var last map[string]int64
-		if d := c.dirs[id]; d != nil {
-			last = d.last
-		} else {
+		d := c.dirs[id]
+		if d == nil {
+			d = &dirDelta{}
 			count(len(prefixCounts) + dirIDSize)
 		}
-		for domain := range change.last {
-			if _, there := last[domain]; !there {
-				count(len(prefixLast) + dirIDSize + len(domain))
+		_ = change.leaving(func(domain string, _, _ int64) error { // never fails
+			_, due := d.due[domain]
+			if _, last := d.last[domain]; !due && !last {
+				count(len(prefixLeaving) + dirIDSize + len(domain))
 			}
-		}
+			return nil
+		})
 	}
 	return entries, bytes
 }
@@ -159,7 +194,7 @@ func (c *totalsDelta) entries(before, after *totals, visit func(key, value []byt
 		return err
 	}
 	for domain, n := range c.domains {
-		if err := visitIf(n != 0, visit, domainKey(domain), countValue(after.domains.of(domain))); err != nil {
+		if err := visitIf(n != 0, visit, domainKey(domain), countsValue(after.domains.of(domain))); err != nil {
 			return err
 		}
 	}
@@ -172,10 +207,12 @@ func (c *totalsDelta) entries(before, after *totals, visit func(key, value []byt
 		if err := visitIf(change.dirCounts != (dirCounts{}), visit, dirKey(prefixCounts, id), value); err != nil {
 			return err
 		}
-		for domain, n := range change.last {
-			if err := visitIf(n != 0, visit, lastKey(id, domain), countValue(d.last.of(domain))); err != nil {
-				return err
-			}
+		err := change.leaving(func(domain string, due, last int64) error {
+			value := countsValue(d.dueIn.of(domain), d.last.of(domain))
+			return visitIf(due != 0 || last != 0, visit, leavingKey(id, domain), value)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -188,13 +225,16 @@ func visitIf(changed bool, visit func(key, value []byte) error, key, value []byt
 	return visit(key, value)
 }
 
-// countValue encodes a count; zero has no key.
-func countValue(n int64) []byte {
-	if n == 0 {
+// countsValue encodes counts; where all are zero there is no key.
+func countsValue(counts ...int64) []byte {
+	e, any := newEncoder(), false
+	for _, n := range counts {
+		e.uint(uint64(n))
+		any = any || n != 0
+	}
+	if !any {
 		return nil
 	}
-	e := newEncoder()
-	e.uint(uint64(n))
 	return e
 }
 
@@ -209,7 +249,7 @@ func (s *Store) loadTotals() (totals, error) {
 		return t, s.unreadable(keyTotals, err)
 	}
 	var all totalsDelta
-	err = s.loadCounts(prefixDomain, func(key, value []byte) error { return loadCount(&all.domains, key, value) })
+	err = s.loadCounts(prefixDomain, func(key, value []byte) error { return loadCounts(key, value, &all.domains) })
 	if err != nil {
 		return t, err
 	}
@@ -220,8 +260,9 @@ func (s *Store) loadTotals() (totals, error) {
 	if err != nil {
 		return t, err
 	}
-	err = s.loadCounts(prefixLast, func(key, value []byte) error {
-		return loadCount(&all.dir(dirOf(key)).last, key[dirIDSize:], value)
+	err = s.loadCounts(prefixLeaving, func(key, value []byte) error {
+		d := all.dir(dirOf(key))
+		return loadCounts(key[dirIDSize:], value, &d.due, &d.last)
 	})
 	return t.after(&all), err
 }
@@ -235,9 +276,13 @@ func (s *Store) loadCounts(prefix string, visit func(key, value []byte) error) e
 	})
 }
 
-// loadCount reads the count of the domain that a key ends with, after its prefix.
-func loadCount(m *map[string]int64, key, value []byte) error {
+// loadCounts reads the counts of the domain that a key ends with, after its prefix.
+func loadCounts(key, value []byte, counts ...*map[string]int64) error {
 	d := newDecoder(value)
-	plus(m, string(key[len(prefixDomain):]), int64(d.uint()))
+	for _, m := range counts {
+		if n := int64(d.uint()); n != 0 {
+			plus(m, string(key[len(prefixDomain):]), n)
+		}
+	}
 	return d.done()
 }

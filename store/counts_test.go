@@ -72,13 +72,40 @@ func (l *life) check() {
 
 // kill goes on with what is on disk at this moment.
 func (l *life) kill() {
-	dir := l.t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(l.s.config.Dir)); err != nil {
-		l.t.Fatal(err)
-	}
+	dir := copyOfRunning(l.t, l.s)
 	l.s.config.afterCommit = nil
 	l.s.Close()
 	l.open(dir)
+}
+
+// copyOfRunning copies the files of an open store as one moment has them: it copies again if
+// Badger made or removed one meanwhile.
+func copyOfRunning(t *testing.T, s *Store) string {
+	t.Helper()
+	files := func() (names []string) {
+		entries, err := os.ReadDir(s.config.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil {
+				continue // removed since; the lists differ
+			}
+			names = append(names, fmt.Sprintf("%s %d %s", e.Name(), info.Size(), info.ModTime()))
+		}
+		return names
+	}
+	for {
+		dir, before := t.TempDir(), files()
+		err := os.CopyFS(dir, os.DirFS(s.config.Dir))
+		if slices.Equal(before, files()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}
+	}
 }
 
 func (l *life) one(n int) bool { return l.r.IntN(n) == 0 }
@@ -150,7 +177,11 @@ func (l *life) pass(d *lifeDir, lag time.Duration, calm bool) error {
 	if !calm && l.one(2) {
 		hold = "held"
 	}
-	if _, err := p.Commit(Outcome{Cursor: []byte("x"), Ended: l.now, Hold: hold}); err != nil {
+	o := Outcome{Cursor: []byte("x"), Ended: l.now, Hold: hold}
+	if hold != "" && l.one(2) {
+		o.HoldDomains = []HeldDomain{{"d1.test", "held"}}
+	}
+	if _, err := p.Commit(o); err != nil {
 		return err
 	}
 	d.read, d.changed = true, map[byte]bool{}
@@ -161,7 +192,7 @@ func (l *life) pass(d *lifeDir, lag time.Duration, calm bool) error {
 func (l *life) checkPending(p *Pass) {
 	l.t.Helper()
 	due := map[string]bool{}
-	want := Pending{Last: map[string]int{}}
+	want := Pending{Last: map[string]int{}, Domains: map[string]DomainLoss{}}
 	id := p.dir.record.id
 	err := l.s.scan(dirKey(prefixObject, id), false, func(kv pair) error {
 		r, err := decodeObject(kv.value)
@@ -169,6 +200,9 @@ func (l *life) checkPending(p *Pass) {
 		for _, a := range r.addresses {
 			if !a.gone.isZero() && !a.notBefore.After(p.now()) {
 				want.Owned++
+				loss := want.Domains[domainOf(a.address)]
+				loss.Owned++
+				want.Domains[domainOf(a.address)] = loss
 				due[fmt.Sprintf("%s %x", a.address, guidOf(kv.key))] = true
 			}
 		}
@@ -183,6 +217,9 @@ func (l *life) checkPending(p *Pass) {
 		stays := slices.ContainsFunc(r.owners, func(o owner) bool { return o.dir != id || !due[fmt.Sprintf("%s %x", a, o.guid)] })
 		if r.known() && !stays {
 			want.Last[domainOf(a)]++
+			loss := want.Domains[domainOf(a)]
+			loss.Last++
+			want.Domains[domainOf(a)] = loss
 		}
 		if lost, err := p.Loses(parse(a)); lost != (r.known() && !stays) || err != nil {
 			l.t.Errorf("loses %s: %t, %v", a, lost, err)

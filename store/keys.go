@@ -43,7 +43,7 @@ const (
 	prefixOrigin    = "q/"
 	prefixDomain    = "n/"
 	prefixCounts    = "t/"
-	prefixLast      = "y/"
+	prefixLeaving   = "y/"
 	prefixRedo      = "r/"
 	prefixPass      = "p/"
 	prefixJournal   = "j/"
@@ -91,7 +91,9 @@ func originKey(dir dirID, id originID) []byte {
 
 func domainKey(domain string) []byte { return append([]byte(prefixDomain), domain...) }
 
-func lastKey(dir dirID, domain string) []byte { return append(dirKey(prefixLast, dir), domain...) }
+func leavingKey(dir dirID, domain string) []byte {
+	return append(dirKey(prefixLeaving, dir), domain...)
+}
 
 // dirOf is the directory in an object, mark, count, origin or redo key.
 func dirOf(key []byte) dirID { return dirID(binary.BigEndian.Uint32(key[len(prefixObject):])) }

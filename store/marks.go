@@ -17,9 +17,10 @@ import (
 
 // Pending is what releasing the marks of a directory would take away.
 type Pending struct {
-	Owned   int            // addresses that an object loses
-	Last    map[string]int // of these, addresses that would have no owner left, by domain
-	Objects int            // objects that lose addresses
+	Owned   int                   // addresses that an object loses
+	Last    map[string]int        // of these, addresses that would have no owner left, by domain
+	Objects int                   // objects that lose addresses
+	Domains map[string]DomainLoss // what each domain would lose
 }
 
 // Addresses is how many addresses would have no owner left.
@@ -39,8 +40,12 @@ func (p *Pass) Pending() (Pending, error) {
 	}
 	defer p.s.leave()
 	d := p.s.totals.Load().dirs[p.dir.record.id]
-	pending := Pending{Owned: int(d.due), Objects: int(d.leaving), Last: make(map[string]int, d.last.len())}
+	pending := Pending{Owned: int(d.due), Objects: int(d.leaving), Last: make(map[string]int, d.last.len()),
+		Domains: make(map[string]DomainLoss, d.dueIn.len())}
 	d.last.all(func(domain string, n int64) { pending.Last[domain] = int(n) })
+	d.dueIn.all(func(domain string, n int64) {
+		pending.Domains[domain] = DomainLoss{Owned: int(n), Last: pending.Last[domain]}
+	})
 	return pending, nil
 }
 
@@ -60,7 +65,7 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 		if err != nil {
 			return err
 		}
-		_, gone := release(stored, p.now(), upTo)
+		_, gone := release(stored, p.now(), upTo, nil)
 		owned += len(gone)
 		return nil
 	})

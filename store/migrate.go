@@ -57,7 +57,7 @@ func formatValue() encoder {
 
 // dropDerived deletes what the next steps write, in this format or the one before.
 func dropDerived(t *tx) error {
-	for _, prefix := range []string{prefixMarked, prefixWaiting, prefixDomain, prefixCounts, prefixLast} {
+	for _, prefix := range []string{prefixMarked, prefixWaiting, prefixDomain, prefixCounts, prefixLeaving} {
 		err := t.s.scan([]byte(prefix), true, func(kv pair) error { return t.delete(kv.key) })
 		if err != nil {
 			return err
@@ -128,7 +128,7 @@ func finishMigration(t *tx) error {
 	counted := *t.s.totals.Load()
 	all := totalsDelta{dirs: map[dirID]*dirDelta{}, domains: counted.domains.clone()}
 	for id, d := range counted.dirs {
-		all.dirs[id] = &dirDelta{d.dirCounts, d.last.clone()}
+		all.dirs[id] = &dirDelta{d.dirCounts, d.dueIn.clone(), d.last.clone()}
 	}
 	err := all.entries(&totals{}, &counted, t.set)
 	if err != nil {

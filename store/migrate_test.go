@@ -96,7 +96,8 @@ func TestOlderFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := p.Pending() // all but e@x.test, which waits until 15:00
-	want := Pending{Owned: 5, Objects: 4, Last: map[string]int{"x.test": 3, "y.test": 1}}
+	want := Pending{Owned: 5, Objects: 4, Last: map[string]int{"x.test": 3, "y.test": 1},
+		Domains: map[string]DomainLoss{"x.test": {Owned: 4, Last: 3}, "y.test": {Owned: 1, Last: 1}}}
 	if d := cmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("pending: %v (-want +got):\n%s", err, d)
 	}

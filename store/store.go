@@ -89,6 +89,7 @@ type Store struct {
 
 	older  bool                   // open for reading only, and of an older format
 	totals atomic.Pointer[totals] // as of the last commit; never changed in place
+	losses lossCache              // for LostSince
 
 	writer struct { // one batch at a time
 		sync.Mutex

@@ -25,7 +25,8 @@ type totals struct {
 // dirTotals counts what one directory has.
 type dirTotals struct {
 	dirCounts
-	last domainCounts // addresses that have no owner left once the due marks are released
+	dueIn domainCounts // due marks
+	last  domainCounts // addresses that have no owner left once the due marks are released
 }
 
 // dirCounts is the value of a t/ key. All but owned count marks: see objectRecord.
@@ -100,7 +101,9 @@ func (c *dirCounts) add(o dirCounts) {
 
 // equal compares everything that a recount can count.
 func (t *totals) equal(o *totals) bool {
-	same := func(a, b dirTotals) bool { return a.dirCounts == b.dirCounts && a.last.equal(b.last) }
+	same := func(a, b dirTotals) bool {
+		return a.dirCounts == b.dirCounts && a.dueIn.equal(b.dueIn) && a.last.equal(b.last)
+	}
 	return t.addresses == o.addresses && t.objects == o.objects && t.unparsed == o.unparsed && t.digest == o.digest &&
 		t.domains.equal(o.domains) && maps.EqualFunc(t.dirs, o.dirs, same)
 }
@@ -123,8 +126,8 @@ func (t *totals) after(c *totalsDelta) totals {
 	for id, change := range c.dirs {
 		d := next.dirs[id]
 		d.add(change.dirCounts)
-		d.last = d.last.after(change.last)
-		if next.dirs[id] = d; d.dirCounts == (dirCounts{}) && d.last.len() == 0 {
+		d.dueIn, d.last = d.dueIn.after(change.due), d.last.after(change.last)
+		if next.dirs[id] = d; d.dirCounts == (dirCounts{}) && d.dueIn.len() == 0 && d.last.len() == 0 {
 			delete(next.dirs, id)
 		}
 	}
