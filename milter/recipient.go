@@ -16,6 +16,8 @@ type recipient struct {
 	domain string
 	mode   Mode
 
+	unconfirmed bool // no directory is asked about it yet
+
 	match     address.Address // the form that the answer is about
 	entry     string          // what of the configuration matched
 	shared    bool            // it stands for any number of addresses
