@@ -16,20 +16,14 @@ const maxTargets = 16
 // aliasedByKey is what AliasedBy says of an alias of the configuration.
 const aliasedByKey = "domain_aliases"
 
-// DomainAlias is one line of a Table that maps a whole domain to another one, as
-// "@example.net @example.test" does in virtual(5).
-type DomainAlias struct {
-	Target string // canonical
-	File   string
-	Line   int
-}
-
-// AliasTable is a Table that maps whole domains as well. Its Find does not accept every
-// recipient of such a domain.
+// AliasTable is a Table that maps whole domains to others as well, as a line
+// "@example.net @example.test" does in virtual(5). Its Find does not accept every recipient
+// of such a domain.
 type AliasTable interface {
 	Table
-	// Aliases returns the domains to which the table maps a canonical domain.
-	Aliases(domain string) []DomainAlias
+	// Aliases visits the canonical domains to which the table maps another one, and where
+	// it says so.
+	Aliases(domain string, visit func(target, file string, line int))
 }
 
 // AliasTarget is a domain in which the recipients of an alias are judged.
@@ -96,9 +90,9 @@ func (p *Policy) aliasSteps(domain string) []AliasTarget {
 		all = append(all, AliasTarget{Domain: target, By: aliasedByKey})
 	}
 	if table, maps := p.lists.files.(AliasTable); maps {
-		for _, a := range table.Aliases(domain) {
-			all = append(all, AliasTarget{Domain: a.Target, By: place(a.File, a.Line), Foreign: p.mode(a.Target) == ModePass})
-		}
+		table.Aliases(domain, func(target, file string, line int) {
+			all = append(all, AliasTarget{Domain: target, By: place(file, line), Foreign: p.mode(target) == ModePass})
+		})
 	}
 	return all
 }

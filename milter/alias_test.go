@@ -17,10 +17,19 @@ import (
 // aliasTable is a fakeTable with domain aliases.
 type aliasTable struct {
 	fakeTable
-	aliases map[string][]DomainAlias
+	aliases map[string][]aliasLine
 }
 
-func (t aliasTable) Aliases(domain string) []DomainAlias { return t.aliases[domain] }
+type aliasLine struct {
+	target string
+	line   int
+}
+
+func (t aliasTable) Aliases(domain string, visit func(target, file string, line int)) {
+	for _, a := range t.aliases[domain] {
+		visit(a.target, "/table", a.line)
+	}
+}
 
 // aliased is fullPolicy with aliases of every kind.
 func aliased(t testing.TB, change func(*PolicyConfig)) *Policy {
@@ -45,9 +54,9 @@ func aliased(t testing.TB, change func(*PolicyConfig)) *Policy {
 			index.entries[text] = entry
 		}
 		cfg.Refuse = append(cfg.Refuse, "unwanted@alias.test", "barred@enforce.test")
-		cfg.AcceptFiles = aliasTable{fakeTable{"filed@enforce.test": 7, "only@filed.test": 3}, map[string][]DomainAlias{
-			"filed.test":   {{"widening.test", "/table", 4}, {"enforce.test", "/table", 5}},
-			"outward.test": {{"foreign.test", "/table", 6}},
+		cfg.AcceptFiles = aliasTable{fakeTable{"filed@enforce.test": 7, "only@filed.test": 3}, map[string][]aliasLine{
+			"filed.test":   {{"widening.test", 4}, {"enforce.test", 5}},
+			"outward.test": {{"foreign.test", 6}},
 		}}
 		cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:5::/48")}
 		cfg.ExemptNetworks = nil
@@ -157,18 +166,18 @@ func TestAliasSearches(t *testing.T) {
 }
 
 func TestAliasTargets(t *testing.T) {
-	table := aliasTable{aliases: map[string][]DomainAlias{
-		"a.test": {{"b.test", "/t", 1}, {"c.test", "/t", 2}}, "b.test": {{"a.test", "/t", 3}}, "c.test": {{"d.test", "/t", 4}},
+	table := aliasTable{aliases: map[string][]aliasLine{
+		"a.test": {{"b.test", 1}, {"c.test", 2}}, "b.test": {{"a.test", 3}}, "c.test": {{"d.test", 4}},
 	}}
 	for i := range 40 {
-		table.aliases[fmt.Sprintf("n%d.test", i)] = []DomainAlias{{fmt.Sprintf("n%d.test", i+1), "/t", 9}}
+		table.aliases[fmt.Sprintf("n%d.test", i)] = []aliasLine{{fmt.Sprintf("n%d.test", i+1), 9}}
 	}
 	p := testPolicy(t, func(cfg *PolicyConfig) {
 		cfg.DomainAliases, cfg.AcceptFiles = map[string]string{"x.test": "a.test", "d.test": "enforce.test"}, table
 	})
 	for domain, want := range map[string]string{
 		"enforce.test": "",
-		"x.test":       "a.test domain_aliases, b.test /t:1, c.test /t:2, d.test /t:4, enforce.test domain_aliases",
+		"x.test":       "a.test domain_aliases, b.test /table:1, c.test /table:2, d.test /table:4, enforce.test domain_aliases",
 		"d.test":       "enforce.test domain_aliases",
 	} {
 		var got []string

@@ -190,6 +190,17 @@ func (t *Tables) Find(a address.Address) (file string, line int, whole bool) {
 	return "", 0, false
 }
 
+// Aliases visits the domains to which lines of the files map a canonical domain, and where
+// they say so.
+func (t *Tables) Aliases(domain string, visit func(target, file string, line int)) {
+	for _, w := range *t.files.Load() {
+		targets, line := w.table.Aliases(domain)
+		for _, target := range targets {
+			visit(target, w.path, line)
+		}
+	}
+}
+
 // Snapshot are the tables in force, in the order of the files.
 func (t *Tables) Snapshot() []*Table {
 	var all []*Table
@@ -204,6 +215,7 @@ type FileStatus struct {
 	File     string
 	Entries  int       // mailboxes and domains in force
 	Domains  int       // how many of them are @domain
+	Aliases  int       // how many of them map a domain to others
 	Read     time.Time // when they were read
 	Trouble  string    // why they are a copy of what the file held before; empty: they are not
 	Since    time.Time // when that began
@@ -215,7 +227,7 @@ type FileStatus struct {
 func (t *Tables) Status() []FileStatus {
 	var all []FileStatus
 	for _, w := range *t.files.Load() {
-		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Read: w.read, Trouble: w.trouble, Since: w.since}
+		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(), Read: w.read, Trouble: w.trouble, Since: w.since}
 		s.Problems, s.Unread = w.table.Problems()
 		all = append(all, s)
 	}
@@ -292,7 +304,7 @@ func (t *Tables) troubled(w watched, err error) watched {
 
 // report logs what was read.
 func (t *Tables) report(path string, table *Table) {
-	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(), "domains", table.Domains())
+	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(), "domains", table.Domains(), "aliases", table.AliasCount())
 	first, all := table.Problems()
 	for _, p := range first {
 		t.config.Log.Warn("line of an accept file does not count", "file", path, "line", p.Line, "error", p.Text)
