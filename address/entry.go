@@ -52,7 +52,7 @@ func addressType(text string) string {
 func errTyped(text string) error {
 	kind := addressType(text)
 	rest := text[len(kind):]
-	if a, err := Parse(rest); err == nil && CheckEntry(rest) == nil && !strings.HasPrefix(a.String(), `"`) {
+	if a, err := Parse(rest); err == nil && CheckEntry(rest) == nil && strings.Trim(a.String()[:1], `"/`) != "" {
 		return fmt.Errorf("%q in front is no part of an address; write %q", kind, a.String())
 	}
 	return fmt.Errorf("%q in front is no part of an address; write user@domain", kind)
