@@ -203,3 +203,17 @@ func (c *Config) ours(domain string) bool {
 // Judges reports whether recipients of a canonical domain are judged, now or once the mode
 // of the domain is no longer pass.
 func (c *Config) Judges(domain string) bool { return c.ours(domain) }
+
+// ModeOf returns the mode of a canonical domain: that of its own entry in domains, else of
+// its nearest parent's for sub-domains, else Pass.
+func (c *Config) ModeOf(domain string) Mode {
+	if mode, own := c.Domains[domain]; own {
+		return mode
+	}
+	for i := range len(domain) {
+		if mode, parent := c.Domains[domain[i:]]; parent && domain[i] == '.' {
+			return mode
+		}
+	}
+	return Pass
+}

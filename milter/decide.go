@@ -121,7 +121,7 @@ func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
 		return r.failed(fmt.Errorf("index: %w", err))
 	}
 	if p.takes(entry, q, &r) {
-		return r.answer(6, VerdictKnown, Reply{}, "in the index")
+		return r.answer(6, VerdictKnown, Reply{}, r.found("in the index"))
 	}
 	// Row 7.
 	if !r.freshness.State.ready() {
@@ -141,7 +141,7 @@ func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
 		entry = p.confirmed(ctx, &r, limited)
 	}
 	if p.takes(entry, q, &r) {
-		return r.answer(10, VerdictConfirmed, Reply{}, "found by a search in the directory")
+		return r.answer(10, VerdictConfirmed, Reply{}, r.found("found by a search in the directory"))
 	}
 	// Row 11.
 	if limited {

@@ -71,6 +71,15 @@ func (r *recipient) forms() []address.Address {
 	return r.form[:]
 }
 
+// found is the reason for accepting a recipient that was found: for one that is internal-only
+// with the inside network that the client is in.
+func (r *recipient) found(reason string) string {
+	if r.entry != "" {
+		return reason + ", and internal-only; the client is in inside.networks"
+	}
+	return reason
+}
+
 // isPostmaster reports whether text is postmaster without a domain, in any case,
 // with or without brackets and quotes.
 func isPostmaster(text string) bool {

@@ -240,6 +240,10 @@ func (t *Table) Find(a address.Address) (line int) {
 // Has reports whether the table names exactly this key, a canonical mailbox or @domain.
 func (t *Table) Has(key string) bool { return t.line(key) != 0 }
 
+// Line returns the line that names exactly this key, a canonical mailbox or @domain; 0: none
+// does.
+func (t *Table) Line(key string) int { return t.line(key) }
+
 func (t *Table) line(key string) int {
 	i := sort.Search(len(t.entries), func(i int) bool { return string(t.key(t.entries[i])) >= key })
 	if i == len(t.entries) || string(t.key(t.entries[i])) != key {

@@ -30,6 +30,9 @@ type TablesConfig struct {
 	Every time.Duration
 	// Log receives what happens to the files. Nil: discarded.
 	Log *slog.Logger
+	// Judged reports whether recipients of a domain are judged: an entry of any other can
+	// never match. Nil: of all domains.
+	Judged func(domain string) bool
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Tick makes the channel that Run waits for, and what stops it; nil: a time.Ticker.
@@ -70,6 +73,9 @@ func NewTables(config TablesConfig) *Tables {
 	}
 	if config.Now == nil {
 		config.Now = time.Now
+	}
+	if config.Judged == nil {
+		config.Judged = func(string) bool { return true }
 	}
 	if config.Every == 0 {
 		config.Every = defaultEvery
@@ -221,6 +227,8 @@ type FileStatus struct {
 	Since    time.Time // when that began
 	Problems []Problem // the first lines that do not count
 	Unread   int       // how many do not
+	Unjudged []Problem // the first lines of domains that are not judged
+	Useless  int       // how many entries these domains have
 }
 
 // Status is the state of all files, in their order.
@@ -229,6 +237,7 @@ func (t *Tables) Status() []FileStatus {
 	for _, w := range *t.files.Load() {
 		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(), Read: w.read, Trouble: w.trouble, Since: w.since}
 		s.Problems, s.Unread = w.table.Problems()
+		s.Unjudged, s.Useless = w.table.Unjudged(t.config.Judged)
 		all = append(all, s)
 	}
 	return all
@@ -288,6 +297,7 @@ func (t *Tables) look(w watched) watched {
 		return w
 	}
 	t.report(w.path, table)
+	t.reportUnjudged(w.path, table)
 	return watched{path: w.path, table: table, read: t.config.Now(), stamp: read, looked: read}
 }
 
@@ -311,5 +321,20 @@ func (t *Tables) report(path string, table *Table) {
 	}
 	if more := all - len(first); more > 0 {
 		t.config.Log.Warn("more lines of an accept file do not count", "file", path, "lines", more)
+	}
+}
+
+// ReportUnjudged logs the entries of all files that can never match, because their domains
+// are not judged. It is for the moment at which the domains have changed.
+func (t *Tables) ReportUnjudged() {
+	for _, w := range *t.files.Load() {
+		t.reportUnjudged(w.path, w.table)
+	}
+}
+
+func (t *Tables) reportUnjudged(path string, table *Table) {
+	first, _ := table.Unjudged(t.config.Judged)
+	for _, p := range first {
+		t.config.Log.Warn("entries of an accept file can never match", "file", path, "line", p.Line, "error", p.Text)
 	}
 }

@@ -198,6 +198,10 @@ func (c *tableComparison) tableOnly() error {
 		return err
 	}
 	switch {
+	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != causeDomain: // in the index by the name of its alias
+		c.done.Common++
+		c.advance()
+		return nil
 	case l.Verdict == "not-ours":
 		d.Cause = causeNotOurs
 		c.done.Unjudged++
