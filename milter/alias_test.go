@@ -356,3 +356,31 @@ func TestAliasCharge(t *testing.T) {
 		}
 	}
 }
+
+// FuzzAlias: whatever is written in front of the @, an alias gets the most lenient of the
+// answers about its forms, and the reply is about the address as written.
+func FuzzAlias(f *testing.F) {
+	for _, c := range aliasDecisions {
+		q, _ := fullQuery(f, c.recipient)
+		f.Add(strings.TrimSuffix(q.Recipient, "@alias.test"), q.Client.String())
+	}
+	p := aliased(f, nil)
+	alone := aliased(f, func(cfg *PolicyConfig) { cfg.DomainAliases = nil })
+	f.Fuzz(func(t *testing.T, local, client string) {
+		q := Query{Recipient: local + "@alias.test"}
+		q.Client, _ = netip.ParseAddr(client)
+		d, own := p.Decide(context.Background(), q), alone.Decide(context.Background(), q)
+		q.Recipient = local + "@enforce.test"
+		target := alone.Decide(context.Background(), q)
+		want := min(replied(own), replied(target))
+		if own.Verdict == VerdictRefused {
+			want = replied(own)
+		}
+		if replied(d) != want || d.Address != own.Address || d.Domain != "alias.test" {
+			t.Fatalf("%q: %s %q; as written %s, at the target %s", local, d.Verdict, d.Reply, own.Verdict, target.Verdict)
+		}
+		if text := d.Reply.String(); !d.Reply.IsContinue() && d.Address != (address.Address{}) && strings.Contains(text, "@enforce.test>:") && !strings.Contains(local, "@enforce.test") {
+			t.Fatalf("%q: the reply %q names the target", local, text)
+		}
+	})
+}

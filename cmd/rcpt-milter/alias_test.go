@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/testenv/adsim"
@@ -163,6 +164,40 @@ func TestExportAliases(t *testing.T) {
 		if d.Cause != causeAlways && d.Cause != causeListed && d.Cause != causeDomain {
 			t.Errorf("comparing what was exported finds %+v", d)
 		}
+	}
+}
+
+// TestCompareAliases: an alias of a table that the configuration does not have is a difference.
+func TestCompareAliases(t *testing.T) {
+	r, _ := aliasRig(t)
+	r.edit("alias.example: enforce\n", "alias.example: enforce\n  missing.example: enforce\n  whole.example: enforce\n")
+	r.edit("own.example,", "own.example, missing.example, whole.example,")
+	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept: [\"@whole.example\"]\n")
+	r.addUser("here", "smtp:here@missing.example")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	table := r.write("old", "jane@corp.example x\njane@alias.example x\nstaff@alias.example x\ngone@alias.example x\n@alias.example @corp.example\n"+
+		"@missing.example @corp.example\n@whole.example @corp.example\n@foreign.example @corp.example\n")
+	_, stdout, _ := r.command("compare", "--table", table, "--json")
+	var compared comparedTable
+	if err := json.Unmarshal([]byte(stdout), &compared); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, d := range compared.Differences {
+		if d.InTable {
+			got[d.Address] = strings.TrimSpace(d.Cause + " " + d.Entry)
+		}
+	}
+	want := map[string]string{"gone@alias.example": causeUnknown, "@missing.example": "alias @corp.example", "@whole.example": "listed @whole.example"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("table only (-want +got):\n%s", d)
+	}
+	if c := compared.Table; c.Unjudged != 1 || c.Common != 4 {
+		t.Errorf("the table: %+v", c)
+	}
+	if out := r.want(exitFailure, "compare", "--table", table); !strings.Contains(out, "maps the domain to @corp.example: domain_aliases") || strings.Contains(out, "here@missing.example") {
+		t.Errorf("compare --table says\n%s", out)
 	}
 }
 
