@@ -68,7 +68,8 @@ func isWildcard(local string) bool {
 // of some scripts are in words, and format characters with a form of their own can be seen.
 func isInvisible(r rune) bool {
 	const zeroWidthNonJoiner, zeroWidthJoiner = 0x200C, 0x200D
-	if r < utf8.RuneSelf || r == zeroWidthNonJoiner || r == zeroWidthJoiner || unicode.Is(unicode.Prepended_Concatenation_Mark, r) {
+	if r < utf8.RuneSelf || r == zeroWidthNonJoiner || r == zeroWidthJoiner ||
+		unicode.Is(unicode.Prepended_Concatenation_Mark, r) {
 		return false
 	}
 	return unicode.In(r, unicode.Cf, unicode.Zs, unicode.Zl, unicode.Zp)

@@ -18,7 +18,8 @@ type Inside struct {
 func parseInside(text string) (netip.Prefix, error) {
 	network, err := parseNetwork(text)
 	if err == nil && network.Bits() == 0 {
-		return network, fmt.Errorf("%s is every client, which would open internal-only recipients to all; set internal_only to accept for that", quoted(text))
+		return network, fmt.Errorf("%s is every client, which would open internal-only recipients to all; "+
+			"set internal_only to accept for that", quoted(text))
 	}
 	return network, err
 }
@@ -27,7 +28,8 @@ func parseInside(text string) (netip.Prefix, error) {
 func parseBareDomain(text string) (string, error) {
 	domain, err := parseDomain(text)
 	if err == nil && strings.HasPrefix(domain, ".") {
-		return "", fmt.Errorf("expected one domain such as %s, got %s; name each sub-domain by itself", quoted(domain[1:]), quoted(text))
+		return "", fmt.Errorf("expected one domain such as %s, got %s; name each sub-domain by itself",
+			quoted(domain[1:]), quoted(text))
 	}
 	return domain, err
 }
@@ -78,9 +80,11 @@ func (r *reader) aliases(c *Config) {
 		targets, loops := c.AliasTargets(alias)
 		switch {
 		case loops:
-			r.failAt(at, "domain_aliases: %q leads back to itself (%s); leave out one of the steps", alias, strings.Join(append([]string{alias}, targets...), " → "))
+			r.failAt(at, "domain_aliases: %q leads back to itself (%s); leave out one of the steps",
+				alias, strings.Join(append([]string{alias}, targets...), " → "))
 		case !c.ours(alias) && len(c.Domains) > 0:
-			r.failAt(at, "domain_aliases: %q is not judged here, so every recipient in it would be accepted; add it to domains with a mode of its own", alias)
+			r.failAt(at, "domain_aliases: %q is not judged here, so every recipient in it would be accepted; "+
+				"add it to domains with a mode of its own", alias)
 		}
 	}
 }

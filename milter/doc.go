@@ -34,8 +34,8 @@
 // written. Row 10 waits until no form of it is accepted without.
 //
 // A recipient restricted to inside senders is known to clients that have logged in and to
-// those of the inside networks, and to others looks like any that is unknown: the same text, and before it the same rows
-// 7, 9 and 11. Rows 7 and 9 are needed for another reason as well: while the index
+// those of the inside networks, and to others looks like any that is unknown: the same text,
+// and before it the same rows 7, 9 and 11. Rows 7 and 9 are needed for another reason as well: while the index
 // cannot be trusted, the restriction may be lifted, or may not be that of every owner.
 //
 // "Not there" and "cannot tell" are different things all the way: only rows 5, 6 and 12

@@ -41,22 +41,43 @@ func (e *examination) refusedDomains(parameter, table string, domains []rewritte
 			catchAll = append(catchAll, r)
 		}
 	}
-	const asked = "It is asked before Postfix rewrites them."
-	if len(catchAll) > 0 {
-		e.find("domain-rewritten", Fault, fmt.Sprintf("%s takes every recipient of %s, and the daemon only those whom the directory has under that name",
-			inTable(parameter, table), inWords(wholeDomains(catchAll), shownAddresses)),
-			asked, fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(wholeDomains(catchAll)), ", ")))
+	e.findCatchAll(inTable(parameter, table), catchAll)
+	e.findAliases(inTable(parameter, table), table, aliases)
+	e.findOpen(inTable(parameter, table), table, open)
+}
+
+// askedBefore is why what Postfix rewrites is a matter of the daemon.
+const askedBefore = "It is asked before Postfix rewrites them."
+
+func (e *examination) findCatchAll(where string, all []rewritten) {
+	if len(all) == 0 {
+		return
 	}
-	if len(aliases) > 0 {
-		e.find("domain-rewritten", Fault, fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon does not",
-			inTable(parameter, table), inWords(wholeDomains(aliases), shownAddresses)), asked, e.mendAliases(table, aliases)...)
+	e.find("domain-rewritten", Fault,
+		fmt.Sprintf("%s takes every recipient of %s, and the daemon only those whom the directory has under that name",
+			where, inWords(wholeDomains(all), shownAddresses)),
+		askedBefore, fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(wholeDomains(all)), ", ")))
+}
+
+func (e *examination) findAliases(where, table string, all []rewritten) {
+	if len(all) == 0 {
+		return
 	}
-	if len(open) > 0 {
-		e.find("alias-accepts-all", Note, fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon accepts every one",
-			inTable(parameter, table), inWords(wholeDomains(open), shownAddresses)),
-			"Unknown recipients are accepted, and bounce behind us.",
-			append(e.mendAliases(table, open), fmt.Sprintf("and take %s out of accept", strings.Join(wholeDomains(open), ", ")))...)
+	e.find("domain-rewritten", Fault,
+		fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon does not",
+			where, inWords(wholeDomains(all), shownAddresses)),
+		askedBefore, e.mendAliases(table, all)...)
+}
+
+func (e *examination) findOpen(where, table string, all []rewritten) {
+	if len(all) == 0 {
+		return
 	}
+	e.find("alias-accepts-all", Note,
+		fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon accepts every one",
+			where, inWords(wholeDomains(all), shownAddresses)),
+		"Unknown recipients are accepted, and bounce behind us.",
+		append(e.mendAliases(table, all), fmt.Sprintf("and take %s out of accept", strings.Join(wholeDomains(all), ", ")))...)
 }
 
 // acceptsAll asks the daemon about a recipient that does not exist, which only a rule for the
@@ -96,7 +117,8 @@ func (e *examination) mendAliases(table string, aliases []rewritten) (mend []str
 	}
 	mend = []string{fmt.Sprintf("in config.yaml: domain_aliases: {%s}", strings.Join(pairs, ", "))}
 	if len(foreign) > 0 {
-		mend = append(mend, fmt.Sprintf("or, where no directory has the addresses of the other domain: accept: [%s]", strings.Join(yamlQuoted(foreign), ", ")))
+		mend = append(mend, fmt.Sprintf("or, where no directory has the addresses of the other domain: accept: [%s]",
+			strings.Join(yamlQuoted(foreign), ", ")))
 	}
 	return mend
 }

@@ -43,7 +43,8 @@ func targetsOf(key string, value []byte, cut bool) (targets []string, err error)
 		}
 	}
 	if len(targets) == 0 {
-		return nil, fmt.Errorf("%q maps the domain to itself, which accepts nothing; for all of its recipients write %q", key, key+" OK")
+		return nil, fmt.Errorf("%q maps the domain to itself, which accepts nothing; for all of its recipients write %q",
+			key, key+" OK")
 	}
 	return targets, nil
 }
@@ -53,7 +54,9 @@ func valueWords(value []byte) []string {
 	if i := bytes.Index(value, []byte("#")); i >= 0 {
 		value = value[:i]
 	}
-	return strings.FieldsFunc(string(withoutRemarks(value)), func(r rune) bool { return strings.ContainsRune(space+",", r) })
+	return strings.FieldsFunc(string(withoutRemarks(value)), func(r rune) bool {
+		return strings.ContainsRune(space+",", r)
+	})
 }
 
 // withoutRemarks removes comments in parentheses (RFC 5322 section 3.2.2).

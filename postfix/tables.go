@@ -235,7 +235,8 @@ type FileStatus struct {
 func (t *Tables) Status() []FileStatus {
 	var all []FileStatus
 	for _, w := range *t.files.Load() {
-		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(), Read: w.read, Trouble: w.trouble, Since: w.since}
+		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(),
+			Read: w.read, Trouble: w.trouble, Since: w.since}
 		s.Problems, s.Unread = w.table.Problems()
 		s.Unjudged, s.Useless = w.table.Unjudged(t.config.Judged)
 		all = append(all, s)
@@ -314,7 +315,8 @@ func (t *Tables) troubled(w watched, err error) watched {
 
 // report logs what was read.
 func (t *Tables) report(path string, table *Table) {
-	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(), "domains", table.Domains(), "aliases", table.AliasCount())
+	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(),
+		"domains", table.Domains(), "aliases", table.AliasCount())
 	first, all := table.Problems()
 	for _, p := range first {
 		t.config.Log.Warn("line of an accept file does not count", "file", path, "line", p.Line, "error", p.Text)

@@ -57,7 +57,8 @@ func (b backend) Status(context.Context) (control.Status, error) {
 }
 
 func acceptFileOf(f postfix.FileStatus) control.AcceptFile {
-	out := control.AcceptFile{File: f.File, Entries: int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases), Read: control.Time{Time: f.Read},
+	out := control.AcceptFile{File: f.File, Read: control.Time{Time: f.Read},
+		Entries: int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
 		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Useless)}
 	for _, p := range f.Problems {
 		out.UnreadLines = append(out.UnreadLines, p.String())

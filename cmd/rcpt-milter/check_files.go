@@ -17,7 +17,8 @@ func (r *findings) checkAcceptFiles(c *config.Config) {
 		}
 		r.checkLines(file, table)
 		if table.Len() == 0 {
-			r.problem(fmt.Errorf("accept_files: %s names nobody, so that it cannot be told from a file that lost its content; take it out of accept_files, or put an address into it", file))
+			r.problem(fmt.Errorf("accept_files: %s names nobody, so that it cannot be told from a file that lost its content; "+
+				"take it out of accept_files, or put an address into it", file))
 			continue
 		}
 		r.checkEntries(file, table, c)
@@ -25,7 +26,8 @@ func (r *findings) checkAcceptFiles(c *config.Config) {
 		if n := table.AliasCount(); n > 0 {
 			aliases = ", " + counted(n, "domain alias", "domain aliases")
 		}
-		r.good("accept file %s: %s, %d of them whole domains%s", file, counted(table.Len(), "entry", "entries"), table.Domains(), aliases)
+		r.good("accept file %s: %s, %d of them whole domains%s", file,
+			counted(table.Len(), "entry", "entries"), table.Domains(), aliases)
 	}
 }
 
@@ -52,11 +54,14 @@ func (r *findings) checkEntries(file string, table *postfix.Table, c *config.Con
 		}
 	}
 	for domain, targets := range table.AllAliases() {
+		_, line := table.Aliases(domain)
 		for _, target := range targets {
-			if _, line := table.Aliases(domain); c.Judges(domain) && c.ModeOf(target) == config.Pass {
-				r.warning("accept_files: %s, line %d: every recipient of %s is accepted, because it is mapped to %s, which is not judged here; "+
-					"add that to domains, or write domain_aliases: {%s: %s} where a directory has its addresses", file, line, domain, target, domain, target)
+			if !c.Judges(domain) || c.ModeOf(target) != config.Pass {
+				continue
 			}
+			r.warning("accept_files: %s, line %d: every recipient of %s is accepted, because it is mapped to %s, "+
+				"which is not judged here; add that to domains, or write domain_aliases: {%s: %s} where a directory "+
+				"has its addresses", file, line, domain, target, domain, target)
 		}
 	}
 }

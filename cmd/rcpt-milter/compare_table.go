@@ -177,7 +177,8 @@ func (c *tableComparison) alias(domain string, targets []string) error {
 		return err
 	}
 	_, line := c.table.Aliases(domain)
-	d := tableDifference{Address: "@" + domain, InTable: true, Line: line, Cause: causeAlias, Entry: "@" + strings.Join(targets, ", @")}
+	d := tableDifference{Address: "@" + domain, InTable: true, Line: line,
+		Cause: causeAlias, Entry: "@" + strings.Join(targets, ", @")}
 	switch {
 	case l.Verdict == "not-ours":
 		c.done.Unjudged++

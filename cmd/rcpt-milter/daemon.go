@@ -102,7 +102,9 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	d.follower = newFollower(d.store, d.metrics, log)
 	d.canaries = newCanaries(d.index, log)
 	d.follower.passed = d.canaries.Check
-	d.files = postfix.NewTables(postfix.TablesConfig{Log: log, Judged: func(domain string) bool { return d.config.Load().Judges(domain) }})
+	d.files = postfix.NewTables(postfix.TablesConfig{
+		Log: log, Judged: func(domain string) bool { return d.config.Load().Judges(domain) },
+	})
 	first, err := d.setUp(c)
 	if err != nil {
 		return err

@@ -47,7 +47,8 @@ func checkAddresses(args []string) error {
 // RFC 5321 section 4.5.1 allows postmaster alone.
 func checkDomain(text string) error {
 	bare := strings.Trim(text, "<> \t")
-	if at := strings.LastIndexByte(bare, '@'); at >= 0 && at < len(bare)-1 || strings.EqualFold(strings.Trim(bare, `"`), "postmaster") {
+	at := strings.LastIndexByte(bare, '@')
+	if at >= 0 && at < len(bare)-1 || strings.EqualFold(strings.Trim(bare, `"`), "postmaster") {
 		return nil
 	}
 	if bare == "" {

@@ -47,7 +47,8 @@ func (t *Table) Unjudged(judged func(domain string) bool) (first []Problem, all 
 			continue
 		}
 		all += n.entries
-		first = append(first, Problem{n.line, fmt.Sprintf("%s of domain %q can never match: the domain is not judged here; add it to domains, or leave them out",
+		first = append(first, Problem{n.line, fmt.Sprintf(
+			"%s of domain %q can never match: the domain is not judged here; add it to domains, or leave them out",
 			counted(n.entries, "entry", "entries"), domain)})
 	}
 	slices.SortFunc(first, func(a, b Problem) int { return a.Line - b.Line })
