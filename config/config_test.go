@@ -138,7 +138,7 @@ func TestEveryKey(t *testing.T) {
 			RefuseInternalOnly:   true,
 			OmitSystemMailboxes:  true,
 			OmitDisabledAccounts: true,
-			RemovalGuard:         Guard{Percent: 2.5, Count: 0, Max: 0, Window: 2 * time.Hour},
+			RemovalGuard:         Guard{Percent: 2.5, Count: 0, Max: 0, Share: 12.5, Window: 2 * time.Hour},
 		}, func() Directory {
 			d := defaultDirectory()
 			d.Name, d.URLs = "lab", []string{"ldaps://lab.example:636"}

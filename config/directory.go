@@ -54,17 +54,21 @@ type TLS struct {
 }
 
 // Guard says when removals are held back: when over the window they exceed Max, or
-// both Count and Percent of the directory's addresses.
+// both Count and Percent of the directory's addresses, or Share percent of the addresses
+// of the directory or of one judged domain.
 type Guard struct {
 	Percent float64       // from 0 to 100; default 5
 	Count   int           // default 50
 	Max     int           // default 500; zero: no guard at all
+	Share   float64       // from 0 to 100; default 30; zero: no such limit
 	Window  time.Duration // default 24h
 }
 
 // DefaultGuard is the guard of a directory that has none of its own, or is not in the
 // file any more.
-func DefaultGuard() Guard { return Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour} }
+func DefaultGuard() Guard {
+	return Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
+}
 
 func directories(target *[]Directory) field {
 	return func(v value) {
@@ -124,6 +128,7 @@ func (d *Directory) fields() field {
 			"percent": between(&d.RemovalGuard.Percent, 0, 100),
 			"count":   integer(&d.RemovalGuard.Count, 0, 1_000_000_000),
 			"max":     integer(&d.RemovalGuard.Max, 0, 1_000_000_000),
+			"share":   between(&d.RemovalGuard.Share, 0, 100),
 			"window":  duration(&d.RemovalGuard.Window, false),
 		}),
 	}, "name", "bind")

@@ -200,20 +200,6 @@ func (c *Config) ours(domain string) bool {
 	return found
 }
 
-// Judges reports whether recipients of a canonical domain are judged, now or once the mode
-// of the domain is no longer pass.
-func (c *Config) Judges(domain string) bool { return c.ours(domain) }
-
-// ModeOf returns the mode of a canonical domain: that of its own entry in domains, else of
-// its nearest parent's for sub-domains, else Pass.
-func (c *Config) ModeOf(domain string) Mode {
-	if mode, own := c.Domains[domain]; own {
-		return mode
-	}
-	for i := range len(domain) {
-		if mode, parent := c.Domains[domain[i:]]; parent && domain[i] == '.' {
-			return mode
-		}
-	}
-	return Pass
-}
+// Serves reports whether domains has an entry for a canonical domain, in any mode: its
+// recipients are judged, now or once the mode is no longer pass.
+func (c *Config) Serves(domain string) bool { return c.ours(domain) }

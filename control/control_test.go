@@ -143,7 +143,7 @@ func fullStatus() Status {
 		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
 		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4, HarvestClients: 5,
 		ReloadError: "bad file", RestartNeeded: []string{"listen"}, StoreVerified: Time{at.Add(time.Minute)}, JournalFrom: Time{at.Add(-time.Minute)},
-		Alarms: []string{"nobody is known"},
+		Alarms: []string{"nobody is known"}, EmptyDomains: []string{"exmaple.com"},
 		AcceptFiles: []AcceptFile{{File: "/etc/postfix/relay_recipients", Entries: 3, Domains: 1, Read: at, Trouble: "it is gone", Since: at,
 			Unread: 2, UnreadLines: []string{"line 4: not an address"}, Aliases: 1, Unmatched: 4, UnmatchedLines: []string{"line 5: 4 entries"}}},
 		Confirm: &ConfirmStatus{Found: 1, NotFound: 2, Remembered: 3, OverBudget: 4, Unanswered: 5,

@@ -83,7 +83,7 @@ type statusCollector struct {
 	storeVerified, alarms        *prometheus.Desc
 	state, failing, warnings     *prometheus.Desc
 	reloadFailed, unparsed       *prometheus.Desc
-	harvest                      *prometheus.Desc
+	harvest, emptyDomains        *prometheus.Desc
 
 	confirm, harvestNetworks, harvestOctets *prometheus.Desc
 	fileFailing, fileEntries, fileUnread    *prometheus.Desc
@@ -104,6 +104,7 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		usnLag:        desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.", "directory"),
 		held:          desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
 		alarms:        desc("alarms", "Alarms that status shows: what must not be and is."),
+		emptyDomains:  desc("empty_domains", "Enforced domains of which no address is known: recipients there get 451."),
 		storeVerified: desc("store_verified_timestamp_seconds", "When the checksums of the store were last found good."),
 		state:         desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 for the others.", "directory", "state"),
 		failing:       desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
@@ -127,7 +128,7 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.sessions, c.addresses, c.objects,
 		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms,
-		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest,
+		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest, c.emptyDomains,
 
 		c.confirm, c.harvestNetworks, c.harvestOctets, c.fileFailing, c.fileEntries, c.fileUnread} {
 		out <- d
@@ -157,6 +158,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	send(c.addresses, prometheus.GaugeValue, float64(s.Addresses))
 	send(c.objects, prometheus.GaugeValue, float64(s.Objects))
 	send(c.alarms, prometheus.GaugeValue, float64(len(s.Alarms)))
+	send(c.emptyDomains, prometheus.GaugeValue, float64(len(s.EmptyDomains)))
 	send(c.unparsed, prometheus.GaugeValue, float64(s.Unparsed))
 	send(c.harvest, prometheus.GaugeValue, float64(s.HarvestClients))
 	send(c.reloadFailed, prometheus.GaugeValue, oneIf(s.ReloadError != ""))

@@ -97,6 +97,7 @@ func TestPage(t *testing.T) {
 		{"nothing", &fake{}, "/", 200, "rcpt-milter"},
 		{"full", &fake{status: fullStatus()}, "/", 200, "Directory corp"},
 		{"full", &fake{status: fullStatus()}, "/", 200, "7 recipients judged in the last 24 hours"},
+		{"full", &fake{status: fullStatus()}, "/", 200, "no address of exmaple.com is known"},
 		{"refresh", &fake{status: fullStatus()}, "/?refresh", 200, `http-equiv="refresh" content="30"`},
 		{"answer", &fake{answer: LookupAnswer{Address: "A@x.test", Outcome: Refused, Reply: "550 5.1.1"}}, "/lookup?address=A@x.test", 200, "550 5.1.1"},
 		{"no address", &fake{}, "/lookup?address=", 303, ""},

@@ -33,6 +33,7 @@ func pageWords(now func() time.Time) template.FuncMap {
 		"judged":  verdictRows,
 		"blind":   func(d DirectoryStatus) bool { return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible },
 		"weight":  stateWeight,
+		"empty":   EmptyDomainText,
 		"due": func(t Time) string {
 			if !t.After(now()) {
 				return "due"

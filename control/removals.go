@@ -21,6 +21,7 @@ type HeldRemoval struct {
 	LastOwner bool   `json:"last_owner"` // releasing all that waits leaves nobody who has the address
 	WaitsFor  string `json:"waits_for"`  // one of the Waits constants
 	NotBefore Time   `json:"not_before"` // of WaitsReplication: when it may go
+	Why       string `json:"why"`        // of WaitsApproval: why it is held back
 }
 
 // What a removal waits for.

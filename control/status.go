@@ -91,6 +91,10 @@ type Status struct {
 
 	Alarms []string `json:"alarms"` // what must not be and is, a sentence each
 
+	// EmptyDomains are the enforced domains, ".parent" for all its sub-domains, of which
+	// neither the index nor a list has an address: recipients there get 451.
+	EmptyDomains []string `json:"empty_domains"`
+
 	AcceptFiles []AcceptFile `json:"accept_files"` // in the order of the configuration
 
 	Confirm *ConfirmStatus `json:"confirm"` // null: switched off
@@ -186,6 +190,7 @@ func (s Status) normal() Status {
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
 	s.Alarms = append([]string{}, s.Alarms...)
+	s.EmptyDomains = append([]string{}, s.EmptyDomains...)
 	s.RestartNeeded = append([]string{}, s.RestartNeeded...)
 	s.AcceptFiles = append([]AcceptFile{}, s.AcceptFiles...)
 	for i, f := range s.AcceptFiles {

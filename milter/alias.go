@@ -33,6 +33,9 @@ type AliasTarget struct {
 	// Foreign reports that an accept file maps to a domain that is not judged here: every
 	// recipient of the alias is accepted, because nothing is known of that domain.
 	Foreign bool
+	// Alias reports that the domain is an alias itself: that the index has no address of it
+	// means nothing.
+	Alias bool
 }
 
 // canonicalAliases reads the configured domain aliases. It rejects two spellings of one
@@ -67,20 +70,29 @@ func canonicalAliases(configured map[string]string) (map[string]string, error) {
 // besides their own, by the configuration and by the accept files. An alias of an alias
 // leads to the targets of both. It is empty for a domain that is no alias.
 func (p *Policy) AliasTargets(domain string) []AliasTarget {
-	var all []AliasTarget
-	for next := 0; len(all) < maxTargets; next++ {
-		for _, target := range p.aliasSteps(domain) {
-			seen := func(t AliasTarget) bool { return t.Domain == target.Domain }
-			if !slices.ContainsFunc(all, seen) && len(all) < maxTargets {
+	all := p.aliasSteps(domain)
+	if all == nil {
+		return nil
+	}
+	seen := map[string]bool{domain: true}
+	all = slices.DeleteFunc(all, func(t AliasTarget) bool { return alreadyIn(seen, t.Domain) })
+	for next := 0; next < len(all); next++ {
+		steps := p.aliasSteps(all[next].Domain)
+		all[next].Alias = len(steps) > 0
+		for _, target := range steps {
+			if len(all) < maxTargets && !alreadyIn(seen, target.Domain) {
 				all = append(all, target)
 			}
 		}
-		if next == len(all) {
-			break
-		}
-		domain = all[next].Domain
 	}
-	return all
+	return all[:min(len(all), maxTargets)]
+}
+
+// alreadyIn adds a domain to a set, and reports whether it was in it before.
+func alreadyIn(seen map[string]bool, domain string) bool {
+	before := seen[domain]
+	seen[domain] = true
+	return before
 }
 
 // aliasSteps returns what one domain is an alias of, without further steps.
@@ -106,6 +118,7 @@ func (p *Policy) judgeForms(ctx context.Context, q Query, r recipient) Decision 
 		return p.judgeSafely(ctx, q, r)
 	}
 	r.unconfirmed = true
+	r.aliased = slices.ContainsFunc(targets, func(t AliasTarget) bool { return !t.Alias })
 	d := p.mostLenient(ctx, q, r, targets)
 	if p.confirm == nil || d.Reply.IsContinue() {
 		return d
@@ -127,6 +140,7 @@ func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets 
 			break
 		}
 		at := p.recipientAt(r, target.Domain)
+		at.aliased = r.aliased && target.Alias
 		if r.readable() && !at.readable() {
 			continue // too long there, and in no index
 		}

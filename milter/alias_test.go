@@ -193,6 +193,41 @@ func TestAliasTargets(t *testing.T) {
 	}
 }
 
+// TestAliasOfEmptyDomain: the addresses of an alias are those of its target. It is the target
+// that must have one.
+func TestAliasOfEmptyDomain(t *testing.T) {
+	for _, c := range []struct {
+		name, recipient string
+		populated       []string
+		verdict         Verdict
+	}{
+		{"the alias has none", "nobody@alias.test", []string{"enforce.test"}, VerdictUnknown},
+		{"nor has the one between", "nobody@second.test", []string{"enforce.test"}, VerdictUnknown},
+		{"the target has none", "nobody@alias.test", []string{"alias.test"}, VerdictNotReady},
+		{"the end of the chain has none", "nobody@second.test", []string{"alias.test", "second.test"}, VerdictNotReady},
+		{"known all the same", "own@alias.test", []string{"alias.test"}, VerdictKnown},
+		{"one target of a line has none", "nobody@twofold.test", []string{"enforce.test"}, VerdictNotReady},
+		{"aliases of each other", "nobody@this.test", nil, VerdictNotReady},
+		{"aliases of each other, with addresses", "nobody@this.test", []string{"this.test", "that.test"}, VerdictUnknown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := aliased(t, func(cfg *PolicyConfig) {
+				cfg.HasAddresses = func(domain string) bool { return slices.Contains(c.populated, domain) }
+				for _, domain := range []string{"twofold.test", "this.test", "that.test"} {
+					cfg.Domains[domain] = ModeEnforce
+				}
+				cfg.AcceptFiles = aliasTable{aliases: map[string][]aliasLine{
+					"twofold.test": {{"enforce.test", 1}, {"catchal.test", 1}}, "this.test": {{"that.test", 2}}, "that.test": {{"this.test", 3}},
+				}}
+				cfg.Domains["catchal.test"] = ModeEnforce
+			})
+			if d := p.Decide(context.Background(), query(c.recipient)); d.Verdict != c.verdict {
+				t.Errorf("Decide(%q) = %s (%s), want %s", c.recipient, d.Verdict, d.Reason, c.verdict)
+			}
+		})
+	}
+}
+
 func TestNewPolicyRefusesAliases(t *testing.T) {
 	for _, c := range []struct {
 		aliases map[string]string
@@ -264,6 +299,7 @@ type aliasWorld struct {
 	chain  []string
 	client netip.Addr
 	login  string
+	empty  bool // the last domain of the chain has no address
 }
 
 func newAliasWorld(seed uint64) *aliasWorld {
@@ -292,6 +328,9 @@ func newAliasWorld(seed uint64) *aliasWorld {
 			w.cfg.Accept = append(w.cfg.Accept, "@"+domain)
 		}
 	}
+	if w.empty = one(5); w.empty {
+		w.cfg.HasAddresses = func(domain string) bool { return domain != w.chain[len(w.chain)-1] }
+	}
 	w.cfg.RecipientDelimiter = []string{"", "+"}[r.IntN(2)]
 	w.cfg.WhenStale = []Fallback{FallbackTempfail, FallbackAccept, FallbackRefuse}[r.IntN(3)]
 	w.cfg.WhenNotReady = []Fallback{FallbackTempfail, FallbackAccept}[r.IntN(2)]
@@ -311,6 +350,9 @@ func newAliasWorld(seed uint64) *aliasWorld {
 func (w *aliasWorld) policy(t *testing.T, aliases bool) *Policy {
 	cfg := w.cfg
 	if aliases {
+		if cfg.HasAddresses == nil { // an alias needs none
+			cfg.HasAddresses = func(domain string) bool { return domain == w.chain[len(w.chain)-1] }
+		}
 		cfg.DomainAliases = map[string]string{w.chain[0]: w.chain[1]}
 		if len(w.chain) > 2 {
 			cfg.DomainAliases[w.chain[1]] = w.chain[2]

@@ -127,6 +127,9 @@ func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
 	if !r.freshness.State.ready() {
 		return r.answer(7, VerdictNotReady, p.whenNotReady.reply(entry, r.text), "the directory has not been read in full yet")
 	}
+	if r.empty && !entry.Known {
+		return r.answer(7, VerdictNotReady, p.whenNotReady.reply(entry, r.text), "no address of the domain is known")
+	}
 	// Row 8.
 	if !r.removed.IsZero() && p.now().Sub(r.removed) < p.removalGrace {
 		return r.answer(8, VerdictInGrace, removedRecently(r.text), "removed from the directory a short while ago")
@@ -201,13 +204,15 @@ func (p *Policy) takes(e Entry, q Query, r *recipient) bool {
 }
 
 // lookup asks the index. What may be refused is asked for again once the freshness is
-// known: the first answer may be older than the pass that made it fresh.
+// known: the first answer may be older than the pass that made it fresh, or that brought
+// the first addresses of the domain.
 func (p *Policy) lookup(r *recipient) (Entry, error) {
 	entry, err := p.indexed(r)
 	if err != nil || entry.Known && !entry.InternalOnly {
 		return entry, err
 	}
 	r.asked, r.freshness = true, p.index.Freshness(r.domain)
+	r.empty = r.mode == ModeEnforce && !r.aliased && !p.populated(r.form[0].Domain())
 	return p.indexed(r)
 }
 

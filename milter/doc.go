@@ -18,6 +18,7 @@
 //	 6   in the index                                continue   known
 //	     and restricted to inside senders            550 5.1.1  restricted
 //	 7   the directory has not been read in full     451 4.3.0  not-ready
+//	     or the domain is enforced and has no address 451 4.3.0 not-ready
 //	 8   removed less than the removal grace ago     450 4.1.1  in-grace
 //	 9   the directory was last read too long ago    451 4.3.0  stale
 //	10   a search in the directory finds it          continue   confirmed
@@ -37,6 +38,11 @@
 // those of the inside networks, and to others looks like any that is unknown: the same text,
 // and before it the same rows 7, 9 and 11. Rows 7 and 9 are needed for another reason as well: while the index
 // cannot be trusted, the restriction may be lifted, or may not be that of every owner.
+//
+// An enforced domain of which the index has no address at all, and no list names one, is
+// misspelt in the configuration, or lives in a directory that nothing reads: "unknown" would
+// be said of everybody there. Patterns do not count, because they name no address. In mode
+// report, where nothing is refused, such a domain shows its recipients as unknown.
 //
 // "Not there" and "cannot tell" are different things all the way: only rows 5, 6 and 12
 // (and row 9, where the configuration asks for it) say 550, and whatever fails inside is

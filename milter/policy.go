@@ -122,6 +122,10 @@ const (
 type PolicyConfig struct {
 	// Index is required.
 	Index Index
+	// HasAddresses reports whether the index or a list has an address of a canonical
+	// domain: of an enforced domain without one, row 7 answers. It is called by many sessions at once and must
+	// answer from what is at hand. Nil: every domain has one.
+	HasAddresses func(domain string) bool
 	// Domains are ours: "example.com" the domain itself, ".example.com" all its
 	// sub-domains. In any case, as U-labels or A-labels.
 	Domains map[string]Mode
@@ -174,8 +178,9 @@ type PolicyConfig struct {
 // methods may be called concurrently. Make it with NewPolicy.
 type Policy struct {
 	index      Index
-	domains    map[string]Mode // canonical; the entry for all sub-domains begins with a dot
-	always     map[string]bool // canonical local parts
+	populated  func(domain string) bool // has addresses; never nil
+	domains    map[string]Mode          // canonical; the entry for all sub-domains begins with a dot
+	always     map[string]bool          // canonical local parts
 	lists      lists
 	delimiters string
 	aliases    map[string]string // canonical domains, alias to target
@@ -217,7 +222,7 @@ func (cfg *PolicyConfig) check() error {
 // NewPolicy checks the configuration and makes a policy of it.
 func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	p := &Policy{
-		index: cfg.Index, delimiters: cfg.RecipientDelimiter,
+		index: cfg.Index, populated: cfg.HasAddresses, delimiters: cfg.RecipientDelimiter,
 		exemptNetworks: slices.Clone(cfg.ExemptNetworks), exemptAuthenticated: cfg.ExemptAuthenticated,
 		insideNetworks: slices.Clone(cfg.InsideNetworks),
 		confirm:        cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll, harvestReply: cfg.HarvestReply,
@@ -226,6 +231,9 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	}
 	if p.now == nil {
 		p.now = time.Now
+	}
+	if p.populated == nil {
+		p.populated = func(string) bool { return true }
 	}
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)

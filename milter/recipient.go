@@ -17,6 +17,7 @@ type recipient struct {
 	mode   Mode
 
 	unconfirmed bool // no directory is asked about it yet
+	aliased     bool // its domain is an alias, whose addresses are those of its targets
 
 	match     address.Address // the form that the answer is about
 	entry     string          // what of the configuration matched
@@ -24,6 +25,7 @@ type recipient struct {
 	removed   time.Time
 	asked     bool // freshness was
 	freshness Freshness
+	empty     bool // the domain is enforced, the index had no address of it, and no list names one
 }
 
 // recipient reads the address of a query: the MTA's own reading of it where there is

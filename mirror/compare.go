@@ -253,7 +253,7 @@ func (c *comparison) look(s *suspect) ([]Difference, error) {
 	if err != nil {
 		return nil, err
 	}
-	return disagree(s.read, stored, c.m.config.Store.Directory(name).Hold != "", c.m.config.Now()), nil
+	return disagree(s.read, stored, c.m.config.Store.Directory(name), c.m.config.Now()), nil
 }
 
 // settle looks again at what differs, after a pass of the mirror and after reading what

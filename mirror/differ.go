@@ -31,9 +31,9 @@ const (
 	CauseChanging    Cause = "changing"    // it changed each time that it was looked at
 )
 
-// disagree compares what was read of an object with what is stored of it. held tells
-// whether the guard holds removals back. It is a pure function.
-func disagree(read store.Object, stored store.Stored, held bool, now time.Time) []Difference {
+// disagree compares what was read of an object with what is stored of it. The
+// directory says which removals the guard holds back. It is a pure function.
+func disagree(read store.Object, stored store.Stored, at store.Directory, now time.Time) []Difference {
 	var all []Difference
 	base := Difference{GUID: read.GUID, DN: read.DN, Class: read.Class}
 	if len(read.Addresses) == 0 && stored.DN != "" { // where it lived
@@ -58,7 +58,7 @@ func disagree(read store.Object, stored store.Stored, held bool, now time.Time) 
 		d := base
 		d.Address, d.InIndex, d.InDirectory = o.Address, true, read
 		if !read {
-			d.Cause, d.NotBefore = why(o, held, now)
+			d.Cause, d.NotBefore = why(o, at.Holds(o.Address.Domain()) != "", now)
 		}
 		all = append(all, d)
 	}

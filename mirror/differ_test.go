@@ -58,7 +58,7 @@ func TestDisagree(t *testing.T) {
 		{"an object that is not there", store.Object{}, owning(nil, "a@x"), false, "a@x in the index of CN=stored"},
 	} {
 		var got []string
-		for _, d := range disagree(c.read, c.stored, c.held, now) {
+		for _, d := range disagree(c.read, c.stored, heldAll(c.held), now) {
 			where := map[[2]bool]string{{true, true}: "both", {true, false}: "the index", {false, true}: "the directory"}[[2]bool{d.InIndex, d.InDirectory}]
 			text := fmt.Sprintf("%s in %s of %s", d.Address, where, d.DN)
 			if d.Cause != "" {
@@ -69,5 +69,30 @@ func TestDisagree(t *testing.T) {
 		if text := strings.Join(got, ", "); text != c.want {
 			t.Errorf("%s: %q, want %q", c.what, text, c.want)
 		}
+	}
+}
+
+// heldAll is a directory whose removals are held back, or are not.
+func heldAll(held bool) (d store.Directory) {
+	if held {
+		d.Hold = "too many"
+	}
+	return d
+}
+
+// TestDisagreeHeldByDomain: removals of a held domain wait for an approval, and others for
+// the next pass.
+func TestDisagreeHeldByDomain(t *testing.T) {
+	at := store.Directory{Hold: "some", HeldDomains: []store.HeldDomain{{Domain: "held.test", Why: "too many"}}}
+	stored := store.Stored{DN: "CN=x", Owns: []store.Owning{
+		{Address: mustParse(t, "a@held.test"), Known: true, Gone: true},
+		{Address: mustParse(t, "a@free.test"), Known: true, Gone: true},
+	}}
+	causes := map[string]Cause{}
+	for _, d := range disagree(store.Object{}, stored, at, time.Now()) {
+		causes[d.Address.String()] = d.Cause
+	}
+	if causes["a@held.test"] != CauseHeld || causes["a@free.test"] != CausePending {
+		t.Errorf("causes: %v", causes)
 	}
 }

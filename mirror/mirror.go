@@ -97,6 +97,10 @@ type Limits struct {
 
 	// Canaries must not go: removals are held back when one of them would.
 	Canaries []address.Address
+
+	// Judged reports whether recipients of a canonical domain are judged: only such a
+	// domain is guarded by itself. Nil: every domain is.
+	Judged func(domain string) bool
 }
 
 // Observer is told what happens; nil fields are not called. Calls come from the

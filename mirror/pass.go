@@ -287,11 +287,11 @@ func (r *reading) commit(next cursor) error {
 	if err != nil {
 		return storeError{fmt.Errorf("cursor: %w", err)}
 	}
-	hold, err := r.hold()
+	held, err := r.hold()
 	if err != nil {
 		return storeError{err}
 	}
-	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN, Hold: hold,
+	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN, Hold: held.why, HoldDomains: held.domains,
 		Fingerprint: r.m.fingerprint, Ended: r.m.config.Now()})
 	if err != nil {
 		return storeError{err}

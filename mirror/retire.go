@@ -31,6 +31,8 @@ type RetiredConfig struct {
 	Guard    Guard             // judges over the addresses that nobody else has
 	Canaries []address.Address // as in Limits, the first ones; SetCanaries changes them
 
+	Judged func(domain string) bool // as in Limits, the first one; SetJudged changes it
+
 	Log     *slog.Logger     // required
 	Now     func() time.Time // nil: time.Now
 	Observe func(PassResult) // told of each pass; nil: nobody listens
@@ -42,6 +44,7 @@ type RetiredConfig struct {
 type Retired struct {
 	config   RetiredConfig
 	canaries atomic.Pointer[[]address.Address]
+	judged   atomic.Pointer[func(domain string) bool]
 
 	mu sync.Mutex // held while the store is worked on
 
@@ -64,11 +67,15 @@ func NewRetired(config RetiredConfig) *Retired {
 	config.Log = config.Log.With("directory", config.Name)
 	r := &Retired{config: config}
 	r.SetCanaries(config.Canaries)
+	r.SetJudged(config.Judged)
 	return r
 }
 
 // SetCanaries changes them, from the next pass on.
 func (r *Retired) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
+
+// SetJudged changes which domains are judged, from the next pass on; nil: every one is.
+func (r *Retired) SetJudged(judged func(domain string) bool) { r.judged.Store(&judged) }
 
 // Name is the name of the directory.
 func (r *Retired) Name() string { return r.config.Name }
@@ -128,49 +135,50 @@ func (r *Retired) pass() (store.PassInfo, error) {
 	if err := pass.Sweep(); err != nil {
 		return store.PassInfo{}, err
 	}
-	hold, err := r.hold(pass, before, now)
+	hold, goes, err := r.hold(pass, before, now)
 	if err != nil {
 		return store.PassInfo{}, err
 	}
-	if hold != "" && hold == before.Hold && before.Fingerprint == retiredRules {
+	if hold.why != "" && hold.why == before.Hold && !goes && before.Fingerprint == retiredRules {
 		return store.PassInfo{}, nil
 	}
 	info, err := pass.Commit(store.Outcome{Cursor: before.Cursor, USN: decodeCursor(before.Cursor).USN,
-		Fingerprint: retiredRules, Ended: r.config.Now(), Hold: hold})
-	if err == nil && hold == "" && info.Removed > 0 {
+		Fingerprint: retiredRules, Ended: r.config.Now(), Hold: hold.why, HoldDomains: hold.domains})
+	if err == nil && info.Removed > 0 {
 		r.config.Log.Info("addresses of a directory that is not in the configuration any more are removed",
 			"pass", info.Number, "removed", info.Removed)
 	}
 	return info, err
 }
 
-// hold asks the guard. What another directory has as well is not lost, so a directory
-// that was only renamed in the configuration goes once the new name has been read.
-func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) (string, error) {
+// hold asks the guard, and reports whether something goes in spite of what is held. What
+// another directory has as well is not lost, so a directory that was only renamed in the
+// configuration goes once the new name has been read.
+func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) (_ holding, goes bool, _ error) {
 	pending, err := pass.Pending()
 	if err != nil {
-		return "", err
+		return holding{}, false, err
 	}
 	pending.Owned = pending.Addresses()
 	canary, err := firstLost(pass, *r.canaries.Load())
 	if err != nil {
-		return "", err
+		return holding{}, false, err
 	}
-	recent, err := r.config.Store.RemovedSince(r.config.Name, now.Add(-r.config.Guard.Window))
+	recent, err := r.config.Store.LostBy(r.config.Name, now.Add(-r.config.Guard.Window), r.config.Now())
 	if err != nil {
-		return "", err
+		return holding{}, false, err
 	}
-	why := r.config.Guard.judge(losses{pending: pending, recent: recent, owned: before.Owned,
-		domains: r.config.Store.Totals().Domains, canary: canary})
-	if why == "" {
-		return "", nil
+	domains, err := r.config.Guard.domainLosses(r.config.Store, pending, *r.judged.Load(), r.config.Now())
+	if err != nil {
+		return holding{}, false, err
 	}
-	why = "the directory is no longer in the configuration, and " + why
-	if before.Hold != why {
-		r.config.Log.Error("removals held back: look at `rcpt-milter removals`, then approve or discard them",
-			"why", why, "addresses", pending.Owned, "objects", pending.Objects)
+	h := r.config.Guard.judge(losses{pending: pending, recent: recent, owned: before.Owned, domains: domains, canary: canary})
+	if h.why == "" {
+		return holding{}, true, nil
 	}
-	return why, nil
+	h.why = "the directory is no longer in the configuration, and " + h.why
+	h.tell(r.config.Log, before, pending)
+	return h, h.releases(pending), nil
 }
 
 // forget has the store drop the directory, unless it still owns something.

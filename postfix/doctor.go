@@ -33,6 +33,7 @@ type Finding struct {
 type Daemon struct {
 	Listen              []string            // "unix:/path" or "inet:host:port"
 	Domains             map[string]string   // canonical domain, or ".parent", and mode
+	Empty               []string            // enforced domains, or ".parent", of which it knows no address
 	AlwaysAccept        []string            // local parts
 	Aliases             map[string][]string // canonical domains, and those that each is an alias of
 	Connections         int                 // limits.connections
@@ -82,7 +83,7 @@ func Examine(s Settings, d Daemon, w World) []Finding {
 	e.listeners = e.findListeners()
 	for _, check := range []func(){
 		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol, e.checkConnections,
-		e.checkRelayed, e.checkServed, e.checkOldTable, e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
+		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable, e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
 	} {
 		check()
 	}

@@ -378,6 +378,7 @@ func TestFaults(t *testing.T) {
 		{"sub-domains by their parent", func(s *scene) { s.set("parent_domain_matches_subdomains", "relay_domains") }, "(subdomains-not-served)", "example.com and example.org", ""},
 		{"served and not relayed", func(s *scene) { s.set("relay_domains", "example.com") }, "served-not-relayed", "example.org", "postconf -e 'relay_domains = example.com, example.org'"},
 		{"sub-domains served and not relayed", func(s *scene) { s.Domains[".example.com"] = "enforce" }, "served-not-relayed", ".example.com", ""},
+		{"a domain without addresses", func(s *scene) { s.Empty = []string{"example.org"} }, "domain-empty", "no address of example.org is known", ""},
 		{"old table", func(s *scene) { s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients") }, "old-table", "hash:/etc/postfix/relay_recipients",
 			"postconf -e 'relay_recipient_maps ='"},
 

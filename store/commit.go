@@ -15,6 +15,9 @@ type Outcome struct {
 	Fingerprint string    // of the rules that were applied
 	Ended       time.Time // when the pass ended; removed addresses count their grace from here
 	Hold        string    // why removals are held back; empty: release them
+	// HoldDomains holds the removals of these domains only, at most MaxHeldDomains; the
+	// others are released. Hold is then the reason in one line.
+	HoldDomains []HeldDomain
 }
 
 // redoRecord is the value of an r/ key: a pass that is decided and will be finished,
@@ -25,6 +28,7 @@ type redoRecord struct {
 	fingerprint string
 	upTo        uint64 // of an approval; 0: all
 	later       string // see Pass
+	held        heldDomains
 }
 
 func (r *redoRecord) encode() []byte {
@@ -32,18 +36,20 @@ func (r *redoRecord) encode() []byte {
 	e.pass(&r.info)
 	e.string(string(r.cursor))
 	e.string(r.fingerprint)
-	if r.upTo > 0 {
-		e.uint(r.upTo)
-		e.string(r.later)
-	}
+	e.uint(r.upTo)
+	e.string(r.later)
+	e.heldDomains(r.held)
 	return e
 }
 
 func decodeRedo(value []byte) (redoRecord, error) {
 	d := newDecoder(value)
 	r := redoRecord{info: d.pass(), cursor: []byte(d.string()), fingerprint: d.string()}
-	if d.err == nil && len(d.rest) > 0 { // of an approval only, and not in those of the first versions
+	if d.err == nil && len(d.rest) > 0 { // not in those of the first versions
 		r.upTo, r.later = d.uint(), d.string()
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		r.held = d.heldDomains()
 	}
 	return r, d.done()
 }
@@ -57,12 +63,17 @@ func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 		return PassInfo{}, errors.New("store: commit of a pass that has ended")
 	}
 	defer p.Abort()
+	held, err := newHeldDomains(o.HoldDomains)
+	if err != nil {
+		return PassInfo{}, err
+	}
+	p.held = held
 	p.info.USN, p.info.Hold = o.USN, o.Hold
 	p.info.Ended = o.Ended.UTC().Truncate(time.Microsecond)
 	if err := p.restrict(); err != nil {
 		return PassInfo{}, err
 	}
-	return p.conclude(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint})
+	return p.conclude(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint, held: held})
 }
 
 // conclude decides, releases and finishes.
@@ -99,12 +110,15 @@ func (p *Pass) judge() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if p.info.Hold != "" {
+	switch {
+	case len(p.held) > 0:
+		p.info.Removed, p.info.Held = pending.split(p.held)
+	case p.info.Hold != "":
 		p.info.Held = pending.Owned
-		return false, nil
+	default:
+		p.info.Removed = pending.Owned
 	}
-	p.info.Removed = pending.Owned
-	return pending.Owned > 0, nil
+	return p.info.Removed > 0, nil
 }
 
 // release takes the marked addresses from their object, in batches. It can be begun
@@ -142,7 +156,7 @@ func (p *Pass) releaseObject(t *tx, guid GUID) error {
 	if err != nil {
 		return err
 	}
-	kept, gone := release(stored, p.now(), p.upTo) // what was judged, though more may be due by now
+	kept, gone := release(stored, p.now(), p.upTo, p.held) // what was judged, though more may be due by now
 	entries := int64(len(gone)*3 + 4)
 	if err := t.reserve(entries, entries*int64(64+len(kept.dn))); err != nil {
 		return err
@@ -173,10 +187,12 @@ func (p *Pass) releaseObject(t *tx, guid GUID) error {
 // that found nothing new.
 func (p *Pass) finish(redo redoRecord, decided bool) error {
 	record := p.dir.record
-	record.fingerprint, record.hold = redo.fingerprint, p.info.Hold
+	record.fingerprint = redo.fingerprint
 	switch {
 	case p.info.Approved: // nothing was read
-		record.hold = p.later
+		if record.hold = p.later; p.later == "" {
+			record.held = nil
+		}
 	case p.info.Kind == Full:
 		if record.full.Number == 0 {
 			record.first = p.info.Ended
@@ -184,6 +200,9 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 		record.full, record.owed = p.info, ""
 	default:
 		record.incremental = p.info
+	}
+	if !p.info.Approved {
+		record.hold, record.held = p.info.Hold, p.held
 	}
 	cursor := cursorRecord{cursor: redo.cursor, controller: p.info.Controller, time: p.info.Ended}
 	err := p.s.write(func(t *tx) error {
@@ -203,6 +222,7 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	if err != nil {
 		return err
 	}
+	p.s.losses.note(p.info)
 	p.s.state.Lock()
 	defer p.s.state.Unlock()
 	p.dir.record, p.dir.cursor = record, cursor
@@ -253,7 +273,8 @@ func (s *Store) redoOf(d *directory) error {
 }
 
 func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
-	p := &Pass{s: s, dir: d, info: redo.info, applied: true, upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
+	p := &Pass{s: s, dir: d, info: redo.info, applied: true, held: redo.held,
+		upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}

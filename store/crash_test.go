@@ -51,6 +51,9 @@ var script = []step{
 	{Incremental, "", nil, []string{"a1@x", "a4@x", "b1@x", "b2@x", "d1@x"}},
 	{Full, "", nil, nil},
 	{Incremental, "", map[byte][]string{2: {"b1@x"}}, []string{"b1@x"}},
+	{Incremental, "", map[byte][]string{2: {"b1@x"}, 6: {"f1@x", "f2@y"}, 7: {"g1@x", "g2@y"}}, []string{"b1@x", "f1@x", "f2@y", "g1@x", "g2@y"}},
+	{Incremental, "y", map[byte][]string{6: {"f2@y"}, 7: nil}, []string{"b1@x", "f2@y", "g2@y"}}, // of that domain only
+	{Full, "", map[byte][]string{2: {"b1@x"}, 6: {"f2@y"}}, []string{"b1@x", "f2@y"}},
 }
 
 // play runs the script from where the cursor of the store stands.
@@ -97,7 +100,11 @@ func playStep(s *Store, i int) error {
 			return err
 		}
 	}
-	_, err = p.Commit(Outcome{Cursor: []byte{byte(i + 1)}, Ended: at, Hold: script[i].hold})
+	o := Outcome{Cursor: []byte{byte(i + 1)}, Ended: at, Hold: script[i].hold}
+	if o.Hold == "y" {
+		o.HoldDomains = []HeldDomain{{o.Hold, "too many"}}
+	}
+	_, err = p.Commit(o)
 	return err
 }
 

@@ -148,12 +148,13 @@ func vanished(guid GUID, stored objectRecord) Object {
 }
 
 // release splits a record into what stays and the addresses that now go: those whose
-// mark may be released at that time, and is of no later pass than upTo.
-func release(stored objectRecord, at time.Time, upTo uint64) (kept objectRecord, gone []ownedRecord) {
+// mark may be released at that time, is of no later pass than upTo, and whose domain is
+// not held.
+func release(stored objectRecord, at time.Time, upTo uint64, held heldDomains) (kept objectRecord, gone []ownedRecord) {
 	kept = stored
 	kept.addresses = nil
 	for _, a := range stored.addresses {
-		if a.gone.isZero() || a.notBefore.After(at) || a.gone.pass > upTo {
+		if a.gone.isZero() || a.notBefore.After(at) || a.gone.pass > upTo || held.keeps(a.address) {
 			kept.addresses = append(kept.addresses, a)
 		} else {
 			gone = append(gone, a)

@@ -101,7 +101,7 @@ func TestRelease(t *testing.T) {
 		at         time.Time
 		kept, gone int
 	}{{start, 2, 1}, {start.Add(time.Hour), 1, 2}} {
-		kept, gone := release(r, c.at, math.MaxUint64)
+		kept, gone := release(r, c.at, math.MaxUint64, nil)
 		if len(kept.addresses) != c.kept || len(gone) != c.gone {
 			t.Errorf("at %v %d stay and %d go, want %d and %d", c.at, len(kept.addresses), len(gone), c.kept, c.gone)
 		}

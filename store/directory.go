@@ -79,8 +79,9 @@ type directoryRecord struct {
 	incremental PassInfo // last committed incremental pass
 	hold        string   // why removals are held back; empty: they are not
 	origins     []originRecord
-	first       time.Time // when the first full pass ended; zero: long ago, or never
-	owed        string    // why a full pass that was broken off had begun; empty: none is owed
+	first       time.Time   // when the first full pass ended; zero: long ago, or never
+	owed        string      // why a full pass that was broken off had begun; empty: none is owed
+	held        heldDomains // hold is about these domains only; none: it is about all
 }
 
 // originID numbers the databases that a directory was read from, from 1. Stamps are
@@ -122,6 +123,7 @@ func (r *directoryRecord) encode() []byte {
 	}
 	e.time(r.first)
 	e.string(r.owed)
+	e.heldDomains(r.held)
 	return e
 }
 
@@ -137,6 +139,9 @@ func decodeDirectory(value []byte) (directoryRecord, error) {
 	}
 	if d.err == nil && len(d.rest) > 0 {
 		r.owed = d.string()
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		r.held = d.heldDomains()
 	}
 	return r, d.done()
 }
@@ -180,12 +185,28 @@ type Directory struct {
 	Marked          int    // objects with addresses whose removal waits
 	Owned           int64  // addresses of its objects, each object's counted
 	Hold            string // why removals are held back; empty: they are not
+	// HeldDomains, sorted, are the only domains whose removals Hold is about; empty: it is
+	// about all.
+	HeldDomains []HeldDomain
 
 	// Owed is why a full pass began that was broken off after it had written something;
 	// empty: there was none since the last good one. What it wrote may come from another
 	// domain controller, or of other rules, so that no cursor leads on from there: only
 	// another full pass makes it good.
 	Owed string
+}
+
+// Holds returns why the removal of an address of a domain is held back; empty: it is not.
+func (d Directory) Holds(domain string) string {
+	if len(d.HeldDomains) == 0 {
+		return d.Hold
+	}
+	for _, held := range d.HeldDomains {
+		if held.Domain == domain {
+			return held.Why
+		}
+	}
+	return ""
 }
 
 // Newest is the last committed pass of either kind.
@@ -216,7 +237,7 @@ func (s *Store) Directory(name string) Directory {
 	}
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
 		Fingerprint: d.record.fingerprint, FirstFull: d.record.first, LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: d.marked, Hold: d.record.hold, Owed: d.record.owed, Owned: s.totals.Load().owned[d.record.id]}
+		Marked: d.marked, Hold: d.record.hold, HeldDomains: d.record.held, Owed: d.record.owed, Owned: s.totals.Load().owned[d.record.id]}
 }
 
 // Directories are the names that the store knows.

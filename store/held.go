@@ -141,7 +141,7 @@ func (s *Store) Discard(name string, at time.Time) (int, error) {
 		return 0, err
 	}
 	record := p.dir.record
-	record.hold = ""
+	record.hold, record.held = "", nil
 	err = s.write(func(t *tx) error {
 		return t.set([]byte(prefixDirectory+name), record.encode())
 	})

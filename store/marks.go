@@ -16,6 +16,7 @@ type Pending struct {
 	Owned   int            // addresses that an object loses
 	Last    map[string]int // of these, addresses that would have no owner left, by domain
 	Objects int            // objects that lose addresses
+	Domains map[string]DomainLoss
 }
 
 // Addresses is how many addresses would have no owner left.
@@ -31,7 +32,7 @@ func (p Pending) Addresses() int {
 func (p *Pass) Pending() (Pending, error) { return p.pendingUpTo(p.upTo) }
 
 func (p *Pass) pendingUpTo(upTo uint64) (Pending, error) {
-	pending := Pending{Last: map[string]int{}}
+	pending := Pending{Last: map[string]int{}, Domains: map[string]DomainLoss{}}
 	leaving := map[string][]GUID{}
 	id := p.dir.record.id
 	err := p.s.scan(dirKey(prefixMarked, id), true, func(kv pair) error {
@@ -39,7 +40,7 @@ func (p *Pass) pendingUpTo(upTo uint64) (Pending, error) {
 		if err != nil {
 			return err
 		}
-		_, gone := release(stored, p.now(), upTo)
+		_, gone := release(stored, p.now(), upTo, nil)
 		for _, a := range gone {
 			leaving[a.address] = append(leaving[a.address], guidOf(kv.key))
 		}
@@ -51,6 +52,9 @@ func (p *Pass) pendingUpTo(upTo uint64) (Pending, error) {
 		return pending, err
 	}
 	for a, guids := range leaving {
+		domain := domainOf(a)
+		loss := pending.Domains[domain]
+		loss.Owned += len(guids)
 		record, err := p.s.addressRecord(a)
 		if err != nil {
 			return pending, err
@@ -59,8 +63,10 @@ func (p *Pass) pendingUpTo(upTo uint64) (Pending, error) {
 			record.remove(id, guid)
 		}
 		if !record.known() {
-			pending.Last[domainOf(a)]++
+			pending.Last[domain]++
+			loss.Last++
 		}
+		pending.Domains[domain] = loss
 	}
 	return pending, nil
 }

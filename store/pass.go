@@ -46,6 +46,7 @@ type Pass struct {
 	settled bool            // Commit: they take effect
 	upTo    uint64          // approval: marks of later passes stay
 	later   string          // approval: why those are held; empty: there are none
+	held    heldDomains     // Commit: their removals are held, the others go
 	seq     uint32          // next journal row
 	applied bool            // its number is used up
 	closed  bool

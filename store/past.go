@@ -95,3 +95,32 @@ func (s *Store) firstRead(at time.Time) (first time.Time, read bool) {
 	}
 	return first, read
 }
+
+// HadDomain reports whether the index had an address of a canonical domain at a time in
+// the past: what it has now, corrected by the journal since.
+func (s *Store) HadDomain(domain string, at time.Time) (bool, error) {
+	n := s.DomainAddresses(domain)
+	changed := map[address.Address]bool{}
+	err := s.Journal(JournalQuery{Since: at}, func(e Event) error {
+		if e.Address.Domain() == domain && !e.Time.Equal(at) {
+			changed[e.Address] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	for a := range changed {
+		detail, err := s.Describe(a)
+		if err != nil {
+			return false, err
+		}
+		if len(detail.Owners) > 0 {
+			n--
+		}
+		if past(detail, at).Known {
+			n++
+		}
+	}
+	return n > 0, nil
+}

@@ -87,6 +87,7 @@ type Store struct {
 	readers atomic.Int64 // look-ups under way, which Close waits for
 
 	totals atomic.Pointer[totals] // as of the last commit; never changed in place
+	losses lossCache              // for LostSince
 
 	writer struct { // one batch at a time
 		sync.Mutex

@@ -526,7 +526,8 @@ func TestPending(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := p.Pending()
-	want := Pending{Owned: 4, Objects: 2, Last: map[string]int{"x.test": 1, "y.test": 1}}
+	want := Pending{Owned: 4, Objects: 2, Last: map[string]int{"x.test": 1, "y.test": 1},
+		Domains: map[string]DomainLoss{"x.test": {Owned: 3, Last: 1}, "y.test": {Owned: 1, Last: 1}}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("pending: %v (-want +got):\n%s", err, diff)
 	}

@@ -34,7 +34,7 @@ func TestPostfixForms(t *testing.T) {
 			if reply.Code()/100 != 5 {
 				t.Errorf("line %d: RCPT TO:%s = %q, which Postfix refused when it was recorded", f.Line, f.Argument, reply)
 			}
-		case judged(f.Canonical) && reply.Code() != 550:
+		case judged(f.Canonical) && reply.Code() != unowned(f.Canonical):
 			t.Errorf("line %d: RCPT TO:%s = %q, and nobody has that address", f.Line, f.Argument, reply)
 		}
 	}
@@ -61,6 +61,15 @@ func TestPostfixForms(t *testing.T) {
 func judged(canonical string) bool {
 	return !strings.HasPrefix(canonical, "postmaster@") &&
 		(strings.HasSuffix(canonical, "@corp.example") || strings.HasSuffix(canonical, ".corp.example"))
+}
+
+// unowned is the reply to a judged address that nobody has: in a sub-domain of which no
+// address is known it cannot be told.
+func unowned(canonical string) int {
+	if strings.HasSuffix(canonical, "@corp.example") {
+		return 550
+	}
+	return 451
 }
 
 // serveForms starts the daemon with a log of every recipient.

@@ -83,7 +83,7 @@ func TestLookupAliases(t *testing.T) {
 	r.edit("  reported.example: report\n", "")
 	r.want(exitOK, "reload")
 	r.want(exitFailure, "lookup", "jane@alias.example")
-	r.want(exitFailure, "lookup", "jane@filed.example")
+	r.want(exitTemporary, "lookup", "jane@filed.example") // of report.example no address is known
 	r.want(exitFailure, "lookup", "staff@corp.example", "--client", "10.1.2.3")
 	r.want(exitOK, "lookup", "staff@corp.example", "--client", "192.0.2.3")
 }
@@ -198,6 +198,32 @@ func TestCompareAliases(t *testing.T) {
 	}
 	if out := r.want(exitFailure, "compare", "--table", table); !strings.Contains(out, "maps the domain to @corp.example: domain_aliases") || strings.Contains(out, "here@missing.example") {
 		t.Errorf("compare --table says\n%s", out)
+	}
+}
+
+// TestEmptyAliases: an enforced alias needs no address of its own; its target does.
+func TestEmptyAliases(t *testing.T) {
+	r := newRig(t, "domain_aliases: {alias.example: corp.example, a.sub.example: alias.example}")
+	r.edit("  report.example: report\n", "  report.example: report\n  alias.example: enforce\n  .sub.example: enforce\n")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	if got := r.status().EmptyDomains; len(got) > 0 {
+		t.Errorf("domains without an address: %q", got)
+	}
+	for _, command := range []string{"check", "check --live"} {
+		if out := r.want(exitOK, strings.Fields(command)...); strings.Contains(out, "when_not_ready") {
+			t.Errorf("%s says\n%s", command, out)
+		}
+	}
+	r.want(exitFailure, "lookup", "nobody@alias.example")
+	r.want(exitFailure, "lookup", "nobody@a.sub.example")
+	r.want(exitTemporary, "lookup", "nobody@b.sub.example")
+	r.edit("alias.example: corp.example,", "alias.example: misspelt.example,")
+	r.want(exitOK, "reload")
+	r.want(exitTemporary, "lookup", "nobody@alias.example")
+	r.want(exitTemporary, "lookup", "nobody@a.sub.example")
+	if got := r.status().EmptyDomains; !slices.Equal(got, []string{"misspelt.example"}) {
+		t.Errorf("with a target that is misspelt, domains without an address: %q", got)
 	}
 }
 

@@ -47,6 +47,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 	for _, f := range b.files.Status() {
 		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f))
 	}
+	s.EmptyDomains = emptyDomains(b.config.Load(), b.index(), b.files)
 	s.Confirm = b.confirming.Load().status()
 	addHarvest(b.harvest.Load(), &s)
 	s.State = control.Fresh

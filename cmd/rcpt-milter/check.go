@@ -26,7 +26,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: "Checks the configuration, the files it names and the store, and with --live each domain controller:\n" +
 			"name, clock, certificate, account and password, the right to see deletions, hidden attributes, the\n" +
 			"Global Catalog; and of the organization: recipients in the cloud, domains that no directory follows,\n" +
-			"accepted domains of Exchange that the configuration lacks. Each finding says what to do about it.\n" +
+			"accepted domains of Exchange that the configuration lacks, enforced domains without an address. Each\n" +
+			"finding says what to do about it.\n" +
 			"It changes nothing, but that it finishes what a daemon that was killed has left in the store, as the\n" +
 			"next start would.\n\n" +
 			"Exit status: 0 all is well, 1 something is not, 78 the configuration is bad.",
@@ -121,13 +122,18 @@ func (r *findings) checkStore(ctx context.Context, c *config.Config) {
 		r.problem(err)
 		return
 	}
+	r.checkPopulated(s, c)
 	t := s.Totals()
 	r.good("store %s: %s of %s, digest %s", c.Store.Dir, counted(t.Addresses, "address", "addresses"),
 		counted(t.Objects, "object", "objects"), t.Digest)
 }
 
 func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
-	v, err := control.NewClient(c.Control.Address).Verify(ctx)
+	client := control.NewClient(c.Control.Address)
+	if s, err := client.Status(ctx); err == nil {
+		r.warnEmpty(s.EmptyDomains)
+	}
+	v, err := client.Verify(ctx)
 	switch {
 	case errors.Is(err, control.ErrNotReachable):
 		r.problem(fmt.Errorf("store %s is in use by another process, and %w", c.Store.Dir, err))

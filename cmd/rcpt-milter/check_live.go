@@ -21,6 +21,8 @@ type liveCheck struct {
 	*findings
 	config  *config.Config
 	forests map[string]followedForest // by the name of its configuration naming context
+	unseen  []string                  // enforced domains of which no address has been found yet
+	asked   map[string]bool           // directories that were asked for them
 }
 
 // followedForest is a forest, and which of its domains directories follow.
@@ -32,7 +34,9 @@ type followedForest struct {
 
 // checkLive tries every domain controller of every directory.
 func (r *findings) checkLive(ctx context.Context, c *config.Config) {
-	l := &liveCheck{findings: r, config: c, forests: map[string]followedForest{}}
+	nowhere := func(string) bool { return false }
+	l := &liveCheck{findings: r, config: c, forests: map[string]followedForest{}, asked: map[string]bool{},
+		unseen: domainsWithout(c, tablesOf(c), nowhere, nowhere)}
 	for _, d := range c.Directories {
 		told := false
 		for _, at := range l.controllerURLs(ctx, d) {
@@ -45,6 +49,7 @@ func (r *findings) checkLive(ctx context.Context, c *config.Config) {
 		}
 	}
 	l.checkForests()
+	l.checkUnseen()
 }
 
 // controllerURLs are the domain controllers that are listed, or that DNS knows.
@@ -117,6 +122,7 @@ func (c *controllerCheck) check(ctx context.Context, first bool) (err error) {
 		return err
 	}
 	c.noteForest()
+	c.notePopulated(ctx)
 	return c.checkHybrid(ctx)
 }
 

@@ -144,7 +144,7 @@ func TestCompareRetired(t *testing.T) {
 	r.serve()
 	r.wantHeld("lab")
 	got := r.compare(exitFailure)
-	if len(got.Differences) != 3 || len(got.Directories) != 2 || !got.Directories[0].Equal() || got.Directories[1].Differences != 3 {
+	if len(got.Differences) != 1 || len(got.Directories) != 2 || !got.Directories[0].Equal() || got.Directories[1].Differences != 1 {
 		t.Errorf("compare --json gives %+v", got)
 	}
 	for _, d := range got.Differences {

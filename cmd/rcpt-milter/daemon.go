@@ -42,6 +42,7 @@ type daemon struct {
 	history  *control.History
 	follower *follower
 	canaries *canaries
+	emptied  *emptyLog
 	files    *postfix.Tables // accept_files
 	server   *milter.Server
 	watchdog *watchdog
@@ -101,9 +102,10 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	d.refusals = newRefusals(d.store, log, time.Now)
 	d.follower = newFollower(d.store, d.metrics, log)
 	d.canaries = newCanaries(d.index, log)
-	d.follower.passed = d.canaries.Check
+	d.emptied = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) }}
+	d.follower.passed = func() { d.canaries.Check(); d.emptied.Check() }
 	d.files = postfix.NewTables(postfix.TablesConfig{
-		Log: log, Judged: func(domain string) bool { return d.config.Load().Judges(domain) },
+		Log: log, Judged: func(domain string) bool { return d.config.Load().Serves(domain) },
 	})
 	first, err := d.setUp(c)
 	if err != nil {
@@ -217,7 +219,7 @@ func newPolicy(c *config.Config, i milter.Index, files milter.Table, l live, now
 		refuse = append(refuse, a.String())
 	}
 	return milter.NewPolicy(milter.PolicyConfig{
-		Index: i, Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
+		Index: i, HasAddresses: populated(c, i, files), Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
 		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
@@ -297,6 +299,7 @@ func (d *daemon) run(ctx context.Context) error {
 	start("refusals", d.refusals.Run)
 	start("watchdog", d.watchdog.Run)
 	d.canaries.Check()
+	d.emptied.Check()
 	notify(systemd.SdNotifyReady)
 	d.log.Info("ready", "version", programVersion(), "addresses", d.store.Totals().Addresses)
 	intake := make([]net.Listener, len(d.intake))

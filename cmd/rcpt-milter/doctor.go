@@ -11,6 +11,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/milter"
 	"rcpt-milter/postfix"
 )
 
@@ -94,7 +95,7 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 		d.Trouble = err.Error()
 		return d
 	}
-	d.State = string(s.State)
+	d.State, d.Empty = string(s.State), s.EmptyDomains
 	return d
 }
 
@@ -135,9 +136,23 @@ func (p patient) Judge(all []address.Address) ([]postfix.Judgement, error) {
 			return nil, err
 		}
 		// What is put off at the moment is no matter of configuration.
-		answers = append(answers, postfix.Judgement{Accepted: l.Outcome != control.Refused && !(l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5")), Owned: len(l.Owners) > 0})
+		refused := l.Outcome == control.Refused || l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5") || inEmptyDomain(l)
+		answers = append(answers, postfix.Judgement{Accepted: !refused, Owned: len(l.Owners) > 0})
 	}
 	return answers, nil
+}
+
+// inEmptyDomain reports whether a recipient is deferred because no address of its domain
+// is known, though its directories have been read: that does not pass by itself.
+func inEmptyDomain(l control.LookupAnswer) bool {
+	if l.Verdict != string(milter.VerdictNotReady) {
+		return false
+	}
+	switch l.DirectoryState {
+	case control.Fresh, control.Late, control.Stale:
+		return true
+	}
+	return false
 }
 
 func (a *app) printDiagnosis(d diagnosis) error {

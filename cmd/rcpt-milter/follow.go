@@ -139,6 +139,7 @@ func (f *follower) retire(c *config.Config) []mirror.Runner {
 	}
 	for _, r := range f.retired {
 		r.SetCanaries(c.Canaries.Accept)
+		r.SetJudged(c.Judges)
 	}
 	return begin
 }

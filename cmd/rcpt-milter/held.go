@@ -74,15 +74,15 @@ func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func
 
 // waiting visits what waits in one directory.
 func (b backend) waiting(k keeper, visit func(control.HeldRemoval) error) error {
-	now, held := b.now(), k.Status().Hold != ""
+	now, stored := b.now(), b.store.Directory(k.Name())
 	return b.store.Held(k.Name(), func(h store.Held) error {
 		row := control.HeldRemoval{Directory: k.Name(), Address: h.Address.String(), GUID: directory.GUID(h.GUID).String(),
 			DN: h.DN, Class: h.Class, Pass: h.Pass, Since: control.Time{Time: h.Since}, LastOwner: h.Last}
 		switch {
 		case h.NotBefore.After(now):
 			row.WaitsFor, row.NotBefore = control.WaitsReplication, control.Time{Time: h.NotBefore}
-		case held:
-			row.WaitsFor = control.WaitsApproval
+		case stored.Holds(h.Address.Domain()) != "":
+			row.WaitsFor, row.Why = control.WaitsApproval, stored.Holds(h.Address.Domain())
 		default:
 			row.WaitsFor = control.WaitsPass
 		}

@@ -31,7 +31,7 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 
 // limitsOf is what all directories have in common.
 func limitsOf(c *config.Config) mirror.Limits {
-	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept}
+	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges}
 }
 
 func resultOf(r mirror.PassResult) string {

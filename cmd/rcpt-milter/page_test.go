@@ -134,6 +134,7 @@ func TestStatusExit(t *testing.T) {
 		{"held", status(control.Fresh, control.DirectoryStatus{State: control.Fresh, HeldRemovals: 1}), 1},
 		{"reload refused", control.Status{State: control.Fresh, ReloadError: "bad"}, 1},
 		{"an alarm", control.Status{State: control.Fresh, Alarms: []string{"known"}}, 1},
+		{"a domain without addresses", control.Status{State: control.Fresh, EmptyDomains: []string{"x.test"}}, 2},
 		{"an accept file", control.Status{State: control.Fresh, AcceptFiles: []control.AcceptFile{{Unread: 1}}}, 0},
 		{"an accept file that vanished", control.Status{State: control.Fresh, AcceptFiles: []control.AcceptFile{{Trouble: "gone"}}}, 1},
 		{"stale", status(control.Stale, control.DirectoryStatus{State: control.Stale, LastError: "down"}), 2},

@@ -96,3 +96,13 @@ func (b backend) describeAt(a address.Address, at time.Time, answer *control.Loo
 	}
 	return err
 }
+
+// HasDomain reports whether the index had an address of a domain then. Where the journal
+// cannot be read it is as now.
+func (i pastIndex) HasDomain(domain string) bool {
+	had, err := i.store.HadDomain(domain, i.at)
+	if err != nil {
+		return i.store.HasDomain(domain)
+	}
+	return had
+}

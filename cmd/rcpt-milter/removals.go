@@ -147,6 +147,9 @@ func (l *removalList) add(h control.HeldRemoval) error {
 func (l *removalList) flush() error {
 	p := newPage(l.stdout)
 	p.WriteString("Directory " + printable(l.directory) + ": " + l.heading(p) + "\n")
+	for _, why := range l.reasons() {
+		p.WriteString("    " + printable(why) + "\n")
+	}
 	slices.SortStableFunc(l.block, func(x, y control.HeldRemoval) int { return strings.Compare(x.Address, y.Address) })
 	rows := [][]string{l.titles}
 	for _, h := range l.block {
@@ -167,6 +170,21 @@ func (l *removalList) heading(p *page) string {
 		}
 	}
 	return "removals that go by themselves"
+}
+
+// reasons lists why the removals of the block are held where there are several reasons: one
+// for each domain.
+func (l *removalList) reasons() []string {
+	var all []string
+	for _, h := range l.block {
+		if h.Why != "" && !slices.Contains(all, h.Why) {
+			all = append(all, h.Why)
+		}
+	}
+	if len(all) < 2 {
+		return nil
+	}
+	return all
 }
 
 func (l *removalList) row(h control.HeldRemoval) []string {

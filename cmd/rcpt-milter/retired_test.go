@@ -50,22 +50,25 @@ func TestRetiredDirectory(t *testing.T) {
 		if !strings.Contains(out, "Directory lab: retired\n") || !strings.Contains(out, "no address of the domain lab.example would be left") {
 			t.Errorf("status says\n%s", out)
 		}
-		if got := rows[control.HeldRemoval](r, exitOK, "removals", "--directory", "lab"); len(got) != 3 || got[0].WaitsFor != control.WaitsApproval {
+		if got := rows[control.HeldRemoval](r, exitOK, "removals", "--directory", "lab"); len(got) != 1 || got[0].WaitsFor != control.WaitsApproval || got[0].Why != "no address of the domain lab.example would be left" {
 			t.Errorf("removals gives %+v", got)
 		}
 		d.stop()
 	}
 	d = r.serve()
 	r.wantHeld("lab")
-	if out := r.want(exitOK, "removals", "approve", "--directory", "lab"); !strings.HasPrefix(out, "lab: 3 addresses removed") {
+	if out := r.want(exitOK, "removals", "approve", "--directory", "lab"); !strings.HasPrefix(out, "lab: 1 address removed") {
 		t.Errorf("removals approve says %q", out)
 	}
-	r.want(exitFailure, "lookup", "bob@lab.example")
+	r.want(exitTemporary, "lookup", "bob@lab.example") // no address of the domain is known any more
 	r.want(exitOK, "lookup", "jane@corp.example")
 	if s := r.status(); len(s.Directories) != 1 {
 		t.Errorf("status still has %+v", s.Directories)
 	}
 	r.want(exitOK, "sync", "--wait")
+	r.want(exitTemporary, "status")
+	r.edit("  lab.example: enforce\n", "")
+	r.want(exitOK, "reload")
 	r.want(exitOK, "status")
 	r.want(exitFailure, "removals", "approve", "--directory", "lab")
 	if got := rows[control.JournalRow](r, exitOK, "journal"); len(got) != 3 || got[0].Directory != "lab" || got[0].Change != "-" {

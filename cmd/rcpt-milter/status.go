@@ -23,8 +23,9 @@ func (a *app) statusCommand() *cobra.Command {
 			"With --nagios it is one line with performance data for Nagios and its like: OK, WARNING, CRITICAL or\n" +
 			"UNKNOWN by the exit status; a bad configuration is UNKNOWN too. With --watch it is drawn again and\n" +
 			"again until q or Ctrl-C, over a restart of the daemon too; arrows scroll.\n\n" +
-			"Exit status: 0 fresh; 1 late, removals held, a directory failing or an alarm; 2 stale or not ready;\n" +
-			"3 the daemon is not reachable, also where its store is shown.",
+			"Exit status: 0 fresh; 1 late, removals held, a directory failing or an alarm; 2 stale or not ready,\n" +
+			"also where no address of an enforced domain is known; 3 the daemon is not reachable, also where its\n" +
+			"store is shown.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			switch {
@@ -79,6 +80,8 @@ func statusExit(s control.Status) int {
 	switch {
 	case s.Offline:
 		return exitNotReachable
+	case len(s.EmptyDomains) > 0:
+		return exitTemporary
 	case state == control.Fresh && !attention:
 		return exitOK
 	case state == control.Fresh || state == control.Late:

@@ -47,6 +47,9 @@ func nagiosText(sentences []string) string {
 // troubles says how the daemon is, the worst first.
 func troubles(s control.Status) []string {
 	all := append([]string{}, s.Alarms...)
+	for _, domain := range s.EmptyDomains {
+		all = append(all, control.EmptyDomainText(domain))
+	}
 	for _, d := range s.Directories {
 		if d.State != control.Fresh && d.State != control.Retired {
 			all = append(all, fmt.Sprintf("directory %s is %s", d.Name, strings.ReplaceAll(string(d.State), "_", " ")))

@@ -55,6 +55,11 @@ func (a *app) overall(p *page, s control.Status) {
 		p.line(label, p.warn(printable(alarm)))
 		label = ""
 	}
+	label = "not ready"
+	for _, domain := range s.EmptyDomains {
+		p.line(label, p.warn(printable(control.EmptyDomainText(domain))))
+		label = ""
+	}
 	p.line("index", fmt.Sprintf("%s of %s", counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects")))
 	if s.Digest != "" {
 		p.line("digest", p.halved(printable(s.Digest)))

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/postfix"
+	"rcpt-milter/store"
+)
+
+// checkPopulated warns of enforced domains of which the store has no address, once every
+// directory that may own one has been read.
+func (r *findings) checkPopulated(s *store.Store, c *config.Config) {
+	r.warnEmpty(slices.DeleteFunc(domainsWithout(c, tablesOf(c),
+		s.HasDomain, s.HasDomainBelow), func(domain string) bool {
+		return slices.ContainsFunc(c.Directories, func(d config.Directory) bool {
+			return d.MayOwn(domain) && s.Directory(d.Name).LastFull.Number == 0
+		})
+	}))
+}
+
+func (r *findings) warnEmpty(domains []string) {
+	for _, domain := range domains {
+		r.warning("%s", control.EmptyDomainText(domain))
+	}
+}
+
+// tablesOf reads the accept files. What is wrong with them is a finding of its own.
+func tablesOf(c *config.Config) *postfix.Tables {
+	tables := postfix.NewTables(postfix.TablesConfig{})
+	if p, err := tables.Prepare(c.AcceptFiles); err == nil {
+		tables.Use(p)
+	}
+	return tables
+}
+
+// notePopulated asks a directory for one address of each enforced domain that no directory
+// before it had. A search that fails, because it takes a large directory too long, is no
+// reason to stop.
+func (c *controllerCheck) notePopulated(ctx context.Context) {
+	asked := true
+	for _, domain := range slices.Sorted(slices.Values(c.unseen)) {
+		if !c.d.MayOwn(domain) {
+			continue
+		}
+		address, err := c.conn.AddressIn(ctx, domain, c.d.Bases)
+		if err != nil {
+			c.warning("directory %s: cannot tell whether it has addresses of %s: %v", c.d.Name, domain, err)
+			asked = false
+		}
+		if address != "" {
+			c.good("directory %s: has addresses of %s, such as %s", c.d.Name, strings.TrimPrefix(domain, "."), address)
+			c.unseen = slices.DeleteFunc(c.unseen, func(d string) bool { return d == domain })
+		}
+	}
+	c.asked[c.d.Name] = asked
+}
+
+// checkUnseen reports the enforced domains of which no directory has an address. One that
+// could not be asked may have them.
+func (l *liveCheck) checkUnseen() {
+	for _, domain := range slices.Sorted(slices.Values(l.unseen)) {
+		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.asked[d.Name] }
+		if slices.IndexFunc(l.config.Directories, func(d config.Directory) bool { return !asked(d) }) < 0 {
+			l.warning("no directory has an address of %s, which domains says to enforce: all recipients there get 451 (when_not_ready); "+
+				"correct the name in domains, add the directory that has its recipients, or name one of them in accept", domain)
+		}
+	}
+}

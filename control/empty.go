@@ -1,0 +1,14 @@
+package control
+
+import "strings"
+
+// EmptyDomainText says what it means that no address of an enforced domain is known, and
+// what to do.
+func EmptyDomainText(domain string) string {
+	what := "no address of " + domain
+	if parent, sub := strings.CutPrefix(domain, "."); sub {
+		what = "no address of any sub-domain of " + parent
+	}
+	return what + " is known, and domains says enforce: all recipients there get 451 (when_not_ready); " +
+		"correct the name in domains or domain_aliases, add the directory that has its recipients, or name one of them in accept"
+}

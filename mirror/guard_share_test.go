@@ -1,0 +1,384 @@
+package mirror
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// defaultGuard is that of a directory without removal_guard.
+var defaultGuard = Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
+
+// losing describes a directory of so many addresses that loses some of one domain.
+func losing(n, owned, known int) losses {
+	return losses{owned: int64(owned), pending: store.Pending{Owned: n, Objects: n},
+		domains: map[string]domainLoss{"x.test": {pending: n, known: int64(known)}}}
+}
+
+func (l losses) before(directory, domain int) losses {
+	d := l.domains["x.test"]
+	d.recent = domain
+	l.recent, l.domains = directory, map[string]domainLoss{"x.test": d}
+	return l
+}
+
+func (l losses) unjudged() losses {
+	l.domains = map[string]domainLoss{}
+	return l
+}
+
+// TestGuardShare: a share of a small directory, or of a small domain of a large one.
+func TestGuardShare(t *testing.T) {
+	off := defaultGuard
+	off.Share = 0
+	all := defaultGuard
+	all.Share = 100
+	maxOff := defaultGuard
+	maxOff.Max = 0
+	for _, c := range []struct {
+		name   string
+		guard  Guard
+		l      losses
+		want   string // part of the reason; empty: they may go
+		domain bool   // the removals of the domain only are held
+	}{
+		{"40 of 41", defaultGuard, losing(40, 41, 41), "40 addresses (97.6 % of the directory) would have gone within 24h, which is more than removal_guard.share (30)", false},
+		{"3 of 9", defaultGuard, losing(3, 9, 9), "removal_guard.share", false},
+		{"exactly the share", defaultGuard, losing(3, 10, 10), "", false},
+		{"the share and one more", defaultGuard, losing(4, 10, 10), "removal_guard.share", false},
+		{"2 of 4", defaultGuard, losing(2, 4, 4), "", false},
+		{"2 of 2", defaultGuard, losing(2, 2, 2), "no address of the domain x.test would be left", true},
+		{"1 of 1", defaultGuard, losing(1, 1000, 1), "no address of the domain x.test would be left", true},
+		{"a subsidiary", defaultGuard, losing(200, 100_000, 200), "no address of the domain x.test would be left", true},
+		{"the greater part of a subsidiary", defaultGuard, losing(150, 100_000, 200), "150 addresses (75.0 % of the domain x.test) would have gone within 24h, which is more than removal_guard.share (30)", true},
+		{"a part of a subsidiary", defaultGuard, losing(60, 100_000, 200), "", false},
+		{"one more than that", defaultGuard, losing(61, 100_000, 200), "removal_guard.share", true},
+		{"a subsidiary that is not judged", defaultGuard, losing(200, 100_000, 200).unjudged(), "", false},
+		{"the directory, no domain of which is judged", defaultGuard, losing(40, 41, 40).unjudged(), "of the directory", false},
+		{"several passes, of the directory", defaultGuard, losing(1, 8, 1000).before(2, 0), "3 addresses (30.0 % of the directory)", false},
+		{"several passes, of the domain", defaultGuard, losing(1, 1000, 7).before(3, 3), "4 addresses (40.0 % of the domain x.test)", true},
+		{"several passes, exactly the share", defaultGuard, losing(1, 1000, 8).before(2, 2), "", false},
+		{"few of several passes", defaultGuard, losing(1, 1000, 3).before(1, 1), "", false},
+		{"nothing goes now", defaultGuard, losing(0, 3, 3).before(7, 7), "", false},
+		{"share off, 40 of 41", off, losing(40, 41, 1000), "", false},
+		{"share off, a domain is emptied", off, losing(40, 41, 40), "would be left", true},
+		{"share off, count and percent", off, losing(51, 1000, 100_000), "removal_guard.count", false},
+		{"share of 100, all but one", all, losing(40, 41, 41), "", false},
+		{"share of 100, all", all, losing(40, 40, 41), "", false},
+		{"guard off", maxOff, losing(40, 41, 40), "", false},
+		{"max comes first", defaultGuard, losing(600, 700, 700), "removal_guard.max (500)", false},
+		{"count and percent come before share", defaultGuard, losing(60, 100, 100), "removal_guard.count", false},
+		{"max below the share", Guard{Max: 2, Share: 30, Percent: 100, Window: time.Hour}, losing(3, 1000, 1000), "removal_guard.max (2)", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if strings.Contains(c.want, "30.0 %") { // 3 of 10 is not more than 30
+				c.guard.Share = 29
+			}
+			h := c.guard.judge(c.l)
+			if c.want == "" && h.why != "" || !strings.Contains(h.why, c.want) {
+				t.Errorf("held because %q, want %q", h.why, c.want)
+			}
+			if c.domain != (len(h.domains) == 1) {
+				t.Errorf("held domains: %+v", h.domains)
+			}
+		})
+	}
+}
+
+// TestGuardManyDomains: more domains than the store keeps hold everything.
+func TestGuardManyDomains(t *testing.T) {
+	for n, all := range map[int]bool{2: false, store.MaxHeldDomains: false, store.MaxHeldDomains + 1: true} {
+		l := losses{owned: 100_000, pending: store.Pending{Owned: n}, domains: map[string]domainLoss{"fine.test": {pending: 1, known: 1000}}}
+		for i := range n {
+			l.domains[fmt.Sprintf("d%02d.test", i)] = domainLoss{pending: 1, known: 1}
+		}
+		h := defaultGuard.judge(l)
+		if all != (len(h.domains) == 0) || !all && len(h.domains) != n || !strings.Contains(h.why, "d00.test") {
+			t.Errorf("%d domains: held because %q, domains %+v", n, h.why, h.domains)
+		}
+		if n > 3 && (!strings.Contains(h.why, fmt.Sprintf("%d more domains", n-3)) || len(h.why) > 500) {
+			t.Errorf("%d domains: %q", n, h.why)
+		}
+	}
+}
+
+// TestGuardProperties: for random numbers, what is held does not become free when more
+// goes or when less is left, and a reason of a domain holds no other one.
+func TestGuardProperties(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 20_000 {
+		g := Guard{Percent: float64(r.IntN(101)), Count: r.IntN(20), Max: 1 + r.IntN(60), Share: float64(r.IntN(101)), Window: time.Hour}
+		known := 1 + r.IntN(40)
+		n := 1 + r.IntN(known)
+		l := losing(n, known+r.IntN(200), known).before(r.IntN(20), r.IntN(20))
+		h := g.judge(l)
+		more := l.before(l.recent+r.IntN(5), l.domains["x.test"].recent+r.IntN(5))
+		if m := g.judge(more); h.why != "" && m.why == "" {
+			t.Fatalf("%+v holds %+v and lets %+v go", g, l, more)
+		}
+		sum, percent := l.recent+n, 100*float64(l.recent+n)/float64(l.owned+int64(l.recent))
+		inDomain := l.domains["x.test"].recent + n
+		domainPercent := 100 * float64(inDomain) / float64(known+l.domains["x.test"].recent)
+		directory := sum > g.Max || sum > g.Count && percent > g.Percent || g.Share > 0 && sum >= 3 && percent > g.Share
+		domain := n >= known || g.Share > 0 && inDomain >= 3 && domainPercent > g.Share
+		if (h.why != "") != (directory || domain) || (len(h.domains) == 1) != (domain && !directory) {
+			t.Fatalf("%+v of %+v: held because %q, domains %v; want directory %t, domain %t", g, l, h.why, h.domains, directory, domain)
+		}
+	}
+}
+
+// company makes a world with the default guard in which only corp.example and what is
+// named are judged.
+func company(t *testing.T, judged ...string) *world {
+	return newWorld(t, func(w *world, c *Config) {
+		c.Guard, c.ReplicationLag = defaultGuard, 0
+		c.Judged = func(domain string) bool { return domain == "corp.example" || slices.Contains(judged, domain) }
+	})
+}
+
+// people makes users of a domain.
+func (w *world) people(n int, domain string) (all []adsim.GUID) {
+	for i := range n {
+		all = append(all, w.user(fmt.Sprint(domain, " ", i), fmt.Sprintf("u%d@%s", i, domain)))
+	}
+	return all
+}
+
+func (w *world) leave(all ...adsim.GUID) {
+	w.t.Helper()
+	for _, guid := range all {
+		w.must(w.d.Delete(guid))
+	}
+}
+
+func (w *world) approve() store.PassInfo {
+	w.t.Helper()
+	info, err := w.store.Approve("corp", w.store.Directory("corp").Newest().Number, w.now())
+	w.must(err)
+	return info
+}
+
+// TestSmallCompany: nearly all of 41 people at once.
+func TestSmallCompany(t *testing.T) {
+	w := company(t)
+	all := w.people(41, "corp.example")
+	w.pass(store.Full)
+	before := w.known()
+	w.leave(all[:40]...)
+	if info := w.pass(store.Incremental); info.Held != 40 || info.Removed != 0 || !strings.Contains(info.Hold, "removal_guard.share (30)") {
+		t.Errorf("40 of 41: %+v", info)
+	}
+	w.wantKnown(before...)
+	if info := w.approve(); info.Removed != 40 {
+		t.Errorf("approval: %+v", info)
+	}
+	// What was approved does not count against the next one.
+	more := w.people(9, "corp.example2")
+	w.pass(store.Incremental)
+	w.leave(more[:2]...)
+	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 2 {
+		t.Errorf("two more: %+v", info)
+	}
+	w.wantEqual()
+}
+
+// TestSubsidiaryHoldsNobodyElse: what is held of one domain keeps no other removal.
+func TestSubsidiaryHoldsNobodyElse(t *testing.T) {
+	w := company(t, "sub.example")
+	w.people(60, "corp.example")
+	sub := w.people(5, "sub.example")
+	both := w.user("Both", "both@corp.example", "both@sub.example")
+	w.pass(store.Full)
+	w.leave(sub[:3]...)
+	w.leave(both)
+	info := w.pass(store.Incremental)
+	if info.Held != 4 || info.Removed != 1 || !strings.Contains(info.Hold, "4 addresses (66.7 % of the domain sub.example)") {
+		t.Errorf("the pass: %+v", info)
+	}
+	known := w.known()
+	if slices.Contains(known, "both@corp.example") || !slices.Contains(known, "both@sub.example") || !slices.Contains(known, "u0@sub.example") {
+		t.Errorf("known: %q", known)
+	}
+	w.restart()
+	w.leave(w.user("Gone", "gone@corp.example"))
+	if info := w.pass(store.Incremental); info.Held != 4 {
+		t.Errorf("the pass after a restart: %+v", info)
+	}
+	s := w.mirror.Status()
+	if s.Held != 4 || s.Hold == "" {
+		t.Errorf("status: %d held because %q", s.Held, s.Hold)
+	}
+	if info := w.approve(); info.Removed != 4 {
+		t.Errorf("approval: %+v", info)
+	}
+	w.wantEqual()
+}
+
+// TestOneByOne: a script deletes one address of a domain of ten between two passes.
+func TestOneByOne(t *testing.T) {
+	w := company(t, "sub.example")
+	w.people(100, "corp.example")
+	sub := w.people(10, "sub.example")
+	w.pass(store.Full)
+	for i, guid := range sub[:5] {
+		w.leave(guid)
+		info := w.pass(store.Incremental)
+		if held := i >= 3; held != (info.Hold != "") || held && info.Held != i-2 {
+			t.Errorf("removal %d: %+v", i+1, info)
+		}
+		w.restart()
+	}
+	w.advance(25 * time.Hour) // beyond the window two of the seven may go
+	if info := w.pass(store.Full); info.Hold != "" || info.Removed != 2 {
+		t.Errorf("a day later: %+v", info)
+	}
+	w.wantEqual()
+}
+
+// TestDomainsThatAreNotJudged: contacts of others come and go, and a domain that is
+// judged from a reload on is guarded from then on.
+func TestDomainsThatAreNotJudged(t *testing.T) {
+	w := company(t)
+	w.people(10, "corp.example")
+	guests := w.people(2, "customer-000123.example")
+	w.pass(store.Full)
+	w.leave(guests[0])
+	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 1 {
+		t.Errorf("a contact: %+v", info)
+	}
+	limits := w.config.Limits
+	limits.Judged = func(string) bool { return true }
+	w.mirror.SetLimits(limits)
+	w.leave(guests[1])
+	if info := w.pass(store.Incremental); info.Held != 1 || !strings.Contains(info.Hold, "no address of the domain customer-000123.example") {
+		t.Errorf("the last contact of a judged domain: %+v", info)
+	}
+	w.mirror.SetLimits(w.config.Limits)
+	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 1 {
+		t.Errorf("after the domain is no longer judged: %+v", info)
+	}
+	w.wantEqual()
+}
+
+// TestComeBackWithinTheWindow: an address that is known again is not lost.
+func TestComeBackWithinTheWindow(t *testing.T) {
+	w := company(t, "sub.example")
+	w.people(100, "corp.example")
+	all := w.people(10, "sub.example")
+	w.pass(store.Full)
+	for range 4 {
+		w.set(all[0])
+		if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 1 {
+			t.Fatalf("the address goes: %+v", info)
+		}
+		w.set(all[0], "u0@sub.example")
+		w.pass(store.Incremental)
+	}
+	w.wantEqual()
+}
+
+// TestRetiredByDomain: of a directory that left the configuration, too, only the removals
+// of the domain are held.
+func TestRetiredByDomain(t *testing.T) {
+	w := newWorld(t, nil)
+	w.people(40, "corp.example")
+	w.people(3, "sub.example")
+	w.user("Guest", "guest@customer.example")
+	w.pass(store.Full)
+	w.other("corp2") // has the same, but for what follows
+	w.restart()
+	w.user("New", "new@sub2.example", "guest2@customer.example")
+	w.pass(store.Incremental)
+	r := w.retire(defaultGuard)
+	r.SetJudged(func(domain string) bool { return domain != "customer.example" })
+	info := w.retirePass(r)
+	if info.Held != 1 || info.Removed != 45 || !strings.Contains(info.Hold, "no longer in the configuration, and no address of the domain sub2.example") || r.Gone() {
+		t.Errorf("first pass: %+v, gone %t", info, r.Gone())
+	}
+	if again := w.retirePass(r); again.Number != 0 {
+		t.Errorf("a pass with nothing new commits %+v", again)
+	}
+	if !w.knows("new@sub2.example") || w.knows("guest2@customer.example") || !w.knows("u0@sub.example") {
+		t.Errorf("known: %q", w.known())
+	}
+	if info, err := r.Approve(t.Context(), 0); err != nil || info.Removed != 1 || !r.Gone() {
+		t.Errorf("approval: %+v, %v, gone %t", info, err, r.Gone())
+	}
+}
+
+// TestRetiredShare: a directory of three people is not let go at once.
+func TestRetiredShare(t *testing.T) {
+	w := newWorld(t, nil)
+	w.people(3, "corp.example")
+	w.pass(store.Full)
+	w.user("Eve", "eve@corp.example") // of another directory
+	w.other("corp2")
+	if info := w.retirePass(w.retire(defaultGuard)); info.Hold != "" {
+		t.Errorf("all of them in another directory: %+v", info)
+	}
+	w = newWorld(t, nil)
+	w.people(3, "corp.example")
+	w.pass(store.Full)
+	if info := w.retirePass(w.retire(defaultGuard)); info.Held != 3 || !strings.Contains(info.Hold, "removal_guard.share") {
+		t.Errorf("nowhere else: %+v", info)
+	}
+}
+
+// TestRandomGuardedLives: over random departures and additions of several domains an
+// address goes only if the directory lacks it, never more of a judged domain than the
+// guard lets go within the window, and an approval makes the index equal.
+func TestRandomGuardedLives(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 9))
+			w := company(t, "a.example", "b.example")
+			w.people(60, "corp.example")
+			there := map[string][]adsim.GUID{}
+			domains := []string{"a.example", "b.example", "guest.example"}
+			sizes := map[string]int{}
+			for _, d := range domains {
+				sizes[d] = 5 + r.IntN(10)
+				there[d] = w.people(sizes[d], d)
+			}
+			w.pass(store.Full)
+			for range 12 {
+				d := domains[r.IntN(len(domains))]
+				for range r.IntN(4) {
+					if n := len(there[d]); n > 0 {
+						at := r.IntN(n)
+						w.leave(there[d][at])
+						there[d] = slices.Delete(there[d], at, at+1)
+					}
+				}
+				w.pass(store.Incremental)
+				w.checkJudged(sizes)
+				if r.IntN(5) == 0 {
+					w.restart()
+				}
+			}
+			w.approve()
+			w.wantEqual()
+		})
+	}
+}
+
+// checkJudged: of no judged domain more than the share went, unless it is below three.
+func (w *world) checkJudged(sizes map[string]int) {
+	w.t.Helper()
+	for _, d := range []string{"a.example", "b.example"} {
+		left := int(w.store.DomainAddresses(d))
+		if gone := sizes[d] - left; left == 0 || gone >= 3 && 100*float64(gone) > 30*float64(sizes[d]) {
+			w.t.Errorf("%d of %d addresses of %s went without approval", gone, sizes[d], d)
+		}
+	}
+	if guests := w.store.Directory("corp"); guests.Holds("guest.example") != "" && len(guests.HeldDomains) > 0 {
+		w.t.Errorf("guest.example is held by itself: %+v", guests.HeldDomains)
+	}
+}

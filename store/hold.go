@@ -1,0 +1,96 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// MaxHeldDomains bounds the domains that one pass may hold, because each pass writes
+// their list again.
+const MaxHeldDomains = 20
+
+// HeldDomain is a domain whose removals are held while those of other domains go.
+type HeldDomain struct {
+	Domain string
+	Why    string
+}
+
+// DomainLoss is what releasing the marks of a directory would take from one domain.
+type DomainLoss struct {
+	Owned int // addresses that an object loses
+	Last  int // of these, addresses that would have no owner left
+}
+
+// heldDomains are the held domains of one directory. The zero value holds none.
+type heldDomains []HeldDomain
+
+// newHeldDomains sorts the domains. The error says that there are too many.
+func newHeldDomains(domains []HeldDomain) (heldDomains, error) {
+	if len(domains) > MaxHeldDomains {
+		return nil, fmt.Errorf("store: %d domains are to be held, at most %d may be; hold all removals instead", len(domains), MaxHeldDomains)
+	}
+	sorted := slices.Clone(domains)
+	slices.SortFunc(sorted, func(a, b HeldDomain) int { return strings.Compare(a.Domain, b.Domain) })
+	return sorted, nil
+}
+
+// has reports whether removals of a domain are held.
+func (h heldDomains) has(domain string) bool {
+	_, found := slices.BinarySearchFunc(h, domain, func(d HeldDomain, domain string) int {
+		return strings.Compare(d.Domain, domain)
+	})
+	return found
+}
+
+// keeps reports whether the removal of an address is held.
+func (h heldDomains) keeps(address string) bool { return len(h) > 0 && h.has(domainOf(address)) }
+
+func (e *encoder) heldDomains(h heldDomains) {
+	e.uint(uint64(len(h)))
+	for _, d := range h {
+		e.string(d.Domain)
+		e.string(d.Why)
+	}
+}
+
+func (d *decoder) heldDomains() heldDomains {
+	n := d.count()
+	if n == 0 {
+		return nil
+	}
+	h := make(heldDomains, n)
+	for i := range h {
+		h[i] = HeldDomain{Domain: d.string(), Why: d.string()}
+	}
+	return h
+}
+
+// split counts what a release takes and what it leaves held.
+func (p Pending) split(held heldDomains) (removed, kept int) {
+	for domain, loss := range p.Domains {
+		if held.has(domain) {
+			kept += loss.Owned
+		}
+	}
+	return p.Owned - kept, kept
+}
+
+// DomainAddresses returns how many addresses of a canonical domain have an owner, as of
+// the last commit. It takes no lock and copies nothing.
+func (s *Store) DomainAddresses(domain string) int64 { return s.totals.Load().domains[domain] }
+
+// HasDomain reports whether the index has an address of a canonical domain. It is asked
+// for each unknown recipient.
+func (s *Store) HasDomain(domain string) bool { return s.DomainAddresses(domain) > 0 }
+
+// HasDomainBelow reports whether the index has an address of any sub-domain of a parent,
+// which begins with a dot.
+func (s *Store) HasDomainBelow(parent string) bool {
+	for domain := range s.totals.Load().domains {
+		if strings.HasSuffix(domain, parent) {
+			return true
+		}
+	}
+	return false
+}

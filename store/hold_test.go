@@ -1,0 +1,359 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// passHolding runs one incremental pass that holds some domains.
+func passHolding(t testing.TB, s *Store, at time.Time, domains []string, objects ...Object) PassInfo {
+	t.Helper()
+	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Abort()
+	if _, err := p.Apply(objects); err != nil {
+		t.Fatal(err)
+	}
+	info, err := p.Commit(holdOnly(domains, at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Recount(); err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func holdOnly(domains []string, at time.Time) Outcome {
+	o := Outcome{Cursor: []byte("x"), Ended: at.Add(time.Second)}
+	for _, domain := range domains {
+		o.Hold = "some domains"
+		o.HoldDomains = append(o.HoldDomains, HeldDomain{domain, "too many of " + domain})
+	}
+	return o
+}
+
+// TestHoldOneDomain: its removals wait, over a restart too, and the others go.
+func TestHoldOneDomain(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@y.test"), object(t, 2, "c@y.test"), object(t, 3, "d@z.test"))
+	info := passHolding(t, s, start, []string{"z.test", "y.test"}, object(t, 1), object(t, 2), object(t, 3))
+	if info.Removed != 1 || info.Held != 3 || info.Hold != "some domains" {
+		t.Errorf("the pass: %+v", info)
+	}
+	wantKnown(t, s, "b@y.test", "c@y.test", "d@z.test")
+	s = reopen(t, s)
+	wantHeld(t, s, "corp", info.Number, "b@y.test of 1, the last", "c@y.test of 2, the last", "d@z.test of 3, the last")
+	d := s.Directory("corp")
+	want := []HeldDomain{{"y.test", "too many of y.test"}, {"z.test", "too many of z.test"}}
+	if diff := cmp.Diff(want, d.HeldDomains); diff != "" {
+		t.Errorf("held domains (-want +got):\n%s", diff)
+	}
+	for domain, want := range map[string]string{"x.test": "", "y.test": "too many of y.test", "z.test": "too many of z.test"} {
+		if got := d.Holds(domain); got != want {
+			t.Errorf("%s is held because %q, want %q", domain, got, want)
+		}
+	}
+	if info := passHolding(t, s, start.Add(time.Hour), []string{"z.test"}); info.Removed != 2 || info.Held != 1 {
+		t.Errorf("the pass that releases y.test: %+v", info)
+	}
+	wantKnown(t, s, "d@z.test")
+	if n, err := s.LostSince(start, start.Add(2*time.Hour), []string{"x.test", "y.test", "z.test"}); err != nil || n["x.test"] != 1 || n["y.test"] != 2 || n["z.test"] != 0 {
+		t.Errorf("lost: %v, %v", n, err)
+	}
+}
+
+// TestHoldAllAfterSome: the domains are forgotten with the next pass that holds all, with
+// an approval, and with what is discarded.
+func TestHoldAllAfterSome(t *testing.T) {
+	for what, next := range map[string]func(*Store) error{
+		"all held": func(s *Store) error { pass(t, s, "corp", Incremental, start, "all"); return nil },
+		"approved": func(s *Store) error {
+			_, err := s.Approve("corp", s.Directory("corp").Newest().Number, start)
+			return err
+		},
+		"discarded": func(s *Store) error { _, err := s.Discard("corp", start); return err },
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := open(t, Config{Dir: t.TempDir()})
+			pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@y.test"), object(t, 2, "c@y.test"))
+			passHolding(t, s, start, []string{"y.test"}, object(t, 1, "a@x.test"))
+			if err := next(s); err != nil {
+				t.Fatal(err)
+			}
+			s = reopen(t, s)
+			if d := s.Directory("corp"); len(d.HeldDomains) > 0 || (d.Hold == "all") != (what == "all held") {
+				t.Errorf("held because %q, domains %v", d.Hold, d.HeldDomains)
+			}
+			want := []string{"a@x.test", "b@y.test", "c@y.test"}
+			if what == "approved" {
+				want = []string{"a@x.test", "c@y.test"}
+			}
+			wantKnown(t, s, want...)
+		})
+	}
+}
+
+func TestTooManyHeldDomains(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	p, err := s.Begin("corp", Full, Origin{Started: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var domains []string
+	for i := range MaxHeldDomains + 1 {
+		domains = append(domains, fmt.Sprintf("d%d.test", i))
+	}
+	if _, err := p.Commit(holdOnly(domains, start)); err == nil {
+		t.Error("a pass holds more domains than are kept")
+	}
+}
+
+// TestDecidedHoldOfADomainIsFinished: what a broken release left, opening the store or the
+// next pass finishes, and it spares the held domain.
+func TestDecidedHoldOfADomainIsFinished(t *testing.T) {
+	for _, restart := range []bool{true, false} {
+		t.Run(fmt.Sprintf("restart %t", restart), func(t *testing.T) {
+			var free atomic.Uint64
+			free.Store(1 << 30)
+			var failing atomic.Bool
+			config := Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free.Load(), nil },
+				afterCommit: func(int) {
+					if failing.Load() {
+						free.Store(1 << 19)
+					}
+				}}
+			s := open(t, config)
+			pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@y.test"), object(t, 2, "c@y.test"))
+			p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: start})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Apply([]Object{object(t, 1)}); err != nil {
+				t.Fatal(err)
+			}
+			failing.Store(true) // the next commit is the decision, and the last one that works
+			if _, err := p.Commit(holdOnly([]string{"y.test"}, start)); !errors.Is(err, ErrNoSpace) {
+				t.Fatalf("commit: %v, want %v", err, ErrNoSpace)
+			}
+			wantKnown(t, s, "a@x.test", "b@y.test", "c@y.test")
+			failing.Store(false)
+			free.Store(1 << 30)
+			if restart {
+				s = reopen(t, s)
+				if d := s.Directory("corp"); d.Holds("y.test") == "" || d.Holds("x.test") != "" || d.LastIncremental.Removed != 1 || d.LastIncremental.Held != 1 {
+					t.Errorf("after opening: %+v", d)
+				}
+			} else {
+				passHolding(t, s, start, []string{"y.test"})
+			}
+			wantKnown(t, s, "b@y.test", "c@y.test")
+			if err := s.Recount(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestRandomHeldDomains compares the store with a map over random passes that hold all,
+// nothing or some domains.
+func TestRandomHeldDomains(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 7))
+			s := open(t, Config{Dir: t.TempDir()})
+			has, index := map[byte]map[string]bool{}, map[byte]map[string]bool{}
+			pass(t, s, "corp", Full, start, "")
+			for i := range 80 {
+				held := map[string]bool{}
+				for d := range 4 {
+					held[fmt.Sprintf("d%d.test", d)] = r.IntN(3) == 0
+				}
+				objects := changeSome(t, r, has)
+				names := slices.DeleteFunc(slices.Collect(maps.Keys(held)), func(d string) bool { return !held[d] })
+				info := passHolding(t, s, start.Add(time.Duration(i)*time.Minute), names, objects...)
+				removed, kept := settleModel(has, index, held)
+				if info.Removed != removed || info.Held != kept {
+					t.Fatalf("pass %d removed %d and held %d, want %d and %d", i, info.Removed, info.Held, removed, kept)
+				}
+				wantKnown(t, s, union(index)...)
+				if i%20 == 19 {
+					s = reopen(t, s)
+				}
+			}
+			if err := s.Verify(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// changeSome changes the addresses of some objects, and returns them as they are then.
+func changeSome(t *testing.T, r *rand.Rand, has map[byte]map[string]bool) []Object {
+	var objects []Object
+	for _, n := range r.Perm(6)[:r.IntN(5)] {
+		id := byte(1 + n)
+		if has[id] == nil {
+			has[id] = map[string]bool{}
+		}
+		for range 1 + r.IntN(4) {
+			a := fmt.Sprintf("a%d@d%d.test", r.IntN(5), r.IntN(4))
+			if has[id][a] {
+				delete(has[id], a)
+			} else {
+				has[id][a] = true
+			}
+		}
+		objects = append(objects, object(t, id, slices.Sorted(maps.Keys(has[id]))...))
+	}
+	return objects
+}
+
+// settleModel makes the index what it has to be after a pass.
+func settleModel(has, index map[byte]map[string]bool, held map[string]bool) (removed, kept int) {
+	for id := range has {
+		if index[id] == nil {
+			index[id] = map[string]bool{}
+		}
+		maps.Copy(index[id], has[id])
+		for a := range index[id] {
+			switch {
+			case has[id][a]:
+			case held[domainOf(a)]:
+				kept++
+			default:
+				removed++
+				delete(index[id], a)
+			}
+		}
+	}
+	return removed, kept
+}
+
+func union(index map[byte]map[string]bool) []string {
+	all := map[string]bool{}
+	for _, addresses := range index {
+		maps.Copy(all, addresses)
+	}
+	return slices.Collect(maps.Keys(all))
+}
+
+// TestLostSince counts what is lost now, and no approvals.
+func TestLostSince(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
+	lost := func(after, now int, want int) {
+		t.Helper()
+		for range 2 { // the second time out of memory
+			got, err := s.LostSince(hour(after), hour(now), []string{"x.test"})
+			if err != nil || got["x.test"] != want || len(got) > 1 {
+				t.Errorf("lost from hour %d to %d: %v, %v, want %d", after, now, got, err, want)
+			}
+		}
+	}
+	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test", "b@x.test", "z@y.test"), object(t, 2, "c@x.test", "d@x.test"), object(t, 3, "e@x.test"))
+	pass(t, s, "other", Full, hour(0), "", object(t, 1, "d@x.test"), object(t, 2, "f@x.test"))
+	lost(-1, 9, 0)
+	pass(t, s, "corp", Incremental, hour(1), "", object(t, 1, "a@x.test"))
+	lost(0, 9, 1)
+	pass(t, s, "corp", Incremental, hour(2), "", object(t, 2))
+	lost(0, 9, 2) // the other directory has d@x.test
+	pass(t, s, "other", Incremental, hour(3), "", object(t, 1), object(t, 2))
+	lost(0, 9, 4)
+	lost(2, 9, 3)
+	lost(0, 2, 1) // what is later than now is not believed
+	pass(t, s, "corp", Incremental, hour(4), "", object(t, 2, "b@x.test", "c@x.test"))
+	lost(0, 9, 2) // two came back
+	pass(t, s, "corp", Incremental, hour(5), "held", object(t, 3))
+	lost(0, 9, 2)
+	if _, err := s.Approve("corp", s.Directory("corp").Newest().Number, hour(6)); err != nil {
+		t.Fatal(err)
+	}
+	lost(0, 9, 2)
+	for name, want := range map[string]int{"corp": 2, "other": 2, "never": 0} {
+		if got, err := s.LostBy(name, hour(0), hour(9)); got != want || err != nil {
+			t.Errorf("lost by %s: %d, %v, want %d", name, got, err, want)
+		}
+	}
+	s = reopen(t, s)
+	lost(0, 9, 2)
+}
+
+// TestHasDomain follows the addresses of a domain.
+func TestHasDomain(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	want := func(domain string, want bool) {
+		t.Helper()
+		if got := s.HasDomain(domain); got != want {
+			t.Errorf("HasDomain(%q) = %t, want %t", domain, got, want)
+		}
+	}
+	want("x.test", false)
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "a@sub.y.test"))
+	want("x.test", true)
+	want("sub.y.test", true)
+	want("y.test", false)
+	if !s.HasDomainBelow(".y.test") || s.HasDomainBelow(".x.test") || s.HasDomainBelow(".b.y.test") {
+		t.Error("addresses below .y.test only")
+	}
+	pass(t, s, "corp", Incremental, start, "held", object(t, 1))
+	want("x.test", true)
+	pass(t, s, "corp", Incremental, start, "")
+	want("x.test", false)
+	s = reopen(t, s)
+	want("x.test", false)
+}
+
+// TestLossesBesideWriters: counts asked for while passes remove addresses are never too
+// high, never fall, and complete at the end.
+func TestLossesBesideWriters(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	const n = 60
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("a%d@x.test", i)
+	}
+	pass(t, s, "corp", Full, start, "", object(t, 1, append([]string{"stays@x.test"}, all...)...))
+	var gone atomic.Int64 // removals that may have been committed
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			last := 0
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"})
+				if most := int(gone.Load()); err != nil || got["x.test"] < last || got["x.test"] > most || !s.HasDomain("x.test") {
+					t.Errorf("lost %d after %d, at most %d: %v", got["x.test"], last, most, err)
+					return
+				}
+				last = got["x.test"]
+			}
+		})
+	}
+	for i := range n {
+		gone.Store(int64(i + 1))
+		pass(t, s, "corp", Incremental, start, "", object(t, 1, append([]string{"stays@x.test"}, all[i+1:]...)...))
+	}
+	close(stop)
+	readers.Wait()
+	if got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"}); err != nil || got["x.test"] != n {
+		t.Errorf("at the end: %v, %v, want %d", got, err, n)
+	}
+}

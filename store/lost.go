@@ -1,0 +1,153 @@
+package store
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// lossCache holds which passes took addresses without an approval, and the addresses that
+// recent ones took. It is empty before it is first asked, and up to date from then on. A
+// pass that has ended changes no row of its journal, so that each is read once.
+type lossCache struct {
+	sync.Mutex
+	passes map[uint64]time.Time // when they ended; nil: not read yet
+	byPass map[uint64][]loss
+}
+
+// note adds a pass that has just ended.
+func (c *lossCache) note(p PassInfo) {
+	c.Lock()
+	defer c.Unlock()
+	if c.passes != nil && p.lost() {
+		c.passes[p.Number] = p.Ended
+	}
+}
+
+// lost reports whether the pass took addresses without an approval.
+func (p *PassInfo) lost() bool { return p.Removed > 0 && !p.Approved }
+
+// loss is an address that a pass took from an object of a directory.
+type loss struct {
+	dir     dirID
+	address string
+}
+
+// LostSince counts, for each of some canonical domains, the addresses that lost their last
+// owner between two times and have none now. Passes of all directories count, except
+// approvals.
+func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]int, error) {
+	lost, wanted := map[string]int{}, map[string]bool{}
+	for _, domain := range domains {
+		wanted[domain] = true
+	}
+	if len(wanted) == 0 {
+		return lost, nil
+	}
+	err := s.lost(after, now, func(l loss) bool { return wanted[domainOf(l.address)] },
+		func(a string) { lost[domainOf(a)]++ })
+	return lost, err
+}
+
+// LostBy counts the addresses that passes of a directory took between two times and that
+// have no owner now. Approvals do not count.
+func (s *Store) LostBy(name string, after, now time.Time) (int, error) {
+	id, ok := s.idOf(name)
+	if !ok {
+		return 0, nil
+	}
+	n := 0
+	err := s.lost(after, now, func(l loss) bool { return l.dir == id }, func(string) { n++ })
+	return n, err
+}
+
+// lost visits each address once that passes took between two times, that is wanted, and
+// that has no owner now.
+func (s *Store) lost(after, now time.Time, wanted func(loss) bool, visit func(address string)) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.losses.Lock()
+	defer s.losses.Unlock()
+	passes, err := s.passesThatRemoved(after, now)
+	if err != nil {
+		return err
+	}
+	visited := map[string]bool{}
+	for _, number := range passes {
+		losses, err := s.lossesOf(number)
+		if err != nil {
+			return err
+		}
+		for _, l := range losses {
+			if visited[l.address] || !wanted(l) {
+				continue
+			}
+			visited[l.address] = true
+			record, err := s.addressRecord(l.address)
+			if err != nil {
+				return err
+			}
+			if !record.known() {
+				visit(l.address)
+			}
+		}
+	}
+	return nil
+}
+
+// passesThatRemoved lists the passes that took addresses between two times, without
+// approvals. The caller has the lock of the cache.
+func (s *Store) passesThatRemoved(after, now time.Time) ([]uint64, error) {
+	if s.losses.passes == nil {
+		passes := map[uint64]time.Time{}
+		err := s.scan([]byte(prefixPass), false, func(kv pair) error {
+			d := newDecoder(kv.value)
+			if p := d.pass(); d.err == nil && p.lost() {
+				passes[p.Number] = p.Ended
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		s.losses.passes, s.losses.byPass = passes, map[uint64][]loss{}
+	}
+	var between []uint64
+	for number, ended := range s.losses.passes {
+		if ended.After(after) && !ended.After(now) {
+			between = append(between, number)
+		} else if now.Sub(ended).Abs() > keepLosses {
+			delete(s.losses.byPass, number)
+		}
+	}
+	return between, nil
+}
+
+// keepLosses is for how long the addresses that a pass took are held in memory at least.
+const keepLosses = 48 * time.Hour
+
+// lossesOf returns the addresses that a pass took from objects. The caller has the lock of
+// the cache.
+func (s *Store) lossesOf(pass uint64) ([]loss, error) {
+	if losses, cached := s.losses.byPass[pass]; cached {
+		return losses, nil
+	}
+	var losses []loss
+	prefix := journalKey(pass, 0)[:len(prefixJournal)+8]
+	err := s.scan(prefix, false, func(kv pair) error {
+		r, err := decodeJournal(kv.value)
+		if err != nil {
+			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
+		}
+		if !r.added {
+			losses = append(losses, loss{r.dir, r.address})
+		}
+		return nil
+	})
+	if err == nil {
+		s.losses.byPass[pass] = losses
+	}
+	return losses, err
+}
