@@ -61,6 +61,15 @@ func (a Address) IsZero() bool { return a.text == "" }
 // Local is the canonical local part, quoted where it has to be.
 func (a Address) Local() string { return a.text[:max(strings.LastIndexByte(a.text, '@'), 0)] }
 
+// In returns the same local part in another canonical domain; the zero value where a is
+// zero, or where that is longer than MaxLength.
+func (a Address) In(domain string) Address {
+	if moved := a.Local() + "@" + domain; !a.IsZero() && len(moved) <= MaxLength {
+		return Address{moved}
+	}
+	return Address{}
+}
+
 // Domain is the canonical domain: lower case, A-labels.
 func (a Address) Domain() string { return a.text[strings.LastIndexByte(a.text, '@')+1:] }
 

@@ -8,7 +8,7 @@ import (
 type bad struct{ in, want string } // want: all errors, without the file's name
 
 const allKeys = "accept, accept_files, accept_patterns, always_accept, canaries, confirm, control, directories, " +
-	"domains, exempt, harvest, journal, late_after, limits, listen, listen_allow, log, metrics, page, recipient_delimiter, " +
+	"domain_aliases, domains, exempt, harvest, inside, journal, late_after, limits, listen, listen_allow, log, metrics, page, recipient_delimiter, " +
 	"refuse, removal_grace, socket, stale_after, store, when_not_ready, when_stale"
 
 // badKeys: in is the first lines of a file that would be valid without them.
@@ -130,6 +130,24 @@ var badKeys = []bad{
 	{`harvest: {networks: {ipv4: 33}}`, `1:28: harvest.networks.ipv4: expected a whole number from 8 to 32, got 33`},
 	{`harvest: {networks: {ipv6: 0}}`, `1:28: harvest.networks.ipv6: expected a whole number from 16 to 128, got 0`},
 	{`harvest: {networks: [24, 64]}`, `1:21: harvest.networks: expected keys with values (ipv4, ipv6), got a list`},
+	{`domain_aliases: example.net`, `1:17: domain_aliases: expected domains with the domain that each is an alias of, such as "example.net: example.com", got "example.net"`},
+	{`domain_aliases: [example.net]`, `1:17: domain_aliases: expected domains with the domain that each is an alias of, such as "example.net: example.com", got a list`},
+	{`domain_aliases: {example.net: example.com}`, `1:18: domain_aliases: "example.net" is not judged here, so every recipient in it would be accepted; add it to domains with a mode of its own`},
+	{`domain_aliases: {sub.example.com: example.com}`, `1:18: domain_aliases: "sub.example.com" is not judged here, so every recipient in it would be accepted; add it to domains with a mode of its own`},
+	{`domain_aliases: {example.com: EXAMPLE.com.}`, `1:18: domain_aliases: "example.com" leads back to itself (example.com → example.com); leave out one of the steps`},
+	{`domain_aliases: {.example.com: example.org}`, `1:18: domain_aliases: expected one domain such as "example.com", got ".example.com"; name each sub-domain by itself`},
+	{`domain_aliases: {example.com: .example.org}`, `1:31: domain_aliases["example.com"]: expected one domain such as "example.org", got ".example.org"; name each sub-domain by itself`},
+	{`domain_aliases: {"@example.com": example.org}`, `1:18: domain_aliases: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got "@example.com"`},
+	{`domain_aliases: {example.com: "@example.org"}`, `1:31: domain_aliases["example.com"]: expected a domain such as "example.org", or ".example.org" for all its sub-domains, got "@example.org"`},
+	{`domain_aliases: {"*.example.com": example.org}`, `1:18: domain_aliases: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got "*.example.com"`},
+	{`domain_aliases: {example.com: [a.example, b.example]}`, `1:31: domain_aliases["example.com"]: expected a text, got a list`},
+	{`domain_aliases: {example.com: ""}`, `1:31: domain_aliases["example.com"]: expected a domain such as "example.com", or ".example.com" for all its sub-domains, got ""`},
+	{`domain_aliases: {example.com: a.example, Example.COM: b.example}`, `1:42: domain_aliases: "Example.COM" for the second time; the first is in line 1`},
+	{`inside: 10.0.0.0/8`, `1:9: inside: expected keys with values (networks), got "10.0.0.0/8"`},
+	{`inside: {network: [10.0.0.0/8]}`, `1:10: unknown key "network" in inside; did you mean "networks"?`},
+	{`inside: {networks: [10.0.0.1/8]}`, `1:21: inside.networks[0]: "10.0.0.1/8" has bits of a host; the network is 10.0.0.0/8`},
+	{`inside: {networks: ["0.0.0.0/0"]}`, `1:21: inside.networks[0]: "0.0.0.0/0" is every client, which would open internal-only recipients to all; set internal_only to accept for that`},
+	{`inside: {networks: [10.0.0.0/8, 10.0.0.0/8]}`, `1:33: inside.networks[1]: "10.0.0.0/8" is in the list twice`},
 	{`exempt: {networks: [192.0.2.1/24]}`, `1:21: exempt.networks[0]: "192.0.2.1/24" has bits of a host; the network is 192.0.2.0/24`},
 	{`exempt: {networks: ["::/0"]}`, `1:21: exempt.networks[0]: "::/0" is every client, to whom nothing would be refused; to refuse nothing, set the domains to report or pass`},
 	{`exempt: {networks: 192.0.2.0/24}`, `1:20: exempt.networks: expected a list of networks in brackets, got "192.0.2.0/24"`},

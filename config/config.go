@@ -49,6 +49,8 @@ type Config struct {
 	AcceptFiles        []string          // accept_files: paths of tables in Postfix's source format
 	AcceptPatterns     []string          // accept_patterns: RE2 that matches whole canonical addresses, in any case
 	Refuse             []address.Address // refuse
+	DomainAliases      map[string]string // domain_aliases: canonical domains, alias to target; default none
+	Inside             Inside            // inside: default no networks
 	RecipientDelimiter string            // recipient_delimiter: characters that begin an extension; default none
 	Exempt             Exempt            // exempt: default nobody
 
@@ -196,7 +198,7 @@ func Load(path string) (*Config, error) {
 // Parse checks the text of a configuration file; name stands for it in errors, each
 // of which is an *Error. It touches nothing outside its arguments.
 func Parse(name string, data []byte) (*Config, error) {
-	r := &reader{file: name, at: map[string]position{}}
+	r := &reader{file: name, at: map[string]position{}, written: map[string]string{}}
 	root := r.parse(data)
 	if root == nil {
 		return nil, r.err()

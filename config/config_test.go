@@ -103,6 +103,8 @@ func TestEveryKey(t *testing.T) {
 		AcceptFiles:        []string{"/etc/postfix/relay_recipients", "/srv/lists"},
 		AcceptPatterns:     []string{`srs[01]=.*@example\.com`, `(?i)[A-Z]+-team@example\.com`},
 		Refuse:             refused,
+		DomainAliases:      map[string]string{"alias.example.org": "example.com", "xn--bcher-kva.example": "alias.example.org"},
+		Inside:             Inside{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("64:ff9b::c000:201/128")}},
 		RecipientDelimiter: "+-",
 		Exempt: Exempt{
 			Networks:      []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::2/128")},

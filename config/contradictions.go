@@ -43,6 +43,7 @@ func (r *reader) contradictions(c *Config) {
 			r.failAt(r.at[fmt.Sprintf("canaries.refuse[%d]", i)], "canaries.refuse[%d]: %s is in canaries.accept as well", i, quoted(a.String()))
 		}
 	}
+	r.aliases(c)
 	r.ownerless(c)
 	r.lists(c)
 }
@@ -99,10 +100,12 @@ func (r *reader) failed(at position) bool {
 }
 
 // ownerless finds domains of which no directory knows anything: every recipient in
-// them would be refused.
+// them would be refused. The recipients of an alias may be known under its target.
 func (r *reader) ownerless(c *Config) {
 	for domain, mode := range c.Domains {
-		owned := func(d Directory) bool { return d.MayOwn(domain) }
+		forms, _ := c.AliasTargets(domain)
+		forms = append(forms, domain)
+		owned := func(d Directory) bool { return slices.ContainsFunc(forms, d.MayOwn) }
 		if mode == Pass || len(c.Directories) == 0 || slices.ContainsFunc(c.Directories, owned) {
 			continue
 		}

@@ -41,6 +41,7 @@ type reader struct {
 	errs     []*Error
 	warnings []error
 	at       map[string]position
+	written  map[string]string // items of lists as they stand in the file, by path
 }
 
 // warnAt notes what is valid and hardly meant.

@@ -137,6 +137,12 @@ func (r *reader) lists(c *Config) {
 	for i, entry := range c.Accept {
 		r.judged(c, fmt.Sprintf("accept[%d]", i), entry)
 	}
+	for i := range c.Canaries.Accept {
+		r.neverMatches(fmt.Sprintf("canaries.accept[%d]", i))
+	}
+	for i := range c.Canaries.Refuse {
+		r.neverMatches(fmt.Sprintf("canaries.refuse[%d]", i))
+	}
 	for i, a := range c.Refuse {
 		path := fmt.Sprintf("refuse[%d]", i)
 		r.judged(c, path, a.String())
@@ -149,10 +155,22 @@ func (r *reader) lists(c *Config) {
 	}
 }
 
-// judged finds entries of domains that are not ours, in which every recipient is
-// accepted. A domain of ours in mode pass may have entries: it is switched off for a
+// neverMatches finds an entry that can match no recipient.
+func (r *reader) neverMatches(path string) bool {
+	err := address.CheckEntry(r.written[path])
+	if err != nil {
+		r.warnAt(r.at[path], "%s: %s can never match: %v", path, quoted(r.written[path]), err)
+	}
+	return err != nil
+}
+
+// judged finds entries that can never match, and those of domains that are not ours, in
+// which every recipient is accepted. A domain of ours in mode pass may have entries: it is switched off for a
 // while.
 func (r *reader) judged(c *Config, path, entry string) {
+	if r.neverMatches(path) {
+		return
+	}
 	domain := entry[strings.LastIndexByte(entry, '@')+1:]
 	if !c.ours(domain) && len(c.Domains) > 0 {
 		r.warnAt(r.at[path], "%s: %s has no effect, because %s is not judged here; add it to domains, or leave the entry out", path, quoted(entry), quoted(domain))
@@ -181,3 +199,7 @@ func (c *Config) ours(domain string) bool {
 	}
 	return found
 }
+
+// Serves reports whether domains has an entry for a canonical domain, in any mode: its
+// recipients are judged, now or once the mode is no longer pass.
+func (c *Config) Serves(domain string) bool { return c.ours(domain) }

@@ -13,6 +13,12 @@ var doubtful = []bad{
 	{"accept: [x@example.com, y@example.com]\nrefuse: [Y@example.com]", `2:10: refuse[0]: "y@example.com" is in accept as well (accept[1]), which comes first`},
 	{`refuse: [Abuse@example.com]`, `1:10: refuse[0]: "abuse@example.com" is never refused, because always_accept has "abuse"; take it out there`},
 	{"recipient_delimiter: +\nrefuse: [abuse+x@example.com]", `2:10: refuse[0]: "abuse+x@example.com" is never refused, because always_accept has "abuse"; take it out there`},
+	{`accept: ["smtp:x@example.com"]`, `1:10: accept[0]: "smtp:x@example.com" can never match: "smtp:" in front is no part of an address; write "x@example.com"`},
+	{`accept: [a@example.com, "*@example.com"]`, `1:25: accept[1]: "*@example.com" can never match: wildcards are not supported; write "@example.com" for all recipients of a domain`},
+	{`refuse: ["mailto:x@example.com"]`, `1:10: refuse[0]: "mailto:x@example.com" can never match: "mailto:" in front is no part of an address; write "x@example.com"`},
+	{`refuse: ["a@example.com;b@example.com"]`, `1:10: refuse[0]: "a@example.com;b@example.com" can never match: it holds several addresses; write each as an entry of its own`},
+	{`canaries: {accept: ["SMTP:x@example.com"]}`, `1:21: canaries.accept[0]: "SMTP:x@example.com" can never match: "SMTP:" in front is no part of an address; write "x@example.com"`},
+	{`canaries: {refuse: ["/^x@example.com$/"]}`, `1:21: canaries.refuse[0]: "/^x@example.com$/" can never match: it is a pattern of a regexp or pcre table; use accept_patterns`},
 }
 
 // TestDoubtful: what the order of the lists settles is said, and is no error.

@@ -103,7 +103,7 @@ func ControlSocket(path string) (Endpoint, bool) {
 		return Endpoint{}, false
 	}
 	c := defaults()
-	r := &reader{file: path, at: map[string]position{}}
+	r := &reader{file: path, at: map[string]position{}, written: map[string]string{}}
 	root := r.parse(data)
 	if root == nil { // not even YAML: the one line may be
 		root = r.parse([]byte(controlLine(string(data))))

@@ -62,6 +62,8 @@ func (c *Config) fields() field {
 		"accept_files":        unique(&c.AcceptFiles, "files", parsePath),
 		"accept_patterns":     unique(&c.AcceptPatterns, "patterns", parsePattern),
 		"refuse":              unique(&c.Refuse, "addresses", parseRefused),
+		"domain_aliases":      domainAliases(&c.DomainAliases),
+		"inside":              keys(fields{"networks": unique(&c.Inside.Networks, "networks", parseInside)}),
 		"recipient_delimiter": scalar(&c.RecipientDelimiter, parseDelimiters),
 		"confirm": keys(fields{
 			"enabled":    onOff(&c.Confirm.Enabled),

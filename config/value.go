@@ -108,7 +108,7 @@ func items(what string, item field) field {
 func (v value) eachItem(item field) {
 	for i, n := range v.node.items {
 		inner := value{v.reader, fmt.Sprintf("%s[%d]", v.path, i), n}
-		v.at[inner.path] = n.position
+		v.at[inner.path], v.written[inner.path] = n.position, n.source
 		item(inner)
 	}
 }

@@ -9,6 +9,7 @@ type ExportQuery struct {
 // Sources of a recipient.
 const (
 	SourceIndex  = "index"         // somebody in a directory has the address
+	SourceAlias  = "alias"         // a directory has the same local part where the domain is an alias of another one
 	SourceAccept = "accept"        // the configuration accepts it
 	SourceFile   = "accept_files"  // a file does
 	SourceAlways = "always_accept" // its local part is accepted in all our domains

@@ -32,17 +32,19 @@ type LookupAnswer struct {
 	Verdict     string  `json:"verdict"`
 	WouldRefuse bool    `json:"would_refuse"` // mode report keeps it from getting WouldReply
 	WouldReply  string  `json:"would_reply"`
-	Rule        int     `json:"rule"`    // row of the decision table that answered; 0: an internal error
-	Reason      string  `json:"reason"`  // the same in words
-	Entry       string  `json:"entry"`   // what of the configuration matched; empty: nothing, or Matched itself
-	Matched     string  `json:"matched"` // what was found: canonical, or it without its extension; empty: nothing was
-	Error       string  `json:"error"`   // what failed inside; empty: nothing did
+	Rule        int     `json:"rule"`       // row of the decision table that answered; 0: an internal error
+	Reason      string  `json:"reason"`     // the same in words
+	Entry       string  `json:"entry"`      // what of the configuration matched; empty: nothing, or Matched itself
+	JudgedAs    string  `json:"judged_as"`  // canonical in the domain that its own is an alias of; empty: as it is
+	AliasedBy   string  `json:"aliased_by"` // what says so: domain_aliases, or a line of an accept file
+	Matched     string  `json:"matched"`    // what was found: one of these, or it without its extension; empty: nothing was
+	Error       string  `json:"error"`      // what failed inside; empty: nothing did
 
 	LoggedAs string `json:"logged_as"` // how the address stands in the log; empty: as it is
 
 	Directory      string  `json:"directory"`       // whose state mattered; empty: none in particular
 	DirectoryState State   `json:"directory_state"` // empty: it did not matter
-	Owners         []Owner `json:"owners"`          // of Matched, else of Canonical; empty: nobody has it
+	Owners         []Owner `json:"owners"`          // of Matched, else of JudgedAs, else of Canonical; empty: nobody has it
 	Removed        Time    `json:"removed"`
 	RemovedPass    uint64  `json:"removed_pass"` // by which pass; 0: it was not removed, or not known
 

@@ -108,11 +108,15 @@ type AcceptFile struct {
 	File        string   `json:"file"`
 	Entries     int64    `json:"entries"`      // addresses and domains in force
 	Domains     int64    `json:"domains"`      // how many of them are whole domains
+	Aliases     int64    `json:"aliases"`      // how many of them map a domain to others
 	Read        Time     `json:"read"`         // when they were read
 	Trouble     string   `json:"trouble"`      // why they are what the file held before; empty: they are what it holds
 	Since       Time     `json:"since"`        // when that began
 	Unread      int64    `json:"unread"`       // lines that do not count
 	UnreadLines []string `json:"unread_lines"` // the first of these, and why
+
+	Unmatched      int64    `json:"unmatched"`       // entries that can never match, because their domains are not judged
+	UnmatchedLines []string `json:"unmatched_lines"` // the first one of each domain
 }
 
 // DirectoryStatus is the state of one directory.
@@ -191,6 +195,7 @@ func (s Status) normal() Status {
 	s.AcceptFiles = append([]AcceptFile{}, s.AcceptFiles...)
 	for i, f := range s.AcceptFiles {
 		s.AcceptFiles[i].UnreadLines = append([]string{}, f.UnreadLines...)
+		s.AcceptFiles[i].UnmatchedLines = append([]string{}, f.UnmatchedLines...)
 	}
 	s.Directories = append([]DirectoryStatus{}, s.Directories...)
 	for i, d := range s.Directories {

@@ -65,7 +65,7 @@ func (s spelling) any(text, to string, d Decision) string {
 		return text
 	}
 	var pairs []string
-	for _, a := range []string{to, d.Address.String(), d.Match.String()} {
+	for _, a := range []string{to, d.Address.String(), d.JudgedAs.String(), d.Match.String()} {
 		if a != "" {
 			pairs = append(pairs, a, s.address(a))
 		}
@@ -89,27 +89,33 @@ func (s *Server) LoggedAs(text string) string {
 
 // attributes are the keys of the line about one RCPT, in Postfix's words.
 func (s spelling) attributes(q Query, d Decision) []slog.Attr {
-	to, reply := q.Recipient, d.Reply
+	to := q.Recipient
 	if to == "" {
 		to = q.Argument
 	}
-	if d.WouldRefuse {
-		reply = d.WouldReply
-	}
-	attrs := append(make([]slog.Attr, 0, 14),
+	attrs := append(make([]slog.Attr, 0, 16),
 		slog.String("client", client(q)),
 		slog.String("helo", escaped(q.Helo)),
 		slog.String("from", s.address(q.From)),
 		slog.String("to", s.address(to)),
 		slog.String("verdict", string(d.Verdict)),
-		slog.String("reply", s.reply(reply, to)),
+		slog.String("reply", s.reply(d.Reply, to)),
 		slog.Bool("would_refuse", d.WouldRefuse),
-		slog.String("reason", d.Reason),
 	)
+	if d.WouldRefuse {
+		attrs = append(attrs, slog.String("would_reply", s.reply(d.WouldReply, to)))
+	}
+	attrs = append(attrs, slog.String("reason", d.Reason))
 	if d.Entry != "" {
 		attrs = append(attrs, slog.String("entry", s.any(d.Entry, to, d)))
 	}
-	if d.Match != d.Address && !d.Match.IsZero() {
+	if !d.JudgedAs.IsZero() {
+		attrs = append(attrs, slog.String("judged_as", s.address(d.JudgedAs.String())))
+	}
+	if d.AliasedBy != "" {
+		attrs = append(attrs, slog.String("aliased_by", d.AliasedBy))
+	}
+	if d.WithoutExtension() {
 		attrs = append(attrs, slog.String("without_extension", s.address(d.Match.String())))
 	}
 	if q.QueueID != "" {

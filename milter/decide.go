@@ -57,7 +57,9 @@ type Decision struct {
 	Entry       string          // what of the configuration matched, where Reason alone does not say; empty: nothing
 	Shared      bool            // it stands for any number of addresses
 	Address     address.Address // canonical; zero: cannot be read as an address
-	Match       address.Address // what was found: Address, or it without its extension; zero: nothing was
+	JudgedAs    address.Address // Address in the domain that its own is an alias of; zero: as it is
+	AliasedBy   string          // with an alias: domain_aliases, or the line of an accept file; empty: no alias decided
+	Match       address.Address // what was found: Address or JudgedAs, or it without its extension; zero: nothing was
 	Domain      string          // canonical; empty: none
 	Mode        Mode            // of the domain; ModePass also where it is not ours
 	Removed     time.Time       // when Match lost its last owner, if the index says so
@@ -72,7 +74,7 @@ type Decision struct {
 // domain is applied last.
 func (p *Policy) Decide(ctx context.Context, q Query) Decision {
 	r := p.recipient(q)
-	d := p.judgeSafely(ctx, q, r)
+	d := p.judgeForms(ctx, q, r)
 	if r.mode == ModeReport && !d.Reply.IsContinue() {
 		d.WouldRefuse, d.WouldReply, d.Reply = true, d.Reply, Reply{}
 	}
@@ -118,8 +120,8 @@ func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
 	if err != nil {
 		return r.failed(fmt.Errorf("index: %w", err))
 	}
-	if entry.takes(q) {
-		return r.answer(6, VerdictKnown, Reply{}, "in the index")
+	if p.takes(entry, q, &r) {
+		return r.answer(6, VerdictKnown, Reply{}, r.found("in the index"))
 	}
 	// Row 7.
 	if !r.freshness.State.ready() {
@@ -141,8 +143,8 @@ func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
 	if !entry.Known {
 		entry = p.confirmed(ctx, &r, limited)
 	}
-	if entry.takes(q) {
-		return r.answer(10, VerdictConfirmed, Reply{}, "found by a search in the directory")
+	if p.takes(entry, q, &r) {
+		return r.answer(10, VerdictConfirmed, Reply{}, r.found("found by a search in the directory"))
 	}
 	// Row 11.
 	if limited {
@@ -166,14 +168,11 @@ func (p *Policy) exempt(q Query, r *recipient) bool {
 		r.entry = "authenticated"
 		return true
 	}
-	client := q.Client.Unmap().WithZone("")
-	for _, network := range p.exemptNetworks {
-		if network.Contains(client) {
-			r.entry = network.String()
-			return true
-		}
+	network, found := containing(p.exemptNetworks, q.Client)
+	if found {
+		r.entry = network.String()
 	}
-	return false
+	return found
 }
 
 // alwaysAccepts reports whether the local part is one of the configured.
@@ -190,9 +189,18 @@ func (p *Policy) alwaysAccepts(r *recipient) bool {
 // limited reports whether the client's network is over its harvest limit.
 func (p *Policy) limited(q Query) bool { return p.harvest != nil && p.harvest.Limited(q) }
 
-// takes reports whether the sender of a query may write to who stands behind an entry.
-func (e Entry) takes(q Query) bool {
-	return e.Known && (!e.InternalOnly || q.Authenticated != "")
+// takes reports whether the sender of a query may write to the owners of an entry. An
+// internal-only entry takes mail from clients that have logged in, and from clients of the
+// inside networks.
+func (p *Policy) takes(e Entry, q Query, r *recipient) bool {
+	if !e.Known || !e.InternalOnly || q.Authenticated != "" {
+		return e.Known
+	}
+	network, inside := containing(p.insideNetworks, q.Client)
+	if inside {
+		r.entry = network.String()
+	}
+	return inside
 }
 
 // lookup asks the index. What may be refused is asked for again once the freshness is
@@ -204,7 +212,7 @@ func (p *Policy) lookup(r *recipient) (Entry, error) {
 		return entry, err
 	}
 	r.asked, r.freshness = true, p.index.Freshness(r.domain)
-	r.empty = r.mode == ModeEnforce && !p.populated(r.form[0].Domain())
+	r.empty = r.mode == ModeEnforce && !r.aliased && !p.populated(r.form[0].Domain())
 	return p.indexed(r)
 }
 
@@ -231,7 +239,7 @@ func (p *Policy) indexed(r *recipient) (Entry, error) {
 // confirmed asks the directory itself for one form after the other. No answer is as if
 // nothing was found: then the index, which is fresh, is believed.
 func (p *Policy) confirmed(ctx context.Context, r *recipient, suspect bool) Entry {
-	if p.confirm == nil {
+	if p.confirm == nil || r.unconfirmed {
 		return Entry{}
 	}
 	for _, form := range r.forms() {

@@ -29,9 +29,14 @@
 // and then the one without it; the first of the two that matches carries its
 // restriction. An entry in refuse holds for every extension that accept does not name.
 //
-// A recipient restricted to inside senders is known to clients that have logged in, and
-// to others looks like any that is unknown: the same text, and before it the same rows
-// 7, 9 and 11. Rows 7 and 9 are needed for another reason as well: while the index
+// A recipient in a domain alias goes through rows 4 to 12 as it is written, and as the same
+// local part in each domain that its own is an alias of. The most lenient decision counts;
+// an entry in refuse that names it as written is final. The mode is that of the domain as
+// written. Row 10 waits until no form of it is accepted without.
+//
+// A recipient restricted to inside senders is known to clients that have logged in and to
+// those of the inside networks, and to others looks like any that is unknown: the same text,
+// and before it the same rows 7, 9 and 11. Rows 7 and 9 are needed for another reason as well: while the index
 // cannot be trusted, the restriction may be lifted, or may not be that of every owner.
 //
 // An enforced domain of which the index has no address at all, and no list names one, is

@@ -86,8 +86,12 @@ func (p *Policy) Charge(q Query, d Decision) {
 	}
 }
 
-// guess is the address that a client guessed: with other extensions it is the same.
+// guess is the address that a client guessed: with other extensions, and in the domain of an
+// alias, it is the same.
 func (p *Policy) guess(q Query, d Decision) string {
+	if !d.JudgedAs.IsZero() {
+		d.Address = d.JudgedAs
+	}
 	if bare, ok := d.Address.WithoutExtension(p.delimiters); ok {
 		return bare.String()
 	}
@@ -97,17 +101,9 @@ func (p *Policy) guess(q Query, d Decision) string {
 	return d.Address.String()
 }
 
-// translated is where IPv6-only networks see hosts of the IPv4 internet (RFC 6052
-// section 2.1). As IPv6 they would all be one network.
-var translated = netip.MustParsePrefix("64:ff9b::/96")
-
 // network is what a client is counted in; false: it has no IP address.
 func (h *Harvest) network(client netip.Addr) (netip.Prefix, bool) {
-	client = client.Unmap()
-	if translated.Contains(client) {
-		long := client.As16()
-		client = netip.AddrFrom4([4]byte(long[12:]))
-	}
+	client = CanonicalClient(client)
 	length := h.cfg.IPv6
 	if client.Is4() {
 		length = h.cfg.IPv4

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
-	"strconv"
 	"strings"
 
 	"rcpt-milter/address"
@@ -108,7 +107,7 @@ func (l *lists) find(r *recipient) (Verdict, string) {
 		}
 		if file, line, whole := l.files.Find(r.match); line != 0 {
 			r.shared = whole
-			r.entry = file + ":" + strconv.Itoa(line)
+			r.entry = place(file, line)
 			return VerdictListed, "in accept_files"
 		}
 	}

@@ -140,6 +140,10 @@ type PolicyConfig struct {
 	AcceptFiles Table
 	// AcceptPatterns are RE2 expressions that match a whole canonical address.
 	AcceptPatterns []string
+	// DomainAliases are domains whose recipients are judged as the same local parts in
+	// another domain, by alias and target. The target may be an alias itself. Both in any
+	// case, as U-labels or A-labels. An alias has the mode of its own entry in Domains.
+	DomainAliases map[string]string
 	// RecipientDelimiter are the ASCII characters of which any may begin the extension
 	// of a local part; empty: there are no extensions. It is Postfix's setting of this
 	// name.
@@ -147,6 +151,9 @@ type PolicyConfig struct {
 	// ExemptNetworks and ExemptAuthenticated are clients to whom nothing is refused.
 	ExemptNetworks      []netip.Prefix
 	ExemptAuthenticated bool
+	// InsideNetworks are clients that count as authenticated for internal-only recipients,
+	// and for nothing else.
+	InsideNetworks []netip.Prefix
 	// Confirm is asked before an address is refused as unknown; nil: nobody is.
 	Confirm Confirmer
 	// Harvest knows the networks that guess addresses; nil: there is no limit.
@@ -176,9 +183,11 @@ type Policy struct {
 	always     map[string]bool          // canonical local parts
 	lists      lists
 	delimiters string
+	aliases    map[string]string // canonical domains, alias to target
 
 	exemptNetworks      []netip.Prefix
 	exemptAuthenticated bool
+	insideNetworks      []netip.Prefix
 
 	confirm      Confirmer
 	harvest      HarvestLimit
@@ -215,7 +224,8 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	p := &Policy{
 		index: cfg.Index, populated: cfg.HasAddresses, delimiters: cfg.RecipientDelimiter,
 		exemptNetworks: slices.Clone(cfg.ExemptNetworks), exemptAuthenticated: cfg.ExemptAuthenticated,
-		confirm: cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll, harvestReply: cfg.HarvestReply,
+		insideNetworks: slices.Clone(cfg.InsideNetworks),
+		confirm:        cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll, harvestReply: cfg.HarvestReply,
 		removalGrace: cfg.RemovalGrace,
 		whenStale:    cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
 	}
@@ -230,6 +240,9 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	}
 	var err error
 	if p.domains, err = canonicalDomains(cfg.Domains); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	if p.aliases, err = canonicalAliases(cfg.DomainAliases); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	if p.always, err = canonicalLocals(cfg.AlwaysAccept); err != nil {

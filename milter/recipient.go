@@ -16,6 +16,9 @@ type recipient struct {
 	domain string
 	mode   Mode
 
+	unconfirmed bool // no directory is asked about it yet
+	aliased     bool // its domain is an alias, whose addresses are those of its targets
+
 	match     address.Address // the form that the answer is about
 	entry     string          // what of the configuration matched
 	shared    bool            // it stands for any number of addresses
@@ -68,6 +71,15 @@ func (r *recipient) forms() []address.Address {
 		}
 	}
 	return r.form[:]
+}
+
+// found is the reason for accepting a recipient that was found: for one that is internal-only
+// with the inside network that the client is in.
+func (r *recipient) found(reason string) string {
+	if r.entry != "" {
+		return reason + ", and internal-only; the client is in inside.networks"
+	}
+	return reason
 }
 
 // isPostmaster reports whether text is postmaster without a domain, in any case,

@@ -191,8 +191,8 @@ func TestLogLine(t *testing.T) {
 	macros("{rcpt_addr}", "broken@report.test", "{mail_addr}", "")
 	bareRcpt(t, s, "x")
 	want := `level=INFO msg=rcpt client=mx.client.test[2001:db8::1] helo=evil\r\nlevel=INFO from=from\x1b@client.test to=nobody@enforce.test verdict=unknown reply="550 5.1.1 <nobody@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="not in the index" queue_id=4ABC sasl_username=me directory=corp
-level=INFO msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=Nobody@report.test verdict=unknown reply="550 5.1.1 <nobody@report.test>: Recipient address rejected: User unknown" would_refuse=true reason="not in the index" directory=corp
-level=ERROR msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=broken@report.test verdict=error reply="451 4.3.0 <broken@report.test>: Recipient address cannot be checked at the moment, please try again later" would_refuse=true reason="an internal error" error="index: the index is closed"
+level=INFO msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=Nobody@report.test verdict=unknown reply=continue would_refuse=true would_reply="550 5.1.1 <nobody@report.test>: Recipient address rejected: User unknown" reason="not in the index" directory=corp
+level=ERROR msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=broken@report.test verdict=error reply=continue would_refuse=true would_reply="451 4.3.0 <broken@report.test>: Recipient address cannot be checked at the moment, please try again later" reason="an internal error" error="index: the index is closed"
 `
 	want = strings.ReplaceAll(want, `helo=evil\r\nlevel=INFO`, `helo="evil\\r\\nlevel=INFO"`) // = has the handler quote it
 	if got := log.String(); got != want {
@@ -205,7 +205,7 @@ func TestLogLineReasons(t *testing.T) {
 	p := fullPolicy(t, nil)
 	for recipient, want := range map[string]string{
 		"left+x@enforce.test":         `verdict=refused reply="550 5.1.1 <left+x@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="in refuse" without_extension=left@enforce.test`,
-		"left@report.test":            `verdict=refused reply="550 5.1.1 <left@report.test>: Recipient address rejected: User unknown" would_refuse=true reason="in refuse"`,
+		"left@report.test":            `verdict=refused reply=continue would_refuse=true would_reply="550 5.1.1 <left@report.test>: Recipient address rejected: User unknown" reason="in refuse"`,
 		"srs0=x@enforce.test":         `verdict=listed reply=continue would_refuse=false reason="matches accept_patterns" entry="srs[01]=.*@enforce\\.test"`,
 		"filed@enforce.test":          `verdict=listed reply=continue would_refuse=false reason="in accept_files" entry=/table:7`,
 		"x@catchall.test":             `verdict=listed reply=continue would_refuse=false reason="the domain is in accept" entry=@catchall.test`,

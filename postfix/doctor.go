@@ -31,11 +31,12 @@ type Finding struct {
 
 // Daemon is what Examine has to know of the daemon and its configuration.
 type Daemon struct {
-	Listen              []string          // "unix:/path" or "inet:host:port"
-	Domains             map[string]string // canonical domain, or ".parent", and mode
-	Empty               []string          // enforced domains, or ".parent", of which it knows no address
-	AlwaysAccept        []string          // local parts
-	Connections         int               // limits.connections
+	Listen              []string            // "unix:/path" or "inet:host:port"
+	Domains             map[string]string   // canonical domain, or ".parent", and mode
+	Empty               []string            // enforced domains, or ".parent", of which it knows no address
+	AlwaysAccept        []string            // local parts
+	Aliases             map[string][]string // canonical domains, and those that each is an alias of
+	Connections         int                 // limits.connections
 	ExemptAuthenticated bool
 	Patience            time.Duration // the longest that an answer may take by configuration
 	State               string        // as status has it; empty: it does not answer

@@ -59,12 +59,12 @@ func (e *examination) inMyDestination() string {
 
 func (e *examination) checkMap(parameter, table string) {
 	var keys []address.Address
-	var domains []string
+	var domains []rewritten
 	err := e.world.Keys(table, func(key, value string) {
 		key = strings.TrimSuffix(key, ":")
 		if domain, whole := strings.CutPrefix(key, "@"); whole {
 			if canonical, err := address.ParseDomain(domain); err == nil && e.judged(canonical) {
-				domains = append(domains, canonical)
+				domains = append(domains, rewrittenBy(canonical, value)...)
 			}
 			return
 		}
@@ -127,27 +127,6 @@ func (e *examination) refusedKeys(parameter, table string, keys []address.Addres
 	e.find("alias-not-accepted", Fault, fmt.Sprintf("%s has %s that the daemon does not accept: %s", inTable(parameter, table),
 		counted(len(refused), "address", "addresses"), inWords(refused, shownAddresses)),
 		"Postfix would rewrite or redirect them, but asks the daemon before it does, and the directory does not have them.", mend)
-}
-
-// refusedDomains finds whole domains that Postfix rewrites and the daemon does not know.
-func (e *examination) refusedDomains(parameter, table string, domains []string) {
-	var refused []string
-	for _, domain := range domains {
-		// Nobody has this name, so that only a rule for the whole domain accepts it.
-		probe, err := address.Parse("rcpt-milter-doctor-probe@" + domain)
-		if err != nil {
-			continue
-		}
-		if answers, err := e.judge([]address.Address{probe}); err == nil && len(answers) == 1 && !answers[0].Accepted {
-			refused = append(refused, "@"+domain)
-		}
-	}
-	if len(refused) == 0 {
-		return
-	}
-	e.find("domain-rewritten", Fault, fmt.Sprintf("%s takes every recipient of %s, and the daemon only those whom the directory has under that name",
-		inTable(parameter, table), inWords(refused, shownAddresses)),
-		"It is asked before Postfix rewrites them.", fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(refused), ", ")))
 }
 
 func (e *examination) judge(all []address.Address) ([]Judgement, error) {
@@ -247,7 +226,7 @@ func (e *examination) checkRoles() {
 	}
 	var ownerless []string
 	for i, a := range all {
-		if !answers[i].Owned && !e.redirected(a) {
+		if !answers[i].Owned && !e.ownedAsAlias(a) && !e.redirected(a) {
 			ownerless = append(ownerless, a.String())
 		}
 	}

@@ -237,6 +237,19 @@ func TestHealthy(t *testing.T) {
 			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.com": "@inside.example"}
 			s.known["@example.com"] = false
 		}, ""},
+		{"a domain alias that the daemon knows", "debian", func(s *scene) {
+			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@example.com"}
+			s.Aliases = map[string][]string{"example.org": {"example.com"}}
+		}, ""},
+		{"a domain that Postfix leaves as it is", "debian", func(s *scene) {
+			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@example.org"}
+		}, ""},
+		{"roles of an alias", "debian", func(s *scene) {
+			s.known["postmaster@example.org"], s.known["abuse@example.org"] = false, false
+			s.Aliases = map[string][]string{"example.org": {"example.com"}}
+		}, ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			s := newScene(t, c.setup)
@@ -392,7 +405,33 @@ func TestFaults(t *testing.T) {
 		{"rewritten domain", func(s *scene) {
 			s.set("canonical_maps", "hash:/etc/postfix/canonical")
 			s.tables["hash:/etc/postfix/canonical"] = map[string]string{"@example.org": "@example.com"}
-		}, "domain-rewritten", "@example.org", `in config.yaml: accept: ["@example.org"]`},
+		}, "domain-rewritten", "recipients of @example.org for those of another domain", "in config.yaml: domain_aliases: {example.org: example.com}"},
+		{"rewritten domain, in a spelling of its own", func(s *scene) {
+			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@Example.ORG": "@EXAMPLE.com."}
+		}, "domain-rewritten", "", "in config.yaml: domain_aliases: {example.org: example.com}"},
+		{"rewritten to a domain that is not ours", func(s *scene) {
+			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@inside.example"}
+		}, "domain-rewritten", "", "in config.yaml: domain_aliases: {example.org: inside.example}"},
+		{"rewritten to two domains", func(s *scene) {
+			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@example.com, @inside.example"}
+		}, "domain-rewritten", "", "in config.yaml: accept_files: [/etc/postfix/virtual]"},
+		{"rewritten to two domains, of which one is known", func(s *scene) {
+			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@example.com, @inside.example"}
+			s.Aliases = map[string][]string{"example.org": {"example.com"}}
+		}, "domain-rewritten", "", ""},
+		{"a catch-all", func(s *scene) {
+			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "ann@example.com"}
+		}, "domain-rewritten", "every recipient of @example.org", `in config.yaml: accept: ["@example.org"]`},
+		{"an alias of which everybody is accepted", func(s *scene) {
+			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@example.com"}
+			s.known["@example.org"] = false
+		}, "(alias-accepts-all)", "accepts every one", "in config.yaml: domain_aliases: {example.org: example.com}"},
 		{"pattern table", func(s *scene) {
 			s.set("virtual_alias_maps", "pcre:/etc/postfix/virtual.pcre")
 			s.tables["pcre:/etc/postfix/virtual.pcre"] = nil

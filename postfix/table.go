@@ -24,13 +24,15 @@ const (
 // ErrNotTable says that a file is no table at all; the wrapping error says why.
 var ErrNotTable = errors.New("not a table in Postfix's source format")
 
-// Table is the set of mailboxes and domains that one file names. It never changes. Its
-// zero value is empty.
+// Table is the set of mailboxes and domains that one file names, and of the domains that it
+// maps to others. It never changes. Its zero value is empty.
 type Table struct {
-	text     []byte          // of all keys, in the order of the file
-	entries  []entry         // in the order of their keys, each key once
-	domains  int             // how many of them are @domain
-	named    map[string]bool // domains of all keys
+	text     []byte           // of all keys, in the order of the file
+	entries  []entry          // in the order of their keys, each key once
+	domains  int              // how many of them are @domain
+	aliases  map[string]alias // by canonical domain
+	byDomain map[string]tally // by canonical domain
+	named    map[string]bool  // domains of all keys
 	problems []Problem
 	unread   int // how many problems there are
 }
@@ -88,21 +90,39 @@ func Read(r io.Reader) (*Table, error) {
 	}
 	t := &Table{}
 	for l.next() {
-		key, err := keyOf(l.text)
-		if err == nil {
-			key, err = canonical(key)
-		}
-		if err != nil {
+		if err := t.read(l); err != nil {
 			t.problem(l.first, err)
-			continue
 		}
-		t.add(key, l.first)
 	}
 	if l.err != io.EOF {
 		return nil, l.err
 	}
 	t.sort()
 	return t, nil
+}
+
+// read takes in one logical line.
+func (t *Table) read(l *lines) error {
+	text, err := keyOf(l.text)
+	if err != nil {
+		return err
+	}
+	key, err := canonical(text)
+	if err != nil {
+		return err
+	}
+	if key[0] == '@' {
+		targets, err := targetsOf(key, l.text[len(text):], len(l.text) == keptOfLine)
+		if err != nil {
+			return err
+		}
+		if len(targets) > 0 {
+			t.addAlias(key[1:], alias{targets, l.first})
+			return nil
+		}
+	}
+	t.add(key, l.first)
+	return nil
 }
 
 func (t *Table) problem(line int, err error) {
@@ -125,6 +145,8 @@ func (t *Table) sort() {
 		return int(a.line) - int(b.line)
 	})
 	t.entries = slices.CompactFunc(t.entries, func(a, b entry) bool { return bytes.Equal(t.key(a), t.key(b)) })
+	t.settleAliases()
+	t.countDomains()
 	t.entries = slices.Clip(t.entries)
 	t.named = t.domainsNamed()
 	t.domains = sort.Search(len(t.entries), func(i int) bool { return t.key(t.entries[i])[0] > '@' }) -
@@ -164,6 +186,9 @@ func keyOf(line []byte) (string, error) {
 
 // canonical is the form in which a key is compared: an address, or @ and a domain.
 func canonical(key string) (string, error) {
+	if err := address.CheckEntry(key); err != nil {
+		return "", fmt.Errorf("%s can never match: %w", shown([]byte(key)), err)
+	}
 	if domain, whole := strings.CutPrefix(key, "@"); whole {
 		domain, err := address.ParseDomain(domain)
 		if err != nil {
@@ -193,10 +218,10 @@ func shown(line []byte) string {
 	return fmt.Sprintf("%q", line)
 }
 
-// Len is how many mailboxes and domains the table names.
-func (t *Table) Len() int { return len(t.entries) }
+// Len is how many mailboxes and domains the table names, domain aliases included.
+func (t *Table) Len() int { return len(t.entries) + len(t.aliases) }
 
-// Domains is how many of them are @domain.
+// Domains is how many of them are @domain, for all recipients of a domain.
 func (t *Table) Domains() int { return t.domains }
 
 // Problems are the first lines that do not count, and how many there are in all.
@@ -217,6 +242,10 @@ func (t *Table) Find(a address.Address) (line int) {
 // Has reports whether the table names exactly this key, a canonical mailbox or @domain.
 func (t *Table) Has(key string) bool { return t.line(key) != 0 }
 
+// Line returns the line that names exactly this key, a canonical mailbox or @domain; 0: none
+// does.
+func (t *Table) Line(key string) int { return t.line(key) }
+
 func (t *Table) line(key string) int {
 	i := sort.Search(len(t.entries), func(i int) bool { return string(t.key(t.entries[i])) >= key })
 	if i == len(t.entries) || string(t.key(t.entries[i])) != key {
@@ -225,7 +254,8 @@ func (t *Table) line(key string) int {
 	return int(t.entries[i].line)
 }
 
-// All visits the keys in their order, with the line of each.
+// All visits the keys in their order, with the line of each. Domain aliases are not among
+// them.
 func (t *Table) All() iter.Seq2[string, int] {
 	return func(yield func(string, int) bool) {
 		for _, e := range t.entries {

@@ -175,7 +175,7 @@ func TestFind(t *testing.T) {
 // FuzzRead: whatever is in a file, what is read of it is found again under its line, in
 // order, and no line that counts is a problem as well.
 func FuzzRead(f *testing.F) {
-	for _, text := range []string{"a@b OK\n", "\xef\xbb\xbf@b\r\n", "\"a b\"@c x\n y\n#\n z\n", " a\nb@c", "a\\", "a: b", "\"", "@", "\xff\xfe", "a@b\x00c d\n"} {
+	for _, text := range []string{"a@b OK\n", "\xef\xbb\xbf@b\r\n", "\"a b\"@c x\n y\n#\n z\n", " a\nb@c", "a\\", "a: b", "\"", "@", "\xff\xfe", "a@b\x00c d\n", "@a @b, @c\n@c @a", "@a @b\n@a x\nsmtp:x@y"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -196,6 +196,12 @@ func FuzzRead(f *testing.F) {
 				domains++
 			} else if a, err := address.Parse(key); err != nil || a.String() != key || table.Find(a) != line {
 				t.Fatalf("Read(%q): %q is not found in line %d (%v)", text, key, line, err)
+			}
+		}
+		for domain, targets := range table.AllAliases() {
+			a, err := address.Parse("x@" + domain)
+			if err != nil || len(targets) == 0 || slices.Contains(targets, domain) || table.Has("@"+domain) || table.Find(a) != 0 && !table.Has(a.String()) {
+				t.Fatalf("Read(%q): %q is an alias of %q (%v)", text, domain, targets, err)
 			}
 		}
 		first, all := table.Problems()

@@ -30,6 +30,9 @@ type TablesConfig struct {
 	Every time.Duration
 	// Log receives what happens to the files. Nil: discarded.
 	Log *slog.Logger
+	// Judged reports whether recipients of a domain are judged: an entry of any other can
+	// never match. Nil: of all domains.
+	Judged func(domain string) bool
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Tick makes the channel that Run waits for, and what stops it; nil: a time.Ticker.
@@ -70,6 +73,9 @@ func NewTables(config TablesConfig) *Tables {
 	}
 	if config.Now == nil {
 		config.Now = time.Now
+	}
+	if config.Judged == nil {
+		config.Judged = func(string) bool { return true }
 	}
 	if config.Every == 0 {
 		config.Every = defaultEvery
@@ -190,6 +196,17 @@ func (t *Tables) Find(a address.Address) (file string, line int, whole bool) {
 	return "", 0, false
 }
 
+// Aliases visits the domains to which lines of the files map a canonical domain, and where
+// they say so.
+func (t *Tables) Aliases(domain string, visit func(target, file string, line int)) {
+	for _, w := range *t.files.Load() {
+		targets, line := w.table.Aliases(domain)
+		for _, target := range targets {
+			visit(target, w.path, line)
+		}
+	}
+}
+
 // Snapshot are the tables in force, in the order of the files.
 func (t *Tables) Snapshot() []*Table {
 	var all []*Table
@@ -204,19 +221,24 @@ type FileStatus struct {
 	File     string
 	Entries  int       // mailboxes and domains in force
 	Domains  int       // how many of them are @domain
+	Aliases  int       // how many of them map a domain to others
 	Read     time.Time // when they were read
 	Trouble  string    // why they are a copy of what the file held before; empty: they are not
 	Since    time.Time // when that began
 	Problems []Problem // the first lines that do not count
 	Unread   int       // how many do not
+	Unjudged []Problem // the first lines of domains that are not judged
+	Useless  int       // how many entries these domains have
 }
 
 // Status is the state of all files, in their order.
 func (t *Tables) Status() []FileStatus {
 	var all []FileStatus
 	for _, w := range *t.files.Load() {
-		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Read: w.read, Trouble: w.trouble, Since: w.since}
+		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(),
+			Read: w.read, Trouble: w.trouble, Since: w.since}
 		s.Problems, s.Unread = w.table.Problems()
+		s.Unjudged, s.Useless = w.table.Unjudged(t.config.Judged)
 		all = append(all, s)
 	}
 	return all
@@ -276,6 +298,7 @@ func (t *Tables) look(w watched) watched {
 		return w
 	}
 	t.report(w.path, table)
+	t.reportUnjudged(w.path, table)
 	return watched{path: w.path, table: table, read: t.config.Now(), stamp: read, looked: read}
 }
 
@@ -292,12 +315,28 @@ func (t *Tables) troubled(w watched, err error) watched {
 
 // report logs what was read.
 func (t *Tables) report(path string, table *Table) {
-	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(), "domains", table.Domains())
+	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(),
+		"domains", table.Domains(), "aliases", table.AliasCount())
 	first, all := table.Problems()
 	for _, p := range first {
 		t.config.Log.Warn("line of an accept file does not count", "file", path, "line", p.Line, "error", p.Text)
 	}
 	if more := all - len(first); more > 0 {
 		t.config.Log.Warn("more lines of an accept file do not count", "file", path, "lines", more)
+	}
+}
+
+// ReportUnjudged logs the entries of all files that can never match, because their domains
+// are not judged. It is for the moment at which the domains have changed.
+func (t *Tables) ReportUnjudged() {
+	for _, w := range *t.files.Load() {
+		t.reportUnjudged(w.path, w.table)
+	}
+}
+
+func (t *Tables) reportUnjudged(path string, table *Table) {
+	first, _ := table.Unjudged(t.config.Judged)
+	for _, p := range first {
+		t.config.Log.Warn("entries of an accept file can never match", "file", path, "line", p.Line, "error", p.Text)
 	}
 }

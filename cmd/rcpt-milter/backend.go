@@ -58,10 +58,14 @@ func (b backend) Status(context.Context) (control.Status, error) {
 }
 
 func acceptFileOf(f postfix.FileStatus) control.AcceptFile {
-	out := control.AcceptFile{File: f.File, Entries: int64(f.Entries), Domains: int64(f.Domains), Read: control.Time{Time: f.Read},
-		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread)}
+	out := control.AcceptFile{File: f.File, Read: control.Time{Time: f.Read},
+		Entries: int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
+		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Useless)}
 	for _, p := range f.Problems {
 		out.UnreadLines = append(out.UnreadLines, p.String())
+	}
+	for _, p := range f.Unjudged {
+		out.UnmatchedLines = append(out.UnmatchedLines, p.String())
 	}
 	return out
 }
@@ -100,10 +104,13 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 // found is the form of the address that the answer is about: where nothing was found,
 // the whole of it.
 func found(d milter.Decision) address.Address {
-	if d.Match.IsZero() {
-		return d.Address
+	switch {
+	case !d.Match.IsZero():
+		return d.Match
+	case !d.JudgedAs.IsZero():
+		return d.JudgedAs
 	}
-	return d.Match
+	return d.Address
 }
 
 // answerOf puts a decision into plain words.
@@ -112,6 +119,7 @@ func answerOf(d milter.Decision) control.LookupAnswer {
 		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
 		Outcome: outcomeOf(d.Reply), Reply: d.Reply.String(), Verdict: string(d.Verdict),
 		WouldRefuse: d.WouldRefuse, Rule: d.Row, Reason: d.Reason, Entry: d.Entry, Matched: d.Match.String(),
+		JudgedAs: d.JudgedAs.String(), AliasedBy: d.AliasedBy,
 	}
 	if d.WouldRefuse {
 		answer.WouldReply = d.WouldReply.String()

@@ -15,7 +15,6 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
-	"rcpt-milter/postfix"
 	"rcpt-milter/store"
 )
 
@@ -65,7 +64,7 @@ func (a *app) check(ctx context.Context, live bool) error {
 			r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
 		}
 	}
-	r.checkAcceptFiles(c.AcceptFiles)
+	r.checkAcceptFiles(c)
 	r.checkStore(ctx, c)
 	if live {
 		r.checkLive(ctx, c)
@@ -74,29 +73,6 @@ func (a *app) check(ctx context.Context, live bool) error {
 		return &exit{status: exitFailure}
 	}
 	return nil
-}
-
-// checkAcceptFiles reads the files as the daemon does.
-func (r *findings) checkAcceptFiles(files []string) {
-	for _, file := range files {
-		table, err := postfix.ReadFile(file)
-		if err != nil {
-			r.problem(fmt.Errorf("accept_files: %w", err))
-			continue
-		}
-		first, all := table.Problems()
-		for _, p := range first {
-			r.warning("accept_files: %s, %v; the line does not count", file, p)
-		}
-		if more := all - len(first); more > 0 {
-			r.warning("accept_files: %s has %s more that do not count", file, counted(more, "line", "lines"))
-		}
-		if table.Len() == 0 {
-			r.problem(fmt.Errorf("accept_files: %s names nobody, so that it cannot be told from a file that lost its content; take it out of accept_files, or put an address into it", file))
-			continue
-		}
-		r.good("accept file %s: %s, %d of them whole domains", file, counted(table.Len(), "entry", "entries"), table.Domains())
-	}
 }
 
 // findings are printed as they are made: what is good and what may be one day to

@@ -20,6 +20,7 @@ const (
 	causeAlways   = "always"   // its local part is always accepted
 	causeNotOurs  = "not-ours" // its domain is not judged
 	causeDomain   = "domain"   // the table accepts a whole domain
+	causeAlias    = "alias"    // the table maps a whole domain to another one, and the configuration does not
 	causeCovered  = "covered"  // not in the table, but its whole domain is
 	causeMissing  = "missing"  // not in the table
 	causeInternal = "error"    // cannot be told
@@ -33,7 +34,7 @@ type tableDifference struct {
 	Line    int          `json:"line"`    // of the table; 0: it is not in there
 	Cause   string       `json:"cause"`   // one of the constants above
 	Removed control.Time `json:"removed"` // of causeRemoved
-	Entry   string       `json:"entry"`   // of causeListed: what accepts it
+	Entry   string       `json:"entry"`   // of causeListed: what accepts it; of causeAlias: the targets
 }
 
 // matters reports whether somebody is treated differently with the table and without it.
@@ -157,7 +158,39 @@ func (c *tableComparison) run() error {
 	for err == nil && c.key != "" {
 		err = c.tableOnly()
 	}
+	for domain, targets := range c.table.AllAliases() {
+		if err == nil {
+			err = c.alias(domain, targets)
+		}
+	}
 	return err
+}
+
+// compareProbe is a local part that nobody has.
+const compareProbe = "rcpt-milter-compare-probe"
+
+// alias finds out whether the daemon knows a domain alias of the table, by the way in which
+// it judges an unknown recipient.
+func (c *tableComparison) alias(domain string, targets []string) error {
+	l, err := c.from.Lookup(c.ctx, control.LookupQuery{Address: compareProbe + "@" + domain})
+	if err != nil {
+		return err
+	}
+	_, line := c.table.Aliases(domain)
+	d := tableDifference{Address: "@" + domain, InTable: true, Line: line,
+		Cause: causeAlias, Entry: "@" + strings.Join(targets, ", @")}
+	switch {
+	case l.Verdict == "not-ours":
+		c.done.Unjudged++
+		return nil
+	case l.AliasedBy != "":
+		c.done.Common++
+		return nil
+	case l.Verdict == "listed":
+		d.Cause, d.Entry = causeListed, l.Entry
+	}
+	c.done.TableOnly++
+	return c.shown(d)
 }
 
 func (c *tableComparison) advance() {
@@ -178,7 +211,8 @@ func (c *tableComparison) recipient(address string) error {
 		return nil
 	}
 	d := tableDifference{Address: address, InIndex: true, Cause: causeMissing}
-	if c.table.Has(address[strings.LastIndexByte(address, '@'):]) {
+	domain := address[strings.LastIndexByte(address, '@')+1:]
+	if _, alias := c.table.Aliases(domain); alias != 0 || c.table.Has("@"+domain) {
 		d.Cause = causeCovered
 	} else {
 		c.done.IndexOnly++
@@ -189,15 +223,19 @@ func (c *tableComparison) recipient(address string) error {
 // tableOnly finds out about an entry that the index does not have.
 func (c *tableComparison) tableOnly() error {
 	d := tableDifference{Address: c.key, InTable: true, Line: c.line}
-	probe := c.key
-	if strings.HasPrefix(probe, "@") {
-		probe, d.Cause = "rcpt-milter-compare-probe"+probe, causeDomain
+	asked := c.key
+	if strings.HasPrefix(asked, "@") {
+		asked, d.Cause = compareProbe+asked, causeDomain
 	}
-	l, err := c.from.Lookup(c.ctx, control.LookupQuery{Address: probe})
+	l, err := c.from.Lookup(c.ctx, control.LookupQuery{Address: asked})
 	if err != nil {
 		return err
 	}
 	switch {
+	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != causeDomain: // in the index by the name of its alias
+		c.done.Common++
+		c.advance()
+		return nil
 	case l.Verdict == "not-ours":
 		d.Cause = causeNotOurs
 		c.done.Unjudged++
@@ -260,6 +298,8 @@ func (t *tablePage) because(d tableDifference) string {
 		return "always accepted"
 	case causeDomain:
 		return "accepts everybody in the domain"
+	case causeAlias:
+		return "maps the domain to " + printable(d.Entry) + ": domain_aliases"
 	case causeMissing:
 		return "refused where the table is in force"
 	default:

@@ -104,7 +104,9 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	d.canaries = newCanaries(d.index, log)
 	d.emptied = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) }}
 	d.follower.passed = func() { d.canaries.Check(); d.emptied.Check() }
-	d.files = postfix.NewTables(postfix.TablesConfig{Log: log})
+	d.files = postfix.NewTables(postfix.TablesConfig{
+		Log: log, Judged: func(domain string) bool { return d.config.Load().Serves(domain) },
+	})
 	first, err := d.setUp(c)
 	if err != nil {
 		return err
@@ -181,6 +183,7 @@ func (d *daemon) enact(s setup) {
 	d.changeConfirm(s.confirming)
 	d.harvest.Store(s.harvest)
 	d.config.Store(c)
+	d.files.ReportUnjudged()
 }
 
 // index is that of this moment.
@@ -218,6 +221,7 @@ func newPolicy(c *config.Config, i milter.Index, files milter.Table, l live, now
 	return milter.NewPolicy(milter.PolicyConfig{
 		Index: i, HasAddresses: populated(c, i, files), Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
+		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
 		Confirm: l.confirming.policy(), Harvest: l.limit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
 		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady), Now: now,
@@ -236,7 +240,7 @@ func (o observer) Observe(q milter.Query, d milter.Decision, took time.Duration)
 	o.metrics.ObserveDecision(took)
 	o.refusals.Observe(q, d)
 	if d.Verdict == milter.VerdictConfirmed {
-		o.wake(d.Domain)
+		o.wake(d.Match.Domain()) // of an alias, the target is what the directories have
 	}
 }
 

@@ -89,6 +89,7 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 	for domain, mode := range c.Domains {
 		d.Domains[domain] = string(mode)
 	}
+	d.Aliases = aliasesOf(c)
 	s, err := client.Status(ctx)
 	if err != nil {
 		d.Trouble = err.Error()
@@ -96,6 +97,25 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 	}
 	d.State, d.Empty = string(s.State), s.EmptyDomains
 	return d
+}
+
+// aliasesOf are the domain aliases of a configuration and of its accept files. A file that
+// cannot be read has none.
+func aliasesOf(c *config.Config) map[string][]string {
+	all := map[string][]string{}
+	for alias := range c.DomainAliases {
+		all[alias], _ = c.AliasTargets(alias)
+	}
+	for _, file := range c.AcceptFiles {
+		table, err := postfix.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for alias, targets := range table.AllAliases() {
+			all[alias] = append(all[alias], targets...)
+		}
+	}
+	return all
 }
 
 // patient is the world of doctor.

@@ -56,7 +56,7 @@ func (e *exporter) run(ctx context.Context, now time.Time) error {
 	if err := e.tell(control.ExportEvent{Head: &head}); err != nil {
 		return err
 	}
-	for _, part := range []func() error{e.index, e.accepted, e.filed, e.always, e.passed, e.flush} {
+	for _, part := range []func() error{e.index, e.aliased, e.accepted, e.filed, e.always, e.passed, e.flush} {
 		if err := part(); err != nil {
 			return err
 		}

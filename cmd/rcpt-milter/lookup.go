@@ -17,23 +17,25 @@ func (a *app) lookupCommand() *cobra.Command {
 	var at string
 	var asJSON bool
 	command := &cobra.Command{
-		Use:   "lookup ADDRESS",
+		Use:   "lookup ADDRESS...",
 		Short: "Tell which reply an address would get, and why",
 		Long: "Tells which reply an address would get at RCPT TO, and why: the rule, who owns the address, since when\n" +
 			"and by which pass, and what the journal has of it. It counts nothing.\n\n" +
+			"With several addresses each is answered in turn. \"-\" stands for a list on standard input, one address a\n" +
+			"line; empty lines and lines that begin with # are skipped. An address has a domain; only postmaster may\n" +
+			"do without. JSON is an object for one ADDRESS, and a list for several and for \"-\".\n\n" +
 			"With --at the index is taken as it was at that time, as far as the journal reaches (journal.keep in\n" +
 			"the configuration), and all directories as fresh; the configuration is today's.\n\n" +
 			"Where no daemon runs, its store answers, if it was closed in good order.\n\n" +
-			"Exit status: 0 accepted, 1 refused, 2 temporary.",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return errors.New("expected one ADDRESS")
-			}
-			return nil
-		},
+			"Exit status: 0 accepted, 1 refused, 2 temporary; of several addresses the highest one. 64 when a line of\n" +
+			"standard input is no address with a domain; the others are answered all the same.",
+		Args: lookupArguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			if _, err := netip.ParseAddr(q.Client); q.Client != "" && err != nil {
 				return &exit{exitUsage, fmt.Errorf("--client: expected an IP address, got %q", q.Client)}
+			}
+			if err := checkAddresses(args); err != nil {
+				return &exit{exitUsage, err}
 			}
 			if command.Flags().Changed("at") {
 				var err error
@@ -41,8 +43,7 @@ func (a *app) lookupCommand() *cobra.Command {
 					return err
 				}
 			}
-			q.Address = args[0]
-			return a.lookup(command.Context(), q, asJSON)
+			return a.lookup(command.Context(), newLookups(a, q, args, asJSON))
 		},
 	}
 	flags := command.Flags()
@@ -53,22 +54,13 @@ func (a *app) lookupCommand() *cobra.Command {
 	return command
 }
 
-func (a *app) lookup(ctx context.Context, q control.LookupQuery, asJSON bool) error {
-	var answer control.LookupAnswer
-	err := a.ask(ctx, func(from reader) (err error) {
-		if answer, err = from.Lookup(ctx, q); err != nil {
-			return err
-		}
-		if asJSON {
-			return printJSON(a.stdout, answer)
-		}
-		return a.printLookup(answer)
-	})
+func (a *app) lookup(ctx context.Context, l *lookups) error {
+	err := a.ask(ctx, func(from reader) error { return l.run(ctx, from) })
 	if errors.Is(err, control.ErrNotKept) {
 		return &exit{exitUsage, fmt.Errorf("--at: %w", err)}
 	}
-	if status := lookupExit(answer); err == nil && status != exitOK {
-		return &exit{status: status}
+	if err == nil && l.status != exitOK {
+		return &exit{status: l.status}
 	}
 	return err
 }
@@ -128,7 +120,14 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 		canonical = printable(l.Canonical)
 	}
 	p.line("canonical form", canonical)
-	if l.Matched != "" && l.Matched != l.Canonical {
+	whole := l.Canonical
+	if l.JudgedAs != "" {
+		whole = l.JudgedAs
+	}
+	if l.AliasedBy != "" {
+		p.line("judged as", printable(whole)+", by "+printable(l.AliasedBy))
+	}
+	if l.Matched != "" && l.Matched != whole {
 		p.line("found as", printable(l.Matched)+", without the extension")
 	}
 	if l.LoggedAs != "" {

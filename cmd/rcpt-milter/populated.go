@@ -83,12 +83,12 @@ func emptyDomains(c *config.Config, i index, files *postfix.Tables) []string {
 func domainsWithout(c *config.Config, files *postfix.Tables, has, hasBelow func(domain string) bool) []string {
 	listed := newListedDomains(c, files)
 	var without []string
-	for domain, mode := range c.Domains {
+	for domain := range populatedNames(c, files) {
 		found := has(domain) || listed.has(domain)
 		if strings.HasPrefix(domain, ".") {
 			found = hasBelow(domain) || listed.hasBelow(domain)
 		}
-		if mode == config.Enforce && !found {
+		if !found {
 			without = append(without, domain)
 		}
 	}

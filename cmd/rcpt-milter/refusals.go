@@ -175,11 +175,11 @@ func (n clientNetworks) of(client netip.Addr) string {
 	if !client.IsValid() {
 		return ""
 	}
-	bits := n.ipv6
+	client, bits := milter.CanonicalClient(client), n.ipv6
 	if client.Is4() {
 		bits = n.ipv4
 	}
-	return netip.PrefixFrom(client.WithZone(""), bits).Masked().String()
+	return netip.PrefixFrom(client, bits).Masked().String()
 }
 
 // Keep gathers, and writes the hour to the store if it has changed.

@@ -21,16 +21,43 @@ const (
 // Report adds up the hours, the one under way included.
 func (b backend) Report(ctx context.Context, q control.ReportQuery) (control.Report, error) {
 	missing := b.refusals.Keep()
-	report, err := reportOf(ctx, b.store, q, b.now())
+	report, err := reporter{b.store, b.targets}.report(ctx, q, b.now())
 	if missing != nil {
 		report.Incomplete = missing.Error()
 	}
 	return report, err
 }
 
-// reportOf makes a report of what the store has.
+// targets returns an address in the domains that its own is an alias of.
+func (b backend) targets(a address.Address) (all []address.Address) {
+	for _, target := range b.server.Policy().AliasTargets(a.Domain()) {
+		all = append(all, a.In(target.Domain))
+	}
+	return all
+}
+
+// reporter makes reports of what the store has.
+type reporter struct {
+	store   *store.Store
+	targets func(address.Address) []address.Address // in other domains; nil: there are no aliases
+}
+
+// reportOf makes a report where no domain is an alias.
 func reportOf(ctx context.Context, s *store.Store, q control.ReportQuery, now time.Time) (control.Report, error) {
-	sum, err := s.RefusalsSince(q.Since.Time)
+	return reporter{store: s}.report(ctx, q, now)
+}
+
+// forms are the addresses under which the index may have one.
+func (r reporter) forms(a address.Address) []address.Address {
+	all := []address.Address{a}
+	if r.targets != nil {
+		all = append(all, r.targets(a)...)
+	}
+	return all
+}
+
+func (r reporter) report(ctx context.Context, q control.ReportQuery, now time.Time) (control.Report, error) {
+	sum, err := r.store.RefusalsSince(q.Since.Time)
 	if err != nil {
 		return control.Report{}, err
 	}
@@ -47,13 +74,13 @@ func reportOf(ctx context.Context, s *store.Store, q control.ReportQuery, now ti
 	}
 	for _, row := range firstOf(sum.Addresses.Rows(), q.Limit) {
 		a := control.RefusedAddress{RefusedName: nameOf(row), Network: row.Network, Verdict: row.Verdict}
-		if a.Now, err = nowOf(s, row.Text); err != nil {
+		if a.Now, err = r.nowOf(row.Text); err != nil {
 			return report, err
 		}
 		a.Name = strings.TrimPrefix(a.Name, hashed) // so that it can be looked for in the log
 		report.Addresses = append(report.Addresses, a)
 	}
-	return report, nearMisses(ctx, s, &report)
+	return report, r.nearMisses(ctx, &report)
 }
 
 func names(t *store.Tally, limit int) []control.RefusedName {
@@ -78,25 +105,28 @@ func firstOf[E any](all []E, limit int) []E {
 }
 
 // nowOf says what became of an address.
-func nowOf(s *store.Store, text string) (string, error) {
+func (r reporter) nowOf(text string) (string, error) {
 	a, err := address.Parse(text)
 	if err != nil || strings.HasPrefix(text, hashed) {
 		return control.NowHidden, nil
 	}
-	p, err := s.Lookup(a)
-	switch {
-	case err != nil:
-		return "", err
-	case p.Known:
-		return control.NowKnown, nil
-	case !p.Removed.IsZero():
-		return control.NowRemoved, nil
+	became := control.NowUnknown
+	for _, form := range r.forms(a) {
+		p, err := r.store.Lookup(form)
+		switch {
+		case err != nil:
+			return "", err
+		case p.Known:
+			return control.NowKnown, nil
+		case !p.Removed.IsZero():
+			became = control.NowRemoved
+		}
 	}
-	return control.NowUnknown, nil
+	return became, nil
 }
 
 // nearMisses looks for known addresses beside the most frequent of those that are not.
-func nearMisses(ctx context.Context, s *store.Store, report *control.Report) error {
+func (r reporter) nearMisses(ctx context.Context, report *control.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, nearFor)
 	defer cancel()
 	for _, refused := range firstOf(report.Addresses, nearAddresses) {
@@ -107,7 +137,7 @@ func nearMisses(ctx context.Context, s *store.Store, report *control.Report) err
 		if refused.Now != control.NowUnknown && refused.Now != control.NowRemoved {
 			continue
 		}
-		known, err := neighbours(s, refused.Name)
+		known, err := r.neighbours(refused.Name)
 		if err != nil {
 			return err
 		}
@@ -118,24 +148,27 @@ func nearMisses(ctx context.Context, s *store.Store, report *control.Report) err
 	return nil
 }
 
-// neighbours are known addresses that are one slip of the finger away.
-func neighbours(s *store.Store, text string) (known []string, err error) {
+// neighbours are known addresses that are one slip of the finger away, also in the domains
+// that the address's own is an alias of.
+func (r reporter) neighbours(text string) (known []string, err error) {
 	a, err := address.Parse(text)
 	if err != nil {
 		return nil, nil
 	}
 	seen := map[address.Address]bool{}
-	for other := range a.Neighbours() {
-		p, err := s.Lookup(other)
-		if err != nil {
-			return nil, err
-		}
-		if p.Known && !seen[other] {
-			seen[other] = true
-			known = append(known, other.String())
-		}
-		if len(known) == nearKnown {
-			break
+	for _, form := range r.forms(a) {
+		for other := range form.Neighbours() {
+			p, err := r.store.Lookup(other)
+			if err != nil {
+				return nil, err
+			}
+			if p.Known && !seen[other] {
+				seen[other] = true
+				known = append(known, other.String())
+			}
+			if len(known) == nearKnown {
+				return known, nil
+			}
 		}
 	}
 	return known, nil

@@ -42,6 +42,7 @@ func (e *exit) Unwrap() error { return e.err }
 
 // app is what the commands share.
 type app struct {
+	stdin          io.Reader // nil: that of the process
 	stdout, stderr io.Writer
 	now            func() time.Time
 	lockWait       time.Duration // how long serve waits for the daemon before it to let the store go

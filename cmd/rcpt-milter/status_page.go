@@ -115,6 +115,9 @@ func (a *app) acceptFile(p *page, f control.AcceptFile) {
 			p.more(printable(line))
 		}
 	}
+	for _, line := range f.UnmatchedLines[:min(len(f.UnmatchedLines), 3)] {
+		p.more(p.warn(printable(line)))
+	}
 }
 
 func (a *app) directory(p *page, d control.DirectoryStatus) {

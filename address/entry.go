@@ -1,0 +1,95 @@
+package address
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// CheckEntry reports why an entry of a list of recipients can never match one, although
+// Parse may be able to read it: what looks like an address is a URL, a pattern, several
+// addresses and the like. It is for text that people write, @domain included. The domain
+// of a list is not looked up anywhere.
+func CheckEntry(text string) error {
+	bare := !strings.HasPrefix(text, `"`) // quotes say that the special characters are meant
+	if i := strings.IndexFunc(text, isInvisible); i >= 0 {
+		r, _ := utf8.DecodeRuneInString(text[i:])
+		return fmt.Errorf("it contains the invisible character %U; remove it", r)
+	}
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 {
+		return nil
+	}
+	local, domain := text[:at], text[at+1:]
+	switch {
+	case strings.HasPrefix(strings.TrimPrefix(text, "!"), "/") && strings.Contains(domain, "/"):
+		return errors.New("it is a pattern of a regexp or pcre table; use accept_patterns")
+	case bare && addressType(text) != "":
+		return errTyped(text)
+	case bare && strings.Contains(local, "@") && strings.ContainsAny(text, ",;"):
+		return errors.New("it holds several addresses; write each as an entry of its own")
+	case isWildcard(local):
+		return fmt.Errorf("wildcards are not supported; write %q for all recipients of a domain", "@"+domain)
+	}
+	return checkHost(domain)
+}
+
+// addressType returns the type or scheme in front of an address, such as "smtp:"; empty:
+// there is none.
+func addressType(text string) string {
+	kind, _, found := strings.Cut(text, ":")
+	letter := kind != "" && (kind[0]|0x20) >= 'a' && (kind[0]|0x20) <= 'z'
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-"
+	if !found || !letter || strings.Trim(kind, allowed) != "" {
+		return ""
+	}
+	return kind + ":"
+}
+
+// errTyped is the error about an address with a type in front.
+func errTyped(text string) error {
+	kind := addressType(text)
+	rest := text[len(kind):]
+	if a, err := Parse(rest); err == nil && CheckEntry(rest) == nil && strings.Trim(a.String()[:1], `"/`) != "" {
+		return fmt.Errorf("%q in front is no part of an address; write %q", kind, a.String())
+	}
+	return fmt.Errorf("%q in front is no part of an address; write user@domain", kind)
+}
+
+// isWildcard reports whether a local part is a pattern for any text.
+func isWildcard(local string) bool {
+	local = strings.TrimPrefix(local, "^")
+	return local == "*" || local == "%" || local == ".*" || local == ".+" || local == "(.*)" || local == "(.+)"
+}
+
+// isInvisible reports whether a character cannot be seen and is in no address. The joiners
+// of some scripts are in words, and format characters with a form of their own can be seen.
+func isInvisible(r rune) bool {
+	const zeroWidthNonJoiner, zeroWidthJoiner = 0x200C, 0x200D
+	if r < utf8.RuneSelf || r == zeroWidthNonJoiner || r == zeroWidthJoiner ||
+		unicode.Is(unicode.Prepended_Concatenation_Mark, r) {
+		return false
+	}
+	return unicode.In(r, unicode.Cf, unicode.Zs, unicode.Zl, unicode.Zp)
+}
+
+// checkHost reports why no mail server has a domain of this name (RFC 5321 section 2.3.5).
+func checkHost(text string) error {
+	domain, err := ParseDomain(text)
+	if err != nil || strings.HasPrefix(domain, "[") {
+		return nil // an error of its own, or an address literal
+	}
+	const longest, longestLabel = 253, 63
+	for _, label := range strings.Split(domain, ".") {
+		if len(label) > longestLabel || len(domain) > longest {
+			return errors.New("its domain is longer than DNS allows")
+		}
+	}
+	const inNames = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+	if i := strings.IndexFunc(domain, func(r rune) bool { return !strings.ContainsRune(inNames, r) }); i >= 0 {
+		return fmt.Errorf("its domain contains %q, which no mail domain does", domain[i:i+1])
+	}
+	return nil
+}

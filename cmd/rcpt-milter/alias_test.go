@@ -1,0 +1,281 @@
+package main
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/testenv/adsim"
+)
+
+// aliasRig has a domain alias by the configuration, one by a file, and a recipient for inside
+// senders.
+func aliasRig(t *testing.T) (r *rig, file string) {
+	r = newRig(t, "domain_aliases: {Alias.example: corp.example, reported.example: corp.example}", "inside: {networks: [10.0.0.0/8]}", `recipient_delimiter: "+"`)
+	r.edit("  report.example: report\n", "  report.example: report\n  alias.example: enforce\n  reported.example: report\n  filed.example: enforce\n  outward.example: enforce\n")
+	r.edit("    poll: 100ms\n", "    poll: 100ms\n    domains: [corp.example, own.example, alias.example, filed.example, outward.example, report.example]\n    internal_only: refuse\n")
+	file = r.write("virtual", "@filed.example @corp.example\nonly@filed.example x\n@outward.example @elsewhere.example\nsmtp:x@corp.example OK\nx@foreign.example OK\ny@foreign.example OK\n")
+	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept_files: ["+file+"]\n")
+	r.addUser("own", "smtp:own@alias.example")
+	if _, err := r.ad.Add(adsim.Group, "CN=staff,CN=Users,"+base, adsim.Attrs{"proxyAddresses": {"smtp:staff@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}); err != nil {
+		t.Fatal(err)
+	}
+	return r, file
+}
+
+// TestLookupAliases: lookup says by what an address is judged as another one, and which inside
+// network a client is in.
+func TestLookupAliases(t *testing.T) {
+	r, file := aliasRig(t)
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	for _, c := range []struct {
+		args   string
+		status int
+		want   []string
+	}{
+		{"Jane@alias.example", exitOK, []string{"in the index (verdict known, row 6)", "canonical form      jane@alias.example", "judged as           jane@corp.example, by domain_aliases",
+			"domain              alias.example, mode enforce", "CN=jane,CN=Users,"}},
+		{"jane+x@alias.example", exitOK, []string{"judged as           jane+x@corp.example, by domain_aliases", "found as            jane@corp.example, without the extension"}},
+		{"own@alias.example", exitOK, []string{"in the index (verdict known, row 6)", "CN=own,CN=Users,"}},
+		{"nobody@alias.example", exitFailure, []string{"550 5.1.1 <nobody@alias.example>: Recipient address rejected: User unknown", "(verdict unknown, row 12)", "judged as           nobody@corp.example"}},
+		{"nobody@reported.example", exitOK, []string{"in mode enforce it would be 550 5.1.1 <nobody@reported.example>", "mode report"}},
+		{"jane@filed.example", exitOK, []string{"judged as           jane@corp.example, by " + file + ":1"}},
+		{"only@filed.example", exitOK, []string{"in accept_files: " + file + ":2"}},
+		{"nobody@filed.example", exitFailure, []string{"(verdict unknown, row 12)", "by " + file + ":1"}},
+		{"nobody@outward.example", exitOK, []string{"accept_files maps the domain to one that is not judged here: " + file + ":3 (verdict listed, row 5)"}},
+		{"staff@corp.example", exitFailure, []string{"(verdict restricted, row 6)"}},
+		{"staff@corp.example --client 10.1.2.3", exitOK, []string{"in the index, and internal-only; the client is in inside.networks: 10.0.0.0/8 (verdict known, row 6)"}},
+		{"staff@alias.example --client ::ffff:10.1.2.3", exitOK, []string{"inside.networks: 10.0.0.0/8", "judged as           staff@corp.example"}},
+		{"staff@corp.example --client 64:ff9b::10.1.2.3", exitOK, []string{"inside.networks: 10.0.0.0/8"}},
+		{"nobody@corp.example --client 10.1.2.3", exitFailure, []string{"(verdict unknown, row 12)"}},
+	} {
+		out := r.want(c.status, append([]string{"lookup"}, strings.Fields(c.args)...)...)
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("lookup %s has no %q:\n%s", c.args, want, out)
+			}
+		}
+	}
+	if out := r.want(exitOK, "lookup", "own@alias.example"); strings.Contains(out, "judged as") {
+		t.Errorf("an address that is known as it is:\n%s", out)
+	}
+	var answer control.LookupAnswer
+	if err := json.Unmarshal([]byte(r.want(exitOK, "lookup", "jane@alias.example", "--json")), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Canonical != "jane@alias.example" || answer.JudgedAs != "jane@corp.example" || answer.AliasedBy != "domain_aliases" || answer.Matched != "jane@corp.example" || answer.Domain != "alias.example" || len(answer.Owners) != 1 {
+		t.Errorf("lookup --json gives %+v", answer)
+	}
+
+	// Both keys, and the lines of the file, change with a reload.
+	r.edit("domain_aliases: {Alias.example: corp.example, reported.example: corp.example}", "domain_aliases: {}")
+	r.edit("inside: {networks: [10.0.0.0/8]}", "inside: {networks: [192.0.2.0/24]}")
+	if err := os.WriteFile(file, []byte("@filed.example @report.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.edit("  reported.example: report\n", "")
+	r.want(exitOK, "reload")
+	r.want(exitFailure, "lookup", "jane@alias.example")
+	r.want(exitTemporary, "lookup", "jane@filed.example") // of report.example no address is known
+	r.want(exitFailure, "lookup", "staff@corp.example", "--client", "10.1.2.3")
+	r.want(exitOK, "lookup", "staff@corp.example", "--client", "192.0.2.3")
+}
+
+// TestAliasFiles: status, check and the log name what an accept file holds in vain.
+func TestAliasFiles(t *testing.T) {
+	r, file := aliasRig(t)
+	d := r.serve()
+	files := r.status().AcceptFiles
+	if len(files) != 1 || files[0].Entries != 5 || files[0].Aliases != 2 || files[0].Domains != 0 || files[0].Unread != 1 || files[0].Unmatched != 2 ||
+		len(files[0].UnmatchedLines) != 1 || !strings.HasPrefix(files[0].UnmatchedLines[0], `line 5: 2 entries of domain "foreign.example" can never match`) {
+		t.Errorf("status --json says %+v", files)
+	}
+	out := r.want(exitOK, "check")
+	for _, want := range []string{
+		file + `, line 4: "smtp:x@corp.example" can never match: "smtp:" in front is no part of an address; write "x@corp.example"; the line does not count`,
+		file + `, line 5: 2 entries of domain "foreign.example" can never match: the domain is not judged here; add it to domains, or leave them out`,
+		file + ", line 3: every recipient of outward.example is accepted, because it is mapped to elsewhere.example, which is not judged here",
+		file + ": 5 entries, 0 of them whole domains, 2 domain aliases",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("check has no %q:\n%s", want, out)
+		}
+	}
+	_, page, _ := r.command("status")
+	for _, want := range []string{`line 4: "smtp:x@corp.example" can never match`, `line 5: 2 entries of domain "foreign.example"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("status has no %q:\n%s", want, page)
+		}
+	}
+	d.stop()
+	for _, want := range []string{`msg="line of an accept file does not count" file=` + file + " line=4", `msg="entries of an accept file can never match" file=` + file + " line=5"} {
+		if !strings.Contains(d.log.String(), want) {
+			t.Errorf("the log has no %q:\n%s", want, d.log)
+		}
+	}
+}
+
+// TestExportAliases: the list has the recipients of aliases, and comparing a table finds them.
+func TestExportAliases(t *testing.T) {
+	r, _ := aliasRig(t)
+	r.addUser("both", "smtp:own@corp.example", "smtp:only@corp.example")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	var all []control.Recipient
+	if err := json.Unmarshal([]byte(r.want(exitOK, "export", "--format", "json")), &all); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range all {
+		if a.Source == control.SourceAlias || a.Source == control.SourceFile || strings.HasSuffix(a.Address, "own@alias.example") {
+			text := a.Address + " " + a.Source
+			if a.Restricted {
+				text += " restricted"
+			}
+			got = append(got, text)
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		"@outward.example accept_files",
+		"jane.doe@alias.example alias", "jane.doe@filed.example alias", "jane.doe@reported.example alias",
+		"jane@alias.example alias", "jane@filed.example alias", "jane@reported.example alias",
+		"only@alias.example alias", "only@filed.example accept_files", "only@reported.example alias",
+		"own@alias.example index", "own@filed.example alias", "own@reported.example alias",
+		"staff@alias.example alias restricted", "staff@filed.example alias restricted", "staff@reported.example alias restricted",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("export gives\n%q, want\n%q", got, want)
+	}
+	table := r.write("old", r.want(exitOK, "export", "--restricted"))
+	_, stdout, _ := r.command("compare", "--table", table, "--json")
+	var compared comparedTable
+	if err := json.Unmarshal([]byte(stdout), &compared); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range compared.Differences {
+		if d.Cause != causeAlways && d.Cause != causeListed && d.Cause != causeDomain {
+			t.Errorf("comparing what was exported finds %+v", d)
+		}
+	}
+}
+
+// TestCompareAliases: an alias of a table that the configuration does not have is a difference.
+func TestCompareAliases(t *testing.T) {
+	r, _ := aliasRig(t)
+	r.edit("alias.example: enforce\n", "alias.example: enforce\n  missing.example: enforce\n  whole.example: enforce\n")
+	r.edit("own.example,", "own.example, missing.example, whole.example,")
+	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept: [\"@whole.example\"]\n")
+	r.addUser("here", "smtp:here@missing.example")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	table := r.write("old", "jane@corp.example x\njane@alias.example x\nstaff@alias.example x\ngone@alias.example x\n@alias.example @corp.example\n"+
+		"@missing.example @corp.example\n@whole.example @corp.example\n@foreign.example @corp.example\n")
+	_, stdout, _ := r.command("compare", "--table", table, "--json")
+	var compared comparedTable
+	if err := json.Unmarshal([]byte(stdout), &compared); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, d := range compared.Differences {
+		if d.InTable {
+			got[d.Address] = strings.TrimSpace(d.Cause + " " + d.Entry)
+		}
+	}
+	want := map[string]string{"gone@alias.example": causeUnknown, "@missing.example": "alias @corp.example", "@whole.example": "listed @whole.example"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("table only (-want +got):\n%s", d)
+	}
+	if c := compared.Table; c.Unjudged != 1 || c.Common != 4 {
+		t.Errorf("the table: %+v", c)
+	}
+	if out := r.want(exitFailure, "compare", "--table", table); !strings.Contains(out, "maps the domain to @corp.example: domain_aliases") || strings.Contains(out, "here@missing.example") {
+		t.Errorf("compare --table says\n%s", out)
+	}
+}
+
+// TestEmptyAliases: an enforced alias needs no address of its own; its target does.
+func TestEmptyAliases(t *testing.T) {
+	r := newRig(t, "domain_aliases: {alias.example: corp.example, a.sub.example: alias.example}")
+	r.edit("  report.example: report\n", "  report.example: report\n  alias.example: enforce\n  .sub.example: enforce\n")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	if got := r.status().EmptyDomains; len(got) > 0 {
+		t.Errorf("domains without an address: %q", got)
+	}
+	for _, command := range []string{"check", "check --live"} {
+		if out := r.want(exitOK, strings.Fields(command)...); strings.Contains(out, "when_not_ready") {
+			t.Errorf("%s says\n%s", command, out)
+		}
+	}
+	r.want(exitFailure, "lookup", "nobody@alias.example")
+	r.want(exitFailure, "lookup", "nobody@a.sub.example")
+	r.want(exitTemporary, "lookup", "nobody@b.sub.example")
+	r.edit("alias.example: corp.example,", "alias.example: misspelt.example,")
+	r.want(exitOK, "reload")
+	r.want(exitTemporary, "lookup", "nobody@alias.example")
+	r.want(exitTemporary, "lookup", "nobody@a.sub.example")
+	if got := r.status().EmptyDomains; !slices.Equal(got, []string{"misspelt.example"}) {
+		t.Errorf("with a target that is misspelt, domains without an address: %q", got)
+	}
+}
+
+// TestReportOfAliases: a refused recipient of an alias is compared with the names at the target.
+func TestReportOfAliases(t *testing.T) {
+	r, _ := aliasRig(t)
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	session, err := dialMilter(r.milterSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	session.want(t, "jame@alias.example", "550 5.1.1 <jame@alias.example>")
+	session.want(t, "jane@alias.example", "continue")
+	var report control.Report
+	if err := json.Unmarshal([]byte(r.want(exitOK, "report", "--json")), &report); err != nil {
+		t.Fatal(err)
+	}
+	if len(report.NearMisses) != 1 || report.NearMisses[0].Name != "jame@alias.example" || !slices.Contains(report.NearMisses[0].Known, "jane@corp.example") {
+		t.Errorf("near misses %+v of %+v", report.NearMisses, report.Addresses)
+	}
+	d.stop()
+	if line := `to=jane@alias.example verdict=known reply=continue would_refuse=false reason="in the index" judged_as=jane@corp.example aliased_by=domain_aliases`; !strings.Contains(d.log.String(), line) {
+		t.Errorf("the log has no %q:\n%s", line, d.log)
+	}
+}
+
+// TestAliasesForDoctor: doctor knows the aliases of the configuration and of the accept files.
+func TestAliasesForDoctor(t *testing.T) {
+	r, _ := aliasRig(t)
+	c, err := config.Load(r.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := aliasesOf(c)
+	for alias, want := range map[string]string{"alias.example": "corp.example", "reported.example": "corp.example", "filed.example": "corp.example", "outward.example": "elsewhere.example"} {
+		if !slices.Equal(got[alias], []string{want}) {
+			t.Errorf("%s is an alias of %q, want %s", alias, got[alias], want)
+		}
+	}
+}
+
+// TestClientNetworkOfReport: the record of refusals counts a client in the network in which
+// every other list has it.
+func TestClientNetworkOfReport(t *testing.T) {
+	for client, want := range map[string]string{
+		"192.0.2.1": "192.0.2.0/24", "::ffff:192.0.2.1": "192.0.2.0/24", "64:ff9b::192.0.2.1": "192.0.2.0/24",
+		"2001:db8:1:2::3": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := (clientNetworks{24, 64}).of(netip.MustParseAddr(client)); got != want {
+			t.Errorf("client %s is counted in %s, want %s", client, got, want)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+
+	"rcpt-milter/config"
+	"rcpt-milter/postfix"
+)
+
+// checkAcceptFiles reads the files as the daemon does.
+func (r *findings) checkAcceptFiles(c *config.Config) {
+	for _, file := range c.AcceptFiles {
+		table, err := postfix.ReadFile(file)
+		if err != nil {
+			r.problem(fmt.Errorf("accept_files: %w", err))
+			continue
+		}
+		r.checkLines(file, table)
+		if table.Len() == 0 {
+			r.problem(fmt.Errorf("accept_files: %s names nobody, so that it cannot be told from a file that lost its content; "+
+				"take it out of accept_files, or put an address into it", file))
+			continue
+		}
+		r.checkEntries(file, table, c)
+		aliases := ""
+		if n := table.AliasCount(); n > 0 {
+			aliases = ", " + counted(n, "domain alias", "domain aliases")
+		}
+		r.good("accept file %s: %s, %d of them whole domains%s", file,
+			counted(table.Len(), "entry", "entries"), table.Domains(), aliases)
+	}
+}
+
+// checkLines names the lines that do not count.
+func (r *findings) checkLines(file string, table *postfix.Table) {
+	first, all := table.Problems()
+	for _, p := range first {
+		r.warning("accept_files: %s, %v; the line does not count", file, p)
+	}
+	if more := all - len(first); more > 0 {
+		r.warning("accept_files: %s has %s more that do not count", file, counted(more, "line", "lines"))
+	}
+}
+
+// checkEntries names the entries that count and do not what they seem to.
+func (r *findings) checkEntries(file string, table *postfix.Table, c *config.Config) {
+	first, _ := table.Unjudged(c.Serves)
+	for _, p := range first {
+		r.warning("accept_files: %s, %v", file, p)
+	}
+	for _, a := range c.Refuse {
+		if line := table.Line(a.String()); line != 0 {
+			r.warning("accept_files: %s, line %d: %q can never match: it is in refuse as well, which comes first", file, line, a)
+		}
+	}
+	for domain, targets := range table.AllAliases() {
+		_, line := table.Aliases(domain)
+		for _, target := range targets {
+			if !c.Serves(domain) || c.ModeOf(target) != config.Pass {
+				continue
+			}
+			r.warning("accept_files: %s, line %d: every recipient of %s is accepted, because it is mapped to %s, "+
+				"which is not judged here; add that to domains, or write domain_aliases: {%s: %s} where a directory "+
+				"has its addresses", file, line, domain, target, domain, target)
+		}
+	}
+}

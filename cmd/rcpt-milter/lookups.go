@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rcpt-milter/control"
+)
+
+// standardInput is the argument of lookup that stands for a list of addresses.
+const standardInput = "-"
+
+// maxLookupLine is the longest line of a list, in bytes: far above any address.
+const maxLookupLine = 64 << 10
+
+// lookupArguments requires an address.
+func lookupArguments(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("expected an ADDRESS, several, or - for a list on standard input")
+	}
+	return nil
+}
+
+// checkAddresses checks the addresses of the command line before one of them is answered.
+func checkAddresses(args []string) error {
+	lists := 0
+	for _, arg := range args {
+		if arg == standardInput {
+			if lists++; lists > 1 {
+				return errors.New("standard input (-) can be read once only")
+			}
+		} else if err := checkDomain(arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDomain reports an error about an address without a domain, which no rule applies to.
+// RFC 5321 section 4.5.1 allows postmaster alone.
+func checkDomain(text string) error {
+	bare := strings.Trim(text, "<> \t")
+	at := strings.LastIndexByte(bare, '@')
+	if at >= 0 && at < len(bare)-1 || strings.EqualFold(strings.Trim(bare, `"`), "postmaster") {
+		return nil
+	}
+	if bare == "" {
+		return errors.New("expected an ADDRESS such as user@example.com, got an empty one")
+	}
+	return fmt.Errorf("%q has no domain; expected an ADDRESS such as user@example.com", text)
+}
+
+// lookups answers the addresses of one command, one after the other. It goes on where it
+// was when another backend takes over.
+type lookups struct {
+	app    *app
+	query  control.LookupQuery
+	args   []string
+	input  *bufio.Scanner // of standard input
+	line   int            // of standard input
+	next   string         // not answered yet; empty: none was read
+	many   bool           // the answers are a list
+	rows   *jsonRows      // nil: for people
+	count  int            // of the answers so far
+	status int            // the highest so far
+}
+
+func newLookups(a *app, q control.LookupQuery, args []string, asJSON bool) *lookups {
+	l := &lookups{app: a, query: q, args: args, many: len(args) > 1 || args[0] == standardInput}
+	if asJSON {
+		l.rows = &jsonRows{w: a.stdout}
+	}
+	var in io.Reader = os.Stdin
+	if a.stdin != nil {
+		in = a.stdin
+	}
+	l.input = bufio.NewScanner(in)
+	l.input.Buffer(nil, maxLookupLine)
+	return l
+}
+
+// run answers what is left.
+func (l *lookups) run(ctx context.Context, from reader) error {
+	for {
+		more, err := l.advance()
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		l.query.Address = l.next
+		answer, err := from.Lookup(ctx, l.query)
+		if err != nil {
+			return err
+		}
+		l.next, l.status = "", max(l.status, lookupExit(answer))
+		if err := l.show(answer); err != nil {
+			return err
+		}
+	}
+	if l.many && l.rows != nil {
+		return l.rows.end()
+	}
+	return nil
+}
+
+// advance reads the next address; false: there is none any more.
+func (l *lookups) advance() (bool, error) {
+	for l.next == "" && len(l.args) > 0 {
+		if l.args[0] != standardInput {
+			l.next, l.args = l.args[0], l.args[1:]
+			break
+		}
+		more, err := l.readLine()
+		if err != nil {
+			return false, err
+		}
+		if !more {
+			l.args = l.args[1:]
+		}
+	}
+	return l.next != "", nil
+}
+
+// readLine reads a line of standard input into next, which stays empty where there is no
+// address in it; false: that was the last one.
+func (l *lookups) readLine() (bool, error) {
+	if !l.input.Scan() {
+		err := l.input.Err()
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = &exit{exitUsage, fmt.Errorf("line %d of standard input is too long for an address", l.line+1)}
+		}
+		return false, err
+	}
+	l.line++
+	text := l.input.Text()
+	if l.line == 1 {
+		text = strings.TrimPrefix(text, "\ufeff") // a byte order mark, as Windows writes it
+	}
+	if text = strings.TrimSpace(text); text == "" || text[0] == '#' {
+		return true, nil
+	}
+	if err := checkDomain(text); err != nil {
+		fmt.Fprintf(l.app.stderr, "rcpt-milter: line %d of standard input: %s\n", l.line, printable(err.Error()))
+		l.status = exitUsage
+		return true, nil
+	}
+	l.next = text
+	return true, nil
+}
+
+// show prints an answer.
+func (l *lookups) show(answer control.LookupAnswer) error {
+	l.count++
+	switch {
+	case l.rows == nil:
+		if l.count > 1 {
+			fmt.Fprintln(l.app.stdout)
+		}
+		return l.app.printLookup(answer)
+	case l.many:
+		return l.rows.add(answer)
+	}
+	return printJSON(l.app.stdout, answer)
+}
