@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"rcpt-milter/address"
 	"rcpt-milter/directory"
 	"rcpt-milter/store"
 )
@@ -22,36 +21,12 @@ type Rules struct {
 	// RefuseOutside takes msExchRequireAuthToSendTo at its word: mail from outside
 	// senders is refused. Otherwise it is ignored.
 	RefuseOutside bool
-	// OmitSystem leaves out system mailboxes.
+	// OmitSystem leaves out system mailboxes (systemTypes).
 	OmitSystem bool
-	// OmitDisabled leaves out disabled accounts, but for shared, linked, room and
-	// equipment mailboxes, whose accounts are disabled always.
+	// OmitDisabled leaves out disabled accounts, except those of mailboxes whose accounts
+	// are always disabled (disabledTypes).
 	OmitDisabled bool
 }
-
-// Values of msExchRecipientTypeDetails.
-const (
-	linkedMailbox          = 2
-	sharedMailbox          = 4
-	roomMailbox            = 16
-	equipmentMailbox       = 32
-	systemAttendantMailbox = 8192
-	systemMailbox          = 16384
-	arbitrationMailbox     = 8388608
-	mailboxPlan            = 16777216
-	discoveryMailbox       = 536870912
-	remoteRoomMailbox      = 8589934592
-	remoteEquipmentMailbox = 17179869184
-	remoteSharedMailbox    = 34359738368
-	monitoringMailbox      = 549755813888
-)
-
-var (
-	systemTypes = []int64{systemAttendantMailbox, systemMailbox, arbitrationMailbox, mailboxPlan,
-		discoveryMailbox, monitoringMailbox}
-	disabledTypes = []int64{linkedMailbox, sharedMailbox, roomMailbox, equipmentMailbox,
-		remoteRoomMailbox, remoteEquipmentMailbox, remoteSharedMailbox}
-)
 
 // recipientClasses are the classes whose objects may own addresses; the most telling
 // first. inetOrgPerson is a kind of user.
@@ -79,20 +54,22 @@ func classify(o directory.Object, rules Rules) store.Object {
 			if !strings.EqualFold(v.Attribute, name) {
 				continue
 			}
-			text, smtp := smtpAddress(v)
-			if !smtp {
-				continue
-			}
-			a, err := address.Parse(text)
-			if err != nil {
-				out.Unparsed++
-				continue
-			}
-			out.Addresses = append(out.Addresses, store.Owned{Address: a, Attribute: name,
-				Restricted: rules.RefuseOutside && o.RequireAuth})
+			addValue(&out, name, v, rules.RefuseOutside && o.RequireAuth)
 		}
 	}
 	return out
+}
+
+// addValue adds the addresses of one value to what an object owns.
+func addValue(o *store.Object, attribute string, v directory.Value, restricted bool) {
+	list, reason := readValue(v)
+	for _, a := range list {
+		o.Addresses = append(o.Addresses, store.Owned{Address: a, Attribute: attribute, Restricted: restricted})
+	}
+	if reason != "" {
+		o.Unparsed++
+		o.Unread = append(o.Unread, store.UnreadValue{Attribute: attribute, Value: v.Raw, Reason: reason})
+	}
 }
 
 func isRecipient(o *directory.Object, rules Rules) bool {
@@ -103,12 +80,12 @@ func isRecipient(o *directory.Object, rules Rules) bool {
 		return false
 	case !inBases(o.DN, rules.Bases):
 		return false
-	case rules.OmitSystem && slices.Contains(systemTypes, o.RecipientType):
-		return false
-	case rules.OmitDisabled && o.Disabled && !slices.Contains(disabledTypes, o.RecipientType):
-		return false
+	case isOneOf(o.RecipientType, systemTypes):
+		return !rules.OmitSystem
+	case isOneOf(o.RecipientType, disabledTypes):
+		return true
 	}
-	return true
+	return !rules.OmitDisabled || !o.Disabled
 }
 
 func isContainer(o *directory.Object) bool {
@@ -128,25 +105,6 @@ func classOf(o *directory.Object) string {
 	return ""
 }
 
-// smtpAddress is the address in a value, if it is an SMTP address at all. Values of
-// proxyAddresses begin with their type (MS-OXOABK 2.2.3.23: upper case marks the
-// primary one), and there are many types beside SMTP. Other attributes hold plain
-// addresses, but somebody may have copied values with their type.
-func smtpAddress(v directory.Value) (string, bool) {
-	kind, rest, typed := strings.Cut(v.Raw, ":")
-	if typed && isType(kind) {
-		return rest, strings.EqualFold(kind, "smtp")
-	}
-	return v.Raw, !strings.EqualFold(v.Attribute, "proxyAddresses") && v.Raw != ""
-}
-
-// isType reports whether text may be an address type: letters and digits.
-func isType(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9')
-	})
-}
-
 func (r Rules) attributes() []string {
 	if r.Attributes == nil {
 		return []string{"proxyaddresses", "mail"}
@@ -158,9 +116,9 @@ func (r Rules) attributes() []string {
 	return lower
 }
 
-// addressForm is raised when package address begins to print the same mailbox in
-// another way, so that every index is read anew.
-const addressForm = 2
+// addressForm is raised when the same values of a directory begin to stand for other
+// addresses, so that every index is read anew.
+const addressForm = 3
 
 // fingerprint tells two sets of rules apart.
 func (r Rules) fingerprint() string {

@@ -39,8 +39,8 @@ func TestClassify(t *testing.T) {
 		unparsed int
 	}{
 		{name: "all SMTP values, and mail", object: in(nil, "SMTP:A@X.test", "smtp:b@x.test", "Smtp:c@x.test", "mail=d@x.test"), want: "a@x.test b@x.test c@x.test d@x.test"},
-		{name: "other types", object: in(nil, "X500:/o=x/cn=a@x.test", "sip:a@x.test", "EUM:1@x.test", "x400:c=US", "NOTES:a@x", "FAX:+1", "SMTPX:a@x.test", "SMTP;a@x.test"), want: ""},
-		{name: "a value without a type", object: in(nil, "a@x.test", ":a@x.test", ""), want: ""},
+		{name: "other types", object: in(nil, "X500:/o=x/cn=a@x.test", "sip:a@x.test", "EUM:1@x.test", "x400:c=US", "NOTES:a@x", "FAX:+1", "SMTPX:a@x.test"), want: ""},
+		{name: "a value without a type", object: in(nil, "a@x.test", ":a@x.test", "SMTP;a@x.test", ""), want: "", unparsed: 3},
 		{name: "unreadable values", object: in(nil, "smtp:", "smtp:a", "smtp:a b@", "smtp:ok@x.test"), want: "ok@x.test", unparsed: 3},
 		{name: "mail with a type", object: in(nil, "mail=smtp:a@x.test", "mail=sip:b@x.test"), want: "a@x.test"},
 		{name: "mail switched off", object: in(nil, "smtp:a@x.test", "mail=b@x.test"), rules: Rules{Attributes: []string{"proxyAddresses"}}, want: "a@x.test"},
@@ -65,6 +65,10 @@ func TestClassify(t *testing.T) {
 		{name: "shared mailbox", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 4 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}, want: "a@x.test"},
 		{name: "remote room", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 8589934592 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}, want: "a@x.test"},
 		{name: "system mailbox", object: in(func(o *directory.Object) { o.RecipientType = 8388608 }, "smtp:a@x.test"), want: "a@x.test"},
+		{name: "system mailbox, disabled accounts omitted", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 8388608 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}, want: "a@x.test"},
+		{name: "user who left, omitted", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 1 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}},
+		{name: "remote user who left, omitted", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 2147483648 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}},
+		{name: "user who stays", object: in(func(o *directory.Object) { o.RecipientType = 1 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true, OmitSystem: true}, want: "a@x.test"},
 		{name: "system mailbox, omitted", object: in(func(o *directory.Object) { o.RecipientType = 549755813888 }, "smtp:a@x.test"), rules: Rules{OmitSystem: true}},
 	} {
 		got := classify(c.object, c.rules)
