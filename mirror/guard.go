@@ -102,6 +102,10 @@ func (r *reading) hold() (string, error) {
 	if before.Marked == 0 {
 		return "", nil
 	}
+	if why := r.holdHidden(); why != "" {
+		m.config.Log.Warn("removals wait for the next pass", "why", why)
+		return why, nil
+	}
 	pending, err := r.pass.Pending()
 	if err != nil {
 		return "", err

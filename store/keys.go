@@ -17,6 +17,7 @@ import (
 //	c/<dir>                the live cursor of a directory
 //	o/<dir><guid>          what an object owns
 //	a/<address>            who owns an address, or when its last owner went
+//	u/<dir><guid>          values of the object that should be corrected
 //	h/<dir><guid>          the object has addresses marked as gone
 //	r/<dir>                a decided pass: the redo record
 //	p/<pass>               what a pass did
@@ -32,6 +33,7 @@ const (
 	prefixCursor    = "c/"
 	prefixObject    = "o/"
 	prefixAddress   = "a/"
+	prefixUnread    = "u/"
 	prefixMarked    = "h/"
 	prefixRedo      = "r/"
 	prefixPass      = "p/"

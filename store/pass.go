@@ -58,6 +58,7 @@ type Changes struct {
 	Gone    int // addresses newly marked, not in effect before Commit
 	// Touched are the places, in what was applied, of objects whose addresses changed.
 	Touched []int
+	Unread  []Unread // values that are to be corrected and were not stored before
 }
 
 // Begin opens a pass. A directory that the store never heard of gets its id now. A pass
@@ -207,14 +208,18 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	}
 	o = p.ease(stored, o)
 	next, d := diff(stored, o, p.stamp(o.USN), p.lag, p.before)
-	if next.equal(&stored) || next.empty() && stored.empty() { // most objects own nothing and never did
+	unread, rewrite, err := p.unreadChange(t, &stored, o)
+	if err != nil {
+		return err
+	}
+	if next.equal(&stored) && !rewrite || next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
 	}
 	if err := p.claimNumber(t); err != nil {
 		return err
 	}
-	entries := int64(len(next.addresses)*3 + 4)
-	if err := t.reserve(entries, entries*int64(64+len(next.dn))); err != nil {
+	entries := int64(len(next.addresses)*3 + 5)
+	if err := t.reserve(entries, entries*int64(64+len(next.dn))+maxUnreadBytes); err != nil {
 		return err
 	}
 	for _, a := range d.added {
@@ -226,6 +231,14 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 		if err := t.changeAddress(a.address, func(r *addressRecord) { r.set(p.owner(o.GUID, a)) }); err != nil {
 			return err
 		}
+	}
+	if rewrite {
+		if err := p.setUnread(t, o); err != nil {
+			return err
+		}
+	}
+	for _, v := range unread {
+		c.Unread = append(c.Unread, Unread{p.info.Directory, o.GUID, o.DN, v})
 	}
 	c.Added += len(d.added)
 	c.Gone += d.gone
