@@ -18,6 +18,8 @@ type Rules struct {
 	Attributes []string
 	// Bases are the subtrees whose objects count; none: all.
 	Bases []string
+	// Exclude are subtrees whose objects do not count.
+	Exclude []string
 	// RefuseOutside takes msExchRequireAuthToSendTo at its word: mail from outside
 	// senders is refused. Otherwise it is ignored.
 	RefuseOutside bool
@@ -78,7 +80,7 @@ func isRecipient(o *directory.Object, rules Rules) bool {
 		return false
 	case !slices.ContainsFunc(recipientClasses, o.HasClass):
 		return false
-	case !inBases(o.DN, rules.Bases):
+	case !rules.owns(o.DN):
 		return false
 	case isOneOf(o.RecipientType, systemTypes):
 		return !rules.OmitSystem
@@ -122,14 +124,27 @@ const addressForm = 3
 
 // fingerprint tells two sets of rules apart.
 func (r Rules) fingerprint() string {
-	bases := make([]string, len(r.Bases))
-	for i, b := range r.Bases {
-		bases[i] = foldDN(b)
-	}
-	slices.Sort(bases)
-	return fmt.Sprintf("form=%d attributes=%q bases=%q outside=%t system=%t disabled=%t classes=%q",
-		addressForm, r.attributes(), bases, r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
+	return fmt.Sprintf("form=%d attributes=%q bases=%q exclude=%q outside=%t system=%t disabled=%t classes=%q",
+		addressForm, r.attributes(), foldedDNs(r.Bases), foldedDNs(r.Exclude), r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
 }
+
+// foldedDNs makes lists of names comparable.
+func foldedDNs(list []string) []string {
+	folded := make([]string, len(list))
+	for i, dn := range list {
+		folded[i] = foldDN(dn)
+	}
+	slices.Sort(folded)
+	return folded
+}
+
+// owns reports whether objects of this name count: in the bases, and not excluded.
+func (r Rules) owns(dn string) bool {
+	return inBases(dn, r.Bases) && (len(r.Exclude) == 0 || !inBases(dn, r.Exclude))
+}
+
+// borders are the subtrees at whose tops objects begin or cease to count.
+func (r Rules) borders() []string { return slices.Concat(r.Bases, r.Exclude) }
 
 // inBases reports whether a name is one of the bases or below one.
 func inBases(dn string, bases []string) bool {

@@ -58,6 +58,9 @@ func TestClassify(t *testing.T) {
 		{name: "deleted, addresses kept by the recycle bin", object: in(func(o *directory.Object) { o.Deleted = true }, "smtp:a@x.test")},
 		{name: "in a base", object: in(nil, "smtp:a@x.test"), rules: Rules{Bases: []string{"OU=Other,DC=corp,DC=example", "ou=sales, dc=corp, dc=example"}}, want: "a@x.test"},
 		{name: "outside the bases", object: in(nil, "smtp:a@x.test"), rules: Rules{Bases: []string{"OU=ales,DC=corp,DC=example"}}},
+		{name: "excluded", object: in(nil, "smtp:a@x.test"), rules: Rules{Exclude: []string{"OU=Other,DC=corp,DC=example", "ou=SALES, dc=corp,dc=example"}}},
+		{name: "excluded within the bases", object: in(nil, "smtp:a@x.test"), rules: Rules{Bases: []string{"DC=corp,DC=example"}, Exclude: []string{"OU=Sales,DC=corp,DC=example"}}},
+		{name: "beside what is excluded", object: in(nil, "smtp:a@x.test"), rules: Rules{Exclude: []string{"OU=ales,DC=corp,DC=example", "OU=x,OU=Sales,DC=corp,DC=example"}}, want: "a@x.test"},
 		{name: "inside senders only, ignored", object: in(func(o *directory.Object) { o.RequireAuth = true }, "smtp:a@x.test"), want: "a@x.test"},
 		{name: "inside senders only", object: in(func(o *directory.Object) { o.RequireAuth = true }, "smtp:a@x.test"), rules: Rules{RefuseOutside: true}, want: "!a@x.test"},
 		{name: "disabled", object: in(func(o *directory.Object) { o.Disabled = true }, "smtp:a@x.test"), want: "a@x.test"},
@@ -128,7 +131,7 @@ func TestFingerprint(t *testing.T) {
 	}
 	seen := map[string]string{base: "defaults"}
 	for name, r := range map[string]Rules{
-		"attributes": {Attributes: []string{"mail"}}, "bases": {Bases: []string{"DC=x"}}, "outside": {RefuseOutside: true},
+		"attributes": {Attributes: []string{"mail"}}, "bases": {Bases: []string{"DC=x"}}, "exclude": {Exclude: []string{"DC=x"}}, "outside": {RefuseOutside: true},
 		"system": {OmitSystem: true}, "disabled": {OmitDisabled: true},
 	} {
 		if other := seen[r.fingerprint()]; other != "" {

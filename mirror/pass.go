@@ -191,7 +191,7 @@ func (r *reading) news(ctx context.Context, since uint64) error {
 	if err := r.m.source.Read(ctx, since, r.page); err != nil {
 		return err
 	}
-	if r.gone == 0 || len(r.m.config.Rules.Bases) == 0 {
+	if r.gone == 0 || len(r.m.config.Rules.borders()) == 0 {
 		return nil
 	}
 	return r.m.source.Read(ctx, r.root.HighestCommittedUSN, r.page)
@@ -202,6 +202,9 @@ func (r *reading) news(ctx context.Context, since uint64) error {
 func (r *reading) everything(ctx context.Context, stored store.Directory) error {
 	source := r.m.source
 	if err := haveBases(ctx, source, r.m.config.Rules.Bases); err != nil {
+		return err
+	}
+	if err := r.m.checkExcluded(ctx, source); err != nil {
 		return err
 	}
 	if err := source.Read(ctx, 0, r.page); err != nil {

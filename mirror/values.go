@@ -88,8 +88,11 @@ func readAddress(text string, afterType bool) ([]address.Address, string) {
 		reason = invisibleReason(r)
 	}
 	for _, a := range list {
-		if a.Local() == "*" || strings.Contains(a.Domain(), "*") {
+		if strings.Contains(a.Domain(), "*") || a.Local() == "*" && afterType {
 			return nil, reasonAsterisk
+		}
+		if a.Local() == "*" { // without a type it is no pattern of Exchange, and a legal local part
+			reason = reasonAsterisk
 		}
 		if r, found := address.FirstInvisible(a.String()); found {
 			return nil, invisibleReason(r)

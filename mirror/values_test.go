@@ -90,6 +90,7 @@ var valueCases = []struct{ name, value, want, reason string }{
 
 	{"whole domain", "smtp:*@x.test", "", reasonAsterisk},
 	{"whole domain in quotes", `smtp:"*"@x.test`, "", reasonAsterisk},
+	{"an asterisk without a type", "mail=*@x.test", "*@x.test", reasonAsterisk},
 	{"all sub-domains", "smtp:ann@*.x.test", "", reasonAsterisk},
 	{"domain with an @ only", "smtp:@x.test", "", "nothing before the @"},
 	{"an asterisk in a word", "smtp:a*b@x.test", "a*b@x.test", ""},
@@ -221,7 +222,7 @@ func FuzzReadValue(f *testing.F) {
 			if r, found := address.FirstInvisible(a.String()); found {
 				t.Errorf("%q stands for %q with %U in it", raw, a, r)
 			}
-			if a.Local() == "*" {
+			if a.Local() == "*" && reason == "" {
 				t.Errorf("%q stands for all of %s", raw, a.Domain())
 			}
 		}

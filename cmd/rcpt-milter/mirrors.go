@@ -13,11 +13,8 @@ import (
 func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
 	m := mirror.Config{
 		Name: d.Name, Store: f.store, Log: f.log,
-		Rules: mirror.Rules{
-			Attributes: d.AddressAttributes, Bases: d.Bases, RefuseOutside: d.RefuseInternalOnly,
-			OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts,
-		},
-		Poll: d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
+		Rules: rulesOf(d),
+		Poll:  d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
 		Guard: mirror.Guard(d.RemovalGuard), Limits: limitsOf(c), Notify: d.Notify,
 		Account: d.Bind.Name(), Secret: secretOf(d.Bind),
 		Observe: mirror.Observer{
@@ -27,6 +24,12 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 	}
 	m.Candidates, m.Discover = controllers(d)
 	return m
+}
+
+// rulesOf is what counts as a recipient in a directory.
+func rulesOf(d config.Directory) mirror.Rules {
+	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude, RefuseOutside: d.RefuseInternalOnly,
+		OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
 }
 
 // limitsOf is what all directories have in common.
