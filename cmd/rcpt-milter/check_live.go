@@ -21,6 +21,8 @@ type liveCheck struct {
 	*findings
 	config  *config.Config
 	forests map[string]followedForest // by the name of its configuration naming context
+
+	coverage coverage
 }
 
 // followedForest is a forest, and which of its domains directories follow.
@@ -32,7 +34,7 @@ type followedForest struct {
 
 // checkLive tries every domain controller of every directory.
 func (r *findings) checkLive(ctx context.Context, c *config.Config) {
-	l := &liveCheck{findings: r, config: c, forests: map[string]followedForest{}}
+	l := &liveCheck{findings: r, config: c, forests: map[string]followedForest{}, coverage: newCoverage(c)}
 	for _, d := range c.Directories {
 		told := false
 		for _, at := range l.controllerURLs(ctx, d) {
@@ -45,6 +47,7 @@ func (r *findings) checkLive(ctx context.Context, c *config.Config) {
 		}
 	}
 	l.checkForests()
+	l.checkCoverage()
 }
 
 // controllerURLs are the domain controllers that are listed, or that DNS knows.
@@ -80,8 +83,8 @@ type controllerCheck struct {
 
 // check connects, verifies the certificate, binds, and looks at what a pass depends on.
 // What is the same on all controllers of the domain is looked at where it is the first.
-func (c *controllerCheck) check(ctx context.Context, first bool) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+func (c *controllerCheck) check(whole context.Context, first bool) (err error) {
+	ctx, cancel := context.WithTimeout(whole, liveTimeout)
 	defer cancel()
 	addresses := c.resolve(ctx)
 	if c.conn, err = directory.Dial(ctx, controllerConfig(c.d, c.url)); err != nil {
@@ -110,14 +113,19 @@ func (c *controllerCheck) check(ctx context.Context, first bool) (err error) {
 	if !first {
 		return nil
 	}
+	before := c.bad
 	if err := c.checkAttributes(ctx); err != nil {
 		return err
 	}
+	readable := c.bad == before
 	if err := c.checkBases(ctx); err != nil {
 		return err
 	}
 	c.noteForest()
-	return c.checkHybrid(ctx)
+	if err := c.checkHybrid(ctx); err != nil || !readable {
+		return err
+	}
+	return c.checkObjects(whole)
 }
 
 // resolve looks the host up; what is wrong with it, dialling says.
