@@ -44,9 +44,14 @@ const maxLogged = 20
 // logUnread logs values that are to be corrected, each when it is met for the first time.
 func (r *reading) logUnread(list []store.Unread) {
 	for _, u := range list {
-		if r.unread++; r.unread <= maxLogged {
-			r.m.config.Log.Warn("directory value needs correction", "dn", u.DN, "attribute", u.Attribute, "value", u.Value, "reason", u.Reason)
+		if r.unread++; r.unread > maxLogged {
+			continue
 		}
+		value := u.Value
+		if r.m.limits.Load().ConcealValues && value != "" {
+			value = "(concealed)"
+		}
+		r.m.config.Log.Warn("directory value needs correction", "dn", u.DN, "attribute", u.Attribute, "value", value, "reason", u.Reason)
 	}
 }
 

@@ -178,6 +178,23 @@ func TestValuesToCorrectAreLoggedOnce(t *testing.T) {
 	}
 }
 
+// TestConcealedValues: where addresses stay out of the log, so do values that may be some.
+func TestConcealedValues(t *testing.T) {
+	var log strings.Builder
+	w := newWorld(t, func(_ *world, c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		c.ConcealValues = true
+	})
+	w.must(w.d.Modify(w.user("Ann", "ann@corp.example"), adsim.Set("mail", "mailto:secret@corp.example")))
+	w.pass(store.Full)
+	if text := log.String(); strings.Contains(text, "secret") || !strings.Contains(text, "value=(concealed)") || !strings.Contains(text, "CN=Ann,") {
+		t.Errorf("the log has\n%s", text)
+	}
+	if got := w.unreadOf(); got != "CN=Ann:mail:mailto:secret@corp.example" {
+		t.Errorf("named are %s", got)
+	}
+}
+
 // TestManyValuesToCorrect: the log is not flooded.
 func TestManyValuesToCorrect(t *testing.T) {
 	var log strings.Builder

@@ -97,6 +97,9 @@ type Limits struct {
 
 	// Canaries must not go: removals are held back when one of them would.
 	Canaries []address.Address
+
+	// ConcealValues keeps values of address attributes out of the log.
+	ConcealValues bool
 }
 
 // Observer is told what happens; nil fields are not called. Calls come from the

@@ -131,7 +131,7 @@ func readMailbox(text string) ([]address.Address, error) {
 // the separators are no addresses, and all of the value is one, it is one.
 func splitAddresses(text string) []string {
 	parts := fieldsOutsideQuotes(text, func(r rune) bool { return r == ';' || r == ',' })
-	if len(parts) == 1 { // nothing, or a separator at an end
+	if len(parts) == 1 && !strings.HasPrefix(parts[0], "@") { // nothing, or a separator at an end
 		text = parts[0]
 	}
 	if len(parts) < 2 {

@@ -34,7 +34,7 @@ func rulesOf(d config.Directory) mirror.Rules {
 
 // limitsOf is what all directories have in common.
 func limitsOf(c *config.Config) mirror.Limits {
-	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept}
+	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, ConcealValues: c.Log.HashAddresses}
 }
 
 func resultOf(r mirror.PassResult) string {
