@@ -82,12 +82,12 @@ func isRecipient(o *directory.Object, rules Rules) bool {
 		return false
 	case !rules.owns(o.DN):
 		return false
-	case isOneOf(o.RecipientType, systemTypes):
-		return !rules.OmitSystem
-	case isOneOf(o.RecipientType, disabledTypes):
-		return true
+	case rules.OmitSystem && isOneOf(o.RecipientType, systemTypes):
+		return false
+	case rules.OmitDisabled && o.Disabled && !isOneOf(o.RecipientType, disabledTypes):
+		return false
 	}
-	return !rules.OmitDisabled || !o.Disabled
+	return true
 }
 
 func isContainer(o *directory.Object) bool {

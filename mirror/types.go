@@ -9,7 +9,6 @@ type mailboxType struct {
 }
 
 // systemTypes are mailboxes of Exchange itself, which system_mailboxes: omit leaves out.
-// Their accounts are always disabled, so disabled_accounts does not concern them.
 var systemTypes = []mailboxType{
 	{"SystemAttendantMailbox", 1 << 13},
 	{"SystemMailbox", 1 << 14},
@@ -22,13 +21,17 @@ var systemTypes = []mailboxType{
 	{"SupervisoryReviewPolicyMailbox", 1 << 47},
 }
 
-// disabledTypes are mailboxes of which nobody is the account: it is always disabled, and
-// disabled_accounts: omit spares them.
+// disabledTypes are mailboxes without a person of their own: the account is always
+// disabled, and disabled_accounts: omit spares them.
 var disabledTypes = []mailboxType{
 	{"LinkedMailbox", 1 << 1},
 	{"SharedMailbox", 1 << 2},
 	{"RoomMailbox", 1 << 4},
 	{"EquipmentMailbox", 1 << 5},
+	{"SystemMailbox", 1 << 14},
+	{"ArbitrationMailbox", 1 << 23},
+	{"MailboxPlan", 1 << 24},
+	{"DiscoveryMailbox", 1 << 29},
 	{"RemoteRoomMailbox", 1 << 33},
 	{"RemoteEquipmentMailbox", 1 << 34},
 	{"RemoteSharedMailbox", 1 << 35},
@@ -37,8 +40,11 @@ var disabledTypes = []mailboxType{
 	{"RemoteTeamMailbox", 1 << 38},
 	{"GroupMailbox", 1 << 40},
 	{"LinkedRoomMailbox", 1 << 41},
+	{"AuditLogMailbox", 1 << 42},
 	{"RemoteGroupMailbox", 1 << 43},
 	{"SchedulingMailbox", 1 << 44},
+	{"AuxAuditLogMailbox", 1 << 46},
+	{"SupervisoryReviewPolicyMailbox", 1 << 47},
 }
 
 // isOneOf reports whether msExchRecipientTypeDetails holds one of the kinds.

@@ -22,13 +22,15 @@ func TestKindsOfMailboxes(t *testing.T) {
 		want  bool
 	}{
 		{disabledTypes, Rules{OmitDisabled: true}, true},
-		{disabledTypes, Rules{OmitDisabled: true, OmitSystem: true}, true},
+		{disabledTypes[:4], Rules{OmitDisabled: true, OmitSystem: true}, true},
+		{disabledTypes[8:16], Rules{OmitDisabled: true, OmitSystem: true}, true},
 		{disabledTypes, Rules{}, true},
 		{systemTypes, Rules{OmitSystem: true}, false},
 		{systemTypes, Rules{OmitSystem: true, OmitDisabled: true}, false},
-		{systemTypes, Rules{OmitDisabled: true}, true},
+		{disabledTypes[4:8], Rules{OmitDisabled: true, OmitSystem: true}, false}, // of Exchange itself
 		{systemTypes, Rules{}, true},
-		{[]mailboxType{{"None", 0}, {"UserMailbox", 1}, {"LegacyMailbox", 8}, {"MailUser", 128}, {"DisabledUser", 2097152}, {"RemoteUserMailbox", 2147483648}},
+		{[]mailboxType{{"None", 0}, {"UserMailbox", 1}, {"LegacyMailbox", 8}, {"MailUser", 128}, {"DisabledUser", 2097152}, {"RemoteUserMailbox", 2147483648},
+			{"SystemAttendantMailbox", 8192}, {"MonitoringMailbox", 549755813888}},
 			Rules{OmitDisabled: true}, false},
 	} {
 		for _, kind := range c.types {
