@@ -73,9 +73,6 @@ func freshStatus() control.Status {
 func troubledStatus() control.Status {
 	s := freshStatus()
 	s.Version, s.State, s.Unparsed, s.ReloadError = "0.9", control.NotReady, 2, "/etc/rcpt-milter/config.yaml:3:1: unknown key \"x\""
-	s.UnparsedValues = []control.UnparsedValue{
-		{Directory: "corp", DN: "CN=Ann,DC=corp,DC=example", Attribute: "proxyAddresses", Value: "smtp:an\u200bn@example.com", Reason: "it contains the invisible character U+200B; remove it"},
-		{Directory: "corp", DN: "CN=Bob,DC=corp,DC=example", Attribute: "uSNChanged", Reason: "this account cannot read it"}}
 	s.Alarms = []string{"nobody@example.com is known", "none@example.com is known"}
 	s.AcceptFiles = []control.AcceptFile{
 		{File: "/etc/postfix/relay_recipients", Entries: 1234, Domains: 1, Read: before(3 * time.Hour), Trouble: "open /etc/postfix/relay_recipients: no such file or directory", Since: before(time.Hour)},
