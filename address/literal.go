@@ -14,7 +14,7 @@ import (
 func ParseLiteral(text string) (Address, error) {
 	text = strings.Trim(text, " \t")
 	if len(text) > 4*MaxLength {
-		return Address{}, fmt.Errorf("%w: longer than %d octets", ErrSyntax, MaxLength)
+		return Address{}, fmt.Errorf("%w: longer than %d bytes", ErrSyntax, MaxLength)
 	}
 	if !utf8.ValidString(text) {
 		return Address{}, fmt.Errorf("%w: not valid UTF-8", ErrSyntax)
@@ -40,7 +40,7 @@ func compose(content, domainText string) (Address, error) {
 	}
 	canonical := quote(fold(content)) + "@" + domain
 	if len(canonical) > MaxLength {
-		return Address{}, fmt.Errorf("%w: longer than %d octets", ErrSyntax, MaxLength)
+		return Address{}, fmt.Errorf("%w: longer than %d bytes", ErrSyntax, MaxLength)
 	}
 	return Address{canonical}, nil
 }

@@ -18,7 +18,8 @@ func (r *reader) excludes(path string, d Directory) {
 		}
 		inside := func(base string) bool { return isWithin(excluded, base) || isEscaped(base) || isEscaped(excluded) }
 		if len(d.Bases) > 0 && !slices.ContainsFunc(d.Bases, inside) {
-			r.failAt(r.at[at], "%s: %s is outside all bases, so it excludes nothing; correct it, or take it out", at, quoted(excluded))
+			r.failAt(r.at[at], "%s: %s is outside all bases, so it excludes nothing; correct it, or take it out",
+				at, quoted(excluded))
 		}
 	}
 }

@@ -108,7 +108,8 @@ const maxHidden = 5000
 
 func (c *Conn) allHidden(n int) error {
 	return c.in("reading objects", problem(ErrProtocol,
-		"all of %d objects came without uSNChanged, so changes could not be followed; give this account the right to read it", n))
+		"all of %d objects came without uSNChanged, so changes could not be followed; "+
+			"give this account the right to read it", n))
 }
 
 // ReadDeleted reports the deleted objects that the controller still has, as Read does. It

@@ -119,7 +119,7 @@ func (r Rules) attributes() []string {
 }
 
 // addressForm is raised when the same values of a directory begin to stand for other
-// addresses, so that every index is read anew.
+// addresses. Every index is read anew then.
 const addressForm = 3
 
 // fingerprint tells two sets of rules apart.

@@ -17,7 +17,8 @@ func (m *Mirror) checkExcluded(ctx context.Context, source Source) error {
 		}
 		var missing error
 		if !there {
-			missing = fmt.Errorf("exclude: %q does not exist in the directory, so it excludes nothing; correct it, or take it out", dn)
+			missing = fmt.Errorf("exclude: %q does not exist in the directory, so it excludes nothing; "+
+				"correct it, or take it out", dn)
 		}
 		if fresh := m.warn("exclude "+dn, missing, 2*m.config.Full+time.Hour); fresh && missing != nil {
 			m.config.Log.Warn("excluded subtree does not exist", "exclude", dn)

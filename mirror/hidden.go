@@ -11,7 +11,7 @@ import (
 const reasonHidden = "this account cannot read it, so only full passes see changes of the object; give it the right"
 
 // meetHidden looks for an object that hides uSNChanged. Such an object gains what was
-// read of it and loses nothing: a later state cannot be told from an earlier one, and no
+// read of it and loses nothing: nothing shows which of two states is the later one, and no
 // incremental pass sees it. What the pass does not find waits for the next pass.
 func (r *reading) meetHidden(read *directory.Object, o *store.Object) {
 	if read.USN != 0 || o.Deleted || !o.Container && !isRecipient(read, r.m.config.Rules) {
@@ -34,8 +34,8 @@ func (r *reading) holdHidden() string {
 	if len(r.hidden) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d objects hide uSNChanged from this account, the first is %q; give it the right to read them. The next pass judges these removals",
-		len(r.hidden), r.firstHidden)
+	return fmt.Sprintf("%d objects hide uSNChanged from this account, the first is %q; give it the right to read them. "+
+		"The next pass judges these removals", len(r.hidden), r.firstHidden)
 }
 
 // maxLogged is how many values to be corrected a pass writes to the log.
@@ -51,7 +51,8 @@ func (r *reading) logUnread(list []store.Unread) {
 		if r.m.limits.Load().ConcealValues && value != "" {
 			value = "(concealed)"
 		}
-		r.m.config.Log.Warn("directory value needs correction", "dn", u.DN, "attribute", u.Attribute, "value", value, "reason", u.Reason)
+		r.m.config.Log.Warn("directory value needs correction",
+			"dn", u.DN, "attribute", u.Attribute, "value", value, "reason", u.Reason)
 	}
 }
 

@@ -22,8 +22,8 @@ const (
 
 // foreignTypes are address types beside SMTP that attributes other than proxyAddresses
 // may hold too. Their values are no SMTP addresses.
-var foreignTypes = []string{"ccmail", "ex", "eum", "fax", "gwise", "h323", "im", "meum", "ms", "notes", "rfax", "sip", "sips",
-	"tel", "x400", "x500", "xmpp"}
+var foreignTypes = []string{"ccmail", "ex", "eum", "fax", "gwise", "h323", "im", "meum", "ms", "notes",
+	"rfax", "sip", "sips", "tel", "x400", "x500", "xmpp"}
 
 // readValue returns the SMTP addresses in one value of an attribute, and why the value
 // should be corrected; empty: it need not be. A value may be readable and have a reason.

@@ -53,7 +53,8 @@ func (c *controllerCheck) checkObjects(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		c.warning("%s: of the objects only %d were looked at, because reading them takes longer than %s", c.where, o.seen, inWords(objectsTimeout))
+		c.warning("%s: of the objects only %d were looked at, because reading them takes longer than %s",
+			c.where, o.seen, inWords(objectsTimeout))
 	}
 	o.report()
 	return nil
@@ -96,8 +97,9 @@ func (o *objectsCheck) report() {
 		if more := n - len(o.hidden); more > 0 {
 			named += fmt.Sprintf("; and %d more", more)
 		}
-		o.problem(fmt.Errorf("%s: %s uSNChanged from %s, so only full passes see their changes, and removals of such a pass wait; "+
-			"give it the right to read uSNChanged in %s: %s", o.where, counted(n, "object hides", "objects hide"), o.d.Bind.Name(), o.hiding, named))
+		o.problem(fmt.Errorf("%s: %s uSNChanged from %s, so only full passes see their changes, and removals of such "+
+			"a pass wait; give it the right to read uSNChanged in %s: %s",
+			o.where, counted(n, "object hides", "objects hide"), o.d.Bind.Name(), o.hiding, named))
 	}
 	if o.unreads == 0 && o.hiding.total() == 0 {
 		o.good("%s: %s looked at, all addresses can be read", o.where, counted(o.seen, "object", "objects"))
@@ -106,7 +108,7 @@ func (o *objectsCheck) report() {
 
 // coverage is what is known of recipients that no directory covers.
 type coverage struct {
-	inside  map[address.Address]bool // of our domains, where objects count; nil: nobody asks
+	inside  map[address.Address]bool // of our domains, where objects count; nil: everything is covered
 	outside []outsider
 }
 
@@ -174,15 +176,16 @@ func (l *liveCheck) checkCoverage() {
 	for _, where := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[where]
 		if n := g.folders.total(); n > 0 {
-			l.warning("%s: %s outside bases, and would be refused: %s; add these containers to bases", where,
-				counted(n, "public folder with an address of our domains lies", "public folders with addresses of our domains lie"), g.folders)
+			lies := counted(n, "public folder with an address of our domains lies", "public folders with addresses of our domains lie")
+			l.warning("%s: %s outside bases, and would be refused: %s; add these containers to bases", where, lies, g.folders)
 		}
 		if n := g.others.total(); n > 0 {
 			l.warning("%s: %s outside bases, and would be refused: %s; add what is missing to bases", where,
 				counted(n, "recipient of our domains lies", "recipients of our domains lie"), g.others)
 		}
 		if n := g.excluded.total(); n > 0 {
-			l.good("%s: %s left out by exclude: %s", where, counted(n, "recipient of our domains is", "recipients of our domains are"), g.excluded)
+			l.good("%s: %s left out by exclude: %s", where,
+				counted(n, "recipient of our domains is", "recipients of our domains are"), g.excluded)
 		}
 	}
 }
@@ -212,7 +215,9 @@ func (p places) total() int {
 
 // String lists the containers with the most first.
 func (p places) String() string {
-	names := slices.SortedFunc(maps.Keys(p), func(a, b string) int { return cmp.Or(p[b].count-p[a].count, strings.Compare(a, b)) })
+	names := slices.SortedFunc(maps.Keys(p), func(a, b string) int {
+		return cmp.Or(p[b].count-p[a].count, strings.Compare(a, b))
+	})
 	var list []string
 	for _, name := range names[:min(len(names), maxPlaces)] {
 		list = append(list, fmt.Sprintf("%s (%d, such as %s)", name, p[name].count, p[name].example))

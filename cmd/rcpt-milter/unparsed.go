@@ -30,7 +30,8 @@ func (b backend) unparsedValues(count int64) []control.UnparsedValue {
 }
 
 func unparsedOf(directory, dn string, v store.UnreadValue) control.UnparsedValue {
-	return control.UnparsedValue{Directory: directory, DN: dn, Attribute: spelled(v.Attribute), Value: v.Value, Reason: v.Reason}
+	return control.UnparsedValue{Directory: directory, DN: dn,
+		Attribute: spelled(v.Attribute), Value: v.Value, Reason: v.Reason}
 }
 
 // unparsed writes how many directory values are to be corrected, and the first of them.

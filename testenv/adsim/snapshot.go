@@ -74,8 +74,8 @@ func (d *Directory) Hide(names ...string) {
 	}
 }
 
-// HideOf lets nobody read the attributes of one object, as a right that is denied on it;
-// without names all of it can be read again.
+// HideOf denies the right to read attributes of one object; without names, all of it can
+// be read again.
 func (d *Directory) HideOf(guid GUID, names ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
