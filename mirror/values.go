@@ -32,6 +32,11 @@ var foreignTypes = []string{"ccmail", "ex", "eum", "fax", "gwise", "h323", "im",
 // White space around the value, its type and its addresses is ignored. Several addresses
 // in one value, between semicolons, commas or white space, are all read.
 func readValue(v directory.Value) ([]address.Address, string) {
+	if text, typed := cutSMTP(v.Raw); (typed || strings.EqualFold(v.Attribute, "mail")) && isPlain(text) {
+		if a, err := address.Parse(text); err == nil { // nearly all values
+			return []address.Address{a}, ""
+		}
+	}
 	text, reason := trimInvisible(v.Raw)
 	kind, rest, typed := cutType(text)
 	proxy := strings.EqualFold(v.Attribute, "proxyAddresses")
@@ -57,6 +62,31 @@ func readValue(v directory.Value) ([]address.Address, string) {
 		}
 	}
 	return list, reason
+}
+
+// cutSMTP removes the type from a value that begins with it.
+func cutSMTP(raw string) (string, bool) {
+	const kind = "smtp:"
+	if len(raw) < len(kind) || !strings.EqualFold(raw[:len(kind)], kind) {
+		return raw, false
+	}
+	return raw[len(kind):], true
+}
+
+// isPlain reports whether a text is made of letters, digits and a few signs around one @,
+// so there is nothing to it but an address.
+func isPlain(text string) bool {
+	ats := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '@':
+			ats++
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".-_+'", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return ats == 1
 }
 
 // readAddress reads one address. afterType reports that its type was cut off already.

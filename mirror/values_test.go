@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -228,7 +229,7 @@ func FuzzReadValue(f *testing.F) {
 		}
 		v.Raw = " \t" + raw + "\r\n "
 		padded, paddedReason := readValue(v)
-		if len(padded) != len(list) || (reason == "") != (paddedReason == "") {
+		if !slices.Equal(padded, list) || (reason == "") != (paddedReason == "") {
 			t.Errorf("%q stands for %v (%s), with white space around for %v (%s)", raw, list, reason, padded, paddedReason)
 		}
 	})
