@@ -35,7 +35,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -93,18 +92,7 @@ func Parse(text string) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	if strings.ContainsFunc(content, unicode.IsControl) { // those beyond ASCII
-		return Address{}, fmt.Errorf("%w: control character", ErrSyntax)
-	}
-	domain, err := ParseDomain(text[at+1:])
-	if err != nil {
-		return Address{}, err
-	}
-	canonical := quote(fold(content)) + "@" + domain
-	if len(canonical) > MaxLength {
-		return Address{}, fmt.Errorf("%w: longer than %d octets", ErrSyntax, MaxLength)
-	}
-	return Address{canonical}, nil
+	return compose(content, text[at+1:])
 }
 
 // unquote gives the content of a local part: quoted strings and quoted pairs

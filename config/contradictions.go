@@ -37,6 +37,7 @@ func (r *reader) contradictions(c *Config) {
 		}
 		r.eitherWay(path, d)
 		r.oneBind(path+".bind", d.Bind)
+		r.excludes(path, d)
 	}
 	for i, a := range c.Canaries.Refuse {
 		if slices.Contains(c.Canaries.Accept, a) {

@@ -22,6 +22,7 @@ type Directory struct {
 	Bind     Bind     // bind; required
 	TLS      TLS      // tls
 	Bases    []string // bases: DNs below which recipients live; empty: the whole domain
+	Exclude  []string // exclude: DNs below which no object owns an address
 
 	Poll           time.Duration // poll: from one incremental pass to the next; default 5s
 	Full           time.Duration // full: from one full pass to the next; default 24h
@@ -116,6 +117,7 @@ func (d *Directory) fields() field {
 			"server_name": scalar(&d.TLS.ServerName, parseServerName),
 		}),
 		"bases":              bases(&d.Bases),
+		"exclude":            bases(&d.Exclude),
 		"poll":               duration(&d.Poll, false),
 		"full":               duration(&d.Full, false),
 		"notify":             onOff(&d.Notify),

@@ -140,7 +140,8 @@ func fullStatus() Status {
 	visible := true
 	return Status{
 		Version: "1.2.3", Started: at, State: Late, Addresses: 3, Objects: 2, Unparsed: 1, Digest: "00ff",
-		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
+		UnparsedValues: []UnparsedValue{{Directory: "corp", DN: "CN=Ann,DC=corp,DC=example", Attribute: "mail", Value: "mailto:a@x.test", Reason: "mailto: begins a URL"}},
+		Domains:        map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
 		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4, HarvestClients: 5,
 		ReloadError: "bad file", RestartNeeded: []string{"listen"}, StoreVerified: Time{at.Add(time.Minute)}, JournalFrom: Time{at.Add(-time.Minute)},
 		Alarms: []string{"nobody is known"}, EmptyDomains: []string{"exmaple.com"},

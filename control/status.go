@@ -73,8 +73,10 @@ type Status struct {
 
 	Addresses int64  `json:"addresses"` // that have an owner
 	Objects   int64  `json:"objects"`   // that own an address
-	Unparsed  int64  `json:"unparsed"`  // values of the directories that are no readable address
+	Unparsed  int64  `json:"unparsed"`  // values of the directories that are to be corrected, all of them counted
 	Digest    string `json:"digest"`    // equal digests hold equal recipients, in any order
+
+	UnparsedValues []UnparsedValue `json:"unparsed_values"` // the first of these values; of each object a few
 
 	Domains     map[string]int64  `json:"domains"`      // addresses by domain
 	Modes       map[string]string `json:"modes"`        // of the domains in the configuration
@@ -101,6 +103,16 @@ type Status struct {
 	Harvest *HarvestStatus `json:"harvest"` // null: switched off
 
 	Directories []DirectoryStatus `json:"directories"` // in the order of the configuration
+}
+
+// UnparsedValue is a value of a directory that is meant as an SMTP address and cannot be
+// used, or not without a doubt; or an attribute that is hidden from the account.
+type UnparsedValue struct {
+	Directory string `json:"directory"`
+	DN        string `json:"dn"`
+	Attribute string `json:"attribute"`
+	Value     string `json:"value"` // its beginning, when it is long
+	Reason    string `json:"reason"`
 }
 
 // AcceptFile is the state of one file of addresses that are accepted.
@@ -191,6 +203,7 @@ func (s Status) normal() Status {
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
 	s.Alarms = append([]string{}, s.Alarms...)
 	s.EmptyDomains = append([]string{}, s.EmptyDomains...)
+	s.UnparsedValues = append([]UnparsedValue{}, s.UnparsedValues...)
 	s.RestartNeeded = append([]string{}, s.RestartNeeded...)
 	s.AcceptFiles = append([]AcceptFile{}, s.AcceptFiles...)
 	for i, f := range s.AcceptFiles {

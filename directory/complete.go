@@ -61,7 +61,8 @@ func (c *Conn) remaining(ctx context.Context, q query, o *partial) error {
 // part takes the values out of an answer to a ranged search, and says where the next
 // part begins; 0: that was the last.
 func part(entry *ldap.Entry, o *partial, r remainder) (values []string, next int, err error) {
-	if usn, err := parseUSN(entry.GetEqualFoldAttributeValue("uSNChanged")); err != nil || usn != o.USN {
+	shown := entry.GetEqualFoldAttributeValue("uSNChanged")
+	if usn, err := parseUSN(shown); (err != nil || usn != o.USN) && (shown != "" || o.USN != 0) {
 		return nil, 0, errChanged
 	}
 	for _, a := range entry.Attributes {

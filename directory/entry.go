@@ -33,8 +33,8 @@ type remainder struct {
 	next      int    // index of the first one
 }
 
-// object makes an Object of an entry. An entry without identity, USN or class must not
-// be judged by anybody: the error fails the pass.
+// object makes an Object of an entry. An entry without identity or class must not be
+// judged: the error fails the pass. An entry may hide its USN.
 func (c *Conn) object(e *ldap.Entry) (partial, error) {
 	o := partial{Object: Object{DN: e.DN}}
 	for _, a := range e.Attributes {
@@ -100,8 +100,6 @@ func (o *partial) check() error {
 	switch {
 	case o.GUID.IsZero():
 		return problem(ErrProtocol, "%q came without objectGUID; this account must be able to read it", o.DN)
-	case o.USN == 0:
-		return problem(ErrProtocol, "%q came without uSNChanged, so that changes could not be followed; give this account the right to read it", o.DN)
 	case len(o.Classes) == 0:
 		return problem(ErrProtocol, "%q came without objectClass; this account must be able to read it", o.DN)
 	}

@@ -31,7 +31,7 @@ type Object struct {
 	GUID    GUID
 	DN      string    // distinguished name as the server printed it; may change, never identity
 	Classes []string  // objectClass values, lower case, in the server's order
-	USN     uint64    // uSNChanged on the domain controller that was read
+	USN     uint64    // uSNChanged on the domain controller that was read; 0: hidden from this account
 	Changed time.Time // whenChanged on that controller; zero: not readable
 
 	Deleted bool    // isDeleted or isRecycled is TRUE: it owns nothing, whatever it still carries

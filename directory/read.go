@@ -73,11 +73,43 @@ func (q query) controls() []ldap.Control {
 //
 // An object may be reported more than once, with the same content or a newer one: when
 // the controller loses its place in the middle, the read begins again, a few times at
-// most. An error of page ends the read and is returned as it is. Other errors:
+// most. Objects that hide uSNChanged (USN 0) are reported when all that live are read;
+// later reads cannot find them. When all objects hide it, the read fails, because no
+// change could be followed. An error of page ends the read and is returned as it is. Other errors:
 // ErrUnreachable, ErrTimeout, ErrRefused, ErrProtocol; after any of them what was
 // reported is true, but not the whole.
 func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error) error {
-	return c.whole(ctx, query{filter: passFilter(since), deleted: since > 0}, page)
+	q := query{filter: passFilter(since), deleted: since > 0}
+	if since > 0 {
+		return c.whole(ctx, q, page)
+	}
+	var seen, hidden int
+	err := c.whole(ctx, q, func(objects []Object) error {
+		for _, o := range objects {
+			seen++
+			if o.USN == 0 {
+				hidden++
+			}
+		}
+		if seen == hidden && seen >= maxHidden {
+			return c.allHidden(seen)
+		}
+		return page(objects)
+	})
+	if err == nil && seen > 0 && seen == hidden {
+		return c.allHidden(seen)
+	}
+	return err
+}
+
+// maxHidden is how many objects may hide uSNChanged before the first one that does not:
+// then reading on is pointless.
+const maxHidden = 5000
+
+func (c *Conn) allHidden(n int) error {
+	return c.in("reading objects", problem(ErrProtocol,
+		"all of %d objects came without uSNChanged, so changes could not be followed; "+
+			"give this account the right to read it", n))
 }
 
 // ReadDeleted reports the deleted objects that the controller still has, as Read does. It

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"rcpt-milter/address"
 	"rcpt-milter/directory"
 	"rcpt-milter/store"
 )
@@ -19,39 +18,17 @@ type Rules struct {
 	Attributes []string
 	// Bases are the subtrees whose objects count; none: all.
 	Bases []string
+	// Exclude are subtrees whose objects do not count.
+	Exclude []string
 	// RefuseOutside takes msExchRequireAuthToSendTo at its word: mail from outside
 	// senders is refused. Otherwise it is ignored.
 	RefuseOutside bool
-	// OmitSystem leaves out system mailboxes.
+	// OmitSystem leaves out system mailboxes (systemTypes).
 	OmitSystem bool
-	// OmitDisabled leaves out disabled accounts, but for shared, linked, room and
-	// equipment mailboxes, whose accounts are disabled always.
+	// OmitDisabled leaves out disabled accounts, except those of mailboxes whose accounts
+	// are always disabled (disabledTypes).
 	OmitDisabled bool
 }
-
-// Values of msExchRecipientTypeDetails.
-const (
-	linkedMailbox          = 2
-	sharedMailbox          = 4
-	roomMailbox            = 16
-	equipmentMailbox       = 32
-	systemAttendantMailbox = 8192
-	systemMailbox          = 16384
-	arbitrationMailbox     = 8388608
-	mailboxPlan            = 16777216
-	discoveryMailbox       = 536870912
-	remoteRoomMailbox      = 8589934592
-	remoteEquipmentMailbox = 17179869184
-	remoteSharedMailbox    = 34359738368
-	monitoringMailbox      = 549755813888
-)
-
-var (
-	systemTypes = []int64{systemAttendantMailbox, systemMailbox, arbitrationMailbox, mailboxPlan,
-		discoveryMailbox, monitoringMailbox}
-	disabledTypes = []int64{linkedMailbox, sharedMailbox, roomMailbox, equipmentMailbox,
-		remoteRoomMailbox, remoteEquipmentMailbox, remoteSharedMailbox}
-)
 
 // recipientClasses are the classes whose objects may own addresses; the most telling
 // first. inetOrgPerson is a kind of user.
@@ -79,20 +56,22 @@ func classify(o directory.Object, rules Rules) store.Object {
 			if !strings.EqualFold(v.Attribute, name) {
 				continue
 			}
-			text, smtp := smtpAddress(v)
-			if !smtp {
-				continue
-			}
-			a, err := address.Parse(text)
-			if err != nil {
-				out.Unparsed++
-				continue
-			}
-			out.Addresses = append(out.Addresses, store.Owned{Address: a, Attribute: name,
-				Restricted: rules.RefuseOutside && o.RequireAuth})
+			addValue(&out, name, v, rules.RefuseOutside && o.RequireAuth)
 		}
 	}
 	return out
+}
+
+// addValue adds the addresses of one value to what an object owns.
+func addValue(o *store.Object, attribute string, v directory.Value, restricted bool) {
+	list, reason := readValue(v)
+	for _, a := range list {
+		o.Addresses = append(o.Addresses, store.Owned{Address: a, Attribute: attribute, Restricted: restricted})
+	}
+	if reason != "" {
+		o.Unparsed++
+		o.Unread = append(o.Unread, store.UnreadValue{Attribute: attribute, Value: v.Raw, Reason: reason})
+	}
 }
 
 func isRecipient(o *directory.Object, rules Rules) bool {
@@ -101,11 +80,11 @@ func isRecipient(o *directory.Object, rules Rules) bool {
 		return false
 	case !slices.ContainsFunc(recipientClasses, o.HasClass):
 		return false
-	case !inBases(o.DN, rules.Bases):
+	case !rules.owns(o.DN):
 		return false
-	case rules.OmitSystem && slices.Contains(systemTypes, o.RecipientType):
+	case rules.OmitSystem && isOneOf(o.RecipientType, systemTypes):
 		return false
-	case rules.OmitDisabled && o.Disabled && !slices.Contains(disabledTypes, o.RecipientType):
+	case rules.OmitDisabled && o.Disabled && !isOneOf(o.RecipientType, disabledTypes):
 		return false
 	}
 	return true
@@ -128,25 +107,6 @@ func classOf(o *directory.Object) string {
 	return ""
 }
 
-// smtpAddress is the address in a value, if it is an SMTP address at all. Values of
-// proxyAddresses begin with their type (MS-OXOABK 2.2.3.23: upper case marks the
-// primary one), and there are many types beside SMTP. Other attributes hold plain
-// addresses, but somebody may have copied values with their type.
-func smtpAddress(v directory.Value) (string, bool) {
-	kind, rest, typed := strings.Cut(v.Raw, ":")
-	if typed && isType(kind) {
-		return rest, strings.EqualFold(kind, "smtp")
-	}
-	return v.Raw, !strings.EqualFold(v.Attribute, "proxyAddresses") && v.Raw != ""
-}
-
-// isType reports whether text may be an address type: letters and digits.
-func isType(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9')
-	})
-}
-
 func (r Rules) attributes() []string {
 	if r.Attributes == nil {
 		return []string{"proxyaddresses", "mail"}
@@ -158,20 +118,33 @@ func (r Rules) attributes() []string {
 	return lower
 }
 
-// addressForm is raised when package address begins to print the same mailbox in
-// another way, so that every index is read anew.
-const addressForm = 2
+// addressForm is raised when the same values of a directory begin to stand for other
+// addresses. Every index is read anew then.
+const addressForm = 3
 
 // fingerprint tells two sets of rules apart.
 func (r Rules) fingerprint() string {
-	bases := make([]string, len(r.Bases))
-	for i, b := range r.Bases {
-		bases[i] = foldDN(b)
-	}
-	slices.Sort(bases)
-	return fmt.Sprintf("form=%d attributes=%q bases=%q outside=%t system=%t disabled=%t classes=%q",
-		addressForm, r.attributes(), bases, r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
+	return fmt.Sprintf("form=%d attributes=%q bases=%q exclude=%q outside=%t system=%t disabled=%t classes=%q",
+		addressForm, r.attributes(), foldedDNs(r.Bases), foldedDNs(r.Exclude), r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
 }
+
+// foldedDNs makes lists of names comparable.
+func foldedDNs(list []string) []string {
+	folded := make([]string, len(list))
+	for i, dn := range list {
+		folded[i] = foldDN(dn)
+	}
+	slices.Sort(folded)
+	return folded
+}
+
+// owns reports whether objects of this name count: in the bases, and not excluded.
+func (r Rules) owns(dn string) bool {
+	return inBases(dn, r.Bases) && (len(r.Exclude) == 0 || !inBases(dn, r.Exclude))
+}
+
+// borders are the subtrees at whose tops objects begin or cease to count.
+func (r Rules) borders() []string { return slices.Concat(r.Bases, r.Exclude) }
 
 // inBases reports whether a name is one of the bases or below one.
 func inBases(dn string, bases []string) bool {

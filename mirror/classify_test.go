@@ -39,8 +39,8 @@ func TestClassify(t *testing.T) {
 		unparsed int
 	}{
 		{name: "all SMTP values, and mail", object: in(nil, "SMTP:A@X.test", "smtp:b@x.test", "Smtp:c@x.test", "mail=d@x.test"), want: "a@x.test b@x.test c@x.test d@x.test"},
-		{name: "other types", object: in(nil, "X500:/o=x/cn=a@x.test", "sip:a@x.test", "EUM:1@x.test", "x400:c=US", "NOTES:a@x", "FAX:+1", "SMTPX:a@x.test", "SMTP;a@x.test"), want: ""},
-		{name: "a value without a type", object: in(nil, "a@x.test", ":a@x.test", ""), want: ""},
+		{name: "other types", object: in(nil, "X500:/o=x/cn=a@x.test", "sip:a@x.test", "EUM:1@x.test", "x400:c=US", "NOTES:a@x", "FAX:+1", "SMTPX:a@x.test"), want: ""},
+		{name: "a value without a type", object: in(nil, "a@x.test", ":a@x.test", "SMTP;a@x.test", ""), want: "", unparsed: 3},
 		{name: "unreadable values", object: in(nil, "smtp:", "smtp:a", "smtp:a b@", "smtp:ok@x.test"), want: "ok@x.test", unparsed: 3},
 		{name: "mail with a type", object: in(nil, "mail=smtp:a@x.test", "mail=sip:b@x.test"), want: "a@x.test"},
 		{name: "mail switched off", object: in(nil, "smtp:a@x.test", "mail=b@x.test"), rules: Rules{Attributes: []string{"proxyAddresses"}}, want: "a@x.test"},
@@ -58,6 +58,9 @@ func TestClassify(t *testing.T) {
 		{name: "deleted, addresses kept by the recycle bin", object: in(func(o *directory.Object) { o.Deleted = true }, "smtp:a@x.test")},
 		{name: "in a base", object: in(nil, "smtp:a@x.test"), rules: Rules{Bases: []string{"OU=Other,DC=corp,DC=example", "ou=sales, dc=corp, dc=example"}}, want: "a@x.test"},
 		{name: "outside the bases", object: in(nil, "smtp:a@x.test"), rules: Rules{Bases: []string{"OU=ales,DC=corp,DC=example"}}},
+		{name: "excluded", object: in(nil, "smtp:a@x.test"), rules: Rules{Exclude: []string{"OU=Other,DC=corp,DC=example", "ou=SALES, dc=corp,dc=example"}}},
+		{name: "excluded within the bases", object: in(nil, "smtp:a@x.test"), rules: Rules{Bases: []string{"DC=corp,DC=example"}, Exclude: []string{"OU=Sales,DC=corp,DC=example"}}},
+		{name: "beside what is excluded", object: in(nil, "smtp:a@x.test"), rules: Rules{Exclude: []string{"OU=ales,DC=corp,DC=example", "OU=x,OU=Sales,DC=corp,DC=example"}}, want: "a@x.test"},
 		{name: "inside senders only, ignored", object: in(func(o *directory.Object) { o.RequireAuth = true }, "smtp:a@x.test"), want: "a@x.test"},
 		{name: "inside senders only", object: in(func(o *directory.Object) { o.RequireAuth = true }, "smtp:a@x.test"), rules: Rules{RefuseOutside: true}, want: "!a@x.test"},
 		{name: "disabled", object: in(func(o *directory.Object) { o.Disabled = true }, "smtp:a@x.test"), want: "a@x.test"},
@@ -65,6 +68,10 @@ func TestClassify(t *testing.T) {
 		{name: "shared mailbox", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 4 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}, want: "a@x.test"},
 		{name: "remote room", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 8589934592 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}, want: "a@x.test"},
 		{name: "system mailbox", object: in(func(o *directory.Object) { o.RecipientType = 8388608 }, "smtp:a@x.test"), want: "a@x.test"},
+		{name: "system mailbox, disabled accounts omitted", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 8388608 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}, want: "a@x.test"},
+		{name: "user who left, omitted", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 1 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}},
+		{name: "remote user who left, omitted", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 2147483648 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}},
+		{name: "user who stays", object: in(func(o *directory.Object) { o.RecipientType = 1 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true, OmitSystem: true}, want: "a@x.test"},
 		{name: "system mailbox, omitted", object: in(func(o *directory.Object) { o.RecipientType = 549755813888 }, "smtp:a@x.test"), rules: Rules{OmitSystem: true}},
 	} {
 		got := classify(c.object, c.rules)
@@ -124,7 +131,7 @@ func TestFingerprint(t *testing.T) {
 	}
 	seen := map[string]string{base: "defaults"}
 	for name, r := range map[string]Rules{
-		"attributes": {Attributes: []string{"mail"}}, "bases": {Bases: []string{"DC=x"}}, "outside": {RefuseOutside: true},
+		"attributes": {Attributes: []string{"mail"}}, "bases": {Bases: []string{"DC=x"}}, "exclude": {Exclude: []string{"DC=x"}}, "outside": {RefuseOutside: true},
 		"system": {OmitSystem: true}, "disabled": {OmitDisabled: true},
 	} {
 		if other := seen[r.fingerprint()]; other != "" {

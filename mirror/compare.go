@@ -170,7 +170,7 @@ func (c *comparison) catchUp(ctx context.Context) error {
 func (c *comparison) page(objects []directory.Object) error {
 	for _, o := range objects {
 		read := classify(o, c.m.config.Rules)
-		if read.Container && len(c.m.config.Rules.Bases) > 0 {
+		if read.Container && len(c.m.config.Rules.borders()) > 0 {
 			c.moving = true
 		}
 		delete(c.owners, read.GUID)

@@ -235,6 +235,10 @@ func (r *reading) hold() (holding, error) {
 	if before.Marked == 0 {
 		return holding{}, nil
 	}
+	if why := r.holdHidden(); why != "" {
+		m.config.Log.Warn("removals wait for the next pass", "why", why)
+		return holding{why: why}, nil
+	}
 	pending, err := r.pass.Pending()
 	if err != nil {
 		return holding{}, err

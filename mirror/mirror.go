@@ -101,6 +101,9 @@ type Limits struct {
 	// Judged reports whether recipients of a canonical domain are judged: only such a
 	// domain is guarded by itself. Nil: every domain is.
 	Judged func(domain string) bool
+
+	// ConcealValues keeps values of address attributes out of the log.
+	ConcealValues bool
 }
 
 // Observer is told what happens; nil fields are not called. Calls come from the

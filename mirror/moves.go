@@ -6,13 +6,13 @@ import (
 	"rcpt-milter/store"
 )
 
-// atRest ends a pass that saw a container cross the border of the bases, since what is
-// below it does not show that it moved. A full pass has seen all that in one place,
+// atRest ends a pass that saw a container cross the border of the bases or of an excluded
+// subtree, since what is below it does not show that it moved. A full pass has seen all that in one place,
 // unless the container moved after it began; one that is not known then may have moved
 // as well as be new.
 func (r *reading) atRest(objects []store.Object) error {
-	bases := r.m.config.Rules.Bases
-	if len(bases) == 0 {
+	rules := r.m.config.Rules
+	if len(rules.borders()) == 0 {
 		return nil
 	}
 	restless := objects
@@ -24,14 +24,14 @@ func (r *reading) atRest(objects []store.Object) error {
 		return storeError{err}
 	}
 	for _, move := range moved {
-		if move.From == "" && r.kind == store.Full || move.From != "" && crosses(move, bases) {
+		if move.From == "" && r.kind == store.Full || move.From != "" && crosses(move, rules) {
 			r.m.config.Log.Info("what is below it may have entered or left the bases", "moved", move.To, "from", move.From)
 			return errMoved
 		}
 	}
 	for _, o := range objects {
 		isNew := func(m store.Move) bool { return m.From == "" && m.To == o.DN }
-		if o.Container && o.Unsettled && touches(o.DN, bases) && !slices.ContainsFunc(moved, isNew) {
+		if o.Container && o.Unsettled && touches(o.DN, rules) && !slices.ContainsFunc(moved, isNew) {
 			r.m.config.Log.Info("what is below it may have been read while it was elsewhere", "changed", o.DN)
 			return errMoved
 		}
@@ -39,16 +39,16 @@ func (r *reading) atRest(objects []store.Object) error {
 	return nil
 }
 
-// crosses reports whether a container went into the bases or out of them, or took one of
-// them along.
-func crosses(move store.Move, bases []string) bool {
-	return inBases(move.From, bases) != inBases(move.To, bases) || above(move.From, bases) || above(move.To, bases)
+// crosses reports whether a container went to where objects count or away from there, or
+// took a border along.
+func crosses(move store.Move, rules Rules) bool {
+	return rules.owns(move.From) != rules.owns(move.To) || above(move.From, rules.borders()) || above(move.To, rules.borders())
 }
 
-// above reports whether a container is one of the bases or has one below it.
-func above(dn string, bases []string) bool {
-	return slices.ContainsFunc(bases, func(base string) bool { return inBases(base, []string{dn}) })
+// above reports whether a container is one of the subtrees or has one below it.
+func above(dn string, subtrees []string) bool {
+	return slices.ContainsFunc(subtrees, func(subtree string) bool { return inBases(subtree, []string{dn}) })
 }
 
-// touches reports whether something in the bases is below a container.
-func touches(dn string, bases []string) bool { return inBases(dn, bases) || above(dn, bases) }
+// touches reports whether something that counts is below a container.
+func touches(dn string, rules Rules) bool { return rules.owns(dn) || above(dn, rules.borders()) }

@@ -85,6 +85,7 @@ func (m *Mirror) attempt(ctx context.Context, full bool) PassResult {
 	if r.root, err = m.connect(ctx); err == nil {
 		err = r.run(ctx, full)
 	}
+	r.logMoreUnread()
 	m.update(func(s *Status) { s.Running = nil })
 	if err != nil && !ownError(err) {
 		m.hangUp()
@@ -106,6 +107,10 @@ type reading struct {
 	owners  int         // objects seen that own an address
 	gone    int         // addresses that objects do not have any more
 	changes []time.Time // whenChanged of objects whose addresses changed
+
+	hidden      map[store.GUID]bool // objects met that hide uSNChanged
+	firstHidden string              // name of the first of them
+	unread      int                 // values met that need correction and were not stored before
 }
 
 // maxMoves is how often a full pass begins again because of moves while it read.
@@ -138,7 +143,7 @@ func (r *reading) run(ctx context.Context, full bool) error {
 // read does one pass from Begin to Commit.
 func (r *reading) read(ctx context.Context, stored store.Directory, why string) error {
 	m := r.m
-	r.kind, r.owners, r.gone, r.changes = store.Incremental, 0, 0, nil
+	r.kind, r.owners, r.gone, r.changes, r.hidden = store.Incremental, 0, 0, nil, nil
 	if why != "" {
 		r.kind = store.Full
 		m.config.Log.Info("full pass begins", "why", why, "controller", r.root.DNSHostName)
@@ -186,7 +191,7 @@ func (r *reading) news(ctx context.Context, since uint64) error {
 	if err := r.m.source.Read(ctx, since, r.page); err != nil {
 		return err
 	}
-	if r.gone == 0 || len(r.m.config.Rules.Bases) == 0 {
+	if r.gone == 0 || len(r.m.config.Rules.borders()) == 0 {
 		return nil
 	}
 	return r.m.source.Read(ctx, r.root.HighestCommittedUSN, r.page)
@@ -197,6 +202,9 @@ func (r *reading) news(ctx context.Context, since uint64) error {
 func (r *reading) everything(ctx context.Context, stored store.Directory) error {
 	source := r.m.source
 	if err := haveBases(ctx, source, r.m.config.Rules.Bases); err != nil {
+		return err
+	}
+	if err := r.m.checkExcluded(ctx, source); err != nil {
 		return err
 	}
 	if err := source.Read(ctx, 0, r.page); err != nil {
@@ -245,6 +253,7 @@ func (r *reading) page(read []directory.Object) error {
 		if o.Deleted {
 			objects[i].Heard = r.heard(o.Changed)
 		}
+		r.meetHidden(&o, &objects[i])
 		if len(objects[i].Addresses) > 0 {
 			r.owners++
 		}
@@ -256,6 +265,7 @@ func (r *reading) page(read []directory.Object) error {
 	if err != nil {
 		return storeError{err}
 	}
+	r.logUnread(changes.Unread)
 	r.gone += changes.Gone
 	for _, i := range changes.Touched {
 		if !read[i].Changed.IsZero() {

@@ -18,8 +18,10 @@ type Object struct {
 	Deleted   bool   // a tombstone: it owns nothing, whatever it still names
 	// Heard is when the controller that has the tombstone got it, by our clock; zero: not
 	// known. What was learned before is gone for certain.
-	Heard     time.Time
-	Unparsed  int // values that look like SMTP addresses and cannot be read
+	Heard    time.Time
+	Unparsed int // values that are meant as SMTP addresses and should be corrected
+	// Unread are these values, all of them or the first ones.
+	Unread    []UnreadValue
 	Addresses []Owned
 	// Unsettled: it changed after the pass began to read. What it lost, another object
 	// may have gained unseen, so that its losses are left to the next pass, which reads

@@ -21,6 +21,7 @@ import (
 //	c/<dir>                the live cursor of a directory
 //	o/<dir><guid>          what an object owns
 //	a/<address>            who owns an address, or when its last owner went
+//	u/<dir><guid>          values of the object that should be corrected
 //	h/<dir><state><pass><guid>  the object has marks of the pass, which are due or wait
 //	w/<dir><time><guid>    the object has marks that wait for the time
 //	q/<dir><origin>        a database that the directory was read from
@@ -38,6 +39,7 @@ const (
 	prefixCursor    = "c/"
 	prefixObject    = "o/"
 	prefixAddress   = "a/"
+	prefixUnread    = "u/"
 	prefixMarked    = "h/"
 	prefixWaiting   = "w/"
 	prefixOrigin    = "q/"

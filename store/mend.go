@@ -164,5 +164,5 @@ func (p *Pass) mendObject(t *tx, guid GUID, lost []ownedRecord) error {
 		return err
 	}
 	p.info.Changed++
-	return p.rewriteWith(t, guid, &stored, &next, changes, true)
+	return p.rewriteWith(t, guid, &stored, &next, changes, &unit{})
 }

@@ -60,6 +60,7 @@ type Changes struct {
 	Gone    int // addresses newly marked, not in effect before Commit
 	// Touched are the places, in what was applied, of objects whose addresses changed.
 	Touched []int
+	Unread  []Unread // values that are to be corrected and were not stored before
 }
 
 // Begin opens a pass. A directory that the store never heard of gets its id now. A pass
@@ -222,6 +223,10 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	}
 	o = p.ease(stored, o)
 	next, d := diff(stored, o, p.stamp(o.USN), p.lag, p.before)
+	unread, rewrite, err := p.unreadChange(t, &stored, o)
+	if err != nil {
+		return err
+	}
 	if next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
 	}
@@ -230,11 +235,18 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if err != nil {
 		return err
 	}
-	if len(changes) == 0 && next.equal(&stored) {
+	if len(changes) == 0 && !rewrite && next.equal(&stored) {
 		return nil
 	}
-	if err := p.rewriteWith(t, o.GUID, &stored, &next, changes, true); err != nil {
+	news := &unit{}
+	if rewrite {
+		news.setUnread(p.dir.record.id, o)
+	}
+	if err := p.rewriteWith(t, o.GUID, &stored, &next, changes, news); err != nil {
 		return err
+	}
+	for _, v := range unread {
+		c.Unread = append(c.Unread, Unread{p.info.Directory, o.GUID, o.DN, v})
 	}
 	c.Added += len(d.added)
 	c.Gone += d.gone

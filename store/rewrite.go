@@ -18,12 +18,12 @@ func (p *Pass) rewrite(t *tx, guid GUID, before, after *objectRecord) error {
 	if err != nil {
 		return err
 	}
-	return p.rewriteWith(t, guid, before, after, changes, false)
+	return p.rewriteWith(t, guid, before, after, changes, nil)
 }
 
-// rewriteWith does it with changes that ownerChanges has listed. News are what the pass
-// read: they use up its number.
-func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange, news bool) error {
+// rewriteWith does it with changes that ownerChanges has listed. With news, which the pass
+// read besides, it uses up the number of the pass; nil: the pass read nothing of this.
+func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange, news *unit) error {
 	from := *before
 	for n := len(changes); ; {
 		to := *after
@@ -35,8 +35,9 @@ func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, change
 		if err != nil {
 			return err
 		}
-		if news {
+		if news != nil {
 			p.claimNumber(t, u)
+			u.entries, u.bytes = append(u.entries, news.entries...), u.bytes+news.bytes
 		}
 		if n > 1 && !t.fitsAlone(u) {
 			p.seq = row
@@ -48,6 +49,9 @@ func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, change
 		}
 		if n == len(changes) {
 			return nil
+		}
+		if news != nil {
+			news = &unit{}
 		}
 		from, changes = to, changes[n:]
 		n = min(2*n, len(changes))

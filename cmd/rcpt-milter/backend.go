@@ -41,6 +41,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 	if from, err := b.store.JournalFrom(); err == nil {
 		s.JournalFrom = control.Time{Time: from}
 	}
+	s.UnparsedValues = b.unparsedValues(totals.Unparsed)
 	for domain, mode := range b.config.Load().Domains {
 		s.Modes[domain] = string(mode)
 	}
@@ -179,7 +180,7 @@ func ownerOf(o store.Owner) control.Owner {
 // spelled is the name of an attribute as Active Directory's schema spells it. The store has
 // it in small letters.
 func spelled(attribute string) string {
-	for _, name := range []string{"proxyAddresses", "targetAddress", "userPrincipalName", "otherMailbox", "msExchShadowProxyAddresses"} {
+	for _, name := range []string{"proxyAddresses", "uSNChanged", "targetAddress", "userPrincipalName", "otherMailbox", "msExchShadowProxyAddresses"} {
 		if strings.EqualFold(name, attribute) {
 			return name
 		}

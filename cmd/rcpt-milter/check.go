@@ -26,8 +26,10 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: "Checks the configuration, the files it names and the store, and with --live each domain controller:\n" +
 			"name, clock, certificate, account and password, the right to see deletions, hidden attributes, the\n" +
 			"Global Catalog; and of the organization: recipients in the cloud, domains that no directory follows,\n" +
-			"accepted domains of Exchange that the configuration lacks, enforced domains without an address. Each\n" +
-			"finding says what to do about it.\n" +
+			"accepted domains of Exchange that the configuration lacks, enforced domains without an address. It\n" +
+			"reads all objects of each directory, and names values that cannot be used as addresses, objects that\n" +
+			"hide uSNChanged, and recipients of our domains outside bases, public folders first. Each finding says\n" +
+			"what to do about it.\n" +
 			"It changes nothing, but that it finishes what a daemon that was killed has left in the store, as the\n" +
 			"next start would.\n\n" +
 			"Exit status: 0 all is well, 1 something is not, 78 the configuration is bad.",

@@ -169,7 +169,7 @@ func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 	return nil
 }
 
-// checkBases looks whether the subtrees that count exist.
+// checkBases looks whether the subtrees that count, and those that do not, exist.
 func (c *controllerCheck) checkBases(ctx context.Context) error {
 	for _, dn := range c.d.Bases {
 		switch exists, err := c.conn.Exists(ctx, dn); {
@@ -177,6 +177,14 @@ func (c *controllerCheck) checkBases(ctx context.Context) error {
 			return err
 		case !exists:
 			c.problem(fmt.Errorf("%s: there is no %s, or %s may not see it; correct bases", c.where, dn, c.d.Bind.Name()))
+		}
+	}
+	for _, dn := range c.d.Exclude {
+		switch exists, err := c.conn.Exists(ctx, dn); {
+		case err != nil:
+			return err
+		case !exists:
+			c.warning("%s: there is no %s, or %s may not see it, so it excludes nothing; correct exclude", c.where, dn, c.d.Bind.Name())
 		}
 	}
 	return nil

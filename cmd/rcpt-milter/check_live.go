@@ -23,6 +23,8 @@ type liveCheck struct {
 	forests map[string]followedForest // by the name of its configuration naming context
 	unseen  []string                  // enforced domains of which no address has been found yet
 	asked   map[string]bool           // directories that were asked for them
+
+	coverage coverage
 }
 
 // followedForest is a forest, and which of its domains directories follow.
@@ -36,7 +38,7 @@ type followedForest struct {
 func (r *findings) checkLive(ctx context.Context, c *config.Config) {
 	nowhere := func(string) bool { return false }
 	l := &liveCheck{findings: r, config: c, forests: map[string]followedForest{}, asked: map[string]bool{},
-		unseen: domainsWithout(c, tablesOf(c), nowhere, nowhere)}
+		unseen: domainsWithout(c, tablesOf(c), nowhere, nowhere), coverage: newCoverage(c)}
 	for _, d := range c.Directories {
 		told := false
 		for _, at := range l.controllerURLs(ctx, d) {
@@ -50,6 +52,7 @@ func (r *findings) checkLive(ctx context.Context, c *config.Config) {
 	}
 	l.checkForests()
 	l.checkUnseen()
+	l.checkCoverage()
 }
 
 // controllerURLs are the domain controllers that are listed, or that DNS knows.
@@ -85,8 +88,8 @@ type controllerCheck struct {
 
 // check connects, verifies the certificate, binds, and looks at what a pass depends on.
 // What is the same on all controllers of the domain is looked at where it is the first.
-func (c *controllerCheck) check(ctx context.Context, first bool) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+func (c *controllerCheck) check(whole context.Context, first bool) (err error) {
+	ctx, cancel := context.WithTimeout(whole, liveTimeout)
 	defer cancel()
 	addresses := c.resolve(ctx)
 	if c.conn, err = directory.Dial(ctx, controllerConfig(c.d, c.url)); err != nil {
@@ -115,15 +118,20 @@ func (c *controllerCheck) check(ctx context.Context, first bool) (err error) {
 	if !first {
 		return nil
 	}
+	before := c.bad
 	if err := c.checkAttributes(ctx); err != nil {
 		return err
 	}
+	readable := c.bad == before
 	if err := c.checkBases(ctx); err != nil {
 		return err
 	}
 	c.noteForest()
 	c.notePopulated(ctx)
-	return c.checkHybrid(ctx)
+	if err := c.checkHybrid(ctx); err != nil || !readable {
+		return err
+	}
+	return c.checkObjects(whole)
 }
 
 // resolve looks the host up; what is wrong with it, dialling says.

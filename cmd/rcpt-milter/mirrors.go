@@ -13,11 +13,8 @@ import (
 func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
 	m := mirror.Config{
 		Name: d.Name, Store: f.store, Log: f.log,
-		Rules: mirror.Rules{
-			Attributes: d.AddressAttributes, Bases: d.Bases, RefuseOutside: d.RefuseInternalOnly,
-			OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts,
-		},
-		Poll: d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
+		Rules: rulesOf(d),
+		Poll:  d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
 		Guard: mirror.Guard(d.RemovalGuard), Limits: limitsOf(c), Notify: d.Notify,
 		Account: d.Bind.Name(), Secret: secretOf(d.Bind),
 		Observe: mirror.Observer{
@@ -29,9 +26,16 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 	return m
 }
 
+// rulesOf is what counts as a recipient in a directory.
+func rulesOf(d config.Directory) mirror.Rules {
+	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude, RefuseOutside: d.RefuseInternalOnly,
+		OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
+}
+
 // limitsOf is what all directories have in common.
 func limitsOf(c *config.Config) mirror.Limits {
-	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges}
+	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges,
+		ConcealValues: c.Log.HashAddresses}
 }
 
 func resultOf(r mirror.PassResult) string {

@@ -65,7 +65,7 @@ func (a *app) overall(p *page, s control.Status) {
 		p.line("digest", p.halved(printable(s.Digest)))
 	}
 	if s.Unparsed > 0 {
-		p.line("unreadable", counted(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
+		unparsed(p, s)
 	}
 	if !s.StoreVerified.IsZero() {
 		p.line("store verified", ago(a.now(), s.StoreVerified.Time))

@@ -60,7 +60,7 @@ func (d *Directory) values(i int32, key string) []string {
 // readable is values as a client sees them: nothing of what is hidden, and nothing of
 // the container of deleted objects without the right to it.
 func (d *Directory) readable(i int32, key string) []string {
-	if d.hidden[key] || d.withhold && i == d.deletedObjects {
+	if d.hidden[key] || d.hiddenOf[d.entries[i].guid][key] || d.withhold && i == d.deletedObjects {
 		return nil
 	}
 	return d.values(i, key)

@@ -55,8 +55,9 @@ type Directory struct {
 	serial     uint32 // of the last write of a property; not set back by Restore
 	invocation GUID
 	recycleBin bool
-	hidden     map[string]bool // attributes nobody may read, lower case
-	withhold   bool            // no right to see deleted objects
+	hidden     map[string]bool          // attributes nobody may read, lower case
+	hiddenOf   map[GUID]map[string]bool // the same of single objects
+	withhold   bool                     // no right to see deleted objects
 	watchers   []*watcher
 
 	root, configRoot, users, deletedObjects, lostAndFound, dsa int32 // indices that never change

@@ -20,7 +20,7 @@
 // attribute that an object lacks is Undefined here, not False, so that a filter which
 // negates one loses the object: whoever reads Active Directory cannot tell an absent
 // attribute from an unreadable one and must not depend on either. There are no
-// access rights but [Directory.Hide] and [Directory.WithholdDeleted].
+// access rights but [Directory.Hide], [Directory.HideOf] and [Directory.WithholdDeleted].
 //
 // Everything is safe for concurrent use. The package imports nothing of this project.
 package adsim

@@ -74,6 +74,21 @@ func (d *Directory) Hide(names ...string) {
 	}
 }
 
+// HideOf denies the right to read attributes of one object; without names, all of it can
+// be read again.
+func (d *Directory) HideOf(guid GUID, names ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hiddenOf == nil {
+		d.hiddenOf = map[GUID]map[string]bool{}
+	}
+	hidden := map[string]bool{}
+	for _, n := range names {
+		hidden[lower(n)] = true
+	}
+	d.hiddenOf[guid] = hidden
+}
+
 // WithholdDeleted takes away, or gives back, the right to list deleted objects and to
 // read their container. Searches then leave them out without an error; the container is
 // still found by its name, but without any attribute.

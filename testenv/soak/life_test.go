@@ -26,7 +26,7 @@ func (f *forest) proxy(address string) string {
 	if f.w.rnd.IntN(5) == 0 {
 		address = strings.ToUpper(address[:1]) + address[1:]
 	}
-	return pick(f.w.rnd, []string{"smtp:", "SMTP:", "smtp:", "sMtP:"}) + address
+	return pick(f.w.rnd, []string{"smtp:", "SMTP:", "smtp:", "sMtP:", " smtp:", "smtp: ", "SMTP :"}) + address
 }
 
 // act does something to a controller's directory and notes it. What the model refuses
@@ -223,7 +223,7 @@ func (c *controller) disable(e adsim.Entry) {
 }
 
 func (c *controller) setType(e adsim.Entry) {
-	v := pick(c.f.w.rnd, []string{"1", "4", "16", "8192", "549755813888", "34359738368"})
+	v := pick(c.f.w.rnd, []string{"1", "4", "16", "8192", "549755813888", "34359738368", "68719476736", "2199023255552", "4398046511104"})
 	c.act("type "+v+" for "+e.DN, c.d.Modify(e.GUID, adsim.Set("msExchRecipientTypeDetails", v)))
 }
 

@@ -18,17 +18,18 @@ import (
 type knobs struct {
 	attributes   []string // nil: proxyAddresses and mail
 	bases        []string // in any spelling
+	exclude      []string // likewise
 	refuse       bool     // internal_only: refuse
 	omitSystem   bool
 	omitDisabled bool
 }
 
 func (k knobs) rules() mirror.Rules {
-	return mirror.Rules{Attributes: k.attributes, Bases: k.bases, RefuseOutside: k.refuse, OmitSystem: k.omitSystem, OmitDisabled: k.omitDisabled}
+	return mirror.Rules{Attributes: k.attributes, Bases: k.bases, Exclude: k.exclude, RefuseOutside: k.refuse, OmitSystem: k.omitSystem, OmitDisabled: k.omitDisabled}
 }
 
 func (k knobs) String() string {
-	return fmt.Sprintf("attributes %q, bases %q, refuse %t, omit system %t, omit disabled %t", k.attributes, k.bases, k.refuse, k.omitSystem, k.omitDisabled)
+	return fmt.Sprintf("attributes %q, bases %q, exclude %q, refuse %t, omit system %t, omit disabled %t", k.attributes, k.bases, k.exclude, k.refuse, k.omitSystem, k.omitDisabled)
 }
 
 // owns gives the addresses of an object, in lower case, as far as the attributes can be
@@ -48,9 +49,9 @@ func (k knobs) owns(e adsim.Entry, hidden []string) (addresses []string, restric
 		return nil, false
 	case !k.covers(e.DN):
 		return nil, false
-	case k.omitSystem && slices.Contains([]string{"8192", "549755813888"}, kind):
+	case k.omitSystem && slices.Contains([]string{"8192", "549755813888", "4398046511104"}, kind):
 		return nil, false
-	case k.omitDisabled && disabled && !slices.Contains([]string{"4", "16", "34359738368"}, kind):
+	case k.omitDisabled && disabled && !slices.Contains([]string{"4", "16", "34359738368", "68719476736", "2199023255552", "4398046511104"}, kind):
 		return nil, false
 	}
 	attributes := k.attributes
@@ -61,10 +62,10 @@ func (k knobs) owns(e adsim.Entry, hidden []string) (addresses []string, restric
 		for _, v := range get(name) {
 			if name != "mail" {
 				prefix, rest, _ := strings.Cut(v, ":")
-				if !strings.EqualFold(prefix, "smtp") {
+				if !strings.EqualFold(strings.TrimSpace(prefix), "smtp") {
 					continue
 				}
-				v = rest
+				v = strings.TrimSpace(rest)
 			}
 			if strings.Contains(v, "@") && !strings.HasPrefix(v, "@") {
 				addresses = append(addresses, strings.ToLower(v))
@@ -74,15 +75,14 @@ func (k knobs) owns(e adsim.Entry, hidden []string) (addresses []string, restric
 	return addresses, k.refuse && first("msExchRequireAuthToSendTo") == "TRUE"
 }
 
-// covers reports whether the bases hold a name.
+// covers reports whether the bases hold a name, and no excluded subtree does.
 func (k knobs) covers(dn string) bool {
 	plain := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
-	for _, base := range k.bases {
-		if d, b := plain(dn), plain(base); d == b || strings.HasSuffix(d, ","+b) {
-			return true
-		}
+	within := func(subtree string) bool {
+		d, s := plain(dn), plain(subtree)
+		return d == s || strings.HasSuffix(d, ","+s)
 	}
-	return len(k.bases) == 0
+	return (len(k.bases) == 0 || slices.ContainsFunc(k.bases, within)) && !slices.ContainsFunc(k.exclude, within)
 }
 
 // pair is an address of an object.

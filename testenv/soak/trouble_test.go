@@ -413,6 +413,7 @@ func (w *world) drawKnobs(f *forest) knobs {
 	return knobs{
 		attributes:   pick(w.rnd, [][]string{nil, nil, {"proxyAddresses"}, {"mail"}, {"mail", "proxyAddresses"}}),
 		bases:        pick(w.rnd, [][]string{nil, {people}, {people}, {people, users}, {left}, {left, "OU=Deep," + people}, {strings.ToUpper(people), left}}),
+		exclude:      pick(w.rnd, [][]string{nil, nil, {"OU=Sub," + people}, {"ou=sub , " + strings.ToUpper(people), "OU=Gone," + f.base}, {"OU=Deep," + people}}),
 		refuse:       w.rnd.IntN(2) == 0,
 		omitSystem:   w.rnd.IntN(2) == 0,
 		omitDisabled: w.rnd.IntN(2) == 0,

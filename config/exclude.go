@@ -1,0 +1,46 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// excludes finds excluded subtrees that contradict the bases: those that leave nothing of
+// a base, and those outside all bases, which exclude nothing.
+func (r *reader) excludes(path string, d Directory) {
+	for i, excluded := range d.Exclude {
+		at := fmt.Sprintf("%s.exclude[%d]", path, i)
+		if base := slices.IndexFunc(d.Bases, func(base string) bool { return isWithin(base, excluded) }); base >= 0 {
+			r.failAt(r.at[at], "%s: %s contains the base %s, so nothing of that base would count; take one of the two out",
+				at, quoted(excluded), quoted(d.Bases[base]))
+			continue
+		}
+		inside := func(base string) bool { return isWithin(excluded, base) || isEscaped(base) || isEscaped(excluded) }
+		if len(d.Bases) > 0 && !slices.ContainsFunc(d.Bases, inside) {
+			r.failAt(r.at[at], "%s: %s is outside all bases, so it excludes nothing; correct it, or take it out",
+				at, quoted(excluded))
+		}
+	}
+}
+
+// isWithin reports whether a distinguished name is a subtree, or below it, as far as that
+// shows without escapes.
+func isWithin(dn, subtree string) bool {
+	dn, subtree = plainDN(dn), plainDN(subtree)
+	return dn == subtree || strings.HasSuffix(dn, ","+subtree)
+}
+
+// isEscaped reports whether a name may be written in another way, which the directory
+// decides.
+func isEscaped(dn string) bool { return strings.Contains(dn, `\`) }
+
+// plainDN is a name in lower case without the spaces around commas and equal signs.
+func plainDN(dn string) string {
+	parts := strings.Split(strings.ToLower(dn), ",")
+	for i, part := range parts {
+		name, value, _ := strings.Cut(part, "=")
+		parts[i] = strings.TrimSpace(name) + "=" + strings.TrimSpace(value)
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,28 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// checkExcluded warns of an excluded subtree that does not exist: one that is misspelt or
+// renamed excludes nothing, so its objects count. That refuses no recipient, and the pass
+// goes on.
+func (m *Mirror) checkExcluded(ctx context.Context, source Source) error {
+	for _, dn := range m.config.Rules.Exclude {
+		there, err := source.Exists(ctx, dn)
+		if err != nil {
+			return err
+		}
+		var missing error
+		if !there {
+			missing = fmt.Errorf("exclude: %q does not exist in the directory, so it excludes nothing; "+
+				"correct it, or take it out", dn)
+		}
+		if fresh := m.warn("exclude "+dn, missing, 2*m.config.Full+time.Hour); fresh && missing != nil {
+			m.config.Log.Warn("excluded subtree does not exist", "exclude", dn)
+		}
+	}
+	return nil
+}

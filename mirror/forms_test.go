@@ -1,0 +1,58 @@
+package mirror
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"rcpt-milter/address"
+	"rcpt-milter/testenv"
+)
+
+// TestFormsMeetTheIndex: each recipient that Postfix passes on, in whatever way it was
+// written, is found where a directory holds it in canonical form, and where it holds the
+// local part without the quotes that mail needs.
+func TestFormsMeetTheIndex(t *testing.T) {
+	forms, err := testenv.ReadForms("../testenv/testdata/forms.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, f := range forms {
+		asked, err := address.Parse(f.Canonical)
+		if err != nil {
+			continue
+		}
+		if _, odd := address.FirstInvisible(f.Canonical); odd { // not indexed, and named
+			if list, reason := readValue(values("smtp:" + f.Canonical)[0]); len(list) > 0 || reason == "" {
+				t.Errorf("line %d: %q is indexed as %v (%s)", f.Line, f.Canonical, list, reason)
+			}
+			continue
+		}
+		for _, held := range []string{f.Canonical, unquotedLocal(asked)} {
+			if held == "" {
+				continue
+			}
+			tried++
+			if list, reason := readValue(values("smtp:" + held)[0]); !slices.Contains(list, asked) {
+				t.Errorf("line %d: %q is indexed as %v (%s), and asked for as %q", f.Line, held, list, reason, asked)
+			}
+		}
+	}
+	if tried < 150 {
+		t.Errorf("%d values were tried", tried)
+	}
+}
+
+// unquotedLocal is an address as a directory may hold it, without quotes; empty: it
+// cannot, because it would mean something else.
+func unquotedLocal(a address.Address) string {
+	content := a.Local()
+	if quoted, ok := strings.CutPrefix(content, `"`); ok {
+		content = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(strings.TrimSuffix(quoted, `"`))
+	}
+	if content == "" || strings.ContainsAny(content, "@") || strings.TrimSpace(content) != content || content[0] == '"' {
+		return ""
+	}
+	return content + "@" + a.Domain()
+}

@@ -1,0 +1,214 @@
+package mirror
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// unreadOf lists what is to be corrected, as object:attribute:value.
+func (w *world) unreadOf() string {
+	w.t.Helper()
+	list, err := w.store.Unread(1000)
+	w.must(err)
+	var out []string
+	for _, u := range list {
+		name, _, _ := strings.Cut(u.DN, ",")
+		out = append(out, name+":"+u.Attribute+":"+u.Value)
+	}
+	return strings.Join(out, " ")
+}
+
+// TestObjectThatHidesItsUSN: one object does not stop the directory. It is named, its
+// addresses are accepted, and the removals of the pass wait for the next one.
+func TestObjectThatHidesItsUSN(t *testing.T) {
+	w := newWorld(t, nil)
+	ann, bob := w.user("Ann", "ann@corp.example", "a.smith@corp.example"), w.user("Bob", "bob@corp.example")
+	for i := range 5 {
+		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+	}
+	w.pass(store.Full)
+
+	w.d.HideOf(ann, "uSNChanged")
+	eve := w.user("Eve", "eve@corp.example")
+	w.d.HideOf(eve, "uSNChanged")
+	w.set(ann, "ann@corp.example", "ann.smith@corp.example")
+	w.d.WithholdDeleted(true) // the deletion is found by full passes only
+	w.must(w.d.Delete(bob))
+	w.user("New", "new@corp.example")
+	w.d.WithholdDeleted(false)
+	r := w.mirror.Pass(t.Context(), true)
+	if r.Err != nil {
+		t.Fatalf("a pass over objects that hide uSNChanged: %v", r.Err)
+	}
+	for _, address := range []string{"ann@corp.example", "a.smith@corp.example", "ann.smith@corp.example", "eve@corp.example", "new@corp.example", "bob@corp.example"} {
+		if !w.knows(address) {
+			t.Errorf("%s is unknown after a pass that met an object which hides uSNChanged", address)
+		}
+	}
+	if got := w.mirror.Status(); got.Held != 1 || !strings.Contains(got.Hold, "2 objects hide uSNChanged") || !strings.Contains(got.Hold, "CN=Ann,") {
+		t.Errorf("%d removals wait because %q", got.Held, got.Hold)
+	}
+	if got := w.unreadOf(); !strings.Contains(got, "CN=Ann:usnchanged:") || !strings.Contains(got, "CN=Eve:usnchanged:") || strings.Contains(got, "CN=u") {
+		t.Errorf("named are %s", got)
+	}
+
+	w.pass(store.Incremental)
+	if w.knows("bob@corp.example") || !w.knows("a.smith@corp.example") {
+		t.Errorf("after the next pass the index knows %q", w.known())
+	}
+	if got := w.mirror.Status(); got.Hold != "" {
+		t.Errorf("the next pass holds because %q", got.Hold)
+	}
+
+	// The right is given: the change is seen, and nothing is named any more.
+	w.d.HideOf(ann)
+	w.d.HideOf(eve)
+	w.must(w.d.Touch(ann))
+	w.must(w.d.Touch(eve))
+	w.pass(store.Incremental)
+	w.wantEqual()
+	if got := w.unreadOf(); got != "" || w.store.Totals().Unparsed != 0 {
+		t.Errorf("named are still %s, %d in all", got, w.store.Totals().Unparsed)
+	}
+}
+
+// TestHiddenContainer: a container that hides uSNChanged is named, and does not make the
+// pass begin again.
+func TestHiddenContainer(t *testing.T) {
+	w := newWorld(t, func(_ *world, c *Config) { c.Rules.Bases = []string{people} })
+	hidden := w.add(adsim.OU, "OU=Hidden,"+people)
+	w.user("Ann", "ann@corp.example")
+	w.d.HideOf(hidden, "uSNChanged")
+	w.pass(store.Full)
+	w.wantEqual()
+	if got := w.unreadOf(); got != "OU=Hidden:usnchanged:" {
+		t.Errorf("named are %s", got)
+	}
+}
+
+// TestAllHideTheirUSN: no change could be followed, so the pass fails as a whole.
+func TestAllHideTheirUSN(t *testing.T) {
+	w := newWorld(t, nil)
+	ann := w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.must(w.d.Delete(ann))
+	w.user("Bob", "bob@corp.example")
+	w.d.Hide("uSNChanged")
+	r := w.mirror.Pass(t.Context(), true)
+	if r.Err == nil || !strings.Contains(r.Err.Error(), "came without uSNChanged") {
+		t.Errorf("a pass that sees no uSNChanged: %v", r.Err)
+	}
+	if !w.knows("ann@corp.example") {
+		t.Error("it removed an address")
+	}
+}
+
+// TestHiddenObjectsAtRandom: whichever objects hide uSNChanged, nobody who is in the
+// directory is unknown after a full pass, and who left goes with the pass after it.
+func TestHiddenObjectsAtRandom(t *testing.T) {
+	for seed := range 8 {
+		w := newWorld(t, func(_ *world, c *Config) { c.Guard.Max = 0 })
+		var all []adsim.GUID
+		for i := range 12 {
+			all = append(all, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
+		}
+		w.pass(store.Full)
+		for i, guid := range all {
+			switch (i*7 + seed*5) % 4 {
+			case 0:
+				w.d.HideOf(guid, "uSNChanged")
+				w.set(guid, fmt.Sprintf("u%d@corp.example", i), fmt.Sprintf("more%d@corp.example", i))
+			case 1:
+				w.must(w.d.Delete(guid))
+			}
+		}
+		w.advance(25 * time.Hour)
+		w.pass(store.Full)
+		for address := range w.d.Owners() {
+			if !w.knows(address) {
+				t.Errorf("seed %d: %s is in the directory and unknown", seed, address)
+			}
+		}
+		w.pass(store.Incremental)
+		w.wantEqual()
+	}
+}
+
+// TestValuesToCorrectAreLoggedOnce: a value is logged when it is met first, not with each
+// pass, and not after a restart; a new one is.
+func TestValuesToCorrectAreLoggedOnce(t *testing.T) {
+	var log strings.Builder
+	w := newWorld(t, func(_ *world, c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	ann := w.user("Ann", "ann@corp.example")
+	w.must(w.d.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example", "a.smith@corp.example", "smtp:*@corp.example")))
+	w.pass(store.Full)
+	logged := func(value string) int {
+		return strings.Count(log.String(), "directory value needs correction") * strings.Count(log.String(), "value="+value+" ")
+	}
+	if strings.Count(log.String(), "directory value needs correction") != 2 || logged("a.smith@corp.example") == 0 || !strings.Contains(log.String(), "CN=Ann,") {
+		t.Errorf("the log has\n%s", log.String())
+	}
+	log.Reset()
+	w.must(w.d.Touch(ann))
+	w.pass(store.Incremental)
+	w.restart()
+	w.advance(25 * time.Hour)
+	w.pass(store.Full)
+	if strings.Contains(log.String(), "needs correction") {
+		t.Errorf("the same values are logged again:\n%s", log.String())
+	}
+	w.must(w.d.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example", "a.smith@corp.example", "smtp:smtp:a@corp.example")))
+	w.pass(store.Incremental)
+	if strings.Count(log.String(), "needs correction") != 1 || !strings.Contains(log.String(), "smtp:smtp:a@corp.example") {
+		t.Errorf("of a new value the log has\n%s", log.String())
+	}
+	if got := w.unreadOf(); got != "CN=Ann:proxyaddresses:a.smith@corp.example CN=Ann:proxyaddresses:smtp:smtp:a@corp.example" {
+		t.Errorf("named are %s", got)
+	}
+	w.set(ann, "ann@corp.example")
+	w.pass(store.Incremental)
+	if got := w.unreadOf(); got != "" {
+		t.Errorf("named after the correction are %s", got)
+	}
+}
+
+// TestConcealedValues: where addresses stay out of the log, so do values that may be some.
+func TestConcealedValues(t *testing.T) {
+	var log strings.Builder
+	w := newWorld(t, func(_ *world, c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		c.ConcealValues = true
+	})
+	w.must(w.d.Modify(w.user("Ann", "ann@corp.example"), adsim.Set("mail", "mailto:secret@corp.example")))
+	w.pass(store.Full)
+	if text := log.String(); strings.Contains(text, "secret") || !strings.Contains(text, "value=(concealed)") || !strings.Contains(text, "CN=Ann,") {
+		t.Errorf("the log has\n%s", text)
+	}
+	if got := w.unreadOf(); got != "CN=Ann:mail:mailto:secret@corp.example" {
+		t.Errorf("named are %s", got)
+	}
+}
+
+// TestManyValuesToCorrect: the log is not flooded.
+func TestManyValuesToCorrect(t *testing.T) {
+	var log strings.Builder
+	w := newWorld(t, func(_ *world, c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	for i := range 30 {
+		guid := w.user(fmt.Sprint("u", i))
+		w.must(w.d.Modify(guid, adsim.Set("mail", fmt.Sprintf("mailto:u%d@corp.example", i))))
+	}
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	if n := strings.Count(log.String(), "directory value needs correction"); n != maxLogged {
+		t.Errorf("%d values are logged, want %d", n, maxLogged)
+	}
+	if !strings.Contains(log.String(), "count=10") || w.store.Totals().Unparsed != 30 {
+		t.Errorf("%d values are counted, and the log has\n%s", w.store.Totals().Unparsed, log.String())
+	}
+}

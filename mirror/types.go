@@ -1,0 +1,58 @@
+package mirror
+
+// A mailboxType is a kind of recipient in msExchRecipientTypeDetails. The names are those
+// of Microsoft's RecipientTypeDetails enumeration, which is one of flags: each kind is
+// one bit. docs/active-directory.md has the same lists, with their source.
+type mailboxType struct {
+	name  string
+	value int64
+}
+
+// systemTypes are mailboxes of Exchange itself, which system_mailboxes: omit leaves out.
+var systemTypes = []mailboxType{
+	{"SystemAttendantMailbox", 1 << 13},
+	{"SystemMailbox", 1 << 14},
+	{"ArbitrationMailbox", 1 << 23},
+	{"MailboxPlan", 1 << 24},
+	{"DiscoveryMailbox", 1 << 29},
+	{"MonitoringMailbox", 1 << 39},
+	{"AuditLogMailbox", 1 << 42},
+	{"AuxAuditLogMailbox", 1 << 46},
+	{"SupervisoryReviewPolicyMailbox", 1 << 47},
+}
+
+// disabledTypes are mailboxes without a person of their own: the account is always
+// disabled, and disabled_accounts: omit spares them.
+var disabledTypes = []mailboxType{
+	{"LinkedMailbox", 1 << 1},
+	{"SharedMailbox", 1 << 2},
+	{"RoomMailbox", 1 << 4},
+	{"EquipmentMailbox", 1 << 5},
+	{"SystemMailbox", 1 << 14},
+	{"ArbitrationMailbox", 1 << 23},
+	{"MailboxPlan", 1 << 24},
+	{"DiscoveryMailbox", 1 << 29},
+	{"RemoteRoomMailbox", 1 << 33},
+	{"RemoteEquipmentMailbox", 1 << 34},
+	{"RemoteSharedMailbox", 1 << 35},
+	{"PublicFolderMailbox", 1 << 36},
+	{"TeamMailbox", 1 << 37},
+	{"RemoteTeamMailbox", 1 << 38},
+	{"GroupMailbox", 1 << 40},
+	{"LinkedRoomMailbox", 1 << 41},
+	{"AuditLogMailbox", 1 << 42},
+	{"RemoteGroupMailbox", 1 << 43},
+	{"SchedulingMailbox", 1 << 44},
+	{"AuxAuditLogMailbox", 1 << 46},
+	{"SupervisoryReviewPolicyMailbox", 1 << 47},
+}
+
+// isOneOf reports whether msExchRecipientTypeDetails holds one of the kinds.
+func isOneOf(details int64, types []mailboxType) bool {
+	for _, t := range types {
+		if details == t.value {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,241 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+)
+
+// Reasons why a value that is meant as an SMTP address is reported to the
+// administrator.
+const (
+	reasonNoType   = "it has no address type; write it as smtp:ADDRESS"
+	reasonTwice    = "its address type stands twice; remove one of them"
+	reasonMailto   = "mailto: begins a URL, not an address; remove it"
+	reasonOtherTag = "what precedes its colon is not part of an address; remove it"
+	reasonAsterisk = "an asterisk stands for no recipient; use accept in the configuration for a whole domain"
+)
+
+// foreignTypes are address types beside SMTP that attributes other than proxyAddresses
+// may hold too. Their values are no SMTP addresses.
+var foreignTypes = []string{"ccmail", "ex", "eum", "fax", "gwise", "h323", "im", "meum", "ms", "notes",
+	"rfax", "sip", "sips", "tel", "x400", "x500", "xmpp"}
+
+// readValue returns the SMTP addresses in one value of an attribute, and why the value
+// should be corrected; empty: it need not be. A value may be readable and have a reason.
+// Values of other address types return neither. It is a pure function.
+//
+// White space around the value, its type and its addresses is ignored. Several addresses
+// in one value, between semicolons, commas or white space, are all read.
+func readValue(v directory.Value) ([]address.Address, string) {
+	if text, typed := cutSMTP(v.Raw); (typed || strings.EqualFold(v.Attribute, "mail")) && isPlain(text) {
+		if a, err := address.Parse(text); err == nil { // nearly all values
+			return []address.Address{a}, ""
+		}
+	}
+	text, reason := trimInvisible(v.Raw)
+	kind, rest, typed := cutType(text)
+	proxy := strings.EqualFold(v.Attribute, "proxyAddresses")
+	smtp := typed && strings.EqualFold(kind, "smtp")
+	switch {
+	case smtp:
+		text = rest
+	case typed && strings.EqualFold(kind, "mailto"):
+		return nil, reasonMailto
+	case typed && (proxy || isForeign(kind) || !strings.Contains(rest, "@")):
+		return nil, ""
+	case proxy && strings.ContainsAny(text, "@\uff20"):
+		return nil, reasonNoType
+	case proxy || text == "":
+		return nil, ""
+	}
+	var list []address.Address
+	for i, part := range splitAddresses(text) {
+		found, why := readAddress(part, smtp && i == 0)
+		list = append(list, found...)
+		if reason == "" {
+			reason = why
+		}
+	}
+	return list, reason
+}
+
+// cutSMTP removes the type from a value that begins with it.
+func cutSMTP(raw string) (string, bool) {
+	const kind = "smtp:"
+	if len(raw) < len(kind) || !strings.EqualFold(raw[:len(kind)], kind) {
+		return raw, false
+	}
+	return raw[len(kind):], true
+}
+
+// isPlain reports whether a text is made of letters, digits and a few signs around one @,
+// so there is nothing to it but an address.
+func isPlain(text string) bool {
+	ats := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '@':
+			ats++
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".-_+'", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return ats == 1
+}
+
+// readAddress reads one address. afterType reports that its type was cut off already.
+func readAddress(text string, afterType bool) ([]address.Address, string) {
+	text, reason := trimInvisible(text)
+	if kind, rest, typed := cutType(text); typed {
+		switch {
+		case strings.EqualFold(kind, "smtp") && afterType:
+			return nil, reasonTwice
+		case strings.EqualFold(kind, "smtp"):
+			text, reason = trimInvisible(rest)
+		case strings.EqualFold(kind, "mailto"):
+			return nil, reasonMailto
+		case !afterType && isForeign(kind):
+			return nil, ""
+		case !afterType:
+			return nil, reasonOtherTag
+		}
+	}
+	list, err := readMailbox(text)
+	if err != nil {
+		return nil, err.Error()
+	}
+	at := strings.LastIndexByte(text, '@')
+	if r, found := address.FirstInvisible(text[:at]); found {
+		return nil, invisibleReason(r)
+	}
+	if r, found := address.FirstInvisible(withoutJoiners.Replace(text[at:])); found { // IDNA leaves it out
+		reason = invisibleReason(r)
+	}
+	for _, a := range list {
+		if strings.Contains(a.Domain(), "*") || a.Local() == "*" && afterType {
+			return nil, reasonAsterisk
+		}
+		if a.Local() == "*" { // without a type it is no pattern of Exchange, and a legal local part
+			reason = reasonAsterisk
+		}
+		if r, found := address.FirstInvisible(a.String()); found {
+			return nil, invisibleReason(r)
+		}
+	}
+	return list, reason
+}
+
+// withoutJoiners removes the characters that some scripts need in the labels of a domain
+// (RFC 5892 appendix A.1 and A.2); an A-label shows them.
+var withoutJoiners = strings.NewReplacer("\u200c", "", "\u200d", "")
+
+// readMailbox reads one address as it is written. What would need quotes and has none is
+// read as what it says, because mail for it comes in quotes. A backslash outside quotes
+// is read in both ways: as the escape that an MTA takes it for, and as itself.
+func readMailbox(text string) ([]address.Address, error) {
+	parsed, err := address.Parse(text)
+	local, _, _ := strings.Cut(text, "@")
+	if err == nil && (!strings.Contains(local, `\`) || strings.Contains(local, `"`)) {
+		return []address.Address{parsed}, nil
+	}
+	literal, literalErr := address.ParseLiteral(text)
+	quoted := strings.HasPrefix(text, `"`) || strings.Count(text, "@") != 1
+	switch {
+	case err == nil && (literalErr != nil || quoted):
+		return []address.Address{parsed}, nil
+	case err == nil:
+		return []address.Address{parsed, literal}, nil
+	case literalErr != nil || quoted:
+		return nil, err
+	}
+	return []address.Address{literal}, nil
+}
+
+// splitAddresses returns the addresses that stand in one value. Where the parts between
+// the separators are no addresses, and all of the value is one, it is one.
+func splitAddresses(text string) []string {
+	parts := fieldsOutsideQuotes(text, func(r rune) bool { return r == ';' || r == ',' })
+	if len(parts) == 1 && !strings.HasPrefix(parts[0], "@") { // nothing, or a separator at an end
+		text = parts[0]
+	}
+	if len(parts) < 2 {
+		if parts = fieldsOutsideQuotes(text, unicode.IsSpace); !haveAt(parts) {
+			return []string{text}
+		}
+		return parts
+	}
+	if haveAt(parts) {
+		return parts
+	}
+	if _, err := readMailbox(text); err == nil {
+		return []string{text}
+	}
+	return parts
+}
+
+// haveAt reports whether each part may be an address.
+func haveAt(parts []string) bool {
+	return len(parts) > 0 && !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(part, "@") })
+}
+
+// fieldsOutsideQuotes splits a text at separators outside quoted strings, and leaves out
+// empty fields.
+func fieldsOutsideQuotes(text string, separates func(rune) bool) []string {
+	quoted, escaped := false, false
+	return strings.FieldsFunc(text, func(r rune) bool {
+		switch {
+		case escaped:
+			escaped = false
+		case r == '\\':
+			escaped = true
+		case r == '"':
+			quoted = !quoted
+		default:
+			return !quoted && separates(r)
+		}
+		return false
+	})
+}
+
+// cutType splits a value at its address type (MS-OXOABK 2.2.3.23: upper case marks the
+// primary address). Types are letters, digits and dashes; white space around is ignored.
+func cutType(text string) (kind, rest string, typed bool) {
+	kind, rest, typed = strings.Cut(text, ":")
+	kind = strings.TrimFunc(kind, unicode.IsSpace)
+	if !typed || !isType(kind) {
+		return "", text, false
+	}
+	return kind, strings.TrimFunc(rest, unicode.IsSpace), true
+}
+
+// isType reports whether text may be an address type.
+func isType(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+	})
+}
+
+func isForeign(kind string) bool { return slices.Contains(foreignTypes, strings.ToLower(kind)) }
+
+// trimInvisible removes white space and invisible characters from the ends, and returns
+// a reason if there was one that cannot be seen.
+func trimInvisible(text string) (string, string) {
+	trimmed := strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || address.Invisible(r) })
+	at := strings.Index(text, trimmed)
+	for _, r := range text[:at] + text[at+len(trimmed):] {
+		if address.Invisible(r) {
+			return trimmed, invisibleReason(r)
+		}
+	}
+	return trimmed, ""
+}
+
+func invisibleReason(r rune) string {
+	return fmt.Sprintf("it contains the invisible character %U; remove it", r)
+}
