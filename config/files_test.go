@@ -13,7 +13,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -40,36 +39,6 @@ func certificate(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
-
-func TestReadPassword(t *testing.T) {
-	dir := t.TempDir()
-	fifo := filepath.Join(dir, "fifo")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct{ path, want, err string }{
-		{write(t, "p", "secret\n", 0o600), "secret", ""},
-		{write(t, "p", "secret", 0o600), "secret", ""},
-		{write(t, "p", "secret\r\n", 0o600), "secret", ""},
-		{write(t, "p", " pass word \n", 0o600), " pass word ", ""},
-		{write(t, "p", "geh\xe4im", 0o600), "geh\xe4im", ""},
-		{write(t, "p", "", 0o600), "", "PATH is empty; write the password into it, as its only line"},
-		{write(t, "p", "\n", 0o600), "", "PATH is empty; write the password into it, as its only line"},
-		{write(t, "p", "one\ntwo\n", 0o600), "", "PATH has more than one line; the password must be its only line"},
-		{write(t, "p", strings.Repeat("x", maxSecret+1), 0o600), "", "PATH is larger than 4 KiB"},
-		{filepath.Join(dir, "none"), "", "PATH does not exist"},
-		{dir, "", "PATH is not a regular file"},
-		{fifo, "", "PATH is not a regular file"},
-	} {
-		got, err := readPassword(c.path)
-		if got != c.want || (err == nil) != (c.err == "") {
-			t.Errorf("readPassword(%q) = %q, %v, want %q, %q", c.path, got, err, c.want, c.err)
-		}
-		if want := "the password file " + strings.ReplaceAll(c.err, "PATH", c.path); err != nil && err.Error() != want {
-			t.Errorf("readPassword: %q, want %q", err, want)
-		}
-	}
 }
 
 func TestCheckKeytab(t *testing.T) {
@@ -103,20 +72,14 @@ func TestCheckKeytab(t *testing.T) {
 	}
 }
 
-func TestReadPasswordPermission(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may read everything")
-	}
-	path := write(t, "p", "secret", 0)
-	if _, err := readPassword(path); err == nil || !strings.Contains(err.Error(), "cannot be read by this user") {
-		t.Errorf("readPassword of a forbidden file: %v", err)
-	}
-}
-
 func TestCheckFiles(t *testing.T) {
 	good := write(t, "password", "secret\n", 0o640)
 	open := write(t, "password", "secret\n", 0o644)
 	empty := write(t, "password", "", 0o600)
+	wide := write(t, "password", "\xff\xfes\x00e\x00c\x00", 0o600)
+	two := write(t, "password", "one\ntwo\n", 0o600)
+	marked := write(t, "password", "\ufeffsecret\r\n", 0o600)
+	spaced := write(t, "password", "secret \n", 0o600)
 	ca := write(t, "ca.pem", "# a comment\n"+certificate(t)+certificate(t), 0o644)
 	noCA := write(t, "ca.pem", "not a certificate", 0o644)
 	badCA := write(t, "ca.pem", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", 0o644)
@@ -126,6 +89,12 @@ func TestCheckFiles(t *testing.T) {
 		{"open password", own, open, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: everybody on this host may read " + open + "; chmod o= " + open},
 		{"no password", own, "/nonexistent", "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file /nonexistent does not exist", ""},
 		{"empty password", own, empty, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + empty + " is empty; write the password into it, as its only line", ""},
+		{"password in UTF-16", own, wide, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + wide +
+			" is in UTF-16, as PowerShell and Notepad write it; convert it to UTF-8: printf %s \"$(iconv -f UTF-16 -t UTF-8 " + wide + ")\" >" + wide, ""},
+		{"password of two lines", own, two, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + two + " has more than one line; the password must be its only line", ""},
+		{"password behind a mark", own, marked, "", "", "", ""},
+		{"password with a space", own, spaced, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: the password in " + spaced +
+			" begins or ends with a space, which counts as part of the password"},
 		{"no CA", own, good, "/nonexistent", "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file /nonexistent does not exist", ""},
 		{"not a CA", own, good, noCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + noCA + " has no certificate in PEM form (-----BEGIN CERTIFICATE-----)", ""},
 		{"damaged CA", own, good, badCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + badCA + " has a certificate that cannot be read: x509: malformed certificate", ""},
