@@ -64,8 +64,17 @@ func (b Bind) secret() (key, file string, doubts []string, err error) {
 	if b.Keytab != "" {
 		return "keytab", b.Keytab, nil, checkKeytab(b.Keytab)
 	}
-	password, err := files.Password(b.PasswordFile)
+	password, err := readPassword(b.PasswordFile)
 	return "password_file", b.PasswordFile, files.Doubts(password), err
+}
+
+// maxSecret is the size limit of a password file, in bytes.
+const maxSecret = files.MaxPassword
+
+// readPassword reads a password file as a bind does.
+func readPassword(path string) (string, error) {
+	password, err := files.Password(path)
+	return string(password), err
 }
 
 // addFile records what is wrong with a file, if anything is.

@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -39,6 +40,36 @@ func certificate(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestReadPassword(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ path, want, err string }{
+		{write(t, "p", "secret\n", 0o600), "secret", ""},
+		{write(t, "p", "secret", 0o600), "secret", ""},
+		{write(t, "p", "secret\r\n", 0o600), "secret", ""},
+		{write(t, "p", " pass word \n", 0o600), " pass word ", ""},
+		{write(t, "p", "\ufeffsecret\n\n", 0o600), "secret", ""},
+		{write(t, "p", "", 0o600), "", "PATH is empty; write the password into it, as its only line"},
+		{write(t, "p", "\n", 0o600), "", "PATH is empty; write the password into it, as its only line"},
+		{write(t, "p", "one\ntwo\n", 0o600), "", "PATH has more than one line; the password must be its only line"},
+		{write(t, "p", strings.Repeat("x", maxSecret+1), 0o600), "", "PATH is larger than 4 KiB"},
+		{filepath.Join(dir, "none"), "", "PATH does not exist"},
+		{dir, "", "PATH is not a regular file"},
+		{fifo, "", "PATH is not a regular file"},
+	} {
+		got, err := readPassword(c.path)
+		if got != c.want || (err == nil) != (c.err == "") {
+			t.Errorf("readPassword(%q) = %q, %v, want %q, %q", c.path, got, err, c.want, c.err)
+		}
+		if want := "the password file " + strings.ReplaceAll(c.err, "PATH", c.path); err != nil && err.Error() != want {
+			t.Errorf("readPassword: %q, want %q", err, want)
+		}
+	}
 }
 
 func TestCheckKeytab(t *testing.T) {
@@ -69,6 +100,16 @@ func TestCheckKeytab(t *testing.T) {
 		if want := strings.ReplaceAll(c.warnings, "PATH", c.path); warned != want {
 			t.Errorf("warning %q, want %q", warned, want)
 		}
+	}
+}
+
+func TestReadPasswordPermission(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	path := write(t, "p", "secret", 0)
+	if _, err := readPassword(path); err == nil || !strings.Contains(err.Error(), "cannot be read by this user") {
+		t.Errorf("readPassword of a forbidden file: %v", err)
 	}
 }
 

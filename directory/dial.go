@@ -27,7 +27,7 @@ var limitMessages = sync.OnceFunc(func() { ber.MaxPacketLengthBytes = maxMessage
 
 // Dial connects, makes the connection safe and binds, all within DialTimeout. The
 // context limits the dialling only, not the life of the connection. Errors:
-// ErrConfig, ErrUnreachable, ErrTimeout, ErrTLS, ErrCredentials, ErrRefused,
+// ErrConfig, ErrSecret, ErrUnreachable, ErrTimeout, ErrTLS, ErrCredentials, ErrRefused,
 // ErrProtocol.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
 	limitMessages()
@@ -48,6 +48,9 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 func (c *Conn) open(ctx context.Context) error {
 	tlsConfig, err := c.config.tlsConfig()
 	if err != nil {
+		return err
+	}
+	if err := c.config.checkSecret(); err != nil {
 		return err
 	}
 	raw, err := c.config.Dialer(ctx, "tcp", c.at.String())
@@ -160,12 +163,9 @@ func (c *Conn) bindKeytab(ctx context.Context) error {
 
 // bindPassword sends name and password (RFC 4513 section 5.1.3).
 func (c *Conn) bindPassword(ctx context.Context) error {
-	secret, err := c.config.Password()
+	secret, err := c.config.password()
 	if err != nil {
-		return problem(ErrConfig, "bind.password_file: %w", err)
-	}
-	if len(secret) == 0 {
-		return problem(ErrConfig, "bind.password_file: the password is empty")
+		return err
 	}
 	limit, _ := ctx.Deadline()
 	err = c.do(ctx, time.Until(limit), func() error { return c.ldap.Bind(c.config.BindDN, string(secret)) })

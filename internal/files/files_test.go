@@ -156,7 +156,7 @@ func TestDoubts(t *testing.T) {
 		for _, w := range c.want {
 			want = append(want, w+", which counts as part of the password")
 		}
-		if got := Doubts([]byte(c.password)); !slices.Equal(got, want) {
+		if got := Doubts(c.password); !slices.Equal(got, want) {
 			t.Errorf("Doubts(%q) = %q, want %q", c.password, got, want)
 		}
 	}

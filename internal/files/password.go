@@ -108,18 +108,17 @@ func conversion(from, path string) string {
 
 // Doubts lists what is allowed in a password and rarely meant, as ends of a sentence about its
 // file. They tell single characters of it by their code points, and those are no letters.
-func Doubts(password []byte) []string {
+func Doubts(password string) []string {
 	var doubts []string
 	add := func(format string, args ...any) {
 		if text := fmt.Sprintf(format, args...) + ", which counts as part of the password"; !slices.Contains(doubts, text) {
 			doubts = append(doubts, text)
 		}
 	}
-	text := string(password)
-	if strings.HasPrefix(text, " ") || strings.HasSuffix(text, " ") {
+	if strings.HasPrefix(password, " ") || strings.HasSuffix(password, " ") {
 		add("begins or ends with a space")
 	}
-	for _, r := range text {
+	for _, r := range password {
 		switch {
 		case unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
 			add("holds the invisible character %U", r)
@@ -127,7 +126,7 @@ func Doubts(password []byte) []string {
 			add("holds the white space %U", r)
 		}
 	}
-	if n := len(text); n > 2 && text[0] == text[n-1] && strings.ContainsRune(`"'`, rune(text[0])) {
+	if n := len(password); n > 2 && password[0] == password[n-1] && strings.ContainsRune(`"'`, rune(password[0])) {
 		add("stands in quotation marks")
 	}
 	return doubts
