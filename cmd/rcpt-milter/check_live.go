@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -37,7 +38,12 @@ func (r *findings) checkLive(ctx context.Context, c *config.Config) {
 		told := false
 		for _, at := range l.controllerURLs(ctx, d) {
 			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name, at)}
-			if err := controller.check(ctx, !told); err != nil {
+			err := controller.check(ctx, !told)
+			if errors.Is(err, directory.ErrCredentials) || errors.Is(err, directory.ErrSecret) {
+				r.problem(fmt.Errorf("directory %s: %w; its other domain controllers are not tried with it, because a few failed logons lock the account", d.Name, err))
+				break
+			}
+			if err != nil {
 				r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
 				continue
 			}
