@@ -42,6 +42,7 @@ type daemon struct {
 	history  *control.History
 	follower *follower
 	canaries *canaries
+	states   *stateLog
 	files    *postfix.Tables // accept_files
 	server   *milter.Server
 	watchdog *watchdog
@@ -101,7 +102,11 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	d.refusals = newRefusals(d.store, log, time.Now)
 	d.follower = newFollower(d.store, d.metrics, log)
 	d.canaries = newCanaries(d.index, log)
-	d.follower.passed = d.canaries.Check
+	d.states = newStateLog(d.follower.states, log, time.Now)
+	d.follower.passed = func() {
+		d.canaries.Check()
+		d.states.Check()
+	}
 	d.files = postfix.NewTables(postfix.TablesConfig{Log: log})
 	first, err := d.setUp(c)
 	if err != nil {
@@ -287,6 +292,7 @@ func (d *daemon) run(ctx context.Context) error {
 		start("history", d.remember)
 	}
 	start("mirror", d.follower.Run)
+	start("states", d.states.Run)
 	start("confirm", d.askers.Run)
 	start("accept files", d.files.Run)
 	start("store", d.upkeep.Run)
