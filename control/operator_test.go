@@ -36,7 +36,8 @@ func (b *logBuffer) lines() string {
 }
 
 func (b *logBuffer) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string,
+		a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
@@ -67,7 +68,8 @@ func TestOperatorActions(t *testing.T) {
 			return errors.Join(tell(ExportEvent{Head: &ExportHead{}}), tell(ExportEvent{Recipients: make([]Recipient, 3)}))
 		},
 		compare: func(_ context.Context, _ CompareQuery, tell func(CompareEvent) error) error {
-			return errors.Join(tell(CompareEvent{Difference: &Difference{}}), tell(CompareEvent{Directory: &ComparedDirectory{}}), failed)
+			return errors.Join(tell(CompareEvent{Difference: &Difference{}}),
+				tell(CompareEvent{Directory: &ComparedDirectory{}}), failed)
 		},
 		settled: func(what string, q RemovalsQuery, tell func(RemovalsDone)) error {
 			switch q.Directory {
@@ -102,18 +104,25 @@ func TestOperatorActions(t *testing.T) {
 		want []string // lines, but for what all have in common
 	}{
 		{"approve", func() { c.Approve(ctx, RemovalsQuery{Directory: "corp", UpTo: 6}, ignore) }, []string{
-			"action=approve SELF directory=corp pass=7 removed=12 waiting=1 up_to=6", "action=approve SELF directory=lab pass=8 removed=0 waiting=0 up_to=6"}},
-		{"approve nothing", func() { c.Approve(ctx, RemovalsQuery{Directory: "none"}, ignore) }, []string{"action=approve SELF directory=none removed=0"}},
-		{"approve in vain", func() { c.Approve(ctx, RemovalsQuery{Directory: "bad"}, ignore) }, []string{`action=approve SELF directory=bad error="no room"`}},
+			"action=approve SELF directory=corp pass=7 removed=12 waiting=1 up_to=6", "action=approve SELF directory=lab " +
+				"pass=8 removed=0 waiting=0 up_to=6"}},
+		{"approve nothing", func() { c.Approve(ctx, RemovalsQuery{Directory: "none"}, ignore) },
+			[]string{"action=approve SELF directory=none removed=0"}},
+		{"approve in vain", func() { c.Approve(ctx, RemovalsQuery{Directory: "bad"}, ignore) },
+			[]string{`action=approve SELF directory=bad error="no room"`}},
 		{"discard", func() { c.Discard(ctx, RemovalsQuery{}, ignore) }, []string{
 			"action=discard SELF directory=corp objects=5", "action=discard SELF directory=lab objects=2"}},
-		{"discard nothing", func() { c.Discard(ctx, RemovalsQuery{Directory: "none"}, ignore) }, []string{"action=discard SELF directory=none objects=0"}},
+		{"discard nothing", func() { c.Discard(ctx, RemovalsQuery{Directory: "none"}, ignore) },
+			[]string{"action=discard SELF directory=none objects=0"}},
 		{"reload", func() { c.Reload(ctx) }, []string{"action=reload SELF changed=[domains] restart_needed=[listen]"}},
 		{"sync", func() { c.Sync(ctx, SyncQuery{}, func(SyncEvent) {}) }, []string{"action=sync SELF full=false wait=false"}},
-		{"sync in full", func() { c.Sync(ctx, SyncQuery{Full: true, Wait: true}, func(SyncEvent) {}) }, []string{"action=sync SELF full=true wait=true"}},
-		{"compare", func() { c.Compare(ctx, CompareQuery{Directory: "corp"}, func(CompareEvent) error { return nil }) }, []string{
-			`action=compare SELF directory=corp differences=1 error="no room"`}},
-		{"export", func() { c.Export(ctx, ExportQuery{}, func(ExportEvent) error { return nil }) }, []string{"action=export SELF recipients=3"}},
+		{"sync in full", func() { c.Sync(ctx, SyncQuery{Full: true, Wait: true}, func(SyncEvent) {}) },
+			[]string{"action=sync SELF full=true wait=true"}},
+		{"compare", func() { c.Compare(ctx, CompareQuery{Directory: "corp"}, func(CompareEvent) error { return nil }) },
+			[]string{
+				`action=compare SELF directory=corp differences=1 error="no room"`}},
+		{"export", func() { c.Export(ctx, ExportQuery{}, func(ExportEvent) error { return nil }) },
+			[]string{"action=export SELF recipients=3"}},
 		{"verify", func() { c.Verify(ctx) }, []string{"action=verify SELF"}},
 		{"status", func() { c.Status(ctx) }, nil},
 		{"lookup", func() { c.Lookup(ctx, LookupQuery{Address: "a@corp.example"}) }, nil},

@@ -42,7 +42,8 @@ func TestCheckLiveNamesTLSFaults(t *testing.T) {
 func TestCheckWarnsOfThePort(t *testing.T) {
 	r := newRig(t)
 	r.edit(r.server.URL(), "ldap://dc1.corp.example:636")
-	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: "+r.config+":12:12: directories[0].urls[0]: domain controllers speak TLS from the beginning on port 636") {
+	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: "+r.config+":12:12: directories[0].urls[0]: "+
+		"domain controllers speak TLS from the beginning on port 636") {
 		t.Errorf("check says\n%s", out)
 	}
 }

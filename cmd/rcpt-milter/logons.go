@@ -128,7 +128,8 @@ func (l *logon) blocked(secret string) error {
 	if l.reason == nil || secret != l.refused || left <= 0 || left > refusedWait { // or the clock was set back
 		return nil
 	}
-	return fmt.Errorf("%w; not tried again before %s, unless the password file or keytab changes", l.reason, l.until.Format(time.TimeOnly))
+	return fmt.Errorf("%w; not tried again before %s, unless the password file or "+
+		"keytab changes", l.reason, l.until.Format(time.TimeOnly))
 }
 
 func (l *logon) accepted(secret string) {

@@ -106,7 +106,8 @@ func TestOneLogonAtATime(t *testing.T) {
 
 // TestLogonsOfDirectories: what tells a reload whether a secret is tried in the same way.
 func TestLogonsOfDirectories(t *testing.T) {
-	d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1:636"}, Bind: config.Bind{DN: "svc", PasswordFile: "/p"}, Poll: 1}
+	d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1:636"}, Bind: config.Bind{DN: "svc",
+		PasswordFile: "/p"}, Poll: 1}
 	var l logons
 	first := l.logon(d)
 	for what, c := range map[string]struct {
@@ -148,7 +149,8 @@ func TestNothingBindsAfterARefusal(t *testing.T) {
 	for i := range 3 {
 		r.edit(fmt.Sprintf("poll: %dms", 100+i), fmt.Sprintf("poll: %dms", 101+i))
 		r.want(exitOK, "reload")
-		for _, command := range [][]string{{"sync", "--wait"}, {"sync", "--full"}, {"removals", "discard"}, {"compare"}, {"lookup", "new@corp.example"}} {
+		for _, command := range [][]string{{"sync", "--wait"}, {"sync", "--full"}, {"removals", "discard"}, {"compare"},
+			{"lookup", "new@corp.example"}} {
 			r.command(command...)
 		}
 	}
@@ -169,7 +171,8 @@ func TestNothingBindsAfterARefusal(t *testing.T) {
 // TestCheckLiveTriesOnce: a wrong password is tried at one controller only.
 func TestCheckLiveTriesOnce(t *testing.T) {
 	r := newRig(t)
-	r.edit("urls: ["+r.server.URL(), "urls: ["+r.server.URL()+", "+strings.Replace(r.server.URL(), "127.0.0.1", "localhost", 1)+", "+r.server.StartTLSURL())
+	r.edit("urls: ["+r.server.URL(), "urls: ["+r.server.URL()+", "+strings.Replace(r.server.URL(), "127.0.0.1",
+		"localhost", 1)+", "+r.server.StartTLSURL())
 	r.write("password", "wrong")
 	out := r.want(exitFailure, "check", "--live")
 	if got := r.server.Stats().FailedBinds; got != 1 {

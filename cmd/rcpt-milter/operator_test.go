@@ -38,7 +38,8 @@ func TestOperatorsAreLogged(t *testing.T) {
 		"action=sync " + uid + " full=false wait=true", "action=sync " + uid + " full=true wait=true",
 		"action=approve " + uid + " directory=corp removed=0", `action=discard ` + uid + ` directory="" objects=0`,
 		`action=compare ` + uid + ` directory="" differences=0`,
-		"action=reload " + uid + " changed=[domains] restart_needed=[]", "action=reload " + uid + " changed=[] restart_needed=[] error=",
+		"action=reload " + uid + " changed=[domains] " +
+			"restart_needed=[]", "action=reload " + uid + " changed=[] restart_needed=[] error=",
 		"action=reload signal=SIGHUP changed=[] restart_needed=[] error=",
 	}
 	if len(got) != len(want) {
@@ -66,7 +67,8 @@ func TestApprovalIsLogged(t *testing.T) {
 		}
 		r.wantHeld("corp")
 		r.want(exitOK, "removals", command)
-		line := regexp.MustCompile(`msg="operator action" action=` + command + fmt.Sprintf(` uid=%d( user=\S+)? `, os.Getuid()) + want + "\n")
+		line := regexp.MustCompile(`msg="operator action" action=` + command + fmt.Sprintf(` uid=%d( user=\S+)? `,
+			os.Getuid()) + want + "\n")
 		if !line.MatchString(d.log.String()) {
 			t.Errorf("%s: no %s in\n%s", command, line, d.log)
 		}

@@ -58,7 +58,8 @@ func TestPasswordFileGoesBad(t *testing.T) {
 	r.want(exitOK, "sync", "--wait")
 	r.want(exitOK, "lookup", "new@corp.example")
 	d := r.status().Directories[0]
-	if got := strings.Join(d.Warnings, "\n"); !strings.Contains(got, "the connection that exists stays, and no other can be made: directory corp: bind.password_file: ") || d.LastError != "" {
+	if got := strings.Join(d.Warnings, "\n"); !strings.Contains(got, "the connection that exists stays, and no other "+
+		"can be made: directory corp: bind.password_file: ") || d.LastError != "" {
 		t.Errorf("warnings %q, last error %q", got, d.LastError)
 	}
 
@@ -66,7 +67,8 @@ func TestPasswordFileGoesBad(t *testing.T) {
 	r.want(exitOK, "reload")
 	good := r.read(r.config)
 	r.edit("poll: 100ms", "poll: 99ms")
-	if out := r.want(exitConfig, "reload"); !strings.Contains(out, "directory corp: bind.password_file: the password file "+r.dir+"/password has more than one line") {
+	if out := r.want(exitConfig, "reload"); !strings.Contains(out, "directory corp: bind.password_file: the "+
+		"password file "+r.dir+"/password has more than one line") {
 		t.Errorf("reload says\n%s", out)
 	}
 	r.want(exitOK, "sync", "--wait")

@@ -101,7 +101,8 @@ func (l *stateLog) Check() {
 func (l *stateLog) directoryChanged(was lasting[mirror.State], d directoryState, now time.Time) {
 	attrs := append([]any{"directory", d.name}, was.attrs(d.state, now)...)
 	if !d.lastGood.IsZero() {
-		attrs = append(attrs, "last_good", d.lastGood.UTC().Format(time.RFC3339), "age", now.Sub(d.lastGood).Round(time.Second))
+		attrs = append(attrs, "last_good", d.lastGood.UTC().Format(time.RFC3339), "age",
+			now.Sub(d.lastGood).Round(time.Second))
 	}
 	if err := d.cause(); err != nil && d.state != mirror.Fresh {
 		attrs = append(attrs, "error", err)

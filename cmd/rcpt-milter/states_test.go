@@ -44,11 +44,12 @@ func (w *stateWatch) set(states ...string) {
 	w.states = nil
 	for _, s := range states {
 		name, state, _ := strings.Cut(s, " ")
-		w.states = append(w.states, directoryState{name, mirror.State(state), w.clock.Add(-10 * time.Minute), func() error { return errors.New("no route") }})
+		w.states = append(w.states, directoryState{name, mirror.State(state), w.clock.Add(-10 * time.Minute),
+			func() error { return errors.New("no route") }})
 	}
 }
 
-// want checks, and compares the lines with those expected.
+// want checks, and compares the lines with those expected, in which the phrase is cut short.
 func (w *stateWatch) want(lines ...string) {
 	w.t.Helper()
 	w.Check()
@@ -57,7 +58,8 @@ func (w *stateWatch) want(lines ...string) {
 	}
 	want := ""
 	for _, l := range lines {
-		want += "level=" + l + "\n"
+		l = strings.Replace(l, " directory=", ` msg="directory state changed" directory=`, 1)
+		want += "level=" + strings.Replace(l, " index ", ` msg="index state changed" `, 1) + "\n"
 	}
 	if got := w.out.String(); got != want {
 		w.t.Errorf("the log has\n%swant\n%s", got, want)
@@ -72,23 +74,23 @@ func TestStateChangesAreLogged(t *testing.T) {
 	w.want()
 	w.clock = w.clock.Add(time.Hour)
 	w.set("corp late", "lab fresh")
-	w.want(`WARN msg="directory state changed" directory=corp state=late was=fresh lasted=1h0m0s last_good=2026-03-04T12:50:00Z age=10m0s error="no route"`,
-		`WARN msg="index state changed" state=late was=fresh lasted=1h0m0s directories=corp`)
+	w.want(`WARN directory=corp state=late was=fresh lasted=1h0m0s last_good=2026-03-04T12:50:00Z age=10m0s error="no route"`,
+		`WARN index state=late was=fresh lasted=1h0m0s directories=corp`)
 	w.clock = w.clock.Add(30 * time.Second)
 	w.set("corp stale", "lab late")
-	w.want(`ERROR msg="directory state changed" directory=corp state=stale was=late lasted=30s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
-		`WARN msg="directory state changed" directory=lab state=late was=fresh lasted=1h0m30s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
-		`ERROR msg="index state changed" state=stale was=late lasted=30s directories=corp`)
+	w.want(`ERROR directory=corp state=stale was=late lasted=30s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
+		`WARN directory=lab state=late was=fresh lasted=1h0m30s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
+		`ERROR index state=stale was=late lasted=30s directories=corp`)
 	w.set("corp fresh", "lab late")
-	w.want(`INFO msg="directory state changed" directory=corp state=fresh was=stale lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s`,
-		`WARN msg="index state changed" state=late was=stale lasted=0s directories=lab`)
+	w.want(`INFO directory=corp state=fresh was=stale lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s`,
+		`WARN index state=late was=stale lasted=0s directories=lab`)
 	w.set("corp fresh", "lab fresh")
-	w.want(`INFO msg="directory state changed" directory=lab state=fresh was=late lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s`,
-		`INFO msg="index state changed" state=fresh was=late lasted=0s directories="corp lab"`)
+	w.want(`INFO directory=lab state=fresh was=late lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s`,
+		`INFO index state=fresh was=late lasted=0s directories="corp lab"`)
 	w.set("corp widening", "lab not_ready")
-	w.want(`WARN msg="directory state changed" directory=corp state=widening was=fresh lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
-		`WARN msg="directory state changed" directory=lab state=not_ready was=fresh lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
-		`WARN msg="index state changed" state=not_ready was=fresh lasted=0s directories="corp lab"`)
+	w.want(`WARN directory=corp state=widening was=fresh lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
+		`WARN directory=lab state=not_ready was=fresh lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
+		`WARN index state=not_ready was=fresh lasted=0s directories="corp lab"`)
 }
 
 // TestFirstStates: what is not fresh is logged, without a state before. A directory that goes
@@ -96,16 +98,19 @@ func TestStateChangesAreLogged(t *testing.T) {
 func TestFirstStates(t *testing.T) {
 	w := newStateWatch(t)
 	w.set("corp fresh", "lab stale")
-	lab := `ERROR msg="directory state changed" directory=lab state=stale last_good=2026-03-04T11:50:00Z age=10m0s error="no route"`
-	w.want(lab, `ERROR msg="index state changed" state=stale directories=lab`)
+	lab := `ERROR directory=lab state=stale last_good=2026-03-04T11:50:00Z age=10m0s error="no route"`
+	w.want(lab, `ERROR index state=stale directories=lab`)
 	w.set("corp fresh")
-	w.want(`INFO msg="index state changed" state=fresh was=stale lasted=0s directories=corp`)
+	w.want(`INFO index state=fresh was=stale lasted=0s directories=corp`)
 	w.set("corp fresh", "lab stale")
-	w.want(lab, `ERROR msg="index state changed" state=stale was=fresh lasted=0s directories=lab`)
+	w.want(lab, `ERROR index state=stale was=fresh lasted=0s directories=lab`)
 	w.states[1].lastGood, w.states[1].state = time.Time{}, mirror.NotReady
-	w.want(`WARN msg="directory state changed" directory=lab state=not_ready was=stale lasted=0s error="no route"`,
-		`WARN msg="index state changed" state=not_ready was=stale lasted=0s directories=lab`)
+	w.want(`WARN directory=lab state=not_ready was=stale lasted=0s error="no route"`,
+		`WARN index state=not_ready was=stale lasted=0s directories=lab`)
 }
+
+// stateLine is a line about the index, or about a directory with its name; and the state.
+var stateLine = regexp.MustCompile(`msg="(index|directory) state changed" (?:directory=(\S+) )?state=(\S+)`)
 
 // TestStateLinesAreTheStates: over random changes, the lines of a directory give its states one
 // after the other, none twice, and those of the index the worst of them.
@@ -141,7 +146,7 @@ func TestStateLinesAreTheStates(t *testing.T) {
 		}
 	}
 	got := map[string][]string{}
-	for _, m := range regexp.MustCompile(`msg="(index|directory) state changed" (?:directory=(\S+) )?state=(\S+)`).FindAllStringSubmatch(w.out.String(), -1) {
+	for _, m := range stateLine.FindAllStringSubmatch(w.out.String(), -1) {
 		name := m[2]
 		if m[1] == "index" {
 			name = "index"
@@ -177,7 +182,8 @@ func TestStatesOfARealMirror(t *testing.T) {
 	f := newFollower(s, control.NewMetrics("test"), slog.New(slog.DiscardHandler))
 	w.observe = f.states
 	newMirror := func() *mirror.Mirror {
-		d := config.Directory{Name: "corp", URLs: []string{server.URL()}, TLS: config.TLS{CAFile: ca}, Bind: config.Bind{DN: server.BindDN(), PasswordFile: t.TempDir() + "/password"},
+		d := config.Directory{Name: "corp", URLs: []string{server.URL()}, TLS: config.TLS{CAFile: ca},
+			Bind: config.Bind{DN: server.BindDN(), PasswordFile: t.TempDir() + "/password"},
 			Poll: time.Second, Full: time.Hour, AddressAttributes: []string{"mail"}}
 		(&rig{t: t, dir: strings.TrimSuffix(d.Bind.PasswordFile, "/password")}).write("password", server.Password())
 		c := f.mirrorConfig(&config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute}, d)
@@ -195,8 +201,8 @@ func TestStatesOfARealMirror(t *testing.T) {
 			w.Check()
 		}
 		var got []string
-		for _, found := range regexp.MustCompile(`msg="(?:index|directory) state changed" (?:directory=\S+ )?state=(\S+)`).FindAllStringSubmatch(w.out.String(), -1) {
-			got = append(got, found[1])
+		for _, m := range stateLine.FindAllStringSubmatch(w.out.String(), -1) {
+			got = append(got, m[3])
 		}
 		if g := strings.Join(got, " "); g != want {
 			t.Errorf("states %q, want %q\n%s", g, want, &w.out)

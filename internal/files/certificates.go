@@ -46,7 +46,8 @@ func noCertificate(data []byte, path string) string {
 		return WrongEncoding(encoding, path)
 	}
 	if _, err := x509.ParseCertificate(data); err == nil {
-		return fmt.Sprintf("is a certificate in DER form, and PEM is expected; convert it: openssl x509 -inform der -in %s -out NEW.pem, and name that file", inShell(path))
+		return fmt.Sprintf("is a certificate in DER form, and PEM is expected; convert it: openssl x509 -inform der -in "+
+			"%s -out NEW.pem, and name that file", inShell(path))
 	}
 	return "has no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
 }

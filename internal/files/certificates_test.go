@@ -48,11 +48,14 @@ func TestCertificates(t *testing.T) {
 		{"with a key beside it", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n" + inPEM(one), 1, ""},
 		{"none", "hello", 0, "has no certificate in PEM form"},
 		{"empty", "", 0, "has no certificate in PEM form"},
-		{"DER", string(one), 0, "is a certificate in DER form, and PEM is expected; convert it: openssl x509 -inform der -in"},
+		{"DER", string(one), 0, "is a certificate in DER form, and PEM is expected; convert it: openssl x509 " +
+			"-inform der -in"},
 		{"UTF-16", wide(inPEM(one), false), 0, "is in UTF-16"},
-		{"damaged", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", 0, "has a certificate that cannot be read: x509: malformed certificate"},
+		{"damaged", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", 0, "has a certificate that " +
+			"cannot be read: x509: malformed certificate"},
 		{"a negative serial number", inPEM(negative), 0, "its serial number must be positive (RFC 5280 section 4.1.2.2)"},
-		{"a negative serial number among others", inPEM(one) + inPEM(negative) + inPEM(other), 2, "its serial number must be positive"},
+		{"a negative serial number among others", inPEM(one) + inPEM(negative) + inPEM(other), 2, "its serial number " +
+			"must be positive"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, "ca.crt", c.content)
@@ -60,7 +63,10 @@ func TestCertificates(t *testing.T) {
 			if len(all) != c.want || (err == nil) != (c.fault == "") {
 				t.Fatalf("%d certificates, %v, want %d, %q", len(all), err, c.want, c.fault)
 			}
-			if err != nil && (!strings.HasPrefix(err.Error(), "the CA file "+path+" ") || !strings.Contains(err.Error(), c.fault)) {
+			if err == nil {
+				return
+			}
+			if text := err.Error(); !strings.HasPrefix(text, "the CA file "+path+" ") || !strings.Contains(text, c.fault) {
 				t.Errorf("error %q, want %q", err, c.fault)
 			}
 		})

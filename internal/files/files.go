@@ -94,7 +94,8 @@ func Unusable(err error, path, what string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return missing(fmt.Sprintf("the %s file %s does not exist", what, path))
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the %s file %s cannot be read by this user (uid %d); change its owner or group", what, path, os.Geteuid())
+		return fmt.Errorf("the %s file %s cannot be read by this user (uid %d); change its "+
+			"owner or group", what, path, os.Geteuid())
 	}
 	return fmt.Errorf("the %s file cannot be read: %w", what, err)
 }

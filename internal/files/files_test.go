@@ -69,7 +69,8 @@ var contents = []struct{ name, content, want, fault string }{
 	{"an empty line first", "\nsecret\n", "", "has more than one line"},
 	{"a line of spaces after it", "secret\n  \n", "", "has more than one line"},
 	{"mark and two lines", "\ufeffone\ntwo", "", "has more than one line"},
-	{"UTF-16 with mark", "\xff\xfe" + wide("secret\r\n", false), "", "is in UTF-16, as PowerShell and Notepad write it; convert it to UTF-8: printf"},
+	{"UTF-16 with mark", "\xff\xfe" + wide("secret\r\n", false), "", "is in UTF-16, as PowerShell and Notepad write " +
+		"it; convert it to UTF-8: printf"},
 	{"UTF-16 big-endian with mark", "\xfe\xff" + wide("secret\r\n", true), "", "iconv -f UTF-16 -t UTF-8"},
 	{"UTF-16", wide("secret\r\n", false), "", "iconv -f UTF-16LE -t UTF-8"},
 	{"UTF-16 big-endian", wide("pässwörd", true), "", "iconv -f UTF-16BE -t UTF-8"},
@@ -99,7 +100,8 @@ func TestPassword(t *testing.T) {
 			if text := err.Error(); !strings.HasPrefix(text, "the password file "+path+" ") || !strings.Contains(text, c.fault) {
 				t.Errorf("error %q, want %q", text, c.fault)
 			}
-			if told := strings.ReplaceAll(err.Error(), path, ""); strings.Contains(told, "secret") || strings.Contains(told, "geh") {
+			told := strings.ReplaceAll(err.Error(), path, "")
+			if strings.Contains(told, "secret") || strings.Contains(told, "geh") {
 				t.Errorf("the error tells what is in the file: %v", err)
 			}
 		})

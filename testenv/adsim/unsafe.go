@@ -203,13 +203,16 @@ func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte,
 	m := &maker{}
 	now, day := time.Now(), 24*time.Hour
 	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "adsim root"}, NotBefore: now.Add(-48 * time.Hour), NotAfter: now.Add(day),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "adsim root"}, NotBefore: now.Add(-48 * time.Hour),
+		NotAfter: now.Add(day),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	between, leaf := *root, &x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(marker), Subject: pkix.Name{CommonName: "dc1.corp.example"},
-		NotBefore: now.Add(-day), NotAfter: now.Add(day), DNSNames: []string{"dc1.corp.example", "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotBefore: now.Add(-day), NotAfter: now.Add(day), DNSNames: []string{"dc1.corp.example", "localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	between.Subject.CommonName = "adsim issuing authority"
 	switch how {
@@ -227,7 +230,8 @@ func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte,
 	case NegativeSerial:
 		return [][]byte{m.resign(m.make(leaf, root, server, authority), authority, toNegative)}, trusted, m.err
 	case SHA1Intermediate:
-		return [][]byte{m.make(leaf, &between, server, authority), m.resign(m.make(&between, root, authority, authority), authority, toSHA1)}, trusted, m.err
+		return [][]byte{m.make(leaf, &between, server, authority), m.resign(m.make(&between, root, authority, authority),
+			authority, toSHA1)}, trusted, m.err
 	case NoIntermediate:
 		return [][]byte{m.make(leaf, &between, server, authority)}, trusted, m.err
 	case SelfSigned:
@@ -282,7 +286,8 @@ func (m *maker) resign(der []byte, by *rsa.PrivateKey, change func(*signed) cryp
 // toSHA1 makes sha256WithRSAEncryption sha1WithRSAEncryption (RFC 8017 appendix C).
 func toSHA1(c *signed) crypto.Hash {
 	rsaWith := []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01")
-	c.Content.FullBytes = bytes.Replace(c.Content.FullBytes, append(bytes.Clone(rsaWith), 0x0b), append(bytes.Clone(rsaWith), 0x05), 1)
+	c.Content.FullBytes = bytes.Replace(c.Content.FullBytes, append(bytes.Clone(rsaWith), 0x0b),
+		append(bytes.Clone(rsaWith), 0x05), 1)
 	c.Algorithm.Algorithm = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 5}
 	return crypto.SHA1
 }
