@@ -124,7 +124,17 @@ func remoteAlert(err error) (name string, ok bool) {
 	if !errors.As(err, &sent) || sent.Op != "remote error" {
 		return "", false
 	}
-	return sent.Err.Error(), true
+	return strings.TrimPrefix(sent.Err.Error(), "tls: "), true
+}
+
+// Alerts of a controller that wants to know its client by a certificate.
+const (
+	certificateRequired = "certificate required"
+	badCertificate      = "bad certificate"
+)
+
+func wantsCertificate(alert string) bool {
+	return alert == certificateRequired || alert == badCertificate
 }
 
 // allowECDHE is what to do where RSA key exchange is all that a controller offers.
@@ -136,7 +146,7 @@ const allowTLS12 = "enable TLS 1.2 on it; older versions are not safe"
 
 // alertWords words an alert of the controller (RFC 8446 section 6.2), by its name in Go.
 func alertWords(alert, name string) string {
-	switch strings.TrimPrefix(alert, "tls: ") {
+	switch alert {
 	case "handshake failure", "insufficient security level":
 		return "the controller and this program have no cipher suite in common, as when it allows RSA key " +
 			"exchange only; " + allowECDHE
@@ -145,7 +155,7 @@ func alertWords(alert, name string) string {
 	case "unrecognized name":
 		return fmt.Sprintf("the controller, or what stands in front of it, does not know the name %q; write a name it "+
 			"knows in the URL or as tls.server_name", name)
-	case "certificate required", "bad certificate":
+	case certificateRequired, badCertificate:
 		return "the controller wants a certificate of its client, and there is none; let it take clients without, or " +
 			"connect past what stands in front of it"
 	case "internal error":

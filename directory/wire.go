@@ -81,7 +81,7 @@ func (w *wire) trouble() error {
 	case errors.Is(w.first, os.ErrDeadlineExceeded):
 		return problem(ErrTimeout, "the controller did not answer in time")
 	}
-	if alert, refused := remoteAlert(w.first); refused {
+	if alert, _ := remoteAlert(w.first); wantsCertificate(alert) { // TLS 1.3 tells it after the handshake
 		return problem(ErrTLS, "%s (%w)", alertWords(alert, ""), w.first)
 	}
 	return problem(ErrUnreachable, "the connection was lost: %w", w.first)

@@ -39,15 +39,18 @@ func (r *findings) checkLive(ctx context.Context, c *config.Config) {
 		for _, at := range l.controllerURLs(ctx, d) {
 			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name, at)}
 			err := controller.check(ctx, !told)
-			if errors.Is(err, directory.ErrCredentials) || errors.Is(err, directory.ErrSecret) {
-				r.problem(fmt.Errorf("directory %s: %w; its other domain controllers are not tried with it, because a few failed logons lock the account", d.Name, err))
-				break
-			}
-			if err != nil {
-				r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+			if err == nil {
+				told = true
 				continue
 			}
-			told = true
+			refused := errors.Is(err, directory.ErrCredentials)
+			if err = fmt.Errorf("directory %s: %w", d.Name, err); refused {
+				err = fmt.Errorf("%w; no other domain controller is tried, because a few failed logons lock the account", err)
+			}
+			r.problem(err)
+			if refused || errors.Is(err, directory.ErrSecret) {
+				break
+			}
 		}
 	}
 	l.checkForests()

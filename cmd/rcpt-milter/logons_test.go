@@ -178,7 +178,7 @@ func TestCheckLiveTriesOnce(t *testing.T) {
 	if got := r.server.Stats().FailedBinds; got != 1 {
 		t.Errorf("%d failed logons\n%s", got, out)
 	}
-	if !strings.Contains(out, "its other domain controllers are not tried with it") {
+	if !strings.Contains(out, "no other domain controller is tried") {
 		t.Errorf("check --live says\n%s", out)
 	}
 }
