@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ func (r *reader) contradictions(c *Config) {
 			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, short(d.Full), short(d.Poll))
 		}
 		r.eitherWay(path, d)
+		r.ports(path+".urls", d.URLs)
 		r.oneBind(path+".bind", d.Bind)
 		r.excludes(path, d)
 	}
@@ -62,6 +64,24 @@ func (r *reader) eitherWay(path string, d Directory) {
 	}
 	if d.Site != "" && d.Discover == "" && !(named && r.failed(at)) {
 		r.failAt(r.at[path+".site"], "%s.site: a site is of use only together with discover", path)
+	}
+}
+
+// ports warns of URLs whose scheme is that of another port. It may be right where something
+// in front of the controller translates.
+func (r *reader) ports(path string, urls []string) {
+	for i, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil {
+			continue
+		}
+		at := fmt.Sprintf("%s[%d]", path, i)
+		switch port := u.Port(); {
+		case u.Scheme == "ldaps" && (port == "389" || port == "3268"):
+			r.warnAt(r.at[at], "%s: domain controllers speak LDAP without TLS on port %s; write ldap:// for StartTLS there, or leave out the port", at, port)
+		case u.Scheme == "ldap" && (port == "636" || port == "3269"):
+			r.warnAt(r.at[at], "%s: domain controllers speak TLS from the beginning on port %s; write ldaps:// instead of ldap://", at, port)
+		}
 	}
 }
 

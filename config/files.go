@@ -2,20 +2,16 @@ package config
 
 import (
 	"bytes"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/user"
 	"slices"
 	"strconv"
-)
 
-// maxSecret is the most octets of a password file, far above what a password may have.
-const maxSecret = 4 << 10
+	"rcpt-milter/internal/files"
+)
 
 // CheckFiles looks at what the configuration names outside itself: key, password, keytab and
 // CA files, accept files, and the group of the sockets. What is in accept files, those
@@ -36,11 +32,14 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
-		key, file, err := d.Bind.secret()
+		key, file, doubts, err := d.Bind.secret()
 		if key = path + ".bind." + key; err != nil {
 			r.addFile(key, err)
 		} else {
 			w.warnOpen(key, file)
+		}
+		for _, doubt := range doubts {
+			w.failAt(r.first(key), "%s: the password in %s %s", key, file, doubt)
 		}
 		if d.TLS.CAFile != "" {
 			r.addFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
@@ -60,13 +59,22 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 }
 
 // secret finds what is wrong with the file that holds the secret, which it names
-// together with its key.
-func (b Bind) secret() (key, file string, err error) {
+// together with its key. Doubts are about a password that is allowed and rarely meant.
+func (b Bind) secret() (key, file string, doubts []string, err error) {
 	if b.Keytab != "" {
-		return "keytab", b.Keytab, checkKeytab(b.Keytab)
+		return "keytab", b.Keytab, nil, checkKeytab(b.Keytab)
 	}
-	_, err = readPassword(b.PasswordFile)
-	return "password_file", b.PasswordFile, err
+	password, err := readPassword(b.PasswordFile)
+	return "password_file", b.PasswordFile, files.Doubts(password), err
+}
+
+// maxSecret is the size limit of a password file, in bytes.
+const maxSecret = files.MaxPassword
+
+// readPassword reads a password file as a bind does.
+func readPassword(path string) (string, error) {
+	password, err := files.Password(path)
+	return string(password), err
 }
 
 // addFile records what is wrong with a file, if anything is.
@@ -125,128 +133,33 @@ func (c *Config) listensUnix() bool {
 	return false
 }
 
-// readPassword reads a password file as the directory will: all of it but the end of
-// its one line.
-// It does not complain about permissions, which are the administrator's to judge.
-func readPassword(path string) (string, error) {
-	data, err := readSmall(path, "password")
-	if err != nil {
-		return "", err
-	}
-	data = bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
-	switch {
-	case len(data) == 0:
-		return "", fmt.Errorf("the password file %s is empty; write the password into it, as its only line", path)
-	case bytes.ContainsAny(data, "\r\n\x00"):
-		return "", fmt.Errorf("the password file %s has more than one line; the password must be its only line", path)
-	}
-	return string(data), nil
-}
-
 // checkKeytab finds whether a file begins as a keytab does. What is in it, those know
 // who use it.
 func checkKeytab(path string) error {
-	data, err := readSmall(path, "keytab")
+	data, err := files.Read(path, "keytab", files.MaxKeytab)
 	if err == nil && !bytes.HasPrefix(data, []byte{5, 2}) {
 		err = fmt.Errorf("the keytab file %s is not a keytab; export it again", path)
 	}
 	return err
 }
 
-// checkCA finds whether a file holds certificates.
+// checkCA finds whether a file holds certificates, all of which can be read.
 func checkCA(path string) error {
-	data, err := readSmall(path, "CA")
-	if err != nil {
-		return err
-	}
-	found := false
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return fmt.Errorf("the CA file %s has a certificate that cannot be read: %v", path, err)
-		}
-		found = true
-	}
-	if !found {
-		return fmt.Errorf("the CA file %s has no certificate in PEM form (-----BEGIN CERTIFICATE-----)", path)
-	}
-	return nil
-}
-
-// readSmall reads a regular file. What it says names the file once, and what to do.
-func readSmall(path, what string) ([]byte, error) {
-	limit := int64(maxSecret)
-	switch what {
-	case "CA":
-		limit = 16 << 20 // bundles of all public authorities are a quarter of a megabyte
-	case "keytab":
-		limit = 1 << 20
-	}
-	var data []byte
-	err := regular(path, what)
-	if err == nil {
-		data, err = readLimited(path, limit)
-	}
-	if err == nil && int64(len(data)) > limit {
-		return nil, fmt.Errorf("the %s file %s is larger than %d KiB", what, path, limit>>10)
-	}
-	return data, unusable(err, path, what)
+	_, err := files.Certificates(path)
+	return err
 }
 
 // checkReadable finds whether a file is there to be read.
 func checkReadable(path, what string) error {
-	err := regular(path, what)
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("the %s file %s is not a regular file", what, path)
+	}
 	if err == nil {
 		var f *os.File
 		if f, err = os.Open(path); err == nil {
 			return f.Close()
 		}
 	}
-	return unusable(err, path, what)
-}
-
-// notRegular is a sentence about a file that is something else.
-type notRegular string
-
-func (e notRegular) Error() string { return string(e) }
-
-func regular(path, what string) error {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = notRegular(fmt.Sprintf("the %s file %s is not a regular file", what, path))
-	}
-	return err
-}
-
-// unusable says why a file cannot be used, and what to do.
-func unusable(err error, path, what string) error {
-	var odd notRegular
-	switch {
-	case err == nil || errors.As(err, &odd):
-		return err
-	case errors.Is(err, fs.ErrNotExist):
-		return missing(fmt.Sprintf("the %s file %s does not exist", what, path))
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the %s file %s cannot be read by this user (uid %d); change its owner or group", what, path, os.Geteuid())
-	}
-	return fmt.Errorf("the %s file cannot be read: %w", what, err)
-}
-
-// missing is a sentence about a file that is not there.
-type missing string
-
-func (m missing) Error() string { return string(m) }
-
-// Is makes it fs.ErrNotExist for errors.Is.
-func (m missing) Is(target error) bool { return target == fs.ErrNotExist }
-
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit+1))
+	return files.Unusable(err, path, what)
 }

@@ -53,7 +53,7 @@ func TestReadPassword(t *testing.T) {
 		{write(t, "p", "secret", 0o600), "secret", ""},
 		{write(t, "p", "secret\r\n", 0o600), "secret", ""},
 		{write(t, "p", " pass word \n", 0o600), " pass word ", ""},
-		{write(t, "p", "geh\xe4im", 0o600), "geh\xe4im", ""},
+		{write(t, "p", "\ufeffsecret\n\n", 0o600), "secret", ""},
 		{write(t, "p", "", 0o600), "", "PATH is empty; write the password into it, as its only line"},
 		{write(t, "p", "\n", 0o600), "", "PATH is empty; write the password into it, as its only line"},
 		{write(t, "p", "one\ntwo\n", 0o600), "", "PATH has more than one line; the password must be its only line"},
@@ -117,6 +117,10 @@ func TestCheckFiles(t *testing.T) {
 	good := write(t, "password", "secret\n", 0o640)
 	open := write(t, "password", "secret\n", 0o644)
 	empty := write(t, "password", "", 0o600)
+	wide := write(t, "password", "\xff\xfes\x00e\x00c\x00", 0o600)
+	two := write(t, "password", "one\ntwo\n", 0o600)
+	marked := write(t, "password", "\ufeffsecret\r\n", 0o600)
+	spaced := write(t, "password", "secret \n", 0o600)
 	ca := write(t, "ca.pem", "# a comment\n"+certificate(t)+certificate(t), 0o644)
 	noCA := write(t, "ca.pem", "not a certificate", 0o644)
 	badCA := write(t, "ca.pem", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", 0o644)
@@ -126,6 +130,12 @@ func TestCheckFiles(t *testing.T) {
 		{"open password", own, open, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: everybody on this host may read " + open + "; chmod o= " + open},
 		{"no password", own, "/nonexistent", "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file /nonexistent does not exist", ""},
 		{"empty password", own, empty, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + empty + " is empty; write the password into it, as its only line", ""},
+		{"password in UTF-16", own, wide, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + wide +
+			" is in UTF-16, as PowerShell and Notepad write it; convert it to UTF-8: printf %s \"$(iconv -f UTF-16 -t UTF-8 " + wide + ")\" >" + wide, ""},
+		{"password of two lines", own, two, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + two + " has more than one line; the password must be its only line", ""},
+		{"password behind a mark", own, marked, "", "", "", ""},
+		{"password with a space", own, spaced, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: the password in " + spaced +
+			" begins or ends with a space, which counts as part of the password"},
 		{"no CA", own, good, "/nonexistent", "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file /nonexistent does not exist", ""},
 		{"not a CA", own, good, noCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + noCA + " has no certificate in PEM form (-----BEGIN CERTIFICATE-----)", ""},
 		{"damaged CA", own, good, badCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + badCA + " has a certificate that cannot be read: x509: malformed certificate", ""},

@@ -12,7 +12,8 @@ func TestKey(t *testing.T) {
 	for _, size := range keySizes {
 		key := bytes.Repeat([]byte{0xfa, 0x0a, '\n', 'x'}, size/4)
 		for _, text := range []string{string(key), hex.EncodeToString(key), strings.ToUpper(hex.EncodeToString(key)) + "\n",
-			base64.StdEncoding.EncodeToString(key), base64.StdEncoding.EncodeToString(key) + "\r\n", base64.RawStdEncoding.EncodeToString(key) + "\n"} {
+			base64.StdEncoding.EncodeToString(key), base64.StdEncoding.EncodeToString(key) + "\r\n", base64.RawStdEncoding.EncodeToString(key) + "\n",
+			"\ufeff" + hex.EncodeToString(key) + "\r\n"} {
 			s := Store{KeyFile: write(t, "key", text, 0o600)}
 			if got, err := s.Key(); err != nil || !bytes.Equal(got, key) {
 				t.Errorf("a key of %d octets, written %q: %x, %v", size, text, got, err)
@@ -24,6 +25,10 @@ func TestKey(t *testing.T) {
 		if got, err := s.Key(); err == nil || !strings.Contains(err.Error(), "holds no AES key: expected 16, 24 or 32 octets") {
 			t.Errorf("%q: %x, %v", text, got, err)
 		}
+	}
+	wide := write(t, "key", "\xff\xfe"+strings.Repeat("k\x00", 44), 0o600)
+	if got, err := (Store{KeyFile: wide}).Key(); err == nil || !strings.Contains(err.Error(), wide+" is in UTF-16") {
+		t.Errorf("in UTF-16: %x, %v", got, err)
 	}
 	if got, err := (Store{KeyFile: "/nonexistent"}).Key(); err == nil || err.Error() != "the key file /nonexistent does not exist" {
 		t.Errorf("no file: %x, %v", got, err)

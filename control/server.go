@@ -47,19 +47,17 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/report", s.report)
 	mux.HandleFunc("POST /v1/compare", s.compare)
 	mux.HandleFunc("POST /v1/export", s.export)
-	mux.HandleFunc("POST /v1/verify", single(backend.Verify))
-	mux.HandleFunc("POST /v1/reload", single(func(ctx context.Context) (Reloaded, error) {
-		done, err := backend.Reload(ctx)
-		return done.normal(), err
-	}))
+	mux.HandleFunc("POST /v1/verify", single(s.verify))
+	mux.HandleFunc("POST /v1/reload", single(s.reload))
 	mux.HandleFunc("GET /v1/removals", s.removals)
-	mux.HandleFunc("POST /v1/removals/approve", s.settle(backend.Approve))
-	mux.HandleFunc("POST /v1/removals/discard", s.settle(backend.Discard))
+	mux.HandleFunc("POST /v1/removals/approve", s.settle(actionApprove, backend.Approve))
+	mux.HandleFunc("POST /v1/removals/discard", s.settle(actionDiscard, backend.Discard))
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.version, nil) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusNotFound, fmt.Errorf("this daemon (version %s) does not know %s %s", version, r.Method, r.URL.Path))
 	})
 	s.http = newHTTPServer(mux, answerTimeout, log)
+	s.http.ConnContext = withPeer
 	return s
 }
 
@@ -120,6 +118,8 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
 	if !s.read(w, r, &q) {
 		return
 	}
+	// The passes are logged as they end, which may be hours from now.
+	operatorOf(r.Context()).acted(s.log, "sync", nil, "full", q.Full, "wait", q.Wait)
 	stream(w, r, live, func(ctx context.Context, tell func(SyncEvent) error) error {
 		// A client that is gone ends the waiting, and not the passes.
 		return s.backend.Sync(ctx, q, func(e SyncEvent) { tell(e) })
@@ -133,17 +133,46 @@ func (s *Server) removals(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// What may be done about held removals.
+const (
+	actionApprove = "approve"
+	actionDiscard = "discard"
+)
+
 // settle approves or discards held removals.
-func (s *Server) settle(do func(context.Context, RemovalsQuery, func(RemovalsDone)) error) http.HandlerFunc {
+func (s *Server) settle(action string, do func(context.Context, RemovalsQuery, func(RemovalsDone)) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q RemovalsQuery
 		if !s.read(w, r, &q) {
 			return
 		}
 		stream(w, r, live, func(ctx context.Context, tell func(RemovalsDone) error) error {
-			return do(ctx, q, func(d RemovalsDone) { tell(d) })
+			log := &settled{Operator: operatorOf(ctx), log: s.log, action: action, query: q}
+			err := do(ctx, q, func(d RemovalsDone) {
+				log.done(d)
+				tell(d)
+			})
+			log.end(err)
+			return err
 		})
 	}
+}
+
+func (s *Server) verify(ctx context.Context) (Verified, error) {
+	found, err := s.backend.Verify(ctx)
+	operatorOf(ctx).acted(s.log, "verify", err)
+	return found, err
+}
+
+func (s *Server) reload(ctx context.Context) (Reloaded, error) {
+	done, err := s.backend.Reload(ctx)
+	if err != nil {
+		operatorOf(ctx).acted(s.log, "reload", err)
+		return done, err
+	}
+	done = done.normal()
+	operatorOf(ctx).Reloaded(s.log, done)
+	return done, nil
 }
 
 func (s *Server) journal(w http.ResponseWriter, r *http.Request) {
@@ -189,7 +218,15 @@ func (s *Server) compare(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stream(w, r, patient, func(ctx context.Context, tell func(CompareEvent) error) error {
-		return s.backend.Compare(ctx, q, tell)
+		var differences int64
+		err := s.backend.Compare(ctx, q, func(e CompareEvent) error {
+			if e.Difference != nil {
+				differences++
+			}
+			return tell(e)
+		})
+		operatorOf(ctx).acted(s.log, "compare", err, "directory", q.Directory, "differences", differences)
+		return err
 	})
 }
 
@@ -212,7 +249,13 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stream(w, r, bulk, func(ctx context.Context, tell func(ExportEvent) error) error {
-		return s.backend.Export(ctx, q, tell)
+		var recipients int
+		err := s.backend.Export(ctx, q, func(e ExportEvent) error {
+			recipients += len(e.Recipients)
+			return tell(e)
+		})
+		operatorOf(ctx).acted(s.log, "export", err, "recipients", recipients)
+		return err
 	})
 }
 

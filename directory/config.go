@@ -1,20 +1,18 @@
 package directory
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
-	"io"
 	"net"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"rcpt-milter/internal/files"
 )
 
 // Defaults of [Config].
@@ -169,49 +167,52 @@ func parseURL(text string) (endpoint, error) {
 	return at, nil
 }
 
-// tlsConfig builds the client's side of TLS, reading CAFile anew.
+// tlsConfig builds the client's side of TLS, reading CAFile anew. Certificates in it that
+// cannot be read are left out, unless there is no other.
 func (c Config) tlsConfig() (*tls.Config, error) {
 	out := &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12}
 	if c.CAFile == "" {
 		return out, nil
 	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return nil, problem(ErrConfig, "tls.ca_file cannot be read: %w", err)
+	certificates, err := files.Certificates(c.CAFile)
+	if len(certificates) == 0 {
+		return nil, problem(ErrConfig, "tls.ca_file: %w", err)
 	}
 	out.RootCAs = x509.NewCertPool()
-	if !out.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, problem(ErrConfig, "tls.ca_file %s holds no certificate in PEM form", c.CAFile)
+	for _, cert := range certificates {
+		out.RootCAs.AddCert(cert)
 	}
 	return out, nil
 }
 
 // maxPassword is far above the 256 characters that Active Directory allows.
-const maxPassword = 4096
+const maxPassword = files.MaxPassword
 
-// PasswordFile gives a function that reads a password from a file, anew at each call,
-// without one trailing newline. Anything else in the file is part of the password. Its
-// errors name the file and never what is in it.
+// PasswordFile returns a function that reads a password from a file, anew at each call; see
+// package files for what counts as one. Its errors name the file and never what is in it.
 func PasswordFile(path string) func() ([]byte, error) {
-	return func() ([]byte, error) {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("the password file cannot be opened: %w", err)
-		}
-		defer f.Close()
-		secret, err := io.ReadAll(io.LimitReader(f, maxPassword+1))
-		if err != nil {
-			return nil, fmt.Errorf("the password file cannot be read: %w", err)
-		}
-		if len(secret) > maxPassword {
-			return nil, fmt.Errorf("the password file %s is longer than %d octets; it is meant to hold a password and nothing else", path, maxPassword)
-		}
-		if line, ok := bytes.CutSuffix(secret, []byte("\n")); ok {
-			secret = bytes.TrimSuffix(line, []byte("\r"))
-		}
-		if len(secret) == 0 {
-			return nil, fmt.Errorf("the password file %s is empty", path)
-		}
-		return secret, nil
+	return func() ([]byte, error) { return files.Password(path) }
+}
+
+// password reads the password. What cannot be one is ErrSecret.
+func (c Config) password() ([]byte, error) {
+	secret, err := c.Password()
+	if err != nil {
+		return nil, problem(ErrSecret, "bind.password_file: %w", err)
 	}
+	if len(secret) == 0 {
+		return nil, problem(ErrSecret, "bind.password_file: the password is empty")
+	}
+	return secret, nil
+}
+
+// checkSecret finds whether there is a secret that a bind could be tried with. A wrong one
+// costs a failed logon, and a few of these lock the account.
+func (c Config) checkSecret() (err error) {
+	if c.Keytab != "" {
+		_, err = keysOf(c.Keytab, c.Principal)
+	} else {
+		_, err = c.password()
+	}
+	return err
 }

@@ -61,7 +61,8 @@ func TestPasswordFile(t *testing.T) {
 		{"secret", "secret"},
 		{"secret\n", "secret"},
 		{"secret\r\n", "secret"},
-		{"secret\n\n", "secret\n"},
+		{"secret\n\n", "secret"},
+		{"\ufeffsecret\r\n", "secret"},
 		{" päss wörd \n", " päss wörd "},
 	} {
 		path := filepath.Join(dir, "password")
@@ -70,7 +71,8 @@ func TestPasswordFile(t *testing.T) {
 			t.Errorf("PasswordFile of %q = %q, %v, want %q", tc.content, got, err, tc.want)
 		}
 	}
-	for name, content := range map[string]string{"empty": "", "newline": "\n", "huge": strings.Repeat("x", maxPassword+1)} {
+	for name, content := range map[string]string{"empty": "", "newline": "\n", "huge": strings.Repeat("x", maxPassword+1),
+		"UTF-16": "\xff\xfex\x00x\x00x\x00", "several lines": "xxx\nxxx\n"} {
 		path := filepath.Join(dir, name)
 		ok(t, os.WriteFile(path, []byte(content), 0o600))
 		_, err := PasswordFile(path)()

@@ -1,17 +1,16 @@
 package directory
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
@@ -27,7 +26,7 @@ var limitMessages = sync.OnceFunc(func() { ber.MaxPacketLengthBytes = maxMessage
 
 // Dial connects, makes the connection safe and binds, all within DialTimeout. The
 // context limits the dialling only, not the life of the connection. Errors:
-// ErrConfig, ErrUnreachable, ErrTimeout, ErrTLS, ErrCredentials, ErrRefused,
+// ErrConfig, ErrSecret, ErrUnreachable, ErrTimeout, ErrTLS, ErrCredentials, ErrRefused,
 // ErrProtocol.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
 	limitMessages()
@@ -48,6 +47,9 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 func (c *Conn) open(ctx context.Context) error {
 	tlsConfig, err := c.config.tlsConfig()
 	if err != nil {
+		return err
+	}
+	if err := c.config.checkSecret(); err != nil {
 		return err
 	}
 	raw, err := c.config.Dialer(ctx, "tcp", c.at.String())
@@ -78,7 +80,7 @@ func (c *Conn) secure(ctx context.Context, config *tls.Config) (*tls.Conn, error
 	defer stop()
 	if c.at.startTLS {
 		if err := c.startTLS(); err != nil {
-			return nil, c.orLoss(ctx, err)
+			return nil, c.startTLSFailed(ctx, err)
 		}
 	}
 	conn := tls.Client(c.wire, config)
@@ -100,7 +102,14 @@ func (c *Conn) startTLS() error {
 	if _, err := c.wire.Write(request.Bytes()); err != nil {
 		return problem(ErrUnreachable, "StartTLS: %w", err)
 	}
-	answer, err := ber.ReadPacket(c.wire)
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(c.wire, first); err != nil {
+		return problem(ErrProtocol, "StartTLS: no answer: %w", err)
+	}
+	if first[0] == recordAlert || first[0] == recordHandshake {
+		return errTLSOnly
+	}
+	answer, err := ber.ReadPacket(io.MultiReader(bytes.NewReader(first), c.wire))
 	if err != nil {
 		return problem(ErrProtocol, "StartTLS: the answer is not LDAP: %w", err)
 	}
@@ -160,12 +169,9 @@ func (c *Conn) bindKeytab(ctx context.Context) error {
 
 // bindPassword sends name and password (RFC 4513 section 5.1.3).
 func (c *Conn) bindPassword(ctx context.Context) error {
-	secret, err := c.config.Password()
+	secret, err := c.config.password()
 	if err != nil {
-		return problem(ErrConfig, "bind.password_file: %w", err)
-	}
-	if len(secret) == 0 {
-		return problem(ErrConfig, "bind.password_file: the password is empty")
+		return err
 	}
 	limit, _ := ctx.Deadline()
 	err = c.do(ctx, time.Until(limit), func() error { return c.ldap.Bind(c.config.BindDN, string(secret)) })
@@ -202,48 +208,4 @@ func (c *Conn) orLoss(ctx context.Context, err error) error {
 		return lost
 	}
 	return err
-}
-
-// handshakeFailed says which part of the verification failed, and what to do.
-func (c *Conn) handshakeFailed(ctx context.Context, err error) error {
-	var authority x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	switch {
-	case errors.As(err, &authority):
-		return problem(ErrTLS, "the certificate is signed by an authority that is not trusted; set tls.ca_file to the certificate of the authority that issued it (%w)", err)
-	case errors.As(err, &name):
-		return problem(ErrTLS, "the certificate is not for %q; use a name it is for (%s) in the URL or as tls.server_name (%w)", name.Host, certificateNames(name.Certificate), err)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return c.wrongTime(invalid, err)
-	case errors.As(err, &record):
-		return problem(ErrTLS, "the port does not speak TLS; write ldap:// for StartTLS on port 389, ldaps:// for port 636 (%w)", err)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return problem(ErrTLS, "the controller hung up in the TLS handshake; has it a certificate? (%w)", err)
-	}
-	return c.orLoss(ctx, problem(ErrTLS, "the TLS handshake failed: %w", err))
-}
-
-// wrongTime words a certificate that is not valid now.
-func (c *Conn) wrongTime(invalid x509.CertificateInvalidError, err error) error {
-	if cert := invalid.Cert; cert != nil && time.Now().Before(cert.NotBefore) {
-		return problem(ErrTLS, "the certificate is valid only from %s; is the clock of this machine right? (%w)", cert.NotBefore.Format(time.RFC3339), err)
-	}
-	return problem(ErrTLS, "the certificate has expired; renew it on the controller (%w)", err)
-}
-
-// certificateNames lists what a certificate is for.
-func certificateNames(cert *x509.Certificate) string {
-	if cert == nil {
-		return "none"
-	}
-	names := cert.DNSNames
-	for _, ip := range cert.IPAddresses {
-		names = append(names, ip.String())
-	}
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
 }

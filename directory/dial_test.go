@@ -141,6 +141,36 @@ func TestBindFailures(t *testing.T) {
 	}
 }
 
+// TestNoBindWithABadPasswordFile: not even a connection is made, and a connection that exists
+// stays.
+func TestNoBindWithABadPasswordFile(t *testing.T) {
+	d := adsim.NewDirectory(adsim.DirectoryConfig{})
+	s := adsim.StartTest(t, d, adsim.ServerConfig{})
+	path := filepath.Join(t.TempDir(), "password")
+	config := configFor(t, s)
+	config.Password = PasswordFile(path)
+	ok(t, os.WriteFile(path, []byte("\ufeff"+s.Password()+"\r\n"), 0o600)) // with a byte order mark
+	c := must[*Conn](t)(Dial(t.Context(), config))
+	defer c.Close()
+	before := s.Stats()
+	for name, content := range map[string]string{
+		"empty": "", "several lines": s.Password() + "\n# of svc-mail\n", "UTF-16": "\xff\xfep\x00", "UTF-16 without mark": "p\x00w\x00",
+		"Latin-1": "geh\xe4im", "control characters": "\x1b[A", "too long": strings.Repeat("x", 5000),
+	} {
+		ok(t, os.WriteFile(path, []byte(content), 0o600))
+		_, err := Dial(t.Context(), config)
+		wantError(t, name, err, ErrSecret, "bind.password_file: the password file "+path+" ")
+		wantError(t, name, err, ErrConfig, "")
+	}
+	ok(t, os.Remove(path))
+	_, err := Dial(t.Context(), config)
+	wantError(t, "missing", err, ErrSecret, "does not exist")
+	if after := s.Stats(); after.Connections != before.Connections || after.Binds != before.Binds || after.FailedBinds != 0 {
+		t.Errorf("connections and binds: %+v, before %+v", after, before)
+	}
+	must[Root](t)(c.Root(t.Context()))
+}
+
 func TestPasswordIsReadAtEachBind(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	s := adsim.StartTest(t, d, adsim.ServerConfig{})

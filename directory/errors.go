@@ -18,6 +18,10 @@ var (
 	// ErrConfig: the configuration or a file it names cannot be used. Nothing was sent.
 	ErrConfig = errors.New("directory configuration")
 
+	// ErrSecret: the file of the password or of the keys holds nothing that a bind could be
+	// tried with, so none was. Every ErrSecret is an ErrConfig.
+	ErrSecret = fmt.Errorf("%w: no usable secret", ErrConfig)
+
 	// ErrUnreachable: no connection could be made, or the one there was is lost.
 	ErrUnreachable = errors.New("domain controller not reachable")
 

@@ -3,13 +3,13 @@ package directory
 import (
 	"cmp"
 	"encoding/binary"
-	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/jcmturner/gokrb5/v8/iana/etypeID"
 	"github.com/jcmturner/gokrb5/v8/types"
+
+	"rcpt-milter/internal/files"
 )
 
 // keytabKey is one key of a keytab.
@@ -26,31 +26,23 @@ var strongest = []int32{etypeID.AES256_CTS_HMAC_SHA1_96, etypeID.AES128_CTS_HMAC
 // keyLength is the length of keys of these types in octets (RFC 3962 section 6).
 var keyLength = map[int32]int{etypeID.AES256_CTS_HMAC_SHA1_96: 32, etypeID.AES128_CTS_HMAC_SHA1_96: 16}
 
-// maxKeytab is far above any real keytab: a key takes about a hundred octets.
-const maxKeytab = 1 << 20
-
 // keysOf reads from a keytab the newest keys of a principal, the strongest first. The
 // case of its name does not count, as in Active Directory; the keytab's spelling is what
-// to use. Errors are ErrConfig and never tell what is in the file but names.
+// to use. Errors are ErrSecret and never tell what is in the file but names.
 func keysOf(path, principal string) ([]keytabKey, error) {
-	f, err := os.Open(path)
+	content, err := files.Read(path, "keytab", files.MaxKeytab)
 	if err != nil {
-		return nil, problem(ErrConfig, "bind.keytab cannot be opened: %w", err)
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxKeytab+1))
-	if err != nil {
-		return nil, problem(ErrConfig, "bind.keytab cannot be read: %w", err)
+		return nil, problem(ErrSecret, "bind.keytab: %w", err)
 	}
 	all, ok := parseKeytab(content)
-	if !ok || len(content) > maxKeytab {
-		return nil, problem(ErrConfig, "bind.keytab: %s is not a keytab, or is damaged; export it again", path)
+	if !ok {
+		return nil, problem(ErrSecret, "bind.keytab: %s is not a keytab, or is damaged; export it again", path)
 	}
 	return choose(all, path, principal)
 }
 
 // CheckKeytab finds whether a keytab has a key of a principal that a bind could use.
-// Whether it is the right one, only the controller knows. Errors are ErrConfig.
+// Whether it is the right one, only the controller knows. Errors are ErrSecret.
 func CheckKeytab(path, principal string) error {
 	_, err := keysOf(path, principal)
 	return err
@@ -67,7 +59,7 @@ func choose(all []keytabKey, path, principal string) ([]keytabKey, error) {
 		}
 	}
 	if len(own) == 0 {
-		return nil, problem(ErrConfig, "bind.keytab: %s has no key of %q; correct bind.principal (it has keys of %s)", path, principal, list(others))
+		return nil, problem(ErrSecret, "bind.keytab: %s has no key of %q; correct bind.principal (it has keys of %s)", path, principal, list(others))
 	}
 	newest := slices.MaxFunc(own, func(a, b keytabKey) int { return cmp.Compare(a.version, b.version) }).version
 	var chosen []keytabKey
@@ -78,7 +70,7 @@ func choose(all []keytabKey, path, principal string) ([]keytabKey, error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, problem(ErrConfig, "bind.keytab: the newest key of %q in %s (version %d) is not an AES key; export the keytab with AES keys", principal, path, newest)
+		return nil, problem(ErrSecret, "bind.keytab: the newest key of %q in %s (version %d) is not an AES key; export the keytab with AES keys", principal, path, newest)
 	}
 	return chosen, nil
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/jcmturner/gokrb5/v8/iana/keyusage"
 	"github.com/jcmturner/gokrb5/v8/messages"
 	"github.com/jcmturner/gokrb5/v8/types"
+
+	"rcpt-milter/internal/files"
 )
 
 // entry writes one key of a keytab as MIT's kadmin does; wide 0 leaves the long version
@@ -70,7 +72,7 @@ func TestKeysOf(t *testing.T) {
 		{"cut hole", keytabOf(hole[:6]), nil, 0, "not a keytab"},
 		{"more than there is", []byte{5, 2, 0x7f, 0xff, 0xff, 0xff, 1}, nil, 0, "not a keytab"},
 		{"the smallest number", []byte{5, 2, 0x80, 0, 0, 0, 1}, nil, 0, "not a keytab"},
-		{"huge", append(keytabOf(entry(svc, 1, 0, 18, key256)), make([]byte, maxKeytab)...), nil, 0, "not a keytab"},
+		{"huge", append(keytabOf(entry(svc, 1, 0, 18, key256)), make([]byte, files.MaxKeytab)...), nil, 0, "is larger than 1024 KiB"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "svc.keytab")

@@ -81,11 +81,14 @@ func (w *wire) trouble() error {
 	case errors.Is(w.first, os.ErrDeadlineExceeded):
 		return problem(ErrTimeout, "the controller did not answer in time")
 	}
+	if alert, _ := remoteAlert(w.first); wantsCertificate(alert) { // TLS 1.3 tells it after the handshake
+		return problem(ErrTLS, "%s (%w)", alertWords(alert, ""), w.first)
+	}
 	return problem(ErrUnreachable, "the connection was lost: %w", w.first)
 }
 
-// tunnel is the encrypted connection over a wire. It tells the wire of the one ending
-// that shows only here: the other side said farewell in TLS.
+// tunnel is the encrypted connection over a wire. It tells the wire of the endings that
+// show only here: the other side said farewell in TLS, or sent an alert.
 type tunnel struct {
 	*tls.Conn
 	wire *wire
@@ -125,7 +128,9 @@ func (t *tunnel) awaitWritten(ctx context.Context, messages int64) error {
 
 func (t *tunnel) Read(b []byte) (int, error) {
 	n, err := t.Conn.Read(b)
-	if errors.Is(err, io.EOF) {
+	if _, refused := remoteAlert(err); refused {
+		t.wire.note(err)
+	} else if errors.Is(err, io.EOF) {
 		t.wire.note(io.EOF)
 	}
 	return n, err

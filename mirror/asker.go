@@ -127,7 +127,7 @@ func (a *asker) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errElsewhere), a.again != nil:
-		case errors.Is(err, directory.ErrCredentials):
+		case awaitsSecret(err):
 			a.failed(err)
 			a.m.awaitSecret(ctx, secret)
 		default:
@@ -219,7 +219,7 @@ func (a *asker) connect(ctx context.Context) (connected, error) {
 			second.close()
 			second, second.followed = c, true
 		}
-		if ctx.Err() != nil || errors.Is(err, directory.ErrCredentials) { // trying on may lock the account
+		if ctx.Err() != nil || awaitsSecret(err) { // trying on may lock the account
 			break
 		}
 	}

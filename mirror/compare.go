@@ -118,7 +118,7 @@ func (c *comparison) connect(ctx context.Context) error {
 			source.Close()
 		}
 		failed = append(failed, err)
-		if ctx.Err() != nil || errors.Is(err, directory.ErrCredentials) { // trying on may lock the account
+		if ctx.Err() != nil || awaitsSecret(err) { // trying on may lock the account
 			break
 		}
 	}

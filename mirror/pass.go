@@ -56,7 +56,7 @@ func (m *Mirror) anywhere(ctx context.Context, full bool) PassResult {
 		kept := m.source != nil
 		result := m.attempt(ctx, full)
 		switch {
-		case ctx.Err() != nil, result.Err == nil, ownError(result.Err), errors.Is(result.Err, directory.ErrCredentials):
+		case ctx.Err() != nil, result.Err == nil, ownError(result.Err), awaitsSecret(result.Err):
 			return result
 		case kept: // it may only have been too old a connection
 			m.config.Log.Info("connection to the domain controller lost, trying again", "error", result.Err)

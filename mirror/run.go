@@ -190,6 +190,9 @@ func (m *Mirror) pause(err error, failures *backoff.ExponentialBackOff) time.Dur
 		m.config.Log.Error("bind refused: not trying again before the password file changes, lest the account gets locked",
 			"wait", m.config.RefusedWait)
 		return m.config.RefusedWait
+	case errors.Is(err, directory.ErrSecret):
+		m.config.Log.Error("no usable password or keytab, so no bind is tried before its file changes", "error", err)
+		return m.config.RefusedWait
 	}
 	return failures.NextBackOff()
 }
@@ -199,7 +202,7 @@ const secretCheck = time.Second
 
 // wait waits for the next pass after one that began at some time and ended with err;
 // false when the context ended first. A notification shortens the wait, but not after
-// an error. After refused credentials a secret that is not the one tried ends it.
+// an error. Where awaitsSecret holds, a secret that is not the one tried ends it.
 func (m *Mirror) wait(ctx context.Context, began time.Time, pause time.Duration, err error, secret string) bool {
 	due := time.Now().Add(pause)
 	m.update(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })
@@ -210,7 +213,7 @@ func (m *Mirror) wait(ctx context.Context, began time.Time, pause time.Duration,
 		changed = nil
 	}
 	var look <-chan time.Time
-	if errors.Is(err, directory.ErrCredentials) {
+	if awaitsSecret(err) {
 		ticker := time.NewTicker(secretCheck)
 		defer ticker.Stop()
 		look = ticker.C

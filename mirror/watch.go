@@ -79,7 +79,7 @@ func (m *Mirror) watch(ctx context.Context) {
 		case at.Dial == nil: // nobody is followed yet
 			linger(ctx, at.moved, nil)
 		case at.moved.Err() != nil:
-		case errors.Is(err, directory.ErrCredentials):
+		case awaitsSecret(err):
 			m.watchFailed(err)
 			m.awaitSecret(ctx, secret)
 		default:

@@ -36,6 +36,9 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		Alarms:      b.canaries.Alarms(),
 		Directories: b.follower.Directories(), StoreVerified: control.Time{Time: b.upkeep.verified()},
 	}
+	if !b.started.IsZero() { // else it is another user who asks
+		b.follower.now().warnOfSecrets(s.Directories)
+	}
 	read := b.reloads.outcome()
 	s.ReloadError, s.RestartNeeded = read.Refused, read.Restart
 	if from, err := b.store.JournalFrom(); err == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -43,11 +44,19 @@ func (r *findings) checkLive(ctx context.Context, c *config.Config) {
 		told := false
 		for _, at := range l.controllerURLs(ctx, d) {
 			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name, at)}
-			if err := controller.check(ctx, !told); err != nil {
-				r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+			err := controller.check(ctx, !told)
+			if err == nil {
+				told = true
 				continue
 			}
-			told = true
+			refused := errors.Is(err, directory.ErrCredentials)
+			if err = fmt.Errorf("directory %s: %w", d.Name, err); refused {
+				err = fmt.Errorf("%w; no other domain controller is tried, because a few failed logons lock the account", err)
+			}
+			r.problem(err)
+			if refused || errors.Is(err, directory.ErrSecret) {
+				break
+			}
 		}
 	}
 	l.checkForests()

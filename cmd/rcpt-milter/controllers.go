@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"net"
 	"net/url"
-	"os"
+	"slices"
 
 	"rcpt-milter/config"
+	"rcpt-milter/control"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/files"
 	"rcpt-milter/mirror"
 )
 
@@ -63,7 +66,7 @@ func controllerConfig(d config.Directory, url string) directory.Config {
 func secretOf(b config.Bind) func() string {
 	read := directory.PasswordFile(b.PasswordFile)
 	if b.Keytab != "" {
-		read = func() ([]byte, error) { return os.ReadFile(b.Keytab) }
+		read = func() ([]byte, error) { return files.Read(b.Keytab, "keytab", files.MaxKeytab) }
 	}
 	return func() string {
 		secret, err := read()
@@ -72,5 +75,33 @@ func secretOf(b config.Bind) func() string {
 		}
 		sum := sha256.Sum256(secret)
 		return string(sum[:])
+	}
+}
+
+// checkSecret finds whether a bind could be tried with the password file or keytab of a
+// directory.
+func checkSecret(d config.Directory) (err error) {
+	if d.Bind.Keytab != "" {
+		err = directory.CheckKeytab(d.Bind.Keytab, d.Bind.Principal)
+	} else if _, err = directory.PasswordFile(d.Bind.PasswordFile)(); err != nil {
+		err = fmt.Errorf("bind.password_file: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("directory %s: %w", d.Name, err)
+	}
+	return nil
+}
+
+// warnOfSecrets adds to the status of directories that the next bind will not be tried. While
+// a connection lasts, no pass fails for it.
+func (n following) warnOfSecrets(directories []control.DirectoryStatus) {
+	for _, d := range n {
+		at := slices.IndexFunc(directories, func(s control.DirectoryStatus) bool { return s.Name == d.Name() })
+		if at < 0 || directories[at].LastError != "" {
+			continue
+		}
+		if err := checkSecret(d.config); err != nil {
+			directories[at].Warnings = append(directories[at].Warnings, "the connection that exists stays, and no other can be made: "+err.Error())
+		}
 	}
 }

@@ -43,6 +43,7 @@ type daemon struct {
 	follower *follower
 	canaries *canaries
 	emptied  *emptyLog
+	states   *stateLog
 	files    *postfix.Tables // accept_files
 	server   *milter.Server
 	watchdog *watchdog
@@ -103,7 +104,12 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	d.follower = newFollower(d.store, d.metrics, log)
 	d.canaries = newCanaries(d.index, log)
 	d.emptied = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) }}
-	d.follower.passed = func() { d.canaries.Check(); d.emptied.Check() }
+	d.states = newStateLog(d.follower.states, log, time.Now)
+	d.follower.passed = func() {
+		d.canaries.Check()
+		d.emptied.Check()
+		d.states.Check()
+	}
 	d.files = postfix.NewTables(postfix.TablesConfig{
 		Log: log, Judged: func(domain string) bool { return d.config.Load().Serves(domain) },
 	})
@@ -293,6 +299,7 @@ func (d *daemon) run(ctx context.Context) error {
 		start("history", d.remember)
 	}
 	start("mirror", d.follower.Run)
+	start("states", d.states.Run)
 	start("confirm", d.askers.Run)
 	start("accept files", d.files.Run)
 	start("store", d.upkeep.Run)

@@ -22,6 +22,7 @@ type follower struct {
 	log     *slog.Logger
 	passed  func() // told of every pass that ended; set before Run
 
+	logons  logons
 	group   mirror.Group
 	current atomic.Pointer[following]
 
@@ -49,7 +50,8 @@ func newFollower(s *store.Store, metrics *control.Metrics, log *slog.Logger) *fo
 func (f *follower) now() following { return *f.current.Load() }
 
 // plan makes what a configuration follows. A directory that has not changed keeps its
-// mirror, and with it its connection. Nothing is in effect before change.
+// mirror, and with it its connection. At a reload, one that changed needs a usable password
+// file or keytab. Nothing is in effect before change.
 func (f *follower) plan(c *config.Config) (following, error) {
 	now := f.now()
 	next := make(following, 0, len(c.Directories))
@@ -58,6 +60,11 @@ func (f *follower) plan(c *config.Config) (following, error) {
 		if at >= 0 {
 			next = append(next, followed{now[at].Mirror, d})
 			continue
+		}
+		if len(now) > 0 { // a reload: the connection that exists would be given up for none
+			if err := checkSecret(d); err != nil {
+				return nil, &exit{exitConfig, err}
+			}
 		}
 		m, err := mirror.New(f.mirrorConfig(c, d))
 		if err != nil {

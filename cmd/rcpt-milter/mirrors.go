@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"rcpt-milter/config"
@@ -22,7 +23,14 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 			Lag:  func(behind time.Duration) { f.metrics.ObserveLag(d.Name, behind) },
 		},
 	}
-	m.Candidates, m.Discover = controllers(d)
+	listed, discover := controllers(d)
+	m.Candidates = f.logons.guard(d, listed)
+	if discover != nil {
+		m.Discover = func(ctx context.Context) ([]mirror.Candidate, error) {
+			found, err := discover(ctx)
+			return f.logons.guard(d, found), err
+		}
+	}
 	return m
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/config"
+	"rcpt-milter/control"
 	"rcpt-milter/milter"
 )
 
@@ -93,7 +94,7 @@ func (d *daemon) watchSignals(ctx context.Context, hangup <-chan os.Signal) func
 		for {
 			select {
 			case <-hangup:
-				d.reload()
+				control.BySignal("SIGHUP").Reloaded(d.log, d.reload())
 			case <-ctx.Done():
 				notify(systemd.SdNotifyStopping)
 				d.log.Info("told to stop, waiting for open sessions", "longest", drainFor)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -45,9 +46,13 @@ func TestWatchdog(t *testing.T) {
 		seen[told()]++
 	}
 	r.edit("removal_grace: 0s", "removal_grace: soon")
-	r.want(exitConfig, "reload")
+	var reloaded atomic.Bool
+	go func() { // what is told to systemd has to be read meanwhile
+		r.want(exitConfig, "reload")
+		reloaded.Store(true)
+	}()
 	reloading := false
-	for !reloading || seen["STATUS=fresh, 2 addresses, 0 sessions; the configuration last read is refused"] == 0 {
+	for !reloading || !reloaded.Load() || seen["STATUS=fresh, 2 addresses, 0 sessions; the configuration last read is refused"] == 0 {
 		text := told()
 		reloading = reloading || strings.HasPrefix(text, "RELOADING=1\nMONOTONIC_USEC=")
 		seen[text]++

@@ -1,0 +1,298 @@
+package adsim
+
+import (
+	"bufio"
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	_ "crypto/sha1" // of the signatures that are not to be accepted
+	_ "crypto/sha256"
+)
+
+// Unsafe is one of the ways in which a server keeps clients from a safe connection. It answers
+// LDAPS and StartTLS on the same port, but for those that have the name of one.
+type Unsafe string
+
+// What is wrong with the certificate, the protocol, or the port.
+const (
+	SHA1Signature    Unsafe = "certificate signed with SHA-1"
+	SHA1Intermediate Unsafe = "certificate of an intermediate authority signed with SHA-1"
+	NegativeSerial   Unsafe = "negative serial number"
+	NoAltNames       Unsafe = "a common name and no alternative names"
+	ClientUseOnly    Unsafe = "certificate for clients"
+	SelfSigned       Unsafe = "self-signed certificate"
+	NoIntermediate   Unsafe = "certificate of an intermediate authority that is not shown"
+	RenewedAuthority Unsafe = "authority of the right name with another key"
+	ExpiredAuthority Unsafe = "expired authority"
+
+	RSAKeyExchange    Unsafe = "RSA key exchange only"
+	OldTLS            Unsafe = "TLS 1.1 at most"
+	ClientCertificate Unsafe = "client certificate wanted"
+	HangsUp           Unsafe = "hangs up at the first message"
+
+	LDAPNotice Unsafe = "LDAP only, other messages get a notice of disconnection"
+	LDAPCloses Unsafe = "LDAP only, other messages end the connection"
+	LDAPSilent Unsafe = "LDAP only, waits for more of other messages"
+	TLSAlert   Unsafe = "TLS only, other messages get an alert"
+	TLSCloses  Unsafe = "TLS only, other messages end the connection"
+	TLSSilent  Unsafe = "TLS only, waits for more of other messages"
+)
+
+// UnsafeServer is a port that no client binds at. It speaks no more LDAP than StartTLS.
+type UnsafeServer struct {
+	how      Unsafe
+	listener net.Listener
+	config   *tls.Config
+	ca       []byte // PEM
+
+	mu       sync.Mutex
+	received bytes.Buffer // after a handshake
+}
+
+// StartUnsafe serves until the end of the test.
+func StartUnsafe(t testing.TB, how Unsafe) *UnsafeServer {
+	t.Helper()
+	s := &UnsafeServer{how: how}
+	var err error
+	if s.config, s.ca, err = unsafeTLS(how); err == nil {
+		s.listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.serve() }()
+	t.Cleanup(func() { s.listener.Close(); <-ended })
+	return s
+}
+
+// Address is host and port, "127.0.0.1:1234".
+func (s *UnsafeServer) Address() string { return s.listener.Addr().String() }
+
+// WriteCA writes the certificate of the authority that clients should trust to a file in dir.
+func (s *UnsafeServer) WriteCA(dir string) (string, error) {
+	path := filepath.Join(dir, "unsafe-ca.pem")
+	return path, os.WriteFile(path, s.ca, 0o644)
+}
+
+// Received is what clients sent over encrypted connections.
+func (s *UnsafeServer) Received() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Clone(s.received.Bytes())
+}
+
+func (s *UnsafeServer) serve() {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		running.Go(func() {
+			defer conn.Close()
+			s.talk(&peeked{conn, bufio.NewReader(conn)})
+		})
+	}
+}
+
+// Messages of both protocols.
+var (
+	startTLSDone = []byte("\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00")
+	notice       = []byte("\x30\x24\x02\x01\x00\x78\x1f\x0a\x01\x02\x04\x00\x04\x00\x8a\x161.3.6.1.4.1.1466.20036")
+	alert        = []byte("\x15\x03\x01\x00\x02\x02\x0a") // fatal, unexpected_message
+)
+
+// talk has one conversation.
+func (s *UnsafeServer) talk(conn *peeked) {
+	first, err := conn.from.Peek(1)
+	if err != nil || s.how == HangsUp {
+		return
+	}
+	ldap := first[0] == 0x30
+	switch {
+	case s.how == LDAPNotice && !ldap:
+		conn.Write(notice)
+		return
+	case s.how == TLSAlert && ldap:
+		conn.Write(alert)
+		return
+	case s.how == LDAPCloses && !ldap, s.how == TLSCloses && ldap:
+		return
+	case s.how == LDAPSilent && !ldap, s.how == TLSSilent && ldap:
+		io.Copy(io.Discard, conn)
+		return
+	}
+	if ldap {
+		request := make([]byte, 2)
+		io.ReadFull(conn.from, request)
+		io.CopyN(io.Discard, conn.from, int64(request[1]))
+		conn.Write(startTLSDone)
+	}
+	secured := tls.Server(conn, s.config)
+	if secured.Handshake() != nil {
+		return
+	}
+	data, _ := io.ReadAll(io.LimitReader(secured, 1<<16))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.received.Write(data)
+}
+
+// peeked is a connection of which something was read already.
+type peeked struct {
+	net.Conn
+	from *bufio.Reader
+}
+
+func (p *peeked) Read(b []byte) (int, error) { return p.from.Read(b) }
+
+// keys are two RSA keys, which take long to make: for authorities and for servers.
+var keys = sync.OnceValues(func() (pair [2]*rsa.PrivateKey, err error) {
+	for i := range pair {
+		if pair[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return pair, err
+		}
+	}
+	return pair, nil
+})
+
+// marker is a serial number that is found again in the encoded certificate.
+var marker = bytes.Repeat([]byte{0x55}, 12)
+
+// unsafeTLS makes the server's side of TLS, and the authority that clients should trust.
+func unsafeTLS(how Unsafe) (*tls.Config, []byte, error) {
+	keys, err := keys()
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, trusted, err := unsafeChain(how, keys[0], keys[1])
+	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: chain, PrivateKey: keys[1]}}}
+	switch how {
+	case RSAKeyExchange:
+		config.MaxVersion = tls.VersionTLS12
+		config.CipherSuites = []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384}
+	case OldTLS:
+		config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	case ClientCertificate:
+		config.ClientAuth = tls.RequireAnyClientCert
+	}
+	return config, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: trusted}), err
+}
+
+// unsafeChain makes what the server shows, in DER, and the trusted authority.
+func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte, trusted []byte, err error) {
+	m := &maker{}
+	now, day := time.Now(), 24*time.Hour
+	root := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "adsim root"}, NotBefore: now.Add(-48 * time.Hour),
+		NotAfter: now.Add(day),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	between, leaf := *root, &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(marker), Subject: pkix.Name{CommonName: "dc1.corp.example"},
+		NotBefore: now.Add(-day), NotAfter: now.Add(day), DNSNames: []string{"dc1.corp.example", "localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	between.Subject.CommonName = "adsim issuing authority"
+	switch how {
+	case NoAltNames:
+		leaf.DNSNames, leaf.IPAddresses = nil, nil
+	case ClientUseOnly:
+		leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	case ExpiredAuthority:
+		root.NotAfter = now.Add(-time.Hour)
+	}
+	trusted = m.make(root, root, authority, authority)
+	switch how {
+	case SHA1Signature:
+		return [][]byte{m.resign(m.make(leaf, root, server, authority), authority, toSHA1)}, trusted, m.err
+	case NegativeSerial:
+		return [][]byte{m.resign(m.make(leaf, root, server, authority), authority, toNegative)}, trusted, m.err
+	case SHA1Intermediate:
+		return [][]byte{m.make(leaf, &between, server, authority), m.resign(m.make(&between, root, authority, authority),
+			authority, toSHA1)}, trusted, m.err
+	case NoIntermediate:
+		return [][]byte{m.make(leaf, &between, server, authority)}, trusted, m.err
+	case SelfSigned:
+		return [][]byte{m.make(leaf, leaf, server, server)}, trusted, m.err
+	case RenewedAuthority:
+		return [][]byte{m.make(leaf, root, server, authority)}, m.make(root, root, server, server), m.err
+	}
+	return [][]byte{m.make(leaf, root, server, authority)}, trusted, m.err
+}
+
+// maker makes certificates until one fails.
+type maker struct{ err error }
+
+func (m *maker) make(template, parent *x509.Certificate, of, by *rsa.PrivateKey) []byte {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &of.PublicKey, by)
+	if m.err == nil {
+		m.err = err
+	}
+	return der
+}
+
+// signed is a certificate (RFC 5280 section 4.1).
+type signed struct {
+	Content   asn1.RawValue
+	Algorithm pkix.AlgorithmIdentifier
+	Signature asn1.BitString
+}
+
+// resign changes a certificate that Go would not make, and signs it again.
+func (m *maker) resign(der []byte, by *rsa.PrivateKey, change func(*signed) crypto.Hash) []byte {
+	var c signed
+	if _, err := asn1.Unmarshal(der, &c); err != nil {
+		m.err = err
+		return nil
+	}
+	hash := change(&c)
+	digest := hash.New()
+	digest.Write(c.Content.FullBytes)
+	signature, err := rsa.SignPKCS1v15(rand.Reader, by, hash, digest.Sum(nil))
+	if err != nil {
+		m.err = err
+		return nil
+	}
+	c.Signature = asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}
+	out, err := asn1.Marshal(c)
+	if err != nil {
+		m.err = fmt.Errorf("adsim: %w", err)
+	}
+	return out
+}
+
+// toSHA1 makes sha256WithRSAEncryption sha1WithRSAEncryption (RFC 8017 appendix C).
+func toSHA1(c *signed) crypto.Hash {
+	rsaWith := []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01")
+	c.Content.FullBytes = bytes.Replace(c.Content.FullBytes, append(bytes.Clone(rsaWith), 0x0b),
+		append(bytes.Clone(rsaWith), 0x05), 1)
+	c.Algorithm.Algorithm = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 5}
+	return crypto.SHA1
+}
+
+func toNegative(c *signed) crypto.Hash {
+	c.Content.FullBytes = bytes.Replace(c.Content.FullBytes, marker, bytes.Repeat([]byte{0xaa}, len(marker)), 1)
+	return crypto.SHA256
+}
