@@ -77,7 +77,8 @@ func (p *Pass) journal(t *tx, r journalRecord) error {
 }
 
 // nextRow is the journal row after the last one of a pass.
-func (s *Store) nextRow(pass uint64) (uint32, error) {
+func (s *Store) nextRow(pass uint64) (row uint32, err error) {
+	defer s.recovered(&err)
 	prefix := journalKey(pass, 0)[:len(prefixJournal)+8]
 	txn := s.db.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
@@ -108,13 +109,18 @@ type Event struct {
 
 // History gives the journal of one address, oldest first, as far back as it is kept.
 func (s *Store) History(a address.Address) ([]Event, error) {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer v.done()
+	return v.history(a)
+}
+
+func (r reader) history(a address.Address) ([]Event, error) {
 	prefix := append(append([]byte(prefixByAddress), a.String()...), 0)
-	events, names := []Event(nil), passNames{s: s}
-	err := s.scan(prefix, false, func(kv pair) error {
+	events, names := []Event(nil), passNames{r: r}
+	err := r.scan(prefix, false, func(kv pair) error {
 		if len(kv.key) != len(prefix)+8 {
 			return nil
 		}
@@ -122,7 +128,7 @@ func (s *Store) History(a address.Address) ([]Event, error) {
 		d := newDecoder(kv.value)
 		for d.err == nil && len(d.rest) > 0 {
 			row := journalKey(pass, uint32(d.uint()))
-			value, err := s.get(row)
+			value, err := r.get(row)
 			if err != nil || value == nil {
 				return err
 			}
@@ -144,19 +150,20 @@ type JournalQuery struct {
 }
 
 // Journal visits rows in the order of passes and, within a pass, as they were written.
-// An error of visit ends it and is returned. Close waits for it. The first full pass of
-// a directory wrote no rows.
+// All are of one commit. An error of visit ends it and is returned. Close waits for it.
+// The first full pass of a directory wrote no rows.
 func (s *Store) Journal(q JournalQuery, visit func(Event) error) error {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return err
 	}
-	defer s.leave()
+	defer v.done()
 	prefix := []byte(prefixJournal)
 	if q.Pass != 0 {
 		prefix = binary.BigEndian.AppendUint64(prefix, q.Pass)
 	}
-	names := passNames{s: s}
-	return s.scan(prefix, false, func(kv pair) error {
+	names := passNames{r: v}
+	return v.scan(prefix, false, func(kv pair) error {
 		event, err := names.event(kv)
 		if err != nil || event.Time.Before(q.Since) {
 			return err
@@ -168,22 +175,22 @@ func (s *Store) Journal(q JournalQuery, visit func(Event) error) error {
 // passNames makes events of rows. Of a directory that is not known any more it looks
 // the name up in the row of the pass, and remembers the last one.
 type passNames struct {
-	s    *Store
+	r    reader
 	pass PassInfo
 }
 
 func (n *passNames) event(row pair) (Event, error) {
 	r, err := decodeJournal(row.value)
 	if err != nil {
-		return Event{}, n.s.unreadable(fmt.Sprintf("%x", row.key), err)
+		return Event{}, n.r.s.unreadable(fmt.Sprintf("%x", row.key), err)
 	}
 	e := Event{Time: r.time, Pass: passOf(row.key), Added: r.added, Address: parse(r.address), GUID: r.guid, DN: r.dn,
 		USN: r.usn, Learned: r.learned, Restricted: r.restricted}
-	if e.Directory, e.Controller = n.s.originOf(r.dir, r.origin); e.Directory != "" {
+	if e.Directory, e.Controller = n.r.s.originOf(r.dir, r.origin); e.Directory != "" {
 		return e, nil
 	}
 	if n.pass.Number != e.Pass {
-		value, err := n.s.get(passKey(e.Pass))
+		value, err := n.r.get(passKey(e.Pass))
 		if err != nil {
 			return e, err
 		}
@@ -199,18 +206,23 @@ func (n *passNames) event(row pair) (Event, error) {
 // JournalFrom is the time from which on the journal is whole; zero: nothing was ever
 // dropped.
 func (s *Store) JournalFrom() (time.Time, error) {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return time.Time{}, err
 	}
-	defer s.leave()
-	value, err := s.get([]byte(keyPruned))
+	defer v.done()
+	return v.journalFrom()
+}
+
+func (r reader) journalFrom() (time.Time, error) {
+	value, err := r.get([]byte(keyPruned))
 	if err != nil || value == nil {
 		return time.Time{}, err
 	}
 	d := newDecoder(value)
 	at := d.time()
 	if err := d.done(); err != nil {
-		return at, s.unreadable(keyPruned, err)
+		return at, r.s.unreadable(keyPruned, err)
 	}
 	return at, nil
 }

@@ -23,19 +23,25 @@ type Past struct {
 // the journal of today tell of it. The error is ErrNotKept where they do not reach back
 // that far.
 func (s *Store) At(a address.Address, at time.Time) (Past, error) {
-	from, err := s.JournalFrom()
+	first, read := s.firstRead(at) // before the view: what was read meanwhile does not count
+	v, err := s.view()
+	if err != nil {
+		return Past{}, err
+	}
+	defer v.done()
+	from, err := v.journalFrom()
 	if err != nil {
 		return Past{}, err
 	}
 	if at.Before(from) {
 		return Past{}, fmt.Errorf("%w, which is from %s on", ErrNotKept, from.Local().Format(time.RFC3339))
 	}
-	detail, err := s.Describe(a)
+	detail, err := v.describe(a)
 	if err != nil {
 		return Past{}, err
 	}
 	then := past(detail, at)
-	if first, read := s.firstRead(at); !then.Known && !read {
+	if !then.Known && !read {
 		if first.IsZero() {
 			return Past{}, fmt.Errorf("%w: no directory has been read in full yet", ErrNotKept)
 		}

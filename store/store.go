@@ -82,9 +82,13 @@ type Store struct {
 	config Config
 	db     *badger.DB
 
-	damaged atomic.Bool  // a verification failed: a miss may be a lie
+	damaged atomic.Bool  // a record or a file is damaged: nothing is written any more
+	doubted atomic.Bool  // damaged says only that a recount differed
 	closed  atomic.Bool  // no new reader may begin
 	readers atomic.Int64 // look-ups under way, which Close waits for
+
+	census *census // nil in a store that is open for reading only
+	views  views
 
 	totals atomic.Pointer[totals] // as of the last commit; never changed in place
 
@@ -179,13 +183,15 @@ func (s *Store) load() error {
 		return err
 	}
 	s.writer.ts = s.db.MaxVersion()
-	value, err := s.get([]byte(keyTotals))
+	s.views.last = s.writer.ts
+	if !s.config.ReadOnly {
+		if err := s.takeCensus(); err != nil {
+			return err
+		}
+	}
+	t, err := s.newest().totals()
 	if err != nil {
 		return err
-	}
-	t, err := decodeTotals(value)
-	if err != nil {
-		return s.unreadable(keyTotals, err)
 	}
 	s.totals.Store(&t)
 	s.state.nextPass = t.nextPass

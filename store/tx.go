@@ -20,6 +20,7 @@ type tx struct {
 	bytes   int64
 	marked  map[*directory]int // change of the number of marked objects
 	records map[*directory]*directoryRecord
+	ledger  ledger
 }
 
 // write runs f under the writer lock and commits what it wrote. When f or a commit
@@ -50,6 +51,7 @@ func (t *tx) begin() {
 	t.totals, t.counted = t.s.totals.Load().clone(), false
 	t.entries, t.bytes = 0, 0
 	t.marked, t.records = map[*directory]int{}, map[*directory]*directoryRecord{}
+	t.ledger = ledger{}
 }
 
 // flush commits what was written so far, if anything, and begins the next batch.
@@ -65,12 +67,14 @@ func (t *tx) flush() error {
 	if err := t.s.checkSpace(); err != nil {
 		return err
 	}
+	t.s.census.release(t.ledger)
 	if err := t.txn.CommitAt(t.s.writer.ts+1, nil); err != nil {
 		return fmt.Errorf("store %s: commit: %w", t.s.config.Dir, err)
 	}
 	t.s.writer.ts++
-	t.s.db.SetDiscardTs(t.s.writer.ts)
+	t.s.census.enter(t.ledger, t.s.writer.ts)
 	t.publish()
+	t.s.show(t.s.writer.ts)
 	t.s.writer.commits++
 	if t.s.config.afterCommit != nil {
 		t.s.config.afterCommit(t.s.writer.commits)
@@ -106,13 +110,7 @@ func (t *tx) fits(entries, bytes int64) bool {
 	return 4*(t.entries+entries) < 3*t.s.db.MaxBatchCount() && 4*(t.bytes+bytes) < 3*t.s.db.MaxBatchSize()
 }
 
-func (t *tx) get(key []byte) ([]byte, error) {
-	value, err := valueOf(t.txn, key)
-	if err != nil {
-		return nil, fmt.Errorf("store %s: read: %w", t.s.config.Dir, err)
-	}
-	return value, nil
-}
+func (t *tx) get(key []byte) ([]byte, error) { return t.s.getIn(t.txn, key, t.ledger) }
 
 func (t *tx) set(key, value []byte) error {
 	if err := t.reserve(1, int64(len(key)+len(value))); err != nil {
@@ -123,6 +121,7 @@ func (t *tx) set(key, value []byte) error {
 
 func (t *tx) put(key, value []byte) error {
 	t.spend(key, value)
+	t.s.census.note(t.ledger, key, true)
 	return t.failed(t.txn.Set(key, value))
 }
 
@@ -131,6 +130,7 @@ func (t *tx) delete(key []byte) error {
 		return err
 	}
 	t.spend(key, nil)
+	t.s.census.note(t.ledger, key, false)
 	return t.failed(t.txn.Delete(key))
 }
 

@@ -7,31 +7,42 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/table"
 )
 
-// Verify checks what is on disk: every table file against its checksums, and the
-// totals against a recount. After a failure a look-up that finds nothing is an error,
-// since a damaged block reads as "not found"; what is found is still answered. Nothing
-// is written any more. It reads the whole store; call it seldom.
+// Verify checks what is on disk: every table file against its checksums, and the totals
+// against a recount, both as of one commit, whatever is written meanwhile. After a failure
+// a look-up that finds nothing is an error, what is found is still answered, and nothing
+// is written any more. That ends with the process, unless only the recount had failed and
+// a later verification finds all of it right. It reads the whole store; call it seldom.
 func (s *Store) Verify() error {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return err
 	}
-	defer s.leave()
+	defer v.done()
 	if err := s.verifyTables(); err != nil {
-		return s.damage(err)
+		return err
 	}
-	if err := s.recountQuietly(); err != nil {
-		return s.damage(err)
+	if err := s.verifyLogs(); err != nil {
+		return err
 	}
+	if err := v.recount(); errors.Is(err, ErrDamaged) {
+		return s.doubt(err)
+	} else if err != nil {
+		return err
+	}
+	s.believe()
 	return nil
 }
 
-// verifyTables checks the files of the tables that there are now. Which key each has, if
-// any, the manifest tells; a table that it does not name was compacted away since.
+// verifyTables checks the manifest, and the files of the tables that there are now. Which
+// key each has, if any, the manifest tells; a table that it does not name was compacted
+// away since.
 func (s *Store) verifyTables() error {
 	tables := s.db.Tables()
 	keys, err := openKeyring(s.config)
@@ -39,11 +50,9 @@ func (s *Store) verifyTables() error {
 		return err
 	}
 	defer keys.close()
-	var named map[uint64]badger.TableManifest
-	if keys.encrypts() {
-		if named, err = manifestTables(s.config); err != nil {
-			return err
-		}
+	named, err := s.readManifest()
+	if err != nil {
+		return s.damage(err)
 	}
 	for _, info := range tables {
 		entry, there := named[info.ID]
@@ -51,14 +60,63 @@ func (s *Store) verifyTables() error {
 			continue
 		}
 		if err := verifyTable(table.NewFilename(info.ID, s.config.Dir), keys, entry.KeyID); err != nil {
-			return err
+			return s.fileError(err)
 		}
 	}
 	return nil
 }
 
+// readManifest reads the manifest of the running store, again if Badger was writing to it.
+func (s *Store) readManifest() (named map[uint64]badger.TableManifest, err error) {
+	for range 5 {
+		if named, err = manifestTables(s.config); err == nil {
+			return named, nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return nil, err
+}
+
+// damagedFile marks an error that the content of a file is the cause of, or the disk. That
+// a file cannot be opened is none.
+type damagedFile struct{ error }
+
+func (e damagedFile) Unwrap() error { return e.error }
+
+// fileError returns what a verification found of a file, and notes damage.
+func (s *Store) fileError(err error) error {
+	if errors.As(err, new(damagedFile)) || errors.Is(err, syscall.EIO) {
+		return s.damage(err)
+	}
+	return fmt.Errorf("store %s: cannot verify: %w", s.config.Dir, err)
+}
+
+// damage notes that a file is damaged, and words it. A file does not heal, and what
+// compaction makes of it looks sound: only opening the store again, which verifies all of
+// it, ends that.
 func (s *Store) damage(err error) error {
 	s.damaged.Store(true)
+	s.doubted.Store(false)
+	return s.damageError(err)
+}
+
+// doubt notes that what was counted differs from the totals. It is damage, unless all
+// files are sound and a later count agrees: then one read went wrong.
+func (s *Store) doubt(err error) error {
+	if s.damaged.CompareAndSwap(false, true) {
+		s.doubted.Store(true)
+	}
+	return s.damageError(err)
+}
+
+// believe ends a doubt after everything was found right.
+func (s *Store) believe() {
+	if s.doubted.CompareAndSwap(true, false) {
+		s.damaged.Store(false)
+	}
+}
+
+func (s *Store) damageError(err error) error {
 	if errors.Is(err, ErrDamaged) {
 		return err
 	}
@@ -88,7 +146,7 @@ func verifyFiles(config Config) error {
 	}
 	for id, entry := range tables {
 		if err := verifyTable(table.NewFilename(id, config.Dir), keys, entry.KeyID); err != nil {
-			return damageError(config.Dir, err)
+			return openError(config.Dir, err)
 		}
 	}
 	return nil
@@ -123,69 +181,87 @@ func verifyTable(file string, keys keyring, key uint64) (err error) {
 	}
 	defer func() { // garbage sends Badger's parser out of bounds
 		if p := recover(); p != nil {
-			err = fmt.Errorf("table %s: %v", filepath.Base(file), p)
+			err = damagedFile{fmt.Errorf("table %s: %v", filepath.Base(file), p)}
 		}
 	}()
 	id, _ := table.ParseFileID(file)
 	o, err := keys.options(key)
 	if err != nil {
-		return fmt.Errorf("table %s: %w", filepath.Base(file), err)
+		return damagedFile{fmt.Errorf("table %s: %w", filepath.Base(file), err)}
 	}
 	t, err := table.OpenInMemoryTable(data, id, o)
 	if err == nil {
 		err = t.VerifyChecksum()
 	}
 	if err != nil {
-		return fmt.Errorf("table %s: %w", filepath.Base(file), err)
+		return damagedFile{fmt.Errorf("table %s: %w", filepath.Base(file), err)}
 	}
 	return nil
 }
 
-// recountQuietly recounts unless writers keep changing what is counted; the next
-// verification will do.
-func (s *Store) recountQuietly() error {
-	for range 3 {
-		before := s.totals.Load()
-		err := s.Recount()
-		if s.totals.Load() == before {
-			return err
-		}
-	}
-	return nil
-}
-
-// Recount goes through the addresses and objects and compares what it counts with the
-// totals. Nothing may be writing. An error says what differs.
+// Recount goes through the addresses and objects as of the newest commit, and compares
+// what it counts with the totals of that commit. An error says what differs.
 func (s *Store) Recount() error {
-	counted := totals{domains: map[string]int64{}, owned: map[dirID]int64{}}
-	err := s.scan([]byte(prefixAddress), false, func(kv pair) error {
-		r, err := decodeAddress(kv.value)
-		if err != nil {
-			return s.unreadable(string(kv.key), err)
-		}
-		counted.replace(string(kv.key[len(prefixAddress):]), &addressRecord{}, &r)
-		return nil
-	})
+	v, err := s.view()
 	if err != nil {
 		return err
 	}
-	err = s.scan([]byte(prefixObject), false, func(kv pair) error {
-		r, err := decodeObject(kv.value)
-		if err != nil {
-			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
-		}
-		counted.replaceObject(dirOf(kv.key), &objectRecord{}, &r)
-		return nil
-	})
+	defer v.done()
+	return v.recount()
+}
+
+func (r reader) recount() error {
+	counted, err := r.count()
 	if err != nil {
 		return err
 	}
-	kept := s.totals.Load()
+	kept, err := r.totals()
+	if err != nil {
+		return err
+	}
 	if counted.addresses != kept.addresses || counted.objects != kept.objects || counted.unparsed != kept.unparsed ||
 		counted.digest != kept.digest || !maps.Equal(counted.domains, kept.domains) || !maps.Equal(counted.owned, kept.owned) {
-		return damageError(s.config.Dir, fmt.Errorf(
+		return damageError(r.s.config.Dir, fmt.Errorf(
 			"it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
 			counted.addresses, counted.objects, counted.digest, kept.addresses, kept.objects, kept.digest))
 	}
 	return nil
+}
+
+// count goes through all records.
+func (r reader) count() (totals, error) {
+	counted := totals{domains: map[string]int64{}, owned: map[dirID]int64{}}
+	err := r.scan([]byte(prefixAddress), false, func(kv pair) error {
+		record, err := decodeAddress(kv.value)
+		if err != nil {
+			return r.s.damage(r.s.unreadable(string(kv.key), err))
+		}
+		counted.replace(string(kv.key[len(prefixAddress):]), &addressRecord{}, &record)
+		return nil
+	})
+	if err != nil {
+		return counted, err
+	}
+	err = r.scan([]byte(prefixObject), false, func(kv pair) error {
+		record, err := decodeObject(kv.value)
+		if err != nil {
+			return r.s.damage(r.s.unreadable(fmt.Sprintf("%x", kv.key), err))
+		}
+		counted.replaceObject(dirOf(kv.key), &objectRecord{}, &record)
+		return nil
+	})
+	return counted, err
+}
+
+// totals reads what is stored of them.
+func (r reader) totals() (totals, error) {
+	value, err := r.get([]byte(keyTotals))
+	if err != nil {
+		return totals{}, err
+	}
+	t, err := decodeTotals(value)
+	if err != nil {
+		return t, r.s.unreadable(keyTotals, err)
+	}
+	return t, nil
 }
