@@ -110,7 +110,7 @@ func (r *reading) hold() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	recent, err := m.config.Store.RemovedSince(m.config.Name, r.started.Add(-m.config.Guard.Window))
+	recent, err := m.config.Store.RemovedBetween(m.config.Name, r.started.Add(-m.config.Guard.Window), r.started)
 	if err != nil {
 		return "", err
 	}

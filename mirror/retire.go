@@ -156,7 +156,7 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 	if err != nil {
 		return "", err
 	}
-	recent, err := r.config.Store.RemovedSince(r.config.Name, now.Add(-r.config.Guard.Window))
+	recent, err := r.config.Store.RemovedBetween(r.config.Name, now.Add(-r.config.Guard.Window), now)
 	if err != nil {
 		return "", err
 	}

@@ -185,19 +185,7 @@ func (s *Store) lastOrigin(name string, at time.Time) Origin {
 }
 
 // RemovedSince counts the addresses that passes took from objects of a directory after
-// a time, but for removals that somebody approved.
+// a time and up to now, without approved removals.
 func (s *Store) RemovedSince(name string, after time.Time) (int, error) {
-	if err := s.enter(); err != nil {
-		return 0, err
-	}
-	defer s.leave()
-	removed := 0
-	err := s.scan([]byte(prefixPass), false, func(kv pair) error {
-		d := newDecoder(kv.value)
-		if p := d.pass(); d.err == nil && p.Directory == name && !p.Approved && p.Ended.After(after) {
-			removed += p.Removed
-		}
-		return nil
-	})
-	return removed, err
+	return s.RemovedBetween(name, after, s.config.Now())
 }

@@ -6,8 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"rcpt-milter/address"
 )
 
@@ -77,19 +75,12 @@ func (p *Pass) journal(t *tx, r journalRecord) error {
 }
 
 // nextRow is the journal row after the last one of a pass.
-func (s *Store) nextRow(pass uint64) (row uint32, err error) {
-	defer s.recovered(&err)
-	prefix := journalKey(pass, 0)[:len(prefixJournal)+8]
-	txn := s.db.NewTransactionAt(math.MaxUint64, false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
-	defer it.Close()
-	it.Seek(journalKey(pass, math.MaxUint32))
-	if !it.ValidForPrefix(prefix) {
-		return 0, nil
+func (s *Store) nextRow(pass uint64) (uint32, error) {
+	key, _, err := s.seek(prefixJournal, journalKey(pass, math.MaxUint32), true)
+	if err != nil || key == nil || passOf(key) != pass {
+		return 0, err
 	}
-	key := it.Item().Key()
-	return binary.BigEndian.Uint32(key[len(prefix):]) + 1, nil
+	return binary.BigEndian.Uint32(key[len(prefixJournal)+8:]) + 1, nil
 }
 
 // Event is one row of the journal: an object gained an address or lost it.
@@ -203,8 +194,9 @@ func (n *passNames) event(row pair) (Event, error) {
 	return e, nil
 }
 
-// JournalFrom is the time from which on the journal is whole; zero: nothing was ever
-// dropped.
+// JournalFrom returns the time from which on the journal is whole; zero if nothing was
+// ever dropped. If rows were dropped while the clock was ahead, it is whole from the
+// first pass since that can be dated.
 func (s *Store) JournalFrom() (time.Time, error) {
 	v, err := s.view()
 	if err != nil {
@@ -224,59 +216,99 @@ func (r reader) journalFrom() (time.Time, error) {
 	if err := d.done(); err != nil {
 		return at, r.s.unreadable(keyPruned, err)
 	}
-	return at, nil
+	now := r.s.config.Now()
+	if believable(at, now) {
+		return at, nil
+	}
+	first, err := r.firstBelieved(now) // what is kept begins before that
+	if err == nil && first.IsZero() {
+		first = now
+	}
+	return first, err
 }
 
-// Prune drops journal rows older than a time, and with them the tombstones of the
-// addresses they removed; keep the time before any removal grace. It reports how many
-// rows went.
+// Prune drops the journal rows of all passes up to the last one that is older than a
+// time, and with them the tombstones of the addresses they removed; keep the time before
+// any removal grace. The order of passes decides: rows that were written while the clock
+// was wrong stop nothing. It reports how many rows went.
 func (s *Store) Prune(before time.Time) (int, error) {
-	pruned := 0
-	var old []pair
-	collect := func(kv pair) error {
-		d := newDecoder(kv.value)
-		if at := d.time(); d.err == nil && !at.Before(before) {
-			return errStop
-		}
-		old = append(old, kv)
-		return nil
-	}
-	if err := s.scan([]byte(prefixJournal), false, collect); err != nil && err != errStop {
+	rows, err := s.oldRows(before)
+	if err != nil {
 		return 0, err
 	}
-	if len(old) > 0 {
-		err := s.write(func(t *tx) error {
-			e := newEncoder()
-			e.time(before)
-			return t.set([]byte(keyPruned), e)
-		})
-		if err != nil {
+	if rows > 0 {
+		if err := s.prunedUpTo(before); err != nil {
 			return 0, err
 		}
 	}
-	for len(old) > 0 {
-		chunk := old[:min(len(old), sweepChunk)]
-		old = old[len(chunk):]
+	pruned, err := s.dropUpTo(prefixJournal, rows, (*tx).prune)
+	if err != nil {
+		return pruned, err
+	}
+	passes, err := s.oldPasses(before)
+	if err != nil {
+		return pruned, err
+	}
+	_, err = s.dropUpTo(prefixPass, passes, func(t *tx, kv pair) error { return t.delete(kv.key) })
+	return pruned, err
+}
+
+// prunedUpTo notes from when on the journal is whole: never earlier than before.
+func (s *Store) prunedUpTo(before time.Time) error {
+	from, err := s.newest().journalFrom()
+	if err != nil {
+		return err
+	}
+	if from.After(before) {
+		before = from
+	}
+	return s.write(func(t *tx) error {
+		e := newEncoder()
+		e.time(before)
+		return t.set([]byte(keyPruned), e)
+	})
+}
+
+// dropUpTo drops the rows of a kind up to those of a pass, a few in each batch, and
+// counts them.
+func (s *Store) dropUpTo(prefix string, pass uint64, drop func(*tx, pair) error) (int, error) {
+	var batch []pair
+	dropped := 0
+	flush := func() error {
 		err := s.write(func(t *tx) error {
-			for _, kv := range chunk {
-				if err := t.prune(kv); err != nil {
+			for _, kv := range batch {
+				if err := drop(t, kv); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		if err != nil {
-			return pruned, err
+		if err == nil {
+			dropped += len(batch)
 		}
-		pruned += len(chunk)
+		batch = batch[:0]
+		return err
 	}
-	return pruned, s.prunePasses(before)
+	err := s.scan([]byte(prefix), false, func(kv pair) error {
+		if passOf(kv.key) > pass {
+			return errStop
+		}
+		if batch = append(batch, kv); len(batch) < sweepChunk {
+			return nil
+		}
+		return flush()
+	})
+	if err = ignoreStop(err); err == nil && len(batch) > 0 {
+		err = flush()
+	}
+	return dropped, err
 }
 
 // errStop ends a scan early.
 var errStop = fmt.Errorf("store: stop")
 
-func passOf(journal []byte) uint64 { return binary.BigEndian.Uint64(journal[len(prefixJournal):]) }
+// passOf is the pass in the key of a pass or of a journal row.
+func passOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(prefixJournal):]) }
 
 func (t *tx) prune(kv pair) error {
 	r, err := decodeJournal(kv.value)
@@ -302,30 +334,6 @@ func (t *tx) prune(kv pair) error {
 		return err
 	}
 	return t.delete(addressKey(r.address))
-}
-
-// prunePasses drops the rows of passes that ended before a time.
-func (s *Store) prunePasses(before time.Time) error {
-	var old [][]byte
-	err := s.scan([]byte(prefixPass), false, func(kv pair) error {
-		d := newDecoder(kv.value)
-		if p := d.pass(); d.err == nil && !p.Ended.Before(before) {
-			return errStop
-		}
-		old = append(old, kv.key)
-		return nil
-	})
-	if err != nil && err != errStop || len(old) == 0 {
-		return ignoreStop(err)
-	}
-	return s.write(func(t *tx) error {
-		for _, key := range old {
-			if err := t.delete(key); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 func ignoreStop(err error) error {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rcpt-milter/address"
@@ -40,7 +41,7 @@ func (s *Store) At(a address.Address, at time.Time) (Past, error) {
 	if err != nil {
 		return Past{}, err
 	}
-	then := past(detail, at)
+	then := past(believed(detail, s.config.Now()), at)
 	if !then.Known && !read {
 		if first.IsZero() {
 			return Past{}, fmt.Errorf("%w: no directory has been read in full yet", ErrNotKept)
@@ -85,6 +86,30 @@ func past(d Detail, at time.Time) Past {
 		then.Restricted = then.Restricted && o.Restricted
 	}
 	return then
+}
+
+// believed replaces times that were written down while the clock was ahead: a change is
+// then as old as the one after it, and when an address was learned is not known.
+func believed(d Detail, now time.Time) Detail {
+	learned := func(at time.Time) time.Time {
+		if !believable(at, now) {
+			return time.Time{}
+		}
+		return at
+	}
+	d.Owners, d.History = slices.Clone(d.Owners), slices.Clone(d.History)
+	for i, o := range d.Owners {
+		d.Owners[i].Learned = learned(o.Learned)
+	}
+	latest := now
+	for i, e := range slices.Backward(d.History) {
+		if !believable(e.Time, now) {
+			d.History[i].Time = latest
+		}
+		latest = d.History[i].Time
+		d.History[i].Learned = learned(e.Learned)
+	}
+	return d
 }
 
 // firstRead is when the first of the directories was read in full, and whether one had

@@ -71,6 +71,8 @@ type Config struct {
 	ReadOnly bool
 	// Log receives what Badger has to say. Nil: discarded.
 	Log *slog.Logger
+	// Now is the clock by which stored times are believed; nil means time.Now.
+	Now func() time.Time
 
 	blockCache  int64                            // tests; zero: blockCacheSize
 	freeSpace   func(dir string) (uint64, error) // tests; nil: ask the file system
@@ -121,6 +123,9 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	}
 	if config.blockCache == 0 {
 		config.blockCache = blockCacheSize
+	}
+	if config.Now == nil {
+		config.Now = time.Now
 	}
 	if config.freeSpace == nil {
 		config.freeSpace = freeSpace

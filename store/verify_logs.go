@@ -45,27 +45,42 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // errLog says that a log has something else than entries and zeros.
 var errLog = errors.New("checksum mismatch")
 
-// verifyLog checks one log. One that is gone was written out to a table.
+// verifyLog checks one log. One that is gone was written out to a table; it is cut short
+// before it goes.
 func verifyLog(path string) error {
+	for {
+		size, err := checkLog(path)
+		if !errors.Is(err, errLog) {
+			return err
+		}
+		if info, gone := os.Stat(path); gone == nil && info.Size() == size {
+			return damagedFile{fmt.Errorf("log %s: %w", filepath.Base(path), err)}
+		}
+	}
+}
+
+// checkLog reads one log once, and returns how long it was at the beginning.
+func checkLog(path string) (int64, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
 	in := &logReader{in: bufio.NewReaderSize(f, 1<<16)}
 	if _, err := in.in.Discard(logHeader); err != nil {
-		return nil // not begun
+		return info.Size(), nil // not begun
 	}
 	for {
 		more, err := in.entry()
-		switch {
-		case errors.Is(err, errLog), errors.Is(err, io.ErrUnexpectedEOF):
-			return damagedFile{fmt.Errorf("log %s: %w", filepath.Base(path), errLog)}
-		case err != nil || !more:
-			return err
+		if err != nil || !more {
+			return info.Size(), err
 		}
 	}
 }
@@ -92,7 +107,7 @@ func (r *logReader) entry() (bool, error) {
 	var fields [3]uint64 // key and value length, expiry
 	for range 2 {        // meta
 		if _, err := r.ReadByte(); err != nil {
-			return false, err
+			return false, errLog
 		}
 	}
 	for i := range fields {

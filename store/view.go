@@ -212,3 +212,18 @@ func (s *Store) getIn(txn *badger.Txn, key []byte, l ledger) (value []byte, err 
 	}
 	return value, nil
 }
+
+// seek returns the first pair under a prefix from a key on, or the last one up to it; nil
+// if there is none.
+func (s *Store) seek(prefix string, key []byte, back bool) (found, value []byte, err error) {
+	defer s.recovered(&err)
+	txn := s.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), Reverse: back})
+	defer it.Close()
+	if it.Seek(key); !it.ValidForPrefix([]byte(prefix)) {
+		return nil, nil, nil
+	}
+	value, err = it.Item().ValueCopy(nil)
+	return it.Item().KeyCopy(nil), value, err
+}
