@@ -22,6 +22,20 @@
 //
 // Everything. Look-ups never wait for writers. One pass at a time may be open for each
 // directory; writers of different directories take turns batch by batch.
+//
+// # What readers see
+//
+// Lookup reads one key at its newest version. Everything that reads several keys
+// (Verify, Recount, Describe, At, Stored, Owners, Held, Addresses, History, Journal) sees
+// the store as it stood after one commit, whatever is written meanwhile: see view.go.
+//
+// # Damage
+//
+// Badger takes what it cannot read for absent. The census, in census.go, holds in memory
+// which commit wrote each address and object last (about 15 bytes for each), and tells a
+// record that is hidden from one that is not there. A read of a hidden record is an
+// error, for look-ups and for writers, and from then on nothing is written. Opening a
+// store verifies all its files and reads their keys once for the census.
 package store
 
 import (
@@ -77,6 +91,7 @@ type Config struct {
 	blockCache  int64                            // tests; zero: blockCacheSize
 	freeSpace   func(dir string) (uint64, error) // tests; nil: ask the file system
 	afterCommit func(n int)                      // tests: called after the n-th commit of this process
+	sums        *tableSums                       // set by Open
 }
 
 // Store is an open index.
@@ -124,6 +139,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.blockCache == 0 {
 		config.blockCache = blockCacheSize
 	}
+	config.sums = &tableSums{by: map[string]uint32{}}
 	if config.Now == nil {
 		config.Now = time.Now
 	}

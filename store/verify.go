@@ -3,10 +3,12 @@ package store
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -59,10 +61,11 @@ func (s *Store) verifyTables() error {
 		if !there && keys.encrypts() {
 			continue
 		}
-		if err := verifyTable(table.NewFilename(info.ID, s.config.Dir), keys, entry.KeyID); err != nil {
+		if err := verifyTable(table.NewFilename(info.ID, s.config.Dir), keys, entry.KeyID, s.config.sums); err != nil {
 			return s.fileError(err)
 		}
 	}
+	s.config.sums.keep(s.config.Dir, tables)
 	return nil
 }
 
@@ -145,7 +148,7 @@ func verifyFiles(config Config) error {
 		return openError(config.Dir, err)
 	}
 	for id, entry := range tables {
-		if err := verifyTable(table.NewFilename(id, config.Dir), keys, entry.KeyID); err != nil {
+		if err := verifyTable(table.NewFilename(id, config.Dir), keys, entry.KeyID, config.sums); err != nil {
 			return openError(config.Dir, err)
 		}
 	}
@@ -169,9 +172,42 @@ func manifestTables(config Config) (map[uint64]badger.TableManifest, error) {
 	return manifest.Tables, nil
 }
 
+// tableSums are the checksums of whole table files, which never change, as they were when
+// they were first verified. Those in a file do not cover the whole of it.
+type tableSums struct {
+	sync.Mutex
+	by map[string]uint32
+}
+
+// same reports whether a file has the checksum that it had before, if there was one.
+func (t *tableSums) same(file string, data []byte) bool {
+	sum := crc32.Checksum(data, castagnoli)
+	t.Lock()
+	defer t.Unlock()
+	before, ok := t.by[file]
+	if !ok {
+		t.by[file] = sum
+	}
+	return !ok || before == sum
+}
+
+// keep forgets all other tables. Badger gives no number twice while it runs.
+func (t *tableSums) keep(dir string, tables []badger.TableInfo) {
+	t.Lock()
+	defer t.Unlock()
+	kept := make(map[string]uint32, len(tables))
+	for _, info := range tables {
+		file := table.NewFilename(info.ID, dir)
+		if sum, ok := t.by[file]; ok {
+			kept[file] = sum
+		}
+	}
+	t.by = kept
+}
+
 // verifyTable checks one file, on a copy in memory: mapped pages of a file that was cut
 // short would end the process. A file that is gone was compacted away.
-func verifyTable(file string, keys keyring, key uint64) (err error) {
+func verifyTable(file string, keys keyring, key uint64, sums *tableSums) (err error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -195,6 +231,9 @@ func verifyTable(file string, keys keyring, key uint64) (err error) {
 	}
 	if err != nil {
 		return damagedFile{fmt.Errorf("table %s: %w", filepath.Base(file), err)}
+	}
+	if !sums.same(file, data) {
+		return damagedFile{fmt.Errorf("table %s: it has changed", filepath.Base(file))}
 	}
 	return nil
 }
