@@ -20,6 +20,7 @@ const (
 	memTableSize   = 16 << 20 // bounds a transaction to 2.4 MB and 26,214 entries
 	blockCacheSize = 32 << 20 // required with compression
 	logFileSize    = 16 << 20 // the value log stays empty: values are far under the threshold
+	valueThreshold = 1 << 20  // a value of this size goes into the value log
 	lockRetry      = 100 * time.Millisecond
 )
 
@@ -33,9 +34,10 @@ func badgerOptions(config Config) badger.Options {
 		WithVerifyValueChecksum(true).
 		WithDetectConflicts(false). // one writer at a time
 		WithNumVersionsToKeep(1).
-		WithMemTableSize(memTableSize).
+		WithMemTableSize(config.memTable).
 		WithNumMemtables(3).
 		WithValueLogFileSize(logFileSize).
+		WithValueThreshold(min(valueThreshold, config.memTable/10)). // less than a transaction
 		WithBlockCacheSize(config.blockCache).
 		WithCompression(options.ZSTD).
 		WithNumCompactors(2).

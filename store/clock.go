@@ -26,15 +26,12 @@ func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
 		return 0, err
 	}
 	defer s.leave()
-	removed := 0
-	err := s.scan([]byte(prefixPass), false, func(kv pair) error {
-		d := newDecoder(kv.value)
-		if p := d.pass(); d.err == nil && p.Directory == name && !p.Approved && inWindow(p.Ended, after, now) {
-			removed += p.Removed
-		}
-		return nil
-	})
-	return removed, err
+	s.state.Lock()
+	defer s.state.Unlock()
+	if d := s.state.dirs[name]; d != nil {
+		return d.removals.between(after, now), nil
+	}
+	return 0, nil
 }
 
 // A cut finds the last pass that is older than a time. It is given passes in their order,

@@ -233,7 +233,7 @@ func TestRefusalsOfTheFuture(t *testing.T) {
 func TestPruneInBatches(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "stays@x.test"))
-	pass(t, s, "corp", Incremental, start.Add(time.Hour), "", people(t, 0, 2000)...)
+	pass(t, s, "corp", Incremental, start.Add(time.Hour), "", employees(t, 0, 2000)...)
 	pass(t, s, "corp", Incremental, start.Add(2*day), "", object(t, 2, "young@x.test"))
 	before := s.writer.commits
 	if n, err := s.Prune(start.Add(day)); n != 6000 || err != nil {

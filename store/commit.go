@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -74,10 +75,10 @@ func (p *Pass) conclude(redo redoRecord) (PassInfo, error) {
 	redo.info = p.info
 	if decided {
 		err := p.s.write(func(t *tx) error {
-			if err := p.claimNumber(t); err != nil {
-				return err
-			}
-			return t.set(dirKey(prefixRedo, p.dir.record.id), redo.encode())
+			u := &unit{}
+			p.claimNumber(t, u)
+			u.set(dirKey(prefixRedo, p.dir.record.id), redo.encode())
+			return t.add(u)
 		})
 		if err != nil {
 			return PassInfo{}, err
@@ -92,36 +93,30 @@ func (p *Pass) conclude(redo redoRecord) (PassInfo, error) {
 // judge counts what is marked, as removed or as held, and reports whether there is
 // anything to release.
 func (p *Pass) judge() (bool, error) {
-	if p.s.Directory(p.info.Directory).Marked == 0 {
-		return false, nil
-	}
-	pending, err := p.Pending()
+	owned, err := p.owned(p.upTo)
 	if err != nil {
 		return false, err
 	}
 	if p.info.Hold != "" {
-		p.info.Held = pending.Owned
+		p.info.Held = owned
 		return false, nil
 	}
-	p.info.Removed = pending.Owned
-	return pending.Owned > 0, nil
+	p.info.Removed = owned
+	return owned > 0, nil
 }
 
 // release takes the marked addresses from their object, in batches. It can be begun
 // again at any point.
 func (p *Pass) release() error {
-	prefix := dirKey(prefixMarked, p.dir.record.id)
 	var marked []GUID
-	err := p.s.scan(prefix, true, func(kv pair) error {
-		marked = append(marked, guidOf(kv.key))
+	err := p.s.newest().marked(p.dir.record.id, markDue, p.dir.firstDue, p.upTo, func(guid GUID) error {
+		marked = append(marked, guid)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for len(marked) > 0 {
-		chunk := marked[:min(len(marked), sweepChunk)]
-		marked = marked[len(chunk):]
+	for chunk := range slices.Chunk(distinctGUIDs(marked), sweepChunk) {
 		err := p.s.write(func(t *tx) error {
 			for _, guid := range chunk {
 				if err := p.releaseObject(t, guid); err != nil {
@@ -134,6 +129,7 @@ func (p *Pass) release() error {
 			return err
 		}
 	}
+	p.noneDue()
 	return nil
 }
 
@@ -143,30 +139,10 @@ func (p *Pass) releaseObject(t *tx, guid GUID) error {
 		return err
 	}
 	kept, gone := release(stored, p.now(), p.upTo) // what was judged, though more may be due by now
-	entries := int64(len(gone)*3 + 4)
-	if err := t.reserve(entries, entries*int64(64+len(kept.dn))); err != nil {
-		return err
+	if len(gone) == 0 {
+		return nil
 	}
-	for _, a := range gone {
-		was := false
-		err := t.changeAddress(a.address, func(r *addressRecord) {
-			if was = r.remove(p.dir.record.id, guid); was && !r.known() {
-				r.removed, r.pass = p.info.Ended, p.info.Number
-			}
-		})
-		if err != nil {
-			return err
-		}
-		if !was {
-			continue
-		}
-		row := journalRecord{time: p.info.Ended, dir: p.dir.record.id, guid: guid, dn: stored.dn, address: a.address,
-			origin: a.gone.origin, usn: a.gone.usn, learned: a.learned.time, restricted: a.restricted}
-		if err := p.journal(t, row); err != nil {
-			return err
-		}
-	}
-	return p.setObject(t, guid, &stored, &kept)
+	return p.rewrite(t, guid, &stored, &kept)
 }
 
 // finish moves the cursor: the last transaction of a pass, and the only one of a pass
@@ -186,33 +162,28 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 		record.incremental = p.info
 	}
 	cursor := cursorRecord{cursor: redo.cursor, controller: p.info.Controller, time: p.info.Ended}
-	err := p.s.write(func(t *tx) error {
-		err := errors.Join(
-			t.set([]byte(prefixDirectory+p.info.Directory), record.encode()),
-			t.set(dirKey(prefixCursor, record.id), cursor.encode()))
+	return p.s.write(func(t *tx) error {
+		u := &unit{}
+		u.setDirectory(p.info.Directory, p.dir, record)
+		u.set(dirKey(prefixCursor, record.id), cursor.encode())
+		u.then(func() { p.dir.cursor = cursor })
 		if p.notable() {
 			e := newEncoder()
 			e.pass(&p.info)
-			err = errors.Join(err, t.set(passKey(p.info.Number), e))
+			u.set(passKey(p.info.Number), e)
+			u.then(func() { p.dir.removals.add(p.info) })
 		}
 		if decided {
-			err = errors.Join(err, t.delete(dirKey(prefixRedo, record.id)))
+			u.delete(dirKey(prefixRedo, record.id))
 		}
-		return err
+		return t.add(u)
 	})
-	if err != nil {
-		return err
-	}
-	p.s.state.Lock()
-	defer p.s.state.Unlock()
-	p.dir.record, p.dir.cursor = record, cursor
-	return nil
 }
 
-// notable reports whether the pass is worth a row of its own: a poll that found
-// nothing, every few seconds, is not.
+// notable reports whether the pass is worth a row of its own: a poll that found nothing,
+// every few seconds, is not, nor is one that still holds what the one before held.
 func (p *Pass) notable() bool {
-	return p.info.Kind == Full || p.info.Added+p.info.Changed+p.info.Removed > 0 || p.info.Hold != ""
+	return p.info.Kind == Full || p.info.Added+p.info.Changed+p.info.Removed > 0 || p.info.Hold != p.dir.record.hold
 }
 
 // redo finishes the passes that were decided when the process ended.
@@ -253,7 +224,7 @@ func (s *Store) redoOf(d *directory) error {
 }
 
 func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
-	p := &Pass{s: s, dir: d, info: redo.info, applied: true, upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
+	p := &Pass{s: s, dir: d, info: redo.info, upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}

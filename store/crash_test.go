@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -21,23 +23,70 @@ import (
 // after the n-th commit, for every n, and looks at what the store then says.
 
 const (
-	crashDir = "STORE_TEST_CRASH_DIR"
-	crashAt  = "STORE_TEST_CRASH_AT"
+	crashDir    = "STORE_TEST_CRASH_DIR"
+	crashAt     = "STORE_TEST_CRASH_AT"
+	crashScript = "STORE_TEST_CRASH_SCRIPT"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
-		crashChild(dir, os.Getenv(crashAt))
+		crashChild(dir, os.Getenv(crashAt), scripts[os.Getenv(crashScript)])
 	}
 	os.Exit(m.Run())
 }
 
-// step is one pass: what is read, and what the directory then holds.
+// step is one pass, or what an operator does: what is read, and what is known then.
 type step struct {
 	kind Kind
-	hold string
-	read map[byte][]string // objects that the pass sees
+	hold string            // or approve or discard
+	read map[byte][]string // objects that the pass sees; n#3 stands for n1, n2 and n3
 	want []string          // known after it
+}
+
+const approve, discard = "approve", "discard"
+
+// A crashTest is a script, and the store that it is played on.
+type crashTest struct {
+	steps    []step
+	memTable int64
+	commits  int // it takes at least so many
+}
+
+var scripts = map[string]crashTest{
+	"every kind of change": {script, 0, 30},
+	"heavy objects":        {heavyScript, 1 << 20, 40},
+}
+
+// heavyScript has objects that a transaction of its store does not hold.
+var heavyScript = []step{
+	{Full, "", map[byte][]string{1: {"news#1200@x"}, 2: {"p#20@x"}, 3: {"q#20@y"}}, []string{"news#1200@x", "p#20@x", "q#20@y"}},
+	{Incremental, "", map[byte][]string{1: {"news#700@x"}, 2: {"p#20@x", "r#20@z"}}, []string{"news#700@x", "p#20@x", "q#20@y", "r#20@z"}},
+	{Full, "too many", map[byte][]string{2: {"p#20@x", "!r#20@z"}}, []string{"news#700@x", "p#20@x", "q#20@y", "!r#20@z"}},
+	{Full, discard, nil, []string{"news#700@x", "p#20@x", "q#20@y", "!r#20@z"}},
+	{Full, "too many", map[byte][]string{2: {"p#20@x", "r#20@z"}}, []string{"news#700@x", "p#20@x", "q#20@y", "r#20@z"}},
+	{Incremental, "too many", map[byte][]string{3: {"q#20@y"}, 4: {"!news#1200@x"}}, []string{"news#700@x", "!news700#500@x", "p#20@x", "q#20@y", "r#20@z"}},
+	{Incremental, approve, nil, []string{"!news#1200@x", "p#20@x", "q#20@y", "r#20@z"}},
+	{Full, "", map[byte][]string{3: {"q#20@y"}}, []string{"q#20@y"}},
+}
+
+// expand writes out what a word like n#3@x stands for; n2#3@x begins at n3@x.
+func expand(words []string) (all []string) {
+	for _, word := range words {
+		name, rest, many := strings.Cut(word, "#")
+		if !many {
+			all = append(all, word)
+			continue
+		}
+		count, domain, _ := strings.Cut(rest, "@")
+		digits := strings.TrimLeft(name, "!abcdefghijklmnopqrstuvwxyz")
+		name = strings.TrimSuffix(name, digits)
+		first, _ := strconv.Atoi(digits)
+		n, _ := strconv.Atoi(count)
+		for i := range n {
+			all = append(all, fmt.Sprintf("%s%d@%s", name, first+i+1, domain))
+		}
+	}
+	return all
 }
 
 // script has every kind of change: first read, gain, loss, move in both orders, a
@@ -54,9 +103,9 @@ var script = []step{
 }
 
 // play runs the script from where the cursor of the store stands.
-func play(s *Store) error {
-	for i := position(s); i < len(script); i++ {
-		if err := playStep(s, i); err != nil {
+func (c crashTest) play(s *Store) error {
+	for i := position(s); i < len(c.steps); i++ {
+		if err := playStep(s, i, c.steps[i]); err != nil {
 			return fmt.Errorf("step %d: %w", i, err)
 		}
 	}
@@ -71,16 +120,24 @@ func position(s *Store) int {
 	return int(cursor[0])
 }
 
-func playStep(s *Store, i int) error {
+func playStep(s *Store, i int, do step) error {
 	at := start.Add(time.Duration(i) * time.Hour)
-	p, err := s.Begin("corp", script[i].kind, Origin{Started: at})
+	switch do.hold {
+	case approve:
+		_, err := s.Approve("corp", math.MaxUint64, at)
+		return err
+	case discard:
+		_, err := s.Discard("corp", at)
+		return err
+	}
+	p, err := s.Begin("corp", do.kind, Origin{Started: at})
 	if err != nil {
 		return err
 	}
 	defer p.Abort()
-	for _, id := range slices.Sorted(maps.Keys(script[i].read)) {
+	for _, id := range slices.Sorted(maps.Keys(do.read)) {
 		o := Object{GUID: GUID{id}, DN: fmt.Sprint("CN=", id)}
-		for _, text := range script[i].read[id] {
+		for _, text := range expand(do.read[id]) {
 			text, restricted := strings.CutPrefix(text, "!")
 			a, err := address.Parse(text)
 			if err != nil {
@@ -92,29 +149,29 @@ func playStep(s *Store, i int) error {
 			return err
 		}
 	}
-	if script[i].kind == Full {
+	if do.kind == Full {
 		if err := p.Sweep(); err != nil {
 			return err
 		}
 	}
-	_, err = p.Commit(Outcome{Cursor: []byte{byte(i + 1)}, Ended: at, Hold: script[i].hold})
+	_, err = p.Commit(Outcome{Cursor: []byte{byte(i + 1)}, Ended: at, Hold: do.hold})
 	return err
 }
 
 // crashChild never returns. It exits with 0 when the script ended before the n-th
 // commit.
-func crashChild(dir, at string) {
+func crashChild(dir, at string, c crashTest) {
 	n, err := strconv.Atoi(at)
 	if err == nil {
 		var s *Store
-		s, err = Open(context.Background(), Config{Dir: dir, afterCommit: func(commit int) {
+		s, err = Open(context.Background(), Config{Dir: dir, memTable: c.memTable, afterCommit: func(commit int) {
 			if commit == n {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
 			}
 		}})
 		if err == nil {
-			err = play(s)
+			err = c.play(s)
 		}
 	}
 	if err != nil {
@@ -125,6 +182,24 @@ func crashChild(dir, at string) {
 }
 
 func TestCrashAfterEveryCommit(t *testing.T) {
+	for name, c := range scripts {
+		t.Run(name, func(t *testing.T) {
+			c.atEveryCommit(t, func(t *testing.T, n int) bool { return c.crashOnce(t, name, n) })
+		})
+	}
+}
+
+// TestDiskFullAtEveryCommit: the n-th commit and all after it fail, and then there is room
+// again, with and without a restart.
+func TestDiskFullAtEveryCommit(t *testing.T) {
+	for name, c := range scripts {
+		t.Run(name, func(t *testing.T) { c.atEveryCommit(t, c.diskFullOnce) })
+	}
+}
+
+// atEveryCommit runs a test for the first, the second and so on commit, until it reports
+// that the script ended before.
+func (c crashTest) atEveryCommit(t *testing.T, once func(t *testing.T, n int) (ended bool)) {
 	var ended sync.Map
 	const together = 8
 	for n := 1; ; n += together {
@@ -132,7 +207,7 @@ func TestCrashAfterEveryCommit(t *testing.T) {
 			for i := range together {
 				t.Run(fmt.Sprint(n+i), func(t *testing.T) {
 					t.Parallel()
-					if crashOnce(t, n+i) {
+					if once(t, n+i) {
 						ended.Store(n+i, true)
 					}
 				})
@@ -141,7 +216,7 @@ func TestCrashAfterEveryCommit(t *testing.T) {
 		done := 0
 		ended.Range(func(any, any) bool { done++; return true })
 		if t.Failed() || done >= together {
-			if n < 30 {
+			if n < c.commits {
 				t.Errorf("the script ended within %d commits: it does not reach what it should test", n)
 			}
 			return
@@ -149,43 +224,75 @@ func TestCrashAfterEveryCommit(t *testing.T) {
 	}
 }
 
+// diskFullOnce reports whether the script ended before the n-th commit.
+func (c crashTest) diskFullOnce(t *testing.T, n int) bool {
+	left := n - 1
+	var s *Store
+	s = open(t, Config{Dir: t.TempDir(), MinFree: 1, memTable: c.memTable, freeSpace: func(string) (uint64, error) {
+		if s == nil || left > 0 {
+			return 1 << 30, nil
+		}
+		return 0, nil
+	}, afterCommit: func(int) { left-- }})
+	err := c.play(s)
+	if err != nil && !errors.Is(err, ErrNoSpace) {
+		t.Fatal(err)
+	}
+	checkSound(t, s)
+	left = math.MaxInt
+	if n%2 == 0 {
+		s = reopen(t, s) // finishes a pass that was decided
+		c.checkBetween(t, s)
+	}
+	c.playOn(t, s)
+	return err == nil
+}
+
+// playOn plays the rest of a script that was broken off, and checks what comes out.
+func (c crashTest) playOn(t *testing.T, s *Store) {
+	t.Helper()
+	if err := c.play(s); err != nil {
+		t.Fatal(err)
+	}
+	checkSound(t, s)
+	wantKnown(t, s, expand(c.steps[len(c.steps)-1].want)...)
+	checkHistory(t, s)
+	if err := s.Verify(); err != nil {
+		t.Error(err)
+	}
+}
+
 // crashOnce reports whether the script ended before the n-th commit.
-func crashOnce(t *testing.T, n int) bool {
+func (c crashTest) crashOnce(t *testing.T, name string, n int) bool {
 	dir := t.TempDir()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), crashDir+"="+dir, crashAt+"="+strconv.Itoa(n))
+	child.Env = append(os.Environ(), crashDir+"="+dir, crashAt+"="+strconv.Itoa(n), crashScript+"="+name)
 	out, err := child.CombinedOutput()
 	if err != nil && !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the child failed: %v\n%s", err, out)
 	}
-	s := open(t, Config{Dir: dir})
-	if err := s.Recount(); err != nil {
+	s := open(t, Config{Dir: dir, memTable: c.memTable})
+	if err := s.Verify(); err != nil {
 		t.Fatalf("after the crash: %v", err)
 	}
-	checkBetween(t, s)
-	if playErr := play(s); playErr != nil {
-		t.Fatal(playErr)
-	}
-	if err := s.Recount(); err != nil {
-		t.Fatalf("at the end: %v", err)
-	}
-	wantKnown(t, s, script[len(script)-1].want...)
-	checkHistory(t, s)
+	checkSound(t, s)
+	c.checkBetween(t, s)
+	c.playOn(t, s)
 	return err == nil
 }
 
 // checkBetween: the cursor says what must be in the data. Further than that, whatever
 // the next step keeps must be there, and nothing that neither of them has.
-func checkBetween(t *testing.T, s *Store) {
+func (c crashTest) checkBetween(t *testing.T, s *Store) {
 	t.Helper()
 	at := position(s)
 	have := []string{}
 	if at > 0 {
-		have = script[at-1].want
+		have = expand(c.steps[at-1].want)
 	}
 	next := have
-	if at < len(script) {
-		next = script[at].want
+	if at < len(c.steps) {
+		next = expand(c.steps[at].want)
 	}
 	got := known(t, s)
 	plain := func(list []string) map[string]bool {

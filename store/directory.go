@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -75,12 +76,12 @@ func (d *decoder) pass() (p PassInfo) {
 type directoryRecord struct {
 	id          dirID
 	fingerprint string
-	full        PassInfo // last committed full pass
-	incremental PassInfo // last committed incremental pass
-	hold        string   // why removals are held back; empty: they are not
-	origins     []originRecord
-	first       time.Time // when the first full pass ended; zero: long ago, or never
-	owed        string    // why a full pass that was broken off had begun; empty: none is owed
+	full        PassInfo       // last committed full pass
+	incremental PassInfo       // last committed incremental pass
+	hold        string         // why removals are held back; empty: they are not
+	origins     []originRecord // each has a q/ key of its own
+	first       time.Time      // when the first full pass ended; zero: long ago, or never
+	owed        string         // why a full pass that was broken off had begun; empty: none is owed
 }
 
 // originID numbers the databases that a directory was read from, from 1. Stamps are
@@ -88,6 +89,19 @@ type directoryRecord struct {
 type originID uint32
 
 type originRecord struct{ controller, database string }
+
+func (r originRecord) encode() []byte {
+	e := newEncoder()
+	e.string(r.controller)
+	e.string(r.database)
+	return e
+}
+
+func decodeOrigin(value []byte) (originRecord, error) {
+	d := newDecoder(value)
+	r := originRecord{d.string(), d.string()}
+	return r, d.done()
+}
 
 // origin finds a database among those known, or adds it and says so.
 func (r *directoryRecord) origin(controller, database string) (id originID, added bool) {
@@ -115,11 +129,7 @@ func (r *directoryRecord) encode() []byte {
 	e.pass(&r.full)
 	e.pass(&r.incremental)
 	e.string(r.hold)
-	e.uint(uint64(len(r.origins)))
-	for _, o := range r.origins {
-		e.string(o.controller)
-		e.string(o.database)
-	}
+	e.uint(0) // format 1 had the origins here
 	e.time(r.first)
 	e.string(r.owed)
 	return e
@@ -218,9 +228,10 @@ func (s *Store) Directory(name string) Directory {
 	if !believable(first, s.config.Now()) {
 		first = time.Time{}
 	}
+	counts := s.totals.Load().dirs[d.record.id]
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
 		Fingerprint: d.record.fingerprint, FirstFull: first, LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: d.marked, Hold: d.record.hold, Owed: d.record.owed, Owned: s.totals.Load().owned[d.record.id]}
+		Marked: int(counts.marked), Hold: d.record.hold, Owed: d.record.owed, Owned: counts.owned}
 }
 
 // Directories are the names that the store knows.
@@ -249,16 +260,32 @@ func (s *Store) loadDirectories() error {
 		if err != nil {
 			return s.unreadable(string(p.key), err)
 		}
-		d := &directory{record: record, cursor: cursor}
-		err = s.scan(dirKey(prefixMarked, record.id), true, func(pair) error { d.marked++; return nil })
-		s.state.dirs[string(p.key[len(prefixDirectory):])] = d
+		if err := s.loadOrigins(&record); err != nil {
+			return err
+		}
+		s.state.dirs[string(p.key[len(prefixDirectory):])] = &directory{record: record, cursor: cursor}
 		s.state.nextPass = max(s.state.nextPass, record.lastPass()+1)
-		return err
+		return nil
 	})
 }
 
-// formatVersion is the layout of keys.go and record.go.
-const formatVersion = 1
+// loadOrigins reads the databases that a directory was read from.
+func (s *Store) loadOrigins(record *directoryRecord) error {
+	return s.scan(dirKey(prefixOrigin, record.id), false, func(kv pair) error {
+		o, err := decodeOrigin(kv.value)
+		if err != nil {
+			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
+		}
+		if id := binary.BigEndian.Uint32(kv.key[len(prefixOrigin)+dirIDSize:]); int(id) == len(record.origins)+1 {
+			record.origins = append(record.origins, o)
+		}
+		return nil
+	})
+}
+
+// formatVersion is the layout of keys.go and record.go. Format 1 had no keys for single
+// counts, and other h/ keys: see migrate.
+const formatVersion = 2
 
 // checkFormat refuses a store that this version may not touch, and marks a new one.
 func (s *Store) checkFormat() error {
@@ -270,22 +297,26 @@ func (s *Store) checkFormat() error {
 		return fmt.Errorf("store %s: %w", s.config.Dir, ErrMissing)
 	}
 	if value == nil {
-		e := newEncoder()
-		e.uint(formatVersion)
 		txn := s.db.NewTransactionAt(s.db.MaxVersion(), true)
 		defer txn.Discard()
-		return errors.Join(txn.Set([]byte(keyFormat), e), txn.CommitAt(s.db.MaxVersion()+1, nil))
+		return errors.Join(txn.Set([]byte(keyFormat), formatValue()), txn.CommitAt(s.db.MaxVersion()+1, nil))
 	}
 	if value[0] > recordVersion {
 		return fmt.Errorf("store %s: %w", s.config.Dir, newerError(uint64(value[0])))
 	}
 	d := newDecoder(value)
-	if v := d.uint(); d.err == nil && v > formatVersion {
+	v := d.uint()
+	if d.err == nil && v > formatVersion {
 		return fmt.Errorf("store %s: %w", s.config.Dir, newerError(v))
 	}
 	if d.err != nil {
 		return s.unreadable(keyFormat, d.err)
 	}
+	unfinished := len(d.rest) > 0 // see migrate
+	if unfinished && s.config.ReadOnly {
+		return fmt.Errorf("store %s: %w: it is being converted; the next start of the daemon finishes that", s.config.Dir, ErrUnclean)
+	}
+	s.older = v < formatVersion || unfinished
 	return nil
 }
 

@@ -1,9 +1,6 @@
 package store
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // Drop forgets a directory, unless it still owns something, which it reports as false.
 // Its journal stays. One that the store never heard of is forgotten already.
@@ -24,18 +21,18 @@ func (s *Store) Drop(name string) (bool, error) {
 		}
 	}
 	err = s.write(func(t *tx) error {
+		u := &unit{}
 		// No later pass may take the number of one of its passes.
-		t.totals.nextPass = max(t.totals.nextPass, d.record.lastPass()+1)
-		t.counted = true
-		return errors.Join(t.delete([]byte(prefixDirectory+name)), t.delete(dirKey(prefixCursor, d.record.id)))
+		u.delta.nextPass = d.record.lastPass() + 1
+		u.delete([]byte(prefixDirectory + name))
+		u.delete(dirKey(prefixCursor, d.record.id))
+		for i := range d.record.origins {
+			u.delete(originKey(d.record.id, originID(i+1)))
+		}
+		u.then(func() { delete(s.state.dirs, name) })
+		return t.add(u)
 	})
-	if err != nil {
-		return false, err
-	}
-	s.state.Lock()
-	defer s.state.Unlock()
-	delete(s.state.dirs, name)
-	return true, nil
+	return err == nil, err
 }
 
 // claimIdle takes a directory of which no pass is open; nil: there is none of the name.

@@ -34,9 +34,12 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 	if err != nil || d.id == 0 {
 		return err
 	}
+	marked, err := v.markedObjects(d.id)
+	if err != nil {
+		return err
+	}
 	last := d.lastPass()
-	return v.scan(dirKey(prefixMarked, d.id), true, func(kv pair) error {
-		guid := guidOf(kv.key)
+	for _, guid := range marked {
 		record, err := v.object(d.id, guid)
 		if err != nil {
 			return err
@@ -55,8 +58,8 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 				return err
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // leaving reports whether an address is known and all its owners are objects of a
@@ -130,15 +133,15 @@ func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error
 	}
 	defer p.Abort()
 	if p.upTo, p.later = upTo, p.dir.record.hold; p.later != "" {
-		all, err := p.pendingUpTo(math.MaxUint64)
+		all, err := p.owned(math.MaxUint64)
 		if err != nil {
 			return PassInfo{}, err
 		}
-		some, err := p.Pending()
+		some, err := p.owned(upTo)
 		if err != nil {
 			return PassInfo{}, err
 		}
-		if some.Owned == all.Owned {
+		if some == all {
 			p.later = ""
 		}
 	}
@@ -155,20 +158,19 @@ func (s *Store) Discard(name string, at time.Time) (int, error) {
 	}
 	defer p.Abort()
 	marked := s.Directory(name).Marked
-	if err := p.clearMarks(0); err != nil {
+	if err := p.clearMarks(); err != nil {
 		return 0, err
 	}
 	record := p.dir.record
 	record.hold = ""
 	err = s.write(func(t *tx) error {
-		return t.set([]byte(prefixDirectory+name), record.encode())
+		u := &unit{}
+		u.setDirectory(name, p.dir, record)
+		return t.add(u)
 	})
 	if err != nil {
 		return 0, err
 	}
-	s.state.Lock()
-	defer s.state.Unlock()
-	p.dir.record = record
 	return marked, nil
 }
 
@@ -188,4 +190,53 @@ func (s *Store) lastOrigin(name string, at time.Time) Origin {
 // a time and up to now, without approved removals.
 func (s *Store) RemovedSince(name string, after time.Time) (int, error) {
 	return s.RemovedBetween(name, after, s.config.Now())
+}
+
+// removals are the counts of what passes removed, for the guard. They are those of the
+// p/ rows; passes that ended within the same minute are counted together.
+type removals []removal
+
+type removal struct {
+	ended   time.Time // of the last of them
+	removed int
+}
+
+// add counts a pass, unless it was an approval.
+func (r *removals) add(p PassInfo) {
+	if p.Removed == 0 || p.Approved {
+		return
+	}
+	if n := len(*r); n > 0 {
+		last := &(*r)[n-1]
+		if last.ended.Truncate(time.Minute).Equal(p.Ended.Truncate(time.Minute)) {
+			last.removed += p.Removed
+			if p.Ended.After(last.ended) {
+				last.ended = p.Ended
+			}
+			return
+		}
+	}
+	*r = append(*r, removal{p.Ended, p.Removed})
+}
+
+func (r removals) between(after, now time.Time) int {
+	n := 0
+	for _, one := range r {
+		if inWindow(one.ended, after, now) {
+			n += one.removed
+		}
+	}
+	return n
+}
+
+// loadRemovals reads what the passes of each directory removed, as far back as is kept.
+func (s *Store) loadRemovals() error {
+	return s.scan([]byte(prefixPass), false, func(kv pair) error {
+		d := newDecoder(kv.value)
+		p := d.pass()
+		if dir := s.state.dirs[p.Directory]; d.err == nil && dir != nil {
+			dir.removals.add(p)
+		}
+		return nil
+	})
 }

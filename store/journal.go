@@ -52,15 +52,13 @@ func decodeJournal(value []byte) (journalRecord, error) {
 
 // journal writes one row, and the way to it from its address. The first full pass of a
 // directory writes none: it would say of every address that it was not there before.
-func (p *Pass) journal(t *tx, r journalRecord) error {
+func (p *Pass) journal(t *tx, u *unit, r journalRecord) error {
 	if p.first {
 		return nil
 	}
 	seq := p.seq
 	p.seq++
-	if err := t.set(journalKey(p.info.Number, seq), r.encode()); err != nil {
-		return err
-	}
+	u.set(journalKey(p.info.Number, seq), r.encode())
 	key := byAddressKey(r.address, p.info.Number)
 	e, err := t.get(key)
 	if err != nil {
@@ -71,7 +69,8 @@ func (p *Pass) journal(t *tx, r journalRecord) error {
 	}
 	rows := encoder(e)
 	rows.uint(uint64(seq))
-	return t.set(key, rows)
+	u.set(key, rows)
+	return nil
 }
 
 // nextRow is the journal row after the last one of a pass.

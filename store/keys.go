@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"strings"
+	"time"
 
 	"rcpt-milter/address"
 )
@@ -10,14 +11,19 @@ import (
 // The key space. Integers are big-endian, so that keys sort by number.
 //
 //	m/format               format and normalisation version
-//	m/totals               counters, addresses by domain, digest
+//	m/totals               counters and digest
+//	n/<domain>             addresses with an owner in the domain
+//	t/<dir>                counts of a directory
+//	y/<dir><domain>        addresses in the domain that the due marks of a directory leave without an owner
 //	m/pruned               the journal from this time on is whole
 //	m/secret               a random key, once it was asked for
 //	d/<name>               directory: id, fingerprint of its rules, last good passes
 //	c/<dir>                the live cursor of a directory
 //	o/<dir><guid>          what an object owns
 //	a/<address>            who owns an address, or when its last owner went
-//	h/<dir><guid>          the object has addresses marked as gone
+//	h/<dir><state><pass><guid>  the object has marks of the pass, which are due or wait
+//	w/<dir><time><guid>    the object has marks that wait for the time
+//	q/<dir><origin>        a database that the directory was read from
 //	r/<dir>                a decided pass: the redo record
 //	p/<pass>               what a pass did
 //	j/<pass><seq>          journal: one change of one address
@@ -33,6 +39,11 @@ const (
 	prefixObject    = "o/"
 	prefixAddress   = "a/"
 	prefixMarked    = "h/"
+	prefixWaiting   = "w/"
+	prefixOrigin    = "q/"
+	prefixDomain    = "n/"
+	prefixCounts    = "t/"
+	prefixLast      = "y/"
 	prefixRedo      = "r/"
 	prefixPass      = "p/"
 	prefixJournal   = "j/"
@@ -43,14 +54,46 @@ const (
 // A dirID stands for a directory's name in keys. It is never reused.
 type dirID uint32
 
+const dirIDSize = 4
+
 func dirKey(prefix string, dir dirID) []byte {
 	return binary.BigEndian.AppendUint32([]byte(prefix), uint32(dir))
 }
 
 func objectKey(dir dirID, guid GUID) []byte { return append(dirKey(prefixObject, dir), guid[:]...) }
-func markedKey(dir dirID, guid GUID) []byte { return append(dirKey(prefixMarked, dir), guid[:]...) }
 
-// dirOf is the directory in an object, mark or redo key.
+// A markState is a part of the h/ keys: marks that are due, or that wait.
+type markState byte
+
+const (
+	markDue     markState = 1 // the next committed pass may release it
+	markWaiting markState = 2 // until its time has come
+)
+
+// markedPrefix returns the beginning of the h/ keys of a state.
+func markedPrefix(dir dirID, state markState) []byte {
+	return append(dirKey(prefixMarked, dir), byte(state))
+}
+
+func markedKey(dir dirID, state markState, pass uint64, guid GUID) []byte {
+	return append(binary.BigEndian.AppendUint64(markedPrefix(dir, state), pass), guid[:]...)
+}
+
+// waitingKey sorts by the time until which a mark waits, in microseconds.
+func waitingKey(dir dirID, until time.Time, guid GUID) []byte {
+	key := binary.BigEndian.AppendUint64(dirKey(prefixWaiting, dir), uint64(max(until.UnixMicro(), 0)))
+	return append(key, guid[:]...)
+}
+
+func originKey(dir dirID, id originID) []byte {
+	return binary.BigEndian.AppendUint32(dirKey(prefixOrigin, dir), uint32(id))
+}
+
+func domainKey(domain string) []byte { return append([]byte(prefixDomain), domain...) }
+
+func lastKey(dir dirID, domain string) []byte { return append(dirKey(prefixLast, dir), domain...) }
+
+// dirOf is the directory in an object, mark, count, origin or redo key.
 func dirOf(key []byte) dirID { return dirID(binary.BigEndian.Uint32(key[len(prefixObject):])) }
 
 // guidOf is the GUID at the end of an object or mark key.

@@ -146,7 +146,7 @@ func (s *Store) Totals() Totals { return s.totals.Load().public() }
 
 func (t *totals) public() Totals {
 	return Totals{Addresses: t.addresses, Objects: t.objects, Unparsed: t.unparsed,
-		Domains: t.clone().domains, Digest: t.digest.String()}
+		Domains: t.domains.clone(), Digest: t.digest.String()}
 }
 
 // Addresses visits every known address in the order of their text, all of one commit. An

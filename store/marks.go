@@ -1,7 +1,8 @@
 package store
 
 import (
-	"maps"
+	"bytes"
+	"math"
 	"slices"
 	"time"
 
@@ -9,7 +10,10 @@ import (
 )
 
 // A mark on an address says that a pass did not find it any more. It has no effect
-// before a completed pass releases it.
+// before a completed pass releases it. A mark is due, or it waits for a time; Begin makes
+// those due whose time has come. The counts of due marks are kept with every change, and
+// the h/ and w/ keys lead to the objects that have marks: a pass that has nothing to
+// release reads none of them, however many are held.
 
 // Pending is what releasing the marks of a directory would take away.
 type Pending struct {
@@ -21,87 +25,279 @@ type Pending struct {
 // Addresses is how many addresses would have no owner left.
 func (p Pending) Addresses() int {
 	n := 0
-	for count := range maps.Values(p.Last) {
+	for _, count := range p.Last {
 		n += count
 	}
 	return n
 }
 
-// Pending reads the marks: those of this pass and those held back before it.
-func (p *Pass) Pending() (Pending, error) { return p.pendingUpTo(p.upTo) }
+// Pending returns what the marks of this pass and those held back before it take away.
+// Its cost depends on the number of domains, not of marks.
+func (p *Pass) Pending() (Pending, error) {
+	if err := p.s.enter(); err != nil {
+		return Pending{}, err
+	}
+	defer p.s.leave()
+	d := p.s.totals.Load().dirs[p.dir.record.id]
+	pending := Pending{Owned: int(d.due), Objects: int(d.leaving), Last: make(map[string]int, d.last.len())}
+	d.last.all(func(domain string, n int64) { pending.Last[domain] = int(n) })
+	return pending, nil
+}
 
-func (p *Pass) pendingUpTo(upTo uint64) (Pending, error) {
-	pending := Pending{Last: map[string]int{}}
-	leaving := map[string][]GUID{}
-	id := p.dir.record.id
-	err := p.s.scan(dirKey(prefixMarked, id), true, func(kv pair) error {
-		stored, err := p.s.object(id, guidOf(kv.key))
+// owned counts the addresses that the approval of passes up to a number takes away.
+func (p *Pass) owned(upTo uint64) (int, error) {
+	if upTo == math.MaxUint64 {
+		return int(p.s.totals.Load().dirs[p.dir.record.id].due), nil
+	}
+	owned, id := 0, p.dir.record.id
+	seen := map[GUID]bool{}
+	err := p.s.newest().marked(id, markDue, p.dir.firstDue, upTo, func(guid GUID) error {
+		if seen[guid] {
+			return nil
+		}
+		seen[guid] = true
+		stored, err := p.s.object(id, guid)
 		if err != nil {
 			return err
 		}
 		_, gone := release(stored, p.now(), upTo)
-		for _, a := range gone {
-			leaving[a.address] = append(leaving[a.address], guidOf(kv.key))
-		}
-		pending.Owned += len(gone)
-		pending.Objects++
+		owned += len(gone)
 		return nil
 	})
-	if err != nil {
-		return pending, err
-	}
-	for a, guids := range leaving {
-		record, err := p.s.addressRecord(a)
-		if err != nil {
-			return pending, err
-		}
-		for _, guid := range guids {
-			record.remove(id, guid)
-		}
-		if !record.known() {
-			pending.Last[domainOf(a)]++
-		}
-	}
-	return pending, nil
+	return owned, err
 }
 
 // Loses reports whether releasing the marks of the directory would leave nobody who has
 // a known address.
 func (p *Pass) Loses(a address.Address) (bool, error) {
-	return p.s.leaving(a.String(), p.dir.record.id, func(owned ownedRecord) bool { return !owned.notBefore.After(p.now()) })
+	record, err := p.s.addressRecord(a.String())
+	if err != nil {
+		return false, err
+	}
+	dir, leaving := record.leaving()
+	return leaving && dir == p.dir.record.id, nil
 }
 
-// clearMarks clears what passes after the last committed one marked, and makes no other
-// mark wait for longer than the lag from now.
-func (p *Pass) clearMarks(lastPass uint64) error {
-	if p.dir.marked == 0 {
+// setMarks brings the h/ and w/ keys to the marks that an object now has.
+func (u *unit) setMarks(dir dirID, guid GUID, before, after *objectRecord) {
+	was, is := before.markKeys(dir, guid), after.markKeys(dir, guid)
+	for key := range was {
+		if !is[key] {
+			u.delete([]byte(key))
+		}
+	}
+	for key := range is {
+		if !was[key] {
+			u.set([]byte(key), newEncoder())
+		}
+	}
+}
+
+// markKeys returns the h/ and w/ keys of an object; nil: it has no marks.
+func (r *objectRecord) markKeys(dir dirID, guid GUID) map[string]bool {
+	var keys map[string]bool
+	for i := range r.addresses {
+		a := &r.addresses[i]
+		if a.gone.isZero() {
+			continue
+		}
+		if keys == nil {
+			keys = map[string]bool{}
+		}
+		state := markDue
+		if !a.due() {
+			state = markWaiting
+			keys[string(waitingKey(dir, a.notBefore, guid))] = true
+		}
+		keys[string(markedKey(dir, state, a.gone.pass, guid))] = true
+	}
+	return keys
+}
+
+// marked visits the objects of a directory that have marks of passes in a range, in the
+// order of passes. Visit may change what was visited.
+func (r reader) marked(dir dirID, state markState, first, last uint64, visit func(GUID) error) error {
+	if first > last {
 		return nil
 	}
+	return r.keysBetween(markedPrefix(dir, state), markedKey(dir, state, first, GUID{}),
+		func(key []byte) bool { return bytes.Compare(key, markedKey(dir, state, last, lastGUID)) <= 0 },
+		func(key []byte) error { return visit(guidOf(key)) })
+}
+
+// lastGUID sorts behind all others.
+var lastGUID = GUID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// keysBetween visits the keys under a prefix from one on, as long as they are wanted.
+func (r reader) keysBetween(prefix, from []byte, wanted func(key []byte) bool, visit func(key []byte) error) error {
+	for {
+		chunk, err := r.chunk(prefix, from, true)
+		if err != nil {
+			return err
+		}
+		for _, p := range chunk {
+			if !wanted(p.key) {
+				return nil
+			}
+			if err := visit(p.key); err != nil {
+				return err
+			}
+		}
+		if len(chunk) < scanChunk {
+			return nil
+		}
+		from = append(chunk[len(chunk)-1].key, 0)
+	}
+}
+
+// settle prepares the marks for a pass: it clears those of passes after the last
+// committed one, makes no mark wait for longer than the lag from now, and makes those
+// due whose time has come.
+func (p *Pass) settle() error {
 	id := p.dir.record.id
-	var latest time.Time
-	if p.lag > 0 { // an approval knows of none
-		latest = p.now().Add(p.lag)
-	}
-	var marked []GUID
-	err := p.s.scan(dirKey(prefixMarked, id), true, func(kv pair) error {
-		marked = append(marked, guidOf(kv.key))
+	counts := p.s.totals.Load().dirs[id]
+	if counts.marked == 0 {
 		return nil
+	}
+	last := p.dir.record.lastPass()
+	var found []GUID
+	collect := func(guid GUID) error { found = append(found, guid); return nil }
+	for _, state := range []markState{markDue, markWaiting} {
+		if err := p.s.newest().marked(id, state, last+1, math.MaxUint64, collect); err != nil {
+			return err
+		}
+	}
+	latest := p.latest()
+	if counts.waiting > 0 {
+		if err := p.waiting(latest, collect); err != nil {
+			return err
+		}
+	}
+	err := p.changeMarks(found, func(stored objectRecord) objectRecord {
+		return ripen(unmark(stored, last, latest), p.now())
 	})
+	if err == nil && counts.waiting > 0 {
+		p.dir.firstWaiting = p.now()
+	}
+	return err
+}
+
+// latest is the time until which a mark may wait; zero: an approval knows of none.
+func (p *Pass) latest() time.Time {
+	if p.lag <= 0 {
+		return time.Time{}
+	}
+	return p.now().Add(p.lag)
+}
+
+// expect has marks looked for that an object now has.
+func (d *directory) expect(r *objectRecord) {
+	for i := range r.addresses {
+		switch a := &r.addresses[i]; {
+		case a.gone.isZero():
+		case a.due():
+			d.firstDue = min(d.firstDue, a.gone.pass)
+		case a.notBefore.Before(d.firstWaiting):
+			d.firstWaiting = a.notBefore
+		}
+	}
+}
+
+// noneDue notes, if it is so, that no marks of a pass or earlier ones are due.
+func (p *Pass) noneDue() {
+	if p.s.totals.Load().dirs[p.dir.record.id].due == 0 {
+		p.dir.firstDue = p.info.Number
+	}
+}
+
+// waiting visits the objects with marks whose time has come, and with marks that wait for
+// later than the latest time (zero: there is none).
+func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
+	id := p.dir.record.id
+	prefix := dirKey(prefixWaiting, id)
+	visitKey := func(key []byte) error { return visit(guidOf(key)) }
+	ripe := waitingKey(id, p.now(), lastGUID)
+	err := p.s.newest().keysBetween(prefix, waitingKey(id, p.dir.firstWaiting, GUID{}),
+		func(key []byte) bool { return bytes.Compare(key, ripe) <= 0 }, visitKey)
+	if err != nil || latest.IsZero() {
+		return err
+	}
+	return p.s.newest().keysBetween(prefix, append(waitingKey(id, latest, lastGUID), 0), func([]byte) bool { return true }, visitKey)
+}
+
+// ripen makes marks due whose time has come. The record is not changed in place.
+func ripen(r objectRecord, now time.Time) objectRecord {
+	ripe := func(a ownedRecord) bool { return !a.gone.isZero() && !a.notBefore.IsZero() && !a.notBefore.After(now) }
+	if !slices.ContainsFunc(r.addresses, ripe) {
+		return r
+	}
+	r.addresses = slices.Clone(r.addresses)
+	for i, a := range r.addresses {
+		if ripe(a) {
+			r.addresses[i].notBefore = time.Time{}
+		}
+	}
+	return r
+}
+
+// clearMarks clears all marks of the directory.
+func (p *Pass) clearMarks() error {
+	found, err := p.s.newest().markedObjects(p.dir.record.id)
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(marked, sweepChunk) {
+	err = p.changeMarks(found, func(stored objectRecord) objectRecord { return unmark(stored, 0, time.Time{}) })
+	if err == nil {
+		p.noneDue()
+	}
+	return err
+}
+
+// markedObjects lists the objects that have marks, in the order of GUIDs.
+func (r reader) markedObjects(dir dirID) ([]GUID, error) {
+	var found []GUID
+	if r.s.older { // its h/ keys are those of format 1
+		err := r.scan(dirKey(prefixObject, dir), false, func(kv pair) error {
+			record, err := decodeObject(kv.value)
+			if err != nil {
+				return r.s.unreadable(string(kv.key), err)
+			}
+			if record.marked() {
+				found = append(found, guidOf(kv.key))
+			}
+			return nil
+		})
+		return found, err
+	}
+	for _, state := range []markState{markDue, markWaiting} {
+		err := r.marked(dir, state, 0, math.MaxUint64, func(guid GUID) error { found = append(found, guid); return nil })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return distinctGUIDs(found), nil
+}
+
+// distinctGUIDs sorts and drops what is there twice.
+func distinctGUIDs(list []GUID) []GUID {
+	slices.SortFunc(list, func(a, b GUID) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(list)
+}
+
+// changeMarks rewrites objects with other marks.
+func (p *Pass) changeMarks(guids []GUID, change func(objectRecord) objectRecord) error {
+	for chunk := range slices.Chunk(distinctGUIDs(guids), sweepChunk) {
 		err := p.s.write(func(t *tx) error {
 			for _, guid := range chunk {
-				stored, err := t.object(id, guid)
+				stored, err := t.object(p.dir.record.id, guid)
 				if err != nil {
 					return err
 				}
-				next := unmark(stored, lastPass, latest)
+				next := change(stored)
 				if next.equal(&stored) {
 					continue
 				}
-				if err := p.setObject(t, guid, &stored, &next); err != nil {
+				if err := p.rewrite(t, guid, &stored, &next); err != nil {
 					return err
 				}
 			}

@@ -190,7 +190,7 @@ func TestReadersBesideWriters(t *testing.T) {
 }
 
 // filled makes a store of so many objects with two addresses each.
-func filled(b *testing.B, n int) (*Store, []address.Address) {
+func filled(b testing.TB, n int) (*Store, []address.Address) {
 	s := open(b, Config{Dir: b.TempDir()})
 	p, err := s.Begin("corp", Full, Origin{Started: start})
 	if err != nil {

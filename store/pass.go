@@ -47,8 +47,9 @@ type Pass struct {
 	upTo    uint64          // approval: marks of later passes stay
 	later   string          // approval: why those are held; empty: there are none
 	seq     uint32          // next journal row
-	applied bool            // its number is used up
 	closed  bool
+
+	unsettled map[GUID]bool // full pass: objects that changed after it began to read
 }
 
 // Changes counts what one Apply did.
@@ -81,10 +82,14 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 		err = p.setOrigin(origin)
 	}
 	if err == nil {
-		err = p.clearMarks(d.record.lastPass())
+		err = p.settle()
 	}
 	if err == nil && origin.Owed {
-		err = p.s.write(p.owe)
+		err = p.s.write(func(t *tx) error {
+			u := &unit{}
+			p.owe(u)
+			return t.add(u)
+		})
 	}
 	if err != nil {
 		p.Abort()
@@ -102,16 +107,12 @@ func (p *Pass) setOrigin(o Origin) error {
 	if !added {
 		return nil
 	}
-	err := p.s.write(func(t *tx) error {
-		return t.set([]byte(prefixDirectory+p.info.Directory), record.encode())
+	return p.s.write(func(t *tx) error {
+		u := &unit{}
+		u.set(originKey(record.id, id), record.origins[id-1].encode())
+		u.then(func() { p.dir.record.origins = record.origins })
+		return t.add(u)
 	})
-	if err != nil {
-		return err
-	}
-	p.s.state.Lock()
-	defer p.s.state.Unlock()
-	p.dir.record = record
-	return nil
 }
 
 // claim finds or makes the directory and takes the next pass number.
@@ -142,21 +143,21 @@ func (s *Store) claim(name string) (*directory, uint64, error) {
 func (s *Store) createDirectory(name string) (*directory, error) {
 	var d *directory
 	err := s.write(func(t *tx) error {
-		d = &directory{record: directoryRecord{id: t.totals.nextDir}}
-		t.totals.nextDir++
-		t.counted = true
-		return t.set([]byte(prefixDirectory+name), d.record.encode())
+		s.state.Lock()
+		d = s.state.dirs[name]
+		s.state.Unlock()
+		if d != nil { // another caller was faster
+			return nil
+		}
+		id := s.totals.Load().nextDir
+		d = &directory{record: directoryRecord{id: id}}
+		u := &unit{}
+		u.delta.nextDir = id + 1
+		u.setDirectory(name, d, d.record)
+		u.then(func() { s.state.dirs[name] = d })
+		return t.add(u)
 	})
-	if err != nil {
-		return nil, err
-	}
-	s.state.Lock()
-	defer s.state.Unlock()
-	if other := s.state.dirs[name]; other != nil { // somebody else was faster; the id stays unused
-		return other, nil
-	}
-	s.state.dirs[name] = d
-	return d, nil
+	return d, err
 }
 
 // Number is the number of the pass, as journal and status show it.
@@ -182,6 +183,7 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 		for i, o := range objects {
 			if p.seen != nil {
 				p.seen[o.GUID] = true
+				p.note(o)
 			}
 			before := c.Added + c.Gone
 			if err := p.apply(t, o, &c); err != nil {
@@ -199,6 +201,18 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 	return c, err
 }
 
+// note remembers whether an object changed while a full pass read. The last reading counts.
+func (p *Pass) note(o Object) {
+	if !o.Unsettled {
+		delete(p.unsettled, o.GUID)
+		return
+	}
+	if p.unsettled == nil {
+		p.unsettled = map[GUID]bool{}
+	}
+	p.unsettled[o.GUID] = true
+}
+
 // apply brings the record of one object, and the addresses it names, to what was read.
 func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	stored, err := t.object(p.dir.record.id, o.GUID)
@@ -207,30 +221,24 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	}
 	o = p.ease(stored, o)
 	next, d := diff(stored, o, p.stamp(o.USN), p.lag, p.before)
-	if next.equal(&stored) || next.empty() && stored.empty() { // most objects own nothing and never did
+	if next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
 	}
-	if err := p.claimNumber(t); err != nil {
+	next = ripen(next, p.now())
+	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, true)
+	if err != nil {
 		return err
 	}
-	entries := int64(len(next.addresses)*3 + 4)
-	if err := t.reserve(entries, entries*int64(64+len(next.dn))); err != nil {
+	if len(changes) == 0 && next.equal(&stored) {
+		return nil
+	}
+	if err := p.rewriteWith(t, o.GUID, &stored, &next, changes, true); err != nil {
 		return err
-	}
-	for _, a := range d.added {
-		if err := p.addOwner(t, o, a); err != nil {
-			return err
-		}
-	}
-	for _, a := range d.flags {
-		if err := t.changeAddress(a.address, func(r *addressRecord) { r.set(p.owner(o.GUID, a)) }); err != nil {
-			return err
-		}
 	}
 	c.Added += len(d.added)
 	c.Gone += d.gone
 	c.Changed++
-	return p.setObject(t, o.GUID, &stored, &next)
+	return nil
 }
 
 // ease puts off what would restrict an address: see lenient. The last reading counts.
@@ -300,57 +308,27 @@ func (p *Pass) MovedContainers(objects []Object) ([]Move, error) {
 	return moved, nil
 }
 
-func (p *Pass) owner(guid GUID, a ownedRecord) owner {
-	return owner{dir: p.dir.record.id, guid: guid, restricted: a.restricted}
-}
-
-func (p *Pass) addOwner(t *tx, o Object, a ownedRecord) error {
-	if err := t.changeAddress(a.address, func(r *addressRecord) { r.set(p.owner(o.GUID, a)) }); err != nil {
-		return err
-	}
-	return p.journal(t, journalRecord{time: p.now(), added: true, dir: p.dir.record.id, guid: o.GUID,
-		dn: o.DN, address: a.address, origin: a.learned.origin, usn: a.learned.usn})
-}
-
-// setObject writes an object record, and its mark beside it.
-func (p *Pass) setObject(t *tx, guid GUID, before, after *objectRecord) error {
-	if err := t.setObject(p.dir.record.id, guid, before, after); err != nil {
-		return err
-	}
-	was, is := before.marked(), after.marked()
-	switch {
-	case is && !was:
-		t.marked[p.dir]++
-		e := newEncoder()
-		e.uint(p.info.Number)
-		return t.set(markedKey(p.dir.record.id, guid), e)
-	case was && !is:
-		t.marked[p.dir]--
-		return t.delete(markedKey(p.dir.record.id, guid))
-	}
-	return nil
-}
-
 // claimNumber makes sure, with the first thing a pass writes, that no later pass gets
 // its number: journal rows carry it.
-func (p *Pass) claimNumber(t *tx) error {
-	if !p.applied || t.totals.nextPass <= p.info.Number {
-		t.totals.nextPass = max(t.totals.nextPass, p.info.Number+1)
-		t.counted, p.applied = true, true
+func (p *Pass) claimNumber(t *tx, u *unit) {
+	if t.s.totals.Load().nextPass <= p.info.Number && t.delta.nextPass <= p.info.Number {
+		u.delta.nextPass = p.info.Number + 1
 	}
-	return p.owe(t)
+	if t.owing != p {
+		p.owe(u)
+		u.owes = p
+	}
 }
 
 // owe makes a full pass that changes something owed until it is completed. It is in the
 // same transaction as the first change, so that a crash cannot part them.
-func (p *Pass) owe(t *tx) error {
-	if p.info.Kind != Full || p.first || p.dir.record.owed != "" || t.records[p.dir] != nil {
-		return nil
+func (p *Pass) owe(u *unit) {
+	if p.info.Kind != Full || p.first || p.dir.record.owed != "" {
+		return
 	}
 	record := p.dir.record
 	record.owed = cmp.Or(p.info.Why, "no reason was given")
-	t.records[p.dir] = &record
-	return t.set([]byte(prefixDirectory+p.info.Directory), record.encode())
+	u.setDirectory(p.info.Directory, p.dir, record)
 }
 
 func (p *Pass) stamp(usn uint64) stamp {
@@ -385,7 +363,7 @@ func (p *Pass) Sweep() error {
 			return err
 		}
 	}
-	return nil
+	return p.mend()
 }
 
 func (p *Pass) vanish(t *tx, guids []GUID) error {

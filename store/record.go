@@ -29,6 +29,15 @@ type ownedRecord struct {
 	notBefore  time.Time // gone, but not to be released before; zero: any time
 }
 
+// due reports whether the address is marked and the mark waits for no time. A mark that
+// waits becomes due when a pass begins at that time or later, which clears notBefore.
+func (r *ownedRecord) due() bool { return !r.gone.isZero() && r.notBefore.IsZero() }
+
+// flags returns what the a/ record says of the object's ownership.
+func (r *ownedRecord) flags() ownerFlags {
+	return ownerFlags{restricted: r.restricted, leaving: r.due()}
+}
+
 // A stamp says when, in which pass and from where something was learned.
 type stamp struct {
 	time   time.Time
@@ -138,9 +147,35 @@ type addressRecord struct {
 // owner is one (directory, object) that has the address. An object has it once, even
 // if several of its attributes name it.
 type owner struct {
-	dir        dirID
-	guid       GUID
-	restricted bool
+	dir  dirID
+	guid GUID
+	ownerFlags
+}
+
+// ownerFlags are one byte of the a/ record. Format 1 had the first bit only.
+type ownerFlags struct {
+	restricted bool // bit 0: the object takes mail from inside senders only
+	leaving    bool // bit 1: the object's mark of the address is due
+}
+
+func (e *encoder) ownerFlags(f ownerFlags) {
+	var b byte
+	if f.restricted {
+		b |= 1
+	}
+	if f.leaving {
+		b |= 2
+	}
+	*e = append(*e, b)
+}
+
+func (d *decoder) ownerFlags() (f ownerFlags) {
+	b := d.raw(1)
+	if len(b) != 1 || b[0] > 3 {
+		d.fail()
+		return f
+	}
+	return ownerFlags{restricted: b[0]&1 != 0, leaving: b[0]&2 != 0}
 }
 
 func (r *addressRecord) encode() []byte {
@@ -149,7 +184,7 @@ func (r *addressRecord) encode() []byte {
 	for _, o := range r.owners {
 		e.uint(uint64(o.dir))
 		e.raw(o.guid[:])
-		e.bool(o.restricted)
+		e.ownerFlags(o.ownerFlags)
 	}
 	if len(r.owners) == 0 {
 		e.time(r.removed)
@@ -170,7 +205,7 @@ func decodeAddress(value []byte) (addressRecord, error) {
 		for i := range r.owners {
 			r.owners[i].dir = dirID(d.uint())
 			copy(r.owners[i].guid[:], d.raw(uint64(len(GUID{}))))
-			r.owners[i].restricted = d.bool()
+			r.owners[i].ownerFlags = d.ownerFlags()
 		}
 		return r, d.done()
 	}
@@ -179,6 +214,26 @@ func decodeAddress(value []byte) (addressRecord, error) {
 }
 
 func (r *addressRecord) known() bool { return len(r.owners) > 0 }
+
+// leaving reports whether releasing the due marks of one directory would leave the
+// address without an owner, and of which.
+func (r *addressRecord) leaving() (dirID, bool) {
+	if !r.known() {
+		return 0, false
+	}
+	dir := r.owners[0].dir
+	return dir, !slices.ContainsFunc(r.owners, func(o owner) bool { return o.dir != dir || !o.leaving })
+}
+
+// owner returns the flags of an owner, and whether it is one.
+func (r *addressRecord) owner(dir dirID, guid GUID) (ownerFlags, bool) {
+	for _, o := range r.owners {
+		if o.dir == dir && o.guid == guid {
+			return o.ownerFlags, true
+		}
+	}
+	return ownerFlags{}, false
+}
 
 // restricted reports whether every owner takes mail from inside senders only.
 func (r *addressRecord) restricted() bool {

@@ -89,6 +89,7 @@ type Config struct {
 	Now func() time.Time
 
 	blockCache  int64                            // tests; zero: blockCacheSize
+	memTable    int64                            // tests; zero: memTableSize
 	freeSpace   func(dir string) (uint64, error) // tests; nil: ask the file system
 	afterCommit func(n int)                      // tests: called after the n-th commit of this process
 	sums        *tableSums                       // set by Open
@@ -104,6 +105,7 @@ type Store struct {
 	closed  atomic.Bool  // no new reader may begin
 	readers atomic.Int64 // look-ups under way, which Close waits for
 
+	older  bool    // open for reading only, and of an older format
 	census *census // nil in a store that is open for reading only
 	views  views
 
@@ -124,10 +126,15 @@ type Store struct {
 
 // directory is the state of one directory, kept in step with d/ and c/.
 type directory struct {
-	record directoryRecord
-	cursor cursorRecord
-	marked int  // objects with marks; changed under writer
-	busy   bool // a pass is open
+	record   directoryRecord
+	cursor   cursorRecord
+	removals removals // by its passes
+	busy     bool     // a pass is open
+
+	// Where to look for marks; what Badger deleted before takes time to go over. Only the
+	// open pass uses them.
+	firstDue     uint64    // no due mark is of an earlier pass
+	firstWaiting time.Time // no mark waits for an earlier time
 }
 
 // Open opens the store, waits for its lock, and finishes a pass that was decided but
@@ -142,6 +149,9 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	config.sums = &tableSums{by: map[string]uint32{}}
 	if config.Now == nil {
 		config.Now = time.Now
+	}
+	if config.memTable == 0 {
+		config.memTable = memTableSize
 	}
 	if config.freeSpace == nil {
 		config.freeSpace = freeSpace
@@ -218,6 +228,14 @@ func (s *Store) load() error {
 	s.state.nextPass = t.nextPass
 	if err := s.loadDirectories(); err != nil {
 		return err
+	}
+	if err := s.loadRemovals(); err != nil {
+		return err
+	}
+	if s.older {
+		if err := s.migrate(); err != nil {
+			return err
+		}
 	}
 	return s.redo()
 }

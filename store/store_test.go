@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -920,12 +919,14 @@ func FuzzDecode(f *testing.F) {
 		{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, again: stamp{pass: 2}}}}} {
 		f.Add(r.encode())
 	}
-	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, restricted: true}}}
+	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true}}}}
 	f.Add(one.encode())
 	gone := addressRecord{removed: start, pass: 4}
 	f.Add(gone.encode())
-	all := totals{nextPass: 2, domains: map[string]int64{"x.test": 1}}
-	f.Add(all.encode())
+	all := totals{nextPass: 2, digest: addressDigest("a@x.test", false)}
+	f.Add(all.counters())
+	counts := dirCounts{owned: 3, marked: 2, leaving: 1, due: 2, waiting: 1}
+	f.Add(counts.encode())
 	f.Add([]byte(nil))
 	f.Add([]byte{recordVersion, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, value []byte) {
@@ -935,15 +936,21 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		if r, err := decodeAddress(value); err == nil && value != nil {
-			if again, err := decodeAddress(r.encode()); err != nil || cmp.Diff(r, again, cmp.AllowUnexported(r, owner{})) != "" {
+			if again, err := decodeAddress(r.encode()); err != nil || cmp.Diff(r, again, cmp.AllowUnexported(r, owner{}, ownerFlags{})) != "" {
 				t.Fatalf("address record %x reads as %+v and that as %+v, %v", value, r, again, err)
 			}
 		}
-		if r, err := decodeTotals(value); err == nil && value != nil {
-			if again, err := decodeTotals(r.encode()); err != nil || !maps.Equal(r.domains, again.domains) || !bytes.Equal(r.encode(), again.encode()) {
+		if r, err := decodeCounters(value); err == nil && value != nil {
+			if again, err := decodeCounters(r.counters()); err != nil || !bytes.Equal(r.counters(), again.counters()) {
 				t.Fatalf("totals %x do not survive", value)
 			}
 		}
+		if r, err := decodeDirCounts(value); err == nil {
+			if again, err := decodeDirCounts(r.encode()); err != nil || again != r {
+				t.Fatalf("counts %x do not survive", value)
+			}
+		}
+		_, _ = decodeOrigin(value)
 		_, _ = decodeDirectory(value)
 		_, _ = decodeRedo(value)
 		_, _ = decodeJournal(value)
@@ -967,10 +974,10 @@ func TestCrashInAPartialApproval(t *testing.T) {
 	p.info.Removed = 1
 	redo := redoRecord{info: p.info, cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: one.Number, later: p.later}
 	err = s.write(func(t *tx) error {
-		if err := p.claimNumber(t); err != nil {
-			return err
-		}
-		return t.set(dirKey(prefixRedo, p.dir.record.id), redo.encode())
+		u := &unit{}
+		p.claimNumber(t, u)
+		u.set(dirKey(prefixRedo, p.dir.record.id), redo.encode())
+		return t.add(u)
 	})
 	if err != nil {
 		t.Fatal(err)

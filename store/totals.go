@@ -5,29 +5,42 @@ import (
 	"encoding/hex"
 	"maps"
 	"math/bits"
-	"slices"
 )
 
-// totals is the value of m/totals. It is written in the same transaction as what it
-// counts.
+// totals is everything that the store counts, as of one commit. It is never changed in
+// place. The counters are the value of m/totals; a directory's counts and the addresses
+// of a domain have a key each, which is written only when it changes, in the same
+// transaction as what it counts.
 type totals struct {
 	nextPass  uint64
 	nextDir   dirID
 	addresses int64 // with an owner
 	objects   int64 // with an address
 	unparsed  int64
-	domains   map[string]int64
-	owned     map[dirID]int64 // addresses of the objects of a directory, each object's counted
 	digest    digest
+	domains   domainCounts // addresses with an owner
+	dirs      map[dirID]dirTotals
 }
 
-func (t *totals) clone() totals {
-	c := *t
-	c.domains, c.owned = maps.Clone(t.domains), maps.Clone(t.owned)
-	return c
+// dirTotals counts what one directory has.
+type dirTotals struct {
+	dirCounts
+	last domainCounts // addresses that have no owner left once the due marks are released
 }
 
-func (t *totals) encode() []byte {
+// dirCounts is the value of a t/ key. All but owned count marks: see objectRecord.
+type dirCounts struct {
+	owned   int64 // addresses of its objects, each object's counted
+	marked  int64 // objects with marks
+	leaving int64 // objects with due marks
+	due     int64 // due marks
+	waiting int64 // marks that must not be released yet
+}
+
+func newTotals() totals { return totals{nextPass: 1, nextDir: 1} }
+
+// counters returns the part of the totals that m/totals holds.
+func (t *totals) counters() []byte {
 	e := newEncoder()
 	e.uint(t.nextPass)
 	e.uint(uint64(t.nextDir))
@@ -35,21 +48,13 @@ func (t *totals) encode() []byte {
 	e.uint(uint64(t.objects))
 	e.uint(uint64(t.unparsed))
 	e.raw(t.digest.bytes())
-	e.uint(uint64(len(t.domains)))
-	for _, domain := range slices.Sorted(maps.Keys(t.domains)) {
-		e.string(domain)
-		e.uint(uint64(t.domains[domain]))
-	}
-	e.uint(uint64(len(t.owned)))
-	for _, dir := range slices.Sorted(maps.Keys(t.owned)) {
-		e.uint(uint64(dir))
-		e.uint(uint64(t.owned[dir]))
-	}
 	return e
 }
 
-func decodeTotals(value []byte) (totals, error) {
-	t := totals{nextPass: 1, nextDir: 1, domains: map[string]int64{}, owned: map[dirID]int64{}}
+// decodeCounters reads m/totals. Format 1 kept the counts by domain and by directory
+// there too; they are skipped.
+func decodeCounters(value []byte) (totals, error) {
+	t := newTotals()
 	if value == nil {
 		return t, nil
 	}
@@ -57,51 +62,73 @@ func decodeTotals(value []byte) (totals, error) {
 	t.nextPass, t.nextDir = d.uint(), dirID(d.uint())
 	t.addresses, t.objects, t.unparsed = int64(d.uint()), int64(d.uint()), int64(d.uint())
 	t.digest = digestOf(d.raw(sha256.Size))
-	for range d.count() {
-		domain := d.string()
-		t.domains[domain] = int64(d.uint())
-	}
-	for range d.count() {
-		dir := dirID(d.uint())
-		t.owned[dir] = int64(d.uint())
+	if d.err == nil && len(d.rest) > 0 {
+		for range d.count() {
+			_, _ = d.string(), d.uint()
+		}
+		for range d.count() {
+			_, _ = d.uint(), d.uint()
+		}
 	}
 	return t, d.done()
 }
 
-// replace counts one a/ record turning into another.
-func (t *totals) replace(address string, before, after *addressRecord) {
-	if before.known() {
-		t.count(address, -1)
-		t.digest.sub(addressDigest(address, before.restricted()))
+func (c *dirCounts) encode() []byte {
+	e := newEncoder()
+	for _, n := range []int64{c.owned, c.marked, c.leaving, c.due, c.waiting} {
+		e.uint(uint64(n))
 	}
-	if after.known() {
-		t.count(address, 1)
-		t.digest.add(addressDigest(address, after.restricted()))
-	}
+	return e
 }
 
-func (t *totals) count(address string, n int64) {
-	t.addresses += n
-	domain := domainOf(address)
-	if t.domains[domain] += n; t.domains[domain] <= 0 {
-		delete(t.domains, domain)
+func decodeDirCounts(value []byte) (c dirCounts, err error) {
+	d := newDecoder(value)
+	for _, n := range []*int64{&c.owned, &c.marked, &c.leaving, &c.due, &c.waiting} {
+		*n = int64(d.uint())
 	}
+	return c, d.done()
 }
 
-// replaceObject counts one o/ record turning into another.
-func (t *totals) replaceObject(dir dirID, before, after *objectRecord) {
-	if n := len(after.addresses) - len(before.addresses); n != 0 {
-		if t.owned[dir] += int64(n); t.owned[dir] <= 0 {
-			delete(t.owned, dir)
+// add adds other counts.
+func (c *dirCounts) add(o dirCounts) {
+	c.owned += o.owned
+	c.marked += o.marked
+	c.leaving += o.leaving
+	c.due += o.due
+	c.waiting += o.waiting
+}
+
+// equal compares everything that a recount can count.
+func (t *totals) equal(o *totals) bool {
+	same := func(a, b dirTotals) bool { return a.dirCounts == b.dirCounts && a.last.equal(b.last) }
+	return t.addresses == o.addresses && t.objects == o.objects && t.unparsed == o.unparsed && t.digest == o.digest &&
+		t.domains.equal(o.domains) && maps.EqualFunc(t.dirs, o.dirs, same)
+}
+
+// after returns the totals after a change.
+func (t *totals) after(c *totalsDelta) totals {
+	next := *t
+	next.nextPass, next.nextDir = max(t.nextPass, c.nextPass), max(t.nextDir, c.nextDir)
+	next.addresses += c.addresses
+	next.objects += c.objects
+	next.unparsed += c.unparsed
+	next.digest.add(c.digest)
+	next.domains = t.domains.after(c.domains)
+	if len(c.dirs) == 0 {
+		return next
+	}
+	if next.dirs = maps.Clone(t.dirs); next.dirs == nil {
+		next.dirs = map[dirID]dirTotals{}
+	}
+	for id, change := range c.dirs {
+		d := next.dirs[id]
+		d.add(change.dirCounts)
+		d.last = d.last.after(change.last)
+		if next.dirs[id] = d; d.dirCounts == (dirCounts{}) && d.last.len() == 0 {
+			delete(next.dirs, id)
 		}
 	}
-	t.unparsed += int64(after.unparsed) - int64(before.unparsed)
-	if len(before.addresses) > 0 {
-		t.objects--
-	}
-	if len(after.addresses) > 0 {
-		t.objects++
-	}
+	return next
 }
 
 // digest is a sum of SHA-256 values modulo 2^256, least significant word first. Sums

@@ -8,19 +8,21 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// tx writes batches: it fills a Badger transaction, and commits it and begins another
-// when three quarters of what one holds are used. It sees its own writes. The totals
-// go into every transaction that changed them. Only one tx exists at a time.
+// tx writes batches of units. It commits and begins another Badger transaction between
+// two units when the next one does not fit, never in the middle of one: every state on
+// disk is sound. It sees the units that it was given. The counts that changed go into
+// every transaction. Only one tx exists at a time.
 type tx struct {
-	s       *Store
-	txn     *badger.Txn
-	totals  totals
-	counted bool // totals differ from what is stored
-	entries int64
-	bytes   int64
-	marked  map[*directory]int // change of the number of marked objects
-	records map[*directory]*directoryRecord
-	ledger  ledger
+	s          *Store
+	txn        *badger.Txn
+	delta      totalsDelta
+	committed  []func()
+	owing      *Pass // the full pass that it makes owed
+	entries    int64 // put into the transaction
+	bytes      int64 // that these take: see entrySize
+	counts     int64 // entries that the changed counts take
+	countBytes int64
+	ledger     ledger
 }
 
 // write runs f under the writer lock and commits what it wrote. When f or a commit
@@ -47,19 +49,15 @@ func (s *Store) write(f func(*tx) error) error {
 }
 
 func (t *tx) begin() {
-	t.txn = t.s.db.NewTransactionAt(math.MaxUint64, true)
-	t.totals, t.counted = t.s.totals.Load().clone(), false
-	t.entries, t.bytes = 0, 0
-	t.marked, t.records = map[*directory]int{}, map[*directory]*directoryRecord{}
-	t.ledger = ledger{}
+	*t = tx{s: t.s, txn: t.s.db.NewTransactionAt(math.MaxUint64, true), ledger: ledger{}}
 }
 
 // flush commits what was written so far, if anything, and begins the next batch.
 func (t *tx) flush() error {
-	if t.counted {
-		if err := t.put([]byte(keyTotals), t.totals.encode()); err != nil {
-			return err
-		}
+	before := t.s.totals.Load()
+	after := before.after(&t.delta)
+	if err := t.delta.entries(before, &after, t.put); err != nil {
+		return err
 	}
 	if t.entries == 0 {
 		return nil
@@ -73,7 +71,7 @@ func (t *tx) flush() error {
 	}
 	t.s.writer.ts++
 	t.s.census.enter(t.ledger, t.s.writer.ts)
-	t.publish()
+	t.publish(&after)
 	t.s.show(t.s.writer.ts)
 	t.s.writer.commits++
 	if t.s.config.afterCommit != nil {
@@ -84,71 +82,49 @@ func (t *tx) flush() error {
 }
 
 // publish makes what is kept in memory agree with what was committed.
-func (t *tx) publish() {
-	committed := t.totals
-	t.s.totals.Store(&committed)
+func (t *tx) publish(after *totals) {
+	t.s.totals.Store(after)
 	t.s.state.Lock()
 	defer t.s.state.Unlock()
-	for d, n := range t.marked {
-		d.marked += n
+	for _, f := range t.committed {
+		f()
 	}
-	for d, record := range t.records {
-		d.record = *record
-	}
-}
-
-// reserve commits unless so many entries and octets still fit, so that what belongs
-// together gets into one batch.
-func (t *tx) reserve(entries, bytes int64) error {
-	if t.entries == 0 || t.fits(entries, bytes) {
-		return nil
-	}
-	return t.flush()
-}
-
-func (t *tx) fits(entries, bytes int64) bool {
-	return 4*(t.entries+entries) < 3*t.s.db.MaxBatchCount() && 4*(t.bytes+bytes) < 3*t.s.db.MaxBatchSize()
 }
 
 func (t *tx) get(key []byte) ([]byte, error) { return t.s.getIn(t.txn, key, t.ledger) }
 
+// set writes one entry that nothing else belongs to.
 func (t *tx) set(key, value []byte) error {
-	if err := t.reserve(1, int64(len(key)+len(value))); err != nil {
-		return err
-	}
-	return t.put(key, value)
+	var u unit
+	u.set(key, value)
+	return t.add(&u)
 }
 
-func (t *tx) put(key, value []byte) error {
-	t.spend(key, value)
-	t.s.census.note(t.ledger, key, true)
-	return t.failed(t.txn.Set(key, value))
-}
-
+// delete deletes one entry that nothing else belongs to.
 func (t *tx) delete(key []byte) error {
-	if err := t.reserve(1, int64(len(key))); err != nil {
-		return err
-	}
-	t.spend(key, nil)
-	t.s.census.note(t.ledger, key, false)
-	return t.failed(t.txn.Delete(key))
+	var u unit
+	u.delete(key)
+	return t.add(&u)
 }
 
-// spend counts an entry with Badger's own overhead for it.
-func (t *tx) spend(key, value []byte) {
+// put writes into the transaction; a nil value deletes the key.
+func (t *tx) put(key, value []byte) error {
 	t.entries++
-	t.bytes += int64(len(key)+len(value)) + 32
-}
-
-func (t *tx) failed(err error) error {
+	t.bytes += entrySize(key, value)
+	t.s.census.note(t.ledger, key, value != nil)
+	var err error
+	if value == nil {
+		err = t.txn.Delete(key)
+	} else {
+		err = t.txn.Set(key, value)
+	}
 	if errors.Is(err, badger.ErrTxnTooBig) {
-		return fmt.Errorf("store %s: one object has more addresses than fit a transaction: %w", t.s.config.Dir, err)
+		return fmt.Errorf("store %s: a record is larger than a transaction: %w", t.s.config.Dir, err)
 	}
 	return err
 }
 
-// object, address and their setters read and write records, and keep the totals.
-
+// object reads the record of an object; the zero record: there is none.
 func (t *tx) object(dir dirID, guid GUID) (objectRecord, error) {
 	key := objectKey(dir, guid)
 	value, err := t.get(key)
@@ -162,29 +138,16 @@ func (t *tx) object(dir dirID, guid GUID) (objectRecord, error) {
 	return r, nil
 }
 
-func (t *tx) setObject(dir dirID, guid GUID, before, after *objectRecord) error {
-	t.totals.replaceObject(dir, before, after)
-	t.counted = true
-	if after.empty() {
-		return t.delete(objectKey(dir, guid))
-	}
-	return t.set(objectKey(dir, guid), after.encode())
-}
-
-// changeAddress reads an address record, lets change edit it, and writes it back.
-func (t *tx) changeAddress(a string, change func(*addressRecord)) error {
-	value, err := t.get(addressKey(a))
+// address reads the record of an address; the zero record: there is none.
+func (t *tx) address(a string) (addressRecord, error) {
+	key := addressKey(a)
+	value, err := t.get(key)
 	if err != nil {
-		return err
+		return addressRecord{}, err
 	}
-	before, err := decodeAddress(value)
+	r, err := decodeAddress(value)
 	if err != nil {
-		return t.s.unreadable(string(addressKey(a)), err)
+		return r, t.s.unreadable(string(key), err)
 	}
-	after := before
-	after.owners = append([]owner(nil), before.owners...)
-	change(&after)
-	t.totals.replace(a, &before, &after)
-	t.counted = true
-	return t.set(addressKey(a), after.encode())
+	return r, nil
 }

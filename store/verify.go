@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -258,8 +257,10 @@ func (r reader) recount() error {
 	if err != nil {
 		return err
 	}
-	if counted.addresses != kept.addresses || counted.objects != kept.objects || counted.unparsed != kept.unparsed ||
-		counted.digest != kept.digest || !maps.Equal(counted.domains, kept.domains) || !maps.Equal(counted.owned, kept.owned) {
+	if r.s.older { // its counts were worked out at opening
+		kept = *r.s.totals.Load()
+	}
+	if !counted.equal(&kept) {
 		return damageError(r.s.config.Dir, fmt.Errorf(
 			"it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
 			counted.addresses, counted.objects, counted.digest, kept.addresses, kept.objects, kept.digest))
@@ -267,40 +268,27 @@ func (r reader) recount() error {
 	return nil
 }
 
-// count goes through all records.
+// count works the totals out from the records of addresses and objects.
 func (r reader) count() (totals, error) {
-	counted := totals{domains: map[string]int64{}, owned: map[dirID]int64{}}
+	var count totalsDelta
 	err := r.scan([]byte(prefixAddress), false, func(kv pair) error {
 		record, err := decodeAddress(kv.value)
 		if err != nil {
 			return r.s.damage(r.s.unreadable(string(kv.key), err))
 		}
-		counted.replace(string(kv.key[len(prefixAddress):]), &addressRecord{}, &record)
+		count.address(string(kv.key[len(prefixAddress):]), &addressRecord{}, &record)
 		return nil
 	})
 	if err != nil {
-		return counted, err
+		return totals{}, err
 	}
 	err = r.scan([]byte(prefixObject), false, func(kv pair) error {
 		record, err := decodeObject(kv.value)
 		if err != nil {
 			return r.s.damage(r.s.unreadable(fmt.Sprintf("%x", kv.key), err))
 		}
-		counted.replaceObject(dirOf(kv.key), &objectRecord{}, &record)
+		count.object(dirOf(kv.key), &objectRecord{}, &record)
 		return nil
 	})
-	return counted, err
-}
-
-// totals reads what is stored of them.
-func (r reader) totals() (totals, error) {
-	value, err := r.get([]byte(keyTotals))
-	if err != nil {
-		return totals{}, err
-	}
-	t, err := decodeTotals(value)
-	if err != nil {
-		return t, r.s.unreadable(keyTotals, err)
-	}
-	return t, nil
+	return new(totals).after(&count), err
 }

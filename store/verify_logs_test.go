@@ -47,7 +47,7 @@ func TestFlippedLogs(t *testing.T) {
 			t.Run(name+" "+pattern, func(t *testing.T) {
 				s := open(t, Config{Dir: t.TempDir(), Key: key})
 				big := Object{GUID: GUID{9}, DN: "CN=" + strings.Repeat("x", 1<<20), Container: true}
-				pass(t, s, "corp", Full, start, "", append(people(t, 0, 300), big)...)
+				pass(t, s, "corp", Full, start, "", append(employees(t, 0, 300), big)...)
 				if err := s.Verify(); err != nil {
 					t.Fatal(err)
 				}

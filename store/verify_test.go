@@ -14,18 +14,18 @@ import (
 	"rcpt-milter/address"
 )
 
-var verifications = flag.Int("verifications", 15, "how many times a store is verified beside writers, and with a flipped bit")
+var verifications = flag.Int("verifications", 8, "how many times a store is verified beside writers, and with a flipped bit")
 
-// person makes an object with two addresses of its own and one that it shares.
-func person(t testing.TB, i int) Object {
+// employee makes an object with two addresses of its own and one that it shares.
+func employee(t testing.TB, i int) Object {
 	o := object(t, 0, fmt.Sprintf("first.last%d@corp.example", i), fmt.Sprintf("u%d@corp.example", i), fmt.Sprintf("team%d@corp.example", i/100))
 	o.GUID = GUID{1, byte(i >> 16), byte(i >> 8), byte(i)}
 	return o
 }
 
-func people(t testing.TB, from, to int) (all []Object) {
+func employees(t testing.TB, from, to int) (all []Object) {
 	for i := from; i < to; i++ {
-		all = append(all, person(t, i))
+		all = append(all, employee(t, i))
 	}
 	return all
 }
@@ -67,7 +67,7 @@ func churn(t *testing.T, s *Store, dir string, n int) error {
 	}
 	defer p.Abort()
 	for page := range 6 {
-		objects := people(t, page*300, page*300+300-n%7)
+		objects := employees(t, page*300, page*300+300-n%7)
 		for i := range objects {
 			if (i+n)%3 == 0 {
 				objects[i].Addresses = objects[i].Addresses[n%2:]
@@ -177,16 +177,16 @@ func TestDoubtEnds(t *testing.T) {
 // several tables and with several versions of the records.
 func filledDir(t *testing.T, key []byte, n int) string {
 	s := open(t, Config{Dir: t.TempDir(), Key: key})
-	pass(t, s, "corp", Full, start, "", people(t, 0, n)...)
+	pass(t, s, "corp", Full, start, "", employees(t, 0, n)...)
 	s = reopen(t, s)
-	changed := people(t, 0, n)
+	changed := employees(t, 0, n)
 	for i := range changed {
 		changed[i].Addresses = changed[i].Addresses[i%3:]
 	}
 	pass(t, s, "corp", Full, start, "", changed...)
 	s = reopen(t, s)
-	pass(t, s, "corp", Full, start, "", people(t, 0, n)...)
-	pass(t, s, "lab", Full, start, "", people(t, n-10, n+10)...)
+	pass(t, s, "corp", Full, start, "", employees(t, 0, n)...)
+	pass(t, s, "lab", Full, start, "", employees(t, n-10, n+10)...)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -252,13 +252,13 @@ func flipped(t *testing.T, from string, key []byte, n int, seed uint64) {
 	defer s.Close()
 	what := fmt.Sprintf("seed %d: %s", seed, flip(t, r, dir, "*.sst"))
 	known := map[string]bool{}
-	for _, o := range people(t, 0, n+10) {
+	for _, o := range employees(t, 0, n+10) {
 		for _, a := range o.Addresses {
 			known[a.Address.String()] = true
 		}
 	}
 	wantNoneLost(t, s, known, what)
-	read := people(t, r.IntN(n/2), n/2+r.IntN(n/2))
+	read := employees(t, r.IntN(n/2), n/2+r.IntN(n/2))
 	for i := range read {
 		if i%5 == 0 { // leaves, but for what it shares
 			delete(known, read[i].Addresses[0].Address.String())

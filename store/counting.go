@@ -1,0 +1,243 @@
+package store
+
+// totalsDelta is what a transaction, or a change within one, does to the totals. The
+// zero value does nothing. (diff.go has another delta: what changed of an object.)
+type totalsDelta struct {
+	nextPass  uint64 // the next pass has at least this number
+	nextDir   dirID  // and the next directory
+	addresses int64
+	objects   int64
+	unparsed  int64
+	digest    digest
+	domains   map[string]int64
+	dirs      map[dirID]*dirDelta
+}
+
+type dirDelta struct {
+	dirCounts
+	last map[string]int64
+}
+
+func (c *totalsDelta) dir(id dirID) *dirDelta {
+	d := c.dirs[id]
+	if d == nil {
+		if c.dirs == nil {
+			c.dirs = map[dirID]*dirDelta{}
+		}
+		d = &dirDelta{}
+		c.dirs[id] = d
+	}
+	return d
+}
+
+func plus(m *map[string]int64, key string, n int64) {
+	if *m == nil {
+		*m = map[string]int64{}
+	}
+	(*m)[key] += n
+}
+
+// address counts one a/ record that turns into another.
+func (c *totalsDelta) address(a string, before, after *addressRecord) {
+	c.owned(a, before, -1)
+	c.owned(a, after, 1)
+}
+
+func (c *totalsDelta) owned(a string, r *addressRecord, n int64) {
+	if !r.known() {
+		return
+	}
+	domain := domainOf(a)
+	c.addresses += n
+	plus(&c.domains, domain, n)
+	if d := addressDigest(a, r.restricted()); n > 0 {
+		c.digest.add(d)
+	} else {
+		c.digest.sub(d)
+	}
+	if dir, ok := r.leaving(); ok {
+		plus(&c.dir(dir).last, domain, n)
+	}
+}
+
+// object counts one o/ record that turns into another.
+func (c *totalsDelta) object(dir dirID, before, after *objectRecord) {
+	c.unparsed += int64(after.unparsed) - int64(before.unparsed)
+	was, is := before.counts(), after.counts()
+	if was.owned > 0 {
+		c.objects--
+	}
+	if is.owned > 0 {
+		c.objects++
+	}
+	if was == is {
+		return
+	}
+	d := &c.dir(dir).dirCounts
+	d.add(is)
+	d.add(dirCounts{-was.owned, -was.marked, -was.leaving, -was.due, -was.waiting})
+}
+
+// counts returns what the record of an object adds to those of its directory.
+func (r *objectRecord) counts() dirCounts {
+	c := dirCounts{owned: int64(len(r.addresses))}
+	for i := range r.addresses {
+		switch a := &r.addresses[i]; {
+		case a.gone.isZero():
+		case a.due():
+			c.due++
+		default:
+			c.waiting++
+		}
+	}
+	if c.due > 0 {
+		c.leaving = 1
+	}
+	if c.due+c.waiting > 0 {
+		c.marked = 1
+	}
+	return c
+}
+
+// add adds another change.
+func (c *totalsDelta) add(o *totalsDelta) {
+	c.nextPass, c.nextDir = max(c.nextPass, o.nextPass), max(c.nextDir, o.nextDir)
+	c.addresses += o.addresses
+	c.objects += o.objects
+	c.unparsed += o.unparsed
+	c.digest.add(o.digest)
+	for domain, n := range o.domains {
+		plus(&c.domains, domain, n)
+	}
+	for id, change := range o.dirs {
+		d := c.dir(id)
+		d.dirCounts.add(change.dirCounts)
+		for domain, n := range change.last {
+			plus(&d.last, domain, n)
+		}
+	}
+}
+
+// keys returns how many entries and bytes the counts take that another change brings,
+// beyond those that are changed already.
+func (c *totalsDelta) keys(o *totalsDelta) (entries, bytes int64) {
+	count := func(key int) {
+		entries++
+		bytes += entryOverhead + int64(key) + countSize
+	}
+	for domain := range o.domains {
+		if _, there := c.domains[domain]; !there {
+			count(len(prefixDomain) + len(domain))
+		}
+	}
+	for id, change := range o.dirs {
+		var last map[string]int64
+		if d := c.dirs[id]; d != nil {
+			last = d.last
+		} else {
+			count(len(prefixCounts) + dirIDSize)
+		}
+		for domain := range change.last {
+			if _, there := last[domain]; !there {
+				count(len(prefixLast) + dirIDSize + len(domain))
+			}
+		}
+	}
+	return entries, bytes
+}
+
+// countSize bounds the value of a key that counts: a version byte and five integers.
+const countSize = 1 + 5*10
+
+// entries visits what has to be written for the totals to be those after the change.
+// A nil value deletes the key.
+func (c *totalsDelta) entries(before, after *totals, visit func(key, value []byte) error) error {
+	err := visitIf(before.nextPass != after.nextPass || before.nextDir != after.nextDir || before.addresses != after.addresses ||
+		before.objects != after.objects || before.unparsed != after.unparsed || before.digest != after.digest,
+		visit, []byte(keyTotals), after.counters())
+	if err != nil {
+		return err
+	}
+	for domain, n := range c.domains {
+		if err := visitIf(n != 0, visit, domainKey(domain), countValue(after.domains.of(domain))); err != nil {
+			return err
+		}
+	}
+	for id, change := range c.dirs {
+		d := after.dirs[id]
+		value := d.encode()
+		if d.dirCounts == (dirCounts{}) {
+			value = nil
+		}
+		if err := visitIf(change.dirCounts != (dirCounts{}), visit, dirKey(prefixCounts, id), value); err != nil {
+			return err
+		}
+		for domain, n := range change.last {
+			if err := visitIf(n != 0, visit, lastKey(id, domain), countValue(d.last.of(domain))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func visitIf(changed bool, visit func(key, value []byte) error, key, value []byte) error {
+	if !changed {
+		return nil
+	}
+	return visit(key, value)
+}
+
+// countValue encodes a count; zero has no key.
+func countValue(n int64) []byte {
+	if n == 0 {
+		return nil
+	}
+	e := newEncoder()
+	e.uint(uint64(n))
+	return e
+}
+
+// totals reads the totals that are kept on disk.
+func (r reader) totals() (totals, error) {
+	value, err := r.get([]byte(keyTotals))
+	if err != nil {
+		return totals{}, err
+	}
+	t, err := decodeCounters(value)
+	if err != nil {
+		return t, r.s.unreadable(keyTotals, err)
+	}
+	var all totalsDelta
+	err = r.loadCounts(prefixDomain, func(key, value []byte) error { return loadCount(&all.domains, key, value) })
+	if err != nil {
+		return t, err
+	}
+	err = r.loadCounts(prefixCounts, func(key, value []byte) (err error) {
+		all.dir(dirOf(key)).dirCounts, err = decodeDirCounts(value)
+		return err
+	})
+	if err != nil {
+		return t, err
+	}
+	err = r.loadCounts(prefixLast, func(key, value []byte) error {
+		return loadCount(&all.dir(dirOf(key)).last, key[dirIDSize:], value)
+	})
+	return t.after(&all), err
+}
+
+func (r reader) loadCounts(prefix string, visit func(key, value []byte) error) error {
+	return r.scan([]byte(prefix), false, func(kv pair) error {
+		if err := visit(kv.key, kv.value); err != nil {
+			return r.s.unreadable(string(kv.key), err)
+		}
+		return nil
+	})
+}
+
+// loadCount reads the count of the domain that a key ends with, after its prefix.
+func loadCount(m *map[string]int64, key, value []byte) error {
+	d := newDecoder(value)
+	plus(m, string(key[len(prefixDomain):]), int64(d.uint()))
+	return d.done()
+}

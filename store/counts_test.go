@@ -1,0 +1,295 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// life is a store with several directories, of which passes are read from one of two
+// databases each, held, approved, discarded and broken off, while the disk gets full and
+// the process is killed. Everything that is counted is counted again after every commit.
+type life struct {
+	t    *testing.T
+	r    *rand.Rand
+	s    *Store
+	now  time.Time
+	full int // commits until the disk is full; negative: it does not get full
+	dirs []*lifeDir
+
+	checked int
+}
+
+// lifeDir is one directory: the addresses of its objects, with "!" if restricted.
+type lifeDir struct {
+	name    string
+	has     map[byte][]string
+	changed map[byte]bool // since the last committed pass
+	read    bool
+}
+
+func newLife(t *testing.T, seed uint64) *life {
+	l := &life{t: t, r: rand.New(rand.NewPCG(seed, 9)), now: start, full: -1}
+	for _, name := range []string{"corp", "lab", "shop"} {
+		l.dirs = append(l.dirs, &lifeDir{name: name, has: map[byte][]string{}, changed: map[byte]bool{}})
+	}
+	l.open(t.TempDir())
+	return l
+}
+
+func (l *life) open(dir string) {
+	l.s = nil
+	s := open(l.t, Config{Dir: dir, MinFree: 1, memTable: 1 << 20,
+		freeSpace: func(string) (uint64, error) {
+			if l.full == 0 {
+				return 0, nil
+			}
+			l.full = max(l.full-1, -1)
+			return 1 << 30, nil
+		},
+		afterCommit: func(int) { l.check() }})
+	l.s = s
+	l.check()
+}
+
+func (l *life) check() {
+	if l.s == nil || l.t.Failed() {
+		return
+	}
+	l.checked++
+	if err := soundness(l.s); err != nil {
+		l.t.Errorf("after %d commits: %v", l.checked, err)
+	}
+}
+
+// kill goes on with what is on disk at this moment.
+func (l *life) kill() {
+	dir := l.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(l.s.config.Dir)); err != nil {
+		l.t.Fatal(err)
+	}
+	l.s.config.afterCommit = nil
+	l.s.Close()
+	l.open(dir)
+}
+
+func (l *life) one(n int) bool { return l.r.IntN(n) == 0 }
+
+// change changes some objects of a directory.
+func (l *life) change(d *lifeDir) {
+	for range l.r.IntN(5) {
+		id := byte(1 + l.r.IntN(8))
+		d.changed[id] = true
+		var list []string
+		for range l.r.IntN(5) {
+			restricted := ""
+			if l.one(5) {
+				restricted = "!"
+			}
+			list = append(list, fmt.Sprintf("%sa%d@d%d.test", restricted, l.r.IntN(20), l.r.IntN(4)))
+		}
+		d.has[id] = list
+	}
+	if l.one(12) { // more than a transaction holds
+		d.changed[99] = true
+		d.has[99] = nil
+		if l.one(2) {
+			d.has[99] = expand([]string{fmt.Sprintf("n#%d@d1.test", 300+l.r.IntN(200))})
+		}
+	}
+}
+
+// pass runs a pass; an error must be that of a full disk.
+func (l *life) pass(d *lifeDir, lag time.Duration, calm bool) error {
+	kind := Incremental
+	if !d.read || calm || l.one(4) {
+		kind = Full
+	}
+	database := fmt.Sprint("database ", l.r.IntN(2))
+	p, err := l.s.Begin(d.name, kind, Origin{Controller: database, Database: database, Started: l.now, Lag: lag})
+	if err != nil {
+		return err
+	}
+	defer p.Abort()
+	var page []Object
+	for _, id := range slices.Sorted(maps.Keys(d.has)) {
+		if kind == Incremental && !d.changed[id] || kind == Full && len(d.has[id]) == 0 {
+			continue
+		}
+		o := object(l.t, id, d.has[id]...)
+		o.Unsettled, o.Deleted = !calm && l.one(15), len(d.has[id]) == 0 && l.one(2)
+		page = append(page, o)
+	}
+	l.r.Shuffle(len(page), func(i, j int) { page[i], page[j] = page[j], page[i] })
+	for chunk := range slices.Chunk(page, 3) {
+		if _, err := p.Apply(chunk); err != nil {
+			return err
+		}
+		if !calm && l.one(25) {
+			return nil // the connection broke
+		}
+	}
+	if kind == Full {
+		if err := p.Sweep(); err != nil {
+			return err
+		}
+	}
+	if !calm && l.one(12) {
+		return nil
+	}
+	l.checkPending(p)
+	hold := ""
+	if !calm && l.one(2) {
+		hold = "held"
+	}
+	if _, err := p.Commit(Outcome{Cursor: []byte("x"), Ended: l.now, Hold: hold}); err != nil {
+		return err
+	}
+	d.read, d.changed = true, map[byte]bool{}
+	return nil
+}
+
+// checkPending compares what the pass would take away with what the records say.
+func (l *life) checkPending(p *Pass) {
+	l.t.Helper()
+	due := map[string]bool{}
+	want := Pending{Last: map[string]int{}}
+	id := p.dir.record.id
+	err := l.s.scan(dirKey(prefixObject, id), false, func(kv pair) error {
+		r, err := decodeObject(kv.value)
+		n := want.Owned
+		for _, a := range r.addresses {
+			if !a.gone.isZero() && !a.notBefore.After(p.now()) {
+				want.Owned++
+				due[fmt.Sprintf("%s %x", a.address, guidOf(kv.key))] = true
+			}
+		}
+		if want.Owned > n {
+			want.Objects++
+		}
+		return err
+	})
+	err = errors.Join(err, l.s.scan([]byte(prefixAddress), false, func(kv pair) error {
+		a := string(kv.key[len(prefixAddress):])
+		r, err := decodeAddress(kv.value)
+		stays := slices.ContainsFunc(r.owners, func(o owner) bool { return o.dir != id || !due[fmt.Sprintf("%s %x", a, o.guid)] })
+		if r.known() && !stays {
+			want.Last[domainOf(a)]++
+		}
+		if lost, err := p.Loses(parse(a)); lost != (r.known() && !stays) || err != nil {
+			l.t.Errorf("loses %s: %t, %v", a, lost, err)
+		}
+		return err
+	}))
+	got, gotErr := p.Pending()
+	if d := cmp.Diff(want, got); err != nil || gotErr != nil || d != "" {
+		l.t.Errorf("pending: %v, %v (-want +got):\n%s", err, gotErr, d)
+	}
+}
+
+func (l *life) step() error {
+	d := l.dirs[l.r.IntN(len(l.dirs))]
+	l.now = l.now.Add(time.Duration(l.r.IntN(90)) * time.Minute)
+	if l.one(10) {
+		l.full = l.r.IntN(8)
+	}
+	switch {
+	case l.one(12):
+		_, err := l.s.Discard(d.name, l.now)
+		return err
+	case l.one(8):
+		upTo := l.s.Directory(d.name).Newest().Number
+		if l.one(2) && upTo > 0 {
+			upTo -= uint64(l.r.IntN(int(min(upTo, 5))))
+		}
+		_, err := l.s.Approve(d.name, upTo, l.now)
+		return err
+	}
+	l.change(d)
+	return l.pass(d, time.Duration(l.r.IntN(3))*time.Hour, false)
+}
+
+// end reads everything once more when all is well: the index then is what the directories
+// have.
+func (l *life) end() {
+	l.t.Helper()
+	l.full = -1
+	restricted := map[string]bool{} // all known addresses
+	for _, d := range l.dirs {
+		l.now = l.now.Add(24 * time.Hour)
+		for range 2 { // the second one releases what waited for the lag
+			if err := l.pass(d, 0, true); err != nil {
+				l.t.Fatal(err)
+			}
+		}
+		for _, list := range d.has {
+			seen := map[string]bool{}
+			for _, text := range list {
+				a, flag := strings.CutPrefix(text, "!")
+				if seen[a] { // the first one counts
+					continue
+				}
+				seen[a] = true
+				if was, there := restricted[a]; there {
+					flag = flag && was
+				}
+				restricted[a] = flag
+			}
+		}
+	}
+	want := []string{}
+	for a, flag := range restricted {
+		if flag {
+			a = "!" + a
+		}
+		want = append(want, a)
+	}
+	wantKnown(l.t, l.s, want...)
+	if err := l.s.Verify(); err != nil {
+		l.t.Error(err)
+	}
+}
+
+func TestCountsInARandomLife(t *testing.T) {
+	seeds, steps := uint64(8), 80
+	if testing.Short() {
+		seeds, steps = 2, 40
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, seed)
+			for n := range steps {
+				err := l.step()
+				if err != nil && !errors.Is(err, ErrNoSpace) {
+					t.Fatalf("step %d: %v", n, err)
+				}
+				if l.full = -1; t.Failed() {
+					t.Fatalf("in step %d", n)
+				}
+				switch {
+				case l.one(20):
+					l.kill()
+				case l.one(20):
+					l.s.config.afterCommit = nil
+					if err := l.s.Close(); err != nil {
+						t.Fatal(err)
+					}
+					l.open(l.s.config.Dir)
+				}
+			}
+			l.end()
+			if l.checked < steps {
+				t.Errorf("%d commits in %d steps: this shows little", l.checked, steps)
+			}
+		})
+	}
+}

@@ -1,0 +1,138 @@
+package store
+
+import (
+	"fmt"
+	"time"
+)
+
+// migrate brings a store of format 1 to the present one. What format 1 lacks follows from
+// the records of objects and addresses, so that a conversion which a crash breaks off can
+// begin again. Until it is complete m/format says so, and an older version does not open
+// the store. One that is open for reading only is counted, and stays as it is.
+func (s *Store) migrate() error {
+	if s.config.ReadOnly {
+		return s.recountTotals()
+	}
+	began := time.Now()
+	for _, step := range []func(*tx) error{beginMigration, dropDerived, deriveMarks, s.moveOrigins} {
+		if err := s.write(step); err != nil {
+			return err
+		}
+	}
+	if err := s.recountTotals(); err != nil {
+		return err
+	}
+	if err := s.write(finishMigration); err != nil {
+		return err
+	}
+	s.older = false
+	s.config.Log.Info("store converted to a newer format", "format", formatVersion, "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// recountTotals replaces the totals in memory with what the records say.
+func (s *Store) recountTotals() error {
+	counted, err := s.newest().count()
+	if err != nil {
+		return err
+	}
+	kept := s.totals.Load()
+	counted.nextPass, counted.nextDir = kept.nextPass, kept.nextDir
+	s.totals.Store(&counted)
+	return nil
+}
+
+func beginMigration(t *tx) error {
+	e := formatValue()
+	e.bool(true) // unfinished
+	return t.set([]byte(keyFormat), e)
+}
+
+// formatValue is the value of m/format in a store of the present format.
+func formatValue() encoder {
+	e := newEncoder()
+	e.uint(formatVersion)
+	return e
+}
+
+// dropDerived deletes what the next steps write, in this format or the one before.
+func dropDerived(t *tx) error {
+	for _, prefix := range []string{prefixMarked, prefixWaiting, prefixDomain, prefixCounts, prefixLast} {
+		err := t.s.scan([]byte(prefix), true, func(kv pair) error { return t.delete(kv.key) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deriveMarks writes the keys of the marks that objects have, and the flags that follow
+// from them in the records of addresses.
+func deriveMarks(t *tx) error {
+	return t.s.scan([]byte(prefixObject), false, func(kv pair) error {
+		r, err := decodeObject(kv.value)
+		if err != nil {
+			return t.s.unreadable(fmt.Sprintf("%x", kv.key), err)
+		}
+		if !r.marked() {
+			return nil
+		}
+		dir, guid := dirOf(kv.key), guidOf(kv.key)
+		var u unit
+		u.setMarks(dir, guid, &objectRecord{}, &r)
+		for _, e := range u.entries {
+			if err := t.set(e.key, e.value); err != nil {
+				return err
+			}
+		}
+		for _, a := range r.addresses {
+			if err := deriveFlags(t, dir, guid, &a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func deriveFlags(t *tx, dir dirID, guid GUID, a *ownedRecord) error {
+	record, err := t.address(a.address)
+	if err != nil {
+		return err
+	}
+	flags, there := record.owner(dir, guid)
+	if !there || flags.leaving == a.due() { // a full pass adds an owner that is missing
+		return nil
+	}
+	flags.leaving = a.due()
+	record.set(owner{dir: dir, guid: guid, ownerFlags: flags})
+	return t.set(addressKey(a.address), record.encode())
+}
+
+// moveOrigins gives each database that a directory was read from a key of its own.
+func (s *Store) moveOrigins(t *tx) error {
+	for name, d := range s.state.dirs {
+		u := &unit{}
+		for i, o := range d.record.origins {
+			u.set(originKey(d.record.id, originID(i+1)), o.encode())
+		}
+		u.setDirectory(name, d, d.record)
+		if err := t.add(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishMigration writes the totals, and then that all is done.
+func finishMigration(t *tx) error {
+	counted := *t.s.totals.Load()
+	all := totalsDelta{dirs: map[dirID]*dirDelta{}, domains: counted.domains.clone()}
+	for id, d := range counted.dirs {
+		all.dirs[id] = &dirDelta{d.dirCounts, d.last.clone()}
+	}
+	err := all.entries(&totals{}, &counted, t.set)
+	if err != nil {
+		return err
+	}
+	return t.set([]byte(keyFormat), formatValue())
+}

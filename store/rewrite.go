@@ -1,0 +1,170 @@
+package store
+
+import "slices"
+
+// ownerChange is a change of an a/ record that follows from a change of an object's record.
+type ownerChange struct {
+	address       string
+	before, after *ownedRecord  // in the object's record; nil: not there
+	stored, next  addressRecord // the a/ record
+}
+
+// rewrite replaces the record of an object and all that follows from it: look-ups,
+// journal, marks and counts. That is one unit, unless a transaction cannot hold it. Then
+// it is several: after each of them the object has some of the changes and not yet the
+// rest, and is sound.
+func (p *Pass) rewrite(t *tx, guid GUID, before, after *objectRecord) error {
+	changes, err := p.ownerChanges(t, guid, before, after, false)
+	if err != nil {
+		return err
+	}
+	return p.rewriteWith(t, guid, before, after, changes, false)
+}
+
+// rewriteWith does it with changes that ownerChanges has listed. News are what the pass
+// read: they use up its number.
+func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange, news bool) error {
+	from := *before
+	for n := len(changes); ; {
+		to := *after
+		if n < len(changes) {
+			to = without(&from, after, changes[n:])
+		}
+		row := p.seq
+		u, err := p.unit(t, guid, &from, &to, changes[:n])
+		if err != nil {
+			return err
+		}
+		if news {
+			p.claimNumber(t, u)
+		}
+		if n > 1 && !t.fitsAlone(u) {
+			p.seq = row
+			n /= 2
+			continue
+		}
+		if err := t.add(u); err != nil {
+			return err
+		}
+		if n == len(changes) {
+			return nil
+		}
+		from, changes = to, changes[n:]
+		n = min(2*n, len(changes))
+	}
+}
+
+// without returns the record after a change of which some owner changes are left out.
+func without(before, after *objectRecord, left []ownerChange) objectRecord {
+	late := make(map[string]*ownedRecord, len(left))
+	for _, c := range left {
+		late[c.address] = c.before
+	}
+	next := *after
+	next.addresses = nil
+	for _, a := range after.addresses {
+		if was, ok := late[a.address]; !ok {
+			next.addresses = append(next.addresses, a)
+		} else if was != nil {
+			next.addresses = append(next.addresses, *was)
+		}
+	}
+	for _, c := range left {
+		if c.after == nil {
+			next.addresses = append(next.addresses, *c.before)
+		}
+	}
+	return next
+}
+
+// ownerChanges lists what changes in the a/ records. With all it reads those too that
+// should not change, and lists the ones that are not what the record says.
+func (p *Pass) ownerChanges(t *tx, guid GUID, before, after *objectRecord, all bool) ([]ownerChange, error) {
+	old := make(map[string]*ownedRecord, len(before.addresses))
+	for i := range before.addresses {
+		old[before.addresses[i].address] = &before.addresses[i]
+	}
+	var changes []ownerChange
+	for i := range after.addresses {
+		c := ownerChange{address: after.addresses[i].address, after: &after.addresses[i]}
+		c.before = old[c.address]
+		delete(old, c.address)
+		same := c.before != nil && c.before.flags() == c.after.flags()
+		if same && !all {
+			continue
+		}
+		if err := p.readOwner(t, guid, &c); err != nil {
+			return nil, err
+		}
+		if flags, there := c.stored.owner(p.dir.record.id, guid); !same || !there || flags != c.after.flags() {
+			changes = append(changes, c)
+		}
+	}
+	for i := range before.addresses {
+		c := ownerChange{address: before.addresses[i].address, before: &before.addresses[i]}
+		if old[c.address] == nil {
+			continue
+		}
+		if err := p.readOwner(t, guid, &c); err != nil {
+			return nil, err
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
+// readOwner reads the a/ record, and works out what becomes of it.
+func (p *Pass) readOwner(t *tx, guid GUID, c *ownerChange) (err error) {
+	if c.stored, err = t.address(c.address); err != nil {
+		return err
+	}
+	c.next = c.stored
+	c.next.owners = slices.Clone(c.stored.owners)
+	if c.after != nil {
+		c.next.set(owner{dir: p.dir.record.id, guid: guid, ownerFlags: c.after.flags()})
+	} else if c.next.remove(p.dir.record.id, guid) && !c.next.known() {
+		c.next.removed, c.next.pass = p.info.Ended, p.info.Number
+	}
+	return nil
+}
+
+// unit gathers everything that belongs to one change of an object.
+func (p *Pass) unit(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange) (*unit, error) {
+	u := &unit{}
+	for i := range changes {
+		if err := p.changeOwner(t, u, guid, after.dn, &changes[i]); err != nil {
+			return nil, err
+		}
+	}
+	id := p.dir.record.id
+	u.delta.object(id, before, after)
+	if after.empty() {
+		u.delete(objectKey(id, guid))
+	} else {
+		u.set(objectKey(id, guid), after.encode())
+	}
+	u.setMarks(id, guid, before, after)
+	p.dir.expect(after)
+	return u, nil
+}
+
+func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange) error {
+	was, there := c.stored.owner(p.dir.record.id, guid)
+	switch {
+	case c.after == nil && !there, c.after != nil && there && was == c.after.flags():
+		return nil // an earlier version wrote half an object
+	}
+	u.delta.address(c.address, &c.stored, &c.next)
+	u.set(addressKey(c.address), c.next.encode())
+	row := journalRecord{dir: p.dir.record.id, guid: guid, dn: dn, address: c.address}
+	switch {
+	case c.before == nil && !there:
+		row.time, row.added, row.origin, row.usn = p.now(), true, c.after.learned.origin, c.after.learned.usn
+	case c.after == nil:
+		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
+		row.learned, row.restricted = c.before.learned.time, c.before.restricted
+	default:
+		return nil
+	}
+	return p.journal(t, u, row)
+}
