@@ -131,7 +131,7 @@ func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
 		return r.answer(7, VerdictNotReady, p.whenNotReady.reply(entry, r.text), "no address of the domain is known")
 	}
 	// Row 8.
-	if !r.removed.IsZero() && p.now().Sub(r.removed) < p.removalGrace {
+	if !r.removed.IsZero() && p.age(r.removed) < p.removalGrace {
 		return r.answer(8, VerdictInGrace, removedRecently(r.text), "removed from the directory a short while ago")
 	}
 	// Row 9.
@@ -229,12 +229,16 @@ func (p *Policy) indexed(r *recipient) (Entry, error) {
 			r.match = form
 			return entry, nil
 		}
-		if entry.Removed.After(r.removed) {
+		if !entry.Removed.IsZero() && (r.removed.IsZero() || p.age(entry.Removed) < p.age(r.removed)) {
 			r.match, r.removed = form, entry.Removed
 		}
 	}
 	return Entry{}, nil
 }
+
+// age returns how long ago something happened. A time in the future was written down
+// while the clock was ahead: it is as little believed as one as long ago.
+func (p *Policy) age(at time.Time) time.Duration { return p.now().Sub(at).Abs() }
 
 // confirmed asks the directory itself for one form after the other. No answer is as if
 // nothing was found: then the index, which is fresh, is believed.

@@ -248,7 +248,7 @@ func (r *reading) hold() (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
-	recent, err := m.config.Store.RemovedSince(m.config.Name, r.started.Add(-m.config.Guard.Window))
+	recent, err := m.config.Store.RemovedBetween(m.config.Name, r.started.Add(-m.config.Guard.Window), r.started)
 	if err != nil {
 		return holding{}, err
 	}

@@ -26,7 +26,7 @@ func soundness(s *Store) error {
 		return err
 	}
 	kept := s.totals.Load()
-	loaded, err := s.loadTotals()
+	loaded, err := s.newest().totals()
 	if err != nil {
 		return err
 	}

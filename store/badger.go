@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,9 +27,12 @@ const (
 func badgerOptions(config Config) badger.Options {
 	o := badger.DefaultOptions(config.Dir).
 		WithLogger(badgerLog{config.Log}).
-		WithSyncWrites(true).                                 // a cursor on disk means its data is on disk
-		WithChecksumVerificationMode(options.NoVerification). // verifyFiles does it: Badger's own ends the process
-		WithDetectConflicts(false).                           // one writer at a time
+		WithSyncWrites(true). // a cursor on disk means its data is on disk
+		// A damaged block is never taken for its content. Badger's check of whole tables at
+		// opening ends the process; verifyFiles does that.
+		WithChecksumVerificationMode(options.OnBlockRead).
+		WithVerifyValueChecksum(true).
+		WithDetectConflicts(false). // one writer at a time
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(config.memTable).
 		WithNumMemtables(3).
@@ -162,71 +164,6 @@ func openError(dir string, err error) error {
 		}
 	}
 	return damageError(dir, err)
-}
-
-// get reads one key at the newest version; nil where there is none.
-func (s *Store) get(key []byte) ([]byte, error) {
-	txn := s.db.NewTransactionAt(math.MaxUint64, false)
-	defer txn.Discard()
-	return valueOf(txn, key)
-}
-
-func valueOf(txn *badger.Txn, key []byte) ([]byte, error) {
-	item, err := txn.Get(key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return item.ValueCopy(nil)
-}
-
-// A pair is one key with its value.
-type pair struct{ key, value []byte }
-
-// scanChunk is how many pairs are read in one transaction: an open one keeps Badger
-// from dropping old versions.
-const scanChunk = 2000
-
-// scan visits all pairs under a prefix in the order of keys. Keys that are written
-// behind the place it has reached are not seen.
-func (s *Store) scan(prefix []byte, keysOnly bool, visit func(pair) error) error {
-	from := prefix
-	for {
-		chunk, err := s.chunk(prefix, from, keysOnly)
-		if err != nil {
-			return err
-		}
-		for _, p := range chunk {
-			if err := visit(p); err != nil {
-				return err
-			}
-		}
-		if len(chunk) < scanChunk {
-			return nil
-		}
-		from = append(chunk[len(chunk)-1].key, 0)
-	}
-}
-
-func (s *Store) chunk(prefix, from []byte, keysOnly bool) ([]pair, error) {
-	txn := s.db.NewTransactionAt(math.MaxUint64, false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: false})
-	defer it.Close()
-	var pairs []pair
-	for it.Seek(from); it.ValidForPrefix(prefix) && len(pairs) < scanChunk; it.Next() {
-		p := pair{key: it.Item().KeyCopy(nil)}
-		if !keysOnly {
-			var err error
-			if p.value, err = it.Item().ValueCopy(nil); err != nil {
-				return nil, err
-			}
-		}
-		pairs = append(pairs, p)
-	}
-	return pairs, nil
 }
 
 // badgerLog passes Badger's messages on. What it calls information is of interest to

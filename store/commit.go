@@ -127,7 +127,7 @@ func (p *Pass) judge() (bool, error) {
 // again at any point.
 func (p *Pass) release() error {
 	var marked []GUID
-	err := p.s.marked(p.dir.record.id, markDue, p.dir.firstDue, p.upTo, func(guid GUID) error {
+	err := p.s.newest().marked(p.dir.record.id, markDue, p.dir.firstDue, p.upTo, func(guid GUID) error {
 		marked = append(marked, guid)
 		return nil
 	})

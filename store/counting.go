@@ -238,39 +238,39 @@ func countsValue(counts ...int64) []byte {
 	return e
 }
 
-// loadTotals reads the totals that are kept on disk.
-func (s *Store) loadTotals() (totals, error) {
-	value, err := s.get([]byte(keyTotals))
+// totals reads the totals that are kept on disk.
+func (r reader) totals() (totals, error) {
+	value, err := r.get([]byte(keyTotals))
 	if err != nil {
 		return totals{}, err
 	}
 	t, err := decodeCounters(value)
 	if err != nil {
-		return t, s.unreadable(keyTotals, err)
+		return t, r.s.unreadable(keyTotals, err)
 	}
 	var all totalsDelta
-	err = s.loadCounts(prefixDomain, func(key, value []byte) error { return loadCounts(key, value, &all.domains) })
+	err = r.loadCounts(prefixDomain, func(key, value []byte) error { return loadCounts(key, value, &all.domains) })
 	if err != nil {
 		return t, err
 	}
-	err = s.loadCounts(prefixCounts, func(key, value []byte) (err error) {
+	err = r.loadCounts(prefixCounts, func(key, value []byte) (err error) {
 		all.dir(dirOf(key)).dirCounts, err = decodeDirCounts(value)
 		return err
 	})
 	if err != nil {
 		return t, err
 	}
-	err = s.loadCounts(prefixLeaving, func(key, value []byte) error {
+	err = r.loadCounts(prefixLeaving, func(key, value []byte) error {
 		d := all.dir(dirOf(key))
 		return loadCounts(key[dirIDSize:], value, &d.due, &d.last)
 	})
 	return t.after(&all), err
 }
 
-func (s *Store) loadCounts(prefix string, visit func(key, value []byte) error) error {
-	return s.scan([]byte(prefix), false, func(kv pair) error {
+func (r reader) loadCounts(prefix string, visit func(key, value []byte) error) error {
+	return r.scan([]byte(prefix), false, func(kv pair) error {
 		if err := visit(kv.key, kv.value); err != nil {
-			return s.unreadable(string(kv.key), err)
+			return r.s.unreadable(string(kv.key), err)
 		}
 		return nil
 	})

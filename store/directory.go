@@ -189,7 +189,7 @@ type Directory struct {
 	Cursor          []byte    // opaque here; nil: no pass was ever committed
 	Controller      string    // the domain controller that the cursor belongs to
 	Fingerprint     string    // of the rules under which it was last read in full
-	FirstFull       time.Time // when its first full pass ended; zero: long ago, or never
+	FirstFull       time.Time // when its first full pass ended; zero: long ago, never, or not believable
 	LastFull        PassInfo
 	LastIncremental PassInfo
 	Marked          int    // objects with addresses whose removal waits
@@ -245,9 +245,13 @@ func (s *Store) Directory(name string) Directory {
 	if d == nil {
 		return Directory{Name: name}
 	}
+	first := d.record.first
+	if !believable(first, s.config.Now()) {
+		first = time.Time{}
+	}
 	counts := s.totals.Load().dirs[d.record.id]
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
-		Fingerprint: d.record.fingerprint, FirstFull: d.record.first, LastFull: d.record.full, LastIncremental: d.record.incremental,
+		Fingerprint: d.record.fingerprint, FirstFull: first, LastFull: d.record.full, LastIncremental: d.record.incremental,
 		Marked: int(counts.marked), Hold: d.record.hold, HeldDomains: d.record.held, Owed: d.record.owed, Owned: counts.owned}
 }
 

@@ -25,26 +25,22 @@ type Held struct {
 // one object after those of another. An error of visit ends it and is returned. Close
 // waits for it.
 func (s *Store) Held(name string, visit func(Held) error) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	s.state.Lock()
-	d := s.state.dirs[name]
-	var last uint64
-	if d != nil {
-		last = d.record.lastPass()
-	}
-	s.state.Unlock()
-	if d == nil {
-		return nil
-	}
-	marked, err := s.markedObjects(d.record.id)
+	v, err := s.view()
 	if err != nil {
 		return err
 	}
+	defer v.done()
+	d, err := v.directory(name)
+	if err != nil || d.id == 0 {
+		return err
+	}
+	marked, err := v.markedObjects(d.id)
+	if err != nil {
+		return err
+	}
+	last := d.lastPass()
 	for _, guid := range marked {
-		record, err := s.object(d.record.id, guid)
+		record, err := v.object(d.id, guid)
 		if err != nil {
 			return err
 		}
@@ -52,7 +48,7 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 			if a.gone.isZero() || a.gone.pass > last { // that of a pass under way
 				continue
 			}
-			alone, err := s.leaving(a.address, d.record.id, func(ownedRecord) bool { return true })
+			alone, err := v.leaving(a.address, d.id, func(ownedRecord) bool { return true })
 			if err != nil {
 				return err
 			}
@@ -69,7 +65,11 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 // leaving reports whether an address is known and all its owners are objects of a
 // directory in which it is marked as gone, by marks that count.
 func (s *Store) leaving(a string, dir dirID, counts func(ownedRecord) bool) (bool, error) {
-	record, err := s.addressRecord(a)
+	return s.newest().leaving(a, dir, counts)
+}
+
+func (r reader) leaving(a string, dir dirID, counts func(ownedRecord) bool) (bool, error) {
+	record, err := r.addressRecord(a)
 	if err != nil || !record.known() {
 		return false, err
 	}
@@ -77,7 +77,7 @@ func (s *Store) leaving(a string, dir dirID, counts func(ownedRecord) bool) (boo
 		if o.dir != dir {
 			return false, nil
 		}
-		object, err := s.object(dir, o.guid)
+		object, err := r.object(dir, o.guid)
 		if err != nil {
 			return false, err
 		}
@@ -93,14 +93,32 @@ func (s *Store) leaving(a string, dir dirID, counts func(ownedRecord) bool) (boo
 
 // object reads what is stored of an object; the zero record: nothing.
 func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
+	return s.newest().object(dir, guid)
+}
+
+func (r reader) object(dir dirID, guid GUID) (objectRecord, error) {
 	key := objectKey(dir, guid)
-	value, err := s.get(key)
+	value, err := r.get(key)
 	if err != nil {
 		return objectRecord{}, err
 	}
 	record, err := decodeObject(value)
 	if err != nil {
-		return record, s.unreadable(fmt.Sprintf("%x", key), err)
+		return record, r.s.unreadable(fmt.Sprintf("%x", key), err)
+	}
+	return record, nil
+}
+
+// directory reads the record of a directory; the zero record if there is none.
+func (r reader) directory(name string) (directoryRecord, error) {
+	key := []byte(prefixDirectory + name)
+	value, err := r.get(key)
+	if err != nil || value == nil {
+		return directoryRecord{}, err
+	}
+	record, err := decodeDirectory(value)
+	if err != nil {
+		return record, r.s.unreadable(string(key), err)
 	}
 	return record, nil
 }
@@ -169,18 +187,9 @@ func (s *Store) lastOrigin(name string, at time.Time) Origin {
 }
 
 // RemovedSince counts the addresses that passes took from objects of a directory after
-// a time, but for removals that somebody approved.
+// a time and up to now, without approved removals.
 func (s *Store) RemovedSince(name string, after time.Time) (int, error) {
-	if err := s.enter(); err != nil {
-		return 0, err
-	}
-	defer s.leave()
-	s.state.Lock()
-	defer s.state.Unlock()
-	if d := s.state.dirs[name]; d != nil {
-		return d.removals.since(after), nil
-	}
-	return 0, nil
+	return s.RemovedBetween(name, after, s.config.Now())
 }
 
 // removals are the counts of what passes removed, for the guard. They are those of the
@@ -210,10 +219,10 @@ func (r *removals) add(p PassInfo) {
 	*r = append(*r, removal{p.Ended, p.Removed})
 }
 
-func (r removals) since(after time.Time) int {
+func (r removals) between(after, now time.Time) int {
 	n := 0
 	for _, one := range r {
-		if one.ended.After(after) {
+		if inWindow(one.ended, after, now) {
 			n += one.removed
 		}
 	}

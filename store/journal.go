@@ -6,8 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"rcpt-milter/address"
 )
 
@@ -77,17 +75,11 @@ func (p *Pass) journal(t *tx, u *unit, r journalRecord) error {
 
 // nextRow is the journal row after the last one of a pass.
 func (s *Store) nextRow(pass uint64) (uint32, error) {
-	prefix := journalKey(pass, 0)[:len(prefixJournal)+8]
-	txn := s.db.NewTransactionAt(math.MaxUint64, false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
-	defer it.Close()
-	it.Seek(journalKey(pass, math.MaxUint32))
-	if !it.ValidForPrefix(prefix) {
-		return 0, nil
+	key, _, err := s.seek(prefixJournal, journalKey(pass, math.MaxUint32), true)
+	if err != nil || key == nil || passOf(key) != pass {
+		return 0, err
 	}
-	key := it.Item().Key()
-	return binary.BigEndian.Uint32(key[len(prefix):]) + 1, nil
+	return binary.BigEndian.Uint32(key[len(prefixJournal)+8:]) + 1, nil
 }
 
 // Event is one row of the journal: an object gained an address or lost it.
@@ -107,13 +99,18 @@ type Event struct {
 
 // History gives the journal of one address, oldest first, as far back as it is kept.
 func (s *Store) History(a address.Address) ([]Event, error) {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer v.done()
+	return v.history(a)
+}
+
+func (r reader) history(a address.Address) ([]Event, error) {
 	prefix := append(append([]byte(prefixByAddress), a.String()...), 0)
-	events, names := []Event(nil), passNames{s: s}
-	err := s.scan(prefix, false, func(kv pair) error {
+	events, names := []Event(nil), passNames{r: r}
+	err := r.scan(prefix, false, func(kv pair) error {
 		if len(kv.key) != len(prefix)+8 {
 			return nil
 		}
@@ -121,7 +118,7 @@ func (s *Store) History(a address.Address) ([]Event, error) {
 		d := newDecoder(kv.value)
 		for d.err == nil && len(d.rest) > 0 {
 			row := journalKey(pass, uint32(d.uint()))
-			value, err := s.get(row)
+			value, err := r.get(row)
 			if err != nil || value == nil {
 				return err
 			}
@@ -143,19 +140,20 @@ type JournalQuery struct {
 }
 
 // Journal visits rows in the order of passes and, within a pass, as they were written.
-// An error of visit ends it and is returned. Close waits for it. The first full pass of
-// a directory wrote no rows.
+// All are of one commit. An error of visit ends it and is returned. Close waits for it.
+// The first full pass of a directory wrote no rows.
 func (s *Store) Journal(q JournalQuery, visit func(Event) error) error {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return err
 	}
-	defer s.leave()
+	defer v.done()
 	prefix := []byte(prefixJournal)
 	if q.Pass != 0 {
 		prefix = binary.BigEndian.AppendUint64(prefix, q.Pass)
 	}
-	names := passNames{s: s}
-	return s.scan(prefix, false, func(kv pair) error {
+	names := passNames{r: v}
+	return v.scan(prefix, false, func(kv pair) error {
 		event, err := names.event(kv)
 		if err != nil || event.Time.Before(q.Since) {
 			return err
@@ -167,22 +165,22 @@ func (s *Store) Journal(q JournalQuery, visit func(Event) error) error {
 // passNames makes events of rows. Of a directory that is not known any more it looks
 // the name up in the row of the pass, and remembers the last one.
 type passNames struct {
-	s    *Store
+	r    reader
 	pass PassInfo
 }
 
 func (n *passNames) event(row pair) (Event, error) {
 	r, err := decodeJournal(row.value)
 	if err != nil {
-		return Event{}, n.s.unreadable(fmt.Sprintf("%x", row.key), err)
+		return Event{}, n.r.s.unreadable(fmt.Sprintf("%x", row.key), err)
 	}
 	e := Event{Time: r.time, Pass: passOf(row.key), Added: r.added, Address: parse(r.address), GUID: r.guid, DN: r.dn,
 		USN: r.usn, Learned: r.learned, Restricted: r.restricted}
-	if e.Directory, e.Controller = n.s.originOf(r.dir, r.origin); e.Directory != "" {
+	if e.Directory, e.Controller = n.r.s.originOf(r.dir, r.origin); e.Directory != "" {
 		return e, nil
 	}
 	if n.pass.Number != e.Pass {
-		value, err := n.s.get(passKey(e.Pass))
+		value, err := n.r.get(passKey(e.Pass))
 		if err != nil {
 			return e, err
 		}
@@ -195,75 +193,121 @@ func (n *passNames) event(row pair) (Event, error) {
 	return e, nil
 }
 
-// JournalFrom is the time from which on the journal is whole; zero: nothing was ever
-// dropped.
+// JournalFrom returns the time from which on the journal is whole; zero if nothing was
+// ever dropped. If rows were dropped while the clock was ahead, it is whole from the
+// first pass since that can be dated.
 func (s *Store) JournalFrom() (time.Time, error) {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return time.Time{}, err
 	}
-	defer s.leave()
-	value, err := s.get([]byte(keyPruned))
+	defer v.done()
+	return v.journalFrom()
+}
+
+func (r reader) journalFrom() (time.Time, error) {
+	value, err := r.get([]byte(keyPruned))
 	if err != nil || value == nil {
 		return time.Time{}, err
 	}
 	d := newDecoder(value)
 	at := d.time()
 	if err := d.done(); err != nil {
-		return at, s.unreadable(keyPruned, err)
+		return at, r.s.unreadable(keyPruned, err)
 	}
-	return at, nil
+	now := r.s.config.Now()
+	if believable(at, now) {
+		return at, nil
+	}
+	first, err := r.firstBelieved(now) // what is kept begins before that
+	if err == nil && first.IsZero() {
+		first = now
+	}
+	return first, err
 }
 
-// Prune drops journal rows older than a time, and with them the tombstones of the
-// addresses they removed; keep the time before any removal grace. It reports how many
-// rows went.
+// Prune drops the journal rows of all passes up to the last one that is older than a
+// time, and with them the tombstones of the addresses they removed; keep the time before
+// any removal grace. The order of passes decides: rows that were written while the clock
+// was wrong stop nothing. It reports how many rows went.
 func (s *Store) Prune(before time.Time) (int, error) {
-	pruned := 0
-	var old []pair
-	collect := func(kv pair) error {
-		d := newDecoder(kv.value)
-		if at := d.time(); d.err == nil && !at.Before(before) {
-			return errStop
-		}
-		old = append(old, kv)
-		return nil
-	}
-	if err := s.scan([]byte(prefixJournal), false, collect); err != nil && err != errStop {
+	rows, err := s.oldRows(before)
+	if err != nil {
 		return 0, err
 	}
-	if len(old) > 0 {
-		err := s.write(func(t *tx) error {
-			e := newEncoder()
-			e.time(before)
-			return t.set([]byte(keyPruned), e)
-		})
-		if err != nil {
+	if rows > 0 {
+		if err := s.prunedUpTo(before); err != nil {
 			return 0, err
 		}
 	}
-	for len(old) > 0 {
-		chunk := old[:min(len(old), sweepChunk)]
-		old = old[len(chunk):]
+	pruned, err := s.dropUpTo(prefixJournal, rows, (*tx).prune)
+	if err != nil {
+		return pruned, err
+	}
+	passes, err := s.oldPasses(before)
+	if err != nil {
+		return pruned, err
+	}
+	_, err = s.dropUpTo(prefixPass, passes, func(t *tx, kv pair) error { return t.delete(kv.key) })
+	return pruned, err
+}
+
+// prunedUpTo notes from when on the journal is whole: never earlier than before.
+func (s *Store) prunedUpTo(before time.Time) error {
+	from, err := s.newest().journalFrom()
+	if err != nil {
+		return err
+	}
+	if from.After(before) {
+		before = from
+	}
+	return s.write(func(t *tx) error {
+		e := newEncoder()
+		e.time(before)
+		return t.set([]byte(keyPruned), e)
+	})
+}
+
+// dropUpTo drops the rows of a kind up to those of a pass, a few in each batch, and
+// counts them.
+func (s *Store) dropUpTo(prefix string, pass uint64, drop func(*tx, pair) error) (int, error) {
+	var batch []pair
+	dropped := 0
+	flush := func() error {
 		err := s.write(func(t *tx) error {
-			for _, kv := range chunk {
-				if err := t.prune(kv); err != nil {
+			for _, kv := range batch {
+				if err := drop(t, kv); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		if err != nil {
-			return pruned, err
+		if err == nil {
+			dropped += len(batch)
 		}
-		pruned += len(chunk)
+		batch = batch[:0]
+		return err
 	}
-	return pruned, s.prunePasses(before)
+	err := s.scan([]byte(prefix), false, func(kv pair) error {
+		if passOf(kv.key) > pass {
+			return errStop
+		}
+		if batch = append(batch, kv); len(batch) < sweepChunk {
+			return nil
+		}
+		return flush()
+	})
+	if err = ignoreStop(err); err == nil && len(batch) > 0 {
+		err = flush()
+	}
+	return dropped, err
 }
 
 // errStop ends a scan early.
 var errStop = fmt.Errorf("store: stop")
 
-func passOf(journal []byte) uint64 { return binary.BigEndian.Uint64(journal[len(prefixJournal):]) }
+// passOf is the pass in the key of a pass or of a journal row.
+func passOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(prefixJournal):]) }
 
 func (t *tx) prune(kv pair) error {
 	r, err := decodeJournal(kv.value)
@@ -289,30 +333,6 @@ func (t *tx) prune(kv pair) error {
 		return err
 	}
 	return t.delete(addressKey(r.address))
-}
-
-// prunePasses drops the rows of passes that ended before a time.
-func (s *Store) prunePasses(before time.Time) error {
-	var old [][]byte
-	err := s.scan([]byte(prefixPass), false, func(kv pair) error {
-		d := newDecoder(kv.value)
-		if p := d.pass(); d.err == nil && !p.Ended.Before(before) {
-			return errStop
-		}
-		old = append(old, kv.key)
-		return nil
-	})
-	if err != nil && err != errStop || len(old) == 0 {
-		return ignoreStop(err)
-	}
-	return s.write(func(t *tx) error {
-		for _, key := range old {
-			if err := t.delete(key); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 func ignoreStop(err error) error {

@@ -1,11 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
-	"math"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"rcpt-milter/address"
 )
@@ -17,8 +15,9 @@ type Presence struct {
 	Removed    time.Time // not known any more: when the last owner went
 }
 
-// Lookup says whether an address is known. It reads one key and waits for nobody. Any
-// error means that it cannot tell, which is not the same as unknown.
+// Lookup reports whether an address is known. It reads one key at its newest version and
+// does not wait for writers. Any error means that it cannot tell, which is not the same
+// as unknown: a record that a damaged file hides is an error.
 func (s *Store) Lookup(a address.Address) (Presence, error) {
 	if err := s.enter(); err != nil {
 		return Presence{}, err
@@ -34,29 +33,20 @@ func (s *Store) Lookup(a address.Address) (Presence, error) {
 	return Presence{Known: r.known(), Restricted: r.restricted(), Removed: r.removed}, nil
 }
 
-func (s *Store) addressRecord(a string) (r addressRecord, err error) {
-	defer func() { // a damaged block sends Badger's parser out of bounds
-		if p := recover(); p != nil {
-			r, err = addressRecord{}, s.damage(fmt.Errorf("%v", p))
+func (s *Store) addressRecord(a string) (addressRecord, error) { return s.newest().addressRecord(a) }
+
+func (r reader) addressRecord(a string) (record addressRecord, err error) {
+	key := addressKey(a)
+	err = r.read(key, func(value []byte) (err error) {
+		if record, err = decodeAddress(value); err != nil {
+			err = r.s.unreadable(string(key), err)
 		}
-	}()
-	txn := s.db.NewTransactionAt(math.MaxUint64, false)
-	defer txn.Discard()
-	item, err := txn.Get(addressKey(a))
-	if err == badger.ErrKeyNotFound {
-		return r, nil
-	}
-	if err != nil {
-		return r, fmt.Errorf("store %s: read: %w", s.config.Dir, err)
-	}
-	err = item.Value(func(value []byte) error {
-		r, err = decodeAddress(value)
 		return err
 	})
-	if err != nil {
-		return r, s.unreadable(string(addressKey(a)), err)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("store %s: read: %w", r.s.config.Dir, err)
 	}
-	return r, nil
+	return record, err
 }
 
 // Owner is one object that has an address, with what is known of how it came to it.
@@ -82,33 +72,38 @@ type Detail struct {
 	History     []Event   // oldest first
 }
 
-// Describe explains an address. It reads several keys one after the other, so that
-// during a pass they may differ by it.
+// Describe explains an address, as of the newest commit.
 func (s *Store) Describe(a address.Address) (Detail, error) {
-	if err := s.enter(); err != nil {
-		return Detail{}, err
-	}
-	defer s.leave()
-	r, err := s.addressRecord(a.String())
+	v, err := s.view()
 	if err != nil {
 		return Detail{}, err
 	}
-	d := Detail{Removed: r.removed, RemovedPass: r.pass}
-	for _, o := range r.owners {
-		owner, err := s.owner(o, a.String())
+	defer v.done()
+	return v.describe(a)
+}
+
+func (r reader) describe(a address.Address) (Detail, error) {
+	record, err := r.addressRecord(a.String())
+	if err != nil {
+		return Detail{}, err
+	}
+	d := Detail{Removed: record.removed, RemovedPass: record.pass}
+	for _, o := range record.owners {
+		owner, err := r.owner(o, a.String())
 		if err != nil {
 			return Detail{}, err
 		}
 		d.Owners = append(d.Owners, owner)
 	}
-	d.History, err = s.History(a)
+	d.History, err = r.history(a)
 	return d, err
 }
 
-func (s *Store) owner(o owner, a string) (Owner, error) {
+func (r reader) owner(o owner, a string) (Owner, error) {
+	s := r.s
 	out := Owner{GUID: o.guid, Restricted: o.restricted}
 	out.Directory, _ = s.originOf(o.dir, 0)
-	record, err := s.object(o.dir, o.guid)
+	record, err := r.object(o.dir, o.guid)
 	if err != nil {
 		return out, err
 	}
@@ -154,21 +149,39 @@ func (t *totals) public() Totals {
 		Domains: t.domains.clone(), Digest: t.digest.String()}
 }
 
-// Addresses visits every known address in the order of their text. Beside writers it
-// may see some of a batch and not the rest.
+// Addresses visits every known address in the order of their text, all of one commit. An
+// error of visit ends it and is returned. An error at the end says that a damaged file
+// hides some.
 func (s *Store) Addresses(visit func(a address.Address, restricted bool) error) error {
-	return s.scan([]byte(prefixAddress), false, func(kv pair) error {
-		if err := s.enter(); err != nil {
-			return err
-		}
-		defer s.leave()
-		r, err := decodeAddress(kv.value)
+	v, err := s.view()
+	if err != nil {
+		return err
+	}
+	defer v.done()
+	return v.addresses(func(text string, r addressRecord) error { return visit(parse(text), r.restricted()) })
+}
+
+// addresses visits the records of all known addresses, and compares with the totals
+// whether these were all.
+func (r reader) addresses(visit func(text string, record addressRecord) error) error {
+	var visited int64
+	err := r.scan([]byte(prefixAddress), false, func(kv pair) error {
+		record, err := decodeAddress(kv.value)
 		if err != nil {
-			return s.unreadable(string(kv.key), err)
+			return r.s.unreadable(string(kv.key), err)
 		}
-		if !r.known() {
+		if !record.known() {
 			return nil
 		}
-		return visit(parse(string(kv.key[len(prefixAddress):])), r.restricted())
+		visited++
+		return visit(string(kv.key[len(prefixAddress):]), record)
 	})
+	if err != nil {
+		return err
+	}
+	t, err := r.totals()
+	if err == nil && t.addresses != visited {
+		err = r.s.doubt(fmt.Errorf("%d addresses can be read of %d", visited, t.addresses))
+	}
+	return err
 }

@@ -44,7 +44,7 @@ func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]in
 	if len(wanted) == 0 {
 		return lost, nil
 	}
-	err := s.lost(after, now, func(l loss) bool { return wanted[domainOf(l.address)] },
+	err := s.visitLost(after, now, func(l loss) bool { return wanted[domainOf(l.address)] },
 		func(a string) { lost[domainOf(a)]++ })
 	return lost, err
 }
@@ -57,13 +57,13 @@ func (s *Store) LostBy(name string, after, now time.Time) (int, error) {
 		return 0, nil
 	}
 	n := 0
-	err := s.lost(after, now, func(l loss) bool { return l.dir == id }, func(string) { n++ })
+	err := s.visitLost(after, now, func(l loss) bool { return l.dir == id }, func(string) { n++ })
 	return n, err
 }
 
-// lost visits each address once that passes took between two times, that is wanted, and
+// visitLost visits each address once that passes took between two times, that is wanted, and
 // that has no owner now.
-func (s *Store) lost(after, now time.Time, wanted func(loss) bool, visit func(address string)) error {
+func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit func(address string)) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (s *Store) passesThatRemoved(after, now time.Time) ([]uint64, error) {
 	}
 	var between []uint64
 	for number, ended := range s.losses.passes {
-		if ended.After(after) && !ended.After(now) {
+		if inWindow(ended, after, now) {
 			between = append(between, number)
 		} else if now.Sub(ended).Abs() > keepLosses {
 			delete(s.losses.byPass, number)

@@ -56,7 +56,7 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 	}
 	owned, id := 0, p.dir.record.id
 	seen := map[GUID]bool{}
-	err := p.s.marked(id, markDue, p.dir.firstDue, upTo, func(guid GUID) error {
+	err := p.s.newest().marked(id, markDue, p.dir.firstDue, upTo, func(guid GUID) error {
 		if seen[guid] {
 			return nil
 		}
@@ -121,11 +121,11 @@ func (r *objectRecord) markKeys(dir dirID, guid GUID) map[string]bool {
 
 // marked visits the objects of a directory that have marks of passes in a range, in the
 // order of passes. Visit may change what was visited.
-func (s *Store) marked(dir dirID, state markState, first, last uint64, visit func(GUID) error) error {
+func (r reader) marked(dir dirID, state markState, first, last uint64, visit func(GUID) error) error {
 	if first > last {
 		return nil
 	}
-	return s.keysBetween(markedPrefix(dir, state), markedKey(dir, state, first, GUID{}),
+	return r.keysBetween(markedPrefix(dir, state), markedKey(dir, state, first, GUID{}),
 		func(key []byte) bool { return bytes.Compare(key, markedKey(dir, state, last, lastGUID)) <= 0 },
 		func(key []byte) error { return visit(guidOf(key)) })
 }
@@ -134,9 +134,9 @@ func (s *Store) marked(dir dirID, state markState, first, last uint64, visit fun
 var lastGUID = GUID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // keysBetween visits the keys under a prefix from one on, as long as they are wanted.
-func (s *Store) keysBetween(prefix, from []byte, wanted func(key []byte) bool, visit func(key []byte) error) error {
+func (r reader) keysBetween(prefix, from []byte, wanted func(key []byte) bool, visit func(key []byte) error) error {
 	for {
-		chunk, err := s.chunk(prefix, from, true)
+		chunk, err := r.chunk(prefix, from, true)
 		if err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (p *Pass) settle() error {
 	var found []GUID
 	collect := func(guid GUID) error { found = append(found, guid); return nil }
 	for _, state := range []markState{markDue, markWaiting} {
-		if err := p.s.marked(id, state, last+1, math.MaxUint64, collect); err != nil {
+		if err := p.s.newest().marked(id, state, last+1, math.MaxUint64, collect); err != nil {
 			return err
 		}
 	}
@@ -222,12 +222,12 @@ func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
 	prefix := dirKey(prefixWaiting, id)
 	visitKey := func(key []byte) error { return visit(guidOf(key)) }
 	ripe := waitingKey(id, p.now(), lastGUID)
-	err := p.s.keysBetween(prefix, waitingKey(id, p.dir.firstWaiting, GUID{}),
+	err := p.s.newest().keysBetween(prefix, waitingKey(id, p.dir.firstWaiting, GUID{}),
 		func(key []byte) bool { return bytes.Compare(key, ripe) <= 0 }, visitKey)
 	if err != nil || latest.IsZero() {
 		return err
 	}
-	return p.s.keysBetween(prefix, append(waitingKey(id, latest, lastGUID), 0), func([]byte) bool { return true }, visitKey)
+	return p.s.newest().keysBetween(prefix, append(waitingKey(id, latest, lastGUID), 0), func([]byte) bool { return true }, visitKey)
 }
 
 // ripen makes marks due whose time has come. The record is not changed in place.
@@ -247,7 +247,7 @@ func ripen(r objectRecord, now time.Time) objectRecord {
 
 // clearMarks clears all marks of the directory.
 func (p *Pass) clearMarks() error {
-	found, err := p.s.markedObjects(p.dir.record.id)
+	found, err := p.s.newest().markedObjects(p.dir.record.id)
 	if err != nil {
 		return err
 	}
@@ -259,15 +259,15 @@ func (p *Pass) clearMarks() error {
 }
 
 // markedObjects lists the objects that have marks, in the order of GUIDs.
-func (s *Store) markedObjects(dir dirID) ([]GUID, error) {
+func (r reader) markedObjects(dir dirID) ([]GUID, error) {
 	var found []GUID
-	if s.older { // its h/ keys are those of format 1
-		err := s.scan(dirKey(prefixObject, dir), false, func(kv pair) error {
-			r, err := decodeObject(kv.value)
+	if r.s.older { // its h/ keys are those of format 1
+		err := r.scan(dirKey(prefixObject, dir), false, func(kv pair) error {
+			record, err := decodeObject(kv.value)
 			if err != nil {
-				return s.unreadable(string(kv.key), err)
+				return r.s.unreadable(string(kv.key), err)
 			}
-			if r.marked() {
+			if record.marked() {
 				found = append(found, guidOf(kv.key))
 			}
 			return nil
@@ -275,7 +275,7 @@ func (s *Store) markedObjects(dir dirID) ([]GUID, error) {
 		return found, err
 	}
 	for _, state := range []markState{markDue, markWaiting} {
-		err := s.marked(dir, state, 0, math.MaxUint64, func(guid GUID) error { found = append(found, guid); return nil })
+		err := r.marked(dir, state, 0, math.MaxUint64, func(guid GUID) error { found = append(found, guid); return nil })
 		if err != nil {
 			return nil, err
 		}

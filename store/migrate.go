@@ -32,7 +32,7 @@ func (s *Store) migrate() error {
 
 // recountTotals replaces the totals in memory with what the records say.
 func (s *Store) recountTotals() error {
-	counted, err := s.count()
+	counted, err := s.newest().count()
 	if err != nil {
 		return err
 	}

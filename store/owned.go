@@ -26,21 +26,22 @@ type Stored struct {
 // besides it includes those that look-ups find to be the object's, though its record
 // does not have them.
 func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stored, error) {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return Stored{}, err
 	}
-	defer s.leave()
+	defer v.done()
 	id, ok := s.idOf(name)
 	if !ok {
 		return Stored{}, nil
 	}
-	record, err := s.object(id, guid)
+	record, err := v.object(id, guid)
 	if err != nil {
 		return Stored{}, err
 	}
 	out := Stored{DN: record.dn, Class: record.class}
 	for _, a := range record.addresses {
-		o, err := s.owning(a.address, id, guid)
+		o, err := v.owning(a.address, id, guid)
 		if err != nil {
 			return Stored{}, err
 		}
@@ -51,7 +52,7 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 		if slices.ContainsFunc(record.addresses, func(r ownedRecord) bool { return r.address == a.String() }) {
 			continue
 		}
-		if o, err := s.owning(a.String(), id, guid); err != nil {
+		if o, err := v.owning(a.String(), id, guid); err != nil {
 			return Stored{}, err
 		} else if o.Known {
 			out.Owns = append(out.Owns, o)
@@ -61,8 +62,8 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 }
 
 // owning is what look-ups find of an object's address.
-func (s *Store) owning(a string, dir dirID, guid GUID) (Owning, error) {
-	record, err := s.addressRecord(a)
+func (r reader) owning(a string, dir dirID, guid GUID) (Owning, error) {
+	record, err := r.addressRecord(a)
 	if err != nil {
 		return Owning{}, err
 	}
@@ -75,28 +76,24 @@ func (s *Store) owning(a string, dir dirID, guid GUID) (Owning, error) {
 
 // Owners visits every ownership of an address by an object of a directory, as look-ups
 // find it, in the order of addresses. recorded tells whether the object's record has it
-// too, which is so in a sound store. An error of visit ends it and is returned. Close
-// waits for it.
+// too, which is so in a sound store. All is of one commit. An error of visit ends it and
+// is returned. Close waits for it.
 func (s *Store) Owners(name string, visit func(a address.Address, guid GUID, recorded bool) error) error {
-	if err := s.enter(); err != nil {
+	v, err := s.view()
+	if err != nil {
 		return err
 	}
-	defer s.leave()
+	defer v.done()
 	id, ok := s.idOf(name)
 	if !ok {
 		return nil
 	}
-	return s.scan([]byte(prefixAddress), false, func(kv pair) error {
-		text := string(kv.key[len(prefixAddress):])
-		r, err := decodeAddress(kv.value)
-		if err != nil {
-			return s.unreadable(string(kv.key), err)
-		}
+	return v.addresses(func(text string, r addressRecord) error {
 		for _, o := range r.owners {
 			if o.dir != id {
 				continue
 			}
-			record, err := s.object(id, o.guid)
+			record, err := v.object(id, o.guid)
 			if err != nil {
 				return err
 			}

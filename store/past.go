@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rcpt-milter/address"
@@ -23,19 +24,25 @@ type Past struct {
 // the journal of today tell of it. The error is ErrNotKept where they do not reach back
 // that far.
 func (s *Store) At(a address.Address, at time.Time) (Past, error) {
-	from, err := s.JournalFrom()
+	first, read := s.firstRead(at) // before the view: what was read meanwhile does not count
+	v, err := s.view()
+	if err != nil {
+		return Past{}, err
+	}
+	defer v.done()
+	from, err := v.journalFrom()
 	if err != nil {
 		return Past{}, err
 	}
 	if at.Before(from) {
 		return Past{}, fmt.Errorf("%w, which is from %s on", ErrNotKept, from.Local().Format(time.RFC3339))
 	}
-	detail, err := s.Describe(a)
+	detail, err := v.describe(a)
 	if err != nil {
 		return Past{}, err
 	}
-	then := past(detail, at)
-	if first, read := s.firstRead(at); !then.Known && !read {
+	then := past(believed(detail, s.config.Now()), at)
+	if !then.Known && !read {
 		if first.IsZero() {
 			return Past{}, fmt.Errorf("%w: no directory has been read in full yet", ErrNotKept)
 		}
@@ -79,6 +86,30 @@ func past(d Detail, at time.Time) Past {
 		then.Restricted = then.Restricted && o.Restricted
 	}
 	return then
+}
+
+// believed replaces times that were written down while the clock was ahead: a change is
+// then as old as the one after it, and when an address was learned is not known.
+func believed(d Detail, now time.Time) Detail {
+	learned := func(at time.Time) time.Time {
+		if !believable(at, now) {
+			return time.Time{}
+		}
+		return at
+	}
+	d.Owners, d.History = slices.Clone(d.Owners), slices.Clone(d.History)
+	for i, o := range d.Owners {
+		d.Owners[i].Learned = learned(o.Learned)
+	}
+	latest := now
+	for i, e := range slices.Backward(d.History) {
+		if !believable(e.Time, now) {
+			d.History[i].Time = latest
+		}
+		latest = d.History[i].Time
+		d.History[i].Learned = learned(e.Learned)
+	}
+	return d
 }
 
 // firstRead is when the first of the directories was read in full, and whether one had

@@ -139,13 +139,16 @@ func (s *Store) RefusalsOf(at time.Time) (*Refusals, error) {
 	return r, nil
 }
 
-// RefusalsSince adds up the records from the hour on in which a time falls.
+// RefusalsSince adds up the records from the hour on in which a time falls, up to now.
 func (s *Store) RefusalsSince(since time.Time) (*Refusals, error) {
 	sum := NewRefusals(since)
 	for _, t := range []*Tally{sum.Addresses, sum.Domains, sum.Networks} {
 		t.size *= sumFactor
 	}
-	keys, err := s.refusalKeys(func(key []byte) bool { return bytes.Compare(key, refusalsKey(since)) >= 0 })
+	until := refusalsKey(s.config.Now().Add(clockSlack))
+	keys, err := s.refusalKeys(func(key []byte) bool {
+		return bytes.Compare(key, refusalsKey(since)) >= 0 && bytes.Compare(key, until) <= 0
+	})
 	if err != nil {
 		return nil, err
 	}

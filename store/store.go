@@ -22,6 +22,20 @@
 //
 // Everything. Look-ups never wait for writers. One pass at a time may be open for each
 // directory; writers of different directories take turns batch by batch.
+//
+// # What readers see
+//
+// Lookup reads one key at its newest version. Everything that reads several keys
+// (Verify, Recount, Describe, At, Stored, Owners, Held, Addresses, History, Journal) sees
+// the store as it stood after one commit, whatever is written meanwhile: see view.go.
+//
+// # Damage
+//
+// Badger takes what it cannot read for absent. The census, in census.go, holds in memory
+// which commit wrote each address and object last (about 15 bytes for each), and tells a
+// record that is hidden from one that is not there. A read of a hidden record is an
+// error, for look-ups and for writers, and from then on nothing is written. Opening a
+// store verifies all its files and reads their keys once for the census.
 package store
 
 import (
@@ -71,11 +85,14 @@ type Config struct {
 	ReadOnly bool
 	// Log receives what Badger has to say. Nil: discarded.
 	Log *slog.Logger
+	// Now is the clock by which stored times are believed; nil means time.Now.
+	Now func() time.Time
 
 	blockCache  int64                            // tests; zero: blockCacheSize
 	memTable    int64                            // tests; zero: memTableSize
 	freeSpace   func(dir string) (uint64, error) // tests; nil: ask the file system
 	afterCommit func(n int)                      // tests: called after the n-th commit of this process
+	sums        *tableSums                       // set by Open
 }
 
 // Store is an open index.
@@ -83,11 +100,15 @@ type Store struct {
 	config Config
 	db     *badger.DB
 
-	damaged atomic.Bool  // a verification failed: a miss may be a lie
+	damaged atomic.Bool  // a record or a file is damaged: nothing is written any more
+	doubted atomic.Bool  // damaged says only that a recount differed
 	closed  atomic.Bool  // no new reader may begin
 	readers atomic.Int64 // look-ups under way, which Close waits for
 
-	older  bool                   // open for reading only, and of an older format
+	older  bool    // open for reading only, and of an older format
+	census *census // nil in a store that is open for reading only
+	views  views
+
 	totals atomic.Pointer[totals] // as of the last commit; never changed in place
 	losses lossCache              // for LostSince
 
@@ -125,6 +146,10 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	}
 	if config.blockCache == 0 {
 		config.blockCache = blockCacheSize
+	}
+	config.sums = &tableSums{by: map[string]uint32{}}
+	if config.Now == nil {
+		config.Now = time.Now
 	}
 	if config.memTable == 0 {
 		config.memTable = memTableSize
@@ -190,7 +215,13 @@ func (s *Store) load() error {
 		return err
 	}
 	s.writer.ts = s.db.MaxVersion()
-	t, err := s.loadTotals()
+	s.views.last = s.writer.ts
+	if !s.config.ReadOnly {
+		if err := s.takeCensus(); err != nil {
+			return err
+		}
+	}
+	t, err := s.newest().totals()
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type tx struct {
 	bytes      int64 // that these take: see entrySize
 	counts     int64 // entries that the changed counts take
 	countBytes int64
+	ledger     ledger
 }
 
 // write runs f under the writer lock and commits what it wrote. When f or a commit
@@ -48,7 +49,7 @@ func (s *Store) write(f func(*tx) error) error {
 }
 
 func (t *tx) begin() {
-	*t = tx{s: t.s, txn: t.s.db.NewTransactionAt(math.MaxUint64, true)}
+	*t = tx{s: t.s, txn: t.s.db.NewTransactionAt(math.MaxUint64, true), ledger: ledger{}}
 }
 
 // flush commits what was written so far, if anything, and begins the next batch.
@@ -64,12 +65,14 @@ func (t *tx) flush() error {
 	if err := t.s.checkSpace(); err != nil {
 		return err
 	}
+	t.s.census.release(t.ledger)
 	if err := t.txn.CommitAt(t.s.writer.ts+1, nil); err != nil {
 		return fmt.Errorf("store %s: commit: %w", t.s.config.Dir, err)
 	}
 	t.s.writer.ts++
-	t.s.db.SetDiscardTs(t.s.writer.ts)
+	t.s.census.enter(t.ledger, t.s.writer.ts)
 	t.publish(&after)
+	t.s.show(t.s.writer.ts)
 	t.s.writer.commits++
 	if t.s.config.afterCommit != nil {
 		t.s.config.afterCommit(t.s.writer.commits)
@@ -88,13 +91,7 @@ func (t *tx) publish(after *totals) {
 	}
 }
 
-func (t *tx) get(key []byte) ([]byte, error) {
-	value, err := valueOf(t.txn, key)
-	if err != nil {
-		return nil, fmt.Errorf("store %s: read: %w", t.s.config.Dir, err)
-	}
-	return value, nil
-}
+func (t *tx) get(key []byte) ([]byte, error) { return t.s.getIn(t.txn, key, t.ledger) }
 
 // set writes one entry that nothing else belongs to.
 func (t *tx) set(key, value []byte) error {
@@ -114,6 +111,7 @@ func (t *tx) delete(key []byte) error {
 func (t *tx) put(key, value []byte) error {
 	t.entries++
 	t.bytes += entrySize(key, value)
+	t.s.census.note(t.ledger, key, value != nil)
 	var err error
 	if value == nil {
 		err = t.txn.Delete(key)

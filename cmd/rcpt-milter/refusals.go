@@ -65,11 +65,16 @@ type pendingRefusal struct {
 // newRefusals goes on with the record of the hour where there is one.
 func newRefusals(s *store.Store, log *slog.Logger, now func() time.Time) *refusals {
 	r := &refusals{store: s, log: log, now: now, seed: maphash.MakeSeed()}
-	var err error
-	if r.hour, err = s.RefusalsOf(now()); err != nil {
-		log.Warn("record of refusals cannot be read, the hour begins anew", "error", err)
-	}
+	r.begin(now())
 	return r
+}
+
+// begin goes on with the record of the hour in which a time falls.
+func (r *refusals) begin(now time.Time) {
+	var err error
+	if r.hour, err = r.store.RefusalsOf(now); err != nil {
+		r.log.Warn("record of refusals cannot be read, the hour begins anew", "error", err)
+	}
 }
 
 // Set follows a configuration: how long hours are kept, what a client network is, and
@@ -142,9 +147,9 @@ func (r *refusals) gather() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	if store.NewRefusals(now).From.After(r.hour.From) {
+	if !store.NewRefusals(now).From.Equal(r.hour.From) { // also back, if the clock was set back
 		r.write()
-		r.hour = store.NewRefusals(now)
+		r.begin(now)
 		if err := r.store.DropRefusals(now.Add(-r.keep)); err != nil {
 			r.log.Warn("old refusals not forgotten", "error", err)
 		}

@@ -261,3 +261,24 @@ func BenchmarkRefusal(b *testing.B) {
 		r.Observe(q, d)
 	}
 }
+
+// TestRefusalsWithAWrongClock: what is refused after the clock was wrong by years is in
+// the report. A clock that is ahead cannot be told from a right one, so that the hours
+// before are forgotten then.
+func TestRefusalsWithAWrongClock(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for wrong, want := range map[time.Duration]int64{10 * year: 1, -10 * year: 2} {
+		now := noon
+		r, s := newRefuser(t, t.TempDir(), func() time.Time { return now })
+		for _, wrong := range []time.Duration{0, wrong, 0} {
+			now = noon.Add(wrong)
+			r.ask(t, r.policy, "a@x.test", "192.0.2.7")
+			if err := r.Keep(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := reportOf(t.Context(), s, control.ReportQuery{Since: before(0)}, now); err != nil || got.Refused != want {
+			t.Errorf("wrong by %v: refused %d, %v, want %d", wrong, got.Refused, err, want)
+		}
+	}
+}

@@ -86,7 +86,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 func (w *world) openStore() {
 	w.t.Helper()
 	// A process that another test starts may hold the lock for a moment, between fork and exec.
-	s, err := store.Open(context.Background(), store.Config{Dir: w.dir, LockWait: 10 * time.Second})
+	s, err := store.Open(context.Background(), store.Config{Dir: w.dir, LockWait: 10 * time.Second, Now: w.now})
 	if err != nil {
 		w.t.Fatalf("seed %d: %v", w.seed, err)
 	}

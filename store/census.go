@@ -1,0 +1,166 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"hash/maphash"
+	"slices"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// A census holds in memory, for every key that answers and writers depend on, which
+// commit wrote it last. Badger takes what it cannot read of a damaged file for absent:
+// a get then finds nothing, or an older version, and a compaction leaves out what it
+// could not read and writes the rest to a file whose checksums are right. Neither gives
+// an error. The census tells such an answer from a true one. It takes 12 bytes a key.
+type census struct {
+	seed   maphash.Seed
+	shards []censusShard
+}
+
+// censusShards is how many locks share the keys: look-ups take one of them for reading.
+const censusShards = 1 << censusBits
+
+const censusBits = 12
+
+type censusShard struct {
+	sync.RWMutex
+	rows []censusRow // in the order of their hashes
+}
+
+// A censusRow is one key. Its hash has 64 bits, so that two keys of millions do not
+// share one; commits are counted modulo 2^32.
+type censusRow struct{ high, low, commit uint32 }
+
+func (r censusRow) hash() uint64 { return uint64(r.high)<<32 | uint64(r.low) }
+
+func newCensus() *census {
+	return &census{seed: maphash.MakeSeed(), shards: make([]censusShard, censusShards)}
+}
+
+// tracks reports whether the census holds a key. Of the others a read that finds
+// nothing takes no recipient away: they are read at opening, after the files were
+// verified, or explain what happened.
+func (c *census) tracks(key []byte) bool {
+	return c != nil && slices.ContainsFunc(trackedPrefixes, func(prefix []byte) bool { return bytes.HasPrefix(key, prefix) })
+}
+
+var trackedPrefixes = [][]byte{[]byte(prefixAddress), []byte(prefixObject), []byte(prefixRedo)}
+
+func (c *census) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
+
+func (c *census) shard(hash uint64) *censusShard { return &c.shards[hash>>(64-censusBits)] }
+
+func (s *censusShard) find(hash uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.rows, hash, func(r censusRow, hash uint64) int { return cmp.Compare(r.hash(), hash) })
+}
+
+// wrote returns the commit that wrote a key last; zero if there is none, or if the
+// census does not hold the key.
+func (c *census) wrote(key []byte) uint64 {
+	if !c.tracks(key) {
+		return 0
+	}
+	hash := c.hash(key)
+	s := c.shard(hash)
+	s.RLock()
+	defer s.RUnlock()
+	if i, ok := s.find(hash); ok {
+		return uint64(s.rows[i].commit)
+	}
+	return 0
+}
+
+func (c *census) set(hash, commit uint64) {
+	s := c.shard(hash)
+	s.Lock()
+	defer s.Unlock()
+	i, ok := s.find(hash)
+	if !ok {
+		s.rows = slices.Insert(s.rows, i, censusRow{high: uint32(hash >> 32), low: uint32(hash)})
+	}
+	s.rows[i].commit = uint32(commit)
+}
+
+func (c *census) remove(hash uint64) {
+	s := c.shard(hash)
+	s.Lock()
+	defer s.Unlock()
+	if i, ok := s.find(hash); ok {
+		s.rows = slices.Delete(s.rows, i, i+1)
+	}
+}
+
+// A ledger is what a batch does to the keys of the census, by their hashes: true if it
+// writes the key, false if it deletes it.
+type ledger map[uint64]bool
+
+func (c *census) note(l ledger, key []byte, written bool) {
+	if c.tracks(key) {
+		l[c.hash(key)] = written
+	}
+}
+
+// noted reports whether the batch itself wrote or deleted the key.
+func (c *census) noted(l ledger, key []byte) bool {
+	if len(l) == 0 || !c.tracks(key) {
+		return false
+	}
+	_, ok := l[c.hash(key)]
+	return ok
+}
+
+// release removes what a batch deletes. It is called before the commit, as enter is
+// called after it: at no time does the census hold what a reader cannot find.
+func (c *census) release(l ledger) {
+	for hash, written := range l {
+		if !written {
+			c.remove(hash)
+		}
+	}
+}
+
+// enter records what a batch wrote, once it is committed.
+func (c *census) enter(l ledger, commit uint64) {
+	for hash, written := range l {
+		if written {
+			c.set(hash, commit)
+		}
+	}
+}
+
+// takeCensus reads the keys of a store that was just opened and verified.
+func (s *Store) takeCensus() error {
+	c := newCensus()
+	errs := make([]error, len(trackedPrefixes))
+	var readers sync.WaitGroup
+	for i, prefix := range trackedPrefixes {
+		readers.Go(func() { errs[i] = s.countKeys(c, prefix) })
+	}
+	readers.Wait()
+	for i := range c.shards {
+		slices.SortFunc(c.shards[i].rows, func(a, b censusRow) int { return cmp.Compare(a.hash(), b.hash()) })
+	}
+	s.census = c
+	return errors.Join(errs...)
+}
+
+// countKeys adds the keys under a prefix, unsorted.
+func (s *Store) countKeys(c *census, prefix []byte) (err error) {
+	defer s.recovered(&err)
+	txn := s.db.NewTransactionAt(s.writer.ts, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
+		hash := c.hash(it.Item().Key())
+		shard := c.shard(hash)
+		shard.Lock()
+		shard.rows = append(shard.rows, censusRow{uint32(hash >> 32), uint32(hash), uint32(it.Item().Version())})
+		shard.Unlock()
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// A reader reads the store as of a commit.
+type reader struct {
+	s  *Store
+	at uint64
+}
+
+// newest reads each key at its newest version. One key is always whole; several, read
+// one after the other, may differ by a commit in between.
+func (s *Store) newest() reader { return reader{s, math.MaxUint64} }
+
+// views are the commits that readers look at. Badger drops no version that they need.
+type views struct {
+	sync.Mutex
+	last uint64         // newest commit that has returned
+	open map[uint64]int // readers by commit
+}
+
+// view begins to read the store as it stood after the newest commit, whatever is
+// written meanwhile: all keys, and the totals, belong to that commit. The caller calls
+// done at the end. Close waits for that.
+func (s *Store) view() (reader, error) {
+	if err := s.enter(); err != nil {
+		return reader{}, err
+	}
+	s.views.Lock()
+	defer s.views.Unlock()
+	if s.views.open == nil {
+		s.views.open = map[uint64]int{}
+	}
+	s.views.open[s.views.last]++
+	return reader{s, s.views.last}, nil
+}
+
+// done ends a view.
+func (r reader) done() {
+	r.s.views.Lock()
+	if r.s.views.open[r.at]--; r.s.views.open[r.at] == 0 {
+		delete(r.s.views.open, r.at)
+	}
+	r.s.views.Unlock()
+	r.s.leave()
+}
+
+// show makes a commit that has returned the one that new views begin with. Versions
+// that no view needs may be dropped from now on.
+func (s *Store) show(commit uint64) {
+	s.views.Lock()
+	defer s.views.Unlock()
+	s.views.last = commit
+	for at := range s.views.open {
+		commit = min(commit, at)
+	}
+	s.db.SetDiscardTs(commit)
+}
+
+// look reads one key, and returns the commit that wrote what it found; zero if it found
+// nothing. The value is valid only within use.
+func (s *Store) look(txn *badger.Txn, key []byte, use func(value []byte) error) (found uint64, err error) {
+	defer s.recovered(&err)
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err == nil {
+		err = item.Value(use)
+		found = item.Version()
+	}
+	return found, err
+}
+
+// recovered turns a panic of Badger's, which damaged files send out of bounds, into an
+// error.
+func (s *Store) recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = s.damage(fmt.Errorf("%v", p))
+	}
+}
+
+// read passes the value of one key to use, which is not called if there is none. What
+// it finds, and that it finds nothing, is true: otherwise there is an error.
+func (r reader) read(key []byte, use func(value []byte) error) error {
+	for {
+		wrote := r.s.census.wrote(key)
+		txn := r.s.db.NewTransactionAt(r.at, false)
+		found, err := r.s.look(txn, key, use)
+		txn.Discard()
+		if err != nil {
+			return err
+		}
+		if found >= wrote || wrote > r.at {
+			return nil
+		}
+		if r.s.census.wrote(key) == wrote { // no commit came in between
+			return r.s.lost(key)
+		}
+	}
+}
+
+// lost is the error for a key that the store has and Badger does not find.
+func (s *Store) lost(key []byte) error {
+	if bytes.HasPrefix(key, []byte(prefixAddress)) {
+		return s.damage(fmt.Errorf("record %q was written and cannot be read", key))
+	}
+	return s.damage(fmt.Errorf("record %x was written and cannot be read", key))
+}
+
+// get reads one key; nil if there is none.
+func (r reader) get(key []byte) (value []byte, err error) {
+	err = r.read(key, func(v []byte) error {
+		value = append([]byte{}, v...)
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("store %s: read: %w", r.s.config.Dir, err)
+	}
+	return value, err
+}
+
+// get reads one key at the newest version; nil if there is none.
+func (s *Store) get(key []byte) ([]byte, error) { return s.newest().get(key) }
+
+// A pair is one key with its value.
+type pair struct{ key, value []byte }
+
+// scanChunk is how many pairs are read in one transaction: an open one keeps Badger
+// from removing old files.
+const scanChunk = 2000
+
+// scan visits all pairs under a prefix in the order of keys. At the newest version it
+// does not see keys that are written behind the place it has reached.
+func (r reader) scan(prefix []byte, keysOnly bool, visit func(pair) error) error {
+	from := prefix
+	for {
+		if r.s.closed.Load() {
+			return ErrClosed
+		}
+		chunk, err := r.chunk(prefix, from, keysOnly)
+		if err != nil {
+			return err
+		}
+		for _, p := range chunk {
+			if err := visit(p); err != nil {
+				return err
+			}
+		}
+		if len(chunk) < scanChunk {
+			return nil
+		}
+		from = append(chunk[len(chunk)-1].key, 0)
+	}
+}
+
+func (s *Store) scan(prefix []byte, keysOnly bool, visit func(pair) error) error {
+	return s.newest().scan(prefix, keysOnly, visit)
+}
+
+// chunk reads the next pairs under a prefix.
+func (r reader) chunk(prefix, from []byte, keysOnly bool) (pairs []pair, err error) {
+	defer r.s.recovered(&err)
+	txn := r.s.db.NewTransactionAt(r.at, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Seek(from); it.ValidForPrefix(prefix) && len(pairs) < scanChunk; it.Next() {
+		item := it.Item()
+		if r.at != math.MaxUint64 {
+			if wrote := r.s.census.wrote(item.Key()); item.Version() < wrote && wrote <= r.at {
+				return nil, r.s.lost(item.KeyCopy(nil))
+			}
+		}
+		p := pair{key: item.KeyCopy(nil)}
+		if !keysOnly {
+			if p.value, err = item.ValueCopy(nil); err != nil {
+				return nil, err
+			}
+		}
+		pairs = append(pairs, p)
+	}
+	return pairs, nil
+}
+
+func (s *Store) chunk(prefix, from []byte, keysOnly bool) ([]pair, error) {
+	return s.newest().chunk(prefix, from, keysOnly)
+}
+
+// getIn reads one key in the transaction of a writer, which sees what the batch wrote
+// before. It is the only way in which writers read: what they do not find is not there.
+func (s *Store) getIn(txn *badger.Txn, key []byte, l ledger) (value []byte, err error) {
+	found, err := s.look(txn, key, func(v []byte) error {
+		value = append([]byte{}, v...)
+		return nil
+	})
+	switch {
+	case err != nil && !errors.Is(err, ErrDamaged):
+		return nil, fmt.Errorf("store %s: read: %w", s.config.Dir, err)
+	case err != nil:
+		return nil, err
+	case found < s.census.wrote(key) && !s.census.noted(l, key):
+		return nil, s.lost(key)
+	}
+	return value, nil
+}
+
+// seek returns the first pair under a prefix from a key on, or the last one up to it; nil
+// if there is none.
+func (s *Store) seek(prefix string, key []byte, back bool) (found, value []byte, err error) {
+	defer s.recovered(&err)
+	txn := s.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), Reverse: back})
+	defer it.Close()
+	if it.Seek(key); !it.ValidForPrefix([]byte(prefix)) {
+		return nil, nil, nil
+	}
+	value, err = it.Item().ValueCopy(nil)
+	return it.Item().KeyCopy(nil), value, err
+}
