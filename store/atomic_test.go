@@ -30,7 +30,7 @@ func soundness(s *Store) error {
 	if err != nil {
 		return err
 	}
-	if !loaded.equal(kept) || loaded.nextPass != kept.nextPass || loaded.nextDir != kept.nextDir {
+	if loaded.differsFrom(kept) != "" || loaded.nextPass != kept.nextPass || loaded.nextDir != kept.nextDir {
 		return fmt.Errorf("the counts on disk are not those in memory:\n%+v\n%+v", loaded, *kept)
 	}
 	want := map[string]string{} // owners, and keys of marks

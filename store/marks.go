@@ -222,7 +222,8 @@ func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
 	if err != nil || latest.IsZero() {
 		return err
 	}
-	return p.s.keysBetween(prefix, append(waitingKey(id, latest, lastGUID), 0), func([]byte) bool { return true }, visitKey)
+	later := append(waitingKey(id, latest, lastGUID), 0)
+	return p.s.keysBetween(prefix, later, func([]byte) bool { return true }, visitKey)
 }
 
 // ripen makes marks due whose time has come. The record is not changed in place.

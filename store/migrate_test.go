@@ -72,7 +72,8 @@ func wantConverted(t *testing.T, s *Store) {
 		held = append(held, fmt.Sprint(h.Address, h.GUID[15], h.Pass, h.Last))
 		return nil
 	})
-	want := []string{"b@x.test 1 5 true", "c@y.test 2 5 true", "a@x.test 2 5 false", "d@x.test 3 6 true", "e@x.test 4 3 true", "f@x.test 5 5 true"}
+	want := []string{"b@x.test 1 5 true", "c@y.test 2 5 true", "a@x.test 2 5 false",
+		"d@x.test 3 6 true", "e@x.test 4 3 true", "f@x.test 5 5 true"}
 	if d := cmp.Diff(want, held); err != nil || d != "" {
 		t.Errorf("held: %v (-want +got):\n%s", err, d)
 	}
@@ -91,7 +92,8 @@ func TestOlderFormat(t *testing.T) {
 		wantConverted(t, s)
 		s = reopen(t, s)
 	}
-	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Database: "one", Started: start.Add(150 * time.Minute)})
+	p, err := s.Begin("corp", Incremental,
+		Origin{Controller: "dc1.corp.example", Database: "one", Started: start.Add(150 * time.Minute)})
 	if err != nil {
 		t.Fatal(err)
 	}

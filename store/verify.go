@@ -160,10 +160,8 @@ func (s *Store) Recount() error {
 	if err != nil {
 		return err
 	}
-	if kept := s.totals.Load(); !counted.equal(kept) {
-		return damageError(s.config.Dir, fmt.Errorf(
-			"it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
-			counted.addresses, counted.objects, counted.digest, kept.addresses, kept.objects, kept.digest))
+	if differs := counted.differsFrom(s.totals.Load()); differs != "" {
+		return damageError(s.config.Dir, errors.New(differs))
 	}
 	return nil
 }
