@@ -261,7 +261,7 @@ func (l *life) end() {
 }
 
 func TestCountsInARandomLife(t *testing.T) {
-	seeds, steps := uint64(8), 80
+	seeds, steps := uint64(6), 60
 	if testing.Short() {
 		seeds, steps = 2, 40
 	}
