@@ -95,6 +95,20 @@ func firstLost(pass *store.Pass, canaries []address.Address) (string, error) {
 	return "", nil
 }
 
+// decide asks the guard, and commits the pass.
+func (r *reading) decide(next cursor, encoded []byte) error {
+	hold, err := r.hold()
+	if err != nil {
+		return err
+	}
+	if r.m.judged != nil {
+		r.m.judged()
+	}
+	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN, Hold: hold,
+		Fingerprint: r.m.fingerprint, Ended: r.m.config.Now()})
+	return err
+}
+
 // hold asks the guard about a pass that has read everything it had to.
 func (r *reading) hold() (string, error) {
 	m := r.m
@@ -120,6 +134,9 @@ func (r *reading) hold() (string, error) {
 	}
 	why := m.config.Guard.judge(losses{nobody: nobody, pending: pending, recent: recent, owned: before.Owned,
 		domains: m.config.Store.Totals().Domains, canary: canary})
+	if why == "" && nobody && m.config.Guard.Max > 0 { // all of it still waits, and is held at once
+		why = sawNobody
+	}
 	if why != "" && before.Hold == "" {
 		m.config.Log.Error("removals held back: look at `rcpt-milter removals`, then approve or discard them",
 			"why", why, "addresses", pending.Owned, "objects", pending.Objects)

@@ -119,7 +119,7 @@ func (r *Retired) Pass() PassResult {
 func (r *Retired) pass() (store.PassInfo, error) {
 	s, name, now := r.config.Store, r.config.Name, r.config.Now()
 	before := s.Directory(name)
-	pass, err := s.Begin(name, store.Full, store.Origin{Database: retiredRules,
+	pass, err := s.Begin(name, store.Full, store.Origin{Database: retiredRules, Rules: retiredRules,
 		Why: "the directory is no longer in the configuration", Started: now})
 	if err != nil {
 		return store.PassInfo{}, err
@@ -128,6 +128,16 @@ func (r *Retired) pass() (store.PassInfo, error) {
 	if err := pass.Sweep(); err != nil {
 		return store.PassInfo{}, err
 	}
+	var info store.PassInfo
+	err = s.Decide(func() (err error) {
+		info, err = r.decide(pass, before, now)
+		return err
+	})
+	return info, err
+}
+
+// decide asks the guard, and commits the pass.
+func (r *Retired) decide(pass *store.Pass, before store.Directory, now time.Time) (store.PassInfo, error) {
 	hold, err := r.hold(pass, before, now)
 	if err != nil {
 		return store.PassInfo{}, err

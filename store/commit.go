@@ -185,6 +185,9 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	default:
 		record.incremental = p.info
 	}
+	if !p.info.Approved && p.info.Controller != "" {
+		record.remember(p.origin, p.readAt(), max(p.usn, p.info.USN), p.info.Number)
+	}
 	cursor := cursorRecord{cursor: redo.cursor, controller: p.info.Controller, time: p.info.Ended}
 	err := p.s.write(func(t *tx) error {
 		err := errors.Join(
@@ -253,7 +256,8 @@ func (s *Store) redoOf(d *directory) error {
 }
 
 func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
-	p := &Pass{s: s, dir: d, info: redo.info, applied: true, upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
+	p := &Pass{s: s, dir: d, origin: d.record.lastOriginOf(redo.info.Controller), info: redo.info, applied: true, upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
+	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // how far it had read is not known any more
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}

@@ -94,6 +94,9 @@ type Store struct {
 		commits int
 	}
 
+	deciding sync.Mutex // held while removals are judged and a pass commits, see Decide
+	deciders atomic.Int32
+
 	state struct { // guards what follows; never held while waiting for writer
 		sync.Mutex
 		nextPass uint64
@@ -107,6 +110,8 @@ type directory struct {
 	cursor cursorRecord
 	marked int  // objects with marks; changed under writer
 	busy   bool // a pass is open
+
+	unfinished map[originID]sighting // by passes that did not end, since the last one that did
 }
 
 // Open opens the store, waits for its lock, and finishes a pass that was decided but
