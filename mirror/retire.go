@@ -31,6 +31,9 @@ type RetiredConfig struct {
 	Guard    Guard             // judges over the addresses that nobody else has
 	Canaries []address.Address // as in Limits, the first ones; SetCanaries changes them
 
+	// Shared is as in Limits, but nil means zero. SetShared changes it.
+	Shared func(domain string) time.Duration
+
 	Log     *slog.Logger     // required
 	Now     func() time.Time // nil: time.Now
 	Observe func(PassResult) // told of each pass; nil: nobody listens
@@ -42,6 +45,7 @@ type RetiredConfig struct {
 type Retired struct {
 	config   RetiredConfig
 	canaries atomic.Pointer[[]address.Address]
+	shared   atomic.Pointer[func(domain string) time.Duration]
 
 	mu sync.Mutex // held while the store is worked on
 
@@ -64,8 +68,12 @@ func NewRetired(config RetiredConfig) *Retired {
 	config.Log = config.Log.With("directory", config.Name)
 	r := &Retired{config: config}
 	r.SetCanaries(config.Canaries)
+	r.SetShared(config.Shared)
 	return r
 }
+
+// SetShared changes which directories may have its addresses, from the next pass on.
+func (r *Retired) SetShared(shared func(domain string) time.Duration) { r.shared.Store(&shared) }
 
 // SetCanaries changes them, from the next pass on.
 func (r *Retired) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
@@ -173,6 +181,9 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 	why := r.config.Guard.judge(losses{pending: pending, recent: recent, owned: before.Owned,
 		domains: r.config.Store.Totals().Domains, canary: canary})
 	if why == "" {
+		why = r.handing(pending, before, now)
+	}
+	if why == "" {
 		return "", nil
 	}
 	why = "the directory is no longer in the configuration, and " + why
@@ -181,6 +192,29 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 			"why", why, "addresses", pending.Owned, "objects", pending.Objects)
 	}
 	return why, nil
+}
+
+// handing is why removals wait that the guard lets go: an object may have moved to another
+// directory shortly before this one left the configuration, and that one need not have heard
+// of it yet.
+func (r *Retired) handing(pending store.Pending, before store.Directory, now time.Time) string {
+	shared, wait := *r.shared.Load(), time.Duration(0)
+	if shared == nil {
+		return ""
+	}
+	for domain := range pending.Last {
+		wait = max(wait, shared(domain))
+	}
+	since := now
+	if before.Fingerprint == retiredRules && before.LastFull.Started.Before(now) {
+		since = before.LastFull.Started
+	}
+	until := since.Add(wait)
+	if !until.After(now) {
+		return ""
+	}
+	return fmt.Sprintf("its addresses wait until %s for another one that may have them and need not know it yet (replication_lag)",
+		until.UTC().Format(time.RFC3339))
 }
 
 // forget has the store drop the directory, unless it still owns something.

@@ -18,7 +18,7 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 			OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts,
 		},
 		Poll: d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
-		Guard: mirror.Guard(d.RemovalGuard), Limits: limitsOf(c), Notify: d.Notify,
+		Guard: mirror.Guard(d.RemovalGuard), Limits: f.limitsOf(c, d), Notify: d.Notify,
 		Account: d.Bind.Name(), Secret: secretOf(d.Bind),
 		Observe: mirror.Observer{
 			Pass: func(r mirror.PassResult) { f.passDone(d.Name, r.Info.Kind, r) },
@@ -29,9 +29,10 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 	return m
 }
 
-// limitsOf is what all directories have in common.
-func limitsOf(c *config.Config) mirror.Limits {
-	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept}
+// limitsOf is what depends on other keys than those of the directory.
+func (f *follower) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
+	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept,
+		Shared: f.shared(c, d.Name, d.ReplicationLag)}
 }
 
 func resultOf(r mirror.PassResult) string {

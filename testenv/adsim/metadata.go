@@ -52,3 +52,11 @@ func (e *entry) metaData() []string {
 	}
 	return []string{string(value)}
 }
+
+// SetOriginTimes chooses between the whenChanged of Windows and that of Samba: see
+// [DirectoryConfig]. It holds for what is replicated here from now on.
+func (d *Directory) SetOriginTimes(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.config.OriginTimes = on
+}
