@@ -123,6 +123,9 @@ func newReplicatedLife(t *testing.T, seed uint64, two bool) *replicatedLife {
 		l.objects = append(l.objects, o)
 	}
 	l.converge()
+	for _, f := range l.followers { // the store has to know of both
+		l.follow(f)
+	}
 	return l
 }
 
@@ -272,14 +275,14 @@ func stateAt(d *adsim.Directory, guid adsim.GUID) int {
 	return k
 }
 
-// saw takes note of the state that a directory has read. Outside its bases it only learns that
-// what it had has moved away.
+// saw takes note of the state that a directory has read. Outside its bases it learns only that
+// an object was deleted, or that what it had has moved away.
 func (o *lifeObject) saw(k int, f follows, now time.Time) {
 	switch {
 	case k < o.newest || k < 0:
 	case f.covers(o.states[k]):
 		o.newest, o.read, o.holds = k, now, true
-	case k > o.newest && o.newest >= 0 && f.covers(o.states[o.newest]):
+	case k > o.newest && o.newest >= 0 && (f.covers(o.states[o.newest]) || o.states[k].deleted):
 		o.newest, o.read, o.holds = k, now, false
 	}
 }
