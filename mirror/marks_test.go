@@ -77,6 +77,34 @@ func TestMarkOfOtherRules(t *testing.T) {
 	}
 }
 
+// TestMarkOfOtherRulesForHours: meanwhile New loses its address at dc1 and gets it back, which
+// nothing that the wrong rules read shows. Of that dc2 has heard the first half.
+func TestMarkOfOtherRulesForHours(t *testing.T) {
+	w, d2, _ := guardedPair(t, nil)
+	w.config.Canaries = []address.Address{mustParse(t, "ann@corp.example")}
+	w.config.Rules.Bases = []string{elsewhere}
+	w.restart()
+	if info := w.pass(store.Full); info.Hold == "" {
+		t.Fatalf("not held: %+v", info)
+	}
+	w.advance(5 * time.Hour)
+	entry, err := w.d.Lookup("CN=New," + people)
+	w.must(err)
+	w.set(entry.GUID)
+	d2.ReplicateFrom(w.d, 0)
+	w.set(entry.GUID, "new@corp.example")
+	w.pass(store.Incremental)
+	w.config.Rules.Bases, w.config.Canaries = nil, nil
+	w.restart()
+	w.advance(time.Minute)
+	w.server.Down()
+	w.pass(store.Full)
+	w.wantKnown(allOfPair...)
+	w.advance(3 * time.Hour)
+	w.pass(store.Incremental)
+	w.wantKnown("ann@corp.example", "left@corp.example")
+}
+
 // TestMarkOfAnotherController: what dc1 has missed, and a guard held, dc2 misses too. The mark
 // is judged by what dc2 may not know, and the approval of what dc1 missed still means it.
 func TestMarkOfAnotherController(t *testing.T) {

@@ -56,6 +56,14 @@ func (r *replicas) undeleted(half func()) {
 	r.must(r.d.Undelete(r.back, ""))
 }
 
+// undeletedElsewhere deletes Back at dc2, and dc1 brings it back when it has heard of that.
+func (r *replicas) undeletedElsewhere() {
+	r.must(r.d2.Delete(r.back))
+	r.d.ReplicateFrom(r.d2, 0)
+	r.advance(time.Minute)
+	r.must(r.d.Undelete(r.back, ""))
+}
+
 // at runs a full pass that must be one at a controller.
 func (r *replicas) at(host string) store.PassInfo {
 	r.t.Helper()
@@ -133,7 +141,13 @@ func TestOldTombstoneReadTwice(t *testing.T) {
 // TestUndeletedDuringALongPass: dc2 has heard of a deletion that dc1 takes back while a pass
 // reads, before that pass reads the object.
 func TestUndeletedDuringALongPass(t *testing.T) {
-	for name, fails := range map[string]bool{"a good pass": false, "a pass that fails later": true} {
+	for name, c := range map[string]struct{ fails, elsewhere bool }{
+		"a good pass":                             {false, false},
+		"a good pass, deleted at dc2":             {false, true},
+		"a pass that fails later":                 {true, false},
+		"a pass that fails later, deleted at dc2": {true, true},
+	} {
+		fails := c.fails
 		t.Run(name, func(t *testing.T) {
 			bothTimes(t, func(t *testing.T, r *replicas) {
 				for _, n := range []string{"x1", "x2", "x3", "x4", "x5"} {
@@ -151,7 +165,11 @@ func TestUndeletedDuringALongPass(t *testing.T) {
 					}
 					done = true
 					r.advance(time.Minute)
-					r.undeleted(r.everywhere)
+					if c.elsewhere {
+						r.undeletedElsewhere()
+					} else {
+						r.undeleted(r.everywhere)
+					}
 					r.advance(time.Minute)
 					if fails { // in the second look at what changed meanwhile
 						r.server.SetFaults(adsim.Faults{OnPage: 1, CutAfterBytes: 10})
