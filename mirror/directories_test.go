@@ -178,7 +178,8 @@ func TestTwoDirectoriesJudgeAtOnce(t *testing.T) {
 		first, second []string // addresses that go, of corp and of left
 		hold          string
 	}{
-		"half of a domain each":   {[]string{"a@lab.example", "b@lab.example"}, []string{"c@lab.example", "d@lab.example"}, "lab.example"},
+		"half of a domain each": {
+			[]string{"a@lab.example", "b@lab.example"}, []string{"c@lab.example", "d@lab.example"}, "lab.example"},
 		"a canary that both have": {[]string{canary}, []string{canary}, canary},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -254,6 +254,10 @@ func TestOldAttributeAfterTheChange(t *testing.T) {
 	})
 }
 
+func atDC1(r *replicas) *adsim.Directory { return r.d }
+func atDC2(r *replicas) *adsim.Directory { return r.d2 }
+func atDC3(r *replicas) *adsim.Directory { return r.d3 }
+
 // TestDeletionAfterTheLastSighting: a deletion that is later for certain than what any other
 // controller showed takes effect at once; one that may be older waits.
 func TestDeletionAfterTheLastSighting(t *testing.T) {
@@ -263,11 +267,11 @@ func TestDeletionAfterTheLastSighting(t *testing.T) {
 		hidden bool // the metadata
 		waits  bool
 	}{
-		"at the one that takes over":            {time.Minute, func(r *replicas) *adsim.Directory { return r.d2 }, false, false},
-		"at the one before":                     {time.Minute, func(r *replicas) *adsim.Directory { return r.d }, false, false},
-		"at a third one, much later":            {15 * time.Minute, func(r *replicas) *adsim.Directory { return r.d3 }, false, false},
-		"at a third one, and clocks may differ": {5 * time.Minute, func(r *replicas) *adsim.Directory { return r.d3 }, false, true},
-		"without the metadata":                  {15 * time.Minute, func(r *replicas) *adsim.Directory { return r.d2 }, true, true},
+		"at the one that takes over":            {time.Minute, atDC2, false, false},
+		"at the one before":                     {time.Minute, atDC1, false, false},
+		"at a third one, much later":            {15 * time.Minute, atDC3, false, false},
+		"at a third one, and clocks may differ": {5 * time.Minute, atDC3, false, true},
+		"without the metadata":                  {15 * time.Minute, atDC2, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for change, afterChange := range map[string]bool{"before the change": false, "after the change": true} {

@@ -14,7 +14,9 @@ func TestDiedAfter(t *testing.T) {
 	names := func(id originID) string { return []string{"", "one", "two", "three"}[id] }
 	one := sighting{origin: 1, database: "one", read: at(10), usn: 500, pass: 5}
 	three := sighting{origin: 3, database: "three", read: at(20), usn: 700, pass: 6}
-	learned := stamp{time: at(0), pass: 1, origin: 1, usn: 400}
+	learned, here := stamp{time: at(0), pass: 1, origin: 1, usn: 400}, stamp{time: at(0), pass: 1, origin: 2}
+	since, back := stamp{time: at(15), pass: 7, origin: 2}, stamp{time: at(12), pass: 4, origin: 3, usn: 90}
+	failed := sighting{origin: 1, database: "one", read: at(25), usn: 500}
 	for name, c := range map[string]struct {
 		others  []sighting
 		learned stamp
@@ -22,20 +24,19 @@ func TestDiedAfter(t *testing.T) {
 		death   Death
 		want    time.Time // not before
 	}{
-		"nothing known of it":            {[]sighting{one}, learned, stamp{}, Death{}, at(10 + 60)},
-		"older":                          {[]sighting{one}, learned, stamp{}, Death{After: at(10)}, at(10 + 60)},
-		"newer":                          {[]sighting{one}, learned, stamp{}, Death{After: at(11)}, time.Time{}},
-		"newer than one of two":          {[]sighting{one, three}, learned, stamp{}, Death{After: at(11)}, at(20 + 60)},
-		"at the other one, not yet read": {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 501}, time.Time{}},
-		"at the other one, read":         {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 500}, at(10 + 60)},
-		"at the other one of two":        {[]sighting{one, three}, learned, stamp{}, Death{Database: "one", USN: 501}, at(20 + 60)},
-		"learned here after that":        {[]sighting{one}, stamp{time: at(15), pass: 7, origin: 2}, stamp{}, Death{}, time.Time{}},
-		"learned here, a pass elsewhere failed": {[]sighting{{origin: 1, database: "one", read: at(25), usn: 500}},
-			stamp{time: at(15), pass: 7, origin: 2}, stamp{}, Death{}, at(25 + 60)},
-		"back at another one": {nil, stamp{time: at(0), pass: 1, origin: 2}, stamp{time: at(12), pass: 4, origin: 3, usn: 90}, Death{}, at(12 + 60)},
-		"died there after it was back": {nil, stamp{time: at(0), pass: 1, origin: 2}, stamp{time: at(12), pass: 4, origin: 3, usn: 90},
+		"nothing known of it":                   {[]sighting{one}, learned, stamp{}, Death{}, at(10 + 60)},
+		"older":                                 {[]sighting{one}, learned, stamp{}, Death{After: at(10)}, at(10 + 60)},
+		"newer":                                 {[]sighting{one}, learned, stamp{}, Death{After: at(11)}, time.Time{}},
+		"newer than one of two":                 {[]sighting{one, three}, learned, stamp{}, Death{After: at(11)}, at(20 + 60)},
+		"at the other one, not yet read":        {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 501}, time.Time{}},
+		"at the other one, read":                {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 500}, at(10 + 60)},
+		"at the other one of two":               {[]sighting{one, three}, learned, stamp{}, Death{Database: "one", USN: 501}, at(20 + 60)},
+		"learned here after that":               {[]sighting{one}, since, stamp{}, Death{}, time.Time{}},
+		"learned here, a pass elsewhere failed": {[]sighting{failed}, since, stamp{}, Death{}, at(25 + 60)},
+		"back at another one":                   {nil, here, back, Death{}, at(12 + 60)},
+		"died there after it was back": {nil, here, back,
 			Death{Database: "three", USN: 91}, time.Time{}},
-		"only this database": {nil, stamp{time: at(0), pass: 1, origin: 2}, stamp{}, Death{}, time.Time{}},
+		"only this database": {nil, here, stamp{}, Death{}, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: c.learned, again: c.again}}}
@@ -50,12 +51,14 @@ func TestDiedAfter(t *testing.T) {
 			}
 			j.now.origin, j.now.pass = 3, 10
 			other, d := diff(next, Object{}, j)
-			if got := other.addresses[0]; got.gone.pass != 9 || got.gone.origin != 3 || !got.seen.Equal(a.seen) || d.gone != 0 {
+			got := other.addresses[0]
+			if got.gone.pass != 9 || got.gone.origin != 3 || !got.seen.Equal(a.seen) || d.gone != 0 {
 				t.Errorf("missed at another database: %+v", got)
 			}
 			j.cause = 7
-			if other, _ = diff(next, Object{}, j); other.addresses[0].gone.pass != 10 || other.addresses[0].cause != 7 {
-				t.Errorf("missed under other rules: %+v", other.addresses[0])
+			other, _ = diff(next, Object{}, j)
+			if got = other.addresses[0]; got.gone.pass != 10 || got.cause != 7 {
+				t.Errorf("missed under other rules: %+v", got)
 			}
 		})
 	}
@@ -67,7 +70,8 @@ func TestMarkRecords(t *testing.T) {
 	r := objectRecord{class: "user", dn: "CN=Ann", addresses: []ownedRecord{
 		{address: "a@x", learned: stamp{time: start, pass: 1, origin: 1}},
 		{address: "b@x", learned: stamp{time: start, pass: 1, origin: 1}, again: gone},
-		{address: "c@x", learned: gone, again: gone, gone: gone, notBefore: start.Add(time.Hour), cause: 1<<63 + 5, seen: start},
+		{address: "c@x", learned: gone, again: gone, gone: gone, notBefore: start.Add(time.Hour),
+			cause: 1<<63 + 5, seen: start},
 		{address: "d@x", learned: gone, gone: gone},
 	}}
 	got, err := decodeObject(r.encode())

@@ -18,7 +18,8 @@ func (f *follower) shared(c *config.Config, name string, lag time.Duration) func
 				longest = max(longest, lag, d.ReplicationLag)
 			}
 		}
-		if longest == 0 && slices.ContainsFunc(f.store.Directories(), func(n string) bool { return n != name && !inConfig(c, n) }) {
+		left := func(other string) bool { return other != name && !inConfig(c, other) }
+		if longest == 0 && slices.ContainsFunc(f.store.Directories(), left) {
 			longest = lag
 		}
 		return longest

@@ -17,11 +17,13 @@ func TestShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	type waits map[string]time.Duration
 	f := newFollower(s, nil, slog.New(slog.DiscardHandler))
 	corp := config.Directory{Name: "corp", ReplicationLag: 3 * time.Hour}
 	lab := config.Directory{Name: "lab", ReplicationLag: 5 * time.Hour, Domains: []string{"lab.example", ".sub.example"}}
-	alone, pair := &config.Config{Directories: []config.Directory{corp}}, &config.Config{Directories: []config.Directory{corp, lab}}
-	check := func(what string, c *config.Config, d config.Directory, want map[string]time.Duration) {
+	alone := &config.Config{Directories: []config.Directory{corp}}
+	pair := &config.Config{Directories: []config.Directory{corp, lab}}
+	check := func(what string, c *config.Config, d config.Directory, want waits) {
 		t.Helper()
 		shared := f.shared(c, d.Name, d.ReplicationLag)
 		for domain, wait := range want {
@@ -30,19 +32,20 @@ func TestShared(t *testing.T) {
 			}
 		}
 	}
-	check("one directory", alone, corp, map[string]time.Duration{"": 0, "corp.example": 0})
-	check("two", pair, corp, map[string]time.Duration{"": 5 * time.Hour, "corp.example": 0, "lab.example": 5 * time.Hour, "a.sub.example": 5 * time.Hour})
-	check("two", pair, lab, map[string]time.Duration{"": 5 * time.Hour, "corp.example": 5 * time.Hour, "lab.example": 5 * time.Hour})
+	check("one directory", alone, corp, waits{"": 0, "corp.example": 0})
+	check("two", pair, corp, waits{"": 5 * time.Hour, "corp.example": 0,
+		"lab.example": 5 * time.Hour, "a.sub.example": 5 * time.Hour})
+	check("two", pair, lab, waits{"": 5 * time.Hour, "corp.example": 5 * time.Hour, "lab.example": 5 * time.Hour})
 	p, err := s.Begin("old", store.Full, store.Origin{Started: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.Abort()
-	check("another one was taken out", alone, corp, map[string]time.Duration{"": 3 * time.Hour, "corp.example": 3 * time.Hour})
+	check("another one was taken out", alone, corp, waits{"": 3 * time.Hour, "corp.example": 3 * time.Hour})
 	if dropped, err := s.Drop("old"); !dropped || err != nil {
 		t.Fatal(dropped, err)
 	}
-	check("it is forgotten", alone, corp, map[string]time.Duration{"": 0, "corp.example": 0})
+	check("it is forgotten", alone, corp, waits{"": 0, "corp.example": 0})
 }
 
 // TestSharedDomains: an alias that goes waits while another directory may have it; a reload
@@ -63,7 +66,8 @@ func TestSharedDomains(t *testing.T) {
 	}
 	keep("smtp:ann@corp.example", "smtp:ann3@corp.example")
 	r.want(exitOK, "lookup", "ann2@corp.example")
-	if got := rows[control.HeldRemoval](r, exitOK, "removals"); len(got) != 1 || got[0].WaitsFor != control.WaitsReplication || got[0].NotBefore.IsZero() {
+	got := rows[control.HeldRemoval](r, exitOK, "removals")
+	if len(got) != 1 || got[0].WaitsFor != control.WaitsReplication || got[0].NotBefore.IsZero() {
 		t.Errorf("removals gives %+v", got)
 	}
 	r.edit(lines, lines+"    domains: [lab.example]\n")
