@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -17,6 +18,7 @@ func TestDiedAfter(t *testing.T) {
 	learned, here := stamp{time: at(0), pass: 1, origin: 1, usn: 400}, stamp{time: at(0), pass: 1, origin: 2}
 	since, back := stamp{time: at(15), pass: 7, origin: 2}, stamp{time: at(12), pass: 4, origin: 3, usn: 90}
 	failed := sighting{origin: 1, database: "one", read: at(25), usn: 500}
+	never, twice := time.Time{}, []sighting{one, three}
 	for name, c := range map[string]struct {
 		others  []sighting
 		learned stamp
@@ -26,17 +28,17 @@ func TestDiedAfter(t *testing.T) {
 	}{
 		"nothing known of it":                   {[]sighting{one}, learned, stamp{}, Death{}, at(10 + 60)},
 		"older":                                 {[]sighting{one}, learned, stamp{}, Death{After: at(10)}, at(10 + 60)},
-		"newer":                                 {[]sighting{one}, learned, stamp{}, Death{After: at(11)}, time.Time{}},
-		"newer than one of two":                 {[]sighting{one, three}, learned, stamp{}, Death{After: at(11)}, at(20 + 60)},
-		"at the other one, not yet read":        {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 501}, time.Time{}},
+		"newer":                                 {[]sighting{one}, learned, stamp{}, Death{After: at(11)}, never},
+		"newer than one of two":                 {twice, learned, stamp{}, Death{After: at(11)}, at(20 + 60)},
+		"at the other one, unread":              {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 501}, never},
 		"at the other one, read":                {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 500}, at(10 + 60)},
-		"at the other one of two":               {[]sighting{one, three}, learned, stamp{}, Death{Database: "one", USN: 501}, at(20 + 60)},
-		"learned here after that":               {[]sighting{one}, since, stamp{}, Death{}, time.Time{}},
+		"at the other one of two":               {twice, learned, stamp{}, Death{Database: "one", USN: 501}, at(20 + 60)},
+		"learned here after that":               {[]sighting{one}, since, stamp{}, Death{}, never},
 		"learned here, a pass elsewhere failed": {[]sighting{failed}, since, stamp{}, Death{}, at(25 + 60)},
 		"back at another one":                   {nil, here, back, Death{}, at(12 + 60)},
 		"died there after it was back": {nil, here, back,
-			Death{Database: "three", USN: 91}, time.Time{}},
-		"only this database": {nil, here, stamp{}, Death{}, time.Time{}},
+			Death{Database: "three", USN: 91}, never},
+		"only this database": {nil, here, stamp{}, Death{}, never},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: c.learned, again: c.again}}}
@@ -84,7 +86,9 @@ func TestMarkRecords(t *testing.T) {
 	if err != nil || read.origins[0] != d.origins[0] || read.origins[1] != d.origins[1] || read.owed != d.owed {
 		t.Errorf("decoded %+v, %v, want %+v", read, err, d)
 	}
-	for _, damaged := range [][]byte{append(r.encode(), 9, 1), append(r.encode(), 4, 4, 1, 1), append(d.encode(), 2, 1, 1, 1)} {
+	object, dir := r.encode(), d.encode()
+	for _, damaged := range [][]byte{slices.Concat(object, []byte{9, 1}),
+		slices.Concat(object, []byte{4, 4, 1, 1}), slices.Concat(dir, []byte{2, 1, 1, 1})} {
 		_, err := decodeObject(damaged)
 		if _, other := decodeDirectory(damaged); err == nil || other == nil {
 			t.Errorf("damaged record %x is read", damaged)
