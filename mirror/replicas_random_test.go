@@ -233,7 +233,10 @@ func (l *replicatedLife) toggle(i int) {
 	}
 	switch {
 	case !l.up[i]:
-		l.must(l.ss[i].Up())
+		if err := l.ss[i].Up(); err != nil { // another process has taken its port meanwhile
+			l.note("dc%d: %v", i+1, err)
+			return
+		}
 	case working > 1:
 		l.ss[i].Down()
 	default:
@@ -287,7 +290,13 @@ func (o *lifeObject) saw(k int, f follows, now time.Time) {
 	case k < o.newest || k < 0:
 	case f.covers(o.states[k]):
 		o.newest, o.read, o.holds = k, now, true
-	case k > o.newest && o.newest >= 0 && (f.covers(o.states[o.newest]) || o.states[k].deleted):
+	case k > o.newest && o.newest >= 0 && (o.states[k].deleted || o.was(f)):
 		o.newest, o.read, o.holds = k, now, false
 	}
+}
+
+// was reports whether a directory had the object when it was read last.
+func (o *lifeObject) was(f follows) bool {
+	s := o.states[o.newest]
+	return f.covers(s) && !s.deleted
 }
