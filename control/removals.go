@@ -27,7 +27,7 @@ type HeldRemoval struct {
 // What a removal waits for.
 const (
 	WaitsApproval    = "approval"    // the removal guard holds it back
-	WaitsReplication = "replication" // the domain controller may not have heard of the address yet
+	WaitsReplication = "replication" // a domain controller or another directory may not have heard of the address yet
 	WaitsPass        = "pass"        // nothing but the next pass
 )
 

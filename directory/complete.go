@@ -28,7 +28,7 @@ func (c *Conn) complete(ctx context.Context, q query, o partial) (Object, error)
 		if !errors.Is(err, errChanged) {
 			return o.Object, err
 		}
-		entry, err := c.again(ctx, q, o.GUID, c.wanted())
+		entry, err := c.again(ctx, q, o.GUID, c.wanted(q))
 		if err != nil {
 			return o.Object, err
 		}

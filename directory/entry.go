@@ -57,6 +57,9 @@ func (c *Conn) object(e *ldap.Entry) (partial, error) {
 	if strings.Contains(e.DN, `\0ADEL:`) { // also where isDeleted cannot be read
 		o.Deleted = true
 	}
+	if !o.Deleted {
+		o.Death = Origin{} // of a deletion that was undone
+	}
 	return o, o.check()
 }
 
@@ -77,6 +80,8 @@ func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
 		o.Changed, _ = parseTime(first)
 	case "isdeleted", "isrecycled":
 		o.Deleted = o.Deleted || first == "TRUE"
+	case metaDataKey:
+		o.Death = originOf(a.ByteValues[0], attrIsDeleted)
 	case "useraccountcontrol":
 		var control int64
 		control, err = strconv.ParseInt(first, 10, 64)

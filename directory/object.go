@@ -35,12 +35,21 @@ type Object struct {
 	Changed time.Time // whenChanged on that controller; zero: not readable
 
 	Deleted bool    // isDeleted or isRecycled is TRUE: it owns nothing, whatever it still carries
+	Death   Origin  // Deleted: when and where it was deleted; zero: not readable
 	Values  []Value // values of the address attributes, in the server's order, ranges completed
 
 	Disabled       bool  // userAccountControl has ADS_UF_ACCOUNTDISABLE (0x2)
 	RequireAuth    bool  // msExchRequireAuthToSendTo is TRUE: only inside senders
 	RecipientType  int64 // msExchRecipientTypeDetails; 0: absent, which is normal
 	ManagedService bool  // a computer or a (group) managed service account
+}
+
+// Origin is when and where a change was made, before it was replicated to the controller
+// that was read.
+type Origin struct {
+	Time     time.Time // by the clock of the controller where it was made, in whole seconds
+	Database GUID      // invocationId of that controller
+	USN      uint64    // of the change, on that controller
 }
 
 // HasClass reports whether the object is of the class (any case is an error

@@ -191,7 +191,7 @@ func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry,
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
 	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(q.base+c.root.DefaultNamingContext, ldap.ScopeWholeSubtree,
-		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(), append(q.controls(), paging)))
+		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(q), append(q.controls(), paging)))
 	if result, ok := fromServer(err); ok && len(cookie) > 0 && lostCookie(result) {
 		return nil, nil, problem(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
 	}
@@ -215,8 +215,15 @@ func lostCookie(result *ldap.Error) bool {
 		strings.HasPrefix(result.Err.Error(), "00000057")
 }
 
-// wanted are the attributes that a search asks for.
-func (c *Conn) wanted() []string { return slices.Concat(objectAttributes, c.config.AddressAttributes) }
+// wanted are the attributes that a search asks for. Where there may be deleted objects, the
+// metadata tell when they were deleted.
+func (c *Conn) wanted(q query) []string {
+	wanted := slices.Concat(objectAttributes, c.config.AddressAttributes)
+	if q.deleted {
+		wanted = append(wanted, metaDataAttribute)
+	}
+	return wanted
+}
 
 // objects makes Objects of a page's entries, complete with all their values.
 func (c *Conn) objects(ctx context.Context, q query, entries []*ldap.Entry) ([]Object, error) {

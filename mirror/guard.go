@@ -228,6 +228,20 @@ func firstLost(pass *store.Pass, canaries []address.Address) (string, error) {
 	return "", nil
 }
 
+// decide asks the guard, and commits the pass.
+func (r *reading) decide(next cursor, encoded []byte) error {
+	held, err := r.hold()
+	if err != nil {
+		return err
+	}
+	if r.m.judged != nil {
+		r.m.judged()
+	}
+	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN, Hold: held.why, HoldDomains: held.domains,
+		Fingerprint: r.m.fingerprint, Ended: r.m.config.Now()})
+	return err
+}
+
 // hold asks the guard about a pass that has read everything it had to.
 func (r *reading) hold() (holding, error) {
 	m := r.m
@@ -262,6 +276,9 @@ func (r *reading) hold() (holding, error) {
 	}
 	h := m.config.Guard.judge(losses{nobody: nobody, pending: pending, recent: recent, owned: before.Owned,
 		domains: domains, canary: canary})
+	if h.why == "" && nobody && m.config.Guard.Max > 0 { // all of it still waits, and is held at once
+		h.why = sawNobody
+	}
 	h.tell(m.config.Log, before, pending)
 	return h, nil
 }

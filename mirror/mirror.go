@@ -95,6 +95,12 @@ type Limits struct {
 	LateAfter  time.Duration // age of the last good pass from which the index is late; zero: never
 	StaleAfter time.Duration // and stale; zero: never
 
+	// Shared is how long another directory may need to hear of an address of a mail domain
+	// that this one gave away; zero: no other one may have it. For the empty domain it is the
+	// longest of all. Nil: every directory that the store knows may have every address, and
+	// needs ReplicationLag.
+	Shared func(domain string) time.Duration
+
 	// Canaries must not go: removals are held back when one of them would.
 	Canaries []address.Address
 
@@ -120,6 +126,7 @@ type Mirror struct {
 	wake        chan struct{}                   // a pass is asked for; holds one
 	changed     chan struct{}                   // the controller says that something changed; holds one
 	debounce    time.Duration                   // as the constant, but in tests
+	judged      func()                          // called between judging and committing, in tests; nil: nothing
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 	limits      atomic.Pointer[Limits]
 	foreign     atomic.Bool   // another domain is read than the one that is stored

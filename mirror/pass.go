@@ -152,7 +152,7 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 	next := before.next(r.root, r.kind)
 	pass, err := m.config.Store.Begin(m.config.Name, r.kind, store.Origin{Controller: r.root.DNSHostName,
 		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag,
-		Before: r.before(stored), Owed: why == setBack})
+		Before: r.before(stored), Rules: m.fingerprint, Shared: m.shared, Owed: why == setBack})
 	if err != nil {
 		return storeError{err}
 	}
@@ -181,7 +181,7 @@ func (r *reading) before(stored store.Directory) time.Time {
 	if stored.LastFull.Number == 0 || at.database() == at.next(r.root, store.Full).database() {
 		return time.Time{}
 	}
-	return stored.LastGood()
+	return stored.Newest().Ended
 }
 
 // news reads what has changed. Where somebody left the bases it looks once more at what
@@ -246,13 +246,11 @@ func haveBases(ctx context.Context, source Source, bases []string) error {
 // page judges and applies one page.
 func (r *reading) page(read []directory.Object) error {
 	m := r.m
-	objects := make([]store.Object, len(read))
+	objects, now := make([]store.Object, len(read)), m.config.Now()
 	for i, o := range read {
 		objects[i] = classify(o, m.config.Rules)
 		objects[i].Unsettled = o.USN > r.root.HighestCommittedUSN
-		if o.Deleted {
-			objects[i].Heard = r.heard(o.Changed)
-		}
+		objects[i].Read, objects[i].Death = now, r.death(o)
 		r.meetHidden(&o, &objects[i])
 		if len(objects[i].Addresses) > 0 {
 			r.owners++
@@ -280,30 +278,12 @@ func (r *reading) page(read []directory.Object) error {
 	return nil
 }
 
-// clockStep is how finely a controller tells the time.
-const clockStep = time.Second
-
-// heard gives the time of a change by our clock, rather too early than too late; zero
-// where the controller does not tell.
-func (r *reading) heard(changed time.Time) time.Time {
-	if changed.IsZero() || r.root.Now.IsZero() {
-		return time.Time{}
-	}
-	return changed.Add(r.started.Sub(r.root.Now) - clockStep)
-}
-
 func (r *reading) commit(next cursor) error {
 	encoded, err := next.encode()
 	if err != nil {
 		return storeError{fmt.Errorf("cursor: %w", err)}
 	}
-	held, err := r.hold()
-	if err != nil {
-		return storeError{err}
-	}
-	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN, Hold: held.why, HoldDomains: held.domains,
-		Fingerprint: r.m.fingerprint, Ended: r.m.config.Now()})
-	if err != nil {
+	if err := r.m.config.Store.Decide(func() error { return r.decide(next, encoded) }); err != nil {
 		return storeError{err}
 	}
 	stored := r.m.config.Store.Directory(r.m.config.Name)

@@ -32,6 +32,8 @@ type RetiredConfig struct {
 	Canaries []address.Address // as in Limits, the first ones; SetCanaries changes them
 
 	Judged func(domain string) bool // as in Limits, the first one; SetJudged changes it
+	// Shared is as in Limits, but nil means zero. SetShared changes it.
+	Shared func(domain string) time.Duration
 
 	Log     *slog.Logger     // required
 	Now     func() time.Time // nil: time.Now
@@ -45,6 +47,7 @@ type Retired struct {
 	config   RetiredConfig
 	canaries atomic.Pointer[[]address.Address]
 	judged   atomic.Pointer[func(domain string) bool]
+	shared   atomic.Pointer[func(domain string) time.Duration]
 
 	mu sync.Mutex // held while the store is worked on
 
@@ -68,8 +71,12 @@ func NewRetired(config RetiredConfig) *Retired {
 	r := &Retired{config: config}
 	r.SetCanaries(config.Canaries)
 	r.SetJudged(config.Judged)
+	r.SetShared(config.Shared)
 	return r
 }
+
+// SetShared changes which directories may have its addresses, from the next pass on.
+func (r *Retired) SetShared(shared func(domain string) time.Duration) { r.shared.Store(&shared) }
 
 // SetCanaries changes them, from the next pass on.
 func (r *Retired) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
@@ -126,7 +133,7 @@ func (r *Retired) Pass() PassResult {
 func (r *Retired) pass() (store.PassInfo, error) {
 	s, name, now := r.config.Store, r.config.Name, r.config.Now()
 	before := s.Directory(name)
-	pass, err := s.Begin(name, store.Full, store.Origin{Database: retiredRules,
+	pass, err := s.Begin(name, store.Full, store.Origin{Database: retiredRules, Rules: retiredRules,
 		Why: "the directory is no longer in the configuration", Started: now})
 	if err != nil {
 		return store.PassInfo{}, err
@@ -135,6 +142,16 @@ func (r *Retired) pass() (store.PassInfo, error) {
 	if err := pass.Sweep(); err != nil {
 		return store.PassInfo{}, err
 	}
+	var info store.PassInfo
+	err = s.Decide(func() (err error) {
+		info, err = r.decide(pass, before, now)
+		return err
+	})
+	return info, err
+}
+
+// decide asks the guard, and commits the pass.
+func (r *Retired) decide(pass *store.Pass, before store.Directory, now time.Time) (store.PassInfo, error) {
 	hold, goes, err := r.hold(pass, before, now)
 	if err != nil {
 		return store.PassInfo{}, err
@@ -173,12 +190,38 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 		return holding{}, false, err
 	}
 	h := r.config.Guard.judge(losses{pending: pending, recent: recent, owned: before.Owned, domains: domains, canary: canary})
+	if why := r.handing(pending, before, now); why != "" && (h.why == "" || len(h.domains) > 0) {
+		h = holding{why: why}
+	}
 	if h.why == "" {
 		return holding{}, true, nil
 	}
 	h.why = "the directory is no longer in the configuration, and " + h.why
 	h.tell(r.config.Log, before, pending)
 	return h, h.releases(pending), nil
+}
+
+// handing is why removals wait that the guard lets go: an object may have moved to another
+// directory shortly before this one left the configuration, and that one need not have heard
+// of it yet.
+func (r *Retired) handing(pending store.Pending, before store.Directory, now time.Time) string {
+	shared, wait := *r.shared.Load(), time.Duration(0)
+	if shared == nil {
+		return ""
+	}
+	for domain := range pending.Last {
+		wait = max(wait, shared(domain))
+	}
+	since := now
+	if before.Fingerprint == retiredRules && before.LastFull.Started.Before(now) {
+		since = before.LastFull.Started
+	}
+	until := since.Add(wait)
+	if !until.After(now) {
+		return ""
+	}
+	return fmt.Sprintf("its addresses wait until %s for another one that may have them and need not know it yet (replication_lag)",
+		until.UTC().Format(time.RFC3339))
 }
 
 // forget has the store drop the directory, unless it still owns something.

@@ -184,10 +184,16 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	if !p.info.Approved {
 		record.hold, record.held = p.info.Hold, p.held
 	}
+	if !p.info.Approved && p.info.Controller != "" {
+		record.remember(p.origin, p.readAt(), max(p.usn, p.info.USN), p.info.Number)
+	}
 	cursor := cursorRecord{cursor: redo.cursor, controller: p.info.Controller, time: p.info.Ended}
 	err := p.s.write(func(t *tx) error {
 		u := &unit{}
 		u.setDirectory(p.info.Directory, p.dir, record)
+		if p.origin != 0 {
+			u.set(originKey(record.id, p.origin), record.origins[p.origin-1].encode())
+		}
 		u.set(dirKey(prefixCursor, record.id), cursor.encode())
 		u.then(func() { p.dir.cursor = cursor })
 		if p.notable() {
@@ -251,7 +257,9 @@ func (s *Store) redoOf(d *directory) error {
 }
 
 func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
-	p := &Pass{s: s, dir: d, info: redo.info, held: redo.held, upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
+	p := &Pass{s: s, dir: d, origin: d.record.lastOriginOf(redo.info.Controller), info: redo.info, held: redo.held,
+		upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
+	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // how far it had read is not known any more
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}

@@ -16,10 +16,9 @@ type Object struct {
 	USN       uint64 // uSNChanged, recorded with the addresses learned from it
 	Container bool   // an OU or container, kept to notice that it moved
 	Deleted   bool   // a tombstone: it owns nothing, whatever it still names
-	// Heard is when the controller that has the tombstone got it, by our clock; zero: not
-	// known. What was learned before is gone for certain.
-	Heard    time.Time
-	Unparsed int // values that are meant as SMTP addresses and should be corrected
+	Death     Death
+	Read      time.Time // when it was read, by our clock; zero: when the pass began
+	Unparsed  int       // values that are meant as SMTP addresses and should be corrected
 	// Unread are these values, all of them or the first ones.
 	Unread    []UnreadValue
 	Addresses []Owned
@@ -37,6 +36,14 @@ type Owned struct {
 	Restricted bool // its owner takes mail from inside senders only
 }
 
+// Death says when an object was deleted for certain. The zero value says nothing: the
+// deletion may be older than the object's return, of which its controller has not heard.
+type Death struct {
+	After    time.Time // it was deleted after that, by our clock; zero: not known
+	Database string    // where it was deleted
+	USN      uint64    // under which it was deleted there
+}
+
 // delta is what diff found, by address.
 type delta struct {
 	added []ownedRecord // new to this object: live as soon as it is written
@@ -47,16 +54,9 @@ type delta struct {
 // diff compares what is stored of an object with what now was read, and gives the
 // record to store. It is a pure function, and the only place that says what a change
 // is. An address that is not there any more stays in the record, marked with the pass
-// that missed it; one that came back loses its mark, and counts as taught by who has it
-// again.
-//
-// A domain controller may not have heard yet of what another one taught us within lag,
-// its replication lag: such an address is marked, and not released before it must have.
-// Another one taught an address when we learned it there, and all that is stored when it
-// was last read to its end (before; zero: no other one was, since). A tombstone is no
-// absence, unless the controller had it before that: the other one may have seen the
-// object come back.
-func diff(stored objectRecord, read Object, now stamp, lag time.Duration, before time.Time) (objectRecord, delta) {
+// that missed it; one that came back loses its mark, and counts as taught by the database
+// that has it again. How long a mark waits, and which marks are judged anew, says judge.
+func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
 	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
 	if read.Deleted && stored.dn != "" { // the name of a tombstone does not say where it lived
 		next.dn = stored.dn
@@ -73,13 +73,13 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration, before
 			continue
 		}
 		seen[text] = true
-		entry := ownedRecord{address: text, attribute: a.Attribute, restricted: a.Restricted, learned: now}
+		entry := ownedRecord{address: text, attribute: a.Attribute, restricted: a.Restricted, learned: j.learned(read)}
 		if i, known := index[text]; !known {
 			d.added = append(d.added, entry)
 		} else {
 			entry.learned, entry.again = stored.addresses[i].learned, stored.addresses[i].again
 			if !stored.addresses[i].gone.isZero() {
-				entry.again = now
+				entry.again = j.learned(read)
 			}
 			if entry.restricted != stored.addresses[i].restricted {
 				d.flags = append(d.flags, entry)
@@ -92,35 +92,16 @@ func diff(stored objectRecord, read Object, now stamp, lag time.Duration, before
 			continue
 		}
 		if read.Unsettled {
-			a.gone, a.notBefore = stamp{}, time.Time{}
-			next.addresses = append(next.addresses, a)
+			next.addresses = append(next.addresses, a.unmarked())
 			continue
 		}
 		if a.gone.isZero() {
-			a.gone, a.notBefore = now, time.Time{}
-			if taught := a.elsewhere(now.origin, before); !taught.IsZero() && !read.knows(taught) {
-				a.notBefore = earlier(taught, now.time).Add(lag)
-			}
 			d.gone++
-		} else if read.knows(a.taught().time) {
-			a.notBefore = time.Time{}
 		}
-		next.addresses = append(next.addresses, a)
+		next.addresses = append(next.addresses, j.mark(a, read))
 	}
 	return next, d
 }
-
-// elsewhere is when another database than that of origin last taught the address; zero: it
-// did not.
-func (r *ownedRecord) elsewhere(origin originID, before time.Time) time.Time {
-	if by := r.taught(); by.origin != origin && by.time.After(before) {
-		return by.time
-	}
-	return before
-}
-
-// knows reports whether the object was deleted after something was learned of it.
-func (o Object) knows(learned time.Time) bool { return o.Deleted && o.Heard.After(learned) }
 
 // lenient gives what was read without the restrictions that are new, and says whether
 // there are any. To outside senders a restriction is a removal, and takes effect when
@@ -182,7 +163,7 @@ func unmark(stored objectRecord, lastPass uint64, latest time.Time) objectRecord
 	kept.addresses = append([]ownedRecord(nil), stored.addresses...)
 	for i, a := range kept.addresses {
 		if a.gone.pass > lastPass {
-			kept.addresses[i].gone, kept.addresses[i].notBefore = stamp{}, time.Time{}
+			kept.addresses[i] = a.unmarked()
 		} else if !latest.IsZero() {
 			kept.addresses[i].notBefore = earlier(a.notBefore, latest)
 		}

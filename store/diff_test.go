@@ -56,7 +56,12 @@ func TestDiff(t *testing.T) {
 		read := object(t, 7, c.read...)
 		read.Unsettled = c.unsettled
 		c.want.class, c.want.dn = read.Class, read.DN
-		got, d := diff(c.stored, read, now, time.Hour, time.Time{})
+		got, d := diff(c.stored, read, judge{now: now, lag: time.Hour})
+		for i := range c.want.addresses { // all of them were last seen when they were learned
+			if a := &c.want.addresses[i]; a.gone == now {
+				a.seen = old.time
+			}
+		}
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
@@ -115,7 +120,7 @@ func TestClockSetBack(t *testing.T) {
 	learned := stamp{time: start.Add(365 * 24 * time.Hour), pass: 1, origin: 1}
 	now := stamp{time: start, pass: 2, origin: 2}
 	stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: learned}}}
-	next, _ := diff(stored, Object{}, now, lag, time.Time{})
+	next, _ := diff(stored, Object{}, judge{now: now, lag: lag})
 	if got := next.addresses[0].notBefore; !got.Equal(start.Add(lag)) {
 		t.Errorf("marked: not before %v, want %v", got, start.Add(lag))
 	}
@@ -132,6 +137,7 @@ func TestClockSetBack(t *testing.T) {
 func TestReplicationLag(t *testing.T) {
 	const lag = time.Hour
 	learned := start
+	died := func(after time.Time) Object { return Object{Deleted: true, Death: Death{After: after}} }
 	for _, c := range []struct {
 		name   string
 		origin originID
@@ -141,14 +147,14 @@ func TestReplicationLag(t *testing.T) {
 	}{
 		{"the same database", 1, time.Minute, Object{}, -1},
 		{"another one, soon after", 2, time.Minute, Object{}, lag},
-		{"another one, long after", 2, 3 * lag, Object{}, lag}, // in the past: at once
+		{"another one, long after", 2, 3 * lag, Object{}, -1},
 		{"a tombstone from the same", 1, time.Minute, Object{Deleted: true}, -1},
-		{"a tombstone from another one", 2, time.Minute, Object{Deleted: true, Heard: learned.Add(time.Second)}, -1},
-		{"an old tombstone from another one", 2, time.Minute, Object{Deleted: true, Heard: learned}, lag},
+		{"a tombstone from another one", 2, time.Minute, died(learned.Add(time.Second)), -1},
+		{"an old tombstone from another one", 2, time.Minute, died(learned), lag},
 		{"a tombstone of no known age", 2, time.Minute, Object{Deleted: true}, lag},
 	} {
 		stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: stamp{time: learned, pass: 1, origin: 1}}}}
-		next, _ := diff(stored, c.read, stamp{time: learned.Add(c.at), pass: 2, origin: c.origin}, lag, time.Time{})
+		next, _ := diff(stored, c.read, judge{now: stamp{time: learned.Add(c.at), pass: 2, origin: c.origin}, lag: lag})
 		want := time.Time{}
 		if c.want >= 0 {
 			want = learned.Add(c.want)
@@ -156,7 +162,7 @@ func TestReplicationLag(t *testing.T) {
 		if got := next.addresses[0].notBefore; !got.Equal(want) || next.addresses[0].gone.isZero() {
 			t.Errorf("%s: not before %v, want %v", c.name, got, want)
 		}
-		again, _ := diff(next, Object{Deleted: true, Heard: learned.Add(time.Second)}, stamp{time: learned.Add(c.at), pass: 3, origin: c.origin}, lag, time.Time{})
+		again, _ := diff(next, died(learned.Add(time.Second)), judge{now: stamp{time: learned.Add(c.at), pass: 3, origin: c.origin}, lag: lag})
 		if got := again.addresses[0].notBefore; !got.IsZero() {
 			t.Errorf("%s, then a tombstone: not before %v", c.name, got)
 		}
@@ -175,10 +181,10 @@ func TestReplicationLagOfWhatCameBack(t *testing.T) {
 	has, at := Object{Addresses: []Owned{{Address: a}}}, func(pass uint64, origin originID, after time.Duration) stamp {
 		return stamp{time: start.Add(after), pass: pass, origin: origin}
 	}
-	learned, _ := diff(objectRecord{}, has, at(1, 1, 0), lag, time.Time{})
-	missed, _ := diff(learned, Object{}, at(2, 1, 24*time.Hour), lag, time.Time{})
-	back, _ := diff(missed, has, at(3, 2, 25*time.Hour), lag, time.Time{})
-	if same, _ := diff(back, has, at(4, 2, 26*time.Hour), lag, time.Time{}); !same.equal(&back) {
+	learned, _ := diff(objectRecord{}, has, judge{now: at(1, 1, 0), lag: lag})
+	missed, _ := diff(learned, Object{}, judge{now: at(2, 1, 24*time.Hour), lag: lag})
+	back, _ := diff(missed, has, judge{now: at(3, 2, 25*time.Hour), lag: lag})
+	if same, _ := diff(back, has, judge{now: at(4, 2, 26*time.Hour), lag: lag}); !same.equal(&back) {
 		t.Errorf("unchanged, it is %+v, before it was %+v", same, back)
 	}
 	if got := back.addresses[0].learned; got != at(1, 1, 0) {
@@ -188,7 +194,7 @@ func TestReplicationLagOfWhatCameBack(t *testing.T) {
 		origin originID
 		want   time.Time
 	}{{1, start.Add(25*time.Hour + lag)}, {2, time.Time{}}} {
-		gone, _ := diff(back, Object{}, at(5, c.origin, 25*time.Hour+time.Minute), lag, time.Time{})
+		gone, _ := diff(back, Object{}, judge{now: at(5, c.origin, 25*time.Hour+time.Minute), lag: lag})
 		if got := gone.addresses[0].notBefore; !got.Equal(c.want) {
 			t.Errorf("missed by database %d: not before %v, want %v", c.origin, got, c.want)
 		}

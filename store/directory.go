@@ -89,18 +89,27 @@ type directoryRecord struct {
 // many, and carry this instead of names.
 type originID uint32
 
-type originRecord struct{ controller, database string }
+type originRecord struct {
+	controller, database string
+
+	read time.Time // when the last committed pass of it last read something; zero: not known
+	usn  uint64    // no later change of it was read by then
+	pass uint64    // the number of that pass
+}
 
 func (r originRecord) encode() []byte {
 	e := newEncoder()
 	e.string(r.controller)
 	e.string(r.database)
+	e.time(r.read)
+	e.uint(r.usn)
+	e.uint(r.pass)
 	return e
 }
 
 func decodeOrigin(value []byte) (originRecord, error) {
 	d := newDecoder(value)
-	r := originRecord{d.string(), d.string()}
+	r := originRecord{controller: d.string(), database: d.string(), read: d.time(), usn: d.uint(), pass: d.uint()}
 	return r, d.done()
 }
 
@@ -111,8 +120,26 @@ func (r *directoryRecord) origin(controller, database string) (id originID, adde
 			return originID(i + 1), false
 		}
 	}
-	r.origins = append(slices.Clip(r.origins), originRecord{controller, database})
+	r.origins = append(slices.Clip(r.origins), originRecord{controller: controller, database: database})
 	return originID(len(r.origins)), true
+}
+
+// lastOriginOf is the newest database of a domain controller; zero: none is known.
+func (r *directoryRecord) lastOriginOf(controller string) originID {
+	for i := len(r.origins) - 1; i >= 0; i-- {
+		if r.origins[i].controller == controller {
+			return originID(i + 1)
+		}
+	}
+	return 0
+}
+
+// databaseOf is the name of the database behind an id.
+func (r *directoryRecord) databaseOf(id originID) string {
+	if id == 0 || int(id) > len(r.origins) {
+		return ""
+	}
+	return r.origins[id-1].database
 }
 
 // controllerOf is the name of the domain controller behind an id.
@@ -142,7 +169,7 @@ func decodeDirectory(value []byte) (directoryRecord, error) {
 	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(), incremental: d.pass(), hold: d.string()}
 	r.origins = make([]originRecord, d.count())
 	for i := range r.origins {
-		r.origins[i] = originRecord{d.string(), d.string()}
+		r.origins[i] = originRecord{controller: d.string(), database: d.string()}
 	}
 	if d.err == nil && len(d.rest) > 0 { // records of the first days end here
 		r.first = d.time()

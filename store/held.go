@@ -140,7 +140,12 @@ func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error
 		}
 	}
 	p.info.Approved, p.info.Ended = true, p.info.Started
-	return p.conclude(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: upTo, later: p.later})
+	var info PassInfo
+	err = s.Decide(func() (err error) {
+		info, err = p.conclude(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: upTo, later: p.later})
+		return err
+	})
+	return info, err
 }
 
 // Discard forgets what is held back: the addresses stay, until a full pass misses them

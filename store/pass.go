@@ -16,7 +16,7 @@ var ErrBusy = errors.New("a pass of this directory is under way")
 
 // Origin says where and why a pass reads.
 type Origin struct {
-	Controller string    // DNS name of the domain controller
+	Controller string    // DNS name of the domain controller; empty: none is read
 	Database   string    // identity of its copy of the directory (invocationId)
 	Why        string    // reason for a full pass; empty for an incremental one
 	Started    time.Time // when reading began
@@ -24,8 +24,15 @@ type Origin struct {
 	// learned from another database that recently is not given up because it is absent.
 	Lag time.Duration
 	// Before is when another database than this one was last read to its end; zero: it was
-	// this one. What is stored was there then.
+	// this one. What is stored was there then. It is for a store of an earlier version, which
+	// does not remember when it read which one.
 	Before time.Time
+	// Rules are the fingerprint of the rules under which the pass reads.
+	Rules string
+	// Shared is how long another directory may need to hear of an address of a mail domain
+	// that this one gave away; zero: no other one may have it. For the empty domain it is
+	// the longest of all. Nil means zero.
+	Shared func(domain string) time.Duration
 	// Owed: this full pass is owed from now on, because a later one could not tell why it
 	// has to be full.
 	Owed bool
@@ -38,8 +45,11 @@ type Pass struct {
 	dir     *directory
 	info    PassInfo
 	origin  originID
-	lag     time.Duration
-	before  time.Time       // another database was read to its end; zero: none was
+	lag     time.Duration // the longest that a mark of it may wait
+	marks   judge         // of the marks; now and shared belong to one object
+	from    Origin
+	reached time.Time       // when the last object was read; zero: none was
+	usn     uint64          // the highest uSNChanged of what was read
 	first   bool            // first full pass: no journal
 	seen    map[GUID]bool   // full pass: what to spare from the sweep
 	tighten map[GUID]Object // read with restrictions that wait for Commit
@@ -71,7 +81,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, lag: origin.Lag, before: origin.Before,
+	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.wait("")), from: origin,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
@@ -84,6 +94,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 		err = p.setOrigin(origin)
 	}
 	if err == nil {
+		p.marks = p.newJudge()
 		err = p.settle()
 	}
 	if err == nil && origin.Owed {
@@ -173,6 +184,7 @@ func (p *Pass) Abort() {
 	}
 	p.closed = true
 	p.s.state.Lock()
+	p.noteUnfinished()
 	p.dir.busy = false
 	p.s.state.Unlock()
 }
@@ -222,7 +234,12 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 		return err
 	}
 	o = p.ease(stored, o)
-	next, d := diff(stored, o, p.stamp(o.USN), p.lag, p.before)
+	p.noteRead(o)
+	j := p.judgeOf(t, o)
+	next, d := diff(stored, o, j.judge)
+	if j.err != nil {
+		return j.err
+	}
 	unread, rewrite, err := p.unreadChange(t, &stored, o)
 	if err != nil {
 		return err
@@ -387,7 +404,9 @@ func (p *Pass) vanish(t *tx, guids []GUID) error {
 		if err != nil {
 			return err
 		}
-		if err := p.apply(t, vanished(guid, stored), &c); err != nil {
+		missing := vanished(guid, stored)
+		missing.Read = p.reached
+		if err := p.apply(t, missing, &c); err != nil {
 			return err
 		}
 	}

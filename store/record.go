@@ -27,6 +27,8 @@ type ownedRecord struct {
 	again      stamp     // when it came back after a pass had missed it; zero: that never was
 	gone       stamp     // of the pass that did not find it any more; zero: there
 	notBefore  time.Time // gone, but not to be released before; zero: any time
+	cause      cause     // gone: under which rules
+	seen       time.Time // gone: no database showed it after that; zero: not known
 }
 
 // due reports whether the address is marked and the mark waits for no time. A mark that
@@ -54,6 +56,12 @@ func (r *ownedRecord) taught() stamp {
 		return r.again
 	}
 	return r.learned
+}
+
+// unmarked is the address without its mark.
+func (r ownedRecord) unmarked() ownedRecord {
+	r.gone, r.notBefore, r.cause, r.seen = stamp{}, time.Time{}, 0, time.Time{}
+	return r
 }
 
 func (e *encoder) stamp(s stamp) {
@@ -94,9 +102,19 @@ func (r *objectRecord) encode() []byte {
 			e.uint(uint64(i))
 			e.stamp(a.again)
 		}
+		if a.cause != 0 || !a.seen.IsZero() { // few are marked
+			e.uint(uint64(len(r.addresses)) + markTag)
+			e.uint(uint64(i))
+			e.uint(uint64(a.cause))
+			e.time(a.seen)
+		}
 	}
 	return e
 }
+
+// markTag stands, added to the number of addresses, where the index of an address that came
+// back may be: what a mark remembers of its cause follows.
+const markTag = 0
 
 // decodeObject reads an o/ value. No value (nil) is an object that was never seen.
 func decodeObject(value []byte) (objectRecord, error) {
@@ -111,11 +129,19 @@ func decodeObject(value []byte) (objectRecord, error) {
 			learned: d.stamp(), gone: d.stamp(), notBefore: d.time()}
 	}
 	for d.err == nil && len(d.rest) > 0 {
-		i, again := d.uint(), d.stamp()
-		if i >= uint64(len(r.addresses)) {
-			return r, errRecord
+		i, n := d.uint(), uint64(len(r.addresses))
+		marked := i == n+markTag
+		if marked {
+			i = d.uint()
 		}
-		r.addresses[i].again = again
+		switch {
+		case i >= n:
+			return r, errRecord
+		case marked:
+			r.addresses[i].cause, r.addresses[i].seen = cause(d.uint()), d.time()
+		default:
+			r.addresses[i].again = d.stamp()
+		}
 	}
 	return r, d.done()
 }

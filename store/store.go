@@ -122,6 +122,9 @@ type Store struct {
 		commits int
 	}
 
+	deciding sync.Mutex // held while removals are judged and a pass commits, see Decide
+	deciders atomic.Int32
+
 	state struct { // guards what follows; never held while waiting for writer
 		sync.Mutex
 		nextPass uint64
@@ -140,6 +143,8 @@ type directory struct {
 	// open pass uses them.
 	firstDue     uint64    // no due mark is of an earlier pass
 	firstWaiting time.Time // no mark waits for an earlier time
+
+	unfinished map[originID]sighting // by passes that did not end, since the last one that did
 }
 
 // Open opens the store, waits for its lock, and finishes a pass that was decided but

@@ -94,7 +94,7 @@ func (f *follower) change(c *config.Config, next following, swap func()) {
 			d.Reread()
 			coming = append(coming, d.Mirror)
 		}
-		d.SetLimits(limitsOf(c))
+		d.SetLimits(f.limitsOf(c, d.config))
 	}
 	swap()
 	f.current.Store(&next)
@@ -133,7 +133,7 @@ func (f *follower) retire(c *config.Config) []mirror.Runner {
 	defer f.mu.Unlock()
 	var begin []mirror.Runner
 	for _, name := range slices.Sorted(slices.Values(f.store.Directories())) {
-		if slices.ContainsFunc(c.Directories, func(d config.Directory) bool { return d.Name == name }) ||
+		if inConfig(c, name) ||
 			slices.ContainsFunc(f.retired, func(r *mirror.Retired) bool { return r.Name() == name }) {
 			continue
 		}
@@ -147,6 +147,7 @@ func (f *follower) retire(c *config.Config) []mirror.Runner {
 	for _, r := range f.retired {
 		r.SetCanaries(c.Canaries.Accept)
 		r.SetJudged(c.Judges)
+		r.SetShared(f.shared(c, r.Name(), 0))
 	}
 	return begin
 }

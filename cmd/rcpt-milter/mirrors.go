@@ -16,7 +16,7 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 		Name: d.Name, Store: f.store, Log: f.log,
 		Rules: rulesOf(d),
 		Poll:  d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
-		Guard: mirror.Guard(d.RemovalGuard), Limits: limitsOf(c), Notify: d.Notify,
+		Guard: mirror.Guard(d.RemovalGuard), Limits: f.limitsOf(c, d), Notify: d.Notify,
 		Account: d.Bind.Name(), Secret: secretOf(d.Bind),
 		Observe: mirror.Observer{
 			Pass: func(r mirror.PassResult) { f.passDone(d.Name, r.Info.Kind, r) },
@@ -40,10 +40,10 @@ func rulesOf(d config.Directory) mirror.Rules {
 		OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
 }
 
-// limitsOf is what all directories have in common.
-func limitsOf(c *config.Config) mirror.Limits {
+// limitsOf is what depends on other keys than those of the directory.
+func (f *follower) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
 	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges,
-		ConcealValues: c.Log.HashAddresses}
+		ConcealValues: c.Log.HashAddresses, Shared: f.shared(c, d.Name, d.ReplicationLag)}
 }
 
 func resultOf(r mirror.PassResult) string {

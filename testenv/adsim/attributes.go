@@ -40,6 +40,8 @@ func (d *Directory) values(i int32, key string) []string {
 		return flag(e.deleted)
 	case "isrecycled":
 		return flag(e.recycled)
+	case "replpropertymetadata":
+		return e.metaData()
 	case "lastknownparent":
 		if e.lastParent >= 0 {
 			return []string{d.dn(e.lastParent)}

@@ -27,6 +27,7 @@ func (d *Directory) Delete(guid GUID) error {
 		return fmt.Errorf("%w: %q", ErrNotEmpty, d.dn(i))
 	}
 	e.deleted = true
+	e.deletion = d.writeDeletion(e.deletion)
 	e.lastParent, e.parent = e.parent, d.deletedObjects
 	e.originalName, e.name = e.name, e.name+"\nDEL:"+e.guid.String()
 	if !d.recycleBin {
@@ -112,6 +113,7 @@ func (d *Directory) Undelete(guid GUID, parentDN string) error {
 		return fmt.Errorf("%w: its parent is deleted", ErrNoObject)
 	}
 	e.deleted, e.lastParent = false, -1
+	e.deletion = d.writeDeletion(e.deletion)
 	e.name, e.originalName = e.originalName, ""
 	if _, taken := d.byName[e.key()]; taken {
 		return fmt.Errorf("%w: %q", ErrExists, e.name)

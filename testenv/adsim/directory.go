@@ -38,7 +38,10 @@ type DirectoryConfig struct {
 	RecycleBin bool             // a deleted object keeps its attributes until [Directory.Recycle]
 	Clock      func() time.Time // for whenChanged and currentTime; default time.Now
 	FirstUSN   uint64           // highestCommittedUSN of the new directory; default 12000
-	NewGUID    func() GUID      // for tests that must come out the same again; default random
+	// OriginTimes has a change that arrives by replication set whenChanged to when it was
+	// made, as Samba does; otherwise it is when it arrived, as on Windows.
+	OriginTimes bool
+	NewGUID     func() GUID // for tests that must come out the same again; default random
 }
 
 // Directory is the database of one domain controller. Its objects live in one slice
@@ -80,6 +83,7 @@ type entry struct {
 	attrs         []attr
 	originalName  string  // of a deleted object
 	place         version // of name, parent and deletion
+	deletion      deletion
 }
 
 // attr is one stored attribute; its key is the lower-case name.

@@ -10,7 +10,9 @@
 //
 // [Directory.NewReplica] makes a second controller of the domain, with USNs and an
 // invocationId of its own, and [Directory.ReplicateFrom] brings it what the first one
-// learned since, when the test says so: in between it lags.
+// learned since, when the test says so: in between it lags. Of the replication metadata it
+// shows what an object has of isDeleted, in replPropertyMetaData; whenChanged of what was
+// replicated is that of Windows or of Samba, see [DirectoryConfig].
 //
 // [Server] answers bind, StartTLS and search. It pages with cookies, cuts long values
 // into ranges, hides tombstones from those who do not ask for them, notifies of changes

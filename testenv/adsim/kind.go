@@ -69,7 +69,7 @@ var schemaNames = func() map[string]string {
 	for _, n := range []string{
 		"objectGUID", "objectClass", "objectCategory", "distinguishedName", "name", "cn", "ou",
 		"uSNChanged", "uSNCreated", "whenChanged", "whenCreated", "isDeleted", "isRecycled",
-		"lastKnownParent", "invocationId", "proxyAddresses", "mail", "sAMAccountName",
+		"lastKnownParent", "invocationId", "replPropertyMetaData", "proxyAddresses", "mail", "sAMAccountName",
 		"userAccountControl", "msExchRequireAuthToSendTo", "msExchRecipientTypeDetails",
 		"targetAddress", "userPrincipalName", "displayName", "description", "member",
 	} {

@@ -13,7 +13,10 @@ import (
 // controllers agree on one value (MS-ADTS 3.1.1.1.9): the one written more often
 // counts, and of two as often the one of the greater database. A database that was set
 // back writes as often again what it had written before; then the later one counts.
-type version struct{ writes, origin, serial uint32 }
+type version struct {
+	writes, origin, serial uint32
+	at                     int64 // Unix time of the write, by the clock of the controller that made it
+}
 
 func (v version) newer(than version) bool {
 	return cmp.Or(cmp.Compare(v.writes, than.writes), cmp.Compare(v.origin, than.origin), cmp.Compare(v.serial, than.serial)) > 0
@@ -22,7 +25,7 @@ func (v version) newer(than version) bool {
 // next is the version of a property that is written here.
 func (d *Directory) next(v version) version {
 	d.serial++
-	return version{v.writes + 1, binary.BigEndian.Uint32(d.invocation[:]), d.serial}
+	return version{v.writes + 1, binary.BigEndian.Uint32(d.invocation[:]), d.serial, d.config.Clock().Unix()}
 }
 
 // NewReplica makes another controller of the same domain: it has all that d has now,
@@ -116,9 +119,18 @@ func (in *inbound) object(theirs int32) {
 		return
 	}
 	e := in.d.entries[ours]
-	if in.merge(ours, &e, s) {
+	if newest, changed := in.merge(ours, &e, s); changed {
 		in.d.replace(ours, e)
+		in.arrived(ours, newest)
 		in.changed++
+	}
+}
+
+// arrived sets whenChanged of an object that replication changed: see
+// [DirectoryConfig.OriginTimes]. The newest of the changes was made at a Unix time.
+func (in *inbound) arrived(ours int32, newest int64) {
+	if in.d.config.OriginTimes {
+		in.d.entries[ours].changed = newest
 	}
 }
 
@@ -142,15 +154,21 @@ func (in *inbound) make(s *entry) {
 	i := in.d.insert(e.kind, e.parent, e.name, slices.Clone(s.attrs))
 	at := &in.d.entries[i]
 	delete(in.d.byGUID, at.guid)
-	at.guid, at.attrs, at.place = s.guid, slices.Clone(s.attrs), e.place
+	at.guid, at.attrs, at.place, at.deletion = s.guid, slices.Clone(s.attrs), e.place, s.deletion
 	in.d.byGUID[at.guid] = i
+	newest := s.place.at
+	for _, a := range s.attrs {
+		newest = max(newest, a.written.at)
+	}
+	in.arrived(i, newest)
 }
 
-// merge takes over what is newer there, and reports whether anything was.
-func (in *inbound) merge(ours int32, e, s *entry) bool {
-	changed := false
+// merge takes over what is newer there. It reports whether anything was, and the Unix
+// time of the newest change.
+func (in *inbound) merge(ours int32, e, s *entry) (newest int64, changed bool) {
 	if s.place.newer(e.place) {
-		changed = true
+		newest, changed = s.place.at, true
+		e.deletion = s.deletion
 		e.name, e.originalName, e.deleted, e.recycled, e.place = s.name, s.originalName, s.deleted, s.recycled, s.place
 		e.parent, e.lastParent = in.parent(s.parent), in.parent(s.lastParent)
 		if e.deleted {
@@ -170,9 +188,9 @@ func (in *inbound) merge(ours int32, e, s *entry) bool {
 		default:
 			continue
 		}
-		changed = true
+		newest, changed = max(newest, a.written.at), true
 	}
-	return changed
+	return newest, changed
 }
 
 // settle makes sure of a place for a live object.

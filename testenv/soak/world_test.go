@@ -98,7 +98,8 @@ func (w *world) newForest(name string, controllers int) *forest {
 	f := &forest{w: w, name: name, domain: name + ".example", base: "DC=" + name + ",DC=example",
 		guard: mirror.Guard{Window: 24 * time.Hour}}
 	f.promise.init()
-	first := adsim.NewDirectory(adsim.DirectoryConfig{Domain: f.domain, Clock: w.now, NewGUID: w.guid, RecycleBin: w.rnd.IntN(2) == 0})
+	first := adsim.NewDirectory(adsim.DirectoryConfig{Domain: f.domain, Clock: w.now, NewGUID: w.guid, RecycleBin: w.rnd.IntN(2) == 0,
+		OriginTimes: w.seed%2 == 1})
 	f.furnish(first)
 	for i := range controllers {
 		d := first

@@ -1,0 +1,302 @@
+package mirror
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/testenv/adsim"
+)
+
+// TestRandomReplicas lets three controllers replicate by halves, fail and come back, while two
+// directories follow them and objects change, move between the directories, die and come back.
+// Whatever the newest state of an object has that any pass has read, stays known for the
+// replication lag. SEEDS=3000 tries more seeds, SEED=17 begins with that one.
+func TestRandomReplicas(t *testing.T) {
+	first, seeds := number(t, "SEED", 0), number(t, "SEEDS", 6)
+	for seed := first; seed < first+seeds; seed++ {
+		for _, two := range []bool{false, true} {
+			t.Run(fmt.Sprintf("seed %d, two directories %t", seed, two), func(t *testing.T) {
+				l := newReplicatedLife(t, uint64(seed), two)
+				for range 120 {
+					l.step()
+				}
+			})
+		}
+	}
+}
+
+// number reads a number from the environment.
+func number(t *testing.T, name string, usual int) int {
+	t.Helper()
+	v := os.Getenv(name)
+	if v == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+const elsewhere = "OU=Left,DC=corp,DC=example"
+
+// lifeState is one state of an object. The attribute info numbers them.
+type lifeState struct {
+	deleted bool
+	left    bool // it is in the OU of the second directory
+	has     []string
+}
+
+// lifeObject is an object that is written at one controller only, so that its states have an
+// order.
+type lifeObject struct {
+	guid    adsim.GUID
+	home    *adsim.Directory
+	states  []lifeState
+	newest  int // the newest state that any pass has read; -1: none
+	read    time.Time
+	holds   bool            // a pass read it where its directory has it
+	counted map[string]bool // addresses of it that were known
+}
+
+// follows is one directory of the index.
+type follows struct {
+	*Mirror
+	left bool // its base is the OU of the second directory
+	all  bool // it has no bases
+}
+
+func (f follows) covers(s lifeState) bool { return f.all || f.left == s.left }
+
+// replicatedLife is the world of one seed.
+type replicatedLife struct {
+	*world
+	r            *rand.Rand
+	ds           []*adsim.Directory
+	ss           []*adsim.Server
+	up           []bool
+	objects      []*lifeObject
+	followers    []follows
+	unreplicated time.Duration // since all controllers knew the same
+	log          []string
+}
+
+func newReplicatedLife(t *testing.T, seed uint64, two bool) *replicatedLife {
+	l := &replicatedLife{r: rand.New(rand.NewPCG(seed, 7)), up: []bool{true, true, true}}
+	l.world = newWorld(t, func(w *world, c *Config) {
+		w.d.SetRecycleBin(true)
+		l.ds, l.ss = []*adsim.Directory{w.d}, []*adsim.Server{w.server}
+		for i := range 2 {
+			d := w.d.NewReplica(fmt.Sprint("dc", i+2), uint64(5000*(i+1)))
+			d.SetRecycleBin(true)
+			s := adsim.StartTest(w.t, d, adsim.ServerConfig{MaxPageSize: 3})
+			l.ds, l.ss = append(l.ds, d), append(l.ss, s)
+			c.Candidates = append(c.Candidates, w.candidate(s))
+		}
+		for _, d := range l.ds {
+			d.SetOriginTimes(seed%2 == 1)
+		}
+		if two {
+			c.Rules.Bases = []string{people}
+		}
+	})
+	l.followers = []follows{{Mirror: l.mirror, all: !two}}
+	l.user("Stays", "stays@corp.example")
+	l.add(adsim.User, "CN=Stays too,"+elsewhere, "stays.too@corp.example")
+	l.converge()
+	if two {
+		l.second()
+	}
+	for i := range 6 {
+		o := &lifeObject{home: l.ds[l.r.IntN(3)], newest: -1, counted: map[string]bool{}}
+		has := l.names(i)[:2]
+		attrs := adsim.Attrs{"proxyAddresses": proxies(has), "info": {"0"}}
+		guid, err := o.home.Add(adsim.User, fmt.Sprintf("CN=o%d,%s", i, people), attrs)
+		l.must(err)
+		o.guid, o.states = guid, []lifeState{{has: has}}
+		l.objects = append(l.objects, o)
+	}
+	l.converge()
+	for _, f := range l.followers { // the store has to know of both
+		l.follow(f)
+	}
+	return l
+}
+
+// second adds the directory of the other OU, which prefers the controllers in the other order.
+func (l *replicatedLife) second() {
+	config := l.config
+	config.Name, config.Rules.Bases = "left", []string{elsewhere}
+	config.Candidates = slices.Clone(config.Candidates)
+	slices.Reverse(config.Candidates)
+	m, err := New(config)
+	l.must(err)
+	l.t.Cleanup(m.Close)
+	l.followers = append(l.followers, follows{Mirror: m, left: true})
+}
+
+func (l *replicatedLife) names(i int) []string {
+	var names []string
+	for _, letter := range "abc" {
+		names = append(names, fmt.Sprintf("o%d%c@corp.example", i, letter))
+	}
+	return names
+}
+
+func proxies(addresses []string) []string {
+	var list []string
+	for _, a := range addresses {
+		list = append(list, "smtp:"+a)
+	}
+	return list
+}
+
+func (l *replicatedLife) note(format string, a ...any) {
+	l.log = append(l.log, l.now().Format("15:04:05 ")+fmt.Sprintf(format, a...))
+}
+
+// converge replicates until all controllers know the same.
+func (l *replicatedLife) converge() {
+	for range 3 {
+		for _, to := range l.ds {
+			for _, from := range l.ds {
+				if to != from {
+					to.ReplicateFrom(from, 0)
+				}
+			}
+		}
+	}
+	l.unreplicated = 0
+	l.note("all have replicated")
+}
+
+func (l *replicatedLife) step() {
+	switch l.r.IntN(8) {
+	case 0, 1, 2:
+		l.write(l.r.IntN(len(l.objects)))
+	case 3:
+		if i, j := l.r.IntN(3), l.r.IntN(3); i != j {
+			l.note("dc%d replicates from dc%d: %d", i+1, j+1, l.ds[i].ReplicateFrom(l.ds[j], l.r.IntN(4)))
+		}
+	case 4:
+		l.toggle(l.r.IntN(3))
+	default:
+		passed := time.Duration(1+l.r.IntN(300)) * time.Second
+		l.advance(passed)
+		if l.unreplicated += passed; l.unreplicated > 100*time.Minute {
+			l.converge()
+		}
+		l.follow(l.followers[l.r.IntN(len(l.followers))])
+	}
+}
+
+// write changes an object at its home.
+func (l *replicatedLife) write(n int) {
+	o := l.objects[n]
+	last := o.states[len(o.states)-1]
+	next, k := last, strconv.Itoa(len(o.states))
+	switch {
+	case last.deleted:
+		next.deleted = false
+		l.must(o.home.Undelete(o.guid, ""))
+		l.must(o.home.Modify(o.guid, adsim.Set("info", k)))
+	case l.r.IntN(3) == 0:
+		next.deleted = true
+		l.must(o.home.Modify(o.guid, adsim.Set("info", k)))
+		l.must(o.home.Delete(o.guid))
+	case len(l.followers) > 1 && l.r.IntN(2) == 0:
+		next.left = !last.left
+		l.must(o.home.Move(o.guid, map[bool]string{false: people, true: elsewhere}[next.left]))
+		l.must(o.home.Modify(o.guid, adsim.Set("info", k)))
+	default:
+		next.has = slices.DeleteFunc(l.names(n), func(string) bool { return l.r.IntN(2) == 0 })
+		l.must(o.home.Modify(o.guid, adsim.Set("proxyAddresses", proxies(next.has)...), adsim.Set("info", k)))
+	}
+	o.states = append(o.states, next)
+	l.note("%s writes o%d #%s: %+v", o.home.HostName(), n, k, next)
+}
+
+// toggle lets a controller fail or come back; one always works.
+func (l *replicatedLife) toggle(i int) {
+	working := 0
+	for _, up := range l.up {
+		if up {
+			working++
+		}
+	}
+	switch {
+	case !l.up[i]:
+		if err := l.ss[i].Up(); err != nil { // another process has taken its port meanwhile
+			l.note("dc%d: %v", i+1, err)
+			return
+		}
+	case working > 1:
+		l.ss[i].Down()
+	default:
+		return
+	}
+	l.up[i] = !l.up[i]
+	l.note("dc%d works: %t", i+1, l.up[i])
+}
+
+// follow runs a pass of a directory, and checks what must be known after it.
+func (l *replicatedLife) follow(f follows) {
+	l.t.Helper()
+	result := f.Pass(l.t.Context(), l.r.IntN(12) == 0)
+	i := result.Info
+	l.note("%s: %v pass at %s (%s): +%d -%d, %v", f.Name(), i.Kind, i.Controller, i.Why, i.Added, i.Removed, result.Err)
+	if result.Err != nil {
+		return
+	}
+	at := l.ds[slices.IndexFunc(l.ds, func(d *adsim.Directory) bool { return d.HostName() == i.Controller })]
+	known := l.known()
+	for n, o := range l.objects {
+		o.saw(stateAt(at, o.guid), f, l.now())
+		if o.newest < 0 || o.states[o.newest].deleted || l.now().Sub(o.read) > 170*time.Minute {
+			clear(o.counted)
+			continue
+		}
+		for _, a := range l.names(n) {
+			is, has := slices.Contains(known, a), slices.Contains(o.states[o.newest].has, a)
+			if has && !is && (o.holds || o.counted[a]) {
+				l.t.Fatalf("%s of o%d is lost (state #%d was read)\n%s", a, n, o.newest, strings.Join(l.log, "\n"))
+			}
+			o.counted[a] = has && is
+		}
+	}
+}
+
+// stateAt is the number of the state that a controller has; -1: none.
+func stateAt(d *adsim.Directory, guid adsim.GUID) int {
+	e, err := d.Get(guid)
+	if err != nil || len(e.Attrs["info"]) == 0 {
+		return -1
+	}
+	k, _ := strconv.Atoi(e.Attrs["info"][0])
+	return k
+}
+
+// saw takes note of the state that a directory has read. Outside its bases it learns only that
+// an object was deleted, or that what it had has moved away.
+func (o *lifeObject) saw(k int, f follows, now time.Time) {
+	switch {
+	case k < o.newest || k < 0:
+	case f.covers(o.states[k]):
+		o.newest, o.read, o.holds = k, now, true
+	case k > o.newest && o.newest >= 0 && (o.states[k].deleted || o.was(f)):
+		o.newest, o.read, o.holds = k, now, false
+	}
+}
+
+// was reports whether a directory had the object when it was read last.
+func (o *lifeObject) was(f follows) bool {
+	s := o.states[o.newest]
+	return f.covers(s) && !s.deleted
+}

@@ -1,0 +1,333 @@
+package mirror
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// replicas is three controllers of one domain, the candidates of w in this order.
+type replicas struct {
+	*world
+	d2, d3 *adsim.Directory
+	s2, s3 *adsim.Server
+	back   adsim.GUID // has back@corp.example
+}
+
+// bothTimes runs a test with the whenChanged of Windows and with that of Samba.
+func bothTimes(t *testing.T, test func(*testing.T, *replicas)) {
+	for name, samba := range map[string]bool{"Windows": false, "Samba": true} {
+		t.Run(name, func(t *testing.T) {
+			r := &replicas{}
+			r.world = newWorld(t, func(w *world, c *Config) {
+				w.d.SetRecycleBin(true)
+				r.d2, r.d3 = w.d.NewReplica("dc2", 5000), w.d.NewReplica("dc3", 9000)
+				for _, d := range []*adsim.Directory{w.d, r.d2, r.d3} {
+					d.SetOriginTimes(samba)
+				}
+				r.s2 = adsim.StartTest(w.t, r.d2, adsim.ServerConfig{MaxPageSize: 3})
+				r.s3 = adsim.StartTest(w.t, r.d3, adsim.ServerConfig{MaxPageSize: 3})
+				c.Candidates = append(c.Candidates, w.candidate(r.s2), w.candidate(r.s3))
+			})
+			r.user("Ann", "ann@corp.example")
+			r.back = r.user("Back", "back@corp.example")
+			r.everywhere()
+			r.pass(store.Full)
+			test(t, r)
+		})
+	}
+}
+
+// everywhere brings to dc2 and dc3 all that dc1 has.
+func (r *replicas) everywhere() {
+	r.d2.ReplicateFrom(r.d, 0)
+	r.d3.ReplicateFrom(r.d, 0)
+}
+
+// undeleted deletes Back at dc1 and brings it back a minute later. At half does what is to
+// happen in between.
+func (r *replicas) undeleted(half func()) {
+	r.must(r.d.Delete(r.back))
+	half()
+	r.advance(time.Minute)
+	r.must(r.d.Undelete(r.back, ""))
+}
+
+// undeletedElsewhere deletes Back at dc2, and dc1 brings it back when it has heard of that.
+func (r *replicas) undeletedElsewhere() {
+	r.must(r.d2.Delete(r.back))
+	r.d.ReplicateFrom(r.d2, 0)
+	r.advance(time.Minute)
+	r.must(r.d.Undelete(r.back, ""))
+}
+
+// at runs a full pass that must be one at a controller.
+func (r *replicas) at(host string) store.PassInfo {
+	r.t.Helper()
+	info := r.pass(store.Full)
+	if info.Controller != host+".corp.example" {
+		r.t.Fatalf("the pass went to %s, want %s", info.Controller, host)
+	}
+	return info
+}
+
+const both = "ann@corp.example back@corp.example"
+
+func (r *replicas) want(addresses string) {
+	r.t.Helper()
+	r.wantKnown(strings.Fields(addresses)...)
+}
+
+// TestOldTombstoneAtTwoControllers: dc1 fails, then dc2. Neither dc2 nor dc3 has heard that
+// the object came back.
+func TestOldTombstoneAtTwoControllers(t *testing.T) {
+	bothTimes(t, func(t *testing.T, r *replicas) {
+		r.advance(24 * time.Minute)
+		r.undeleted(r.everywhere)
+		r.pass(store.Incremental) // sees it alive at dc1
+		r.advance(time.Minute)
+		r.pass(store.Incremental)
+		r.server.Down()
+		r.at("dc2")
+		r.want(both)
+		r.advance(time.Minute)
+		r.s2.Down()
+		r.at("dc3")
+		r.want(both)
+		r.advance(3 * time.Hour)
+		r.pass(store.Incremental)
+		r.want("ann@corp.example")
+	})
+}
+
+// TestOldTombstoneReadTwice: dc2 loses its place among its tombstones, and reports the first
+// of them again.
+func TestOldTombstoneReadTwice(t *testing.T) {
+	bothTimes(t, func(t *testing.T, r *replicas) {
+		var others []adsim.GUID
+		for _, n := range []string{"x1", "x2", "x3", "x4", "x5"} {
+			others = append(others, r.user(n))
+		}
+		r.everywhere()
+		r.advance(24 * time.Minute)
+		r.undeleted(func() {
+			for _, o := range others {
+				r.must(r.d.Delete(o))
+			}
+			r.everywhere()
+		})
+		r.pass(store.Incremental)
+		r.advance(time.Minute)
+		r.pass(store.Incremental)
+		lost := 0
+		r.s2.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+			if strings.HasPrefix(s.Base, "CN=Deleted Objects,") && s.Scope == 2 && s.Page == 1 && lost == 0 {
+				lost++
+				r.s2.LoseCookies(1)
+			}
+		}})
+		r.server.Down()
+		r.at("dc2")
+		if lost == 0 {
+			t.Fatal("no cookie was lost: this shows nothing")
+		}
+		r.want(both)
+	})
+}
+
+// TestUndeletedDuringALongPass: dc2 has heard of a deletion that dc1 takes back while a pass
+// reads, before that pass reads the object.
+func TestUndeletedDuringALongPass(t *testing.T) {
+	for name, c := range map[string]struct{ fails, elsewhere bool }{
+		"a good pass":                             {false, false},
+		"a good pass, deleted at dc2":             {false, true},
+		"a pass that fails later":                 {true, false},
+		"a pass that fails later, deleted at dc2": {true, true},
+	} {
+		fails := c.fails
+		t.Run(name, func(t *testing.T) {
+			bothTimes(t, func(t *testing.T, r *replicas) {
+				for _, n := range []string{"x1", "x2", "x3", "x4", "x5"} {
+					r.user(n, n+"@corp.example")
+				}
+				last := r.user("Last", "last@corp.example")
+				r.back = last
+				r.everywhere()
+				r.pass(store.Incremental)
+				r.advance(25 * time.Hour)
+				done := false
+				r.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+					if s.Scope != 2 || s.Page != 2 || done { // before the page with the object
+						return
+					}
+					done = true
+					r.advance(time.Minute)
+					if c.elsewhere {
+						r.undeletedElsewhere()
+					} else {
+						r.undeleted(r.everywhere)
+					}
+					r.advance(time.Minute)
+					if fails { // in the second look at what changed meanwhile
+						r.server.SetFaults(adsim.Faults{OnPage: 1, CutAfterBytes: 10})
+					}
+				}})
+				info := r.pass(store.Full)
+				if !done || fails != (info.Controller == "dc2.corp.example") {
+					t.Fatalf("done %t, %+v: this shows nothing", done, info)
+				}
+				if !fails {
+					r.server.Down()
+					r.at("dc2")
+				}
+				if !r.knows("last@corp.example") {
+					t.Error("last@corp.example is gone, which dc1 showed alive after the deletion that dc2 has heard of")
+				}
+			})
+		})
+	}
+}
+
+// TestOldTombstoneComesLate: dc2 hears of the old deletion by way of dc3, after the last good
+// pass at dc1.
+func TestOldTombstoneComesLate(t *testing.T) {
+	bothTimes(t, func(t *testing.T, r *replicas) {
+		r.advance(time.Minute)
+		r.undeleted(func() {
+			r.pass(store.Incremental)
+			r.d3.ReplicateFrom(r.d, 0)
+		})
+		r.pass(store.Incremental) // learned again from dc1
+		r.advance(time.Minute)
+		r.pass(store.Incremental)
+		r.advance(time.Minute)
+		r.d2.ReplicateFrom(r.d3, 0)
+		r.server.Down()
+		r.at("dc2")
+		r.want(both)
+	})
+}
+
+// TestOldTombstoneAfterTheChange: dc2 takes over with the object alive, and hears of the old
+// deletion only then, in an incremental pass.
+func TestOldTombstoneAfterTheChange(t *testing.T) {
+	bothTimes(t, func(t *testing.T, r *replicas) {
+		r.advance(5 * time.Hour)
+		r.undeleted(func() { r.d3.ReplicateFrom(r.d, 0) })
+		r.pass(store.Incremental)
+		r.advance(time.Minute)
+		r.server.Down()
+		r.at("dc2")
+		r.advance(time.Minute)
+		r.d2.ReplicateFrom(r.d3, 0)
+		if info := r.pass(store.Incremental); info.Changed == 0 {
+			t.Fatal("no tombstone was read: this shows nothing")
+		}
+		r.want(both)
+		r.restart()
+		r.advance(time.Minute)
+		r.must(r.d3.Undelete(r.back, "")) // as the news of dc1 arrive at last
+		r.d2.ReplicateFrom(r.d3, 0)
+		r.pass(store.Incremental)
+		r.want(both)
+	})
+}
+
+// TestOldAttributeAfterTheChange is the same with an address that an object lost and got back.
+func TestOldAttributeAfterTheChange(t *testing.T) {
+	bothTimes(t, func(t *testing.T, r *replicas) {
+		r.advance(5 * time.Hour)
+		r.set(r.back, "other@corp.example")
+		r.d3.ReplicateFrom(r.d, 0)
+		r.set(r.back, "other@corp.example", "back@corp.example")
+		r.pass(store.Incremental)
+		r.advance(time.Minute)
+		r.server.Down()
+		r.at("dc2")
+		r.advance(time.Minute)
+		r.d2.ReplicateFrom(r.d3, 0)
+		r.pass(store.Incremental)
+		r.want(both + " other@corp.example")
+	})
+}
+
+func atDC1(r *replicas) *adsim.Directory { return r.d }
+func atDC2(r *replicas) *adsim.Directory { return r.d2 }
+func atDC3(r *replicas) *adsim.Directory { return r.d3 }
+
+// TestDeletionAfterTheLastSighting: a deletion that is later for certain than what any other
+// controller showed takes effect at once; one that may be older waits.
+func TestDeletionAfterTheLastSighting(t *testing.T) {
+	for name, c := range map[string]struct {
+		since  time.Duration // from the last pass at dc1 to the deletion
+		where  func(*replicas) *adsim.Directory
+		hidden bool // the metadata
+		waits  bool
+	}{
+		"at the one that takes over":            {time.Minute, atDC2, false, false},
+		"at the one before":                     {time.Minute, atDC1, false, false},
+		"at a third one, much later":            {15 * time.Minute, atDC3, false, false},
+		"at a third one, and clocks may differ": {5 * time.Minute, atDC3, false, true},
+		"without the metadata":                  {15 * time.Minute, atDC2, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for change, afterChange := range map[string]bool{"before the change": false, "after the change": true} {
+				t.Run(change, func(t *testing.T) {
+					bothTimes(t, func(t *testing.T, r *replicas) {
+						delete := func() {
+							r.advance(c.since)
+							r.must(c.where(r).Delete(r.back))
+							r.d2.ReplicateFrom(c.where(r), 0)
+						}
+						if c.hidden {
+							r.d2.Hide("replPropertyMetaData")
+						}
+						if !afterChange {
+							delete()
+						}
+						r.server.Down()
+						r.at("dc2")
+						if afterChange {
+							delete()
+							r.pass(store.Incremental)
+						}
+						if got := !r.knows("back@corp.example"); got == c.waits {
+							t.Errorf("removed at once: %t", got)
+						}
+						r.advance(3 * time.Hour)
+						r.pass(store.Incremental)
+						r.want("ann@corp.example")
+					})
+				})
+			}
+		})
+	}
+}
+
+// TestFollowedControllerRemovesAtOnce: where no other controller was read lately nothing waits,
+// and neither does what only this one ever showed.
+func TestFollowedControllerRemovesAtOnce(t *testing.T) {
+	bothTimes(t, func(t *testing.T, r *replicas) {
+		r.set(r.back, "other@corp.example")
+		r.pass(store.Incremental)
+		r.want("ann@corp.example other@corp.example")
+		r.everywhere()
+		r.server.Down()
+		r.at("dc2")
+		r.advance(time.Minute)
+		guid, err := r.d2.Add(adsim.User, "CN=New,"+people, adsim.Attrs{"mail": {"new@corp.example"}})
+		r.must(err)
+		r.pass(store.Incremental)
+		r.want("ann@corp.example new@corp.example other@corp.example")
+		r.must(r.d2.Modify(guid, adsim.Set("mail")))
+		r.pass(store.Incremental)
+		r.want("ann@corp.example other@corp.example")
+		r.advance(4 * time.Hour)
+		r.must(r.d2.Modify(r.back, adsim.Set("proxyAddresses")))
+		r.pass(store.Incremental)
+		r.want("ann@corp.example")
+	})
+}

@@ -1,0 +1,303 @@
+package store
+
+import (
+	"hash/fnv"
+	"slices"
+	"time"
+)
+
+// cause tells the rules apart under which an address was marked as gone. Zero means not
+// known: a mark of a version that did not say.
+type cause uint64
+
+// causeOf is the cause of a fingerprint of rules.
+func causeOf(fingerprint string) cause {
+	if fingerprint == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(fingerprint)) // never fails
+	return cause(h.Sum64())
+}
+
+// sighting says how far a database was read, and when: what was stored then was there,
+// unless it was marked.
+type sighting struct {
+	origin   originID
+	database string    // empty: not known
+	read     time.Time // no later than that, by our clock
+	usn      uint64    // no later change of that database was read
+	pass     uint64    // the last one; zero: one that did not end
+}
+
+// judge is what a pass knows that decides how long an address stays that it missed.
+//
+// There are two reasons to wait. A controller may not have heard yet, within lag, of what
+// another one showed us; and another directory may not have heard yet of an address that
+// this one gave away.
+type judge struct {
+	now    stamp
+	lag    time.Duration
+	cause  cause      // the rules of the pass
+	others []sighting // of databases that are not that of now
+	latest time.Time  // when any database was last read
+	// name is the database of an origin.
+	name func(originID) string
+	// shared is how long another directory may need to hear of an address that this one
+	// gave away; zero: no other one may have it, or another object has it already. Nil
+	// means zero.
+	shared func(address string) time.Duration
+}
+
+// at is when an object was read.
+func (j judge) at(read Object) time.Time {
+	if read.Read.After(j.now.time) {
+		return read.Read
+	}
+	return j.now.time
+}
+
+// learned is the stamp of what an object taught. Its time is that of the reading, which may
+// be long after the pass began: a deletion in between is older than what was read.
+func (j judge) learned(read Object) stamp {
+	s := j.now
+	s.time = j.at(read)
+	return s
+}
+
+// mark marks an address as gone, or judges a mark that is there already. A mark of other
+// rules says nothing about what the directory has: it is made as if new. One of another
+// database keeps its pass and the time of the last sighting, which no pass can have been
+// since, and waits as that database must. One of the same cause stays, unless a tombstone
+// ends the wait.
+func (j judge) mark(a ownedRecord, read Object) ownedRecord {
+	sameRules := !a.gone.isZero() && a.cause == j.cause
+	same := sameRules && j.here(a.gone.origin)
+	if same && !read.Deleted {
+		return a
+	}
+	if !sameRules {
+		a.gone, a.cause, a.seen = j.now, j.cause, j.lastSeen(a)
+	}
+	a.gone.origin, a.gone.usn = j.now.origin, j.now.usn
+	wait := j.wait(a, read)
+	if !same || wait.Before(a.notBefore) {
+		a.notBefore = wait
+	}
+	return a
+}
+
+// wait is until when an address must stay that was missed; zero: it may go at once.
+func (j judge) wait(a ownedRecord, read Object) (until time.Time) {
+	if seen := j.elsewhere(a, read); !seen.IsZero() {
+		until = earlier(seen, j.now.time).Add(j.lag)
+	}
+	if read.Deleted || j.shared == nil {
+		return j.pending(until)
+	}
+	if wait := j.shared(a.address); wait > 0 {
+		if handed := j.at(read).Add(wait); handed.After(until) {
+			until = handed
+		}
+	}
+	return j.pending(until)
+}
+
+// pending is a time that is still to come; zero otherwise.
+func (j judge) pending(until time.Time) time.Time {
+	if until.After(j.now.time) {
+		return until
+	}
+	return time.Time{}
+}
+
+// elsewhere is when another database than that of now may last have shown an address that
+// is missed; zero: none did, or the object was deleted later than that for certain.
+func (j judge) elsewhere(a ownedRecord, read Object) (latest time.Time) {
+	consider := func(s sighting) {
+		if !a.seen.IsZero() {
+			s.read = earlier(s.read, a.seen)
+		}
+		if s.read.After(latest) && !read.diedAfter(s) {
+			latest = s.read
+		}
+	}
+	for _, s := range j.others {
+		if s.pass == 0 || s.pass >= a.learned.pass { // otherwise it was learned since, here
+			consider(s)
+		}
+	}
+	for _, s := range []stamp{a.learned, a.again} {
+		if !s.isZero() && !j.here(s.origin) {
+			consider(sighting{database: j.database(s.origin), read: s.time, usn: s.usn})
+		}
+	}
+	return latest
+}
+
+// diedAfter reports whether an object was deleted after a sighting of it for certain:
+// later by the clock, or by a change of the same database that was not yet read then.
+func (o Object) diedAfter(s sighting) bool {
+	return o.Deleted && (o.Death.After.After(s.read) ||
+		s.database != "" && o.Death.Database == s.database && o.Death.USN > s.usn)
+}
+
+// lastSeen is the latest time at which any database may have shown an address.
+func (j judge) lastSeen(a ownedRecord) time.Time {
+	latest := j.latest
+	for _, s := range []stamp{a.learned, a.again} {
+		if s.time.After(latest) {
+			latest = s.time
+		}
+	}
+	return earlier(latest, j.now.time)
+}
+
+// here reports whether an origin is the database of now, perhaps under another name of its
+// controller.
+func (j judge) here(origin originID) bool {
+	return origin == j.now.origin || j.database(origin) != "" && j.database(origin) == j.database(j.now.origin)
+}
+
+// database is the name of the database of an origin; empty: not known.
+func (j judge) database(origin originID) string {
+	if j.name == nil {
+		return ""
+	}
+	return j.name(origin)
+}
+
+// wait is Shared; zero where it is nil.
+func (o Origin) wait(domain string) time.Duration {
+	if o.Shared == nil {
+		return 0
+	}
+	return o.Shared(domain)
+}
+
+// newJudge returns what the pass knows about all objects alike.
+func (p *Pass) newJudge() judge {
+	record := p.dir.record
+	j := judge{lag: p.from.Lag, cause: causeOf(p.from.Rules), name: record.databaseOf, latest: p.from.Before}
+	j.now.origin = p.origin
+	add := func(s sighting) {
+		if s.read.After(j.latest) {
+			j.latest = s.read
+		}
+		if !s.read.IsZero() && !j.here(s.origin) {
+			j.others = append(j.others, s)
+		}
+	}
+	known := false
+	for i, o := range record.origins {
+		known = known || o.pass != 0
+		add(sighting{originID(i + 1), o.database, o.read, o.usn, o.pass})
+	}
+	p.s.state.Lock()
+	defer p.s.state.Unlock()
+	for _, s := range p.dir.unfinished {
+		add(s)
+	}
+	if !known {
+		add(sighting{read: p.from.Before, pass: record.lastPass()})
+	}
+	return j
+}
+
+// objectJudge is a judge of one object. It reads owners of addresses, and keeps the first
+// error.
+type objectJudge struct {
+	judge
+	err error
+}
+
+func (p *Pass) judgeOf(t *tx, o Object) *objectJudge {
+	j := &objectJudge{judge: p.marks}
+	j.now = p.stamp(o.USN)
+	j.shared = func(address string) time.Duration {
+		wait := p.from.wait(domainOf(address))
+		if wait == 0 || j.err != nil {
+			return 0
+		}
+		stays := false
+		if stays, j.err = t.ownedBesides(address, p.dir.record.id, o.GUID); stays {
+			return 0
+		}
+		return wait
+	}
+	return j
+}
+
+// ownedBesides reports whether another object has an address, of this directory or another
+// one, and is not about to lose it. Of two owners that lose an address at the same time the
+// second one finds the mark of the first one.
+func (t *tx) ownedBesides(address string, dir dirID, guid GUID) (bool, error) {
+	value, err := t.get(addressKey(address))
+	if err != nil {
+		return false, err
+	}
+	record, err := decodeAddress(value)
+	if err != nil {
+		return false, t.s.unreadable(string(addressKey(address)), err)
+	}
+	for _, o := range record.owners {
+		if o.dir == dir && o.guid == guid {
+			continue
+		}
+		other, err := t.object(o.dir, o.guid)
+		if err != nil {
+			return false, err
+		}
+		for _, a := range other.addresses {
+			if a.address == address && a.gone.isZero() {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// noteRead takes note of how far the pass has read.
+func (p *Pass) noteRead(o Object) {
+	p.usn = max(p.usn, o.USN)
+	if o.Read.After(p.reached) {
+		p.reached = o.Read
+	}
+}
+
+// readAt is when the pass last read something.
+func (p *Pass) readAt() time.Time {
+	if p.reached.After(p.now()) {
+		return p.reached
+	}
+	return p.now()
+}
+
+// noteUnfinished keeps what a pass that did not end has seen: it may have shown an object
+// alive, which the next database must not take for deleted before that. The caller has the
+// lock.
+func (p *Pass) noteUnfinished() {
+	if p.usn == 0 || p.origin == 0 {
+		return
+	}
+	d := p.dir
+	if d.record.lastPass() == p.info.Number {
+		delete(d.unfinished, p.origin)
+		return
+	}
+	if d.unfinished == nil {
+		d.unfinished = map[originID]sighting{}
+	}
+	usn := max(p.usn, d.unfinished[p.origin].usn)
+	d.unfinished[p.origin] = sighting{p.origin, d.record.databaseOf(p.origin), p.readAt(), usn, 0}
+}
+
+// remember notes that a pass has read a database to its end.
+func (r *directoryRecord) remember(id originID, read time.Time, usn, pass uint64) {
+	if id == 0 || int(id) > len(r.origins) {
+		return
+	}
+	r.origins = slices.Clone(r.origins)
+	o := &r.origins[id-1]
+	o.read, o.usn, o.pass = read, usn, pass
+}

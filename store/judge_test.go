@@ -1,0 +1,97 @@
+package store
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestDiedAfter: a deletion ends the lag only if it is later for certain than every sighting at
+// another database.
+func TestDiedAfter(t *testing.T) {
+	const lag = time.Hour
+	at := func(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.Minute) }
+	now := stamp{time: at(30), pass: 9, origin: 2}
+	names := func(id originID) string { return []string{"", "one", "two", "three"}[id] }
+	one := sighting{origin: 1, database: "one", read: at(10), usn: 500, pass: 5}
+	three := sighting{origin: 3, database: "three", read: at(20), usn: 700, pass: 6}
+	learned, here := stamp{time: at(0), pass: 1, origin: 1, usn: 400}, stamp{time: at(0), pass: 1, origin: 2}
+	since, back := stamp{time: at(15), pass: 7, origin: 2}, stamp{time: at(12), pass: 4, origin: 3, usn: 90}
+	failed := sighting{origin: 1, database: "one", read: at(25), usn: 500}
+	never, twice := time.Time{}, []sighting{one, three}
+	for name, c := range map[string]struct {
+		others  []sighting
+		learned stamp
+		again   stamp
+		death   Death
+		want    time.Time // not before
+	}{
+		"nothing known of it":      {[]sighting{one}, learned, stamp{}, Death{}, at(10 + 60)},
+		"older":                    {[]sighting{one}, learned, stamp{}, Death{After: at(10)}, at(10 + 60)},
+		"newer":                    {[]sighting{one}, learned, stamp{}, Death{After: at(11)}, never},
+		"newer than one of two":    {twice, learned, stamp{}, Death{After: at(11)}, at(20 + 60)},
+		"at the other one, unread": {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 501}, never},
+		"at the other one, read":   {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 500}, at(10 + 60)},
+		"at the other one of two":  {twice, learned, stamp{}, Death{Database: "one", USN: 501}, at(20 + 60)},
+		"learned here after that":  {[]sighting{one}, since, stamp{}, Death{}, never},
+		"a pass elsewhere failed":  {[]sighting{failed}, since, stamp{}, Death{}, at(25 + 60)},
+		"back at another one":      {nil, here, back, Death{}, at(12 + 60)},
+		"died there after it was back": {nil, here, back,
+			Death{Database: "three", USN: 91}, never},
+		"only this database": {nil, here, stamp{}, Death{}, never},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: c.learned, again: c.again}}}
+			j := judge{now: now, lag: lag, others: c.others, name: names, latest: at(25)}
+			next, d := diff(stored, Object{Deleted: true, Death: c.death}, j)
+			a := next.addresses[0]
+			if !a.notBefore.Equal(c.want) || d.gone != 1 || !a.seen.Equal(at(25)) {
+				t.Errorf("not before %v, want %v; last seen %v", a.notBefore, c.want, a.seen)
+			}
+			if again, _ := diff(next, Object{Deleted: true, Death: c.death}, j); !again.equal(&next) {
+				t.Errorf("met again it is %+v, before it was %+v", again, next)
+			}
+			j.now.origin, j.now.pass = 3, 10
+			other, d := diff(next, Object{}, j)
+			got := other.addresses[0]
+			if got.gone.pass != 9 || got.gone.origin != 3 || !got.seen.Equal(a.seen) || d.gone != 0 {
+				t.Errorf("missed at another database: %+v", got)
+			}
+			j.cause = 7
+			other, _ = diff(next, Object{}, j)
+			if got = other.addresses[0]; got.gone.pass != 10 || got.cause != 7 {
+				t.Errorf("missed under other rules: %+v", got)
+			}
+		})
+	}
+}
+
+// TestMarkRecords: what a mark remembers is stored, and records of earlier versions are read.
+func TestMarkRecords(t *testing.T) {
+	gone := stamp{time: start, pass: 3, origin: 2, usn: 8}
+	r := objectRecord{class: "user", dn: "CN=Ann", addresses: []ownedRecord{
+		{address: "a@x", learned: stamp{time: start, pass: 1, origin: 1}},
+		{address: "b@x", learned: stamp{time: start, pass: 1, origin: 1}, again: gone},
+		{address: "c@x", learned: gone, again: gone, gone: gone, notBefore: start.Add(time.Hour),
+			cause: 1<<63 + 5, seen: start},
+		{address: "d@x", learned: gone, gone: gone},
+	}}
+	got, err := decodeObject(r.encode())
+	if err != nil || !got.equal(&r) {
+		t.Errorf("decoded %+v, %v, want %+v", got, err, r)
+	}
+	d := directoryRecord{id: 4, origins: []originRecord{{controller: "dc1", database: "one"},
+		{controller: "dc2", database: "two", read: start, usn: 77, pass: 12}}, owed: "because"}
+	read, err := decodeDirectory(d.encode())
+	if err != nil || read.origins[0] != d.origins[0] || read.origins[1] != d.origins[1] || read.owed != d.owed {
+		t.Errorf("decoded %+v, %v, want %+v", read, err, d)
+	}
+	object, dir := r.encode(), d.encode()
+	for _, damaged := range [][]byte{slices.Concat(object, []byte{9, 1}),
+		slices.Concat(object, []byte{4, 4, 1, 1}), slices.Concat(dir, []byte{2, 1, 1, 1})} {
+		_, err := decodeObject(damaged)
+		if _, other := decodeDirectory(damaged); err == nil || other == nil {
+			t.Errorf("damaged record %x is read", damaged)
+		}
+	}
+}
