@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -34,7 +35,7 @@ func critical(oid string) ldap.Control { return ldap.NewControlString(oid, true,
 // classes are the kinds of object that may own addresses, and those that hold them.
 var classes = []string{
 	"user", "group", "contact", "publicFolder", "msExchDynamicDistributionList",
-	"organizationalUnit", "container",
+	"organizationalUnit", "container", "organization", "country", "locality",
 }
 
 // passFilter is the filter of a pass from a cursor; 0 is the full read. objectClass is
@@ -56,6 +57,7 @@ func passFilter(since uint64) string {
 // query is one search in pages.
 type query struct {
 	base    string // below the naming context; empty: all of it
+	top     string // in place of the naming context; empty: that
 	filter  string
 	deleted bool // also deleted objects
 }
@@ -158,10 +160,14 @@ func (c *Conn) catalogHas(ctx context.Context) error {
 func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
-	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(q.base+c.root.DefaultNamingContext, ldap.ScopeWholeSubtree,
+	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(cmp.Or(q.top, q.base+c.root.DefaultNamingContext), ldap.ScopeWholeSubtree,
 		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(), append(q.controls(), paging)))
-	if result, ok := fromServer(err); ok && len(cookie) > 0 && lostCookie(result) {
+	result, ok := fromServer(err)
+	if ok && len(cookie) > 0 && lostCookie(result) {
 		return nil, nil, problem(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
+	}
+	if ok && q.top != "" && result.ResultCode == ldap.LDAPResultNoSuchObject {
+		return nil, nil, errGone
 	}
 	if err != nil {
 		return nil, nil, err

@@ -122,7 +122,7 @@ func (a *asker) run(ctx context.Context) {
 	defer a.giveUp()
 	for ctx.Err() == nil {
 		secret := a.m.config.Secret()
-		err := a.serve(ctx)
+		err := safely(a.m.config.Log, "confirm", func() error { return a.serve(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -208,7 +208,7 @@ func (a *asker) connect(ctx context.Context) (connected, error) {
 	var failed []error
 	var second connected
 	for _, candidate := range candidates {
-		c, err := reach(ctx, candidate)
+		c, err := a.reach(ctx, candidate)
 		switch {
 		case err != nil:
 			failed = append(failed, err)
@@ -231,8 +231,8 @@ func (a *asker) connect(ctx context.Context) (connected, error) {
 }
 
 // reach connects to one candidate.
-func reach(ctx context.Context, candidate Candidate) (connected, error) {
-	source, err := candidate.Dial(ctx)
+func (a *asker) reach(ctx context.Context, candidate Candidate) (connected, error) {
+	source, err := a.m.openAside(ctx, candidate)
 	if err != nil {
 		return connected{}, err
 	}

@@ -2,7 +2,10 @@ package mirror
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"sync"
+	"time"
 )
 
 // Runner looks after one directory until the context ends.
@@ -60,7 +63,7 @@ func (g *Group) Run(ctx context.Context) error {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			if err := r.Run(own); err != nil {
+			if err := keepRunning(own, r); err != nil {
 				fail(err)
 			}
 		}()
@@ -72,6 +75,24 @@ func (g *Group) Run(ctx context.Context) error {
 		return nil
 	}
 	return context.Cause(running)
+}
+
+// panicPause is how long a runner rests that has panicked.
+const panicPause = 10 * time.Second
+
+// keepRunning runs one runner, and again if it panics: what is wrong with one directory
+// must not end the daemon, which answers for all.
+func keepRunning(ctx context.Context, r Runner) error {
+	for {
+		err := safely(slog.Default(), "runner", func() error { return r.Run(ctx) })
+		if !errors.Is(err, ErrPanic) {
+			return err
+		}
+		linger(ctx, context.Background(), time.After(panicPause))
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
 }
 
 func (g *Group) begin(start func(Runner) func()) {

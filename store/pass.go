@@ -29,6 +29,12 @@ type Origin struct {
 	// Owed: this full pass is owed from now on, because a later one could not tell why it
 	// has to be full.
 	Owed bool
+	// Continues: an incremental pass could be run in place of this full one, because it
+	// reads the database of the cursor under the same rules. Broken off, it owes nothing.
+	Continues bool
+	// Sees reports whether an object of this name can be seen where the pass reads; Sweep
+	// leaves the others alone. Nil: all can.
+	Sees func(dn string) bool
 }
 
 // Pass is one run over a directory: Apply what was read, Sweep after a full read, then
@@ -39,8 +45,10 @@ type Pass struct {
 	info    PassInfo
 	origin  originID
 	lag     time.Duration
-	before  time.Time       // another database was read to its end; zero: none was
-	first   bool            // first full pass: no journal
+	before  time.Time // another database was read to its end; zero: none was
+	first   bool      // first full pass: no journal
+	owing   bool      // broken off after it wrote something, it is owed
+	sees    func(string) bool
 	seen    map[GUID]bool   // full pass: what to spare from the sweep
 	tighten map[GUID]Object // read with restrictions that wait for Commit
 	settled bool            // Commit: they take effect
@@ -68,7 +76,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, lag: origin.Lag, before: origin.Before,
+	p := &Pass{s: s, dir: d, lag: origin.Lag, before: origin.Before, owing: kind == Full && !origin.Continues, sees: origin.Sees,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
@@ -344,7 +352,7 @@ func (p *Pass) claimNumber(t *tx) error {
 // owe makes a full pass that changes something owed until it is completed. It is in the
 // same transaction as the first change, so that a crash cannot part them.
 func (p *Pass) owe(t *tx) error {
-	if p.info.Kind != Full || p.first || p.dir.record.owed != "" || t.records[p.dir] != nil {
+	if !p.owing || p.first || p.dir.record.owed != "" || t.records[p.dir] != nil {
 		return nil
 	}
 	record := p.dir.record
@@ -395,6 +403,9 @@ func (p *Pass) vanish(t *tx, guids []GUID) error {
 		stored, err := t.object(p.dir.record.id, guid)
 		if err != nil {
 			return err
+		}
+		if p.sees != nil && !p.sees(stored.dn) {
+			continue
 		}
 		if err := p.apply(t, vanished(guid, stored), &c); err != nil {
 			return err
