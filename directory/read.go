@@ -35,7 +35,7 @@ func critical(oid string) ldap.Control { return ldap.NewControlString(oid, true,
 // classes are the kinds of object that may own addresses, and those that hold them.
 var classes = []string{
 	"user", "group", "contact", "publicFolder", "msExchDynamicDistributionList",
-	"organizationalUnit", "container", "organization", "country", "locality",
+	"organizationalUnit", "container",
 }
 
 // passFilter is the filter of a pass from a cursor; 0 is the full read. objectClass is

@@ -58,6 +58,7 @@ type Directory struct {
 	hidden     map[string]bool // attributes nobody may read, lower case
 	withhold   bool            // no right to see deleted objects
 	watchers   []*watcher
+	domains    bool // there are child domains
 
 	root, configRoot, users, deletedObjects, lostAndFound, dsa int32 // indices that never change
 }
