@@ -77,8 +77,8 @@ func (g *Group) Run(ctx context.Context) error {
 	return context.Cause(running)
 }
 
-// panicPause is how long a runner rests that has panicked.
-const panicPause = 10 * time.Second
+// panicPause is how long a runner rests that has panicked; tests change it.
+var panicPause = 10 * time.Second
 
 // keepRunning runs one runner, and again if it panics: what is wrong with one directory
 // must not end the daemon, which answers for all.
