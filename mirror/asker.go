@@ -122,7 +122,7 @@ func (a *asker) run(ctx context.Context) {
 	defer a.giveUp()
 	for ctx.Err() == nil {
 		secret := a.m.config.Secret()
-		err := safely(a.m.config.Log, "confirm", func() error { return a.serve(ctx) })
+		err := Safely(a.m.config.Log, "confirm", func() error { return a.serve(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -63,7 +63,7 @@ func (g *Group) Run(ctx context.Context) error {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			if err := keepRunning(own, r); err != nil {
+			if err := KeepRunning(own, slog.Default(), "runner", r.Run); err != nil {
 				fail(err)
 			}
 		}()
@@ -77,14 +77,14 @@ func (g *Group) Run(ctx context.Context) error {
 	return context.Cause(running)
 }
 
-// panicPause is how long a runner rests that has panicked; tests change it.
+// panicPause is how long a part rests that has panicked; tests change it.
 var panicPause = 10 * time.Second
 
-// keepRunning runs one runner, and again if it panics: what is wrong with one directory
-// must not end the daemon, which answers for all.
-func keepRunning(ctx context.Context, r Runner) error {
+// KeepRunning runs something until it ends, and again if it panics: what is wrong with one
+// part must not end the daemon, which answers from all of them.
+func KeepRunning(ctx context.Context, log *slog.Logger, what string, run func(context.Context) error) error {
 	for {
-		err := safely(slog.Default(), "runner", func() error { return r.Run(ctx) })
+		err := Safely(log, what, func() error { return run(ctx) })
 		if !errors.Is(err, ErrPanic) {
 			return err
 		}

@@ -11,9 +11,9 @@ import (
 // log has the stack.
 var ErrPanic = errors.New("an error in this program (panic); the log has the details, please report it")
 
-// safely does something and turns a panic in it into an error. It is for everything that
+// Safely does something and turns a panic in it into an error. It is for everything that
 // runs in a goroutine of its own, where a panic would end the daemon.
-func safely(log *slog.Logger, what string, do func() error) (err error) {
+func Safely(log *slog.Logger, what string, do func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("%s: %w: %v", what, ErrPanic, v)

@@ -65,7 +65,7 @@ func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
 // protect makes a failed pass of one that panics.
 func (m *Mirror) protect(pass func() PassResult) (result PassResult) {
 	started := m.config.Now()
-	err := safely(m.config.Log, "pass", func() error {
+	err := Safely(m.config.Log, "pass", func() error {
 		result = pass()
 		return nil
 	})

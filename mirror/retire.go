@@ -100,7 +100,7 @@ func (r *Retired) Pass() PassResult {
 		return PassResult{}
 	}
 	var info store.PassInfo
-	err := safely(r.config.Log, "pass", func() (err error) {
+	err := Safely(r.config.Log, "pass", func() (err error) {
 		if info, err = r.pass(); err == nil {
 			err = r.forget()
 		}

@@ -105,7 +105,7 @@ func between[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, er
 				return
 			}
 			var r result
-			r.err = safely(m.config.Log, "command", func() (err error) {
+			r.err = Safely(m.config.Log, "command", func() (err error) {
 				r.value, err = do()
 				return err
 			})
@@ -139,7 +139,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 	defer watching.Wait()
 	if m.config.Notify {
 		watching.Go(func() {
-			_ = safely(m.config.Log, "notification", func() error { m.watch(ctx); return nil })
+			_ = Safely(m.config.Log, "notification", func() error { m.watch(ctx); return nil })
 		})
 	}
 	failures := newBackoff(m.config.Poll)

@@ -70,7 +70,7 @@ func (m *Mirror) watch(ctx context.Context) {
 		at, secret := m.whom(), m.config.Secret()
 		var err error
 		if at.Dial != nil {
-			err = safely(m.config.Log, "notification", func() error { return m.watchOne(ctx, at, failures.Reset) })
+			err = Safely(m.config.Log, "notification", func() error { return m.watchOne(ctx, at, failures.Reset) })
 			m.update(func(s *Status) { s.Notified = false })
 		}
 		switch {

@@ -28,7 +28,7 @@ func (d *daemon) planConfirm(c config.Confirm, directories following) (confirmin
 		return now, nil
 	}
 	next := confirming{config: c, directories: directories}
-	if !c.Enabled {
+	if !c.Enabled || len(directories) == 0 {
 		return next, nil
 	}
 	list := make([]mirror.Confirmed, 0, len(directories))

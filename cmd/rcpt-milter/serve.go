@@ -15,6 +15,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
 )
 
 // lockWait is how long a starting daemon waits for the one before it.
@@ -41,7 +42,9 @@ func (a *app) serve(ctx context.Context) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	logging := newLogging(a.stderr, c.Log)
-	go logging.Run()
+	go func() {
+		_ = mirror.Safely(slog.New(slog.NewTextHandler(a.stderr, nil)), "log", func() error { logging.Run(); return nil })
+	}()
 	defer logging.end()
 	log := logging.Logger()
 	defer milter.BridgeLog(log)()
