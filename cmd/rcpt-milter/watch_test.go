@@ -224,7 +224,7 @@ func TestWatchEnds(t *testing.T) {
 }
 
 func TestNagios(t *testing.T) {
-	settings := &config.Config{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour, Limits: config.Limits{Connections: 2000}}
+	settings := &config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute, Limits: config.Limits{Connections: 2000}}
 	a, _ := pageApp()
 	for _, c := range []struct {
 		s    control.Status
