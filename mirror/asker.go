@@ -50,7 +50,6 @@ type answer struct {
 // yet. It connects in its own time, never for a question.
 type asker struct {
 	m         *Mirror
-	mayOwn    func(string) bool
 	timeout   time.Duration
 	questions chan question
 	up        atomic.Bool // there is a connection
@@ -73,13 +72,10 @@ type AskerStatus struct {
 	LastError  error  // why there is no connection
 }
 
-func newAsker(d Confirmed, timeout time.Duration) *asker {
-	a := &asker{m: d.Mirror, mayOwn: d.MayOwn, timeout: timeout, questions: make(chan question, askerQueue),
+func newAsker(m *Mirror, timeout time.Duration) *asker {
+	a := &asker{m: m, timeout: timeout, questions: make(chan question, askerQueue),
 		keepAlive: keepAlive, secondBest: secondBest, failures: newBackoff(time.Second)}
-	if a.mayOwn == nil {
-		a.mayOwn = func(string) bool { return true }
-	}
-	a.status.Directory = d.Mirror.Name()
+	a.status.Directory = m.Name()
 	return a
 }
 
@@ -107,6 +103,12 @@ func (a *asker) put(q question) {
 		}
 	}
 	q.answer <- answer{err: err}
+}
+
+// Run makes an asker a Runner.
+func (a *asker) Run(ctx context.Context) error {
+	a.run(ctx)
+	return nil
 }
 
 // run connects and answers until the context ends. After a failure it waits, longer and

@@ -61,6 +61,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 		USN: s.USN, HighestCommittedUSN: s.HighestUSN, LastSuccess: control.Time{Time: s.LastGood},
 		LastIncremental: passOf(s.Incremental), LastFull: passOf(s.Full), FullPassReason: s.WhyFull,
 		NextPass: control.Time{Time: s.NextPass}, FailingSince: control.Time{Time: s.FailingSince},
+		FullFailingSince: control.Time{Time: s.FullFailingSince},
 	}
 	if !s.InvocationID.IsZero() {
 		d.InvocationID = s.InvocationID.String()
