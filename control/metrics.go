@@ -83,7 +83,7 @@ type statusCollector struct {
 	storeVerified, alarms        *prometheus.Desc
 	state, failing, warnings     *prometheus.Desc
 	reloadFailed, unparsed       *prometheus.Desc
-	harvest, fullFailing         *prometheus.Desc
+	harvest                      *prometheus.Desc
 
 	confirm, harvestNetworks, harvestOctets *prometheus.Desc
 	fileFailing, fileEntries, fileUnread    *prometheus.Desc
@@ -107,7 +107,6 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		storeVerified: desc("store_verified_timestamp_seconds", "When the checksums of the store were last found good."),
 		state:         desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 for the others.", "directory", "state"),
 		failing:       desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
-		fullFailing:   desc("sync_full_failing_timestamp_seconds", "When a full pass that is due first failed, by directory; absent where none does.", "directory"),
 		warnings:      desc("warnings", "Warnings that status shows, by directory: what works and should not be left as it is.", "directory"),
 		reloadFailed:  desc("reload_failed", "Whether the configuration file in place could not be put into force."),
 		unparsed:      desc("unparsed_values", "Values of the directories that are no readable address."),
@@ -128,7 +127,7 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.sessions, c.addresses, c.objects,
 		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms,
-		c.state, c.failing, c.fullFailing, c.warnings, c.reloadFailed, c.unparsed, c.harvest,
+		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest,
 
 		c.confirm, c.harvestNetworks, c.harvestOctets, c.fileFailing, c.fileEntries, c.fileUnread} {
 		out <- d
@@ -176,9 +175,6 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		send(c.usnLag, prometheus.GaugeValue, float64(d.USNLag()), d.Name)
 		send(c.failing, prometheus.GaugeValue, oneIf(d.LastError != ""), d.Name)
-		if !d.FullFailingSince.IsZero() {
-			send(c.fullFailing, prometheus.GaugeValue, seconds(d.FullFailingSince), d.Name)
-		}
 		send(c.warnings, prometheus.GaugeValue, float64(len(d.Warnings)), d.Name)
 		for _, state := range []State{Fresh, Late, Stale, NotReady} {
 			send(c.state, prometheus.GaugeValue, oneIf(d.State == state), d.Name, string(state))

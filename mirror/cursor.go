@@ -19,6 +19,9 @@ type cursor struct {
 	// Epoch counts how often a database was set back without taking a new
 	// invocationId, as a restored disk image is, or was read in another view.
 	Epoch int `json:"epoch,omitempty"`
+	// Highest is how far the controller was when it was last asked, if that was later: a full
+	// pass has read changes up to there. Zero: as USN.
+	Highest uint64 `json:"highest,omitempty"`
 	// Blind: since the last full pass it was moved on by passes that could not see deleted
 	// objects, so that there may be tombstones below it.
 	Blind bool `json:"blind,omitempty"`
@@ -58,7 +61,7 @@ func (c cursor) next(root directory.Root, kind store.Kind) cursor {
 		Blind: kind == store.Incremental && (c.Blind || !root.DeletedVisible)}
 	if c.InvocationID == n.InvocationID {
 		n.Epoch = c.Epoch
-		if n.USN < c.USN || c.otherView(n) != "" {
+		if n.USN < max(c.USN, c.Highest) || c.otherView(n) != "" {
 			n.Epoch++
 		}
 	}
@@ -115,7 +118,7 @@ func mustFull(s situation) string {
 		return "the domain controller has a new invocationId: it was restored or rebuilt"
 	case at.InvocationID != s.root.InvocationID:
 		return fmt.Sprintf("another domain controller than before (%s)", at.Host)
-	case s.root.HighestCommittedUSN < at.USN:
+	case s.root.HighestCommittedUSN < max(at.USN, at.Highest):
 		return setBack
 	case s.ago(s.stored.LastGood()) > maxAge:
 		return "the last good pass is too long ago to hear of all deletions"

@@ -56,10 +56,14 @@ func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
 		return result
 	}
 	m.finished(result)
-	if result.Err == nil && m.due != "" {
-		return m.periodic(ctx, result)
+	switch {
+	case result.Err != nil:
+		return result
+	case m.due == "":
+		m.fullDone()
+		return result
 	}
-	return result
+	return m.periodic(ctx, result)
 }
 
 // protect makes a failed pass of one that panics.
@@ -329,6 +333,9 @@ func (r *reading) heard(changed time.Time) time.Time {
 }
 
 func (r *reading) commit(next cursor) error {
+	if r.reached > next.USN {
+		next.Highest = r.reached
+	}
 	encoded, err := next.encode()
 	if err != nil {
 		return storeError{fmt.Errorf("cursor: %w", err)}
@@ -389,8 +396,7 @@ func (m *Mirror) sawRoot(root directory.Root) {
 func (m *Mirror) finished(r PassResult) {
 	now := m.config.Now()
 	if r.Err == nil && r.Info.Kind == store.Full {
-		m.retries = retries{}
-		m.update(func(s *Status) { s.FullError, s.FullFailingSince = nil, time.Time{} })
+		m.fullDone()
 	}
 	m.update(func(s *Status) {
 		s.LastError = r.Err

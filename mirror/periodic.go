@@ -52,6 +52,12 @@ func (m *Mirror) periodic(ctx context.Context, changes PassResult) PassResult {
 	return changes
 }
 
+// fullDone notes that no full pass is due.
+func (m *Mirror) fullDone() {
+	m.retries = retries{}
+	m.update(func(s *Status) { s.FullError, s.FullFailingSince = nil, time.Time{} })
+}
+
 // fullFailed notes that a full pass that was due has failed.
 func (m *Mirror) fullFailed(full PassResult) {
 	now, every := m.config.Now(), m.config.Full
