@@ -21,12 +21,24 @@ func (d *Directory) AddDomain(label string) GUID {
 
 // elsewhere reports whether an object belongs to a child domain.
 func (d *Directory) elsewhere(i int32) bool {
-	for ; d.domains && i >= 0 && i != d.root; i = d.entries[i].parent {
-		if d.entries[i].kind == domainRoot {
+	for d.domains && i >= 0 && i != d.root {
+		e := &d.entries[i]
+		if e.kind == domainRoot {
 			return true
+		}
+		if i = e.parent; e.deleted && e.lastParent >= 0 { // its tombstone stays with its domain
+			i = e.lastParent
 		}
 	}
 	return false
+}
+
+// InChild reports whether an object belongs, or belonged, to a child domain.
+func (d *Directory) InChild(guid GUID) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	i, known := d.byGUID[guid]
+	return known && d.elsewhere(i)
 }
 
 // view is what a connection may see, beside its rights to deleted objects.
