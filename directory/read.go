@@ -160,7 +160,8 @@ func (c *Conn) catalogHas(ctx context.Context) error {
 func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
-	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(cmp.Or(q.top, q.base+c.root.DefaultNamingContext), ldap.ScopeWholeSubtree,
+	base := cmp.Or(q.top, q.base+c.root.DefaultNamingContext)
+	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
 		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(), append(q.controls(), paging)))
 	result, ok := fromServer(err)
 	if ok && len(cookie) > 0 && lostCookie(result) {

@@ -31,7 +31,8 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("%v; no bind is tried before the password file or keytab changes, or %s", e.Err, e.Until.Format(time.RFC3339))
+	return fmt.Sprintf("%v; no bind is tried before the password file or keytab changes, or %s",
+		e.Err, e.Until.Format(time.RFC3339))
 }
 
 func (e *RefusedError) Unwrap() error { return e.Err }

@@ -120,7 +120,7 @@ type Mirror struct {
 	debounce    time.Duration                   // as the constant, but in tests
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 	limits      atomic.Pointer[Limits]
-	covered     atomic.Pointer[time.Time] // when a full pass that goes on from the cursor last read all changes; nil: never
+	covered     atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
 	foreign     atomic.Bool               // another domain is read than the one that is stored, or in another view
 	gate        *Gate
 	admitted    chan struct{} // closed when a controller first answers

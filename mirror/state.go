@@ -29,7 +29,7 @@ type Status struct {
 	USN              uint64         // how far it has been read
 	HighestUSN       uint64         // how far it was when it was last asked
 	WhyFull          string         // reason for the last full pass, or the one under way
-	LastGood         time.Time      // start of the last good pass, or when a full one last read all changes; State counts from it
+	LastGood         time.Time      // start of the last good pass, or later, see lastGood; State counts from it
 	Full             store.PassInfo // last good full pass
 	Incremental      store.PassInfo // last good incremental pass
 	Held             int            // addresses whose removal the guard holds back
@@ -66,7 +66,8 @@ func (m *Mirror) Status() Status {
 	}
 	s.Full, s.Incremental, s.LastGood = stored.LastFull, stored.LastIncremental, m.lastGood(&stored)
 	if s.LastError == nil && s.FullError != nil {
-		s.LastError, s.FailingSince = fmt.Errorf("a full pass is due and fails, changes are read all the same: %w", s.FullError), s.FullFailingSince
+		s.LastError = fmt.Errorf("a full pass is due and fails, changes are read all the same: %w", s.FullError)
+		s.FailingSince = s.FullFailingSince
 	}
 	if s.Hold = stored.Hold; s.Hold != "" {
 		s.Held = stored.Newest().Held

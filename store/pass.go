@@ -76,7 +76,8 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, lag: origin.Lag, before: origin.Before, owing: kind == Full && !origin.Continues, sees: origin.Sees,
+	p := &Pass{s: s, dir: d, lag: origin.Lag, before: origin.Before,
+		owing: kind == Full && !origin.Continues, sees: origin.Sees,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}

@@ -74,7 +74,8 @@ func (f *follower) plan(c *config.Config) (following, error) {
 // takes over from: the same account at the same controllers. Nil: there is none.
 func (n following) gate(d config.Directory) *mirror.Gate {
 	at := slices.IndexFunc(n, func(o followed) bool {
-		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover && slices.Equal(o.config.URLs, d.URLs)
+		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover &&
+			slices.Equal(o.config.URLs, d.URLs)
 	})
 	if at < 0 {
 		return nil
