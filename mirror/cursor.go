@@ -45,12 +45,16 @@ func decodeCursor(b []byte) cursor {
 	return c
 }
 
-// database names the copy of the directory that the cursor belongs to.
+// database names the copy of the directory that the cursor belongs to, as it was seen.
 func (c cursor) database() string {
-	if c.Epoch == 0 {
-		return c.InvocationID.String()
+	name := c.InvocationID.String()
+	if c.Epoch > 0 {
+		name = fmt.Sprintf("%s/%d", name, c.Epoch)
 	}
-	return fmt.Sprintf("%s/%d", c.InvocationID, c.Epoch)
+	if c.View == viewCatalog {
+		name += "/" + viewCatalog
+	}
+	return name
 }
 
 // next is the cursor after a pass of a kind that began with what the controller said of
