@@ -15,7 +15,7 @@ import (
 // account nearer to being locked. Every connection of a directory is made through it. The
 // zero value is open. All methods may be called concurrently.
 type Gate struct {
-	aside sync.Mutex // held while one connects that is not of a pass, so that they try one by one
+	aside sync.Mutex // held while a connection is made that is not of a pass: they try one by one
 
 	mu     sync.Mutex // guards what follows
 	secret string     // that was refused

@@ -41,8 +41,8 @@ func refusedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret 
 	return w, secret, results
 }
 
-// TestCommandsAfterARefusedBind: nothing that an operator asks for is a failed logon.
-func TestCommandsAfterARefusedBind(t *testing.T) {
+// TestNoCommandBindsAfterARefusal: nothing that an operator asks for is a failed logon.
+func TestNoCommandBindsAfterARefusal(t *testing.T) {
 	w, secret, results := refusedWorld(t, nil)
 	before := w.server.Stats().FailedBinds
 	for name, command := range map[string]func() error{

@@ -90,10 +90,10 @@ func (r *reading) update(ctx context.Context) error {
 // meanwhile, because others moved while it did.
 const maxMoves = 3
 
-// settle reads what has changed to the end of a full pass. A controller goes through its
-// objects in an order in which their names count, so that those below a container that
-// moves from one side of its position to the other are not read, or were read under
-// another name; and their uSNChanged does not move. They are read again where they are.
+// settle reads what has changed to the end of a full pass. A controller may go through its
+// objects in an order in which their names count. If a container moves from one side of its
+// position to the other, the objects below it are not read, or were read under another
+// name, and their uSNChanged does not move. They are read again where they are.
 func (r *reading) settle(ctx context.Context) error {
 	for round := 0; ; round++ {
 		if err := r.update(ctx); err != nil {
@@ -136,8 +136,8 @@ func (r *reading) again(ctx context.Context) error {
 
 // noteMoves notes the objects of a page of a full pass below which all must be read again:
 // those that have changed since it began and have another name than before, and containers
-// that have, and are not known to be new. It is asked before the page is applied, so that
-// the name before is the one that this pass read, or that is stored.
+// that have, and are not known to be new. It runs before the page is applied, because the
+// name before is the one that is stored, by this pass or an earlier one.
 func (r *reading) noteMoves(read []directory.Object, objects []store.Object) error {
 	bases := r.m.config.Rules.Bases
 	for i, o := range objects {

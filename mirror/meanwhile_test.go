@@ -111,7 +111,7 @@ func TestLossesWaitDuringAFullPass(t *testing.T) {
 }
 
 // TestLongFullPassStaysFresh: a full pass that is due or asked for may take longer than
-// stale_after: additions are read meanwhile, so that who is not known may be refused. One
+// stale_after: additions are read meanwhile, so unknown recipients may be refused. One
 // that must be has no such thing to go on from.
 func TestLongFullPassStaysFresh(t *testing.T) {
 	for _, c := range []struct {

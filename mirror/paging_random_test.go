@@ -68,7 +68,7 @@ func (l *restlessLife) step() {
 }
 
 // TestRestlessLives: whatever happens between the pages of a controller that pages by
-// position, nobody is unknown who was there at the last good pass and still is, and in the
+// position, no address is unknown that was there at the last good pass and still is, and in the
 // end the index equals the directory.
 func TestRestlessLives(t *testing.T) {
 	for seed := range uint64(6) {

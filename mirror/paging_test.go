@@ -14,27 +14,27 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// byAncestors pages through the tree as Active Directory does through its index of
+// positioned pages through the tree as Active Directory does through its index of
 // ancestors: in its order, from the place where the last page ended, as the directory is
 // when the page is asked for.
-type byAncestors struct {
+type positioned struct {
 	Source
 	size   int
 	before func(page int) // called before a page of the full read
 }
 
-func (b byAncestors) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
+func (b positioned) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
 	if since > 0 {
 		return b.Source.Read(ctx, since, page)
 	}
 	return b.pages(page, b.before, func(page func([]directory.Object) error) error { return b.Source.Read(ctx, 0, page) })
 }
 
-func (b byAncestors) ReadBelow(ctx context.Context, top directory.GUID, page func([]directory.Object) error) error {
+func (b positioned) ReadBelow(ctx context.Context, top directory.GUID, page func([]directory.Object) error) error {
 	return b.pages(page, func(int) {}, func(page func([]directory.Object) error) error { return b.Source.ReadBelow(ctx, top, page) })
 }
 
-func (b byAncestors) pages(page func([]directory.Object) error, before func(int), read func(func([]directory.Object) error) error) error {
+func (b positioned) pages(page func([]directory.Object) error, before func(int), read func(func([]directory.Object) error) error) error {
 	at := ""
 	for n := 1; ; n++ {
 		before(n)
@@ -42,8 +42,8 @@ func (b byAncestors) pages(page func([]directory.Object) error, before func(int)
 		if err := read(func(some []directory.Object) error { all = append(all, some...); return nil }); err != nil {
 			return err
 		}
-		slices.SortFunc(all, func(x, y directory.Object) int { return strings.Compare(ancestors(x.DN), ancestors(y.DN)) })
-		all = slices.DeleteFunc(all, func(o directory.Object) bool { return ancestors(o.DN) <= at })
+		slices.SortFunc(all, func(x, y directory.Object) int { return strings.Compare(positionOf(x.DN), positionOf(y.DN)) })
+		all = slices.DeleteFunc(all, func(o directory.Object) bool { return positionOf(o.DN) <= at })
 		if len(all) == 0 {
 			return nil
 		}
@@ -51,11 +51,11 @@ func (b byAncestors) pages(page func([]directory.Object) error, before func(int)
 		if err := page(all); err != nil {
 			return err
 		}
-		at = ancestors(all[len(all)-1].DN)
+		at = positionOf(all[len(all)-1].DN)
 	}
 }
 
-func ancestors(dn string) string {
+func positionOf(dn string) string {
 	parts := strings.Split(dn, ",")
 	slices.Reverse(parts)
 	return strings.Join(parts, ",") + ","
@@ -73,7 +73,7 @@ func pagingWorld(t *testing.T, before func(w *world, page int), change func(*wor
 			if err != nil {
 				return nil, err
 			}
-			return byAncestors{s, 3, func(page int) { before(w, page) }}, nil
+			return positioned{s, 3, func(page int) { before(w, page) }}, nil
 		}}}
 		if change != nil {
 			change(w, c)
@@ -220,7 +220,7 @@ func TestPersonWithPeopleBelow(t *testing.T) {
 }
 
 // TestMovesWithoutEndStopNothing: containers that never rest let no full pass come to an
-// end. None takes anybody away for that, and what is added takes effect.
+// end. None removes an address for that, and what is added takes effect.
 func TestMovesWithoutEndStopNothing(t *testing.T) {
 	var sales adsim.GUID
 	n, restless := 0, false

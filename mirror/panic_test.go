@@ -17,9 +17,9 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestCompareAfterControllersWent: the list of controllers gets shorter than the place of
+// TestCompareBesideAShorterList: the list of controllers gets shorter than the place of
 // the one that was used.
-func TestCompareAfterControllersWent(t *testing.T) {
+func TestCompareBesideAShorterList(t *testing.T) {
 	var found dns
 	var s2 *adsim.Server
 	var d2 *adsim.Directory

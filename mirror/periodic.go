@@ -35,7 +35,7 @@ func (r retries) failed(now time.Time, every time.Duration) retries {
 }
 
 // periodic runs the full pass that is due after an incremental one. If it fails, the
-// result is that of the incremental one, so that the next of these is not delayed.
+// result is that of the incremental one, because the next of these must not be delayed.
 func (m *Mirror) periodic(ctx context.Context, changes PassResult) PassResult {
 	if !m.retries.may(m.config.Now()) {
 		return changes

@@ -18,8 +18,8 @@ func onlyFull(s adsim.Search) bool {
 	return s.Scope == 2 && !strings.Contains(s.Filter, "uSNChanged")
 }
 
-// dueWorld makes a world of eight people whose first full pass is long ago, so that another
-// one is due, and a last incremental one that is not.
+// dueWorld makes a world of eight people whose first full pass is long ago, which makes another
+// one due, and a last incremental one that is not.
 func dueWorld(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
 	w := newWorld(t, change)
@@ -33,9 +33,9 @@ func dueWorld(t *testing.T, change func(*world, *Config)) *world {
 	return w
 }
 
-// TestPeriodicFullPassThatFails: whatever keeps a full pass that is due from being
+// TestDueFullPassThatFails: whatever keeps a full pass that is due from being
 // completed, and however far it came, incremental passes go on.
-func TestPeriodicFullPassThatFails(t *testing.T) {
+func TestDueFullPassThatFails(t *testing.T) {
 	for name, fault := range map[string]func(w *world) adsim.Faults{
 		"cut in the second page": func(*world) adsim.Faults { return adsim.Faults{OnPage: 2, CutAfterEntries: 1} },
 		"cut, after it wrote something": func(w *world) adsim.Faults {

@@ -85,8 +85,8 @@ func (m *Mirror) State() (State, time.Time) {
 }
 
 // lastGood is the time up to which everything that was added is known. A full pass that
-// goes on from the cursor reads the changes meanwhile, so that the index does not get old
-// because such a pass takes long.
+// goes on from the cursor reads the changes meanwhile, so the index does not get old while
+// such a pass takes long.
 func (m *Mirror) lastGood(stored *store.Directory) time.Time {
 	good := stored.LastGood()
 	if covered := m.covered.Load(); covered != nil && covered.After(good) && !covered.After(m.config.Now()) {

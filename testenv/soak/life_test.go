@@ -104,7 +104,7 @@ func (c *controller) ou() string {
 	return pick(c.f.w.rnd, list)
 }
 
-// move puts somebody into another container of the domain.
+// move puts an object into another container of the domain.
 func (c *controller) move(one adsim.Entry) {
 	if ou := c.ou(); !c.f.inChild(one.DN) {
 		c.act("move "+one.DN+" to "+ou, c.d.Move(one.GUID, ou))
