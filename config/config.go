@@ -56,8 +56,8 @@ type Config struct {
 
 	AlwaysAccept []string      // always_accept: canonical local parts; default postmaster and abuse
 	RemovalGrace time.Duration // removal_grace: how long a removed address gets 450; default 1h, zero: 550 at once
-	LateAfter    time.Duration // late_after: age of the last good pass; default 15m
-	StaleAfter   time.Duration // stale_after: the same, not below late_after; default 4h
+	LateAfter    time.Duration // late_after: age of the last good pass; default 5m
+	StaleAfter   time.Duration // stale_after: the same, not below late_after; default 30m
 	WhenStale    Treatment     // when_stale: Tempfail (default), Accept or Refuse
 	WhenNotReady Treatment     // when_not_ready: Tempfail (default) or Accept
 
@@ -231,11 +231,11 @@ func defaults() *Config {
 		Domains:      map[string]Mode{},
 		AlwaysAccept: []string{"postmaster", "abuse"},
 		RemovalGrace: time.Hour,
-		LateAfter:    15 * time.Minute,
-		StaleAfter:   4 * time.Hour,
+		LateAfter:    5 * time.Minute,
+		StaleAfter:   30 * time.Minute,
 		WhenStale:    Tempfail,
 		WhenNotReady: Tempfail,
-		Confirm:      Confirm{Timeout: 300 * time.Millisecond, PerSecond: 5},
+		Confirm:      Confirm{Enabled: true, Timeout: 300 * time.Millisecond, PerSecond: 5},
 		Harvest:      Harvest{Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24, IPv6: 64},
 		Limits:       Limits{Connections: 2000, Idle: 2 * time.Hour},
 		Journal:      Journal{Keep: 30 * 24 * time.Hour},

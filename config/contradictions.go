@@ -36,6 +36,8 @@ func (r *reader) contradictions(c *Config) {
 		if d.Full < d.Poll {
 			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, short(d.Full), short(d.Poll))
 		}
+		r.seldom(c, path, d)
+		r.oneView(path, d)
 		r.eitherWay(path, d)
 		r.ports(path+".urls", d.URLs)
 		r.oneBind(path+".bind", d.Bind)
@@ -49,6 +51,40 @@ func (r *reader) contradictions(c *Config) {
 	r.aliases(c)
 	r.ownerless(c)
 	r.lists(c)
+}
+
+// seldom finds directories that are read so seldom that the index is late, or even stale,
+// while all is well.
+func (r *reader) seldom(c *Config, path string, d Directory) {
+	at := r.first(path+".poll", "stale_after", "late_after")
+	switch {
+	case d.Poll >= c.StaleAfter:
+		r.warnAt(at, "%s.poll: poll (%s) is not below stale_after (%s), so unknown recipients get 451 part of the time though all is well; set stale_after above poll",
+			path, short(d.Poll), short(c.StaleAfter))
+	case d.Poll >= c.LateAfter:
+		r.warnAt(at, "%s.poll: poll (%s) is not below late_after (%s), so status says late part of the time though all is well; set late_after above poll",
+			path, short(d.Poll), short(c.LateAfter))
+	}
+}
+
+// oneView finds urls of both kinds. A Global Catalog shows the whole forest and the other
+// ports one domain, which says nothing about the recipients of the others.
+func (r *reader) oneView(path string, d Directory) {
+	catalog := func(at string) bool {
+		u, err := url.Parse(at)
+		return err == nil && (u.Port() == "3268" || u.Port() == "3269")
+	}
+	for i, at := range d.URLs {
+		if other := d.URLs[0]; catalog(at) != catalog(other) {
+			if catalog(other) {
+				at, other = other, at
+			}
+			r.warnAt(r.at[fmt.Sprintf("%s.urls[%d]", path, i)],
+				"%s.urls[%d]: %s leads to a Global Catalog and %s does not, so unknown recipients get 451 while the latter is read; use ports of one kind, or two directories",
+				path, i, quoted(at), quoted(other))
+			return
+		}
+	}
 }
 
 // eitherWay finds whether a directory says in one way, and only one, where its domain

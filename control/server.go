@@ -64,7 +64,7 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 // newHTTPServer is a server with every bound set.
 func newHTTPServer(handler http.Handler, answer time.Duration, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           handler,
+		Handler:           recovering(handler, log),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      answer,
@@ -294,7 +294,9 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-func (s *Server) fail(w http.ResponseWriter, status int, err error) {
+func (s *Server) fail(w http.ResponseWriter, status int, err error) { writeFailure(w, status, err) }
+
+func writeFailure(w http.ResponseWriter, status int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(failure{err.Error()})

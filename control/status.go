@@ -150,6 +150,9 @@ type DirectoryStatus struct {
 
 	LastError    string `json:"last_error"` // of the last pass, with what to do about it; empty: it was good
 	FailingSince Time   `json:"failing_since"`
+	// FullFailingSince is when a full pass that is due first failed; absent: the last one was
+	// good, or none is due. Incremental passes go on meanwhile.
+	FullFailingSince Time `json:"full_failing_since,omitzero"`
 
 	Warnings []string `json:"warnings"` // what works and should not be left as it is, a sentence each
 

@@ -38,6 +38,12 @@ func stream[E any](w http.ResponseWriter, r *http.Request, p pace, work func(ctx
 	lines := &lineWriter{w: w, control: http.NewResponseController(w)}
 	lines.control.SetReadDeadline(time.Time{}) // the client has said all it has to say
 	lines.write(line[E]{}, live)               // so that the client knows that it was heard
+	defer func() {                             // say so in the stream, and let the server deal with it
+		if v := recover(); v != nil {
+			lines.write(line[E]{End: &lineEnd{Error: errPanic.Error()}}, min(p, patient))
+			panic(v)
+		}
+	}()
 	err := work(r.Context(), func(e E) error {
 		if err := r.Context().Err(); err != nil {
 			return err

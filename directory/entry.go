@@ -11,7 +11,7 @@ import (
 
 // objectAttributes are what is read of every object beside its addresses.
 var objectAttributes = []string{
-	"objectGUID", "objectClass", "uSNChanged", "whenChanged", "isDeleted", "isRecycled",
+	"objectGUID", "objectClass", "uSNChanged", "uSNCreated", "whenChanged", "isDeleted", "isRecycled",
 	"userAccountControl", "msExchRequireAuthToSendTo", "msExchRecipientTypeDetails",
 }
 
@@ -76,6 +76,8 @@ func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
 			o.Classes = append(o.Classes, strings.ToLower(class))
 		}
 		o.ManagedService = slices.ContainsFunc(o.Classes, func(class string) bool { return slices.Contains(managedClasses, class) })
+	case "usncreated":
+		o.Created, _ = parseUSN(first)
 	case "whenchanged":
 		o.Changed, _ = parseTime(first)
 	case "isdeleted", "isrecycled":

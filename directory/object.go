@@ -32,6 +32,7 @@ type Object struct {
 	DN      string    // distinguished name as the server printed it; may change, never identity
 	Classes []string  // objectClass values, lower case, in the server's order
 	USN     uint64    // uSNChanged on the domain controller that was read; 0: hidden from this account
+	Created uint64    // uSNCreated on the same controller; 0: not readable
 	Changed time.Time // whenChanged on that controller; zero: not readable
 
 	Deleted bool    // isDeleted or isRecycled is TRUE: it owns nothing, whatever it still carries
@@ -74,5 +75,6 @@ type Root struct {
 	GlobalCatalog        bool      // the port answers as a Global Catalog, whose objects may lack address attributes
 	Now                  time.Time // currentTime by the controller's clock; zero: not told
 	SupportedControls    []string
-	DeletedVisible       bool // the bind may list CN=Deleted Objects; false: tombstones never arrive
+	Account              string // the name that the connection is bound with
+	DeletedVisible       bool   // the bind may list CN=Deleted Objects; false: tombstones never arrive
 }

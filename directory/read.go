@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -56,6 +57,7 @@ func passFilter(since uint64) string {
 // query is one search in pages.
 type query struct {
 	base    string // below the naming context; empty: all of it
+	top     string // in place of the naming context; empty: that
 	filter  string
 	deleted bool // also deleted objects
 }
@@ -190,10 +192,15 @@ func (c *Conn) catalogHas(ctx context.Context) error {
 func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
-	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(q.base+c.root.DefaultNamingContext, ldap.ScopeWholeSubtree,
+	base := cmp.Or(q.top, q.base+c.root.DefaultNamingContext)
+	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
 		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(q), append(q.controls(), paging)))
-	if result, ok := fromServer(err); ok && len(cookie) > 0 && lostCookie(result) {
+	result, ok := fromServer(err)
+	if ok && len(cookie) > 0 && lostCookie(result) {
 		return nil, nil, problem(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
+	}
+	if ok && q.top != "" && result.ResultCode == ldap.LDAPResultNoSuchObject {
+		return nil, nil, errGone
 	}
 	if err != nil {
 		return nil, nil, err

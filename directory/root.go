@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -51,6 +52,7 @@ func (c *Conn) rootDSE(ctx context.Context) (root Root, service string, err erro
 		DefaultNamingContext: get("defaultNamingContext"),
 		ConfigNamingContext:  get("configurationNamingContext"),
 		GlobalCatalog:        c.at.globalCatalog(),
+		Account:              cmp.Or(c.config.BindDN, c.config.Principal),
 		SupportedControls:    entry.GetEqualFoldAttributeValues("supportedControl"),
 	}
 	if root.HighestCommittedUSN, err = parseUSN(get("highestCommittedUSN")); err != nil {

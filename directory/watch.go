@@ -36,7 +36,15 @@ func (c *Conn) Watch(ctx context.Context, ready, changed func()) error {
 	events := c.ldap.SearchAsync(watching, notification(root.DefaultNamingContext), 0)
 	var alive error
 	var keeper sync.WaitGroup
-	keeper.Go(func() { alive = c.keepAlive(watching, before, ready) })
+	keeper.Go(func() {
+		defer func() { // there may be something wrong with ready
+			if v := recover(); v != nil {
+				alive = problem(ErrProtocol, "panic: %v", v)
+				c.wire.hangUp()
+			}
+		}()
+		alive = c.keepAlive(watching, before, ready)
+	})
 	for events.Next() {
 		if events.Entry() != nil {
 			changed()

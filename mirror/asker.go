@@ -50,7 +50,6 @@ type answer struct {
 // yet. It connects in its own time, never for a question.
 type asker struct {
 	m         *Mirror
-	mayOwn    func(string) bool
 	timeout   time.Duration
 	questions chan question
 	up        atomic.Bool // there is a connection
@@ -73,13 +72,10 @@ type AskerStatus struct {
 	LastError  error  // why there is no connection
 }
 
-func newAsker(d Confirmed, timeout time.Duration) *asker {
-	a := &asker{m: d.Mirror, mayOwn: d.MayOwn, timeout: timeout, questions: make(chan question, askerQueue),
+func newAsker(m *Mirror, timeout time.Duration) *asker {
+	a := &asker{m: m, timeout: timeout, questions: make(chan question, askerQueue),
 		keepAlive: keepAlive, secondBest: secondBest, failures: newBackoff(time.Second)}
-	if a.mayOwn == nil {
-		a.mayOwn = func(string) bool { return true }
-	}
-	a.status.Directory = d.Mirror.Name()
+	a.status.Directory = m.Name()
 	return a
 }
 
@@ -109,6 +105,12 @@ func (a *asker) put(q question) {
 	q.answer <- answer{err: err}
 }
 
+// Run makes an asker a Runner.
+func (a *asker) Run(ctx context.Context) error {
+	a.run(ctx)
+	return nil
+}
+
 // run connects and answers until the context ends. After a failure it waits, longer and
 // longer until an answer comes, so that a controller that fails costs few questions. It
 // begins when a controller has taken our credentials: to try wrong ones at two places at
@@ -122,7 +124,7 @@ func (a *asker) run(ctx context.Context) {
 	defer a.giveUp()
 	for ctx.Err() == nil {
 		secret := a.m.config.Secret()
-		err := a.serve(ctx)
+		err := Safely(a.m.config.Log, "confirm", func() error { return a.serve(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -208,7 +210,7 @@ func (a *asker) connect(ctx context.Context) (connected, error) {
 	var failed []error
 	var second connected
 	for _, candidate := range candidates {
-		c, err := reach(ctx, candidate)
+		c, err := a.reach(ctx, candidate)
 		switch {
 		case err != nil:
 			failed = append(failed, err)
@@ -231,8 +233,8 @@ func (a *asker) connect(ctx context.Context) (connected, error) {
 }
 
 // reach connects to one candidate.
-func reach(ctx context.Context, candidate Candidate) (connected, error) {
-	source, err := candidate.Dial(ctx)
+func (a *asker) reach(ctx context.Context, candidate Candidate) (connected, error) {
+	source, err := a.m.openAside(ctx, candidate)
 	if err != nil {
 		return connected{}, err
 	}

@@ -16,6 +16,7 @@ import (
 type Candidate struct {
 	Name string // for logs: its URL
 	Host string // the name in the URL, in lower case; empty: none is known
+	View string // what the port of the URL shows, see ViewOfPort; empty: not known
 	Dial func(context.Context) (Source, error)
 }
 
@@ -44,6 +45,7 @@ type roster struct {
 // crossing is what was met behind the name of a candidate.
 type crossing struct {
 	host   string          // the controller there now
+	view   string          // what the connection shows
 	hosts  map[string]bool // all that were met
 	warned time.Time
 }
@@ -74,11 +76,25 @@ func (m *Mirror) locate(ctx context.Context) error {
 	if names(list) != names(r.list) {
 		m.config.Log.Info("domain controllers discovered", "controllers", names(list))
 	}
-	r.list = list
+	m.relist(list)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.listed = list
 	return nil
+}
+
+// relist exchanges the list. The candidate in use stays that if it is still there;
+// otherwise the one is chosen that a new connection should begin with.
+func (m *Mirror) relist(list []Candidate) {
+	r := &m.roster
+	used := ""
+	if len(r.list) > 0 {
+		used = m.current().Name
+	}
+	r.list = list
+	if r.at = slices.IndexFunc(list, func(c Candidate) bool { return c.Name == used }); r.at < 0 {
+		m.pin()
+	}
 }
 
 // names lists candidates, whatever their order: among equals it is drawn by lot.
@@ -155,7 +171,7 @@ func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 
 // dial connects to the current candidate.
 func (m *Mirror) dial(ctx context.Context) (Source, directory.Root, error) {
-	source, err := m.current().Dial(ctx)
+	source, err := m.open(ctx, m.current())
 	if err != nil {
 		return nil, directory.Root{}, err
 	}
@@ -176,7 +192,7 @@ func (m *Mirror) cross(root directory.Root) (astray bool) {
 		c = &crossing{host: root.DNSHostName, hosts: map[string]bool{}}
 		m.roster.reached[name] = c
 	}
-	c.hosts[root.DNSHostName] = true
+	c.hosts[root.DNSHostName], c.view = true, viewOf(root)
 	if c.host != root.DNSHostName {
 		m.flapped(name, c, root.DNSHostName)
 	}

@@ -84,8 +84,10 @@ type comparison struct {
 	read     int                  // objects
 	owners   map[store.GUID]int32 // objects that own addresses, and how many
 	suspects map[store.GUID]*suspect
-	unlisted map[store.GUID]bool // more of them
-	moving   bool                // a container changed while the rest was read
+	unlisted map[store.GUID]bool   // more of them
+	names    map[store.GUID]string // of containers
+	began    uint64                // how far the controller was when it began to read all
+	moving   bool                  // a container changed while the rest was read
 }
 
 // connect takes the domain controller that the mirror follows, or one that answers.
@@ -107,9 +109,9 @@ func (c *comparison) connect(ctx context.Context) error {
 	}
 	var failed []error
 	for _, candidate := range candidates {
-		source, err := candidate.Dial(ctx)
+		source, err := c.m.openAside(ctx, candidate)
 		if err == nil {
-			if c.root, err = source.Root(ctx); err == nil {
+			if err = c.ask(ctx, source); err == nil {
 				c.source = source
 				c.result.Controller, c.result.USN = c.root.DNSHostName, c.root.HighestCommittedUSN
 				c.result.Followed = c.root.InvocationID == c.m.Status().InvocationID
@@ -125,6 +127,19 @@ func (c *comparison) connect(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// ask finds out which controller a connection leads to, and whether it shows what the
+// index holds.
+func (c *comparison) ask(ctx context.Context, source Source) (err error) {
+	if c.root, err = source.Root(ctx); err != nil {
+		return err
+	}
+	at := decodeCursor(c.m.config.Store.Directory(c.m.config.Name).Cursor)
+	if why := at.otherView(at.next(c.m.identify(c.root), store.Full)); why != "" {
+		return fmt.Errorf("%s does not show what the index holds: %s", c.root.DNSHostName, why)
+	}
+	return nil
+}
+
 // everything reads all that lives, what changed meanwhile, and then what only the index
 // has. Where a container moved meanwhile, what is below it may have been read under its
 // old name, so that all is read again.
@@ -134,6 +149,7 @@ func (c *comparison) everything(ctx context.Context) error {
 	}
 	for again := 0; ; again++ {
 		c.owners, c.suspects, c.unlisted, c.read = map[store.GUID]int32{}, map[store.GUID]*suspect{}, map[store.GUID]bool{}, 0
+		c.names, c.began = map[store.GUID]string{}, c.root.HighestCommittedUSN
 		if err := c.source.Read(ctx, 0, c.page); err != nil {
 			return err
 		}
@@ -170,8 +186,9 @@ func (c *comparison) catchUp(ctx context.Context) error {
 func (c *comparison) page(objects []directory.Object) error {
 	for _, o := range objects {
 		read := classify(o, c.m.config.Rules)
-		if read.Container && len(c.m.config.Rules.borders()) > 0 {
-			c.moving = true
+		if read.Container {
+			c.moving = c.moving || c.moved(read, o.Created > c.began)
+			c.names[read.GUID] = read.DN
 		}
 		delete(c.owners, read.GUID)
 		if len(read.Addresses) > 0 {
@@ -184,6 +201,13 @@ func (c *comparison) page(objects []directory.Object) error {
 	c.read += len(objects)
 	c.progress(c.read)
 	return nil
+}
+
+// moved reports whether what is below a container may have been read under its old name,
+// or not at all.
+func (c *comparison) moved(o store.Object, isNew bool) bool {
+	name, known := c.names[o.GUID]
+	return len(c.m.config.Rules.borders()) > 0 || known && name != o.DN || !known && !isNew
 }
 
 // sweep finds what only the index has.

@@ -43,6 +43,9 @@ type ConfirmConfig struct {
 	PerSecond   float64       // how many addresses may be asked about; must be positive
 
 	Counters *ConfirmCounters // of those before too; nil: its own
+	// Before is the one that this one takes over from: where the directory and the timeout
+	// are the same, its connection stays. Nil: there was none.
+	Before *Confirmer
 
 	Now func() time.Time // nil: time.Now
 }
@@ -69,7 +72,7 @@ type Found struct {
 // called concurrently.
 type Confirmer struct {
 	config  ConfirmConfig
-	askers  []*asker
+	askers  []*asker // of the directories, in their order
 	limit   *rate.Limiter
 	flights singleflight.Group
 	counts  *ConfirmCounters
@@ -121,9 +124,34 @@ func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	c := &Confirmer{config: config, counts: config.Counters, answers: map[address.Address]remembered{}}
 	c.limit = rate.NewLimiter(rate.Limit(config.PerSecond), int(max(1, math.Ceil(config.PerSecond))))
 	for _, d := range config.Directories {
-		c.askers = append(c.askers, newAsker(d, config.Timeout))
+		c.askers = append(c.askers, config.Before.askerOf(d.Mirror, config.Timeout))
 	}
+	c.config.Before = nil // it has served
 	return c, nil
+}
+
+// askerOf is the asker of a directory, if there is one that fits, or a new one.
+func (c *Confirmer) askerOf(m *Mirror, timeout time.Duration) *asker {
+	if c != nil {
+		for _, a := range c.askers {
+			if a.m == m && a.timeout == timeout {
+				return a
+			}
+		}
+	}
+	return newAsker(m, timeout)
+}
+
+// Runners are what keeps the connections, for a Group, in place of Run.
+func (c *Confirmer) Runners() []Runner {
+	if c == nil {
+		return nil
+	}
+	var all []Runner
+	for _, a := range c.askers {
+		all = append(all, a)
+	}
+	return all
 }
 
 // Run keeps a connection to a controller of each directory until the context ends, and
@@ -207,8 +235,8 @@ func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool)
 // who lists the directories that may own a domain.
 func (c *Confirmer) who(domain string) []*asker {
 	var asked []*asker
-	for _, a := range c.askers {
-		if a.mayOwn(domain) {
+	for i, a := range c.askers {
+		if mayOwn := c.config.Directories[i].MayOwn; mayOwn == nil || mayOwn(domain) {
 			asked = append(asked, a)
 		}
 	}

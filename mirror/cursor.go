@@ -3,6 +3,7 @@ package mirror
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"rcpt-milter/directory"
@@ -16,13 +17,20 @@ type cursor struct {
 	USN          uint64         `json:"usn"`
 	Host         string         `json:"host"`
 	// Epoch counts how often a database was set back without taking a new
-	// invocationId, as a restored disk image is.
+	// invocationId, as a restored disk image is, or was read in another view.
 	Epoch int `json:"epoch,omitempty"`
+	// Highest is how far the controller was when it was last asked, if that was later: a full
+	// pass has read changes up to there. Zero: as USN.
+	Highest uint64 `json:"highest,omitempty"`
 	// Blind: since the last full pass it was moved on by passes that could not see deleted
 	// objects, so that there may be tombstones below it.
 	Blind bool `json:"blind,omitempty"`
 	// Context is the naming context that was read; empty: written by an early version.
 	Context string `json:"context,omitempty"`
+	// View and Account say what the connection could see; empty: written by an early version,
+	// or not known.
+	View    string `json:"view,omitempty"`
+	Account string `json:"account,omitempty"`
 }
 
 func (c cursor) encode() ([]byte, error) { return json.Marshal(c) }
@@ -37,22 +45,27 @@ func decodeCursor(b []byte) cursor {
 	return c
 }
 
-// database names the copy of the directory that the cursor belongs to.
+// database names the copy of the directory that the cursor belongs to, as it was seen.
 func (c cursor) database() string {
-	if c.Epoch == 0 {
-		return c.InvocationID.String()
+	name := c.InvocationID.String()
+	if c.Epoch > 0 {
+		name = fmt.Sprintf("%s/%d", name, c.Epoch)
 	}
-	return fmt.Sprintf("%s/%d", c.InvocationID, c.Epoch)
+	if c.View == viewCatalog {
+		name += "/" + viewCatalog
+	}
+	return name
 }
 
 // next is the cursor after a pass of a kind that began with what the controller said of
 // itself. A full pass needs no tombstones: what it does not see is gone.
 func (c cursor) next(root directory.Root, kind store.Kind) cursor {
 	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName, Context: root.DefaultNamingContext,
+		View: viewOf(root), Account: strings.ToLower(root.Account),
 		Blind: kind == store.Incremental && (c.Blind || !root.DeletedVisible)}
 	if c.InvocationID == n.InvocationID {
 		n.Epoch = c.Epoch
-		if n.USN < c.USN {
+		if n.USN < max(c.USN, c.Highest) || c.otherView(n) != "" {
 			n.Epoch++
 		}
 	}
@@ -83,7 +96,17 @@ const setBack = "the domain controller was set back: its highestCommittedUSN wen
 // whyFull is the reason for a full pass, empty where an incremental one will do. It is
 // a pure function.
 func whyFull(s situation) string {
+	if why := mustFull(s); why != "" {
+		return why
+	}
+	return dueFull(s)
+}
+
+// mustFull is the reason for which no incremental pass can be run, empty if one can. It is
+// a pure function.
+func mustFull(s situation) string {
 	at := decodeCursor(s.stored.Cursor)
+	next := at.next(s.root, store.Full)
 	switch {
 	case s.stored.LastFull.Number == 0:
 		return "nothing was read yet"
@@ -93,14 +116,24 @@ func whyFull(s situation) string {
 		return "the rules of what a recipient is have changed"
 	case s.stored.Owed != "":
 		return fmt.Sprintf("a full pass was broken off (%s)", s.stored.Owed)
+	case at.otherView(next) != "":
+		return at.otherView(next)
 	case at.InvocationID != s.root.InvocationID && at.Host == s.root.DNSHostName:
 		return "the domain controller has a new invocationId: it was restored or rebuilt"
 	case at.InvocationID != s.root.InvocationID:
 		return fmt.Sprintf("another domain controller than before (%s)", at.Host)
-	case s.root.HighestCommittedUSN < at.USN:
+	case s.root.HighestCommittedUSN < max(at.USN, at.Highest):
 		return setBack
 	case s.ago(s.stored.LastGood()) > maxAge:
 		return "the last good pass is too long ago to hear of all deletions"
+	}
+	return ""
+}
+
+// dueFull is the reason for which a full pass should follow an incremental one, empty if
+// none is due. It is a pure function.
+func dueFull(s situation) string {
+	switch at := decodeCursor(s.stored.Cursor); {
 	case at.Blind && s.root.DeletedVisible:
 		return "deleted objects could not be seen for a while"
 	case !s.root.DeletedVisible && s.ago(s.stored.LastFull.Started) >= min(s.full, blindFull):

@@ -1,12 +1,14 @@
 package mirror
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"rcpt-milter/directory"
 	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
 )
 
 func TestWhyFull(t *testing.T) {
@@ -70,4 +72,36 @@ func TestCursorOfADatabaseSetBack(t *testing.T) {
 	if got := decodeCursor(encoded); err != nil || got != back {
 		t.Errorf("cursor %+v becomes %+v, %v", back, got, err)
 	}
+}
+
+// TestSetBackBelowWhatWasRead: a full pass reads changes beyond the cursor that it leaves. A
+// database that is set back to a place in between is not the one that taught them.
+func TestSetBackBelowWhatWasRead(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 6 {
+		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+	}
+	var old *adsim.Snapshot
+	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+		if onlyFull(s) && s.Page == 2 {
+			w.user("Early", "early@corp.example")
+			old = w.d.Snapshot()
+			w.user("Late", "late@corp.example")
+		}
+	}})
+	w.pass(store.Full)
+	w.server.SetFaults(adsim.Faults{})
+	if !w.knows("late@corp.example") {
+		t.Fatal("the full pass did not read what came meanwhile")
+	}
+	w.d.Restore(old)
+	if info := w.pass(store.Full); info.Why != setBack {
+		t.Errorf("full pass because %q", info.Why)
+	}
+	if !w.knows("late@corp.example") { // a partner may have it
+		t.Error("what the lost database taught is given up at once")
+	}
+	w.advance(4 * time.Hour)
+	w.pass(store.Incremental)
+	w.wantEqual()
 }

@@ -2,7 +2,10 @@ package mirror
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"sync"
+	"time"
 )
 
 // Runner looks after one directory until the context ends.
@@ -60,7 +63,7 @@ func (g *Group) Run(ctx context.Context) error {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			if err := r.Run(own); err != nil {
+			if err := KeepRunning(own, slog.Default(), "runner", r.Run); err != nil {
 				fail(err)
 			}
 		}()
@@ -72,6 +75,24 @@ func (g *Group) Run(ctx context.Context) error {
 		return nil
 	}
 	return context.Cause(running)
+}
+
+// panicPause is how long a part rests that has panicked; tests change it.
+var panicPause = 10 * time.Second
+
+// KeepRunning runs something until it ends, and again if it panics: what is wrong with one
+// part must not end the daemon, which answers from all of them.
+func KeepRunning(ctx context.Context, log *slog.Logger, what string, run func(context.Context) error) error {
+	for {
+		err := Safely(log, what, func() error { return run(ctx) })
+		if !errors.Is(err, ErrPanic) {
+			return err
+		}
+		linger(ctx, context.Background(), time.After(panicPause))
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
 }
 
 func (g *Group) begin(start func(Runner) func()) {

@@ -44,6 +44,8 @@ type Source interface {
 	Root(context.Context) (directory.Root, error)
 	// Read reports what changed after a USN, deletions too; 0: all that lives.
 	Read(ctx context.Context, since uint64, page func([]directory.Object) error) error
+	// ReadBelow reports one object and all that live below it, wherever it is by now.
+	ReadBelow(ctx context.Context, top directory.GUID, page func([]directory.Object) error) error
 	// ReadDeleted reports what was deleted, as far as the controller still knows.
 	ReadDeleted(ctx context.Context, page func([]directory.Object) error) error
 	// Find reports objects that may own an address.
@@ -84,6 +86,9 @@ type Config struct {
 	// tried again before that, or RefusedWait. Nil: it never changes.
 	Secret      func() string
 	RefusedWait time.Duration // zero: 15 minutes, so that nobody's account gets locked
+	// Gate remembers that a bind was refused. A mirror that takes over from another one with
+	// the same account and controllers has to have its Gate. Nil: one of its own.
+	Gate *Gate
 
 	Log     *slog.Logger     // required
 	Now     func() time.Time // nil: time.Now
@@ -129,14 +134,18 @@ type Mirror struct {
 	judged      func()                          // called between judging and committing, in tests; nil: nothing
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 	limits      atomic.Pointer[Limits]
-	foreign     atomic.Bool   // another domain is read than the one that is stored
+	covered     atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
+	foreign     atomic.Bool               // another domain is read than the one that is stored, or in another view
+	gate        *Gate
 	admitted    chan struct{} // closed when a controller first answers
 	admit       func()        // closes it
 
 	// Of the goroutine that runs passes.
-	source Source
-	roster roster
-	warned time.Time // when the missing right was last complained of
+	source  Source
+	roster  roster
+	due     string    // why a full pass should follow the incremental one that has ended
+	retries retries   // of full passes that are due
+	warned  time.Time // when the missing right was last complained of
 
 	comparing sync.Mutex // held by the one comparison there may be
 
@@ -178,6 +187,9 @@ func New(config Config) (*Mirror, error) {
 	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowed(Candidate{})
 	m.warnings = map[string]warning{}
 	m.admitted, m.listed = make(chan struct{}), config.Candidates
+	if m.gate = config.Gate; m.gate == nil {
+		m.gate = new(Gate)
+	}
 	m.admit = sync.OnceFunc(func() { close(m.admitted) })
 	m.roster = roster{list: config.Candidates, reached: map[string]*crossing{}}
 	m.SetLimits(config.Limits)
@@ -191,6 +203,7 @@ func (m *Mirror) Reread() {
 	stored := m.config.Store.Directory(m.config.Name)
 	m.stored.Store(&stored)
 	at := decodeCursor(stored.Cursor)
+	m.foreign.Store(m.expectsOther(at))
 	m.update(func(s *Status) {
 		*s = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
 			WhyFull: stored.LastFull.Why}

@@ -3,28 +3,31 @@ package mirror
 import (
 	"slices"
 
+	"rcpt-milter/directory"
 	"rcpt-milter/store"
 )
 
-// atRest ends a pass that saw a container cross the border of the bases or of an excluded
-// subtree, since what is below it does not show that it moved. A full pass has seen all that in one place,
-// unless the container moved after it began; one that is not known then may have moved
-// as well as be new.
+// checkMoves looks for containers that moved before a page is applied.
+func (r *reading) checkMoves(read []directory.Object, objects []store.Object) error {
+	if r.kind == store.Full {
+		return r.noteMoves(read, objects)
+	}
+	return r.atRest(objects)
+}
+
+// atRest ends an incremental pass that saw a container cross the border of the bases or of
+// an excluded subtree, since what is below it does not show that it moved.
 func (r *reading) atRest(objects []store.Object) error {
 	rules := r.m.config.Rules
 	if len(rules.borders()) == 0 {
 		return nil
 	}
-	restless := objects
-	if r.kind == store.Full {
-		restless = slices.DeleteFunc(slices.Clone(objects), func(o store.Object) bool { return !o.Unsettled })
-	}
-	moved, err := r.pass.MovedContainers(restless)
+	moved, err := r.pass.MovedContainers(objects)
 	if err != nil {
 		return storeError{err}
 	}
 	for _, move := range moved {
-		if move.From == "" && r.kind == store.Full || move.From != "" && crosses(move, rules) {
+		if move.From != "" && crosses(move, rules) {
 			r.m.config.Log.Info("what is below it may have entered or left the bases", "moved", move.To, "from", move.From)
 			return errMoved
 		}

@@ -1,10 +1,10 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"rcpt-milter/directory"
@@ -17,9 +17,11 @@ type PassResult struct {
 	Err  error
 }
 
-// errMoved ends an incremental pass that must be a full one, and a full one during which
-// it happened.
+// errMoved ends a pass that has to be run again, as a full one that is owed.
 var errMoved = errors.New("an organizational unit or container moved")
+
+// errRestless ends a full pass that never got to an end.
+var errRestless = fmt.Errorf("%w again and again while everything was read; it is tried again", errMoved)
 
 // errEmpty refuses a full pass that found nobody.
 var errEmpty = errors.New("the directory shows no object with an address; check the rights of the bind account, bases and address_attributes")
@@ -33,111 +35,55 @@ type storeError struct{ error }
 
 func (e storeError) Unwrap() error { return e.error }
 
-// Pass runs one pass over a connection that is kept, or a new one: to the same domain
-// controller as long as it answers, else to the next candidate.
-func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
-	result := m.anywhere(ctx, full)
-	if ctx.Err() == nil { // to be stopped is no failure
-		m.finished(result)
-	}
-	return result
-}
-
-// anywhere tries one candidate after the other, each once, until one serves.
-func (m *Mirror) anywhere(ctx context.Context, full bool) PassResult {
-	if m.source == nil {
-		started := m.config.Now()
-		if err := m.locate(ctx); err != nil {
-			return PassResult{Info: store.PassInfo{Started: started}, Err: err}
-		}
-		m.pin()
-	}
-	for tried := map[string]bool{}; ; {
-		kept := m.source != nil
-		result := m.attempt(ctx, full)
-		switch {
-		case ctx.Err() != nil, result.Err == nil, ownError(result.Err), awaitsSecret(result.Err):
-			return result
-		case kept: // it may only have been too old a connection
-			m.config.Log.Info("connection to the domain controller lost, trying again", "error", result.Err)
-			continue
-		}
-		tried[m.current().Name] = true
-		if err := m.locate(ctx); err != nil || !m.roster.next(tried) {
-			return result
-		}
-		m.config.Log.Warn("domain controller does not serve, trying the next one",
-			"error", result.Err, "next", m.current().Name)
-	}
-}
-
-// ownError reports whether the connection is not to blame for an error.
-func ownError(err error) bool {
-	var s storeError
-	return errors.As(err, &s) || errors.Is(err, errEmpty) || errors.Is(err, errMoved) || errors.Is(err, errNoBase)
-}
-
-// attempt runs one pass with one domain controller. After an error of the directory
-// the connection is gone.
-func (m *Mirror) attempt(ctx context.Context, full bool) PassResult {
-	r := reading{m: m, started: m.config.Now()}
-	var err error
-	if r.root, err = m.connect(ctx); err == nil {
-		err = r.run(ctx, full)
-	}
-	r.logMoreUnread()
-	m.update(func(s *Status) { s.Running = nil })
-	if err != nil && !ownError(err) {
-		m.hangUp()
-	}
-	if err != nil {
-		r.info.Started, r.info.Kind, r.info.Controller = r.started, r.kind, r.root.DNSHostName
-	}
-	return PassResult{Info: r.info, Err: err}
-}
-
 // reading is one pass under way.
 type reading struct {
-	m       *Mirror
-	started time.Time
-	root    directory.Root
-	kind    store.Kind
-	pass    *store.Pass
-	info    store.PassInfo
-	owners  int         // objects seen that own an address
-	gone    int         // addresses that objects do not have any more
-	changes []time.Time // whenChanged of objects whose addresses changed
+	m         *Mirror
+	started   time.Time
+	root      directory.Root
+	kind      store.Kind
+	continues bool // an incremental pass would do: the same database, view and rules as the cursor
+	narrow    bool // see Mirror.narrow
+	pass      *store.Pass
+	info      store.PassInfo
+	owners    int         // objects seen that own an address
+	gone      int         // addresses that objects do not have any more
+	changes   []time.Time // whenChanged of objects whose addresses changed
 
 	hidden      map[store.GUID]bool // objects met that hide uSNChanged
 	firstHidden string              // name of the first of them
 	unread      int                 // values met that need correction and were not stored before
+
+	meanwhile // of a full pass
 }
 
-// maxMoves is how often a full pass begins again because of moves while it read.
-const maxMoves = 3
-
 // run decides what kind of pass it is, and runs it. An incremental pass that turns out
-// not to be enough becomes a full one.
-func (r *reading) run(ctx context.Context, full bool) error {
+// not to be enough becomes a full one, and so does a full one that a cursor could have
+// led on from.
+func (r *reading) run(ctx context.Context, full string) error {
 	m := r.m
 	stored := m.config.Store.Directory(m.config.Name)
+	r.root = m.identify(r.root)
 	m.sawRoot(r.root)
-	was := decodeCursor(stored.Cursor).Context
-	m.foreign.Store(was != "" && !strings.EqualFold(was, r.root.DefaultNamingContext))
-	why := whyFull(situation{stored: stored, root: r.root, fingerprint: m.fingerprint, full: m.config.Full, now: r.started})
-	if why == "" && full {
-		why = "it was asked for"
-	}
-	for tries := 0; ; tries++ {
+	at := decodeCursor(stored.Cursor)
+	r.narrow = m.narrow(r.root)
+	m.foreign.Store(r.narrow || !at.sees(at.next(r.root, store.Full)))
+	why := mustFull(m.situation(stored, r.root))
+	r.continues = why == ""
+	for why = cmp.Or(why, full); ; why = errMoved.Error() {
 		err := r.read(ctx, stored, why)
-		if !errors.Is(err, errMoved) || tries == maxMoves {
+		if !errors.Is(err, errMoved) || errors.Is(err, errRestless) || !r.continues {
 			return err
 		}
+		r.continues = false // what it wrote of the container, no incremental pass would notice again
 		if r.root, err = m.source.Root(ctx); err != nil {
 			return err
 		}
-		why = errMoved.Error()
+		r.root = m.identify(r.root)
 	}
+}
+
+func (m *Mirror) situation(stored store.Directory, root directory.Root) situation {
+	return situation{stored: stored, root: root, fingerprint: m.fingerprint, full: m.config.Full, now: m.config.Now()}
 }
 
 // read does one pass from Begin to Commit.
@@ -150,9 +96,14 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 	}
 	before := decodeCursor(stored.Cursor)
 	next := before.next(r.root, r.kind)
-	pass, err := m.config.Store.Begin(m.config.Name, r.kind, store.Origin{Controller: r.root.DNSHostName,
+	r.meanwhile = r.begin(before)
+	origin := store.Origin{Controller: r.root.DNSHostName,
 		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag,
-		Before: r.before(stored), Rules: m.fingerprint, Shared: m.shared, Owed: why == setBack})
+		Before: r.before(stored), Rules: m.fingerprint, Shared: m.shared, Owed: why == setBack, Continues: r.continues}
+	if r.narrow {
+		origin.Sees = func(dn string) bool { return inDomain(dn, r.root.DefaultNamingContext) }
+	}
+	pass, err := m.config.Store.Begin(m.config.Name, r.kind, origin)
 	if err != nil {
 		return storeError{err}
 	}
@@ -197,8 +148,9 @@ func (r *reading) news(ctx context.Context, since uint64) error {
 	return r.m.source.Read(ctx, r.root.HighestCommittedUSN, r.page)
 }
 
-// everything reads all that lives, then once more what changed meanwhile: an address
-// may have moved from an object that was read late to one that was read early.
+// everything reads all that lives, now and then what changed meanwhile, and that once more
+// in the end: an address may have moved from an object that was read late to one that was
+// read early.
 func (r *reading) everything(ctx context.Context, stored store.Directory) error {
 	source := r.m.source
 	if err := haveBases(ctx, source, r.m.config.Rules.Bases); err != nil {
@@ -207,19 +159,19 @@ func (r *reading) everything(ctx context.Context, stored store.Directory) error 
 	if err := r.m.checkExcluded(ctx, source); err != nil {
 		return err
 	}
-	if err := source.Read(ctx, 0, r.page); err != nil {
+	if err := source.Read(ctx, 0, r.pages(ctx)); err != nil {
 		return err
 	}
 	// What another database taught us is not given up because this one lacks it. Its
 	// tombstones say what is gone all the same; without them that takes longer.
 	if !r.before(stored).IsZero() {
-		if err := source.ReadDeleted(ctx, r.page); errors.Is(err, directory.ErrRefused) {
+		if err := source.ReadDeleted(ctx, r.pages(ctx)); errors.Is(err, directory.ErrRefused) {
 			r.m.config.Log.Warn("deleted objects cannot be read", "error", err)
 		} else if err != nil {
 			return err
 		}
 	}
-	if err := source.Read(ctx, r.root.HighestCommittedUSN, r.page); err != nil {
+	if err := r.settle(ctx); err != nil {
 		return err
 	}
 	if r.owners == 0 && (stored.LastFull.Number == 0 || r.m.config.Guard.Max == 0) {
@@ -256,7 +208,7 @@ func (r *reading) page(read []directory.Object) error {
 			r.owners++
 		}
 	}
-	if err := r.atRest(objects); err != nil {
+	if err := r.checkMoves(read, objects); err != nil {
 		return err
 	}
 	changes, err := r.pass.Apply(objects)
@@ -279,6 +231,9 @@ func (r *reading) page(read []directory.Object) error {
 }
 
 func (r *reading) commit(next cursor) error {
+	if r.reached > next.USN {
+		next.Highest = r.reached
+	}
 	encoded, err := next.encode()
 	if err != nil {
 		return storeError{fmt.Errorf("cursor: %w", err)}
@@ -288,7 +243,8 @@ func (r *reading) commit(next cursor) error {
 	}
 	stored := r.m.config.Store.Directory(r.m.config.Name)
 	r.m.stored.Store(&stored)
-	r.m.foreign.Store(false)
+	r.m.foreign.Store(r.narrow)
+	r.m.due = dueFull(r.m.situation(stored, r.root))
 	r.m.roster.served = r.m.current().Name
 	r.m.update(func(s *Status) {
 		s.Controller, s.InvocationID, s.USN = next.Host, next.InvocationID, next.USN
@@ -331,6 +287,9 @@ func (m *Mirror) sawRoot(root directory.Root) {
 // finished logs how a pass ended, and tells whoever listens.
 func (m *Mirror) finished(r PassResult) {
 	now := m.config.Now()
+	if r.Err == nil && r.Info.Kind == store.Full {
+		m.fullDone()
+	}
 	m.update(func(s *Status) {
 		s.LastError = r.Err
 		if r.Err == nil {

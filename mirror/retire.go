@@ -113,10 +113,13 @@ func (r *Retired) Pass() PassResult {
 	if r.over() {
 		return PassResult{}
 	}
-	info, err := r.pass()
-	if err == nil {
-		err = r.forget()
-	}
+	var info store.PassInfo
+	err := Safely(r.config.Log, "pass", func() (err error) {
+		if info, err = r.pass(); err == nil {
+			err = r.forget()
+		}
+		return err
+	})
 	r.note(func() { r.status.err = err })
 	if err != nil {
 		r.config.Log.Error("directory is not in the configuration any more, and its addresses cannot be taken out", "error", err)

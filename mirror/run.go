@@ -104,8 +104,12 @@ func between[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, er
 				done <- result{err: refused}
 				return
 			}
-			value, err := do()
-			done <- result{value, err}
+			var r result
+			r.err = Safely(m.config.Log, "command", func() (err error) {
+				r.value, err = do()
+				return err
+			})
+			done <- r
 		})
 	})
 	select {
@@ -134,7 +138,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	if m.config.Notify {
-		watching.Go(func() { m.watch(ctx) })
+		watching.Go(func() {
+			_ = Safely(m.config.Log, "notification", func() error { m.watch(ctx); return nil })
+		})
 	}
 	failures := newBackoff(m.config.Poll)
 	for {
@@ -187,9 +193,10 @@ func (m *Mirror) pause(err error, failures *backoff.ExponentialBackOff) time.Dur
 		failures.Reset()
 		return m.config.Poll
 	case errors.Is(err, directory.ErrCredentials):
-		m.config.Log.Error("bind refused: not trying again before the password file changes, lest the account gets locked",
-			"wait", m.config.RefusedWait)
-		return m.config.RefusedWait
+		if still := m.gate.closed(m.config.Secret(), m.config.Now()); still != nil {
+			return still.Until.Sub(m.config.Now())
+		}
+		return 0 // they have changed already
 	case errors.Is(err, directory.ErrSecret):
 		m.config.Log.Error("no usable password or keytab, so no bind is tried before its file changes", "error", err)
 		return m.config.RefusedWait

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -22,26 +23,28 @@ const (
 
 // Status is what a mirror knows of itself. Zero times: never.
 type Status struct {
-	State        State
-	Controller   string         // DNS name of the domain controller followed
-	InvocationID directory.GUID // of its database
-	USN          uint64         // how far it has been read
-	HighestUSN   uint64         // how far it was when it was last asked
-	WhyFull      string         // reason for the last full pass, or the one under way
-	LastGood     time.Time      // start of the last good pass, which State counts from
-	Full         store.PassInfo // last good full pass
-	Incremental  store.PassInfo // last good incremental pass
-	Held         int            // addresses whose removal the guard holds back
-	Hold         string         // why; empty: it does not
-	NextPass     time.Time
-	Running      *Progress // the pass under way
-	LastError    error     // of the last pass; nil: it was good
-	FailingSince time.Time // first failure since the last good pass
-	RootKnown    bool      // a controller answered since the start: the next field says something
-	Blind        bool      // deleted objects cannot be seen
-	Grant        []string  // the commands of an administrator where it is Blind
-	Notified     bool      // the controller tells when something changes
-	Warnings     []string  // what works and should not be left as it is, a sentence each
+	State            State
+	Controller       string         // DNS name of the domain controller followed
+	InvocationID     directory.GUID // of its database
+	USN              uint64         // how far it has been read
+	HighestUSN       uint64         // how far it was when it was last asked
+	WhyFull          string         // reason for the last full pass, or the one under way
+	LastGood         time.Time      // start of the last good pass, or later, see lastGood; State counts from it
+	Full             store.PassInfo // last good full pass
+	Incremental      store.PassInfo // last good incremental pass
+	Held             int            // addresses whose removal the guard holds back
+	Hold             string         // why; empty: it does not
+	NextPass         time.Time
+	Running          *Progress // the pass under way
+	LastError        error     // of the last pass; nil: it was good
+	FailingSince     time.Time // first failure since the last good pass
+	FullError        error     // of the last full pass that was due; nil: it was good, or none was due
+	FullFailingSince time.Time // its first failure
+	RootKnown        bool      // a controller answered since the start: the next field says something
+	Blind            bool      // deleted objects cannot be seen
+	Grant            []string  // the commands of an administrator where it is Blind
+	Notified         bool      // the controller tells when something changes
+	Warnings         []string  // what works and should not be left as it is, a sentence each
 }
 
 // Progress is a pass under way.
@@ -61,7 +64,11 @@ func (m *Mirror) Status() Status {
 		running := *s.Running
 		s.Running = &running
 	}
-	s.Full, s.Incremental, s.LastGood = stored.LastFull, stored.LastIncremental, stored.LastGood()
+	s.Full, s.Incremental, s.LastGood = stored.LastFull, stored.LastIncremental, m.lastGood(&stored)
+	if s.LastError == nil && s.FullError != nil {
+		s.LastError = fmt.Errorf("a full pass is due and fails, changes are read all the same: %w", s.FullError)
+		s.FailingSince = s.FullFailingSince
+	}
 	if s.Hold = stored.Hold; s.Hold != "" {
 		s.Held = stored.Newest().Held
 	}
@@ -74,12 +81,23 @@ func (m *Mirror) Status() Status {
 // for every unknown recipient and takes no lock.
 func (m *Mirror) State() (State, time.Time) {
 	stored := m.stored.Load()
-	return m.state(*stored), stored.LastGood()
+	return m.state(*stored), m.lastGood(stored)
+}
+
+// lastGood is the time up to which everything that was added is known. A full pass that
+// goes on from the cursor reads the changes meanwhile, so the index does not get old while
+// such a pass takes long.
+func (m *Mirror) lastGood(stored *store.Directory) time.Time {
+	good := stored.LastGood()
+	if covered := m.covered.Load(); covered != nil && covered.After(good) && !covered.After(m.config.Now()) {
+		return *covered
+	}
+	return good
 }
 
 func (m *Mirror) state(stored store.Directory) State {
 	limits := m.limits.Load()
-	age := m.config.Now().Sub(stored.LastGood()).Abs() // the clock may have been set back
+	age := m.config.Now().Sub(m.lastGood(&stored)).Abs() // the clock may have been set back
 	switch {
 	case stored.LastFull.Number == 0:
 		return NotReady

@@ -70,7 +70,7 @@ func (m *Mirror) watch(ctx context.Context) {
 		at, secret := m.whom(), m.config.Secret()
 		var err error
 		if at.Dial != nil {
-			err = m.watchOne(ctx, at, failures.Reset)
+			err = Safely(m.config.Log, "notification", func() error { return m.watchOne(ctx, at, failures.Reset) })
 			m.update(func(s *Status) { s.Notified = false })
 		}
 		switch {
@@ -100,15 +100,15 @@ func linger(ctx, moved context.Context, over <-chan time.Time) {
 	}
 }
 
-// awaitSecret waits until there is another secret than the one that was refused, or for
-// several times as long as the passes do, which try the same one: two that press on
-// would lock the account.
+// awaitSecret waits until there is another secret than the one that was refused, until a
+// pass could bind with that, or for several times as long as the passes do, which try the
+// same one: two that press on would lock the account.
 func (m *Mirror) awaitSecret(ctx context.Context, refused string) {
 	patience := time.NewTimer(4 * m.config.RefusedWait)
 	defer patience.Stop()
 	ticker := time.NewTicker(secretCheck)
 	defer ticker.Stop()
-	for m.config.Secret() == refused {
+	for m.config.Secret() == refused && m.gate.refused(refused) {
 		select {
 		case <-ctx.Done():
 			return
@@ -124,7 +124,7 @@ func (m *Mirror) watchOne(ctx context.Context, at followed, works func()) error 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(at.moved, cancel)()
-	source, err := at.Dial(ctx)
+	source, err := m.openAside(ctx, at.Candidate)
 	if err != nil {
 		return err
 	}

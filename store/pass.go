@@ -36,6 +36,12 @@ type Origin struct {
 	// Owed: this full pass is owed from now on, because a later one could not tell why it
 	// has to be full.
 	Owed bool
+	// Continues: an incremental pass could be run in place of this full one, because it
+	// reads the database of the cursor under the same rules. Broken off, it owes nothing.
+	Continues bool
+	// Sees reports whether an object of this name can be seen where the pass reads; Sweep
+	// leaves the others alone. Nil: all can.
+	Sees func(dn string) bool
 }
 
 // Pass is one run over a directory: Apply what was read, Sweep after a full read, then
@@ -48,9 +54,11 @@ type Pass struct {
 	lag     time.Duration // the longest that a mark of it may wait
 	marks   judge         // of the marks; now and shared belong to one object
 	from    Origin
-	reached time.Time       // when the last object was read; zero: none was
-	usn     uint64          // the highest uSNChanged of what was read
-	first   bool            // first full pass: no journal
+	reached time.Time // when the last object was read; zero: none was
+	usn     uint64    // the highest uSNChanged of what was read
+	first   bool      // first full pass: no journal
+	owing   bool      // broken off after it wrote something, it is owed
+	sees    func(string) bool
 	seen    map[GUID]bool   // full pass: what to spare from the sweep
 	tighten map[GUID]Object // read with restrictions that wait for Commit
 	settled bool            // Commit: they take effect
@@ -82,6 +90,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 		return nil, err
 	}
 	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.wait("")), from: origin,
+		owing: kind == Full && !origin.Continues, sees: origin.Sees,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
@@ -353,7 +362,7 @@ func (p *Pass) claimNumber(t *tx, u *unit) {
 // owe makes a full pass that changes something owed until it is completed. It is in the
 // same transaction as the first change, so that a crash cannot part them.
 func (p *Pass) owe(u *unit) {
-	if p.info.Kind != Full || p.first || p.dir.record.owed != "" {
+	if !p.owing || p.first || p.dir.record.owed != "" {
 		return
 	}
 	record := p.dir.record
@@ -403,6 +412,9 @@ func (p *Pass) vanish(t *tx, guids []GUID) error {
 		stored, err := t.object(p.dir.record.id, guid)
 		if err != nil {
 			return err
+		}
+		if p.sees != nil && !p.sees(stored.dn) {
+			continue
 		}
 		missing := vanished(guid, stored)
 		missing.Read = p.reached

@@ -28,7 +28,7 @@ func (d *daemon) planConfirm(c config.Confirm, directories following) (confirmin
 		return now, nil
 	}
 	next := confirming{config: c, directories: directories}
-	if !c.Enabled {
+	if !c.Enabled || len(directories) == 0 {
 		return next, nil
 	}
 	list := make([]mirror.Confirmed, 0, len(directories))
@@ -38,6 +38,7 @@ func (d *daemon) planConfirm(c config.Confirm, directories following) (confirmin
 	var err error
 	next.Confirmer, err = mirror.NewConfirmer(mirror.ConfirmConfig{
 		Directories: list, Timeout: c.Timeout, PerSecond: c.PerSecond, Counters: d.confirmed,
+		Before: now.Confirmer,
 	})
 	return next, err
 }
@@ -52,12 +53,14 @@ func (d *daemon) changeConfirm(next confirming) {
 	if before.Confirmer == next.Confirmer {
 		return
 	}
-	if before.Confirmer != nil {
-		d.askers.Remove(before.Confirmer)
-	}
-	if next.Confirmer != nil {
-		d.askers.Add(next.Confirmer)
-	}
+	old, new := before.Runners(), next.Runners()
+	d.askers.Remove(without(old, new)...)
+	d.askers.Add(without(new, old)...)
+}
+
+// without gives the runners that are not among others.
+func without(all, others []mirror.Runner) []mirror.Runner {
+	return slices.DeleteFunc(slices.Clone(all), func(r mirror.Runner) bool { return slices.Contains(others, r) })
 }
 
 // policy is it for a policy, which wants nil where there is none.

@@ -30,12 +30,12 @@ func controllers(d config.Directory) (listed []mirror.Candidate, discover func(c
 func candidates(d config.Directory, urls []string) []mirror.Candidate {
 	var all []mirror.Candidate
 	for _, at := range urls {
-		host := ""
+		host, view := "", ""
 		if u, err := url.Parse(at); err == nil {
-			host = u.Hostname()
+			host, view = u.Hostname(), mirror.ViewOfPort(u.Port())
 		}
 		all = append(all, mirror.Candidate{
-			Name: at, Host: host,
+			Name: at, Host: host, View: view,
 			Dial: func(ctx context.Context) (mirror.Source, error) {
 				// A nil *Conn must not become a Source that is not nil.
 				conn, err := directory.Dial(ctx, controllerConfig(d, at))

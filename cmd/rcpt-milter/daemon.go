@@ -283,7 +283,7 @@ func (d *daemon) run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	start := func(name string, part func(context.Context) error) {
 		parts.Go(func() {
-			if err := part(behind); err != nil {
+			if err := mirror.KeepRunning(behind, d.log, name, part); err != nil {
 				fail(fmt.Errorf("%s: %w", name, err))
 			}
 		})

@@ -22,7 +22,6 @@ type follower struct {
 	log     *slog.Logger
 	passed  func() // told of every pass that ended; set before Run
 
-	logons  logons
 	group   mirror.Group
 	current atomic.Pointer[following]
 
@@ -66,13 +65,28 @@ func (f *follower) plan(c *config.Config) (following, error) {
 				return nil, &exit{exitConfig, err}
 			}
 		}
-		m, err := mirror.New(f.mirrorConfig(c, d))
+		config := f.mirrorConfig(c, d)
+		config.Gate = now.gate(d)
+		m, err := mirror.New(config)
 		if err != nil {
 			return nil, err
 		}
 		next = append(next, followed{m, d})
 	}
 	return next, nil
+}
+
+// gate is what remembers that a bind was refused, of the mirror that one for a directory
+// takes over from: the same account at the same controllers. Nil: there is none.
+func (n following) gate(d config.Directory) *mirror.Gate {
+	at := slices.IndexFunc(n, func(o followed) bool {
+		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover &&
+			slices.Equal(o.config.URLs, d.URLs)
+	})
+	if at < 0 {
+		return nil
+	}
+	return n[at].Gate()
 }
 
 // sameMirror reports whether two directories are mirrored in the same way. Which mail

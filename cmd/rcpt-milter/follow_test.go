@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -108,6 +109,57 @@ func TestSecretOf(t *testing.T) {
 		seen[got] = password
 		if secret() != got {
 			t.Errorf("not the same twice for %q", password)
+		}
+	}
+}
+
+// TestGateOfAReload: a directory that is mirrored in another way, with the same account at
+// the same controllers, remembers that a bind was refused. With others it is a new matter.
+func TestGateOfAReload(t *testing.T) {
+	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	f := newFollower(s, control.NewMetrics("test"), slog.New(slog.DiscardHandler))
+	at := func(change func(*config.Directory)) following {
+		d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second, Full: time.Hour,
+			Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: "/etc/rcpt-milter/password"}}
+		change(&d)
+		next, err := f.plan(&config.Config{Directories: []config.Directory{d}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	first := at(func(*config.Directory) {})
+	f.current.Store(&first)
+	for _, c := range []struct {
+		what   string
+		change func(*config.Directory)
+		same   bool
+	}{
+		{"poll", func(d *config.Directory) { d.Poll = time.Minute }, true},
+		{"bases", func(d *config.Directory) { d.Bases = []string{"OU=a,DC=x"} }, true},
+		{"name", func(d *config.Directory) { d.Name = "other" }, false},
+		{"urls", func(d *config.Directory) { d.URLs = []string{"ldaps://dc2.corp.example"} }, false},
+		{"account", func(d *config.Directory) { d.Bind.DN = "other@corp.example" }, false},
+		{"password file", func(d *config.Directory) { d.Bind.PasswordFile = "/etc/other" }, false},
+		{"discover", func(d *config.Directory) { d.URLs, d.Discover = nil, "corp.example" }, false},
+	} {
+		if next := at(c.change); (next[0].Gate() == first[0].Gate()) != c.same || next[0].Mirror == first[0].Mirror {
+			t.Errorf("another %s: the same gate %t, want %t", c.what, !c.same, c.same)
+		}
+	}
+}
+
+// TestCandidatesKnowTheirPort: what a port shows belongs to the candidate.
+func TestCandidatesKnowTheirPort(t *testing.T) {
+	all := candidates(config.Directory{}, []string{"ldaps://dc1.corp.example:636", "ldap://dc1.corp.example:389",
+		"ldaps://dc1.corp.example:3269", "ldap://dc1.corp.example:3268"})
+	for i, c := range all {
+		if got, want := c.View == mirror.ViewOfPort("3269"), i >= 2; got != want || c.Host != "dc1.corp.example" || c.View == "" {
+			t.Errorf("%+v", c)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func TestManDir(t *testing.T) {
 		}
 	}
 	page, err := os.ReadFile(filepath.Join(dir, "man5", "rcpt-milter.yaml.5"))
-	if err != nil || !strings.Contains(string(page), "stale_after: 4h") {
+	if err != nil || !strings.Contains(string(page), "stale_after: 30m") {
 		t.Errorf("rcpt-milter.yaml.5: %v\n%s", err, page)
 	}
 }

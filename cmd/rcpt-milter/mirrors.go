@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"time"
 
 	"rcpt-milter/config"
@@ -23,14 +22,7 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 			Lag:  func(behind time.Duration) { f.metrics.ObserveLag(d.Name, behind) },
 		},
 	}
-	listed, discover := controllers(d)
-	m.Candidates = f.logons.guard(d, listed)
-	if discover != nil {
-		m.Discover = func(ctx context.Context) ([]mirror.Candidate, error) {
-			found, err := discover(ctx)
-			return f.logons.guard(d, found), err
-		}
-	}
+	m.Candidates, m.Discover = controllers(d)
 	return m
 }
 
@@ -73,6 +65,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 		USN: s.USN, HighestCommittedUSN: s.HighestUSN, LastSuccess: control.Time{Time: s.LastGood},
 		LastIncremental: passOf(s.Incremental), LastFull: passOf(s.Full), FullPassReason: s.WhyFull,
 		NextPass: control.Time{Time: s.NextPass}, FailingSince: control.Time{Time: s.FailingSince},
+		FullFailingSince: control.Time{Time: s.FullFailingSince},
 	}
 	if !s.InvocationID.IsZero() {
 		d.InvocationID = s.InvocationID.String()

@@ -12,6 +12,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/mirror"
 )
 
 // reloads is what became of reading the configuration again. The zero value: it was not.
@@ -58,7 +59,11 @@ func (d *daemon) reload() control.Reloaded {
 	}
 	notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
 	defer notify(systemd.SdNotifyReady)
-	done, err := d.readAgain()
+	var done control.Reloaded
+	err := mirror.Safely(d.log, "reload", func() (err error) {
+		done, err = d.readAgain()
+		return err
+	})
 	if err != nil {
 		done.Refused = err.Error()
 		d.log.Error("configuration refused, the one before it stays in force", "error", err)

@@ -137,6 +137,7 @@ func TestReloadDirectories(t *testing.T) {
 		// Not ours, then not read yet, then known; and never unknown.
 		"bob@lab.example": "continue 451",
 	})()
+	r.waitFor("recipients can be confirmed", func(s control.Status) bool { return s.Confirm.Directories[0].DomainController != "" })
 	corp := r.server.Stats().Connections
 
 	lines := strings.Replace(other.directoryLines("lab"), "poll: 100ms", "domains: [lab.example]\n    poll: 99ms", 1)

@@ -16,6 +16,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
 )
 
 // lockWait is how long a starting daemon waits for the one before it.
@@ -42,7 +43,9 @@ func (a *app) serve(ctx context.Context) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	logging := newLogging(a.stderr, c.Log)
-	go logging.Run()
+	go func() {
+		_ = mirror.Safely(slog.New(slog.NewTextHandler(a.stderr, nil)), "log", func() error { logging.Run(); return nil })
+	}()
 	defer logging.end()
 	log := logging.Logger()
 	defer milter.BridgeLog(log)()

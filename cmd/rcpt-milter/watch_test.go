@@ -224,7 +224,7 @@ func TestWatchEnds(t *testing.T) {
 }
 
 func TestNagios(t *testing.T) {
-	settings := &config.Config{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour, Limits: config.Limits{Connections: 2000}}
+	settings := &config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute, Limits: config.Limits{Connections: 2000}}
 	a, _ := pageApp()
 	for _, c := range []struct {
 		s    control.Status
@@ -241,7 +241,7 @@ func TestNagios(t *testing.T) {
 			t.Errorf("the text is\n%s\nwant\n%s", got, c.want)
 		}
 	}
-	want := "'age_corp'=3s;900;14400;0 'usn_lag_corp'=9;;;0 'held_corp'=0;0;;0 'addresses'=1234567;;;0 'objects'=456789;;;0 'sessions'=12;;;0;2000 " +
+	want := "'age_corp'=3s;300;1800;0 'usn_lag_corp'=9;;;0 'held_corp'=0;0;;0 'addresses'=1234567;;;0 'objects'=456789;;;0 'sessions'=12;;;0;2000 " +
 		"'accepted'=98772c 'let_through'=32c 'put_off'=0c 'refused'=400c"
 	if got := a.performance(freshStatus(), settings); got != want {
 		t.Errorf("performance data is\n%s\nwant\n%s", got, want)

@@ -62,6 +62,7 @@ type Directory struct {
 	hiddenOf   map[GUID]map[string]bool // the same of single objects
 	withhold   bool                     // no right to see deleted objects
 	watchers   []*watcher
+	domains    bool // there are child domains
 
 	root, configRoot, users, deletedObjects, lostAndFound, dsa int32 // indices that never change
 }

@@ -77,7 +77,7 @@ func (d *Directory) resolve(req *request) (int32, error) {
 func (d *Directory) visible(i int32, req *request) bool {
 	e := &d.entries[i]
 	switch {
-	case e.gone:
+	case e.gone || !d.shows(i, req.view):
 		return false
 	case !e.deleted:
 		return true

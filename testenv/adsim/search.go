@@ -39,6 +39,7 @@ type request struct {
 	pageSize  int // 0: not paged
 	cookie    string
 	from      cursor
+	view      view
 }
 
 // failure is a search that ends with another result than success.
@@ -53,6 +54,9 @@ func (f failure) Error() string { return fmt.Sprintf("result %d: %s", f.code, f.
 func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error {
 	c.server.count(func(s *Stats) { s.Searches++ })
 	req, err := parseRequest(op, controls)
+	if err == nil {
+		req.view = c.view
+	}
 	if err == nil && req.Base == "" && req.Scope == ldap.ScopeBaseObject {
 		return c.send(append(message(id, c.server.rootDSE(req)), message(id, result(tagSearchDone, 0, ""))...))
 	}
@@ -210,10 +214,26 @@ func (c *session) done(id int64, req *request, found page, faults Faults) []byte
 	case !more:
 		return message(id, result(tagSearchDone, 0, ""), pagingControl(""))
 	}
+	if len(c.cookies) == maxResultSets {
+		delete(c.cookies, "cookie-"+strconv.Itoa(c.oldest()))
+	}
 	c.issued++
 	cookie := "cookie-" + strconv.Itoa(c.issued)
 	c.cookies[cookie] = cursor{found.next, req.Page + 1, req.identity()}
 	return message(id, result(tagSearchDone, 0, ""), pagingControl(cookie))
+}
+
+// maxResultSets is how many searches in pages a connection may have under way:
+// MaxResultSetsPerConn. Beyond that the oldest one is lost.
+const maxResultSets = 10
+
+// oldest is the number of the oldest cookie that was not used.
+func (c *session) oldest() int {
+	for n := 1; ; n++ {
+		if _, there := c.cookies["cookie-"+strconv.Itoa(n)]; there {
+			return n
+		}
+	}
 }
 
 // identity tells searches apart: a cookie belongs to one.

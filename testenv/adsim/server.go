@@ -28,7 +28,7 @@ type ServerConfig struct {
 type Acceptor func(credentials []byte) (answer []byte, done bool, err error)
 
 // Server shows a Directory over LDAP on 127.0.0.1: LDAPS on one port, StartTLS on
-// another. A password in clear is refused.
+// another, and LDAPS of a Global Catalog on a third. A password in clear is refused.
 type Server struct {
 	dir    *Directory
 	config ServerConfig
@@ -40,7 +40,8 @@ type Server struct {
 	faults      Faults
 	loseCookies int
 	stats       Stats
-	addrs       [2]string // where it listens: LDAPS, then StartTLS
+	accounts    map[string][]string // names that may bind, in lower case, and what is hidden from them
+	addrs       [3]string           // where it listens: LDAPS, StartTLS, and LDAPS of the Global Catalog
 	listeners   []net.Listener
 	sessions    map[*session]bool
 	running     sync.WaitGroup
@@ -66,7 +67,8 @@ func Start(d *Directory, config ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		dir: d, config: config, id: id, password: config.Password,
-		addrs: [2]string{"127.0.0.1:0", "127.0.0.1:0"}, sessions: map[*session]bool{},
+		addrs: [3]string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}, sessions: map[*session]bool{},
+		accounts: map[string][]string{lower(config.BindDN): nil},
 	}
 	return s, s.Up()
 }
@@ -125,7 +127,7 @@ func (s *Server) Up() error {
 		}
 		s.addrs[i] = l.Addr().String()
 		s.listeners = append(s.listeners, l)
-		s.running.Go(func() { s.accept(l, i == 0) })
+		s.running.Go(func() { s.accept(l, i != 1, i == 2) })
 	}
 	return nil
 }
@@ -155,7 +157,7 @@ func (s *Server) CutConnections() {
 // Close ends the server and waits for what it started.
 func (s *Server) Close() { s.Down() }
 
-func (s *Server) accept(l net.Listener, ldaps bool) {
+func (s *Server) accept(l net.Listener, ldaps, catalog bool) {
 	for {
 		raw, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -165,6 +167,7 @@ func (s *Server) accept(l net.Listener, ldaps bool) {
 			continue
 		}
 		c := newSession(s, raw)
+		c.view.catalog = catalog
 		if !s.enter(c, l) {
 			c.cut()
 			return

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
@@ -44,6 +43,7 @@ type session struct {
 	in      *bufio.Reader
 	tls     bool
 	bound   bool
+	view    view
 	cookies map[string]cursor
 	issued  int
 
@@ -144,6 +144,7 @@ func (c *session) bind(id int64, op *ber.Packet) error {
 	name, password := text(op.Children[1]), text(op.Children[2])
 	code, diagnostic := c.judge(name, password, faults)
 	c.bound = code == 0 && password != ""
+	c.view.hidden, _ = c.server.account(name)
 	c.server.count(func(s *Stats) {
 		switch {
 		case code != 0:
@@ -171,7 +172,7 @@ func (c *session) judge(name, password string, faults Faults) (code int, diagnos
 		return faults.BindResult, "00000000: LdapErr: DSID-0C090259, comment: as the test wants it"
 	case password == "":
 		return ldap.LDAPResultSuccess, ""
-	case !strings.EqualFold(name, c.server.config.BindDN):
+	case !c.server.mayBind(name):
 		return ldap.LDAPResultInvalidCredentials, subCode("525")
 	case password != c.server.Password():
 		return ldap.LDAPResultInvalidCredentials, subCode("52e")

@@ -12,6 +12,7 @@ type Snapshot struct {
 	byName     map[childKey]int32
 	usn        uint64
 	invocation GUID
+	domains    bool
 }
 
 // Snapshot copies the database, as a copy of the files of a stopped controller does.
@@ -19,7 +20,7 @@ func (d *Directory) Snapshot() *Snapshot {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return &Snapshot{
-		slices.Clone(d.entries), maps.Clone(d.byGUID), maps.Clone(d.byName), d.usn, d.invocation,
+		slices.Clone(d.entries), maps.Clone(d.byGUID), maps.Clone(d.byName), d.usn, d.invocation, d.domains,
 	}
 }
 
@@ -32,7 +33,7 @@ func (d *Directory) Restore(s *Snapshot) {
 	d.entries = slices.Clone(s.entries)
 	d.byGUID = maps.Clone(s.byGUID)
 	d.byName = maps.Clone(s.byName)
-	d.usn, d.invocation = s.usn, s.invocation
+	d.usn, d.invocation, d.domains = s.usn, s.invocation, s.domains
 }
 
 // InvocationID is the identity of the database.

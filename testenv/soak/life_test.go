@@ -61,7 +61,7 @@ func (w *world) life(c *controller) {
 		{12, func() { c.moveAlias(one, pick(w.rnd, people)) }},
 		{4, func() { c.replaceObject(one) }},
 		{3, func() { c.act("rename "+one.DN, c.d.Rename(one.GUID, c.f.name1())) }},
-		{5, func() { ou := c.ou(); c.act("move "+one.DN+" to "+ou, c.d.Move(one.GUID, ou)) }},
+		{5, func() { c.move(one) }},
 		{4, func() { c.disable(one) }},
 		{2, func() { c.setType(one) }},
 		{3, func() { c.setInternal(one) }},
@@ -97,11 +97,18 @@ func (f *forest) name1() string {
 func (c *controller) ou() string {
 	list := []string{"CN=Users," + c.f.base}
 	for e := range c.d.Entries() {
-		if !e.Deleted && e.Kind == adsim.OU {
+		if !e.Deleted && e.Kind == adsim.OU && !c.f.inChild(e.DN) {
 			list = append(list, e.DN)
 		}
 	}
 	return pick(c.f.w.rnd, list)
+}
+
+// move puts an object into another container of the domain.
+func (c *controller) move(one adsim.Entry) {
+	if ou := c.ou(); !c.f.inChild(one.DN) {
+		c.act("move "+one.DN+" to "+ou, c.d.Move(one.GUID, ou))
+	}
 }
 
 // wandering lists the OUs that may be moved and renamed: not those that bases name.
@@ -136,7 +143,11 @@ func (c *controller) create(addresses ...string) {
 	if r.IntN(8) == 0 {
 		attrs["msExchRequireAuthToSendTo"] = []string{"TRUE"}
 	}
-	dn := "CN=" + c.f.name1() + "," + c.ou()
+	parent := c.ou()
+	if r.IntN(10) == 0 {
+		parent = "OU=People," + c.f.child()
+	}
+	dn := "CN=" + c.f.name1() + "," + parent
 	kind := pick(r, kinds)
 	_, err := c.d.Add(kind, dn, attrs)
 	c.act(fmt.Sprintf("create %s, kind %d, %v", dn, kind, attrs), err)
@@ -250,6 +261,9 @@ func (c *controller) undelete() {
 	}
 	e := pick(c.f.w.rnd, dead)
 	to := pick(c.f.w.rnd, []string{"", c.ou()})
+	if c.d.InChild(e.GUID) {
+		to = ""
+	}
 	c.act(fmt.Sprintf("undelete %q to %q", e.DN, to), c.d.Undelete(e.GUID, to))
 }
 

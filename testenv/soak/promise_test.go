@@ -141,7 +141,7 @@ func (w *world) observe(c *controller) { c.view.observe(w.step, c.truth(), false
 func (c *controller) truth() map[pair]bool {
 	pairs := map[pair]bool{}
 	for e := range c.d.Entries() {
-		if e.Deleted {
+		if e.Deleted || !c.f.shows(e.DN) {
 			continue
 		}
 		addresses, restricted := c.f.knobs.owns(e, c.hidden)
@@ -216,7 +216,7 @@ func (p *promise) begin(c *controller, root directory.Root) {
 	if v.rootUSN < v.reached[v.identity] {
 		v.epoch++
 	}
-	v.database = fmt.Sprintf("%s %s %d", c.host(), v.identity, v.epoch)
+	v.database = fmt.Sprintf("%s %s %d, catalog %t", c.host(), v.identity, v.epoch, c.f.catalog)
 	for at, l := range p.learned { // the clock may have been set back since
 		if latest := v.rootTime.Add(lag); l.until.After(latest) {
 			l.until = latest

@@ -177,6 +177,7 @@ func (w *world) trouble() {
 		{2, func() { w.turnKnobs(f) }},
 		{2, func() { w.turnKnobsTwice(f) }},
 		{2, func() { w.setGuard(f) }},
+		{2, func() { w.changePort(f) }},
 		{3, func() { w.decide(f) }},
 	})
 }
@@ -398,6 +399,16 @@ func (w *world) turnKnobsTwice(f *forest) {
 	}
 	f.knobs = before
 	f.useKnobs()
+}
+
+// changePort goes over to the ports of the Global Catalog, or back.
+func (w *world) changePort(f *forest) {
+	f.catalog = !f.catalog
+	w.note("%s: Global Catalog: %t", f.name, f.catalog)
+	for _, c := range f.controllers {
+		w.observe(c)
+	}
+	f.start()
 }
 
 func (f *forest) useKnobs() {

@@ -48,6 +48,7 @@ type forest struct {
 	base        string
 	controllers []*controller
 	knobs       knobs
+	catalog     bool // the ports of the Global Catalog are read
 	guard       mirror.Guard
 	mirror      *mirror.Mirror
 	promise     promise
@@ -123,10 +124,22 @@ func (f *forest) furnish(d *adsim.Directory) {
 	for _, ou := range []string{"OU=People", "OU=Sub,OU=People", "OU=Deep,OU=People", "OU=Left"} {
 		f.must(d.Add(adsim.OU, ou+","+f.base, nil))
 	}
-	for i, parent := range []string{"OU=People", "OU=Deep,OU=People", "OU=Left", "CN=Users"} {
+	d.AddDomain("child") // which the ports of the Global Catalog show
+	f.must(d.Add(adsim.OU, "OU=People,"+f.child(), nil))
+	for i, parent := range []string{"OU=People,DC=child", "OU=People", "OU=Deep,OU=People", "OU=Left", "CN=Users"} {
 		f.must(d.Add(adsim.User, fmt.Sprintf("CN=anchor%d,%s,%s", i, parent, f.base),
 			adsim.Attrs{"proxyAddresses": {fmt.Sprintf("SMTP:anchor%d@%s", i, f.domain)}, "mail": {fmt.Sprintf("anchor%d@%s", i, f.domain)}}))
 	}
+}
+
+// child is the name of the other domain of the forest.
+func (f *forest) child() string { return "DC=child," + f.base }
+
+// shows reports whether an object is in the view that is read.
+func (f *forest) shows(dn string) bool { return f.catalog || !f.inChild(dn) }
+
+func (f *forest) inChild(dn string) bool {
+	return strings.HasSuffix(strings.ToLower(dn), strings.ToLower(","+f.child()))
 }
 
 func (f *forest) must(_ adsim.GUID, err error) {
@@ -166,15 +179,20 @@ func (f *forest) start() {
 
 func (c *controller) candidate() mirror.Candidate {
 	s := c.server
-	config := directory.Config{URL: s.URL(), BindDN: s.BindDN(), CAFile: c.caFile, Timeout: 10 * time.Second,
+	config := directory.Config{URL: s.URL(), Dialer: s.DialCatalog, BindDN: s.BindDN(), CAFile: c.caFile, Timeout: 10 * time.Second,
 		Password: func() ([]byte, error) { return []byte(s.Password()), nil }}
-	return mirror.Candidate{Name: s.URL(), Dial: func(ctx context.Context) (mirror.Source, error) {
+	candidate := mirror.Candidate{Name: s.URL(), View: mirror.ViewOfPort("636")}
+	if c.f.catalog {
+		config.URL, candidate.View = s.CatalogURL(), mirror.ViewOfPort("3269")
+	}
+	candidate.Dial = func(ctx context.Context) (mirror.Source, error) {
 		conn, err := directory.Dial(ctx, config)
 		if err != nil {
 			return nil, err
 		}
 		return &spy{Source: conn, c: c}, nil
-	}}
+	}
+	return candidate
 }
 
 // spy tells the model what a mirror asked and was told.

@@ -1,0 +1,161 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// refusedWorld runs a mirror whose bind was refused once, and gives its results.
+func refusedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret *atomic.Pointer[string], results <-chan PassResult) {
+	t.Helper()
+	secret = new(atomic.Pointer[string])
+	old := "old"
+	secret.Store(&old)
+	w = newWorld(t, func(w *world, c *Config) {
+		c.Poll, c.Secret = 20*time.Millisecond, func() string { return *secret.Load() }
+		if change != nil {
+			change(w, c)
+		}
+		results = passes(c)
+	})
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	<-results
+	w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
+	w.server.CutConnections()
+	t.Cleanup(w.run())
+	for {
+		if r := next(t, results); errors.Is(r.Err, directory.ErrCredentials) {
+			break
+		}
+	}
+	return w, secret, results
+}
+
+// TestNoCommandBindsAfterARefusal: nothing that an operator asks for is a failed logon.
+func TestNoCommandBindsAfterARefusal(t *testing.T) {
+	w, secret, results := refusedWorld(t, nil)
+	before := w.server.Stats().FailedBinds
+	for name, command := range map[string]func() error{
+		"discard":      func() error { _, err := w.mirror.Discard(t.Context()); return err },
+		"approve":      func() error { _, err := w.mirror.Approve(t.Context(), 0); return err },
+		"notification": func() error { w.mirror.Wake(); return nil },
+	} {
+		for range 3 {
+			if err := command(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	for name, command := range map[string]func() error{
+		"sync": func() error { return next(t, w.mirror.Sync(false)).Err },
+		"full": func() error { return next(t, w.mirror.Sync(true)).Err },
+		"compare": func() error {
+			_, err := w.mirror.Compare(t.Context(), func(int) {}, func(Difference) error { return nil })
+			return err
+		},
+	} {
+		for range 3 {
+			err := command()
+			var refused *RefusedError
+			if !errors.As(err, &refused) || !errors.Is(err, directory.ErrCredentials) ||
+				!strings.Contains(err.Error(), refused.Until.Format(time.RFC3339)) || !strings.Contains(err.Error(), "password") {
+				t.Errorf("%s: %v", name, err)
+			} else if wait := refused.Until.Sub(w.now()); wait > refusedWait || wait < refusedWait-time.Minute {
+				t.Errorf("%s: it is tried again in %v", name, wait)
+			}
+		}
+	}
+	if more := w.server.Stats().FailedBinds - before; more > 0 || before != 1 {
+		t.Errorf("%d failed binds before, and %d more by commands", before, more)
+	}
+	if len(results) > 0 {
+		t.Errorf("%d passes that could not be run count as failed", len(results))
+	}
+	if next := w.mirror.Status().NextPass; next.Sub(w.now()) < refusedWait-time.Minute {
+		t.Errorf("the next pass is at %v", next)
+	}
+	w.server.SetFaults(adsim.Faults{})
+	fresh := "new"
+	secret.Store(&fresh)
+	if r := next(t, results); r.Err != nil {
+		t.Errorf("with a new password: %v", r.Err)
+	}
+}
+
+// TestRefusedBindIsTriedAgain: when the wait is over, by any clock.
+func TestRefusedBindIsTriedAgain(t *testing.T) {
+	for name, step := range map[string]time.Duration{"after the wait": refusedWait + time.Second, "the clock was set back": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.user("Ann", "ann@corp.example")
+			w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
+			for range 3 {
+				if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, directory.ErrCredentials) {
+					t.Fatal(r.Err)
+				}
+			}
+			if n := w.server.Stats().FailedBinds; n != 1 {
+				t.Errorf("%d binds", n)
+			}
+			w.advance(step)
+			w.server.SetFaults(adsim.Faults{})
+			w.pass(store.Full)
+		})
+	}
+}
+
+// TestOneGateForAllConnections: notification, confirmation and passes know of each other's
+// refusals.
+func TestOneGateForAllConnections(t *testing.T) {
+	w := newWorld(t, func(_ *world, c *Config) {
+		c.Poll, c.Notify, c.Secret = time.Millisecond, true, func() string { return "old" }
+	})
+	w.user("Ann", "ann@corp.example")
+	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
+	w.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	stop := w.run()
+	defer func() { cancel(); <-done; stop() }()
+	for w.server.Stats().Binds < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
+	w.server.CutConnections()
+	nobody, _ := address.Parse("nobody@corp.example")
+	for range 50 {
+		next(t, w.mirror.Sync(true))
+		_, _ = c.Confirm(t.Context(), nobody, false)
+		w.mirror.Wake()
+	}
+	if n := w.server.Stats().FailedBinds; n > 2 { // a pass and one of the others at the same moment
+		t.Errorf("%d failed binds by three connections", n)
+	}
+}
+
+// TestGateIsHandedOver: a mirror that takes over does not try what was refused before.
+func TestGateIsHandedOver(t *testing.T) {
+	w := newWorld(t, func(_ *world, c *Config) { c.Secret = func() string { return "old" } })
+	w.user("Ann", "ann@corp.example")
+	w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
+	w.mirror.Pass(t.Context(), false)
+	w.config.Gate = w.mirror.Gate()
+	w.restart()
+	if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, directory.ErrCredentials) {
+		t.Error(r.Err)
+	}
+	if n := w.server.Stats().FailedBinds; n != 1 {
+		t.Errorf("%d failed binds", n)
+	}
+}

@@ -1,0 +1,295 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// TestCompareBesideAShorterList: the list of controllers gets shorter than the place of
+// the one that was used.
+func TestCompareBesideAShorterList(t *testing.T) {
+	var found dns
+	var s2 *adsim.Server
+	var d2 *adsim.Directory
+	w := newWorld(t, func(w *world, c *Config) {
+		d2, s2 = w.twin()
+		found.list = []Candidate{w.candidate(w.server), w.candidate(s2)}
+		c.Candidates, c.Discover, c.Poll = nil, found.discover, time.Hour
+	})
+	w.user("Ann", "ann@corp.example")
+	d2.Restore(w.d.Snapshot())
+	d2.NewInvocationID()
+	w.server.Down()
+	w.pass(store.Full)          // at dc2, the second of the list
+	found.list = found.list[1:] // dc1 leaves DNS
+	w.advance(2 * time.Minute)
+	s2.Down()
+	if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+		t.Fatal("a pass without a controller")
+	}
+	if r := &w.mirror.roster; r.at >= len(r.list) || w.mirror.current().Name != s2.URL() {
+		t.Fatalf("at %d of %d", r.at, len(r.list))
+	}
+	w.must(s2.Up())
+	w.wantDifferences()
+}
+
+// TestListsOfAllLengths: whatever DNS says next, there is a candidate in use.
+func TestListsOfAllLengths(t *testing.T) {
+	w := newWorld(t, nil)
+	named := func(names string) (list []Candidate) {
+		for _, name := range strings.Fields(names) {
+			list = append(list, Candidate{Name: name})
+		}
+		return list
+	}
+	for _, c := range []struct {
+		before string
+		at     int
+		after  string
+		want   string
+	}{
+		{"", 0, "a", "a"}, {"a b", 1, "b", "b"}, {"a b", 1, "a", "a"}, {"a b c", 2, "c b a", "c"}, {"a b c", 2, "a b", "a"}, {"a", 0, "b a", "a"},
+	} {
+		w.mirror.roster = roster{list: named(c.before), at: c.at, reached: map[string]*crossing{}}
+		w.mirror.relist(named(c.after))
+		if got := w.mirror.current().Name; got != c.want {
+			t.Errorf("%q at %d, then %q: %s is used, want %s", c.before, c.at, c.after, got, c.want)
+		}
+	}
+}
+
+// bursting panics in one of its methods while armed.
+type bursting struct {
+	Source
+	armed *atomic.Pointer[string]
+}
+
+func (b bursting) burst(method string) {
+	if at := b.armed.Load(); at != nil && *at == method {
+		panic("index out of range, say, in " + method)
+	}
+}
+
+func (b bursting) Root(ctx context.Context) (directory.Root, error) {
+	b.burst("root")
+	return b.Source.Root(ctx)
+}
+
+func (b bursting) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
+	b.burst("read")
+	return b.Source.Read(ctx, since, func(objects []directory.Object) error {
+		b.burst("page")
+		return page(objects)
+	})
+}
+
+func (b bursting) Find(ctx context.Context, a address.Address) ([]directory.Object, error) {
+	b.burst("find")
+	return b.Source.Find(ctx, a)
+}
+
+func (b bursting) Watch(ctx context.Context, ready, changed func()) error {
+	b.burst("watch")
+	return b.Source.(Watcher).Watch(ctx, ready, changed)
+}
+
+// logged collects a log.
+type logged struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (l *logged) String() string {
+	l.Lock()
+	defer l.Unlock()
+	return l.Buffer.String()
+}
+
+// burstingWorld makes a world that panics where it is told to.
+func burstingWorld(t *testing.T, change func(*Config)) (*world, *atomic.Pointer[string], *logged) {
+	t.Helper()
+	armed, log := new(atomic.Pointer[string]), new(logged)
+	w := newWorld(t, func(w *world, c *Config) {
+		inner := c.Candidates[0].Dial
+		c.Candidates[0].Dial = func(ctx context.Context) (Source, error) {
+			if at := armed.Load(); at != nil && *at == "dial" {
+				panic("in dial")
+			}
+			s, err := inner(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return bursting{s, armed}, nil
+		}
+		c.Log, c.Poll = slog.New(slog.NewTextHandler(log, nil)), time.Millisecond
+		if change != nil {
+			change(c)
+		}
+	})
+	w.user("Ann", "ann@corp.example")
+	return w, armed, log
+}
+
+// TestPanicsEndNothing: a pass that panics is a failed pass, and the next one is good.
+func TestPanicsEndNothing(t *testing.T) {
+	for _, at := range []string{"dial", "root", "read", "page"} {
+		t.Run(at, func(t *testing.T) {
+			var results <-chan PassResult
+			w, armed, log := burstingWorld(t, func(c *Config) { results = passes(c) })
+			stop := w.run()
+			defer stop()
+			if r := next(t, results); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			armed.Store(&at)
+			w.server.CutConnections()
+			added := false
+			for {
+				if !added { // so that there is a page
+					w.user("Bob", "bob@corp.example")
+					added = true
+				}
+				r := next(t, results)
+				if errors.Is(r.Err, ErrPanic) {
+					break
+				}
+			}
+			if s := w.mirror.Status(); !errors.Is(s.LastError, ErrPanic) || s.Running != nil {
+				t.Errorf("status: %+v", s)
+			}
+			armed.Store(nil)
+			for r := next(t, results); r.Err != nil; r = next(t, results) {
+			}
+			if !strings.Contains(log.String(), "stack=") || !strings.Contains(log.String(), "panic_test.go") {
+				t.Error("the log has no stack")
+			}
+			if _, err := w.mirror.Discard(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestPanicInACommand: it is the error of that command.
+func TestPanicInACommand(t *testing.T) {
+	w, _, log := burstingWorld(t, nil)
+	stop := w.run()
+	defer stop()
+	for range 2 {
+		_, err := between(t.Context(), w.mirror, func() (int, error) { panic("in a command") })
+		if !errors.Is(err, ErrPanic) {
+			t.Errorf("error %v", err)
+		}
+	}
+	if n := strings.Count(log.String(), "stack="); n != 2 {
+		t.Errorf("%d stacks in the log", n)
+	}
+	if r := next(t, w.mirror.Sync(false)); r.Err != nil {
+		t.Error(r.Err)
+	}
+}
+
+// TestPanicBesideThePasses: in the notification and in the confirmation.
+func TestPanicBesideThePasses(t *testing.T) {
+	w, armed, log := burstingWorld(t, func(c *Config) { c.Notify = true })
+	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
+	w.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	at := "watch"
+	armed.Store(&at)
+	go func() { done <- c.Run(ctx) }()
+	stop := w.run()
+	defer func() { cancel(); <-done; stop() }()
+	for !strings.Contains(log.String(), "in=notification") || c.Status()[0].Controller == "" {
+		time.Sleep(time.Millisecond)
+	}
+	at2 := "find"
+	armed.Store(&at2)
+	nobody, _ := address.Parse("nobody@corp.example")
+	for !strings.Contains(log.String(), "in=confirm") {
+		if _, err := c.Confirm(t.Context(), nobody, false); err == nil {
+			t.Fatal("an answer")
+		}
+	}
+	armed.Store(nil)
+	for { // until there is a connection again
+		if _, err := c.Confirm(t.Context(), nobody, false); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// flimsy is a runner that panics at first.
+type flimsy struct{ runs atomic.Int32 }
+
+func (f *flimsy) Run(ctx context.Context) error {
+	if f.runs.Add(1) == 1 {
+		panic("at the start")
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// TestPanicOfARunner ends neither the group nor the runner.
+func TestPanicOfARunner(t *testing.T) {
+	before := panicPause
+	panicPause = time.Millisecond
+	defer func() { panicPause = before }()
+	var g Group
+	bad, good := new(flimsy), new(flimsy)
+	good.runs.Store(1)
+	g.Add(bad, good)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	for bad.runs.Load() < 2 || good.runs.Load() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	g.Remove(bad)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPanicOfARetiredDirectory is a failed pass.
+func TestPanicOfARetiredDirectory(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	armed := true
+	r := NewRetired(RetiredConfig{Name: "corp", Store: w.store, Log: slog.New(slog.DiscardHandler), Now: func() time.Time {
+		if armed {
+			panic("in the clock")
+		}
+		return w.now()
+	}})
+	if got := r.Pass(); !errors.Is(got.Err, ErrPanic) || !errors.Is(r.Status().LastError, ErrPanic) {
+		t.Errorf("%+v", got)
+	}
+	armed = false
+	if got := r.Pass(); got.Err != nil {
+		t.Error(got.Err)
+	}
+}

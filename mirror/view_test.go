@@ -1,0 +1,206 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+const child = "DC=child,DC=corp,DC=example"
+
+// through gives a candidate that leads to a server by a port and with an account.
+func (w *world) through(s *adsim.Server, catalog bool, account string) Candidate {
+	w.t.Helper()
+	ca, err := s.WriteCA(w.t.TempDir())
+	w.must(err)
+	config := directory.Config{URL: s.URL(), BindDN: account, CAFile: ca, Timeout: 5 * time.Second,
+		Password: func() ([]byte, error) { return []byte(s.Password()), nil }}
+	c := Candidate{Name: config.URL, View: viewDomain}
+	if catalog {
+		config.URL, config.Dialer = s.CatalogURL(), s.DialCatalog
+		c.Name, c.View = s.CatalogURL()+" of "+s.URL(), viewCatalog
+	}
+	c.Dial = func(ctx context.Context) (Source, error) { return directory.Dial(ctx, config) }
+	return c
+}
+
+// forest makes a world with a person in its domain, one in a child domain, and one below an
+// OU that the account "svc-less" does not see.
+func forest(t *testing.T, change func(*world, *Config)) *world {
+	t.Helper()
+	w := newWorld(t, change)
+	w.server.AddAccount("svc-less", "OU=Board,DC=corp,DC=example")
+	w.d.AddDomain("child")
+	w.user("Ann", "ann@corp.example")
+	w.add(adsim.User, "CN=Cid,"+child, "cid@child.example")
+	w.add(adsim.OU, "OU=Board,DC=corp,DC=example")
+	w.add(adsim.User, "CN=Eve,OU=Board,DC=corp,DC=example", "eve@corp.example")
+	return w
+}
+
+var (
+	inDomainOnly = []string{"ann@corp.example", "eve@corp.example"}
+	inForest     = []string{"ann@corp.example", "cid@child.example", "eve@corp.example"}
+	withLess     = []string{"ann@corp.example"}
+)
+
+// reload exchanges the candidates, as a reload of the configuration does.
+func (w *world) reload(candidates ...Candidate) {
+	w.t.Helper()
+	w.config.Candidates = candidates
+	w.restart()
+}
+
+func (w *world) wantState(want State) {
+	w.t.Helper()
+	if got, _ := w.mirror.State(); got != want {
+		w.t.Errorf("state %s, want %s", got, want)
+	}
+}
+
+// TestOtherViewOfTheSameDatabase: another port or account shows more or less of the same
+// controller, under the same invocationId.
+func TestOtherViewOfTheSameDatabase(t *testing.T) {
+	const usual, less = "svc-mail@corp.example", "svc-less"
+	for _, c := range []struct {
+		name          string
+		from, to      bool // the port of the Global Catalog?
+		before, after string
+		first, then   []string
+		why           string
+	}{
+		{"636 to 3269", false, true, usual, usual, inDomainOnly, inForest, "the port of the Global Catalog is read, and was not before"},
+		{"3269 to 636", true, false, usual, usual, inForest, inDomainOnly, "not read any more"},
+		{"account that sees more", false, false, less, usual, withLess, inDomainOnly, "another account before (svc-less)"},
+		{"account that sees less", false, false, usual, less, inDomainOnly, withLess, "another account before (svc-mail@corp.example)"},
+		{"both", true, false, usual, less, inForest, withLess, "not read any more"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := forest(t, nil)
+			w.reload(w.through(w.server, c.from, c.before))
+			w.pass(store.Full)
+			w.wantKnown(c.first...)
+			w.reload(w.through(w.server, c.from, c.before))
+			w.wantState(Fresh)
+			w.pass(store.Incremental)
+
+			w.reload(w.through(w.server, c.to, c.after))
+			if c.from != c.to {
+				w.wantState(Widening)
+			}
+			during := State("")
+			w.server.SetFaults(adsim.Faults{BeforePage: func(adsim.Search) { during, _ = w.mirror.State() }})
+			if info := w.pass(store.Full); !strings.Contains(info.Why, c.why) {
+				t.Errorf("full pass because %q, want %q", info.Why, c.why)
+			}
+			w.server.SetFaults(adsim.Faults{})
+			if during != Widening {
+				t.Errorf("state %s before the full pass ended", during)
+			}
+			w.wantState(Fresh)
+			both := slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.first, c.then))))
+			w.wantKnown(both...) // what only the other view showed is spared
+			w.pass(store.Incremental)
+			w.wantKnown(both...)
+			w.advance(w.config.ReplicationLag + time.Hour)
+			w.pass(store.Incremental)
+			w.wantKnown(c.then...)
+		})
+	}
+}
+
+// TestOtherViewThatFails: a full pass in another view that breaks off is made up for, and
+// the state stays until then.
+func TestOtherViewThatFails(t *testing.T) {
+	w := forest(t, nil)
+	w.reload(w.through(w.server, false, "svc-mail@corp.example"))
+	w.pass(store.Full)
+	w.reload(w.through(w.server, true, "svc-mail@corp.example"))
+	w.server.SetFaults(adsim.Faults{OnPage: 2, CutAfterEntries: 1})
+	for range 2 {
+		if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+			t.Fatal("the pass succeeded")
+		}
+		w.wantState(Widening)
+	}
+	w.server.SetFaults(adsim.Faults{})
+	w.pass(store.Full)
+	w.wantKnown(inForest...)
+}
+
+// TestOtherAccountIsExpected: which account a mirror uses it knows before it connects.
+func TestOtherAccountIsExpected(t *testing.T) {
+	w := forest(t, func(_ *world, c *Config) { c.Account = "Svc-Mail@corp.example" })
+	w.pass(store.Full)
+	w.config.Account = "svc-mail@CORP.example"
+	w.restart()
+	w.wantState(Fresh)
+	w.config.Account = "svc-other@corp.example"
+	w.restart()
+	w.wantState(Widening)
+	w.pass(store.Full)
+	w.wantState(Fresh)
+}
+
+// TestControllersOfDifferentKind: two controllers of one directory, one of them by the port
+// of the Global Catalog. What only that one shows is not given up at the other one, however
+// long that serves, and what is not known there cannot be told.
+func TestControllersOfDifferentKind(t *testing.T) {
+	for _, declared := range []bool{true, false} {
+		t.Run(fmt.Sprint("declared ", declared), func(t *testing.T) {
+			w := forest(t, nil)
+			second := w.d.NewReplica("dc2", 500_000)
+			s2 := adsim.StartTest(t, second, adsim.ServerConfig{})
+			plain, catalog := w.through(w.server, false, w.server.BindDN()), w.through(s2, true, s2.BindDN())
+			if !declared {
+				plain.View, catalog.View = "", ""
+			}
+			w.reload(catalog, plain)
+			w.pass(store.Full)
+			w.wantKnown(inForest...)
+			w.wantState(Fresh)
+			s2.Down()
+			w.pass(store.Full)
+			for range 3 {
+				w.wantState(Widening)
+				w.wantKnown(inForest...)
+				w.advance(5 * time.Hour)
+				w.pass(store.Incremental)
+				if r := w.mirror.Pass(t.Context(), true); r.Err != nil {
+					t.Fatal(r.Err)
+				}
+			}
+			ann, err := w.d.Lookup("CN=Ann," + people)
+			w.must(err)
+			w.must(w.d.Delete(ann.GUID)) // what it shows it may take away
+			w.pass(store.Incremental)
+			w.wantKnown("cid@child.example", "eve@corp.example")
+		})
+	}
+}
+
+func TestInDomain(t *testing.T) {
+	const context = "DC=corp,DC=example"
+	for dn, want := range map[string]bool{
+		"CN=Ann,OU=People,DC=corp,DC=example": true,
+		"cn=ann, dc=CORP, dc=example":         true,
+		context:                               true,
+		"DC=www,DC=zone,CN=MicrosoftDNS,DC=corp,DC=example": true,
+		`CN=Ann\,DC=child,DC=corp,DC=example`:               true,
+		"CN=Cid,DC=child,DC=corp,DC=example":                false,
+		"CN=Cid,DC=other,DC=example":                        false,
+		"DC=example":                                        false,
+		"":                                                  false,
+	} {
+		if got := inDomain(dn, context); got != want {
+			t.Errorf("inDomain(%q) = %t", dn, got)
+		}
+	}
+}
