@@ -230,6 +230,9 @@ func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
 	}
 	s.config.Log.Info("finishing a pass that was decided and not completed",
 		"directory", redo.info.Directory, "pass", redo.info.Number)
+	if err := p.ripenDue(); err != nil {
+		return err
+	}
 	if err := p.release(); err != nil {
 		return err
 	}

@@ -58,7 +58,8 @@ func TestDiskWrittenWithManyDomains(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 500 { // databases that were read once
-		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Database: fmt.Sprint(i), Started: start})
+		once := Origin{Controller: "dc1.corp.example", Database: fmt.Sprint(i), Started: start}
+		p, err := s.Begin("corp", Incremental, once)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,7 @@
 package store
 
+import "bytes"
+
 // totalsDelta is what a transaction, or a change within one, does to the totals. The
 // zero value does nothing. (diff.go has another delta: what changed of an object.)
 type totalsDelta struct {
@@ -152,10 +154,8 @@ const countSize = 1 + 5*10
 // entries visits what has to be written for the totals to be those after the change.
 // A nil value deletes the key.
 func (c *totalsDelta) entries(before, after *totals, visit func(key, value []byte) error) error {
-	err := visitIf(before.nextPass != after.nextPass || before.nextDir != after.nextDir || before.addresses != after.addresses ||
-		before.objects != after.objects || before.unparsed != after.unparsed || before.digest != after.digest,
-		visit, []byte(keyTotals), after.counters())
-	if err != nil {
+	counters := after.counters()
+	if err := visitIf(!bytes.Equal(before.counters(), counters), visit, []byte(keyTotals), counters); err != nil {
 		return err
 	}
 	for domain, n := range c.domains {

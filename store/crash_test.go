@@ -59,12 +59,17 @@ var scripts = map[string]crashTest{
 
 // heavyScript has objects that a transaction of its store does not hold.
 var heavyScript = []step{
-	{Full, "", map[byte][]string{1: {"news#1200@x"}, 2: {"p#20@x"}, 3: {"q#20@y"}}, []string{"news#1200@x", "p#20@x", "q#20@y"}},
-	{Incremental, "", map[byte][]string{1: {"news#700@x"}, 2: {"p#20@x", "r#20@z"}}, []string{"news#700@x", "p#20@x", "q#20@y", "r#20@z"}},
-	{Full, "too many", map[byte][]string{2: {"p#20@x", "!r#20@z"}}, []string{"news#700@x", "p#20@x", "q#20@y", "!r#20@z"}},
+	{Full, "", map[byte][]string{1: {"news#1200@x"}, 2: {"p#20@x"}, 3: {"q#20@y"}},
+		[]string{"news#1200@x", "p#20@x", "q#20@y"}},
+	{Incremental, "", map[byte][]string{1: {"news#700@x"}, 2: {"p#20@x", "r#20@z"}},
+		[]string{"news#700@x", "p#20@x", "q#20@y", "r#20@z"}},
+	{Full, "too many", map[byte][]string{2: {"p#20@x", "!r#20@z"}},
+		[]string{"news#700@x", "p#20@x", "q#20@y", "!r#20@z"}},
 	{Full, discard, nil, []string{"news#700@x", "p#20@x", "q#20@y", "!r#20@z"}},
-	{Full, "too many", map[byte][]string{2: {"p#20@x", "r#20@z"}}, []string{"news#700@x", "p#20@x", "q#20@y", "r#20@z"}},
-	{Incremental, "too many", map[byte][]string{3: {"q#20@y"}, 4: {"!news#1200@x"}}, []string{"news#700@x", "!news700#500@x", "p#20@x", "q#20@y", "r#20@z"}},
+	{Full, "too many", map[byte][]string{2: {"p#20@x", "r#20@z"}},
+		[]string{"news#700@x", "p#20@x", "q#20@y", "r#20@z"}},
+	{Incremental, "too many", map[byte][]string{3: {"q#20@y"}, 4: {"!news#1200@x"}},
+		[]string{"news#700@x", "!news700#500@x", "p#20@x", "q#20@y", "r#20@z"}},
 	{Incremental, approve, nil, []string{"!news#1200@x", "p#20@x", "q#20@y", "r#20@z"}},
 	{Full, "", map[byte][]string{3: {"q#20@y"}}, []string{"q#20@y"}},
 }

@@ -48,7 +48,7 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 			if a.gone.isZero() || a.gone.pass > last { // that of a pass under way
 				continue
 			}
-			alone, err := v.leaving(a.address, d.id, func(ownedRecord) bool { return true })
+			alone, err := v.leaving(a.address, d.id)
 			if err != nil {
 				return err
 			}
@@ -63,12 +63,8 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 }
 
 // leaving reports whether an address is known and all its owners are objects of a
-// directory in which it is marked as gone, by marks that count.
-func (s *Store) leaving(a string, dir dirID, counts func(ownedRecord) bool) (bool, error) {
-	return s.newest().leaving(a, dir, counts)
-}
-
-func (r reader) leaving(a string, dir dirID, counts func(ownedRecord) bool) (bool, error) {
+// directory in which it is marked as gone, whether the marks are due or wait.
+func (r reader) leaving(a string, dir dirID) (bool, error) {
 	record, err := r.addressRecord(a)
 	if err != nil || !record.known() {
 		return false, err
@@ -81,9 +77,7 @@ func (r reader) leaving(a string, dir dirID, counts func(ownedRecord) bool) (boo
 		if err != nil {
 			return false, err
 		}
-		stays := func(owned ownedRecord) bool {
-			return owned.address == a && (owned.gone.isZero() || !counts(owned))
-		}
+		stays := func(owned ownedRecord) bool { return owned.address == a && owned.gone.isZero() }
 		if slices.ContainsFunc(object.addresses, stays) {
 			return false, nil
 		}

@@ -182,6 +182,19 @@ func (p *Pass) settle() error {
 	return err
 }
 
+// ripenDue makes those marks due whose time had come when the pass began. Begin does that
+// for every pass, but a pass that an earlier version decided has judged them by their time.
+func (p *Pass) ripenDue() error {
+	if p.s.totals.Load().dirs[p.dir.record.id].waiting == 0 {
+		return nil
+	}
+	var found []GUID
+	if err := p.waiting(time.Time{}, func(guid GUID) error { found = append(found, guid); return nil }); err != nil {
+		return err
+	}
+	return p.changeMarks(found, func(stored objectRecord) objectRecord { return ripen(stored, p.now()) })
+}
+
 // latest is the time until which a mark may wait; zero: an approval knows of none.
 func (p *Pass) latest() time.Time {
 	if p.lag <= 0 {
@@ -222,7 +235,8 @@ func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
 	if err != nil || latest.IsZero() {
 		return err
 	}
-	return p.s.newest().keysBetween(prefix, append(waitingKey(id, latest, lastGUID), 0), func([]byte) bool { return true }, visitKey)
+	later := append(waitingKey(id, latest, lastGUID), 0)
+	return p.s.newest().keysBetween(prefix, later, func([]byte) bool { return true }, visitKey)
 }
 
 // ripen makes marks due whose time has come. The record is not changed in place.

@@ -26,7 +26,8 @@ func (s *Store) migrate() error {
 		return err
 	}
 	s.older = false
-	s.config.Log.Info("store converted to a newer format", "format", formatVersion, "took", time.Since(began).Round(time.Millisecond))
+	s.config.Log.Info("store converted to a newer format", "format", formatVersion,
+		"took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 

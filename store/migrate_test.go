@@ -72,7 +72,8 @@ func wantConverted(t *testing.T, s *Store) {
 		held = append(held, fmt.Sprint(h.Address, h.GUID[15], h.Pass, h.Last))
 		return nil
 	})
-	want := []string{"b@x.test 1 5 true", "c@y.test 2 5 true", "a@x.test 2 5 false", "d@x.test 3 6 true", "e@x.test 4 3 true", "f@x.test 5 5 true"}
+	want := []string{"b@x.test 1 5 true", "c@y.test 2 5 true", "a@x.test 2 5 false",
+		"d@x.test 3 6 true", "e@x.test 4 3 true", "f@x.test 5 5 true"}
 	if d := cmp.Diff(want, held); err != nil || d != "" {
 		t.Errorf("held: %v (-want +got):\n%s", err, d)
 	}
@@ -91,7 +92,8 @@ func TestOlderFormat(t *testing.T) {
 		wantConverted(t, s)
 		s = reopen(t, s)
 	}
-	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Database: "one", Started: start.Add(150 * time.Minute)})
+	p, err := s.Begin("corp", Incremental,
+		Origin{Controller: "dc1.corp.example", Database: "one", Started: start.Add(150 * time.Minute)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,4 +158,34 @@ func TestBrokenConversion(t *testing.T) {
 		wantConverted(t, s)
 		s.Close()
 	}
+}
+
+// TestDecidedByAnOlderVersion: a mark whose time had come was judged by that time. The next
+// start releases it, and not one that still waits.
+func TestDecidedByAnOlderVersion(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+	for i, at := range []time.Duration{time.Hour, 2 * time.Hour} { // by another controller
+		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc2.corp.example", Started: start.Add(at),
+			Lag: 12 * time.Hour, Before: start.Add(at)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Apply([]Object{object(t, byte(i+1))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Commit(Outcome{Cursor: []byte("x"), Ended: start.Add(at)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	redo := redoRecord{info: PassInfo{Number: 9, Directory: "corp", Started: start.Add(13 * time.Hour), Removed: 1}}
+	err := s.write(func(tx *tx) error {
+		return tx.set(dirKey(prefixRedo, s.state.dirs["corp"].record.id), redo.encode())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s)
+	wantKnown(t, s, "b@x.test")
+	checkSound(t, s)
 }

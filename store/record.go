@@ -107,7 +107,7 @@ func decodeObject(value []byte) (objectRecord, error) {
 	r := objectRecord{class: d.string(), dn: d.string(), container: d.bool(), unparsed: d.uint()}
 	r.addresses = make([]ownedRecord, d.count())
 	for i := range r.addresses {
-		r.addresses[i] = ownedRecord{address: d.string(), attribute: d.string(), restricted: d.bool(),
+		r.addresses[i] = ownedRecord{address: d.string(), attribute: d.string(), restricted: d.addressFlags(),
 			learned: d.stamp(), gone: d.stamp(), notBefore: d.time()}
 	}
 	for d.err == nil && len(d.rest) > 0 {
@@ -118,6 +118,18 @@ func decodeObject(value []byte) (objectRecord, error) {
 		r.addresses[i].again = again
 	}
 	return r, d.done()
+}
+
+// addressFlags reads the byte whose first bit says that an address is restricted. The
+// others are free, for other kinds of marks: a version that does not know one must not
+// take it for a removal.
+func (d *decoder) addressFlags() (restricted bool) {
+	b := d.raw(1)
+	if len(b) != 1 || b[0] > 1 {
+		d.fail()
+		return false
+	}
+	return b[0] == 1
 }
 
 // empty reports whether there is nothing to keep a record for.

@@ -18,6 +18,10 @@
 // record. Opening a store finishes what a redo record promises, without the directory.
 // Marks of a pass that never completed are cleared when the next one begins.
 //
+// What one change of an object writes is one transaction: its record, look-ups, journal,
+// marks and counts agree after every commit. An object that a transaction does not hold is
+// written in steps that are sound by themselves.
+//
 // # What may run concurrently
 //
 // Everything. Look-ups never wait for writers. One pass at a time may be open for each

@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"math/bits"
 )
@@ -98,11 +99,22 @@ func (c *dirCounts) add(o dirCounts) {
 	c.waiting += o.waiting
 }
 
-// equal compares everything that a recount can count.
-func (t *totals) equal(o *totals) bool {
+// differsFrom compares everything that a recount can count. It returns what differs, for
+// people; empty: nothing.
+func (t *totals) differsFrom(kept *totals) string {
 	same := func(a, b dirTotals) bool { return a.dirCounts == b.dirCounts && a.last.equal(b.last) }
-	return t.addresses == o.addresses && t.objects == o.objects && t.unparsed == o.unparsed && t.digest == o.digest &&
-		t.domains.equal(o.domains) && maps.EqualFunc(t.dirs, o.dirs, same)
+	switch {
+	case t.addresses != kept.addresses || t.objects != kept.objects || t.digest != kept.digest:
+		return fmt.Sprintf("it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
+			t.addresses, t.objects, t.digest, kept.addresses, kept.objects, kept.digest)
+	case t.unparsed != kept.unparsed:
+		return fmt.Sprintf("it holds %d values that cannot be read and its totals say %d", t.unparsed, kept.unparsed)
+	case !t.domains.equal(kept.domains):
+		return "its addresses by domain are not what its totals say"
+	case !maps.EqualFunc(t.dirs, kept.dirs, same):
+		return "the addresses and marks of its directories are not what its totals say"
+	}
+	return ""
 }
 
 // after returns the totals after a change.

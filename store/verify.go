@@ -260,10 +260,8 @@ func (r reader) recount() error {
 	if r.s.older { // its counts were worked out at opening
 		kept = *r.s.totals.Load()
 	}
-	if !counted.equal(&kept) {
-		return damageError(r.s.config.Dir, fmt.Errorf(
-			"it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
-			counted.addresses, counted.objects, counted.digest, kept.addresses, kept.objects, kept.digest))
+	if differs := counted.differsFrom(&kept); differs != "" {
+		return damageError(r.s.config.Dir, errors.New(differs))
 	}
 	return nil
 }
