@@ -85,13 +85,16 @@ func (c *census) set(hash, commit uint64) {
 	s.rows[i].commit = uint32(commit)
 }
 
-func (c *census) remove(hash uint64) {
+// remove removes a key, and appends its row to those that were removed before.
+func (c *census) remove(hash uint64, removed []censusRow) []censusRow {
 	s := c.shard(hash)
 	s.Lock()
 	defer s.Unlock()
 	if i, ok := s.find(hash); ok {
+		removed = append(removed, s.rows[i])
 		s.rows = slices.Delete(s.rows, i, i+1)
 	}
+	return removed
 }
 
 // A ledger is what a batch does to the keys of the census, by their hashes: true if it
@@ -113,18 +116,26 @@ func (c *census) noted(l ledger, key []byte) bool {
 	return ok
 }
 
-// release removes what a batch deletes. It is called before the commit, as enter is
+// release removes what a batch deletes. It is called before the commit, as write is
 // called after it: at no time does the census hold what a reader cannot find.
-func (c *census) release(l ledger) {
+func (c *census) release(l ledger) (released []censusRow) {
 	for hash, written := range l {
 		if !written {
-			c.remove(hash)
+			released = c.remove(hash, released)
 		}
+	}
+	return released
+}
+
+// enter puts back what was released for a commit that failed.
+func (c *census) enter(released []censusRow) {
+	for _, r := range released {
+		c.set(r.hash(), uint64(r.commit))
 	}
 }
 
-// enter records what a batch wrote, once it is committed.
-func (c *census) enter(l ledger, commit uint64) {
+// write records what a batch wrote, once it is committed.
+func (c *census) write(l ledger, commit uint64) {
 	for hash, written := range l {
 		if written {
 			c.set(hash, commit)

@@ -19,10 +19,6 @@ type Presence struct {
 // does not wait for writers. Any error means that it cannot tell, which is not the same
 // as unknown: a record that a damaged file hides is an error.
 func (s *Store) Lookup(a address.Address) (Presence, error) {
-	if err := s.enter(); err != nil {
-		return Presence{}, err
-	}
-	defer s.leave()
 	r, err := s.addressRecord(a.String())
 	if err != nil {
 		return Presence{}, err

@@ -96,7 +96,9 @@ type Config struct {
 	memTable    int64                            // tests; zero: memTableSize
 	freeSpace   func(dir string) (uint64, error) // tests; nil: ask the file system
 	afterCommit func(n int)                      // tests: called after the n-th commit of this process
-	sums        *tableSums                       // set by Open
+	// tests: in place of (*badger.Txn).CommitAt
+	commit func(txn *badger.Txn, ts uint64) error
+	sums   *tableSums // set by Open
 }
 
 // Store is an open index.
@@ -165,6 +167,9 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	}
 	if config.freeSpace == nil {
 		config.freeSpace = freeSpace
+	}
+	if config.commit == nil {
+		config.commit = func(txn *badger.Txn, ts uint64) error { return txn.CommitAt(ts, nil) }
 	}
 	config.MustExist = config.MustExist || config.ReadOnly
 	if err := prepareDir(config); err != nil {

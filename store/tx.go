@@ -23,6 +23,7 @@ type tx struct {
 	counts     int64 // entries that the changed counts take
 	countBytes int64
 	ledger     ledger
+	last       []byte // key that was put last
 }
 
 // write runs f under the writer lock and commits what it wrote. When f or a commit
@@ -65,12 +66,17 @@ func (t *tx) flush() error {
 	if err := t.s.checkSpace(); err != nil {
 		return err
 	}
-	t.s.census.release(t.ledger)
-	if err := t.txn.CommitAt(t.s.writer.ts+1, nil); err != nil {
-		return fmt.Errorf("store %s: commit: %w", t.s.config.Dir, err)
-	}
 	t.s.writer.ts++
-	t.s.census.enter(t.ledger, t.s.writer.ts)
+	released := t.s.census.release(t.ledger)
+	failed := t.s.config.commit(t.txn, t.s.writer.ts)
+	if failed != nil {
+		failed = fmt.Errorf("store %s: commit: %w", t.s.config.Dir, failed)
+		if !t.arrived() {
+			t.s.census.enter(released)
+			return failed
+		}
+	}
+	t.s.census.write(t.ledger, t.s.writer.ts)
 	t.publish(&after)
 	t.s.show(t.s.writer.ts)
 	t.s.writer.commits++
@@ -78,7 +84,19 @@ func (t *tx) flush() error {
 		t.s.config.afterCommit(t.s.writer.commits)
 	}
 	t.begin()
-	return nil
+	return failed
+}
+
+// arrived reports whether a commit that failed is in effect all the same: its log could
+// not be written out to the disk, and Badger answers from it. Then the store in memory has
+// to follow. Whether it is there after a restart, the disk decides.
+func (t *tx) arrived() bool {
+	txn := t.s.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	it := txn.NewKeyIterator(t.last, badger.IteratorOptions{AllVersions: true})
+	defer it.Close()
+	it.Rewind()
+	return it.Valid() && it.Item().Version() == t.s.writer.ts
 }
 
 // publish makes what is kept in memory agree with what was committed.
@@ -110,6 +128,7 @@ func (t *tx) delete(key []byte) error {
 // put writes into the transaction; a nil value deletes the key.
 func (t *tx) put(key, value []byte) error {
 	t.entries++
+	t.last = key
 	t.bytes += entrySize(key, value)
 	t.s.census.note(t.ledger, key, value != nil)
 	var err error

@@ -91,6 +91,10 @@ func (s *Store) recovered(err *error) {
 // read passes the value of one key to use, which is not called if there is none. What
 // it finds, and that it finds nothing, is true: otherwise there is an error.
 func (r reader) read(key []byte, use func(value []byte) error) error {
+	if err := r.s.enter(); err != nil {
+		return err
+	}
+	defer r.s.leave()
 	for {
 		wrote := r.s.census.wrote(key)
 		txn := r.s.db.NewTransactionAt(r.at, false)
@@ -143,9 +147,6 @@ const scanChunk = 2000
 func (r reader) scan(prefix []byte, keysOnly bool, visit func(pair) error) error {
 	from := prefix
 	for {
-		if r.s.closed.Load() {
-			return ErrClosed
-		}
 		chunk, err := r.chunk(prefix, from, keysOnly)
 		if err != nil {
 			return err
@@ -168,6 +169,10 @@ func (s *Store) scan(prefix []byte, keysOnly bool, visit func(pair) error) error
 
 // chunk reads the next pairs under a prefix.
 func (r reader) chunk(prefix, from []byte, keysOnly bool) (pairs []pair, err error) {
+	if err := r.s.enter(); err != nil {
+		return nil, err
+	}
+	defer r.s.leave()
 	defer r.s.recovered(&err)
 	txn := r.s.db.NewTransactionAt(r.at, false)
 	defer txn.Discard()
@@ -216,6 +221,10 @@ func (s *Store) getIn(txn *badger.Txn, key []byte, l ledger) (value []byte, err 
 // seek returns the first pair under a prefix from a key on, or the last one up to it; nil
 // if there is none.
 func (s *Store) seek(prefix string, key []byte, back bool) (found, value []byte, err error) {
+	if err := s.enter(); err != nil {
+		return nil, nil, err
+	}
+	defer s.leave()
 	defer s.recovered(&err)
 	txn := s.db.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
