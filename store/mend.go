@@ -15,6 +15,7 @@ import (
 // released like any removal.
 func (p *Pass) mend() error {
 	agree, err := p.agree()
+	p.dir.agreed = agree
 	if err != nil || agree {
 		return err
 	}

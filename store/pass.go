@@ -257,7 +257,7 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 		return nil
 	}
 	next = ripen(next, p.now())
-	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, true)
+	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, p.seen == nil || !p.dir.agreed)
 	if err != nil {
 		return err
 	}

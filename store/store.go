@@ -146,6 +146,10 @@ type directory struct {
 	firstDue     uint64    // no due mark is of an earlier pass
 	firstWaiting time.Time // no mark waits for an earlier time
 
+	// Look-ups and records agreed at the end of the last sweep, and do ever since: a full
+	// pass reads no look-up of an object that did not change. Only the open pass uses it.
+	agreed bool
+
 	unfinished map[originID]sighting // by passes that did not end, since the last one that did
 }
 
