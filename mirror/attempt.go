@@ -64,6 +64,7 @@ func (m *Mirror) protect(pass func() PassResult) (result PassResult) {
 
 // anywhere tries one candidate after the other, each once, until one serves.
 func (m *Mirror) anywhere(ctx context.Context, full string) PassResult {
+	m.seekCatalog(ctx)
 	if m.source == nil {
 		started := m.config.Now()
 		if err := m.locate(ctx); err != nil {
