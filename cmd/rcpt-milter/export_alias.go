@@ -74,8 +74,10 @@ func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) e
 	switch {
 	case d.Verdict == milter.VerdictError:
 		return d.Err
-	case d.Verdict == milter.VerdictRefused:
+	case d.Verdict == milter.VerdictRefused, d.Verdict == milter.VerdictUnknown:
 		return nil
+	case d.Verdict == milter.VerdictRestricted:
+		r.Restricted = true
 	case !d.Reply.IsContinue() || d.WouldRefuse:
 		r.Restricted = restricted
 	}
