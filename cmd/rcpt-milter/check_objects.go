@@ -179,7 +179,8 @@ func (l *liveCheck) checkCoverage() {
 	for _, where := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[where]
 		if n := g.folders.total(); n > 0 {
-			lies := counted(n, "public folder with an address of our domains lies", "public folders with addresses of our domains lie")
+			lies := counted(n, "public folder with an address of our domains lies",
+				"public folders with addresses of our domains lie")
 			l.warning("%s: %s outside bases, and would be refused: %s; add these containers to bases", where, lies, g.folders)
 		}
 		if n := g.others.total(); n > 0 {

@@ -58,7 +58,8 @@ func (l *liveCheck) checkUnseen() {
 	for _, domain := range slices.Sorted(slices.Values(l.unseen)) {
 		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.asked[d.Name] }
 		if slices.IndexFunc(l.config.Directories, func(d config.Directory) bool { return !asked(d) }) < 0 {
-			l.warning("no directory has an address of %s, which domains says to enforce: all recipients there get 451 (when_not_ready); "+
+			l.warning("no directory has an address of %s, which domains says to enforce: "+
+				"all recipients there get 451 (when_not_ready); "+
 				"correct the name in domains, add the directory that has its recipients, or name one of them in accept", domain)
 		}
 	}

@@ -63,7 +63,8 @@ func (e *exporter) aliases() []string {
 func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) error {
 	as := a.In(alias)
 	if as.IsZero() || slices.Contains(e.config.AlwaysAccept, as.Local()) ||
-		slices.Contains(e.config.Accept, as.String()) || slices.ContainsFunc(e.files, func(t *postfix.Table) bool { return t.Has(as.String()) }) {
+		slices.Contains(e.config.Accept, as.String()) ||
+		slices.ContainsFunc(e.files, func(t *postfix.Table) bool { return t.Has(as.String()) }) {
 		return nil
 	}
 	if first, err := e.firstOwner(as); err != nil || first != a {

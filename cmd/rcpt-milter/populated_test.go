@@ -273,4 +273,9 @@ func TestConfigJudges(t *testing.T) {
 			t.Errorf("Judges(%q) = %t, want %t", domain, got, want)
 		}
 	}
+	for domain, want := range map[string]bool{"c.test": true, "x.p.d.test": true, "d.test": false, "other.test": false} {
+		if got := c.HasEntry(domain); got != want {
+			t.Errorf("HasEntry(%q) = %t, want %t", domain, got, want)
+		}
+	}
 }
