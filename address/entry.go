@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // CheckEntry reports why an entry of a list of recipients can never match one, although
@@ -14,8 +12,7 @@ import (
 // of a list is not looked up anywhere.
 func CheckEntry(text string) error {
 	bare := !strings.HasPrefix(text, `"`) // quotes say that the special characters are meant
-	if i := strings.IndexFunc(text, isInvisible); i >= 0 {
-		r, _ := utf8.DecodeRuneInString(text[i:])
+	if r, found := FirstInvisible(text); found {
 		return fmt.Errorf("it contains the invisible character %U; remove it", r)
 	}
 	at := strings.LastIndexByte(text, '@')
@@ -33,7 +30,7 @@ func CheckEntry(text string) error {
 	case isWildcard(local):
 		return fmt.Errorf("wildcards are not supported; write %q for all recipients of a domain", "@"+domain)
 	}
-	return checkHost(domain)
+	return CheckHost(domain)
 }
 
 // addressType returns the type or scheme in front of an address, such as "smtp:"; empty:
@@ -64,19 +61,8 @@ func isWildcard(local string) bool {
 	return local == "*" || local == "%" || local == ".*" || local == ".+" || local == "(.*)" || local == "(.+)"
 }
 
-// isInvisible reports whether a character cannot be seen and is in no address. The joiners
-// of some scripts are in words, and format characters with a form of their own can be seen.
-func isInvisible(r rune) bool {
-	const zeroWidthNonJoiner, zeroWidthJoiner = 0x200C, 0x200D
-	if r < utf8.RuneSelf || r == zeroWidthNonJoiner || r == zeroWidthJoiner ||
-		unicode.Is(unicode.Prepended_Concatenation_Mark, r) {
-		return false
-	}
-	return unicode.In(r, unicode.Cf, unicode.Zs, unicode.Zl, unicode.Zp)
-}
-
-// checkHost reports why no mail server has a domain of this name (RFC 5321 section 2.3.5).
-func checkHost(text string) error {
+// CheckHost reports why no mail server has a domain of this name (RFC 5321 section 2.3.5).
+func CheckHost(text string) error {
 	domain, err := ParseDomain(text)
 	if err != nil || strings.HasPrefix(domain, "[") {
 		return nil // an error of its own, or an address literal

@@ -3,6 +3,7 @@ package address
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Invisible reports whether a reader cannot see a character, or takes it for a plain
@@ -22,12 +23,34 @@ func Invisible(r rune) bool {
 }
 
 // FirstInvisible returns the first invisible character of a text, and whether there is
-// one.
+// one. A joiner between two characters beyond ASCII is not counted: some scripts need it
+// inside a word (RFC 5892 appendix A.1 and A.2), and mail for such an address comes with it.
 func FirstInvisible(text string) (rune, bool) {
-	if at := strings.IndexFunc(text, Invisible); at >= 0 {
-		for _, r := range text[at:] {
+	for at := 0; at < len(text); {
+		found := strings.IndexFunc(text[at:], Invisible)
+		if found < 0 {
+			break
+		}
+		at += found
+		r, size := utf8.DecodeRuneInString(text[at:])
+		if !joinsScript(text[:at], r, text[at+size:]) {
 			return r, true
 		}
+		at += size
 	}
 	return 0, false
 }
+
+// joinsScript reports whether a character is a joiner between two visible characters
+// beyond ASCII.
+func joinsScript(before string, r rune, after string) bool {
+	const zeroWidthNonJoiner, zeroWidthJoiner = 0x200C, 0x200D
+	if r != zeroWidthNonJoiner && r != zeroWidthJoiner {
+		return false
+	}
+	last, _ := utf8.DecodeLastRuneInString(before)
+	next, _ := utf8.DecodeRuneInString(after)
+	return beyondASCII(last) && beyondASCII(next)
+}
+
+func beyondASCII(r rune) bool { return r >= utf8.RuneSelf && r != utf8.RuneError && !Invisible(r) }

@@ -123,7 +123,7 @@ type Canaries struct {
 
 // Confirm is how a directory is asked about a recipient before it is refused as unknown.
 type Confirm struct {
-	Enabled   bool          // default false: the index is believed
+	Enabled   bool          // default true; false: the index is believed
 	Timeout   time.Duration // for which a recipient waits for the answer; default 300ms, below 10s
 	PerSecond float64       // how many recipients are asked about; default 5
 }

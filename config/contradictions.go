@@ -59,10 +59,12 @@ func (r *reader) seldom(c *Config, path string, d Directory) {
 	at := r.first(path+".poll", "stale_after", "late_after")
 	switch {
 	case d.Poll >= c.StaleAfter:
-		r.warnAt(at, "%s.poll: poll (%s) is not below stale_after (%s), so unknown recipients get 451 part of the time though all is well; set stale_after above poll",
+		r.warnAt(at, "%s.poll: poll (%s) is not below stale_after (%s), so unknown recipients get 451 part of the time though "+
+			"all is well; set stale_after above poll",
 			path, short(d.Poll), short(c.StaleAfter))
 	case d.Poll >= c.LateAfter:
-		r.warnAt(at, "%s.poll: poll (%s) is not below late_after (%s), so status says late part of the time though all is well; set late_after above poll",
+		r.warnAt(at, "%s.poll: poll (%s) is not below late_after (%s), so status says late part of the time though "+
+			"all is well; set late_after above poll",
 			path, short(d.Poll), short(c.LateAfter))
 	}
 }
@@ -80,7 +82,8 @@ func (r *reader) oneView(path string, d Directory) {
 				at, other = other, at
 			}
 			r.warnAt(r.at[fmt.Sprintf("%s.urls[%d]", path, i)],
-				"%s.urls[%d]: %s leads to a Global Catalog and %s does not, so unknown recipients get 451 while the latter is read; use ports of one kind, or two directories",
+				"%s.urls[%d]: %s leads to a Global Catalog and %s does not, so unknown recipients get 451 while "+
+					"the latter is read; use ports of one kind, or two directories",
 				path, i, quoted(at), quoted(other))
 			return
 		}
@@ -114,9 +117,11 @@ func (r *reader) ports(path string, urls []string) {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		switch port := u.Port(); {
 		case u.Scheme == "ldaps" && (port == "389" || port == "3268"):
-			r.warnAt(r.at[at], "%s: domain controllers speak LDAP without TLS on port %s; write ldap:// for StartTLS there, or leave out the port", at, port)
+			r.warnAt(r.at[at], "%s: domain controllers speak LDAP without TLS on port %s; "+
+				"write ldap:// for StartTLS there, or leave out the port", at, port)
 		case u.Scheme == "ldap" && (port == "636" || port == "3269"):
-			r.warnAt(r.at[at], "%s: domain controllers speak TLS from the beginning on port %s; write ldaps:// instead of ldap://", at, port)
+			r.warnAt(r.at[at], "%s: domain controllers speak TLS from the beginning on port %s; "+
+				"write ldaps:// instead of ldap://", at, port)
 		}
 	}
 }

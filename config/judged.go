@@ -17,5 +17,10 @@ func (c *Config) ModeOf(domain string) Mode {
 	return Pass
 }
 
-// Judges reports whether recipients of a canonical domain are judged.
+// Judges reports whether recipients of a canonical domain are judged: its mode is enforce or
+// report. HasEntry tells whether domains has an entry for it in any mode.
 func (c *Config) Judges(domain string) bool { return c.ModeOf(domain) != Pass }
+
+// HasEntry reports whether domains has an entry for a canonical domain, of its own or of a
+// parent, in any mode: its recipients are judged, now or once the mode is no longer pass.
+func (c *Config) HasEntry(domain string) bool { return c.ours(domain) }

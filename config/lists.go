@@ -165,8 +165,8 @@ func (r *reader) neverMatches(path string) bool {
 }
 
 // judged finds entries that can never match, and those of domains that are not ours, in
-// which every recipient is accepted. A domain of ours in mode pass may have entries: it is switched off for a
-// while.
+// which every recipient is accepted. A domain of ours in mode pass may have entries: it is
+// switched off for a while.
 func (r *reader) judged(c *Config, path, entry string) {
 	if r.neverMatches(path) {
 		return
@@ -199,7 +199,3 @@ func (c *Config) ours(domain string) bool {
 	}
 	return found
 }
-
-// Serves reports whether domains has an entry for a canonical domain, in any mode: its
-// recipients are judged, now or once the mode is no longer pass.
-func (c *Config) Serves(domain string) bool { return c.ours(domain) }

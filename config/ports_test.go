@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -22,8 +23,13 @@ func TestSchemeThatDoesNotFitThePort(t *testing.T) {
 		"LDAP://[2001:db8::1]:3269": "domain controllers speak TLS from the beginning on port 3269; write ldaps:// " +
 			"instead of ldap://",
 	} {
+		first := "ldaps://dc0"
+		if strings.HasSuffix(url, ":3268") || strings.HasSuffix(url, ":3269") {
+			first = "ldaps://dc0:3269" // a Global Catalog too
+		}
+		column := len("    urls: [\"\", ") + len(first) + 1
 		c, err := Parse("config.yaml", []byte(fmt.Sprintf("domains: {example.com: enforce}\ndirectories:\n  - name: corp\n"+
-			"    urls: [ldaps://dc0, %q]\n    bind: {dn: a, password_file: /p}\n", url)))
+			"    urls: [%q, %q]\n    bind: {dn: a, password_file: /p}\n", first, url)))
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
@@ -33,7 +39,7 @@ func TestSchemeThatDoesNotFitThePort(t *testing.T) {
 			got = w.Error()
 		}
 		if want != "" {
-			want = "config.yaml:4:25: directories[0].urls[1]: " + want
+			want = fmt.Sprintf("config.yaml:4:%d: directories[0].urls[1]: %s", column, want)
 		}
 		if got != want {
 			t.Errorf("%s: warning %q, want %q", url, got, want)

@@ -10,5 +10,6 @@ func EmptyDomainText(domain string) string {
 		what = "no address of any sub-domain of " + parent
 	}
 	return what + " is known, and domains says enforce: all recipients there get 451 (when_not_ready); " +
-		"correct the name in domains or domain_aliases, add the directory that has its recipients, or name one of them in accept"
+		"correct the name in domains or domain_aliases, add the directory that has its recipients, " +
+		"or name one of them in accept"
 }

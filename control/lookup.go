@@ -37,14 +37,14 @@ type LookupAnswer struct {
 	Entry       string  `json:"entry"`      // what of the configuration matched; empty: nothing, or Matched itself
 	JudgedAs    string  `json:"judged_as"`  // canonical in the domain that its own is an alias of; empty: as it is
 	AliasedBy   string  `json:"aliased_by"` // what says so: domain_aliases, or a line of an accept file
-	Matched     string  `json:"matched"`    // what was found: one of these, or it without its extension; empty: nothing was
+	Matched     string  `json:"matched"`    // what was found: one of these, or it without its extension
 	Error       string  `json:"error"`      // what failed inside; empty: nothing did
 
 	LoggedAs string `json:"logged_as"` // how the address stands in the log; empty: as it is
 
 	Directory      string  `json:"directory"`       // whose state mattered; empty: none in particular
 	DirectoryState State   `json:"directory_state"` // empty: it did not matter
-	Owners         []Owner `json:"owners"`          // of Matched, else of JudgedAs, else of Canonical; empty: nobody has it
+	Owners         []Owner `json:"owners"`          // of Matched, else of JudgedAs, else of Canonical
 	Removed        Time    `json:"removed"`
 	RemovedPass    uint64  `json:"removed_pass"` // by which pass; 0: it was not removed, or not known
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
-	"golang.org/x/net/idna"
 )
 
 // What follows is for whoever wants to know whether a directory can be followed, and
@@ -140,75 +139,6 @@ func (c *Conn) AddressUnder(ctx context.Context, domain string) (string, error) 
 		}
 	}
 	return "", nil
-}
-
-// AddressIn returns an address of any recipient in a canonical mail domain, or in a
-// sub-domain if the domain begins with a dot; empty: there is none. It searches below the
-// bases; none: everywhere.
-func (c *Conn) AddressIn(ctx context.Context, domain string, bases []string) (string, error) {
-	if len(bases) == 0 {
-		bases = []string{""}
-	}
-	for _, base := range bases {
-		if address, err := c.addressBelow(ctx, base, domain); err != nil || address != "" {
-			return address, err
-		}
-	}
-	return "", nil
-}
-
-func (c *Conn) addressBelow(ctx context.Context, base, domain string) (string, error) {
-	ending := domain
-	if !strings.HasPrefix(domain, ".") {
-		ending = "@" + domain
-	}
-	for _, spelling := range domainSpellings(ending) {
-		found, err := c.few(ctx, base, c.endingFilter(spelling), 1, c.config.AddressAttributes...)
-		if err != nil {
-			return "", c.in("looking for addresses of "+domain, err)
-		}
-		if len(found) > 0 {
-			return c.valueEnding(found[0], spelling), nil
-		}
-	}
-	return "", nil
-}
-
-// endingFilter asks for recipients that have an address with this ending.
-func (c *Conn) endingFilter(ending string) string {
-	var b strings.Builder
-	b.WriteString("(&(|")
-	for _, attribute := range c.config.AddressAttributes {
-		if !strings.EqualFold(attribute, "mail") {
-			b.WriteString("(" + attribute + "=smtp:*" + ldap.EscapeFilter(ending) + ")")
-		}
-		if !strings.EqualFold(attribute, "proxyAddresses") {
-			b.WriteString("(" + attribute + "=*" + ldap.EscapeFilter(ending) + ")")
-		}
-	}
-	b.WriteString(")" + passFilter(0) + ")")
-	return b.String()
-}
-
-// valueEnding returns the address of an entry that has this ending, as it is written.
-func (c *Conn) valueEnding(e *ldap.Entry, ending string) string {
-	for _, attribute := range c.config.AddressAttributes {
-		for _, value := range e.GetEqualFoldAttributeValues(attribute) {
-			if strings.HasSuffix(strings.ToLower(value), ending) {
-				return value[strings.IndexByte(value, ':')+1:]
-			}
-		}
-	}
-	return "an address that it does not show"
-}
-
-// domainSpellings lists the A-label and U-label form of a domain with what stands before it.
-func domainSpellings(ending string) []string {
-	unicode, err := idna.ToUnicode(ending[1:])
-	if err != nil || unicode == ending[1:] {
-		return []string{ending}
-	}
-	return []string{ending, ending[:1] + unicode}
 }
 
 // few gives at most so many entries of a search, by asking for one page only. An empty

@@ -72,42 +72,6 @@ func TestAddressUnder(t *testing.T) {
 	}
 }
 
-// TestAddressIn: any recipient of a mail domain, or of a sub-domain, in any attribute and
-// spelling.
-func TestAddressIn(t *testing.T) {
-	d := adsim.NewDirectory(adsim.DirectoryConfig{})
-	must[adsim.GUID](t)(d.Add(adsim.OU, "OU=Inside,"+base, nil))
-	add(t, d, adsim.User, "CN=in,OU=Inside,"+base, "In@Inside.example")
-	add(t, d, adsim.User, "CN=sub,CN=Users,"+base, "x@a.parent.example")
-	add(t, d, adsim.User, "CN=uni,CN=Users,"+base, "x@münchen.example")
-	must[adsim.GUID](t)(d.Add(adsim.User, "CN=mail,CN=Users,"+base, adsim.Attrs{"mail": {"M@Mail.example"}}))
-	must[adsim.GUID](t)(d.Add(adsim.User, "CN=x400,CN=Users,"+base, adsim.Attrs{"proxyAddresses": {"sip:a@sip.example"}}))
-	conn, _ := connect(t, d, adsim.ServerConfig{}, nil)
-	inside := []string{"OU=Inside," + base}
-	for _, c := range []struct {
-		domain string
-		bases  []string
-		want   string
-	}{
-		{"inside.example", nil, "In@Inside.example"},
-		{"inside.example", inside, "In@Inside.example"},
-		{"mail.example", nil, "M@Mail.example"},
-		{"mail.example", inside, ""},
-		{"mail.example", append(inside, "CN=Users,"+base), "M@Mail.example"},
-		{"parent.example", nil, ""},
-		{".parent.example", nil, "x@a.parent.example"},
-		{"a.parent.example", nil, "x@a.parent.example"},
-		{"xn--mnchen-3ya.example", nil, "x@münchen.example"},
-		{"sip.example", nil, ""},
-		{"example", nil, ""},
-		{"nowhere.example", nil, ""},
-	} {
-		if got, err := conn.AddressIn(t.Context(), c.domain, c.bases); got != c.want || err != nil {
-			t.Errorf("AddressIn(%q, %q) = %q, %v, want %q", c.domain, c.bases, got, err, c.want)
-		}
-	}
-}
-
 func TestForest(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	config := "CN=Configuration," + base

@@ -59,7 +59,8 @@ func choose(all []keytabKey, path, principal string) ([]keytabKey, error) {
 		}
 	}
 	if len(own) == 0 {
-		return nil, problem(ErrSecret, "bind.keytab: %s has no key of %q; correct bind.principal (it has keys of %s)", path, principal, list(others))
+		return nil, problem(ErrSecret, "bind.keytab: %s has no key of %q; correct bind.principal (it has keys of %s)",
+			path, principal, list(others))
 	}
 	newest := slices.MaxFunc(own, func(a, b keytabKey) int { return cmp.Compare(a.version, b.version) }).version
 	var chosen []keytabKey
@@ -70,7 +71,8 @@ func choose(all []keytabKey, path, principal string) ([]keytabKey, error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, problem(ErrSecret, "bind.keytab: the newest key of %q in %s (version %d) is not an AES key; export the keytab with AES keys", principal, path, newest)
+		return nil, problem(ErrSecret, "bind.keytab: the newest key of %q in %s (version %d) is not an AES key; "+
+			"export the keytab with AES keys", principal, path, newest)
 	}
 	return chosen, nil
 }

@@ -182,7 +182,7 @@ func better(d, best Decision) bool {
 	if a, b := strictness(d), strictness(best); a != b {
 		return a < b
 	}
-	return !hasHistory(best) || hasHistory(d)
+	return knowledge(d) >= knowledge(best)
 }
 
 // strictness orders decisions by what they mean for the sender.
@@ -198,9 +198,18 @@ func strictness(d Decision) int {
 	return 1
 }
 
-// hasHistory reports whether an address exists or has existed, or whether that is not known.
-func hasHistory(d Decision) bool {
-	return d.Verdict == VerdictRestricted || d.Verdict == VerdictError || !d.Removed.IsZero()
+// knowledge orders decisions by what they know of an address: that it exists or may exist,
+// that a list rejects it, that it has existed, or nothing.
+func knowledge(d Decision) int {
+	switch {
+	case d.Verdict == VerdictRestricted || d.Verdict == VerdictError:
+		return 3
+	case d.Verdict == VerdictRefused:
+		return 2
+	case !d.Removed.IsZero():
+		return 1
+	}
+	return 0
 }
 
 // WithoutExtension reports whether the decision is about the address without its extension.

@@ -33,7 +33,7 @@ func (t aliasTable) Aliases(domain string, visit func(target, file string, line 
 func aliased(t testing.TB, change func(*PolicyConfig)) *Policy {
 	return fullPolicy(t, func(cfg *PolicyConfig) {
 		index := cfg.Index.(*fakeIndex)
-		for _, domain := range []string{"alias.test", "reported.test", "second.test", "waiting.test", "old.test", "filed.test", "outward.test", "xn--bcher-kva.test"} {
+		for _, domain := range []string{"alias.test", "reported.test", "second.test", "waiting.test", "old.test", "filed.test", "outward.test", "twice.test", "sub.test", "xn--bcher-kva.test"} {
 			cfg.Domains[domain] = ModeEnforce
 		}
 		cfg.Domains["reported.test"], cfg.Domains["passed.test"], cfg.Domains[".below.test"] = ModeReport, ModePass, ModeEnforce
@@ -48,13 +48,15 @@ func aliased(t testing.TB, change func(*PolicyConfig)) *Policy {
 			"closed@enforce.test": {Known: true, InternalOnly: true}, "half@alias.test": {Known: true, InternalOnly: true}, "half@enforce.test": {Known: true},
 			"barred@alias.test": {Known: true}, "barred@enforce.test": {Known: true}, "went@alias.test": {Removed: now.Add(-10 * time.Minute)}, "ann@internal.test": {Known: true},
 			"unwanted@enforce.test": {Known: true}, "quit@alias.test": {Removed: now.Add(-2 * time.Hour)},
+			"denied@sub.test": {Removed: now.Add(-2 * time.Hour)}, "shut@sub.test": {Known: true, InternalOnly: true}, "split@sub.test": {Known: true},
 		} {
 			index.entries[text] = entry
 		}
-		cfg.Refuse = append(cfg.Refuse, "unwanted@alias.test", "barred@enforce.test")
+		cfg.Refuse = append(cfg.Refuse, "unwanted@alias.test", "barred@enforce.test", "denied@enforce.test", "shut@enforce.test", "split@enforce.test")
 		cfg.AcceptFiles = aliasTable{fakeTable{"filed@enforce.test": 7, "only@filed.test": 3}, map[string][]aliasLine{
 			"filed.test":   {{"widening.test", 4}, {"enforce.test", 5}},
 			"outward.test": {{"foreign.test", 6}},
+			"twice.test":   {{"enforce.test", 8}, {"sub.test", 8}},
 		}}
 		cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:5::/48")}
 		cfg.ExemptNetworks = nil
@@ -92,6 +94,10 @@ var aliasDecisions = []struct {
 	{"refused there, known as written", "barred@alias.test", 6, VerdictKnown, "barred@alias.test", "", goOn},
 	{"refused as written, known there", "unwanted@alias.test", 5, VerdictRefused, "unwanted@alias.test", "", noUser},
 	{"refused as written, with an extension", "unwanted+x@alias.test", 5, VerdictRefused, "unwanted@alias.test", "", noUser},
+	{"refused at one of two targets, unknown at the other", "barred@twice.test", 5, VerdictRefused, "barred@enforce.test", "/table:8", noUser},
+	{"refused at one of two targets, removed at the other", "denied@twice.test", 5, VerdictRefused, "denied@enforce.test", "/table:8", noUser},
+	{"refused at one of two targets, internal-only at the other", "shut@twice.test", 6, VerdictRestricted, "shut@sub.test", "/table:8", noUser},
+	{"refused at one of two targets, known at the other", "split@twice.test", 6, VerdictKnown, "split@sub.test", "/table:8", goOn},
 	{"removed there", "gone@alias.test", 8, VerdictInGrace, "gone@enforce.test", aliasedByKey, tryLater},
 	{"removed as written", "went@alias.test", 8, VerdictInGrace, "went@alias.test", "", tryLater},
 	{"removed as written long ago", "quit@alias.test", 12, VerdictUnknown, "quit@alias.test", "", noUser},

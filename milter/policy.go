@@ -123,8 +123,8 @@ type PolicyConfig struct {
 	// Index is required.
 	Index Index
 	// HasAddresses reports whether the index or a list has an address of a canonical
-	// domain: of an enforced domain without one, row 7 answers. It is called by many sessions at once and must
-	// answer from what is at hand. Nil: every domain has one.
+	// domain: of an enforced domain without one, row 7 answers. It is called by many sessions
+	// at once and must answer from what is at hand. Nil: every domain has one.
 	HasAddresses func(domain string) bool
 	// Domains are ours: "example.com" the domain itself, ".example.com" all its
 	// sub-domains. In any case, as U-labels or A-labels.

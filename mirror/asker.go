@@ -131,7 +131,7 @@ func (a *asker) run(ctx context.Context) {
 		case errors.Is(err, errElsewhere), a.again != nil:
 		case awaitsSecret(err):
 			a.failed(err)
-			a.m.awaitSecret(ctx, secret)
+			a.m.awaitSecret(ctx, secret, err)
 		default:
 			a.failed(err)
 			timer := time.NewTimer(a.failures.NextBackOff())

@@ -16,6 +16,7 @@ const askedFor = "it was asked for"
 // good.
 func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
 	if err := m.refusedStill(); err != nil {
+		m.notRun(err)
 		return PassResult{Info: store.PassInfo{Started: m.config.Now()}, Err: err}
 	}
 	why := ""
@@ -38,6 +39,15 @@ func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
 	return m.periodic(ctx, result)
 }
 
+// notRun notes why no pass can be run. That is no failed pass, and counts as none.
+func (m *Mirror) notRun(err error) {
+	m.update(func(s *Status) {
+		if s.LastError == nil {
+			s.LastError, s.FailingSince = err, m.config.Now()
+		}
+	})
+}
+
 // protect makes a failed pass of one that panics.
 func (m *Mirror) protect(pass func() PassResult) (result PassResult) {
 	started := m.config.Now()
@@ -54,6 +64,7 @@ func (m *Mirror) protect(pass func() PassResult) (result PassResult) {
 
 // anywhere tries one candidate after the other, each once, until one serves.
 func (m *Mirror) anywhere(ctx context.Context, full string) PassResult {
+	m.seekCatalog(ctx)
 	if m.source == nil {
 		started := m.config.Now()
 		if err := m.locate(ctx); err != nil {

@@ -125,7 +125,8 @@ const addressForm = 3
 // fingerprint tells two sets of rules apart.
 func (r Rules) fingerprint() string {
 	return fmt.Sprintf("form=%d attributes=%q bases=%q exclude=%q outside=%t system=%t disabled=%t classes=%q",
-		addressForm, r.attributes(), foldedDNs(r.Bases), foldedDNs(r.Exclude), r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
+		addressForm, r.attributes(), foldedDNs(r.Bases), foldedDNs(r.Exclude),
+		r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
 }
 
 // foldedDNs makes lists of names comparable.

@@ -136,12 +136,27 @@ func dueFull(s situation) string {
 	switch at := decodeCursor(s.stored.Cursor); {
 	case at.Blind && s.root.DeletedVisible:
 		return "deleted objects could not be seen for a while"
-	case !s.root.DeletedVisible && s.ago(s.stored.LastFull.Started) >= min(s.full, blindFull):
+	case !s.root.DeletedVisible && s.passed(min(s.full, blindFull)):
 		return "deleted objects cannot be seen"
-	case s.ago(s.stored.LastFull.Started) >= s.full:
+	case s.passed(s.full):
 		return "the periodic full pass is due"
 	}
 	return ""
+}
+
+// maxPause is the longest pause that a full pass gets because it takes long.
+const maxPause = 24 * time.Hour
+
+// passed reports whether it is time for the next one of full passes that run every so often.
+// One that takes longer than that is followed by as long a pause, so that full passes do not
+// follow each other for ever. A duration that shows that the clock was set counts as none.
+func (s situation) passed(every time.Duration) bool {
+	full := s.stored.LastFull
+	took := full.Ended.Sub(full.Started)
+	if took < 0 || took > maxPause {
+		took = 0
+	}
+	return s.ago(full.Started) >= max(every, 2*took)
 }
 
 // ago is how long ago something was by our clock. What lies in the future was written

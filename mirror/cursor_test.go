@@ -42,6 +42,24 @@ func TestWhyFull(t *testing.T) {
 			s.root.DeletedVisible = false
 			s.stored.LastFull.Started = now.Add(-time.Minute)
 		}, ""},
+		{"blind, and a full pass takes long", func(s *situation) {
+			s.root.DeletedVisible = false
+			s.stored.LastFull.Started = now.Add(-25 * time.Minute)
+			s.stored.LastFull.Ended = now.Add(-10 * time.Minute)
+		}, ""},
+		{"blind, and a full pass took long", func(s *situation) {
+			s.root.DeletedVisible = false
+			s.stored.LastFull.Started = now.Add(-30 * time.Minute)
+			s.stored.LastFull.Ended = now.Add(-15 * time.Minute)
+		}, "deleted objects"},
+		{"the clock stepped while a full pass ran", func(s *situation) {
+			s.stored.LastFull.Started = now.Add(-25 * time.Hour)
+			s.stored.LastFull.Ended = now.Add(10 * 365 * 24 * time.Hour)
+		}, "periodic"},
+		{"periodic, and a full pass takes as long", func(s *situation) {
+			s.full = time.Hour
+			s.stored.LastFull.Started, s.stored.LastFull.Ended = now.Add(-61*time.Minute), now
+		}, ""},
 	} {
 		cursor, err := cursor{InvocationID: one, USN: 100, Host: "dc1"}.encode()
 		if err != nil {

@@ -25,10 +25,11 @@ func (r *reading) death(o directory.Object) store.Death {
 		return store.Death{}
 	}
 	d := store.Death{Database: o.Death.Database.String(), USN: o.Death.USN}
-	if r.root.Now.IsZero() {
-		return d
+	ahead := r.root.Now.Sub(r.started) // the controller's clock against ours
+	if r.root.Now.IsZero() || o.Death.Time.After(r.m.config.Now().Add(ahead+clockSkew)) {
+		return d // a time still to come: one of the clocks was wrong
 	}
-	d.After = o.Death.Time.Add(r.started.Sub(r.root.Now) - clockStep)
+	d.After = o.Death.Time.Add(-ahead - clockStep)
 	if o.Death.Database != r.root.InvocationID {
 		d.After = d.After.Add(-clockSkew)
 	}

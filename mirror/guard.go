@@ -249,9 +249,8 @@ func (r *reading) hold() (holding, error) {
 	if before.Marked == 0 {
 		return holding{}, nil
 	}
-	if why := r.holdHidden(); why != "" {
-		m.config.Log.Warn("removals wait for the next pass", "why", why)
-		return holding{why: why}, nil
+	if why, err := r.holdHidden(); err != nil || why != "" {
+		return holding{why: why}, err
 	}
 	pending, err := r.pass.Pending()
 	if err != nil {

@@ -28,14 +28,19 @@ func (r *reading) meetHidden(read *directory.Object, o *store.Object) {
 	}
 }
 
-// holdHidden is why the removals of a pass wait that met objects which hide uSNChanged;
-// empty: it met none.
-func (r *reading) holdHidden() string {
+// holdHidden returns why the removals of a pass wait that met objects which hide uSNChanged;
+// empty: it met none, or only earlier passes found removals.
+func (r *reading) holdHidden() (why string, err error) {
 	if len(r.hidden) == 0 {
-		return ""
+		return "", nil
 	}
-	return fmt.Sprintf("%d objects hide uSNChanged from this account, the first is %q; give it the right to read them. "+
+	if found, err := r.pass.MarksNew(); err != nil || !found {
+		return "", err
+	}
+	why = fmt.Sprintf("%d objects hide uSNChanged from this account, the first is %q; give it the right to read them. "+
 		"The next pass judges these removals", len(r.hidden), r.firstHidden)
+	r.m.config.Log.Warn("removals wait for the next pass", "why", why)
+	return why, nil
 }
 
 // maxLogged is how many values to be corrected a pass writes to the log.

@@ -141,11 +141,13 @@ type Mirror struct {
 	admit       func()        // closes it
 
 	// Of the goroutine that runs passes.
-	source  Source
-	roster  roster
-	due     string    // why a full pass should follow the incremental one that has ended
-	retries retries   // of full passes that are due
-	warned  time.Time // when the missing right was last complained of
+	source   Source
+	roster   roster
+	narrowed bool      // the last pass that connected was narrow
+	sought   time.Time // when a Global Catalog was last sought in place of a narrow connection
+	due      string    // why a full pass should follow the incremental one that has ended
+	retries  retries   // of full passes that are due
+	warned   time.Time // when the missing right was last complained of
 
 	comparing sync.Mutex // held by the one comparison there may be
 

@@ -66,6 +66,7 @@ func (r *reading) run(ctx context.Context, full string) error {
 	m.sawRoot(r.root)
 	at := decodeCursor(stored.Cursor)
 	r.narrow = m.narrow(r.root)
+	m.narrowed = r.narrow
 	m.foreign.Store(r.narrow || !at.sees(at.next(r.root, store.Full)))
 	why := mustFull(m.situation(stored, r.root))
 	r.continues = why == ""

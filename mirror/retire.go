@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,8 +195,8 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 		return holding{}, false, err
 	}
 	h := r.config.Guard.judge(losses{pending: pending, recent: recent, owned: before.Owned, domains: domains, canary: canary})
-	if why := r.handing(pending, before, now); why != "" && (h.why == "" || len(h.domains) > 0) {
-		h = holding{why: why}
+	if h.why == "" || len(h.domains) > 0 {
+		h = holdingOf(r.withHanding(h.domains, pending, before, now))
 	}
 	if h.why == "" {
 		return holding{}, true, nil
@@ -204,27 +206,28 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 	return h, h.releases(pending), nil
 }
 
-// handing is why removals wait that the guard lets go: an object may have moved to another
-// directory shortly before this one left the configuration, and that one need not have heard
-// of it yet.
-func (r *Retired) handing(pending store.Pending, before store.Directory, now time.Time) string {
-	shared, wait := *r.shared.Load(), time.Duration(0)
+// withHanding adds domains whose removals the guard lets go and that wait all the same: an
+// object may have moved to another directory shortly before this one left the
+// configuration, and the other one may not have read it yet.
+func (r *Retired) withHanding(held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time) []store.HeldDomain {
+	shared := *r.shared.Load()
 	if shared == nil {
-		return ""
-	}
-	for domain := range pending.Last {
-		wait = max(wait, shared(domain))
+		return held
 	}
 	since := now
 	if before.Fingerprint == retiredRules && before.LastFull.Started.Before(now) {
 		since = before.LastFull.Started
 	}
-	until := since.Add(wait)
-	if !until.After(now) {
-		return ""
+	for _, domain := range slices.Sorted(maps.Keys(pending.Last)) {
+		isHeld := func(h store.HeldDomain) bool { return h.Domain == domain }
+		until := since.Add(shared(domain))
+		if !until.After(now) || slices.ContainsFunc(held, isHeld) {
+			continue
+		}
+		held = append(held, store.HeldDomain{Domain: domain, Why: fmt.Sprintf("addresses of the domain %s wait until %s "+
+			"for another directory that may own them (replication_lag)", domain, until.UTC().Format(time.RFC3339))})
 	}
-	return fmt.Sprintf("its addresses wait until %s for another one that may have them and need not know it yet (replication_lag)",
-		until.UTC().Format(time.RFC3339))
+	return held
 }
 
 // forget has the store drop the directory, unless it still owns something.

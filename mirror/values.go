@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ const (
 	reasonTwice    = "its address type stands twice; remove one of them"
 	reasonMailto   = "mailto: begins a URL, not an address; remove it"
 	reasonOtherTag = "what precedes its colon is not part of an address; remove it"
+	reasonForeign  = "the type of another kind of address follows smtp:; remove one of the two"
+	reasonSpace    = "white space stands before its @; remove it"
 	reasonAsterisk = "an asterisk stands for no recipient; use accept in the configuration for a whole domain"
 )
 
@@ -57,9 +60,10 @@ func readValue(v directory.Value) ([]address.Address, string) {
 	for i, part := range splitAddresses(text) {
 		found, why := readAddress(part, smtp && i == 0)
 		list = append(list, found...)
-		if reason == "" {
-			reason = why
-		}
+		reason = cmp.Or(reason, why)
+	}
+	if r, found := address.FirstInvisible(v.Raw); found { // between its parts
+		reason = cmp.Or(reason, invisibleReason(r))
 	}
 	return list, reason
 }
@@ -74,19 +78,23 @@ func cutSMTP(raw string) (string, bool) {
 }
 
 // isPlain reports whether a text is made of letters, digits and a few signs around one @,
-// so there is nothing to it but an address.
+// with a domain that is short enough for DNS, so there is nothing to it but an address.
 func isPlain(text string) bool {
-	ats := 0
+	local, domain, found := strings.Cut(text, "@")
+	const longestLabel = 63
+	return found && len(domain) <= longestLabel && isMadeOf(local, ".-_+'") && isMadeOf(domain, ".-_")
+}
+
+// isMadeOf reports whether a text has no other bytes than ASCII letters, digits and signs.
+func isMadeOf(text, signs string) bool {
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
-		case c == '@':
-			ats++
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".-_+'", c) >= 0:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(signs, c) >= 0:
 		default:
 			return false
 		}
 	}
-	return ats == 1
+	return true
 }
 
 // readAddress reads one address. afterType reports that its type was cut off already.
@@ -100,12 +108,15 @@ func readAddress(text string, afterType bool) ([]address.Address, string) {
 			text, reason = trimInvisible(rest)
 		case strings.EqualFold(kind, "mailto"):
 			return nil, reasonMailto
+		case afterType && isForeign(kind):
+			reason = cmp.Or(reason, reasonForeign)
 		case !afterType && isForeign(kind):
 			return nil, ""
 		case !afterType:
 			return nil, reasonOtherTag
 		}
 	}
+	text, spaced := trimLocal(text)
 	list, err := readMailbox(text)
 	if err != nil {
 		return nil, err.Error()
@@ -114,10 +125,16 @@ func readAddress(text string, afterType bool) ([]address.Address, string) {
 	if r, found := address.FirstInvisible(text[:at]); found {
 		return nil, invisibleReason(r)
 	}
-	if r, found := address.FirstInvisible(withoutJoiners.Replace(text[at:])); found { // IDNA leaves it out
+	if r, found := address.FirstInvisible(text[at:]); found { // IDNA leaves it out
 		reason = invisibleReason(r)
 	}
+	if spaced {
+		reason = cmp.Or(reason, reasonSpace)
+	}
 	for _, a := range list {
+		if err := address.CheckHost(strings.ReplaceAll(a.Domain(), "*", "")); err != nil {
+			return nil, err.Error()
+		}
 		if strings.Contains(a.Domain(), "*") || a.Local() == "*" && afterType {
 			return nil, reasonAsterisk
 		}
@@ -131,9 +148,16 @@ func readAddress(text string, afterType bool) ([]address.Address, string) {
 	return list, reason
 }
 
-// withoutJoiners removes the characters that some scripts need in the labels of a domain
-// (RFC 5892 appendix A.1 and A.2); an A-label shows them.
-var withoutJoiners = strings.NewReplacer("\u200c", "", "\u200d", "")
+// trimLocal removes white space from the end of a local part, and reports whether there was
+// any. An escaped space stays.
+func trimLocal(text string) (string, bool) {
+	at := strings.LastIndexByte(text, '@')
+	local := strings.TrimRight(text[:max(at, 0)], " \t\r\n")
+	if len(local) >= at || strings.HasSuffix(local, "\\") {
+		return text, false
+	}
+	return local + text[at:], true
+}
 
 // readMailbox reads one address as it is written. What would need quotes and has none is
 // read as what it says, because mail for it comes in quotes. A backslash outside quotes

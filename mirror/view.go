@@ -2,8 +2,10 @@ package mirror
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"rcpt-milter/directory"
 )
@@ -60,13 +62,16 @@ func (m *Mirror) identify(root directory.Root) directory.Root {
 }
 
 // expectsOther reports, before any controller was asked, whether all of them will show
-// something else than what the cursor covers.
+// something else than what the cursor covers, or one that is narrow was read last.
 func (m *Mirror) expectsOther(at cursor) bool {
 	if differ(at.Account, m.config.Account) {
 		return true
 	}
-	other := func(c Candidate) bool { return differ(at.View, c.View) }
 	list := m.config.Candidates
+	if at.View == viewDomain && slices.ContainsFunc(list, func(c Candidate) bool { return c.View == viewCatalog }) {
+		return true
+	}
+	other := func(c Candidate) bool { return differ(at.View, c.View) }
 	return len(list) > 0 && !slices.ContainsFunc(list, func(c Candidate) bool { return !other(c) })
 }
 
@@ -77,10 +82,53 @@ func (m *Mirror) narrow(root directory.Root) bool {
 	if root.GlobalCatalog {
 		return false
 	}
-	return slices.ContainsFunc(m.roster.list, func(c Candidate) bool {
-		met := m.roster.reached[c.Name]
-		return c.View == viewCatalog || met != nil && met.view == viewCatalog
-	})
+	return slices.ContainsFunc(m.roster.list, m.isCatalog)
+}
+
+// isCatalog reports whether a candidate is, or was when it was last met, a Global Catalog.
+func (m *Mirror) isCatalog(c Candidate) bool {
+	met := m.roster.reached[c.Name]
+	return c.View == viewCatalog || met != nil && met.view == viewCatalog
+}
+
+// catalogAgain is how often a narrow connection is given up for a Global Catalog that
+// answers: without one, the directory does not get ready.
+const catalogAgain = 15 * time.Minute
+
+// seekCatalog exchanges a narrow connection for one to a Global Catalog, if one answers.
+func (m *Mirror) seekCatalog(ctx context.Context) {
+	now := m.config.Now()
+	if m.source == nil || !m.narrowed || now.Sub(m.sought).Abs() < catalogAgain {
+		return
+	}
+	m.sought = now
+	before := m.roster.at
+	for i, c := range m.roster.list {
+		if !m.isCatalog(c) {
+			continue
+		}
+		m.roster.at = i
+		source, root, err := m.dial(ctx)
+		if err == nil && m.isWide(root) {
+			m.config.Log.Info("the Global Catalog answers, and is read again", "controller", root.DNSHostName)
+			m.hangUp()
+			m.source = source
+			return
+		}
+		if err == nil {
+			source.Close()
+		}
+		if ctx.Err() != nil || awaitsSecret(err) {
+			break
+		}
+	}
+	m.roster.at = before
+}
+
+// isWide notes what the current candidate led to, and reports whether that is a Global Catalog.
+func (m *Mirror) isWide(root directory.Root) bool {
+	m.cross(root)
+	return root.GlobalCatalog
 }
 
 // inDomain reports whether an object belongs to the domain of a naming context, and not to

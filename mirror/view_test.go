@@ -204,3 +204,36 @@ func TestInDomain(t *testing.T) {
 		}
 	}
 }
+
+// TestBackToTheCatalog: a directory that is read through one domain, because the Global Catalog
+// was away, goes back to that; a restart meanwhile does not make it ready.
+func TestBackToTheCatalog(t *testing.T) {
+	for _, bases := range [][]string{nil, {child}} {
+		t.Run(fmt.Sprint("bases ", bases), func(t *testing.T) {
+			w := forest(t, func(_ *world, c *Config) { c.Rules.Bases = bases })
+			s2 := adsim.StartTest(t, w.d.NewReplica("dc2", 500_000), adsim.ServerConfig{})
+			w.reload(w.through(s2, true, s2.BindDN()), w.through(w.server, false, w.server.BindDN()))
+			w.pass(store.Full)
+			want := w.known()
+			s2.Down()
+			w.mirror.Pass(t.Context(), false)
+			w.restart()
+			if state, _ := w.mirror.State(); bases == nil && state != Widening {
+				t.Errorf("state %s after a restart", state)
+			}
+			for range 3 {
+				w.mirror.Pass(t.Context(), false)
+				w.wantKnown(want...)
+				w.advance(15 * time.Minute)
+			}
+			w.must(s2.Up())
+			for range 2 {
+				w.mirror.Pass(t.Context(), false)
+				w.advance(15 * time.Minute)
+			}
+			w.mirror.Pass(t.Context(), false)
+			w.wantState(Fresh)
+			w.wantKnown(want...)
+		})
+	}
+}

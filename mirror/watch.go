@@ -81,7 +81,7 @@ func (m *Mirror) watch(ctx context.Context) {
 		case at.moved.Err() != nil:
 		case awaitsSecret(err):
 			m.watchFailed(err)
-			m.awaitSecret(ctx, secret)
+			m.awaitSecret(ctx, secret, err)
 		default:
 			m.watchFailed(err)
 			timer := time.NewTimer(failures.NextBackOff())
@@ -100,15 +100,16 @@ func linger(ctx, moved context.Context, over <-chan time.Time) {
 	}
 }
 
-// awaitSecret waits until there is another secret than the one that was refused, until a
-// pass could bind with that, or for several times as long as the passes do, which try the
-// same one: two that press on would lock the account.
-func (m *Mirror) awaitSecret(ctx context.Context, refused string) {
+// awaitSecret waits after an error of a bind: until there is another secret than the one
+// that was tried, until a pass could bind with a refused one, or for several times as long
+// as the passes do, which try the same one. Two that press on would lock the account.
+func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 	patience := time.NewTimer(4 * m.config.RefusedWait)
 	defer patience.Stop()
 	ticker := time.NewTicker(secretCheck)
 	defer ticker.Stop()
-	for m.config.Secret() == refused && m.gate.refused(refused) {
+	unusable := errors.Is(err, directory.ErrSecret)
+	for m.config.Secret() == tried && (unusable || m.gate.refused(tried)) {
 		select {
 		case <-ctx.Done():
 			return

@@ -83,7 +83,8 @@ func Examine(s Settings, d Daemon, w World) []Finding {
 	e.listeners = e.findListeners()
 	for _, check := range []func(){
 		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol, e.checkConnections,
-		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable, e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
+		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable,
+		e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
 	} {
 		check()
 	}

@@ -68,8 +68,8 @@ func (j judge) learned(read Object) stamp {
 // mark marks an address as gone, or judges a mark that is there already. A mark of other
 // rules says nothing about what the directory has: it is made as if new. One of another
 // database keeps its pass and the time of the last sighting, which no pass can have been
-// since, and waits as that database must. One of the same cause stays, unless a tombstone
-// ends the wait.
+// since, and waits as that database must; another directory has had since the mark was made
+// to hear of the address. One of the same cause stays, unless a tombstone ends the wait.
 func (j judge) mark(a ownedRecord, read Object) ownedRecord {
 	sameRules := !a.gone.isZero() && a.cause == j.cause
 	same := sameRules && j.here(a.gone.origin)
@@ -77,7 +77,7 @@ func (j judge) mark(a ownedRecord, read Object) ownedRecord {
 		return a
 	}
 	if !sameRules {
-		a.gone, a.cause, a.seen = j.now, j.cause, j.lastSeen(a)
+		a.gone, a.cause, a.seen = j.learned(read), j.cause, j.lastSeen(a)
 	}
 	a.gone.origin, a.gone.usn = j.now.origin, j.now.usn
 	wait := j.wait(a, read)
@@ -96,7 +96,7 @@ func (j judge) wait(a ownedRecord, read Object) (until time.Time) {
 		return j.pending(until)
 	}
 	if wait := j.shared(a.address); wait > 0 {
-		if handed := j.at(read).Add(wait); handed.After(until) {
+		if handed := earlier(a.gone.time, j.at(read)).Add(wait); handed.After(until) {
 			until = handed
 		}
 	}

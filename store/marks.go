@@ -72,6 +72,15 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 	return owned, err
 }
 
+// MarksNew reports whether an address that this pass missed, and none before it, is due.
+func (p *Pass) MarksNew() (found bool, err error) {
+	err = p.s.newest().marked(p.dir.record.id, markDue, p.info.Number, math.MaxUint64, func(GUID) error {
+		found = true
+		return errStop
+	})
+	return found, ignoreStop(err)
+}
+
 // Loses reports whether releasing the marks of the directory would leave nobody who has
 // a known address.
 func (p *Pass) Loses(a address.Address) (bool, error) {

@@ -167,6 +167,7 @@ func TestDecidedByAnOlderVersion(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
 	for i, at := range []time.Duration{time.Hour, 2 * time.Hour} { // by another controller
+		pass(t, s, "corp", Incremental, start.Add(at-30*time.Minute), "") // the first one shows it still
 		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc2.corp.example", Started: start.Add(at),
 			Lag: 12 * time.Hour, Before: start.Add(at)})
 		if err != nil {

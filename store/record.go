@@ -50,14 +50,6 @@ type stamp struct {
 
 func (s stamp) isZero() bool { return s.pass == 0 }
 
-// taught is who taught the address last, and when.
-func (r *ownedRecord) taught() stamp {
-	if !r.again.isZero() {
-		return r.again
-	}
-	return r.learned
-}
-
 // unmarked is the address without its mark.
 func (r ownedRecord) unmarked() ownedRecord {
 	r.gone, r.notBefore, r.cause, r.seen = stamp{}, time.Time{}, 0, time.Time{}

@@ -167,6 +167,26 @@ func TestExportAliases(t *testing.T) {
 	}
 }
 
+// TestExportRefusedAlias: what refuse names at a target of an alias is not in the list, with
+// any other targets beside it.
+func TestExportRefusedAlias(t *testing.T) {
+	r, _ := aliasRig(t)
+	file := r.write("twofold", "@twofold.example @corp.example @report.example\n")
+	r.edit("  outward.example: enforce\n", "  outward.example: enforce\n  twofold.example: enforce\n")
+	r.edit("outward.example, report.example]", "outward.example, report.example, twofold.example]")
+	r.edit("accept_files: [", "refuse: [barred@corp.example]\naccept_files: ["+file+", ")
+	r.addUser("barred", "smtp:barred@corp.example", "smtp:own@report.example")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	if out := r.want(exitFailure, "lookup", "barred@twofold.example"); !strings.Contains(out, "in refuse (verdict refused, row 5)") {
+		t.Errorf("lookup says\n%s", out)
+	}
+	out := r.want(exitOK, "export", "--format", "text", "--restricted")
+	if strings.Contains(out, "barred@") || !strings.Contains(out, "jane@twofold.example\n") || !strings.Contains(out, "own@twofold.example\n") {
+		t.Errorf("export lists\n%s", out)
+	}
+}
+
 // TestCompareAliases: an alias of a table that the configuration does not have is a difference.
 func TestCompareAliases(t *testing.T) {
 	r, _ := aliasRig(t)

@@ -183,7 +183,8 @@ func ownerOf(o store.Owner) control.Owner {
 // spelled is the name of an attribute as Active Directory's schema spells it. The store has
 // it in small letters.
 func spelled(attribute string) string {
-	for _, name := range []string{"proxyAddresses", "uSNChanged", "targetAddress", "userPrincipalName", "otherMailbox", "msExchShadowProxyAddresses"} {
+	for _, name := range []string{"proxyAddresses", "uSNChanged", "targetAddress", "userPrincipalName",
+		"otherMailbox", "msExchShadowProxyAddresses"} {
 		if strings.EqualFold(name, attribute) {
 			return name
 		}

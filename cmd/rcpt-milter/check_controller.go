@@ -184,7 +184,8 @@ func (c *controllerCheck) checkBases(ctx context.Context) error {
 		case err != nil:
 			return err
 		case !exists:
-			c.warning("%s: there is no %s, or %s may not see it, so it excludes nothing; correct exclude", c.where, dn, c.d.Bind.Name())
+			c.warning("%s: there is no %s, or %s may not see it, so it excludes nothing; correct exclude",
+				c.where, dn, c.d.Bind.Name())
 		}
 	}
 	return nil

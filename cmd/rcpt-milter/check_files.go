@@ -44,7 +44,7 @@ func (r *findings) checkLines(file string, table *postfix.Table) {
 
 // checkEntries names the entries that count and do not what they seem to.
 func (r *findings) checkEntries(file string, table *postfix.Table, c *config.Config) {
-	first, _ := table.Unjudged(c.Serves)
+	first, _ := table.Unjudged(c.HasEntry)
 	for _, p := range first {
 		r.warning("accept_files: %s, %v", file, p)
 	}
@@ -56,7 +56,7 @@ func (r *findings) checkEntries(file string, table *postfix.Table, c *config.Con
 	for domain, targets := range table.AllAliases() {
 		_, line := table.Aliases(domain)
 		for _, target := range targets {
-			if !c.Serves(domain) || c.ModeOf(target) != config.Pass {
+			if !c.HasEntry(domain) || c.ModeOf(target) != config.Pass {
 				continue
 			}
 			r.warning("accept_files: %s, line %d: every recipient of %s is accepted, because it is mapped to %s, "+

@@ -23,7 +23,7 @@ type liveCheck struct {
 	config  *config.Config
 	forests map[string]followedForest // by the name of its configuration naming context
 	unseen  []string                  // enforced domains of which no address has been found yet
-	asked   map[string]bool           // directories that were asked for them
+	asked   map[string]bool           // directories whose objects were all looked at
 
 	coverage coverage
 }
@@ -136,7 +136,6 @@ func (c *controllerCheck) check(whole context.Context, first bool) (err error) {
 		return err
 	}
 	c.noteForest()
-	c.notePopulated(ctx)
 	if err := c.checkHybrid(ctx); err != nil || !readable {
 		return err
 	}

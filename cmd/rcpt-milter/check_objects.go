@@ -38,7 +38,8 @@ type objectsCheck struct {
 }
 
 // checkObjects reads all objects: it names values that need correction and objects that
-// hide uSNChanged, and notes recipients that stand where objects do not count.
+// hide uSNChanged, and notes domains with addresses, and recipients that stand where objects do
+// not count.
 func (c *controllerCheck) checkObjects(ctx context.Context) error {
 	o := &objectsCheck{controllerCheck: c, rules: rulesOf(c.d), hiding: places{}}
 	limited, cancel := context.WithTimeout(ctx, objectsTimeout)
@@ -56,6 +57,7 @@ func (c *controllerCheck) checkObjects(ctx context.Context) error {
 		c.warning("%s: of the objects only %d were looked at, because reading them takes longer than %s",
 			c.where, o.seen, inWords(objectsTimeout))
 	}
+	c.asked[c.d.Name] = err == nil
 	o.report()
 	return nil
 }
@@ -79,6 +81,7 @@ func (o *objectsCheck) look(object directory.Object) {
 		}
 	}
 	for _, a := range e.Addresses {
+		o.noteDomain(a)
 		if o.coverage.inside != nil && o.judges(a) {
 			o.coverage.inside[a] = true
 		}
@@ -176,7 +179,8 @@ func (l *liveCheck) checkCoverage() {
 	for _, where := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[where]
 		if n := g.folders.total(); n > 0 {
-			lies := counted(n, "public folder with an address of our domains lies", "public folders with addresses of our domains lie")
+			lies := counted(n, "public folder with an address of our domains lies",
+				"public folders with addresses of our domains lie")
 			l.warning("%s: %s outside bases, and would be refused: %s; add these containers to bases", where, lies, g.folders)
 		}
 		if n := g.others.total(); n > 0 {

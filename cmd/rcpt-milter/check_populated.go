@@ -1,10 +1,10 @@
 package main
 
 import (
-	"context"
 	"slices"
 	"strings"
 
+	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/postfix"
@@ -37,26 +37,19 @@ func tablesOf(c *config.Config) *postfix.Tables {
 	return tables
 }
 
-// notePopulated asks a directory for one address of each enforced domain that no directory
-// before it had. A search that fails, because it takes a large directory too long, is no
-// reason to stop.
-func (c *controllerCheck) notePopulated(ctx context.Context) {
-	asked := true
-	for _, domain := range slices.Sorted(slices.Values(c.unseen)) {
-		if !c.d.MayOwn(domain) {
-			continue
-		}
-		address, err := c.conn.AddressIn(ctx, domain, c.d.Bases)
-		if err != nil {
-			c.warning("directory %s: cannot tell whether it has addresses of %s: %v", c.d.Name, domain, err)
-			asked = false
-		}
-		if address != "" {
-			c.good("directory %s: has addresses of %s, such as %s", c.d.Name, strings.TrimPrefix(domain, "."), address)
-			c.unseen = slices.DeleteFunc(c.unseen, func(d string) bool { return d == domain })
-		}
+// noteDomain notes that a directory has an address of a domain, where no directory before it
+// had one.
+func (c *controllerCheck) noteDomain(a address.Address) {
+	has := func(enforced string) bool {
+		return c.d.MayOwn(a.Domain()) && (a.Domain() == enforced ||
+			strings.HasPrefix(enforced, ".") && strings.HasSuffix(a.Domain(), enforced))
 	}
-	c.asked[c.d.Name] = asked
+	c.unseen = slices.DeleteFunc(c.unseen, func(domain string) bool {
+		if has(domain) {
+			c.good("directory %s: has addresses of %s, such as %s", c.d.Name, strings.TrimPrefix(domain, "."), a)
+		}
+		return has(domain)
+	})
 }
 
 // checkUnseen reports the enforced domains of which no directory has an address. One that
@@ -65,7 +58,8 @@ func (l *liveCheck) checkUnseen() {
 	for _, domain := range slices.Sorted(slices.Values(l.unseen)) {
 		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.asked[d.Name] }
 		if slices.IndexFunc(l.config.Directories, func(d config.Directory) bool { return !asked(d) }) < 0 {
-			l.warning("no directory has an address of %s, which domains says to enforce: all recipients there get 451 (when_not_ready); "+
+			l.warning("no directory has an address of %s, which domains says to enforce: "+
+				"all recipients there get 451 (when_not_ready); "+
 				"correct the name in domains, add the directory that has its recipients, or name one of them in accept", domain)
 		}
 	}

@@ -29,6 +29,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"lookup", ""}, exitUsage, `rcpt-milter: expected an ADDRESS such as user@example.com, got an empty one`},
 		{[]string{"lookup", "<>"}, exitUsage, `rcpt-milter: expected an ADDRESS such as user@example.com, got an empty one`},
 		{[]string{"lookup", "ann"}, exitUsage, `rcpt-milter: "ann" has no domain; expected an ADDRESS such as user@example.com`},
+		{[]string{"lookup", "ann@."}, exitUsage, `rcpt-milter: "ann@." has no domain; expected an ADDRESS such as user@example.com`},
 		{[]string{"lookup", "<ann@>"}, exitUsage, `rcpt-milter: "<ann@>" has no domain; expected an ADDRESS such as user@example.com`},
 		{[]string{"lookup", "a@b", "ann"}, exitUsage, `rcpt-milter: "ann" has no domain; expected an ADDRESS such as user@example.com`},
 		{[]string{"lookup", "-", "a@b", "-"}, exitUsage, `rcpt-milter: standard input (-) can be read once only`},

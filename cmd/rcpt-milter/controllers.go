@@ -101,7 +101,8 @@ func (n following) warnOfSecrets(directories []control.DirectoryStatus) {
 			continue
 		}
 		if err := checkSecret(d.config); err != nil {
-			directories[at].Warnings = append(directories[at].Warnings, "the connection that exists stays, and no other can be made: "+err.Error())
+			directories[at].Warnings = append(directories[at].Warnings,
+				"the connection that exists stays, and no other can be made: "+err.Error())
 		}
 	}
 }

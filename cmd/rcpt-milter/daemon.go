@@ -111,7 +111,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		d.states.Check()
 	}
 	d.files = postfix.NewTables(postfix.TablesConfig{
-		Log: log, Judged: func(domain string) bool { return d.config.Load().Serves(domain) },
+		Log: log, Judged: func(domain string) bool { return d.config.Load().HasEntry(domain) },
 	})
 	first, err := d.setUp(c)
 	if err != nil {
@@ -225,7 +225,8 @@ func newPolicy(c *config.Config, i milter.Index, files milter.Table, l live, now
 		refuse = append(refuse, a.String())
 	}
 	return milter.NewPolicy(milter.PolicyConfig{
-		Index: i, HasAddresses: populated(c, i, files), Domains: domains, AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
+		Index: i, HasAddresses: populated(c, i, files), Domains: domains,
+		AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
 		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,

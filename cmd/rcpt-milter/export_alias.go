@@ -63,7 +63,8 @@ func (e *exporter) aliases() []string {
 func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) error {
 	as := a.In(alias)
 	if as.IsZero() || slices.Contains(e.config.AlwaysAccept, as.Local()) ||
-		slices.Contains(e.config.Accept, as.String()) || slices.ContainsFunc(e.files, func(t *postfix.Table) bool { return t.Has(as.String()) }) {
+		slices.Contains(e.config.Accept, as.String()) ||
+		slices.ContainsFunc(e.files, func(t *postfix.Table) bool { return t.Has(as.String()) }) {
 		return nil
 	}
 	if first, err := e.firstOwner(as); err != nil || first != a {
@@ -74,8 +75,10 @@ func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) e
 	switch {
 	case d.Verdict == milter.VerdictError:
 		return d.Err
-	case d.Verdict == milter.VerdictRefused:
+	case d.Verdict == milter.VerdictRefused, d.Verdict == milter.VerdictUnknown:
 		return nil
+	case d.Verdict == milter.VerdictRestricted:
+		r.Restricted = true
 	case !d.Reply.IsContinue() || d.WouldRefuse:
 		r.Restricted = restricted
 	}

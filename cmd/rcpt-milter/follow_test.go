@@ -122,9 +122,15 @@ func TestGateOfAReload(t *testing.T) {
 	}
 	defer s.Close()
 	f := newFollower(s, control.NewMetrics("test"), slog.New(slog.DiscardHandler))
+	dir := t.TempDir()
+	for _, name := range []string{"password", "other"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("hunter2\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	at := func(change func(*config.Directory)) following {
 		d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second, Full: time.Hour,
-			Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: "/etc/rcpt-milter/password"}}
+			Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: filepath.Join(dir, "password")}}
 		change(&d)
 		next, err := f.plan(&config.Config{Directories: []config.Directory{d}})
 		if err != nil {
@@ -144,7 +150,7 @@ func TestGateOfAReload(t *testing.T) {
 		{"name", func(d *config.Directory) { d.Name = "other" }, false},
 		{"urls", func(d *config.Directory) { d.URLs = []string{"ldaps://dc2.corp.example"} }, false},
 		{"account", func(d *config.Directory) { d.Bind.DN = "other@corp.example" }, false},
-		{"password file", func(d *config.Directory) { d.Bind.PasswordFile = "/etc/other" }, false},
+		{"password file", func(d *config.Directory) { d.Bind.PasswordFile = filepath.Join(dir, "other") }, false},
 		{"discover", func(d *config.Directory) { d.URLs, d.Discover = nil, "corp.example" }, false},
 	} {
 		if next := at(c.change); (next[0].Gate() == first[0].Gate()) != c.same || next[0].Mirror == first[0].Mirror {

@@ -48,7 +48,7 @@ func checkAddresses(args []string) error {
 func checkDomain(text string) error {
 	bare := strings.Trim(text, "<> \t")
 	at := strings.LastIndexByte(bare, '@')
-	if at >= 0 && at < len(bare)-1 || strings.EqualFold(strings.Trim(bare, `"`), "postmaster") {
+	if at >= 0 && strings.Trim(bare[at+1:], ".") != "" || strings.EqualFold(strings.Trim(bare, `"`), "postmaster") {
 		return nil
 	}
 	if bare == "" {

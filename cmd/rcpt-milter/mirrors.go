@@ -28,8 +28,9 @@ func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Con
 
 // rulesOf is what counts as a recipient in a directory.
 func rulesOf(d config.Directory) mirror.Rules {
-	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude, RefuseOutside: d.RefuseInternalOnly,
-		OmitSystem: d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
+	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude,
+		RefuseOutside: d.RefuseInternalOnly,
+		OmitSystem:    d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
 }
 
 // limitsOf is what depends on other keys than those of the directory.

@@ -8,6 +8,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/testenv/adsim"
 )
 
 // enforce adds domains to the configuration.
@@ -208,7 +209,7 @@ func TestCheckLiveEmptyDomain(t *testing.T) {
 		{"in mail only", func(r *rig) {
 			r.enforce("mail.example")
 			r.addAccount(map[string][]string{"mail": {"Svc@Mail.example"}})
-		}, "has addresses of mail.example, such as Svc@Mail.example"},
+		}, "has addresses of mail.example, such as svc@mail.example"},
 		{"named by a list", func(r *rig) {
 			r.enforce("list.example")
 			r.edit("removal_grace: 0s", "removal_grace: 0s\naccept: [x@list.example]")
@@ -217,6 +218,24 @@ func TestCheckLiveEmptyDomain(t *testing.T) {
 			r.enforce("münchen.example")
 			r.addUser("uni", "smtp:uni@münchen.example")
 		}, "!no directory has an address of"},
+		{"in an excluded subtree only", func(r *rig) {
+			r.enforce("left.example")
+			r.edit("poll: 100ms", "poll: 100ms\n    exclude: [\"OU=Leavers,"+base+"\"]")
+			r.add(adsim.OU, "OU=Leavers,"+base, nil)
+			r.add(adsim.User, "CN=eve,OU=Leavers,"+base, adsim.Attrs{"proxyAddresses": {"smtp:eve@left.example"}})
+		}, "warning: no directory has an address of left.example, which domains says to enforce"},
+		{"beside an excluded subtree", func(r *rig) {
+			r.edit("poll: 100ms", "poll: 100ms\n    exclude: [\"CN=Users,OU=x,"+base+"\"]")
+		}, "ok: directory corp: has addresses of corp.example, such as jane"},
+		{"of an omitted account only", func(r *rig) {
+			r.enforce("left.example")
+			r.edit("poll: 100ms", "poll: 100ms\n    disabled_accounts: omit")
+			r.add(adsim.User, "CN=eve,CN=Users,"+base, adsim.Attrs{"proxyAddresses": {"smtp:eve@left.example"}, "userAccountControl": {"514"}})
+		}, "warning: no directory has an address of left.example"},
+		{"of a value that cannot be used", func(r *rig) {
+			r.enforce("star.example")
+			r.addUser("star", "smtp:*@star.example")
+		}, "warning: no directory has an address of star.example"},
 		{"of a directory that is down", func(r *rig) { r.enforce("copr.example"); r.server.Down() }, "!no directory has an address of"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -252,6 +271,11 @@ func TestConfigJudges(t *testing.T) {
 		"x.y.d.test": true, "x.p.d.test": false, "r.p.d.test": true, "other.test": false, "": false} {
 		if got := c.Judges(domain); got != want {
 			t.Errorf("Judges(%q) = %t, want %t", domain, got, want)
+		}
+	}
+	for domain, want := range map[string]bool{"c.test": true, "x.p.d.test": true, "d.test": false, "other.test": false} {
+		if got := c.HasEntry(domain); got != want {
+			t.Errorf("HasEntry(%q) = %t, want %t", domain, got, want)
 		}
 	}
 }
