@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // ServerConfig describes how a directory is served. The zero value is usable.
@@ -121,8 +123,12 @@ func (s *Server) Up() error {
 		return nil
 	}
 	for i, addr := range s.addrs {
-		l, err := net.Listen("tcp", addr)
+		l, err := listen(addr)
 		if err != nil {
+			for _, open := range s.listeners {
+				open.Close()
+			}
+			s.listeners = nil
 			return fmt.Errorf("adsim: %w", err)
 		}
 		s.addrs[i] = l.Addr().String()
@@ -130,6 +136,20 @@ func (s *Server) Up() error {
 		s.running.Go(func() { s.accept(l, i != 1, i == 2) })
 	}
 	return nil
+}
+
+// portWait bounds how long listen waits for a port that is in use.
+const portWait = 10 * time.Second
+
+// listen listens on an address. While a server is down another process may use its port, most
+// often as the local port of a short connection, so listen tries again until the port is free.
+func listen(addr string) (net.Listener, error) {
+	for end := time.Now().Add(portWait); ; time.Sleep(20 * time.Millisecond) {
+		l, err := net.Listen("tcp", addr)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			return l, err
+		}
+	}
 }
 
 // Down stops listening and cuts all connections, as a controller that loses power: a

@@ -54,7 +54,7 @@ func (w *world) committed(f *forest, info store.PassInfo) {
 func (f *forest) guarded(info store.PassInfo) {
 	recent := 0
 	for _, r := range f.removals {
-		if !r.approved && r.at.After(info.Started.Add(-f.guard.Window)) {
+		if !r.approved && f.inWindow(r.at, info.Started) {
 			recent += r.count
 		}
 	}
@@ -62,10 +62,23 @@ func (f *forest) guarded(info store.PassInfo) {
 	sum := recent + info.Removed
 	owned := f.w.store.Directory(f.name).Owned + int64(info.Removed) // when it was judged
 	share := 100 * float64(sum) / float64(max(owned+int64(recent), 1))
-	if f.guard.Max > 0 && info.Removed > 0 && !info.Approved && (sum > f.guard.Max || sum > f.guard.Count && share > f.guard.Percent) {
+	tooMany := sum > f.guard.Max || sum > f.guard.Count && share > f.guard.Percent ||
+		f.guard.Share > 0 && sum >= 3 && share > f.guard.Share
+	if f.guard.Max > 0 && info.Removed > 0 && !info.Approved && tooMany {
 		f.w.fail("the guard %+v let %d removals through after %d others (%.1f %%)", f.guard, info.Removed, recent, share)
 	}
 }
+
+// inWindow reports whether the guard counts a removal. The guard does not believe a time
+// that is ahead by more than clockSlack: it was noted before the clock was set back.
+func (f *forest) inWindow(at, now time.Time) bool {
+	return at.After(now.Add(-f.guard.Window)) && !at.After(now.Add(clockSlack))
+}
+
+const (
+	clockSlack = 5 * time.Minute
+	clockStep  = 3 * 365 * 24 * time.Hour
+)
 
 // passInTrouble runs a pass during which something happens.
 func (w *world) passInTrouble(f *forest) {
@@ -123,7 +136,11 @@ func (w *world) meanwhile(c *controller, often int) func(adsim.Search) {
 // time goes on, mostly forward.
 func (w *world) time() {
 	d := time.Duration(w.rnd.IntN(3600)) * time.Second
-	switch w.rnd.IntN(30) {
+	switch w.rnd.IntN(32) {
+	case 5:
+		d = clockStep // our clock was wrong, or is from now on
+	case 6:
+		d = -clockStep
 	case 0:
 		d = -d
 	case 1:
@@ -142,10 +159,9 @@ func (w *world) replicate(f *forest) {
 	if len(f.controllers) < 2 {
 		return
 	}
-	from, to := f.controllers[0], f.controllers[1]
-	if w.rnd.IntN(2) == 0 {
-		from, to = to, from
-	}
+	i := w.rnd.IntN(len(f.controllers))
+	j := (i + 1 + w.rnd.IntN(len(f.controllers)-1)) % len(f.controllers)
+	from, to := f.controllers[i], f.controllers[j]
 	limit := pickInt(w, 0, 1, 2, 5, 10)
 	to.replicateFrom(from, limit)
 }
@@ -432,7 +448,8 @@ func (w *world) drawKnobs(f *forest) knobs {
 }
 
 func (w *world) setGuard(f *forest) {
-	f.guard = pick(w.rnd, []mirror.Guard{{}, {Percent: 5, Count: 8, Max: 30}, {Percent: 10, Count: 2, Max: 12}, {Percent: 100, Count: 1000, Max: 5}})
+	f.guard = pick(w.rnd, []mirror.Guard{{}, {Percent: 5, Count: 8, Max: 30}, {Percent: 10, Count: 2, Max: 12}, {Percent: 100, Count: 1000, Max: 5},
+		{Percent: 5, Count: 50, Max: 1000, Share: 30}, {Percent: 100, Count: 1000, Max: 1000, Share: 10}})
 	f.guard.Window = 24 * time.Hour
 	w.note("%s: guard %+v", f.name, f.guard)
 	f.start()

@@ -79,7 +79,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.openStore()
 	t.Cleanup(func() { w.store.Close() })
 	for i, name := range []string{"corp", "other"} {
-		w.forests = append(w.forests, w.newForest(name, 2-i))
+		w.forests = append(w.forests, w.newForest(name, 3-2*i))
 	}
 	return w
 }
