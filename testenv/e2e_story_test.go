@@ -165,6 +165,8 @@ func TestStale(t *testing.T) {
 // TestCommands: the command line inside the daemon's container.
 func TestCommands(t *testing.T) {
 	e := require(t)
+	_, err := e.AwaitCaughtUp(e.ctx, e.administrator()) // an earlier test may have stopped dc1
+	e.must(err)
 	for _, test := range []struct {
 		args   []string
 		status int
