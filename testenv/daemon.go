@@ -29,18 +29,19 @@ type Status struct {
 	Objects     int    `json:"objects"`
 	Digest      string `json:"digest"`
 	Directories []struct {
-		Name                    string `json:"name"`
-		State                   string `json:"state"`
-		DomainController        string `json:"domain_controller"`
-		InvocationID            string `json:"invocation_id"`
-		USN                     uint64 `json:"usn"`
-		HighestUSN              uint64 `json:"highest_committed_usn"`
-		LastIncremental         Pass   `json:"last_incremental"`
-		LastFull                Pass   `json:"last_full"`
-		FullPassReason          string `json:"full_pass_reason"`
-		LastError               string `json:"last_error"`
-		HeldRemovals            int    `json:"held_removals"`
-		DeletedObjectsAreListed bool   `json:"deleted_objects_visible"`
+		Name                    string       `json:"name"`
+		State                   string       `json:"state"`
+		DomainController        string       `json:"domain_controller"`
+		InvocationID            string       `json:"invocation_id"`
+		USN                     uint64       `json:"usn"`
+		HighestUSN              uint64       `json:"highest_committed_usn"`
+		LastIncremental         Pass         `json:"last_incremental"`
+		LastFull                Pass         `json:"last_full"`
+		FullPassReason          string       `json:"full_pass_reason"`
+		Running                 *RunningPass `json:"running"` // nil: no pass is under way
+		LastError               string       `json:"last_error"`
+		HeldRemovals            int          `json:"held_removals"`
+		DeletedObjectsAreListed bool         `json:"deleted_objects_visible"`
 	} `json:"directories"`
 }
 
@@ -54,6 +55,13 @@ type Pass struct {
 	Changed int       `json:"changed"`
 	Removed int       `json:"removed"`
 	Result  string    `json:"result"`
+}
+
+// RunningPass is the pass that is under way, as status shows it.
+type RunningPass struct {
+	Kind    string    `json:"kind"` // full or incremental
+	Started time.Time `json:"started"`
+	Seen    int       `json:"seen"` // objects read so far
 }
 
 // Status asks the daemon. An error means that it did not answer.

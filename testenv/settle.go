@@ -24,10 +24,22 @@ func (h *Harness) Settle(ctx context.Context) error {
 	if err := h.settleDaemon(ctx); err != nil {
 		return err
 	}
-	if _, err := h.AwaitFresh(ctx); err != nil {
+	if err := h.awaitSettled(ctx); err != nil {
 		return fmt.Errorf("the daemon does not become fresh: %w", err)
 	}
 	return nil
+}
+
+// awaitSettled waits until the index is fresh and the last pass of each directory was
+// good. An index stays fresh for a while after dc1 was down.
+func (h *Harness) awaitSettled(ctx context.Context) error {
+	return AwaitNil(ctx, healthPoll, func(ctx context.Context) error {
+		status, err := h.AwaitFresh(ctx)
+		if err == nil && status.errors() != "" {
+			err = fmt.Errorf("the last pass failed: %s", status.errors())
+		}
+		return err
+	})
 }
 
 // wake makes services run.
