@@ -40,7 +40,8 @@ func TestParseLiteral(t *testing.T) {
 }
 
 func TestInvisible(t *testing.T) {
-	for _, r := range "\u00a0\u00ad\u061c\u115f\u1680\u180e\u2000\u2003\u200b\u200c\u200d\u200e\u200f\u2028\u202a\u202e\u202f\u2060\u2066\u3000\u3164\ufeff\U000e0001" {
+	for _, r := range "\u00a0\u00ad\u061c\u115f\u1680\u180e\u2000\u2003\u200b\u200c\u200d" +
+		"\u200e\u200f\u2028\u202a\u202e\u202f\u2060\u2066\u3000\u3164\ufeff\U000e0001" {
 		if !Invisible(r) {
 			t.Errorf("%U is visible", r)
 		}

@@ -241,12 +241,16 @@ func TestPanicBesideThePasses(t *testing.T) {
 }
 
 // flimsy is a runner that panics at first.
-type flimsy struct{ runs atomic.Int32 }
+type flimsy struct {
+	runs    atomic.Int32
+	running chan struct{} // closed once it runs without a panic
+}
 
 func (f *flimsy) Run(ctx context.Context) error {
 	if f.runs.Add(1) == 1 {
 		panic("at the start")
 	}
+	close(f.running)
 	<-ctx.Done()
 	return nil
 }
@@ -257,15 +261,14 @@ func TestPanicOfARunner(t *testing.T) {
 	panicPause = time.Millisecond
 	defer func() { panicPause = before }()
 	var g Group
-	bad, good := new(flimsy), new(flimsy)
+	bad, good := &flimsy{running: make(chan struct{})}, &flimsy{running: make(chan struct{})}
 	good.runs.Store(1)
 	g.Add(bad, good)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- g.Run(ctx) }()
-	for bad.runs.Load() < 2 || good.runs.Load() < 2 {
-		time.Sleep(time.Millisecond)
-	}
+	<-bad.running
+	<-good.running
 	g.Remove(bad)
 	cancel()
 	if err := <-done; err != nil {
