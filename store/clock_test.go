@@ -150,7 +150,7 @@ func (c *clocked) check(keep time.Duration) {
 			c.t.Errorf("%s went %v ago (clock wrong by %v) and is dropped", p.address, age, p.wrong)
 		}
 	}
-	if got, err := c.RemovedSince("corp", c.now().Add(-day)); got != removed || err != nil {
+	if got, err := c.RemovedBetween("corp", c.now().Add(-day), c.now()); got != removed || err != nil {
 		c.t.Errorf("%d addresses went within a day, %v, want %d", got, err, removed)
 	}
 }

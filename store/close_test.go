@@ -45,7 +45,7 @@ func everyAction(t *testing.T) map[string]func(s *Store, n int) error {
 			s.HasDomainBelow(".example")
 			s.Directory("corp")
 			s.Deciders()
-			return ignore(s.RemovedSince("corp", start))
+			return ignore(s.RemovedBetween("corp", start, s.config.Now()))
 		},
 		"Prune": func(s *Store, n int) error { return ignore(s.Prune(start.Add(time.Duration(n) * time.Second))) },
 		"refusals": func(s *Store, n int) error {

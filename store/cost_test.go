@@ -123,7 +123,7 @@ func emptyPass(t testing.TB, s *Store, held int) {
 	if err != nil || pending.Owned != held || pending.Addresses() != held {
 		t.Fatalf("pending: %+v, %v", pending, err)
 	}
-	if _, err := s.RemovedSince("corp", start); err != nil {
+	if _, err := s.RemovedBetween("corp", start, s.config.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if lost, err := p.Loses(mustParse(t, "u0@corp.example")); err != nil || lost != (held > 0) {

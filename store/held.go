@@ -185,12 +185,6 @@ func (s *Store) lastOrigin(name string, at time.Time) Origin {
 	return o
 }
 
-// RemovedSince counts the addresses that passes took from objects of a directory after
-// a time and up to now, without approved removals.
-func (s *Store) RemovedSince(name string, after time.Time) (int, error) {
-	return s.RemovedBetween(name, after, s.config.Now())
-}
-
 // removals are the counts of what passes removed, for the guard. They are those of the
 // p/ rows; passes that ended within the same minute are counted together.
 type removals []removal

@@ -81,7 +81,7 @@ func wantConverted(t *testing.T, s *Store) {
 	if err != nil || len(detail.Owners) != 1 || detail.Owners[0].Controller != "dc1.corp.example" || !detail.Owners[0].Gone {
 		t.Errorf("b@x.test: %+v, %v", detail, err)
 	}
-	if n, err := s.RemovedSince("corp", start); n != 1 || err != nil {
+	if n, err := s.RemovedBetween("corp", start, s.config.Now()); n != 1 || err != nil {
 		t.Errorf("removed since then: %d, %v, want 1", n, err)
 	}
 }

@@ -391,7 +391,7 @@ func TestApproveAndDiscard(t *testing.T) {
 	}
 	pass(t, s, "corp", Incremental, start.Add(4*time.Hour), "", object(t, 1, "n@x.test"))
 	for after, want := range map[time.Duration]int{0: 1, 5 * time.Hour: 0} {
-		if got, err := s.RemovedSince("corp", start.Add(after)); got != want || err != nil {
+		if got, err := s.RemovedBetween("corp", start.Add(after), s.config.Now()); got != want || err != nil {
 			t.Errorf("removed in the time after %v: %d, %v, want %d", after, got, err, want)
 		}
 	}
