@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"rcpt-milter/internal/socket"
 )
 
 // Pauses between attempts to accept, while that fails.
@@ -50,7 +52,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 // waitSlot takes a slot; false if sessions are cut off before there is one.
 func (a *acceptor) waitSlot() bool {
 	return a.server.slots.take(a.server.ctx.Done(), func(limit int) {
-		a.server.trouble.warn("connection limit reached, others wait", "connections", limit)
+		a.server.trouble.Warn("connection limit reached, others wait", "connections", limit)
 	})
 }
 
@@ -68,7 +70,7 @@ func (a *acceptor) accept() (net.Conn, error) {
 		if a.stopping() {
 			continue
 		}
-		a.server.trouble.warn("accepting a connection failed, trying again", "listen", a.Addr().String(), "error", err)
+		a.server.trouble.Warn("accepting a connection failed, trying again", "listen", a.Addr().String(), "error", err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -89,10 +91,10 @@ func (a *acceptor) stopping() bool {
 
 // moreToCome reports whether somebody is left in the queue of a server that stops.
 func (a *acceptor) moreToCome() bool {
-	own, ok := a.Listener.(*Listener)
+	own, ok := a.Listener.(*socket.Listener)
 	now := time.Now()
 	if a.close.IsZero() {
 		a.close = now.Add(lastCall)
 	}
-	return ok && (own.name != nil || now.Before(a.close)) && own.queued()
+	return ok && (own.Withdrawable() || now.Before(a.close)) && own.Queued()
 }

@@ -151,7 +151,7 @@ func (c *conn) report(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.started && c.reader.Buffered() == 0:
 		c.server.log.Debug("milter session idle for too long", "peer", c.peer())
 	default:
-		c.server.trouble.warn("milter connection dropped", "peer", c.peer(), "error", err)
+		c.server.trouble.Warn("milter connection dropped", "peer", c.peer(), "error", err)
 	}
 }
 

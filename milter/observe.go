@@ -3,12 +3,10 @@ package milter
 import (
 	"context"
 	"log/slog"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"rcpt-milter/internal/text"
 )
 
 // maxLogged bounds how many octets of one value from the network a log line shows.
@@ -79,7 +77,7 @@ func (s *Server) observe(q Query, d Decision, took time.Duration) {
 		level = slog.LevelInfo
 	}
 	if s.log.Enabled(context.Background(), level) {
-		s.log.LogAttrs(context.Background(), level, "rcpt", s.spelling.Load().attributes(q, d)...)
+		s.log.LogAttrs(context.Background(), level, "rcpt", s.redactor.Load().attributes(q, d)...)
 	}
 }
 
@@ -95,26 +93,5 @@ func client(q Query) string {
 	return escaped(name) + "[" + addr + "]"
 }
 
-// escaped is a value from the network for a log line, whatever the log's format:
-// what is not printable is shown as an escape sequence, and the length is bounded.
-// Quotes and backslashes stay: they are part of addresses, and the log's to quote.
-func escaped(text string) string {
-	if isPrintable(text) && len(text) <= maxLogged {
-		return text
-	}
-	var b strings.Builder
-	for i, r := range text {
-		if b.Len() >= maxLogged {
-			b.WriteString("...")
-			break
-		}
-		_, size := utf8.DecodeRuneInString(text[i:])
-		if unicode.IsPrint(r) && (r != utf8.RuneError || size > 1) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.Quote(text[i : i+size])
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
-}
+// escaped returns the printable form of a value from the network for the log, cut to maxLogged.
+func escaped(s string) string { return text.Shortened(s, maxLogged) }

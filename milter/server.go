@@ -11,6 +11,9 @@ import (
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
+
+	"rcpt-milter/internal/logging"
+	"rcpt-milter/internal/socket"
 )
 
 // Defaults of ServerConfig.
@@ -58,7 +61,7 @@ type ServerConfig struct {
 type Server struct {
 	cfg      ServerConfig
 	log      *slog.Logger
-	trouble  *limitedLog // for what peers can cause at will
+	trouble  *logging.Limited // for what peers can cause at will
 	policy   atomic.Pointer[Policy]
 	counters Counters
 
@@ -68,7 +71,7 @@ type Server struct {
 
 	slots    *slots       // one for each connection
 	idle     atomic.Int64 // ServerConfig.Idle
-	spelling atomic.Pointer[spelling]
+	redactor atomic.Pointer[redactor]
 	stopping chan struct{} // closed when Shutdown begins
 
 	mu        sync.Mutex // guards all below; not taken between RCPT and reply
@@ -96,7 +99,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, trouble: newLimitedLog(cfg.Logger),
+		cfg: cfg, log: cfg.Logger, trouble: logging.NewLimited(cfg.Logger),
 		slots:     newSlots(cfg.Connections),
 		stopping:  make(chan struct{}),
 		empty:     make(chan struct{}),
@@ -106,7 +109,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.policy.Store(cfg.Policy)
 	s.idle.Store(int64(cfg.Idle))
-	s.SetConceal(nil)
+	s.SetHash(nil)
 	return s, nil
 }
 
@@ -222,15 +225,15 @@ func (s *Server) stop() {
 		return
 	}
 	for l := range s.listeners {
-		if own, ok := l.(*Listener); ok {
-			own.withdraw()
+		if own, ok := l.(*socket.Listener); ok {
+			own.Withdraw()
 		}
 	}
 	s.stopped = true
 	close(s.stopping)
 	for l := range s.listeners {
-		if own, ok := l.(*Listener); ok {
-			own.interrupt()
+		if own, ok := l.(*socket.Listener); ok {
+			own.Interrupt()
 		} else {
 			l.Close()
 		}

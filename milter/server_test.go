@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/socket"
 )
 
 func TestNewServerRefuses(t *testing.T) {
@@ -60,7 +61,7 @@ func TestConnectionLimit(t *testing.T) {
 // A quiet listener keeps no slot from a busy one.
 func TestConnectionLimitOverListeners(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Connections = 1 })
-	quiet, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	quiet, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,11 +237,11 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unix, err := Listen("unix:"+socketPath(t), ListenOptions{})
+	unix, err := socket.Listen("unix:"+socketPath(t), socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tcp, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	tcp, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,11 +274,11 @@ func TestRunEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		broken, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+		broken, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+		other, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

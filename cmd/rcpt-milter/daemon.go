@@ -14,6 +14,8 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/logging"
+	"rcpt-milter/internal/socket"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
 	"rcpt-milter/postfix"
@@ -33,7 +35,7 @@ type daemon struct {
 	config  atomic.Pointer[config.Config] // in force
 	reloads reloads
 
-	logging  *logging
+	logs     *logging.Log
 	log      *slog.Logger
 	metrics  *control.Metrics
 	store    *store.Store
@@ -54,7 +56,7 @@ type daemon struct {
 	harvest    atomic.Pointer[milter.Harvest]
 	harvested  *milter.HarvestMemory // of all of them
 
-	intake    []*milter.Listener // for Postfix
+	intake    []*socket.Listener // for Postfix
 	control   net.Listener
 	telemetry net.Listener // nil: off
 }
@@ -62,8 +64,8 @@ type daemon struct {
 // openDaemon makes a daemon. The sockets for Postfix come first: whoever connects waits in
 // their queues until he is answered, at the end. The store is next, because its lock shows
 // that no other daemon is at work: the one before this may have to finish.
-func openDaemon(ctx context.Context, path string, c *config.Config, lockWait time.Duration, logging *logging) (_ *daemon, err error) {
-	d := newDaemon(path, c, logging)
+func openDaemon(ctx context.Context, path string, c *config.Config, lockWait time.Duration, logs *logging.Log) (_ *daemon, err error) {
+	d := newDaemon(path, c, logs)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -83,8 +85,8 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 	return d, d.listen()
 }
 
-func newDaemon(path string, c *config.Config, logging *logging) *daemon {
-	d := &daemon{logging: logging, log: logging.Logger(), metrics: control.NewMetrics(programVersion()), history: &control.History{}}
+func newDaemon(path string, c *config.Config, logs *logging.Log) *daemon {
+	d := &daemon{logs: logs, log: logs.Logger(), metrics: control.NewMetrics(programVersion()), history: &control.History{}}
 	d.reloads.path = path
 	d.config.Store(c)
 	d.confirming.Store(&confirming{})
@@ -167,7 +169,7 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 			return s, fmt.Errorf("log.addresses: %w", err)
 		}
 		if key != nil {
-			s.conceal = milter.Conceal(key)
+			s.conceal = milter.HashAddress(key)
 		}
 	}
 	return s, nil
@@ -177,8 +179,8 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 // cannot fail.
 func (d *daemon) enact(s setup) {
 	c := s.config
-	d.logging.Set(c.Log)
-	d.server.SetConceal(s.conceal)
+	d.logs.Set(logOptions(c))
+	d.server.SetHash(s.conceal)
 	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
 	d.upkeep.Set(c)
 	d.refusals.Set(c, s.conceal)
@@ -256,7 +258,7 @@ func (d *daemon) listen() (err error) {
 	c := d.config.Load()
 	makeSocketDir(c.Control)
 	// A nil *Listener must not become a net.Listener that is not nil.
-	control, err := milter.Listen(c.Control.String(), milter.ListenOptions{Mode: 0o660})
+	control, err := socket.Listen(c.Control.String(), socket.Options{Mode: 0o660})
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/logging"
 )
 
 // offline is the store that a daemon left behind, as a backend: what asks for no daemon
@@ -24,7 +25,7 @@ var (
 // openOffline opens the store for reading. It takes one that was closed in good order,
 // and that nobody has open.
 func openOffline(ctx context.Context, path string, c *config.Config) (offline, error) {
-	d := newDaemon(path, c, newLogging(io.Discard, c.Log))
+	d := newDaemon(path, c, logging.New(io.Discard, "rcpt-milter", logOptions(c)))
 	at, err := storeConfig(c)
 	if err != nil {
 		return offline{}, err

@@ -125,7 +125,7 @@ func TestRefusals(t *testing.T) {
 // and what they stand for cannot be looked up. Networks are as harvest has them.
 func TestRefusalsConcealed(t *testing.T) {
 	r, s := newRefuser(t, t.TempDir(), func() time.Time { return noon })
-	conceal := milter.Conceal([]byte("key"))
+	conceal := milter.HashAddress([]byte("key"))
 	r.Set(&config.Config{Harvest: config.Harvest{IPv4: 16, IPv6: 48}}, conceal)
 	r.ask(t, r.policy, "Jane.Deo@x.test", "192.0.2.7")
 	if err := r.Keep(); err != nil {

@@ -1,4 +1,4 @@
-package milter
+package socket
 
 import (
 	"context"
@@ -15,29 +15,30 @@ import (
 	"time"
 )
 
-// nextSuffix names the socket of a daemon that waits for the one before it to stop, and
-// newSuffix one that is not ready to be handed over yet.
+// nextSuffix ends the path of a socket that waits for the process before it to stop, and
+// newSuffix the path of one that is not ready to be handed over yet.
 const (
 	nextSuffix = ".next"
 	newSuffix  = ".new"
 )
 
-// maxSocketPath is the longest path of a unix socket: sun_path of unix(7) less its final
-// NUL and what the one that waits is named more.
-const maxSocketPath = 107 - len(nextSuffix)
+// maxPath is the longest path of a unix socket in bytes: sun_path of unix(7) less the final NUL
+// and the suffix of a waiting socket.
+const maxPath = 107 - len(nextSuffix)
 
-// dialWait bounds the question whether somebody serves a socket that exists already.
+// dialWait limits the check whether a process listens on an existing socket.
 const dialWait = 2 * time.Second
 
-// prepareUnix makes the socket beside its path, with no permissions for others, widens
-// them, and moves it to the path if nobody is there: there is no moment when more may
-// connect than should, or when there is no socket because we replace one.
-func prepareUnix(path string, o ListenOptions) (*Listener, error) {
+// prepareUnix makes the socket beside its path without permissions for others, widens them, and
+// moves the socket to the path if that is free. At no moment may more clients connect than
+// should, and at no moment is there no socket because this one replaces another.
+func prepareUnix(path string, o Options) (*Listener, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("the path of a unix socket must be absolute")
 	}
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("the path of a unix socket can have %d octets at most, this one has %d: choose a shorter one", maxSocketPath, len(path))
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("the path of a unix socket has at most %d bytes, this one has %d; choose a shorter path",
+			maxPath, len(path))
 	}
 	gid, err := groupID(o.Group)
 	if err != nil {
@@ -54,7 +55,7 @@ func prepareUnix(path string, o ListenOptions) (*Listener, error) {
 	if err = name.open(gid, o.Mode); err == nil {
 		err = name.wait()
 	}
-	// Only now nobody can leave the path without handing it over.
+	// Only now the process at the path cannot stop without handing it over.
 	if err == nil {
 		err = name.take()
 	}
@@ -65,24 +66,24 @@ func prepareUnix(path string, o ListenOptions) (*Listener, error) {
 	return own, nil
 }
 
-// socketFile is the file of a socket that is ours to move and to remove.
+// socketFile is the file of a socket that this process made, moves and removes.
 type socketFile struct {
 	path string
 	new  string // where it is made
 	next string // where it waits
 	file fs.FileInfo
-	gone sync.Once // the number of a removed file can come back as another's
+	gone sync.Once // the inode number of a removed file can come back as that of another
 }
 
-// newSocketFile makes a socket, where none waits yet. One that a process left behind
-// which is gone is replaced.
+// newSocketFile makes a socket unless another one waits already. It replaces one whose process
+// is gone.
 func newSocketFile(path string) (*socketFile, *net.UnixListener, error) {
 	n := &socketFile{path: path, new: path + newSuffix, next: path + nextSuffix}
 	for _, name := range []string{n.new, n.next} {
 		if waits, err := served(name); err != nil {
 			return nil, nil, err
 		} else if waits {
-			return nil, nil, fmt.Errorf("another daemon waits at %s to take over already: %w", name, ErrInUse)
+			return nil, nil, fmt.Errorf("another process already waits at %s to take over: %w", name, ErrInUse)
 		}
 	}
 	if err := os.Remove(n.new); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -99,12 +100,11 @@ func newSocketFile(path string) (*socketFile, *net.UnixListener, error) {
 	return n, l, nil
 }
 
-// wait has the socket, which is ready, wait for its place.
+// wait moves the socket, now ready, to the path at which it waits.
 func (n *socketFile) wait() error { return os.Rename(n.new, n.next) }
 
-// bindClosed makes a socket to which only its owner can connect. Linux gives the file
-// the mode of the unbound socket, less the umask; setting the umask instead would
-// touch the whole process.
+// bindClosed makes a socket to which only its owner can connect. Linux gives the file the mode of
+// the unbound socket, less the umask; setting the umask instead would affect the whole process.
 func bindClosed(path string) (*net.UnixListener, error) {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var failed error
@@ -120,11 +120,11 @@ func bindClosed(path string) (*net.UnixListener, error) {
 	return socket, nil
 }
 
-// open gives the socket to those who shall connect.
+// open sets the group and the permissions.
 func (n *socketFile) open(gid int, mode os.FileMode) error {
 	if gid >= 0 {
 		if err := os.Lchown(n.new, -1, gid); err != nil {
-			return fmt.Errorf("giving the socket to group %d: %w: run as root or as a member of the group", gid, err)
+			return fmt.Errorf("giving the socket to group %d: %w; run as root or as a member of the group", gid, err)
 		}
 	}
 	if mode == 0 {
@@ -133,8 +133,7 @@ func (n *socketFile) open(gid int, mode os.FileMode) error {
 	return os.Chmod(n.new, mode.Perm())
 }
 
-// take moves the socket to its path, unless it was moved there or somebody serves the
-// path.
+// take moves the socket to its path, unless it is there or another process listens there.
 func (n *socketFile) take() error {
 	if n.isAt(n.path) {
 		return nil
@@ -143,19 +142,19 @@ func (n *socketFile) take() error {
 	switch {
 	case err != nil:
 		return err
-	case n.isAt(n.path): // we have just asked ourselves
+	case n.isAt(n.path): // served has just reached this socket
 		return nil
 	case occupied:
 		return ErrInUse
 	}
 	if err = os.Rename(n.next, n.path); err != nil && n.isAt(n.path) {
-		err = nil // it was moved in this moment
+		err = nil // the process before moved it just now
 	}
 	return err
 }
 
-// withdraw takes the socket away from its path, unless another stands there by now. One
-// that waits to take over gets the place in the same moment.
+// withdraw removes the socket from its path, unless another one has replaced it. A socket that
+// waits takes its place in one atomic step.
 func (n *socketFile) withdraw() {
 	n.gone.Do(func() {
 		for _, name := range []string{n.new, n.next} {
@@ -175,14 +174,13 @@ func (n *socketFile) withdraw() {
 	})
 }
 
-// isAt reports whether our socket stands there.
+// isAt reports whether the socket is at a path.
 func (n *socketFile) isAt(path string) bool {
 	now, err := os.Lstat(path)
 	return err == nil && os.SameFile(now, n.file)
 }
 
-// served reports whether somebody answers on a socket. Whatever is there and is no
-// socket is an error.
+// served reports whether a process listens on a socket. A file that is not a socket is an error.
 func served(path string) (bool, error) {
 	file, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -192,7 +190,8 @@ func served(path string) (bool, error) {
 		return false, explain(err, path)
 	}
 	if file.Mode().Type() != fs.ModeSocket {
-		return false, fmt.Errorf("%s exists and is no socket (%v): move it away, or choose another path", path, file.Mode())
+		return false, fmt.Errorf("%s exists and is not a socket (%v); move it away or choose another path",
+			path, file.Mode())
 	}
 	peer, err := net.DialTimeout("unix", path, dialWait)
 	if err == nil {
@@ -200,28 +199,29 @@ func served(path string) (bool, error) {
 		return true, nil
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("a socket is there, and it cannot be told whether somebody serves it: %w", err)
+		return false, fmt.Errorf("cannot determine whether a process listens on the existing socket: %w", err)
 	}
 	return false, nil
 }
 
-// explain turns what the system says about making a socket at path into what to do.
+// explain adds the remedy to an error of making a socket at a path.
 func explain(err error, path string) error {
 	dir := filepath.Dir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the directory %s does not exist: create it, writable for this daemon and open to the MTA", dir)
+		return fmt.Errorf("the directory %s does not exist; "+
+			"create it, writable by this process and searchable by its clients", dir)
 	case errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%s is not a directory: choose another path", dir)
+		return fmt.Errorf("%s is not a directory; choose another path", dir)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("no permission to make a socket in %s: make it writable for this daemon", dir)
+		return fmt.Errorf("no permission to make a socket in %s; make it writable by this process", dir)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return ErrInUse
 	}
 	return err
 }
 
-// groupID finds a group by name or number; -1 for none.
+// groupID returns the ID of a group by name or number, and -1 for an empty name.
 func groupID(group string) (int, error) {
 	if group == "" {
 		return -1, nil
@@ -231,7 +231,7 @@ func groupID(group string) (int, error) {
 	}
 	found, err := user.LookupGroup(group)
 	if err != nil {
-		return 0, fmt.Errorf("there is no group %q: create it, or name another for the socket", group)
+		return 0, fmt.Errorf("there is no group %q; create it or name another one", group)
 	}
 	return strconv.Atoi(found.Gid)
 }

@@ -1,21 +1,54 @@
-package milter
+package socket
 
 import (
 	"bytes"
 	"errors"
 	"io"
 	"io/fs"
-	"log"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// patience is the longest wait of a test for an event that must come.
+const patience = 10 * time.Second
+
+// syncBuffer is a buffer for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// socketPath returns a path that is short enough for a socket.
+func socketPath(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "socket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "milter.sock")
+}
 
 func TestListenRefuses(t *testing.T) {
 	dir := filepath.Dir(socketPath(t))
@@ -27,7 +60,7 @@ func TestListenRefuses(t *testing.T) {
 	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)
 	}
-	long := "/" + strings.Repeat("x", maxSocketPath)
+	long := "/" + strings.Repeat("x", maxPath)
 	for _, c := range []struct{ addr, group, want string }{
 		{"", "", "expected unix:/path or inet:host:port"},
 		{"/run/milter.sock", "", "expected unix:/path or inet:host:port"},
@@ -35,23 +68,23 @@ func TestListenRefuses(t *testing.T) {
 		{"unix:", "", "must be absolute"},
 		{"unix:milter.sock", "", "must be absolute"},
 		{"unix:@abstract", "", "must be absolute"},
-		{"unix:" + long, "", "102 octets at most, this one has 103"},
-		{"unix:" + dir + "/no/milter.sock", "", "the directory " + dir + "/no does not exist: create it"},
+		{"unix:" + long, "", "at most 102 bytes, this one has 103"},
+		{"unix:" + dir + "/no/milter.sock", "", "the directory " + dir + "/no does not exist; create it"},
 		{"unix:" + file + "/milter.sock", "", file + " is not a directory"},
-		{"unix:" + file, "", file + " exists and is no socket (-rw-------): move it away"},
-		{"unix:" + dir, "", "exists and is no socket (drwx------)"},
-		{"unix:" + link, "", "exists and is no socket (L"},
+		{"unix:" + file, "", file + " exists and is not a socket (-rw-------); move it away"},
+		{"unix:" + dir, "", "exists and is not a socket (drwx------)"},
+		{"unix:" + link, "", "exists and is not a socket (L"},
 		{"unix:" + dir + "/milter.sock", "no-such-group", `there is no group "no-such-group"`},
 		{"inet:", "", "expected inet:host:port"},
 		{"inet:127.0.0.1", "", "expected inet:host:port"},
 		{"inet:8891@localhost", "", "expected inet:host:port"},
 		{"inet:127.0.0.1:99999", "", "invalid port"},
-		{"inet::0", "", "name the networks of the MTAs in listen_allow"},
-		{"inet:0.0.0.0:0", "", "name the networks of the MTAs in listen_allow"},
-		{"inet:[::]:0", "", "name the networks of the MTAs in listen_allow"},
-		{"inet:192.0.2.1:0", "", "name the networks of the MTAs in listen_allow"},
+		{"inet::0", "", "set listen_allow to the networks of the MTAs"},
+		{"inet:0.0.0.0:0", "", "set listen_allow to the networks of the MTAs"},
+		{"inet:[::]:0", "", "set listen_allow to the networks of the MTAs"},
+		{"inet:192.0.2.1:0", "", "set listen_allow to the networks of the MTAs"},
 	} {
-		l, err := Listen(c.addr, ListenOptions{Group: c.group})
+		l, err := Listen(c.addr, Options{Group: c.group})
 		if err == nil {
 			l.Close()
 			t.Errorf("Listen(%q) succeeded, want %q", c.addr, c.want)
@@ -73,7 +106,7 @@ func TestListenUnixMode(t *testing.T) {
 	}
 	for _, c := range []struct{ mode, want os.FileMode }{{0, 0o660}, {0o600, 0o600}, {0o666, 0o666}} {
 		path := socketPath(t)
-		l, err := Listen("unix:"+path, ListenOptions{Group: strconv.Itoa(gid), Mode: c.mode})
+		l, err := Listen("unix:"+path, Options{Group: strconv.Itoa(gid), Mode: c.mode})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +127,7 @@ func TestListenUnixMode(t *testing.T) {
 	}
 }
 
-// Before the permissions are given, nobody else has any, whatever the umask.
+// Until its permissions are set only the owner can connect, whatever the umask.
 func TestListenUnixBeginsClosed(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	path := socketPath(t)
@@ -112,7 +145,7 @@ func TestListenUnixBeginsClosed(t *testing.T) {
 	}
 }
 
-// A socket that somebody serves stays; one whose process is gone is replaced.
+// A socket on which a process listens stays; one whose process is gone is replaced.
 func TestListenUnixInUse(t *testing.T) {
 	path := socketPath(t)
 	first, err := net.Listen("unix", path)
@@ -120,7 +153,7 @@ func TestListenUnixInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.(*net.UnixListener).SetUnlinkOnClose(false)
-	if _, err := Listen("unix:"+path, ListenOptions{}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
+	if _, err := Listen("unix:"+path, Options{}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
 		t.Errorf("in use: %v, want %v", err, ErrInUse)
 	}
 	if c, err := net.Dial("unix", path); err != nil {
@@ -129,14 +162,14 @@ func TestListenUnixInUse(t *testing.T) {
 		c.Close()
 	}
 	first.Close()
-	second, err := Listen("unix:"+path, ListenOptions{})
+	second, err := Listen("unix:"+path, Options{})
 	if err != nil {
 		t.Fatalf("stale: %v", err)
 	}
 	second.Close()
 }
 
-// A socket of another kind cannot be judged, so it stays.
+// A socket of another type stays.
 func TestListenUnixDatagram(t *testing.T) {
 	path := socketPath(t)
 	other, err := net.ListenPacket("unixgram", path)
@@ -144,7 +177,7 @@ func TestListenUnixDatagram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := Listen("unix:"+path, ListenOptions{}); err == nil || !strings.Contains(err.Error(), "cannot be told") {
+	if _, err := Listen("unix:"+path, Options{}); err == nil || !strings.Contains(err.Error(), "cannot determine") {
 		t.Errorf("a datagram socket: %v", err)
 	}
 	if _, err := os.Lstat(path); err != nil {
@@ -152,15 +185,15 @@ func TestListenUnixDatagram(t *testing.T) {
 	}
 }
 
-// Close removes our socket once, and never one that has taken its place.
+// Close removes the socket once, and never one that has replaced it.
 func TestUnixListenerClose(t *testing.T) {
 	path := socketPath(t)
-	first, err := Listen("unix:"+path, ListenOptions{})
+	first, err := Listen("unix:"+path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	first.Close()
-	second, err := Listen("unix:"+path, ListenOptions{})
+	second, err := Listen("unix:"+path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +204,7 @@ func TestUnixListenerClose(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	third, err := Listen("unix:"+path, ListenOptions{})
+	third, err := Listen("unix:"+path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,18 +216,18 @@ func TestUnixListenerClose(t *testing.T) {
 }
 
 func TestListenInetInUse(t *testing.T) {
-	first, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	first, err := Listen("inet:127.0.0.1:0", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	if _, err := Listen("inet:"+first.Addr().String(), ListenOptions{}); !errors.Is(err, ErrInUse) {
+	if _, err := Listen("inet:"+first.Addr().String(), Options{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("in use: %v, want %v", err, ErrInUse)
 	}
 }
 
 func TestListenInetLocalhost(t *testing.T) {
-	l, err := Listen("inet:localhost:0", ListenOptions{})
+	l, err := Listen("inet:localhost:0", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,14 +259,15 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
-// Beyond loopback, only peers of the networks named get in.
+// Beyond loopback only peers of the allowed networks can connect.
 func TestListenAllow(t *testing.T) {
 	for _, c := range []struct {
 		allow string
 		want  bool
 	}{{"127.0.0.0/8", true}, {"192.0.2.0/24", false}} {
-		buffer := newLogBuffer()
-		l, err := Listen("inet:0.0.0.0:0", ListenOptions{Allow: []netip.Prefix{netip.MustParsePrefix(c.allow)}, Logger: buffer.logger(0)})
+		var log syncBuffer
+		l, err := Listen("inet:0.0.0.0:0", Options{Allow: []netip.Prefix{netip.MustParsePrefix(c.allow)},
+			Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -257,49 +291,9 @@ func TestListenAllow(t *testing.T) {
 		if got := <-accepted; got != c.want {
 			t.Errorf("with %s allowed, accepted is %v", c.allow, got)
 		}
-		if got := strings.Contains(buffer.String(), "not in listen_allow"); got == c.want {
-			t.Errorf("with %s allowed, the log is %s", c.allow, buffer)
+		if got := strings.Contains(log.String(), "not in listen_allow"); got == c.want {
+			t.Errorf("with %s allowed, the log is %s", c.allow, log.String())
 		}
 		peer.Close()
-	}
-}
-
-func TestBridgeLog(t *testing.T) {
-	var plain bytes.Buffer
-	output, flags := log.Writer(), log.Flags()
-	log.SetOutput(&plain)
-	log.SetFlags(0)
-	defer func() { log.SetOutput(output); log.SetFlags(flags) }()
-
-	buffer := newLogBuffer()
-	restore := BridgeLog(buffer.logger(0))
-	for range 100 {
-		log.Printf("panic handling command: %v\n%s", "\x1b", "goroutine 1")
-	}
-	restore()
-	log.Print("as before")
-	lines := strings.Split(strings.TrimSpace(buffer.String()), "\n")
-	if want := `level=WARN msg="milter library" detail="panic handling command: \\x1b\\ngoroutine 1"`; len(lines) < 10 || len(lines) > 50 || lines[0] != want {
-		t.Errorf("%d lines, the first %s, want %s", len(lines), lines[0], want)
-	}
-	if got := plain.String(); got != "as before\n" {
-		t.Errorf("after restore: %q", got)
-	}
-}
-
-// What was left out is counted in the next line.
-func TestLimitedLog(t *testing.T) {
-	buffer := newLogBuffer()
-	l := newLimitedLog(buffer.logger(0))
-	l.limit.SetLimit(0)
-	for range 13 {
-		l.warn("trouble")
-	}
-	l.limit.SetLimit(1e9)
-	l.warn("trouble", "key", "value")
-	l.warn("trouble")
-	want := strings.Repeat("level=WARN msg=trouble\n", 10) + "level=WARN msg=trouble key=value similar_left_out=3\nlevel=WARN msg=trouble\n"
-	if got := buffer.String(); got != want {
-		t.Errorf("log:\n%s\nwant:\n%s", got, want)
 	}
 }

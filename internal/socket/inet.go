@@ -1,4 +1,4 @@
-package milter
+package socket
 
 import (
 	"errors"
@@ -7,10 +7,12 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+
+	"rcpt-milter/internal/logging"
 )
 
-// listenInet listens on TCP: on loopback for all, elsewhere for the networks allowed.
-func listenInet(hostPort string, o ListenOptions) (*Listener, error) {
+// listenInet listens on TCP: on loopback for every client, elsewhere for the allowed networks.
+func listenInet(hostPort string, o Options) (*Listener, error) {
 	if _, _, err := net.SplitHostPort(hostPort); err != nil {
 		return nil, fmt.Errorf("expected inet:host:port: %w", err)
 	}
@@ -32,32 +34,33 @@ func listenInet(hostPort string, o ListenOptions) (*Listener, error) {
 	return &Listener{kernel: l, allow: allow}, nil
 }
 
-// allowList says who may connect over TCP. Nil: everybody.
+// allowList holds the networks that may connect over TCP. Nil allows every peer.
 type allowList struct {
 	networks []netip.Prefix
-	trouble  *limitedLog
+	log      *logging.Limited
 }
 
-// newAllowList is for a listener at an address: nil on loopback.
-func newAllowList(addr *net.TCPAddr, o ListenOptions) (*allowList, error) {
+// newAllowList returns the list for a listener at an address; nil on loopback.
+func newAllowList(addr *net.TCPAddr, o Options) (*allowList, error) {
 	if addr.IP.IsLoopback() {
 		return nil, nil
 	}
 	if len(o.Allow) == 0 {
-		return nil, errors.New("this is not a loopback address, and whoever reaches it could ask: name the networks of the MTAs in listen_allow")
+		return nil, errors.New("the address is not loopback and the protocol has no authentication; " +
+			"set listen_allow to the networks of the MTAs")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &allowList{networks: o.Allow, trouble: newLimitedLog(o.Logger)}, nil
+	return &allowList{networks: o.Allow, log: logging.NewLimited(o.Logger)}, nil
 }
 
-// permits reports whether a connection comes from where it may.
+// permits reports whether a connection comes from an allowed network.
 func (l *allowList) permits(c net.Conn) bool {
 	if l == nil || l.contains(c.RemoteAddr()) {
 		return true
 	}
-	l.trouble.warn("connection from a network that is not in listen_allow closed", "peer", c.RemoteAddr().String())
+	l.log.Warn("rejected a connection from a network that is not in listen_allow", "peer", c.RemoteAddr().String())
 	return false
 }
 

@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -12,22 +12,20 @@ import (
 	"sync/atomic"
 
 	"github.com/coreos/go-systemd/v22/journal"
-
-	"rcpt-milter/config"
 )
 
-// logging is the log of the daemon. A reload changes its level, its form and where it goes
+// Log is the log of the daemon. A reload changes its level, its form and where it goes
 // under everybody who has a logger of it.
-type logging struct {
+type Log struct {
 	stderr  io.Writer
 	journal bool // standard error is systemd's journal, which has times and levels of its own
 	syslog  *syslogger
 	to      atomic.Pointer[slog.Handler]
 }
 
-func newLogging(stderr io.Writer, c config.Log) *logging {
+func New(stderr io.Writer, program string, c Options) *Log {
 	own := &oneAtATime{to: stderr}
-	l := &logging{stderr: own, syslog: newSyslogger(devLog, own)}
+	l := &Log{stderr: own, syslog: newSyslogger(devLog, program, own)}
 	if stderr == os.Stderr {
 		l.journal, _ = journal.StderrIsJournalStream()
 	}
@@ -37,7 +35,7 @@ func newLogging(stderr io.Writer, c config.Log) *logging {
 
 // Set changes how the next lines look and where they go. The configuration has been
 // checked, so that every level it can name is one of slog's.
-func (l *logging) Set(c config.Log) {
+func (l *Log) Set(c Options) {
 	var level slog.Level
 	if level.UnmarshalText([]byte(c.Level)) != nil {
 		level = slog.LevelInfo
@@ -94,18 +92,18 @@ func readable(next func([]string, slog.Attr) slog.Attr) func([]string, slog.Attr
 	}
 }
 
-// Run writes what goes to syslog, until end is called.
-func (l *logging) Run() { l.syslog.Run() }
+// Run writes what goes to syslog, until Close is called.
+func (l *Log) Run() { l.syslog.run() }
 
-// end writes what is left. From now on everything goes to standard error.
-func (l *logging) end() {
+// Close writes what is left. From now on everything goes to standard error.
+func (l *Log) Close() {
 	h := newHandler(l.stderr, "text", &slog.HandlerOptions{})
 	l.to.Store(&h)
-	l.syslog.end()
+	l.syslog.close()
 }
 
 // Logger gives a logger that follows every change.
-func (l *logging) Logger() *slog.Logger { return slog.New(changing{to: &l.to}) }
+func (l *Log) Logger() *slog.Logger { return slog.New(changing{to: &l.to}) }
 
 // priority is a level in the numbers of syslog (RFC 5424 section 6.2.1).
 func priority(level slog.Level) int {
@@ -205,3 +203,6 @@ func (h changing) WithGroup(name string) slog.Handler {
 func (h changing) and(with func(slog.Handler) slog.Handler) slog.Handler {
 	return changing{h.to, append(h.with[:len(h.with):len(h.with)], with)}
 }
+
+// Options choose the form, the level and the facility of syslog.
+type Options struct{ Format, Level, Syslog string }

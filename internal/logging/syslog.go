@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"fmt"
@@ -11,34 +11,35 @@ import (
 )
 
 const (
-	// syslogPending is how many lines wait for a syslogd that does not take them.
+	// syslogPending is the number of lines that wait for a slow syslogd.
 	syslogPending = 4096
 
-	// syslogPatience is how long the last lines are waited for at the end.
+	// syslogPatience limits the time in which close writes the lines that are left.
 	syslogPatience = 2 * time.Second
 
-	// syslogRetry is how often at most a syslogd that is gone is looked for.
+	// syslogRetry is the pause between attempts to connect to a syslogd that is down.
 	syslogRetry = time.Second
 )
 
-// devLog is where syslogd listens.
+// devLog is the path at which syslogd listens.
 const devLog = "/dev/log"
 
-// syslogger hands lines to syslogd, in the traditional format. Whoever logs never waits:
-// lines queue up, and are dropped and counted where syslogd does not keep pace. While
-// there is none they go to standard error.
+// syslogger sends lines to syslogd in the traditional format. Logging never blocks: lines wait in
+// a queue, and are dropped and counted when syslogd is too slow. While syslogd is down they go to
+// the fallback.
 type syslogger struct {
 	path     string
+	program  string
 	fallback io.Writer
 	lines    chan syslogLine
-	lost     atomic.Int64 // dropped, and not told of yet
+	lost     atomic.Int64 // dropped and not reported yet
 
 	stop, ended chan struct{}
 
-	// Of the goroutine of Run.
+	// Used by the goroutine of run only.
 	facility syslog.Priority
-	to       *syslog.Writer // nil: there is none
-	tried    time.Time      // when one was last looked for
+	to       *syslog.Writer // nil while syslogd is down
+	tried    time.Time      // time of the last attempt to connect
 }
 
 type syslogLine struct {
@@ -47,8 +48,8 @@ type syslogLine struct {
 	text     string
 }
 
-func newSyslogger(path string, fallback io.Writer) *syslogger {
-	return &syslogger{path: path, fallback: fallback, lines: make(chan syslogLine, syslogPending),
+func newSyslogger(path, program string, fallback io.Writer) *syslogger {
+	return &syslogger{path: path, program: program, fallback: fallback, lines: make(chan syslogLine, syslogPending),
 		stop: make(chan struct{}), ended: make(chan struct{})}
 }
 
@@ -61,8 +62,8 @@ func (s *syslogger) send(l syslogLine) {
 	}
 }
 
-// Run writes lines until end is called, and then those that are left.
-func (s *syslogger) Run() {
+// run writes lines until close is called, and then those that are left.
+func (s *syslogger) run() {
 	defer close(s.ended)
 	for {
 		select {
@@ -84,8 +85,8 @@ func (s *syslogger) flush() {
 	}
 }
 
-// end waits for the lines that are left, though not for long.
-func (s *syslogger) end() {
+// close stops run and waits for the lines that are left, for at most syslogPatience.
+func (s *syslogger) close() {
 	close(s.stop)
 	select {
 	case <-s.ended:
@@ -93,10 +94,11 @@ func (s *syslogger) end() {
 	}
 }
 
-// write writes a line, and in front of it how many were dropped.
+// write writes a line, after a warning with the number of dropped lines.
 func (s *syslogger) write(l syslogLine) {
 	if n := s.lost.Swap(0); n > 0 {
-		s.put(syslogLine{l.facility, slog.LevelWarn, fmt.Sprintf("warning: msg=\"lines of the log were dropped, syslogd did not keep pace\" lines=%d", n)})
+		s.put(syslogLine{l.facility, slog.LevelWarn,
+			fmt.Sprintf(`warning: msg="dropped lines, syslogd is too slow" lines=%d`, n)})
 	}
 	s.put(l)
 }
@@ -108,10 +110,10 @@ func (s *syslogger) put(l syslogLine) {
 	}
 	if s.to == nil && time.Since(s.tried) >= syslogRetry {
 		s.tried = time.Now()
-		s.facility, s.to = l.facility, dialSyslog(s.path, l.facility)
+		s.facility, s.to = l.facility, s.dial(l.facility)
 	}
 	if s.to != nil {
-		if s.priority(l) == nil { // it connects again by itself
+		if s.priority(l) == nil { // package syslog reconnects after a restart of syslogd
 			return
 		}
 		s.to.Close()
@@ -120,11 +122,10 @@ func (s *syslogger) put(l syslogLine) {
 	fmt.Fprintln(s.fallback, l.text)
 }
 
-// dialSyslog connects to syslogd: by datagrams, or as a stream where it wants that. Nil:
-// it is not there.
-func dialSyslog(path string, facility syslog.Priority) *syslog.Writer {
+// dial connects to syslogd by datagrams or as a stream. It returns nil if syslogd is down.
+func (s *syslogger) dial(facility syslog.Priority) *syslog.Writer {
 	for _, network := range []string{"unixgram", "unix"} {
-		if to, err := syslog.Dial(network, path, facility|syslog.LOG_INFO, "rcpt-milter"); err == nil {
+		if to, err := syslog.Dial(network, s.path, facility|syslog.LOG_INFO, s.program); err == nil {
 			return to
 		}
 	}
@@ -144,9 +145,10 @@ func (s *syslogger) priority(l syslogLine) error {
 	}
 }
 
-// facilityOf gives a facility that the configuration names.
+// facilityOf returns the facility of a name.
 func facilityOf(name string) syslog.Priority {
-	names := []string{"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"}
+	names := []string{"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news",
+		"uucp", "cron", "authpriv", "ftp"}
 	if at := slices.Index(names, name); at >= 0 {
 		return syslog.Priority(at << 3)
 	}

@@ -1,24 +1,17 @@
 package milter
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"log/slog"
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/logging"
 )
 
-// concealedSize is how many octets of a hash stand for a local part: enough that two of
-// an organisation's addresses hardly ever share one.
-const concealedSize = 6
-
-// Conceal gives a spelling of addresses for logs: a keyed hash of the canonical address
-// in place of the local part, with the domain as it is. One address has one such name,
-// however it was written, and without the key nobody can tell by trying. What has no
-// domain is hashed whole; the null sender stays.
-func Conceal(key []byte) func(text string) string {
+// HashAddress returns a function that replaces the local part of an address by a keyed hash of
+// the canonical address. All spellings of an address have the same hash. Text without a domain
+// is hashed as a whole; the null sender stays.
+func HashAddress(key []byte) func(text string) string {
 	return func(text string) string {
 		if text == "" || text == "<>" {
 			return text
@@ -27,41 +20,35 @@ func Conceal(key []byte) func(text string) string {
 		if a, err := address.ParsePath(text); err == nil {
 			canonical, domain = a.String(), a.Domain()
 		}
-		mac := hmac.New(sha256.New, key)
-		mac.Write([]byte(canonical))
-		name := hex.EncodeToString(mac.Sum(nil)[:concealedSize])
-		if domain == "" {
-			return name
-		}
-		return name + "@" + domain
+		return logging.HashAddress(key, canonical, domain)
 	}
 }
 
-// spelling is how the lines of the log spell what comes from the network. Concealing
-// addresses is its business alone: whatever is logged of a decision goes through it.
-type spelling struct {
-	conceal func(text string) string // nil: addresses stand as they are
+// redactor prepares values from the network for the log. Everything that is logged of a
+// decision passes through it, so it alone decides whether addresses are hashed.
+type redactor struct {
+	hash func(text string) string // nil: addresses are logged as they are
 }
 
-// address is an address for the log.
-func (s spelling) address(text string) string {
-	if s.conceal != nil {
-		text = s.conceal(text)
+// address returns an address for the log.
+func (s redactor) address(text string) string {
+	if s.hash != nil {
+		text = s.hash(text)
 	}
 	return escaped(text)
 }
 
-// reply is a reply about an address.
-func (s spelling) reply(r Reply, to string) string {
-	if s.conceal == nil || r.IsContinue() {
+// reply returns a reply about an address for the log.
+func (s redactor) reply(r Reply, to string) string {
+	if s.hash == nil || r.IsContinue() {
 		return r.String()
 	}
 	return r.of(s.address(to))
 }
 
-// any is a text that may name one of the addresses of a decision.
-func (s spelling) any(text, to string, d Decision) string {
-	if s.conceal == nil {
+// any returns a text for the log that may contain one of the addresses of a decision.
+func (s redactor) any(text, to string, d Decision) string {
+	if s.hash == nil {
 		return text
 	}
 	var pairs []string
@@ -73,22 +60,22 @@ func (s spelling) any(text, to string, d Decision) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// SetConceal has the log spell addresses as conceal does, from now on; nil: as they are.
+// SetHash has addresses pass through hash on their way to the log; nil logs them as they are.
 // Replies do not change.
-func (s *Server) SetConceal(conceal func(text string) string) {
-	s.spelling.Store(&spelling{conceal})
+func (s *Server) SetHash(hash func(text string) string) {
+	s.redactor.Store(&redactor{hash})
 }
 
-// LoggedAs is how an address stands in the log; empty: as it is.
+// LoggedAs returns the hash by which the log names an address; empty if it logs addresses.
 func (s *Server) LoggedAs(text string) string {
-	if conceal := s.spelling.Load().conceal; conceal != nil {
-		return escaped(conceal(text))
+	if hash := s.redactor.Load().hash; hash != nil {
+		return escaped(hash(text))
 	}
 	return ""
 }
 
-// attributes are the keys of the line about one RCPT, in Postfix's words.
-func (s spelling) attributes(q Query, d Decision) []slog.Attr {
+// attributes returns the keys of the line about one RCPT, in Postfix's words.
+func (s redactor) attributes(q Query, d Decision) []slog.Attr {
 	to := q.Recipient
 	if to == "" {
 		to = q.Argument

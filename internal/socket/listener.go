@@ -1,4 +1,4 @@
-package milter
+package socket
 
 import (
 	"errors"
@@ -17,8 +17,8 @@ import (
 // ErrInUse says that another process answers where we were to listen.
 var ErrInUse = errors.New("another process answers there: stop it, or choose another place to listen")
 
-// ListenOptions say who may connect.
-type ListenOptions struct {
+// Options say who may connect.
+type Options struct {
 	// Group owns a unix socket, by name or number; empty: the daemon's own.
 	Group string
 	// Mode are the permissions of a unix socket; 0: 0660. Connecting takes write
@@ -50,7 +50,7 @@ type kernel interface {
 // Listen opens a listener at an address in Postfix's notation, "unix:/path" or
 // "inet:host:port". A unix socket that nobody serves any more is replaced. The error
 // is a sentence for whoever wrote the address, and wraps ErrInUse if that is why.
-func Listen(addr string, o ListenOptions) (*Listener, error) {
+func Listen(addr string, o Options) (*Listener, error) {
 	l, err := Prepare(addr, o)
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func Listen(addr string, o ListenOptions) (*Listener, error) {
 // unix socket the new one stands beside it, and waits. When that process is a daemon like
 // this one, and stops, it moves the new socket into its place itself, so that there is
 // one at every moment.
-func Prepare(addr string, o ListenOptions) (*Listener, error) {
+func Prepare(addr string, o Options) (*Listener, error) {
 	kind, where, _ := strings.Cut(addr, ":")
 	var l *Listener
 	var err error
@@ -100,7 +100,7 @@ func (l *Listener) Take() error {
 // Adopt serves a socket that somebody else opened, and holds open: systemd, for example.
 // It stays when we stop, and whoever waits in its queue is answered by the next daemon.
 // Who may connect to a unix socket is up to whoever made it.
-func Adopt(socket net.Listener, o ListenOptions) (*Listener, error) {
+func Adopt(socket net.Listener, o Options) (*Listener, error) {
 	own, ok := socket.(kernel)
 	if !ok {
 		return nil, fmt.Errorf("listen on a passed socket: expected a unix or TCP socket that listens, got %T", socket)
@@ -134,23 +134,23 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// withdraw takes the name of the socket away: nobody finds it any more.
-func (l *Listener) withdraw() {
+// Withdraw takes the name of the socket away: nobody finds it any more.
+func (l *Listener) Withdraw() {
 	if l.name != nil {
 		l.name.withdraw()
 	}
 }
 
-// interrupt has a waiting Accept return, and those to come.
-func (l *Listener) interrupt() { l.SetDeadline(time.Unix(1, 0)) }
+// Interrupt has a waiting Accept return, and those to come.
+func (l *Listener) Interrupt() { l.SetDeadline(time.Unix(1, 0)) }
 
 // lull is how long nobody may connect until a queue counts as empty: whoever found the
 // name of a socket before it was withdrawn is in its queue within microseconds.
 const lull = 50 * time.Millisecond
 
-// queued reports whether somebody waits in the queue who is ours to answer, and has the
+// Queued reports whether somebody waits in the queue who is ours to answer, and has the
 // next Accept fetch him.
-func (l *Listener) queued() (waiting bool) {
+func (l *Listener) Queued() (waiting bool) {
 	if l.lasting {
 		return false
 	}
@@ -174,6 +174,9 @@ func (l *Listener) queued() (waiting bool) {
 
 // Close withdraws the socket and closes it.
 func (l *Listener) Close() error {
-	l.withdraw()
+	l.Withdraw()
 	return l.kernel.Close()
 }
+
+// Withdrawable reports whether Withdraw ends new connections.
+func (l *Listener) Withdrawable() bool { return l.name != nil }

@@ -1,8 +1,7 @@
-package main
+package logging
 
 import (
 	"bytes"
-	"encoding/json"
 	"log/slog"
 	"net"
 	"os"
@@ -13,9 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"rcpt-milter/config"
-	"rcpt-milter/store"
 )
 
 // syncBuffer is a buffer for several goroutines.
@@ -36,21 +32,28 @@ func (b *syncBuffer) String() string {
 	return b.Buffer.String()
 }
 
-// TestLogging: form and level change under a logger that was made before, with what it
-// always adds.
-func TestLogging(t *testing.T) {
+// patience is the longest wait of a test for an event that must come.
+const patience = 10 * time.Second
+
+// word is a value with a text of its own.
+type word string
+
+func (w word) String() string { return string(w) }
+
+// TestLog: form and level change for a logger that was made before, with its attributes.
+func TestLog(t *testing.T) {
 	var out bytes.Buffer
-	l := newLogging(&out, config.Log{Format: "text", Level: "info"})
+	l := New(&out, "rcpt-milter", Options{Format: "text", Level: "info"})
 	log := l.Logger().With("directory", "corp").WithGroup("g").With("a", 1)
 	log.Debug("hidden")
 	log.Info("text", "b", 2)
-	l.Set(config.Log{Format: "json", Level: "debug"})
+	l.Set(Options{Format: "json", Level: "debug"})
 	log.Debug("json", "b", 2)
-	log.Info("pass", "kind", store.Incremental, "took", 1500*time.Millisecond)
+	log.Info("pass", "kind", word("incremental"), "took", 1500*time.Millisecond)
 	l.journal = true
-	l.Set(config.Log{Format: "json", Level: "debug"})
-	log.Info("pass", "kind", store.Full, "took", 1500*time.Millisecond)
-	l.Set(config.Log{Format: "text", Level: "debug"})
+	l.Set(Options{Format: "json", Level: "debug"})
+	log.Info("pass", "kind", word("full"), "took", 1500*time.Millisecond)
+	l.Set(Options{Format: "text", Level: "debug"})
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		log.Log(t.Context(), level, "journal", "b", "x\ny")
 	}
@@ -73,7 +76,7 @@ func TestLogging(t *testing.T) {
 	}
 }
 
-// syslogd is what listens on /dev/log.
+// syslogd listens as on /dev/log.
 type syslogd struct {
 	t    *testing.T
 	path string
@@ -91,7 +94,7 @@ func newSyslogd(t *testing.T, path string) *syslogd {
 	return &syslogd{t, path, c}
 }
 
-// want reads a line that must have the priority and the text.
+// want reads a line, and checks its priority and text.
 func (d *syslogd) want(priority int, text string) {
 	d.t.Helper()
 	d.SetReadDeadline(time.Now().Add(patience))
@@ -118,13 +121,13 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// TestSyslog: lines have facility, severity and the traditional form; syslogd may go and
-// come back, and while it is gone they go to standard error.
+// TestSyslog: lines have facility, severity and the traditional form. While syslogd is down they
+// go to standard error.
 func TestSyslog(t *testing.T) {
 	var stderr syncBuffer
 	path := filepath.Join(socketDir(t), "log")
 	d := newSyslogd(t, path)
-	l := newLogging(&stderr, config.Log{Format: "text", Level: "debug", Syslog: "mail"})
+	l := New(&stderr, "rcpt-milter", Options{Format: "text", Level: "debug", Syslog: "mail"})
 	l.syslog.path = path
 	go l.Run()
 	log := l.Logger()
@@ -132,7 +135,7 @@ func TestSyslog(t *testing.T) {
 	d.want(2<<3|7, `msg=one to="a b@c"`)
 	log.Info("two")
 	d.want(2<<3|6, "msg=two")
-	l.Set(config.Log{Format: "json", Level: "info", Syslog: "local3"})
+	l.Set(Options{Format: "json", Level: "info", Syslog: "local3"})
 	log.Warn("three", "x", 1)
 	d.want(19<<3|4, `warning: {"msg":"three","x":1}`)
 	log.Error("four")
@@ -163,20 +166,20 @@ func TestSyslog(t *testing.T) {
 		}
 	}
 	log.Info("last")
-	l.end()
+	l.Close()
 	log.Info("late")
 	if got := stderr.String(); strings.Contains(got, "last") || !strings.Contains(got, "msg=late") {
 		t.Errorf("standard error:\n%s", got)
 	}
 }
 
-// TestSyslogNeverBlocks: one that does not read keeps nobody waiting, and what was dropped
-// is counted.
+// TestSyslogNeverBlocks: a syslogd that does not read delays no caller, and dropped lines are
+// counted.
 func TestSyslogNeverBlocks(t *testing.T) {
 	var stderr syncBuffer
 	path := filepath.Join(socketDir(t), "log")
 	d := newSyslogd(t, path)
-	l := newLogging(&stderr, config.Log{Format: "text", Level: "info", Syslog: "daemon"})
+	l := New(&stderr, "rcpt-milter", Options{Format: "text", Level: "info", Syslog: "daemon"})
 	l.syslog.path = path
 	go l.Run()
 	log := l.Logger()
@@ -185,7 +188,8 @@ func TestSyslogNeverBlocks(t *testing.T) {
 		log.Info("line", "i", i)
 	}
 	d.SetReadBuffer(1 << 20)
-	lost := regexp.MustCompile(`: warning: msg="lines of the log were dropped, syslogd did not keep pace" lines=(\d+)\n$`)
+	lost := regexp.MustCompile(`: warning: ` +
+		`msg="dropped lines, syslogd is too slow" lines=(\d+)\n$`)
 	line := make([]byte, 1000)
 	for read, dropped := 0, 0; read+dropped < sent; {
 		d.SetReadDeadline(time.Now().Add(patience))
@@ -200,7 +204,7 @@ func TestSyslogNeverBlocks(t *testing.T) {
 			read++
 		}
 	}
-	l.end()
+	l.Close()
 }
 
 func TestFacilityOf(t *testing.T) {
@@ -212,50 +216,10 @@ func TestFacilityOf(t *testing.T) {
 	}
 }
 
-// TestHashedAddresses: the log has no local part, and lookup tells what to look for in it.
-func TestHashedAddresses(t *testing.T) {
-	r := newRig(t)
-	d := r.serve()
-	r.want(exitOK, "sync", "--wait")
-	session, err := dialMilter(r.milterSocket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Close()
-	session.want(t, "before@corp.example", "550 5.1.1 <before@corp.example>")
-	r.edit("level: debug", "level: debug, addresses: hash")
-	r.want(exitOK, "reload")
-	session.want(t, "after@corp.example", "550 5.1.1 <after@corp.example>")
-	session.want(t, "jane@corp.example", "continue")
-	var names []string
-	for _, address := range []string{"after@corp.example", "Jane@Corp.Example"} {
-		_, stdout, _ := r.command("lookup", address, "--json")
-		var answer struct {
-			LoggedAs string `json:"logged_as"`
-		}
-		if err := json.Unmarshal([]byte(stdout), &answer); err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, answer.LoggedAs)
-		if n := strings.Count(d.log.String(), "to="+answer.LoggedAs+" "); answer.LoggedAs == "" || n != 1 {
-			t.Errorf("%s is %q in %d lines of the log, want 1", address, answer.LoggedAs, n)
-		}
-		if _, out, _ := r.command("lookup", address); !strings.Contains(out, answer.LoggedAs) {
-			t.Errorf("lookup %s does not tell %q:\n%s", address, answer.LoggedAs, out)
-		}
-	}
-	if log := d.log.String(); !strings.Contains(log, "before@") || strings.Contains(log, "after@") || strings.Contains(log, "jane@") {
-		t.Errorf("the log has\n%s", log)
-	}
-	if !strings.Contains(d.log.String(), "<"+names[0]+">: Recipient address rejected") {
-		t.Errorf("no reply with %s in the log:\n%s", names[0], d.log)
-	}
-}
-
-// TestLogWhileItChanges: who writes with the handler before does not disturb the next.
-func TestLogWhileItChanges(t *testing.T) {
+// TestSetWhileLogging: lines of the handler before and of the next one do not mix.
+func TestSetWhileLogging(t *testing.T) {
 	var written bytes.Buffer
-	l := newLogging(&written, config.Log{Format: "text", Level: "info"})
+	l := New(&written, "rcpt-milter", Options{Format: "text", Level: "info"})
 	const each = 200
 	var writing sync.WaitGroup
 	for range 4 {
@@ -266,8 +230,8 @@ func TestLogWhileItChanges(t *testing.T) {
 		})
 	}
 	for range each {
-		l.Set(config.Log{Format: "json", Level: "info"})
-		l.Set(config.Log{Format: "text", Level: "info"})
+		l.Set(Options{Format: "json", Level: "info"})
+		l.Set(Options{Format: "text", Level: "info"})
 	}
 	writing.Wait()
 	if lines := strings.Count(written.String(), "\n"); lines != 4*each {
