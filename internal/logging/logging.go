@@ -1,3 +1,5 @@
+// Package logging writes the log of a daemon: as text or JSON, to standard error, to systemd's
+// journal or to syslog. Form, level and destination change while loggers are in use.
 package logging
 
 import (
@@ -14,73 +16,80 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// Log is the log of the daemon. A reload changes its level, its form and where it goes
-// under everybody who has a logger of it.
+// Options choose what the log contains and where it goes.
+type Options struct {
+	Format string // "text" or "json"
+	Level  string // "debug", "info", "warn" or "error"; info for any other
+	Syslog string // facility of syslog, such as "mail"; empty writes to standard error
+}
+
+// Log is the log of a program. Set changes it for all its loggers.
 type Log struct {
 	stderr  io.Writer
-	journal bool // standard error is systemd's journal, which has times and levels of its own
+	journal bool // standard error is systemd's journal, which adds time and level
 	syslog  *syslogger
 	to      atomic.Pointer[slog.Handler]
 }
 
-func New(stderr io.Writer, program string, c Options) *Log {
-	own := &oneAtATime{to: stderr}
-	l := &Log{stderr: own, syslog: newSyslogger(devLog, program, own)}
+// New returns a log that writes to stderr, or to syslog under the name of the program. Nothing
+// reaches syslog before Run is called.
+func New(stderr io.Writer, program string, o Options) *Log {
+	locked := &lockedWriter{to: stderr}
+	l := &Log{stderr: locked, syslog: newSyslogger(devLog, program, locked)}
 	if stderr == os.Stderr {
 		l.journal, _ = journal.StderrIsJournalStream()
 	}
-	l.Set(c)
+	l.Set(o)
 	return l
 }
 
-// Set changes how the next lines look and where they go. The configuration has been
-// checked, so that every level it can name is one of slog's.
-func (l *Log) Set(c Options) {
+// Set changes the form and the destination of all later lines.
+func (l *Log) Set(o Options) {
 	var level slog.Level
-	if level.UnmarshalText([]byte(c.Level)) != nil {
+	if level.UnmarshalText([]byte(o.Level)) != nil {
 		level = slog.LevelInfo
 	}
 	var h slog.Handler
 	switch {
-	case c.Syslog != "":
-		facility := facilityOf(c.Syslog)
-		h = newLined(c.Format, level, func(at slog.Level, text string) {
-			l.syslog.send(syslogLine{facility, at, inWord(at) + text})
+	case o.Syslog != "":
+		facility := facilityOf(o.Syslog)
+		h = newLineHandler(o.Format, level, func(at slog.Level, text string) {
+			l.syslog.send(syslogLine{facility, at, severityWord(at) + text})
 		})
 	case l.journal:
-		h = newLined(c.Format, level, func(at slog.Level, text string) {
+		h = newLineHandler(o.Format, level, func(at slog.Level, text string) {
 			fmt.Fprintf(l.stderr, "<%d>%s\n", priority(at), text)
 		})
 	default:
-		h = newHandler(l.stderr, c.Format, &slog.HandlerOptions{Level: level})
+		h = newHandler(l.stderr, o.Format, &slog.HandlerOptions{Level: level})
 	}
 	l.to.Store(&h)
 }
 
-// oneAtATime lets one line through after the other, also while a handler is replaced that
-// somebody still writes with: each handler has a lock of its own.
-type oneAtATime struct {
+// lockedWriter writes one line at a time. Each handler has a lock of its own, and while Set
+// replaces a handler both may write.
+type lockedWriter struct {
 	mu sync.Mutex
 	to io.Writer
 }
 
-func (o *oneAtATime) Write(line []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.to.Write(line)
+func (w *lockedWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(line)
 }
 
 func newHandler(to io.Writer, format string, o *slog.HandlerOptions) slog.Handler {
 	if format == "json" {
-		o = &slog.HandlerOptions{Level: o.Level, ReplaceAttr: readable(o.ReplaceAttr)}
+		o = &slog.HandlerOptions{Level: o.Level, ReplaceAttr: readableDurations(o.ReplaceAttr)}
 		return slog.NewJSONHandler(to, o)
 	}
 	return slog.NewTextHandler(to, o)
 }
 
-// readable writes durations as text does, 1.5s: JSON would have bare nanoseconds. What else
-// is replaced is up to next, where there is one.
-func readable(next func([]string, slog.Attr) slog.Attr) func([]string, slog.Attr) slog.Attr {
+// readableDurations returns a ReplaceAttr that writes durations as text does, 1.5s, since JSON
+// would have bare nanoseconds. It then calls next unless that is nil.
+func readableDurations(next func([]string, slog.Attr) slog.Attr) func([]string, slog.Attr) slog.Attr {
 	return func(groups []string, a slog.Attr) slog.Attr {
 		if a.Value.Kind() == slog.KindDuration {
 			a.Value = slog.StringValue(a.Value.Duration().String())
@@ -92,20 +101,21 @@ func readable(next func([]string, slog.Attr) slog.Attr) func([]string, slog.Attr
 	}
 }
 
-// Run writes what goes to syslog, until Close is called.
+// Run writes the lines for syslog until Close is called.
 func (l *Log) Run() { l.syslog.run() }
 
-// Close writes what is left. From now on everything goes to standard error.
+// Close writes the lines that wait for syslog. All later lines go to standard error as text. Run
+// must have been called.
 func (l *Log) Close() {
 	h := newHandler(l.stderr, "text", &slog.HandlerOptions{})
 	l.to.Store(&h)
 	l.syslog.close()
 }
 
-// Logger gives a logger that follows every change.
-func (l *Log) Logger() *slog.Logger { return slog.New(changing{to: &l.to}) }
+// Logger returns a logger that follows every change by Set.
+func (l *Log) Logger() *slog.Logger { return slog.New(indirect{to: &l.to}) }
 
-// priority is a level in the numbers of syslog (RFC 5424 section 6.2.1).
+// priority returns the severity of a level in syslog (RFC 5424 section 6.2.1).
 func priority(level slog.Level) int {
 	switch {
 	case level >= slog.LevelError:
@@ -119,8 +129,9 @@ func priority(level slog.Level) int {
 	}
 }
 
-// inWord marks what needs attention as Postfix does: mail.log does not show levels.
-func inWord(level slog.Level) string {
+// severityWord returns the prefix by which Postfix marks errors and warnings in mail.log, which
+// does not show levels.
+func severityWord(level slog.Level) string {
 	switch {
 	case level >= slog.LevelError:
 		return "error: "
@@ -131,9 +142,8 @@ func inWord(level slog.Level) string {
 	}
 }
 
-// lined is a handler that gives finished lines, without what their receiver adds by
-// itself: their time and level.
-type lined struct {
+// lineHandler passes finished lines on, without time and level, which their receiver adds.
+type lineHandler struct {
 	slog.Handler
 	*lines
 }
@@ -144,9 +154,9 @@ type lines struct {
 	emit func(slog.Level, string)
 }
 
-func newLined(format string, level slog.Level, emit func(slog.Level, string)) slog.Handler {
+func newLineHandler(format string, level slog.Level, emit func(slog.Level, string)) slog.Handler {
 	l := &lines{emit: emit}
-	return lined{newHandler(&l.line, format, &slog.HandlerOptions{Level: level,
+	return lineHandler{newHandler(&l.line, format, &slog.HandlerOptions{Level: level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
 				return slog.Attr{}
@@ -155,7 +165,7 @@ func newLined(format string, level slog.Level, emit func(slog.Level, string)) sl
 		}}), l}
 }
 
-func (h lined) Handle(ctx context.Context, r slog.Record) error {
+func (h lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.line.Reset()
@@ -166,25 +176,25 @@ func (h lined) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-func (h lined) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return lined{h.Handler.WithAttrs(attrs), h.lines}
+func (h lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return lineHandler{h.Handler.WithAttrs(attrs), h.lines}
 }
 
-func (h lined) WithGroup(name string) slog.Handler {
-	return lined{h.Handler.WithGroup(name), h.lines}
+func (h lineHandler) WithGroup(name string) slog.Handler {
+	return lineHandler{h.Handler.WithGroup(name), h.lines}
 }
 
-// changing is a handler that hands over to another one, which may change.
-type changing struct {
+// indirect is a handler that calls another one, which may change.
+type indirect struct {
 	to   *atomic.Pointer[slog.Handler]
-	with []func(slog.Handler) slog.Handler // what its logger always adds, in this order
+	with []func(slog.Handler) slog.Handler // attributes and groups of its logger, in order
 }
 
-func (h changing) Enabled(ctx context.Context, level slog.Level) bool {
+func (h indirect) Enabled(ctx context.Context, level slog.Level) bool {
 	return (*h.to.Load()).Enabled(ctx, level)
 }
 
-func (h changing) Handle(ctx context.Context, r slog.Record) error {
+func (h indirect) Handle(ctx context.Context, r slog.Record) error {
 	to := *h.to.Load()
 	for _, with := range h.with {
 		to = with(to)
@@ -192,17 +202,14 @@ func (h changing) Handle(ctx context.Context, r slog.Record) error {
 	return to.Handle(ctx, r)
 }
 
-func (h changing) WithAttrs(attrs []slog.Attr) slog.Handler {
+func (h indirect) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return h.and(func(to slog.Handler) slog.Handler { return to.WithAttrs(attrs) })
 }
 
-func (h changing) WithGroup(name string) slog.Handler {
+func (h indirect) WithGroup(name string) slog.Handler {
 	return h.and(func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
 }
 
-func (h changing) and(with func(slog.Handler) slog.Handler) slog.Handler {
-	return changing{h.to, append(h.with[:len(h.with):len(h.with)], with)}
+func (h indirect) and(with func(slog.Handler) slog.Handler) slog.Handler {
+	return indirect{h.to, append(h.with[:len(h.with):len(h.with)], with)}
 }
-
-// Options choose the form, the level and the facility of syslog.
-type Options struct{ Format, Level, Syslog string }

@@ -1,3 +1,6 @@
+// Package socket opens the sockets that a daemon listens on: unix sockets, TCP, and sockets that
+// systemd passes. A unix socket is handed over from a daemon that stops to the next one, so
+// there is a socket at its path at every moment.
 package socket
 
 import (
@@ -14,33 +17,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrInUse says that another process answers where we were to listen.
-var ErrInUse = errors.New("another process answers there: stop it, or choose another place to listen")
+// ErrInUse means that another process listens at the address.
+var ErrInUse = errors.New("another process listens there; stop it or choose another address")
 
-// Options say who may connect.
+// Options restrict access to a socket.
 type Options struct {
-	// Group owns a unix socket, by name or number; empty: the daemon's own.
+	// Group owns a unix socket, by name or number. Empty means the group of the process.
 	Group string
-	// Mode are the permissions of a unix socket; 0: 0660. Connecting takes write
+	// Mode is the permissions of a unix socket. Zero means 0660. Connecting takes write
 	// permission.
 	Mode os.FileMode
-	// Allow are the networks served on an inet listener beyond loopback; empty: there
-	// can be no such listener, because the protocol knows no authentication.
+	// Allow lists the networks that may connect to an inet listener beyond loopback. Without
+	// one such a listener is an error, because the protocol has no authentication.
 	Allow []netip.Prefix
-	// Logger is told of peers turned away; nil: nobody is.
+	// Logger receives a warning for each rejected connection. Nil discards them.
 	Logger *slog.Logger
 }
 
-// Listener is a socket to which MTAs connect. It can stop without turning anybody away
-// who connected before.
+// Listener is a socket that listens. It can stop without losing a connection that is waiting in
+// the queue of the socket.
 type Listener struct {
 	kernel
-	name    *socketFile // of a unix socket that is ours; nil: it has none
-	allow   *allowList  // nil: everybody may connect
-	lasting bool        // somebody else holds it open, and whoever waits in its queue is answered by the next
+	name    *socketFile // of a unix socket that is ours; nil if it has none
+	allow   *allowList  // nil allows every peer
+	adopted bool        // the process that passed it keeps it open and keeps its queue
 }
 
-// kernel is a socket that listens, as package net has it.
+// kernel is a listening socket of package net.
 type kernel interface {
 	net.Listener
 	SetDeadline(time.Time) error
@@ -48,8 +51,8 @@ type kernel interface {
 }
 
 // Listen opens a listener at an address in Postfix's notation, "unix:/path" or
-// "inet:host:port". A unix socket that nobody serves any more is replaced. The error
-// is a sentence for whoever wrote the address, and wraps ErrInUse if that is why.
+// "inet:host:port". A unix socket whose process is gone is replaced. The error names the
+// address, and wraps ErrInUse if another process listens there.
 func Listen(addr string, o Options) (*Listener, error) {
 	l, err := Prepare(addr, o)
 	if err != nil {
@@ -62,11 +65,10 @@ func Listen(addr string, o Options) (*Listener, error) {
 	return l, nil
 }
 
-// Prepare is the first half of Listen: MTAs can connect from now on, and wait in the
-// queue of the socket until it is served. Only where another process serves the path of a
-// unix socket the new one stands beside it, and waits. When that process is a daemon like
-// this one, and stops, it moves the new socket into its place itself, so that there is
-// one at every moment.
+// Prepare is the first half of Listen. From now on clients can connect, and wait in the queue of
+// the socket. If another process listens at the path of a unix socket, the new socket waits
+// beside it. When that process uses this package and stops, it moves the waiting socket to the
+// path itself.
 func Prepare(addr string, o Options) (*Listener, error) {
 	kind, where, _ := strings.Cut(addr, ":")
 	var l *Listener
@@ -85,8 +87,8 @@ func Prepare(addr string, o Options) (*Listener, error) {
 	return l, nil
 }
 
-// Take is the second half: a socket that still waits beside its path moves there, unless
-// somebody serves that even now.
+// Take is the second half of Listen. It moves a waiting socket to its path, and returns ErrInUse
+// if another process still listens there.
 func (l *Listener) Take() error {
 	if l.name == nil {
 		return nil
@@ -97,15 +99,15 @@ func (l *Listener) Take() error {
 	return nil
 }
 
-// Adopt serves a socket that somebody else opened, and holds open: systemd, for example.
-// It stays when we stop, and whoever waits in its queue is answered by the next daemon.
-// Who may connect to a unix socket is up to whoever made it.
+// Adopt returns a listener on a socket that another process opened and keeps open, such as
+// systemd. It stays when this process stops, and the next one serves its queue. The other
+// process decides who may connect to a unix socket.
 func Adopt(socket net.Listener, o Options) (*Listener, error) {
 	own, ok := socket.(kernel)
 	if !ok {
 		return nil, fmt.Errorf("listen on a passed socket: expected a unix or TCP socket that listens, got %T", socket)
 	}
-	l := &Listener{kernel: own, lasting: true}
+	l := &Listener{kernel: own, adopted: true}
 	if tcp, ok := socket.Addr().(*net.TCPAddr); ok {
 		var err error
 		if l.allow, err = newAllowList(tcp, o); err != nil {
@@ -115,7 +117,7 @@ func Adopt(socket net.Listener, o Options) (*Listener, error) {
 	return l, nil
 }
 
-// Addr is where MTAs find the socket, now or once its turn comes.
+// Addr returns the address at which clients find the socket, now or after Take.
 func (l *Listener) Addr() net.Addr {
 	if l.name != nil {
 		return &net.UnixAddr{Name: l.name.path, Net: "unix"}
@@ -123,7 +125,7 @@ func (l *Listener) Addr() net.Addr {
 	return l.kernel.Addr()
 }
 
-// Accept gives the next connection from a network that is allowed.
+// Accept returns the next connection from an allowed network.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.kernel.Accept()
@@ -134,24 +136,27 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Withdraw takes the name of the socket away: nobody finds it any more.
+// Withdraw removes the name of a unix socket, so no client finds it any more.
 func (l *Listener) Withdraw() {
 	if l.name != nil {
 		l.name.withdraw()
 	}
 }
 
-// Interrupt has a waiting Accept return, and those to come.
+// Withdrawable reports whether Withdraw ends new connections. On TCP clients go on connecting.
+func (l *Listener) Withdrawable() bool { return l.name != nil }
+
+// Interrupt makes a waiting Accept and every later one return a timeout.
 func (l *Listener) Interrupt() { l.SetDeadline(time.Unix(1, 0)) }
 
-// lull is how long nobody may connect until a queue counts as empty: whoever found the
-// name of a socket before it was withdrawn is in its queue within microseconds.
-const lull = 50 * time.Millisecond
+// drainPoll is the time without a connection after which a queue counts as empty. A client that
+// found the name of a socket before Withdraw is in its queue within microseconds.
+const drainPoll = 50 * time.Millisecond
 
-// Queued reports whether somebody waits in the queue who is ours to answer, and has the
-// next Accept fetch him.
+// Queued reports whether a client waits in the queue, and lets the next Accept fetch it. The
+// queue of an adopted socket counts as empty.
 func (l *Listener) Queued() (waiting bool) {
-	if l.lasting {
+	if l.adopted {
 		return false
 	}
 	raw, err := l.SyscallConn()
@@ -160,14 +165,14 @@ func (l *Listener) Queued() (waiting bool) {
 	}
 	raw.Control(func(fd uintptr) {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(poll, int(lull.Milliseconds()))
+		n, err := unix.Poll(poll, int(drainPoll.Milliseconds()))
 		for err == unix.EINTR {
-			n, err = unix.Poll(poll, int(lull.Milliseconds()))
+			n, err = unix.Poll(poll, int(drainPoll.Milliseconds()))
 		}
 		waiting = err == nil && n == 1 && poll[0].Revents&unix.POLLIN != 0
 	})
-	if waiting { // who gave up in the meantime must not keep us
-		l.SetDeadline(time.Now().Add(lull))
+	if waiting { // the client may give up before Accept
+		l.SetDeadline(time.Now().Add(drainPoll))
 	}
 	return waiting
 }
@@ -177,6 +182,3 @@ func (l *Listener) Close() error {
 	l.Withdraw()
 	return l.kernel.Close()
 }
-
-// Withdrawable reports whether Withdraw ends new connections.
-func (l *Listener) Withdrawable() bool { return l.name != nil }
