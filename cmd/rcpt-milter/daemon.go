@@ -14,6 +14,8 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/control/metrics"
+	"rcpt-milter/control/web"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
 	"rcpt-milter/postfix"
@@ -35,11 +37,11 @@ type daemon struct {
 
 	logging  *logging
 	log      *slog.Logger
-	metrics  *control.Metrics
+	metrics  *metrics.Metrics
 	store    *store.Store
 	upkeep   *upkeep
 	refusals *refusals
-	history  *control.History
+	history  *web.History
 	follower *follower
 	canaries *canaries
 	emptied  *emptyLog
@@ -84,7 +86,7 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 }
 
 func newDaemon(path string, c *config.Config, logging *logging) *daemon {
-	d := &daemon{logging: logging, log: logging.Logger(), metrics: control.NewMetrics(programVersion()), history: &control.History{}}
+	d := &daemon{logging: logging, log: logging.Logger(), metrics: metrics.New(programVersion()), history: &web.History{}}
 	d.reloads.path = path
 	d.config.Store(c)
 	d.confirming.Store(&confirming{})
@@ -238,7 +240,7 @@ func newPolicy(c *config.Config, i milter.Index, files milter.Table, l live, now
 // observer counts decisions, notes those that are refusals, and has the directories read
 // when they knew more than the index.
 type observer struct {
-	metrics  *control.Metrics
+	metrics  *metrics.Metrics
 	refusals *refusals
 	wake     func(domain string)
 }
@@ -295,7 +297,7 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	if d.telemetry != nil {
 		start("metrics", func(ctx context.Context) error {
-			return control.ServeHealth(ctx, d.telemetry, d.metrics.Handler(b, d.statusPage(b), d.log), d.log)
+			return control.Serve(ctx, d.telemetry, d.metrics.Handler(b, d.statusPage(b), d.log), d.log)
 		})
 		start("history", d.remember)
 	}
