@@ -77,17 +77,8 @@ func members(word string) []string {
 // modeOf is the mode of a canonical domain, its own or that of its nearest parent; empty:
 // it is not in our domains.
 func (e *examination) modeOf(domain string) string {
-	if mode, own := e.daemon.Domains[domain]; own {
-		return mode
-	}
-	for i := range len(domain) {
-		if domain[i] == '.' && (i > 0 || len(domain) > 1) {
-			if mode, parent := e.daemon.Domains[domain[i:]]; parent {
-				return mode
-			}
-		}
-	}
-	return ""
+	mode, _ := address.LookupDomain(e.daemon.Domains, domain)
+	return mode
 }
 
 // judged reports whether recipients in a domain may be refused, now or in mode enforce.

@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 
+	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/postfix"
 )
@@ -25,7 +26,7 @@ func populatedNames(c *config.Config, files *postfix.Tables) map[string]bool {
 			continue
 		}
 		delete(names, alias)
-		for _, parent := range parentsOf(alias) { // whose entry the alias is judged by
+		for parent := range address.Parents(alias) { // whose entry the alias is judged by
 			if _, own := c.Domains[alias]; !own {
 				delete(names, parent)
 			}
@@ -49,16 +50,6 @@ func allAliases(c *config.Config, files *postfix.Tables) (all []string) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
-}
-
-// parentsOf are the entries of domains that stand for a domain as a sub-domain.
-func parentsOf(domain string) (parents []string) {
-	for i := range len(domain) {
-		if domain[i] == '.' {
-			parents = append(parents, domain[i:])
-		}
-	}
-	return parents
 }
 
 // aliasEnds are the domains to which an alias leads, over all its steps, and that are no

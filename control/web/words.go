@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/control"
 )
 
@@ -142,7 +143,7 @@ func domainRows(s control.Status) []domainRow {
 	}
 	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
 		if _, named := s.Modes[domain]; !named {
-			mode, _ := control.ParentMode(s.Modes, domain)
+			mode, _ := address.LookupDomain(s.Modes, domain)
 			others = append(others, domainRow{Domain: domain, Mode: mode, Addresses: s.Domains[domain]})
 		}
 	}
