@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/postfix/table"
 )
 
 // rewritten is a whole domain that a table of Postfix rewrites.
@@ -17,7 +18,7 @@ type rewritten struct {
 // rewrittenBy reads the line of a whole domain. It returns nothing for one that Postfix
 // leaves as it is, or cannot use.
 func rewrittenBy(domain, value string) []rewritten {
-	targets, err := targetsOf("@"+domain, []byte(value), false)
+	targets, err := table.AliasTargets(domain, value)
 	if err != nil {
 		return nil
 	}

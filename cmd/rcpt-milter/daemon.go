@@ -18,7 +18,7 @@ import (
 	"rcpt-milter/control/web"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/store"
 )
 
@@ -46,7 +46,7 @@ type daemon struct {
 	canaries *canaries
 	emptied  *emptyLog
 	states   *stateLog
-	files    *postfix.Tables // accept_files
+	files    *tables.Files // accept_files
 	server   *milter.Server
 	watchdog *watchdog
 
@@ -112,7 +112,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		d.emptied.Check()
 		d.states.Check()
 	}
-	d.files = postfix.NewTables(postfix.TablesConfig{
+	d.files = tables.NewFiles(tables.Config{
 		Log: log, Judged: func(domain string) bool { return d.config.Load().HasEntry(domain) },
 	})
 	first, err := d.setUp(c)
@@ -138,7 +138,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 type setup struct {
 	config      *config.Config
 	directories following
-	files       postfix.Prepared
+	files       tables.Prepared
 	confirming  confirming
 	harvest     *milter.Harvest // nil: switched off
 	policy      *milter.Policy

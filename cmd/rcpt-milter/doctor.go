@@ -13,6 +13,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/milter"
 	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -107,7 +108,7 @@ func aliasesOf(c *config.Config) map[string][]string {
 		all[alias], _ = c.AliasTargets(alias)
 	}
 	for _, file := range c.AcceptFiles {
-		table, err := postfix.ReadFile(file)
+		table, err := tables.ReadFile(file)
 		if err != nil {
 			continue
 		}
