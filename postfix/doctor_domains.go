@@ -101,7 +101,7 @@ func (e *examination) checkRelayed() {
 		}
 	}
 	if len(unserved) > 0 {
-		e.find("relayed-not-served", Fault, "Postfix relays "+inWords(unserved, 10)+", which our domains do not name",
+		e.find("relayed-not-served", Problem, "Postfix relays "+inWords(unserved, 10)+", which our domains do not name",
 			"Every recipient there is accepted, whoever it is.", "in config.yaml, under domains: "+unserved[0]+": report (or pass, where that is meant)")
 	}
 	if len(below) > 0 {
@@ -128,7 +128,7 @@ func (e *examination) checkServed() {
 	if len(foreign) == 0 {
 		return
 	}
-	e.find("served-not-relayed", Fault, "Postfix does not take mail for "+inWords(foreign, 10)+", which our domains name",
+	e.find("served-not-relayed", Problem, "Postfix does not take mail for "+inWords(foreign, 10)+", which our domains name",
 		"Clients are told \"Relay access denied\" before anybody is asked.",
 		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+strings.Join(foreign, ", "), ", ")))
 }
@@ -188,11 +188,11 @@ func (e *examination) checkOldTable() {
 	if len(tables) == 0 {
 		return
 	}
-	level, why := Fault, "Postfix refuses what is not in there before it asks the daemon: whoever is new in the directory gets no mail until the table is made again."
-	mend := []string{e.set("relay_recipient_maps", "")}
+	level, why := Problem, "Postfix refuses what is not in there before it asks the daemon: whoever is new in the directory gets no mail until the table is made again."
+	fix := []string{e.set("relay_recipient_maps", "")}
 	if !slices.Contains(slices.Collect(maps.Values(e.daemon.Domains)), "enforce") && len(e.daemon.Domains) > 0 {
 		level, why = Note, "That is right as long as no domain is in mode enforce. Then it has to go."
-		mend = append([]string{"in config.yaml: the domains to enforce; then"}, mend...)
+		fix = append([]string{"in config.yaml: the domains to enforce; then"}, fix...)
 	}
-	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in force (%s)", inWords(tables, 5)), why, mend...)
+	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in force (%s)", inWords(tables, 5)), why, fix...)
 }
