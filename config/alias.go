@@ -82,7 +82,7 @@ func (r *reader) aliases(c *Config) {
 		case loops:
 			r.failAt(at, "domain_aliases: %q leads back to itself (%s); leave out one of the steps",
 				alias, strings.Join(append([]string{alias}, targets...), " → "))
-		case !c.ours(alias) && len(c.Domains) > 0:
+		case !c.HasEntry(alias) && len(c.Domains) > 0:
 			r.failAt(at, "domain_aliases: %q is not judged here, so every recipient in it would be accepted; "+
 				"add it to domains with a mode of its own", alias)
 		}

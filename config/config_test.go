@@ -274,7 +274,7 @@ func TestOurs(t *testing.T) {
 		"example.org": false, "a.example.org": true, "b.a.example.org": true, "aexample.org": false,
 		"off.example": true, "": false,
 	} {
-		if got := c.ours(domain); got != want {
+		if got := c.HasEntry(domain); got != want {
 			t.Errorf("ours(%q) = %t, want %t", domain, got, want)
 		}
 	}

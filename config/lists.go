@@ -172,7 +172,7 @@ func (r *reader) judged(c *Config, path, entry string) {
 		return
 	}
 	domain := entry[strings.LastIndexByte(entry, '@')+1:]
-	if !c.ours(domain) && len(c.Domains) > 0 {
+	if !c.HasEntry(domain) && len(c.Domains) > 0 {
 		r.warnAt(r.at[path], "%s: %s has no effect, because %s is not judged here; add it to domains, or leave the entry out", path, quoted(entry), quoted(domain))
 	}
 }
@@ -187,15 +187,4 @@ func (c *Config) alwaysAccepted(a address.Address) string {
 		}
 	}
 	return ""
-}
-
-// ours reports whether domains has an entry for a canonical domain: itself, or a parent
-// for all its sub-domains.
-func (c *Config) ours(domain string) bool {
-	_, found := c.Domains[domain]
-	for i := 0; i < len(domain) && !found; i++ {
-		_, found = c.Domains[domain[i:]]
-		found = found && domain[i] == '.'
-	}
-	return found
 }

@@ -1,12 +1,12 @@
-// Package control is how people and tools see a running daemon and tell it what to do.
+// Package control is how people and tools inspect and control a running daemon.
 //
 // # The control socket
 //
-// A [Server] serves HTTP with JSON over a unix socket; whoever may open the socket may
-// do everything, so its permissions are the access control. A [Client] is the other
-// end. Both speak of the plain types of this package, whose JSON names are a contract
-// with tools outside: they are added to, and never renamed. Times are RFC 3339 in UTC
-// or null, and durations are numbers of seconds.
+// A [Server] serves HTTP with JSON over a unix socket. Every account that may open the
+// socket may do everything, so the permissions of the socket are the access control. A
+// [Client] is the other end. Both use the plain types of this package, whose JSON names
+// are a contract: fields are added, never renamed. Times are RFC 3339 in UTC or null.
+// Durations are numbers of seconds.
 //
 //	GET  /v1/status    Status
 //	GET  /v1/lookup    ?address= &client= &authenticated= &at=  LookupAnswer
@@ -24,20 +24,9 @@
 // Lines of an event are {"event": ...}; the last line is {"end": {"error": ""}}.
 // An error is {"error": "one sentence"} with a status of 400 or above.
 //
-// # Metrics and health
+// # Concurrency
 //
-// [Metrics] are what the daemon counts while it works. [Metrics.Handler] serves them
-// to Prometheus, together with what Status says at the moment of the scrape, and
-// beside it /healthz and /readyz for supervisors.
-//
-// # Status page
-//
-// A [Page], on the same listener as the metrics, is the state of the daemon for people
-// with a browser. [History] is what its chart is drawn from.
-//
-// # What may run concurrently
-//
-// Everything. Nothing here keeps state but the counters of Metrics and a History; the
+// All functions and methods may be called concurrently. The package keeps no state. The
 // Backend is called by several requests at once.
 package control
 

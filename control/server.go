@@ -56,18 +56,18 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusNotFound, fmt.Errorf("this daemon (version %s) does not know %s %s", version, r.Method, r.URL.Path))
 	})
-	s.http = newHTTPServer(mux, answerTimeout, log)
+	s.http = newHTTPServer(mux, log)
 	s.http.ConnContext = withPeer
 	return s
 }
 
 // newHTTPServer is a server with every bound set.
-func newHTTPServer(handler http.Handler, answer time.Duration, log *slog.Logger) *http.Server {
+func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           recovering(handler, log),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      answer,
+		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -78,6 +78,15 @@ func newHTTPServer(handler http.Handler, answer time.Duration, log *slog.Logger)
 // ctx ended. Requests under way are cut off: a sync may wait for hours.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return serve(ctx, s.http, l)
+}
+
+// Serve serves a handler on the listener until ctx ends, with the limits of a Server, and
+// closes the listener. It returns nil if ctx ended. A nil log discards.
+func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.Logger) error {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return serve(ctx, newHTTPServer(handler, log), l)
 }
 
 func serve(ctx context.Context, server *http.Server, l net.Listener) error {

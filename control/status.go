@@ -2,7 +2,6 @@ package control
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 )
 
@@ -171,21 +170,6 @@ func (d *DirectoryStatus) USNLag() uint64 {
 		return 0
 	}
 	return d.HighestCommittedUSN - d.USN
-}
-
-// ParentMode is the mode that a sub-domain has from the most specific of its parents.
-func ParentMode(modes map[string]string, domain string) (mode string, ok bool) {
-	for i := strings.IndexByte(domain, '.'); i >= 0; {
-		if mode, ok := modes[domain[i:]]; ok {
-			return mode, true
-		}
-		next := strings.IndexByte(domain[i+1:], '.')
-		if next < 0 {
-			break
-		}
-		i += 1 + next
-	}
-	return "", false
 }
 
 // PassStatus is what one pass did.

@@ -296,16 +296,8 @@ func canonicalLocals(configured []string) (map[string]bool, error) {
 // mode is the mode of a canonical domain: its own entry, else that of its nearest
 // parent for sub-domains, else pass.
 func (p *Policy) mode(domain string) Mode {
-	if mode, ours := p.domains[domain]; ours {
+	if mode, ours := address.LookupDomain(p.domains, domain); ours {
 		return mode
-	}
-	for i := 0; i < len(domain); i++ {
-		if domain[i] != '.' {
-			continue
-		}
-		if mode, ours := p.domains[domain[i:]]; ours {
-			return mode
-		}
 	}
 	return ModePass
 }

@@ -23,7 +23,7 @@
 // [Examine] is a list of checks over [Settings], what it has to know of the daemon, and a
 // [World]: the tables and the socket of the host, and the daemon that can be asked. [Host]
 // is the world of a real Postfix, asked through its own commands. A [Finding] says what is
-// wrong, why that matters, and what mends it; nothing here changes anything.
+// wrong, why that matters, and what fixes it; nothing here changes anything.
 //
 // # What may run concurrently
 //

@@ -16,8 +16,8 @@ type Level string
 
 // The levels.
 const (
-	Fault Level = "fault" // mail is lost, or accepted for nobody, or will be
-	Note  Level = "note"  // worth knowing; it may be as it should
+	Problem Level = "problem" // mail is lost, or accepted for nobody, or will be
+	Note    Level = "note"    // worth knowing; it may be as it should
 )
 
 // Finding is one thing that is not as it should be between Postfix and the daemon.
@@ -26,7 +26,7 @@ type Finding struct {
 	Level Level    `json:"level"`
 	What  string   `json:"what"` // a sentence
 	Why   string   `json:"why"`  // why it matters
-	Mend  []string `json:"mend"` // commands, and lines of our configuration
+	Fix   []string `json:"fix"`  // commands, and lines of our configuration
 }
 
 // Daemon is what Examine has to know of the daemon and its configuration.
@@ -100,8 +100,8 @@ type examination struct {
 	findings  []Finding
 }
 
-func (e *examination) find(name string, level Level, what, why string, mend ...string) {
-	e.findings = append(e.findings, Finding{name, level, what, why, append([]string{}, mend...)})
+func (e *examination) find(name string, level Level, what, why string, fix ...string) {
+	e.findings = append(e.findings, Finding{name, level, what, why, append([]string{}, fix...)})
 }
 
 // role is what a listener is for.

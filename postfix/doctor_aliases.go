@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/postfix/table"
 )
 
 // rewritten is a whole domain that a table of Postfix rewrites.
@@ -17,7 +18,7 @@ type rewritten struct {
 // rewrittenBy reads the line of a whole domain. It returns nothing for one that Postfix
 // leaves as it is, or cannot use.
 func rewrittenBy(domain, value string) []rewritten {
-	targets, err := targetsOf("@"+domain, []byte(value), false)
+	targets, err := table.AliasTargets(domain, value)
 	if err != nil {
 		return nil
 	}
@@ -53,7 +54,7 @@ func (e *examination) findCatchAll(where string, all []rewritten) {
 	if len(all) == 0 {
 		return
 	}
-	e.find("domain-rewritten", Fault,
+	e.find("domain-rewritten", Problem,
 		fmt.Sprintf("%s takes every recipient of %s, and the daemon only those whom the directory has under that name",
 			where, inWords(wholeDomains(all), shownAddresses)),
 		askedBefore, fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(wholeDomains(all)), ", ")))
@@ -63,10 +64,10 @@ func (e *examination) findAliases(where, table string, all []rewritten) {
 	if len(all) == 0 {
 		return
 	}
-	e.find("domain-rewritten", Fault,
+	e.find("domain-rewritten", Problem,
 		fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon does not",
 			where, inWords(wholeDomains(all), shownAddresses)),
-		askedBefore, e.mendAliases(table, all)...)
+		askedBefore, e.fixAliases(table, all)...)
 }
 
 func (e *examination) findOpen(where, table string, all []rewritten) {
@@ -77,7 +78,7 @@ func (e *examination) findOpen(where, table string, all []rewritten) {
 		fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon accepts every one",
 			where, inWords(wholeDomains(all), shownAddresses)),
 		"Unknown recipients are accepted, and bounce behind us.",
-		append(e.mendAliases(table, all), fmt.Sprintf("and take %s out of accept", strings.Join(wholeDomains(all), ", ")))...)
+		append(e.fixAliases(table, all), fmt.Sprintf("and take %s out of accept", strings.Join(wholeDomains(all), ", ")))...)
 }
 
 // acceptsAll asks the daemon about a recipient that does not exist, which only a rule for the
@@ -100,9 +101,9 @@ func (e *examination) knowsAlias(r rewritten) bool {
 	return len(r.targets) > 0 && !slices.ContainsFunc(r.targets, missing)
 }
 
-// mendAliases is the configuration that judges the recipients of aliases where they are. One
+// fixAliases is the configuration that judges the recipients of aliases where they are. One
 // that has several targets takes the table itself.
-func (e *examination) mendAliases(table string, aliases []rewritten) (mend []string) {
+func (e *examination) fixAliases(table string, aliases []rewritten) (fix []string) {
 	var pairs, foreign []string
 	for _, r := range aliases {
 		if len(r.targets) != 1 {
@@ -115,12 +116,12 @@ func (e *examination) mendAliases(table string, aliases []rewritten) (mend []str
 			foreign = append(foreign, "@"+r.domain)
 		}
 	}
-	mend = []string{fmt.Sprintf("in config.yaml: domain_aliases: {%s}", strings.Join(pairs, ", "))}
+	fix = []string{fmt.Sprintf("in config.yaml: domain_aliases: {%s}", strings.Join(pairs, ", "))}
 	if len(foreign) > 0 {
-		mend = append(mend, fmt.Sprintf("or, where no directory has the addresses of the other domain: accept: [%s]",
+		fix = append(fix, fmt.Sprintf("or, where no directory has the addresses of the other domain: accept: [%s]",
 			strings.Join(yamlQuoted(foreign), ", ")))
 	}
-	return mend
+	return fix
 }
 
 // wholeDomains are the keys of rewritten domains.

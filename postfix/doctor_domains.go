@@ -77,17 +77,8 @@ func members(word string) []string {
 // modeOf is the mode of a canonical domain, its own or that of its nearest parent; empty:
 // it is not in our domains.
 func (e *examination) modeOf(domain string) string {
-	if mode, own := e.daemon.Domains[domain]; own {
-		return mode
-	}
-	for i := range len(domain) {
-		if domain[i] == '.' && (i > 0 || len(domain) > 1) {
-			if mode, parent := e.daemon.Domains[domain[i:]]; parent {
-				return mode
-			}
-		}
-	}
-	return ""
+	mode, _ := address.LookupDomain(e.daemon.Domains, domain)
+	return mode
 }
 
 // judged reports whether recipients in a domain may be refused, now or in mode enforce.
@@ -110,7 +101,7 @@ func (e *examination) checkRelayed() {
 		}
 	}
 	if len(unserved) > 0 {
-		e.find("relayed-not-served", Fault, "Postfix relays "+inWords(unserved, 10)+", which our domains do not name",
+		e.find("relayed-not-served", Problem, "Postfix relays "+inWords(unserved, 10)+", which our domains do not name",
 			"Every recipient there is accepted, whoever it is.", "in config.yaml, under domains: "+unserved[0]+": report (or pass, where that is meant)")
 	}
 	if len(below) > 0 {
@@ -137,7 +128,7 @@ func (e *examination) checkServed() {
 	if len(foreign) == 0 {
 		return
 	}
-	e.find("served-not-relayed", Fault, "Postfix does not take mail for "+inWords(foreign, 10)+", which our domains name",
+	e.find("served-not-relayed", Problem, "Postfix does not take mail for "+inWords(foreign, 10)+", which our domains name",
 		"Clients are told \"Relay access denied\" before anybody is asked.",
 		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+strings.Join(foreign, ", "), ", ")))
 }
@@ -197,11 +188,11 @@ func (e *examination) checkOldTable() {
 	if len(tables) == 0 {
 		return
 	}
-	level, why := Fault, "Postfix refuses what is not in there before it asks the daemon: whoever is new in the directory gets no mail until the table is made again."
-	mend := []string{e.set("relay_recipient_maps", "")}
+	level, why := Problem, "Postfix refuses what is not in there before it asks the daemon: whoever is new in the directory gets no mail until the table is made again."
+	fix := []string{e.set("relay_recipient_maps", "")}
 	if !slices.Contains(slices.Collect(maps.Values(e.daemon.Domains)), "enforce") && len(e.daemon.Domains) > 0 {
 		level, why = Note, "That is right as long as no domain is in mode enforce. Then it has to go."
-		mend = append([]string{"in config.yaml: the domains to enforce; then"}, mend...)
+		fix = append([]string{"in config.yaml: the domains to enforce; then"}, fix...)
 	}
-	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in force (%s)", inWords(tables, 5)), why, mend...)
+	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in force (%s)", inWords(tables, 5)), why, fix...)
 }

@@ -22,7 +22,7 @@ func (e *examination) checkSoftBounce() {
 		}
 	}
 	if len(soft) > 0 {
-		e.find("soft-bounce", Fault, "soft_bounce makes a temporary error of every refusal",
+		e.find("soft-bounce", Problem, "soft_bounce makes a temporary error of every refusal",
 			"Whoever writes to nobody tries again for days instead of being told.", soft...)
 	}
 }
@@ -40,11 +40,11 @@ const (
 // checkErrorLimits: a few refused recipients do not end a session.
 func (e *examination) checkErrorLimits() {
 	found := map[string][]listener{}
-	mend := map[string]string{}
+	fix := map[string]string{}
 	for _, l := range e.asked() {
 		note := func(parameter, stock string) {
 			what := parameter + " is " + e.Value(l.Service, parameter)
-			found[what], mend[what] = append(found[what], l), e.set(parameter, stock)
+			found[what], fix[what] = append(found[what], l), e.set(parameter, stock)
 		}
 		if n, ok := e.number(l.Service, "smtpd_hard_error_limit"); ok && n < leastHard {
 			note("smtpd_hard_error_limit", stockHard)
@@ -58,8 +58,8 @@ func (e *examination) checkErrorLimits() {
 		}
 	}
 	for _, what := range slices.Sorted(maps.Keys(found)) {
-		e.find("error-limit", Fault, what+" for "+names(found[what]),
-			"Our refusals count as errors: a sender whose list has some old addresses is cut off or slowed down, and the good ones in the list with it.", mend[what])
+		e.find("error-limit", Problem, what+" for "+names(found[what]),
+			"Our refusals count as errors: a sender whose list has some old addresses is cut off or slowed down, and the good ones in the list with it.", fix[what])
 	}
 }
 

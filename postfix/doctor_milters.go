@@ -12,14 +12,14 @@ import (
 func (e *examination) checkDaemon() {
 	switch e.daemon.State {
 	case "":
-		e.find("daemon-silent", Fault, "the daemon does not answer: "+e.daemon.Trouble,
+		e.find("daemon-silent", Problem, "the daemon does not answer: "+e.daemon.Trouble,
 			"While it is away Postfix acts by its default action. What its index knows could not be checked here.",
 			"systemctl start rcpt-milter")
 	case "not_ready":
-		e.find("index-not-ready", Fault, "a directory has not been read in full yet",
+		e.find("index-not-ready", Problem, "a directory has not been read in full yet",
 			"Recipients that are not known are put off with 451 until it is.", "rcpt-milter status", "rcpt-milter check --live")
 	case "stale":
-		e.find("index-stale", Fault, "the index is too old to be trusted about whom it does not know",
+		e.find("index-stale", Problem, "the index is too old to be trusted about whom it does not know",
 			"Recipients that are not known are put off with 451 until a pass succeeds.", "rcpt-milter status", "rcpt-milter check --live")
 	case "late":
 		e.find("index-late", Note, "the index is older than it should be", "New recipients are not known yet.", "rcpt-milter status")
@@ -40,7 +40,7 @@ func (e *examination) checkDaemon() {
 func (e *examination) checkAsked() {
 	outsiders := e.those(func(l listener) bool { return l.role == outside })
 	if len(outsiders) == 0 {
-		e.find("no-listener", Fault, "master.cf has no smtpd that takes mail from outside",
+		e.find("no-listener", Problem, "master.cf has no smtpd that takes mail from outside",
 			"Nobody can be asked about recipients.", "rcpt-milter doctor --postfix-config DIR, where Postfix runs with another directory")
 		return
 	}
@@ -53,24 +53,24 @@ func (e *examination) checkAsked() {
 		e.notAsked(all, e.addUs("smtpd_milters")...)
 	}
 	if all := missing(true); len(all) > 0 {
-		var mend []string
+		var fix []string
 		if !slices.ContainsFunc(ParseMilters(e.Value(nil, "smtpd_milters")), func(m Milter) bool { return e.isOurs(all[0].Service, m) }) {
-			mend = e.addUs("smtpd_milters")
+			fix = e.addUs("smtpd_milters")
 		}
 		for _, l := range all {
 			for _, name := range []string{"smtpd_milters", "receive_override_options"} {
 				if _, set := l.Overrides[name]; set && (name == "smtpd_milters" || strings.Contains(l.Overrides[name], "no_milters")) {
-					mend = append(mend, e.postconf("-PX", l.String()+"/"+name))
+					fix = append(fix, e.postconf("-PX", l.String()+"/"+name))
 				}
 			}
 		}
-		e.notAsked(all, mend...)
+		e.notAsked(all, fix...)
 	}
 }
 
-func (e *examination) notAsked(all []listener, mend ...string) {
-	e.find("milter-missing", Fault, "rcpt-milter is not asked about recipients that come in through "+names(all),
-		"Mail for nobody is accepted there, and bounces later to senders that are often forged.", mend...)
+func (e *examination) notAsked(all []listener, fix ...string) {
+	e.find("milter-missing", Problem, "rcpt-milter is not asked about recipients that come in through "+names(all),
+		"Mail for nobody is accepted there, and bounces later to senders that are often forged.", fix...)
 }
 
 // overridesMilters reports whether -o of master.cf decides which milters a listener has.
@@ -92,15 +92,15 @@ func (e *examination) addUs(parameter string) []string {
 	if others := e.Parameters[parameter]; others != "" {
 		value += ", " + others
 	}
-	var mend []string
+	var fix []string
 	if strings.Contains(e.Value(nil, "receive_override_options"), "no_milters") {
-		mend = append(mend, e.set("receive_override_options", strings.Join(slices.DeleteFunc(list(e.Value(nil, "receive_override_options")),
+		fix = append(fix, e.set("receive_override_options", strings.Join(slices.DeleteFunc(list(e.Value(nil, "receive_override_options")),
 			func(word string) bool { return word == "no_milters" }), ", ")))
 	}
 	if slices.ContainsFunc(ParseMilters(e.Value(nil, parameter)), func(m Milter) bool { return m.Endpoint == endpoint }) {
-		return mend
+		return fix
 	}
-	return append(mend, e.set(parameter, value))
+	return append(fix, e.set(parameter, value))
 }
 
 // moveSocket is how to get our socket where a chrooted smtpd sees it.
@@ -125,7 +125,7 @@ func (e *examination) checkElsewhere() {
 	cleanup := &Service{Chroot: "n", Overrides: map[string]string{}}
 	local := ParseMilters(e.Value(nil, "non_smtpd_milters"))
 	if slices.ContainsFunc(local, func(m Milter) bool { return e.isOurs(cleanup, m) || e.isStray(m) }) {
-		e.find("milter-non-smtpd", Fault, "rcpt-milter is in non_smtpd_milters",
+		e.find("milter-non-smtpd", Problem, "rcpt-milter is in non_smtpd_milters",
 			"Mail that programs of this host submit, bounces and forwarded mail among them, would be dropped or put off where a recipient is not known.",
 			e.set("non_smtpd_milters", e.without(cleanup, local)))
 	}
@@ -134,10 +134,10 @@ func (e *examination) checkElsewhere() {
 		case len(l.ours) == 0 || l.role == outside:
 		case l.role == submission && e.daemon.ExemptAuthenticated:
 		case l.role == submission:
-			e.find("milter-submission", Fault, "rcpt-milter is asked about mail that users submit, on "+l.String(),
+			e.find("milter-submission", Problem, "rcpt-milter is asked about mail that users submit, on "+l.String(),
 				"Mail programs take a 451 for a failure, and users would be refused or put off where the index cannot tell.", e.override(l)...)
 		default:
-			e.find("milter-reinjection", Fault, "rcpt-milter is asked again about mail that comes back from a content filter, on "+l.String(),
+			e.find("milter-reinjection", Problem, "rcpt-milter is asked again about mail that comes back from a content filter, on "+l.String(),
 				"That mail has been accepted: whoever left in between now causes a bounce, and a 451 fills the filter's queue.", e.override(l)...)
 		}
 		if len(l.ours) > 1 {
@@ -203,7 +203,7 @@ func (e *examination) checkActions() {
 		case "reject":
 			why = "Every restart of the daemon refuses valid mail for good."
 		}
-		e.find("default-action", Fault, what, why, e.withOption(groups[action][0], "default_action=tempfail"))
+		e.find("default-action", Problem, what, why, e.withOption(groups[action][0], "default_action=tempfail"))
 	}
 }
 
@@ -256,7 +256,7 @@ func (e *examination) checkTimeouts() {
 			if wait, _ := parseTime(text); wait > c.most {
 				why = "Should the daemon ever hang, sessions pile up until no smtpd is left."
 			}
-			e.find("timeout", Fault, fmt.Sprintf("%s waits %s at %s", names(groups[text]), text, c.option), why,
+			e.find("timeout", Problem, fmt.Sprintf("%s waits %s at %s", names(groups[text]), text, c.option), why,
 				e.withOption(groups[text][0], c.option+"="+c.good))
 		}
 	}
@@ -275,7 +275,7 @@ func (e *examination) checkProtocol() {
 		return text
 	})
 	for _, version := range slices.Sorted(maps.Keys(groups)) {
-		e.find("protocol", Fault, fmt.Sprintf("%s speaks version %s of the milter protocol", names(groups[version]), version),
+		e.find("protocol", Problem, fmt.Sprintf("%s speaks version %s of the milter protocol", names(groups[version]), version),
 			"The daemon has to ask for the recipient as Postfix understood it, which takes version 6.", e.set("milter_protocol", "6"))
 	}
 }
@@ -292,10 +292,10 @@ func (e *examination) checkConnections() {
 	const why = "Beyond the limit connections wait, and with them the SMTP sessions of those who write to us."
 	switch {
 	case len(unlimited) > 0:
-		e.find("connections", Fault, fmt.Sprintf("the number of processes of %s is not limited, and limits.connections is %d", names(unlimited), e.daemon.Connections),
+		e.find("connections", Problem, fmt.Sprintf("the number of processes of %s is not limited, and limits.connections is %d", names(unlimited), e.daemon.Connections),
 			why, "limit the column maxproc in master.cf to a number below limits.connections")
 	case sum > e.daemon.Connections:
-		e.find("connections", Fault, fmt.Sprintf("%s may run %d processes with a connection each, and limits.connections is %d", names(e.asked()), sum, e.daemon.Connections),
+		e.find("connections", Problem, fmt.Sprintf("%s may run %d processes with a connection each, and limits.connections is %d", names(e.asked()), sum, e.daemon.Connections),
 			why, fmt.Sprintf("in config.yaml: limits: {connections: %d}", roundUp(sum)))
 	}
 }
@@ -327,12 +327,12 @@ func (e *examination) strayed(l listener, m Milter) {
 	if e.chrooted(l.Service) {
 		state = "smtpd of " + l.String() + ", which is chrooted in " + e.queue() + ", looks for"
 	}
-	mend := e.moveSocket()
+	fix := e.moveSocket()
 	if endpoint := e.endpoint(); endpoint != "" {
-		mend = []string{e.set("smtpd_milters", strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", "))}
+		fix = []string{e.set("smtpd_milters", strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", "))}
 	}
-	e.find("socket-path", Fault, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint, e.seenAs(l.Service, where), inWords(e.daemon.Listen, 5)),
-		"It finds nobody there, and acts by its default action on every recipient.", mend...)
+	e.find("socket-path", Problem, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint, e.seenAs(l.Service, where), inWords(e.daemon.Listen, 5)),
+		"It finds nobody there, and acts by its default action on every recipient.", fix...)
 }
 
 func (e *examination) checkSocket(at string) {
@@ -342,15 +342,15 @@ func (e *examination) checkSocket(at string) {
 	case !socket.Exists && socket.Obstacle != "":
 		e.find("socket-unseen", Note, "whether the socket "+at+" is there cannot be seen: "+socket.Obstacle, "Run doctor as root.")
 	case !socket.Exists:
-		e.find("socket-missing", Fault, "there is no socket at "+at, "Postfix acts by its default action on every recipient.", "systemctl start rcpt-milter")
+		e.find("socket-missing", Problem, "there is no socket at "+at, "Postfix acts by its default action on every recipient.", "systemctl start rcpt-milter")
 	case !socket.IsSocket:
-		e.find("socket-missing", Fault, at+" is not a socket", "Postfix acts by its default action on every recipient.", "rm "+shellQuoted(at), "systemctl restart rcpt-milter")
+		e.find("socket-missing", Problem, at+" is not a socket", "Postfix acts by its default action on every recipient.", "rm "+shellQuoted(at), "systemctl restart rcpt-milter")
 	case !socket.Writable:
-		e.find("socket-not-writable", Fault, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at, socket.Obstacle),
+		e.find("socket-not-writable", Problem, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at, socket.Obstacle),
 			"smtpd runs as that user, cannot connect, and acts by its default action on every recipient.",
 			fmt.Sprintf("in config.yaml: socket: {group: %s, mode: \"0660\"}", user), "systemctl restart rcpt-milter")
 	case !socket.Answers:
-		e.find("socket-deaf", Fault, "nobody takes connections on the socket "+at, "The daemon that made it is gone, and Postfix acts by its default action on every recipient.",
+		e.find("socket-deaf", Problem, "nobody takes connections on the socket "+at, "The daemon that made it is gone, and Postfix acts by its default action on every recipient.",
 			"systemctl restart rcpt-milter")
 	}
 }

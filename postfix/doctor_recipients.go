@@ -120,13 +120,13 @@ func (e *examination) refusedKeys(parameter, table string, keys []address.Addres
 	if len(refused) == 0 {
 		return
 	}
-	mend := fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(refused[:min(len(refused), 3)]), ", "))
+	fix := fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(refused[:min(len(refused), 3)]), ", "))
 	if file, ok := sourceOf(table); ok && parameter != "alias_maps" {
-		mend = fmt.Sprintf("in config.yaml: accept_files: [%s]", file)
+		fix = fmt.Sprintf("in config.yaml: accept_files: [%s]", file)
 	}
-	e.find("alias-not-accepted", Fault, fmt.Sprintf("%s has %s that the daemon does not accept: %s", inTable(parameter, table),
+	e.find("alias-not-accepted", Problem, fmt.Sprintf("%s has %s that the daemon does not accept: %s", inTable(parameter, table),
 		counted(len(refused), "address", "addresses"), inWords(refused, shownAddresses)),
-		"Postfix would rewrite or redirect them, but asks the daemon before it does, and the directory does not have them.", mend)
+		"Postfix would rewrite or redirect them, but asks the daemon before it does, and the directory does not have them.", fix)
 }
 
 func (e *examination) judge(all []address.Address) ([]Judgement, error) {
@@ -149,7 +149,7 @@ func (e *examination) unreadable(parameter, table string, err error) {
 			"in config.yaml: accept_patterns or accept_files, for what is only there")
 		return
 	}
-	e.find("map-broken", Fault, inTable(parameter, table)+" cannot be read: "+err.Error(),
+	e.find("map-broken", Problem, inTable(parameter, table)+" cannot be read: "+err.Error(),
 		"Where Postfix cannot read it either, it puts mail off. What is in there could not be compared.", "postmap "+shellQuoted(table))
 }
 
@@ -197,12 +197,12 @@ func (e *examination) checkProbe() {
 	if err != nil || len(answers) != 1 || answers[0].Accepted {
 		return
 	}
-	mend := fmt.Sprintf("in config.yaml: accept: [%q]", a)
+	fix := fmt.Sprintf("in config.yaml: accept: [%q]", a)
 	if ttl, ok := e.time(nil, "address_verify_sender_ttl"); ok && ttl > 0 { // it changes its name with the time
-		mend = fmt.Sprintf("in config.yaml: accept_patterns: ['%s[0-9a-z]*@%s']", regexQuoted(a.Local()), regexQuoted(a.Domain()))
+		fix = fmt.Sprintf("in config.yaml: accept_patterns: ['%s[0-9a-z]*@%s']", regexQuoted(a.Local()), regexQuoted(a.Domain()))
 	}
-	e.find("probe-sender", Fault, "the daemon refuses "+a.String()+", from which Postfix sends address probes (address_verify_sender)",
-		"Servers that verify senders find that ours does not exist, and refuse our probes and bounces.", mend)
+	e.find("probe-sender", Problem, "the daemon refuses "+a.String()+", from which Postfix sends address probes (address_verify_sender)",
+		"Servers that verify senders find that ours does not exist, and refuse our probes and bounces.", fix)
 }
 
 func regexQuoted(text string) string { return strings.ReplaceAll(text, ".", `\.`) }
@@ -233,7 +233,7 @@ func (e *examination) checkRoles() {
 	if len(ownerless) == 0 {
 		return
 	}
-	e.find("role-ownerless", Fault, inWords(ownerless, shownAddresses)+" are accepted, as they must be, and owned by nobody in the directory",
+	e.find("role-ownerless", Problem, inWords(ownerless, shownAddresses)+" are accepted, as they must be, and owned by nobody in the directory",
 		"Behind us they bounce. RFC 5321 asks for postmaster, RFC 2142 for abuse.",
 		"give the addresses to a mailbox in the directory, or redirect them in virtual_alias_maps")
 }

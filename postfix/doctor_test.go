@@ -261,9 +261,9 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
-// TestFaults plants one fault each. want is what is found, mend the first line that
-// mends it, and text a part of what is said.
-func TestFaults(t *testing.T) {
+// TestProblems plants one problem each. want is what is found, fix the first line that
+// fixes it, and text a part of what is said.
+func TestProblems(t *testing.T) {
 	const (
 		good    = "{ unix:rcpt-milter/milter.sock, connect_timeout=5s, command_timeout=10s, default_action=tempfail }"
 		setGood = "postconf -e 'smtpd_milters = " + good + "'"
@@ -273,7 +273,7 @@ func TestFaults(t *testing.T) {
 		plant func(*scene)
 		want  string
 		text  string
-		mend  string
+		fix   string
 	}{
 		{"no daemon", func(s *scene) { s.State, s.Trouble = "", "is it running?" }, "daemon-silent", "the daemon does not answer: is it running?", "systemctl start rcpt-milter"},
 		{"not ready", func(s *scene) { s.State = "not_ready" }, "index-not-ready", "", "rcpt-milter status"},
@@ -468,8 +468,8 @@ func TestFaults(t *testing.T) {
 			if !strings.Contains(got[0].What, c.text) || got[0].Why == "" {
 				t.Errorf("says %q because %q, want %q", got[0].What, got[0].Why, c.text)
 			}
-			if c.mend != "" && (len(got[0].Mend) == 0 || got[0].Mend[0] != c.mend) {
-				t.Errorf("mended by %q, want %q", got[0].Mend, c.mend)
+			if c.fix != "" && (len(got[0].Fix) == 0 || got[0].Fix[0] != c.fix) {
+				t.Errorf("fixed by %q, want %q", got[0].Fix, c.fix)
 			}
 		})
 	}

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"rcpt-milter/postfix/table"
 )
 
 // ErrNoPostfix says that postconf is not there; the wrapping error says where it was
@@ -155,14 +157,7 @@ func eachLine(path string, visit func(line string)) error {
 		return err
 	}
 	defer f.Close()
-	l := newLines(f)
-	for l.next() {
-		visit(strings.Join(strings.Fields(string(l.text)), " "))
-	}
-	if l.err != io.EOF {
-		return l.err
-	}
-	return nil
+	return table.EachLine(f, visit)
 }
 
 // Has implements World by postmap -q.

@@ -13,6 +13,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/milter"
 	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -22,9 +23,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Find what is wrong between Postfix and this daemon",
 		Long: "Reads the settings of Postfix with postconf, looks at the socket, and asks the daemon: says what is\n" +
-			"wrong between them, why it matters, and what mends it. It changes nothing. Run it as root, where\n" +
+			"wrong between them, why it matters, and how to fix it. It changes nothing. Run it as root, where\n" +
 			"Postfix runs; after a change run \"postfix reload\" and doctor again.\n\n" +
-			"Exit status: 0 no fault, though there may be notes, 1 a fault.",
+			"Exit status: 0 no problem, though there may be notes, 1 a problem.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.doctor(command.Context(), dir, asJSON) },
 	}
@@ -35,7 +36,7 @@ func (a *app) doctorCommand() *cobra.Command {
 
 // diagnosis is what doctor --json prints.
 type diagnosis struct {
-	Faults   int               `json:"faults"`
+	Problems int               `json:"problems"`
 	Notes    int               `json:"notes"`
 	Findings []postfix.Finding `json:"findings"`
 }
@@ -55,8 +56,8 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 	daemon := daemonOf(ctx, c, client, path.Join(settings.Value(nil, "queue_directory"), "rcpt-milter/milter.sock"))
 	d := diagnosis{Findings: append([]postfix.Finding{}, postfix.Examine(settings, daemon, w)...)}
 	for _, f := range d.Findings {
-		if f.Level == postfix.Fault {
-			d.Faults++
+		if f.Level == postfix.Problem {
+			d.Problems++
 		} else {
 			d.Notes++
 		}
@@ -66,7 +67,7 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 	} else {
 		err = a.printDiagnosis(d)
 	}
-	if err == nil && d.Faults > 0 {
+	if err == nil && d.Problems > 0 {
 		return &exit{status: exitFailure}
 	}
 	return err
@@ -107,7 +108,7 @@ func aliasesOf(c *config.Config) map[string][]string {
 		all[alias], _ = c.AliasTargets(alias)
 	}
 	for _, file := range c.AcceptFiles {
-		table, err := postfix.ReadFile(file)
+		table, err := tables.ReadFile(file)
 		if err != nil {
 			continue
 		}
@@ -158,14 +159,14 @@ func inEmptyDomain(l control.LookupAnswer) bool {
 func (a *app) printDiagnosis(d diagnosis) error {
 	p := &page{colours: colours(a.stdout)}
 	for _, f := range d.Findings {
-		head := p.painted("fault", "31")
+		head := p.painted("problem", "31")
 		if f.Level == postfix.Note {
 			head = p.warn("note")
 		}
 		p.WriteString(head + ": " + printable(f.What) + " [" + f.Name + "]\n")
 		p.line("why", printable(f.Why))
-		label := "mend"
-		for _, line := range f.Mend {
+		label := "fix"
+		for _, line := range f.Fix {
 			p.line(label, printable(line))
 			label = ""
 		}
@@ -178,11 +179,11 @@ func (a *app) printDiagnosis(d diagnosis) error {
 
 func verdictOf(d diagnosis) string {
 	switch {
-	case d.Faults == 0 && d.Notes == 0:
+	case d.Problems == 0 && d.Notes == 0:
 		return "Nothing is wrong between Postfix and rcpt-milter."
-	case d.Faults == 0:
-		return "No fault, " + counted(d.Notes, "note", "notes") + "."
+	case d.Problems == 0:
+		return "No problems, " + counted(d.Notes, "note", "notes") + "."
 	default:
-		return counted(d.Faults, "fault", "faults") + ", " + counted(d.Notes, "note", "notes") + ". After mending: postfix reload, or rcpt-milter reload, and doctor again."
+		return counted(d.Problems, "problem", "problems") + ", " + counted(d.Notes, "note", "notes") + ". After the fix: postfix reload, or rcpt-milter reload, and doctor again."
 	}
 }

@@ -44,16 +44,16 @@ func TestDoctor(t *testing.T) {
 	r.fakePostfix(healthy)
 	d := r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitOK, "doctor"); !strings.HasPrefix(out, "note: nothing is refused in report.example, whose mode is report [mode-report]\n") || !strings.HasSuffix(out, "\nNo fault, 1 note.\n") {
+	if out := r.want(exitOK, "doctor"); !strings.HasPrefix(out, "note: nothing is refused in report.example, whose mode is report [mode-report]\n") || !strings.HasSuffix(out, "\nNo problems, 1 note.\n") {
 		t.Errorf("doctor says\n%s", out)
 	}
 	r.fakePostfix(healthy + "virtual_alias_maps = hash:/virtual\nsoft_bounce = yes\n")
 	out := r.want(exitFailure, "doctor", "--postfix-config", "/etc/postfix-in")
 	for _, want := range []string{
-		"fault: hash:/virtual, of virtual_alias_maps, has 1 address that the daemon does not accept: info@corp.example [alias-not-accepted]\n  why                 Postfix would",
-		"\n  mend                in config.yaml: accept_files: [/virtual]\n",
-		"\n  mend                postconf -c /etc/postfix-in -e 'soft_bounce = no'\n",
-		"\n2 faults, 1 note. After mending: postfix reload",
+		"problem: hash:/virtual, of virtual_alias_maps, has 1 address that the daemon does not accept: info@corp.example [alias-not-accepted]\n  why                 Postfix would",
+		"\n  fix                 in config.yaml: accept_files: [/virtual]\n",
+		"\n  fix                 postconf -c /etc/postfix-in -e 'soft_bounce = no'\n",
+		"\n2 problems, 1 note. After the fix: postfix reload",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("doctor has no %q:\n%s", want, out)
@@ -65,7 +65,7 @@ func TestDoctor(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatalf("doctor --json: %v in\n%s", err, stdout)
 	}
-	if got.Faults != 3 || got.Notes != 1 || got.Findings[0].Name != "daemon-silent" || got.Findings[0].Level != postfix.Fault || len(got.Findings[0].Mend) == 0 {
+	if got.Problems != 3 || got.Notes != 1 || got.Findings[0].Name != "daemon-silent" || got.Findings[0].Level != postfix.Problem || len(got.Findings[0].Fix) == 0 {
 		t.Errorf("doctor --json says %+v", got)
 	}
 	t.Setenv("PATH", t.TempDir())

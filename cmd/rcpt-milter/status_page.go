@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
 )
@@ -258,10 +259,8 @@ func domainTable(p *page, s control.Status) {
 	}
 	rows := [][]string{{"Domain", "Mode", "Addresses"}}
 	for _, domain := range slices.Sorted(maps.Keys(all)) {
-		mode, n := s.Modes[domain], grouped(s.Domains[domain])
-		if parent, ok := control.ParentMode(s.Modes, domain); mode == "" && ok {
-			mode = parent
-		}
+		n := grouped(s.Domains[domain])
+		mode, _ := address.LookupDomain(s.Modes, domain)
 		if mode == "" {
 			mode = "-"
 		}

@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import "bytes"
 
@@ -18,7 +18,7 @@ func (t *Table) domainsNamed() map[string]bool {
 }
 
 // NamesDomain reports whether a file names a canonical domain or an address of it.
-func (t *Tables) NamesDomain(domain string) bool {
+func (t *Files) NamesDomain(domain string) bool {
 	for _, w := range *t.files.Load() {
 		if w.table.NamesDomain(domain) {
 			return true
@@ -29,7 +29,7 @@ func (t *Tables) NamesDomain(domain string) bool {
 
 // DomainsNamed visits the domains that the files name, or name an address of, until visit
 // returns false. A domain that several files name is visited several times.
-func (t *Tables) DomainsNamed(visit func(domain string) bool) {
+func (t *Files) DomainsNamed(visit func(domain string) bool) {
 	for _, w := range *t.files.Load() {
 		for domain := range w.table.named {
 			if !visit(domain) {

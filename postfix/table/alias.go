@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"bytes"
@@ -18,11 +18,15 @@ type alias struct {
 	line    int
 }
 
-// targetsOf returns the domains to which a line maps the domain of its key: those of a value
-// that consists of nothing but @domain. With any other value, an address or a word such as
-// OK, the line names every recipient of the domain, and there are none: in virtual(5) an
-// address on the right side takes the mail of all of them. The value may have been cut off.
-func targetsOf(key string, value []byte, cut bool) (targets []string, err error) {
+// AliasTargets returns the domains to which a line of virtual(5) maps a canonical domain:
+// those of a value that consists of @domain only. Any other value, such as an address or
+// OK, maps the domain to none: the line names every recipient of the domain.
+func AliasTargets(domain, value string) ([]string, error) {
+	return aliasTargets("@"+domain, []byte(value), false)
+}
+
+// aliasTargets is AliasTargets for a key, and for a value that may have been cut off.
+func aliasTargets(key string, value []byte, cut bool) (targets []string, err error) {
 	words := valueWords(value)
 	if len(words) == 0 || slices.ContainsFunc(words, func(word string) bool { return word[0] != '@' }) {
 		return nil, nil

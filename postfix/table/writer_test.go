@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"errors"
@@ -26,7 +26,7 @@ func TestWriter(t *testing.T) {
 		"ann@x.example\tOK\n" + `"john doe"@x.example` + "\tOK\n" + `"a\"b"@x.example` + "\tOK\njohn..doe@x.example\tOK\n" +
 		"jürgen@xn--mnchen-3ya.example\tOK\njürgen@münchen.example\tOK\n@xn--mnchen-3ya.example\tOK\n@münchen.example\tOK\n" +
 		"a@xn--.example\tOK\na@xn--zzzzzzzz.example\tOK\n" + `"#"@x.example` + "\tOK\n" +
-		"# 2 addresses cannot stand in a table, because it begins with #: #a@x.example and #b@x.example\n"
+		"# omitted because a line that begins with # is a comment: #a@x.example, #b@x.example\n"
 	if out.String() != want || w.Entries() != 9 {
 		t.Errorf("%d entries\n%s\nwant\n%s", w.Entries(), &out, want)
 	}

@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"bufio"
@@ -79,7 +79,16 @@ func (w *Writer) Entries() int { return w.entries }
 // Flush writes what is left, and says in a comment what could not be written.
 func (w *Writer) Flush() error {
 	if w.unfit > 0 {
-		w.Comment(fmt.Sprintf("%s cannot stand in a table, because it begins with #: %s", counted(w.unfit, "address", "addresses"), inWords(w.left, keptUnfit)))
+		w.Comment(fmt.Sprintf("omitted because a line that begins with # is a comment: %s", w.omitted()))
 	}
 	return w.out.Flush()
+}
+
+// omitted lists the keys that no table can hold, as far as they were kept.
+func (w *Writer) omitted() string {
+	text := strings.Join(w.left, ", ")
+	if more := w.unfit - len(w.left); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"fmt"
@@ -128,7 +128,7 @@ func TestTablesAliases(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tables := NewTables(TablesConfig{})
+	tables := NewFiles(Config{})
 	p, err := tables.Prepare([]string{one, two})
 	if err != nil {
 		t.Fatal(err)

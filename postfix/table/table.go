@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"bytes"
@@ -112,7 +112,7 @@ func (t *Table) read(l *lines) error {
 		return err
 	}
 	if key[0] == '@' {
-		targets, err := targetsOf(key, l.text[len(text):], len(l.text) == keptOfLine)
+		targets, err := aliasTargets(key, l.text[len(text):], len(l.text) == keptOfLine)
 		if err != nil {
 			return err
 		}

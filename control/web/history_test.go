@@ -1,8 +1,10 @@
-package control
+package web
 
 import (
 	"testing"
 	"time"
+
+	"rcpt-milter/control"
 )
 
 func TestHistory(t *testing.T) {
@@ -26,26 +28,26 @@ func TestHistory(t *testing.T) {
 	if len(sums) != 144 || !sums[143].Start.Equal(at.Truncate(10*time.Minute)) {
 		t.Fatalf("%d spans, the last from %v", len(sums), sums[len(sums)-1].Start)
 	}
-	if got, want := sums[143].Judged, (Judged{Accepted: 1}); got != want {
+	if got, want := sums[143].Judged, (control.Judged{Accepted: 1}); got != want {
 		t.Errorf("the last span: %+v, want %+v", got, want)
 	}
-	if got, want := sums[143-138].Judged, (Judged{6, 3, 4, 9}); got != want {
+	if got, want := sums[143-138].Judged, (control.Judged{Accepted: 6, LetThrough: 3, PutOff: 4, Refused: 9}); got != want {
 		t.Errorf("the span 23 hours before: %+v, want %+v", got, want)
 	}
-	var all Judged
+	var all control.Judged
 	for _, m := range sums {
-		all = all.plus(m.Judged)
+		all = all.Plus(m.Judged)
 	}
-	if want := (Judged{7, 3, 4, 9}); all != want || all.Total() != 23 {
+	if want := (control.Judged{Accepted: 7, LetThrough: 3, PutOff: 4, Refused: 9}); all != want || all.Total() != 23 {
 		t.Errorf("altogether %+v, want %+v", all, want)
 	}
 	// A day later nothing is left, also where a minute's place is taken again.
 	step(24*time.Hour, 2, 0, 0, 0)
-	all = Judged{}
+	all = control.Judged{}
 	for _, m := range h.Sum(at, 10*time.Minute) {
-		all = all.plus(m.Judged)
+		all = all.Plus(m.Judged)
 	}
-	if want := (Judged{Accepted: 2}); all != want {
+	if want := (control.Judged{Accepted: 2}); all != want {
 		t.Errorf("a day later %+v, want %+v", all, want)
 	}
 }

@@ -1,4 +1,8 @@
-package control
+// Package web is the status page: the state of the daemon for people with a browser.
+//
+// A [Page] needs no other site and runs no script, and requests change nothing. Its chart
+// is drawn from a [History].
+package web
 
 import (
 	"bytes"
@@ -12,13 +16,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rcpt-milter/control"
 )
 
 //go:embed page
 var pageFiles embed.FS
 
-// PageConfig says who may see the status page.
-type PageConfig struct {
+// Config says who may see the status page.
+type Config struct {
 	// On is asked at every request, so that it may change: whether there is a page.
 	On func() bool
 	// Hosts are the names, beside localhost, IP addresses and the name of this machine,
@@ -29,11 +35,18 @@ type PageConfig struct {
 	Now func() time.Time
 }
 
+// Backend answers what the page asks.
+type Backend interface {
+	Status(context.Context) (control.Status, error)
+	Lookup(context.Context, control.LookupQuery) (control.LookupAnswer, error)
+	Report(context.Context, control.ReportQuery) (control.Report, error)
+}
+
 // Page shows people the state of the daemon: the directories, a chart of the last day,
 // what was refused, and which reply an address would get. It needs nothing from
 // elsewhere, runs no script, and nothing can be done through it.
 type Page struct {
-	config  PageConfig
+	config  Config
 	backend Backend
 	history *History
 	log     *slog.Logger
@@ -42,14 +55,17 @@ type Page struct {
 	slots   chan struct{}
 }
 
+// answerTimeout bounds how long a page waits for the backend.
+const answerTimeout = 10 * time.Second
+
 // pageSlots bounds how many pages are made at one time.
 const pageSlots = 4
 
 // policy allows what the page is made of and nothing else (Content Security Policy 3).
 const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// NewPage makes the page.
-func NewPage(config PageConfig, backend Backend, history *History, log *slog.Logger) *Page {
+// New makes the page.
+func New(config Config, backend Backend, history *History, log *slog.Logger) *Page {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
@@ -70,7 +86,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !p.known(r.Host) {
-		say(w, http.StatusMisdirectedRequest, "this page is not served under the name "+printableHost(r.Host)+"; add it to page.hosts in the configuration if it is yours")
+		http.Error(w, "this page is not served under the name "+printableHost(r.Host)+"; add it to page.hosts in the configuration if it is yours", http.StatusMisdirectedRequest)
 		return
 	}
 	h := w.Header()
@@ -109,8 +125,8 @@ func printableHost(host string) string {
 
 // overviewData is what the template of the overview shows.
 type overviewData struct {
-	Status  Status
-	Report  Report
+	Status  control.Status
+	Report  control.Report
 	Chart   chart
 	Refresh int // seconds; 0: not by itself
 	Now     time.Time
@@ -133,7 +149,7 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 		}
 		p.history.Observe(now, d.Status.Decisions, d.Status.WouldRefuse)
 		d.Chart = newChart(p.history.Sum(now, chartSpan))
-		d.Report, err = p.backend.Report(ctx, ReportQuery{Since: Time{now.Add(-24 * time.Hour)}, Limit: topShown, Brief: true})
+		d.Report, err = p.backend.Report(ctx, control.ReportQuery{Since: control.Time{Time: now.Add(-24 * time.Hour)}, Limit: topShown, Brief: true})
 		return d, err
 	})
 }
@@ -141,7 +157,7 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 // lookupData is what the template of a look-up shows.
 type lookupData struct {
 	Query  string
-	Answer LookupAnswer
+	Answer control.LookupAnswer
 	Now    time.Time
 }
 
@@ -155,20 +171,20 @@ func (p *Page) lookup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.show(w, r, "lookup.html", func(ctx context.Context) (any, error) {
-		answer, err := p.backend.Lookup(ctx, LookupQuery{Address: q})
+		answer, err := p.backend.Lookup(ctx, control.LookupQuery{Address: q})
 		return lookupData{Query: q, Answer: answer, Now: p.config.Now()}, err
 	})
 }
 
 // show makes a page of what data gives; an error is a page too.
 func (p *Page) show(w http.ResponseWriter, r *http.Request, name string, data func(context.Context) (any, error)) {
-	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	defer cancel()
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	case <-ctx.Done():
-		say(w, http.StatusServiceUnavailable, "too many pages are asked for at one time")
+		http.Error(w, "too many pages are asked for at one time", http.StatusServiceUnavailable)
 		return
 	}
 	status := http.StatusOK
@@ -179,7 +195,7 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request, name string, data fu
 	var page bytes.Buffer
 	if err := p.html.ExecuteTemplate(&page, name, what); err != nil {
 		p.log.Error("status page not made", "error", err)
-		say(w, http.StatusInternalServerError, "the page cannot be made; see the log")
+		http.Error(w, "the page cannot be made; see the log", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -1,4 +1,4 @@
-package control
+package web
 
 import (
 	"cmp"
@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/control"
 )
 
 // networksShown is how many networks over the harvest limit the page shows.
@@ -17,11 +20,11 @@ const networksShown = 5
 // pageWords are the functions of the templates.
 func pageWords(now func() time.Time) template.FuncMap {
 	return template.FuncMap{
-		"ago":    func(t Time) string { return agoWords(now().Sub(t.Time)) },
+		"ago":    func(t control.Time) string { return agoWords(now().Sub(t.Time)) },
 		"clock":  func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
-		"when":   func(t Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
+		"when":   func(t control.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
 		"number": groupedNumber,
-		"first":  func(all []HarvestNetwork) []HarvestNetwork { return all[:min(len(all), networksShown)] },
+		"first":  func(all []control.HarvestNetwork) []control.HarvestNetwork { return all[:min(len(all), networksShown)] },
 		"counted": func(n any, one, many string) string {
 			if fmt.Sprint(n) == "1" {
 				return "1 " + one
@@ -31,27 +34,29 @@ func pageWords(now func() time.Time) template.FuncMap {
 		"words":   func(text any) string { return strings.ReplaceAll(fmt.Sprint(text), "_", " ") },
 		"domains": domainRows,
 		"judged":  verdictRows,
-		"blind":   func(d DirectoryStatus) bool { return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible },
-		"weight":  stateWeight,
-		"empty":   EmptyDomainText,
-		"due": func(t Time) string {
+		"blind": func(d control.DirectoryStatus) bool {
+			return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible
+		},
+		"weight": stateWeight,
+		"empty":  control.EmptyDomainText,
+		"due": func(t control.Time) string {
 			if !t.After(now()) {
 				return "due"
 			}
 			return agoWords(now().Sub(t.Time))
 		},
-		"troubled": func(files []AcceptFile) bool {
-			return slices.ContainsFunc(files, func(f AcceptFile) bool { return f.Trouble != "" })
+		"troubled": func(files []control.AcceptFile) bool {
+			return slices.ContainsFunc(files, func(f control.AcceptFile) bool { return f.Trouble != "" })
 		},
 	}
 }
 
 // stateWeight is the class by which the style colours a state.
-func stateWeight(s State) string {
+func stateWeight(s control.State) string {
 	switch s {
-	case Fresh:
+	case control.Fresh:
 		return "good"
-	case Late, Retired:
+	case control.Late, control.Retired:
 		return "fair"
 	}
 	return "bad"
@@ -89,26 +94,28 @@ func groupedNumber(v any) string {
 // verdictRow is how often a verdict was given.
 type verdictRow struct {
 	Verdict           string
-	Told              Told
+	Told              control.Told
 	Class             string // of the style
 	Recipients, Would int64
 }
 
 // verdictRows lists the verdicts that were given, in the order of the table by which
 // recipients are judged.
-func verdictRows(s Status) []verdictRow {
-	class := map[Told]string{ToldAccepted: "accepted", ToldPutOff: "putoff", ToldRefused: "refused"}
+func verdictRows(s control.Status) []verdictRow {
+	class := map[control.Told]string{
+		control.ToldAccepted: "accepted", control.ToldPutOff: "putoff", control.ToldRefused: "refused",
+	}
 	var rows []verdictRow
 	add := func(verdict string) {
 		if n := s.Decisions[verdict]; n > 0 {
-			told := ToldBy(verdict)
+			told := control.ToldBy(verdict)
 			rows = append(rows, verdictRow{verdict, told, class[told], n, s.WouldRefuse[verdict]})
 		}
 	}
 	named := map[string]bool{}
-	for _, v := range verdictTold {
-		named[v.verdict] = true
-		add(v.verdict)
+	for _, verdict := range control.Verdicts() {
+		named[verdict] = true
+		add(verdict)
 	}
 	for _, verdict := range slices.Sorted(maps.Keys(s.Decisions)) {
 		if !named[verdict] {
@@ -129,14 +136,14 @@ type domainRow struct {
 const othersShown = 10
 
 // domainRows lists those of the configuration, and the largest of the others.
-func domainRows(s Status) []domainRow {
+func domainRows(s control.Status) []domainRow {
 	var rows, others []domainRow
 	for _, domain := range slices.Sorted(maps.Keys(s.Modes)) {
 		rows = append(rows, domainRow{domain, s.Modes[domain], s.Domains[domain], strings.HasPrefix(domain, ".")})
 	}
 	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
 		if _, named := s.Modes[domain]; !named {
-			mode, _ := ParentMode(s.Modes, domain)
+			mode, _ := address.LookupDomain(s.Modes, domain)
 			others = append(others, domainRow{Domain: domain, Mode: mode, Addresses: s.Domains[domain]})
 		}
 	}

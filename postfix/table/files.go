@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"context"
@@ -24,8 +24,8 @@ const (
 	unsettledLooks = 10
 )
 
-// TablesConfig says how to watch files.
-type TablesConfig struct {
+// Config says how to watch files.
+type Config struct {
 	// Every is how often Run looks at them; 0: two seconds.
 	Every time.Duration
 	// Log receives what happens to the files. Nil: discarded.
@@ -39,10 +39,10 @@ type TablesConfig struct {
 	Tick func(time.Duration) (<-chan time.Time, func())
 }
 
-// Tables are the tables of several files, kept in step with them. Which files those are
-// may change. Make it with NewTables.
-type Tables struct {
-	config TablesConfig
+// Files are the tables of several files, kept in step with them. Which files those are
+// may change. Make it with NewFiles.
+type Files struct {
+	config Config
 	turn   sync.Mutex                // of whoever changes files
 	files  atomic.Pointer[[]watched] // never changed in place
 }
@@ -66,8 +66,8 @@ type stamp struct {
 	modified, status syscall.Timespec // content and inode; a copy that keeps the former moves the latter
 }
 
-// NewTables makes tables of no file. It starts nothing.
-func NewTables(config TablesConfig) *Tables {
+// NewFiles makes tables of no file. It starts nothing.
+func NewFiles(config Config) *Files {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
@@ -86,7 +86,7 @@ func NewTables(config TablesConfig) *Tables {
 			return ticker.C, ticker.Stop
 		}
 	}
-	t := &Tables{config: config}
+	t := &Files{config: config}
 	t.files.Store(&[]watched{})
 	return t
 }
@@ -97,7 +97,7 @@ type Prepared struct{ files []watched }
 // Prepare reads files, and changes nothing. The error is that of every file that cannot
 // be used and of which there is no last good copy. One without a single address is of no
 // use either: nobody can tell it from one that lost them all.
-func (t *Tables) Prepare(files []string) (Prepared, error) {
+func (t *Files) Prepare(files []string) (Prepared, error) {
 	var p Prepared
 	var failed []error
 	for _, path := range files {
@@ -111,7 +111,7 @@ func (t *Tables) Prepare(files []string) (Prepared, error) {
 }
 
 // prepare reads one file, or takes its last good copy over.
-func (t *Tables) prepare(path string) (watched, error) {
+func (t *Files) prepare(path string) (watched, error) {
 	table, stamp, err := load(path)
 	if err == nil {
 		t.report(path, table)
@@ -127,12 +127,12 @@ func (t *Tables) prepare(path string) (watched, error) {
 }
 
 // Use asks these files from now on, in their order.
-func (t *Tables) Use(p Prepared) { t.Change(p, func() {}) }
+func (t *Files) Use(p Prepared) { t.Change(p, func() {}) }
 
 // Change goes over to other files together with something else. While swap does the rest,
 // both the files before and these are asked, so that at no moment an address is missed that
 // one of them names.
-func (t *Tables) Change(p Prepared, swap func()) {
+func (t *Files) Change(p Prepared, swap func()) {
 	t.turn.Lock()
 	defer t.turn.Unlock()
 	both := append(slices.Clone(p.files), *t.files.Load()...)
@@ -187,7 +187,7 @@ func stampOf(info fs.FileInfo, err error) (stamp, error) {
 
 // Find says which file names a mailbox or its domain, and on which line; 0: none does.
 // whole tells that it only names the domain.
-func (t *Tables) Find(a address.Address) (file string, line int, whole bool) {
+func (t *Files) Find(a address.Address) (file string, line int, whole bool) {
 	for _, w := range *t.files.Load() {
 		if line := w.table.Find(a); line != 0 {
 			return w.path, line, !w.table.Has(a.String())
@@ -198,7 +198,7 @@ func (t *Tables) Find(a address.Address) (file string, line int, whole bool) {
 
 // Aliases visits the domains to which lines of the files map a canonical domain, and where
 // they say so.
-func (t *Tables) Aliases(domain string, visit func(target, file string, line int)) {
+func (t *Files) Aliases(domain string, visit func(target, file string, line int)) {
 	for _, w := range *t.files.Load() {
 		targets, line := w.table.Aliases(domain)
 		for _, target := range targets {
@@ -208,7 +208,7 @@ func (t *Tables) Aliases(domain string, visit func(target, file string, line int
 }
 
 // Snapshot are the tables in force, in the order of the files.
-func (t *Tables) Snapshot() []*Table {
+func (t *Files) Snapshot() []*Table {
 	var all []*Table
 	for _, w := range *t.files.Load() {
 		all = append(all, w.table)
@@ -232,7 +232,7 @@ type FileStatus struct {
 }
 
 // Status is the state of all files, in their order.
-func (t *Tables) Status() []FileStatus {
+func (t *Files) Status() []FileStatus {
 	var all []FileStatus
 	for _, w := range *t.files.Load() {
 		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(),
@@ -245,7 +245,7 @@ func (t *Tables) Status() []FileStatus {
 }
 
 // Run looks at the files again and again until ctx ends, and returns nil then.
-func (t *Tables) Run(ctx context.Context) error {
+func (t *Files) Run(ctx context.Context) error {
 	ticks, stop := t.config.Tick(t.config.Every)
 	defer stop()
 	for {
@@ -260,7 +260,7 @@ func (t *Tables) Run(ctx context.Context) error {
 
 // Pass looks at every file once. A file that changed is read at the next look that
 // finds it as it was at this one: before that somebody may be writing it.
-func (t *Tables) Pass() {
+func (t *Files) Pass() {
 	t.turn.Lock()
 	defer t.turn.Unlock()
 	before := *t.files.Load()
@@ -274,7 +274,7 @@ func (t *Tables) Pass() {
 }
 
 // look is what becomes of a file by one look at it.
-func (t *Tables) look(w watched) watched {
+func (t *Files) look(w watched) watched {
 	now, err := stampOf(os.Stat(w.path))
 	if err != nil {
 		w.looked, w.looks, w.stamp = stamp{}, 0, stamp{}
@@ -303,7 +303,7 @@ func (t *Tables) look(w watched) watched {
 }
 
 // troubled keeps the last good copy of a file that cannot be used.
-func (t *Tables) troubled(w watched, err error) watched {
+func (t *Files) troubled(w watched, err error) watched {
 	trouble := err.Error()
 	if trouble != w.trouble {
 		w.trouble, w.since = trouble, t.config.Now()
@@ -314,7 +314,7 @@ func (t *Tables) troubled(w watched, err error) watched {
 }
 
 // report logs what was read.
-func (t *Tables) report(path string, table *Table) {
+func (t *Files) report(path string, table *Table) {
 	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(),
 		"domains", table.Domains(), "aliases", table.AliasCount())
 	first, all := table.Problems()
@@ -328,13 +328,13 @@ func (t *Tables) report(path string, table *Table) {
 
 // ReportUnjudged logs the entries of all files that can never match, because their domains
 // are not judged. It is for the moment at which the domains have changed.
-func (t *Tables) ReportUnjudged() {
+func (t *Files) ReportUnjudged() {
 	for _, w := range *t.files.Load() {
 		t.reportUnjudged(w.path, w.table)
 	}
 }
 
-func (t *Tables) reportUnjudged(path string, table *Table) {
+func (t *Files) reportUnjudged(path string, table *Table) {
 	first, _ := table.Unjudged(t.config.Judged)
 	for _, p := range first {
 		t.config.Log.Warn("entries of an accept file can never match", "file", path, "line", p.Line, "error", p.Text)

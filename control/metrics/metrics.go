@@ -1,4 +1,9 @@
-package control
+// Package metrics counts what the daemon does and serves the counters to Prometheus.
+//
+// [Metrics.Handler] serves them together with the state of the daemon at the moment of the
+// scrape, and beside them /healthz and /readyz for supervisors. No label holds an address
+// or a client.
+package metrics
 
 import (
 	"context"
@@ -8,12 +13,19 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"rcpt-milter/control"
 )
 
 // statusTimeout bounds how long a scrape waits for Status.
 const statusTimeout = 10 * time.Second
 
-// Metrics are what the daemon counts while it works. Make them with NewMetrics; all
+// Backend gives the state of the daemon. It must be quick: it is called at every scrape.
+type Backend interface {
+	Status(context.Context) (control.Status, error)
+}
+
+// Metrics are what the daemon counts while it works. Make them with New; all
 // methods may be called concurrently. No label holds an address or a client.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -22,8 +34,8 @@ type Metrics struct {
 	lag      *prometheus.HistogramVec
 }
 
-// NewMetrics makes metrics that are all zero; version is of this program.
-func NewMetrics(version string) *Metrics {
+// New makes metrics that are all zero; version is of this program.
+func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		decision: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -59,7 +71,7 @@ func (m *Metrics) ObserveDecision(took time.Duration) { m.decision.Observe(took.
 // them misses no first failure.
 func (m *Metrics) PassDone(directory, kind, result string) {
 	for _, k := range []string{"full", "incremental"} {
-		for _, r := range []string{ResultOK, ResultHeld, ResultFailed} {
+		for _, r := range []string{control.ResultOK, control.ResultHeld, control.ResultFailed} {
 			m.passes.WithLabelValues(directory, k, r)
 		}
 	}
@@ -169,7 +181,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	c.acceptFiles(s, send)
 	for _, d := range s.Directories {
 		send(c.held, prometheus.GaugeValue, float64(d.HeldRemovals), d.Name)
-		if d.State == Retired { // nobody reads it any more
+		if d.State == control.Retired { // nobody reads it any more
 			continue
 		}
 		if !d.LastSuccess.IsZero() {
@@ -178,7 +190,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		send(c.usnLag, prometheus.GaugeValue, float64(d.USNLag()), d.Name)
 		send(c.failing, prometheus.GaugeValue, oneIf(d.LastError != ""), d.Name)
 		send(c.warnings, prometheus.GaugeValue, float64(len(d.Warnings)), d.Name)
-		for _, state := range []State{Fresh, Late, Stale, NotReady} {
+		for _, state := range []control.State{control.Fresh, control.Late, control.Stale, control.NotReady} {
 			send(c.state, prometheus.GaugeValue, oneIf(d.State == state), d.Name, string(state))
 		}
 	}
@@ -186,7 +198,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 
 // unknown gives what is done about recipients who are not in the index. Where confirm is
 // switched off it has no counts.
-func (c *statusCollector) unknown(s Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
+func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
 	if s.Confirm != nil {
 		for result, n := range map[string]int64{
 			"found": s.Confirm.Found, "not_found": s.Confirm.NotFound, "remembered": s.Confirm.Remembered,
@@ -195,7 +207,7 @@ func (c *statusCollector) unknown(s Status, send func(*prometheus.Desc, promethe
 			send(c.confirm, prometheus.CounterValue, float64(n), result)
 		}
 	}
-	var harvest HarvestStatus
+	var harvest control.HarvestStatus
 	if s.Harvest != nil {
 		harvest = *s.Harvest
 	}
@@ -204,7 +216,7 @@ func (c *statusCollector) unknown(s Status, send func(*prometheus.Desc, promethe
 }
 
 // acceptFiles gives the state of each accept file once, however often it is named.
-func (c *statusCollector) acceptFiles(s Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
+func (c *statusCollector) acceptFiles(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
 	sent := map[string]bool{}
 	for _, f := range s.AcceptFiles {
 		file := strings.ToValidUTF8(f.File, "\ufffd")
@@ -218,7 +230,7 @@ func (c *statusCollector) acceptFiles(s Status, send func(*prometheus.Desc, prom
 	}
 }
 
-func seconds(t Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+func seconds(t control.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 func oneIf(yes bool) float64 {
 	if yes {

@@ -1,8 +1,10 @@
-package control
+package web
 
 import (
 	"fmt"
 	"time"
+
+	"rcpt-milter/control"
 )
 
 // The chart of a day: a bar for each span, drawn in units of its own and scaled by the
@@ -19,7 +21,7 @@ const (
 type chart struct {
 	Width, Height int
 	Bottom, Foot  int // of the bars, and of the hours
-	Total         Judged
+	Total         control.Judged
 	Most          int64 // of one span
 	Bars          []bar
 	Hours         []hourMark
@@ -42,7 +44,7 @@ type hourMark struct {
 func newChart(spans []Minute) chart {
 	c := chart{Width: len(spans) * chartBar, Height: chartHeight + chartFoot, Bottom: chartHeight, Foot: chartHeight + 20}
 	for _, s := range spans {
-		c.Total = c.Total.plus(s.Judged)
+		c.Total = c.Total.Plus(s.Judged)
 		c.Most = max(c.Most, s.Total())
 	}
 	for i, s := range spans {

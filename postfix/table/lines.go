@@ -1,10 +1,11 @@
-package postfix
+package table
 
 import (
 	"bufio"
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 )
 
 // keptOfLine is how many octets of a logical line are kept: far above any key that can
@@ -74,4 +75,17 @@ func (l *lines) physical() bool {
 func (l *lines) goesOn() bool {
 	next, err := l.in.Peek(1)
 	return err == nil && (next[0] == '#' || bytes.IndexByte([]byte(space), next[0]) >= 0)
+}
+
+// EachLine visits the logical lines of a text as postmap(1) has them, without comments and
+// with white space as single blanks. A line beyond 8 KiB is cut off.
+func EachLine(r io.Reader, visit func(line string)) error {
+	l := newLines(r)
+	for l.next() {
+		visit(strings.Join(strings.Fields(string(l.text)), " "))
+	}
+	if l.err != io.EOF {
+		return l.err
+	}
+	return nil
 }

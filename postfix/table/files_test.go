@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ type watching struct {
 	t      *testing.T
 	dir    string
 	log    bytes.Buffer
-	tables *Tables
+	tables *Files
 }
 
 func newWatching(t *testing.T, files map[string]string) *watching {
@@ -31,7 +31,7 @@ func newWatching(t *testing.T, files map[string]string) *watching {
 			paths = append(paths, w.write(name, text))
 		}
 	}
-	w.tables = NewTables(TablesConfig{Log: slog.New(slog.NewTextHandler(&w.log, nil))})
+	w.tables = NewFiles(Config{Log: slog.New(slog.NewTextHandler(&w.log, nil))})
 	w.use(paths...)
 	return w
 }
@@ -201,7 +201,7 @@ func TestPrepareErrors(t *testing.T) {
 	if err := os.WriteFile(empty, []byte("# nobody\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	tables := NewTables(TablesConfig{})
+	tables := NewFiles(Config{})
 	_, err := tables.Prepare([]string{filepath.Join(dir, "none"), empty})
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), empty+": it has no address in it") {
 		t.Errorf("Prepare: %v", err)
@@ -236,7 +236,7 @@ func TestRun(t *testing.T) {
 	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n"})
 	ticks := make(chan time.Time)
 	stopped := false
-	w.tables = NewTables(TablesConfig{Tick: func(every time.Duration) (<-chan time.Time, func()) {
+	w.tables = NewFiles(Config{Tick: func(every time.Duration) (<-chan time.Time, func()) {
 		if every != defaultEvery {
 			t.Errorf("looks every %v", every)
 		}

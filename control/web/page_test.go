@@ -1,6 +1,8 @@
-package control
+package web
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +13,40 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rcpt-milter/control"
 )
+
+// fake is a backend with fixed answers.
+type fake struct {
+	status control.Status
+	answer control.LookupAnswer
+	report func(control.ReportQuery) (control.Report, error)
+	err    error
+}
+
+func (f *fake) Status(context.Context) (control.Status, error) { return f.status, f.err }
+
+func (f *fake) Lookup(context.Context, control.LookupQuery) (control.LookupAnswer, error) {
+	return f.answer, f.err
+}
+
+func (f *fake) Report(_ context.Context, q control.ReportQuery) (control.Report, error) {
+	return f.report(q)
+}
+
+// fullStatus reads the status that has something in every field.
+func fullStatus(t *testing.T) (s control.Status) {
+	t.Helper()
+	text, err := os.ReadFile("../testdata/status.json")
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
 
 // fill puts the same text into every text of a value, and something into all else.
 func fill(v reflect.Value, text string) {
@@ -41,8 +76,8 @@ func fill(v reflect.Value, text string) {
 		fill(value, text)
 		v.SetMapIndex(reflect.ValueOf(text), value)
 	case reflect.Struct:
-		if v.Type() == reflect.TypeFor[Time]() {
-			v.Set(reflect.ValueOf(Time{pageNow.Add(-time.Hour)}))
+		if v.Type() == reflect.TypeFor[control.Time]() {
+			v.Set(reflect.ValueOf(control.Time{Time: pageNow.Add(-time.Hour)}))
 			return
 		}
 		for i := range v.NumField() {
@@ -56,9 +91,9 @@ var pageNow = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 // testPage is a page on a backend.
 func testPage(f *fake) *Page {
 	if f.report == nil {
-		f.report = func(ReportQuery) (Report, error) { return Report{}, nil }
+		f.report = func(control.ReportQuery) (control.Report, error) { return control.Report{}, nil }
 	}
-	return NewPage(PageConfig{On: func() bool { return true }, Hosts: func() []string { return []string{"relay.example.com"} },
+	return New(Config{On: func() bool { return true }, Hosts: func() []string { return []string{"relay.example.com"} },
 		Now: func() time.Time { return pageNow }}, f, &History{}, nil)
 }
 
@@ -76,9 +111,9 @@ func TestPage(t *testing.T) {
 	var hostile fake
 	fill(reflect.ValueOf(&hostile.status).Elem(), text)
 	fill(reflect.ValueOf(&hostile.answer).Elem(), text)
-	var report Report
+	var report control.Report
 	fill(reflect.ValueOf(&report).Elem(), text)
-	hostile.report = func(q ReportQuery) (Report, error) {
+	hostile.report = func(q control.ReportQuery) (control.Report, error) {
 		if !q.Brief || q.Limit == 0 {
 			t.Errorf("the page asks for %+v", q)
 		}
@@ -95,11 +130,11 @@ func TestPage(t *testing.T) {
 		{"hostile", &hostile, "/", 200, "&lt;script&gt;"},
 		{"hostile", &hostile, "/lookup?address=" + url.QueryEscape(text), 200, "&lt;script&gt;"},
 		{"nothing", &fake{}, "/", 200, "rcpt-milter"},
-		{"full", &fake{status: fullStatus()}, "/", 200, "Directory corp"},
-		{"full", &fake{status: fullStatus()}, "/", 200, "7 recipients judged in the last 24 hours"},
-		{"full", &fake{status: fullStatus()}, "/", 200, "no address of exmaple.com is known"},
-		{"refresh", &fake{status: fullStatus()}, "/?refresh", 200, `http-equiv="refresh" content="30"`},
-		{"answer", &fake{answer: LookupAnswer{Address: "A@x.test", Outcome: Refused, Reply: "550 5.1.1"}}, "/lookup?address=A@x.test", 200, "550 5.1.1"},
+		{"full", &fake{status: fullStatus(t)}, "/", 200, "Directory corp"},
+		{"full", &fake{status: fullStatus(t)}, "/", 200, "7 recipients judged in the last 24 hours"},
+		{"full", &fake{status: fullStatus(t)}, "/", 200, "no address of exmaple.com is known"},
+		{"refresh", &fake{status: fullStatus(t)}, "/?refresh", 200, `http-equiv="refresh" content="30"`},
+		{"answer", &fake{answer: control.LookupAnswer{Address: "A@x.test", Outcome: control.Refused, Reply: "550 5.1.1"}}, "/lookup?address=A@x.test", 200, "550 5.1.1"},
 		{"no address", &fake{}, "/lookup?address=", 303, ""},
 		{"too long", &fake{}, "/lookup?address=" + strings.Repeat("x", 5000), 303, ""},
 		{"trouble", &fake{err: errors.New("store <closed>")}, "/", 500, "store &lt;closed&gt;"},

@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"maps"
@@ -34,7 +34,7 @@ func TestDomainsNamedByFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tables := NewTables(TablesConfig{})
+	tables := NewFiles(Config{})
 	if tables.NamesDomain("one.example") {
 		t.Error("no files name a domain")
 	}

@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"errors"

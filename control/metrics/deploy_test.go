@@ -1,4 +1,4 @@
-package control
+package metrics
 
 import (
 	"encoding/json"
@@ -10,15 +10,17 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"rcpt-milter/control"
 )
 
 // scrape is what Prometheus gets when there is something of everything.
 func scrape(t *testing.T) string {
 	t.Helper()
-	m := NewMetrics("1.2.3")
-	m.PassDone("corp", "full", ResultOK)
+	m := New("1.2.3")
+	m.PassDone("corp", "full", control.ResultOK)
 	m.ObserveLag("corp", 0)
-	_, body := get(t, m.Handler(&fake{status: fullStatus()}, nil, nil), "/metrics")
+	_, body := get(t, m.Handler(&fake{status: fullStatus(t)}, nil, nil), "/metrics")
 	return body
 }
 
@@ -59,7 +61,7 @@ func named(text string) []string {
 func TestMetricsNamed(t *testing.T) {
 	there := scraped(t)
 	for _, file := range []string{"prometheus/rcpt-milter.rules.yml", "prometheus/rcpt-milter.rules_test.yml", "grafana/rcpt-milter.json", "../docs/monitoring.md"} {
-		text, err := os.ReadFile("../deploy/" + file)
+		text, err := os.ReadFile("../../deploy/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +80,7 @@ func TestMetricsNamed(t *testing.T) {
 // TestMonitoringDocumented: docs/monitoring.md has every metric, every field of status
 // and every alert.
 func TestMonitoringDocumented(t *testing.T) {
-	text, err := os.ReadFile("../docs/monitoring.md")
+	text, err := os.ReadFile("../../docs/monitoring.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,12 +90,12 @@ func TestMonitoringDocumented(t *testing.T) {
 			t.Errorf("the metric %s is not documented", name)
 		}
 	}
-	for _, field := range fieldsOf(t, fullStatus().normal()) {
+	for _, field := range fieldsOf(t, fullStatus(t)) {
 		if !strings.Contains(document, "`"+field+"`") {
 			t.Errorf("the field %s of status is not documented", field)
 		}
 	}
-	rules, err := os.ReadFile("../deploy/prometheus/rcpt-milter.rules.yml")
+	rules, err := os.ReadFile("../../deploy/prometheus/rcpt-milter.rules.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func TestMonitoringDocumented(t *testing.T) {
 }
 
 // fieldsOf are the names of the fields of a status, and of its directories and passes.
-func fieldsOf(t *testing.T, s Status) []string {
+func fieldsOf(t *testing.T, s control.Status) []string {
 	t.Helper()
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -123,7 +125,7 @@ func fieldsOf(t *testing.T, s Status) []string {
 
 // TestDashboard: Grafana's file is one that it can read, and every panel asks something.
 func TestDashboard(t *testing.T) {
-	text, err := os.ReadFile("../deploy/grafana/rcpt-milter.json")
+	text, err := os.ReadFile("../../deploy/grafana/rcpt-milter.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,24 +1,24 @@
-package control
+package metrics
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"rcpt-milter/control"
 )
 
 // scrapesAtOnce bounds how many scrapes are answered at one time.
 const scrapesAtOnce = 4
 
-// Handler serves /metrics, /healthz (the process answers) and /readyz (it would
-// answer a RCPT from an index), and where there is one the status page for everything
-// else. They only tell; nothing can be done through them. A nil log discards.
-func (m *Metrics) Handler(backend Backend, page *Page, log *slog.Logger) http.Handler {
+// Handler serves /metrics, /healthz (the process answers) and /readyz (recipients are
+// judged by an index). A page that is not nil serves all other paths. Requests change
+// nothing. A nil log discards.
+func (m *Metrics) Handler(backend Backend, page http.Handler, log *slog.Logger) http.Handler {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -44,7 +44,7 @@ func ready(w http.ResponseWriter, r *http.Request, backend Backend) {
 	switch {
 	case err != nil:
 		say(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
-	case s.State == NotReady:
+	case s.State == control.NotReady:
 		say(w, http.StatusServiceUnavailable, "not ready: a directory has not been read in full yet; recipients that are not in the index get 451")
 	default:
 		say(w, http.StatusOK, fmt.Sprintf("ready: the index is %s", s.State))
@@ -56,13 +56,4 @@ func say(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	fmt.Fprintln(w, text)
-}
-
-// ServeHealth serves the handler on the listener until ctx ends, and closes it. It
-// returns nil where ctx ended.
-func ServeHealth(ctx context.Context, l net.Listener, handler http.Handler, log *slog.Logger) error {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	return serve(ctx, newHTTPServer(handler, answerTimeout, log), l)
 }

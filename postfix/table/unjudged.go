@@ -1,4 +1,4 @@
-package postfix
+package table
 
 import (
 	"bytes"
@@ -47,9 +47,13 @@ func (t *Table) Unjudged(judged func(domain string) bool) (first []Problem, all 
 			continue
 		}
 		all += n.entries
+		noun := "entries"
+		if n.entries == 1 {
+			noun = "entry"
+		}
 		first = append(first, Problem{n.line, fmt.Sprintf(
-			"%s of domain %q can never match: the domain is not judged here; add it to domains, or leave them out",
-			counted(n.entries, "entry", "entries"), domain)})
+			"%d %s of domain %q can never match: the domain is not judged here; add it to domains, or leave them out",
+			n.entries, noun, domain)})
 	}
 	slices.SortFunc(first, func(a, b Problem) int { return a.Line - b.Line })
 	return first[:min(len(first), keptProblems)], all
