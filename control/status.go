@@ -114,6 +114,15 @@ type UnparsedValue struct {
 	Reason    string `json:"reason"`
 }
 
+// Text names the value for people. It is not escaped.
+func (v UnparsedValue) Text() string {
+	line := v.DN + ": " + v.Attribute
+	if v.Value != "" {
+		line += " " + v.Value
+	}
+	return line + ": " + v.Reason
+}
+
 // AcceptFile is the state of one file of addresses that are accepted.
 type AcceptFile struct {
 	File        string   `json:"file"`

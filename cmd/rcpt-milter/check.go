@@ -14,8 +14,8 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/daemon"
 	"rcpt-milter/directory"
-	"rcpt-milter/store"
 )
 
 func (a *app) checkCommand() *cobra.Command {
@@ -69,7 +69,7 @@ func (a *app) check(ctx context.Context, live bool) error {
 	r.checkAcceptFiles(c)
 	r.checkStore(ctx, c)
 	if live {
-		r.checkLive(ctx, c)
+		daemon.CheckLive(ctx, c, a.now, r.print)
 	}
 	if r.bad > 0 {
 		return &exit{status: exitFailure}
@@ -77,11 +77,22 @@ func (a *app) check(ctx context.Context, live bool) error {
 	return nil
 }
 
-// findings are printed as they are made: what is good and what may be one day to
-// stdout, what is bad to stderr.
+// findings prints the results of a check: what is good and warnings to stdout, problems to
+// stderr.
 type findings struct {
 	*app
 	bad int
+}
+
+func (r *findings) print(f daemon.Finding) {
+	switch f.Level {
+	case daemon.Good:
+		r.good("%s", f.Text)
+	case daemon.Warning:
+		r.warning("%s", f.Text)
+	default:
+		r.problem(f.Err)
+	}
 }
 
 func (r *findings) good(format string, args ...any) {
@@ -107,33 +118,17 @@ func (r *findings) checkStore(ctx context.Context, c *config.Config) {
 			c.Store.Dir, owner, owner)
 		return
 	}
-	s, err := openStored(ctx, c)
-	switch {
-	case errors.Is(err, store.ErrMissing):
-		r.good("store %s: none yet, the first start makes it", c.Store.Dir)
-		return
-	case errors.Is(err, store.ErrLocked):
+	if err := daemon.CheckStore(ctx, c, r.print); err != nil {
 		r.checkRunning(ctx, c)
-		return
-	case err != nil:
-		r.problem(err)
-		return
 	}
-	defer s.Close()
-	if err := s.Recount(); err != nil {
-		r.problem(err)
-		return
-	}
-	r.checkPopulated(s, c)
-	t := s.Totals()
-	r.good("store %s: %s of %s, digest %s", c.Store.Dir, counted(t.Addresses, "address", "addresses"),
-		counted(t.Objects, "object", "objects"), t.Digest)
 }
 
 func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
 	client := control.NewClient(c.Control.Address)
 	if s, err := client.Status(ctx); err == nil {
-		r.warnEmpty(s.EmptyDomains)
+		for _, domain := range s.EmptyDomains {
+			r.warning("%s", control.EmptyDomainText(domain))
+		}
 	}
 	v, err := client.Verify(ctx)
 	switch {

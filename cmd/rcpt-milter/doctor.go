@@ -11,7 +11,6 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
 	"rcpt-milter/postfix"
 	tables "rcpt-milter/postfix/table"
 )
@@ -146,7 +145,7 @@ func (p patient) Judge(all []address.Address) ([]postfix.Judgement, error) {
 // inEmptyDomain reports whether a recipient is deferred because no address of its domain
 // is known, though its directories have been read: that does not pass by itself.
 func inEmptyDomain(l control.LookupAnswer) bool {
-	if l.Verdict != string(milter.VerdictNotReady) {
+	if l.Verdict != "not-ready" {
 		return false
 	}
 	switch l.DirectoryState {

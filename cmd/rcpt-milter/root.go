@@ -13,6 +13,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/daemon"
 )
 
 // Exit statuses; 64 and 78 are those of sysexits.h.
@@ -101,6 +102,8 @@ func (a *app) report(err error) int {
 		if status = chosen.status; chosen.err == nil {
 			return status
 		}
+	case errors.Is(err, daemon.ErrConfig):
+		status = exitConfig
 	case errors.Is(err, control.ErrNotReachable):
 		status = exitNotReachable
 	}

@@ -95,6 +95,20 @@ func (a *app) overall(p *page, s control.Status) {
 	}
 }
 
+// shownUnparsed is how many values to be corrected are shown to people.
+const shownUnparsed = 3
+
+// unparsed writes how many directory values are to be corrected, and the first of them.
+func unparsed(p *page, s control.Status) {
+	p.line("unreadable", counted(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
+	for _, v := range s.UnparsedValues[:min(len(s.UnparsedValues), shownUnparsed)] {
+		p.more(printable(v.Text()))
+	}
+	if more := s.Unparsed - shownUnparsed; more > 0 && len(s.UnparsedValues) > shownUnparsed {
+		p.more("and " + counted(more, "other", "others") + "; \"rcpt-milter status --json\" lists them")
+	}
+}
+
 // halved breaks a word that is too long for a line in its middle, not at the last letters.
 func (p *page) halved(word string) string {
 	half := len(word) / 2

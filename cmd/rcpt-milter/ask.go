@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"rcpt-milter/control"
+	"rcpt-milter/daemon"
+)
+
+// reader is what a daemon and the store that it left behind both answer.
+type reader interface {
+	Status(context.Context) (control.Status, error)
+	Lookup(context.Context, control.LookupQuery) (control.LookupAnswer, error)
+	Report(context.Context, control.ReportQuery) (control.Report, error)
+	Removals(context.Context, control.RemovalsQuery, func(control.HeldRemoval) error) error
+	Journal(context.Context, control.JournalQuery, func(control.JournalRow) error) error
+	Export(context.Context, control.ExportQuery, func(control.ExportEvent) error) error
+}
+
+var (
+	_ reader = daemon.Stopped{}
+	_ reader = (*control.Client)(nil)
+)
+
+// ask calls do with the daemon. If no daemon runs, it calls do with the store that the daemon
+// left behind, and says so.
+func (a *app) ask(ctx context.Context, do func(reader) error) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	if err = do(client); !errors.Is(err, control.ErrNotReachable) {
+		return err
+	}
+	c, bad := a.load()
+	if bad != nil {
+		return bad
+	}
+	left, failed := daemon.OpenStopped(ctx, daemon.Options{ConfigPath: a.configPath, Config: c, Version: programVersion()})
+	if failed != nil {
+		return errors.Join(err, fmt.Errorf("what it left cannot be read either: %w", failed))
+	}
+	defer left.Close()
+	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: this is what its store says, as it was left\n", printable(err.Error()))
+	return do(left)
+}

@@ -1,0 +1,205 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/control"
+	"rcpt-milter/directory"
+	"rcpt-milter/milter"
+	tables "rcpt-milter/postfix/table"
+	"rcpt-milter/store"
+)
+
+// backend is the daemon as the control socket sees it.
+type backend struct {
+	*daemon
+	started time.Time
+	now     func() time.Time
+}
+
+var _ control.Backend = backend{}
+
+func (b backend) Status(context.Context) (control.Status, error) {
+	totals := b.store.Totals()
+	s := control.Status{
+		Version: b.version, Started: control.Time{Time: b.started},
+		Addresses: totals.Addresses, Objects: totals.Objects, Unparsed: totals.Unparsed,
+		Digest: totals.Digest, Domains: totals.Domains, Modes: map[string]string{},
+		Decisions:   words(b.server.Counters().Decisions()),
+		WouldRefuse: words(b.server.Counters().WouldRefuse()),
+		Sessions:    b.server.Sessions(),
+		Alarms:      b.canaries.Alarms(),
+		Directories: b.follower.Directories(), StoreVerified: control.Time{Time: b.upkeep.verified()},
+	}
+	if !b.started.IsZero() { // else it is another user who asks
+		b.follower.now().warnOfSecrets(s.Directories)
+	}
+	read := b.reloads.outcome()
+	s.ReloadError, s.RestartNeeded = read.Refused, read.Restart
+	if from, err := b.store.JournalFrom(); err == nil {
+		s.JournalFrom = control.Time{Time: from}
+	}
+	s.UnparsedValues = b.unparsedValues(totals.Unparsed)
+	for domain, mode := range b.config.Load().Domains {
+		s.Modes[domain] = string(mode)
+	}
+	for _, f := range b.files.Status() {
+		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f))
+	}
+	s.EmptyDomains = emptyDomains(b.config.Load(), b.index(), b.files)
+	s.Confirm = b.confirming.Load().status()
+	addHarvest(b.harvest.Load(), &s)
+	s.State = control.Fresh
+	for _, d := range s.Directories {
+		s.State = control.Worst(s.State, d.State)
+	}
+	return s, nil
+}
+
+func acceptFileOf(f tables.FileStatus) control.AcceptFile {
+	out := control.AcceptFile{File: f.File, Read: control.Time{Time: f.Read},
+		Entries: int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
+		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Useless)}
+	for _, p := range f.Problems {
+		out.UnreadLines = append(out.UnreadLines, p.String())
+	}
+	for _, p := range f.Unjudged {
+		out.UnmatchedLines = append(out.UnmatchedLines, p.String())
+	}
+	return out
+}
+
+// words makes plain keys of verdicts.
+func words(counts map[milter.Verdict]int64) map[string]int64 {
+	m := make(map[string]int64, len(counts))
+	for verdict, n := range counts {
+		m[string(verdict)] = n
+	}
+	return m
+}
+
+func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.LookupAnswer, error) {
+	query := milter.Query{Argument: q.Address}
+	if q.Client != "" {
+		client, err := netip.ParseAddr(q.Client)
+		if err != nil {
+			return control.LookupAnswer{}, fmt.Errorf("client: expected an IP address, got %q", q.Client)
+		}
+		query.Client = client
+	}
+	if q.Authenticated {
+		query.Authenticated = "lookup"
+	}
+	if !q.At.IsZero() {
+		return b.lookupAt(ctx, q, query)
+	}
+	d := b.server.Policy().Decide(ctx, query)
+	answer := answerOf(d)
+	answer.Address, answer.LoggedAs = q.Address, b.server.LoggedAs(q.Address)
+	answer.Harvest = harvestOf(b.harvest.Load(), query.Client)
+	return answer, b.describe(found(d), &answer)
+}
+
+// found is the form of the address that the answer is about: where nothing was found,
+// the whole of it.
+func found(d milter.Decision) address.Address {
+	switch {
+	case !d.Match.IsZero():
+		return d.Match
+	case !d.JudgedAs.IsZero():
+		return d.JudgedAs
+	}
+	return d.Address
+}
+
+// answerOf puts a decision into plain words.
+func answerOf(d milter.Decision) control.LookupAnswer {
+	answer := control.LookupAnswer{
+		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
+		Outcome: outcomeOf(d.Reply), Reply: d.Reply.String(), Verdict: string(d.Verdict),
+		WouldRefuse: d.WouldRefuse, Rule: d.Row, Reason: d.Reason, Entry: d.Entry, Matched: d.Match.String(),
+		JudgedAs: d.JudgedAs.String(), AliasedBy: d.AliasedBy,
+	}
+	if d.WouldRefuse {
+		answer.WouldReply = d.WouldReply.String()
+	}
+	if d.Err != nil {
+		answer.Error = d.Err.Error()
+	}
+	if d.Asked {
+		answer.Directory, answer.DirectoryState = d.Freshness.Directory, control.State(d.Freshness.State.String())
+	}
+	return answer
+}
+
+func outcomeOf(r milter.Reply) control.Outcome {
+	switch {
+	case r.IsContinue():
+		return control.Accepted
+	case r.Code() >= 500:
+		return control.Refused
+	default:
+		return control.Temporary
+	}
+}
+
+// describe adds what the store knows of the address. Where the store cannot tell, the
+// decision says so already.
+func (b backend) describe(a address.Address, answer *control.LookupAnswer) error {
+	if a.IsZero() {
+		return nil
+	}
+	detail, err := b.store.Describe(a)
+	if err != nil {
+		if answer.Error == "" {
+			answer.Error = err.Error()
+		}
+		return nil
+	}
+	for _, o := range detail.Owners {
+		answer.Owners = append(answer.Owners, ownerOf(o))
+	}
+	for _, e := range detail.History {
+		answer.History = append(answer.History, rowOf(e))
+	}
+	answer.Removed = control.Time{Time: detail.Removed}
+	answer.RemovedPass = detail.RemovedPass
+	return nil
+}
+
+func ownerOf(o store.Owner) control.Owner {
+	return control.Owner{
+		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class, Attribute: spelled(o.Attribute),
+		InternalOnly: o.Restricted, Gone: o.Gone, Learned: control.Time{Time: o.Learned}, Pass: o.Pass,
+		DomainController: o.Controller, USN: o.USN,
+	}
+}
+
+// spelled is the name of an attribute as Active Directory's schema spells it. The store has
+// it in small letters.
+func spelled(attribute string) string {
+	for _, name := range []string{"proxyAddresses", "uSNChanged", "targetAddress", "userPrincipalName",
+		"otherMailbox", "msExchShadowProxyAddresses"} {
+		if strings.EqualFold(name, attribute) {
+			return name
+		}
+	}
+	return attribute
+}
+
+func (b backend) Verify(context.Context) (control.Verified, error) {
+	if err := b.upkeep.Verify(); err != nil {
+		return control.Verified{}, err
+	}
+	t := b.store.Totals()
+	return control.Verified{Addresses: t.Addresses, Objects: t.Objects, Digest: t.Digest}, nil
+}
+
+func (b backend) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
+	return b.follower.Sync(ctx, q, progress)
+}

@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"rcpt-milter/address"
+	"rcpt-milter/config"
+	"rcpt-milter/directory"
+)
+
+// routingDomain is under which Exchange reaches mailboxes in the cloud.
+const routingDomain = "mail.onmicrosoft.com"
+
+// checkHybrid warns where part of an organization lives in the cloud: recipients that
+// were made there are not in this directory.
+func (c *controllerCheck) checkHybrid(ctx context.Context) error {
+	sign, err := c.conn.AddressUnder(ctx, routingDomain)
+	if err != nil {
+		return err
+	}
+	if sign != "" {
+		sign = "has addresses such as " + sign
+	}
+	for _, a := range c.forest.Accepted {
+		if sign == "" && strings.HasSuffix(a.Name, "."+routingDomain) {
+			sign = "accepts mail for " + a.Name
+		}
+	}
+	if sign != "" {
+		c.warning("%s: this organization %s: it is a hybrid one, and mailboxes and groups that were made in the cloud are not in this directory; "+
+			"use mode report until \"rcpt-milter report\" shows nobody who should be known, or let Exchange write them back", c.where, sign)
+	}
+	return nil
+}
+
+// noteForest keeps what the controller told until all directories have been looked at.
+func (c *controllerCheck) noteForest() {
+	key := strings.ToLower(c.root.ConfigNamingContext)
+	f, known := c.forests[key]
+	if !known {
+		f = followedForest{Forest: c.forest, by: c.d.Name}
+	}
+	f.followed = append(f.followed, strings.ToLower(c.root.DefaultNamingContext))
+	c.forests[key] = f
+}
+
+// checkForests looks for domains that no directory follows, and for mail domains of
+// Exchange that the configuration lacks.
+func (l *liveCheck) checkForests() {
+	for _, key := range slices.Sorted(maps.Keys(l.forests)) {
+		f := l.forests[key]
+		for _, domain := range f.Domains {
+			if !slices.Contains(f.followed, strings.ToLower(domain.NamingContext)) {
+				l.warning("directory %s: the forest has a domain %s too, which no directory follows: whoever has a mailbox there is unknown; "+
+					"add a directory for it", f.by, domain.DNSName)
+			}
+		}
+		for _, accepted := range f.Accepted {
+			l.checkAccepted(f.by, accepted)
+		}
+		l.checkNotAccepted(f)
+	}
+}
+
+// checkAccepted compares a mail domain of Exchange with the configuration.
+func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
+	name := a.Name
+	if rest, ok := strings.CutPrefix(name, "*."); ok {
+		name = "." + rest
+	}
+	mode, ours := address.LookupDomain(l.config.Domains, name)
+	switch {
+	case strings.HasSuffix(name, ".onmicrosoft.com"): // mail comes to it from the cloud only
+	case !ours && !a.Relay:
+		l.warning("directory %s: Exchange accepts mail for %s, which has no entry in domains: its recipients are not judged; add \"%s: report\"", by, a.Name, name)
+	case mode == config.Enforce && a.Relay:
+		l.warning("directory %s: Exchange passes mail for %s on to recipients that are not in this directory (a relay domain), and domains says enforce: "+
+			"they would be refused; use mode pass, or a directory that has them", by, a.Name)
+	}
+}
+
+// checkNotAccepted warns of domains of the configuration that Exchange does not know. A
+// forest without Exchange says nothing.
+func (l *liveCheck) checkNotAccepted(f followedForest) {
+	if len(f.Accepted) == 0 || len(l.forests) > 1 {
+		return
+	}
+	for _, domain := range slices.Sorted(maps.Keys(l.config.Domains)) {
+		if l.config.Domains[domain] == config.Pass || isAccepted(f.Accepted, domain) {
+			continue
+		}
+		l.warning("directory %s: domains names %s, which is no accepted domain of Exchange: is it spelled right, and does anybody have an address there?", f.by, domain)
+	}
+}
+
+func isAccepted(all []directory.AcceptedDomain, domain string) bool {
+	return slices.ContainsFunc(all, func(a directory.AcceptedDomain) bool {
+		parent, wild := strings.CutPrefix(a.Name, "*")
+		return a.Name == domain || strings.HasPrefix(domain, ".") && strings.HasSuffix(a.Name, domain) ||
+			wild && strings.HasSuffix(domain, parent)
+	})
+}

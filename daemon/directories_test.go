@@ -1,0 +1,172 @@
+package daemon
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/control/metrics"
+	"rcpt-milter/directory"
+	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
+	"rcpt-milter/store"
+)
+
+// TestStatesOfMirrors: every state has its word in the policy and in status, and one
+// that nobody knows is not trusted.
+func TestStatesOfMirrors(t *testing.T) {
+	last := -1
+	for _, c := range []struct {
+		in     mirror.State
+		policy milter.FreshnessState
+		status control.State
+	}{
+		{mirror.Fresh, milter.FreshnessFresh, control.Fresh},
+		{mirror.Late, milter.FreshnessLate, control.Late},
+		{mirror.Stale, milter.FreshnessStale, control.Stale},
+		{mirror.Widening, milter.FreshnessWidening, control.NotReady},
+		{mirror.NotReady, milter.FreshnessNotReady, control.NotReady},
+		{"melted", milter.FreshnessNotReady, "melted"},
+	} {
+		if got := freshnessOf(c.in); got != c.policy {
+			t.Errorf("freshnessOf(%q) = %v, want %v", c.in, got, c.policy)
+		}
+		if got := stateOf(c.in); got != c.status {
+			t.Errorf("stateOf(%q) = %q, want %q", c.in, got, c.status)
+		}
+		if w := weight(c.policy); w < last || w < 0 {
+			t.Errorf("weight(%v) = %d, want no less than %d", c.policy, w, last)
+		} else {
+			last = w
+		}
+	}
+}
+
+func TestStatusOf(t *testing.T) {
+	started := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	got := statusOf("corp", mirror.Status{
+		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7, WhyFull: "first", LastGood: started,
+		Full:        store.PassInfo{Number: 1, Kind: store.Full, Started: started, Ended: started.Add(1500 * time.Millisecond), Seen: 9, Added: 8, Changed: 7, Removed: 6},
+		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"}, Held: 4, Hold: "too many",
+		NextPass: started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, Blind: true, Grant: []string{"dsacls"},
+		Running: &mirror.Progress{Kind: store.Full, Started: started, Seen: 3},
+	})
+	at := control.Time{Time: started}
+	want := control.DirectoryStatus{
+		Name: "corp", State: control.Late, DomainController: "dc1", InvocationID: "00000001-0000-0000-0000-000000000000",
+		USN: 5, HighestCommittedUSN: 7, LastSuccess: at, FullPassReason: "first", LastError: "down", FailingSince: at,
+		LastFull:        &control.PassStatus{Number: 1, Started: at, Seconds: 1.5, Seen: 9, Added: 8, Changed: 7, Removed: 6, Result: "ok"},
+		LastIncremental: &control.PassStatus{Number: 2, Started: at, Result: "held"},
+		Running:         &control.SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 3, Expected: 9},
+		HeldRemovals:    4, HoldReason: "too many", DeletedObjectsVisible: new(bool), DeletedObjectsGrant: []string{"dsacls"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("statusOf (-want +got):\n%s", d)
+	}
+	empty := statusOf("corp", mirror.Status{State: mirror.NotReady})
+	if d := cmp.Diff(control.DirectoryStatus{Name: "corp", State: control.NotReady}, empty); d != "" {
+		t.Errorf("statusOf nothing (-want +got):\n%s", d)
+	}
+}
+
+func TestResultOf(t *testing.T) {
+	for _, c := range []struct {
+		in   mirror.PassResult
+		want string
+	}{
+		{mirror.PassResult{}, control.ResultOK},
+		{mirror.PassResult{Info: store.PassInfo{Hold: "too many"}}, control.ResultHeld},
+		{mirror.PassResult{Err: errors.New("down")}, control.ResultFailed},
+	} {
+		if got := resultOf(c.in); got != c.want {
+			t.Errorf("resultOf(%+v) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+// TestSecretOf: it changes with the password and does not tell it.
+func TestSecretOf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "password")
+	secret := secretOf(config.Bind{PasswordFile: path})
+	seen := map[string]string{secret(): "no file"}
+	for _, password := range []string{"hunter2", "hunter3", ""} {
+		if err := os.WriteFile(path, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := secret()
+		if before, ok := seen[got]; ok {
+			t.Errorf("the same for %q as for %s", password, before)
+		}
+		if password != "" && got == password {
+			t.Errorf("secretOf tells the password")
+		}
+		seen[got] = password
+		if secret() != got {
+			t.Errorf("not the same twice for %q", password)
+		}
+	}
+}
+
+// TestGateOfAReload: a directory that is mirrored in another way, with the same account at
+// the same controllers, remembers that a bind was refused. With others it is a new matter.
+func TestGateOfAReload(t *testing.T) {
+	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	f := newFollower(s, metrics.New("test"), slog.New(slog.DiscardHandler))
+	dir := t.TempDir()
+	for _, name := range []string{"password", "other"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("hunter2\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := func(change func(*config.Directory)) following {
+		d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second, Full: time.Hour,
+			Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: filepath.Join(dir, "password")}}
+		change(&d)
+		next, err := f.plan(&config.Config{Directories: []config.Directory{d}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	first := at(func(*config.Directory) {})
+	f.current.Store(&first)
+	for _, c := range []struct {
+		what   string
+		change func(*config.Directory)
+		same   bool
+	}{
+		{"poll", func(d *config.Directory) { d.Poll = time.Minute }, true},
+		{"bases", func(d *config.Directory) { d.Bases = []string{"OU=a,DC=x"} }, true},
+		{"name", func(d *config.Directory) { d.Name = "other" }, false},
+		{"urls", func(d *config.Directory) { d.URLs = []string{"ldaps://dc2.corp.example"} }, false},
+		{"account", func(d *config.Directory) { d.Bind.DN = "other@corp.example" }, false},
+		{"password file", func(d *config.Directory) { d.Bind.PasswordFile = filepath.Join(dir, "other") }, false},
+		{"discover", func(d *config.Directory) { d.URLs, d.Discover = nil, "corp.example" }, false},
+	} {
+		if next := at(c.change); (next[0].Gate() == first[0].Gate()) != c.same || next[0].Mirror == first[0].Mirror {
+			t.Errorf("another %s: the same gate %t, want %t", c.what, !c.same, c.same)
+		}
+	}
+}
+
+// TestCandidatesKnowTheirPort: what a port shows belongs to the candidate.
+func TestCandidatesKnowTheirPort(t *testing.T) {
+	all := candidates(config.Directory{}, []string{"ldaps://dc1.corp.example:636", "ldap://dc1.corp.example:389",
+		"ldaps://dc1.corp.example:3269", "ldap://dc1.corp.example:3268"})
+	for i, c := range all {
+		if got, want := c.View == mirror.ViewOfPort("3269"), i >= 2; got != want || c.Host != "dc1.corp.example" || c.View == "" {
+			t.Errorf("%+v", c)
+		}
+	}
+}

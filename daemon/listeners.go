@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"rcpt-milter/config"
+	"rcpt-milter/internal/socket"
+)
+
+// openIntake opens the sockets for Postfix, or takes those that systemd passed.
+func openIntake(c *config.Config, log *slog.Logger) (intake []*socket.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range intake {
+				l.Close()
+			}
+			intake = nil
+		}
+	}()
+	options := socket.Options{Mode: c.Socket.Mode, Allow: c.ListenAllow, Logger: log}
+	gid, err := c.SocketGID()
+	if err != nil {
+		return nil, fmt.Errorf("socket.group: %w", err)
+	}
+	if gid >= 0 {
+		options.Group = strconv.Itoa(gid)
+	}
+	var passed socket.Passed
+	for _, e := range c.Listen {
+		if e.Network == "fd" {
+			sockets, err := findPassed(&passed, e.Address, c.Listen)
+			if err != nil {
+				return intake, fmt.Errorf("listen %q: %w", e, err)
+			}
+			for _, s := range sockets {
+				l, err := socket.Adopt(s, options)
+				if err != nil {
+					return intake, err
+				}
+				intake = append(intake, l)
+			}
+			continue
+		}
+		makeSocketDir(e)
+		l, err := socket.Prepare(e.String(), options)
+		if err != nil {
+			return intake, err
+		}
+		intake = append(intake, l)
+	}
+	return intake, nil
+}
+
+// findPassed returns the sockets of an entry of listen, with those that systemd passed. It
+// receives them at the first call.
+func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) ([]net.Listener, error) {
+	if *passed == nil {
+		var err error
+		if *passed, err = socket.ReceivePassed(); err != nil {
+			return nil, err
+		}
+	}
+	var named []string
+	for _, e := range entries {
+		if e.Network == "fd" {
+			named = append(named, e.Address)
+		}
+	}
+	return passed.Find(name, named)
+}
+
+// makeSocketDir makes the directory of a unix socket where only it is missing: under /run
+// it is gone after every boot. What is wrong with it, whoever opens the socket says.
+func makeSocketDir(e config.Endpoint) {
+	if e.Network == "unix" {
+		os.Mkdir(filepath.Dir(e.Address), 0o755)
+	}
+}

@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"time"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/mirror"
+	"rcpt-milter/store"
+)
+
+// mirrorConfig is how a directory is mirrored.
+func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
+	m := mirror.Config{
+		Name: d.Name, Store: f.store, Log: f.log,
+		Rules: rulesOf(d),
+		Poll:  d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
+		Guard: mirror.Guard(d.RemovalGuard), Limits: f.limitsOf(c, d), Notify: d.Notify,
+		Account: d.Bind.Name(), Secret: secretOf(d.Bind),
+		Observe: mirror.Observer{
+			Pass: func(r mirror.PassResult) { f.passDone(d.Name, r.Info.Kind, r) },
+			Lag:  func(behind time.Duration) { f.metrics.ObserveLag(d.Name, behind) },
+		},
+	}
+	m.Candidates, m.Discover = controllers(d)
+	return m
+}
+
+// rulesOf is what counts as a recipient in a directory.
+func rulesOf(d config.Directory) mirror.Rules {
+	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude,
+		RefuseOutside: d.RefuseInternalOnly,
+		OmitSystem:    d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
+}
+
+// limitsOf is what depends on other keys than those of the directory.
+func (f *follower) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
+	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges,
+		ConcealValues: c.Log.HashAddresses, Shared: f.shared(c, d.Name, d.ReplicationLag)}
+}
+
+func resultOf(r mirror.PassResult) string {
+	switch {
+	case r.Err != nil:
+		return control.ResultFailed
+	case r.Info.Hold != "":
+		return control.ResultHeld
+	default:
+		return control.ResultOK
+	}
+}
+
+// Directories are the states of all.
+func (f *follower) Directories() []control.DirectoryStatus {
+	var all []control.DirectoryStatus
+	for _, k := range f.all() {
+		all = append(all, statusOf(k.Name(), k.Status()))
+	}
+	return all
+}
+
+// statusOf puts the state of a mirror into plain words.
+func statusOf(name string, s mirror.Status) control.DirectoryStatus {
+	d := control.DirectoryStatus{
+		Name: name, State: stateOf(s.State), DomainController: s.Controller,
+		USN: s.USN, HighestCommittedUSN: s.HighestUSN, LastSuccess: control.Time{Time: s.LastGood},
+		LastIncremental: passOf(s.Incremental), LastFull: passOf(s.Full), FullPassReason: s.WhyFull,
+		NextPass: control.Time{Time: s.NextPass}, FailingSince: control.Time{Time: s.FailingSince},
+		FullFailingSince: control.Time{Time: s.FullFailingSince},
+	}
+	if !s.InvocationID.IsZero() {
+		d.InvocationID = s.InvocationID.String()
+	}
+	if s.LastError != nil {
+		d.LastError = s.LastError.Error()
+	}
+	if s.RootKnown {
+		visible := !s.Blind
+		d.DeletedObjectsVisible, d.DeletedObjectsGrant = &visible, s.Grant
+	}
+	if s.Running != nil {
+		d.NextPass = control.Time{} // it is this one
+		d.Running = &control.SyncEvent{Directory: name, Kind: s.Running.Kind.String(),
+			Started: control.Time{Time: s.Running.Started}, Seen: int64(s.Running.Seen), Expected: expected(s)}
+	}
+	d.Notify, d.Warnings = s.Notified, s.Warnings
+	d.HeldRemovals, d.HoldReason = int64(s.Held), s.Hold
+	return d
+}
+
+// expected is about how many objects the pass under way will read: as many as the last
+// full one did, where it is full.
+func expected(s mirror.Status) int64 {
+	if s.Running.Kind != store.Full {
+		return 0
+	}
+	return int64(s.Full.Seen)
+}
+
+// stateOf is the state of a mirror in the words of status: while the rules are being
+// widened the index is as good as not read.
+func stateOf(s mirror.State) control.State {
+	if s == mirror.Widening {
+		return control.NotReady
+	}
+	return control.State(s)
+}
+
+// passOf is nil for a pass that never was.
+func passOf(i store.PassInfo) *control.PassStatus {
+	if i.Number == 0 {
+		return nil
+	}
+	return &control.PassStatus{
+		Number: i.Number, Started: control.Time{Time: i.Started}, Seconds: i.Ended.Sub(i.Started).Seconds(),
+		Seen: int64(i.Seen), Added: int64(i.Added), Changed: int64(i.Changed), Removed: int64(i.Removed),
+		Result: resultOf(mirror.PassResult{Info: i}),
+	}
+}

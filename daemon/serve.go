@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/internal/logging"
+	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
+)
+
+// ErrConfig is the mark of errors that a mistake in the configuration causes.
+var ErrConfig = errors.New("bad configuration")
+
+// configError marks an error with ErrConfig and keeps its text.
+type configError struct{ error }
+
+func (e configError) Unwrap() []error { return []error{e.error, ErrConfig} }
+
+// Options are what a daemon is made from. All are required but LockWait.
+type Options struct {
+	ConfigPath string         // read again by a reload
+	Config     *config.Config // read from there
+	Version    string         // of the program, for people
+	Log        *logging.Log
+	LockWait   time.Duration // for an earlier daemon to release the store
+}
+
+// Serve runs the daemon until ctx ends or a part of it fails. SIGHUP reloads the configuration.
+// Serve runs and closes the log. An error of the configuration is an ErrConfig.
+func Serve(ctx context.Context, o Options) error {
+	hangup := make(chan os.Signal, 1) // from now on SIGHUP does not end the process
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	log := o.Log.Logger()
+	go func() {
+		stderr := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the log cannot tell of its own end
+		_ = mirror.Safely(stderr, "log", func() error { o.Log.Run(); return nil })
+	}()
+	defer o.Log.Close()
+	defer milter.BridgeLog(log)()
+	if err := logFiles(o.Config, log); err != nil {
+		return err
+	}
+	d, err := openDaemon(ctx, o)
+	if ctx.Err() != nil {
+		err = nil // told to stop before it began
+	}
+	if d == nil || err != nil {
+		return err
+	}
+	stop := d.watchSignals(ctx, hangup)
+	err = d.run(ctx)
+	stop()
+	if closed := d.close(); err == nil {
+		err = closed
+	}
+	log.Info("stopped")
+	return err
+}
+
+// LogOptions returns the part of a configuration that concerns the log.
+func LogOptions(c *config.Config) logging.Options {
+	return logging.Options{Format: c.Log.Format, Level: c.Log.Level, Syslog: c.Log.Syslog}
+}
+
+// logFiles looks at the configuration and the files that it names. One that does not exist is
+// a mistake in it. One that cannot be used now keeps a directory from being read, and
+// is no reason to stop answering from the index; neither is an accept file that is held.
+func logFiles(c *config.Config, log *slog.Logger, held ...string) error {
+	warnings, err := c.CheckFiles(held...)
+	if errors.Is(err, config.ErrMissing) {
+		return configError{err}
+	}
+	if err != nil {
+		warnings = append(warnings, err)
+	}
+	for _, w := range warnings {
+		log.Warn("trouble with a file of the configuration", "error", w)
+	}
+	for _, w := range c.Warnings() {
+		log.Warn("the configuration is hardly meant so", "error", w)
+	}
+	return nil
+}
+
+// watchSignals reloads at SIGHUP, and notes the end of ctx. What it gives stops it.
+func (d *daemon) watchSignals(ctx context.Context, hangup <-chan os.Signal) func() {
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for {
+			select {
+			case <-hangup:
+				control.BySignal("SIGHUP").Reloaded(d.log, d.reload())
+			case <-ctx.Done():
+				notify(systemd.SdNotifyStopping)
+				d.log.Info("told to stop, waiting for open sessions", "longest", drainFor)
+				return
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		watch.Wait()
+	}
+}

@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"rcpt-milter/control"
+	"rcpt-milter/mirror"
+)
+
+// stateEvery is how often states are looked at between passes: a directory becomes late and
+// stale by time alone.
+const stateEvery = time.Second
+
+// directoryState is how far the index can be trusted about a directory.
+type directoryState struct {
+	name     string
+	state    mirror.State
+	lastGood time.Time    // start of the last good pass
+	cause    func() error // of the last pass that failed; nil: the last one was good
+}
+
+// states returns those of the directories that are followed.
+func (f *follower) states() []directoryState {
+	var all []directoryState
+	for _, d := range f.now() {
+		state, lastGood := d.State()
+		all = append(all, directoryState{d.Name(), state, lastGood, func() error { return d.Status().LastError }})
+	}
+	return all
+}
+
+// stateLog logs each change of the state of a directory, and of the whole index, once. It goes
+// by the names of directories, so a reload that makes a new mirror changes nothing by itself.
+type stateLog struct {
+	observe func() []directoryState
+	log     *slog.Logger
+	now     func() time.Time
+
+	mu          sync.Mutex // guards all below
+	directories map[string]lasting[mirror.State]
+	index       lasting[control.State]
+}
+
+// lasting is a state, and since when it has been seen. The zero value is none.
+type lasting[S ~string] struct {
+	state S
+	since time.Time
+}
+
+func newStateLog(observe func() []directoryState, log *slog.Logger, now func() time.Time) *stateLog {
+	return &stateLog{observe: observe, log: log, now: now, directories: map[string]lasting[mirror.State]{}}
+}
+
+// Run checks until ctx ends. Passes check as well, when they end.
+func (l *stateLog) Run(ctx context.Context) error {
+	ticker := time.NewTicker(stateEvery)
+	defer ticker.Stop()
+	for {
+		l.Check()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Check logs what changed since it was last called. The first state of a directory is logged
+// unless it is fresh.
+func (l *stateLog) Check() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, states := l.now(), l.observe()
+	next := make(map[string]lasting[mirror.State], len(states))
+	index, worst := control.Fresh, []string(nil)
+	for _, d := range states {
+		was := l.directories[d.name]
+		next[d.name] = was.become(d.state, now)
+		if was.changes(d.state) {
+			l.directoryChanged(was, d, now)
+		}
+		switch s := stateOf(d.state); {
+		case s == index:
+			worst = append(worst, d.name)
+		case control.Worst(index, s) == s:
+			index, worst = s, []string{d.name}
+		}
+	}
+	l.directories = next
+	if l.index.changes(index) {
+		l.log.Log(context.Background(), levelOf(index), "index state changed",
+			append(l.index.attrs(index, now), "directories", strings.Join(worst, " "))...)
+	}
+	l.index = l.index.become(index, now)
+}
+
+func (l *stateLog) directoryChanged(was lasting[mirror.State], d directoryState, now time.Time) {
+	attrs := append([]any{"directory", d.name}, was.attrs(d.state, now)...)
+	if !d.lastGood.IsZero() {
+		attrs = append(attrs, "last_good", d.lastGood.UTC().Format(time.RFC3339), "age",
+			now.Sub(d.lastGood).Round(time.Second))
+	}
+	if err := d.cause(); err != nil && d.state != mirror.Fresh {
+		attrs = append(attrs, "error", err)
+	}
+	l.log.Log(context.Background(), levelOf(control.State(d.state)), "directory state changed", attrs...)
+}
+
+// become is the state from now on.
+func (l lasting[S]) become(state S, now time.Time) lasting[S] {
+	if l.state == state {
+		return l
+	}
+	return lasting[S]{state, now}
+}
+
+// changes reports whether a state is worth a line. To begin with, fresh is not.
+func (l lasting[S]) changes(state S) bool {
+	return l.state != state && (l.state != "" || state != S(mirror.Fresh))
+}
+
+// attrs say what the state was and for how long, where that is known.
+func (l lasting[S]) attrs(state S, now time.Time) []any {
+	attrs := []any{"state", string(state)}
+	if l.state != "" {
+		attrs = append(attrs, "was", string(l.state), "lasted", now.Sub(l.since).Round(time.Second))
+	}
+	return attrs
+}
+
+// levelOf is how much attention a state needs: late is before anything is put off, and stale
+// is when mail is.
+func levelOf(s control.State) slog.Level {
+	switch s {
+	case control.Fresh:
+		return slog.LevelInfo
+	case control.Stale:
+		return slog.LevelError
+	default:
+		return slog.LevelWarn
+	}
+}

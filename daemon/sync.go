@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rcpt-milter/control"
+	"rcpt-milter/mirror"
+)
+
+// progressEvery is how often a sync that waits is told how far a pass has come.
+const progressEvery = 250 * time.Millisecond
+
+// Sync asks every mirror for a pass, and waits for all of them if told to.
+func (f *follower) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
+	var results []<-chan mirror.PassResult
+	directories := f.now()
+	for _, d := range directories {
+		results = append(results, d.Sync(q.Full))
+	}
+	if !q.Wait {
+		return nil
+	}
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	var failed []error
+	for i, d := range directories {
+		result, err := await(ctx, results[i], ticker.C, func() { f.tell(progress) })
+		if err != nil {
+			return err
+		}
+		event := control.SyncEvent{Directory: d.Name(), Kind: result.Info.Kind.String(), Seen: int64(result.Info.Seen)}
+		if result.Err != nil {
+			event.Error = result.Err.Error()
+			failed = append(failed, fmt.Errorf("directory %s: %w", d.Name(), result.Err))
+		} else {
+			event.Pass = passOf(result.Info)
+		}
+		progress(event)
+	}
+	return errors.Join(failed...)
+}
+
+// tell reports the passes under way.
+func (f *follower) tell(progress func(control.SyncEvent)) {
+	for _, d := range f.Directories() {
+		if d.Running != nil {
+			progress(*d.Running)
+		}
+	}
+}
+
+// await gives what comes out of the channel, and does something at every tick before.
+func await[T any](ctx context.Context, c <-chan T, ticks <-chan time.Time, meanwhile func()) (T, error) {
+	for {
+		select {
+		case v := <-c:
+			return v, nil
+		case <-ticks:
+			meanwhile()
+		case <-ctx.Done():
+			var none T
+			return none, ctx.Err()
+		}
+	}
+}
