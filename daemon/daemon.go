@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
@@ -280,59 +280,77 @@ func (d *daemon) listen() (err error) {
 	return nil
 }
 
-// run answers until ctx ends or a part fails, and then stops in order: no more intake,
-// sessions drained, the directories no longer followed, and the control socket last.
-func (d *daemon) run(ctx context.Context) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	var parts sync.WaitGroup
-	start := func(name string, part func(context.Context) error) {
-		parts.Go(func() {
-			if err := mirror.KeepRunning(behind, d.log, name, part); err != nil {
-				fail(fmt.Errorf("%s: %w", name, err))
-			}
-		})
+// component is a part of the daemon that runs from its start to its end.
+type component struct {
+	name string // in the log
+	run  func(context.Context) error
+}
+
+// components returns all parts but the server for Postfix.
+func (d *daemon) components(b backend) []component {
+	all := []component{
+		{"control", func(ctx context.Context) error {
+			return control.NewServer(b, d.version, d.log).Serve(ctx, d.control)
+		}},
+		{"mirror", d.follower.Run},
+		{"states", d.states.Run},
+		{"confirm", d.askers.Run},
+		{"accept files", d.files.Run},
+		{"store", d.upkeep.Run},
+		{"refusals", d.refusals.Run},
+		{"watchdog", d.watchdog.Run},
 	}
-	b := backend{d, time.Now(), time.Now}
-	start("control", func(ctx context.Context) error {
-		return control.NewServer(b, d.version, d.log).Serve(ctx, d.control)
-	})
 	if d.telemetry != nil {
-		start("metrics", func(ctx context.Context) error {
-			return control.Serve(ctx, d.telemetry, d.metrics.Handler(b, d.statusPage(b), d.log), d.log)
-		})
-		start("history", d.remember)
+		handler := d.metrics.Handler(b, d.statusPage(b), d.log)
+		all = append(all, component{"history", d.remember}, component{"metrics", func(ctx context.Context) error {
+			return control.Serve(ctx, d.telemetry, handler, d.log)
+		}})
 	}
-	start("mirror", d.follower.Run)
-	start("states", d.states.Run)
-	start("confirm", d.askers.Run)
-	start("accept files", d.files.Run)
-	start("store", d.upkeep.Run)
-	start("refusals", d.refusals.Run)
-	start("watchdog", d.watchdog.Run)
+	return all
+}
+
+// run answers until ctx ends or a component fails. It then stops in order: the sockets for
+// Postfix, the sessions after they have drained, and the components, which the sessions need.
+func (d *daemon) run(ctx context.Context) error {
+	group, ending := errgroup.WithContext(ctx)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for _, c := range d.components(backend{d, time.Now(), time.Now}) {
+		group.Go(func() error {
+			if err := mirror.KeepRunning(running, d.log, c.name, c.run); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			return nil
+		})
+	}
 	d.canaries.Check()
 	d.emptied.Check()
 	notify(systemd.SdNotifyReady)
 	d.log.Info("ready", "version", d.version, "addresses", d.store.Totals().Addresses)
-	intake := make([]net.Listener, len(d.intake))
-	for i, l := range d.intake {
-		intake[i] = l
-	}
-	drained := d.server.Run(ctx, intake...)
-	if ctx.Err() == nil {
-		fail(drained)
-	} else if drained != nil {
-		d.log.Warn("sessions cut off at the end", "error", drained)
-	}
-	stop()
-	parts.Wait()
+	group.Go(func() error {
+		defer stop()
+		return d.answer(ending)
+	})
+	_ = group.Wait() // the first error is the cause of the end
 	d.reloads.end()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+	if cause := context.Cause(ending); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil
+}
+
+// answer serves Postfix until ctx ends and the sessions have drained.
+func (d *daemon) answer(ctx context.Context) error {
+	listeners := make([]net.Listener, len(d.intake))
+	for i, l := range d.intake {
+		listeners[i] = l
+	}
+	err := d.server.Run(ctx, listeners...)
+	if ctx.Err() != nil && err != nil {
+		d.log.Warn("sessions cut off at the end", "error", err)
+		return nil
+	}
+	return err
 }
 
 // notify tells systemd, if it started us.
