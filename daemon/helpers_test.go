@@ -5,11 +5,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
 
@@ -53,4 +56,43 @@ func newTestLog() (*slog.Logger, *bytes.Buffer) {
 		}
 		return a
 	}})), &out
+}
+
+// newTestStore opens an empty store.
+func newTestStore(t *testing.T) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// addAddresses gives a directory one object for each address, which a "!" in front makes
+// internal only.
+func addAddresses(t *testing.T, s *store.Store, directory string, addresses ...string) {
+	t.Helper()
+	pass, err := s.Begin(directory, store.Incremental, store.Origin{Controller: "dc1", Started: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []store.Object
+	for i, text := range addresses {
+		text, restricted := strings.CutPrefix(text, "!")
+		a, err := address.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := store.Object{Class: "user", DN: "CN=" + text + "," + base,
+			Addresses: []store.Owned{{Address: a, Attribute: "mail", Restricted: restricted}}}
+		o.GUID[0] = byte(i + 1)
+		objects = append(objects, o)
+	}
+	if _, err := pass.Apply(objects); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pass.Commit(store.Outcome{Ended: noon}); err != nil {
+		t.Fatal(err)
+	}
 }
