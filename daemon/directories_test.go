@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -168,5 +169,84 @@ func TestCandidatesKnowTheirPort(t *testing.T) {
 		if got, want := c.View == mirror.ViewOfPort("3269"), i >= 2; got != want || c.Host != "dc1.corp.example" || c.View == "" {
 			t.Errorf("%+v", c)
 		}
+	}
+}
+
+// TestSyncManagerChange: a reload keeps the mirrors of directories that did not change, retires
+// those that the configuration no longer has, and takes a retired one back.
+func TestSyncManagerChange(t *testing.T) {
+	s := newTestStore(t)
+	addAddresses(t, s, "corp", "jane@corp.example")
+	addAddresses(t, s, "lab", "jim@lab.example")
+	f := newFollower(s, metrics.New("test"), slog.New(slog.DiscardHandler))
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	directoryNamed := func(name string) config.Directory {
+		return config.Directory{Name: name, URLs: []string{"ldaps://" + name + ".invalid"}, Poll: time.Second, Full: time.Hour,
+			Bind: config.Bind{DN: "svc", PasswordFile: password}}
+	}
+	corp, lab := directoryNamed("corp"), directoryNamed("lab")
+	slower := corp
+	slower.Poll = time.Minute
+	owning := corp
+	owning.Domains = []string{"corp.example"}
+	var before following
+	for _, step := range []struct {
+		name        string
+		directories []config.Directory
+		keeps       bool     // the mirror of corp
+		all         []string // with those that are retired
+	}{
+		{"first configuration", []config.Directory{corp, lab}, false, []string{"corp followed", "lab followed"}},
+		{"nothing changed", []config.Directory{corp, lab}, true, []string{"corp followed", "lab followed"}},
+		{"other mail domains", []config.Directory{owning, lab}, true, []string{"corp followed", "lab followed"}},
+		{"other interval", []config.Directory{slower, lab}, false, []string{"corp followed", "lab followed"}},
+		{"directory removed", []config.Directory{slower}, true, []string{"corp followed", "lab retired"}},
+		{"directory comes back", []config.Directory{lab, slower}, true, []string{"lab followed", "corp followed"}},
+	} {
+		c := &config.Config{Directories: step.directories}
+		next, err := f.plan(c)
+		if err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		swapped := false
+		f.change(c, next, func() { swapped = true })
+		if kept := len(before) > 0 && next.has(before[slices.IndexFunc(before, func(d followed) bool { return d.Name() == "corp" })].Mirror); kept != step.keeps || !swapped {
+			t.Errorf("%s: kept the mirror of corp %t, want %t; swapped %t", step.name, kept, step.keeps, swapped)
+		}
+		var all []string
+		for _, k := range f.all() {
+			kind := " followed"
+			if _, retired := k.(*mirror.Retired); retired {
+				kind = " retired"
+			}
+			all = append(all, k.Name()+kind)
+		}
+		if d := cmp.Diff(step.all, all); d != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, d)
+		}
+		before = next
+	}
+}
+
+// TestUnusableSecretAtReload: a reload does not give up a connection for one that no bind would
+// open. The first configuration is taken as it is, because it has no connection to lose.
+func TestUnusableSecretAtReload(t *testing.T) {
+	f := newFollower(newTestStore(t), metrics.New("test"), slog.New(slog.DiscardHandler))
+	c := &config.Config{Directories: []config.Directory{{Name: "corp", URLs: []string{"ldaps://dc1.invalid"}, Poll: time.Second,
+		Full: time.Hour, Bind: config.Bind{DN: "svc", PasswordFile: filepath.Join(t.TempDir(), "none")}}}}
+	next, err := f.plan(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.change(c, next, func() {})
+	if _, err := f.plan(c); err != nil {
+		t.Errorf("unchanged: %v", err)
+	}
+	c.Directories[0].Poll = time.Minute
+	if _, err := f.plan(c); !errors.Is(err, ErrConfig) {
+		t.Errorf("changed: %v", err)
 	}
 }
