@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rcpt-milter/internal/text"
 )
 
 //go:embed page
@@ -70,7 +72,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !p.known(r.Host) {
-		say(w, http.StatusMisdirectedRequest, "this page is not served under the name "+printableHost(r.Host)+"; add it to page.hosts in the configuration if it is yours")
+		say(w, http.StatusMisdirectedRequest, "this page is not served under the name "+text.Shortened(r.Host, maxHost)+"; add it to page.hosts in the configuration if it is yours")
 		return
 	}
 	h := w.Header()
@@ -97,15 +99,8 @@ func (p *Page) known(host string) bool {
 	return err == nil && strings.EqualFold(name, own)
 }
 
-// printableHost is a host for plain text, without what a browser may obey.
-func printableHost(host string) string {
-	return strings.Map(func(r rune) rune {
-		if r <= ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, host[:min(len(host), 255)])
-}
+// maxHost limits the bytes of a host name in an answer.
+const maxHost = 255
 
 // overviewData is what the template of the overview shows.
 type overviewData struct {

@@ -60,9 +60,9 @@ func (s redactor) any(text, to string, d Decision) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// SetHash has addresses pass through hash on their way to the log; nil logs them as they are.
+// SetRedaction has addresses pass through hash on their way to the log; nil logs them as they are.
 // Replies do not change.
-func (s *Server) SetHash(hash func(text string) string) {
+func (s *Server) SetRedaction(hash func(text string) string) {
 	s.redactor.Store(&redactor{hash})
 }
 

@@ -44,7 +44,7 @@ func TestHashedLog(t *testing.T) {
 			cfg.Index = failingFor{index, "secret.broken@enforce.test"}
 		})
 	})
-	r.SetHash(HashAddress([]byte("key")))
+	r.SetRedaction(HashAddress([]byte("key")))
 	s := r.session(t)
 	defer s.Close()
 	for _, to := range []string{"secret@enforce.test", "SECRET.x@report.test", "secret.gone@enforce.test", "secret.broken@enforce.test",

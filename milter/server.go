@@ -109,7 +109,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.policy.Store(cfg.Policy)
 	s.idle.Store(int64(cfg.Idle))
-	s.SetHash(nil)
+	s.SetRedaction(nil)
 	return s, nil
 }
 

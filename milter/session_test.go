@@ -216,7 +216,7 @@ func TestLogLineReasons(t *testing.T) {
 		q, _ := fullQuery(t, recipient)
 		log := newLogBuffer()
 		s := &Server{log: log.logger(slog.LevelDebug)}
-		s.SetHash(nil)
+		s.SetRedaction(nil)
 		s.observe(q, p.Decide(context.Background(), q), 0)
 		if got := log.String(); !strings.HasSuffix(got, want+"\n") {
 			t.Errorf("%s is logged as\n%swant\n%s", recipient, got, want)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) compareCommand() *cobra.Command {
@@ -95,11 +96,11 @@ func (c *comparePage) add(e control.CompareEvent) error {
 	c.progress.clear()
 	switch {
 	case e.Progress != nil && c.progress.shown:
-		fmt.Fprintf(c.stdout, "%s: comparing, %s", printable(e.Progress.Directory), counted(e.Progress.Objects, "object", "objects"))
+		fmt.Fprintf(c.stdout, "%s: comparing, %s", text.Printable(e.Progress.Directory), text.Count(e.Progress.Objects, "object", "objects"))
 		c.progress.dirty = true
 	case e.Difference != nil:
 		d := e.Difference
-		c.block = append(c.block, []string{printable(d.Address), printable(d.DN), printable(d.Class), where(*d), c.cause(*d)})
+		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(d.DN), text.Printable(d.Class), where(*d), c.cause(*d)})
 		if len(c.block) == blockRows {
 			return c.flush()
 		}
@@ -139,7 +140,7 @@ func (c *comparePage) cause(d control.Difference) string {
 	case control.CauseRetired:
 		return "the directory is no longer in the configuration"
 	default:
-		return printable(d.Cause)
+		return text.Printable(d.Cause)
 	}
 }
 
@@ -155,28 +156,28 @@ func (c *comparePage) flush() error {
 }
 
 func (c *comparePage) directory(d control.ComparedDirectory) {
-	name := printable(d.Name)
+	name := text.Printable(d.Name)
 	if d.Error != "" {
 		return // the end of the answer repeats it
 	}
 	result := "equal"
 	if !d.Equal() {
-		result = counted(d.Differences, "difference", "differences")
+		result = text.Count(d.Differences, "difference", "differences")
 	}
 	fmt.Fprintf(c.stdout, "%s: %s", name, result)
 	if d.DomainController != "" {
-		fmt.Fprintf(c.stdout, ", with %s of %s read from %s at USN %d in %.1f s", counted(d.Addresses, "address", "addresses"),
-			counted(d.Objects, "object", "objects"), printable(d.DomainController), d.USN, d.Seconds)
+		fmt.Fprintf(c.stdout, ", with %s of %s read from %s at USN %d in %.1f s", text.Count(d.Addresses, "address", "addresses"),
+			text.Count(d.Objects, "object", "objects"), text.Printable(d.DomainController), d.USN, d.Seconds)
 	}
 	fmt.Fprintln(c.stdout)
 	if d.Unlisted > 0 {
-		fmt.Fprintf(c.stdout, "  %s that differ too are not listed\n", counted(d.Unlisted, "object", "objects"))
+		fmt.Fprintf(c.stdout, "  %s that differ too are not listed\n", text.Count(d.Unlisted, "object", "objects"))
 	}
 	if d.DomainController != "" && !d.Followed {
 		fmt.Fprintln(c.stdout, "  this is not the domain controller that passes read: either may lag behind the other")
 	}
 	if d.Unsettled != "" {
-		fmt.Fprintf(c.stdout, "  %s\n", printable(d.Unsettled))
+		fmt.Fprintf(c.stdout, "  %s\n", text.Printable(d.Unsettled))
 	}
 }
 

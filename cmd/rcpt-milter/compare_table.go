@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/postfix"
 )
 
@@ -276,7 +277,7 @@ func (t *tablePage) add(d tableDifference) error {
 	if d.InIndex {
 		where, line = "index only", ""
 	}
-	t.block = append(t.block, []string{printable(d.Address), where, line, t.because(d)})
+	t.block = append(t.block, []string{text.Printable(d.Address), where, line, t.because(d)})
 	if len(t.block) == blockRows {
 		return t.flush()
 	}
@@ -293,13 +294,13 @@ func (t *tablePage) because(d tableDifference) string {
 		if d.Entry == "" {
 			return "accepted by the configuration"
 		}
-		return "accepted by " + printable(d.Entry)
+		return "accepted by " + text.Printable(d.Entry)
 	case causeAlways:
 		return "always accepted"
 	case causeDomain:
 		return "accepts everybody in the domain"
 	case causeAlias:
-		return "maps the domain to " + printable(d.Entry) + ": domain_aliases"
+		return "maps the domain to " + text.Printable(d.Entry) + ": domain_aliases"
 	case causeMissing:
 		return "refused where the table is in force"
 	default:
@@ -323,16 +324,16 @@ func (t *tablePage) end(done tableCompared) error {
 		fmt.Fprintln(t.stdout)
 	}
 	p := &page{}
-	fmt.Fprintf(p, "%s: %s, %s in both, %s in the table only, %s in the index only\n", printable(done.File), counted(done.Entries, "entry", "entries"),
-		grouped(int64(done.Common)), grouped(int64(done.TableOnly)), grouped(int64(done.IndexOnly)))
+	fmt.Fprintf(p, "%s: %s, %s in both, %s in the table only, %s in the index only\n", text.Printable(done.File), text.Count(done.Entries, "entry", "entries"),
+		text.Number(int64(done.Common)), text.Number(int64(done.TableOnly)), text.Number(int64(done.IndexOnly)))
 	if done.Unjudged > 0 {
-		fmt.Fprintf(p, "%s of domains that are not judged here\n", counted(done.Unjudged, "entry is", "entries are"))
+		fmt.Fprintf(p, "%s of domains that are not judged here\n", text.Count(done.Unjudged, "entry is", "entries are"))
 	}
 	for _, line := range done.UnreadLines {
-		fmt.Fprintf(p, "does not count: %s\n", printable(line))
+		fmt.Fprintf(p, "does not count: %s\n", text.Printable(line))
 	}
 	if more := done.Unread - len(done.UnreadLines); more > 0 {
-		fmt.Fprintf(p, "%s more that do not count\n", counted(more, "line", "lines"))
+		fmt.Fprintf(p, "%s more that do not count\n", text.Count(more, "line", "lines"))
 	}
 	_, err := io.WriteString(t.stdout, p.String())
 	return err

@@ -180,7 +180,7 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 func (d *daemon) enact(s setup) {
 	c := s.config
 	d.logs.Set(logOptions(c))
-	d.server.SetHash(s.conceal)
+	d.server.SetRedaction(s.conceal)
 	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
 	d.upkeep.Set(c)
 	d.refusals.Set(c, s.conceal)

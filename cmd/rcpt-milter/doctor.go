@@ -11,6 +11,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/milter"
 	"rcpt-milter/postfix"
 )
@@ -162,11 +163,11 @@ func (a *app) printDiagnosis(d diagnosis) error {
 		if f.Level == postfix.Note {
 			head = p.warn("note")
 		}
-		p.WriteString(head + ": " + printable(f.What) + " [" + f.Name + "]\n")
-		p.line("why", printable(f.Why))
+		p.WriteString(head + ": " + text.Printable(f.What) + " [" + f.Name + "]\n")
+		p.line("why", text.Printable(f.Why))
 		label := "mend"
 		for _, line := range f.Mend {
-			p.line(label, printable(line))
+			p.line(label, text.Printable(line))
 			label = ""
 		}
 		p.WriteByte('\n')
@@ -181,8 +182,8 @@ func verdictOf(d diagnosis) string {
 	case d.Faults == 0 && d.Notes == 0:
 		return "Nothing is wrong between Postfix and rcpt-milter."
 	case d.Faults == 0:
-		return "No fault, " + counted(d.Notes, "note", "notes") + "."
+		return "No fault, " + text.Count(d.Notes, "note", "notes") + "."
 	default:
-		return counted(d.Faults, "fault", "faults") + ", " + counted(d.Notes, "note", "notes") + ". After mending: postfix reload, or rcpt-milter reload, and doctor again."
+		return text.Count(d.Faults, "fault", "faults") + ", " + text.Count(d.Notes, "note", "notes") + ". After mending: postfix reload, or rcpt-milter reload, and doctor again."
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) journalCommand() *cobra.Command {
@@ -76,7 +77,7 @@ type journalList struct {
 }
 
 func (l *journalList) add(r control.JournalRow) error {
-	controller, usn := printable(r.DomainController), fmt.Sprintf("USN %d", r.USN)
+	controller, usn := text.Printable(r.DomainController), fmt.Sprintf("USN %d", r.USN)
 	if controller == "" {
 		controller = "-"
 	}
@@ -84,8 +85,8 @@ func (l *journalList) add(r control.JournalRow) error {
 		usn = "not seen"
 	}
 	l.any = true
-	l.block = append(l.block, []string{printable(r.Change) + " " + printable(r.Address), printable(r.DN),
-		fmt.Sprintf("pass %d of %s", r.Pass, printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
+	l.block = append(l.block, []string{text.Printable(r.Change) + " " + text.Printable(r.Address), text.Printable(r.DN),
+		fmt.Sprintf("pass %d of %s", r.Pass, text.Printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
 	if len(l.block) == blockRows {
 		return l.flush()
 	}

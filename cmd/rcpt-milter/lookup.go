@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) lookupCommand() *cobra.Command {
@@ -83,41 +84,41 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 	if colour == "" {
 		colour = "33"
 	}
-	p.WriteString(printable(l.Address) + ": " + p.painted(printable(string(l.Outcome)), colour) + "\n")
+	p.WriteString(text.Printable(l.Address) + ": " + p.painted(text.Printable(string(l.Outcome)), colour) + "\n")
 	if l.Offline {
 		p.line("daemon", p.warn("no daemon is running; this is what its store makes of it"))
 	}
 	if !l.At.IsZero() {
 		p.line("as of", a.at(l.At))
-		for _, text := range l.Assumed {
-			p.more(printable(text))
+		for _, s := range l.Assumed {
+			p.more(text.Printable(s))
 		}
 	}
-	p.line("reply", printable(l.Reply))
+	p.line("reply", text.Printable(l.Reply))
 	if l.WouldRefuse {
-		p.more("in mode enforce it would be " + printable(l.WouldReply))
+		p.more("in mode enforce it would be " + text.Printable(l.WouldReply))
 	}
-	because := printable(l.Reason)
+	because := text.Printable(l.Reason)
 	if l.Entry != "" {
-		because += ": " + printable(l.Entry)
+		because += ": " + text.Printable(l.Entry)
 	}
-	p.line("because", fmt.Sprintf("%s (verdict %s, row %d)", because, printable(l.Verdict), l.Rule))
+	p.line("because", fmt.Sprintf("%s (verdict %s, row %d)", because, text.Printable(l.Verdict), l.Rule))
 	if l.Error != "" {
-		p.line("error", p.warn(printable(l.Error)))
+		p.line("error", p.warn(text.Printable(l.Error)))
 	}
 	if l.DirectoryState != "" {
-		text := p.state(l.DirectoryState)
+		s := p.state(l.DirectoryState)
 		if l.Directory != "" {
-			text = printable(l.Directory) + " is " + text
+			s = text.Printable(l.Directory) + " is " + s
 		}
-		p.line("directory", text)
+		p.line("directory", s)
 	}
 	if l.Harvest != nil {
 		p.line("harvest limit", a.network(*l.Harvest))
 	}
 	canonical := "cannot be read as an address"
 	if l.Canonical != "" {
-		canonical = printable(l.Canonical)
+		canonical = text.Printable(l.Canonical)
 	}
 	p.line("canonical form", canonical)
 	whole := l.Canonical
@@ -125,26 +126,26 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 		whole = l.JudgedAs
 	}
 	if l.AliasedBy != "" {
-		p.line("judged as", printable(whole)+", by "+printable(l.AliasedBy))
+		p.line("judged as", text.Printable(whole)+", by "+text.Printable(l.AliasedBy))
 	}
 	if l.Matched != "" && l.Matched != whole {
-		p.line("found as", printable(l.Matched)+", without the extension")
+		p.line("found as", text.Printable(l.Matched)+", without the extension")
 	}
 	if l.LoggedAs != "" {
-		p.line("in the log", printable(l.LoggedAs))
+		p.line("in the log", text.Printable(l.LoggedAs))
 	}
 	if l.Domain != "" {
-		p.line("domain", printable(l.Domain)+", mode "+printable(l.Mode))
+		p.line("domain", text.Printable(l.Domain)+", mode "+text.Printable(l.Mode))
 	}
 	for _, o := range l.Owners {
 		a.owner(p, o)
 	}
 	if !l.Removed.IsZero() {
-		text := a.at(l.Removed)
+		s := a.at(l.Removed)
 		if l.RemovedPass != 0 {
-			text += fmt.Sprintf(", by pass %d", l.RemovedPass)
+			s += fmt.Sprintf(", by pass %d", l.RemovedPass)
 		}
-		p.line("removed", text)
+		p.line("removed", s)
 	}
 	a.history(p, l.History)
 	_, err := io.WriteString(a.stdout, p.String())
@@ -157,27 +158,27 @@ const historyShown = 20
 func (a *app) history(p *page, rows []control.JournalRow) {
 	label := "history"
 	if more := len(rows) - historyShown; more > 0 {
-		p.line(label, counted(more, "earlier change", "earlier changes")+", which --json lists")
+		p.line(label, text.Count(more, "earlier change", "earlier changes")+", which --json lists")
 		label, rows = "", rows[more:]
 	}
 	for _, r := range rows {
-		p.line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", printable(r.Change), a.at(r.Time), r.Pass, printable(r.Directory), printable(r.DN)))
+		p.line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", text.Printable(r.Change), a.at(r.Time), r.Pass, text.Printable(r.Directory), text.Printable(r.DN)))
 		label = ""
 	}
 }
 
 func (a *app) owner(p *page, o control.Owner) {
-	p.line("owner", printable(o.DN))
+	p.line("owner", text.Printable(o.DN))
 	if o.Class != "" {
 		p.more(fmt.Sprintf("%s, attribute %s, directory %s, GUID %s",
-			printable(o.Class), printable(o.Attribute), printable(o.Directory), printable(o.GUID)))
+			text.Printable(o.Class), text.Printable(o.Attribute), text.Printable(o.Directory), text.Printable(o.GUID)))
 	} else {
-		p.more(fmt.Sprintf("it lost the address since; directory %s, GUID %s", printable(o.Directory), printable(o.GUID)))
+		p.more(fmt.Sprintf("it lost the address since; directory %s, GUID %s", text.Printable(o.Directory), text.Printable(o.GUID)))
 	}
 	if !o.Learned.IsZero() && o.Class == "" {
 		p.more("learned " + a.at(o.Learned))
 	} else if !o.Learned.IsZero() {
-		p.more(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass, printable(o.DomainController), o.USN))
+		p.more(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass, text.Printable(o.DomainController), o.USN))
 	}
 	if o.InternalOnly {
 		p.more("takes mail from inside senders only")

@@ -10,6 +10,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/internal/logging"
+	"rcpt-milter/internal/text"
 )
 
 // offline is the store that a daemon left behind, as a backend: what asks for no daemon
@@ -103,6 +104,6 @@ func (a *app) ask(ctx context.Context, do func(reader) error) error {
 		return errors.Join(err, fmt.Errorf("what it left cannot be read either: %w", failed))
 	}
 	defer left.close()
-	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: this is what its store says, as it was left\n", printable(err.Error()))
+	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: this is what its store says, as it was left\n", text.Printable(err.Error()))
 	return do(left)
 }

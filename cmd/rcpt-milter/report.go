@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 // reportRows is how many rows of each list are shown unless told otherwise.
@@ -71,20 +72,20 @@ func (a *app) printReport(r control.Report, limit int) error {
 	if !r.From.IsZero() {
 		since = "since " + a.moment(r.From.Time)
 	}
-	fmt.Fprintf(p, "Refused %s: %s", since, counted(r.Refused, "recipient", "recipients"))
+	fmt.Fprintf(p, "Refused %s: %s", since, text.Count(r.Refused, "recipient", "recipients"))
 	if r.WouldRefuse > 0 {
-		fmt.Fprintf(p, "; mode report let %s more through", grouped(r.WouldRefuse))
+		fmt.Fprintf(p, "; mode report let %s more through", text.Number(r.WouldRefuse))
 	}
 	p.WriteByte('\n')
 	for _, verdict := range slices.Sorted(maps.Keys(r.Verdicts)) {
-		p.line(printable(verdict), grouped(r.Verdicts[verdict]))
+		p.line(text.Printable(verdict), text.Number(r.Verdicts[verdict]))
 	}
 	if r.Unlisted > 0 {
-		p.line("not looked at", grouped(r.Unlisted)+", which came too fast and are in no list")
+		p.line("not looked at", text.Number(r.Unlisted)+", which came too fast and are in no list")
 	}
 	if r.Incomplete != "" {
 		p.line("incomplete", p.warn("the last minutes are missing"))
-		p.more(printable(r.Incomplete))
+		p.more(text.Printable(r.Incomplete))
 	}
 	a.refusedAddresses(p, r.Addresses)
 	a.refusedNames(p, "Domain", r.Domains)
@@ -101,11 +102,11 @@ func (a *app) refusedAddresses(p *page, all []control.RefusedAddress) {
 	rows := [][]string{{"Address", "Refused", "Let through", "Last", "Client network", "Now"}}
 	known := 0
 	for _, r := range all {
-		now := printable(r.Now)
+		now := text.Printable(r.Now)
 		if r.Now == control.NowKnown {
 			known++
 		}
-		rows = append(rows, []string{printable(r.Name), grouped(r.Refused), grouped(r.WouldRefuse), a.short(r.Last), printable(r.Network), now})
+		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse), a.short(r.Last), text.Printable(r.Network), now})
 	}
 	tableOf(p, rows, 1, 2)
 	if known > 0 {
@@ -123,7 +124,7 @@ func isOrAre(n int, what string) string {
 func (a *app) refusedNames(p *page, title string, all []control.RefusedName) {
 	rows := [][]string{{title, "Refused", "Let through", "Last"}}
 	for _, r := range all {
-		rows = append(rows, []string{printable(r.Name), grouped(r.Refused), grouped(r.WouldRefuse), a.short(r.Last)})
+		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse), a.short(r.Last)})
 	}
 	tableOf(p, rows, 1, 2)
 }
@@ -131,7 +132,7 @@ func (a *app) refusedNames(p *page, title string, all []control.RefusedName) {
 func (a *app) nearMissTable(p *page, r control.Report) {
 	rows := [][]string{{"Near miss", "Known address", "Refused", "Let through", "Last"}}
 	for _, m := range r.NearMisses {
-		rows = append(rows, []string{printable(m.Name), printable(strings.Join(m.Known, ", ")), grouped(m.Refused), grouped(m.WouldRefuse), a.short(m.Last)})
+		rows = append(rows, []string{text.Printable(m.Name), text.Printable(strings.Join(m.Known, ", ")), text.Number(m.Refused), text.Number(m.WouldRefuse), a.short(m.Last)})
 	}
 	tableOf(p, rows, 2, 3)
 	if len(r.NearMisses) > 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -145,7 +146,7 @@ func (p *page) more(text string) { p.line("", text) }
 
 // state is a state in words, in the colour of its weight.
 func (p *page) state(s control.State) string {
-	words := strings.ReplaceAll(printable(string(s)), "_", " ")
+	words := strings.ReplaceAll(text.Printable(string(s)), "_", " ")
 	colour := "31" // red
 	switch s {
 	case control.Fresh:

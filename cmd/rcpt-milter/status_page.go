@@ -11,6 +11,7 @@ import (
 
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/text"
 )
 
 // printStatus writes the status to be read: the state and what needs attention
@@ -41,9 +42,9 @@ var meaning = map[control.State]string{
 }
 
 func (a *app) overall(p *page, s control.Status) {
-	program := "rcpt-milter " + printable(s.Version)
+	program := "rcpt-milter " + text.Printable(s.Version)
 	if !s.Started.IsZero() {
-		program += ", up " + inWords(a.now().Sub(s.Started.Time))
+		program += ", up " + text.Duration(a.now().Sub(s.Started.Time))
 	}
 	begin := "State: "
 	if s.Offline {
@@ -52,23 +53,23 @@ func (a *app) overall(p *page, s control.Status) {
 	p.title(begin + p.state(s.State) + meaning[s.State])
 	label := "alarm"
 	for _, alarm := range s.Alarms {
-		p.line(label, p.warn(printable(alarm)))
+		p.line(label, p.warn(text.Printable(alarm)))
 		label = ""
 	}
 	label = "not ready"
 	for _, domain := range s.EmptyDomains {
-		p.line(label, p.warn(printable(control.EmptyDomainText(domain))))
+		p.line(label, p.warn(text.Printable(control.EmptyDomainText(domain))))
 		label = ""
 	}
-	p.line("index", fmt.Sprintf("%s of %s", counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects")))
+	p.line("index", fmt.Sprintf("%s of %s", text.Count(s.Addresses, "address", "addresses"), text.Count(s.Objects, "object", "objects")))
 	if s.Digest != "" {
-		p.line("digest", p.halved(printable(s.Digest)))
+		p.line("digest", p.halved(text.Printable(s.Digest)))
 	}
 	if s.Unparsed > 0 {
 		unparsed(p, s)
 	}
 	if !s.StoreVerified.IsZero() {
-		p.line("store verified", ago(a.now(), s.StoreVerified.Time))
+		p.line("store verified", text.Age(a.now(), s.StoreVerified.Time))
 	}
 	for _, f := range s.AcceptFiles {
 		a.acceptFile(p, f)
@@ -76,7 +77,7 @@ func (a *app) overall(p *page, s control.Status) {
 	if s.Offline {
 		return
 	}
-	p.line("sessions", grouped(int64(s.Sessions)))
+	p.line("sessions", text.Number(int64(s.Sessions)))
 	a.confirm(p, s.Confirm)
 	a.harvest(p, s.Harvest, s.HarvestClients)
 	p.line("daemon", program)
@@ -86,11 +87,11 @@ func (a *app) overall(p *page, s control.Status) {
 	if s.ReloadError != "" {
 		p.line("reload", p.warn("refused, the configuration before it is in force"))
 		for line := range strings.SplitSeq(s.ReloadError, "\n") {
-			p.more(printable(line))
+			p.more(text.Printable(line))
 		}
 	}
 	if len(s.RestartNeeded) > 0 {
-		p.line("restart needed", p.warn("for the new values of "+printable(strings.Join(s.RestartNeeded, ", "))))
+		p.line("restart needed", p.warn("for the new values of "+text.Printable(strings.Join(s.RestartNeeded, ", "))))
 	}
 }
 
@@ -104,44 +105,44 @@ func (p *page) halved(word string) string {
 }
 
 func (a *app) acceptFile(p *page, f control.AcceptFile) {
-	p.line("accept file", fmt.Sprintf("%s: %s, read %s", printable(f.File), counted(f.Entries, "entry", "entries"), ago(a.now(), f.Read.Time)))
+	p.line("accept file", fmt.Sprintf("%s: %s, read %s", text.Printable(f.File), text.Count(f.Entries, "entry", "entries"), text.Age(a.now(), f.Read.Time)))
 	if f.Trouble != "" {
 		p.more(p.warn("its last good copy is in force since " + a.at(f.Since)))
-		p.more(printable(f.Trouble))
+		p.more(text.Printable(f.Trouble))
 	}
 	if f.Unread > 0 {
-		p.more(p.warn(counted(f.Unread, "line does", "lines do") + " not count"))
+		p.more(p.warn(text.Count(f.Unread, "line does", "lines do") + " not count"))
 		for _, line := range f.UnreadLines[:min(len(f.UnreadLines), 3)] {
-			p.more(printable(line))
+			p.more(text.Printable(line))
 		}
 	}
 	for _, line := range f.UnmatchedLines[:min(len(f.UnmatchedLines), 3)] {
-		p.more(p.warn(printable(line)))
+		p.more(p.warn(text.Printable(line)))
 	}
 }
 
 func (a *app) directory(p *page, d control.DirectoryStatus) {
-	p.WriteString("\nDirectory " + printable(d.Name) + ": " + p.state(d.State) + "\n")
+	p.WriteString("\nDirectory " + text.Printable(d.Name) + ": " + p.state(d.State) + "\n")
 	if d.LastError != "" {
-		text := "last pass failed"
+		s := "last pass failed"
 		if !d.FailingSince.IsZero() {
-			text = "failing since " + a.at(d.FailingSince)
+			s = "failing since " + a.at(d.FailingSince)
 		}
-		p.line("error", p.warn(text))
-		p.more(printable(d.LastError))
+		p.line("error", p.warn(s))
+		p.more(text.Printable(d.LastError))
 	}
 	if !d.LastSuccess.IsZero() && (d.State != control.Fresh || d.LastError != "") {
 		p.line("last good pass", a.at(d.LastSuccess))
 	}
 	if d.HeldRemovals > 0 {
-		p.line("removals held", p.warn(counted(d.HeldRemovals, "address", "addresses")+", still accepted"))
+		p.line("removals held", p.warn(text.Count(d.HeldRemovals, "address", "addresses")+", still accepted"))
 		if d.HoldReason != "" {
-			p.more(printable(d.HoldReason))
+			p.more(text.Printable(d.HoldReason))
 		}
 		p.more("list them with \"rcpt-milter removals\", then \"rcpt-milter removals approve\" or \"discard\"")
 	}
 	for _, w := range d.Warnings {
-		p.line("warning", printable(w))
+		p.line("warning", text.Printable(w))
 	}
 	retired := d.State == control.Retired
 	if retired {
@@ -157,12 +158,12 @@ func (a *app) directory(p *page, d control.DirectoryStatus) {
 		a.pass(p, "last full", d.LastFull)
 	}
 	if d.LastFull != nil && d.FullPassReason != "" {
-		p.more("full because " + printable(d.FullPassReason))
+		p.more("full because " + text.Printable(d.FullPassReason))
 	}
 	if !d.NextPass.IsZero() {
 		next := "due"
 		if d.NextPass.After(a.now()) {
-			next = ago(a.now(), d.NextPass.Time)
+			next = text.Age(a.now(), d.NextPass.Time)
 		}
 		p.line("next pass", next)
 	}
@@ -173,8 +174,8 @@ func (a *app) controller(p *page, d control.DirectoryStatus) {
 		p.line("domain controller", "none followed yet")
 		return
 	}
-	p.line("domain controller", printable(d.DomainController))
-	p.line("invocationId", printable(d.InvocationID))
+	p.line("domain controller", text.Printable(d.DomainController))
+	p.line("invocationId", text.Printable(d.InvocationID))
 	lag := "up to date"
 	if n := d.USNLag(); n > 0 {
 		lag = fmt.Sprintf("%d behind", n)
@@ -191,7 +192,7 @@ func (a *app) controller(p *page, d control.DirectoryStatus) {
 			grant = directory.GrantDeletedObjects("DC=...", "")
 		}
 		for _, command := range grant {
-			p.more(printable(command))
+			p.more(text.Printable(command))
 		}
 	}
 }
@@ -200,19 +201,19 @@ func (a *app) running(p *page, d control.DirectoryStatus) {
 	if d.Running == nil {
 		return
 	}
-	text := printable(d.Running.Kind) + " pass"
+	s := text.Printable(d.Running.Kind) + " pass"
 	if !d.Running.Started.IsZero() {
-		text += " for " + inWords(a.now().Sub(d.Running.Started.Time))
+		s += " for " + text.Duration(a.now().Sub(d.Running.Started.Time))
 	}
-	p.line("running", text+", "+seen(*d.Running))
+	p.line("running", s+", "+seen(*d.Running))
 }
 
 // seen is how far a pass under way has come.
 func seen(e control.SyncEvent) string {
 	if e.Expected > 0 {
-		return fmt.Sprintf("%s of about %s", grouped(e.Seen), counted(e.Expected, "object", "objects"))
+		return fmt.Sprintf("%s of about %s", text.Number(e.Seen), text.Count(e.Expected, "object", "objects"))
 	}
-	return counted(e.Seen, "object", "objects")
+	return text.Count(e.Seen, "object", "objects")
 }
 
 func (a *app) pass(p *page, label string, pass *control.PassStatus) {
@@ -220,11 +221,11 @@ func (a *app) pass(p *page, label string, pass *control.PassStatus) {
 		p.line(label, "none yet")
 		return
 	}
-	text := ago(a.now(), pass.Started.Time) + ": " + outcome(*pass)
+	s := text.Age(a.now(), pass.Started.Time) + ": " + outcome(*pass)
 	if pass.Result != control.ResultOK {
-		text += ", " + p.warn(printable(pass.Result))
+		s += ", " + p.warn(text.Printable(pass.Result))
 	}
-	p.line(label, text)
+	p.line(label, s)
 }
 
 // outcome is what a pass did, in a line.
@@ -234,12 +235,12 @@ func outcome(pass control.PassStatus) string {
 		digits = 0
 	}
 	return fmt.Sprintf("pass %d, %.*f s, %s seen, %s added, %s changed, %s removed", pass.Number, digits, pass.Seconds,
-		grouped(pass.Seen), grouped(pass.Added), grouped(pass.Changed), grouped(pass.Removed))
+		text.Number(pass.Seen), text.Number(pass.Added), text.Number(pass.Changed), text.Number(pass.Removed))
 }
 
 // at is a moment for people: the time of day, and how long ago.
 func (a *app) at(t control.Time) string {
-	return fmt.Sprintf("%s (%s)", a.moment(t.Time), ago(a.now(), t.Time))
+	return fmt.Sprintf("%s (%s)", a.moment(t.Time), text.Age(a.now(), t.Time))
 }
 
 // moment is a time in the zone of whoever asks.
@@ -258,7 +259,7 @@ func domainTable(p *page, s control.Status) {
 	}
 	rows := [][]string{{"Domain", "Mode", "Addresses"}}
 	for _, domain := range slices.Sorted(maps.Keys(all)) {
-		mode, n := s.Modes[domain], grouped(s.Domains[domain])
+		mode, n := s.Modes[domain], text.Number(s.Domains[domain])
 		if parent, ok := control.ParentMode(s.Modes, domain); mode == "" && ok {
 			mode = parent
 		}
@@ -268,7 +269,7 @@ func domainTable(p *page, s control.Status) {
 		if strings.HasPrefix(domain, ".") {
 			n = "" // its sub-domains stand by themselves
 		}
-		rows = append(rows, []string{printable(domain), printable(mode), n})
+		rows = append(rows, []string{text.Printable(domain), text.Printable(mode), n})
 	}
 	table(p, 2, rows)
 }
@@ -295,9 +296,9 @@ func decisionTable(p *page, s control.Status) {
 	for _, verdict := range verdicts {
 		would := ""
 		if n := s.WouldRefuse[verdict]; n > 0 {
-			would = grouped(n)
+			would = text.Number(n)
 		}
-		rows = append(rows, []string{printable(verdict), grouped(s.Decisions[verdict]), would})
+		rows = append(rows, []string{text.Printable(verdict), text.Number(s.Decisions[verdict]), would})
 	}
 	table(p, 1, rows)
 }

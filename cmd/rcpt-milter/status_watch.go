@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 // watch shows the status on a screen of its own until q, Ctrl-C or the end of ctx.
@@ -235,7 +236,7 @@ func (w *watcher) draw() {
 	}
 	b.WriteString(restOfAll)
 	if hidden := len(body) - w.scroll - len(shown); hidden > 0 {
-		b.WriteString(cut(fmt.Sprintf("  … %s, arrows scroll", counted(int64(hidden), "more line", "more lines")), columns))
+		b.WriteString(cut(fmt.Sprintf("  … %s, arrows scroll", text.Count(int64(hidden), "more line", "more lines")), columns))
 	}
 	io.WriteString(w.out, b.String())
 }
@@ -245,9 +246,9 @@ func (w *watcher) lines(columns int) []string {
 	p := &page{colours: colours(w.out), width: columns, cut: true}
 	fmt.Fprintf(p, "%s   every %v, q ends\n", w.now().Format("15:04:05"), w.every)
 	if waited := w.now().Sub(w.asked); !w.asked.IsZero() && waited > w.every {
-		p.title(p.painted("no answer for "+inWords(waited)+", still waiting", "31"))
+		p.title(p.painted("no answer for "+text.Duration(waited)+", still waiting", "31"))
 	} else if w.trouble != nil {
-		p.title(p.painted("not reachable for "+inWords(w.now().Sub(w.since))+", still trying: "+printable(firstLine(w.trouble)), "31"))
+		p.title(p.painted("not reachable for "+text.Duration(w.now().Sub(w.since))+", still trying: "+text.Printable(firstLine(w.trouble)), "31"))
 	}
 	width := max(8, p.room()-sparkNote)
 	for i, label := range []string{"decisions", "refusals"} {
@@ -255,7 +256,7 @@ func (w *watcher) lines(columns int) []string {
 	}
 	for _, d := range w.status.Directories {
 		if trail := w.passes[d.Name]; trail != nil && len(trail.seconds) > 0 {
-			p.line("passes of "+printable(d.Name), noted(spark(trail.seconds, width), width, fmt.Sprintf("%.3f s the last", last(trail.seconds))))
+			p.line("passes of "+text.Printable(d.Name), noted(spark(trail.seconds, width), width, fmt.Sprintf("%.3f s the last", last(trail.seconds))))
 		}
 	}
 	p.WriteByte('\n')

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) syncCommand() *cobra.Command {
@@ -66,7 +67,7 @@ func (p *progress) event(e control.SyncEvent) {
 		p.running = append(p.running, e)
 	}
 	if e.Error == "" && e.Pass != nil { // an error stands at the end of the answer as well
-		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", printable(e.Directory), printable(e.Kind), outcome(*e.Pass), printable(e.Pass.Result))
+		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", text.Printable(e.Directory), text.Printable(e.Kind), outcome(*e.Pass), text.Printable(e.Pass.Result))
 	}
 	p.draw()
 }
@@ -79,7 +80,7 @@ func (p *progress) draw() {
 	}
 	var passes []string
 	for _, e := range p.running {
-		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", printable(e.Directory), printable(e.Kind), bar(e), seen(e)))
+		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind), bar(e), seen(e)))
 	}
 	line := strings.Join(passes, "; ")
 	if columns := columnsOf(p.stdout); columns > 0 {

@@ -2,17 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
-	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"rcpt-milter/internal/text"
 )
 
 // isTerminal reports whether somebody looks at what is written to w.
@@ -43,29 +39,6 @@ func columnsOf(w io.Writer) int {
 	return 0
 }
 
-// printable makes text from the network or a directory safe to show: whatever could
-// move the cursor, colour, reorder or hide other text is shown as an escape sequence.
-func printable(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
-		return text
-	}
-	var b strings.Builder
-	for len(text) > 0 {
-		r, size := utf8.DecodeRuneInString(text)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, text[0])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-		text = text[size:]
-	}
-	return b.String()
-}
-
 // printJSON writes value for people and tools. What is not printable is escaped as
 // JSON has it, since a terminal may be what reads it.
 func printJSON(w io.Writer, value any) error {
@@ -79,29 +52,14 @@ func printJSON(w io.Writer, value any) error {
 
 // encodeJSON ends with a newline; without an indent that is the only one.
 func encodeJSON(value any, indent string) (string, error) {
-	var text strings.Builder
-	encoder := json.NewEncoder(&text)
+	var encoded strings.Builder
+	encoder := json.NewEncoder(&encoded)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", indent)
 	if err := encoder.Encode(value); err != nil {
 		return "", err
 	}
-	if !strings.ContainsFunc(text.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
-		return text.String(), nil
-	}
-	var b strings.Builder
-	for _, r := range text.String() {
-		switch {
-		case r == '\n' || unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String(), nil
+	return text.PrintableJSON(encoded.String()), nil
 }
 
 // jsonRows writes a JSON array row by row, each on a line of its own: rows may be many.
@@ -132,42 +90,4 @@ func (j *jsonRows) end() error {
 	}
 	_, err := io.WriteString(j.w, text)
 	return err
-}
-
-// inWords is a duration as people say it, in its largest unit that is not too coarse.
-func inWords(d time.Duration) string {
-	for _, unit := range []struct {
-		name string
-		d    time.Duration
-	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
-		if n := int64(d / unit.d); n >= 2 || n == 1 && unit.d == time.Second {
-			return counted(n, unit.name, unit.name+"s")
-		}
-	}
-	return "less than a second"
-}
-
-// ago says how long before now t was, or that it is still to come.
-func ago(now, t time.Time) string {
-	if t.After(now) {
-		return "in " + inWords(t.Sub(now))
-	}
-	return inWords(now.Sub(t)) + " ago"
-}
-
-// counted is "1 object" or "1,234 objects".
-func counted[N int | int64](n N, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return grouped(int64(n)) + " " + many
-}
-
-// grouped is n with a comma at every thousand.
-func grouped(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
 }

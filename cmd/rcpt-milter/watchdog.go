@@ -10,6 +10,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/milter"
 )
 
@@ -66,7 +67,7 @@ func (d *daemon) alive() string {
 		state = control.Worst(state, directory.State)
 	}
 	line := fmt.Sprintf("%s, %s, %s", strings.ReplaceAll(string(state), "_", " "),
-		counted(d.store.Totals().Addresses, "address", "addresses"), counted(d.server.Sessions(), "session", "sessions"))
+		text.Count(d.store.Totals().Addresses, "address", "addresses"), text.Count(d.server.Sessions(), "session", "sessions"))
 	if d.reloads.outcome().Refused != "" {
 		line += "; the configuration last read is refused"
 	}
