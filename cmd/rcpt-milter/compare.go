@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 )
 
@@ -57,7 +58,7 @@ func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) 
 	if err != nil {
 		return err
 	}
-	var shown comparison = &comparePage{app: a, progress: progress{app: a, shown: isTerminal(a.stdout)}}
+	var shown comparison = &comparePage{app: a, progress: terminal.Progress{Out: a.stdout, Shown: terminal.IsTerminal(a.stdout)}}
 	if asJSON {
 		shown = newCompareJSON(a.stdout)
 	}
@@ -88,16 +89,16 @@ func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) 
 // comparePage is for people.
 type comparePage struct {
 	*app
-	progress progress
+	progress terminal.Progress
 	block    [][]string
 }
 
 func (c *comparePage) add(e control.CompareEvent) error {
-	c.progress.clear()
+	c.progress.Clear()
 	switch {
-	case e.Progress != nil && c.progress.shown:
-		fmt.Fprintf(c.stdout, "%s: comparing, %s", text.Printable(e.Progress.Directory), text.Count(e.Progress.Objects, "object", "objects"))
-		c.progress.dirty = true
+	case e.Progress != nil:
+		c.progress.Draw(fmt.Sprintf("%s: comparing, %s", text.Printable(e.Progress.Directory),
+			text.Count(e.Progress.Objects, "object", "objects")))
 	case e.Difference != nil:
 		d := e.Difference
 		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(d.DN), text.Printable(d.Class), where(*d), c.cause(*d)})
@@ -145,8 +146,8 @@ func (c *comparePage) cause(d control.Difference) string {
 }
 
 func (c *comparePage) flush() error {
-	p := &page{}
-	table(p, 5, append([][]string{{"Address", "Object", "Class", "Where", "Because"}}, c.block...))
+	p := &terminal.Page{}
+	p.Table(append([][]string{{"Address", "Object", "Class", "Where", "Because"}}, c.block...))
 	if len(c.block) > 0 {
 		p.WriteByte('\n')
 	}
@@ -182,11 +183,11 @@ func (c *comparePage) directory(d control.ComparedDirectory) {
 }
 
 func (c *comparePage) end(bool) error {
-	c.progress.clear()
+	c.progress.Clear()
 	return c.flush()
 }
 
-func (c *comparePage) interrupted() { c.progress.clear() }
+func (c *comparePage) interrupted() { c.progress.Clear() }
 
 // compareJSON writes one document, the differences as they come.
 type compareJSON struct {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 	"rcpt-milter/postfix"
 )
@@ -309,8 +310,8 @@ func (t *tablePage) because(d tableDifference) string {
 }
 
 func (t *tablePage) flush() error {
-	p := &page{}
-	table(p, 4, append([][]string{{"Address", "Where", "Line", "Because"}}, t.block...))
+	p := &terminal.Page{}
+	p.Table(append([][]string{{"Address", "Where", "Line", "Because"}}, t.block...))
 	t.block = nil
 	_, err := io.WriteString(t.stdout, strings.TrimPrefix(p.String(), "\n"))
 	return err
@@ -323,7 +324,7 @@ func (t *tablePage) end(done tableCompared) error {
 		}
 		fmt.Fprintln(t.stdout)
 	}
-	p := &page{}
+	p := &terminal.Page{}
 	fmt.Fprintf(p, "%s: %s, %s in both, %s in the table only, %s in the index only\n", text.Printable(done.File), text.Count(done.Entries, "entry", "entries"),
 		text.Number(int64(done.Common)), text.Number(int64(done.TableOnly)), text.Number(int64(done.IndexOnly)))
 	if done.Unjudged > 0 {

@@ -11,6 +11,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 	"rcpt-milter/milter"
 	"rcpt-milter/postfix"
@@ -157,17 +158,17 @@ func inEmptyDomain(l control.LookupAnswer) bool {
 }
 
 func (a *app) printDiagnosis(d diagnosis) error {
-	p := &page{colours: colours(a.stdout)}
+	p := &terminal.Page{Colours: terminal.HasColours(a.stdout)}
 	for _, f := range d.Findings {
-		head := p.painted("fault", "31")
+		head := p.Paint("fault", "31")
 		if f.Level == postfix.Note {
-			head = p.warn("note")
+			head = p.Warn("note")
 		}
 		p.WriteString(head + ": " + text.Printable(f.What) + " [" + f.Name + "]\n")
-		p.line("why", text.Printable(f.Why))
+		p.Line("why", text.Printable(f.Why))
 		label := "mend"
 		for _, line := range f.Mend {
-			p.line(label, text.Printable(line))
+			p.Line(label, text.Printable(line))
 			label = ""
 		}
 		p.WriteByte('\n')

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 	"rcpt-milter/postfix"
 )
@@ -84,7 +85,7 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 	if err != nil {
 		return fmt.Errorf("%s is as it was: %w", o.output, err)
 	}
-	if isTerminal(a.stdout) {
+	if terminal.IsTerminal(a.stdout) {
 		fmt.Fprintf(a.stdout, "%s written to %s\n", text.Count(written, "entry", "entries"), text.Printable(o.output))
 		if o.format == "postmap" {
 			fmt.Fprintf(a.stdout, "Make the table with: postmap lmdb:%s\n", text.Printable(o.output))

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 )
 
@@ -94,7 +95,7 @@ func (l *journalList) add(r control.JournalRow) error {
 }
 
 func (l *journalList) flush() error {
-	_, err := fmt.Fprint(l.stdout, aligned(l.block))
+	_, err := fmt.Fprint(l.stdout, terminal.Align(l.block))
 	l.block = l.block[:0]
 	return err
 }

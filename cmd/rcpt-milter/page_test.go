@@ -16,6 +16,7 @@ import (
 
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/terminal"
 )
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
@@ -258,9 +259,9 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 		{"report", func(a *app) error { return a.printReport(refused, 0) }},
 		{"report --json", func(a *app) error { return printJSON(a.stdout, refused) }},
 		{"sync", func(a *app) error {
-			p := &progress{app: a, shown: true}
+			p := newProgress(a, true)
 			p.event(running)
-			p.dirty = false // what clears the line is ours
+			p.Progress = terminal.Progress{Out: a.stdout} // its line is ours to clear
 			p.event(e)
 			return nil
 		}},
@@ -297,7 +298,7 @@ func TestPrintJSON(t *testing.T) {
 }
 
 func TestColours(t *testing.T) {
-	p := &page{colours: true}
+	p := &terminal.Page{Colours: true}
 	for _, c := range []struct {
 		state control.State
 		want  string
@@ -306,7 +307,7 @@ func TestColours(t *testing.T) {
 		{control.Late, "\x1b[33mlate\x1b[0m"},
 		{control.NotReady, "\x1b[31mnot ready\x1b[0m"},
 	} {
-		if got := p.state(c.state); got != c.want {
+		if got := stateWords(p, c.state); got != c.want {
 			t.Errorf("state(%q) = %q, want %q", c.state, got, c.want)
 		}
 	}

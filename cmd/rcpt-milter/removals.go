@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 )
 
@@ -146,7 +147,7 @@ func (l *removalList) add(h control.HeldRemoval) error {
 }
 
 func (l *removalList) flush() error {
-	p := newPage(l.stdout)
+	p := terminal.NewPage(l.stdout)
 	p.WriteString("Directory " + text.Printable(l.directory) + ": " + l.heading(p) + "\n")
 	for _, why := range l.reasons() {
 		p.WriteString("    " + text.Printable(why) + "\n")
@@ -156,7 +157,7 @@ func (l *removalList) flush() error {
 	for _, h := range l.block {
 		rows = append(rows, l.row(h))
 	}
-	table(p, len(l.titles), rows)
+	p.Table(rows)
 	p.WriteByte('\n')
 	l.block = l.block[:0]
 	_, err := fmt.Fprint(l.stdout, p)
@@ -164,10 +165,10 @@ func (l *removalList) flush() error {
 }
 
 // heading says why the removals of the directory are held back.
-func (l *removalList) heading(p *page) string {
+func (l *removalList) heading(p *terminal.Page) string {
 	for _, d := range l.status.Directories {
 		if d.Name == l.directory && d.HeldRemovals > 0 {
-			return p.warn(text.Count(d.HeldRemovals, "removal", "removals")+" held back") + ": " + text.Printable(d.HoldReason)
+			return p.Warn(text.Count(d.HeldRemovals, "removal", "removals")+" held back") + ": " + text.Printable(d.HoldReason)
 		}
 	}
 	return "removals that go by themselves"

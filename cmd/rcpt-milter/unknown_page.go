@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 )
 
@@ -11,44 +12,44 @@ import (
 const networksShown = 5
 
 // confirm says how the directories are asked before a recipient is refused.
-func (a *app) confirm(p *page, s *control.ConfirmStatus) {
+func (a *app) confirm(p *terminal.Page, s *control.ConfirmStatus) {
 	if s == nil {
 		return
 	}
-	p.line("confirm", fmt.Sprintf("%s found, %s not found, %s from memory", text.Number(s.Found), text.Number(s.NotFound), text.Number(s.Remembered)))
+	p.Line("confirm", fmt.Sprintf("%s found, %s not found, %s from memory", text.Number(s.Found), text.Number(s.NotFound), text.Number(s.Remembered)))
 	if s.OverBudget > 0 {
-		p.more(p.warn(text.Number(s.OverBudget) + " over the budget"))
+		p.More(p.Warn(text.Number(s.OverBudget) + " over the budget"))
 	}
 	if s.Unanswered > 0 {
-		p.more(p.warn(text.Number(s.Unanswered) + " without an answer"))
+		p.More(p.Warn(text.Number(s.Unanswered) + " without an answer"))
 	}
 	for _, d := range s.Directories {
 		switch {
 		case d.DomainController == "" && d.LastError != "":
-			p.more(p.warn(text.Printable(d.Name)+" cannot be asked") + ": " + text.Printable(d.LastError))
+			p.More(p.Warn(text.Printable(d.Name)+" cannot be asked") + ": " + text.Printable(d.LastError))
 		case d.DomainController == "":
-			p.more(text.Printable(d.Name) + " cannot be asked yet")
+			p.More(text.Printable(d.Name) + " cannot be asked yet")
 		case d.Followed:
-			p.more(text.Printable(d.Name) + " is asked at " + text.Printable(d.DomainController) + ", which is followed too: no other one answers")
+			p.More(text.Printable(d.Name) + " is asked at " + text.Printable(d.DomainController) + ", which is followed too: no other one answers")
 		default:
-			p.more(text.Printable(d.Name) + " is asked at " + text.Printable(d.DomainController))
+			p.More(text.Printable(d.Name) + " is asked at " + text.Printable(d.DomainController))
 		}
 	}
 }
 
 // harvest says who guesses addresses.
-func (a *app) harvest(p *page, s *control.HarvestStatus, over int) {
+func (a *app) harvest(p *terminal.Page, s *control.HarvestStatus, over int) {
 	if s == nil {
 		return
 	}
-	p.line("harvest limit", fmt.Sprintf("%s over it, of %s remembered (%.1f MiB)",
+	p.Line("harvest limit", fmt.Sprintf("%s over it, of %s remembered (%.1f MiB)",
 		text.Count(int64(over), "network", "networks"), text.Number(s.Networks), float64(s.Octets)/(1<<20)))
 	shown := s.Limited[:min(networksShown, len(s.Limited))]
 	for _, n := range shown {
-		p.more(a.network(n))
+		p.More(a.network(n))
 	}
 	if more := over - len(shown); more > 0 {
-		p.more("and " + text.Number(int64(more)) + " more")
+		p.More("and " + text.Number(int64(more)) + " more")
 	}
 }
 

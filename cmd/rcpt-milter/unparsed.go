@@ -2,6 +2,7 @@ package main
 
 import (
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 	"rcpt-milter/store"
 )
@@ -36,13 +37,13 @@ func unparsedOf(directory, dn string, v store.UnreadValue) control.UnparsedValue
 }
 
 // unparsed writes how many directory values are to be corrected, and the first of them.
-func unparsed(p *page, s control.Status) {
-	p.line("unreadable", text.Count(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
+func unparsed(p *terminal.Page, s control.Status) {
+	p.Line("unreadable", text.Count(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
 	for _, v := range s.UnparsedValues[:min(len(s.UnparsedValues), shownUnparsed)] {
-		p.more(unparsedLine(v))
+		p.More(unparsedLine(v))
 	}
 	if more := s.Unparsed - shownUnparsed; more > 0 && len(s.UnparsedValues) > shownUnparsed {
-		p.more("and " + text.Count(more, "other", "others") + "; \"rcpt-milter status --json\" lists them")
+		p.More("and " + text.Count(more, "other", "others") + "; \"rcpt-milter status --json\" lists them")
 	}
 }
 

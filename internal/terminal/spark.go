@@ -1,15 +1,12 @@
-package main
+package terminal
 
-import (
-	"strings"
-)
+import "strings"
 
-// sparks are the heights of a small chart of text.
+// sparks are the heights of a sparkline.
 var sparks = []rune("▁▂▃▄▅▆▇█")
 
-// spark draws the last values, at most so many. Zero is the lowest height, whatever is
-// not is higher.
-func spark(values []float64, most int) string {
+// Spark draws at most so many of the last values as a sparkline. Only zero has the lowest height.
+func Spark(values []float64, most int) string {
 	if len(values) > most {
 		values = values[len(values)-most:]
 	}
