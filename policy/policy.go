@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -12,173 +12,117 @@ import (
 	"rcpt-milter/address"
 )
 
-// Mode says what the verdicts about a domain lead to.
+// Mode says what happens to the verdicts about a domain.
 type Mode string
 
 const (
-	ModeEnforce Mode = "enforce" // they are the reply
+	ModeEnforce Mode = "enforce" // they become the reply
 	ModeReport  Mode = "report"  // they are logged; the reply is always continue
-	ModePass    Mode = "pass"    // there are none; also the mode of a domain that is not ours
+	ModePass    Mode = "pass"    // recipients are not judged; also the mode of a domain that is not ours
 )
 
-// Fallback says what to reply where the index cannot be trusted to know better. The
-// zero value is FallbackTempfail.
+// Fallback is the reply if the index cannot be trusted. The zero value means
+// FallbackTempfail.
 type Fallback string
 
 const (
-	FallbackTempfail Fallback = "tempfail" // 451: the client comes again later
-	FallbackAccept   Fallback = "accept"   // continue: what nobody knows is accepted
-	FallbackRefuse   Fallback = "refuse"   // 550: an old answer is believed
+	FallbackTempfail Fallback = "tempfail" // 451: the client tries again later
+	FallbackAccept   Fallback = "accept"   // continue: unknown recipients are accepted
+	FallbackRefuse   Fallback = "refuse"   // 550: the old answer counts
 )
 
-// Entry is what an index knows of one address. The zero value: never seen.
+// Entry is what an index holds about one address. The zero value means never seen.
 type Entry struct {
-	Known        bool      // somebody owns it now
-	InternalOnly bool      // Known, and every owner is restricted to inside senders
-	Removed      time.Time // not Known, and was: when the last owner went
+	Known        bool      // the address has an owner
+	InternalOnly bool      // Known, and every owner takes mail from inside senders only
+	Removed      time.Time // not Known: when the last owner went; zero: there never was one
 }
 
-// FreshnessState says how far an index can be trusted about a domain. The zero value
-// is not ready: an index that says nothing has nothing to say.
-type FreshnessState uint8
-
-const (
-	FreshnessNotReady FreshnessState = iota // some directory never completed a full pass
-	FreshnessWidening                       // its limits were widened, and a full pass is not done yet
-	FreshnessFresh
-	FreshnessLate  // older than it should be; answers are as when fresh
-	FreshnessStale // too old to refuse anybody
-)
-
-// ready reports whether a full pass stands behind what the index says.
-func (s FreshnessState) ready() bool {
-	return s == FreshnessFresh || s == FreshnessLate || s == FreshnessStale
-}
-
-// String is the word that logs and status use.
-func (s FreshnessState) String() string {
-	switch s {
-	case FreshnessNotReady:
-		return "not_ready"
-	case FreshnessWidening:
-		return "widening"
-	case FreshnessFresh:
-		return "fresh"
-	case FreshnessLate:
-		return "late"
-	case FreshnessStale:
-		return "stale"
-	}
-	return fmt.Sprintf("FreshnessState(%d)", uint8(s))
-}
-
-// Freshness is the worst state among the directories that may own a domain.
-type Freshness struct {
-	State     FreshnessState
-	Directory string    // the one that is in this state; empty: none in particular
-	Since     time.Time // its last good pass; zero: never, or not known
-}
-
-// Index is what the policy asks about addresses. It is called by many sessions at
-// once and must answer from what is at hand.
+// Index holds the addresses of the directories. Its methods are called concurrently, once
+// or more for each RCPT, and must not wait for a network.
 type Index interface {
-	// Lookup looks up one canonical address. Any error means: cannot tell.
+	// Lookup returns the entry of a canonical address. Any error means "cannot tell".
 	Lookup(address.Address) (Entry, error)
-	// Freshness is asked about addresses that are not Known, with their canonical
-	// domain. A domain that no directory may own is fresh: there is nothing to wait for.
+	// Freshness returns the freshness of a canonical domain. It is called only for
+	// recipients that may be rejected. A domain that no directory may own is Fresh.
 	Freshness(domain string) Freshness
 }
 
-// Confirmer asks a directory about what the index does not know. It is called by many
-// sessions at once, and keeps deadline, budget and memory itself.
+// Confirmer searches the directories for addresses that the index does not have. Its method
+// is called concurrently. The implementation limits time, rate and memory.
 type Confirmer interface {
-	// Confirm searches for the owners of exactly this address. Any error means that
-	// there was no answer, for whatever reason. A suspect client is over the harvest
-	// limit: its questions must not keep others' from being asked.
+	// Confirm searches for the owners of exactly this address. Any error means that there
+	// was no answer. A suspect client is over its harvest limit, and must not use up the
+	// budget of other clients.
 	Confirm(ctx context.Context, a address.Address, suspect bool) (Entry, error)
 }
 
-// HarvestLimit keeps the score of those who guess addresses. It is called by many
-// sessions at once.
-type HarvestLimit interface {
-	// Limited reports whether the client of a query is over the limit. It charges
-	// nobody.
-	Limited(Query) bool
-	// Charge counts a recipient that the client of a query asked about: one that never
-	// existed, or one that does.
-	Charge(q Query, recipient string, unknown bool)
-}
-
-// HarvestReply says how those over the harvest limit are told. The zero value is
+// HarvestReply is the reply to clients over their harvest limit. The zero value means
 // HarvestHangup.
 type HarvestReply string
 
 const (
 	HarvestHangup   HarvestReply = "hangup"   // 421: the MTA ends the connection
-	HarvestTempfail HarvestReply = "tempfail" // 450: the client comes again later
+	HarvestTempfail HarvestReply = "tempfail" // 450: the client tries again later
 )
 
-// PolicyConfig is what a policy is made of.
-type PolicyConfig struct {
+// Config configures a Policy.
+type Config struct {
 	// Index is required.
 	Index Index
 	// HasAddresses reports whether the index or a list has an address of a canonical
-	// domain: of an enforced domain without one, row 7 answers. It is called by many sessions
-	// at once and must answer from what is at hand. Nil: every domain has one.
+	// domain. Row 7 answers for an enforced domain without one. It is called concurrently,
+	// and must not wait for a network. Nil means that every domain has one.
 	HasAddresses func(domain string) bool
-	// Domains are ours: "example.com" the domain itself, ".example.com" all its
+	// Domains are ours: "example.com" is the domain itself, ".example.com" all its
 	// sub-domains. In any case, as U-labels or A-labels.
 	Domains map[string]Mode
-	// AlwaysAccept are local parts accepted in all our domains. nil: postmaster
-	// (RFC 5321 section 4.5.1) and abuse (RFC 2142); empty but not nil: none.
+	// AlwaysAccept are local parts accepted in all our domains. Nil means postmaster
+	// (RFC 5321 section 4.5.1) and abuse (RFC 2142); empty but not nil means none.
 	AlwaysAccept []string
-	// Accept are addresses accepted whatever the index says; "@example.com" all of a
-	// domain of ours. Refuse are addresses refused in the same way. In any form that
-	// Parse of package address reads.
+	// Accept are addresses accepted without regard to the index; "@example.com" accepts all
+	// of a domain of ours. Refuse are addresses rejected in the same way. In any form that
+	// address.Parse reads.
 	Accept, Refuse []string
-	// AcceptFiles holds more addresses to accept; nil: none.
+	// AcceptFiles holds more addresses to accept; nil means none.
 	AcceptFiles Table
 	// AcceptPatterns are RE2 expressions that match a whole canonical address.
 	AcceptPatterns []string
-	// DomainAliases are domains whose recipients are judged as the same local parts in
-	// another domain, by alias and target. The target may be an alias itself. Both in any
+	// DomainAliases maps alias domains to target domains. A recipient of an alias is looked
+	// up as the same local part of the target, which may be an alias itself. Both in any
 	// case, as U-labels or A-labels. An alias has the mode of its own entry in Domains.
 	DomainAliases map[string]string
-	// RecipientDelimiter are the ASCII characters of which any may begin the extension
-	// of a local part; empty: there are no extensions. It is Postfix's setting of this
-	// name.
+	// RecipientDelimiter are the ASCII characters that begin the extension of a local part,
+	// as in Postfix's setting of this name. Empty means that there are no extensions.
 	RecipientDelimiter string
-	// ExemptNetworks and ExemptAuthenticated are clients to whom nothing is refused.
+	// ExemptNetworks and ExemptAuthenticated are clients whose recipients are all accepted.
 	ExemptNetworks      []netip.Prefix
 	ExemptAuthenticated bool
 	// InsideNetworks are clients that count as authenticated for internal-only recipients,
 	// and for nothing else.
 	InsideNetworks []netip.Prefix
-	// Confirm is asked before an address is refused as unknown; nil: nobody is.
+	// Confirm is asked before an address is rejected as unknown; nil means never.
 	Confirm Confirmer
-	// Harvest knows the networks that guess addresses; nil: there is no limit.
-	// HarvestScopeAll lets it hold for the known as well, so that row 11 moves up in
-	// front of row 6.
+	// Harvest limits the networks that guess addresses; nil means no limit.
+	// HarvestScopeAll limits them for known recipients too.
 	Harvest         HarvestLimit
 	HarvestScopeAll bool
 	// HarvestReply is the reply of row 11; "" means hangup.
 	HarvestReply HarvestReply
-	// RemovalGrace is how long a removed address gets 450 before it gets 550; 0: not
-	// at all.
+	// RemovalGrace is how long a removed address gets 450 instead of 550; 0 means never.
 	RemovalGrace time.Duration
-	// WhenStale and WhenNotReady are the replies of rows 9 and 7; "" means
-	// tempfail. WhenNotReady cannot be refuse: an index that was never filled would
-	// refuse everybody.
+	// WhenStale and WhenNotReady are the replies of rows 9 and 7; "" means tempfail.
+	// WhenNotReady cannot be refuse: an index that was never filled would reject everything.
 	WhenStale, WhenNotReady Fallback
-	// Now is the clock; nil: time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Policy decides about recipients. It never changes once it is made, and all its
-// methods may be called concurrently. Make it with NewPolicy.
+// Policy decides about recipients. It is immutable, and its methods may be called
+// concurrently. Make it with New.
 type Policy struct {
 	index      Index
-	populated  func(domain string) bool // has addresses; never nil
+	populated  func(domain string) bool // Config.HasAddresses; never nil
 	domains    map[string]Mode          // canonical; the entry for all sub-domains begins with a dot
 	always     map[string]bool          // canonical local parts
 	lists      lists
@@ -200,11 +144,11 @@ type Policy struct {
 	now          func() time.Time
 }
 
-// check finds what makes no sense by itself.
-func (cfg *PolicyConfig) check() error {
+// check validates the settings that need no parsing.
+func (cfg *Config) check() error {
 	switch h := cfg.HarvestReply; {
 	case cfg.Index == nil:
-		return errors.New("no index to ask")
+		return errors.New("no index")
 	case cfg.RemovalGrace < 0:
 		return fmt.Errorf("removal grace is negative: %v", cfg.RemovalGrace)
 	case !cfg.WhenStale.valid():
@@ -219,8 +163,8 @@ func (cfg *PolicyConfig) check() error {
 	return nil
 }
 
-// NewPolicy checks the configuration and makes a policy of it.
-func NewPolicy(cfg PolicyConfig) (*Policy, error) {
+// New validates the configuration and returns a policy for it.
+func New(cfg Config) (*Policy, error) {
 	p := &Policy{
 		index: cfg.Index, populated: cfg.HasAddresses, delimiters: cfg.RecipientDelimiter,
 		exemptNetworks: slices.Clone(cfg.ExemptNetworks), exemptAuthenticated: cfg.ExemptAuthenticated,
@@ -254,7 +198,8 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	return p, nil
 }
 
-// canonicalDomains reads configured domains, and refuses two spellings of one.
+// canonicalDomains returns the configured domains in canonical form. Two spellings of one are
+// an error.
 func canonicalDomains(configured map[string]Mode) (map[string]Mode, error) {
 	domains := make(map[string]Mode, len(configured))
 	for text, mode := range configured {
@@ -270,14 +215,14 @@ func canonicalDomains(configured map[string]Mode) (map[string]Mode, error) {
 			domain = "." + domain
 		}
 		if _, twice := domains[domain]; twice {
-			return nil, fmt.Errorf("domain %q is there twice, also in another spelling: keep one", domain)
+			return nil, fmt.Errorf("domain %q is configured twice, perhaps in another spelling; keep one", domain)
 		}
 		domains[domain] = mode
 	}
 	return domains, nil
 }
 
-// canonicalLocals reads configured local parts.
+// canonicalLocals returns the configured local parts in canonical form.
 func canonicalLocals(configured []string) (map[string]bool, error) {
 	if configured == nil {
 		configured = []string{"postmaster", "abuse"}
@@ -293,8 +238,8 @@ func canonicalLocals(configured []string) (map[string]bool, error) {
 	return locals, nil
 }
 
-// mode is the mode of a canonical domain: its own entry, else that of its nearest
-// parent for sub-domains, else pass.
+// mode returns the mode of a canonical domain: of its own entry, else of its nearest parent
+// with an entry for sub-domains, else pass.
 func (p *Policy) mode(domain string) Mode {
 	if mode, ours := p.domains[domain]; ours {
 		return mode
@@ -314,8 +259,8 @@ func (f Fallback) valid() bool {
 	return f == "" || f == FallbackTempfail || f == FallbackAccept || f == FallbackRefuse
 }
 
-// reply is the reply about the address in text, of which the index has entry. Accept
-// is for what it does not know: it opens no restricted recipient to the outside.
+// reply returns the reply to the recipient in text, of which the index has entry. Accept
+// does not open internal-only recipients to outside senders.
 func (f Fallback) reply(entry Entry, text string) Reply {
 	switch {
 	case f == FallbackAccept && !entry.Known:
@@ -323,10 +268,10 @@ func (f Fallback) reply(entry Entry, text string) Reply {
 	case f == FallbackRefuse:
 		return unknownUser(text)
 	}
-	return cannotTell(text)
+	return CannotTell(text)
 }
 
-// reply is the reply of row 11 about the address in text.
+// reply returns the reply of row 11 to the recipient in text.
 func (h HarvestReply) reply(text string) Reply {
 	if h == HarvestTempfail {
 		return tooMany("450 4.7.1", text)

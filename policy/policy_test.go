@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -41,7 +41,7 @@ func (f *fakeIndex) Freshness(domain string) Freshness {
 	if state, ok := f.states[domain]; ok {
 		return state
 	}
-	return Freshness{State: FreshnessFresh, Directory: "corp"}
+	return Freshness{State: Fresh, Directory: "corp"}
 }
 
 // testIndex knows user@ in all domains, and that gone@ and past@ were removed 10
@@ -49,10 +49,10 @@ func (f *fakeIndex) Freshness(domain string) Freshness {
 func testIndex() *fakeIndex {
 	f := &fakeIndex{entries: map[string]Entry{}, states: map[string]Freshness{
 		"notready.test": {},
-		"widening.test": {State: FreshnessWidening, Directory: "corp"},
-		"late.test":     {State: FreshnessLate, Directory: "corp"},
-		"stale.test":    {State: FreshnessStale, Directory: "corp"},
-		"odd.test":      {State: 99},
+		"widening.test": {State: Widening, Directory: "corp"},
+		"late.test":     {State: Late, Directory: "corp"},
+		"stale.test":    {State: Stale, Directory: "corp"},
+		"odd.test":      {State: "odd"},
 	}}
 	for _, domain := range []string{
 		"enforce.test", "report.test", "pass.test", "foreign.test", "a.sub.test", "notready.test",
@@ -67,9 +67,9 @@ func testIndex() *fakeIndex {
 	return f
 }
 
-func testPolicy(t testing.TB, change func(*PolicyConfig)) *Policy {
+func testPolicy(t testing.TB, change func(*Config)) *Policy {
 	t.Helper()
-	cfg := PolicyConfig{
+	cfg := Config{
 		Index: testIndex(),
 		Domains: map[string]Mode{
 			"enforce.test": ModeEnforce, "Report.Test": ModeReport, "pass.test": ModePass,
@@ -84,7 +84,7 @@ func testPolicy(t testing.TB, change func(*PolicyConfig)) *Policy {
 	if change != nil {
 		change(&cfg)
 	}
-	p, err := NewPolicy(cfg)
+	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,27 +227,29 @@ func query(recipient string) Query {
 func TestDecide(t *testing.T) {
 	p := testPolicy(t, nil)
 	for _, c := range decisions {
-		d := p.Decide(context.Background(), query(c.recipient))
-		want := expect(c.reply, c.recipient)
-		if c.reply == "report" {
-			want = goOn
-		}
-		if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
-			t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
-		}
-		if d.WouldRefuse != (c.reply == "report") || d.WouldRefuse == d.WouldReply.IsContinue() {
-			t.Errorf("Decide(%q): would refuse is %v with %q", c.recipient, d.WouldRefuse, d.WouldReply)
-		}
-		if (d.Err != nil) != (c.verdict == VerdictError) || d.Reason == "" {
-			t.Errorf("Decide(%q): reason %q, error %v", c.recipient, d.Reason, d.Err)
-		}
+		t.Run(c.recipient, func(t *testing.T) {
+			d := p.Decide(context.Background(), query(c.recipient))
+			want := expect(c.reply, c.recipient)
+			if c.reply == "report" {
+				want = goOn
+			}
+			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
+			}
+			if d.WouldRefuse != (c.reply == "report") || d.WouldRefuse == d.WouldReply.IsContinue() {
+				t.Errorf("Decide(%q): would refuse is %v with %q", c.recipient, d.WouldRefuse, d.WouldReply)
+			}
+			if (d.Err != nil) != (c.verdict == VerdictError) || d.Reason == "" {
+				t.Errorf("Decide(%q): reason %q, error %v", c.recipient, d.Reason, d.Err)
+			}
+		})
 	}
 }
 
 // What report would have replied is what enforce replies.
 func TestReportMirrorsEnforce(t *testing.T) {
 	enforce := testPolicy(t, nil)
-	report := testPolicy(t, func(cfg *PolicyConfig) {
+	report := testPolicy(t, func(cfg *Config) {
 		for domain, mode := range cfg.Domains {
 			if mode == ModeEnforce {
 				cfg.Domains[domain] = ModeReport
@@ -255,42 +257,46 @@ func TestReportMirrorsEnforce(t *testing.T) {
 		}
 	})
 	for _, c := range decisions {
-		e, r := enforce.Decide(context.Background(), query(c.recipient)), report.Decide(context.Background(), query(c.recipient))
-		if !r.Reply.IsContinue() {
-			t.Errorf("Decide(%q) in mode report = %q", c.recipient, r.Reply)
-		}
-		if would := r.WouldReply; e.Mode == ModeEnforce && would != e.Reply || e.Verdict != r.Verdict {
-			t.Errorf("Decide(%q) would be %s, %q, want %s, %q", c.recipient, r.Verdict, would, e.Verdict, e.Reply)
-		}
+		t.Run(c.recipient, func(t *testing.T) {
+			e, r := enforce.Decide(context.Background(), query(c.recipient)), report.Decide(context.Background(), query(c.recipient))
+			if !r.Reply.IsContinue() {
+				t.Errorf("Decide(%q) in mode report = %q", c.recipient, r.Reply)
+			}
+			if would := r.WouldReply; e.Mode == ModeEnforce && would != e.Reply || e.Verdict != r.Verdict {
+				t.Errorf("Decide(%q) would be %s, %q, want %s, %q", c.recipient, r.Verdict, would, e.Verdict, e.Reply)
+			}
+		})
 	}
 }
 
 func TestDecideSettings(t *testing.T) {
 	for _, c := range []struct {
 		name      string
-		change    func(*PolicyConfig)
+		change    func(*Config)
 		recipient string
 		verdict   Verdict
 		reply     string
 	}{
-		{"when not ready: accept", func(cfg *PolicyConfig) { cfg.WhenNotReady = FallbackAccept }, "nobody@notready.test", VerdictNotReady, goOn},
-		{"when not ready: tempfail", func(cfg *PolicyConfig) { cfg.WhenNotReady = FallbackTempfail }, "nobody@notready.test", VerdictNotReady, noAnswer},
-		{"when stale: accept", func(cfg *PolicyConfig) { cfg.WhenStale = FallbackAccept }, "nobody@stale.test", VerdictStale, goOn},
-		{"when stale: refuse", func(cfg *PolicyConfig) { cfg.WhenStale = FallbackRefuse }, "nobody@stale.test", VerdictStale, noUser},
-		{"when stale: tempfail", func(cfg *PolicyConfig) { cfg.WhenStale = FallbackTempfail }, "nobody@stale.test", VerdictStale, noAnswer},
-		{"when stale says nothing of not ready", func(cfg *PolicyConfig) { cfg.WhenStale = FallbackAccept }, "nobody@notready.test", VerdictNotReady, noAnswer},
-		{"no grace", func(cfg *PolicyConfig) { cfg.RemovalGrace = 0 }, "gone@enforce.test", VerdictUnknown, noUser},
-		{"grace just over", func(cfg *PolicyConfig) { cfg.RemovalGrace = 10 * time.Minute }, "gone@enforce.test", VerdictUnknown, noUser},
-		{"grace not yet over", func(cfg *PolicyConfig) { cfg.RemovalGrace = 10*time.Minute + 1 }, "gone@enforce.test", VerdictInGrace, tryLater},
-		{"nothing always accepted", func(cfg *PolicyConfig) { cfg.AlwaysAccept = []string{} }, "postmaster@enforce.test", VerdictUnknown, noUser},
-		{"bare postmaster all the same", func(cfg *PolicyConfig) { cfg.AlwaysAccept = []string{} }, "postmaster", VerdictAlways, goOn},
-		{"another always accepted", func(cfg *PolicyConfig) { cfg.AlwaysAccept = []string{"HostMaster"} }, "hostMASTER@enforce.test", VerdictAlways, goOn},
-		{"no domains", func(cfg *PolicyConfig) { cfg.Domains = nil }, "nobody@enforce.test", VerdictNotOurs, goOn},
+		{"when not ready: accept", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }, "nobody@notready.test", VerdictNotReady, goOn},
+		{"when not ready: tempfail", func(cfg *Config) { cfg.WhenNotReady = FallbackTempfail }, "nobody@notready.test", VerdictNotReady, noAnswer},
+		{"when stale: accept", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "nobody@stale.test", VerdictStale, goOn},
+		{"when stale: refuse", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "nobody@stale.test", VerdictStale, noUser},
+		{"when stale: tempfail", func(cfg *Config) { cfg.WhenStale = FallbackTempfail }, "nobody@stale.test", VerdictStale, noAnswer},
+		{"when stale says nothing of not ready", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "nobody@notready.test", VerdictNotReady, noAnswer},
+		{"no grace", func(cfg *Config) { cfg.RemovalGrace = 0 }, "gone@enforce.test", VerdictUnknown, noUser},
+		{"grace just over", func(cfg *Config) { cfg.RemovalGrace = 10 * time.Minute }, "gone@enforce.test", VerdictUnknown, noUser},
+		{"grace not yet over", func(cfg *Config) { cfg.RemovalGrace = 10*time.Minute + 1 }, "gone@enforce.test", VerdictInGrace, tryLater},
+		{"nothing always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster@enforce.test", VerdictUnknown, noUser},
+		{"bare postmaster all the same", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster", VerdictAlways, goOn},
+		{"another always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{"HostMaster"} }, "hostMASTER@enforce.test", VerdictAlways, goOn},
+		{"no domains", func(cfg *Config) { cfg.Domains = nil }, "nobody@enforce.test", VerdictNotOurs, goOn},
 	} {
-		d := testPolicy(t, c.change).Decide(context.Background(), query(c.recipient))
-		if want := expect(c.reply, c.recipient); d.Verdict != c.verdict || d.Reply.String() != want {
-			t.Errorf("%s: Decide(%q) = %s, %q, want %s, %q", c.name, c.recipient, d.Verdict, d.Reply, c.verdict, want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			d := testPolicy(t, c.change).Decide(context.Background(), query(c.recipient))
+			if want := expect(c.reply, c.recipient); d.Verdict != c.verdict || d.Reply.String() != want {
+				t.Errorf("%s: Decide(%q) = %s, %q, want %s, %q", c.name, c.recipient, d.Verdict, d.Reply, c.verdict, want)
+			}
+		})
 	}
 }
 
@@ -305,7 +311,7 @@ func TestDecisionTells(t *testing.T) {
 		Reason:  "removed from the directory a short while ago",
 		Address: a, Match: a, Domain: "stale.test", Mode: ModeEnforce,
 		Removed: now.Add(-10 * time.Minute), Asked: true,
-		Freshness: Freshness{State: FreshnessStale, Directory: "corp"},
+		Freshness: Freshness{State: Stale, Directory: "corp"},
 	}
 	if diff := cmp.Diff(want, d, cmp.AllowUnexported(address.Address{}, Reply{})); diff != "" {
 		t.Errorf("decision (-want +got):\n%s", diff)
@@ -326,13 +332,15 @@ func TestDecideAsksIndex(t *testing.T) {
 		"user@foreign.test":       "",
 		`us"er@enforce.test`:      "",
 	} {
-		var asked []string
-		index := testIndex()
-		index.asked = func(a address.Address) { asked = append(asked, a.String()) }
-		testPolicy(t, func(cfg *PolicyConfig) { cfg.Index = index }).Decide(context.Background(), query(recipient))
-		if got := strings.Join(asked, " "); got != want {
-			t.Errorf("Decide(%q) asked for %q, want %q", recipient, got, want)
-		}
+		t.Run(recipient, func(t *testing.T) {
+			var asked []string
+			index := testIndex()
+			index.asked = func(a address.Address) { asked = append(asked, a.String()) }
+			testPolicy(t, func(cfg *Config) { cfg.Index = index }).Decide(context.Background(), query(recipient))
+			if got := strings.Join(asked, " "); got != want {
+				t.Errorf("Decide(%q) asked for %q, want %q", recipient, got, want)
+			}
+		})
 	}
 }
 
@@ -344,50 +352,79 @@ func (i *lateIndex) Lookup(address.Address) (Entry, error) { return Entry{Known:
 
 func (i *lateIndex) Freshness(string) Freshness {
 	i.ready = true
-	return Freshness{State: FreshnessFresh}
+	return Freshness{State: Fresh}
 }
 
 // A pass that ends while a recipient is judged must not make it unknown: the address
 // was not there when it was asked for, and the index is fresh when that is asked.
 func TestDecideWhileAPassEnds(t *testing.T) {
-	d := testPolicy(t, func(cfg *PolicyConfig) { cfg.Index = &lateIndex{} }).Decide(context.Background(), query("new@enforce.test"))
+	d := testPolicy(t, func(cfg *Config) { cfg.Index = &lateIndex{} }).Decide(context.Background(), query("new@enforce.test"))
 	if d.Verdict != VerdictKnown {
 		t.Errorf("verdict is %s with %q, want %s", d.Verdict, d.Reply, VerdictKnown)
 	}
 }
 
-func TestNewPolicyRefuses(t *testing.T) {
+func TestNewRejects(t *testing.T) {
 	for _, c := range []struct {
-		change func(*PolicyConfig)
+		change func(*Config)
 		want   string
 	}{
-		{func(cfg *PolicyConfig) { cfg.Index = nil }, "no index"},
-		{func(cfg *PolicyConfig) { cfg.RemovalGrace = -1 }, "negative"},
-		{func(cfg *PolicyConfig) { cfg.WhenStale = "drop" }, `"drop" is none of`},
-		{func(cfg *PolicyConfig) { cfg.WhenNotReady = FallbackRefuse }, `"refuse" is none of`},
-		{func(cfg *PolicyConfig) { cfg.Domains["x.test"] = "" }, `domain "x.test": mode ""`},
-		{func(cfg *PolicyConfig) { cfg.Domains["ENFORCE.test"] = ModePass }, `domain "enforce.test" is there twice`},
-		{func(cfg *PolicyConfig) { cfg.Domains["a b.test"] = ModePass }, `domain "a b.test"`},
-		{func(cfg *PolicyConfig) { cfg.Domains["."] = ModePass }, `domain "."`},
-		{func(cfg *PolicyConfig) { cfg.Domains[""] = ModePass }, `domain ""`},
-		{func(cfg *PolicyConfig) { cfg.AlwaysAccept = []string{"a@b.test"} }, `"a@b.test" is not a local part`},
-		{func(cfg *PolicyConfig) { cfg.AlwaysAccept = []string{""} }, `"" is not a local part`},
+		{func(cfg *Config) { cfg.Index = nil }, "no index"},
+		{func(cfg *Config) { cfg.RemovalGrace = -1 }, "negative"},
+		{func(cfg *Config) { cfg.WhenStale = "drop" }, `"drop" is none of`},
+		{func(cfg *Config) { cfg.WhenNotReady = FallbackRefuse }, `"refuse" is none of`},
+		{func(cfg *Config) { cfg.Domains["x.test"] = "" }, `domain "x.test": mode ""`},
+		{func(cfg *Config) { cfg.Domains["ENFORCE.test"] = ModePass }, `domain "enforce.test" is configured twice`},
+		{func(cfg *Config) { cfg.Domains["a b.test"] = ModePass }, `domain "a b.test"`},
+		{func(cfg *Config) { cfg.Domains["."] = ModePass }, `domain "."`},
+		{func(cfg *Config) { cfg.Domains[""] = ModePass }, `domain ""`},
+		{func(cfg *Config) { cfg.AlwaysAccept = []string{"a@b.test"} }, `"a@b.test" is not a local part`},
+		{func(cfg *Config) { cfg.AlwaysAccept = []string{""} }, `"" is not a local part`},
 	} {
-		cfg := PolicyConfig{Index: testIndex(), Domains: map[string]Mode{"enforce.test": ModeEnforce}}
-		c.change(&cfg)
-		if p, err := NewPolicy(cfg); err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("NewPolicy: error %v, want one with %q", err, c.want)
-		}
+		t.Run(c.want, func(t *testing.T) {
+			cfg := Config{Index: testIndex(), Domains: map[string]Mode{"enforce.test": ModeEnforce}}
+			c.change(&cfg)
+			if p, err := New(cfg); err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("New: error %v, want one with %q", err, c.want)
+			}
+		})
 	}
 }
 
-func TestFreshnessString(t *testing.T) {
-	for state, want := range map[FreshnessState]string{
-		0: "not_ready", FreshnessWidening: "widening", FreshnessFresh: "fresh",
-		FreshnessLate: "late", FreshnessStale: "stale", 99: "FreshnessState(99)",
-	} {
-		if got := state.String(); got != want {
-			t.Errorf("FreshnessState(%d).String() = %q, want %q", uint8(state), got, want)
+func TestStateRank(t *testing.T) {
+	for rank, state := range []State{Fresh, Late, Stale, Widening, NotReady, "odd"} {
+		if got := state.Rank(); got != rank {
+			t.Errorf("%q has rank %d, want %d", state, got, rank)
 		}
+		if ready := state.Ready(); ready != (rank < 3) {
+			t.Errorf("%q is ready: %t", state, ready)
+		}
+	}
+	if State("").Ready() {
+		t.Error("the zero state is ready")
+	}
+}
+
+// TestVerdictOutcomes: the outcome of a verdict is that of its reply, in every row.
+func TestVerdictOutcomes(t *testing.T) {
+	p, seen := fullPolicy(t, nil), map[Verdict]bool{}
+	for _, c := range fullDecisions {
+		q, _ := fullQuery(t, c.recipient)
+		d := p.Decide(t.Context(), q)
+		seen[d.Verdict] = true
+		if got, want := d.Verdict.Outcome(), d.Enforced().Outcome(); got != want {
+			t.Errorf("%s is %s, and the reply to %q is %s", d.Verdict, got, c.recipient, want)
+		}
+		if d.WouldRefuse != (d.Outcome() == ReportOnly) {
+			t.Errorf("Decide(%q) is %s, would refuse %t", c.recipient, d.Outcome(), d.WouldRefuse)
+		}
+	}
+	for _, v := range Verdicts() {
+		if !seen[v] {
+			t.Errorf("no row gives %s", v)
+		}
+	}
+	if got := Verdict("melted").Outcome(); got != Refused {
+		t.Errorf("an unheard-of verdict is %s", got)
 	}
 }

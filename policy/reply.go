@@ -1,30 +1,26 @@
-package milter
+package policy
 
 import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	gomilter "github.com/emersion/go-milter"
 )
 
-// maxShown bounds how many octets of an address a reply shows. The longest address
-// that RFC 5321 section 4.5.3.1 allows fits in, and the reply stays one line well
-// under the 512 octets of section 4.5.3.1.5.
+// maxShown limits the bytes of an address in a reply. The longest address of RFC 5321
+// section 4.5.3.1 fits, and the line stays well under the 512 bytes of section 4.5.3.1.5.
 const maxShown = 320
 
-// Reply is what an SMTP client is to be told about a recipient. The zero value is
-// continue: nothing to say. It is comparable, and can only be made from parts that
-// are safe to send: one line, printable, not too long.
+// Reply is the SMTP reply to a recipient. The zero value is continue. A Reply is
+// comparable, and is always safe to send: one printable line of limited length.
 type Reply struct {
 	text      string // "550 5.1.1 ..."; empty: continue
-	from, end int    // where in it the address stands
+	from, end int    // position of the address in text
 }
 
-// IsContinue reports whether the recipient is accepted as far as we are concerned.
+// IsContinue reports whether the milter has no objection to the recipient.
 func (r Reply) IsContinue() bool { return r.text == "" }
 
-// Code is the SMTP reply code; 0 for continue.
+// Code returns the SMTP reply code, or 0 for continue.
 func (r Reply) Code() int {
 	if r.text == "" {
 		return 0
@@ -32,7 +28,18 @@ func (r Reply) Code() int {
 	return int(r.text[0]-'0')*100 + int(r.text[1]-'0')*10 + int(r.text[2]-'0')
 }
 
-// String is the line the client reads, or "continue".
+// Outcome returns the effect of the reply on the recipient.
+func (r Reply) Outcome() Outcome {
+	switch code := r.Code(); {
+	case code == 0:
+		return Accepted
+	case code >= 500:
+		return Refused
+	}
+	return Deferred
+}
+
+// String returns the line that the client reads, or "continue".
 func (r Reply) String() string {
 	if r.text == "" {
 		return "continue"
@@ -40,43 +47,48 @@ func (r Reply) String() string {
 	return r.text
 }
 
-// of is the line as it would be about something else; not for the client.
-func (r Reply) of(text string) string { return r.text[:r.from] + text + r.text[r.end:] }
+// WithAddress returns the line with text in place of the address. It is for logs, not for
+// clients: text is not made printable.
+func (r Reply) WithAddress(text string) string {
+	if r.text == "" {
+		return r.String()
+	}
+	return r.text[:r.from] + text + r.text[r.end:]
+}
 
-// unknownUser says what Postfix says for an address missing from its own tables when
+// unknownUser is the reply of Postfix to an address that is not in its own tables, with
 // show_user_unknown_table_name = no. RFC 3463 5.1.1: bad destination mailbox address.
 func unknownUser(text string) Reply {
 	return about("550 5.1.1 <", text, ">: Recipient address rejected: User unknown")
 }
 
-// removedRecently is for an address that was known a short while ago. It does not
-// say so: a client has no business knowing.
+// removedRecently is the reply to an address that was removed a short while ago. It does
+// not tell the client that the address has existed.
 func removedRecently(text string) Reply {
 	return about("450 4.1.1 <", text, ">: Recipient address rejected: Temporarily not available, please try again later")
 }
 
-// cannotTell is for us not being able to answer. RFC 3463 4.3.0: the mail system has
-// a problem, of no closer description.
-func cannotTell(text string) Reply {
+// CannotTell is the reply if the policy cannot decide. RFC 3463 4.3.0: other mail system
+// status.
+func CannotTell(text string) Reply {
 	return about("451 4.3.0 <", text, ">: Recipient address cannot be checked at the moment, please try again later")
 }
 
-// tooMany is for clients who guess addresses. RFC 5321 section 7.8 lets a server end
-// the connection with 421, and RFC 3463 has x.7.0 and x.7.1 for reasons of policy.
+// tooMany is the reply to clients that guess addresses. RFC 5321 section 7.8 lets a server
+// end the connection with 421; RFC 3463 has x.7.0 and x.7.1 for reasons of policy.
 func tooMany(code, text string) Reply {
 	return about(code+" <", text, ">: Recipient address rejected: Too many unknown recipients, please try again later")
 }
 
-// about puts an address from the network between two constant texts.
+// about puts a printable form of text between two constant texts.
 func about(before, text, after string) Reply {
 	shown := printable(text, maxShown)
 	return Reply{before + shown + after, len(before), len(before) + len(shown)}
 }
 
-// printable replaces by ? what does not belong into a line that people read:
-// control and format characters (bidirectional overrides among them), line and
-// paragraph separators, and what is not UTF-8. What goes beyond limit octets is cut
-// off at a character and shown as three dots.
+// printable replaces characters that are not printable by ?: control and format
+// characters such as bidirectional overrides, line and paragraph separators, and bytes that
+// are not UTF-8. Text beyond limit bytes is cut off at a character and ends in three dots.
 func printable(text string, limit int) string {
 	if len(text) <= limit && isPrintable(text) {
 		return text
@@ -95,7 +107,7 @@ func printable(text string, limit int) string {
 	return b.String()
 }
 
-// isPrintable reports whether text can stand in a line as it is.
+// isPrintable reports whether text needs no replacement.
 func isPrintable(text string) bool {
 	for i := 0; i < len(text); i++ {
 		if text[i] >= utf8.RuneSelf {
@@ -106,22 +118,4 @@ func isPrintable(text string) bool {
 		}
 	}
 	return true
-}
-
-// response is the reply in the milter protocol: continue, or a full reply of type y.
-// The shorter ones do harm: accept at RCPT switches the filter off for the rest of
-// the message, reject and tempfail use a text of the MTA's own.
-func (r Reply) response() gomilter.Response {
-	if r.IsContinue() {
-		return gomilter.RespContinue
-	}
-	// The MTA reads %% as %.
-	wire := make([]byte, 0, len(r.text)+strings.Count(r.text, "%")+1)
-	for i := 0; i < len(r.text); i++ {
-		if r.text[i] == '%' {
-			wire = append(wire, '%')
-		}
-		wire = append(wire, r.text[i])
-	}
-	return gomilter.NewResponse(byte(gomilter.ActReplyCode), append(wire, 0))
 }

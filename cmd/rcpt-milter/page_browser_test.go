@@ -170,7 +170,7 @@ func TestPageInBrowser(t *testing.T) {
 	}
 	var bars int
 	if b.run(chromedp.Evaluate(`document.querySelectorAll(".chart rect").length`, &bars)); bars != 3 {
-		t.Errorf("the chart has %d bars, want one each for accepted, let through and refused", bars)
+		t.Errorf("the chart has %d bars, want one each for accepted, report only and refused", bars)
 	}
 	if grounds["light"] == grounds["dark"] {
 		t.Errorf("by night the page is %s, as by day", grounds["dark"])
@@ -223,7 +223,7 @@ func TestTroubleInBrowser(t *testing.T) {
 	}
 	text := b.text("body")
 	for _, want := range []string{
-		"exempt accepted\t5\t\nknown accepted\t1\u202f200\t\nstale put off\t12\t\nconfirmed accepted\t3\t\nharvest-limited put off\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
+		"exempt accepted\t5\t\nknown accepted\t1\u202f200\t\nstale deferred\t12\t\nconfirmed accepted\t3\t\nharvest-limited deferred\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
 		"600 removals are held back, still accepted. 600 removals in 24h exceed max (500).", "1 removal is held back, still accepted. 1 removal would empty old.example.",
 		"its last good copy, of 3 hours ago, is in force since ", "A restart is needed for the new values of listen, store.",
 		"3 found, 1\u202f200 not found, 40 from memory, 7 over the budget, 2 without an answer", "8 client networks over it, of 4\u202f321 remembered",

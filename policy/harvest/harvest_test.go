@@ -1,6 +1,7 @@
-package milter
+package harvest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -9,30 +10,38 @@ import (
 	"net/netip"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	gomilter "github.com/emersion/go-milter"
+	"rcpt-milter/policy"
 )
+
+// now is the time when a harvester begins.
+var now = time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 
 // harvester asks about addresses from networks, at a time of its own.
 type harvester struct {
-	*Harvest
+	*Limit
 	t   testing.TB
 	now time.Time
-	log *logBuffer
+	log bytes.Buffer
 }
 
-func newHarvester(t testing.TB) *harvester { return newHarvesterIn(t, NewHarvestMemory()) }
+func newHarvester(t testing.TB) *harvester { return newHarvesterIn(t, NewMemory()) }
 
-func newHarvesterIn(t testing.TB, memory *HarvestMemory) *harvester {
-	h := &harvester{t: t, now: now, log: newLogBuffer()}
+func newHarvesterIn(t testing.TB, memory *Memory) *harvester {
+	h := &harvester{t: t, now: now}
+	log := slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
 	var err error
-	h.Harvest, err = NewHarvest(HarvestConfig{
+	h.Limit, err = New(Config{
 		Memory: memory, Unknown: 5, Ratio: 0.8, Window: time.Hour, Penalty: 30 * time.Minute, IPv4: 24, IPv6: 64,
-		Logger: h.log.logger(slog.LevelInfo), Now: func() time.Time { return h.now },
+		Logger: log, Now: func() time.Time { return h.now },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +52,7 @@ func newHarvesterIn(t testing.TB, memory *HarvestMemory) *harvester {
 // ask charges a client for one address, and reports whether that takes it over the limit.
 func (h *harvester) ask(client, recipient string, unknown bool) bool {
 	h.t.Helper()
-	q := Query{Client: netip.MustParseAddr(client), From: "from@client.test"}
+	q := policy.Query{Client: netip.MustParseAddr(client), From: "from@client.test"}
 	before := h.Limited(q)
 	h.Charge(q, recipient, unknown)
 	return !before && h.Limited(q)
@@ -59,10 +68,10 @@ func (h *harvester) guess(client, prefix string, n int) (over bool) {
 }
 
 func (h *harvester) isLimited(client string) bool {
-	return h.Limited(Query{Client: netip.MustParseAddr(client)})
+	return h.Limited(policy.Query{Client: netip.MustParseAddr(client)})
 }
 
-func TestHarvestLimit(t *testing.T) {
+func TestLimit(t *testing.T) {
 	h := newHarvester(t)
 	if h.guess("192.0.2.1", "a", 4) || h.isLimited("192.0.2.1") {
 		t.Error("limited after 4 addresses, with a limit of 5")
@@ -97,7 +106,7 @@ func TestHarvestLimit(t *testing.T) {
 	}
 }
 
-func TestHarvestLogs(t *testing.T) {
+func TestLogs(t *testing.T) {
 	h := newHarvester(t)
 	h.ask("192.0.2.1", "info@corp.example", false)
 	h.guess("192.0.2.1", "a", 9)
@@ -108,11 +117,11 @@ func TestHarvestLogs(t *testing.T) {
 }
 
 // Bounces are nobody's guesses, and who has no IP address is in no network.
-func TestHarvestSpares(t *testing.T) {
+func TestSpares(t *testing.T) {
 	h := newHarvester(t)
 	for i := range 100 {
 		recipient := fmt.Sprintf("made-up%d@corp.example", i)
-		for _, q := range []Query{{Client: netip.MustParseAddr("192.0.2.1")}, {Client: netip.MustParseAddr("192.0.2.1"), From: "<>"}, {From: "from@client.test"}} {
+		for _, q := range []policy.Query{{Client: netip.MustParseAddr("192.0.2.1")}, {Client: netip.MustParseAddr("192.0.2.1"), From: "<>"}, {From: "from@client.test"}} {
 			h.Charge(q, recipient, true)
 			if h.Limited(q) {
 				t.Fatalf("%+v is limited", q)
@@ -124,19 +133,19 @@ func TestHarvestSpares(t *testing.T) {
 	}
 }
 
-func TestHarvestConfig(t *testing.T) {
-	for want, change := range map[string]func(*HarvestConfig){
-		"harvest limit: no memory":                                          func(c *HarvestConfig) { c.Memory = nil },
-		"harvest limit: a limit of 0 unknown addresses":                     func(c *HarvestConfig) { c.Unknown = 0 },
-		"harvest limit: a ratio of NaN is not from 0 to 1":                  func(c *HarvestConfig) { c.Ratio = math.NaN() },
-		"harvest limit: a ratio of 80 is not from 0 to 1":                   func(c *HarvestConfig) { c.Ratio = 80 },
-		"harvest limit: window and penalty must be longer than nothing":     func(c *HarvestConfig) { c.Window = 0 },
-		"harvest limit: there are no networks of /33 (IPv4) and /64 (IPv6)": func(c *HarvestConfig) { c.IPv4 = 33 },
-		"harvest limit: there are no networks of /24 (IPv4) and /0 (IPv6)":  func(c *HarvestConfig) { c.IPv6 = 0 },
+func TestConfig(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"harvest limit: no memory":                                          func(c *Config) { c.Memory = nil },
+		"harvest limit: a limit of 0 unknown addresses":                     func(c *Config) { c.Unknown = 0 },
+		"harvest limit: a ratio of NaN is not from 0 to 1":                  func(c *Config) { c.Ratio = math.NaN() },
+		"harvest limit: a ratio of 80 is not from 0 to 1":                   func(c *Config) { c.Ratio = 80 },
+		"harvest limit: window and penalty must be positive":                func(c *Config) { c.Window = 0 },
+		"harvest limit: there are no networks of /33 (IPv4) and /64 (IPv6)": func(c *Config) { c.IPv4 = 33 },
+		"harvest limit: there are no networks of /24 (IPv4) and /0 (IPv6)":  func(c *Config) { c.IPv6 = 0 },
 	} {
 		cfg := newHarvester(t).cfg
 		change(&cfg)
-		if _, err := NewHarvest(cfg); err == nil || err.Error() != want {
+		if _, err := New(cfg); err == nil || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)
 		}
 	}
@@ -144,7 +153,7 @@ func TestHarvestConfig(t *testing.T) {
 
 // Whoever was put off asks again about the same. Nothing is counted meanwhile, so that he
 // gets his answers in the end.
-func TestHarvestPenaltyEnds(t *testing.T) {
+func TestPenaltyEnds(t *testing.T) {
 	h := newHarvester(t)
 	waiting := 23 // addresses of an honest client, none of which exists
 	for rounds := 0; waiting > 0; rounds++ {
@@ -163,7 +172,7 @@ func TestHarvestPenaltyEnds(t *testing.T) {
 	}
 }
 
-func TestHarvestRatio(t *testing.T) {
+func TestRatio(t *testing.T) {
 	h := newHarvester(t)
 	for i := range 200 {
 		h.ask("192.0.2.1", fmt.Sprintf("reader%d@corp.example", i), false)
@@ -179,7 +188,7 @@ func TestHarvestRatio(t *testing.T) {
 	}
 }
 
-func TestHarvestWindow(t *testing.T) {
+func TestWindow(t *testing.T) {
 	h := newHarvester(t)
 	for i := range 50 { // a typo every 15 minutes
 		if h.ask("192.0.2.1", fmt.Sprintf("typo%d@corp.example", i), true) {
@@ -191,7 +200,7 @@ func TestHarvestWindow(t *testing.T) {
 
 // A clock that is set back, by hours or years, keeps nobody limited for longer than the
 // penalty, and makes nothing grow.
-func TestHarvestClockSetBack(t *testing.T) {
+func TestClockSetBack(t *testing.T) {
 	h := newHarvester(t)
 	h.guess("192.0.2.1", "a", 5)
 	h.guess("198.51.100.1", "b", 4)
@@ -204,7 +213,7 @@ func TestHarvestClockSetBack(t *testing.T) {
 	}
 }
 
-func TestHarvestNetwork(t *testing.T) {
+func TestNetwork(t *testing.T) {
 	for client, want := range map[string]string{
 		"192.0.2.1":              "192.0.2.0/24",
 		"::ffff:192.0.2.1":       "192.0.2.0/24",
@@ -226,7 +235,7 @@ func TestHarvestNetwork(t *testing.T) {
 }
 
 // New settings hold for what is remembered.
-func TestHarvestSettingsChange(t *testing.T) {
+func TestSettingsChange(t *testing.T) {
 	h := newHarvester(t)
 	h.guess("192.0.2.1", "a", 5)
 	h.cfg.Penalty = time.Hour
@@ -257,15 +266,15 @@ func sixtyFour(n int) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// floodOctets is the bound of a Harvest that is flooded in a test, a sixteenth of the
+// floodBytes is the bound of a Harvest that is flooded in a test, a sixteenth of the
 // real one.
-const floodOctets = HarvestOctets / 16
+const floodBytes = MaxBytes / 16
 
 // flood has so many networks ask about an address or two each.
 func (h *harvester) flood(from, networks int, each func(i int)) {
 	random := rand.New(rand.NewPCG(uint64(from), 7))
 	for i := range networks {
-		q := Query{Client: sixtyFour(from + i), From: "from@client.test"}
+		q := policy.Query{Client: sixtyFour(from + i), From: "from@client.test"}
 		h.Charge(q, strconv.FormatUint(random.Uint64(), 36), true)
 		if i%3 == 0 {
 			h.Charge(q, strconv.FormatUint(random.Uint64(), 36), true)
@@ -276,10 +285,10 @@ func (h *harvester) flood(from, networks int, each func(i int)) {
 
 // A flood of networks: memory stays in its bounds, whoever was limited stays so, an
 // honest client keeps its credit, and one who guesses meanwhile is limited all the same.
-func TestHarvestFlood(t *testing.T) {
+func TestFlood(t *testing.T) {
 	h := newHarvester(t)
 	before := heap()
-	h.cfg.Memory = newHarvestMemory(floodOctets)
+	h.cfg.Memory = newMemory(floodBytes)
 	h.guess("192.0.2.1", "a", 5)
 	for i := range 300 {
 		h.ask("198.51.100.1", fmt.Sprintf("reader%d@corp.example", i), false)
@@ -292,9 +301,9 @@ func TestHarvestFlood(t *testing.T) {
 	})
 	grown := heap() - before
 	sum := h.Summary(10)
-	t.Logf("%d networks remembered in %d octets, the heap has grown by %d", sum.Networks, sum.Octets, grown)
-	if sum.Octets > floodOctets || grown > floodOctets {
-		t.Errorf("%d octets counted, %d grown, want at most %d", sum.Octets, grown, floodOctets)
+	t.Logf("%d networks remembered in %d bytes, the heap has grown by %d", sum.Networks, sum.Bytes, grown)
+	if sum.Bytes > floodBytes || grown > floodBytes {
+		t.Errorf("%d bytes counted, %d grown, want at most %d", sum.Bytes, grown, floodBytes)
 	}
 	if !h.isLimited("192.0.2.1") {
 		t.Error("the flood has freed a network that was limited")
@@ -309,7 +318,7 @@ func TestHarvestFlood(t *testing.T) {
 }
 
 // What nobody asks about any more makes room before memory is full.
-func TestHarvestForgets(t *testing.T) {
+func TestForgets(t *testing.T) {
 	h := newHarvester(t)
 	h.flood(0, 40_000, func(i int) {
 		if i%1000 == 0 {
@@ -336,28 +345,28 @@ func (h *harvester) wantSound() {
 	h.t.Helper()
 	for i := range h.cfg.Memory.shards {
 		s := &h.cfg.Memory.shards[i]
-		octets := 0
+		bytes := 0
 		for place, r := range s.list {
-			octets += r.octets()
+			bytes += r.bytes()
 			if r.place != place || s.records[r.network] != r {
 				h.t.Fatalf("network %s is not where it should be", r.network)
 			}
 		}
-		if octets != s.octets || len(s.records) != len(s.list) {
-			h.t.Fatalf("shard %d: %d octets counted, %d there; %d records, %d listed", i, s.octets, octets, len(s.records), len(s.list))
+		if bytes != s.bytes || len(s.records) != len(s.list) {
+			h.t.Fatalf("shard %d: %d bytes counted, %d there; %d records, %d listed", i, s.bytes, bytes, len(s.records), len(s.list))
 		}
 	}
 }
 
 // Many sessions at once, and somebody who looks on.
-func TestHarvestConcurrently(t *testing.T) {
+func TestConcurrently(t *testing.T) {
 	h := newHarvester(t)
 	var running sync.WaitGroup
 	for g := range 8 {
 		running.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(g), 9))
 			for range 3000 {
-				q := Query{Client: sixtyFour(random.IntN(50)), From: "from@client.test"}
+				q := policy.Query{Client: sixtyFour(random.IntN(50)), From: "from@client.test"}
 				h.Charge(q, strconv.FormatUint(random.Uint64(), 36), random.IntN(2) == 0)
 				h.Limited(q)
 				h.State(q.Client)
@@ -373,7 +382,7 @@ func TestHarvestConcurrently(t *testing.T) {
 	h.wantSound()
 }
 
-func TestHarvestSummary(t *testing.T) {
+func TestSummary(t *testing.T) {
 	h := newHarvester(t)
 	for i := range 30 {
 		h.guess(fmt.Sprintf("10.0.%d.1", i), "a", 5)
@@ -384,110 +393,12 @@ func TestHarvestSummary(t *testing.T) {
 	if sum.Networks != 31 || sum.Limited != 30 || len(sum.Longest) != 4 {
 		t.Fatalf("summary = %+v", sum)
 	}
-	want := HarvestState{Network: netip.MustParsePrefix("10.0.29.0/24"), Unknown: 5, Until: now.Add(29*time.Second + h.cfg.Penalty).Local()}
+	want := State{Network: netip.MustParsePrefix("10.0.29.0/24"), Unknown: 5, Until: now.Add(29*time.Second + h.cfg.Penalty).Local()}
 	if sum.Longest[0] != want {
 		t.Errorf("limited for longest: %+v, want %+v", sum.Longest[0], want)
 	}
 	network := netip.MustParsePrefix("192.0.2.0/24")
-	if got, ok := h.State(netip.MustParseAddr("192.0.2.9")); !ok || got != (HarvestState{Network: network, Unknown: 3, Recipients: 3}) {
+	if got, ok := h.State(netip.MustParseAddr("192.0.2.9")); !ok || got != (State{Network: network, Unknown: 3, Recipients: 3}) {
 		t.Errorf("state = %+v, %t", got, ok)
-	}
-}
-
-// charges notes who is charged with what, and limits nobody.
-type charges struct{ made []string }
-
-func (c *charges) Limited(Query) bool { return false }
-
-func (c *charges) Charge(q Query, recipient string, unknown bool) {
-	c.made = append(c.made, fmt.Sprintf("%s %s %t", q.Client, recipient, unknown))
-}
-
-func TestPolicyCharges(t *testing.T) {
-	for recipient, want := range map[string]string{
-		"Nobody@Enforce.Test":              "nobody@enforce.test true",
-		"nobody+list=x@enforce.test":       "nobody@enforce.test true",
-		`us"er@enforce.test`:               `us"er@enforce.test true`,
-		"user@enforce.test":                "user@enforce.test false",
-		"user+list@enforce.test":           "user@enforce.test false",
-		"fresh@enforce.test":               "fresh@enforce.test false", // confirmed
-		"extra@enforce.test":               "extra@enforce.test false", // in accept
-		"filed@enforce.test":               "filed@enforce.test false", // in accept_files
-		"anybody@sub.enforce.test":         "",                         // a whole domain in accept_files
-		"srs0=x@enforce.test":              "",                         // a pattern
-		"anybody@catchall.test":            "",                         // a whole domain
-		"left@enforce.test":                "",                         // in refuse
-		"postmaster@enforce.test":          "",
-		"gone@enforce.test":                "", // in grace
-		"past@enforce.test":                "", // removed, and refused again
-		"nobody@report.test":               "",
-		"user@report.test":                 "",
-		"nobody@foreign.test":              "",
-		"nobody@notready.test":             "",
-		"nobody@stale.test":                "",
-		"staff@enforce.test":               "", // restricted
-		"broken@enforce.test":              "", // an error
-		"198.51.100.7 nobody@enforce.test": "", // exempt
-	} {
-		limit := &charges{}
-		p := fullPolicy(t, func(cfg *PolicyConfig) {
-			cfg.Harvest, cfg.Domains["sub.enforce.test"] = limit, ModeEnforce
-			cfg.AcceptFiles.(fakeTable)["@sub.enforce.test"] = 3
-		})
-		q, _ := fullQuery(t, recipient)
-		d := p.Decide(t.Context(), q)
-		if len(limit.made) > 0 {
-			t.Errorf("Decide(%q) charges %q", recipient, limit.made)
-		}
-		p.Charge(q, d)
-		if want != "" {
-			want = q.Client.String() + " " + want
-		}
-		if got := strings.Join(limit.made, ", "); got != want {
-			t.Errorf("Charge(%q), %s = %q, want %q", recipient, d.Verdict, got, want)
-		}
-	}
-	testPolicy(t, nil).Charge(Query{}, Decision{Mode: ModeEnforce, Verdict: VerdictUnknown}) // there is no limit
-}
-
-// Over a real connection: several sessions of a network are one client, who is told 421
-// from the address on that takes it over the limit; the known are accepted all the same,
-// unless the scope is all.
-func TestHarvestOverSessions(t *testing.T) {
-	for _, all := range []bool{false, true} {
-		h := newHarvester(t)
-		r := serve(t, "unix", func(cfg *ServerConfig) {
-			cfg.Policy = testPolicy(t, func(cfg *PolicyConfig) { cfg.Harvest, cfg.HarvestScopeAll = h, all })
-		})
-		ask := func(client, recipient string) string {
-			s := r.session(t)
-			defer s.Close()
-			if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client, "{mail_addr}", "from@client.test"); err != nil {
-				t.Fatal(err)
-			}
-			return bareRcpt(t, s, "<x>")
-		}
-		for i := range 5 {
-			recipient := fmt.Sprintf("made-up%d@enforce.test", i)
-			if got, want := ask(fmt.Sprintf("192.0.2.%d", i), recipient), expect(noUser, recipient); got != want {
-				t.Errorf("guess %d: %q, want %q", i, got, want)
-			}
-		}
-		if got, want := ask("192.0.2.77", "nobody@enforce.test"), expect(hangUp, "nobody@enforce.test"); got != want {
-			t.Errorf("over the limit: %q, want %q", got, want)
-		}
-		want := goOn
-		if all {
-			want = expect(hangUp, "user@enforce.test")
-		}
-		if got := ask("192.0.2.77", "user@enforce.test"); got != want {
-			t.Errorf("over the limit, known, scope all %t: %q, want %q", all, got, want)
-		}
-		if got, want := ask("IPv6:2001:db8::1", "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
-			t.Errorf("another network: %q, want %q", got, want)
-		}
-		if got := strings.Count(h.log.String(), "goes over the harvest limit"); got != 1 {
-			t.Errorf("%d lines in the log that the network goes over the limit", got)
-		}
 	}
 }

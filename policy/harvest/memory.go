@@ -1,4 +1,4 @@
-package milter
+package harvest
 
 import (
 	"hash/maphash"
@@ -10,48 +10,46 @@ import (
 )
 
 const (
-	// harvestShards is into how many parts the memory is cut, so that sessions seldom
-	// wait for each other.
-	harvestShards = 64
+	// shards is the number of parts of a Memory, each with its own lock, so that sessions
+	// seldom wait for each other.
+	shards = 64
 
-	// HarvestOctets bounds what a HarvestMemory takes, whatever it is made to remember. It
-	// is enough for 125,000 networks that asked about an address or two, or for 18,000
-	// that asked about hundreds.
-	HarvestOctets = 32 << 20
+	// MaxBytes is the most that a Memory takes. It is enough for 125,000 networks that asked
+	// about an address or two, or for 18,000 that asked about hundreds.
+	MaxBytes = 32 << 20
 
-	// recordOctets is what a network costs without what it asked: its record, and its
-	// share, as measured, of a map and a list that grow by doubling.
-	recordOctets = int(unsafe.Sizeof(harvestRecord{})) + 140
+	// recordBytes is the cost of a network without its sample: its record, and its measured
+	// share of a map and a list that grow by doubling.
+	recordBytes = int(unsafe.Sizeof(record{})) + 140
 
-	// candidatesForEviction is how many networks are looked at to find the one to forget.
+	// candidatesForEviction is how many networks are drawn to find the one to forget.
 	candidatesForEviction = 8
 )
 
-// HarvestMemory remembers what the networks of clients asked about, over all their
-// sessions, in bounded memory. Make it with NewHarvestMemory; it may be used by several
-// Harvests, and concurrently.
-type HarvestMemory struct {
+// Memory holds what the networks of clients asked about, over all their sessions, in limited
+// space. It may be used by several Limits, and concurrently. Make it with NewMemory.
+type Memory struct {
 	seed   maphash.Seed
-	bound  int // of the octets of a shard
-	shards [harvestShards]harvestShard
+	bound  int // of a shard, in bytes
+	shards [shards]shard
 }
 
-// NewHarvestMemory makes one that remembers nothing yet.
-func NewHarvestMemory() *HarvestMemory { return newHarvestMemory(HarvestOctets) }
+// NewMemory returns an empty Memory.
+func NewMemory() *Memory { return newMemory(MaxBytes) }
 
-func newHarvestMemory(octets int) *HarvestMemory {
-	return &HarvestMemory{seed: maphash.MakeSeed(), bound: octets / harvestShards}
+func newMemory(bytes int) *Memory {
+	return &Memory{seed: maphash.MakeSeed(), bound: bytes / shards}
 }
 
-// shard is where a network is remembered.
-func (m *HarvestMemory) shard(network netip.Prefix) *harvestShard {
-	return &m.shards[maphash.Comparable(m.seed, network)%harvestShards]
+// shard returns the shard of a network.
+func (m *Memory) shard(network netip.Prefix) *shard {
+	return &m.shards[maphash.Comparable(m.seed, network)%shards]
 }
 
-// charge counts an address for a network. It reports whether that takes the network
-// over the limit. While the penalty lasts nothing is counted: who was put off with a
-// temporary reply asks again about the same, and would never be done.
-func (m *HarvestMemory) charge(cfg *HarvestConfig, network netip.Prefix, recipient string, unknown bool, now uint32) (counted, bool) {
+// charge counts an address for a network, and reports whether the network went over the
+// limit with it. Nothing is counted during a penalty: a client that was deferred retries the
+// same addresses, and would otherwise never get out.
+func (m *Memory) charge(cfg *Config, network netip.Prefix, recipient string, unknown bool, now uint32) (counted, bool) {
 	s := m.shard(network)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,13 +57,13 @@ func (m *HarvestMemory) charge(cfg *HarvestConfig, network netip.Prefix, recipie
 	if r.limited(now, cfg.Penalty) {
 		return counted{}, false
 	}
-	before := r.octets()
+	before := r.bytes()
 	count, grew := r.tally.note(maphash.String(m.seed, recipient), unknown, now, cfg.Window)
 	over := grew && count.over(cfg.Unknown, cfg.Ratio)
 	if over {
 		r.over, r.unknown, r.tally = now, count.unknown, tally{}
 	}
-	s.octets += r.octets() - before
+	s.bytes += r.bytes() - before
 	if isNew {
 		s.tidy(r, cfg, now)
 	}
@@ -74,7 +72,7 @@ func (m *HarvestMemory) charge(cfg *HarvestConfig, network netip.Prefix, recipie
 }
 
 // limited reports whether a network is over the limit.
-func (m *HarvestMemory) limited(network netip.Prefix, now uint32, penalty time.Duration) bool {
+func (m *Memory) limited(network netip.Prefix, now uint32, penalty time.Duration) bool {
 	s := m.shard(network)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,72 +80,72 @@ func (m *HarvestMemory) limited(network netip.Prefix, now uint32, penalty time.D
 	return r != nil && r.limited(now, penalty)
 }
 
-// state is what is remembered of a network.
-func (m *HarvestMemory) state(cfg *HarvestConfig, network netip.Prefix, now uint32) HarvestState {
+// state returns the state of a network.
+func (m *Memory) state(cfg *Config, network netip.Prefix, now uint32) State {
 	s := m.shard(network)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.records[network]; r != nil {
 		return r.state(cfg, now)
 	}
-	return HarvestState{Network: network}
+	return State{Network: network}
 }
 
-// harvestShard is a part of the networks.
-type harvestShard struct {
-	mu      sync.Mutex // guards all below
-	records map[netip.Prefix]*harvestRecord
-	list    []*harvestRecord // the same, to draw from
-	octets  int
+// shard holds a part of the networks.
+type shard struct {
+	mu      sync.Mutex // guards the rest
+	records map[netip.Prefix]*record
+	list    []*record // the same, to draw from at random
+	bytes   int
 }
 
-// harvestRecord is what is known of one network.
-type harvestRecord struct {
+// record is one network.
+type record struct {
 	network netip.Prefix
 	tally   tally
-	over    uint32 // Unix time when it went over the limit; 0: it did not, or that is over
-	unknown int    // how many addresses that never existed it had asked about then
-	place   int    // in the list
+	over    uint32 // Unix time when it went over the limit; 0: not limited
+	unknown int    // addresses that never existed, when it went over
+	place   int    // index in shard.list
 }
 
-func (r *harvestRecord) octets() int {
-	return recordOctets + cap(r.tally.asked)*int(unsafe.Sizeof(asked{}))
+func (r *record) bytes() int {
+	return recordBytes + cap(r.tally.asked)*int(unsafe.Sizeof(asked{}))
 }
 
-// limited reports whether the network is under its penalty, and forgets one that is over.
-func (r *harvestRecord) limited(now uint32, penalty time.Duration) bool {
-	if r.over != 0 && !lately(r.over, now, penalty) {
+// limited reports whether the network is limited. It clears a penalty that has ended.
+func (r *record) limited(now uint32, penalty time.Duration) bool {
+	if r.over != 0 && !within(r.over, now, penalty) {
 		r.over, r.unknown = 0, 0
 	}
 	return r.over != 0
 }
 
-func (r *harvestRecord) state(cfg *HarvestConfig, now uint32) HarvestState {
+func (r *record) state(cfg *Config, now uint32) State {
 	if r.limited(now, cfg.Penalty) {
-		return HarvestState{Network: r.network, Unknown: r.unknown, Until: time.Unix(int64(r.over), 0).Add(cfg.Penalty)}
+		return State{Network: r.network, Unknown: r.unknown, Until: time.Unix(int64(r.over), 0).Add(cfg.Penalty)}
 	}
 	r.tally.forget(now, cfg.Window)
-	return HarvestState{Network: r.network, Unknown: r.tally.sum.unknown, Recipients: r.tally.sum.all}
+	return State{Network: r.network, Unknown: r.tally.sum.unknown, Recipients: r.tally.sum.all}
 }
 
-// record is the record of a network, made where there is none.
-func (s *harvestShard) record(network netip.Prefix) (r *harvestRecord, isNew bool) {
+// record returns the record of a network, and makes it if there is none.
+func (s *shard) record(network netip.Prefix) (r *record, isNew bool) {
 	if r := s.records[network]; r != nil {
 		return r, false
 	}
-	r = &harvestRecord{network: network, place: len(s.list)}
+	r = &record{network: network, place: len(s.list)}
 	if s.records == nil {
-		s.records = map[netip.Prefix]*harvestRecord{}
+		s.records = map[netip.Prefix]*record{}
 	}
 	s.records[network] = r
 	s.list = append(s.list, r)
-	s.octets += r.octets()
+	s.bytes += r.bytes()
 	return r, true
 }
 
-// forget drops a record.
-func (s *harvestShard) forget(r *harvestRecord) {
-	s.octets -= r.octets()
+// forget removes a record.
+func (s *shard) forget(r *record) {
+	s.bytes -= r.bytes()
 	delete(s.records, r.network)
 	end := len(s.list) - 1
 	s.list[r.place] = s.list[end]
@@ -156,15 +154,14 @@ func (s *harvestShard) forget(r *harvestRecord) {
 	s.list = s.list[:end]
 }
 
-// shrink forgets networks until the shard is within a bound of octets: of a few that are
-// drawn by lot, the one that asked about the fewest addresses. So whoever would push a
-// network out has to ask about as many addresses as it did, from as many networks as fit
-// into memory, while one that has just come and asks on is seldom drawn before it has
-// become worth more than others. Networks under their penalty go last, and kept does not
-// go at all.
-func (s *harvestShard) shrink(bound int, kept *harvestRecord, cfg *HarvestConfig, now uint32) {
-	for s.octets > bound && len(s.list) > 1 {
-		var victim *harvestRecord
+// shrink forgets networks until the shard takes at most bound bytes. Each time it draws a
+// few networks at random and forgets the one that asked about the fewest addresses. To push
+// a network out, an attacker has to ask about as many addresses as it did, from as many
+// networks as fit into memory. A new network that goes on asking is seldom drawn before it
+// outweighs others. Limited networks go last. The network in kept stays.
+func (s *shard) shrink(bound int, kept *record, cfg *Config, now uint32) {
+	for s.bytes > bound && len(s.list) > 1 {
+		var victim *record
 		least := 0
 		for range candidatesForEviction {
 			r := s.list[rand.IntN(len(s.list))]
@@ -178,9 +175,9 @@ func (s *harvestShard) shrink(bound int, kept *harvestRecord, cfg *HarvestConfig
 	}
 }
 
-// tidy forgets a network drawn by lot if it has asked about nothing lately, and one
-// more: called for each network that comes, it keeps the shard no larger than it must be.
-func (s *harvestShard) tidy(kept *harvestRecord, cfg *HarvestConfig, now uint32) {
+// tidy draws two networks at random and forgets those that asked about nothing within the
+// window. It is called for each new network, which keeps the shard small.
+func (s *shard) tidy(kept *record, cfg *Config, now uint32) {
 	for range 2 {
 		if r := s.list[rand.IntN(len(s.list))]; r != kept && r.worthNow(cfg, now) == 0 {
 			s.forget(r)
@@ -188,13 +185,13 @@ func (s *harvestShard) tidy(kept *harvestRecord, cfg *HarvestConfig, now uint32)
 	}
 }
 
-// worthNow orders networks by how little they are missed.
-func (r *harvestRecord) worthNow(cfg *HarvestConfig, now uint32) int {
+// worthNow orders networks for eviction: the lowest goes first.
+func (r *record) worthNow(cfg *Config, now uint32) int {
 	const limited = 1 << 40
 	switch {
 	case r.limited(now, cfg.Penalty):
 		return limited
-	case lately(r.tally.newest, now, cfg.Window):
+	case within(r.tally.newest, now, cfg.Window):
 		return r.tally.sum.all
 	}
 	return 0

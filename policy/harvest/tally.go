@@ -1,4 +1,4 @@
-package milter
+package harvest
 
 import (
 	"math"
@@ -7,42 +7,41 @@ import (
 	"time"
 )
 
-// sampleSize is how many addresses are remembered of one network. Up to so many the
-// counts are exact. Beyond that an evenly drawn part of them stands for all, which is
-// right to about a tenth.
+// sampleSize is the number of addresses in the sample of one network. Up to this number the
+// counts are exact. Beyond it an even sample stands for all, with an error of about a tenth.
 const sampleSize = 128
 
-// telling is how many addresses that never existed have to be in a sample, at least,
-// before a network is limited for them: fewer may be there by chance.
-const telling = 16
+// minSample is the minimum number of sampled addresses that never existed before a network
+// is limited. Fewer may be in a sample by chance.
+const minSample = 16
 
-// tally counts the different addresses that one network asked about within a window of
-// time, in a bounded sample (adaptive sampling, after Wegman). An address is drawn by
-// its hash, so that asking again about one changes nothing, and the key of the hash is
-// drawn at the start, so that nobody can choose addresses which escape. The zero value
-// is empty. It belongs to whoever holds the lock of its shard.
+// tally counts the different addresses that one network asked about within a window of time,
+// in a sample of limited size (adaptive sampling, after Wegman). An address is sampled by its
+// hash, so asking again about it changes nothing. The key of the hash is random, so a client
+// cannot choose addresses that escape. The zero value is empty. The lock of the shard guards
+// it.
 type tally struct {
 	asked []asked
-	depth uint8 // addresses that are new stand for 1<<depth: only those of at least this level are taken
+	depth uint8 // only addresses of at least this level are sampled; each stands for 1<<depth
 
-	sum            counted // of asked
-	oldest, newest uint32  // Unix times between which all of them were asked about
+	sum            counted // over asked
+	oldest, newest uint32  // range of asked.at
 }
 
 // asked is one address of a sample.
 type asked struct {
-	id      uint32 // of its hash
-	at      uint32 // Unix time when it was last asked about
-	level   uint8  // the part of all addresses that reach it is 1 in 1<<level
+	id      uint32 // part of its hash
+	at      uint32 // Unix time of the last question
+	level   uint8  // 1 in 1<<level addresses has at least this level
 	weight  uint8  // it stands for 1<<weight addresses
 	unknown bool   // it never existed
 }
 
-// counted is what a tally comes to: about how many different addresses were asked about.
+// counted is the estimate of a tally: numbers of different addresses.
 type counted struct {
-	unknown int // that never existed
-	all     int // these included
-	sampled int // of the unknown, in the sample
+	unknown int // never existed
+	all     int // including unknown
+	sampled int // unknown ones in the sample
 }
 
 func (c *counted) add(a asked) {
@@ -54,14 +53,14 @@ func (c *counted) add(a asked) {
 	}
 }
 
-// over reports whether so many are a limit, at a ratio, or more.
+// over reports whether the counts reach a limit and a ratio.
 func (c counted) over(limit int, ratio float64) bool {
-	return limit > 0 && c.unknown >= limit && c.sampled >= min(limit, telling) &&
+	return limit > 0 && c.unknown >= limit && c.sampled >= min(limit, minSample) &&
 		float64(c.unknown) >= ratio*float64(c.all)
 }
 
-// note counts an address by its hash, and forgets what has left the window. It reports
-// whether the count of unknown addresses has grown by it.
+// note counts an address by its hash, after it removed what has left the window. It reports
+// whether the count of unknown addresses grew.
 func (t *tally) note(hash uint64, unknown bool, now uint32, window time.Duration) (counted, bool) {
 	id, level := uint32(hash), uint8(bits.LeadingZeros32(uint32(hash>>32)))
 	t.forget(now, window)
@@ -75,7 +74,7 @@ func (t *tally) note(hash uint64, unknown bool, now uint32, window time.Duration
 		if same {
 			return t.sum, false
 		}
-		t.recount() // somebody has the address since, or nobody any more
+		t.recount() // the address was added or removed meanwhile
 		return t.sum, unknown
 	}
 	if level < t.depth {
@@ -87,12 +86,12 @@ func (t *tally) note(hash uint64, unknown bool, now uint32, window time.Duration
 	t.asked, t.newest = append(t.asked, asked{id, now, level, t.depth, unknown}), now
 	t.sum.add(t.asked[len(t.asked)-1])
 	if len(t.asked) > sampleSize {
-		t.deepen()
+		t.downsample()
 	}
 	return t.sum, unknown
 }
 
-// find gives the place of an address, -1 if it is not in the sample.
+// find returns the index of an address, or -1 if it is not in the sample.
 func (t *tally) find(id uint32) int {
 	for i := range t.asked {
 		if t.asked[i].id == id {
@@ -102,17 +101,17 @@ func (t *tally) find(id uint32) int {
 	return -1
 }
 
-// forget drops what was asked before the window. What lies in the future was noted before
-// the clock was set back, and is no better than the past.
+// forget removes addresses outside the window. Times in the future were noted before the
+// clock was set back, and count like times in the past.
 func (t *tally) forget(now uint32, window time.Duration) {
-	if len(t.asked) == 0 || lately(t.oldest, now, window) && t.newest <= now {
+	if len(t.asked) == 0 || within(t.oldest, now, window) && t.newest <= now {
 		return
 	}
-	t.asked = slices.DeleteFunc(t.asked, func(a asked) bool { return !lately(a.at, now, window) })
+	t.asked = slices.DeleteFunc(t.asked, func(a asked) bool { return !within(a.at, now, window) })
 	t.recount()
 }
 
-// recount makes the sums anew.
+// recount computes sum, oldest and newest.
 func (t *tally) recount() {
 	t.sum, t.oldest, t.newest = counted{}, math.MaxUint32, 0
 	for _, a := range t.asked {
@@ -121,14 +120,14 @@ func (t *tally) recount() {
 	}
 }
 
-// lately reports whether a moment is less than a time away from now; both are Unix times.
-func lately(at, now uint32, less time.Duration) bool {
-	return time.Duration(int64(now)-int64(at)).Abs()*time.Second < less
+// within reports whether the Unix times at and now are less than a duration apart.
+func within(at, now uint32, d time.Duration) bool {
+	return time.Duration(int64(now)-int64(at)).Abs()*time.Second < d
 }
 
-// deepen halves the sample, and doubles what each address in it stands for, until it
-// has its size. What stands for more already stays.
-func (t *tally) deepen() {
+// downsample halves the sample and doubles the weight of its addresses, until it is small
+// enough. Addresses of a higher weight stay.
+func (t *tally) downsample() {
 	for len(t.asked) > sampleSize && t.depth < 32 {
 		t.depth++
 		kept := t.asked[:0]

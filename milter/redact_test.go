@@ -7,47 +7,48 @@ import (
 	"testing"
 
 	"rcpt-milter/address"
+	"rcpt-milter/policy"
 )
 
-func TestConceal(t *testing.T) {
-	conceal, other := Conceal([]byte("key")), Conceal([]byte("other key"))
-	ann := conceal("ann@enforce.test")
+func TestHashAddress(t *testing.T) {
+	hash, other := HashAddress([]byte("key")), HashAddress([]byte("other key"))
+	ann := hash("ann@enforce.test")
 	for _, same := range []string{"ANN@Enforce.Test", "<ann@enforce.test>", `"ann"@enforce.test`, "<@a.test:ann@enforce.test>"} {
-		if got := conceal(same); got != ann {
-			t.Errorf("Conceal(%q) = %q, want %q", same, got, ann)
+		if got := hash(same); got != ann {
+			t.Errorf("hash(%q) = %q, want %q", same, got, ann)
 		}
 	}
 	for _, c := range []string{"bob@enforce.test", "ann@report.test", "ann+x@enforce.test", "ann", "a b@c@enforce.test", "\xff@enforce.test", "Jörg@münchen.test"} {
-		got := conceal(c)
+		got := hash(c)
 		local := c[:max(strings.LastIndexByte(c, '@'), 0)]
-		if got == ann || got == c || local != "" && strings.Contains(got, local) || other(c) == got || conceal(c) != got {
-			t.Errorf("Conceal(%q) = %q", c, got)
+		if got == ann || got == c || local != "" && strings.Contains(got, local) || other(c) == got || hash(c) != got {
+			t.Errorf("hash(%q) = %q", c, got)
 		}
 		if domain := address.DomainOf(c); domain != "" && !strings.HasSuffix(got, "@"+domain) {
-			t.Errorf("Conceal(%q) = %q, want the domain %q", c, got, domain)
+			t.Errorf("hash(%q) = %q, want the domain %q", c, got, domain)
 		}
 	}
 	for _, c := range []string{"", "<>"} {
-		if got := conceal(c); got != c {
-			t.Errorf("Conceal(%q) = %q", c, got)
+		if got := hash(c); got != c {
+			t.Errorf("hash(%q) = %q", c, got)
 		}
 	}
-	if want := 2*concealedSize + len("@enforce.test"); len(ann) != want {
-		t.Errorf("Conceal gives %q, want %d octets", ann, want)
+	if want := 2*hashBytes + len("@enforce.test"); len(ann) != want {
+		t.Errorf("the hash is %q, want %d bytes", ann, want)
 	}
 }
 
-// TestConcealedLog: whatever a client asks, no local part of it gets into the log, and the
+// TestRedactedLog: whatever a client asks, no local part of it gets into the log, and the
 // client reads what it always did.
-func TestConcealedLog(t *testing.T) {
+func TestRedactedLog(t *testing.T) {
 	index := testIndex()
-	index.entries["secret.gone@enforce.test"] = Entry{Removed: now}
+	index.entries["secret.gone@enforce.test"] = policy.Entry{Removed: now}
 	r := serve(t, "unix", func(cfg *ServerConfig) {
-		cfg.Policy = testPolicy(t, func(cfg *PolicyConfig) {
+		cfg.Policy = testPolicy(t, func(cfg *policy.Config) {
 			cfg.Index = failingFor{index, "secret.broken@enforce.test"}
 		})
 	})
-	r.SetConceal(Conceal([]byte("key")))
+	r.SetRedaction(HashAddress([]byte("key")))
 	s := r.session(t)
 	defer s.Close()
 	for _, to := range []string{"secret@enforce.test", "SECRET.x@report.test", "secret.gone@enforce.test", "secret.broken@enforce.test",
@@ -73,13 +74,13 @@ func TestConcealedLog(t *testing.T) {
 
 // failingFor is an index that names the address that it cannot tell of.
 type failingFor struct {
-	Index
+	policy.Index
 	address string
 }
 
-func (f failingFor) Lookup(a address.Address) (Entry, error) {
+func (f failingFor) Lookup(a address.Address) (policy.Entry, error) {
 	if a.String() == f.address {
-		return Entry{}, fmt.Errorf("record %q: %w", "a/"+a.String(), errors.New("cannot be read"))
+		return policy.Entry{}, fmt.Errorf("record %q: %w", "a/"+a.String(), errors.New("cannot be read"))
 	}
 	return f.Index.Lookup(a)
 }
