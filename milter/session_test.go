@@ -209,11 +209,11 @@ func TestLogLineReasons(t *testing.T) {
 		cfg.Harvest = guessersLimit{}
 	})
 	for _, c := range []struct{ name, client, recipient, want string }{
-		{"refuse, with an extension", "", "left+x@enforce.test", `verdict=refused reply="550 5.1.1 <left+x@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="in refuse" without_extension=left@enforce.test`},
-		{"refuse in mode report", "", "left@report.test", `verdict=refused reply=continue would_refuse=true would_reply="550 5.1.1 <left@report.test>: Recipient address rejected: User unknown" reason="in refuse"`},
-		{"pattern", "", "srs0=x@enforce.test", `verdict=listed reply=continue would_refuse=false reason="matches accept_patterns" entry="srs[01]=.*@enforce\\.test"`},
-		{"file", "", "filed@enforce.test", `verdict=listed reply=continue would_refuse=false reason="in accept_files" entry=/table:7`},
-		{"domain", "", "x@catchall.test", `verdict=listed reply=continue would_refuse=false reason="the domain is in accept" entry=@catchall.test`},
+		{"refuse, with an extension", "", "left+x@enforce.test", `verdict=denylisted reply="550 5.1.1 <left+x@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="in refuse" without_extension=left@enforce.test`},
+		{"refuse in mode report", "", "left@report.test", `verdict=denylisted reply=continue would_refuse=true would_reply="550 5.1.1 <left@report.test>: Recipient address rejected: User unknown" reason="in refuse"`},
+		{"pattern", "", "srs0=x@enforce.test", `verdict=allowlisted reply=continue would_refuse=false reason="matches accept_patterns" entry="srs[01]=.*@enforce\\.test"`},
+		{"file", "", "filed@enforce.test", `verdict=allowlisted reply=continue would_refuse=false reason="in accept_files" entry=/table:7`},
+		{"domain", "", "x@catchall.test", `verdict=allowlisted reply=continue would_refuse=false reason="the domain is in accept" entry=@catchall.test`},
 		{"exempt", "198.51.100.7", "x@enforce.test", `verdict=exempt reply=continue would_refuse=false reason="the client is exempt" entry=198.51.100.0/24`},
 		{"restricted", "", "staff@enforce.test", `verdict=restricted reply="550 5.1.1 <staff@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="takes mail from inside senders only" directory=corp`},
 		{"harvest", "192.0.2.1", "x@enforce.test", `verdict=harvest-limited reply="421 4.7.0 <x@enforce.test>: Recipient address rejected: Too many unknown recipients, please try again later" would_refuse=false reason="the client's network asks for too many unknown recipients" directory=corp`},

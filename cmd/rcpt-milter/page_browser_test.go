@@ -202,7 +202,7 @@ func TestPageInBrowser(t *testing.T) {
 func TestTroubleInBrowser(t *testing.T) {
 	b := newBrowser(t, "")
 	s := troubledStatus()
-	s.Decisions = map[string]int64{"unknown": 90, "known": 1200, "confirmed": 3, "harvest-limited": 40, "stale": 12, "exempt": 5, "melted": 1, "listed": 0}
+	s.Decisions = map[string]int64{"unknown": 90, "known": 1200, "confirmed": 3, "harvest-limited": 40, "stale": 12, "exempt": 5, "melted": 1, "allowlisted": 0}
 	s.RestartNeeded = []string{"listen", "store"}
 	names := []control.RefusedName{{Name: "a-rather-long-name-of-a-domain-that-somebody-has.example.com", Refused: 1234567, WouldRefuse: 3}, {Name: "2001:db8:1234:5678::/64", Refused: 1}}
 	backend := answering{status: func(context.Context) (control.Status, error) { return s, nil }, report: control.Report{Refused: 130, Domains: names, Networks: names}}
