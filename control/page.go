@@ -47,8 +47,8 @@ type Page struct {
 // pageSlots bounds how many pages are made at one time.
 const pageSlots = 4
 
-// policy allows what the page is made of and nothing else (Content Security Policy 3).
-const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// contentPolicy allows what the page is made of and nothing else (Content Security Policy 3).
+const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // NewPage makes the page.
 func NewPage(config PageConfig, backend Backend, history *History, log *slog.Logger) *Page {
@@ -76,7 +76,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rcpt-milter/internal/text"
+	"rcpt-milter/policy"
 )
 
 // networksShown is how many networks over the harvest limit the page shows.
@@ -74,26 +75,25 @@ func integer(n any) int64 {
 // verdictRow is how often a verdict was given.
 type verdictRow struct {
 	Verdict           string
-	Told              Told
-	Class             string // of the style
+	Outcome           string // also the class of the style
 	Recipients, Would int64
 }
 
 // verdictRows lists the verdicts that were given, in the order of the table by which
 // recipients are judged.
 func verdictRows(s Status) []verdictRow {
-	class := map[Told]string{ToldAccepted: "accepted", ToldPutOff: "putoff", ToldRefused: "refused"}
+	words := map[Outcome]string{Accepted: "accepted", Deferred: "deferred", Refused: "refused"}
 	var rows []verdictRow
 	add := func(verdict string) {
 		if n := s.Decisions[verdict]; n > 0 {
-			told := ToldBy(verdict)
-			rows = append(rows, verdictRow{verdict, told, class[told], n, s.WouldRefuse[verdict]})
+			outcome := words[policy.Verdict(verdict).Outcome()]
+			rows = append(rows, verdictRow{verdict, outcome, n, s.WouldRefuse[verdict]})
 		}
 	}
 	named := map[string]bool{}
-	for _, v := range verdictTold {
-		named[v.verdict] = true
-		add(v.verdict)
+	for _, v := range policy.Verdicts() {
+		named[string(v)] = true
+		add(string(v))
 	}
 	for _, verdict := range slices.Sorted(maps.Keys(s.Decisions)) {
 		if !named[verdict] {

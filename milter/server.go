@@ -14,6 +14,7 @@ import (
 
 	"rcpt-milter/internal/logging"
 	"rcpt-milter/internal/socket"
+	"rcpt-milter/policy"
 )
 
 // Defaults of ServerConfig.
@@ -35,9 +36,9 @@ var ErrServerClosed = errors.New("milter: server closed")
 // ServerConfig says how a server serves. Where a number or duration is 0, the
 // default applies. SetPolicy and SetLimits change what they name while it serves.
 type ServerConfig struct {
-	// Policy is the first one, required; SetPolicy changes it.
-	Policy *Policy
-	// Observer is told of every decision; nil: nobody is.
+	// Policy is required. SetPolicy replaces it.
+	Policy *policy.Policy
+	// Observer gets every decision; nil means none.
 	Observer Observer
 	// Logger gets a line for every decision; nil: nothing is logged.
 	Logger *slog.Logger
@@ -62,8 +63,8 @@ type Server struct {
 	cfg      ServerConfig
 	log      *slog.Logger
 	trouble  *logging.Limited // for what peers can cause at will
-	policy   atomic.Pointer[Policy]
-	counters Counters
+	policy   atomic.Pointer[policy.Policy]
+	counters *Counters
 
 	// ctx is that of all decisions. It ends when Shutdown stops waiting.
 	ctx    context.Context
@@ -100,6 +101,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, trouble: logging.NewLimited(cfg.Logger),
+		counters:  newCounters(),
 		slots:     newSlots(cfg.Connections),
 		stopping:  make(chan struct{}),
 		empty:     make(chan struct{}),
@@ -120,9 +122,8 @@ func setDefault[T comparable](value *T, def T) {
 	}
 }
 
-// SetPolicy makes p, which must not be nil, the policy of all recipients from now on, in
-// running sessions too.
-func (s *Server) SetPolicy(p *Policy) { s.policy.Store(p) }
+// SetPolicy replaces the policy, in running sessions too. It must not be nil.
+func (s *Server) SetPolicy(p *policy.Policy) { s.policy.Store(p) }
 
 // SetLimits changes how many connections are served at once and how long one may be
 // silent; both must be positive. Open sessions stay: of fewer connections the surplus
@@ -132,13 +133,13 @@ func (s *Server) SetLimits(connections int, idle time.Duration) {
 	s.idle.Store(int64(idle))
 }
 
-// Policy is the one in force.
-func (s *Server) Policy() *Policy { return s.policy.Load() }
+// Policy returns the policy in effect.
+func (s *Server) Policy() *policy.Policy { return s.policy.Load() }
 
-// Counters are the server's own, live.
-func (s *Server) Counters() *Counters { return &s.counters }
+// Counters returns the counters of the server.
+func (s *Server) Counters() *Counters { return s.counters }
 
-// Sessions is how many connections are served.
+// Sessions returns the number of connections that are served.
 func (s *Server) Sessions() int { return s.slots.inUse() }
 
 // Run serves the listeners until ctx ends or one of them fails, lets open sessions

@@ -11,6 +11,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
+	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 )
 
@@ -181,14 +182,14 @@ func (c *tableComparison) alias(domain string, targets []string) error {
 	_, line := c.table.Aliases(domain)
 	d := tableDifference{Address: "@" + domain, InTable: true, Line: line,
 		Cause: causeAlias, Entry: "@" + strings.Join(targets, ", @")}
-	switch {
-	case l.Verdict == "not-ours":
+	switch verdict := policy.Verdict(l.Verdict); {
+	case verdict == policy.VerdictNotOurs:
 		c.done.Unjudged++
 		return nil
 	case l.AliasedBy != "":
 		c.done.Common++
 		return nil
-	case l.Verdict == "listed":
+	case verdict == policy.VerdictAllowlisted:
 		d.Cause, d.Entry = causeListed, l.Entry
 	}
 	c.done.TableOnly++
@@ -233,20 +234,20 @@ func (c *tableComparison) tableOnly() error {
 	if err != nil {
 		return err
 	}
-	switch {
+	switch verdict := policy.Verdict(l.Verdict); {
 	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != causeDomain: // in the index by the name of its alias
 		c.done.Common++
 		c.advance()
 		return nil
-	case l.Verdict == "not-ours":
+	case verdict == policy.VerdictNotOurs:
 		d.Cause = causeNotOurs
 		c.done.Unjudged++
 	case d.Cause == causeDomain:
-	case l.Verdict == "always":
+	case verdict == policy.VerdictAlways:
 		d.Cause = causeAlways
-	case l.Verdict == "error":
+	case verdict == policy.VerdictError:
 		d.Cause = causeInternal
-	case l.Verdict == "listed" && !strings.HasPrefix(l.Entry, c.done.File+":"):
+	case verdict == policy.VerdictAllowlisted && !strings.HasPrefix(l.Entry, c.done.File+":"):
 		d.Cause, d.Entry = causeListed, l.Entry
 	case !l.Removed.IsZero():
 		d.Cause, d.Removed = causeRemoved, l.Removed

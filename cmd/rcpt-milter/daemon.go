@@ -18,6 +18,8 @@ import (
 	"rcpt-milter/internal/socket"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
+	"rcpt-milter/policy/harvest"
 	"rcpt-milter/postfix"
 	"rcpt-milter/store"
 )
@@ -53,8 +55,8 @@ type daemon struct {
 	confirming atomic.Pointer[confirming]
 	confirmed  *mirror.ConfirmCounters // by all of them
 	askers     mirror.Group            // the one in force
-	harvest    atomic.Pointer[milter.Harvest]
-	harvested  *milter.HarvestMemory // of all of them
+	harvest    atomic.Pointer[harvest.Limit]
+	harvested  *harvest.Memory // of all of them
 
 	intake    []*socket.Listener // for Postfix
 	control   net.Listener
@@ -90,7 +92,7 @@ func newDaemon(path string, c *config.Config, logs *logging.Log) *daemon {
 	d.reloads.path = path
 	d.config.Store(c)
 	d.confirming.Store(&confirming{})
-	d.confirmed, d.harvested = new(mirror.ConfirmCounters), milter.NewHarvestMemory()
+	d.confirmed, d.harvested = new(mirror.ConfirmCounters), harvest.NewMemory()
 	return d
 }
 
@@ -140,8 +142,8 @@ type setup struct {
 	directories following
 	files       postfix.Prepared
 	confirming  confirming
-	harvest     *milter.Harvest // nil: switched off
-	policy      *milter.Policy
+	harvest     *harvest.Limit // nil: switched off
+	policy      *policy.Policy
 	conceal     func(address string) string // in the log; nil: addresses stand as they are
 }
 
@@ -203,11 +205,11 @@ func (d *daemon) wake(domain string) { d.follower.now().wake(domain) }
 // live is what has a meaning only at this moment. The zero value has none.
 type live struct {
 	confirming confirming
-	harvest    *milter.Harvest
+	harvest    *harvest.Limit
 }
 
 // limit is it for a policy, which wants nil where there is none.
-func (l live) limit() milter.HarvestLimit {
+func (l live) limit() policy.HarvestLimit {
 	if l.harvest == nil {
 		return nil
 	}
@@ -217,23 +219,19 @@ func (l live) limit() milter.HarvestLimit {
 // newPolicy makes the policy of a configuration: the one function that does, for the
 // daemon and for lookup, now and in the past. What outlives the configuration comes in
 // from outside.
-func newPolicy(c *config.Config, i milter.Index, files milter.Table, l live, now func() time.Time) (*milter.Policy, error) {
-	domains := make(map[string]milter.Mode, len(c.Domains))
-	for domain, mode := range c.Domains {
-		domains[domain] = milter.Mode(mode)
-	}
+func newPolicy(c *config.Config, i policy.Index, files policy.Table, l live, now func() time.Time) (*policy.Policy, error) {
 	refuse := make([]string, 0, len(c.Refuse))
 	for _, a := range c.Refuse {
 		refuse = append(refuse, a.String())
 	}
-	return milter.NewPolicy(milter.PolicyConfig{
-		Index: i, HasAddresses: populated(c, i, files), Domains: domains,
+	return policy.New(policy.Config{
+		Index: i, HasAddresses: populated(c, i, files), Domains: c.Domains,
 		AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
 		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
 		Confirm: l.confirming.policy(), Harvest: l.limit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
-		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady), Now: now,
+		WhenStale: c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
 	})
 }
 
@@ -245,10 +243,10 @@ type observer struct {
 	wake     func(domain string)
 }
 
-func (o observer) Observe(q milter.Query, d milter.Decision, took time.Duration) {
+func (o observer) Observe(q policy.Query, d policy.Decision, took time.Duration) {
 	o.metrics.ObserveDecision(took)
 	o.refusals.Observe(q, d)
-	if d.Verdict == milter.VerdictConfirmed {
+	if d.Verdict == policy.VerdictConfirmed {
 		o.wake(d.Match.Domain()) // of an alias, the target is what the directories have
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 )
 
@@ -147,7 +147,7 @@ func (p patient) Judge(all []address.Address) ([]postfix.Judgement, error) {
 // inEmptyDomain reports whether a recipient is deferred because no address of its domain
 // is known, though its directories have been read: that does not pass by itself.
 func inEmptyDomain(l control.LookupAnswer) bool {
-	if l.Verdict != string(milter.VerdictNotReady) {
+	if l.Verdict != string(policy.VerdictNotReady) {
 		return false
 	}
 	switch l.DirectoryState {

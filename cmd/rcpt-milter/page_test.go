@@ -176,7 +176,7 @@ func TestPrintLookup(t *testing.T) {
 		past.History = append(past.History, control.JournalRow{Change: string("+-"[i%2]), Directory: "corp", DN: "CN=Jane", Pass: uint64(i), Time: before(time.Duration(48-i) * time.Hour)})
 	}
 	unreadable := control.LookupAnswer{
-		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce", Outcome: control.Temporary,
+		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce", Outcome: control.Deferred,
 		Reply: "451 4.3.0 <?>", Verdict: "error", Reason: "an internal error", Error: "store: \x1b]0;title\a",
 	}
 	for _, c := range []struct {

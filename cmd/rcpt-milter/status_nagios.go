@@ -102,8 +102,8 @@ func (a *app) performance(s control.Status, c *config.Config) string {
 	add("sessions", s.Sessions, "", sessions)
 	decided := control.JudgedOf(s)
 	add("accepted", decided.Accepted, "c", "")
-	add("let_through", decided.LetThrough, "c", "")
-	add("put_off", decided.PutOff, "c", "")
+	add("let_through", decided.ReportOnly, "c", "")
+	add("put_off", decided.Deferred, "c", "")
 	add("refused", decided.Refused, "c", "")
 	return strings.Join(all, " ")
 }

@@ -1,4 +1,4 @@
-package milter
+package harvest
 
 import (
 	"math"
@@ -126,7 +126,7 @@ func TestCountedOver(t *testing.T) {
 		{counted{20, 25, 20}, 20, 0.8, true},
 		{counted{20, 26, 20}, 20, 0.8, false},
 		{counted{1000, 1000, 1}, 20, 0.8, false}, // one that stands for a thousand may be there by chance
-		{counted{1000, 1000, telling}, 20, 0.8, true},
+		{counted{1000, 1000, minSample}, 20, 0.8, true},
 		{counted{3, 3, 3}, 3, 1, true},
 		{counted{3, 300, 3}, 3, 0, true},
 		{counted{300, 300, 100}, 0, 0, false}, // off

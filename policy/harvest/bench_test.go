@@ -1,4 +1,4 @@
-package milter
+package harvest
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/policy"
 )
 
 // What the limit costs: the time of a decision and its charge with it to the time
@@ -16,22 +19,40 @@ import (
 // of whom there is little to remember, or one whose sample is full.
 func BenchmarkHarvest(b *testing.B) {
 	for _, recipient := range []string{"user@enforce.test", "nobody@enforce.test"} {
-		off, h := testPolicy(b, nil), newHarvester(b)
-		on := testPolicy(b, func(cfg *PolicyConfig) { cfg.Harvest = h })
+		h := newHarvester(b)
+		off, on := policyWith(b, nil), policyWith(b, h)
 		b.Run(recipient+"/many clients", func(b *testing.B) { compare(b, off, on, recipient, 1<<10) })
 		for i := range 10_000 {
-			h.Charge(Query{Client: clientOf(0), From: "from@client.test"}, fmt.Sprintf("reader%d@enforce.test", i), false)
+			h.Charge(policy.Query{Client: clientOf(0), From: "from@client.test"}, fmt.Sprintf("reader%d@enforce.test", i), false)
 		}
 		b.Run(recipient+"/sample full", func(b *testing.B) { compare(b, off, on, recipient, 1) })
 		b.Run(recipient+"/parallel", func(b *testing.B) { inParallel(b, on, recipient) })
 	}
 }
 
+// oneUser is a fresh index of user@enforce.test.
+type oneUser struct{}
+
+func (oneUser) Lookup(a address.Address) (policy.Entry, error) {
+	return policy.Entry{Known: a.String() == "user@enforce.test"}, nil
+}
+
+func (oneUser) Freshness(string) policy.Freshness { return policy.Freshness{State: policy.Fresh} }
+
+func policyWith(b *testing.B, limit policy.HarvestLimit) *policy.Policy {
+	b.Helper()
+	p, err := policy.New(policy.Config{Index: oneUser{}, Domains: map[string]policy.Mode{"enforce.test": policy.ModeEnforce}, Harvest: limit})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
 // compare asks two policies in turns, and reports the median times of a recipient.
-func compare(b *testing.B, off, on *Policy, recipient string, clients int) {
+func compare(b *testing.B, off, on *policy.Policy, recipient string, clients int) {
 	const each = 500
-	q, n := Query{Recipient: recipient, From: "from@client.test"}, 0
-	turn := func(p *Policy) float64 {
+	q, n := policy.Query{Recipient: recipient, From: "from@client.test"}, 0
+	turn := func(p *policy.Policy) float64 {
 		began := time.Now()
 		for range each {
 			n++
@@ -59,10 +80,10 @@ func clientOf(n int) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-func inParallel(b *testing.B, p *Policy, recipient string) {
+func inParallel(b *testing.B, p *policy.Policy, recipient string) {
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
-		q := Query{Recipient: recipient, From: "from@client.test"}
+		q := policy.Query{Recipient: recipient, From: "from@client.test"}
 		for n := 0; pb.Next(); n++ {
 			q.Client = clientOf(n % 1024)
 			p.Charge(q, p.Decide(context.Background(), q))
@@ -94,7 +115,7 @@ func BenchmarkHarvestMemory(b *testing.B) {
 				began := time.Now()
 				for i := range attack.each {
 					for n := range attack.networks {
-						q := Query{Client: attack.client(n), From: "from@client.test"}
+						q := policy.Query{Client: attack.client(n), From: "from@client.test"}
 						h.Charge(q, "guess"+strconv.Itoa(n)+"-"+strconv.Itoa(i)+"@enforce.test", i%3 >= good)
 					}
 				}
@@ -102,8 +123,8 @@ func BenchmarkHarvestMemory(b *testing.B) {
 				grown := heap() - before
 				sum := h.Summary(1)
 				b.ReportMetric(float64(took.Nanoseconds())/float64(attack.networks*attack.each), "ns/charge")
-				b.ReportMetric(float64(grown), "heap-octets")
-				b.ReportMetric(float64(sum.Octets), "counted-octets")
+				b.ReportMetric(float64(grown), "heap-bytes")
+				b.ReportMetric(float64(sum.Bytes), "counted-bytes")
 				b.ReportMetric(float64(sum.Networks), "networks")
 				b.ReportMetric(float64(sum.Limited), "limited")
 			}

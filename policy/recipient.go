@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"strings"
@@ -8,28 +8,27 @@ import (
 	"rcpt-milter/address"
 )
 
-// recipient is whom a query asks about, read once, and what was learned on the way
-// down the table.
+// recipient is the mailbox of a query, and what the decision found out about it.
 type recipient struct {
-	text   string             // for replies; not escaped yet
-	form   [2]address.Address // the whole address, zero: cannot be read; without its extension, zero: has none
+	text   string             // for replies; not escaped
+	form   [2]address.Address // the whole address, zero: not readable; without its extension, zero: has none
 	domain string
 	mode   Mode
 
-	unconfirmed bool // no directory is asked about it yet
+	unconfirmed bool // no directory is searched for it yet
 	aliased     bool // its domain is an alias, whose addresses are those of its targets
 
-	match     address.Address // the form that the answer is about
-	entry     string          // what of the configuration matched
-	shared    bool            // it stands for any number of addresses
-	removed   time.Time
-	asked     bool // freshness was
-	freshness Freshness
-	empty     bool // the domain is enforced, the index had no address of it, and no list names one
+	match     address.Address // the form that was found
+	entry     string          // the configuration entry that matched
+	shared    bool            // entry matches any number of addresses
+	removed   time.Time       // when match lost its last owner
+	asked     bool            // the index was asked for its freshness, because the recipient may be rejected
+	freshness Freshness       // zero unless asked
+	empty     bool            // the domain is enforced, and neither the index nor a list had an address of it
 }
 
-// recipient reads the address of a query: the MTA's own reading of it where there is
-// one, and the argument of the command otherwise.
+// recipient parses the address of a query: the MTA's reading of it if there is one,
+// otherwise the argument of the command.
 func (p *Policy) recipient(q Query) recipient {
 	r := recipient{text: q.Recipient}
 	var err error
@@ -59,11 +58,11 @@ func isASCII(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-// readable reports whether there is an address at all.
+// readable reports whether the recipient could be parsed as an address.
 func (r *recipient) readable() bool { return !r.form[0].IsZero() }
 
-// forms are those in which the recipient may stand somewhere, the whole address first.
-// The first that matches counts, with the restriction that it carries.
+// forms returns the addresses to look up, the whole one first. The first that matches
+// counts, with its restriction.
 func (r *recipient) forms() []address.Address {
 	for n, form := range r.form {
 		if form.IsZero() {
@@ -73,8 +72,8 @@ func (r *recipient) forms() []address.Address {
 	return r.form[:]
 }
 
-// found is the reason for accepting a recipient that was found: for one that is internal-only
-// with the inside network that the client is in.
+// found completes the reason for accepting a recipient. An internal-only recipient was
+// accepted because of the client's network.
 func (r *recipient) found(reason string) string {
 	if r.entry != "" {
 		return reason + ", and internal-only; the client is in inside.networks"
@@ -82,13 +81,13 @@ func (r *recipient) found(reason string) string {
 	return reason
 }
 
-// isPostmaster reports whether text is postmaster without a domain, in any case,
-// with or without brackets and quotes.
+// isPostmaster reports whether text is postmaster in any case, with or without brackets
+// and quotes.
 func isPostmaster(text string) bool {
 	return strings.EqualFold(strings.Trim(text, "<>\" \t"), "postmaster")
 }
 
-// answer makes the decision of one row.
+// answer returns the decision of a row.
 func (r *recipient) answer(row int, v Verdict, reply Reply, reason string) Decision {
 	return Decision{
 		Verdict: v, Reply: reply, Row: row, Reason: reason,
@@ -97,9 +96,9 @@ func (r *recipient) answer(row int, v Verdict, reply Reply, reason string) Decis
 	}
 }
 
-// failed is the answer where nothing can be told.
+// failed returns the decision after an internal error.
 func (r *recipient) failed(err error) Decision {
-	d := r.answer(0, VerdictError, cannotTell(r.text), "an internal error")
+	d := r.answer(0, VerdictError, CannotTell(r.text), "an internal error")
 	d.Err = err
 	return d
 }

@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 )
 
 // emptyPolicy is a policy whose index has no address of the domains named.
-func emptyPolicy(t *testing.T, change func(*PolicyConfig), domains ...string) *Policy {
-	return testPolicy(t, func(cfg *PolicyConfig) {
+func emptyPolicy(t *testing.T, change func(*Config), domains ...string) *Policy {
+	return testPolicy(t, func(cfg *Config) {
 		cfg.HasAddresses = func(domain string) bool {
 			for _, empty := range domains {
 				if domain == empty {
@@ -28,14 +28,14 @@ func emptyPolicy(t *testing.T, change func(*PolicyConfig), domains ...string) *P
 
 // TestDecideEmptyDomain: no recipient of an enforced domain without an address is unknown.
 func TestDecideEmptyDomain(t *testing.T) {
-	accept := func(cfg *PolicyConfig) { cfg.WhenNotReady = FallbackAccept }
-	lists := func(cfg *PolicyConfig) {
+	accept := func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }
+	lists := func(cfg *Config) {
 		cfg.Refuse = []string{"left@enforce.test"}
 		cfg.AcceptPatterns = []string{`srs0=.*@enforce\.test`}
 	}
 	for _, c := range []struct {
 		name      string
-		change    func(*PolicyConfig)
+		change    func(*Config)
 		recipient string
 		verdict   Verdict
 		reply     string // its beginning; empty: continue
@@ -56,8 +56,8 @@ func TestDecideEmptyDomain(t *testing.T) {
 		{"mode pass", nil, "nobody@pass.test", VerdictNotOurs, ""},
 		{"mode report", nil, "nobody@report.test", VerdictUnknown, ""},
 		{"accept", accept, "nobody@enforce.test", VerdictNotReady, ""},
-		{"refused by a list", lists, "left@enforce.test", VerdictRefused, "550 5.1.1"},
-		{"accepted by a pattern", lists, "srs0=x@enforce.test", VerdictListed, ""},
+		{"refused by a list", lists, "left@enforce.test", VerdictDenylisted, "550 5.1.1"},
+		{"accepted by a pattern", lists, "srs0=x@enforce.test", VerdictAllowlisted, ""},
 		{"beside a pattern", lists, "nobody@enforce.test", VerdictNotReady, "451 4.3.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestDecideEmptyDomain(t *testing.T) {
 func TestDecideRestrictedInEmptyDomain(t *testing.T) {
 	index := testIndex()
 	index.entries["staff@enforce.test"] = Entry{Known: true, InternalOnly: true}
-	p := emptyPolicy(t, func(cfg *PolicyConfig) { cfg.Index = index }, "enforce.test")
+	p := emptyPolicy(t, func(cfg *Config) { cfg.Index = index }, "enforce.test")
 	if d := p.Decide(context.Background(), query("staff@enforce.test")); d.Verdict != VerdictRestricted {
 		t.Errorf("verdict %s, want %s", d.Verdict, VerdictRestricted)
 	}
@@ -99,7 +99,7 @@ func (i *firstIndex) Lookup(address.Address) (Entry, error) {
 	return Entry{Known: known}, nil
 }
 
-func (i *firstIndex) Freshness(string) Freshness { return Freshness{State: FreshnessFresh} }
+func (i *firstIndex) Freshness(string) Freshness { return Freshness{State: Fresh} }
 
 func (i *firstIndex) HasAddresses(string) bool {
 	has := i.known.Load()
@@ -112,23 +112,27 @@ func (i *firstIndex) HasAddresses(string) bool {
 // TestDecideWhileADomainGetsItsFirstAddress: at no moment it is unknown.
 func TestDecideWhileADomainGetsItsFirstAddress(t *testing.T) {
 	for _, when := range []string{"never", "after the first lookup", "after the domain", "after the second"} {
-		index := &firstIndex{when: when}
-		p := testPolicy(t, func(cfg *PolicyConfig) { cfg.Index, cfg.HasAddresses = index, index.HasAddresses })
-		d := p.Decide(context.Background(), query("new@enforce.test"))
-		if d.Verdict != VerdictKnown && d.Verdict != VerdictNotReady {
-			t.Errorf("%s: verdict %s with %q", when, d.Verdict, d.Reply)
-		}
+		t.Run(when, func(t *testing.T) {
+			index := &firstIndex{when: when}
+			p := testPolicy(t, func(cfg *Config) { cfg.Index, cfg.HasAddresses = index, index.HasAddresses })
+			d := p.Decide(context.Background(), query("new@enforce.test"))
+			if d.Verdict != VerdictKnown && d.Verdict != VerdictNotReady {
+				t.Errorf("%s: verdict %s with %q", when, d.Verdict, d.Reply)
+			}
+		})
 	}
 }
 
 // TestDomainIsAskedForRefusalsOnly: neither for what is known nor in other modes.
 func TestDomainIsAskedForRefusalsOnly(t *testing.T) {
 	for recipient, want := range map[string]int{"user@enforce.test": 0, "nobody@enforce.test": 1, "nobody@report.test": 0, "nobody@pass.test": 0, "postmaster@enforce.test": 0} {
-		asked := 0
-		p := testPolicy(t, func(cfg *PolicyConfig) { cfg.HasAddresses = func(string) bool { asked++; return true } })
-		p.Decide(context.Background(), query(recipient))
-		if asked != want {
-			t.Errorf("%s: the domain was asked for %d times, want %d", recipient, asked, want)
-		}
+		t.Run(recipient, func(t *testing.T) {
+			asked := 0
+			p := testPolicy(t, func(cfg *Config) { cfg.HasAddresses = func(string) bool { asked++; return true } })
+			p.Decide(context.Background(), query(recipient))
+			if asked != want {
+				t.Errorf("%s: the domain was asked for %d times, want %d", recipient, asked, want)
+			}
+		})
 	}
 }

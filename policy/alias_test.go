@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -30,8 +30,8 @@ func (t aliasTable) Aliases(domain string, visit func(target, file string, line 
 }
 
 // aliased is fullPolicy with aliases of every kind.
-func aliased(t testing.TB, change func(*PolicyConfig)) *Policy {
-	return fullPolicy(t, func(cfg *PolicyConfig) {
+func aliased(t testing.TB, change func(*Config)) *Policy {
+	return fullPolicy(t, func(cfg *Config) {
 		index := cfg.Index.(*fakeIndex)
 		for _, domain := range []string{"alias.test", "reported.test", "second.test", "waiting.test", "old.test", "filed.test", "outward.test", "twice.test", "sub.test", "xn--bcher-kva.test"} {
 			cfg.Domains[domain] = ModeEnforce
@@ -87,15 +87,15 @@ var aliasDecisions = []struct {
 	{"internal-only in both, inside", "10.1.2.3 closed@alias.test", 6, VerdictKnown, "closed@alias.test", "", goOn},
 	{"in neither", "nobody@alias.test", 12, VerdictUnknown, "", aliasedByKey, noUser},
 	{"always accepted", "abuse@alias.test", 4, VerdictAlways, "abuse@alias.test", "", goOn},
-	{"accepted there", "extra@alias.test", 5, VerdictListed, "extra@enforce.test", aliasedByKey, goOn},
-	{"in a file there", "filed@alias.test", 5, VerdictListed, "filed@enforce.test", aliasedByKey, goOn},
-	{"by a pattern there", "srs0=x@alias.test", 5, VerdictListed, "srs0=x@enforce.test", aliasedByKey, goOn},
-	{"refused there", "barred+y@reported.test", 5, VerdictRefused, "barred@enforce.test", aliasedByKey, "report"},
+	{"accepted there", "extra@alias.test", 5, VerdictAllowlisted, "extra@enforce.test", aliasedByKey, goOn},
+	{"in a file there", "filed@alias.test", 5, VerdictAllowlisted, "filed@enforce.test", aliasedByKey, goOn},
+	{"by a pattern there", "srs0=x@alias.test", 5, VerdictAllowlisted, "srs0=x@enforce.test", aliasedByKey, goOn},
+	{"refused there", "barred+y@reported.test", 5, VerdictDenylisted, "barred@enforce.test", aliasedByKey, "report"},
 	{"refused there, known as written", "barred@alias.test", 6, VerdictKnown, "barred@alias.test", "", goOn},
-	{"refused as written, known there", "unwanted@alias.test", 5, VerdictRefused, "unwanted@alias.test", "", noUser},
-	{"refused as written, with an extension", "unwanted+x@alias.test", 5, VerdictRefused, "unwanted@alias.test", "", noUser},
-	{"refused at one of two targets, unknown at the other", "barred@twice.test", 5, VerdictRefused, "barred@enforce.test", "/table:8", noUser},
-	{"refused at one of two targets, removed at the other", "denied@twice.test", 5, VerdictRefused, "denied@enforce.test", "/table:8", noUser},
+	{"refused as written, known there", "unwanted@alias.test", 5, VerdictDenylisted, "unwanted@alias.test", "", noUser},
+	{"refused as written, with an extension", "unwanted+x@alias.test", 5, VerdictDenylisted, "unwanted@alias.test", "", noUser},
+	{"refused at one of two targets, unknown at the other", "barred@twice.test", 5, VerdictDenylisted, "barred@enforce.test", "/table:8", noUser},
+	{"refused at one of two targets, removed at the other", "denied@twice.test", 5, VerdictDenylisted, "denied@enforce.test", "/table:8", noUser},
 	{"refused at one of two targets, internal-only at the other", "shut@twice.test", 6, VerdictRestricted, "shut@sub.test", "/table:8", noUser},
 	{"refused at one of two targets, known at the other", "split@twice.test", 6, VerdictKnown, "split@sub.test", "/table:8", goOn},
 	{"removed there", "gone@alias.test", 8, VerdictInGrace, "gone@enforce.test", aliasedByKey, tryLater},
@@ -123,9 +123,9 @@ var aliasDecisions = []struct {
 
 	{"file: known at the first target", "user@filed.test", 6, VerdictKnown, "user@widening.test", "/table:4", goOn},
 	{"file: known at the second target", "closed@filed.test", 7, VerdictNotReady, "", "/table:4", noAnswer},
-	{"file: the line of an address", "only@filed.test", 5, VerdictListed, "only@filed.test", "", goOn},
+	{"file: the line of an address", "only@filed.test", 5, VerdictAllowlisted, "only@filed.test", "", goOn},
 	{"file: not everybody", "nobody@filed.test", 7, VerdictNotReady, "", "/table:4", noAnswer},
-	{"file: to a domain that is not judged", "nobody@outward.test", 5, VerdictListed, "", "/table:6", goOn},
+	{"file: to a domain that is not judged", "nobody@outward.test", 5, VerdictAllowlisted, "", "/table:6", goOn},
 }
 
 func TestDomainAliases(t *testing.T) {
@@ -160,12 +160,14 @@ func TestAliasSearches(t *testing.T) {
 		"nobody@alias.test": "nobody@alias.test nobody@enforce.test",
 		"nobody@test.test":  "",
 	} {
-		confirmer := &fakeConfirmer{}
-		p := aliased(t, func(cfg *PolicyConfig) { cfg.Confirm = confirmer })
-		p.Decide(context.Background(), query(recipient))
-		if got := strings.Join(confirmer.asked, " "); got != want {
-			t.Errorf("Decide(%q) searched for %q, want %q", recipient, got, want)
-		}
+		t.Run(recipient, func(t *testing.T) {
+			confirmer := &fakeConfirmer{}
+			p := aliased(t, func(cfg *Config) { cfg.Confirm = confirmer })
+			p.Decide(context.Background(), query(recipient))
+			if got := strings.Join(confirmer.asked, " "); got != want {
+				t.Errorf("Decide(%q) searched for %q, want %q", recipient, got, want)
+			}
+		})
 	}
 }
 
@@ -176,7 +178,7 @@ func TestAliasTargets(t *testing.T) {
 	for i := range 40 {
 		table.aliases[fmt.Sprintf("n%d.test", i)] = []aliasLine{{fmt.Sprintf("n%d.test", i+1), 9}}
 	}
-	p := testPolicy(t, func(cfg *PolicyConfig) {
+	p := testPolicy(t, func(cfg *Config) {
 		cfg.DomainAliases, cfg.AcceptFiles = map[string]string{"x.test": "a.test", "d.test": "enforce.test"}, table
 	})
 	for domain, want := range map[string]string{
@@ -184,13 +186,15 @@ func TestAliasTargets(t *testing.T) {
 		"x.test":       "a.test domain_aliases, b.test /table:1, c.test /table:2, d.test /table:4, enforce.test domain_aliases",
 		"d.test":       "enforce.test domain_aliases",
 	} {
-		var got []string
-		for _, target := range p.AliasTargets(domain) {
-			got = append(got, target.Domain+" "+target.By)
-		}
-		if strings.Join(got, ", ") != want {
-			t.Errorf("AliasTargets(%q) = %q, want %q", domain, got, want)
-		}
+		t.Run(domain, func(t *testing.T) {
+			var got []string
+			for _, target := range p.AliasTargets(domain) {
+				got = append(got, target.Domain+" "+target.By)
+			}
+			if strings.Join(got, ", ") != want {
+				t.Errorf("AliasTargets(%q) = %q, want %q", domain, got, want)
+			}
+		})
 	}
 	if got := p.AliasTargets("n0.test"); len(got) != maxTargets {
 		t.Errorf("a long chain leads to %d targets, want %d", len(got), maxTargets)
@@ -215,7 +219,7 @@ func TestAliasOfEmptyDomain(t *testing.T) {
 		{"aliases of each other, with addresses", "nobody@this.test", []string{"this.test", "that.test"}, VerdictUnknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := aliased(t, func(cfg *PolicyConfig) {
+			p := aliased(t, func(cfg *Config) {
 				cfg.HasAddresses = func(domain string) bool { return slices.Contains(c.populated, domain) }
 				for _, domain := range []string{"twofold.test", "this.test", "that.test"} {
 					cfg.Domains[domain] = ModeEnforce
@@ -232,22 +236,24 @@ func TestAliasOfEmptyDomain(t *testing.T) {
 	}
 }
 
-func TestNewPolicyRefusesAliases(t *testing.T) {
+func TestNewRejectsAliases(t *testing.T) {
 	for _, c := range []struct {
 		aliases map[string]string
 		want    string
 	}{
 		{map[string]string{"a.test": "a.test"}, `domain alias "a.test" leads back to itself`},
 		{map[string]string{"a.test": "b.test", "B.test": "A.test."}, "leads back to itself"},
-		{map[string]string{"a.test": "b.test", "A.test": "c.test"}, `domain alias "a.test" is there twice`},
+		{map[string]string{"a.test": "b.test", "A.test": "c.test"}, `domain alias "a.test" is configured twice`},
 		{map[string]string{".a.test": "b.test"}, `domain alias ".a.test": `},
 		{map[string]string{"a.test": "@b.test"}, `target "@b.test": `},
 		{map[string]string{"a.test": ""}, `target "": `},
 	} {
-		p, err := NewPolicy(PolicyConfig{Index: testIndex(), DomainAliases: c.aliases})
-		if err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("NewPolicy with %v: %v, want %q", c.aliases, err, c.want)
-		}
+		t.Run(c.want, func(t *testing.T) {
+			p, err := New(Config{Index: testIndex(), DomainAliases: c.aliases})
+			if err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("New with %v: %v, want %q", c.aliases, err, c.want)
+			}
+		})
 	}
 }
 
@@ -265,12 +271,14 @@ func TestAliasCharge(t *testing.T) {
 		"closed@alias.test":      "",
 		"10.0.0.1 nobody@x.test": "",
 	} {
-		charged := &charges{}
-		p := aliased(t, func(cfg *PolicyConfig) { cfg.Harvest = charged })
-		q, _ := fullQuery(t, recipient)
-		p.Charge(q, p.Decide(context.Background(), q))
-		if got := strings.Join(charged.made, ", "); got != want {
-			t.Errorf("%s is charged %q, want %q", recipient, got, want)
-		}
+		t.Run(recipient, func(t *testing.T) {
+			charged := &charges{}
+			p := aliased(t, func(cfg *Config) { cfg.Harvest = charged })
+			q, _ := fullQuery(t, recipient)
+			p.Charge(q, p.Decide(context.Background(), q))
+			if got := strings.Join(charged.made, ", "); got != want {
+				t.Errorf("%s is charged %q, want %q", recipient, got, want)
+			}
+		})
 	}
 }

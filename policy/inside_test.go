@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 // TestInsideNetworks: clients of the inside networks count as authenticated for internal-only
 // recipients, in every form of their address, and for nothing else.
 func TestInsideNetworks(t *testing.T) {
-	p := fullPolicy(t, func(cfg *PolicyConfig) {
+	p := fullPolicy(t, func(cfg *Config) {
 		cfg.ExemptNetworks, cfg.ExemptAuthenticated = nil, true
 		cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:5::/48"),
 			netip.MustParsePrefix("64:ff9b::198.51.100.0/120"), netip.MustParsePrefix("192.0.2.64/26")}
@@ -35,7 +35,7 @@ func TestInsideNetworks(t *testing.T) {
 
 		{"an open recipient", "10.1.2.3 user@enforce.test", 6, VerdictKnown, "", goOn},
 		{"not exempt as those are that have logged in", "10.1.2.3 nobody@enforce.test", 12, VerdictUnknown, "", noUser},
-		{"nor from refuse", "10.1.2.3 left@enforce.test", 5, VerdictRefused, "", noUser},
+		{"nor from refuse", "10.1.2.3 left@enforce.test", 5, VerdictDenylisted, "", noUser},
 		{"nor from the grace", "10.1.2.3 gone@enforce.test", 8, VerdictInGrace, "", tryLater},
 		{"nor from the harvest limit", "192.0.2.65 nobody@enforce.test", 11, VerdictHarvestLimited, "", hangUp},
 		{"beside the networks", "11.1.2.3 staff@enforce.test", 6, VerdictRestricted, "", noUser},
@@ -62,16 +62,18 @@ func TestClientForms(t *testing.T) {
 		"192.0.2.1": "192.0.2.0/24", "::ffff:192.0.2.1": "192.0.2.0/24", "64:ff9b::192.0.2.1": "192.0.2.0/24",
 		"2001:db8::1%eth0": "2001:db8::/32", "::192.0.2.1": "", "192.0.3.1": "", "64:ff9b:1::192.0.2.1": "",
 	} {
-		network, found := containing(networks, netip.MustParseAddr(client))
-		if found != (want != "") || found && network.String() != want {
-			t.Errorf("containing(%s) = %v, %t, want %q", client, network, found, want)
-		}
-		p := testPolicy(t, func(cfg *PolicyConfig) { cfg.ExemptNetworks = networks })
-		q := query("nobody@enforce.test")
-		q.Client = netip.MustParseAddr(client)
-		if exempt := p.Decide(context.Background(), q).Verdict == VerdictExempt; exempt != found {
-			t.Errorf("client %s: exempt %t, but in a network %t", client, exempt, found)
-		}
+		t.Run(client, func(t *testing.T) {
+			network, found := containing(networks, netip.MustParseAddr(client))
+			if found != (want != "") || found && network.String() != want {
+				t.Errorf("containing(%s) = %v, %t, want %q", client, network, found, want)
+			}
+			p := testPolicy(t, func(cfg *Config) { cfg.ExemptNetworks = networks })
+			q := query("nobody@enforce.test")
+			q.Client = netip.MustParseAddr(client)
+			if exempt := p.Decide(context.Background(), q).Verdict == VerdictExempt; exempt != found {
+				t.Errorf("client %s: exempt %t, but in a network %t", client, exempt, found)
+			}
+		})
 	}
 	if _, found := containing(networks, netip.Addr{}); found {
 		t.Error("no address is in a network")

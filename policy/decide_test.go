@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -56,8 +56,8 @@ func (f fakeLimit) Charge(Query, string, bool) { panic("a decision charges nobod
 var guessers = netip.MustParsePrefix("192.0.2.0/24")
 
 // fullPolicy has something in every row.
-func fullPolicy(t testing.TB, change func(*PolicyConfig)) *Policy {
-	return testPolicy(t, func(cfg *PolicyConfig) {
+func fullPolicy(t testing.TB, change func(*Config)) *Policy {
+	return testPolicy(t, func(cfg *Config) {
 		index := cfg.Index.(*fakeIndex)
 		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "stale.test", "catchall.test"} {
 			index.entries["staff@"+domain] = Entry{Known: true, InternalOnly: true}
@@ -126,42 +126,42 @@ var fullDecisions = []struct {
 	{"postmaster+x", 3, VerdictNotOurs, "", "", goOn},
 
 	// 5: accept.
-	{"EXTRA@enforce.test", 5, VerdictListed, "extra@enforce.test", "", goOn},
-	{"extra+x@enforce.test", 5, VerdictListed, "extra@enforce.test", "", goOn},
-	{"extra@report.test", 5, VerdictListed, "extra@report.test", "", goOn},
-	{"extra@catchall.test", 5, VerdictListed, "", "@catchall.test", goOn},
-	{`"odd one"@enforce.test`, 5, VerdictListed, `"odd one"@enforce.test`, "", goOn},
-	{`"odd one+x"@enforce.test`, 5, VerdictListed, `"odd one"@enforce.test`, "", goOn},
+	{"EXTRA@enforce.test", 5, VerdictAllowlisted, "extra@enforce.test", "", goOn},
+	{"extra+x@enforce.test", 5, VerdictAllowlisted, "extra@enforce.test", "", goOn},
+	{"extra@report.test", 5, VerdictAllowlisted, "extra@report.test", "", goOn},
+	{"extra@catchall.test", 5, VerdictAllowlisted, "", "@catchall.test", goOn},
+	{`"odd one"@enforce.test`, 5, VerdictAllowlisted, `"odd one"@enforce.test`, "", goOn},
+	{`"odd one+x"@enforce.test`, 5, VerdictAllowlisted, `"odd one"@enforce.test`, "", goOn},
 	{"extra@enforce.test.foreign.test", 3, VerdictNotOurs, "", "", goOn},
 
 	// 5: refuse, which an extension does not get around, and neither do later lists.
-	{"left@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
-	{"left+x@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
-	{"left-x@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
-	{`"left+x y"@enforce.test`, 5, VerdictRefused, "left@enforce.test", "", noUser},
-	{"left+own@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
-	{"left+filed@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
-	{"left+kept@enforce.test", 5, VerdictListed, "left+kept@enforce.test", "", goOn},
-	{"left+kept+x@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
-	{"extra+closed@enforce.test", 5, VerdictRefused, "extra+closed@enforce.test", "", noUser},
-	{"left@catchall.test", 5, VerdictRefused, "left@catchall.test", "", noUser},
-	{"left+x@catchall.test", 5, VerdictRefused, "left@catchall.test", "", noUser},
-	{"left@report.test", 5, VerdictRefused, "left@report.test", "", "report"},
-	{"* left@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
+	{"left@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left+x@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left-x@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{`"left+x y"@enforce.test`, 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left+own@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left+filed@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left+kept@enforce.test", 5, VerdictAllowlisted, "left+kept@enforce.test", "", goOn},
+	{"left+kept+x@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"extra+closed@enforce.test", 5, VerdictDenylisted, "extra+closed@enforce.test", "", noUser},
+	{"left@catchall.test", 5, VerdictDenylisted, "left@catchall.test", "", noUser},
+	{"left+x@catchall.test", 5, VerdictDenylisted, "left@catchall.test", "", noUser},
+	{"left@report.test", 5, VerdictDenylisted, "left@report.test", "", "report"},
+	{"* left@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
 
 	// 5: files, patterns, domains.
-	{"Filed@enforce.test", 5, VerdictListed, "filed@enforce.test", "/table:7", goOn},
-	{"filed+x@enforce.test", 5, VerdictListed, "filed@enforce.test", "/table:7", goOn},
-	{"SRS0=abc=de=foreign.test=x@enforce.test", 5, VerdictListed, "srs0=abc=de=foreign.test=x@enforce.test", `srs[01]=.*@enforce\.test`, goOn},
+	{"Filed@enforce.test", 5, VerdictAllowlisted, "filed@enforce.test", "/table:7", goOn},
+	{"filed+x@enforce.test", 5, VerdictAllowlisted, "filed@enforce.test", "/table:7", goOn},
+	{"SRS0=abc=de=foreign.test=x@enforce.test", 5, VerdictAllowlisted, "srs0=abc=de=foreign.test=x@enforce.test", `srs[01]=.*@enforce\.test`, goOn},
 	{"srs2=x@enforce.test", 12, VerdictUnknown, "", "", noUser},
 	{"xsrs0=a@enforce.test", 12, VerdictUnknown, "", "", noUser},
 	{"srs0=a@enforce.test.foreign.test", 3, VerdictNotOurs, "", "", goOn},
-	{"team-one@enforce.test", 5, VerdictListed, "team-one@enforce.test", `Team-[a-z]+@ENFORCE\.test`, goOn},
+	{"team-one@enforce.test", 5, VerdictAllowlisted, "team-one@enforce.test", `Team-[a-z]+@ENFORCE\.test`, goOn},
 	{"team-one+x@enforce.test", 12, VerdictUnknown, "", "", noUser}, // its bare form is team@
 	{"a@enforce.test", 12, VerdictUnknown, "", "", noUser},          // the whole address, in each alternative
-	{"b@enforce.test", 5, VerdictListed, "b@enforce.test", `a|b@enforce\.test`, goOn},
-	{"nobody@catchall.test", 5, VerdictListed, "", "@catchall.test", goOn},
-	{`us"er@catchall.test`, 5, VerdictListed, "", "@catchall.test", goOn},
+	{"b@enforce.test", 5, VerdictAllowlisted, "b@enforce.test", `a|b@enforce\.test`, goOn},
+	{"nobody@catchall.test", 5, VerdictAllowlisted, "", "@catchall.test", goOn},
+	{`us"er@catchall.test`, 5, VerdictAllowlisted, "", "@catchall.test", goOn},
 	{"nobody@a.catchall.test", 3, VerdictNotOurs, "", "", goOn},
 
 	// 6: the first form that is known carries its restriction.
@@ -217,7 +217,7 @@ var fullDecisions = []struct {
 	{"192.0.2.1 gone@enforce.test", 8, VerdictInGrace, "gone@enforce.test", "", tryLater},
 	{"192.0.2.1 nobody@stale.test", 9, VerdictStale, "", "", noAnswer},
 	{"192.0.2.1 nobody@foreign.test", 3, VerdictNotOurs, "", "", goOn},
-	{"192.0.2.1 left@enforce.test", 5, VerdictRefused, "left@enforce.test", "", noUser},
+	{"192.0.2.1 left@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
 
 	// 12.
 	{"nobody+x@enforce.test", 12, VerdictUnknown, "", "", noUser},
@@ -252,25 +252,27 @@ func fullQuery(t testing.TB, text string) (q Query, recipient string) {
 func TestDecideFull(t *testing.T) {
 	p := fullPolicy(t, nil)
 	for _, c := range fullDecisions {
-		q, recipient := fullQuery(t, c.recipient)
-		d := p.Decide(context.Background(), q)
-		want := expect(c.reply, recipient)
-		if c.reply == "report" {
-			want = goOn
-		}
-		if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
-			t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
-		}
-		if d.Match.String() != c.match && c.row > 3 || d.Entry != c.entry || d.WouldRefuse != (c.reply == "report") {
-			t.Errorf("Decide(%q): match %q, entry %q, would refuse %v, want %q, %q", c.recipient, d.Match, d.Entry, d.WouldRefuse, c.match, c.entry)
-		}
+		t.Run(c.recipient, func(t *testing.T) {
+			q, recipient := fullQuery(t, c.recipient)
+			d := p.Decide(context.Background(), q)
+			want := expect(c.reply, recipient)
+			if c.reply == "report" {
+				want = goOn
+			}
+			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
+			}
+			if d.Match.String() != c.match && c.row > 3 || d.Entry != c.entry || d.WouldRefuse != (c.reply == "report") {
+				t.Errorf("Decide(%q): match %q, entry %q, would refuse %v, want %q, %q", c.recipient, d.Match, d.Entry, d.WouldRefuse, c.match, c.entry)
+			}
+		})
 	}
 }
 
 // What report would have replied is what enforce replies, in every row.
 func TestReportMirrorsEnforceFull(t *testing.T) {
 	enforce := fullPolicy(t, nil)
-	report := fullPolicy(t, func(cfg *PolicyConfig) {
+	report := fullPolicy(t, func(cfg *Config) {
 		for domain, mode := range cfg.Domains {
 			if mode == ModeEnforce {
 				cfg.Domains[domain] = ModeReport
@@ -278,54 +280,58 @@ func TestReportMirrorsEnforceFull(t *testing.T) {
 		}
 	})
 	for _, c := range fullDecisions {
-		q, _ := fullQuery(t, c.recipient)
-		e, r := enforce.Decide(context.Background(), q), report.Decide(context.Background(), q)
-		if e.Mode != ModeEnforce {
-			continue
-		}
-		if !r.Reply.IsContinue() || r.WouldReply != e.Reply || r.WouldRefuse == e.Reply.IsContinue() {
-			t.Errorf("Decide(%q) = %q, would be %q, want %q", c.recipient, r.Reply, r.WouldReply, e.Reply)
-		}
-		if r.Row != e.Row || r.Verdict != e.Verdict || r.Match != e.Match || r.Entry != e.Entry {
-			t.Errorf("Decide(%q) = row %d, %s in mode report, and row %d, %s in mode enforce", c.recipient, r.Row, r.Verdict, e.Row, e.Verdict)
-		}
+		t.Run(c.recipient, func(t *testing.T) {
+			q, _ := fullQuery(t, c.recipient)
+			e, r := enforce.Decide(context.Background(), q), report.Decide(context.Background(), q)
+			if e.Mode != ModeEnforce {
+				return
+			}
+			if !r.Reply.IsContinue() || r.WouldReply != e.Reply || r.WouldRefuse == e.Reply.IsContinue() {
+				t.Errorf("Decide(%q) = %q, would be %q, want %q", c.recipient, r.Reply, r.WouldReply, e.Reply)
+			}
+			if r.Row != e.Row || r.Verdict != e.Verdict || r.Match != e.Match || r.Entry != e.Entry {
+				t.Errorf("Decide(%q) = row %d, %s in mode report, and row %d, %s in mode enforce", c.recipient, r.Row, r.Verdict, e.Row, e.Verdict)
+			}
+		})
 	}
 }
 
 func TestDecideSwitches(t *testing.T) {
 	for _, c := range []struct {
 		name      string
-		change    func(*PolicyConfig)
+		change    func(*Config)
 		recipient string
 		row       int
 		verdict   Verdict
 		reply     string
 	}{
-		{"exempt: authenticated", func(cfg *PolicyConfig) { cfg.ExemptAuthenticated = true }, "* nobody@enforce.test", 1, VerdictExempt, goOn},
-		{"exempt: only those who logged in", func(cfg *PolicyConfig) { cfg.ExemptAuthenticated = true }, "nobody@enforce.test", 12, VerdictUnknown, noUser},
-		{"scope all: known", func(cfg *PolicyConfig) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@enforce.test", 11, VerdictHarvestLimited, hangUp},
-		{"scope all: before not ready", func(cfg *PolicyConfig) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@notready.test", 11, VerdictHarvestLimited, hangUp},
-		{"scope all: after the lists", func(cfg *PolicyConfig) { cfg.HarvestScopeAll = true }, "192.0.2.1 extra@enforce.test", 5, VerdictListed, goOn},
-		{"scope all: others", func(cfg *PolicyConfig) { cfg.HarvestScopeAll = true }, "203.0.113.1 user@enforce.test", 6, VerdictKnown, goOn},
-		{"scope all: report", func(cfg *PolicyConfig) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@report.test", 11, VerdictHarvestLimited, goOn},
-		{"reply: tempfail", func(cfg *PolicyConfig) { cfg.HarvestReply = HarvestTempfail }, "192.0.2.1 nobody@enforce.test", 11, VerdictHarvestLimited, strings.Replace(hangUp, "421 4.7.0", "450 4.7.1", 1)},
-		{"no limit", func(cfg *PolicyConfig) { cfg.Harvest = nil }, "192.0.2.1 nobody@enforce.test", 12, VerdictUnknown, noUser},
-		{"no confirm", func(cfg *PolicyConfig) { cfg.Confirm = nil }, "fresh@enforce.test", 12, VerdictUnknown, noUser},
-		{"no delimiter", func(cfg *PolicyConfig) { cfg.RecipientDelimiter = "" }, "user+x@enforce.test", 12, VerdictUnknown, noUser},
-		{"another delimiter", func(cfg *PolicyConfig) { cfg.RecipientDelimiter = "=" }, "user=x@enforce.test", 6, VerdictKnown, goOn},
-		{"no lists", func(cfg *PolicyConfig) {
+		{"exempt: authenticated", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "* nobody@enforce.test", 1, VerdictExempt, goOn},
+		{"exempt: only those who logged in", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "nobody@enforce.test", 12, VerdictUnknown, noUser},
+		{"scope all: known", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@enforce.test", 11, VerdictHarvestLimited, hangUp},
+		{"scope all: before not ready", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@notready.test", 11, VerdictHarvestLimited, hangUp},
+		{"scope all: after the lists", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 extra@enforce.test", 5, VerdictAllowlisted, goOn},
+		{"scope all: others", func(cfg *Config) { cfg.HarvestScopeAll = true }, "203.0.113.1 user@enforce.test", 6, VerdictKnown, goOn},
+		{"scope all: report", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@report.test", 11, VerdictHarvestLimited, goOn},
+		{"reply: tempfail", func(cfg *Config) { cfg.HarvestReply = HarvestTempfail }, "192.0.2.1 nobody@enforce.test", 11, VerdictHarvestLimited, strings.Replace(hangUp, "421 4.7.0", "450 4.7.1", 1)},
+		{"no limit", func(cfg *Config) { cfg.Harvest = nil }, "192.0.2.1 nobody@enforce.test", 12, VerdictUnknown, noUser},
+		{"no confirm", func(cfg *Config) { cfg.Confirm = nil }, "fresh@enforce.test", 12, VerdictUnknown, noUser},
+		{"no delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "" }, "user+x@enforce.test", 12, VerdictUnknown, noUser},
+		{"another delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "=" }, "user=x@enforce.test", 6, VerdictKnown, goOn},
+		{"no lists", func(cfg *Config) {
 			cfg.Accept, cfg.Refuse, cfg.AcceptFiles, cfg.AcceptPatterns = nil, nil, nil, nil
 		}, "left@enforce.test", 6, VerdictKnown, goOn},
-		{"not ready accepts, but opens nothing", func(cfg *PolicyConfig) { cfg.WhenNotReady = FallbackAccept }, "staff@notready.test", 7, VerdictNotReady, noAnswer},
-		{"stale accepts, but opens nothing", func(cfg *PolicyConfig) { cfg.WhenStale = FallbackAccept }, "staff@stale.test", 9, VerdictStale, noAnswer},
-		{"stale refuses the restricted", func(cfg *PolicyConfig) { cfg.WhenStale = FallbackRefuse }, "staff@stale.test", 9, VerdictStale, noUser},
-		{"a domain in Unicode", func(cfg *PolicyConfig) { cfg.Accept = []string{"@MÜNCHEN.test"} }, "nobody@xn--mnchen-3ya.test", 5, VerdictListed, goOn},
+		{"not ready accepts, but opens nothing", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }, "staff@notready.test", 7, VerdictNotReady, noAnswer},
+		{"stale accepts, but opens nothing", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "staff@stale.test", 9, VerdictStale, noAnswer},
+		{"stale refuses the restricted", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "staff@stale.test", 9, VerdictStale, noUser},
+		{"a domain in Unicode", func(cfg *Config) { cfg.Accept = []string{"@MÜNCHEN.test"} }, "nobody@xn--mnchen-3ya.test", 5, VerdictAllowlisted, goOn},
 	} {
-		q, recipient := fullQuery(t, c.recipient)
-		d := fullPolicy(t, c.change).Decide(context.Background(), q)
-		if want := expect(c.reply, recipient); d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
-			t.Errorf("%s: Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.name, c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			q, recipient := fullQuery(t, c.recipient)
+			d := fullPolicy(t, c.change).Decide(context.Background(), q)
+			if want := expect(c.reply, recipient); d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
+				t.Errorf("%s: Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.name, c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
+			}
+		})
 	}
 }
 
@@ -348,12 +354,14 @@ func TestDecideAsksConfirm(t *testing.T) {
 		`us"er@enforce.test`:          "",
 		"198.51.100.7 x@enforce.test": "",
 	} {
-		confirm := &fakeConfirmer{}
-		q, _ := fullQuery(t, recipient)
-		fullPolicy(t, func(cfg *PolicyConfig) { cfg.Confirm = confirm }).Decide(context.Background(), q)
-		if got := strings.Join(confirm.asked, " "); got != want {
-			t.Errorf("Decide(%q) asked the directory for %q, want %q", recipient, got, want)
-		}
+		t.Run(recipient, func(t *testing.T) {
+			confirm := &fakeConfirmer{}
+			q, _ := fullQuery(t, recipient)
+			fullPolicy(t, func(cfg *Config) { cfg.Confirm = confirm }).Decide(context.Background(), q)
+			if got := strings.Join(confirm.asked, " "); got != want {
+				t.Errorf("Decide(%q) asked the directory for %q, want %q", recipient, got, want)
+			}
+		})
 	}
 }
 
@@ -361,19 +369,21 @@ func TestDecideAsksConfirm(t *testing.T) {
 // what there is for others.
 func TestDecideMarksSuspects(t *testing.T) {
 	for recipient, want := range map[string]int{"nobody@enforce.test": 0, "192.0.2.1 nobody@enforce.test": 1} {
-		confirm := &fakeConfirmer{}
-		q, _ := fullQuery(t, recipient)
-		fullPolicy(t, func(cfg *PolicyConfig) { cfg.Confirm = confirm }).Decide(context.Background(), q)
-		if confirm.suspects != want {
-			t.Errorf("Decide(%q) marked %d questions, want %d", recipient, confirm.suspects, want)
-		}
+		t.Run(recipient, func(t *testing.T) {
+			confirm := &fakeConfirmer{}
+			q, _ := fullQuery(t, recipient)
+			fullPolicy(t, func(cfg *Config) { cfg.Confirm = confirm }).Decide(context.Background(), q)
+			if confirm.suspects != want {
+				t.Errorf("Decide(%q) marked %d questions, want %d", recipient, confirm.suspects, want)
+			}
+		})
 	}
 }
 
 // Whoever is refused cannot be reached with an extension, in any spelling of it,
 // where nothing is listed or owned for the whole address.
 func TestExtensionIsNoWayAround(t *testing.T) {
-	p := fullPolicy(t, func(cfg *PolicyConfig) { cfg.AcceptPatterns = nil })
+	p := fullPolicy(t, func(cfg *Config) { cfg.AcceptPatterns = nil })
 	for _, local := range []string{"left", "staff", "nobody"} {
 		for _, form := range []string{
 			"%+x", "%-x", "%+", "%++", "%+x+y", "%-+x", `"%+x"`, `"%"`, `"%+x y"`, `"%\+x"`, "%+postmaster", "%+abuse", `%.`, "%+é", "%=x", "+%", "%\u0301+x",
@@ -391,7 +401,7 @@ func TestExtensionIsNoWayAround(t *testing.T) {
 func TestRestrictedLooksUnknown(t *testing.T) {
 	for _, client := range []string{"", "192.0.2.1 ", "203.0.113.1 "} {
 		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "late.test", "stale.test"} {
-			p := fullPolicy(t, func(cfg *PolicyConfig) {
+			p := fullPolicy(t, func(cfg *Config) {
 				cfg.Index.(*fakeIndex).entries["staff@late.test"] = Entry{Known: true, InternalOnly: true}
 			})
 			restricted, _ := fullQuery(t, client+"staff@"+domain)
@@ -408,7 +418,7 @@ func TestRestrictedLooksUnknown(t *testing.T) {
 // Postfix folds straße.test into another domain. The argument tells which was meant,
 // and only where folding made the one of the other.
 func TestDecideFoldedDomain(t *testing.T) {
-	p := testPolicy(t, func(cfg *PolicyConfig) {
+	p := testPolicy(t, func(cfg *Config) {
 		cfg.Domains = map[string]Mode{"straße.test": ModeEnforce, ".βόλος.test": ModeEnforce}
 		index := cfg.Index.(*fakeIndex)
 		index.entries["user@xn--strae-oqa.test"] = Entry{Known: true}
@@ -469,24 +479,24 @@ func TestPattern(t *testing.T) {
 	}
 }
 
-func TestNewPolicyRefusesLists(t *testing.T) {
+func TestNewRejectsLists(t *testing.T) {
 	for _, c := range []struct {
-		change func(*PolicyConfig)
+		change func(*Config)
 		want   string
 	}{
-		{func(cfg *PolicyConfig) { cfg.Accept = []string{"nobody"} }, `accept: "nobody": not a mailbox address`},
-		{func(cfg *PolicyConfig) { cfg.Accept = []string{"@"} }, `accept: "@": not a mailbox address`},
-		{func(cfg *PolicyConfig) { cfg.Refuse = []string{"@enforce.test"} }, `refuse: "@enforce.test": not a mailbox address`},
-		{func(cfg *PolicyConfig) { cfg.AcceptPatterns = []string{"a("} }, "accept patterns: error parsing regexp: missing closing ): `a(`"},
-		{func(cfg *PolicyConfig) { cfg.AcceptPatterns = []string{"a)|(b"} }, "accept patterns: error parsing regexp: unexpected ): `a)|(b`"},
-		{func(cfg *PolicyConfig) { cfg.AcceptPatterns = []string{""} }, "accept patterns: an empty pattern"},
-		{func(cfg *PolicyConfig) { cfg.RecipientDelimiter = "é" }, `recipient delimiter: "é" is not ASCII`},
-		{func(cfg *PolicyConfig) { cfg.HarvestReply = "drop" }, `harvest reply: "drop" is none of`},
+		{func(cfg *Config) { cfg.Accept = []string{"nobody"} }, `accept: "nobody": not a mailbox address`},
+		{func(cfg *Config) { cfg.Accept = []string{"@"} }, `accept: "@": not a mailbox address`},
+		{func(cfg *Config) { cfg.Refuse = []string{"@enforce.test"} }, `refuse: "@enforce.test": not a mailbox address`},
+		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a("} }, "accept patterns: error parsing regexp: missing closing ): `a(`"},
+		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a)|(b"} }, "accept patterns: error parsing regexp: unexpected ): `a)|(b`"},
+		{func(cfg *Config) { cfg.AcceptPatterns = []string{""} }, "accept patterns: an empty pattern"},
+		{func(cfg *Config) { cfg.RecipientDelimiter = "é" }, `recipient delimiter: "é" is not ASCII`},
+		{func(cfg *Config) { cfg.HarvestReply = "drop" }, `harvest reply: "drop" is none of`},
 	} {
-		cfg := PolicyConfig{Index: testIndex(), Domains: map[string]Mode{"enforce.test": ModeEnforce}}
+		cfg := Config{Index: testIndex(), Domains: map[string]Mode{"enforce.test": ModeEnforce}}
 		c.change(&cfg)
-		if p, err := NewPolicy(cfg); err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("NewPolicy: error %v, want one with %q", err, c.want)
+		if p, err := New(cfg); err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("New: error %v, want one with %q", err, c.want)
 		}
 	}
 }
@@ -534,7 +544,7 @@ func FuzzDecide(f *testing.F) {
 // reason.
 func checkExtended(t *testing.T, p *Policy, q Query, d Decision) {
 	t.Helper()
-	if _, extended := d.Address.WithoutExtension("+-"); extended || (d.Verdict != VerdictRefused && d.Verdict != VerdictRestricted) {
+	if _, extended := d.Address.WithoutExtension("+-"); extended || (d.Verdict != VerdictDenylisted && d.Verdict != VerdictRestricted) {
 		return
 	}
 	content := strings.Trim(d.Address.Local(), `"`)

@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -10,36 +10,36 @@ import (
 	"rcpt-milter/address"
 )
 
-// maxTargets bounds how many domains one alias leads to, over all its steps.
+// maxTargets limits the targets of one alias, over all its steps.
 const maxTargets = 16
 
-// aliasedByKey is what AliasedBy says of an alias of the configuration.
+// aliasedByKey is the value of AliasedBy for an alias of the configuration.
 const aliasedByKey = "domain_aliases"
 
-// AliasTable is a Table that maps whole domains to others as well, as a line
-// "@example.net @example.test" does in virtual(5). Its Find does not accept every recipient
+// AliasTable is a Table that also maps whole domains to others, as the line
+// "@example.net @example.test" does in virtual(5). Its Find does not match every recipient
 // of such a domain.
 type AliasTable interface {
 	Table
-	// Aliases visits the canonical domains to which the table maps another one, and where
-	// it says so.
+	// Aliases calls visit for each canonical domain that the table maps domain to, with the
+	// file and line of the entry.
 	Aliases(domain string, visit func(target, file string, line int))
 }
 
-// AliasTarget is a domain in which the recipients of an alias are judged.
+// AliasTarget is a domain in which the recipients of an alias are looked up.
 type AliasTarget struct {
 	Domain string // canonical
-	By     string // domain_aliases, or the file and line that say so
-	// Foreign reports that an accept file maps to a domain that is not judged here: every
-	// recipient of the alias is accepted, because nothing is known of that domain.
+	By     string // domain_aliases, or file and line of the entry
+	// Foreign reports that an accept file maps to a domain that is not ours. Every recipient
+	// of the alias is accepted, because the index says nothing about that domain.
 	Foreign bool
-	// Alias reports that the domain is an alias itself: that the index has no address of it
-	// means nothing.
+	// Alias reports that the domain is an alias itself. The index need not have an address
+	// of it.
 	Alias bool
 }
 
-// canonicalAliases reads the configured domain aliases. It rejects two spellings of one
-// alias, and aliases that lead back to themselves.
+// canonicalAliases returns the configured domain aliases in canonical form. Two spellings of
+// one alias are an error, and so is an alias that leads back to itself.
 func canonicalAliases(configured map[string]string) (map[string]string, error) {
 	aliases := make(map[string]string, len(configured))
 	for _, text := range slices.Sorted(maps.Keys(configured)) {
@@ -52,23 +52,23 @@ func canonicalAliases(configured map[string]string) (map[string]string, error) {
 			return nil, fmt.Errorf("domain alias %q: target %q: %w", text, configured[text], err)
 		}
 		if _, twice := aliases[alias]; twice {
-			return nil, fmt.Errorf("domain alias %q is there twice, also in another spelling; keep one", alias)
+			return nil, fmt.Errorf("domain alias %q is configured twice, perhaps in another spelling; keep one", alias)
 		}
 		aliases[alias] = target
 	}
 	for alias := range aliases {
 		for domain, steps := aliases[alias], 0; domain != ""; domain, steps = aliases[domain], steps+1 {
 			if domain == alias || steps > len(aliases) {
-				return nil, fmt.Errorf("domain alias %q leads back to itself; leave it out", alias)
+				return nil, fmt.Errorf("domain alias %q leads back to itself; remove it", alias)
 			}
 		}
 	}
 	return aliases, nil
 }
 
-// AliasTargets returns the domains in which the recipients of a canonical domain are judged
-// besides their own, by the configuration and by the accept files. An alias of an alias
-// leads to the targets of both. It is empty for a domain that is no alias.
+// AliasTargets returns the domains that a canonical domain is an alias of, by the
+// configuration and by the accept files. An alias of an alias has the targets of both. A
+// domain that is no alias has none.
 func (p *Policy) AliasTargets(domain string) []AliasTarget {
 	all := p.aliasSteps(domain)
 	if all == nil {
@@ -88,14 +88,14 @@ func (p *Policy) AliasTargets(domain string) []AliasTarget {
 	return all[:min(len(all), maxTargets)]
 }
 
-// alreadyIn adds a domain to a set, and reports whether it was in it before.
+// alreadyIn adds a domain to a set, and reports whether the set had it before.
 func alreadyIn(seen map[string]bool, domain string) bool {
 	before := seen[domain]
 	seen[domain] = true
 	return before
 }
 
-// aliasSteps returns what one domain is an alias of, without further steps.
+// aliasSteps returns the direct targets of a domain.
 func (p *Policy) aliasSteps(domain string) []AliasTarget {
 	var all []AliasTarget
 	if target, configured := p.aliases[domain]; configured {
@@ -109,14 +109,10 @@ func (p *Policy) aliasSteps(domain string) []AliasTarget {
 	return all
 }
 
-// judgeForms judges a recipient as it came, and in each domain that its own is an alias of.
-// The directories are searched only for what no form of it is accepted without: the index
-// answers for most recipients of an alias under their other name.
-func (p *Policy) judgeForms(ctx context.Context, q Query, r recipient) Decision {
-	targets := p.AliasTargets(r.domain)
-	if len(targets) == 0 {
-		return p.judgeSafely(ctx, q, r)
-	}
+// decideAliased decides about a recipient as written, and as the same local part in each
+// target domain. Most recipients of an alias are in the index under their other name, so
+// the directories are searched only if no form is accepted without.
+func (p *Policy) decideAliased(ctx context.Context, q Query, r recipient, targets []AliasTarget) Decision {
 	r.unconfirmed = true
 	r.aliased = slices.ContainsFunc(targets, func(t AliasTarget) bool { return !t.Alias })
 	d := p.mostLenient(ctx, q, r, targets)
@@ -128,11 +124,11 @@ func (p *Policy) judgeForms(ctx context.Context, q Query, r recipient) Decision 
 }
 
 // mostLenient returns the most lenient of the decisions about the forms of a recipient,
-// because an address is valid when one of its forms is. An entry in refuse that names the
-// recipient as it came is final.
+// because an address is valid if one of its forms is. An entry in refuse that names the
+// recipient as written is final.
 func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets []AliasTarget) Decision {
-	best := p.judgeSafely(ctx, q, r)
-	if best.Verdict == VerdictRefused {
+	best := p.decide(ctx, q, r)
+	if best.Verdict == VerdictDenylisted {
 		return best
 	}
 	for _, target := range targets {
@@ -142,9 +138,9 @@ func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets 
 		at := p.recipientAt(r, target.Domain)
 		at.aliased = r.aliased && target.Alias
 		if r.readable() && !at.readable() {
-			continue // too long there, and in no index
+			continue // too long in this domain, so in no index
 		}
-		if d := p.judgeAs(ctx, q, at, target); better(d, best) {
+		if d := p.decideAt(ctx, q, at, target); better(d, best) {
 			d.Address, d.Domain = r.form[0], r.domain
 			best = d
 		}
@@ -152,20 +148,20 @@ func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets 
 	return best
 }
 
-// judgeAs judges a recipient that stands in the domain of a target.
-func (p *Policy) judgeAs(ctx context.Context, q Query, at recipient, target AliasTarget) (d Decision) {
+// decideAt decides about a recipient in a target domain.
+func (p *Policy) decideAt(ctx context.Context, q Query, at recipient, target AliasTarget) (d Decision) {
 	if target.Foreign {
 		at.entry, at.shared = target.By, true
-		d = at.answer(5, VerdictListed, Reply{}, "accept_files maps the domain to one that is not judged here")
+		d = at.answer(5, VerdictAllowlisted, Reply{}, "accept_files maps the domain to one that is not judged here")
 	} else {
-		d = p.judgeSafely(ctx, q, at)
+		d = p.decide(ctx, q, at)
 	}
 	d.JudgedAs, d.AliasedBy = at.form[0], target.By
 	return d
 }
 
-// recipientAt returns a recipient as the same local part of another domain, before anything
-// was found out about it. The mode stays.
+// recipientAt returns a recipient as the same local part of another domain, without any
+// findings. The mode stays that of the domain as written.
 func (p *Policy) recipientAt(r recipient, domain string) recipient {
 	at := recipient{text: r.text, domain: domain, mode: r.mode, unconfirmed: r.unconfirmed}
 	at.form[0] = r.form[0].In(domain)
@@ -175,9 +171,9 @@ func (p *Policy) recipientAt(r recipient, domain string) recipient {
 	return at
 }
 
-// better reports whether d is the decision to give, rather than the best so far. Of two
-// replies that are as strict, the one that knows more of the address counts: the harvest
-// limit charges for no address that has existed.
+// better reports whether d replaces the best decision so far. Between two replies of the
+// same strictness the one that knows more of the address counts, so that the harvest limit
+// charges no address that has existed.
 func better(d, best Decision) bool {
 	if a, b := strictness(d), strictness(best); a != b {
 		return a < b
@@ -185,12 +181,12 @@ func better(d, best Decision) bool {
 	return knowledge(d) >= knowledge(best)
 }
 
-// strictness orders decisions by what they mean for the sender.
+// strictness orders decisions by their effect on the sender.
 func strictness(d Decision) int {
-	switch code := d.Reply.Code(); {
-	case code == 0:
+	switch outcome := d.Reply.Outcome(); {
+	case outcome == Accepted:
 		return 0
-	case code >= 500:
+	case outcome == Refused:
 		return 3
 	case d.Verdict == VerdictHarvestLimited:
 		return 2
@@ -204,7 +200,7 @@ func knowledge(d Decision) int {
 	switch {
 	case d.Verdict == VerdictRestricted || d.Verdict == VerdictError:
 		return 3
-	case d.Verdict == VerdictRefused:
+	case d.Verdict == VerdictDenylisted:
 		return 2
 	case !d.Removed.IsZero():
 		return 1
@@ -212,7 +208,7 @@ func knowledge(d Decision) int {
 	return 0
 }
 
-// WithoutExtension reports whether the decision is about the address without its extension.
+// WithoutExtension reports whether the address was found without its extension.
 func (d Decision) WithoutExtension() bool {
 	whole := d.Address
 	if !d.JudgedAs.IsZero() {
@@ -221,10 +217,10 @@ func (d Decision) WithoutExtension() bool {
 	return !d.Match.IsZero() && d.Match != whole
 }
 
-// Aliases returns the domains that DomainAliases names as aliases.
+// Aliases returns the alias domains of Config.DomainAliases, sorted.
 func (p *Policy) Aliases() []string { return slices.Sorted(maps.Keys(p.aliases)) }
 
-// place names a line of a file.
+// place returns file:line.
 func place(file string, line int) string {
 	return file + ":" + strconv.Itoa(line)
 }

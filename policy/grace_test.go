@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -24,14 +24,16 @@ func TestGraceWithAWrongClock(t *testing.T) {
 		{"one form a while ago, the other in ten years", map[string]time.Duration{"a+b": -10 * time.Minute, "a": 10 * year}, VerdictInGrace},
 		{"both in ten years", map[string]time.Duration{"a+b": 10 * year, "a": 10 * year}, VerdictUnknown},
 	} {
-		p := testPolicy(t, func(cfg *PolicyConfig) {
-			cfg.RecipientDelimiter = "+"
-			for local, from := range c.removed {
-				cfg.Index.(*fakeIndex).entries[local+"@enforce.test"] = Entry{Removed: now.Add(from)}
+		t.Run(c.what, func(t *testing.T) {
+			p := testPolicy(t, func(cfg *Config) {
+				cfg.RecipientDelimiter = "+"
+				for local, from := range c.removed {
+					cfg.Index.(*fakeIndex).entries[local+"@enforce.test"] = Entry{Removed: now.Add(from)}
+				}
+			})
+			if got := p.Decide(context.Background(), Query{Recipient: "a+b@enforce.test"}); got.Verdict != c.want {
+				t.Errorf("removed %s: %s, want %s", c.what, got.Verdict, c.want)
 			}
 		})
-		if got := p.Decide(context.Background(), Query{Recipient: "a+b@enforce.test"}); got.Verdict != c.want {
-			t.Errorf("removed %s: %s, want %s", c.what, got.Verdict, c.want)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"context"
@@ -33,7 +33,7 @@ func TestAliasIsNeverStricter(t *testing.T) {
 				forms, replies = append(forms, d), append(replies, replied(d))
 			}
 			want := slices.Min(replies)
-			if forms[0].Verdict == VerdictRefused {
+			if forms[0].Verdict == VerdictDenylisted {
 				want = replies[0]
 			}
 			if replied(got) != want {
@@ -62,7 +62,7 @@ func shown(all []Decision) string {
 
 // aliasWorld is a random index, and a random configuration for a.test, b.test and c.test.
 type aliasWorld struct {
-	cfg    PolicyConfig
+	cfg    Config
 	chain  []string
 	client netip.Addr
 	login  string
@@ -75,11 +75,11 @@ func newAliasWorld(seed uint64) *aliasWorld {
 	index := &fakeIndex{entries: map[string]Entry{}, states: map[string]Freshness{}}
 	w := &aliasWorld{chain: []string{"a.test", "b.test", "c.test"}[:2+r.IntN(2)]}
 	mode := []Mode{ModeEnforce, ModeReport}[r.IntN(2)]
-	w.cfg = PolicyConfig{Index: index, Domains: map[string]Mode{}, RemovalGrace: time.Hour, Now: func() time.Time { return now }}
+	w.cfg = Config{Index: index, Domains: map[string]Mode{}, RemovalGrace: time.Hour, Now: func() time.Time { return now }}
 	confirmer := knowing{}
 	for _, domain := range w.chain {
 		w.cfg.Domains[domain] = mode
-		index.states[domain] = Freshness{State: FreshnessState(r.IntN(5))}
+		index.states[domain] = Freshness{State: []State{NotReady, Widening, Fresh, Late, Stale}[r.IntN(5)]}
 		for _, local := range aliasLocals {
 			text := local + "@" + domain
 			index.entries[text] = []Entry{{}, {}, {Known: true}, {Known: true, InternalOnly: true}, {Removed: now.Add(-time.Minute)}, {Removed: now.Add(-2 * time.Hour)}}[r.IntN(6)]
@@ -125,7 +125,7 @@ func (w *aliasWorld) policy(t *testing.T, aliases bool) *Policy {
 			cfg.DomainAliases[w.chain[1]] = w.chain[2]
 		}
 	}
-	p, err := NewPolicy(cfg)
+	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func FuzzAlias(f *testing.F) {
 		f.Add(strings.TrimSuffix(q.Recipient, "@alias.test"), q.Client.String())
 	}
 	p := aliased(f, nil)
-	alone := aliased(f, func(cfg *PolicyConfig) { cfg.DomainAliases = nil })
+	alone := aliased(f, func(cfg *Config) { cfg.DomainAliases = nil })
 	f.Fuzz(func(t *testing.T, local, client string) {
 		q := Query{Recipient: local + "@alias.test"}
 		q.Client, _ = netip.ParseAddr(client)
@@ -158,7 +158,7 @@ func FuzzAlias(f *testing.F) {
 		q.Recipient = local + "@enforce.test"
 		target := alone.Decide(context.Background(), q)
 		want := min(replied(own), replied(target))
-		if own.Verdict == VerdictRefused {
+		if own.Verdict == VerdictDenylisted {
 			want = replied(own)
 		}
 		if replied(d) != want || d.Address != own.Address || d.Domain != "alias.test" {

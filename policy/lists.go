@@ -1,4 +1,4 @@
-package milter
+package policy
 
 import (
 	"errors"
@@ -10,15 +10,15 @@ import (
 	"rcpt-milter/address"
 )
 
-// Table is a list of addresses that is kept elsewhere and may change at any time. It
-// is called by many sessions at once.
+// Table is a list of addresses that may change at any time. Its method is called
+// concurrently.
 type Table interface {
-	// Find says where the list names an address, or its whole domain: in which line of
-	// which file. Line 0: nowhere.
+	// Find returns the file and line of the entry that matches an address. The entry may
+	// match its whole domain. Line 0 means that there is none.
 	Find(address.Address) (file string, line int, whole bool)
 }
 
-// lists are those of row 5. They never change.
+// lists are those of row 5. They are immutable.
 type lists struct {
 	accept   map[address.Address]bool
 	refuse   map[address.Address]bool
@@ -33,8 +33,8 @@ type pattern struct {
 	*regexp.Regexp
 }
 
-// newLists reads the lists of the configuration.
-func newLists(cfg PolicyConfig) (l lists, err error) {
+// newLists parses the lists of the configuration.
+func newLists(cfg Config) (l lists, err error) {
 	l.files = cfg.AcceptFiles
 	l.accept, l.domains = map[address.Address]bool{}, map[string]bool{}
 	for _, text := range cfg.Accept {
@@ -72,10 +72,9 @@ func addAddress(to map[address.Address]bool, text string) error {
 	return nil
 }
 
-// newPattern compiles RE2 that has to match an address from end to end. Case is no
-// matter: addresses are folded, so that a capital letter would match none. The
-// expression is parsed by itself before anything is put around it: "a)|(b" is none, and
-// an open \Q is at its end.
+// newPattern compiles RE2 that has to match a whole address. Case is ignored: addresses
+// are folded, so a capital letter would match none. The expression is parsed on its own
+// before anchors are added, so that "a)|(b" is an error and an open \Q ends where it does.
 func newPattern(text string) (pattern, error) {
 	if text == "" {
 		return pattern{}, errors.New("an empty pattern")
@@ -88,17 +87,17 @@ func newPattern(text string) (pattern, error) {
 	return pattern{text, compiled}, err
 }
 
-// find asks the lists in the order of row 5, and gives VerdictListed or VerdictRefused
-// with the reason, or nothing. Entries that name an address come first, those for the
-// whole one before those for the bare one; so an entry in refuse holds for every
-// extension, unless accept names the whole address.
+// find searches the lists in the order of row 5. It returns VerdictAllowlisted or
+// VerdictDenylisted with the reason, or nothing. Entries that name an address come first,
+// for the whole address before the one without extension. So an entry in refuse holds for
+// every extension that accept does not name.
 func (l *lists) find(r *recipient) (Verdict, string) {
 	for _, r.match = range r.forms() {
 		if l.accept[r.match] {
-			return VerdictListed, "in accept"
+			return VerdictAllowlisted, "in accept"
 		}
 		if l.refuse[r.match] {
-			return VerdictRefused, "in refuse"
+			return VerdictDenylisted, "in refuse"
 		}
 	}
 	for _, r.match = range r.forms() {
@@ -108,21 +107,21 @@ func (l *lists) find(r *recipient) (Verdict, string) {
 		if file, line, whole := l.files.Find(r.match); line != 0 {
 			r.shared = whole
 			r.entry = place(file, line)
-			return VerdictListed, "in accept_files"
+			return VerdictAllowlisted, "in accept_files"
 		}
 	}
 	for _, r.match = range r.forms() {
 		for i := range l.patterns {
 			if l.patterns[i].MatchString(r.match.String()) {
 				r.entry, r.shared = l.patterns[i].source, true
-				return VerdictListed, "matches accept_patterns"
+				return VerdictAllowlisted, "matches accept_patterns"
 			}
 		}
 	}
 	r.match = address.Address{}
 	if l.domains[r.domain] {
 		r.entry, r.shared = "@"+r.domain, true
-		return VerdictListed, "the domain is in accept"
+		return VerdictAllowlisted, "the domain is in accept"
 	}
 	return "", ""
 }
