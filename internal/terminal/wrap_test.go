@@ -19,7 +19,7 @@ func TestSpark(t *testing.T) {
 		{[]float64{9, 9, 0, 5}, 2, "▁█"},
 	} {
 		if got := Spark(c.values, c.most); got != c.want {
-			t.Errorf("spark(%v, %d) = %q, want %q", c.values, c.most, got, c.want)
+			t.Errorf("Spark(%v, %d) = %q, want %q", c.values, c.most, got, c.want)
 		}
 	}
 }
@@ -41,7 +41,7 @@ func TestCut(t *testing.T) {
 		{"", 3, ""},
 	} {
 		if got := Cut(c.line, c.columns); got != c.want {
-			t.Errorf("cut(%q, %d) = %q, want %q", c.line, c.columns, got, c.want)
+			t.Errorf("Cut(%q, %d) = %q, want %q", c.line, c.columns, got, c.want)
 		}
 	}
 }
@@ -57,11 +57,14 @@ func TestWrap(t *testing.T) {
 		{"one two three four five six seven", 20, []string{"one two three four", "five six seven"}},
 		{strings.Repeat("f", 45) + " x", 20, []string{strings.Repeat("f", 20), strings.Repeat("f", 20), "fffff x"}},
 		{"\x1b[33mone two three four\x1b[0m five", 20, []string{"\x1b[33mone two three four\x1b[0m", "five"}},
-		{"\x1b[33mone two three four five\x1b[0m six", 20, []string{"\x1b[33mone two three four\x1b[0m", "\x1b[33mfive\x1b[0m six"}},
+		{"\x1b[33mone two three four five\x1b[0m six", 20,
+			[]string{"\x1b[33mone two three four\x1b[0m", "\x1b[33mfive\x1b[0m six"}},
+		{"--wait of a command-line --and-more", 20, []string{"--wait of a", "command-line", "--and-more"}},
+		{"e\u0301e\u0301 " + strings.Repeat("日本語", 4), 21, []string{"e\u0301e\u0301", "日本語日本語日本語日", "本語"}},
 		{"日本語日本語 日本語日本語", 20, []string{"日本語日本語", "日本語日本語"}},
 	} {
 		if got := Wrap(c.text, c.columns); !slices.Equal(got, c.want) {
-			t.Errorf("wrap(%q, %d) = %q, want %q", c.text, c.columns, got, c.want)
+			t.Errorf("Wrap(%q, %d) = %q, want %q", c.text, c.columns, got, c.want)
 		}
 	}
 }
