@@ -41,7 +41,8 @@ func BenchmarkAttack(b *testing.B) {
 }
 
 func attack(b *testing.B, limited bool) {
-	h, err := harvest.New(harvest.Config{Memory: harvest.NewMemory(), Unknown: 20, Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24, IPv6: 64})
+	h, err := harvest.New(harvest.Config{Memory: harvest.NewMemory(), Unknown: 20, Ratio: 0.8, Window: time.Hour,
+		Penalty: time.Hour, IPv4: 24, IPv6: 64})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -92,7 +93,8 @@ func reader(i int) string { return fmt.Sprintf("reader%d@enforce.test", i) }
 
 // askAs asks as a client of a network, and gives the code of the reply.
 func askAs(b *testing.B, s *gomilter.ClientSession, client netip.Addr, recipient string) string {
-	err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client.String(), "{mail_addr}", "from@client.test")
+	err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client.String(), "{mail_addr}",
+		"from@client.test")
 	if err != nil {
 		b.Error(err)
 		return "error"

@@ -36,7 +36,8 @@ func harvestOverSessions(t *testing.T, all bool) {
 	ask := func(client, recipient string) string {
 		s := r.session(t)
 		defer s.Close()
-		if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client, "{client_name}", "a\x1b.test",
+		if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client, "{client_name}",
+			"a\x1b.test",
 			"{mail_addr}", "from@client.test"); err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +62,8 @@ func harvestOverSessions(t *testing.T, all bool) {
 	if got, want := ask("IPv6:2001:db8::1", "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
 		t.Errorf("another network: %q, want %q", got, want)
 	}
-	if got := strings.Count(log.String(), `msg="network goes over the harvest limit" network=192.0.2.0/24 client=a\x1b.test[192.0.2.4]`); got != 1 {
+	if got := strings.Count(log.String(),
+		`msg="network goes over the harvest limit" network=192.0.2.0/24 client=a\x1b.test[192.0.2.4]`); got != 1 {
 		t.Errorf("%d lines in the log that the network goes over the limit:\n%s", got, log)
 	}
 }

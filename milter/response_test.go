@@ -25,7 +25,8 @@ func unescape(text string) string { return strings.ReplaceAll(text, "%%", "%") }
 
 // FuzzResponse: every reply arrives as it was.
 func FuzzResponse(f *testing.F) {
-	for _, text := range []string{"user@example.com", "a\r\nb", "%", "%%%", "\x00", "é\xff", strings.Repeat("é%", 200), "\u2028\u202e"} {
+	for _, text := range []string{"user@example.com", "a\r\nb", "%", "%%%", "\x00", "é\xff", strings.Repeat("é%", 200),
+		"\u2028\u202e"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -141,7 +141,8 @@ func TestCounting(t *testing.T) {
 	told := &recorder{}
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = told })
 	s := r.session(t)
-	for _, recipient := range []string{"user@enforce.test", "nobody@enforce.test", "nobody@report.test", "broken@report.test", "gone@enforce.test", "nobody@enforce.test"} {
+	for _, recipient := range []string{"user@enforce.test", "nobody@enforce.test", "nobody@report.test",
+		"broken@report.test", "gone@enforce.test", "nobody@enforce.test"} {
 		rcpt(t, s, recipient)
 	}
 	want := "known false true, unknown false true, unknown true true, error true true, in-grace false true, unknown false true"
@@ -150,7 +151,8 @@ func TestCounting(t *testing.T) {
 	}
 	decisions, would := r.Counters().Decisions(), r.Counters().WouldRefuse()
 	for verdict, want := range map[policy.Verdict][2]int64{
-		policy.VerdictKnown: {1, 0}, policy.VerdictUnknown: {3, 1}, policy.VerdictError: {1, 1}, policy.VerdictInGrace: {1, 0}, policy.VerdictStale: {0, 0},
+		policy.VerdictKnown: {1, 0}, policy.VerdictUnknown: {3, 1}, policy.VerdictError: {1, 1}, policy.VerdictInGrace: {1,
+			0}, policy.VerdictStale: {0, 0},
 	} {
 		if got := [2]int64{decisions[verdict], would[verdict]}; got != want {
 			t.Errorf("%s was counted %v, want %v", verdict, got, want)
@@ -209,14 +211,22 @@ func TestLogLineReasons(t *testing.T) {
 		cfg.Harvest = guessersLimit{}
 	})
 	for _, c := range []struct{ name, client, recipient, want string }{
-		{"refuse, with an extension", "", "left+x@enforce.test", `verdict=denylisted reply="550 5.1.1 <left+x@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="in refuse" without_extension=left@enforce.test`},
-		{"refuse in mode report", "", "left@report.test", `verdict=denylisted reply=continue would_refuse=true would_reply="550 5.1.1 <left@report.test>: Recipient address rejected: User unknown" reason="in refuse"`},
-		{"pattern", "", "srs0=x@enforce.test", `verdict=allowlisted reply=continue would_refuse=false reason="matches accept_patterns" entry="srs[01]=.*@enforce\\.test"`},
-		{"file", "", "filed@enforce.test", `verdict=allowlisted reply=continue would_refuse=false reason="in accept_files" entry=/table:7`},
-		{"domain", "", "x@catchall.test", `verdict=allowlisted reply=continue would_refuse=false reason="the domain is in accept" entry=@catchall.test`},
-		{"exempt", "198.51.100.7", "x@enforce.test", `verdict=exempt reply=continue would_refuse=false reason="the client is exempt" entry=198.51.100.0/24`},
-		{"restricted", "", "staff@enforce.test", `verdict=restricted reply="550 5.1.1 <staff@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="takes mail from inside senders only" directory=corp`},
-		{"harvest", "192.0.2.1", "x@enforce.test", `verdict=harvest-limited reply="421 4.7.0 <x@enforce.test>: Recipient address rejected: Too many unknown recipients, please try again later" would_refuse=false reason="the client's network asks for too many unknown recipients" directory=corp`},
+		{"refuse, with an extension", "", "left+x@enforce.test",
+			`verdict=denylisted reply="550 5.1.1 <left+x@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="in refuse" without_extension=left@enforce.test`},
+		{"refuse in mode report", "", "left@report.test",
+			`verdict=denylisted reply=continue would_refuse=true would_reply="550 5.1.1 <left@report.test>: Recipient address rejected: User unknown" reason="in refuse"`},
+		{"pattern", "", "srs0=x@enforce.test",
+			`verdict=allowlisted reply=continue would_refuse=false reason="matches accept_patterns" entry="srs[01]=.*@enforce\\.test"`},
+		{"file", "", "filed@enforce.test",
+			`verdict=allowlisted reply=continue would_refuse=false reason="in accept_files" entry=/table:7`},
+		{"domain", "", "x@catchall.test",
+			`verdict=allowlisted reply=continue would_refuse=false reason="the domain is in accept" entry=@catchall.test`},
+		{"exempt", "198.51.100.7", "x@enforce.test",
+			`verdict=exempt reply=continue would_refuse=false reason="the client is exempt" entry=198.51.100.0/24`},
+		{"restricted", "", "staff@enforce.test",
+			`verdict=restricted reply="550 5.1.1 <staff@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="takes mail from inside senders only" directory=corp`},
+		{"harvest", "192.0.2.1", "x@enforce.test",
+			`verdict=harvest-limited reply="421 4.7.0 <x@enforce.test>: Recipient address rejected: Too many unknown recipients, please try again later" would_refuse=false reason="the client's network asks for too many unknown recipients" directory=corp`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := policy.Query{Recipient: c.recipient}
@@ -279,7 +289,8 @@ func TestQuery(t *testing.T) {
 	s.Helo("helo.test", m)
 	s.MailFrom("from@x.test", m)
 	got := s.query("u@d", nil)
-	want := policy.Query{Argument: "u@d", Client: netip.MustParseAddr("192.0.2.1"), ClientName: "host.test", Authenticated: "login", Helo: "helo.test", From: "from@x.test"}
+	want := policy.Query{Argument: "u@d", Client: netip.MustParseAddr("192.0.2.1"), ClientName: "host.test",
+		Authenticated: "login", Helo: "helo.test", From: "from@x.test"}
 	if got != want {
 		t.Errorf("query = %+v, want %+v", got, want)
 	}
@@ -340,7 +351,8 @@ func TestRcptToPanics(t *testing.T) {
 	s := &session{server: r.Server}
 	r.policy.Store(nil)
 	response, err := s.RcptTo("user@enforce.test", &gomilter.Modifier{})
-	if err != nil || response == nil || !strings.HasPrefix(string(response.Response().Data), "451 4.3.0 <user@enforce.test>") {
+	if err != nil || response == nil || !strings.HasPrefix(string(response.Response().Data),
+		"451 4.3.0 <user@enforce.test>") {
 		t.Errorf("RcptTo = %v, %v, want 451", response, err)
 	}
 }

@@ -172,7 +172,7 @@ func (p *Policy) recipientAt(r recipient, domain string) recipient {
 }
 
 // better reports whether d replaces the best decision so far. Between two replies of the
-// same strictness the one that knows more of the address counts, so that the harvest limit
+// same strictness the one that knows more of the address counts, so the harvest limit
 // charges no address that has existed.
 func better(d, best Decision) bool {
 	if a, b := strictness(d), strictness(best); a != b {

@@ -82,7 +82,8 @@ func newAliasWorld(seed uint64) *aliasWorld {
 		index.states[domain] = Freshness{State: []State{NotReady, Widening, Fresh, Late, Stale}[r.IntN(5)]}
 		for _, local := range aliasLocals {
 			text := local + "@" + domain
-			index.entries[text] = []Entry{{}, {}, {Known: true}, {Known: true, InternalOnly: true}, {Removed: now.Add(-time.Minute)}, {Removed: now.Add(-2 * time.Hour)}}[r.IntN(6)]
+			index.entries[text] = []Entry{{}, {}, {Known: true}, {Known: true, InternalOnly: true},
+				{Removed: now.Add(-time.Minute)}, {Removed: now.Add(-2 * time.Hour)}}[r.IntN(6)]
 			confirmer[text] = Entry{Known: one(4), InternalOnly: one(2)}
 			if one(12) {
 				w.cfg.Refuse = append(w.cfg.Refuse, text)
@@ -164,7 +165,8 @@ func FuzzAlias(f *testing.F) {
 		if replied(d) != want || d.Address != own.Address || d.Domain != "alias.test" {
 			t.Fatalf("%q: %s %q; as written %s, at the target %s", local, d.Verdict, d.Reply, own.Verdict, target.Verdict)
 		}
-		if text := d.Reply.String(); !d.Reply.IsContinue() && d.Address != (address.Address{}) && strings.Contains(text, "@enforce.test>:") && !strings.Contains(local, "@enforce.test") {
+		if text := d.Reply.String(); !d.Reply.IsContinue() && d.Address != (address.Address{}) && strings.Contains(text,
+			"@enforce.test>:") && !strings.Contains(local, "@enforce.test") {
 			t.Fatalf("%q: the reply %q names the target", local, text)
 		}
 	})

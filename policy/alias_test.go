@@ -33,7 +33,8 @@ func (t aliasTable) Aliases(domain string, visit func(target, file string, line 
 func aliased(t testing.TB, change func(*Config)) *Policy {
 	return fullPolicy(t, func(cfg *Config) {
 		index := cfg.Index.(*fakeIndex)
-		for _, domain := range []string{"alias.test", "reported.test", "second.test", "waiting.test", "old.test", "filed.test", "outward.test", "twice.test", "sub.test", "xn--bcher-kva.test"} {
+		for _, domain := range []string{"alias.test", "reported.test", "second.test", "waiting.test", "old.test",
+			"filed.test", "outward.test", "twice.test", "sub.test", "xn--bcher-kva.test"} {
 			cfg.Domains[domain] = ModeEnforce
 		}
 		cfg.Domains["reported.test"], cfg.Domains["passed.test"], cfg.Domains[".below.test"] = ModeReport, ModePass, ModeEnforce
@@ -44,15 +45,19 @@ func aliased(t testing.TB, change func(*Config)) *Policy {
 		}
 		cfg.Domains["inward.test"] = ModeEnforce
 		for text, entry := range map[string]Entry{
-			"own@alias.test": {Known: true}, "staff@alias.test": {Known: true}, "closed@alias.test": {Known: true, InternalOnly: true},
-			"closed@enforce.test": {Known: true, InternalOnly: true}, "half@alias.test": {Known: true, InternalOnly: true}, "half@enforce.test": {Known: true},
+			"own@alias.test": {Known: true}, "staff@alias.test": {Known: true}, "closed@alias.test": {Known: true,
+				InternalOnly: true},
+			"closed@enforce.test": {Known: true, InternalOnly: true}, "half@alias.test": {Known: true,
+				InternalOnly: true}, "half@enforce.test": {Known: true},
 			"barred@alias.test": {Known: true}, "barred@enforce.test": {Known: true}, "went@alias.test": {Removed: now.Add(-10 * time.Minute)}, "ann@internal.test": {Known: true},
 			"unwanted@enforce.test": {Known: true}, "quit@alias.test": {Removed: now.Add(-2 * time.Hour)},
-			"denied@sub.test": {Removed: now.Add(-2 * time.Hour)}, "shut@sub.test": {Known: true, InternalOnly: true}, "split@sub.test": {Known: true},
+			"denied@sub.test": {Removed: now.Add(-2 * time.Hour)}, "shut@sub.test": {Known: true,
+				InternalOnly: true}, "split@sub.test": {Known: true},
 		} {
 			index.entries[text] = entry
 		}
-		cfg.Refuse = append(cfg.Refuse, "unwanted@alias.test", "barred@enforce.test", "denied@enforce.test", "shut@enforce.test", "split@enforce.test")
+		cfg.Refuse = append(cfg.Refuse, "unwanted@alias.test", "barred@enforce.test", "denied@enforce.test",
+			"shut@enforce.test", "split@enforce.test")
 		cfg.AcceptFiles = aliasTable{fakeTable{"filed@enforce.test": 7, "only@filed.test": 3}, map[string][]aliasLine{
 			"filed.test":   {{"widening.test", 4}, {"enforce.test", 5}},
 			"outward.test": {{"foreign.test", 6}},
@@ -93,18 +98,23 @@ var aliasDecisions = []struct {
 	{"refused there", "barred+y@reported.test", 5, VerdictDenylisted, "barred@enforce.test", aliasedByKey, "report"},
 	{"refused there, known as written", "barred@alias.test", 6, VerdictKnown, "barred@alias.test", "", goOn},
 	{"refused as written, known there", "unwanted@alias.test", 5, VerdictDenylisted, "unwanted@alias.test", "", noUser},
-	{"refused as written, with an extension", "unwanted+x@alias.test", 5, VerdictDenylisted, "unwanted@alias.test", "", noUser},
-	{"refused at one of two targets, unknown at the other", "barred@twice.test", 5, VerdictDenylisted, "barred@enforce.test", "/table:8", noUser},
-	{"refused at one of two targets, removed at the other", "denied@twice.test", 5, VerdictDenylisted, "denied@enforce.test", "/table:8", noUser},
-	{"refused at one of two targets, internal-only at the other", "shut@twice.test", 6, VerdictRestricted, "shut@sub.test", "/table:8", noUser},
-	{"refused at one of two targets, known at the other", "split@twice.test", 6, VerdictKnown, "split@sub.test", "/table:8", goOn},
+	{"refused as written, with an extension", "unwanted+x@alias.test", 5, VerdictDenylisted, "unwanted@alias.test", "",
+		noUser},
+	{"refused at one of two targets, unknown at the other", "barred@twice.test", 5, VerdictDenylisted,
+		"barred@enforce.test", "/table:8", noUser},
+	{"refused at one of two targets, removed at the other", "denied@twice.test", 5, VerdictDenylisted,
+		"denied@enforce.test", "/table:8", noUser},
+	{"refused at one of two targets, internal-only at the other", "shut@twice.test", 6, VerdictRestricted,
+		"shut@sub.test", "/table:8", noUser},
+	{"refused at one of two targets, known at the other", "split@twice.test", 6, VerdictKnown, "split@sub.test",
+		"/table:8", goOn},
 	{"removed there", "gone@alias.test", 8, VerdictInGrace, "gone@enforce.test", aliasedByKey, tryLater},
 	{"removed as written", "went@alias.test", 8, VerdictInGrace, "went@alias.test", "", tryLater},
 	{"removed as written long ago", "quit@alias.test", 12, VerdictUnknown, "quit@alias.test", "", noUser},
 	{"not ready there", "nobody@waiting.test", 7, VerdictNotReady, "", aliasedByKey, noAnswer},
 	{"stale there", "nobody@old.test", 9, VerdictStale, "", aliasedByKey, noAnswer},
 	{"found by a search there", "fresh@alias.test", 10, VerdictConfirmed, "fresh@alias.test", "", goOn},
-	{"not to be told", "broken@alias.test", 0, VerdictError, "", aliasedByKey, noAnswer},
+	{"cannot tell", "broken@alias.test", 0, VerdictError, "", aliasedByKey, noAnswer},
 	{"a defect", "panic@alias.test", 0, VerdictError, "", aliasedByKey, noAnswer},
 	{"mode of the alias: report", "nobody@reported.test", 12, VerdictUnknown, "", aliasedByKey, "report"},
 	{"mode of the alias: pass", "nobody@passed.test", 3, VerdictNotOurs, "", "", goOn},
@@ -139,7 +149,8 @@ func TestDomainAliases(t *testing.T) {
 				want = goOn
 			}
 			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want || d.WouldRefuse != (c.reply == "report") {
-				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row,
+					c.verdict, want)
 			}
 			if d.AliasedBy != c.by || d.Match.String() != c.match {
 				t.Errorf("Decide(%q): match %q, by %q, want %q, %q", c.recipient, d.Match, d.AliasedBy, c.match, c.by)
@@ -225,7 +236,8 @@ func TestAliasOfEmptyDomain(t *testing.T) {
 					cfg.Domains[domain] = ModeEnforce
 				}
 				cfg.AcceptFiles = aliasTable{aliases: map[string][]aliasLine{
-					"twofold.test": {{"enforce.test", 1}, {"catchal.test", 1}}, "this.test": {{"that.test", 2}}, "that.test": {{"this.test", 3}},
+					"twofold.test": {{"enforce.test", 1}, {"catchal.test", 1}}, "this.test": {{"that.test",
+						2}}, "that.test": {{"this.test", 3}},
 				}}
 				cfg.Domains["catchal.test"] = ModeEnforce
 			})

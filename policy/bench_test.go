@@ -8,7 +8,8 @@ import (
 // The decision alone, by what it comes to.
 func BenchmarkDecide(b *testing.B) {
 	p := testPolicy(b, nil)
-	for _, recipient := range []string{"user@enforce.test", "user@a.sub.test", "nobody@foreign.test", "nobody@enforce.test", "nobody@report.test", "nobody@stale.test"} {
+	for _, recipient := range []string{"user@enforce.test", "user@a.sub.test", "nobody@foreign.test",
+		"nobody@enforce.test", "nobody@report.test", "nobody@stale.test"} {
 		b.Run(recipient, func(b *testing.B) {
 			b.ReportAllocs()
 			q := Query{Recipient: recipient}

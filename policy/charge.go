@@ -13,8 +13,8 @@ type HarvestLimit interface {
 	Charge(q Query, recipient string, unknown bool)
 }
 
-// Charge counts a decision for the harvest limit. Decide leaves this to its caller, so
-// that a question without a mail charges nothing. Not charged are domains in mode report,
+// Charge counts a decision for the harvest limit. Decide leaves this to its caller:
+// a question without a mail charges nothing. Not charged are domains in mode report,
 // verdicts that cannot tell, and addresses that have existed. A list entry that matches
 // any number of addresses does not count as known: every client can name one of these.
 func (p *Policy) Charge(q Query, d Decision) {

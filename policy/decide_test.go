@@ -22,7 +22,7 @@ func (t fakeTable) Find(a address.Address) (string, int, bool) {
 	return "/table", line, line != 0
 }
 
-// fakeConfirmer is a directory that knows more than the index, and notes who is asked for.
+// fakeConfirmer is a directory that has more than the index, and records the addresses asked for.
 type fakeConfirmer struct {
 	asked    []string
 	suspects int // of these, for clients over the harvest limit
@@ -51,15 +51,16 @@ type fakeLimit struct{ network netip.Prefix }
 
 func (f fakeLimit) Limited(q Query) bool { return f.network.Contains(q.Client) }
 
-func (f fakeLimit) Charge(Query, string, bool) { panic("a decision charges nobody") }
+func (f fakeLimit) Charge(Query, string, bool) { panic("a decision charges nothing") }
 
 var guessers = netip.MustParsePrefix("192.0.2.0/24")
 
-// fullPolicy has something in every row.
+// fullPolicy returns a policy that uses every row.
 func fullPolicy(t testing.TB, change func(*Config)) *Policy {
 	return testPolicy(t, func(cfg *Config) {
 		index := cfg.Index.(*fakeIndex)
-		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "stale.test", "catchall.test"} {
+		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "stale.test",
+			"catchall.test"} {
 			index.entries["staff@"+domain] = Entry{Known: true, InternalOnly: true}
 			index.entries["staff+open@"+domain] = Entry{Known: true}
 			index.entries["user+staff@"+domain] = Entry{Known: true, InternalOnly: true}
@@ -71,10 +72,12 @@ func fullPolicy(t testing.TB, change func(*Config)) *Policy {
 			index.entries["left+own@"+domain] = Entry{Known: true}
 		}
 		cfg.Domains["catchall.test"] = ModeEnforce
-		cfg.Accept = []string{"Extra@enforce.test", "left+kept@enforce.test", "@catchall.test", `"Odd One"@enforce.test`, "extra@report.test"}
+		cfg.Accept = []string{"Extra@enforce.test", "left+kept@enforce.test", "@catchall.test", `"Odd One"@enforce.test`,
+			"extra@report.test"}
 		cfg.Refuse = []string{"Left@enforce.test", "extra+closed@enforce.test", "left@catchall.test", "left@report.test"}
 		cfg.AcceptFiles = fakeTable{"filed@enforce.test": 7, "left+filed@enforce.test": 8, "@pass.test": 9}
-		cfg.AcceptPatterns = []string{`srs[01]=.*@enforce\.test`, `Team-[a-z]+@ENFORCE\.test`, `left.*@.*`, `a|b@enforce\.test`}
+		cfg.AcceptPatterns = []string{`srs[01]=.*@enforce\.test`, `Team-[a-z]+@ENFORCE\.test`, `left.*@.*`,
+			`a|b@enforce\.test`}
 		cfg.RecipientDelimiter = "+-"
 		cfg.ExemptNetworks = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
 		cfg.Confirm = &fakeConfirmer{}
@@ -87,9 +90,9 @@ func fullPolicy(t testing.TB, change func(*Config)) *Policy {
 
 const hangUp = "421 4.7.0 <%>: Recipient address rejected: Too many unknown recipients, please try again later"
 
-// The rows of the table with all that can be switched on. Recipient as in decisions,
-// behind the client and a space where there is one; a client with * has logged in. An
-// empty match means that nothing was found.
+// fullDecisions are the rows of the table with everything switched on. Recipient is as in
+// decisions, after the client and a space if there is a client; * means that the client has
+// logged in. An empty match means that nothing was found.
 var fullDecisions = []struct {
 	recipient string
 	row       int
@@ -152,7 +155,8 @@ var fullDecisions = []struct {
 	// 5: files, patterns, domains.
 	{"Filed@enforce.test", 5, VerdictAllowlisted, "filed@enforce.test", "/table:7", goOn},
 	{"filed+x@enforce.test", 5, VerdictAllowlisted, "filed@enforce.test", "/table:7", goOn},
-	{"SRS0=abc=de=foreign.test=x@enforce.test", 5, VerdictAllowlisted, "srs0=abc=de=foreign.test=x@enforce.test", `srs[01]=.*@enforce\.test`, goOn},
+	{"SRS0=abc=de=foreign.test=x@enforce.test", 5, VerdictAllowlisted, "srs0=abc=de=foreign.test=x@enforce.test",
+		`srs[01]=.*@enforce\.test`, goOn},
 	{"srs2=x@enforce.test", 12, VerdictUnknown, "", "", noUser},
 	{"xsrs0=a@enforce.test", 12, VerdictUnknown, "", "", noUser},
 	{"srs0=a@enforce.test.foreign.test", 3, VerdictNotOurs, "", "", goOn},
@@ -260,16 +264,18 @@ func TestDecideFull(t *testing.T) {
 				want = goOn
 			}
 			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
-				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row,
+					c.verdict, want)
 			}
 			if d.Match.String() != c.match && c.row > 3 || d.Entry != c.entry || d.WouldRefuse != (c.reply == "report") {
-				t.Errorf("Decide(%q): match %q, entry %q, would refuse %v, want %q, %q", c.recipient, d.Match, d.Entry, d.WouldRefuse, c.match, c.entry)
+				t.Errorf("Decide(%q): match %q, entry %q, would refuse %v, want %q, %q", c.recipient, d.Match, d.Entry,
+					d.WouldRefuse, c.match, c.entry)
 			}
 		})
 	}
 }
 
-// What report would have replied is what enforce replies, in every row.
+// WouldReply in mode report is the reply in mode enforce, in every row.
 func TestReportMirrorsEnforceFull(t *testing.T) {
 	enforce := fullPolicy(t, nil)
 	report := fullPolicy(t, func(cfg *Config) {
@@ -290,7 +296,8 @@ func TestReportMirrorsEnforceFull(t *testing.T) {
 				t.Errorf("Decide(%q) = %q, would be %q, want %q", c.recipient, r.Reply, r.WouldReply, e.Reply)
 			}
 			if r.Row != e.Row || r.Verdict != e.Verdict || r.Match != e.Match || r.Entry != e.Entry {
-				t.Errorf("Decide(%q) = row %d, %s in mode report, and row %d, %s in mode enforce", c.recipient, r.Row, r.Verdict, e.Row, e.Verdict)
+				t.Errorf("Decide(%q) = row %d, %s in mode report, and row %d, %s in mode enforce", c.recipient, r.Row, r.Verdict,
+					e.Row, e.Verdict)
 			}
 		})
 	}
@@ -305,38 +312,53 @@ func TestDecideSwitches(t *testing.T) {
 		verdict   Verdict
 		reply     string
 	}{
-		{"exempt: authenticated", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "* nobody@enforce.test", 1, VerdictExempt, goOn},
-		{"exempt: only those who logged in", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "nobody@enforce.test", 12, VerdictUnknown, noUser},
-		{"scope all: known", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@enforce.test", 11, VerdictHarvestLimited, hangUp},
-		{"scope all: before not ready", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@notready.test", 11, VerdictHarvestLimited, hangUp},
-		{"scope all: after the lists", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 extra@enforce.test", 5, VerdictAllowlisted, goOn},
-		{"scope all: others", func(cfg *Config) { cfg.HarvestScopeAll = true }, "203.0.113.1 user@enforce.test", 6, VerdictKnown, goOn},
-		{"scope all: report", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@report.test", 11, VerdictHarvestLimited, goOn},
-		{"reply: tempfail", func(cfg *Config) { cfg.HarvestReply = HarvestTempfail }, "192.0.2.1 nobody@enforce.test", 11, VerdictHarvestLimited, strings.Replace(hangUp, "421 4.7.0", "450 4.7.1", 1)},
+		{"exempt: authenticated", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "* nobody@enforce.test", 1,
+			VerdictExempt, goOn},
+		{"exempt: only those who logged in", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "nobody@enforce.test",
+			12, VerdictUnknown, noUser},
+		{"scope all: known", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@enforce.test", 11,
+			VerdictHarvestLimited, hangUp},
+		{"scope all: before not ready", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@notready.test",
+			11, VerdictHarvestLimited, hangUp},
+		{"scope all: after the lists", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 extra@enforce.test", 5,
+			VerdictAllowlisted, goOn},
+		{"scope all: others", func(cfg *Config) { cfg.HarvestScopeAll = true }, "203.0.113.1 user@enforce.test", 6,
+			VerdictKnown, goOn},
+		{"scope all: report", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@report.test", 11,
+			VerdictHarvestLimited, goOn},
+		{"reply: tempfail", func(cfg *Config) { cfg.HarvestReply = HarvestTempfail }, "192.0.2.1 nobody@enforce.test", 11,
+			VerdictHarvestLimited, strings.Replace(hangUp, "421 4.7.0", "450 4.7.1", 1)},
 		{"no limit", func(cfg *Config) { cfg.Harvest = nil }, "192.0.2.1 nobody@enforce.test", 12, VerdictUnknown, noUser},
 		{"no confirm", func(cfg *Config) { cfg.Confirm = nil }, "fresh@enforce.test", 12, VerdictUnknown, noUser},
-		{"no delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "" }, "user+x@enforce.test", 12, VerdictUnknown, noUser},
-		{"another delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "=" }, "user=x@enforce.test", 6, VerdictKnown, goOn},
+		{"no delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "" }, "user+x@enforce.test", 12, VerdictUnknown,
+			noUser},
+		{"another delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "=" }, "user=x@enforce.test", 6, VerdictKnown,
+			goOn},
 		{"no lists", func(cfg *Config) {
 			cfg.Accept, cfg.Refuse, cfg.AcceptFiles, cfg.AcceptPatterns = nil, nil, nil, nil
 		}, "left@enforce.test", 6, VerdictKnown, goOn},
-		{"not ready accepts, but opens nothing", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }, "staff@notready.test", 7, VerdictNotReady, noAnswer},
-		{"stale accepts, but opens nothing", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "staff@stale.test", 9, VerdictStale, noAnswer},
-		{"stale refuses the restricted", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "staff@stale.test", 9, VerdictStale, noUser},
-		{"a domain in Unicode", func(cfg *Config) { cfg.Accept = []string{"@MÜNCHEN.test"} }, "nobody@xn--mnchen-3ya.test", 5, VerdictAllowlisted, goOn},
+		{"not ready accepts, but opens nothing", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept },
+			"staff@notready.test", 7, VerdictNotReady, noAnswer},
+		{"stale accepts, but opens nothing", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "staff@stale.test", 9,
+			VerdictStale, noAnswer},
+		{"stale refuses the restricted", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "staff@stale.test", 9,
+			VerdictStale, noUser},
+		{"a domain in Unicode", func(cfg *Config) { cfg.Accept = []string{"@MÜNCHEN.test"} }, "nobody@xn--mnchen-3ya.test",
+			5, VerdictAllowlisted, goOn},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q, recipient := fullQuery(t, c.recipient)
 			d := fullPolicy(t, c.change).Decide(context.Background(), q)
 			if want := expect(c.reply, recipient); d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
-				t.Errorf("%s: Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.name, c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
+				t.Errorf("%s: Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.name, c.recipient, d.Row, d.Verdict, d.Reply,
+					c.row, c.verdict, want)
 			}
 		})
 	}
 }
 
-// The directory is asked only about what would be refused as unknown, one form after
-// the other until there is an answer or none can be had.
+// The directory is asked only about recipients that would be rejected as unknown, one form
+// after the other until one is found or there is no answer.
 func TestDecideAsksConfirm(t *testing.T) {
 	for recipient, want := range map[string]string{
 		"Nobody@Enforce.Test":         "nobody@enforce.test",
@@ -365,8 +387,8 @@ func TestDecideAsksConfirm(t *testing.T) {
 	}
 }
 
-// The questions of those over the harvest limit are marked, so that they do not use up
-// what there is for others.
+// Questions of clients over the harvest limit are marked. They do not use up the budget of
+// others.
 func TestDecideMarksSuspects(t *testing.T) {
 	for recipient, want := range map[string]int{"nobody@enforce.test": 0, "192.0.2.1 nobody@enforce.test": 1} {
 		t.Run(recipient, func(t *testing.T) {
@@ -380,8 +402,8 @@ func TestDecideMarksSuspects(t *testing.T) {
 	}
 }
 
-// Whoever is refused cannot be reached with an extension, in any spelling of it,
-// where nothing is listed or owned for the whole address.
+// A rejected recipient cannot be reached with an extension, in any spelling of it, unless the
+// whole address is listed or has an owner.
 func TestExtensionIsNoWayAround(t *testing.T) {
 	p := fullPolicy(t, func(cfg *Config) { cfg.AcceptPatterns = nil })
 	for _, local := range []string{"left", "staff", "nobody"} {
@@ -396,11 +418,12 @@ func TestExtensionIsNoWayAround(t *testing.T) {
 	}
 }
 
-// A client cannot tell the restricted from the unknown: both get the same reply in
-// whatever state the index and the client are.
+// A client cannot tell internal-only recipients from unknown ones: both get the same reply in
+// every state of the index and of the client.
 func TestRestrictedLooksUnknown(t *testing.T) {
 	for _, client := range []string{"", "192.0.2.1 ", "203.0.113.1 "} {
-		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "late.test", "stale.test"} {
+		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "late.test",
+			"stale.test"} {
 			p := fullPolicy(t, func(cfg *Config) {
 				cfg.Index.(*fakeIndex).entries["staff@late.test"] = Entry{Known: true, InternalOnly: true}
 			})
@@ -415,8 +438,8 @@ func TestRestrictedLooksUnknown(t *testing.T) {
 	}
 }
 
-// Postfix folds straße.test into another domain. The argument tells which was meant,
-// and only where folding made the one of the other.
+// Postfix folds straße.test into another domain. The argument shows which domain was meant,
+// but counts only if folding made one of the other.
 func TestDecideFoldedDomain(t *testing.T) {
 	p := testPolicy(t, func(cfg *Config) {
 		cfg.Domains = map[string]Mode{"straße.test": ModeEnforce, ".βόλος.test": ModeEnforce}
@@ -487,8 +510,10 @@ func TestNewRejectsLists(t *testing.T) {
 		{func(cfg *Config) { cfg.Accept = []string{"nobody"} }, `accept: "nobody": not a mailbox address`},
 		{func(cfg *Config) { cfg.Accept = []string{"@"} }, `accept: "@": not a mailbox address`},
 		{func(cfg *Config) { cfg.Refuse = []string{"@enforce.test"} }, `refuse: "@enforce.test": not a mailbox address`},
-		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a("} }, "accept patterns: error parsing regexp: missing closing ): `a(`"},
-		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a)|(b"} }, "accept patterns: error parsing regexp: unexpected ): `a)|(b`"},
+		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a("} },
+			"accept patterns: error parsing regexp: missing closing ): `a(`"},
+		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a)|(b"} },
+			"accept patterns: error parsing regexp: unexpected ): `a)|(b`"},
 		{func(cfg *Config) { cfg.AcceptPatterns = []string{""} }, "accept patterns: an empty pattern"},
 		{func(cfg *Config) { cfg.RecipientDelimiter = "é" }, `recipient delimiter: "é" is not ASCII`},
 		{func(cfg *Config) { cfg.HarvestReply = "drop" }, `harvest reply: "drop" is none of`},
@@ -501,9 +526,9 @@ func TestNewRejectsLists(t *testing.T) {
 	}
 }
 
-// FuzzDecide: whoever asks for whatever gets an answer with a reason, which mode report
+// FuzzDecide: every query gets a decision with a reason, which mode report
 // turns into continue, and which is a refusal for good only in the rows that refuse.
-// Nobody who is refused gets in by way of an extension.
+// No rejected recipient is accepted with an extension.
 func FuzzDecide(f *testing.F) {
 	for _, c := range decisions {
 		f.Add(query(c.recipient).Recipient, query(c.recipient).Argument, "", false)
@@ -544,7 +569,8 @@ func FuzzDecide(f *testing.F) {
 // reason.
 func checkExtended(t *testing.T, p *Policy, q Query, d Decision) {
 	t.Helper()
-	if _, extended := d.Address.WithoutExtension("+-"); extended || (d.Verdict != VerdictDenylisted && d.Verdict != VerdictRestricted) {
+	if _, extended := d.Address.WithoutExtension("+-"); extended || (d.Verdict != VerdictDenylisted &&
+		d.Verdict != VerdictRestricted) {
 		return
 	}
 	content := strings.Trim(d.Address.Local(), `"`)

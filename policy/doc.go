@@ -9,8 +9,8 @@
 //
 // The two are different from the index up to the reply. Only rows 5, 6 and 12 reject with
 // 550, and row 9 if when_stale is refuse. An internal error is 451 with the verdict error.
-// A recipient that is not readable as an address is row 12 in a domain of ours, so that odd
-// syntax does not bypass the index. The mode of the domain is applied last: in mode report
+// A recipient that is not readable as an address is row 12 in a domain of ours, so odd syntax
+// does not bypass the index. The mode of the domain is applied last: in mode report
 // every reply is continue, and the decision has the reply of mode enforce.
 //
 // An enforced domain is not ready if neither the index nor a list has an address of it. It is

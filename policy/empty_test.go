@@ -61,7 +61,8 @@ func TestDecideEmptyDomain(t *testing.T) {
 		{"beside a pattern", lists, "nobody@enforce.test", VerdictNotReady, "451 4.3.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := emptyPolicy(t, c.change, "enforce.test", "a.sub.test", "xn--mnchen-3ya.test", "stale.test", "notready.test", "pass.test", "report.test")
+			p := emptyPolicy(t, c.change, "enforce.test", "a.sub.test", "xn--mnchen-3ya.test", "stale.test", "notready.test",
+				"pass.test", "report.test")
 			d := p.Decide(context.Background(), query(c.recipient))
 			if d.Verdict != c.verdict || c.reply == "" != d.Reply.IsContinue() || !strings.HasPrefix(d.Reply.String(), c.reply) {
 				t.Errorf("verdict %s (%s), reply %q, want %s and %q", d.Verdict, d.Reason, d.Reply, c.verdict, c.reply)
@@ -125,7 +126,8 @@ func TestDecideWhileADomainGetsItsFirstAddress(t *testing.T) {
 
 // TestDomainIsAskedForRefusalsOnly: neither for what is known nor in other modes.
 func TestDomainIsAskedForRefusalsOnly(t *testing.T) {
-	for recipient, want := range map[string]int{"user@enforce.test": 0, "nobody@enforce.test": 1, "nobody@report.test": 0, "nobody@pass.test": 0, "postmaster@enforce.test": 0} {
+	for recipient, want := range map[string]int{"user@enforce.test": 0, "nobody@enforce.test": 1,
+		"nobody@report.test": 0, "nobody@pass.test": 0, "postmaster@enforce.test": 0} {
 		t.Run(recipient, func(t *testing.T) {
 			asked := 0
 			p := testPolicy(t, func(cfg *Config) { cfg.HasAddresses = func(string) bool { asked++; return true } })

@@ -20,8 +20,10 @@ func TestGraceWithAWrongClock(t *testing.T) {
 		{"in a minute", map[string]time.Duration{"a+b": time.Minute}, VerdictInGrace},
 		{"in two hours", map[string]time.Duration{"a+b": 2 * time.Hour}, VerdictUnknown},
 		{"in ten years", map[string]time.Duration{"a+b": 10 * year}, VerdictUnknown},
-		{"one form in ten years, the other a while ago", map[string]time.Duration{"a+b": 10 * year, "a": -10 * time.Minute}, VerdictInGrace},
-		{"one form a while ago, the other in ten years", map[string]time.Duration{"a+b": -10 * time.Minute, "a": 10 * year}, VerdictInGrace},
+		{"one form in ten years, the other a while ago", map[string]time.Duration{"a+b": 10 * year,
+			"a": -10 * time.Minute}, VerdictInGrace},
+		{"one form a while ago, the other in ten years", map[string]time.Duration{"a+b": -10 * time.Minute,
+			"a": 10 * year}, VerdictInGrace},
 		{"both in ten years", map[string]time.Duration{"a+b": 10 * year, "a": 10 * year}, VerdictUnknown},
 	} {
 		t.Run(c.what, func(t *testing.T) {

@@ -74,7 +74,7 @@ func addAddress(to map[address.Address]bool, text string) error {
 
 // newPattern compiles RE2 that has to match a whole address. Case is ignored: addresses
 // are folded, so a capital letter would match none. The expression is parsed on its own
-// before anchors are added, so that "a)|(b" is an error and an open \Q ends where it does.
+// before anchors are added, so "a)|(b" is an error and an open \Q ends where it does.
 func newPattern(text string) (pattern, error) {
 	if text == "" {
 		return pattern{}, errors.New("an empty pattern")

@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// now is the time in tests of the policy.
+// now is the time in all tests of the policy.
 var now = time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 
 // fakeIndex holds entries by canonical address and states by domain; a domain
@@ -44,8 +44,7 @@ func (f *fakeIndex) Freshness(domain string) Freshness {
 	return Freshness{State: Fresh, Directory: "corp"}
 }
 
-// testIndex knows user@ in all domains, and that gone@ and past@ were removed 10
-// minutes and 2 hours ago.
+// testIndex has user@ in all domains. gone@ and past@ were removed 10 minutes and 2 hours ago.
 func testIndex() *fakeIndex {
 	f := &fakeIndex{entries: map[string]Entry{}, states: map[string]Freshness{
 		"notready.test": {},
@@ -101,8 +100,8 @@ const (
 // expect fills the address into an expected reply.
 func expect(reply, addr string) string { return strings.Replace(reply, "%", addr, 1) }
 
-// The rows of the decision table, each with its odd cases. Recipient is what the MTA
-// made of the address; a leading ! marks an argument of RCPT TO without the macro.
+// decisions are the rows of the decision table, with their odd cases. Recipient is the address
+// as the MTA sends it; a leading ! marks an argument of RCPT TO without the macro.
 var decisions = []struct {
 	recipient string
 	row       int
@@ -173,7 +172,7 @@ var decisions = []struct {
 	{"!<@a.test,@b.test:user@enforce.test>", 6, VerdictKnown, goOn},
 	{"!Name <user@enforce.test", 6, VerdictKnown, goOn},
 
-	// 7: not ready. The zero state is, and one that nobody has heard of.
+	// 7: not ready, also with the zero state and an unknown one.
 	{"nobody@notready.test", 7, VerdictNotReady, noAnswer},
 	{"gone@notready.test", 7, VerdictNotReady, noAnswer},
 	{"nobody@widening.test", 7, VerdictNotReady, noAnswer},
@@ -198,7 +197,7 @@ var decisions = []struct {
 	{"nobody@report.test", 12, VerdictUnknown, "report"},
 	{"user@enforce.test@enforce.test", 12, VerdictUnknown, noUser},
 
-	// 12: not readable is nobody's, also while the index is not ready.
+	// 12: not readable as an address, also while the index is not ready.
 	{`us"er@enforce.test`, 12, VerdictUnknown, noUser},
 	{"@enforce.test", 12, VerdictUnknown, noUser},
 	{"(c)user@enforce.test", 12, VerdictUnknown, noUser},
@@ -216,7 +215,7 @@ var decisions = []struct {
 	{"panic@report.test", 0, VerdictError, "report"},
 }
 
-// query is the Query of a row of the tables.
+// query returns the Query of a row of the tables.
 func query(recipient string) Query {
 	if argument, raw := strings.CutPrefix(recipient, "!"); raw {
 		return Query{Argument: argument}
@@ -234,7 +233,8 @@ func TestDecide(t *testing.T) {
 				want = goOn
 			}
 			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
-				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row, c.verdict, want)
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row,
+					c.verdict, want)
 			}
 			if d.WouldRefuse != (c.reply == "report") || d.WouldRefuse == d.WouldReply.IsContinue() {
 				t.Errorf("Decide(%q): would refuse is %v with %q", c.recipient, d.WouldRefuse, d.WouldReply)
@@ -246,7 +246,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// What report would have replied is what enforce replies.
+// WouldReply in mode report is the reply in mode enforce.
 func TestReportMirrorsEnforce(t *testing.T) {
 	enforce := testPolicy(t, nil)
 	report := testPolicy(t, func(cfg *Config) {
@@ -258,7 +258,8 @@ func TestReportMirrorsEnforce(t *testing.T) {
 	})
 	for _, c := range decisions {
 		t.Run(c.recipient, func(t *testing.T) {
-			e, r := enforce.Decide(context.Background(), query(c.recipient)), report.Decide(context.Background(), query(c.recipient))
+			e, r := enforce.Decide(context.Background(), query(c.recipient)), report.Decide(context.Background(),
+				query(c.recipient))
 			if !r.Reply.IsContinue() {
 				t.Errorf("Decide(%q) in mode report = %q", c.recipient, r.Reply)
 			}
@@ -277,18 +278,28 @@ func TestDecideSettings(t *testing.T) {
 		verdict   Verdict
 		reply     string
 	}{
-		{"when not ready: accept", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }, "nobody@notready.test", VerdictNotReady, goOn},
-		{"when not ready: tempfail", func(cfg *Config) { cfg.WhenNotReady = FallbackTempfail }, "nobody@notready.test", VerdictNotReady, noAnswer},
+		{"when not ready: accept", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }, "nobody@notready.test",
+			VerdictNotReady, goOn},
+		{"when not ready: tempfail", func(cfg *Config) { cfg.WhenNotReady = FallbackTempfail }, "nobody@notready.test",
+			VerdictNotReady, noAnswer},
 		{"when stale: accept", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "nobody@stale.test", VerdictStale, goOn},
-		{"when stale: refuse", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "nobody@stale.test", VerdictStale, noUser},
-		{"when stale: tempfail", func(cfg *Config) { cfg.WhenStale = FallbackTempfail }, "nobody@stale.test", VerdictStale, noAnswer},
-		{"when stale says nothing of not ready", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "nobody@notready.test", VerdictNotReady, noAnswer},
+		{"when stale: refuse", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "nobody@stale.test", VerdictStale,
+			noUser},
+		{"when stale: tempfail", func(cfg *Config) { cfg.WhenStale = FallbackTempfail }, "nobody@stale.test", VerdictStale,
+			noAnswer},
+		{"when stale says nothing of not ready", func(cfg *Config) { cfg.WhenStale = FallbackAccept },
+			"nobody@notready.test", VerdictNotReady, noAnswer},
 		{"no grace", func(cfg *Config) { cfg.RemovalGrace = 0 }, "gone@enforce.test", VerdictUnknown, noUser},
-		{"grace just over", func(cfg *Config) { cfg.RemovalGrace = 10 * time.Minute }, "gone@enforce.test", VerdictUnknown, noUser},
-		{"grace not yet over", func(cfg *Config) { cfg.RemovalGrace = 10*time.Minute + 1 }, "gone@enforce.test", VerdictInGrace, tryLater},
-		{"nothing always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster@enforce.test", VerdictUnknown, noUser},
-		{"bare postmaster all the same", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster", VerdictAlways, goOn},
-		{"another always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{"HostMaster"} }, "hostMASTER@enforce.test", VerdictAlways, goOn},
+		{"grace just over", func(cfg *Config) { cfg.RemovalGrace = 10 * time.Minute }, "gone@enforce.test", VerdictUnknown,
+			noUser},
+		{"grace not yet over", func(cfg *Config) { cfg.RemovalGrace = 10*time.Minute + 1 }, "gone@enforce.test",
+			VerdictInGrace, tryLater},
+		{"nothing always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster@enforce.test",
+			VerdictUnknown, noUser},
+		{"bare postmaster all the same", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster", VerdictAlways,
+			goOn},
+		{"another always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{"HostMaster"} },
+			"hostMASTER@enforce.test", VerdictAlways, goOn},
 		{"no domains", func(cfg *Config) { cfg.Domains = nil }, "nobody@enforce.test", VerdictNotOurs, goOn},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -322,8 +333,8 @@ func TestDecisionTells(t *testing.T) {
 	}
 }
 
-// The index is asked for the canonical address, and only where it decides; what it
-// does not know it is asked twice.
+// The index is asked for the canonical address, and only if a row needs it. It is asked twice
+// about an unknown address.
 func TestDecideAsksIndex(t *testing.T) {
 	for recipient, want := range map[string]string{
 		"User@Enforce.Test":       "user@enforce.test",
@@ -355,10 +366,11 @@ func (i *lateIndex) Freshness(string) Freshness {
 	return Freshness{State: Fresh}
 }
 
-// A pass that ends while a recipient is judged must not make it unknown: the address
-// was not there when it was asked for, and the index is fresh when that is asked.
+// A pass that ends during a decision does not make the recipient unknown, although the first
+// question did not find it and the index is fresh after it.
 func TestDecideWhileAPassEnds(t *testing.T) {
-	d := testPolicy(t, func(cfg *Config) { cfg.Index = &lateIndex{} }).Decide(context.Background(), query("new@enforce.test"))
+	d := testPolicy(t, func(cfg *Config) { cfg.Index = &lateIndex{} }).Decide(context.Background(),
+		query("new@enforce.test"))
 	if d.Verdict != VerdictKnown {
 		t.Errorf("verdict is %s with %q, want %s", d.Verdict, d.Reply, VerdictKnown)
 	}

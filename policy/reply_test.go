@@ -50,7 +50,8 @@ func TestReply(t *testing.T) {
 		{CannotTell("u@d"), 451, "451 4.3.0 <u@d>: "},
 	} {
 		t.Run(c.prefix, func(t *testing.T) {
-			if got := c.reply.Code(); got != c.code || c.reply.IsContinue() != (c.code == 0) || !strings.HasPrefix(c.reply.String(), c.prefix) {
+			if got := c.reply.Code(); got != c.code || c.reply.IsContinue() != (c.code == 0) ||
+				!strings.HasPrefix(c.reply.String(), c.prefix) {
 				t.Errorf("%q has code %d, want %d", c.reply, got, c.code)
 			}
 		})
@@ -60,7 +61,8 @@ func TestReply(t *testing.T) {
 // FuzzReply: whatever an address holds, the reply is one printable line, not too
 // long, of the form that Postfix accepts.
 func FuzzReply(f *testing.F) {
-	for _, text := range []string{"user@example.com", "a\r\nb", "%", "%%%", "\x00", "é\xff", strings.Repeat("é%", 200), "\u2028\u202e"} {
+	for _, text := range []string{"user@example.com", "a\r\nb", "%", "%%%", "\x00", "é\xff", strings.Repeat("é%", 200),
+		"\u2028\u202e"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

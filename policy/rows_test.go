@@ -70,7 +70,8 @@ func TestRowsGiveVerdicts(t *testing.T) {
 			reply = reply[:len("550 5.1.1")]
 		}
 		if !slices.Contains(row.Verdicts, d.Verdict) || !strings.Contains(row.Reply, reply) {
-			t.Errorf("Decide(%q) = row %d, %s, %s; the row has %v, %s", c.recipient, d.Row, d.Verdict, reply, row.Verdicts, row.Reply)
+			t.Errorf("Decide(%q) = row %d, %s, %s; the row has %v, %s", c.recipient, d.Row, d.Verdict, reply, row.Verdicts,
+				row.Reply)
 		}
 	}
 	for _, v := range Verdicts() {

@@ -41,7 +41,8 @@ func (oneUser) Freshness(string) policy.Freshness { return policy.Freshness{Stat
 
 func policyWith(b *testing.B, limit policy.HarvestLimit) *policy.Policy {
 	b.Helper()
-	p, err := policy.New(policy.Config{Index: oneUser{}, Domains: map[string]policy.Mode{"enforce.test": policy.ModeEnforce}, Harvest: limit})
+	p, err := policy.New(policy.Config{Index: oneUser{},
+		Domains: map[string]policy.Mode{"enforce.test": policy.ModeEnforce}, Harvest: limit})
 	if err != nil {
 		b.Fatal(err)
 	}

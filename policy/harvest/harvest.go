@@ -24,7 +24,7 @@ import (
 
 // Config says when a network is limited, and for how long.
 type Config struct {
-	// Memory holds what networks asked about. It is required. It outlives a Limit, so that
+	// Memory holds what networks asked about. It is required. It outlives a Limit, so
 	// new settings forget nothing.
 	Memory *Memory
 	// Unknown is the number of different addresses that never existed at which a network is

@@ -84,7 +84,8 @@ func TestLimit(t *testing.T) {
 	if !h.ask("192.0.2.77", "fifth@corp.example", true) {
 		t.Error("not over the limit after 5 addresses from one network")
 	}
-	for client, want := range map[string]bool{"192.0.2.1": true, "192.0.2.200": true, "::ffff:192.0.2.3": true, "192.0.3.1": false, "2001:db8::1": false} {
+	for client, want := range map[string]bool{"192.0.2.1": true, "192.0.2.200": true, "::ffff:192.0.2.3": true,
+		"192.0.3.1": false, "2001:db8::1": false} {
 		if got := h.isLimited(client); got != want {
 			t.Errorf("limited(%s) = %t, want %t", client, got, want)
 		}
@@ -116,12 +117,13 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// Bounces are nobody's guesses, and who has no IP address is in no network.
+// Bounces are not guesses, and a client without an IP address is in no network.
 func TestSpares(t *testing.T) {
 	h := newHarvester(t)
 	for i := range 100 {
 		recipient := fmt.Sprintf("made-up%d@corp.example", i)
-		for _, q := range []policy.Query{{Client: netip.MustParseAddr("192.0.2.1")}, {Client: netip.MustParseAddr("192.0.2.1"), From: "<>"}, {From: "from@client.test"}} {
+		for _, q := range []policy.Query{{Client: netip.MustParseAddr("192.0.2.1")},
+			{Client: netip.MustParseAddr("192.0.2.1"), From: "<>"}, {From: "from@client.test"}} {
 			h.Charge(q, recipient, true)
 			if h.Limited(q) {
 				t.Fatalf("%+v is limited", q)
@@ -151,8 +153,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// Whoever was put off asks again about the same. Nothing is counted meanwhile, so that he
-// gets his answers in the end.
+// A deferred client retries the same addresses. Nothing is counted during its penalty, so it
+// gets its answers in the end.
 func TestPenaltyEnds(t *testing.T) {
 	h := newHarvester(t)
 	waiting := 23 // addresses of an honest client, none of which exists
@@ -198,8 +200,7 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// A clock that is set back, by hours or years, keeps nobody limited for longer than the
-// penalty, and makes nothing grow.
+// A clock that is set back, by hours or years, limits no network for longer than the penalty.
 func TestClockSetBack(t *testing.T) {
 	h := newHarvester(t)
 	h.guess("192.0.2.1", "a", 5)
@@ -283,8 +284,8 @@ func (h *harvester) flood(from, networks int, each func(i int)) {
 	}
 }
 
-// A flood of networks: memory stays in its bounds, whoever was limited stays so, an
-// honest client keeps its credit, and one who guesses meanwhile is limited all the same.
+// During a flood of networks the memory stays within its limit, a limited network stays
+// limited, an honest client keeps its credit, and a client that guesses is limited.
 func TestFlood(t *testing.T) {
 	h := newHarvester(t)
 	before := heap()
@@ -312,12 +313,12 @@ func TestFlood(t *testing.T) {
 		t.Error("the flood has cost an honest client its credit")
 	}
 	if !caught {
-		t.Error("whoever guesses slowly during the flood is never limited")
+		t.Error("a client that guesses slowly during the flood is never limited")
 	}
 	h.wantSound()
 }
 
-// What nobody asks about any more makes room before memory is full.
+// Networks without recent questions are removed before the memory is full.
 func TestForgets(t *testing.T) {
 	h := newHarvester(t)
 	h.flood(0, 40_000, func(i int) {
@@ -353,12 +354,13 @@ func (h *harvester) wantSound() {
 			}
 		}
 		if bytes != s.bytes || len(s.records) != len(s.list) {
-			h.t.Fatalf("shard %d: %d bytes counted, %d there; %d records, %d listed", i, s.bytes, bytes, len(s.records), len(s.list))
+			h.t.Fatalf("shard %d: %d bytes counted, %d there; %d records, %d listed", i, s.bytes, bytes, len(s.records),
+				len(s.list))
 		}
 	}
 }
 
-// Many sessions at once, and somebody who looks on.
+// Many sessions at once, and readers of the summary.
 func TestConcurrently(t *testing.T) {
 	h := newHarvester(t)
 	var running sync.WaitGroup
@@ -393,12 +395,14 @@ func TestSummary(t *testing.T) {
 	if sum.Networks != 31 || sum.Limited != 30 || len(sum.Longest) != 4 {
 		t.Fatalf("summary = %+v", sum)
 	}
-	want := State{Network: netip.MustParsePrefix("10.0.29.0/24"), Unknown: 5, Until: now.Add(29*time.Second + h.cfg.Penalty).Local()}
+	want := State{Network: netip.MustParsePrefix("10.0.29.0/24"), Unknown: 5,
+		Until: now.Add(29*time.Second + h.cfg.Penalty).Local()}
 	if sum.Longest[0] != want {
 		t.Errorf("limited for longest: %+v, want %+v", sum.Longest[0], want)
 	}
 	network := netip.MustParsePrefix("192.0.2.0/24")
-	if got, ok := h.State(netip.MustParseAddr("192.0.2.9")); !ok || got != (State{Network: network, Unknown: 3, Recipients: 3}) {
+	if got, ok := h.State(netip.MustParseAddr("192.0.2.9")); !ok || got != (State{Network: network, Unknown: 3,
+		Recipients: 3}) {
 		t.Errorf("state = %+v, %t", got, ok)
 	}
 }

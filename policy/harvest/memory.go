@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// shards is the number of parts of a Memory, each with its own lock, so that sessions
-	// seldom wait for each other.
+	// shards is the number of parts of a Memory, each with its own lock, so sessions seldom
+	// wait for each other.
 	shards = 64
 
 	// MaxBytes is the most that a Memory takes. It is enough for 125,000 networks that asked
