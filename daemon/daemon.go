@@ -20,6 +20,8 @@ import (
 	"rcpt-milter/internal/socket"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
+	"rcpt-milter/policy/harvest"
 	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/store"
 )
@@ -56,8 +58,8 @@ type daemon struct {
 	confirming atomic.Pointer[confirming]
 	confirmed  *mirror.ConfirmCounters // by all of them
 	askers     mirror.Group            // the one in force
-	harvest    atomic.Pointer[milter.Harvest]
-	harvested  *milter.HarvestMemory // of all of them
+	harvest    atomic.Pointer[harvest.Limit]
+	harvested  *harvest.Memory // of all of them
 
 	intake    []*socket.Listener // for Postfix
 	control   net.Listener
@@ -94,7 +96,7 @@ func newDaemon(o Options) *daemon {
 	d.reloads.path = o.ConfigPath
 	d.config.Store(o.Config)
 	d.confirming.Store(&confirming{})
-	d.confirmed, d.harvested = new(mirror.ConfirmCounters), milter.NewHarvestMemory()
+	d.confirmed, d.harvested = new(mirror.ConfirmCounters), harvest.NewMemory()
 	return d
 }
 
@@ -144,8 +146,8 @@ type setup struct {
 	directories following
 	files       tables.Prepared
 	confirming  confirming
-	harvest     *milter.Harvest // nil: switched off
-	policy      *milter.Policy
+	harvest     *harvest.Limit // nil: switched off
+	policy      *policy.Policy
 	conceal     func(address string) string // in the log; nil: addresses stand as they are
 }
 
@@ -184,7 +186,7 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 func (d *daemon) enact(s setup) {
 	c := s.config
 	d.logs.Set(LogOptions(c))
-	d.server.SetHash(s.conceal)
+	d.server.SetRedaction(s.conceal)
 	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
 	d.upkeep.Set(c)
 	d.refusals.Set(c, s.conceal)
@@ -207,11 +209,11 @@ func (d *daemon) wake(domain string) { d.follower.now().wake(domain) }
 // live is what has a meaning only at this moment. The zero value has none.
 type live struct {
 	confirming confirming
-	harvest    *milter.Harvest
+	harvest    *harvest.Limit
 }
 
 // limit is it for a policy, which wants nil where there is none.
-func (l live) limit() milter.HarvestLimit {
+func (l live) limit() policy.HarvestLimit {
 	if l.harvest == nil {
 		return nil
 	}
@@ -221,23 +223,19 @@ func (l live) limit() milter.HarvestLimit {
 // newPolicy makes the policy of a configuration: the one function that does, for the
 // daemon and for lookup, now and in the past. What outlives the configuration comes in
 // from outside.
-func newPolicy(c *config.Config, i milter.Index, files milter.Table, l live, now func() time.Time) (*milter.Policy, error) {
-	domains := make(map[string]milter.Mode, len(c.Domains))
-	for domain, mode := range c.Domains {
-		domains[domain] = milter.Mode(mode)
-	}
+func newPolicy(c *config.Config, i policy.Index, files policy.Table, l live, now func() time.Time) (*policy.Policy, error) {
 	refuse := make([]string, 0, len(c.Refuse))
 	for _, a := range c.Refuse {
 		refuse = append(refuse, a.String())
 	}
-	return milter.NewPolicy(milter.PolicyConfig{
-		Index: i, HasAddresses: populated(c, i, files), Domains: domains,
+	return policy.New(policy.Config{
+		Index: i, HasAddresses: populated(c, i, files), Domains: c.Domains,
 		AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
 		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
 		Confirm: l.confirming.policy(), Harvest: l.limit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
-		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady), Now: now,
+		WhenStale: c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
 	})
 }
 
@@ -249,10 +247,10 @@ type observer struct {
 	wake     func(domain string)
 }
 
-func (o observer) Observe(q milter.Query, d milter.Decision, took time.Duration) {
+func (o observer) Observe(q policy.Query, d policy.Decision, took time.Duration) {
 	o.metrics.ObserveDecision(took)
 	o.refusals.Observe(q, d)
-	if d.Verdict == milter.VerdictConfirmed {
+	if d.Verdict == policy.VerdictConfirmed {
 		o.wake(d.Match.Domain()) // of an alias, the target is what the directories have
 	}
 }

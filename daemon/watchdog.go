@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/control"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 )
 
 // watchdog tells systemd that the daemon can still answer, at least twice in the time that
@@ -61,7 +61,7 @@ var probe, _ = address.Parse("postmaster@watchdog.invalid")
 
 // alive does what a RCPT does: it decides, and asks the index. It asks no directory.
 func (d *daemon) alive() string {
-	d.server.Policy().Decide(context.Background(), milter.Query{Recipient: probe.String()})
+	d.server.Policy().Decide(context.Background(), policy.Query{Recipient: probe.String()})
 	d.store.Lookup(probe)
 	state := control.Fresh
 	for _, directory := range d.follower.Directories() {

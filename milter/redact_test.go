@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"rcpt-milter/address"
+	"rcpt-milter/policy"
 )
 
 func TestHashAddress(t *testing.T) {
@@ -14,37 +15,37 @@ func TestHashAddress(t *testing.T) {
 	ann := hash("ann@enforce.test")
 	for _, same := range []string{"ANN@Enforce.Test", "<ann@enforce.test>", `"ann"@enforce.test`, "<@a.test:ann@enforce.test>"} {
 		if got := hash(same); got != ann {
-			t.Errorf("HashAddress(%q) = %q, want %q", same, got, ann)
+			t.Errorf("hash(%q) = %q, want %q", same, got, ann)
 		}
 	}
 	for _, c := range []string{"bob@enforce.test", "ann@report.test", "ann+x@enforce.test", "ann", "a b@c@enforce.test", "\xff@enforce.test", "Jörg@münchen.test"} {
 		got := hash(c)
 		local := c[:max(strings.LastIndexByte(c, '@'), 0)]
 		if got == ann || got == c || local != "" && strings.Contains(got, local) || other(c) == got || hash(c) != got {
-			t.Errorf("HashAddress(%q) = %q", c, got)
+			t.Errorf("hash(%q) = %q", c, got)
 		}
 		if domain := address.DomainOf(c); domain != "" && !strings.HasSuffix(got, "@"+domain) {
-			t.Errorf("HashAddress(%q) = %q, want the domain %q", c, got, domain)
+			t.Errorf("hash(%q) = %q, want the domain %q", c, got, domain)
 		}
 	}
 	for _, c := range []string{"", "<>"} {
 		if got := hash(c); got != c {
-			t.Errorf("HashAddress(%q) = %q", c, got)
+			t.Errorf("hash(%q) = %q", c, got)
 		}
 	}
 }
 
-// TestHashedLog: whatever a client asks, no local part of it gets into the log, and the
+// TestRedactedLog: whatever a client asks, no local part of it gets into the log, and the
 // client reads what it always did.
-func TestHashedLog(t *testing.T) {
+func TestRedactedLog(t *testing.T) {
 	index := testIndex()
-	index.entries["secret.gone@enforce.test"] = Entry{Removed: now}
+	index.entries["secret.gone@enforce.test"] = policy.Entry{Removed: now}
 	r := serve(t, "unix", func(cfg *ServerConfig) {
-		cfg.Policy = testPolicy(t, func(cfg *PolicyConfig) {
+		cfg.Policy = testPolicy(t, func(cfg *policy.Config) {
 			cfg.Index = failingFor{index, "secret.broken@enforce.test"}
 		})
 	})
-	r.SetHash(HashAddress([]byte("key")))
+	r.SetRedaction(HashAddress([]byte("key")))
 	s := r.session(t)
 	defer s.Close()
 	for _, to := range []string{"secret@enforce.test", "SECRET.x@report.test", "secret.gone@enforce.test", "secret.broken@enforce.test",
@@ -70,13 +71,13 @@ func TestHashedLog(t *testing.T) {
 
 // failingFor is an index that names the address that it cannot tell of.
 type failingFor struct {
-	Index
+	policy.Index
 	address string
 }
 
-func (f failingFor) Lookup(a address.Address) (Entry, error) {
+func (f failingFor) Lookup(a address.Address) (policy.Entry, error) {
 	if a.String() == f.address {
-		return Entry{}, fmt.Errorf("record %q: %w", "a/"+a.String(), errors.New("cannot be read"))
+		return policy.Entry{}, fmt.Errorf("record %q: %w", "a/"+a.String(), errors.New("cannot be read"))
 	}
 	return f.Index.Lookup(a)
 }

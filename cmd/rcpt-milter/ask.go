@@ -7,6 +7,7 @@ import (
 
 	"rcpt-milter/control"
 	"rcpt-milter/daemon"
+	"rcpt-milter/internal/text"
 )
 
 // reader is what a daemon and the store that it left behind both answer.
@@ -43,6 +44,6 @@ func (a *app) ask(ctx context.Context, do func(reader) error) error {
 		return errors.Join(err, fmt.Errorf("what it left cannot be read either: %w", failed))
 	}
 	defer left.Close()
-	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: this is what its store says, as it was left\n", printable(err.Error()))
+	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: this is what its store says, as it was left\n", text.Printable(err.Error()))
 	return do(left)
 }

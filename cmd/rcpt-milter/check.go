@@ -16,6 +16,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/daemon"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) checkCommand() *cobra.Command {
@@ -56,8 +57,8 @@ func (a *app) check(ctx context.Context, live bool) error {
 	for _, w := range append(c.Warnings(), warnings...) {
 		r.warning("%v", w)
 	}
-	r.good("configuration %s: %s, %s", a.configPath, counted(len(c.Domains), "domain", "domains"),
-		counted(len(c.Directories), "directory", "directories"))
+	r.good("configuration %s: %s, %s", a.configPath, text.Count(len(c.Domains), "domain", "domains"),
+		text.Count(len(c.Directories), "directory", "directories"))
 	for _, d := range c.Directories {
 		if d.Bind.Keytab == "" {
 			continue
@@ -96,11 +97,11 @@ func (r *findings) print(f daemon.Finding) {
 }
 
 func (r *findings) good(format string, args ...any) {
-	fmt.Fprintf(r.stdout, "ok: %s\n", printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(r.stdout, "ok: %s\n", text.Printable(fmt.Sprintf(format, args...)))
 }
 
 func (r *findings) warning(format string, args ...any) {
-	fmt.Fprintf(r.stdout, "warning: %s\n", printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(r.stdout, "warning: %s\n", text.Printable(fmt.Sprintf(format, args...)))
 }
 
 func (r *findings) problem(err error) {
@@ -138,7 +139,7 @@ func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
 		r.problem(err)
 	default:
 		r.good("store %s: in use by the daemon, %s of %s, digest %s, counted again by it", c.Store.Dir,
-			counted(v.Addresses, "address", "addresses"), counted(v.Objects, "object", "objects"), v.Digest)
+			text.Count(v.Addresses, "address", "addresses"), text.Count(v.Objects, "object", "objects"), v.Digest)
 	}
 }
 

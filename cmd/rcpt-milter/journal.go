@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) journalCommand() *cobra.Command {
@@ -76,7 +78,7 @@ type journalList struct {
 }
 
 func (l *journalList) add(r control.JournalRow) error {
-	controller, usn := printable(r.DomainController), fmt.Sprintf("USN %d", r.USN)
+	controller, usn := text.Printable(r.DomainController), fmt.Sprintf("USN %d", r.USN)
 	if controller == "" {
 		controller = "-"
 	}
@@ -84,8 +86,8 @@ func (l *journalList) add(r control.JournalRow) error {
 		usn = "not seen"
 	}
 	l.any = true
-	l.block = append(l.block, []string{printable(r.Change) + " " + printable(r.Address), printable(r.DN),
-		fmt.Sprintf("pass %d of %s", r.Pass, printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
+	l.block = append(l.block, []string{text.Printable(r.Change) + " " + text.Printable(r.Address), text.Printable(r.DN),
+		fmt.Sprintf("pass %d of %s", r.Pass, text.Printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
 	if len(l.block) == blockRows {
 		return l.flush()
 	}
@@ -93,7 +95,7 @@ func (l *journalList) add(r control.JournalRow) error {
 }
 
 func (l *journalList) flush() error {
-	_, err := fmt.Fprint(l.stdout, aligned(l.block))
+	_, err := fmt.Fprint(l.stdout, terminal.Align(l.block))
 	l.block = l.block[:0]
 	return err
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) reloadCommand() *cobra.Command {
@@ -34,13 +36,13 @@ func (a *app) reload(ctx context.Context) error {
 	if done.Refused != "" {
 		return &exit{exitConfig, errors.New(done.Refused + "\nthe configuration is refused; the one before it stays in force")}
 	}
-	text := "The configuration is in force; nothing in it has changed.\n"
+	s := "The configuration is in force; nothing in it has changed.\n"
 	if len(done.Changed) > 0 {
-		text = "The configuration is in force. Changed: " + printable(strings.Join(done.Changed, ", ")) + "\n"
+		s = "The configuration is in force. Changed: " + text.Printable(strings.Join(done.Changed, ", ")) + "\n"
 	}
 	if len(done.Restart) > 0 {
-		text += "Changed too, and waiting for a restart: " + printable(strings.Join(done.Restart, ", ")) + "\n"
+		s += "Changed too, and waiting for a restart: " + text.Printable(strings.Join(done.Restart, ", ")) + "\n"
 	}
-	_, err = fmt.Fprint(a.stdout, text)
+	_, err = fmt.Fprint(a.stdout, s)
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/daemon"
+	"rcpt-milter/internal/text"
 )
 
 // Exit statuses; 64 and 78 are those of sysexits.h.
@@ -111,7 +112,7 @@ func (a *app) report(err error) int {
 		err = errors.New("interrupted")
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(a.stderr, "rcpt-milter: %s\n", printable(line))
+		fmt.Fprintf(a.stderr, "rcpt-milter: %s\n", text.Printable(line))
 	}
 	return status
 }

@@ -31,14 +31,14 @@ func TestHistory(t *testing.T) {
 	if got, want := sums[143].Judged, (control.Judged{Accepted: 1}); got != want {
 		t.Errorf("the last span: %+v, want %+v", got, want)
 	}
-	if got, want := sums[143-138].Judged, (control.Judged{Accepted: 6, LetThrough: 3, PutOff: 4, Refused: 9}); got != want {
+	if got, want := sums[143-138].Judged, (control.Judged{Accepted: 6, ReportOnly: 3, Deferred: 4, Refused: 9}); got != want {
 		t.Errorf("the span 23 hours before: %+v, want %+v", got, want)
 	}
 	var all control.Judged
 	for _, m := range sums {
 		all = all.Plus(m.Judged)
 	}
-	if want := (control.Judged{Accepted: 7, LetThrough: 3, PutOff: 4, Refused: 9}); all != want || all.Total() != 23 {
+	if want := (control.Judged{Accepted: 7, ReportOnly: 3, Deferred: 4, Refused: 9}); all != want || all.Total() != 23 {
 		t.Errorf("altogether %+v, want %+v", all, want)
 	}
 	// A day later nothing is left, also where a minute's place is taken again.

@@ -7,11 +7,14 @@ import (
 )
 
 // Count returns a number with its noun: "1 object", "1,234 objects".
-func Count[N int | int64](n N, one, many string) string {
+func Count[N int | int64](n N, one, many string) string { return CountBy(n, one, many, ",") }
+
+// CountBy is Count with a separator at every thousand.
+func CountBy[N int | int64](n N, one, many, separator string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return Number(n) + " " + many
+	return NumberBy(n, separator) + " " + many
 }
 
 // Number returns a number with a comma at every thousand.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+
+	"rcpt-milter/internal/text"
 )
 
 // countedDomains bounds how many domains of one table are counted.
@@ -47,13 +49,9 @@ func (t *Table) Unjudged(judged func(domain string) bool) (first []Problem, all 
 			continue
 		}
 		all += n.entries
-		noun := "entries"
-		if n.entries == 1 {
-			noun = "entry"
-		}
 		first = append(first, Problem{n.line, fmt.Sprintf(
-			"%d %s of domain %q can never match: the domain is not judged here; add it to domains, or leave them out",
-			n.entries, noun, domain)})
+			"%s of domain %q can never match: the domain is not judged here; add it to domains, or leave them out",
+			text.Count(n.entries, "entry", "entries"), domain)})
 	}
 	slices.SortFunc(first, func(a, b Problem) int { return a.Line - b.Line })
 	return first[:min(len(first), keptProblems)], all
