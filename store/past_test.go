@@ -134,3 +134,36 @@ func TestAt(t *testing.T) {
 		t.Errorf("an empty store: %v", err)
 	}
 }
+
+// TestAtDuringPass checks that an address counts from when it was read, not from when its
+// pass began: a full pass may take minutes.
+func TestAtDuringPass(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "")
+	read := object(t, 1, "ann@late.test")
+	read.Read = start.Add(3 * time.Minute)
+	pass(t, s, "corp", Incremental, start.Add(time.Minute), "", read)
+	for _, c := range []struct {
+		name string
+		at   time.Duration
+		want bool
+	}{
+		{"before the pass", 30 * time.Second, false},
+		{"in the pass, before the reading", 2 * time.Minute, false},
+		{"after the reading", 4 * time.Minute, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			at := start.Add(c.at)
+			if got, err := s.At(mustParse(t, "ann@late.test"), at); err != nil || got.Known != c.want {
+				t.Errorf("At = %+v, %v; want known %t", got, err, c.want)
+			}
+			if got, err := s.HadDomain("late.test", at); err != nil || got != c.want {
+				t.Errorf("HadDomain = %t, %v; want %t", got, err, c.want)
+			}
+		})
+	}
+	history, err := s.History(mustParse(t, "ann@late.test"))
+	if err != nil || len(history) != 1 || !history[0].Time.Equal(read.Read) {
+		t.Errorf("History = %+v, %v; want one row of %v", history, err, read.Read)
+	}
+}

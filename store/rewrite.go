@@ -163,7 +163,9 @@ func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange)
 	row := journalRecord{dir: p.dir.record.id, guid: guid, dn: dn, address: c.address}
 	switch {
 	case c.before == nil && !there:
-		row.time, row.added, row.origin, row.usn = p.now(), true, c.after.learned.origin, c.after.learned.usn
+		// A look-up of the past asks when the index learned of it, not when the pass began.
+		learned := c.after.learned
+		row.time, row.added, row.origin, row.usn = learned.time, true, learned.origin, learned.usn
 	case c.after == nil:
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
 		row.learned, row.restricted = c.before.learned.time, c.before.restricted
