@@ -265,7 +265,10 @@ func (r *reading) hold() (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
-	lost, err := m.config.Store.LostBy(m.config.Name, r.started.Add(-m.config.Guard.Window), m.config.Now())
+	var lost store.Lost
+	if m.config.Guard.Max > 0 {
+		lost, err = m.config.Store.LostBy(m.config.Name, r.started.Add(-m.config.Guard.Window), m.config.Now())
+	}
 	if err != nil {
 		return holding{}, err
 	}
