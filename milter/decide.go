@@ -62,7 +62,7 @@ type Decision struct {
 	Match       address.Address // what was found: Address or JudgedAs, or it without its extension; zero: nothing was
 	Domain      string          // canonical; empty: none
 	Mode        Mode            // of the domain; ModePass also where it is not ours
-	Removed     time.Time       // when Match lost its last owner, if the index says so
+	Removed     time.Time       // when Match lost its last owner, or outside senders lost it, if the index says so
 	Asked       bool            // Freshness was asked for, which only what may be refused needs
 	Freshness   Freshness       // of the domain; zero unless Asked
 	Err         error           // with VerdictError: what failed
@@ -130,9 +130,13 @@ func (p *Policy) judge(ctx context.Context, q Query, r recipient) Decision {
 	if r.empty && !entry.Known {
 		return r.answer(7, VerdictNotReady, p.whenNotReady.reply(entry, r.text), "no address of the domain is known")
 	}
-	// Row 8.
+	// Row 8. To outside senders an address that becomes internal-only is removed.
 	if !r.removed.IsZero() && p.age(r.removed) < p.removalGrace {
-		return r.answer(8, VerdictInGrace, removedRecently(r.text), "removed from the directory a short while ago")
+		reason := "removed from the directory a short while ago"
+		if entry.Known {
+			reason = "takes mail from inside senders only since a short while ago"
+		}
+		return r.answer(8, VerdictInGrace, removedRecently(r.text), reason)
 	}
 	// Row 9.
 	if r.freshness.State == FreshnessStale {
@@ -225,12 +229,12 @@ func (p *Policy) indexed(r *recipient) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
+		if !entry.Removed.IsZero() && (r.removed.IsZero() || p.age(entry.Removed) < p.age(r.removed)) {
+			r.match, r.removed = form, entry.Removed
+		}
 		if entry.Known {
 			r.match = form
 			return entry, nil
-		}
-		if !entry.Removed.IsZero() && (r.removed.IsZero() || p.age(entry.Removed) < p.age(r.removed)) {
-			r.match, r.removed = form, entry.Removed
 		}
 	}
 	return Entry{}, nil

@@ -20,6 +20,7 @@
 //	 7   the directory has not been read in full     451 4.3.0  not-ready
 //	     or the domain is enforced and has no address 451 4.3.0 not-ready
 //	 8   removed less than the removal grace ago     450 4.1.1  in-grace
+//	     or restricted to inside senders since then  450 4.1.1  in-grace
 //	 9   the directory was last read too long ago    451 4.3.0  stale
 //	10   a search in the directory finds it          continue   confirmed
 //	11   the client's network guesses addresses      421 4.7.0  harvest-limited
@@ -36,7 +37,8 @@
 //
 // A recipient restricted to inside senders is known to clients that have logged in and to
 // those of the inside networks, and to others looks like any that is unknown: the same text,
-// and before it the same rows 7, 9 and 11. Rows 7 and 9 are needed for another reason as well: while the index
+// and before it the same rows 7, 8, 9 and 11. One that becomes restricted is removed for
+// these others: row 8 counts from the time when they lost it. Rows 7 and 9 are needed for another reason as well: while the index
 // cannot be trusted, the restriction may be lifted, or may not be that of every owner.
 //
 // An enforced domain of which the index has no address at all, and no list names one, is

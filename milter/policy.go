@@ -35,7 +35,7 @@ const (
 type Entry struct {
 	Known        bool      // somebody owns it now
 	InternalOnly bool      // Known, and every owner is restricted to inside senders
-	Removed      time.Time // not Known, and was: when the last owner went
+	Removed      time.Time // not Known, and was: when the last owner went; InternalOnly, and was not: since when
 }
 
 // FreshnessState says how far an index can be trusted about a domain. The zero value

@@ -68,7 +68,7 @@ func TestHoldOneDomain(t *testing.T) {
 		t.Errorf("the pass that releases y.test: %+v", info)
 	}
 	wantKnown(t, s, "d@z.test")
-	if n, err := s.LostSince(start, start.Add(2*time.Hour), []string{"x.test", "y.test", "z.test"}); err != nil || n["x.test"] != 1 || n["y.test"] != 2 || n["z.test"] != 0 {
+	if n, err := s.LostSince(start, start.Add(2*time.Hour), []string{"x.test", "y.test", "z.test"}); err != nil || n["x.test"].Addresses != 1 || n["y.test"].Addresses != 2 || n["z.test"].Addresses != 0 {
 		t.Errorf("lost: %v, %v", n, err)
 	}
 }

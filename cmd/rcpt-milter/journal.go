@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,8 @@ func (l *journalList) add(r control.JournalRow) error {
 		usn = "not seen"
 	}
 	l.any = true
-	l.block = append(l.block, []string{printable(r.Change) + " " + printable(r.Address), printable(r.DN),
+	change := strings.TrimRight(printable(r.Change)+" "+printable(r.Address)+" "+r.Note(), " ")
+	l.block = append(l.block, []string{change, printable(r.DN),
 		fmt.Sprintf("pass %d of %s", r.Pass, printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
 	if len(l.block) == blockRows {
 		return l.flush()

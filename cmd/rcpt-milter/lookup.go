@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -161,7 +162,8 @@ func (a *app) history(p *page, rows []control.JournalRow) {
 		label, rows = "", rows[more:]
 	}
 	for _, r := range rows {
-		p.line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", printable(r.Change), a.at(r.Time), r.Pass, printable(r.Directory), printable(r.DN)))
+		change := strings.TrimRight(printable(r.Change)+" "+r.Note(), " ")
+		p.line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", change, a.at(r.Time), r.Pass, printable(r.Directory), printable(r.DN)))
 		label = ""
 	}
 }
@@ -184,5 +186,8 @@ func (a *app) owner(p *page, o control.Owner) {
 	}
 	if o.Gone {
 		p.more(p.warn("no longer in the directory; the removal is not in effect yet"))
+	}
+	if o.BecomesInternalOnly {
+		p.more(p.warn("internal-only in the directory; that is not in effect yet"))
 	}
 }

@@ -185,6 +185,9 @@ func (w *world) history(a address.Address, detail store.Detail) error {
 	has := map[string]bool{}
 	seen := map[string]bool{}
 	for _, e := range detail.History {
+		if e.Outside { // the object had it before and after
+			continue
+		}
 		who := fmt.Sprintf("%s/%x", e.Directory, e.GUID)
 		if seen[who] && has[who] == e.Added {
 			w.fail("the journal of %v says twice that %s gained it (%t): %+v", a, who, e.Added, detail.History)
