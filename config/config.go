@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/policy"
 )
 
 // DefaultPath is where the file is when nobody says otherwise.
@@ -58,8 +59,8 @@ type Config struct {
 	RemovalGrace time.Duration // removal_grace: how long a removed address gets 450; default 1h, zero: 550 at once
 	LateAfter    time.Duration // late_after: age of the last good pass; default 5m
 	StaleAfter   time.Duration // stale_after: the same, not below late_after; default 30m
-	WhenStale    Treatment     // when_stale: Tempfail (default), Accept or Refuse
-	WhenNotReady Treatment     // when_not_ready: Tempfail (default) or Accept
+	WhenStale    Fallback      // when_stale: Tempfail (default), Accept or Refuse
+	WhenNotReady Fallback      // when_not_ready: Tempfail (default) or Accept
 
 	Canaries Canaries // canaries
 
@@ -160,24 +161,24 @@ type Log struct {
 	HashAddresses bool   // addresses: hash; local parts are replaced by a keyed hash
 }
 
-// Mode is what happens to a recipient in a domain.
-type Mode string
+// Mode says what happens to the recipients in a domain.
+type Mode = policy.Mode
 
 // The modes of a domain.
 const (
-	Enforce Mode = "enforce" // refuse unknown recipients
-	Report  Mode = "report"  // refuse nothing, log what would have been refused
-	Pass    Mode = "pass"    // not our business
+	Enforce = policy.ModeEnforce
+	Report  = policy.ModeReport
+	Pass    = policy.ModePass
 )
 
-// Treatment is the answer where the index cannot tell.
-type Treatment string
+// Fallback is the reply if the index cannot be trusted.
+type Fallback = policy.Fallback
 
-// The treatments.
+// The values of when_stale and when_not_ready.
 const (
-	Tempfail Treatment = "tempfail" // 451
-	Accept   Treatment = "accept"   // continue
-	Refuse   Treatment = "refuse"   // 550, as if the index could tell
+	Tempfail = policy.FallbackTempfail
+	Accept   = policy.FallbackAccept
+	Refuse   = policy.FallbackRefuse
 )
 
 // Load reads and checks the file. The error is one or several *Error, joined, or the

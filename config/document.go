@@ -10,6 +10,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"rcpt-milter/internal/text"
 )
 
 // kind is what a value is in YAML 1.2, where only true and false are booleans.
@@ -19,7 +21,7 @@ const (
 	nothing kind = iota // null, ~ or an empty place
 	boolean
 	number
-	text
+	stringKind
 	list
 	mapping
 )
@@ -147,9 +149,9 @@ func (r *reader) convert(in ast.Node) *node {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		n.kind, n.source = number, in.GetToken().Value
 	case *ast.StringNode:
-		n.kind, n.source = text, in.Value
+		n.kind, n.source = stringKind, in.Value
 	case *ast.LiteralNode:
-		n.kind, n.source = text, in.Value.Value
+		n.kind, n.source = stringKind, in.Value.Value
 	case *ast.SequenceNode:
 		n.kind = list
 		for _, item := range in.Values {
@@ -183,7 +185,7 @@ func mended(in ast.Node) (*node, bool) {
 	if inQuotes(key) || inQuotes(value) || !next(key, v.Start) || !next(v.Start, value) {
 		return nil, false
 	}
-	return &node{position: positionOf(key), kind: text, source: key.Value + ":" + value.Value}, true
+	return &node{position: positionOf(key), kind: stringKind, source: key.Value + ":" + value.Value}, true
 }
 
 func inQuotes(t *token.Token) bool {
@@ -226,17 +228,12 @@ func (n *node) String() string {
 		return "a list"
 	case mapping:
 		return "a mapping"
-	case text:
+	case stringKind:
 		return quoted(n.source)
 	default:
 		return n.source
 	}
 }
 
-// quoted prints text for an error message, cut where it is long.
-func quoted(text string) string {
-	if runes := []rune(text); len(runes) > 80 {
-		text = string(runes[:77]) + "..."
-	}
-	return fmt.Sprintf("%q", text)
-}
+// quoted returns a value of the file for an error message.
+func quoted(s string) string { return text.Quoted(s, 80) }

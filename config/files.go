@@ -68,9 +68,6 @@ func (b Bind) secret() (key, file string, doubts []string, err error) {
 	return "password_file", b.PasswordFile, files.Doubts(password), err
 }
 
-// maxSecret is the size limit of a password file, in bytes.
-const maxSecret = files.MaxPassword
-
 // readPassword reads a password file as a bind does.
 func readPassword(path string) (string, error) {
 	password, err := files.Password(path)

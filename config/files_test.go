@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"rcpt-milter/internal/files"
 )
 
 // write makes a file and gives its path.
@@ -57,7 +59,7 @@ func TestReadPassword(t *testing.T) {
 		{write(t, "p", "", 0o600), "", "PATH is empty; write the password into it, as its only line"},
 		{write(t, "p", "\n", 0o600), "", "PATH is empty; write the password into it, as its only line"},
 		{write(t, "p", "one\ntwo\n", 0o600), "", "PATH has more than one line; the password must be its only line"},
-		{write(t, "p", strings.Repeat("x", maxSecret+1), 0o600), "", "PATH is larger than 4 KiB"},
+		{write(t, "p", strings.Repeat("x", files.MaxPassword+1), 0o600), "", "PATH is larger than 4 KiB"},
 		{filepath.Join(dir, "none"), "", "PATH does not exist"},
 		{dir, "", "PATH is not a regular file"},
 		{fifo, "", "PATH is not a regular file"},

@@ -119,7 +119,7 @@ func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, er
 			many(v)
 			return
 		}
-		if v.node.kind != text {
+		if v.node.kind != stringKind {
 			v.expected("a text, or a list of " + what + " in brackets")
 			return
 		}
@@ -136,7 +136,7 @@ func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, er
 func orNothing(read field) field {
 	return func(v value) {
 		if v.node.kind == nothing {
-			v.node = &node{kind: text, position: v.node.position}
+			v.node = &node{kind: stringKind, position: v.node.position}
 		}
 		read(v)
 	}

@@ -154,7 +154,7 @@ func scalar[T any](target *T, parse func(string) (T, error)) field {
 
 // text gives a printable text; what says what it should be.
 func (v value) text(what string) (string, bool) {
-	if v.node.kind != text {
+	if v.node.kind != stringKind {
 		v.expected(what)
 		return "", false
 	}
@@ -168,7 +168,7 @@ func (v value) text(what string) (string, bool) {
 // choice reads one of a few words.
 func choice[T ~string](target *T, words ...T) field {
 	return func(v value) {
-		if v.node.kind == text && slices.Contains(words, T(v.node.source)) {
+		if v.node.kind == stringKind && slices.Contains(words, T(v.node.source)) {
 			*target = T(v.node.source)
 			return
 		}
@@ -216,7 +216,7 @@ func duration(target *time.Duration, zeroAllowed bool) field {
 			return
 		}
 		const what = "a duration such as 5s, 15m, 24h or 30d"
-		if v.node.kind != text {
+		if v.node.kind != stringKind {
 			v.expected(what)
 			return
 		}
@@ -260,7 +260,7 @@ func between(target *float64, least, most float64) field {
 func size(target *uint64) field {
 	return func(v value) {
 		const what = "a size with a unit such as 256MiB or 2GiB"
-		if v.node.kind != text {
+		if v.node.kind != stringKind {
 			v.expected(what)
 			return
 		}

@@ -3,6 +3,8 @@ package control
 import (
 	"sync"
 	"time"
+
+	"rcpt-milter/policy"
 )
 
 // historyKept is how many minutes a History remembers: a day.
@@ -24,72 +26,41 @@ type Minute struct {
 	Judged
 }
 
-// Judged counts recipients by what they were told.
+// Judged counts recipients by outcome.
 type Judged struct {
 	Accepted   int64
-	LetThrough int64 // that mode report kept from being refused or put off
-	PutOff     int64 // with a temporary reply
+	ReportOnly int64 // accepted only because the mode is report
+	Deferred   int64
 	Refused    int64
 }
 
 // Total is all of them.
-func (j Judged) Total() int64 { return j.Accepted + j.LetThrough + j.PutOff + j.Refused }
+func (j Judged) Total() int64 { return j.Accepted + j.ReportOnly + j.Deferred + j.Refused }
 
 func (j Judged) plus(o Judged) Judged {
-	return Judged{j.Accepted + o.Accepted, j.LetThrough + o.LetThrough, j.PutOff + o.PutOff, j.Refused + o.Refused}
+	return Judged{j.Accepted + o.Accepted, j.ReportOnly + o.ReportOnly, j.Deferred + o.Deferred, j.Refused + o.Refused}
 }
 
 func (j Judged) minus(o Judged) Judged {
-	return j.plus(Judged{-o.Accepted, -o.LetThrough, -o.PutOff, -o.Refused})
+	return j.plus(Judged{-o.Accepted, -o.ReportOnly, -o.Deferred, -o.Refused})
 }
 
-// Told is what a verdict leads to in mode enforce.
-type Told string
-
-const (
-	ToldAccepted Told = "accepted"
-	ToldPutOff   Told = "put off" // with a temporary reply
-	ToldRefused  Told = "refused"
-)
-
-// verdictTold is what each verdict leads to, in the order of the table by which
-// recipients are judged. With when_stale or when_not_ready other than tempfail it is
-// wrong about those two.
-var verdictTold = []struct {
-	verdict string
-	told    Told
-}{
-	{"exempt", ToldAccepted}, {"always", ToldAccepted}, {"not-ours", ToldAccepted}, {"listed", ToldAccepted}, {"refused", ToldRefused},
-	{"known", ToldAccepted}, {"restricted", ToldRefused}, {"not-ready", ToldPutOff}, {"in-grace", ToldPutOff}, {"stale", ToldPutOff},
-	{"confirmed", ToldAccepted}, {"harvest-limited", ToldPutOff}, {"unknown", ToldRefused}, {"error", ToldPutOff},
-}
-
-// ToldBy is what a verdict leads to; one that this version does not know counts as a
-// refusal.
-func ToldBy(verdict string) Told {
-	for _, v := range verdictTold {
-		if v.verdict == verdict {
-			return v.told
-		}
-	}
-	return ToldRefused
-}
-
-// JudgedOf sorts the counters of a status into what recipients were told.
+// JudgedOf sums up the counters of a status by outcome.
 func JudgedOf(s Status) Judged { return judged(s.Decisions, s.WouldRefuse) }
 
-// judged sorts counters by verdict into what recipients were told.
+// judged sums up counters by verdict into counts by outcome. With when_stale or
+// when_not_ready other than tempfail the counts of these two verdicts have the wrong outcome.
 func judged(decisions, wouldRefuse map[string]int64) (j Judged) {
 	for verdict, n := range decisions {
-		let := wouldRefuse[verdict]
-		j.LetThrough += let
-		switch ToldBy(verdict) {
-		case ToldAccepted:
-			j.Accepted += n - let
-		case ToldPutOff:
-			j.PutOff += n - let
+		reportOnly := wouldRefuse[verdict]
+		j.ReportOnly += reportOnly
+		switch policy.Verdict(verdict).Outcome() {
+		case policy.Accepted:
+			j.Accepted += n - reportOnly
+		case policy.Deferred:
+			j.Deferred += n - reportOnly
 		default:
-			j.Refused += n - let
+			j.Refused += n - reportOnly
 		}
 	}
 	return j

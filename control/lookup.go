@@ -1,5 +1,7 @@
 package control
 
+import "rcpt-milter/policy"
+
 // LookupQuery asks about one address.
 type LookupQuery struct {
 	Address       string // as it would stand in RCPT TO, with or without brackets
@@ -8,14 +10,14 @@ type LookupQuery struct {
 	At            Time   // zero: now; else the index as it was then, under today's configuration
 }
 
-// Outcome is what a reply does to a recipient.
-type Outcome string
+// Outcome is the effect of a reply on a recipient.
+type Outcome = policy.Outcome
 
-// The outcomes.
+// The outcomes of a lookup.
 const (
-	Accepted  Outcome = "accepted"
-	Refused   Outcome = "refused"   // for good: 5xx
-	Temporary Outcome = "temporary" // the client comes again: 4xx
+	Accepted = policy.Accepted
+	Refused  = policy.Refused
+	Deferred = policy.Deferred
 )
 
 // LookupAnswer is the reply an address would get, and why.

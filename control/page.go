@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rcpt-milter/internal/text"
 )
 
 //go:embed page
@@ -45,8 +47,8 @@ type Page struct {
 // pageSlots bounds how many pages are made at one time.
 const pageSlots = 4
 
-// policy allows what the page is made of and nothing else (Content Security Policy 3).
-const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// contentPolicy allows what the page is made of and nothing else (Content Security Policy 3).
+const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // NewPage makes the page.
 func NewPage(config PageConfig, backend Backend, history *History, log *slog.Logger) *Page {
@@ -70,11 +72,11 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !p.known(r.Host) {
-		say(w, http.StatusMisdirectedRequest, "this page is not served under the name "+printableHost(r.Host)+"; add it to page.hosts in the configuration if it is yours")
+		say(w, http.StatusMisdirectedRequest, "this page is not served under the name "+text.Shortened(r.Host, maxHost)+"; add it to page.hosts in the configuration if it is yours")
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
@@ -97,15 +99,8 @@ func (p *Page) known(host string) bool {
 	return err == nil && strings.EqualFold(name, own)
 }
 
-// printableHost is a host for plain text, without what a browser may obey.
-func printableHost(host string) string {
-	return strings.Map(func(r rune) rune {
-		if r <= ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, host[:min(len(host), 255)])
-}
+// maxHost limits the bytes of a host name in an answer.
+const maxHost = 255
 
 // overviewData is what the template of the overview shows.
 type overviewData struct {

@@ -116,7 +116,7 @@ func TestPage(t *testing.T) {
 		if bad := foreign.FindString(w.Body.String()); bad != "" {
 			t.Errorf("%s: GET %s has %q", c.what, c.path, bad)
 		}
-		for name, want := range map[string]string{"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
+		for name, want := range map[string]string{"Content-Security-Policy": contentPolicy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
 			if got := w.Header().Get(name); got != want {
 				t.Errorf("%s: GET %s: %s is %q, want %q", c.what, c.path, name, got, want)
 			}

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"html/template"
 	"maps"
+	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"rcpt-milter/internal/text"
+	"rcpt-milter/policy"
 )
 
 // networksShown is how many networks over the harvest limit the page shows.
@@ -17,18 +20,15 @@ const networksShown = 5
 // pageWords are the functions of the templates.
 func pageWords(now func() time.Time) template.FuncMap {
 	return template.FuncMap{
-		"ago":    func(t Time) string { return agoWords(now().Sub(t.Time)) },
+		"ago":    func(t Time) string { return text.Age(now(), t.Time) },
 		"clock":  func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
 		"when":   func(t Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
 		"number": groupedNumber,
 		"first":  func(all []HarvestNetwork) []HarvestNetwork { return all[:min(len(all), networksShown)] },
 		"counted": func(n any, one, many string) string {
-			if fmt.Sprint(n) == "1" {
-				return "1 " + one
-			}
-			return groupedNumber(n) + " " + many
+			return text.CountBy(integer(n), one, many, gap)
 		},
-		"words":   func(text any) string { return strings.ReplaceAll(fmt.Sprint(text), "_", " ") },
+		"words":   func(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") },
 		"domains": domainRows,
 		"judged":  verdictRows,
 		"blind":   func(d DirectoryStatus) bool { return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible },
@@ -38,7 +38,7 @@ func pageWords(now func() time.Time) template.FuncMap {
 			if !t.After(now()) {
 				return "due"
 			}
-			return agoWords(now().Sub(t.Time))
+			return text.Age(now(), t.Time)
 		},
 		"troubled": func(files []AcceptFile) bool {
 			return slices.ContainsFunc(files, func(f AcceptFile) bool { return f.Trouble != "" })
@@ -57,58 +57,43 @@ func stateWeight(s State) string {
 	return "bad"
 }
 
-// agoWords says how long ago something was, or when it will be.
-func agoWords(d time.Duration) string {
-	if d < 0 {
-		return "in " + spanWords(-d)
-	}
-	return spanWords(d) + " ago"
-}
+// gap separates thousands: a narrow no-break space.
+const gap = "\u202f"
 
-func spanWords(d time.Duration) string {
-	for _, unit := range []struct {
-		name string
-		d    time.Duration
-	}{{"days", 24 * time.Hour}, {"hours", time.Hour}, {"minutes", time.Minute}, {"seconds", time.Second}} {
-		if n := int64(d / unit.d); n >= 2 {
-			return strconv.FormatInt(n, 10) + " " + unit.name
-		}
-	}
-	return "a moment"
-}
+// groupedNumber returns a number of any integer type with a gap at every thousand.
+func groupedNumber(n any) string { return text.NumberBy(integer(n), gap) }
 
-// groupedNumber is a number with a thin gap at every thousand.
-func groupedNumber(v any) string {
-	digits := fmt.Sprint(v)
-	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
-		digits = digits[:i] + "\u202f" + digits[i:]
+// integer returns a number of any integer type.
+func integer(n any) int64 {
+	v := reflect.ValueOf(n)
+	if v.CanUint() {
+		return int64(v.Uint())
 	}
-	return digits
+	return v.Int()
 }
 
 // verdictRow is how often a verdict was given.
 type verdictRow struct {
 	Verdict           string
-	Told              Told
-	Class             string // of the style
+	Outcome           string // also the class of the style
 	Recipients, Would int64
 }
 
 // verdictRows lists the verdicts that were given, in the order of the table by which
 // recipients are judged.
 func verdictRows(s Status) []verdictRow {
-	class := map[Told]string{ToldAccepted: "accepted", ToldPutOff: "putoff", ToldRefused: "refused"}
+	words := map[Outcome]string{Accepted: "accepted", Deferred: "deferred", Refused: "refused"}
 	var rows []verdictRow
 	add := func(verdict string) {
 		if n := s.Decisions[verdict]; n > 0 {
-			told := ToldBy(verdict)
-			rows = append(rows, verdictRow{verdict, told, class[told], n, s.WouldRefuse[verdict]})
+			outcome := words[policy.Verdict(verdict).Outcome()]
+			rows = append(rows, verdictRow{verdict, outcome, n, s.WouldRefuse[verdict]})
 		}
 	}
 	named := map[string]bool{}
-	for _, v := range verdictTold {
-		named[v.verdict] = true
-		add(v.verdict)
+	for _, v := range policy.Verdicts() {
+		named[string(v)] = true
+		add(string(v))
 	}
 	for _, verdict := range slices.Sorted(maps.Keys(s.Decisions)) {
 		if !named[verdict] {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+
+	"rcpt-milter/policy"
 )
 
 // Time is a moment that there may be none of: the zero value, which is null in JSON.
@@ -18,39 +20,26 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return json.Marshal(t.UTC())
 }
 
-// State is how far an index can be trusted.
-type State string
+// State says how far the index can be trusted.
+type State = policy.State
 
-// The states, from best to worst.
+// The states of the index and of directories, from best to worst.
 const (
-	Fresh    State = "fresh"     // the last good pass is recent
-	Late     State = "late"      // it is older than it should be; answers are as when fresh
-	Stale    State = "stale"     // it is too old for anybody to be refused
-	NotReady State = "not_ready" // no full pass ever completed
+	Fresh    = policy.Fresh
+	Late     = policy.Late
+	Stale    = policy.Stale
+	NotReady = policy.NotReady
 
 	// Retired is a directory that is no longer in the configuration and still owns
 	// addresses. No answer depends on it, so it is as good as Fresh.
 	Retired State = "retired"
 )
 
-// rank orders states; one that this version does not know is worse than all.
-func (s State) rank() int {
-	if s == Retired {
-		s = Fresh
-	}
-	for i, known := range []State{Fresh, Late, Stale, NotReady} {
-		if s == known {
-			return i
-		}
-	}
-	return 4
-}
-
-// Worst is the worst of the states, Fresh if there is none.
+// Worst returns the worst of the states, or Fresh if there is none.
 func Worst(states ...State) State {
 	worst := Fresh
 	for _, s := range states {
-		if s.rank() > worst.rank() {
+		if s != Retired && s.Rank() > worst.Rank() {
 			worst = s
 		}
 	}

@@ -4,30 +4,30 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"rcpt-milter/internal/socket"
 )
 
-// Pauses between attempts to accept, while that fails.
+// Pauses between failing attempts to accept.
 const (
 	acceptPause    = 5 * time.Millisecond
 	acceptPauseMax = time.Second
 )
 
-// lastCall bounds for how long those are let in who connect to a server that stops. It
-// matters on TCP only, where a socket has no name to withdraw.
+// lastCall is how long a stopping server accepts new connections on TCP, where a socket has no
+// name that could be removed first.
 const lastCall = time.Second
 
-// acceptor gives the library connections one by one as there is room for them. The
-// library stops serving at the first error of Accept, so the only ones that get
-// through are those after which nothing more can come.
+// acceptor passes connections to the library as slots become free. The library stops serving
+// at the first error of Accept, so Accept returns only permanent errors.
 type acceptor struct {
 	net.Listener
 	server *Server
 	close  time.Time // of the last call; zero: not yet
 }
 
-// Accept returns the next connection once there is a free slot for it. Those behind
-// it wait in the backlog meanwhile, and are served when sessions end. The slot is
-// taken last, so that a quiet listener holds none back from a busy one.
+// Accept returns the next connection after it got a slot. Later connections wait in the
+// backlog. The slot is taken last, so a quiet listener keeps no slot from a busy one.
 func (a *acceptor) Accept() (net.Conn, error) {
 	raw, err := a.accept()
 	if err != nil {
@@ -47,15 +47,15 @@ func (a *acceptor) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// waitSlot takes a slot; false if sessions are cut off before there is one.
+// waitSlot takes a slot. It reports false if the server closes its sessions before one is free.
 func (a *acceptor) waitSlot() bool {
 	return a.server.slots.take(a.server.ctx.Done(), func(limit int) {
-		a.server.trouble.warn("connection limit reached, others wait", "connections", limit)
+		a.server.trouble.Warn("connection limit reached, others wait", "connections", limit)
 	})
 }
 
-// accept repeats what fails for a moment, such as a lack of file descriptors. Once the
-// server stops it gives those who have connected by then, and ends.
+// accept retries after temporary errors, such as a lack of file descriptors. After the server
+// stopped, it returns the connections that are queued already, and then net.ErrClosed.
 func (a *acceptor) accept() (net.Conn, error) {
 	for pause := acceptPause; ; pause = min(2*pause, acceptPauseMax) {
 		if a.stopping() && !a.moreToCome() {
@@ -68,7 +68,7 @@ func (a *acceptor) accept() (net.Conn, error) {
 		if a.stopping() {
 			continue
 		}
-		a.server.trouble.warn("accepting a connection failed, trying again", "listen", a.Addr().String(), "error", err)
+		a.server.trouble.Warn("accepting a connection failed, trying again", "listen", a.Addr().String(), "error", err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -87,12 +87,12 @@ func (a *acceptor) stopping() bool {
 	}
 }
 
-// moreToCome reports whether somebody is left in the queue of a server that stops.
+// moreToCome reports whether connections are queued at a stopping server.
 func (a *acceptor) moreToCome() bool {
-	own, ok := a.Listener.(*Listener)
+	own, ok := a.Listener.(*socket.Listener)
 	now := time.Now()
 	if a.close.IsZero() {
 		a.close = now.Add(lastCall)
 	}
-	return ok && (own.name != nil || now.Before(a.close)) && own.queued()
+	return ok && (own.Withdrawable() || now.Before(a.close)) && own.Queued()
 }

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
+
+	"rcpt-milter/policy"
+	"rcpt-milter/policy/harvest"
 )
 
 const (
@@ -38,14 +41,17 @@ func BenchmarkAttack(b *testing.B) {
 }
 
 func attack(b *testing.B, limited bool) {
-	h := newHarvester(b)
-	h.cfg.Unknown = 20
+	h, err := harvest.New(harvest.Config{Memory: harvest.NewMemory(), Unknown: 20, Ratio: 0.8, Window: time.Hour,
+		Penalty: time.Hour, IPv4: 24, IPv6: 64})
+	if err != nil {
+		b.Fatal(err)
+	}
 	r := serve(b, "unix", func(cfg *ServerConfig) {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-		cfg.Policy = testPolicy(b, func(cfg *PolicyConfig) {
+		cfg.Policy = testPolicy(b, func(cfg *policy.Config) {
 			for i := range readers {
 				if i%10 > 0 {
-					cfg.Index.(*fakeIndex).entries[reader(i)] = Entry{Known: true}
+					cfg.Index.(*fakeIndex).entries[reader(i)] = policy.Entry{Known: true}
 				}
 			}
 			if limited {
@@ -87,7 +93,8 @@ func reader(i int) string { return fmt.Sprintf("reader%d@enforce.test", i) }
 
 // askAs asks as a client of a network, and gives the code of the reply.
 func askAs(b *testing.B, s *gomilter.ClientSession, client netip.Addr, recipient string) string {
-	err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client.String(), "{mail_addr}", "from@client.test")
+	err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client.String(), "{mail_addr}",
+		"from@client.test")
 	if err != nil {
 		b.Error(err)
 		return "error"
@@ -172,3 +179,14 @@ func (c *honest) report(b *testing.B, when string) {
 	b.ReportMetric(at(0.5), "µs-"+when+"-median")
 	b.ReportMetric(at(0.99), "µs-"+when+"-p99")
 }
+
+// heap returns the size of the heap after a collection.
+func heap() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// clientOf returns a client in the n-th of many /24 networks.
+func clientOf(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(n >> 8), byte(n), 1}) }

@@ -1,27 +1,12 @@
 package milter
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"testing"
 
 	gomilter "github.com/emersion/go-milter"
 )
-
-// The decision alone, by what it comes to.
-func BenchmarkDecide(b *testing.B) {
-	p := testPolicy(b, nil)
-	for _, recipient := range []string{"user@enforce.test", "user@a.sub.test", "nobody@foreign.test", "nobody@enforce.test", "nobody@report.test", "nobody@stale.test"} {
-		b.Run(recipient, func(b *testing.B) {
-			b.ReportAllocs()
-			q := Query{Recipient: recipient}
-			for b.Loop() {
-				p.Decide(context.Background(), q)
-			}
-		})
-	}
-}
 
 // A RCPT with its macros over a unix socket, as Postfix sends it, with the log line
 // that it costs. The client's share is in the figures.

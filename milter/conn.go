@@ -16,35 +16,34 @@ import (
 const (
 	// headerSize is the length that precedes every packet, 32 bits in network order.
 	headerSize = 4
-	// maxPacket is the longest packet taken: a chunk of 65535 octets with its
-	// command, which is the most that an MTA sends, and it should send us none.
+	// maxPacket is the size limit of a packet: a chunk of 65535 bytes with its command, the
+	// most that an MTA sends.
 	maxPacket = 64 << 10
-	// bufferSize holds the commands that we ask for with their macros.
+	// bufferSize is enough for the requested commands with their macros.
 	bufferSize = 4 << 10
 )
 
-// errPacket is for a peer that announces a packet no MTA sends, most likely because
-// it does not speak the milter protocol at all.
+// errPacket means that a peer announces a packet that no MTA sends. Most likely it does not
+// speak the milter protocol.
 var errPacket = errors.New("not a milter packet")
 
-// conn is a connection as the library should have it. It knows where packets begin
-// and end, and hands out a packet only once all of it is there: the library
-// allocates what a packet announces, waits for it without a limit, and reads header
-// and body apart. Memory thus grows only with what a peer really sends.
+// conn is a connection that passes whole packets to the library. The library allocates the
+// announced size of a packet, waits for the rest without a limit, and reads header and body
+// separately. With conn, memory grows only with what a peer has sent.
 //
-// Every end of reading is io.EOF to the library, which has nothing better to do with
-// errors than to print them; conn logs those that say something.
+// Read returns io.EOF for every error, because the library only prints errors. conn logs the
+// useful ones.
 type conn struct {
 	net.Conn
 	server *Server
 	reader *bufio.Reader
 
-	// Of the goroutine that reads.
-	packet  []byte // what is left of the packet that is being handed out
-	held    int    // octets of the reader's buffer under packet
-	started bool   // a packet came already
+	// Used by the reading goroutine only.
+	packet  []byte // rest of the current packet
+	held    int    // bytes of the reader's buffer that packet refers to
+	started bool   // a packet was read
 
-	placed  bool // it has a slot; set before the session begins
+	placed  bool // has a slot; set before the session begins
 	closing sync.Once
 }
 
@@ -52,7 +51,7 @@ func newConn(raw net.Conn, s *Server) *conn {
 	return &conn{Conn: raw, server: s, reader: bufio.NewReaderSize(raw, bufferSize)}
 }
 
-// Read hands out the current packet, or waits for the next.
+// Read returns the rest of the current packet, or waits for the next one.
 func (c *conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -70,7 +69,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // next waits for a whole packet.
 func (c *conn) next() error {
-	// Discard cannot fail: what is held is in the buffer.
+	// Discard cannot fail: held bytes are in the buffer.
 	c.reader.Discard(c.held)
 	c.packet, c.held = nil, 0
 	if c.reader.Buffered() == 0 {
@@ -102,8 +101,8 @@ func (c *conn) next() error {
 	return nil
 }
 
-// await waits for the first octet of a packet: long, but not for the first packet of
-// a connection, which MTAs send at once.
+// await waits for the first byte of a packet, for the idle time. MTAs send the first packet of
+// a connection at once, so it waits for that one only for the packet time.
 func (c *conn) await() error {
 	limit := time.Duration(c.server.idle.Load())
 	if !c.started {
@@ -124,8 +123,8 @@ func (c *conn) complete() bool {
 	return int64(n) >= headerSize+int64(binary.BigEndian.Uint32(header))
 }
 
-// long reads a packet that does not fit into the buffer, into memory that grows as
-// it comes.
+// long reads a packet that does not fit into the buffer. Its memory grows with the received
+// bytes.
 func (c *conn) long(total int64) error {
 	var packet bytes.Buffer
 	if _, err := io.CopyN(&packet, c.reader, total); err != nil {
@@ -135,7 +134,7 @@ func (c *conn) long(total int64) error {
 	return nil
 }
 
-// within marks the end of a stream inside a packet.
+// within returns io.ErrUnexpectedEOF for an end of the stream inside a packet.
 func within(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -143,19 +142,19 @@ func within(err error) error {
 	return err
 }
 
-// report logs why reading ended, where it says something.
+// report logs why reading ended, unless the end is ordinary.
 func (c *conn) report(err error) {
 	switch {
 	case err == io.EOF, errors.Is(err, net.ErrClosed):
-		return // the ordinary ends
+		return // ordinary ends
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.started && c.reader.Buffered() == 0:
 		c.server.log.Debug("milter session idle for too long", "peer", c.peer())
 	default:
-		c.server.trouble.warn("milter connection dropped", "peer", c.peer(), "error", err)
+		c.server.trouble.Warn("milter connection dropped", "peer", c.peer(), "error", err)
 	}
 }
 
-// peer names the other end; that of a unix socket has no name.
+// peer returns the address of the peer, or "local" for a unix socket.
 func (c *conn) peer() string {
 	if addr := c.Conn.RemoteAddr(); addr != nil && addr.String() != "" && addr.String() != "@" {
 		return addr.String()
@@ -163,13 +162,13 @@ func (c *conn) peer() string {
 	return "local"
 }
 
-// Write sends a reply, within the time that it may take.
+// Write sends a reply within the write time.
 func (c *conn) Write(p []byte) (int, error) {
 	c.Conn.SetWriteDeadline(time.Now().Add(c.server.cfg.Write))
 	return c.Conn.Write(p)
 }
 
-// Close is the library's last call: the session has ended.
+// Close ends the session. It is the last call of the library.
 func (c *conn) Close() error {
 	err := net.ErrClosed
 	c.closing.Do(func() {
@@ -179,5 +178,5 @@ func (c *conn) Close() error {
 	return err
 }
 
-// abort takes the connection away from a session, which then ends by itself.
+// abort closes the connection. The session then ends by itself.
 func (c *conn) abort() { c.Conn.Close() }

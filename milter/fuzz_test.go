@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rcpt-milter/internal/text"
 )
 
 // expectedReplies says what an MTA must get for a stream: the codes of the replies in
@@ -69,9 +71,9 @@ func checkReplies(t *testing.T, c net.Conn, want string) {
 			}
 			continue
 		}
-		text := strings.TrimSuffix(data, "\x00")
-		good := code == 'c' && data == "" || code == 'y' && len(data) == len(text)+1 && isPrintable(text) &&
-			(strings.HasPrefix(text, "550 5.1.1 ") || strings.HasPrefix(text, "451 4.3.0 ") || strings.HasPrefix(text, "450 4.1.1 "))
+		line := strings.TrimSuffix(data, "\x00")
+		good := code == 'c' && data == "" || code == 'y' && len(data) == len(line)+1 && text.IsPrintable(line) &&
+			(strings.HasPrefix(line, "550 5.1.1 ") || strings.HasPrefix(line, "451 4.3.0 ") || strings.HasPrefix(line, "450 4.1.1 "))
 		if !good {
 			t.Fatalf("reply %d to RCPT is %c %q", i, code, data)
 		}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"rcpt-milter/internal/socket"
 )
 
 // begin connects and starts a negotiation, whether somebody accepts yet or not.
@@ -53,19 +55,19 @@ func serving(t *testing.T, change func(*ServerConfig), listeners ...net.Listener
 // is there none. Whoever is in the queue of the first is answered by it.
 func TestHandOver(t *testing.T) {
 	path := socketPath(t)
-	first, err := Listen("unix:"+path, ListenOptions{})
+	first, err := socket.Listen("unix:"+path, socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err := Prepare("unix:"+path, ListenOptions{})
+	next, err := socket.Prepare("unix:"+path, socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := next.Take(); !errors.Is(err, ErrInUse) {
-		t.Errorf("Take of a path that is served: %v, want %v", err, ErrInUse)
+	if err := next.Take(); !errors.Is(err, socket.ErrInUse) {
+		t.Errorf("Take of a path that is served: %v, want %v", err, socket.ErrInUse)
 	}
-	if _, err := Prepare("unix:"+path, ListenOptions{}); !errors.Is(err, ErrInUse) {
-		t.Errorf("a third one: %v, want %v", err, ErrInUse)
+	if _, err := socket.Prepare("unix:"+path, socket.Options{}); !errors.Is(err, socket.ErrInUse) {
+		t.Errorf("a third one: %v, want %v", err, socket.ErrInUse)
 	}
 	queued := []net.Conn{begin(t, path), begin(t, path), begin(t, path)} // nobody accepts yet
 	old, oldServed := serving(t, func(cfg *ServerConfig) { cfg.Connections = 1 }, first)
@@ -113,10 +115,10 @@ func TestHandOver(t *testing.T) {
 		t.Errorf("Take of what is ours already: %v", err)
 	}
 	first.Close()
-	if !next.name.isAt(path) {
-		t.Error("the first one took the socket of the next away")
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("the first one removed the socket of the next: %v", err)
 	}
-	if _, err := os.Lstat(path + nextSuffix); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(path + ".next"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the place to wait at: %v", err)
 	}
 }
@@ -126,7 +128,7 @@ func TestPrepareAtOnce(t *testing.T) {
 	for _, stale := range []bool{false, true} {
 		path := socketPath(t)
 		if stale {
-			for _, name := range []string{path, path + nextSuffix} {
+			for _, name := range []string{path, path + ".next"} {
 				l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
 				if err != nil {
 					t.Fatal(err)
@@ -135,7 +137,7 @@ func TestPrepareAtOnce(t *testing.T) {
 				l.Close()
 			}
 		}
-		l, err := Prepare("unix:"+path, ListenOptions{})
+		l, err := socket.Prepare("unix:"+path, socket.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,32 +155,10 @@ func TestPrepareAtOnce(t *testing.T) {
 	}
 }
 
-// TestTakeAfterDeath: a process that was killed hands nothing over.
-func TestTakeAfterDeath(t *testing.T) {
-	path := socketPath(t)
-	killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	killed.SetUnlinkOnClose(false)
-	l, err := Prepare("unix:"+path, ListenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	killed.Close()
-	if err := l.Take(); err != nil || !l.name.isAt(path) {
-		t.Errorf("Take: %v", err)
-	}
-	l.Close()
-	if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
-		t.Errorf("left behind: %q", left)
-	}
-}
-
 // TestQueueIsAnswered: on TCP too, whoever has connected when the server stops is served,
 // and waits for a slot where there is none.
 func TestQueueIsAnswered(t *testing.T) {
-	l, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	l, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +197,7 @@ func TestAdopt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer systemd.Close()
-	adopt := func() *Listener {
+	adopt := func() *socket.Listener {
 		t.Helper()
 		file, err := systemd.File()
 		if err != nil {
@@ -228,7 +208,7 @@ func TestAdopt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := Adopt(passed, ListenOptions{})
+		l, err := socket.Adopt(passed, socket.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,19 +227,5 @@ func TestAdopt(t *testing.T) {
 	}
 	if _, err := os.Lstat(path); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestAdoptRefuses(t *testing.T) {
-	open, err := net.Listen("tcp", "0.0.0.0:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer open.Close()
-	if _, err := Adopt(open, ListenOptions{}); err == nil {
-		t.Error("a socket that everybody reaches is adopted without listen_allow")
-	}
-	if _, err := Adopt(&failing{Listener: open}, ListenOptions{}); err == nil {
-		t.Error("something that is no socket is adopted")
 	}
 }

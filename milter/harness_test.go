@@ -18,6 +18,8 @@ import (
 
 	gomilter "github.com/emersion/go-milter"
 	"go.uber.org/goleak"
+
+	"rcpt-milter/internal/socket"
 )
 
 // TestMain finds goroutines that tests and fuzz targets leave behind.
@@ -103,7 +105,7 @@ func serve(t testing.TB, network string, change func(*ServerConfig)) *running {
 	if network == "unix" {
 		addr = "unix:" + socketPath(t)
 	}
-	l, err := Listen(addr, ListenOptions{})
+	l, err := socket.Listen(addr, socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,493 +1,69 @@
 package milter
 
 import (
-	"encoding/binary"
 	"fmt"
-	"log/slog"
-	"math"
-	"math/rand/v2"
-	"net/netip"
-	"runtime"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
+
+	"rcpt-milter/policy"
+	"rcpt-milter/policy/harvest"
 )
 
-// harvester asks about addresses from networks, at a time of its own.
-type harvester struct {
-	*Harvest
-	t   testing.TB
-	now time.Time
-	log *logBuffer
+// TestHarvestOverSessions: several sessions of a network are one client. It gets 421 from the
+// address on that takes it over the limit. Known recipients are accepted, unless the scope is
+// all.
+func TestHarvestOverSessions(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		t.Run(fmt.Sprintf("scope all %t", all), func(t *testing.T) { harvestOverSessions(t, all) })
+	}
 }
 
-func newHarvester(t testing.TB) *harvester { return newHarvesterIn(t, NewHarvestMemory()) }
-
-func newHarvesterIn(t testing.TB, memory *HarvestMemory) *harvester {
-	h := &harvester{t: t, now: now, log: newLogBuffer()}
-	var err error
-	h.Harvest, err = NewHarvest(HarvestConfig{
-		Memory: memory, Unknown: 5, Ratio: 0.8, Window: time.Hour, Penalty: 30 * time.Minute, IPv4: 24, IPv6: 64,
-		Logger: h.log.logger(slog.LevelInfo), Now: func() time.Time { return h.now },
+func harvestOverSessions(t *testing.T, all bool) {
+	log := newLogBuffer()
+	limit, err := harvest.New(harvest.Config{
+		Memory: harvest.NewMemory(), Unknown: 5, Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24, IPv6: 64,
+		Logger: log.logger(0),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h
-}
-
-// ask charges a client for one address, and reports whether that takes it over the limit.
-func (h *harvester) ask(client, recipient string, unknown bool) bool {
-	h.t.Helper()
-	q := Query{Client: netip.MustParseAddr(client), From: "from@client.test"}
-	before := h.Limited(q)
-	h.Charge(q, recipient, unknown)
-	return !before && h.Limited(q)
-}
-
-// guess asks about n made-up addresses.
-func (h *harvester) guess(client, prefix string, n int) (over bool) {
-	h.t.Helper()
-	for i := range n {
-		over = h.ask(client, fmt.Sprintf("%s%d@corp.example", prefix, i), true) || over
-	}
-	return over
-}
-
-func (h *harvester) isLimited(client string) bool {
-	return h.Limited(Query{Client: netip.MustParseAddr(client)})
-}
-
-func TestHarvestLimit(t *testing.T) {
-	h := newHarvester(t)
-	if h.guess("192.0.2.1", "a", 4) || h.isLimited("192.0.2.1") {
-		t.Error("limited after 4 addresses, with a limit of 5")
-	}
-	for range 100 { // the same typo, however often
-		if h.ask("192.0.2.1", "a3@corp.example", true) {
-			t.Fatal("limited for asking about one address again")
-		}
-	}
-	if !h.ask("192.0.2.77", "fifth@corp.example", true) {
-		t.Error("not over the limit after 5 addresses from one network")
-	}
-	for client, want := range map[string]bool{"192.0.2.1": true, "192.0.2.200": true, "::ffff:192.0.2.3": true, "192.0.3.1": false, "2001:db8::1": false} {
-		if got := h.isLimited(client); got != want {
-			t.Errorf("limited(%s) = %t, want %t", client, got, want)
-		}
-	}
-	h.now = h.now.Add(30*time.Minute - time.Second)
-	if !h.isLimited("192.0.2.1") {
-		t.Error("not limited any more a second before the penalty is over")
-	}
-	h.now = h.now.Add(time.Second)
-	if h.isLimited("192.0.2.1") {
-		t.Error("still limited when the penalty is over")
-	}
-	// It begins anew: with what it asked about before, it is not over the limit.
-	if h.guess("192.0.2.1", "a", 4) {
-		t.Error("limited for less than the limit after the penalty")
-	}
-	if !h.guess("192.0.2.1", "b", 1) {
-		t.Error("not limited for as much as the limit after the penalty")
-	}
-}
-
-func TestHarvestLogs(t *testing.T) {
-	h := newHarvester(t)
-	h.ask("192.0.2.1", "info@corp.example", false)
-	h.guess("192.0.2.1", "a", 9)
-	const want = `level=WARN msg="network goes over the harvest limit" network=192.0.2.0/24 client=unknown[192.0.2.1] unknown=5 recipients=6 until=2024-05-01T12:30:00.000Z` + "\n"
-	if got := h.log.String(); got != want {
-		t.Errorf("log:\n%swant:\n%s", got, want)
-	}
-}
-
-// Bounces are nobody's guesses, and who has no IP address is in no network.
-func TestHarvestSpares(t *testing.T) {
-	h := newHarvester(t)
-	for i := range 100 {
-		recipient := fmt.Sprintf("made-up%d@corp.example", i)
-		for _, q := range []Query{{Client: netip.MustParseAddr("192.0.2.1")}, {Client: netip.MustParseAddr("192.0.2.1"), From: "<>"}, {From: "from@client.test"}} {
-			h.Charge(q, recipient, true)
-			if h.Limited(q) {
-				t.Fatalf("%+v is limited", q)
-			}
-		}
-	}
-	if sum := h.Summary(1); sum.Networks != 0 {
-		t.Errorf("%d networks are remembered", sum.Networks)
-	}
-}
-
-func TestHarvestConfig(t *testing.T) {
-	for want, change := range map[string]func(*HarvestConfig){
-		"harvest limit: no memory":                                          func(c *HarvestConfig) { c.Memory = nil },
-		"harvest limit: a limit of 0 unknown addresses":                     func(c *HarvestConfig) { c.Unknown = 0 },
-		"harvest limit: a ratio of NaN is not from 0 to 1":                  func(c *HarvestConfig) { c.Ratio = math.NaN() },
-		"harvest limit: a ratio of 80 is not from 0 to 1":                   func(c *HarvestConfig) { c.Ratio = 80 },
-		"harvest limit: window and penalty must be longer than nothing":     func(c *HarvestConfig) { c.Window = 0 },
-		"harvest limit: there are no networks of /33 (IPv4) and /64 (IPv6)": func(c *HarvestConfig) { c.IPv4 = 33 },
-		"harvest limit: there are no networks of /24 (IPv4) and /0 (IPv6)":  func(c *HarvestConfig) { c.IPv6 = 0 },
-	} {
-		cfg := newHarvester(t).cfg
-		change(&cfg)
-		if _, err := NewHarvest(cfg); err == nil || err.Error() != want {
-			t.Errorf("error %v, want %s", err, want)
-		}
-	}
-}
-
-// Whoever was put off asks again about the same. Nothing is counted meanwhile, so that he
-// gets his answers in the end.
-func TestHarvestPenaltyEnds(t *testing.T) {
-	h := newHarvester(t)
-	waiting := 23 // addresses of an honest client, none of which exists
-	for rounds := 0; waiting > 0; rounds++ {
-		if rounds > 10 {
-			t.Fatalf("%d addresses without an answer after %d penalties", waiting, rounds)
-		}
-		for i := range waiting {
-			if h.isLimited("192.0.2.1") {
-				h.ask("192.0.2.1", fmt.Sprintf("typo%d@corp.example", i), true)
-				continue
-			}
-			h.ask("192.0.2.1", fmt.Sprintf("typo%d@corp.example", i), true)
-			waiting--
-		}
-		h.now = h.now.Add(h.cfg.Penalty)
-	}
-}
-
-func TestHarvestRatio(t *testing.T) {
-	h := newHarvester(t)
-	for i := range 200 {
-		h.ask("192.0.2.1", fmt.Sprintf("reader%d@corp.example", i), false)
-	}
-	if h.guess("192.0.2.1", "left", 30) {
-		t.Error("the sender to a list of 200 is limited for 30 that left")
-	}
-	for range 1000 { // one good address again and again is no credit
-		h.ask("198.51.100.1", "info@corp.example", false)
-	}
-	if !h.guess("198.51.100.1", "x", 5) {
-		t.Error("not limited: one good address that is repeated passes for many")
-	}
-}
-
-func TestHarvestWindow(t *testing.T) {
-	h := newHarvester(t)
-	for i := range 50 { // a typo every 15 minutes
-		if h.ask("192.0.2.1", fmt.Sprintf("typo%d@corp.example", i), true) {
-			t.Fatalf("limited at typo %d, of which 4 are in a window", i)
-		}
-		h.now = h.now.Add(15 * time.Minute)
-	}
-}
-
-// A clock that is set back, by hours or years, keeps nobody limited for longer than the
-// penalty, and makes nothing grow.
-func TestHarvestClockSetBack(t *testing.T) {
-	h := newHarvester(t)
-	h.guess("192.0.2.1", "a", 5)
-	h.guess("198.51.100.1", "b", 4)
-	h.now = h.now.Add(-48 * time.Hour)
-	if h.isLimited("192.0.2.1") {
-		t.Error("limited by a penalty that begins in two days")
-	}
-	if h.guess("198.51.100.1", "c", 1) {
-		t.Error("what will be asked about in two days counts")
-	}
-}
-
-func TestHarvestNetwork(t *testing.T) {
-	for client, want := range map[string]string{
-		"192.0.2.1":              "192.0.2.0/24",
-		"::ffff:192.0.2.1":       "192.0.2.0/24",
-		"64:ff9b::192.0.2.1":     "192.0.2.0/24",
-		"2001:db8:1:2:3:4:5:6":   "2001:db8:1:2::/64",
-		"fe80::1%eth0":           "fe80::/64",
-		"64:ff9b:1::192.0.2.1":   "64:ff9b:1::/64",
-		"255.255.255.255":        "255.255.255.0/24",
-		"::1":                    "::/64",
-		"ffff:ffff:ffff:ffff::1": "ffff:ffff:ffff:ffff::/64",
-	} {
-		if got, ok := newHarvester(t).network(netip.MustParseAddr(client)); !ok || got.String() != want {
-			t.Errorf("network(%s) = %s, %t, want %s", client, got, ok, want)
-		}
-	}
-	if got, ok := newHarvester(t).network(netip.Addr{}); ok {
-		t.Errorf("a client without an address is in network %s", got)
-	}
-}
-
-// New settings hold for what is remembered.
-func TestHarvestSettingsChange(t *testing.T) {
-	h := newHarvester(t)
-	h.guess("192.0.2.1", "a", 5)
-	h.cfg.Penalty = time.Hour
-	h.now = h.now.Add(45 * time.Minute)
-	if !h.isLimited("192.0.2.1") {
-		t.Error("not limited after 45 minutes, with the penalty raised to an hour")
-	}
-	h.cfg.Penalty = 40 * time.Minute
-	if h.isLimited("192.0.2.1") {
-		t.Error("limited after 45 minutes, with the penalty lowered to 40")
-	}
-	h.guess("198.51.100.1", "a", 4)
-	h.cfg.Unknown = 4
-	if !h.guess("198.51.100.1", "b", 1) {
-		t.Error("not over the lowered limit")
-	}
-	h.cfg.IPv4 = 32
-	if h.isLimited("198.51.100.1") {
-		t.Error("another length of network finds the old one")
-	}
-}
-
-// sixtyFour is a client of the n-th of many /64 networks.
-func sixtyFour(n int) netip.Addr {
-	var a [16]byte
-	a[0], a[1] = 0x20, 0x01
-	binary.BigEndian.PutUint32(a[4:], uint32(n))
-	return netip.AddrFrom16(a)
-}
-
-// floodOctets is the bound of a Harvest that is flooded in a test, a sixteenth of the
-// real one.
-const floodOctets = HarvestOctets / 16
-
-// flood has so many networks ask about an address or two each.
-func (h *harvester) flood(from, networks int, each func(i int)) {
-	random := rand.New(rand.NewPCG(uint64(from), 7))
-	for i := range networks {
-		q := Query{Client: sixtyFour(from + i), From: "from@client.test"}
-		h.Charge(q, strconv.FormatUint(random.Uint64(), 36), true)
-		if i%3 == 0 {
-			h.Charge(q, strconv.FormatUint(random.Uint64(), 36), true)
-		}
-		each(i)
-	}
-}
-
-// A flood of networks: memory stays in its bounds, whoever was limited stays so, an
-// honest client keeps its credit, and one who guesses meanwhile is limited all the same.
-func TestHarvestFlood(t *testing.T) {
-	h := newHarvester(t)
-	before := heap()
-	h.cfg.Memory = newHarvestMemory(floodOctets)
-	h.guess("192.0.2.1", "a", 5)
-	for i := range 300 {
-		h.ask("198.51.100.1", fmt.Sprintf("reader%d@corp.example", i), false)
-	}
-	caught := false
-	h.flood(0, 60_000, func(i int) {
-		if i%600 == 0 {
-			caught = h.ask("203.0.113.9", fmt.Sprintf("guess%d@corp.example", i), true) || caught
-		}
+	r := serve(t, "unix", func(cfg *ServerConfig) {
+		cfg.Policy = testPolicy(t, func(cfg *policy.Config) { cfg.Harvest, cfg.HarvestScopeAll = limit, all })
 	})
-	grown := heap() - before
-	sum := h.Summary(10)
-	t.Logf("%d networks remembered in %d octets, the heap has grown by %d", sum.Networks, sum.Octets, grown)
-	if sum.Octets > floodOctets || grown > floodOctets {
-		t.Errorf("%d octets counted, %d grown, want at most %d", sum.Octets, grown, floodOctets)
-	}
-	if !h.isLimited("192.0.2.1") {
-		t.Error("the flood has freed a network that was limited")
-	}
-	if h.guess("198.51.100.1", "left", 20) {
-		t.Error("the flood has cost an honest client its credit")
-	}
-	if !caught {
-		t.Error("whoever guesses slowly during the flood is never limited")
-	}
-	h.wantSound()
-}
-
-// What nobody asks about any more makes room before memory is full.
-func TestHarvestForgets(t *testing.T) {
-	h := newHarvester(t)
-	h.flood(0, 40_000, func(i int) {
-		if i%1000 == 0 {
-			h.now = h.now.Add(h.cfg.Window / 5)
+	ask := func(client, recipient string) string {
+		s := r.session(t)
+		defer s.Close()
+		if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client, "{client_name}",
+			"a\x1b.test",
+			"{mail_addr}", "from@client.test"); err != nil {
+			t.Fatal(err)
 		}
-	})
-	if sum := h.Summary(10); sum.Networks > 15_000 {
-		t.Errorf("%d networks remembered, where 5,000 have asked within the window", sum.Networks)
+		return bareRcpt(t, s, "<x>")
 	}
-	h.wantSound()
-}
-
-// heap is what the program holds on to.
-func heap() int {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
-}
-
-// wantSound checks that the books are in order.
-func (h *harvester) wantSound() {
-	h.t.Helper()
-	for i := range h.cfg.Memory.shards {
-		s := &h.cfg.Memory.shards[i]
-		octets := 0
-		for place, r := range s.list {
-			octets += r.octets()
-			if r.place != place || s.records[r.network] != r {
-				h.t.Fatalf("network %s is not where it should be", r.network)
-			}
-		}
-		if octets != s.octets || len(s.records) != len(s.list) {
-			h.t.Fatalf("shard %d: %d octets counted, %d there; %d records, %d listed", i, s.octets, octets, len(s.records), len(s.list))
+	for i := range 5 {
+		recipient := fmt.Sprintf("made-up%d@enforce.test", i)
+		if got, want := ask(fmt.Sprintf("192.0.2.%d", i), recipient), expect(noUser, recipient); got != want {
+			t.Errorf("guess %d: %q, want %q", i, got, want)
 		}
 	}
-}
-
-// Many sessions at once, and somebody who looks on.
-func TestHarvestConcurrently(t *testing.T) {
-	h := newHarvester(t)
-	var running sync.WaitGroup
-	for g := range 8 {
-		running.Go(func() {
-			random := rand.New(rand.NewPCG(uint64(g), 9))
-			for range 3000 {
-				q := Query{Client: sixtyFour(random.IntN(50)), From: "from@client.test"}
-				h.Charge(q, strconv.FormatUint(random.Uint64(), 36), random.IntN(2) == 0)
-				h.Limited(q)
-				h.State(q.Client)
-			}
-		})
+	if got, want := ask("192.0.2.77", "nobody@enforce.test"), expect(hangUp, "nobody@enforce.test"); got != want {
+		t.Errorf("over the limit: %q, want %q", got, want)
 	}
-	running.Go(func() {
-		for range 20 {
-			h.Summary(5)
-		}
-	})
-	running.Wait()
-	h.wantSound()
-}
-
-func TestHarvestSummary(t *testing.T) {
-	h := newHarvester(t)
-	for i := range 30 {
-		h.guess(fmt.Sprintf("10.0.%d.1", i), "a", 5)
-		h.now = h.now.Add(time.Second)
+	want := goOn
+	if all {
+		want = expect(hangUp, "user@enforce.test")
 	}
-	h.guess("192.0.2.1", "b", 3)
-	sum := h.Summary(4)
-	if sum.Networks != 31 || sum.Limited != 30 || len(sum.Longest) != 4 {
-		t.Fatalf("summary = %+v", sum)
+	if got := ask("192.0.2.77", "user@enforce.test"); got != want {
+		t.Errorf("over the limit, known: %q, want %q", got, want)
 	}
-	want := HarvestState{Network: netip.MustParsePrefix("10.0.29.0/24"), Unknown: 5, Until: now.Add(29*time.Second + h.cfg.Penalty).Local()}
-	if sum.Longest[0] != want {
-		t.Errorf("limited for longest: %+v, want %+v", sum.Longest[0], want)
+	if got, want := ask("IPv6:2001:db8::1", "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
+		t.Errorf("another network: %q, want %q", got, want)
 	}
-	network := netip.MustParsePrefix("192.0.2.0/24")
-	if got, ok := h.State(netip.MustParseAddr("192.0.2.9")); !ok || got != (HarvestState{Network: network, Unknown: 3, Recipients: 3}) {
-		t.Errorf("state = %+v, %t", got, ok)
-	}
-}
-
-// charges notes who is charged with what, and limits nobody.
-type charges struct{ made []string }
-
-func (c *charges) Limited(Query) bool { return false }
-
-func (c *charges) Charge(q Query, recipient string, unknown bool) {
-	c.made = append(c.made, fmt.Sprintf("%s %s %t", q.Client, recipient, unknown))
-}
-
-func TestPolicyCharges(t *testing.T) {
-	for recipient, want := range map[string]string{
-		"Nobody@Enforce.Test":              "nobody@enforce.test true",
-		"nobody+list=x@enforce.test":       "nobody@enforce.test true",
-		`us"er@enforce.test`:               `us"er@enforce.test true`,
-		"user@enforce.test":                "user@enforce.test false",
-		"user+list@enforce.test":           "user@enforce.test false",
-		"fresh@enforce.test":               "fresh@enforce.test false", // confirmed
-		"extra@enforce.test":               "extra@enforce.test false", // in accept
-		"filed@enforce.test":               "filed@enforce.test false", // in accept_files
-		"anybody@sub.enforce.test":         "",                         // a whole domain in accept_files
-		"srs0=x@enforce.test":              "",                         // a pattern
-		"anybody@catchall.test":            "",                         // a whole domain
-		"left@enforce.test":                "",                         // in refuse
-		"postmaster@enforce.test":          "",
-		"gone@enforce.test":                "", // in grace
-		"past@enforce.test":                "", // removed, and refused again
-		"nobody@report.test":               "",
-		"user@report.test":                 "",
-		"nobody@foreign.test":              "",
-		"nobody@notready.test":             "",
-		"nobody@stale.test":                "",
-		"staff@enforce.test":               "", // restricted
-		"broken@enforce.test":              "", // an error
-		"198.51.100.7 nobody@enforce.test": "", // exempt
-	} {
-		limit := &charges{}
-		p := fullPolicy(t, func(cfg *PolicyConfig) {
-			cfg.Harvest, cfg.Domains["sub.enforce.test"] = limit, ModeEnforce
-			cfg.AcceptFiles.(fakeTable)["@sub.enforce.test"] = 3
-		})
-		q, _ := fullQuery(t, recipient)
-		d := p.Decide(t.Context(), q)
-		if len(limit.made) > 0 {
-			t.Errorf("Decide(%q) charges %q", recipient, limit.made)
-		}
-		p.Charge(q, d)
-		if want != "" {
-			want = q.Client.String() + " " + want
-		}
-		if got := strings.Join(limit.made, ", "); got != want {
-			t.Errorf("Charge(%q), %s = %q, want %q", recipient, d.Verdict, got, want)
-		}
-	}
-	testPolicy(t, nil).Charge(Query{}, Decision{Mode: ModeEnforce, Verdict: VerdictUnknown}) // there is no limit
-}
-
-// Over a real connection: several sessions of a network are one client, who is told 421
-// from the address on that takes it over the limit; the known are accepted all the same,
-// unless the scope is all.
-func TestHarvestOverSessions(t *testing.T) {
-	for _, all := range []bool{false, true} {
-		h := newHarvester(t)
-		r := serve(t, "unix", func(cfg *ServerConfig) {
-			cfg.Policy = testPolicy(t, func(cfg *PolicyConfig) { cfg.Harvest, cfg.HarvestScopeAll = h, all })
-		})
-		ask := func(client, recipient string) string {
-			s := r.session(t)
-			defer s.Close()
-			if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client, "{mail_addr}", "from@client.test"); err != nil {
-				t.Fatal(err)
-			}
-			return bareRcpt(t, s, "<x>")
-		}
-		for i := range 5 {
-			recipient := fmt.Sprintf("made-up%d@enforce.test", i)
-			if got, want := ask(fmt.Sprintf("192.0.2.%d", i), recipient), expect(noUser, recipient); got != want {
-				t.Errorf("guess %d: %q, want %q", i, got, want)
-			}
-		}
-		if got, want := ask("192.0.2.77", "nobody@enforce.test"), expect(hangUp, "nobody@enforce.test"); got != want {
-			t.Errorf("over the limit: %q, want %q", got, want)
-		}
-		want := goOn
-		if all {
-			want = expect(hangUp, "user@enforce.test")
-		}
-		if got := ask("192.0.2.77", "user@enforce.test"); got != want {
-			t.Errorf("over the limit, known, scope all %t: %q, want %q", all, got, want)
-		}
-		if got, want := ask("IPv6:2001:db8::1", "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
-			t.Errorf("another network: %q, want %q", got, want)
-		}
-		if got := strings.Count(h.log.String(), "goes over the harvest limit"); got != 1 {
-			t.Errorf("%d lines in the log that the network goes over the limit", got)
-		}
+	if got := strings.Count(log.String(),
+		`msg="network goes over the harvest limit" network=192.0.2.0/24 client=a\x1b.test[192.0.2.4]`); got != 1 {
+		t.Errorf("%d lines in the log that the network goes over the limit:\n%s", got, log)
 	}
 }

@@ -11,6 +11,10 @@ import (
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
+
+	"rcpt-milter/internal/logging"
+	"rcpt-milter/internal/socket"
+	"rcpt-milter/policy"
 )
 
 // Defaults of ServerConfig.
@@ -22,45 +26,44 @@ const (
 	DefaultDrain       = 30 * time.Second
 )
 
-// abortWait is how long Shutdown waits for sessions to notice that their connection
-// was closed. They only have to finish a look into the index.
+// abortWait is how long Shutdown waits for sessions to end after it closed their connections.
+// They only have to finish a lookup in the index.
 const abortWait = 5 * time.Second
 
-// ErrServerClosed is returned by Serve after Shutdown.
+// ErrServerClosed is the error of Serve after Shutdown.
 var ErrServerClosed = errors.New("milter: server closed")
 
-// ServerConfig says how a server serves. Where a number or duration is 0, the
-// default applies. SetPolicy and SetLimits change what they name while it serves.
+// ServerConfig configures a Server. A number or duration of 0 means the default. SetPolicy and
+// SetLimits change settings of a running server.
 type ServerConfig struct {
-	// Policy is the first one, required; SetPolicy changes it.
-	Policy *Policy
-	// Observer is told of every decision; nil: nobody is.
+	// Policy is required. SetPolicy replaces it.
+	Policy *policy.Policy
+	// Observer gets every decision; nil means none.
 	Observer Observer
-	// Logger gets a line for every decision; nil: nothing is logged.
+	// Logger gets a line for every decision; nil means no log.
 	Logger *slog.Logger
-	// Connections is how many are served at once, over all listeners. More wait in
-	// the backlog of the socket until one ends.
+	// Connections is the number of connections served at once, over all listeners. More wait
+	// in the backlog of the socket.
 	Connections int
-	// Idle bounds the silence between two packets. While a message is uploaded an MTA
-	// has nothing to tell us, so this must be hours: libmilter has 7210 s.
+	// Idle is the longest time between two packets. An MTA sends none while it receives a
+	// message, so this must be hours: libmilter has 7210 s.
 	Idle time.Duration
-	// Packet bounds the time from the first octet of a packet to its last, and from
-	// the connection to the first packet.
+	// Packet is the longest time from the first byte of a packet to its last, and from the
+	// connection to the first packet.
 	Packet time.Duration
-	// Write bounds the time of sending one reply.
+	// Write is the longest time for sending one reply.
 	Write time.Duration
-	// Drain is how long Run lets open sessions go on once it is told to stop.
+	// Drain is how long Run lets open sessions continue after its context ends.
 	Drain time.Duration
 }
 
-// Server answers MTAs. Make it with NewServer; all its methods may be called
-// concurrently.
+// Server answers MTAs. Make it with NewServer. Its methods may be called concurrently.
 type Server struct {
 	cfg      ServerConfig
 	log      *slog.Logger
-	trouble  *limitedLog // for what peers can cause at will
-	policy   atomic.Pointer[Policy]
-	counters Counters
+	trouble  *logging.Limited // for what peers can cause at will
+	policy   atomic.Pointer[policy.Policy]
+	counters *Counters
 
 	// ctx is that of all decisions. It ends when Shutdown stops waiting.
 	ctx    context.Context
@@ -68,7 +71,7 @@ type Server struct {
 
 	slots    *slots       // one for each connection
 	idle     atomic.Int64 // ServerConfig.Idle
-	spelling atomic.Pointer[spelling]
+	redactor atomic.Pointer[redactor]
 	stopping chan struct{} // closed when Shutdown begins
 
 	mu        sync.Mutex // guards all below; not taken between RCPT and reply
@@ -79,7 +82,7 @@ type Server struct {
 	cut       bool // what is left is cut off, and nothing more is let in
 }
 
-// NewServer checks the configuration. It starts nothing.
+// NewServer validates the configuration and returns a server that is not yet running.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Policy == nil {
 		return nil, errors.New("milter: server without a policy")
@@ -96,7 +99,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, trouble: newLimitedLog(cfg.Logger),
+		cfg: cfg, log: cfg.Logger, trouble: logging.NewLimited(cfg.Logger),
+		counters:  newCounters(),
 		slots:     newSlots(cfg.Connections),
 		stopping:  make(chan struct{}),
 		empty:     make(chan struct{}),
@@ -106,7 +110,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.policy.Store(cfg.Policy)
 	s.idle.Store(int64(cfg.Idle))
-	s.SetConceal(nil)
+	s.SetRedaction(nil)
 	return s, nil
 }
 
@@ -117,30 +121,28 @@ func setDefault[T comparable](value *T, def T) {
 	}
 }
 
-// SetPolicy makes p, which must not be nil, the policy of all recipients from now on, in
-// running sessions too.
-func (s *Server) SetPolicy(p *Policy) { s.policy.Store(p) }
+// SetPolicy replaces the policy, in running sessions too. It must not be nil.
+func (s *Server) SetPolicy(p *policy.Policy) { s.policy.Store(p) }
 
-// SetLimits changes how many connections are served at once and how long one may be
-// silent; both must be positive. Open sessions stay: of fewer connections the surplus
-// goes by itself, and the new idle time counts from the next packet on.
+// SetLimits changes Connections and Idle; both must be positive. Open sessions continue, also
+// those above a lower limit. The new idle time applies from the next packet.
 func (s *Server) SetLimits(connections int, idle time.Duration) {
 	s.slots.setLimit(connections)
 	s.idle.Store(int64(idle))
 }
 
-// Policy is the one in force.
-func (s *Server) Policy() *Policy { return s.policy.Load() }
+// Policy returns the policy in effect.
+func (s *Server) Policy() *policy.Policy { return s.policy.Load() }
 
-// Counters are the server's own, live.
-func (s *Server) Counters() *Counters { return &s.counters }
+// Counters returns the counters of the server.
+func (s *Server) Counters() *Counters { return s.counters }
 
-// Sessions is how many connections are served.
+// Sessions returns the number of connections that are served.
 func (s *Server) Sessions() int { return s.slots.inUse() }
 
-// Run serves the listeners until ctx ends or one of them fails, lets open sessions
-// go on for at most the configured drain time, and returns when all is closed. It
-// returns nil where ctx ended and every session ended by itself.
+// Run serves the listeners until ctx ends or one of them fails. It lets open sessions continue
+// for at most the drain time, and returns after everything is closed. It returns nil if ctx
+// ended and every session ended by itself.
 func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -164,16 +166,16 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	return err
 }
 
-// Serve accepts connections and answers them. It blocks until the listener fails for
-// good or Shutdown is called, when it returns ErrServerClosed; open sessions go on.
-// It closes the listener.
+// Serve accepts connections and answers them. It blocks until the listener fails permanently or
+// Shutdown is called. After Shutdown it returns ErrServerClosed; open sessions continue. It
+// closes the listener.
 func (s *Server) Serve(listener net.Listener) error {
 	if !s.addListener(listener) {
 		listener.Close()
 		return ErrServerClosed
 	}
 	defer s.removeListener(listener)
-	// One for each listener: the library's own bookkeeping is not safe to share.
+	// One for each listener: the library's server is not safe for several.
 	library := gomilter.Server{
 		NewMilter: func() gomilter.Milter { return &session{server: s} },
 		Actions:   gomilter.OptSetSymList,
@@ -189,10 +191,10 @@ func (s *Server) Serve(listener net.Listener) error {
 	}
 }
 
-// Shutdown stops accepting, waits for open sessions to end by themselves until ctx
-// ends, and closes those that are left. It returns nil if none was. An MTA whose
-// session is cut falls back to its milter_default_action. Whoever has connected by now is
-// served; on a socket that was adopted, whoever has been accepted.
+// Shutdown stops accepting, waits until ctx ends for open sessions to end, and closes the rest.
+// It returns nil if there was no rest. An MTA whose session is closed uses its
+// milter_default_action. Clients that are connected already are served; on an adopted socket,
+// those that are accepted already.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	defer s.cancel()
@@ -222,15 +224,15 @@ func (s *Server) stop() {
 		return
 	}
 	for l := range s.listeners {
-		if own, ok := l.(*Listener); ok {
-			own.withdraw()
+		if own, ok := l.(*socket.Listener); ok {
+			own.Withdraw()
 		}
 	}
 	s.stopped = true
 	close(s.stopping)
 	for l := range s.listeners {
-		if own, ok := l.(*Listener); ok {
-			own.interrupt()
+		if own, ok := l.(*socket.Listener); ok {
+			own.Interrupt()
 		} else {
 			l.Close()
 		}
@@ -238,7 +240,7 @@ func (s *Server) stop() {
 	s.checkEmpty()
 }
 
-// checkEmpty tells Shutdown when all is over; the caller has the lock.
+// checkEmpty signals Shutdown when nothing is left. The caller holds the lock.
 func (s *Server) checkEmpty() {
 	if s.stopped && len(s.listeners) == 0 && len(s.conns) == 0 {
 		select {
@@ -249,7 +251,7 @@ func (s *Server) checkEmpty() {
 	}
 }
 
-// abort takes the connection away from every session, and says from how many.
+// abort closes the connections of all sessions and returns their number.
 func (s *Server) abort() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,7 +278,7 @@ func (s *Server) removeListener(l net.Listener) {
 	s.checkEmpty()
 }
 
-// addConn counts a connection in, unless what is left is being cut off.
+// addConn adds a connection. It reports false if connections are being closed.
 func (s *Server) addConn(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -286,7 +288,7 @@ func (s *Server) addConn(c *conn) bool {
 	return !s.cut
 }
 
-// removeConn counts a connection out, whose session has ended or never began.
+// removeConn removes a connection whose session has ended or never began.
 func (s *Server) removeConn(c *conn) {
 	if c.placed {
 		s.slots.release()

@@ -13,26 +13,28 @@ import (
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/socket"
+	"rcpt-milter/policy"
 )
 
 func TestNewServerRefuses(t *testing.T) {
-	policy := testPolicy(t, nil)
+	p := testPolicy(t, nil)
 	for _, cfg := range []ServerConfig{
-		{}, {Policy: policy, Connections: -1}, {Policy: policy, Idle: -1}, {Policy: policy, Packet: -1},
-		{Policy: policy, Write: -1}, {Policy: policy, Drain: -1},
+		{}, {Policy: p, Connections: -1}, {Policy: p, Idle: -1}, {Policy: p, Packet: -1},
+		{Policy: p, Write: -1}, {Policy: p, Drain: -1},
 	} {
 		if s, err := NewServer(cfg); err == nil || s != nil {
 			t.Errorf("NewServer(%+v) = %v, %v, want an error", cfg, s, err)
 		}
 	}
-	s, err := NewServer(ServerConfig{Policy: policy})
+	s, err := NewServer(ServerConfig{Policy: p})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c := s.cfg; c.Connections != 2000 || c.Idle != 2*time.Hour || c.Packet != 20*time.Second || c.Write != 10*time.Second || c.Drain != 30*time.Second {
 		t.Errorf("defaults: %+v", c)
 	}
-	if s.Policy() != policy {
+	if s.Policy() != p {
 		t.Error("the policy is another")
 	}
 }
@@ -60,7 +62,7 @@ func TestConnectionLimit(t *testing.T) {
 // A quiet listener keeps no slot from a busy one.
 func TestConnectionLimitOverListeners(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Connections = 1 })
-	quiet, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	quiet, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +209,7 @@ func TestDrainWaitsForIndex(t *testing.T) {
 	index, asked, release := testIndex(), make(chan bool), make(chan bool)
 	index.asked = func(address.Address) { asked <- true; <-release }
 	r := serve(t, "unix", func(cfg *ServerConfig) {
-		cfg.Policy = testPolicy(t, func(cfg *PolicyConfig) { cfg.Index = index })
+		cfg.Policy = testPolicy(t, func(cfg *policy.Config) { cfg.Index = index })
 	})
 	c := r.dial(t)
 	fmt.Fprint(c, packet('R', "<user@enforce.test>\x00"))
@@ -236,11 +238,11 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unix, err := Listen("unix:"+socketPath(t), ListenOptions{})
+	unix, err := socket.Listen("unix:"+socketPath(t), socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tcp, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+	tcp, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,11 +275,11 @@ func TestRunEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		broken, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+		broken, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := Listen("inet:127.0.0.1:0", ListenOptions{})
+		other, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,20 +2,20 @@ package milter
 
 import "sync"
 
-// slots are places for connections. Make them with newSlots; all methods may be called
-// concurrently. The limit may change, also to less than are taken: then none is given
-// until enough have been returned.
+// slots limits the number of connections. Make it with newSlots; its methods may be called
+// concurrently. The limit may fall below the number of taken slots. Then take waits until
+// enough are released.
 type slots struct {
 	mu    sync.Mutex
 	limit int
 	taken int
-	moved chan struct{} // closed when there may be room; nil: nobody waits
+	moved chan struct{} // closed when a slot may be free; nil if no caller waits
 }
 
 func newSlots(limit int) *slots { return &slots{limit: limit} }
 
-// take waits for a place until stop is closed; false: there was none. It calls full once
-// before it waits.
+// take takes a slot, and waits for one until stop is closed. It reports whether it got one. It
+// calls full once before it waits.
 func (s *slots) take(stop <-chan struct{}, full func(limit int)) bool {
 	for waited := false; ; waited = true {
 		moved, limit := s.try()
@@ -33,7 +33,7 @@ func (s *slots) take(stop <-chan struct{}, full func(limit int)) bool {
 	}
 }
 
-// try takes a place. Where there is none it gives what to wait for.
+// try takes a slot. If none is free, it returns a channel to wait for.
 func (s *slots) try() (moved <-chan struct{}, limit int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,7 +47,7 @@ func (s *slots) try() (moved <-chan struct{}, limit int) {
 	return s.moved, s.limit
 }
 
-// release returns a place.
+// release returns a slot.
 func (s *slots) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +62,7 @@ func (s *slots) setLimit(limit int) {
 	s.wake()
 }
 
-// wake has all who wait look again: there is one for each listener, at most.
+// wake wakes all waiting callers, at most one for each listener.
 func (s *slots) wake() {
 	if s.moved != nil {
 		close(s.moved)
@@ -70,7 +70,7 @@ func (s *slots) wake() {
 	}
 }
 
-// inUse is how many are taken.
+// inUse returns the number of taken slots.
 func (s *slots) inUse() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,18 +7,19 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
-// State is how far the index can be trusted about a directory.
-type State string
+// State says how far the index can be trusted about a directory.
+type State = policy.State
 
 const (
-	NotReady State = "not_ready" // no full pass ever completed
-	Widening State = "widening"  // what a recipient is was changed, and the full pass for it is not done
-	Fresh    State = "fresh"     // the last good pass is recent
-	Late     State = "late"      // it is older than it should be; answers are as when fresh
-	Stale    State = "stale"     // it is too old for anybody to be refused
+	NotReady = policy.NotReady
+	Widening = policy.Widening
+	Fresh    = policy.Fresh
+	Late     = policy.Late
+	Stale    = policy.Stale
 )
 
 // Status is what a mirror knows of itself. Zero times: never.

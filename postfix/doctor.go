@@ -2,13 +2,13 @@ package postfix
 
 import (
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/text"
 )
 
 // Level says how much a finding matters.
@@ -297,18 +297,7 @@ func names(all []listener) string {
 	for _, l := range all {
 		words = append(words, l.String())
 	}
-	return inWords(words, len(words))
-}
-
-// inWords lists the first words for a sentence, and says how many there are besides.
-func inWords(all []string, most int) string {
-	if len(all) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
-	}
-	if len(all) < 2 {
-		return strings.Join(all, "")
-	}
-	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
+	return text.List(words, len(words))
 }
 
 // those are the listeners of a kind.

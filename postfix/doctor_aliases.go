@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/text"
 )
 
 // rewritten is a whole domain that a table of Postfix rewrites.
@@ -55,7 +56,7 @@ func (e *examination) findCatchAll(where string, all []rewritten) {
 	}
 	e.find("domain-rewritten", Fault,
 		fmt.Sprintf("%s takes every recipient of %s, and the daemon only those whom the directory has under that name",
-			where, inWords(wholeDomains(all), shownAddresses)),
+			where, text.List(wholeDomains(all), shownAddresses)),
 		askedBefore, fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(wholeDomains(all)), ", ")))
 }
 
@@ -65,7 +66,7 @@ func (e *examination) findAliases(where, table string, all []rewritten) {
 	}
 	e.find("domain-rewritten", Fault,
 		fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon does not",
-			where, inWords(wholeDomains(all), shownAddresses)),
+			where, text.List(wholeDomains(all), shownAddresses)),
 		askedBefore, e.mendAliases(table, all)...)
 }
 
@@ -75,7 +76,7 @@ func (e *examination) findOpen(where, table string, all []rewritten) {
 	}
 	e.find("alias-accepts-all", Note,
 		fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon accepts every one",
-			where, inWords(wholeDomains(all), shownAddresses)),
+			where, text.List(wholeDomains(all), shownAddresses)),
 		"Unknown recipients are accepted, and bounce behind us.",
 		append(e.mendAliases(table, all), fmt.Sprintf("and take %s out of accept", strings.Join(wholeDomains(all), ", ")))...)
 }

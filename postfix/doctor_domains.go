@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/text"
 )
 
 // relayed is one entry of relay_domains.
@@ -110,11 +111,11 @@ func (e *examination) checkRelayed() {
 		}
 	}
 	if len(unserved) > 0 {
-		e.find("relayed-not-served", Fault, "Postfix relays "+inWords(unserved, 10)+", which our domains do not name",
+		e.find("relayed-not-served", Fault, "Postfix relays "+text.List(unserved, 10)+", which our domains do not name",
 			"Every recipient there is accepted, whoever it is.", "in config.yaml, under domains: "+unserved[0]+": report (or pass, where that is meant)")
 	}
 	if len(below) > 0 {
-		e.find("subdomains-not-served", Note, "Postfix also relays all sub-domains of "+inWords(below, 10)+" (parent_domain_matches_subdomains), which our domains do not name",
+		e.find("subdomains-not-served", Note, "Postfix also relays all sub-domains of "+text.List(below, 10)+" (parent_domain_matches_subdomains), which our domains do not name",
 			"Every recipient there is accepted.", "in config.yaml, under domains: ."+below[0]+": report", e.set("parent_domain_matches_subdomains", e.withoutParents("relay_domains")))
 	}
 	for _, table := range blind {
@@ -137,7 +138,7 @@ func (e *examination) checkServed() {
 	if len(foreign) == 0 {
 		return
 	}
-	e.find("served-not-relayed", Fault, "Postfix does not take mail for "+inWords(foreign, 10)+", which our domains name",
+	e.find("served-not-relayed", Fault, "Postfix does not take mail for "+text.List(foreign, 10)+", which our domains name",
 		"Clients are told \"Relay access denied\" before anybody is asked.",
 		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+strings.Join(foreign, ", "), ", ")))
 }
@@ -203,5 +204,5 @@ func (e *examination) checkOldTable() {
 		level, why = Note, "That is right as long as no domain is in mode enforce. Then it has to go."
 		mend = append([]string{"in config.yaml: the domains to enforce; then"}, mend...)
 	}
-	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in force (%s)", inWords(tables, 5)), why, mend...)
+	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in force (%s)", text.List(tables, 5)), why, mend...)
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rcpt-milter/internal/text"
 )
 
 // checkDaemon: the daemon answers, and can be trusted.
@@ -31,7 +33,7 @@ func (e *examination) checkDaemon() {
 		}
 	}
 	if len(watched) > 0 {
-		e.find("mode-report", Note, "nothing is refused in "+inWords(watched, 10)+", whose mode is report",
+		e.find("mode-report", Note, "nothing is refused in "+text.List(watched, 10)+", whose mode is report",
 			"That is right while you look at what would be refused.", "rcpt-milter report", "in config.yaml: "+watched[0]+": enforce")
 	}
 }
@@ -331,7 +333,7 @@ func (e *examination) strayed(l listener, m Milter) {
 	if endpoint := e.endpoint(); endpoint != "" {
 		mend = []string{e.set("smtpd_milters", strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", "))}
 	}
-	e.find("socket-path", Fault, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint, e.seenAs(l.Service, where), inWords(e.daemon.Listen, 5)),
+	e.find("socket-path", Fault, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint, e.seenAs(l.Service, where), text.List(e.daemon.Listen, 5)),
 		"It finds nobody there, and acts by its default action on every recipient.", mend...)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/text"
 )
 
 // shownAddresses is how many addresses one finding names.
@@ -125,7 +126,7 @@ func (e *examination) refusedKeys(parameter, table string, keys []address.Addres
 		mend = fmt.Sprintf("in config.yaml: accept_files: [%s]", file)
 	}
 	e.find("alias-not-accepted", Fault, fmt.Sprintf("%s has %s that the daemon does not accept: %s", inTable(parameter, table),
-		counted(len(refused), "address", "addresses"), inWords(refused, shownAddresses)),
+		text.Count(len(refused), "address", "addresses"), text.List(refused, shownAddresses)),
 		"Postfix would rewrite or redirect them, but asks the daemon before it does, and the directory does not have them.", mend)
 }
 
@@ -170,13 +171,6 @@ func yamlQuoted(words []string) []string {
 		all = append(all, fmt.Sprintf("%q", word))
 	}
 	return all
-}
-
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 // checkProbe: other servers that verify their senders with us ask for the address that
@@ -233,7 +227,7 @@ func (e *examination) checkRoles() {
 	if len(ownerless) == 0 {
 		return
 	}
-	e.find("role-ownerless", Fault, inWords(ownerless, shownAddresses)+" are accepted, as they must be, and owned by nobody in the directory",
+	e.find("role-ownerless", Fault, text.List(ownerless, shownAddresses)+" are accepted, as they must be, and owned by nobody in the directory",
 		"Behind us they bounce. RFC 5321 asks for postmaster, RFC 2142 for abuse.",
 		"give the addresses to a mailbox in the directory, or redirect them in virtual_alias_maps")
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+
+	"rcpt-milter/internal/text"
 )
 
 // countedDomains bounds how many domains of one table are counted.
@@ -49,7 +51,7 @@ func (t *Table) Unjudged(judged func(domain string) bool) (first []Problem, all 
 		all += n.entries
 		first = append(first, Problem{n.line, fmt.Sprintf(
 			"%s of domain %q can never match: the domain is not judged here; add it to domains, or leave them out",
-			counted(n.entries, "entry", "entries"), domain)})
+			text.Count(n.entries, "entry", "entries"), domain)})
 	}
 	slices.SortFunc(first, func(a, b Problem) int { return a.Line - b.Line })
 	return first[:min(len(first), keptProblems)], all

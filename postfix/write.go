@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/text"
 )
 
 // Writer writes a table in source form, for postmap(1) and for Read. Lines are kept until
@@ -79,7 +80,7 @@ func (w *Writer) Entries() int { return w.entries }
 // Flush writes what is left, and says in a comment what could not be written.
 func (w *Writer) Flush() error {
 	if w.unfit > 0 {
-		w.Comment(fmt.Sprintf("%s cannot stand in a table, because it begins with #: %s", counted(w.unfit, "address", "addresses"), inWords(w.left, keptUnfit)))
+		w.Comment(fmt.Sprintf("%s cannot stand in a table, because it begins with #: %s", text.Count(w.unfit, "address", "addresses"), text.List(w.left, keptUnfit)))
 	}
 	return w.out.Flush()
 }

@@ -28,7 +28,7 @@ func TestAcceptFiles(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitOK, "lookup", "--json", "Filed@corp.example")), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if answer.Verdict != "listed" || answer.Entry != file+":2" || answer.Rule != 5 {
+	if answer.Verdict != "allowlisted" || answer.Entry != file+":2" || answer.Rule != 5 {
 		t.Errorf("lookup says %+v", answer)
 	}
 	if out := r.want(exitOK, "lookup", "filed@corp.example"); !strings.Contains(out, file+":2") {

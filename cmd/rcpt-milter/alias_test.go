@@ -49,7 +49,7 @@ func TestLookupAliases(t *testing.T) {
 		{"jane@filed.example", exitOK, []string{"judged as           jane@corp.example, by " + file + ":1"}},
 		{"only@filed.example", exitOK, []string{"in accept_files: " + file + ":2"}},
 		{"nobody@filed.example", exitFailure, []string{"(verdict unknown, row 12)", "by " + file + ":1"}},
-		{"nobody@outward.example", exitOK, []string{"accept_files maps the domain to one that is not judged here: " + file + ":3 (verdict listed, row 5)"}},
+		{"nobody@outward.example", exitOK, []string{"accept_files maps the domain to one that is not judged here: " + file + ":3 (verdict allowlisted, row 5)"}},
 		{"staff@corp.example", exitFailure, []string{"(verdict restricted, row 6)"}},
 		{"staff@corp.example --client 10.1.2.3", exitOK, []string{"in the index, and internal-only; the client is in inside.networks: 10.0.0.0/8 (verdict known, row 6)"}},
 		{"staff@alias.example --client ::ffff:10.1.2.3", exitOK, []string{"inside.networks: 10.0.0.0/8", "judged as           staff@corp.example"}},
@@ -178,7 +178,7 @@ func TestExportRefusedAlias(t *testing.T) {
 	r.addUser("barred", "smtp:barred@corp.example", "smtp:own@report.example")
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitFailure, "lookup", "barred@twofold.example"); !strings.Contains(out, "in refuse (verdict refused, row 5)") {
+	if out := r.want(exitFailure, "lookup", "barred@twofold.example"); !strings.Contains(out, "in refuse (verdict denylisted, row 5)") {
 		t.Errorf("lookup says\n%s", out)
 	}
 	out := r.want(exitOK, "export", "--format", "text", "--restricted")

@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 	"rcpt-milter/store"
 )
@@ -75,7 +75,7 @@ func acceptFileOf(f postfix.FileStatus) control.AcceptFile {
 }
 
 // words makes plain keys of verdicts.
-func words(counts map[milter.Verdict]int64) map[string]int64 {
+func words(counts map[policy.Verdict]int64) map[string]int64 {
 	m := make(map[string]int64, len(counts))
 	for verdict, n := range counts {
 		m[string(verdict)] = n
@@ -84,7 +84,7 @@ func words(counts map[milter.Verdict]int64) map[string]int64 {
 }
 
 func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.LookupAnswer, error) {
-	query := milter.Query{Argument: q.Address}
+	query := policy.Query{Argument: q.Address}
 	if q.Client != "" {
 		client, err := netip.ParseAddr(q.Client)
 		if err != nil {
@@ -107,7 +107,7 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 
 // found is the form of the address that the answer is about: where nothing was found,
 // the whole of it.
-func found(d milter.Decision) address.Address {
+func found(d policy.Decision) address.Address {
 	switch {
 	case !d.Match.IsZero():
 		return d.Match
@@ -118,10 +118,10 @@ func found(d milter.Decision) address.Address {
 }
 
 // answerOf puts a decision into plain words.
-func answerOf(d milter.Decision) control.LookupAnswer {
+func answerOf(d policy.Decision) control.LookupAnswer {
 	answer := control.LookupAnswer{
 		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
-		Outcome: outcomeOf(d.Reply), Reply: d.Reply.String(), Verdict: string(d.Verdict),
+		Outcome: d.Reply.Outcome(), Reply: d.Reply.String(), Verdict: string(d.Verdict),
 		WouldRefuse: d.WouldRefuse, Rule: d.Row, Reason: d.Reason, Entry: d.Entry, Matched: d.Match.String(),
 		JudgedAs: d.JudgedAs.String(), AliasedBy: d.AliasedBy,
 	}
@@ -132,20 +132,9 @@ func answerOf(d milter.Decision) control.LookupAnswer {
 		answer.Error = d.Err.Error()
 	}
 	if d.Asked {
-		answer.Directory, answer.DirectoryState = d.Freshness.Directory, control.State(d.Freshness.State.String())
+		answer.Directory, answer.DirectoryState = d.Freshness.Directory, d.Freshness.State
 	}
 	return answer
-}
-
-func outcomeOf(r milter.Reply) control.Outcome {
-	switch {
-	case r.IsContinue():
-		return control.Accepted
-	case r.Code() >= 500:
-		return control.Refused
-	default:
-		return control.Temporary
-	}
 }
 
 // describe adds what the store knows of the address. Where the store cannot tell, the

@@ -9,7 +9,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/config"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 )
 
 // canaries watches addresses that tell when something is wrong.
@@ -60,7 +60,7 @@ func (c *canaries) Check() {
 // told reports whether the directories of a domain have been read.
 func told(i index, domain string) bool {
 	switch i.Freshness(domain).State {
-	case milter.FreshnessNotReady, milter.FreshnessWidening:
+	case policy.NotReady, policy.Widening:
 		return false
 	default:
 		return true

@@ -15,6 +15,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/store"
 )
 
@@ -56,8 +57,8 @@ func (a *app) check(ctx context.Context, live bool) error {
 	for _, w := range append(c.Warnings(), warnings...) {
 		r.warning("%v", w)
 	}
-	r.good("configuration %s: %s, %s", a.configPath, counted(len(c.Domains), "domain", "domains"),
-		counted(len(c.Directories), "directory", "directories"))
+	r.good("configuration %s: %s, %s", a.configPath, text.Count(len(c.Domains), "domain", "domains"),
+		text.Count(len(c.Directories), "directory", "directories"))
 	for _, d := range c.Directories {
 		if d.Bind.Keytab == "" {
 			continue
@@ -85,11 +86,11 @@ type findings struct {
 }
 
 func (r *findings) good(format string, args ...any) {
-	fmt.Fprintf(r.stdout, "ok: %s\n", printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(r.stdout, "ok: %s\n", text.Printable(fmt.Sprintf(format, args...)))
 }
 
 func (r *findings) warning(format string, args ...any) {
-	fmt.Fprintf(r.stdout, "warning: %s\n", printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(r.stdout, "warning: %s\n", text.Printable(fmt.Sprintf(format, args...)))
 }
 
 func (r *findings) problem(err error) {
@@ -126,8 +127,8 @@ func (r *findings) checkStore(ctx context.Context, c *config.Config) {
 	}
 	r.checkPopulated(s, c)
 	t := s.Totals()
-	r.good("store %s: %s of %s, digest %s", c.Store.Dir, counted(t.Addresses, "address", "addresses"),
-		counted(t.Objects, "object", "objects"), t.Digest)
+	r.good("store %s: %s of %s, digest %s", c.Store.Dir, text.Count(t.Addresses, "address", "addresses"),
+		text.Count(t.Objects, "object", "objects"), t.Digest)
 }
 
 func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
@@ -143,7 +144,7 @@ func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
 		r.problem(err)
 	default:
 		r.good("store %s: in use by the daemon, %s of %s, digest %s, counted again by it", c.Store.Dir,
-			counted(v.Addresses, "address", "addresses"), counted(v.Objects, "object", "objects"), v.Digest)
+			text.Count(v.Addresses, "address", "addresses"), text.Count(v.Objects, "object", "objects"), v.Digest)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/text"
 )
 
 // soon is how long before something expires it is complained of.
@@ -15,7 +16,7 @@ const soon = 30 * 24 * time.Hour
 
 // until says when something ends, for people.
 func (a *app) until(t time.Time) string {
-	return fmt.Sprintf("%s (%s)", t.In(a.now().Location()).Format("2006-01-02"), ago(a.now(), t))
+	return fmt.Sprintf("%s (%s)", t.In(a.now().Location()).Format("2006-01-02"), text.Age(a.now(), t))
 }
 
 // checkCertificates looks when the certificates end; that they are good, dialling has
@@ -51,7 +52,7 @@ func (c *controllerCheck) checkAccount() {
 	}
 	if a.Lockout > 0 && a.BadPasswords > 0 {
 		c.warning("%s: somebody tried %s for %s since it last logged on here, and %d lock it; look for an old password in use elsewhere",
-			c.where, counted(a.BadPasswords, "wrong password", "wrong passwords"), a.DN, a.Lockout)
+			c.where, text.Count(a.BadPasswords, "wrong password", "wrong passwords"), a.DN, a.Lockout)
 	}
 	if !a.Expires.IsZero() && a.Expires.Sub(c.now()) < soon {
 		c.warning("%s: the account %s ends on %s; extend it: without it nothing can be read", c.where, a.DN, c.until(a.Expires))

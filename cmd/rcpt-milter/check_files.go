@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"rcpt-milter/config"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/postfix"
 )
 
@@ -24,10 +25,10 @@ func (r *findings) checkAcceptFiles(c *config.Config) {
 		r.checkEntries(file, table, c)
 		aliases := ""
 		if n := table.AliasCount(); n > 0 {
-			aliases = ", " + counted(n, "domain alias", "domain aliases")
+			aliases = ", " + text.Count(n, "domain alias", "domain aliases")
 		}
 		r.good("accept file %s: %s, %d of them whole domains%s", file,
-			counted(table.Len(), "entry", "entries"), table.Domains(), aliases)
+			text.Count(table.Len(), "entry", "entries"), table.Domains(), aliases)
 	}
 }
 
@@ -38,7 +39,7 @@ func (r *findings) checkLines(file string, table *postfix.Table) {
 		r.warning("accept_files: %s, %v; the line does not count", file, p)
 	}
 	if more := all - len(first); more > 0 {
-		r.warning("accept_files: %s has %s more that do not count", file, counted(more, "line", "lines"))
+		r.warning("accept_files: %s has %s more that do not count", file, text.Count(more, "line", "lines"))
 	}
 }
 

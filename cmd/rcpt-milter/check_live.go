@@ -11,6 +11,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/text"
 )
 
 // liveTimeout bounds the check of one domain controller.
@@ -78,7 +79,7 @@ func (l *liveCheck) controllerURLs(ctx context.Context, d config.Directory) []st
 		l.warning("directory %s: %v", d.Name, err)
 	}
 	l.good("directory %s: DNS names %s of %s, in this order: %s", d.Name,
-		counted(len(urls), "domain controller", "domain controllers"), d.Discover, strings.Join(urls, " "))
+		text.Count(len(urls), "domain controller", "domain controllers"), d.Discover, strings.Join(urls, " "))
 	return urls
 }
 
@@ -173,8 +174,8 @@ func (c *controllerCheck) checkClock() {
 	skew := c.now().Sub(c.root.Now)
 	switch {
 	case skew.Abs() > maxSkew && c.d.Bind.Keytab != "":
-		c.problem(fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos takes no more than 5 minutes; set both by NTP", c.where, inWords(skew.Abs())))
+		c.problem(fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos takes no more than 5 minutes; set both by NTP", c.where, text.Duration(skew.Abs())))
 	case skew.Abs() > time.Minute:
-		c.warning("%s: its clock and ours differ by %s; set both by NTP, or times in the journal mislead", c.where, inWords(skew.Abs()))
+		c.warning("%s: its clock and ours differ by %s; set both by NTP, or times in the journal mislead", c.where, text.Duration(skew.Abs()))
 	}
 }

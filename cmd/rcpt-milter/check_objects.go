@@ -13,6 +13,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/mirror"
 )
 
@@ -55,7 +56,7 @@ func (c *controllerCheck) checkObjects(ctx context.Context) error {
 	}
 	if err != nil {
 		c.warning("%s: of the objects only %d were looked at, because reading them takes longer than %s",
-			c.where, o.seen, inWords(objectsTimeout))
+			c.where, o.seen, text.Duration(objectsTimeout))
 	}
 	c.asked[c.d.Name] = err == nil
 	o.report()
@@ -93,7 +94,7 @@ func (o *objectsCheck) report() {
 		o.warning("%s: value to be corrected: %s", o.where, line)
 	}
 	if more := o.unreads - len(o.unread); more > 0 {
-		o.warning("%s: %s to be corrected", o.where, counted(more, "more value is", "more values are"))
+		o.warning("%s: %s to be corrected", o.where, text.Count(more, "more value is", "more values are"))
 	}
 	if n := o.hiding.total(); n > 0 {
 		named := strings.Join(o.hidden, "; ")
@@ -102,10 +103,10 @@ func (o *objectsCheck) report() {
 		}
 		o.problem(fmt.Errorf("%s: %s uSNChanged from %s, so only full passes see their changes, and removals of such "+
 			"a pass wait; give it the right to read uSNChanged in %s: %s",
-			o.where, counted(n, "object hides", "objects hide"), o.d.Bind.Name(), o.hiding, named))
+			o.where, text.Count(n, "object hides", "objects hide"), o.d.Bind.Name(), o.hiding, named))
 	}
 	if o.unreads == 0 && o.hiding.total() == 0 {
-		o.good("%s: %s looked at, all addresses can be read", o.where, counted(o.seen, "object", "objects"))
+		o.good("%s: %s looked at, all addresses can be read", o.where, text.Count(o.seen, "object", "objects"))
 	}
 }
 
@@ -179,17 +180,17 @@ func (l *liveCheck) checkCoverage() {
 	for _, where := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[where]
 		if n := g.folders.total(); n > 0 {
-			lies := counted(n, "public folder with an address of our domains lies",
+			lies := text.Count(n, "public folder with an address of our domains lies",
 				"public folders with addresses of our domains lie")
 			l.warning("%s: %s outside bases, and would be refused: %s; add these containers to bases", where, lies, g.folders)
 		}
 		if n := g.others.total(); n > 0 {
 			l.warning("%s: %s outside bases, and would be refused: %s; add what is missing to bases", where,
-				counted(n, "recipient of our domains lies", "recipients of our domains lie"), g.others)
+				text.Count(n, "recipient of our domains lies", "recipients of our domains lie"), g.others)
 		}
 		if n := g.excluded.total(); n > 0 {
 			l.good("%s: %s left out by exclude: %s", where,
-				counted(n, "recipient of our domains is", "recipients of our domains are"), g.excluded)
+				text.Count(n, "recipient of our domains is", "recipients of our domains are"), g.excluded)
 		}
 	}
 }
@@ -227,7 +228,7 @@ func (p places) String() string {
 		list = append(list, fmt.Sprintf("%s (%d, such as %s)", name, p[name].count, p[name].example))
 	}
 	if more := len(names) - len(list); more > 0 {
-		list = append(list, counted(more, "other container", "other containers"))
+		list = append(list, text.Count(more, "other container", "other containers"))
 	}
 	return strings.Join(list, "; ")
 }

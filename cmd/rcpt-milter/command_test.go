@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"rcpt-milter/control"
 )
 
 // TestUsage: what is wrong with a command line, without a daemon or a configuration.
@@ -147,18 +145,6 @@ func TestCheckFindings(t *testing.T) {
 	}
 }
 
-func TestBar(t *testing.T) {
-	for _, c := range []struct {
-		seen, expected int64
-		want           int // columns that are full; -1: no bar
-	}{{0, 0, -1}, {5, 0, -1}, {0, 100, 0}, {50, 100, 10}, {99, 100, 19}, {100, 100, 20}, {300, 100, 20}} {
-		got := bar(control.SyncEvent{Seen: c.seen, Expected: c.expected})
-		if c.want < 0 && got != "" || c.want >= 0 && (strings.Count(got, "█") != c.want || strings.Count(got, "░") != barWidth-c.want) {
-			t.Errorf("bar(%d of %d) = %q, want %d", c.seen, c.expected, got, c.want)
-		}
-	}
-}
-
 // TestProgress: on a terminal the line of a pass under way is replaced; elsewhere only
 // what ended is printed.
 func TestProgress(t *testing.T) {
@@ -172,12 +158,12 @@ func TestProgress(t *testing.T) {
 		{false, "corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n"},
 	} {
 		var out bytes.Buffer
-		p := progress{app: &app{stdout: &out, now: time.Now}, shown: c.shown}
+		p := newProgress(&app{stdout: &out, now: time.Now}, c.shown)
 		p.event(*s.Directories[1].Running)
 		ended := *s.Directories[1].Running
 		ended.Directory, ended.Pass = "corp", s.Directories[0].LastFull
 		p.event(ended)
-		p.clear()
+		p.Clear()
 		if out.String() != c.want {
 			t.Errorf("on a terminal %t: %q, want %q", c.shown, &out, c.want)
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) compareCommand() *cobra.Command {
@@ -56,7 +58,7 @@ func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) 
 	if err != nil {
 		return err
 	}
-	var shown comparison = &comparePage{app: a, progress: progress{app: a, shown: isTerminal(a.stdout)}}
+	var shown comparison = &comparePage{app: a, progress: terminal.Progress{Out: a.stdout, Shown: terminal.IsTerminal(a.stdout)}}
 	if asJSON {
 		shown = newCompareJSON(a.stdout)
 	}
@@ -87,19 +89,19 @@ func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) 
 // comparePage is for people.
 type comparePage struct {
 	*app
-	progress progress
+	progress terminal.Progress
 	block    [][]string
 }
 
 func (c *comparePage) add(e control.CompareEvent) error {
-	c.progress.clear()
+	c.progress.Clear()
 	switch {
-	case e.Progress != nil && c.progress.shown:
-		fmt.Fprintf(c.stdout, "%s: comparing, %s", printable(e.Progress.Directory), counted(e.Progress.Objects, "object", "objects"))
-		c.progress.dirty = true
+	case e.Progress != nil:
+		c.progress.Draw(fmt.Sprintf("%s: comparing, %s", text.Printable(e.Progress.Directory),
+			text.Count(e.Progress.Objects, "object", "objects")))
 	case e.Difference != nil:
 		d := e.Difference
-		c.block = append(c.block, []string{printable(d.Address), printable(d.DN), printable(d.Class), where(*d), c.cause(*d)})
+		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(d.DN), text.Printable(d.Class), where(*d), c.cause(*d)})
 		if len(c.block) == blockRows {
 			return c.flush()
 		}
@@ -139,13 +141,13 @@ func (c *comparePage) cause(d control.Difference) string {
 	case control.CauseRetired:
 		return "the directory is no longer in the configuration"
 	default:
-		return printable(d.Cause)
+		return text.Printable(d.Cause)
 	}
 }
 
 func (c *comparePage) flush() error {
-	p := &page{}
-	table(p, 5, append([][]string{{"Address", "Object", "Class", "Where", "Because"}}, c.block...))
+	p := &terminal.Page{}
+	p.Table(append([][]string{{"Address", "Object", "Class", "Where", "Because"}}, c.block...))
 	if len(c.block) > 0 {
 		p.WriteByte('\n')
 	}
@@ -155,37 +157,37 @@ func (c *comparePage) flush() error {
 }
 
 func (c *comparePage) directory(d control.ComparedDirectory) {
-	name := printable(d.Name)
+	name := text.Printable(d.Name)
 	if d.Error != "" {
 		return // the end of the answer repeats it
 	}
 	result := "equal"
 	if !d.Equal() {
-		result = counted(d.Differences, "difference", "differences")
+		result = text.Count(d.Differences, "difference", "differences")
 	}
 	fmt.Fprintf(c.stdout, "%s: %s", name, result)
 	if d.DomainController != "" {
-		fmt.Fprintf(c.stdout, ", with %s of %s read from %s at USN %d in %.1f s", counted(d.Addresses, "address", "addresses"),
-			counted(d.Objects, "object", "objects"), printable(d.DomainController), d.USN, d.Seconds)
+		fmt.Fprintf(c.stdout, ", with %s of %s read from %s at USN %d in %.1f s", text.Count(d.Addresses, "address", "addresses"),
+			text.Count(d.Objects, "object", "objects"), text.Printable(d.DomainController), d.USN, d.Seconds)
 	}
 	fmt.Fprintln(c.stdout)
 	if d.Unlisted > 0 {
-		fmt.Fprintf(c.stdout, "  %s that differ too are not listed\n", counted(d.Unlisted, "object", "objects"))
+		fmt.Fprintf(c.stdout, "  %s that differ too are not listed\n", text.Count(d.Unlisted, "object", "objects"))
 	}
 	if d.DomainController != "" && !d.Followed {
 		fmt.Fprintln(c.stdout, "  this is not the domain controller that passes read: either may lag behind the other")
 	}
 	if d.Unsettled != "" {
-		fmt.Fprintf(c.stdout, "  %s\n", printable(d.Unsettled))
+		fmt.Fprintf(c.stdout, "  %s\n", text.Printable(d.Unsettled))
 	}
 }
 
 func (c *comparePage) end(bool) error {
-	c.progress.clear()
+	c.progress.Clear()
 	return c.flush()
 }
 
-func (c *comparePage) interrupted() { c.progress.clear() }
+func (c *comparePage) interrupted() { c.progress.Clear() }
 
 // compareJSON writes one document, the differences as they come.
 type compareJSON struct {

@@ -9,6 +9,9 @@ import (
 	"strings"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
+	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 )
 
@@ -179,14 +182,14 @@ func (c *tableComparison) alias(domain string, targets []string) error {
 	_, line := c.table.Aliases(domain)
 	d := tableDifference{Address: "@" + domain, InTable: true, Line: line,
 		Cause: causeAlias, Entry: "@" + strings.Join(targets, ", @")}
-	switch {
-	case l.Verdict == "not-ours":
+	switch verdict := policy.Verdict(l.Verdict); {
+	case verdict == policy.VerdictNotOurs:
 		c.done.Unjudged++
 		return nil
 	case l.AliasedBy != "":
 		c.done.Common++
 		return nil
-	case l.Verdict == "listed":
+	case verdict == policy.VerdictAllowlisted:
 		d.Cause, d.Entry = causeListed, l.Entry
 	}
 	c.done.TableOnly++
@@ -231,20 +234,20 @@ func (c *tableComparison) tableOnly() error {
 	if err != nil {
 		return err
 	}
-	switch {
+	switch verdict := policy.Verdict(l.Verdict); {
 	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != causeDomain: // in the index by the name of its alias
 		c.done.Common++
 		c.advance()
 		return nil
-	case l.Verdict == "not-ours":
+	case verdict == policy.VerdictNotOurs:
 		d.Cause = causeNotOurs
 		c.done.Unjudged++
 	case d.Cause == causeDomain:
-	case l.Verdict == "always":
+	case verdict == policy.VerdictAlways:
 		d.Cause = causeAlways
-	case l.Verdict == "error":
+	case verdict == policy.VerdictError:
 		d.Cause = causeInternal
-	case l.Verdict == "listed" && !strings.HasPrefix(l.Entry, c.done.File+":"):
+	case verdict == policy.VerdictAllowlisted && !strings.HasPrefix(l.Entry, c.done.File+":"):
 		d.Cause, d.Entry = causeListed, l.Entry
 	case !l.Removed.IsZero():
 		d.Cause, d.Removed = causeRemoved, l.Removed
@@ -276,7 +279,7 @@ func (t *tablePage) add(d tableDifference) error {
 	if d.InIndex {
 		where, line = "index only", ""
 	}
-	t.block = append(t.block, []string{printable(d.Address), where, line, t.because(d)})
+	t.block = append(t.block, []string{text.Printable(d.Address), where, line, t.because(d)})
 	if len(t.block) == blockRows {
 		return t.flush()
 	}
@@ -293,13 +296,13 @@ func (t *tablePage) because(d tableDifference) string {
 		if d.Entry == "" {
 			return "accepted by the configuration"
 		}
-		return "accepted by " + printable(d.Entry)
+		return "accepted by " + text.Printable(d.Entry)
 	case causeAlways:
 		return "always accepted"
 	case causeDomain:
 		return "accepts everybody in the domain"
 	case causeAlias:
-		return "maps the domain to " + printable(d.Entry) + ": domain_aliases"
+		return "maps the domain to " + text.Printable(d.Entry) + ": domain_aliases"
 	case causeMissing:
 		return "refused where the table is in force"
 	default:
@@ -308,8 +311,8 @@ func (t *tablePage) because(d tableDifference) string {
 }
 
 func (t *tablePage) flush() error {
-	p := &page{}
-	table(p, 4, append([][]string{{"Address", "Where", "Line", "Because"}}, t.block...))
+	p := &terminal.Page{}
+	p.Table(append([][]string{{"Address", "Where", "Line", "Because"}}, t.block...))
 	t.block = nil
 	_, err := io.WriteString(t.stdout, strings.TrimPrefix(p.String(), "\n"))
 	return err
@@ -322,17 +325,17 @@ func (t *tablePage) end(done tableCompared) error {
 		}
 		fmt.Fprintln(t.stdout)
 	}
-	p := &page{}
-	fmt.Fprintf(p, "%s: %s, %s in both, %s in the table only, %s in the index only\n", printable(done.File), counted(done.Entries, "entry", "entries"),
-		grouped(int64(done.Common)), grouped(int64(done.TableOnly)), grouped(int64(done.IndexOnly)))
+	p := &terminal.Page{}
+	fmt.Fprintf(p, "%s: %s, %s in both, %s in the table only, %s in the index only\n", text.Printable(done.File), text.Count(done.Entries, "entry", "entries"),
+		text.Number(int64(done.Common)), text.Number(int64(done.TableOnly)), text.Number(int64(done.IndexOnly)))
 	if done.Unjudged > 0 {
-		fmt.Fprintf(p, "%s of domains that are not judged here\n", counted(done.Unjudged, "entry is", "entries are"))
+		fmt.Fprintf(p, "%s of domains that are not judged here\n", text.Count(done.Unjudged, "entry is", "entries are"))
 	}
 	for _, line := range done.UnreadLines {
-		fmt.Fprintf(p, "does not count: %s\n", printable(line))
+		fmt.Fprintf(p, "does not count: %s\n", text.Printable(line))
 	}
 	if more := done.Unread - len(done.UnreadLines); more > 0 {
-		fmt.Fprintf(p, "%s more that do not count\n", counted(more, "line", "lines"))
+		fmt.Fprintf(p, "%s more that do not count\n", text.Count(more, "line", "lines"))
 	}
 	_, err := io.WriteString(t.stdout, p.String())
 	return err

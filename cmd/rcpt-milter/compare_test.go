@@ -100,7 +100,7 @@ func TestCompareNotReady(t *testing.T) {
 
 func TestComparePage(t *testing.T) {
 	a, out := pageApp()
-	c := &comparePage{app: a, progress: progress{app: a}}
+	c := &comparePage{app: a}
 	difference := func(address, cause string, inIndex, inDirectory bool) control.CompareEvent {
 		return control.CompareEvent{Difference: &control.Difference{Directory: "corp", Address: address, DN: "CN=\x1b[2J", Class: "user",
 			InIndex: inIndex, InDirectory: inDirectory, Cause: cause, NotBefore: before(-time.Hour)}}

@@ -8,8 +8,8 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
 )
 
 // confirming asks the directories of one configuration about recipients. The zero value
@@ -64,7 +64,7 @@ func without(all, others []mirror.Runner) []mirror.Runner {
 }
 
 // policy is it for a policy, which wants nil where there is none.
-func (c confirming) policy() milter.Confirmer {
+func (c confirming) policy() policy.Confirmer {
 	if c.Confirmer == nil {
 		return nil
 	}
@@ -74,9 +74,9 @@ func (c confirming) policy() milter.Confirmer {
 // confirmer puts answers into the words of the policy.
 type confirmer struct{ *mirror.Confirmer }
 
-func (c confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (milter.Entry, error) {
+func (c confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
 	found, err := c.Confirmer.Confirm(ctx, a, suspect)
-	return milter.Entry{Known: found.Known, InternalOnly: found.Restricted}, err
+	return policy.Entry{Known: found.Known, InternalOnly: found.Restricted}, err
 }
 
 // status is null where nobody is asked.

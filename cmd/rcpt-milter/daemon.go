@@ -14,8 +14,12 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/logging"
+	"rcpt-milter/internal/socket"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
+	"rcpt-milter/policy/harvest"
 	"rcpt-milter/postfix"
 	"rcpt-milter/store"
 )
@@ -33,7 +37,7 @@ type daemon struct {
 	config  atomic.Pointer[config.Config] // in force
 	reloads reloads
 
-	logging  *logging
+	logs     *logging.Log
 	log      *slog.Logger
 	metrics  *control.Metrics
 	store    *store.Store
@@ -51,10 +55,10 @@ type daemon struct {
 	confirming atomic.Pointer[confirming]
 	confirmed  *mirror.ConfirmCounters // by all of them
 	askers     mirror.Group            // the one in force
-	harvest    atomic.Pointer[milter.Harvest]
-	harvested  *milter.HarvestMemory // of all of them
+	harvest    atomic.Pointer[harvest.Limit]
+	harvested  *harvest.Memory // of all of them
 
-	intake    []*milter.Listener // for Postfix
+	intake    []*socket.Listener // for Postfix
 	control   net.Listener
 	telemetry net.Listener // nil: off
 }
@@ -62,8 +66,8 @@ type daemon struct {
 // openDaemon makes a daemon. The sockets for Postfix come first: whoever connects waits in
 // their queues until he is answered, at the end. The store is next, because its lock shows
 // that no other daemon is at work: the one before this may have to finish.
-func openDaemon(ctx context.Context, path string, c *config.Config, lockWait time.Duration, logging *logging) (_ *daemon, err error) {
-	d := newDaemon(path, c, logging)
+func openDaemon(ctx context.Context, path string, c *config.Config, lockWait time.Duration, logs *logging.Log) (_ *daemon, err error) {
+	d := newDaemon(path, c, logs)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -83,12 +87,12 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 	return d, d.listen()
 }
 
-func newDaemon(path string, c *config.Config, logging *logging) *daemon {
-	d := &daemon{logging: logging, log: logging.Logger(), metrics: control.NewMetrics(programVersion()), history: &control.History{}}
+func newDaemon(path string, c *config.Config, logs *logging.Log) *daemon {
+	d := &daemon{logs: logs, log: logs.Logger(), metrics: control.NewMetrics(programVersion()), history: &control.History{}}
 	d.reloads.path = path
 	d.config.Store(c)
 	d.confirming.Store(&confirming{})
-	d.confirmed, d.harvested = new(mirror.ConfirmCounters), milter.NewHarvestMemory()
+	d.confirmed, d.harvested = new(mirror.ConfirmCounters), harvest.NewMemory()
 	return d
 }
 
@@ -138,8 +142,8 @@ type setup struct {
 	directories following
 	files       postfix.Prepared
 	confirming  confirming
-	harvest     *milter.Harvest // nil: switched off
-	policy      *milter.Policy
+	harvest     *harvest.Limit // nil: switched off
+	policy      *policy.Policy
 	conceal     func(address string) string // in the log; nil: addresses stand as they are
 }
 
@@ -167,7 +171,7 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 			return s, fmt.Errorf("log.addresses: %w", err)
 		}
 		if key != nil {
-			s.conceal = milter.Conceal(key)
+			s.conceal = milter.HashAddress(key)
 		}
 	}
 	return s, nil
@@ -177,8 +181,8 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 // cannot fail.
 func (d *daemon) enact(s setup) {
 	c := s.config
-	d.logging.Set(c.Log)
-	d.server.SetConceal(s.conceal)
+	d.logs.Set(logOptions(c))
+	d.server.SetRedaction(s.conceal)
 	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
 	d.upkeep.Set(c)
 	d.refusals.Set(c, s.conceal)
@@ -201,11 +205,11 @@ func (d *daemon) wake(domain string) { d.follower.now().wake(domain) }
 // live is what has a meaning only at this moment. The zero value has none.
 type live struct {
 	confirming confirming
-	harvest    *milter.Harvest
+	harvest    *harvest.Limit
 }
 
 // limit is it for a policy, which wants nil where there is none.
-func (l live) limit() milter.HarvestLimit {
+func (l live) limit() policy.HarvestLimit {
 	if l.harvest == nil {
 		return nil
 	}
@@ -215,23 +219,19 @@ func (l live) limit() milter.HarvestLimit {
 // newPolicy makes the policy of a configuration: the one function that does, for the
 // daemon and for lookup, now and in the past. What outlives the configuration comes in
 // from outside.
-func newPolicy(c *config.Config, i milter.Index, files milter.Table, l live, now func() time.Time) (*milter.Policy, error) {
-	domains := make(map[string]milter.Mode, len(c.Domains))
-	for domain, mode := range c.Domains {
-		domains[domain] = milter.Mode(mode)
-	}
+func newPolicy(c *config.Config, i policy.Index, files policy.Table, l live, now func() time.Time) (*policy.Policy, error) {
 	refuse := make([]string, 0, len(c.Refuse))
 	for _, a := range c.Refuse {
 		refuse = append(refuse, a.String())
 	}
-	return milter.NewPolicy(milter.PolicyConfig{
-		Index: i, HasAddresses: populated(c, i, files), Domains: domains,
+	return policy.New(policy.Config{
+		Index: i, HasAddresses: populated(c, i, files), Domains: c.Domains,
 		AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
 		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
 		Confirm: l.confirming.policy(), Harvest: l.limit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
-		WhenStale: milter.Fallback(c.WhenStale), WhenNotReady: milter.Fallback(c.WhenNotReady), Now: now,
+		WhenStale: c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
 	})
 }
 
@@ -243,10 +243,10 @@ type observer struct {
 	wake     func(domain string)
 }
 
-func (o observer) Observe(q milter.Query, d milter.Decision, took time.Duration) {
+func (o observer) Observe(q policy.Query, d policy.Decision, took time.Duration) {
 	o.metrics.ObserveDecision(took)
 	o.refusals.Observe(q, d)
-	if d.Verdict == milter.VerdictConfirmed {
+	if d.Verdict == policy.VerdictConfirmed {
 		o.wake(d.Match.Domain()) // of an alias, the target is what the directories have
 	}
 }
@@ -256,7 +256,7 @@ func (d *daemon) listen() (err error) {
 	c := d.config.Load()
 	makeSocketDir(c.Control)
 	// A nil *Listener must not become a net.Listener that is not nil.
-	control, err := milter.Listen(c.Control.String(), milter.ListenOptions{Mode: 0o660})
+	control, err := socket.Listen(c.Control.String(), socket.Options{Mode: 0o660})
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}

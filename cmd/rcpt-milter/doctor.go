@@ -11,7 +11,9 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
+	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 )
 
@@ -145,7 +147,7 @@ func (p patient) Judge(all []address.Address) ([]postfix.Judgement, error) {
 // inEmptyDomain reports whether a recipient is deferred because no address of its domain
 // is known, though its directories have been read: that does not pass by itself.
 func inEmptyDomain(l control.LookupAnswer) bool {
-	if l.Verdict != string(milter.VerdictNotReady) {
+	if l.Verdict != string(policy.VerdictNotReady) {
 		return false
 	}
 	switch l.DirectoryState {
@@ -156,17 +158,17 @@ func inEmptyDomain(l control.LookupAnswer) bool {
 }
 
 func (a *app) printDiagnosis(d diagnosis) error {
-	p := &page{colours: colours(a.stdout)}
+	p := &terminal.Page{Colours: terminal.HasColours(a.stdout)}
 	for _, f := range d.Findings {
-		head := p.painted("fault", "31")
+		head := p.Paint("fault", "31")
 		if f.Level == postfix.Note {
-			head = p.warn("note")
+			head = p.Warn("note")
 		}
-		p.WriteString(head + ": " + printable(f.What) + " [" + f.Name + "]\n")
-		p.line("why", printable(f.Why))
+		p.WriteString(head + ": " + text.Printable(f.What) + " [" + f.Name + "]\n")
+		p.Line("why", text.Printable(f.Why))
 		label := "mend"
 		for _, line := range f.Mend {
-			p.line(label, printable(line))
+			p.Line(label, text.Printable(line))
 			label = ""
 		}
 		p.WriteByte('\n')
@@ -181,8 +183,8 @@ func verdictOf(d diagnosis) string {
 	case d.Faults == 0 && d.Notes == 0:
 		return "Nothing is wrong between Postfix and rcpt-milter."
 	case d.Faults == 0:
-		return "No fault, " + counted(d.Notes, "note", "notes") + "."
+		return "No fault, " + text.Count(d.Notes, "note", "notes") + "."
 	default:
-		return counted(d.Faults, "fault", "faults") + ", " + counted(d.Notes, "note", "notes") + ". After mending: postfix reload, or rcpt-milter reload, and doctor again."
+		return text.Count(d.Faults, "fault", "faults") + ", " + text.Count(d.Notes, "note", "notes") + ". After mending: postfix reload, or rcpt-milter reload, and doctor again."
 	}
 }

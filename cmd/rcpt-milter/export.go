@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/postfix"
 )
 
@@ -83,10 +85,10 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 	if err != nil {
 		return fmt.Errorf("%s is as it was: %w", o.output, err)
 	}
-	if isTerminal(a.stdout) {
-		fmt.Fprintf(a.stdout, "%s written to %s\n", counted(written, "entry", "entries"), printable(o.output))
+	if terminal.IsTerminal(a.stdout) {
+		fmt.Fprintf(a.stdout, "%s written to %s\n", text.Count(written, "entry", "entries"), text.Printable(o.output))
 		if o.format == "postmap" {
-			fmt.Fprintf(a.stdout, "Make the table with: postmap lmdb:%s\n", printable(o.output))
+			fmt.Fprintf(a.stdout, "Make the table with: postmap lmdb:%s\n", text.Printable(o.output))
 		}
 	}
 	return nil
@@ -199,7 +201,7 @@ func (l *exportList) end() (int, error) {
 			return l.entries, err
 		}
 	case "postmap":
-		l.table.Comment(counted(l.entries, "entry", "entries") + ".")
+		l.table.Comment(text.Count(l.entries, "entry", "entries") + ".")
 		return l.entries, l.table.Flush()
 	}
 	return l.entries, l.out.Flush()
@@ -212,24 +214,20 @@ func tableHead(h control.ExportHead, o exportOptions) string {
 		file = "FILE"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "The recipients that rcpt-milter %s accepts, as of %s.\n", h.Version, h.Time.UTC().Format(time.RFC3339))
-	fmt.Fprintf(&b, "The index is %s: %s, digest %s\n", h.State, counted(h.Addresses, "address", "addresses"), h.Digest)
+	fmt.Fprintf(&b, "The recipients that rcpt-milter %s accepts, as of %s.\n", text.Printable(h.Version), h.Time.UTC().Format(time.RFC3339))
+	fmt.Fprintf(&b, "The index is %s: %s, digest %s\n", text.Printable(string(h.State)), text.Count(h.Addresses, "address", "addresses"), text.Printable(h.Digest))
 	for _, d := range h.Directories {
-		fmt.Fprintf(&b, "Directory %s: %s, last read %s\n", d.Name, d.State, d.LastSuccess.UTC().Format(time.RFC3339))
+		fmt.Fprintf(&b, "Directory %s: %s, last read %s\n", text.Printable(d.Name), text.Printable(string(d.State)),
+			d.LastSuccess.UTC().Format(time.RFC3339))
 	}
 	b.WriteString("Domains:")
 	for _, domain := range slices.Sorted(maps.Keys(h.Domains)) {
-		fmt.Fprintf(&b, " %s (%s)", domain, h.Domains[domain])
+		fmt.Fprintf(&b, " %s (%s)", text.Printable(domain), text.Printable(h.Domains[domain]))
 	}
-	fmt.Fprintf(&b, "\n\nFor Postfix, in place of the daemon:\n    postmap lmdb:%[1]s\n    postconf -e 'relay_recipient_maps = lmdb:%[1]s'\n", file)
+	fmt.Fprintf(&b, "\n\nFor Postfix, in place of the daemon:\n    postmap lmdb:%[1]s\n    postconf -e 'relay_recipient_maps = lmdb:%[1]s'\n", text.Printable(file))
 	b.WriteString("With it Postfix refuses whoever is not in here, and everybody in relay domains that are not named above.\n")
-	for _, text := range h.Unlisted {
-		b.WriteString("Accepted by the daemon, and not by this table: " + text + "\n")
+	for _, line := range h.Unlisted {
+		b.WriteString("Accepted by the daemon, and not by this table: " + text.Printable(line) + "\n")
 	}
-	return strings.Map(func(r rune) rune { // a name from a directory or a file begins no line of its own
-		if r != '\n' && r < ' ' {
-			return ' '
-		}
-		return r
-	}, b.String())
+	return b.String()
 }

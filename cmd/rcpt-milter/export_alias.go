@@ -7,7 +7,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 )
 
@@ -73,11 +73,11 @@ func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) e
 	d := e.judge(as)
 	r := control.Recipient{Address: as.String(), Source: control.SourceAlias}
 	switch {
-	case d.Verdict == milter.VerdictError:
+	case d.Verdict == policy.VerdictError:
 		return d.Err
-	case d.Verdict == milter.VerdictRefused, d.Verdict == milter.VerdictUnknown:
+	case d.Verdict == policy.VerdictDenylisted, d.Verdict == policy.VerdictUnknown:
 		return nil
-	case d.Verdict == milter.VerdictRestricted:
+	case d.Verdict == policy.VerdictRestricted:
 		r.Restricted = true
 	case !d.Reply.IsContinue() || d.WouldRefuse:
 		r.Restricted = restricted

@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 	"rcpt-milter/store"
 )
@@ -38,7 +38,7 @@ type exporter struct {
 	config      *config.Config
 	store       *store.Store
 	files       []*postfix.Table // of accept_files
-	policy      *milter.Policy
+	policy      *policy.Policy
 	directories []control.ExportDirectory
 	query       control.ExportQuery
 	tell        func(control.ExportEvent) error
@@ -116,8 +116,8 @@ func (e *exporter) flush() error {
 }
 
 // judge asks the policy about a canonical address.
-func (e *exporter) judge(a address.Address) milter.Decision {
-	return e.policy.Decide(e.ctx, milter.Query{Recipient: a.String()})
+func (e *exporter) judge(a address.Address) policy.Decision {
+	return e.policy.Decide(e.ctx, policy.Query{Recipient: a.String()})
 }
 
 // index lists who is known to a directory, and not refused by the configuration.
@@ -128,14 +128,14 @@ func (e *exporter) index() error {
 		}
 		r := control.Recipient{Address: a.String(), Source: control.SourceIndex}
 		switch d := e.judge(a); d.Verdict {
-		case milter.VerdictRefused:
+		case policy.VerdictDenylisted:
 			return nil
-		case milter.VerdictNotOurs:
+		case policy.VerdictNotOurs:
 			if !e.query.All {
 				return nil
 			}
-		case milter.VerdictKnown, milter.VerdictListed, milter.VerdictAlways:
-		case milter.VerdictError:
+		case policy.VerdictKnown, policy.VerdictAllowlisted, policy.VerdictAlways:
+		case policy.VerdictError:
 			return d.Err
 		default: // what comes below row 6 is about somebody who is restricted
 			r.Restricted = restricted
@@ -198,9 +198,9 @@ func (e *exporter) listedBy(file int, key string) (bool, error) {
 	a, err := address.Parse(key)
 	if err != nil { // @domain
 		probe, err := address.Parse("probe" + key)
-		return err == nil && (e.query.All || e.judge(probe).Verdict != milter.VerdictNotOurs), nil
+		return err == nil && (e.query.All || e.judge(probe).Verdict != policy.VerdictNotOurs), nil
 	}
-	if v := e.judge(a).Verdict; v == milter.VerdictRefused || v == milter.VerdictNotOurs && !e.query.All {
+	if v := e.judge(a).Verdict; v == policy.VerdictDenylisted || v == policy.VerdictNotOurs && !e.query.All {
 		return false, nil
 	}
 	known, err := e.known(a)
@@ -241,7 +241,7 @@ func (e *exporter) judged() []string {
 			continue
 		}
 		probe, err := address.Parse("probe@" + domain)
-		all[domain] = err == nil && e.judge(probe).Mode != milter.ModePass
+		all[domain] = err == nil && e.judge(probe).Mode != policy.ModePass
 	}
 	maps.DeleteFunc(all, func(_ string, judged bool) bool { return !judged })
 	return slices.Sorted(maps.Keys(all))

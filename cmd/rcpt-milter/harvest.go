@@ -6,38 +6,39 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
+	"rcpt-milter/policy/harvest"
 )
 
 // limitedShown is how many networks over the harvest limit status lists.
 const limitedShown = 20
 
 // newHarvest makes the harvest limit of a configuration; nil where it is switched off.
-func newHarvest(c config.Harvest, memory *milter.HarvestMemory, log *slog.Logger) (*milter.Harvest, error) {
+func newHarvest(c config.Harvest, memory *harvest.Memory, log *slog.Logger) (*harvest.Limit, error) {
 	if c.Unknown == 0 {
 		return nil, nil
 	}
-	return milter.NewHarvest(milter.HarvestConfig{
+	return harvest.New(harvest.Config{
 		Memory: memory, Unknown: c.Unknown, Ratio: c.Ratio, Window: c.Window, Penalty: c.Penalty,
 		IPv4: c.IPv4, IPv6: c.IPv6, Logger: log,
 	})
 }
 
-func harvestReply(c config.Harvest) milter.HarvestReply {
+func harvestReply(c config.Harvest) policy.HarvestReply {
 	if c.Tempfail {
-		return milter.HarvestTempfail
+		return policy.HarvestTempfail
 	}
-	return milter.HarvestHangup
+	return policy.HarvestHangup
 }
 
 // addHarvest adds the harvest limit to a status, if there is one.
-func addHarvest(h *milter.Harvest, s *control.Status) {
+func addHarvest(h *harvest.Limit, s *control.Status) {
 	if h == nil {
 		return
 	}
 	sum := h.Summary(limitedShown)
 	s.HarvestClients = sum.Limited
-	s.Harvest = &control.HarvestStatus{Networks: int64(sum.Networks), Octets: int64(sum.Octets)}
+	s.Harvest = &control.HarvestStatus{Networks: int64(sum.Networks), Octets: int64(sum.Bytes)}
 	for _, n := range sum.Longest {
 		s.Harvest.Limited = append(s.Harvest.Limited, networkOf(n))
 	}
@@ -45,7 +46,7 @@ func addHarvest(h *milter.Harvest, s *control.Status) {
 
 // harvestOf is what is remembered of the network of a client; nil where there is no
 // limit, or none for this client.
-func harvestOf(h *milter.Harvest, client netip.Addr) *control.HarvestNetwork {
+func harvestOf(h *harvest.Limit, client netip.Addr) *control.HarvestNetwork {
 	if h == nil {
 		return nil
 	}
@@ -57,7 +58,7 @@ func harvestOf(h *milter.Harvest, client netip.Addr) *control.HarvestNetwork {
 	return &n
 }
 
-func networkOf(s milter.HarvestState) control.HarvestNetwork {
+func networkOf(s harvest.State) control.HarvestNetwork {
 	return control.HarvestNetwork{Network: s.Network.String(), Unknown: int64(s.Unknown), Recipients: int64(s.Recipients),
 		Until: control.Time{Time: s.Until}}
 }

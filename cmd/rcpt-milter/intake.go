@@ -1,25 +1,19 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
-
-	"github.com/coreos/go-systemd/v22/activation"
 
 	"rcpt-milter/config"
-	"rcpt-milter/milter"
+	"rcpt-milter/internal/socket"
 )
 
 // openIntake opens the sockets for Postfix, or takes those that systemd passed.
-func openIntake(c *config.Config, log *slog.Logger) (intake []*milter.Listener, err error) {
+func openIntake(c *config.Config, log *slog.Logger) (intake []*socket.Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range intake {
@@ -28,7 +22,7 @@ func openIntake(c *config.Config, log *slog.Logger) (intake []*milter.Listener, 
 			intake = nil
 		}
 	}()
-	options := milter.ListenOptions{Mode: c.Socket.Mode, Allow: c.ListenAllow, Logger: log}
+	options := socket.Options{Mode: c.Socket.Mode, Allow: c.ListenAllow, Logger: log}
 	gid, err := c.SocketGID()
 	if err != nil {
 		return nil, fmt.Errorf("socket.group: %w", err)
@@ -36,15 +30,15 @@ func openIntake(c *config.Config, log *slog.Logger) (intake []*milter.Listener, 
 	if gid >= 0 {
 		options.Group = strconv.Itoa(gid)
 	}
-	var passed passedSockets
+	var passed socket.Passed
 	for _, e := range c.Listen {
 		if e.Network == "fd" {
-			sockets, err := passed.take(e.Address, c.Listen)
+			sockets, err := findPassed(&passed, e.Address, c.Listen)
 			if err != nil {
 				return intake, fmt.Errorf("listen %q: %w", e, err)
 			}
 			for _, s := range sockets {
-				l, err := milter.Adopt(s, options)
+				l, err := socket.Adopt(s, options)
 				if err != nil {
 					return intake, err
 				}
@@ -53,7 +47,7 @@ func openIntake(c *config.Config, log *slog.Logger) (intake []*milter.Listener, 
 			continue
 		}
 		makeSocketDir(e)
-		l, err := milter.Prepare(e.String(), options)
+		l, err := socket.Prepare(e.String(), options)
 		if err != nil {
 			return intake, err
 		}
@@ -62,32 +56,22 @@ func openIntake(c *config.Config, log *slog.Logger) (intake []*milter.Listener, 
 	return intake, nil
 }
 
-// passedSockets are those of systemd's socket activation (sd_listen_fds(3)), by name. They
-// are asked for once.
-type passedSockets map[string][]net.Listener
-
-// take gives the sockets of a name; without one all those that no other entry names.
-func (p *passedSockets) take(name string, entries []config.Endpoint) ([]net.Listener, error) {
-	if *p == nil {
-		all, err := activation.ListenersWithNames()
-		if err != nil {
+// findPassed returns the sockets of an entry of listen, with those that systemd passed. It
+// receives them at the first call.
+func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) ([]net.Listener, error) {
+	if *passed == nil {
+		var err error
+		if *passed, err = socket.ReceivePassed(); err != nil {
 			return nil, err
 		}
-		if *p = all; len(all) == 0 {
-			return nil, errors.New("systemd passed no socket: enable the socket unit, and start the service through it")
+	}
+	var named []string
+	for _, e := range entries {
+		if e.Network == "fd" {
+			named = append(named, e.Address)
 		}
 	}
-	var sockets []net.Listener
-	for _, have := range slices.Sorted(maps.Keys(*p)) {
-		if name == have || name == "" && !slices.Contains(entries, config.Endpoint{Network: "fd", Address: have}) {
-			sockets = append(sockets, (*p)[have]...)
-		}
-	}
-	if len(sockets) == 0 {
-		return nil, fmt.Errorf("systemd passed no socket of that name, but %s: set FileDescriptorName= in the socket unit, or write the name that it has",
-			strings.Join(slices.Sorted(maps.Keys(*p)), ", "))
-	}
-	return sockets, nil
+	return passed.Find(name, named)
 }
 
 // makeSocketDir makes the directory of a unix socket where only it is missing: under /run

@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) journalCommand() *cobra.Command {
@@ -77,7 +79,7 @@ type journalList struct {
 }
 
 func (l *journalList) add(r control.JournalRow) error {
-	controller, usn := printable(r.DomainController), fmt.Sprintf("USN %d", r.USN)
+	controller, usn := text.Printable(r.DomainController), fmt.Sprintf("USN %d", r.USN)
 	if controller == "" {
 		controller = "-"
 	}
@@ -85,9 +87,9 @@ func (l *journalList) add(r control.JournalRow) error {
 		usn = "not seen"
 	}
 	l.any = true
-	change := strings.TrimRight(printable(r.Change)+" "+printable(r.Address)+" "+r.Note(), " ")
-	l.block = append(l.block, []string{change, printable(r.DN),
-		fmt.Sprintf("pass %d of %s", r.Pass, printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
+	change := strings.TrimRight(text.Printable(r.Change)+" "+text.Printable(r.Address)+" "+r.Note(), " ")
+	l.block = append(l.block, []string{change, text.Printable(r.DN),
+		fmt.Sprintf("pass %d of %s", r.Pass, text.Printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
 	if len(l.block) == blockRows {
 		return l.flush()
 	}
@@ -95,7 +97,7 @@ func (l *journalList) add(r control.JournalRow) error {
 }
 
 func (l *journalList) flush() error {
-	_, err := fmt.Fprint(l.stdout, aligned(l.block))
+	_, err := fmt.Fprint(l.stdout, terminal.Align(l.block))
 	l.block = l.block[:0]
 	return err
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) lookupCommand() *cobra.Command {
@@ -79,73 +81,73 @@ func lookupExit(answer control.LookupAnswer) int {
 }
 
 func (a *app) printLookup(l control.LookupAnswer) error {
-	p := newPage(a.stdout)
+	p := terminal.NewPage(a.stdout)
 	colour := map[control.Outcome]string{control.Accepted: "32", control.Refused: "31"}[l.Outcome]
 	if colour == "" {
 		colour = "33"
 	}
-	p.WriteString(printable(l.Address) + ": " + p.painted(printable(string(l.Outcome)), colour) + "\n")
+	p.WriteString(text.Printable(l.Address) + ": " + p.Paint(text.Printable(string(l.Outcome)), colour) + "\n")
 	if l.Offline {
-		p.line("daemon", p.warn("no daemon is running; this is what its store makes of it"))
+		p.Line("daemon", p.Warn("no daemon is running; this is what its store makes of it"))
 	}
 	if !l.At.IsZero() {
-		p.line("as of", a.at(l.At))
-		for _, text := range l.Assumed {
-			p.more(printable(text))
+		p.Line("as of", a.at(l.At))
+		for _, s := range l.Assumed {
+			p.More(text.Printable(s))
 		}
 	}
-	p.line("reply", printable(l.Reply))
+	p.Line("reply", text.Printable(l.Reply))
 	if l.WouldRefuse {
-		p.more("in mode enforce it would be " + printable(l.WouldReply))
+		p.More("in mode enforce it would be " + text.Printable(l.WouldReply))
 	}
-	because := printable(l.Reason)
+	because := text.Printable(l.Reason)
 	if l.Entry != "" {
-		because += ": " + printable(l.Entry)
+		because += ": " + text.Printable(l.Entry)
 	}
-	p.line("because", fmt.Sprintf("%s (verdict %s, row %d)", because, printable(l.Verdict), l.Rule))
+	p.Line("because", fmt.Sprintf("%s (verdict %s, row %d)", because, text.Printable(l.Verdict), l.Rule))
 	if l.Error != "" {
-		p.line("error", p.warn(printable(l.Error)))
+		p.Line("error", p.Warn(text.Printable(l.Error)))
 	}
 	if l.DirectoryState != "" {
-		text := p.state(l.DirectoryState)
+		s := stateWords(p, l.DirectoryState)
 		if l.Directory != "" {
-			text = printable(l.Directory) + " is " + text
+			s = text.Printable(l.Directory) + " is " + s
 		}
-		p.line("directory", text)
+		p.Line("directory", s)
 	}
 	if l.Harvest != nil {
-		p.line("harvest limit", a.network(*l.Harvest))
+		p.Line("harvest limit", a.network(*l.Harvest))
 	}
 	canonical := "cannot be read as an address"
 	if l.Canonical != "" {
-		canonical = printable(l.Canonical)
+		canonical = text.Printable(l.Canonical)
 	}
-	p.line("canonical form", canonical)
+	p.Line("canonical form", canonical)
 	whole := l.Canonical
 	if l.JudgedAs != "" {
 		whole = l.JudgedAs
 	}
 	if l.AliasedBy != "" {
-		p.line("judged as", printable(whole)+", by "+printable(l.AliasedBy))
+		p.Line("judged as", text.Printable(whole)+", by "+text.Printable(l.AliasedBy))
 	}
 	if l.Matched != "" && l.Matched != whole {
-		p.line("found as", printable(l.Matched)+", without the extension")
+		p.Line("found as", text.Printable(l.Matched)+", without the extension")
 	}
 	if l.LoggedAs != "" {
-		p.line("in the log", printable(l.LoggedAs))
+		p.Line("in the log", text.Printable(l.LoggedAs))
 	}
 	if l.Domain != "" {
-		p.line("domain", printable(l.Domain)+", mode "+printable(l.Mode))
+		p.Line("domain", text.Printable(l.Domain)+", mode "+text.Printable(l.Mode))
 	}
 	for _, o := range l.Owners {
 		a.owner(p, o)
 	}
 	if !l.Removed.IsZero() {
-		text := a.at(l.Removed)
+		s := a.at(l.Removed)
 		if l.RemovedPass != 0 {
-			text += fmt.Sprintf(", by pass %d", l.RemovedPass)
+			s += fmt.Sprintf(", by pass %d", l.RemovedPass)
 		}
-		p.line("removed", text)
+		p.Line("removed", s)
 	}
 	a.history(p, l.History)
 	_, err := io.WriteString(a.stdout, p.String())
@@ -155,39 +157,39 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 // historyShown is how many rows are shown to people, the newest.
 const historyShown = 20
 
-func (a *app) history(p *page, rows []control.JournalRow) {
+func (a *app) history(p *terminal.Page, rows []control.JournalRow) {
 	label := "history"
 	if more := len(rows) - historyShown; more > 0 {
-		p.line(label, counted(more, "earlier change", "earlier changes")+", which --json lists")
+		p.Line(label, text.Count(more, "earlier change", "earlier changes")+", which --json lists")
 		label, rows = "", rows[more:]
 	}
 	for _, r := range rows {
-		change := strings.TrimRight(printable(r.Change)+" "+r.Note(), " ")
-		p.line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", change, a.at(r.Time), r.Pass, printable(r.Directory), printable(r.DN)))
+		change := strings.TrimRight(text.Printable(r.Change)+" "+r.Note(), " ")
+		p.Line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", change, a.at(r.Time), r.Pass, text.Printable(r.Directory), text.Printable(r.DN)))
 		label = ""
 	}
 }
 
-func (a *app) owner(p *page, o control.Owner) {
-	p.line("owner", printable(o.DN))
+func (a *app) owner(p *terminal.Page, o control.Owner) {
+	p.Line("owner", text.Printable(o.DN))
 	if o.Class != "" {
-		p.more(fmt.Sprintf("%s, attribute %s, directory %s, GUID %s",
-			printable(o.Class), printable(o.Attribute), printable(o.Directory), printable(o.GUID)))
+		p.More(fmt.Sprintf("%s, attribute %s, directory %s, GUID %s",
+			text.Printable(o.Class), text.Printable(o.Attribute), text.Printable(o.Directory), text.Printable(o.GUID)))
 	} else {
-		p.more(fmt.Sprintf("it lost the address since; directory %s, GUID %s", printable(o.Directory), printable(o.GUID)))
+		p.More(fmt.Sprintf("it lost the address since; directory %s, GUID %s", text.Printable(o.Directory), text.Printable(o.GUID)))
 	}
 	if !o.Learned.IsZero() && o.Class == "" {
-		p.more("learned " + a.at(o.Learned))
+		p.More("learned " + a.at(o.Learned))
 	} else if !o.Learned.IsZero() {
-		p.more(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass, printable(o.DomainController), o.USN))
+		p.More(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass, text.Printable(o.DomainController), o.USN))
 	}
 	if o.InternalOnly {
-		p.more("takes mail from inside senders only")
+		p.More("takes mail from inside senders only")
 	}
 	if o.Gone {
-		p.more(p.warn("no longer in the directory; the removal is not in effect yet"))
+		p.More(p.Warn("no longer in the directory; the removal is not in effect yet"))
 	}
 	if o.BecomesInternalOnly {
-		p.more(p.warn("internal-only in the directory; that is not in effect yet"))
+		p.More(p.Warn("internal-only in the directory; that is not in effect yet"))
 	}
 }

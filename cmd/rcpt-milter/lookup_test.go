@@ -37,11 +37,11 @@ func TestLookupRows(t *testing.T) {
 		{"nobody@corp.example --client 198.51.100.9", exitOK, []string{"the client is exempt: 198.51.100.0/24 (verdict exempt, row 1)"}},
 		{"nobody@corp.example --client ::ffff:198.51.100.9", exitOK, []string{"(verdict exempt, row 1)"}},
 		{"nobody@corp.example --client 192.0.2.1", exitFailure, []string{"not in the index (verdict unknown, row 12)"}},
-		{"Extra@corp.example", exitOK, []string{"in accept (verdict listed, row 5)"}},
-		{"extra+x@corp.example", exitOK, []string{"in accept (verdict listed, row 5)", "found as            extra@corp.example, without the extension"}},
-		{"anybody@catchall.corp.example", exitOK, []string{"the domain is in accept: @catchall.corp.example (verdict listed, row 5)"}},
-		{"SRS0=a=b@corp.example", exitOK, []string{`matches accept_patterns: srs0=.*@corp\.example (verdict listed, row 5)`}},
-		{"left@corp.example", exitFailure, []string{"in refuse (verdict refused, row 5)", "CN=left,CN=Users,"}},
+		{"Extra@corp.example", exitOK, []string{"in accept (verdict allowlisted, row 5)"}},
+		{"extra+x@corp.example", exitOK, []string{"in accept (verdict allowlisted, row 5)", "found as            extra@corp.example, without the extension"}},
+		{"anybody@catchall.corp.example", exitOK, []string{"the domain is in accept: @catchall.corp.example (verdict allowlisted, row 5)"}},
+		{"SRS0=a=b@corp.example", exitOK, []string{`matches accept_patterns: srs0=.*@corp\.example (verdict allowlisted, row 5)`}},
+		{"left@corp.example", exitFailure, []string{"in refuse (verdict denylisted, row 5)", "CN=left,CN=Users,"}},
 		{"left+x@corp.example", exitFailure, []string{"550 5.1.1 <left+x@corp.example>: ", "found as            left@corp.example, without", "CN=left,CN=Users,"}},
 		{"left@report.example", exitOK, []string{"in the index (verdict known, row 6)"}},
 		{"jane+news@corp.example", exitOK, []string{"in the index (verdict known, row 6)", "found as            jane@corp.example, without", "CN=jane,CN=Users,", "user, attribute proxyAddresses, directory corp"}},
@@ -64,7 +64,7 @@ func TestLookupRows(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitFailure, "lookup", "left+x@corp.example", "--json")), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if answer.Verdict != "refused" || answer.Rule != 5 || answer.Canonical != "left+x@corp.example" || answer.Matched != "left@corp.example" || len(answer.Owners) != 1 || answer.Owners[0].Attribute != "proxyAddresses" {
+	if answer.Verdict != "denylisted" || answer.Rule != 5 || answer.Canonical != "left+x@corp.example" || answer.Matched != "left@corp.example" || len(answer.Owners) != 1 || answer.Owners[0].Attribute != "proxyAddresses" {
 		t.Errorf("lookup --json gives %+v", answer)
 	}
 	d.stop()

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 // standardInput is the argument of lookup that stands for a list of addresses.
@@ -141,19 +142,19 @@ func (l *lookups) readLine() (bool, error) {
 		return false, err
 	}
 	l.line++
-	text := l.input.Text()
+	s := l.input.Text()
 	if l.line == 1 {
-		text = strings.TrimPrefix(text, "\ufeff") // a byte order mark, as Windows writes it
+		s = strings.TrimPrefix(s, "\ufeff") // a byte order mark, as Windows writes it
 	}
-	if text = strings.TrimSpace(text); text == "" || text[0] == '#' {
+	if s = strings.TrimSpace(s); s == "" || s[0] == '#' {
 		return true, nil
 	}
-	if err := checkDomain(text); err != nil {
-		fmt.Fprintf(l.app.stderr, "rcpt-milter: line %d of standard input: %s\n", l.line, printable(err.Error()))
+	if err := checkDomain(s); err != nil {
+		fmt.Fprintf(l.app.stderr, "rcpt-milter: line %d of standard input: %s\n", l.line, text.Printable(err.Error()))
 		l.status = exitUsage
 		return true, nil
 	}
-	l.next = text
+	l.next = s
 	return true, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
@@ -97,13 +98,12 @@ func expected(s mirror.Status) int64 {
 	return int64(s.Full.Seen)
 }
 
-// stateOf is the state of a mirror in the words of status: while the rules are being
-// widened the index is as good as not read.
-func stateOf(s mirror.State) control.State {
-	if s == mirror.Widening {
-		return control.NotReady
+// stateOf returns the state that status shows for a mirror: a widening index is not ready.
+func stateOf(s policy.State) policy.State {
+	if s == policy.Widening {
+		return policy.NotReady
 	}
-	return control.State(s)
+	return s
 }
 
 // passOf is nil for a pass that never was.

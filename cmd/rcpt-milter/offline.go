@@ -9,6 +9,8 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/logging"
+	"rcpt-milter/internal/text"
 )
 
 // offline is the store that a daemon left behind, as a backend: what asks for no daemon
@@ -24,7 +26,7 @@ var (
 // openOffline opens the store for reading. It takes one that was closed in good order,
 // and that nobody has open.
 func openOffline(ctx context.Context, path string, c *config.Config) (offline, error) {
-	d := newDaemon(path, c, newLogging(io.Discard, c.Log))
+	d := newDaemon(path, c, logging.New(io.Discard, "rcpt-milter", logOptions(c)))
 	at, err := storeConfig(c)
 	if err != nil {
 		return offline{}, err
@@ -102,6 +104,6 @@ func (a *app) ask(ctx context.Context, do func(reader) error) error {
 		return errors.Join(err, fmt.Errorf("what it left cannot be read either: %w", failed))
 	}
 	defer left.close()
-	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: this is what its store says, as it was left\n", printable(err.Error()))
+	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: this is what its store says, as it was left\n", text.Printable(err.Error()))
 	return do(left)
 }

@@ -170,7 +170,7 @@ func TestPageInBrowser(t *testing.T) {
 	}
 	var bars int
 	if b.run(chromedp.Evaluate(`document.querySelectorAll(".chart rect").length`, &bars)); bars != 3 {
-		t.Errorf("the chart has %d bars, want one each for accepted, let through and refused", bars)
+		t.Errorf("the chart has %d bars, want one each for accepted, report only and refused", bars)
 	}
 	if grounds["light"] == grounds["dark"] {
 		t.Errorf("by night the page is %s, as by day", grounds["dark"])
@@ -202,7 +202,7 @@ func TestPageInBrowser(t *testing.T) {
 func TestTroubleInBrowser(t *testing.T) {
 	b := newBrowser(t, "")
 	s := troubledStatus()
-	s.Decisions = map[string]int64{"unknown": 90, "known": 1200, "confirmed": 3, "harvest-limited": 40, "stale": 12, "exempt": 5, "melted": 1, "listed": 0}
+	s.Decisions = map[string]int64{"unknown": 90, "known": 1200, "confirmed": 3, "harvest-limited": 40, "stale": 12, "exempt": 5, "melted": 1, "allowlisted": 0}
 	s.RestartNeeded = []string{"listen", "store"}
 	names := []control.RefusedName{{Name: "a-rather-long-name-of-a-domain-that-somebody-has.example.com", Refused: 1234567, WouldRefuse: 3}, {Name: "2001:db8:1234:5678::/64", Refused: 1}}
 	backend := answering{status: func(context.Context) (control.Status, error) { return s, nil }, report: control.Report{Refused: 130, Domains: names, Networks: names}}
@@ -223,7 +223,7 @@ func TestTroubleInBrowser(t *testing.T) {
 	}
 	text := b.text("body")
 	for _, want := range []string{
-		"exempt accepted\t5\t\nknown accepted\t1\u202f200\t\nstale put off\t12\t\nconfirmed accepted\t3\t\nharvest-limited put off\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
+		"exempt accepted\t5\t\nknown accepted\t1\u202f200\t\nstale deferred\t12\t\nconfirmed accepted\t3\t\nharvest-limited deferred\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
 		"600 removals are held back, still accepted. 600 removals in 24h exceed max (500).", "1 removal is held back, still accepted. 1 removal would empty old.example.",
 		"its last good copy, of 3 hours ago, is in force since ", "A restart is needed for the new values of listen, store.",
 		"3 found, 1\u202f200 not found, 40 from memory, 7 over the budget, 2 without an answer", "8 client networks over it, of 4\u202f321 remembered",

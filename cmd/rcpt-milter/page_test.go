@@ -16,6 +16,7 @@ import (
 
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/terminal"
 )
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
@@ -175,7 +176,7 @@ func TestPrintLookup(t *testing.T) {
 		past.History = append(past.History, control.JournalRow{Change: string("+-"[i%2]), Directory: "corp", DN: "CN=Jane", Pass: uint64(i), Time: before(time.Duration(48-i) * time.Hour)})
 	}
 	unreadable := control.LookupAnswer{
-		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce", Outcome: control.Temporary,
+		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce", Outcome: control.Deferred,
 		Reply: "451 4.3.0 <?>", Verdict: "error", Reason: "an internal error", Error: "store: \x1b]0;title\a",
 	}
 	for _, c := range []struct {
@@ -258,9 +259,9 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 		{"report", func(a *app) error { return a.printReport(refused, 0) }},
 		{"report --json", func(a *app) error { return printJSON(a.stdout, refused) }},
 		{"sync", func(a *app) error {
-			p := &progress{app: a, shown: true}
+			p := newProgress(a, true)
 			p.event(running)
-			p.dirty = false // what clears the line is ours
+			p.Progress = terminal.Progress{Out: a.stdout} // its line is ours to clear
 			p.event(e)
 			return nil
 		}},
@@ -297,7 +298,7 @@ func TestPrintJSON(t *testing.T) {
 }
 
 func TestColours(t *testing.T) {
-	p := &page{colours: true}
+	p := &terminal.Page{Colours: true}
 	for _, c := range []struct {
 		state control.State
 		want  string
@@ -306,52 +307,8 @@ func TestColours(t *testing.T) {
 		{control.Late, "\x1b[33mlate\x1b[0m"},
 		{control.NotReady, "\x1b[31mnot ready\x1b[0m"},
 	} {
-		if got := p.state(c.state); got != c.want {
+		if got := stateWords(p, c.state); got != c.want {
 			t.Errorf("state(%q) = %q, want %q", c.state, got, c.want)
-		}
-	}
-}
-
-func TestPrintable(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{"plain ünïcode 字", "plain ünïcode 字"},
-		{"\ufffd", "\ufffd"},
-		{"a\tb", `a\tb`},
-		{"\x1b[0m", `\x1b[0m`},
-		{"\xff\xfe", `\xff\xfe`},
-		{"\u202e", `\u202e`},
-		{"\u00a0", `\u00a0`},
-		{`"quoted" \ `, `"quoted" \ `},
-		{"", ""},
-	} {
-		if got := printable(c.in); got != c.want {
-			t.Errorf("printable(%q) = %q, want %q", c.in, got, c.want)
-		}
-	}
-}
-
-func TestInWords(t *testing.T) {
-	for _, c := range []struct {
-		in   time.Duration
-		want string
-	}{
-		{0, "less than a second"}, {999 * time.Millisecond, "less than a second"}, {time.Second, "1 second"},
-		{119 * time.Second, "119 seconds"}, {2 * time.Minute, "2 minutes"}, {119 * time.Minute, "119 minutes"},
-		{2 * time.Hour, "2 hours"}, {47 * time.Hour, "47 hours"}, {48 * time.Hour, "2 days"}, {400 * 24 * time.Hour, "400 days"},
-	} {
-		if got := inWords(c.in); got != c.want {
-			t.Errorf("inWords(%v) = %q, want %q", c.in, got, c.want)
-		}
-	}
-}
-
-func TestGrouped(t *testing.T) {
-	for _, c := range []struct {
-		in   int64
-		want string
-	}{{0, "0"}, {999, "999"}, {1000, "1,000"}, {1234567, "1,234,567"}, {-1000, "-1,000"}, {-999, "-999"}} {
-		if got := grouped(c.in); got != c.want {
-			t.Errorf("grouped(%d) = %q, want %q", c.in, got, c.want)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
@@ -18,23 +18,23 @@ type pastIndex struct {
 	at time.Time
 }
 
-func (i pastIndex) Lookup(a address.Address) (milter.Entry, error) {
+func (i pastIndex) Lookup(a address.Address) (policy.Entry, error) {
 	p, err := i.store.At(a, i.at)
 	if err != nil {
-		return milter.Entry{}, err
+		return policy.Entry{}, err
 	}
-	return milter.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, nil
+	return policy.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, nil
 }
 
 // Freshness takes what had been read by then as fresh: how old the last good pass was
 // at that moment is not kept.
-func (i pastIndex) Freshness(domain string) milter.Freshness {
+func (i pastIndex) Freshness(domain string) policy.Freshness {
 	for _, d := range i.directories {
 		if d.config.MayOwn(domain) && !i.store.Directory(d.Name()).ReadBy(i.at) {
-			return milter.Freshness{State: milter.FreshnessNotReady, Directory: d.Name()}
+			return policy.Freshness{State: policy.NotReady, Directory: d.Name()}
 		}
 	}
-	return milter.Freshness{State: milter.FreshnessFresh}
+	return policy.Freshness{State: policy.Fresh}
 }
 
 // assumed is what an answer about the past takes for granted.
@@ -51,7 +51,7 @@ type notKeptError struct{ error }
 func (e notKeptError) Unwrap() []error { return []error{e.error, control.ErrNotKept} }
 
 // lookupAt decides as at a time in the past.
-func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query milter.Query) (control.LookupAnswer, error) {
+func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query policy.Query) (control.LookupAnswer, error) {
 	at := q.At.Time
 	if at.After(b.now()) {
 		return control.LookupAnswer{}, fmt.Errorf("%s is still to come", at.Format(time.RFC3339))

@@ -5,13 +5,13 @@ import (
 	"strings"
 
 	"rcpt-milter/config"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 )
 
 // domainIndex is an index that can be asked about whole domains.
 type domainIndex interface {
-	milter.Index
+	policy.Index
 	// HasDomain reports whether it has an address of a canonical domain.
 	HasDomain(domain string) bool
 }
@@ -60,7 +60,7 @@ func (l listedDomains) hasBelow(parent string) (found bool) {
 
 // populated is whether a domain has an address in the index or a list, for a policy; nil
 // where the index cannot be asked.
-func populated(c *config.Config, i milter.Index, files milter.Table) func(domain string) bool {
+func populated(c *config.Config, i policy.Index, files policy.Table) func(domain string) bool {
 	asked, ok := i.(domainIndex)
 	if !ok {
 		return nil

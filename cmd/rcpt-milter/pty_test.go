@@ -20,8 +20,8 @@ import (
 	"rcpt-milter/control"
 )
 
-// terminal is a pseudo terminal with a command of ours on it, and what its user sees.
-type terminal struct {
+// emulator is a pseudo terminal with a command of ours on it, and what its user sees.
+type emulator struct {
 	t    testing.TB
 	pty  *os.File
 	cmd  *exec.Cmd
@@ -40,9 +40,9 @@ const prompt = "user@relay:~$"
 
 // onTerminal starts a command on a terminal of a size. Settings of the environment come
 // last and count.
-func (r *rig) onTerminal(columns, rows int, environment []string, args ...string) *terminal {
+func (r *rig) onTerminal(columns, rows int, environment []string, args ...string) *emulator {
 	r.t.Helper()
-	t := &terminal{t: r.t, done: make(chan error, 1), news: make(chan struct{}, 1), screen: vt.NewEmulator(columns, rows)}
+	t := &emulator{t: r.t, done: make(chan error, 1), news: make(chan struct{}, 1), screen: vt.NewEmulator(columns, rows)}
 	t.screen.SetCallbacks(vt.Callbacks{CursorVisibility: func(visible bool) { t.hidden = !visible }})
 	t.screen.Write([]byte(prompt + "\r\n"))
 	master, slave, err := pty.Open()
@@ -76,7 +76,7 @@ func (r *rig) onTerminal(columns, rows int, environment []string, args ...string
 }
 
 // read draws what the command writes until nobody can write any more.
-func (t *terminal) read() {
+func (t *emulator) read() {
 	b := make([]byte, 4096)
 	for {
 		n, err := t.pty.Read(b)
@@ -95,7 +95,7 @@ func (t *terminal) read() {
 	}
 }
 
-func (t *terminal) settings() *unix.Termios {
+func (t *emulator) settings() *unix.Termios {
 	t.t.Helper()
 	s, err := unix.IoctlGetTermios(int(t.pty.Fd()), unix.TCGETS)
 	if err != nil {
@@ -105,21 +105,21 @@ func (t *terminal) settings() *unix.Termios {
 }
 
 // text is what the screen shows.
-func (t *terminal) text() string {
+func (t *emulator) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return strings.TrimRight(t.screen.String(), " \n")
 }
 
 // apart reports whether the command draws on a screen of its own, without a cursor.
-func (t *terminal) apart() bool {
+func (t *emulator) apart() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.screen.IsAltScreen() && t.hidden
 }
 
 // until waits until the screen is as it should be.
-func (t *terminal) until(what string, ok func(screen string) bool) string {
+func (t *emulator) until(what string, ok func(screen string) bool) string {
 	t.t.Helper()
 	limit := time.After(time.Minute)
 	for {
@@ -138,7 +138,7 @@ func (t *terminal) until(what string, ok func(screen string) bool) string {
 }
 
 // shows waits for texts on the screen, all at one time.
-func (t *terminal) shows(texts ...string) string {
+func (t *emulator) shows(texts ...string) string {
 	t.t.Helper()
 	return t.until(strings.Join(texts, ", "), func(screen string) bool {
 		for _, text := range texts {
@@ -151,7 +151,7 @@ func (t *terminal) shows(texts ...string) string {
 }
 
 // resize is what a window does whose corner is pulled.
-func (t *terminal) resize(columns, rows int) {
+func (t *emulator) resize(columns, rows int) {
 	t.t.Helper()
 	t.mu.Lock()
 	t.screen.Resize(columns, rows)
@@ -161,7 +161,7 @@ func (t *terminal) resize(columns, rows int) {
 	}
 }
 
-func (t *terminal) press(keys string) {
+func (t *emulator) press(keys string) {
 	t.t.Helper()
 	if _, err := t.pty.WriteString(keys); err != nil {
 		t.t.Fatal(err)
@@ -169,8 +169,8 @@ func (t *terminal) press(keys string) {
 }
 
 // end waits for the end of the command, gives its exit status, and sees to it that the
-// terminal is as it was.
-func (t *terminal) end() int {
+// emulator is as it was.
+func (t *emulator) end() int {
 	t.t.Helper()
 	err := <-t.done
 	t.done <- err
@@ -195,7 +195,7 @@ func (t *terminal) end() int {
 }
 
 // keep writes the screen to a file where somebody wants to look at it.
-func (t *terminal) keep(name string) {
+func (t *emulator) keep(name string) {
 	if dir := os.Getenv(envScreenshots); dir != "" {
 		os.WriteFile(filepath.Join(dir, name+".txt"), []byte(t.text()+"\n"), 0o644)
 	}
@@ -270,18 +270,18 @@ func TestWatchOnTerminal(t *testing.T) {
 }
 
 // TestWatchLeaves: in whatever way it is left, also while the daemon gives no answer, the
-// terminal is as it was.
+// emulator is as it was.
 func TestWatchLeaves(t *testing.T) {
 	r := newRig(t)
 	r.answers(answering{status: func(ctx context.Context) (control.Status, error) {
 		<-ctx.Done()
 		return control.Status{}, ctx.Err()
 	}})
-	for what, leave := range map[string]func(*terminal){
-		"q":       func(c *terminal) { c.press("q") },
-		"Ctrl-C":  func(c *terminal) { c.press("\x03") },
-		"SIGINT":  func(c *terminal) { c.cmd.Process.Signal(unix.SIGINT) },
-		"SIGTERM": func(c *terminal) { c.cmd.Process.Signal(unix.SIGTERM) },
+	for what, leave := range map[string]func(*emulator){
+		"q":       func(c *emulator) { c.press("q") },
+		"Ctrl-C":  func(c *emulator) { c.press("\x03") },
+		"SIGINT":  func(c *emulator) { c.cmd.Process.Signal(unix.SIGINT) },
+		"SIGTERM": func(c *emulator) { c.cmd.Process.Signal(unix.SIGTERM) },
 	} {
 		c := r.onTerminal(80, 24, []string{"NO_COLOR=1"}, "status", "--watch", "--every", "500ms")
 		c.shows("no answer for")

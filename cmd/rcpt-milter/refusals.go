@@ -10,7 +10,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/config"
-	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
@@ -58,7 +58,7 @@ type pendingRefusal struct {
 	address address.Address
 	domain  string
 	client  netip.Addr
-	verdict milter.Verdict
+	verdict policy.Verdict
 	would   bool
 }
 
@@ -98,7 +98,7 @@ func (r *refusals) spell(a address.Address) string {
 }
 
 // Observe notes a decision that is a refusal.
-func (r *refusals) Observe(q milter.Query, d milter.Decision) {
+func (r *refusals) Observe(q policy.Query, d policy.Decision) {
 	if !isRefusal(d) {
 		return
 	}
@@ -115,13 +115,10 @@ func (r *refusals) Observe(q milter.Query, d milter.Decision) {
 	}
 }
 
-// isRefusal tells a refusal from what is put off because nothing can be told.
-func isRefusal(d milter.Decision) bool {
-	reply := d.Reply
-	if d.WouldRefuse {
-		reply = d.WouldReply
-	}
-	return !reply.IsContinue() && (reply.Code() >= 500 || d.Verdict == milter.VerdictHarvestLimited)
+// isRefusal reports whether the recipient is rejected, or would be in mode enforce. Deferred
+// recipients do not count, unless the harvest limit deferred them.
+func isRefusal(d policy.Decision) bool {
+	return d.Enforced().Outcome() == policy.Refused || d.Verdict == policy.VerdictHarvestLimited
 }
 
 // Run gathers until ctx ends, and keeps what there is then.
@@ -175,16 +172,12 @@ func (r *refusals) empty(s *refusalShard, now time.Time) {
 	}
 }
 
-// of names the network of a client; empty where there is none.
+// of returns the network of a client, or "" if the client has no IP address.
 func (n clientNetworks) of(client netip.Addr) string {
-	if !client.IsValid() {
-		return ""
+	if network, ok := policy.ClientNetwork(client, n.ipv4, n.ipv6); ok {
+		return network.String()
 	}
-	client, bits := milter.CanonicalClient(client), n.ipv6
-	if client.Is4() {
-		bits = n.ipv4
-	}
-	return netip.PrefixFrom(client, bits).Masked().String()
+	return ""
 }
 
 // Keep gathers, and writes the hour to the store if it has changed.

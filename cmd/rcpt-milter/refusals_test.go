@@ -16,20 +16,21 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/milter"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
 // nobody is an index of nobody, too old where it is told so.
-type nobody struct{ state milter.FreshnessState }
+type nobody struct{ state policy.State }
 
-func (nobody) Lookup(address.Address) (milter.Entry, error) { return milter.Entry{}, nil }
-func (n nobody) Freshness(string) milter.Freshness          { return milter.Freshness{State: n.state} }
+func (nobody) Lookup(address.Address) (policy.Entry, error) { return policy.Entry{}, nil }
+func (n nobody) Freshness(string) policy.Freshness          { return policy.Freshness{State: n.state} }
 
 // refuser makes decisions about unknown recipients, and has them noted.
 type refuser struct {
 	*refusals
-	policy *milter.Policy
-	stale  *milter.Policy
+	policy *policy.Policy
+	stale  *policy.Policy
 }
 
 func newRefuser(t *testing.T, dir string, now func() time.Time) (*refuser, *store.Store) {
@@ -43,8 +44,8 @@ func newRefuser(t *testing.T, dir string, now func() time.Time) (*refuser, *stor
 		Journal: config.Journal{Keep: 48 * time.Hour}, Harvest: config.Harvest{IPv4: 24, IPv6: 64}}
 	r := &refuser{refusals: newRefusals(s, slog.New(slog.DiscardHandler), now)}
 	r.Set(c, nil)
-	if r.policy, err = newPolicy(c, nobody{milter.FreshnessFresh}, nil, live{}, now); err == nil {
-		r.stale, err = newPolicy(c, nobody{milter.FreshnessStale}, nil, live{}, now)
+	if r.policy, err = newPolicy(c, nobody{policy.Fresh}, nil, live{}, now); err == nil {
+		r.stale, err = newPolicy(c, nobody{policy.Stale}, nil, live{}, now)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -52,8 +53,8 @@ func newRefuser(t *testing.T, dir string, now func() time.Time) (*refuser, *stor
 	return r, s
 }
 
-func (r *refuser) ask(t *testing.T, p *milter.Policy, to, client string) {
-	q := milter.Query{Argument: to}
+func (r *refuser) ask(t *testing.T, p *policy.Policy, to, client string) {
+	q := policy.Query{Argument: to}
 	if client != "" {
 		q.Client = netip.MustParseAddr(client)
 	}
@@ -125,7 +126,7 @@ func TestRefusals(t *testing.T) {
 // and what they stand for cannot be looked up. Networks are as harvest has them.
 func TestRefusalsConcealed(t *testing.T) {
 	r, s := newRefuser(t, t.TempDir(), func() time.Time { return noon })
-	conceal := milter.Conceal([]byte("key"))
+	conceal := milter.HashAddress([]byte("key"))
 	r.Set(&config.Config{Harvest: config.Harvest{IPv4: 16, IPv6: 48}}, conceal)
 	r.ask(t, r.policy, "Jane.Deo@x.test", "192.0.2.7")
 	if err := r.Keep(); err != nil {
@@ -245,11 +246,11 @@ func BenchmarkRefusal(b *testing.B) {
 	}
 	defer s.Close()
 	r := newRefusals(s, slog.New(slog.DiscardHandler), time.Now)
-	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{milter.FreshnessFresh}, nil, live{}, time.Now)
+	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{policy.Fresh}, nil, live{}, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}
-	q := milter.Query{Argument: "a@x.test", Client: netip.MustParseAddr("192.0.2.1")}
+	q := policy.Query{Argument: "a@x.test", Client: netip.MustParseAddr("192.0.2.1")}
 	d := p.Decide(b.Context(), q)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

@@ -12,6 +12,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/mirror"
 )
 
@@ -122,13 +123,13 @@ func (a *app) reload(ctx context.Context) error {
 	if done.Refused != "" {
 		return &exit{exitConfig, errors.New(done.Refused + "\nthe configuration is refused; the one before it stays in force")}
 	}
-	text := "The configuration is in force; nothing in it has changed.\n"
+	s := "The configuration is in force; nothing in it has changed.\n"
 	if len(done.Changed) > 0 {
-		text = "The configuration is in force. Changed: " + printable(strings.Join(done.Changed, ", ")) + "\n"
+		s = "The configuration is in force. Changed: " + text.Printable(strings.Join(done.Changed, ", ")) + "\n"
 	}
 	if len(done.Restart) > 0 {
-		text += "Changed too, and waiting for a restart: " + printable(strings.Join(done.Restart, ", ")) + "\n"
+		s += "Changed too, and waiting for a restart: " + text.Printable(strings.Join(done.Restart, ", ")) + "\n"
 	}
-	_, err = fmt.Fprint(a.stdout, text)
+	_, err = fmt.Fprint(a.stdout, s)
 	return err
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) removalsCommand() *cobra.Command {
@@ -66,19 +68,19 @@ func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 
 // settled says what became of held removals.
 func settled(d control.RemovalsDone) string {
-	name := printable(d.Directory)
+	name := text.Printable(d.Directory)
 	if d.Pass != 0 {
-		text := fmt.Sprintf("%s: %s removed", name, counted(d.Removed, "address", "addresses"))
+		s := fmt.Sprintf("%s: %s removed", name, text.Count(d.Removed, "address", "addresses"))
 		if d.Removed > 0 {
-			text += fmt.Sprintf(", by pass %d", d.Pass)
+			s += fmt.Sprintf(", by pass %d", d.Pass)
 		}
 		if d.Waiting > 0 {
-			text += "; " + counted(d.Waiting, "later one still waits", "later ones still wait")
+			s += "; " + text.Count(d.Waiting, "later one still waits", "later ones still wait")
 		}
-		return text
+		return s
 	}
 	return fmt.Sprintf("%s: discarded, %s addresses until a full pass misses them again", name,
-		counted(d.Kept, "object keeps its", "objects keep their"))
+		text.Count(d.Kept, "object keeps its", "objects keep their"))
 }
 
 func (a *app) removals(ctx context.Context, q control.RemovalsQuery, asJSON bool) error {
@@ -146,17 +148,17 @@ func (l *removalList) add(h control.HeldRemoval) error {
 }
 
 func (l *removalList) flush() error {
-	p := newPage(l.stdout)
-	p.WriteString("Directory " + printable(l.directory) + ": " + l.heading(p) + "\n")
+	p := terminal.NewPage(l.stdout)
+	p.WriteString("Directory " + text.Printable(l.directory) + ": " + l.heading(p) + "\n")
 	for _, why := range l.reasons() {
-		p.WriteString("    " + printable(why) + "\n")
+		p.WriteString("    " + text.Printable(why) + "\n")
 	}
 	slices.SortStableFunc(l.block, func(x, y control.HeldRemoval) int { return strings.Compare(x.Address, y.Address) })
 	rows := [][]string{l.titles}
 	for _, h := range l.block {
 		rows = append(rows, l.row(h))
 	}
-	table(p, len(l.titles), rows)
+	p.Table(rows)
 	p.WriteByte('\n')
 	l.block = l.block[:0]
 	_, err := fmt.Fprint(l.stdout, p)
@@ -164,10 +166,10 @@ func (l *removalList) flush() error {
 }
 
 // heading says why the removals of the directory are held back.
-func (l *removalList) heading(p *page) string {
+func (l *removalList) heading(p *terminal.Page) string {
 	for _, d := range l.status.Directories {
 		if d.Name == l.directory && d.HeldRemovals > 0 {
-			return p.warn(counted(d.HeldRemovals, "removal", "removals")+" held back") + ": " + printable(d.HoldReason)
+			return p.Warn(text.Count(d.HeldRemovals, "removal", "removals")+" held back") + ": " + text.Printable(d.HoldReason)
 		}
 	}
 	return "removals that go by themselves"
@@ -200,7 +202,7 @@ func (l *removalList) row(h control.HeldRemoval) []string {
 	if h.BecomesInternalOnly {
 		waits += "; would become internal-only"
 	}
-	return []string{printable(h.Address), printable(h.DN), printable(h.Class), fmt.Sprint(h.Pass), l.moment(h.Since.Time), last, waits}
+	return []string{text.Printable(h.Address), text.Printable(h.DN), text.Printable(h.Class), fmt.Sprint(h.Pass), l.moment(h.Since.Time), last, waits}
 }
 
 func (l *removalList) end(q control.RemovalsQuery) error {

@@ -177,7 +177,7 @@ func TestPassedSocketMissing(t *testing.T) {
 	socket := r.unixSocket()
 	r.edit("listen: unix:"+r.milterSocket(), "listen: fd:other")
 	for want, sockets := range map[string][]*os.File{
-		`listen "fd:other": systemd passed no socket: enable`:          nil,
+		`listen "fd:other": systemd passed no socket; enable`:          nil,
 		`listen "fd:other": systemd passed no socket of that name, bu`: {socket},
 	} {
 		p := r.spawn(sockets...)

@@ -13,6 +13,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 // Exit statuses; 64 and 78 are those of sysexits.h.
@@ -108,7 +109,7 @@ func (a *app) report(err error) int {
 		err = errors.New("interrupted")
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(a.stderr, "rcpt-milter: %s\n", printable(line))
+		fmt.Fprintf(a.stderr, "rcpt-milter: %s\n", text.Printable(line))
 	}
 	return status
 }

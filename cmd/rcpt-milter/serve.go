@@ -15,6 +15,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/logging"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
 )
@@ -42,17 +43,17 @@ func (a *app) serve(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1) // from now on it does not end the process
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	logging := newLogging(a.stderr, c.Log)
+	logs := logging.New(a.stderr, "rcpt-milter", logOptions(c))
 	go func() {
-		_ = mirror.Safely(slog.New(slog.NewTextHandler(a.stderr, nil)), "log", func() error { logging.Run(); return nil })
+		_ = mirror.Safely(slog.New(slog.NewTextHandler(a.stderr, nil)), "log", func() error { logs.Run(); return nil })
 	}()
-	defer logging.end()
-	log := logging.Logger()
+	defer logs.Close()
+	log := logs.Logger()
 	defer milter.BridgeLog(log)()
 	if err := logFiles(c, log); err != nil {
 		return err
 	}
-	d, err := openDaemon(ctx, a.configPath, c, a.lockWait, logging)
+	d, err := openDaemon(ctx, a.configPath, c, a.lockWait, logs)
 	if ctx.Err() != nil {
 		err = nil // told to stop before it began
 	}
@@ -67,6 +68,11 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	log.Info("stopped")
 	return err
+}
+
+// logOptions returns the part of a configuration that concerns the log.
+func logOptions(c *config.Config) logging.Options {
+	return logging.Options{Format: c.Log.Format, Level: c.Log.Level, Syslog: c.Log.Syslog}
 }
 
 // logFiles looks at the configuration and the files that it names. One that does not exist is

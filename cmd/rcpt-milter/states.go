@@ -107,7 +107,7 @@ func (l *stateLog) directoryChanged(was lasting[mirror.State], d directoryState,
 	if err := d.cause(); err != nil && d.state != mirror.Fresh {
 		attrs = append(attrs, "error", err)
 	}
-	l.log.Log(context.Background(), levelOf(control.State(d.state)), "directory state changed", attrs...)
+	l.log.Log(context.Background(), levelOf(d.state), "directory state changed", attrs...)
 }
 
 // become is the state from now on.

@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -91,61 +92,9 @@ func statusExit(s control.Status) int {
 	}
 }
 
-// page lays out text for people: labels in a column of their own.
-type page struct {
-	strings.Builder
-	colours bool
-	width   int  // of the terminal, in columns; 0: there is none, and lines may be long
-	cut     bool // what is wider is cut off: tables are narrowed
-}
-
-// newPage is for whatever w leads to.
-func newPage(w io.Writer) *page { return &page{colours: colours(w), width: columnsOf(w)} }
-
-const (
-	labelWidth = 20
-	// stackedBelow is how few columns beside the labels are too few: what does not fit
-	// them then stands below its label.
-	stackedBelow = 30
-)
-
-// line writes a label and what it stands for, in as many lines as that takes.
-func (p *page) line(label, text string) {
-	if p.stacked() && (label == "" || columnsIn(text) > p.width-labelWidth-2) {
-		if label != "" {
-			p.WriteString("  " + label + "\n")
-		}
-		for _, part := range wrap(text, p.room()) {
-			p.WriteString("    " + part + "\n")
-		}
-		return
-	}
-	for _, part := range wrap(text, p.room()) {
-		p.WriteString("  " + label + strings.Repeat(" ", max(1, labelWidth-columnsIn(label))))
-		p.WriteString(part + "\n")
-		label = ""
-	}
-}
-
-func (p *page) stacked() bool { return p.width > 0 && p.width-labelWidth-2 < stackedBelow }
-
-// room is how many columns the text of a line has; not above 0: as many as it takes.
-func (p *page) room() int {
-	if p.stacked() {
-		return p.width - 4
-	}
-	return p.width - labelWidth - 2
-}
-
-// title writes a line that has no label.
-func (p *page) title(text string) { p.WriteString(strings.Join(wrap(text, p.width), "\n") + "\n") }
-
-// more continues the line above.
-func (p *page) more(text string) { p.line("", text) }
-
-// state is a state in words, in the colour of its weight.
-func (p *page) state(s control.State) string {
-	words := strings.ReplaceAll(printable(string(s)), "_", " ")
+// stateWords returns a state in words, in the colour of its weight.
+func stateWords(p *terminal.Page, s control.State) string {
+	words := strings.ReplaceAll(text.Printable(string(s)), "_", " ")
 	colour := "31" // red
 	switch s {
 	case control.Fresh:
@@ -153,15 +102,5 @@ func (p *page) state(s control.State) string {
 	case control.Late, control.Retired:
 		colour = "33" // yellow
 	}
-	return p.painted(words, colour)
-}
-
-// warn makes text stand out.
-func (p *page) warn(text string) string { return p.painted(text, "33") }
-
-func (p *page) painted(text, colour string) string {
-	if !p.colours {
-		return text
-	}
-	return "\x1b[" + colour + "m" + text + plain
+	return p.Paint(words, colour)
 }

@@ -7,6 +7,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 )
 
 // nagiosWords are the states of the plugin interface of Nagios by exit status, which is
@@ -41,7 +42,7 @@ func (a *app) nagiosUnknown(err error) error {
 
 // nagiosText makes one line of several sentences, without what would end it.
 func nagiosText(sentences []string) string {
-	return printable(strings.ReplaceAll(strings.Join(sentences, "; "), "|", "/"))
+	return text.Printable(strings.ReplaceAll(strings.Join(sentences, "; "), "|", "/"))
 }
 
 // troubles says how the daemon is, the worst first.
@@ -58,7 +59,7 @@ func troubles(s control.Status) []string {
 			all = append(all, fmt.Sprintf("directory %s fails: %s", d.Name, d.LastError))
 		}
 		if d.HeldRemovals > 0 {
-			all = append(all, fmt.Sprintf("directory %s: %s held back", d.Name, counted(d.HeldRemovals, "removal", "removals")))
+			all = append(all, fmt.Sprintf("directory %s: %s held back", d.Name, text.Count(d.HeldRemovals, "removal", "removals")))
 		}
 	}
 	for _, f := range s.AcceptFiles {
@@ -72,8 +73,8 @@ func troubles(s control.Status) []string {
 	if len(all) == 0 {
 		all = append(all, string(s.State))
 	}
-	return append(all, fmt.Sprintf("%s in %s", counted(s.Addresses, "address", "addresses"),
-		counted(int64(len(s.Domains)), "domain", "domains")))
+	return append(all, fmt.Sprintf("%s in %s", text.Count(s.Addresses, "address", "addresses"),
+		text.Count(int64(len(s.Domains)), "domain", "domains")))
 }
 
 // performance are the numbers to be drawn. Counters end in c, seconds in s. Where no
@@ -81,7 +82,7 @@ func troubles(s control.Status) []string {
 func (a *app) performance(s control.Status, c *config.Config) string {
 	var all []string
 	add := func(label string, value any, unit, limits string) {
-		label = strings.NewReplacer("'", "", "=", "", "|", "").Replace(printable(label))
+		label = strings.NewReplacer("'", "", "=", "", "|", "").Replace(text.Printable(label))
 		all = append(all, fmt.Sprintf("'%s'=%v%s%s", label, value, unit, limits))
 	}
 	age, sessions := ";;;0", ";;;0"
@@ -101,8 +102,8 @@ func (a *app) performance(s control.Status, c *config.Config) string {
 	add("sessions", s.Sessions, "", sessions)
 	decided := control.JudgedOf(s)
 	add("accepted", decided.Accepted, "c", "")
-	add("let_through", decided.LetThrough, "c", "")
-	add("put_off", decided.PutOff, "c", "")
+	add("let_through", decided.ReportOnly, "c", "")
+	add("put_off", decided.Deferred, "c", "")
 	add("refused", decided.Refused, "c", "")
 	return strings.Join(all, " ")
 }

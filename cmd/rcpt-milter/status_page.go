@@ -6,23 +6,24 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 // printStatus writes the status to be read: the state and what needs attention
 // first, then the directories, then the numbers.
 func (a *app) printStatus(s control.Status) error {
-	p := newPage(a.stdout)
+	p := terminal.NewPage(a.stdout)
 	a.write(p, s)
 	_, err := io.WriteString(a.stdout, p.String())
 	return err
 }
 
-func (a *app) write(p *page, s control.Status) {
+func (a *app) write(p *terminal.Page, s control.Status) {
 	a.overall(p, s)
 	for _, d := range s.Directories {
 		a.directory(p, d)
@@ -40,35 +41,35 @@ var meaning = map[control.State]string{
 	control.NotReady: ", a directory has never been read in full",
 }
 
-func (a *app) overall(p *page, s control.Status) {
-	program := "rcpt-milter " + printable(s.Version)
+func (a *app) overall(p *terminal.Page, s control.Status) {
+	program := "rcpt-milter " + text.Printable(s.Version)
 	if !s.Started.IsZero() {
-		program += ", up " + inWords(a.now().Sub(s.Started.Time))
+		program += ", up " + text.Duration(a.now().Sub(s.Started.Time))
 	}
 	begin := "State: "
 	if s.Offline {
-		begin = p.painted("No daemon is running.", "31") + " Its index, as it was left: "
+		begin = p.Paint("No daemon is running.", "31") + " Its index, as it was left: "
 	}
-	p.title(begin + p.state(s.State) + meaning[s.State])
+	p.Title(begin + stateWords(p, s.State) + meaning[s.State])
 	label := "alarm"
 	for _, alarm := range s.Alarms {
-		p.line(label, p.warn(printable(alarm)))
+		p.Line(label, p.Warn(text.Printable(alarm)))
 		label = ""
 	}
 	label = "not ready"
 	for _, domain := range s.EmptyDomains {
-		p.line(label, p.warn(printable(control.EmptyDomainText(domain))))
+		p.Line(label, p.Warn(text.Printable(control.EmptyDomainText(domain))))
 		label = ""
 	}
-	p.line("index", fmt.Sprintf("%s of %s", counted(s.Addresses, "address", "addresses"), counted(s.Objects, "object", "objects")))
+	p.Line("index", fmt.Sprintf("%s of %s", text.Count(s.Addresses, "address", "addresses"), text.Count(s.Objects, "object", "objects")))
 	if s.Digest != "" {
-		p.line("digest", p.halved(printable(s.Digest)))
+		p.Line("digest", halved(p, text.Printable(s.Digest)))
 	}
 	if s.Unparsed > 0 {
 		unparsed(p, s)
 	}
 	if !s.StoreVerified.IsZero() {
-		p.line("store verified", ago(a.now(), s.StoreVerified.Time))
+		p.Line("store verified", text.Age(a.now(), s.StoreVerified.Time))
 	}
 	for _, f := range s.AcceptFiles {
 		a.acceptFile(p, f)
@@ -76,76 +77,76 @@ func (a *app) overall(p *page, s control.Status) {
 	if s.Offline {
 		return
 	}
-	p.line("sessions", grouped(int64(s.Sessions)))
+	p.Line("sessions", text.Number(int64(s.Sessions)))
 	a.confirm(p, s.Confirm)
 	a.harvest(p, s.Harvest, s.HarvestClients)
-	p.line("daemon", program)
+	p.Line("daemon", program)
 	if own := programVersion(); s.Version != own {
-		p.more(fmt.Sprintf("this command is %s: restart the daemon to run the same", own))
+		p.More(fmt.Sprintf("this command is %s: restart the daemon to run the same", own))
 	}
 	if s.ReloadError != "" {
-		p.line("reload", p.warn("refused, the configuration before it is in force"))
+		p.Line("reload", p.Warn("refused, the configuration before it is in force"))
 		for line := range strings.SplitSeq(s.ReloadError, "\n") {
-			p.more(printable(line))
+			p.More(text.Printable(line))
 		}
 	}
 	if len(s.RestartNeeded) > 0 {
-		p.line("restart needed", p.warn("for the new values of "+printable(strings.Join(s.RestartNeeded, ", "))))
+		p.Line("restart needed", p.Warn("for the new values of "+text.Printable(strings.Join(s.RestartNeeded, ", "))))
 	}
 }
 
 // halved breaks a word that is too long for a line in its middle, not at the last letters.
-func (p *page) halved(word string) string {
+func halved(p *terminal.Page, word string) string {
 	half := len(word) / 2
-	if room := p.room(); room >= columnsIn(word) || room < half || len(word) != columnsIn(word) {
+	if room := p.Room(); room >= terminal.Width(word) || room < half || len(word) != terminal.Width(word) {
 		return word
 	}
 	return word[:half] + " " + word[half:]
 }
 
-func (a *app) acceptFile(p *page, f control.AcceptFile) {
-	p.line("accept file", fmt.Sprintf("%s: %s, read %s", printable(f.File), counted(f.Entries, "entry", "entries"), ago(a.now(), f.Read.Time)))
+func (a *app) acceptFile(p *terminal.Page, f control.AcceptFile) {
+	p.Line("accept file", fmt.Sprintf("%s: %s, read %s", text.Printable(f.File), text.Count(f.Entries, "entry", "entries"), text.Age(a.now(), f.Read.Time)))
 	if f.Trouble != "" {
-		p.more(p.warn("its last good copy is in force since " + a.at(f.Since)))
-		p.more(printable(f.Trouble))
+		p.More(p.Warn("its last good copy is in force since " + a.at(f.Since)))
+		p.More(text.Printable(f.Trouble))
 	}
 	if f.Unread > 0 {
-		p.more(p.warn(counted(f.Unread, "line does", "lines do") + " not count"))
+		p.More(p.Warn(text.Count(f.Unread, "line does", "lines do") + " not count"))
 		for _, line := range f.UnreadLines[:min(len(f.UnreadLines), 3)] {
-			p.more(printable(line))
+			p.More(text.Printable(line))
 		}
 	}
 	for _, line := range f.UnmatchedLines[:min(len(f.UnmatchedLines), 3)] {
-		p.more(p.warn(printable(line)))
+		p.More(p.Warn(text.Printable(line)))
 	}
 }
 
-func (a *app) directory(p *page, d control.DirectoryStatus) {
-	p.WriteString("\nDirectory " + printable(d.Name) + ": " + p.state(d.State) + "\n")
+func (a *app) directory(p *terminal.Page, d control.DirectoryStatus) {
+	p.WriteString("\nDirectory " + text.Printable(d.Name) + ": " + stateWords(p, d.State) + "\n")
 	if d.LastError != "" {
-		text := "last pass failed"
+		s := "last pass failed"
 		if !d.FailingSince.IsZero() {
-			text = "failing since " + a.at(d.FailingSince)
+			s = "failing since " + a.at(d.FailingSince)
 		}
-		p.line("error", p.warn(text))
-		p.more(printable(d.LastError))
+		p.Line("error", p.Warn(s))
+		p.More(text.Printable(d.LastError))
 	}
 	if !d.LastSuccess.IsZero() && (d.State != control.Fresh || d.LastError != "") {
-		p.line("last good pass", a.at(d.LastSuccess))
+		p.Line("last good pass", a.at(d.LastSuccess))
 	}
 	if d.HeldRemovals > 0 {
-		p.line("removals held", p.warn(counted(d.HeldRemovals, "address", "addresses")+", still accepted"))
+		p.Line("removals held", p.Warn(text.Count(d.HeldRemovals, "address", "addresses")+", still accepted"))
 		if d.HoldReason != "" {
-			p.more(printable(d.HoldReason))
+			p.More(text.Printable(d.HoldReason))
 		}
-		p.more("list them with \"rcpt-milter removals\", then \"rcpt-milter removals approve\" or \"discard\"")
+		p.More("list them with \"rcpt-milter removals\", then \"rcpt-milter removals approve\" or \"discard\"")
 	}
 	for _, w := range d.Warnings {
-		p.line("warning", printable(w))
+		p.Line("warning", text.Printable(w))
 	}
 	retired := d.State == control.Retired
 	if retired {
-		p.line("retired", "no longer in the configuration; its addresses leave through the removal guard")
+		p.Line("retired", "no longer in the configuration; its addresses leave through the removal guard")
 	} else {
 		a.controller(p, d)
 	}
@@ -157,74 +158,74 @@ func (a *app) directory(p *page, d control.DirectoryStatus) {
 		a.pass(p, "last full", d.LastFull)
 	}
 	if d.LastFull != nil && d.FullPassReason != "" {
-		p.more("full because " + printable(d.FullPassReason))
+		p.More("full because " + text.Printable(d.FullPassReason))
 	}
 	if !d.NextPass.IsZero() {
 		next := "due"
 		if d.NextPass.After(a.now()) {
-			next = ago(a.now(), d.NextPass.Time)
+			next = text.Age(a.now(), d.NextPass.Time)
 		}
-		p.line("next pass", next)
+		p.Line("next pass", next)
 	}
 }
 
-func (a *app) controller(p *page, d control.DirectoryStatus) {
+func (a *app) controller(p *terminal.Page, d control.DirectoryStatus) {
 	if d.DomainController == "" {
-		p.line("domain controller", "none followed yet")
+		p.Line("domain controller", "none followed yet")
 		return
 	}
-	p.line("domain controller", printable(d.DomainController))
-	p.line("invocationId", printable(d.InvocationID))
+	p.Line("domain controller", text.Printable(d.DomainController))
+	p.Line("invocationId", text.Printable(d.InvocationID))
 	lag := "up to date"
 	if n := d.USNLag(); n > 0 {
 		lag = fmt.Sprintf("%d behind", n)
 	}
-	p.line("USN", fmt.Sprintf("%d of %d, %s", d.USN, d.HighestCommittedUSN, lag))
+	p.Line("USN", fmt.Sprintf("%d of %d, %s", d.USN, d.HighestCommittedUSN, lag))
 	if d.Notify {
-		p.line("notification", "the controller tells when something changes")
+		p.Line("notification", "the controller tells when something changes")
 	}
 	if d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible {
-		p.line("deleted objects", p.warn("not visible: removals are noticed by full passes only"))
-		p.more("give the account the right to list them, on a controller, as a domain administrator:")
+		p.Line("deleted objects", p.Warn("not visible: removals are noticed by full passes only"))
+		p.More("give the account the right to list them, on a controller, as a domain administrator:")
 		grant := d.DeletedObjectsGrant
 		if len(grant) == 0 { // a daemon of before
 			grant = directory.GrantDeletedObjects("DC=...", "")
 		}
 		for _, command := range grant {
-			p.more(printable(command))
+			p.More(text.Printable(command))
 		}
 	}
 }
 
-func (a *app) running(p *page, d control.DirectoryStatus) {
+func (a *app) running(p *terminal.Page, d control.DirectoryStatus) {
 	if d.Running == nil {
 		return
 	}
-	text := printable(d.Running.Kind) + " pass"
+	s := text.Printable(d.Running.Kind) + " pass"
 	if !d.Running.Started.IsZero() {
-		text += " for " + inWords(a.now().Sub(d.Running.Started.Time))
+		s += " for " + text.Duration(a.now().Sub(d.Running.Started.Time))
 	}
-	p.line("running", text+", "+seen(*d.Running))
+	p.Line("running", s+", "+seen(*d.Running))
 }
 
 // seen is how far a pass under way has come.
 func seen(e control.SyncEvent) string {
 	if e.Expected > 0 {
-		return fmt.Sprintf("%s of about %s", grouped(e.Seen), counted(e.Expected, "object", "objects"))
+		return fmt.Sprintf("%s of about %s", text.Number(e.Seen), text.Count(e.Expected, "object", "objects"))
 	}
-	return counted(e.Seen, "object", "objects")
+	return text.Count(e.Seen, "object", "objects")
 }
 
-func (a *app) pass(p *page, label string, pass *control.PassStatus) {
+func (a *app) pass(p *terminal.Page, label string, pass *control.PassStatus) {
 	if pass == nil {
-		p.line(label, "none yet")
+		p.Line(label, "none yet")
 		return
 	}
-	text := ago(a.now(), pass.Started.Time) + ": " + outcome(*pass)
+	s := text.Age(a.now(), pass.Started.Time) + ": " + outcome(*pass)
 	if pass.Result != control.ResultOK {
-		text += ", " + p.warn(printable(pass.Result))
+		s += ", " + p.Warn(text.Printable(pass.Result))
 	}
-	p.line(label, text)
+	p.Line(label, s)
 }
 
 // outcome is what a pass did, in a line.
@@ -234,12 +235,12 @@ func outcome(pass control.PassStatus) string {
 		digits = 0
 	}
 	return fmt.Sprintf("pass %d, %.*f s, %s seen, %s added, %s changed, %s removed", pass.Number, digits, pass.Seconds,
-		grouped(pass.Seen), grouped(pass.Added), grouped(pass.Changed), grouped(pass.Removed))
+		text.Number(pass.Seen), text.Number(pass.Added), text.Number(pass.Changed), text.Number(pass.Removed))
 }
 
 // at is a moment for people: the time of day, and how long ago.
 func (a *app) at(t control.Time) string {
-	return fmt.Sprintf("%s (%s)", a.moment(t.Time), ago(a.now(), t.Time))
+	return fmt.Sprintf("%s (%s)", a.moment(t.Time), text.Age(a.now(), t.Time))
 }
 
 // moment is a time in the zone of whoever asks.
@@ -248,7 +249,7 @@ func (a *app) moment(t time.Time) string {
 }
 
 // domainTable lists the domains of the configuration and of the index.
-func domainTable(p *page, s control.Status) {
+func domainTable(p *terminal.Page, s control.Status) {
 	all := map[string]bool{}
 	for domain := range s.Modes {
 		all[domain] = true
@@ -258,7 +259,7 @@ func domainTable(p *page, s control.Status) {
 	}
 	rows := [][]string{{"Domain", "Mode", "Addresses"}}
 	for _, domain := range slices.Sorted(maps.Keys(all)) {
-		mode, n := s.Modes[domain], grouped(s.Domains[domain])
+		mode, n := s.Modes[domain], text.Number(s.Domains[domain])
 		if parent, ok := control.ParentMode(s.Modes, domain); mode == "" && ok {
 			mode = parent
 		}
@@ -268,13 +269,13 @@ func domainTable(p *page, s control.Status) {
 		if strings.HasPrefix(domain, ".") {
 			n = "" // its sub-domains stand by themselves
 		}
-		rows = append(rows, []string{printable(domain), printable(mode), n})
+		rows = append(rows, []string{text.Printable(domain), text.Printable(mode), n})
 	}
-	table(p, 2, rows)
+	p.Table(rows, 2)
 }
 
 // decisionTable lists the verdicts that were given, the most frequent first.
-func decisionTable(p *page, s control.Status) {
+func decisionTable(p *terminal.Page, s control.Status) {
 	var verdicts []string
 	for verdict, n := range s.Decisions {
 		if n > 0 {
@@ -295,81 +296,9 @@ func decisionTable(p *page, s control.Status) {
 	for _, verdict := range verdicts {
 		would := ""
 		if n := s.WouldRefuse[verdict]; n > 0 {
-			would = grouped(n)
+			would = text.Number(n)
 		}
-		rows = append(rows, []string{printable(verdict), grouped(s.Decisions[verdict]), would})
+		rows = append(rows, []string{text.Printable(verdict), text.Number(s.Decisions[verdict]), would})
 	}
-	table(p, 1, rows)
-}
-
-// table writes rows in columns, the first row being their titles. Columns from the
-// given one on hold numbers.
-func table(p *page, numbers int, rows [][]string) {
-	var columns []int
-	for column := numbers; column < len(rows[0]); column++ {
-		columns = append(columns, column)
-	}
-	tableOf(p, rows, columns...)
-}
-
-// tableOf is table where any columns hold numbers.
-func tableOf(p *page, rows [][]string, numbers ...int) {
-	if len(rows) < 2 {
-		return
-	}
-	if p.cut {
-		narrow(rows, p.width)
-	}
-	for _, column := range numbers {
-		width := 0
-		for _, row := range rows {
-			width = max(width, len(row[column]))
-		}
-		for _, row := range rows {
-			row[column] = strings.Repeat(" ", width-len(row[column])) + row[column]
-		}
-	}
-	p.WriteString("\n" + aligned(rows))
-}
-
-// gap is what stands between two columns of a table.
-const gap = 3
-
-// narrow shortens the first column of a table, so that the others fit the width as well.
-func narrow(rows [][]string, width int) {
-	first, all := 0, 0
-	for column := range rows[0] {
-		widest := 0
-		for _, row := range rows {
-			widest = max(widest, columnsIn(row[column]))
-		}
-		if column == 0 {
-			first = widest
-		} else {
-			all += gap + widest
-		}
-	}
-	room := max(width-all, 8)
-	if first <= room {
-		return
-	}
-	for _, row := range rows {
-		if columnsIn(row[0]) > room {
-			row[0] = cut(row[0], room-1) + "…"
-		}
-	}
-}
-
-// aligned writes rows in columns.
-func aligned(rows [][]string) string {
-	var text, trimmed strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, gap, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	w.Flush()
-	for line := range strings.Lines(text.String()) {
-		trimmed.WriteString(strings.TrimRight(line, " \n") + "\n")
-	}
-	return trimmed.String()
+	p.Table(rows, 1, 2)
 }

@@ -4,22 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/term"
-
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 // watch shows the status on a screen of its own until q, Ctrl-C or the end of ctx.
 func (a *app) watch(ctx context.Context, every time.Duration) error {
 	screen, ok := a.stdout.(*os.File)
-	if !ok || !isScreen(screen) {
+	if !ok || !terminal.IsScreen(screen) {
 		return &exit{exitUsage, errors.New("--watch needs a terminal that can move its cursor; for anything else there are --json and --nagios")}
 	}
 	if every < 500*time.Millisecond {
@@ -29,60 +28,28 @@ func (a *app) watch(ctx context.Context, every time.Duration) error {
 	if err != nil {
 		return err
 	}
-	// Without a keyboard Ctrl-C still ends it.
-	keys := make(chan byte)
-	if before, err := term.MakeRaw(int(os.Stdin.Fd())); err == nil {
-		defer term.Restore(int(os.Stdin.Fd()), before)
-		go readKeys(os.Stdin, keys)
-	}
+	keys, restore := terminal.ReadKeys(os.Stdin)
+	defer restore() // without a keyboard Ctrl-C still ends it
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, syscall.SIGWINCH)
 	defer signal.Stop(resized)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	w := &watcher{app: a, out: screen, every: every, fetch: client.Status, size: func() (int, int) {
-		columns, rows, err := term.GetSize(int(screen.Fd()))
-		if err != nil {
-			return 80, 24
-		}
-		return columns, rows
-	}}
+	w := &watcher{app: a, Screen: terminal.NewScreen(screen), every: every, fetch: client.Status}
 	return w.run(ctx, ticker.C, keys, resized)
 }
-
-// readKeys passes keys on as long as there are any: to the end of the process.
-func readKeys(from io.Reader, keys chan<- byte) {
-	var b [1]byte
-	for {
-		if n, err := from.Read(b[:]); err != nil || n == 0 {
-			return
-		}
-		keys <- b[0]
-	}
-}
-
-// What a terminal is told: another screen without a cursor, and back.
-const (
-	enterScreen = "\x1b[?1049h\x1b[?25l"
-	leaveScreen = "\x1b[?25h\x1b[?1049l"
-	home        = "\x1b[H"
-	restOfLine  = "\x1b[K"
-	restOfAll   = "\x1b[J"
-)
 
 // watcher draws the status, and keeps what sparklines are drawn from.
 type watcher struct {
 	*app
-	out   io.Writer
+	*terminal.Screen
 	every time.Duration
 	fetch func(context.Context) (control.Status, error)
-	size  func() (columns, rows int)
 
 	status  control.Status // the last one there was; zero: none yet
 	asked   time.Time      // when the daemon was asked that has not answered yet; zero: it has
 	since   time.Time      // not reachable since; zero: it is
 	trouble error
-	scroll  int
 
 	taken  time.Time // when status was
 	counts control.Judged
@@ -102,8 +69,8 @@ const samples = 400
 // run draws at once, at every tick, answer and key, and when the size changes. A daemon
 // that does not answer keeps nobody from leaving.
 func (w *watcher) run(ctx context.Context, ticks <-chan time.Time, keys <-chan byte, resized <-chan os.Signal) error {
-	io.WriteString(w.out, enterScreen)
-	defer io.WriteString(w.out, leaveScreen)
+	w.Enter()
+	defer w.Leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan answered, 1)
@@ -122,7 +89,7 @@ func (w *watcher) run(ctx context.Context, ticks <-chan time.Time, keys <-chan b
 			w.take(a)
 		case <-resized:
 		case key := <-keys:
-			if !w.key(key) {
+			if !w.Key(key) {
 				return nil
 			}
 		}
@@ -142,23 +109,6 @@ func (w *watcher) ask(ctx context.Context, answers chan<- answered) {
 		s, err := w.fetch(ctx)
 		answers <- answered{s, err}
 	}()
-}
-
-// key is one octet from the keyboard; false: the end. Arrows come as ESC [ A and B.
-func (w *watcher) key(key byte) bool {
-	_, rows := w.size()
-	switch key {
-	case 'q', 'Q', 3, 4: // Ctrl-C, Ctrl-D
-		return false
-	case 'j', 'B':
-		w.scroll++
-	case 'k', 'A':
-		w.scroll--
-	case ' ':
-		w.scroll += rows / 2
-	}
-	w.scroll = max(0, w.scroll)
-	return true
 }
 
 // take notes an answer, and what sparklines need.
@@ -215,47 +165,27 @@ func (w *watcher) notePasses(s control.Status) {
 	}
 }
 
-// draw writes the whole screen anew, without clearing it first: it does not flicker.
 func (w *watcher) draw() {
-	columns, rows := w.size()
-	lines := w.lines(columns)
-	head := lines[:min(1, len(lines))]
-	body := lines[len(head):]
-	room := max(0, rows-len(head)-1)
-	w.scroll = max(0, min(w.scroll, len(body)-room))
-	shown := body[w.scroll:min(len(body), w.scroll+room)]
-	var b strings.Builder
-	b.WriteString(home)
-	for _, line := range append(append([]string{}, head...), shown...) {
-		line = cut(line, columns)
-		if columnsIn(line) < columns { // behind the last column a terminal would erase what stands in it
-			line += restOfLine
-		}
-		b.WriteString(line + "\r\n")
-	}
-	b.WriteString(restOfAll)
-	if hidden := len(body) - w.scroll - len(shown); hidden > 0 {
-		b.WriteString(cut(fmt.Sprintf("  … %s, arrows scroll", counted(int64(hidden), "more line", "more lines")), columns))
-	}
-	io.WriteString(w.out, b.String())
+	columns, _ := w.Size()
+	w.Draw(w.lines(columns))
 }
 
 // lines are the head, the sparklines and the page.
 func (w *watcher) lines(columns int) []string {
-	p := &page{colours: colours(w.out), width: columns, cut: true}
+	p := &terminal.Page{Colours: terminal.HasColours(w.Out), Width: columns, Narrow: true}
 	fmt.Fprintf(p, "%s   every %v, q ends\n", w.now().Format("15:04:05"), w.every)
 	if waited := w.now().Sub(w.asked); !w.asked.IsZero() && waited > w.every {
-		p.title(p.painted("no answer for "+inWords(waited)+", still waiting", "31"))
+		p.Title(p.Paint("no answer for "+text.Duration(waited)+", still waiting", "31"))
 	} else if w.trouble != nil {
-		p.title(p.painted("not reachable for "+inWords(w.now().Sub(w.since))+", still trying: "+printable(firstLine(w.trouble)), "31"))
+		p.Title(p.Paint("not reachable for "+text.Duration(w.now().Sub(w.since))+", still trying: "+text.Printable(firstLine(w.trouble)), "31"))
 	}
-	width := max(8, p.room()-sparkNote)
+	width := max(8, p.Room()-sparkNote)
 	for i, label := range []string{"decisions", "refusals"} {
-		p.line(label, noted(spark(w.rates[i], width), width, fmt.Sprintf("%.1f a second", last(w.rates[i]))))
+		p.Line(label, noted(terminal.Spark(w.rates[i], width), width, fmt.Sprintf("%.1f a second", last(w.rates[i]))))
 	}
 	for _, d := range w.status.Directories {
 		if trail := w.passes[d.Name]; trail != nil && len(trail.seconds) > 0 {
-			p.line("passes of "+printable(d.Name), noted(spark(trail.seconds, width), width, fmt.Sprintf("%.3f s the last", last(trail.seconds))))
+			p.Line("passes of "+text.Printable(d.Name), noted(terminal.Spark(trail.seconds, width), width, fmt.Sprintf("%.3f s the last", last(trail.seconds))))
 		}
 	}
 	p.WriteByte('\n')

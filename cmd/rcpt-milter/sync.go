@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 func (a *app) syncCommand() *cobra.Command {
@@ -32,9 +34,9 @@ func (a *app) sync(ctx context.Context, q control.SyncQuery) error {
 	if err != nil {
 		return err
 	}
-	progress := progress{app: a, shown: isScreen(a.stdout)}
+	progress := newProgress(a, terminal.IsScreen(a.stdout))
 	err = client.Sync(ctx, q, progress.event)
-	progress.clear()
+	progress.Clear()
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("no longer waiting; the passes go on")
 	}
@@ -48,13 +50,16 @@ func (a *app) sync(ctx context.Context, q control.SyncQuery) error {
 // a line each, on a terminal or not.
 type progress struct {
 	*app
-	shown   bool
-	running []control.SyncEvent // what the line shows, in the order in which they came
-	dirty   bool
+	terminal.Progress
+	running []control.SyncEvent // in the order in which the passes began
+}
+
+func newProgress(a *app, shown bool) *progress {
+	return &progress{app: a, Progress: terminal.Progress{Out: a.stdout, Shown: shown}}
 }
 
 func (p *progress) event(e control.SyncEvent) {
-	p.clear()
+	p.Clear()
 	over := e.Error != "" || e.Pass != nil
 	at := slices.IndexFunc(p.running, func(r control.SyncEvent) bool { return r.Directory == e.Directory })
 	switch {
@@ -66,45 +71,21 @@ func (p *progress) event(e control.SyncEvent) {
 		p.running = append(p.running, e)
 	}
 	if e.Error == "" && e.Pass != nil { // an error stands at the end of the answer as well
-		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", printable(e.Directory), printable(e.Kind), outcome(*e.Pass), printable(e.Pass.Result))
+		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", text.Printable(e.Directory), text.Printable(e.Kind), outcome(*e.Pass),
+			text.Printable(e.Pass.Result))
 	}
 	p.draw()
 }
 
-// draw writes the line of the passes under way. One that is longer than the terminal is
-// wide could not be taken back; there is room for the ^C that the terminal shows, too.
+// draw writes the line of the passes under way.
 func (p *progress) draw() {
-	if !p.shown || len(p.running) == 0 {
-		return
-	}
 	var passes []string
 	for _, e := range p.running {
-		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", printable(e.Directory), printable(e.Kind), bar(e), seen(e)))
+		bar := terminal.Bar(e.Seen, e.Expected)
+		if bar != "" {
+			bar += " "
+		}
+		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind), bar, seen(e)))
 	}
-	line := strings.Join(passes, "; ")
-	if columns := columnsOf(p.stdout); columns > 0 {
-		line = cut(line, columns-3)
-	}
-	fmt.Fprint(p.stdout, line)
-	p.dirty = true
-}
-
-// barWidth is how many columns a bar has.
-const barWidth = 20
-
-// bar shows how far a pass is of which that is known; what was expected may be too little.
-func bar(e control.SyncEvent) string {
-	if e.Expected <= 0 {
-		return ""
-	}
-	full := int(min(e.Seen, e.Expected) * barWidth / e.Expected)
-	return strings.Repeat("█", full) + strings.Repeat("░", barWidth-full) + " "
-}
-
-// clear takes the line of the pass under way back.
-func (p *progress) clear() {
-	if p.dirty {
-		fmt.Fprint(p.stdout, "\r\x1b[K")
-		p.dirty = false
-	}
+	p.Draw(strings.Join(passes, "; "))
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
 	"rcpt-milter/testenv/adsim"
 )
 
@@ -161,21 +160,5 @@ func TestHarvestThroughTheDaemon(t *testing.T) {
 	var answer control.LookupAnswer
 	if err := json.Unmarshal([]byte(r.want(exitFailure, "lookup", "--json", "--client", "192.0.2.9", "look@corp.example")), &answer); err != nil || answer.Harvest != nil {
 		t.Errorf("lookup --json: %v, %+v", err, answer.Harvest)
-	}
-}
-
-// TestVerdictsTold: the page, the watch and Nagios know what each verdict leads to.
-func TestVerdictsTold(t *testing.T) {
-	want := map[milter.Verdict]control.Told{
-		milter.VerdictExempt: "accepted", milter.VerdictAlways: "accepted", milter.VerdictNotOurs: "accepted", milter.VerdictListed: "accepted",
-		milter.VerdictKnown: "accepted", milter.VerdictConfirmed: "accepted",
-		milter.VerdictRefused: "refused", milter.VerdictRestricted: "refused", milter.VerdictUnknown: "refused",
-		milter.VerdictNotReady: "put off", milter.VerdictInGrace: "put off", milter.VerdictStale: "put off",
-		milter.VerdictHarvestLimited: "put off", milter.VerdictError: "put off",
-	}
-	for _, verdict := range milter.Verdicts() {
-		if got := control.ToldBy(string(verdict)); got != want[verdict] {
-			t.Errorf("%s leads to %q, want %q", verdict, got, want[verdict])
-		}
 	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"rcpt-milter/control"
+	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/store"
 )
 
@@ -35,22 +37,22 @@ func unparsedOf(directory, dn string, v store.UnreadValue) control.UnparsedValue
 }
 
 // unparsed writes how many directory values are to be corrected, and the first of them.
-func unparsed(p *page, s control.Status) {
-	p.line("unreadable", counted(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
+func unparsed(p *terminal.Page, s control.Status) {
+	p.Line("unreadable", text.Count(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
 	for _, v := range s.UnparsedValues[:min(len(s.UnparsedValues), shownUnparsed)] {
-		p.more(unparsedLine(v))
+		p.More(unparsedLine(v))
 	}
 	if more := s.Unparsed - shownUnparsed; more > 0 && len(s.UnparsedValues) > shownUnparsed {
-		p.more("and " + counted(more, "other", "others") + "; \"rcpt-milter status --json\" lists them")
+		p.More("and " + text.Count(more, "other", "others") + "; \"rcpt-milter status --json\" lists them")
 	}
 }
 
 // unparsedLine names one value for people. Characters that cannot be seen are written as
 // escapes.
 func unparsedLine(v control.UnparsedValue) string {
-	line := printable(v.DN) + ": " + printable(v.Attribute)
+	line := text.Printable(v.DN) + ": " + text.Printable(v.Attribute)
 	if v.Value != "" {
-		line += " " + printable(v.Value)
+		line += " " + text.Printable(v.Value)
 	}
-	return line + ": " + printable(v.Reason)
+	return line + ": " + text.Printable(v.Reason)
 }

@@ -10,7 +10,8 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
-	"rcpt-milter/milter"
+	"rcpt-milter/internal/text"
+	"rcpt-milter/policy"
 )
 
 // watchdog tells systemd that the daemon can still answer, at least twice in the time that
@@ -59,14 +60,14 @@ var probe, _ = address.Parse("postmaster@watchdog.invalid")
 
 // alive does what a RCPT does: it decides, and asks the index. It asks no directory.
 func (d *daemon) alive() string {
-	d.server.Policy().Decide(context.Background(), milter.Query{Recipient: probe.String()})
+	d.server.Policy().Decide(context.Background(), policy.Query{Recipient: probe.String()})
 	d.store.Lookup(probe)
 	state := control.Fresh
 	for _, directory := range d.follower.Directories() {
 		state = control.Worst(state, directory.State)
 	}
 	line := fmt.Sprintf("%s, %s, %s", strings.ReplaceAll(string(state), "_", " "),
-		counted(d.store.Totals().Addresses, "address", "addresses"), counted(d.server.Sessions(), "session", "sessions"))
+		text.Count(d.store.Totals().Addresses, "address", "addresses"), text.Count(d.server.Sessions(), "session", "sessions"))
 	if d.reloads.outcome().Refused != "" {
 		line += "; the configuration last read is refused"
 	}

@@ -1,0 +1,237 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// nextSuffix ends the path of a socket that waits for the process before it to stop, and
+// newSuffix the path of one that is not ready to be handed over yet.
+const (
+	nextSuffix = ".next"
+	newSuffix  = ".new"
+)
+
+// maxPath is the longest path of a unix socket in bytes: sun_path of unix(7) less the final NUL
+// and the suffix of a waiting socket.
+const maxPath = 107 - len(nextSuffix)
+
+// dialWait limits the check whether a process listens on an existing socket.
+const dialWait = 2 * time.Second
+
+// prepareUnix makes the socket beside its path without permissions for others, widens them, and
+// moves the socket to the path if that is free. At no moment may more clients connect than
+// should, and at no moment is there no socket because this one replaces another.
+func prepareUnix(path string, o Options) (*Listener, error) {
+	if !filepath.IsAbs(path) {
+		return nil, errors.New("the path of a unix socket must be absolute")
+	}
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("the path of a unix socket has at most %d bytes, this one has %d; choose a shorter path",
+			maxPath, len(path))
+	}
+	gid, err := groupID(o.Group)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := served(path); err != nil {
+		return nil, err
+	}
+	name, l, err := newSocketFile(path)
+	if err != nil {
+		return nil, explain(err, path)
+	}
+	own := &Listener{kernel: l, name: name}
+	if err = name.open(gid, o.Mode); err == nil {
+		err = name.wait()
+	}
+	// Only now the process at the path cannot stop without handing it over.
+	if err == nil {
+		err = name.take()
+	}
+	if err != nil && !errors.Is(err, ErrInUse) {
+		own.Close()
+		return nil, err
+	}
+	return own, nil
+}
+
+// socketFile is the file of a socket that this process made, moves and removes.
+type socketFile struct {
+	path string
+	new  string // where it is made
+	next string // where it waits
+	file fs.FileInfo
+	gone sync.Once // the inode number of a removed file can come back as that of another
+}
+
+// newSocketFile makes a socket unless another one waits already. It replaces one whose process
+// is gone.
+func newSocketFile(path string) (*socketFile, *net.UnixListener, error) {
+	n := &socketFile{path: path, new: path + newSuffix, next: path + nextSuffix}
+	for _, name := range []string{n.new, n.next} {
+		if waits, err := served(name); err != nil {
+			return nil, nil, err
+		} else if waits {
+			return nil, nil, fmt.Errorf("another process already waits at %s to take over: %w", name, ErrInUse)
+		}
+	}
+	if err := os.Remove(n.new); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	l, err := bindClosed(n.new)
+	if err != nil {
+		return nil, nil, err
+	}
+	if n.file, err = os.Lstat(n.new); err != nil {
+		l.Close()
+		return nil, nil, err
+	}
+	return n, l, nil
+}
+
+// wait moves the socket, now ready, to the path at which it waits.
+func (n *socketFile) wait() error { return os.Rename(n.new, n.next) }
+
+// bindClosed makes a socket to which only its owner can connect. Linux gives the file the mode of
+// the unbound socket, less the umask; setting the umask instead would affect the whole process.
+func bindClosed(path string) (*net.UnixListener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var failed error
+		err := raw.Control(func(fd uintptr) { failed = syscall.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, failed)
+	}}
+	l, err := config.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	socket := l.(*net.UnixListener)
+	socket.SetUnlinkOnClose(false)
+	return socket, nil
+}
+
+// open sets the group and the permissions.
+func (n *socketFile) open(gid int, mode os.FileMode) error {
+	if gid >= 0 {
+		if err := os.Lchown(n.new, -1, gid); err != nil {
+			return fmt.Errorf("giving the socket to group %d: %w; run as root or as a member of the group", gid, err)
+		}
+	}
+	if mode == 0 {
+		mode = 0o660
+	}
+	return os.Chmod(n.new, mode.Perm())
+}
+
+// take moves the socket to its path, unless it is there or another process listens there.
+func (n *socketFile) take() error {
+	if n.isAt(n.path) {
+		return nil
+	}
+	occupied, err := served(n.path)
+	switch {
+	case err != nil:
+		return err
+	case n.isAt(n.path): // served has just reached this socket
+		return nil
+	case occupied:
+		return ErrInUse
+	}
+	if err = os.Rename(n.next, n.path); err != nil && n.isAt(n.path) {
+		err = nil // the process before moved it just now
+	}
+	return err
+}
+
+// withdraw removes the socket from its path, unless another one has replaced it. A socket that
+// waits takes its place in one atomic step.
+func (n *socketFile) withdraw() {
+	n.gone.Do(func() {
+		for _, name := range []string{n.new, n.next} {
+			if n.isAt(name) {
+				os.Remove(name)
+			}
+		}
+		if !n.isAt(n.path) {
+			return
+		}
+		if waiting, err := os.Lstat(n.next); err == nil && waiting.Mode().Type() == fs.ModeSocket {
+			if os.Rename(n.next, n.path) == nil {
+				return
+			}
+		}
+		os.Remove(n.path)
+	})
+}
+
+// isAt reports whether the socket is at a path.
+func (n *socketFile) isAt(path string) bool {
+	now, err := os.Lstat(path)
+	return err == nil && os.SameFile(now, n.file)
+}
+
+// served reports whether a process listens on a socket. A file that is not a socket is an error.
+func served(path string) (bool, error) {
+	file, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, explain(err, path)
+	}
+	if file.Mode().Type() != fs.ModeSocket {
+		return false, fmt.Errorf("%s exists and is not a socket (%v); move it away or choose another path",
+			path, file.Mode())
+	}
+	peer, err := net.DialTimeout("unix", path, dialWait)
+	if err == nil {
+		peer.Close()
+		return true, nil
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("cannot determine whether a process listens on the existing socket: %w", err)
+	}
+	return false, nil
+}
+
+// explain adds the remedy to an error of making a socket at a path.
+func explain(err error, path string) error {
+	dir := filepath.Dir(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the directory %s does not exist; "+
+			"create it, writable by this process and searchable by its clients", dir)
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%s is not a directory; choose another path", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("no permission to make a socket in %s; make it writable by this process", dir)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return ErrInUse
+	}
+	return err
+}
+
+// groupID returns the ID of a group by name or number, and -1 for an empty name.
+func groupID(group string) (int, error) {
+	if group == "" {
+		return -1, nil
+	}
+	if gid, err := strconv.Atoi(group); err == nil && gid >= 0 {
+		return gid, nil
+	}
+	found, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, fmt.Errorf("there is no group %q; create it or name another one", group)
+	}
+	return strconv.Atoi(found.Gid)
+}

@@ -1,0 +1,48 @@
+package milter
+
+import (
+	"sync/atomic"
+
+	"rcpt-milter/policy"
+)
+
+// Counters count decisions since the server was made. Make them with newCounters; the
+// methods may be called concurrently.
+type Counters struct {
+	verdicts    []policy.Verdict // in the order of the decision table
+	decisions   []atomic.Int64   // by index of the verdict
+	wouldRefuse []atomic.Int64
+}
+
+func newCounters() *Counters {
+	all := policy.Verdicts()
+	return &Counters{all, make([]atomic.Int64, len(all)), make([]atomic.Int64, len(all))}
+}
+
+// Decisions returns the number of decisions by verdict, 0 for those that never occurred.
+func (c *Counters) Decisions() map[policy.Verdict]int64 { return c.read(c.decisions) }
+
+// WouldRefuse returns how many of the decisions only mode report turned into continue.
+func (c *Counters) WouldRefuse() map[policy.Verdict]int64 { return c.read(c.wouldRefuse) }
+
+func (c *Counters) read(counts []atomic.Int64) map[policy.Verdict]int64 {
+	m := make(map[policy.Verdict]int64, len(counts))
+	for i, v := range c.verdicts {
+		m[v] = counts[i].Load()
+	}
+	return m
+}
+
+// count counts one decision.
+func (c *Counters) count(d policy.Decision) {
+	for i, v := range c.verdicts {
+		if v != d.Verdict {
+			continue
+		}
+		c.decisions[i].Add(1)
+		if d.WouldRefuse {
+			c.wouldRefuse[i].Add(1)
+		}
+		return
+	}
+}

@@ -1,0 +1,226 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"rcpt-milter/address"
+)
+
+// maxTargets limits the targets of one alias, over all its steps.
+const maxTargets = 16
+
+// aliasedByKey is the value of AliasedBy for an alias of the configuration.
+const aliasedByKey = "domain_aliases"
+
+// AliasTable is a Table that also maps whole domains to others, as the line
+// "@example.net @example.test" does in virtual(5). Its Find does not match every recipient
+// of such a domain.
+type AliasTable interface {
+	Table
+	// Aliases calls visit for each canonical domain that the table maps domain to, with the
+	// file and line of the entry.
+	Aliases(domain string, visit func(target, file string, line int))
+}
+
+// AliasTarget is a domain in which the recipients of an alias are looked up.
+type AliasTarget struct {
+	Domain string // canonical
+	By     string // domain_aliases, or file and line of the entry
+	// Foreign reports that an accept file maps to a domain that is not ours. Every recipient
+	// of the alias is accepted, because the index says nothing about that domain.
+	Foreign bool
+	// Alias reports that the domain is an alias itself. The index need not have an address
+	// of it.
+	Alias bool
+}
+
+// canonicalAliases returns the configured domain aliases in canonical form. Two spellings of
+// one alias are an error, and so is an alias that leads back to itself.
+func canonicalAliases(configured map[string]string) (map[string]string, error) {
+	aliases := make(map[string]string, len(configured))
+	for _, text := range slices.Sorted(maps.Keys(configured)) {
+		alias, err := address.ParseDomain(text)
+		if err != nil {
+			return nil, fmt.Errorf("domain alias %q: %w", text, err)
+		}
+		target, err := address.ParseDomain(configured[text])
+		if err != nil {
+			return nil, fmt.Errorf("domain alias %q: target %q: %w", text, configured[text], err)
+		}
+		if _, twice := aliases[alias]; twice {
+			return nil, fmt.Errorf("domain alias %q is configured twice, perhaps in another spelling; keep one", alias)
+		}
+		aliases[alias] = target
+	}
+	for alias := range aliases {
+		for domain, steps := aliases[alias], 0; domain != ""; domain, steps = aliases[domain], steps+1 {
+			if domain == alias || steps > len(aliases) {
+				return nil, fmt.Errorf("domain alias %q leads back to itself; remove it", alias)
+			}
+		}
+	}
+	return aliases, nil
+}
+
+// AliasTargets returns the domains that a canonical domain is an alias of, by the
+// configuration and by the accept files. An alias of an alias has the targets of both. A
+// domain that is no alias has none.
+func (p *Policy) AliasTargets(domain string) []AliasTarget {
+	all := p.aliasSteps(domain)
+	if all == nil {
+		return nil
+	}
+	seen := map[string]bool{domain: true}
+	all = slices.DeleteFunc(all, func(t AliasTarget) bool { return alreadyIn(seen, t.Domain) })
+	for next := 0; next < len(all); next++ {
+		steps := p.aliasSteps(all[next].Domain)
+		all[next].Alias = len(steps) > 0
+		for _, target := range steps {
+			if len(all) < maxTargets && !alreadyIn(seen, target.Domain) {
+				all = append(all, target)
+			}
+		}
+	}
+	return all[:min(len(all), maxTargets)]
+}
+
+// alreadyIn adds a domain to a set, and reports whether the set had it before.
+func alreadyIn(seen map[string]bool, domain string) bool {
+	before := seen[domain]
+	seen[domain] = true
+	return before
+}
+
+// aliasSteps returns the direct targets of a domain.
+func (p *Policy) aliasSteps(domain string) []AliasTarget {
+	var all []AliasTarget
+	if target, configured := p.aliases[domain]; configured {
+		all = append(all, AliasTarget{Domain: target, By: aliasedByKey})
+	}
+	if table, maps := p.lists.files.(AliasTable); maps {
+		table.Aliases(domain, func(target, file string, line int) {
+			all = append(all, AliasTarget{Domain: target, By: place(file, line), Foreign: p.mode(target) == ModePass})
+		})
+	}
+	return all
+}
+
+// decideAliased decides about a recipient as written, and as the same local part in each
+// target domain. Most recipients of an alias are in the index under their other name, so
+// the directories are searched only if no form is accepted without.
+func (p *Policy) decideAliased(ctx context.Context, q Query, r recipient, targets []AliasTarget) Decision {
+	r.unconfirmed = true
+	r.aliased = slices.ContainsFunc(targets, func(t AliasTarget) bool { return !t.Alias })
+	d := p.mostLenient(ctx, q, r, targets)
+	if p.confirm == nil || d.Reply.IsContinue() {
+		return d
+	}
+	r.unconfirmed = false
+	return p.mostLenient(ctx, q, r, targets)
+}
+
+// mostLenient returns the most lenient of the decisions about the forms of a recipient,
+// because an address is valid if one of its forms is. An entry in refuse that names the
+// recipient as written is final.
+func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets []AliasTarget) Decision {
+	best := p.decide(ctx, q, r)
+	if best.Verdict == VerdictDenylisted {
+		return best
+	}
+	for _, target := range targets {
+		if best.Reply.IsContinue() {
+			break
+		}
+		at := p.recipientAt(r, target.Domain)
+		at.aliased = r.aliased && target.Alias
+		if r.readable() && !at.readable() {
+			continue // too long in this domain, so in no index
+		}
+		if d := p.decideAt(ctx, q, at, target); better(d, best) {
+			d.Address, d.Domain = r.form[0], r.domain
+			best = d
+		}
+	}
+	return best
+}
+
+// decideAt decides about a recipient in a target domain.
+func (p *Policy) decideAt(ctx context.Context, q Query, at recipient, target AliasTarget) (d Decision) {
+	if target.Foreign {
+		at.entry, at.shared = target.By, true
+		d = at.answer(5, VerdictAllowlisted, Reply{}, "accept_files maps the domain to one that is not judged here")
+	} else {
+		d = p.decide(ctx, q, at)
+	}
+	d.JudgedAs, d.AliasedBy = at.form[0], target.By
+	return d
+}
+
+// recipientAt returns a recipient as the same local part of another domain, without any
+// findings. The mode stays that of the domain as written.
+func (p *Policy) recipientAt(r recipient, domain string) recipient {
+	at := recipient{text: r.text, domain: domain, mode: r.mode, unconfirmed: r.unconfirmed}
+	at.form[0] = r.form[0].In(domain)
+	if p.delimiters != "" {
+		at.form[1], _ = at.form[0].WithoutExtension(p.delimiters)
+	}
+	return at
+}
+
+// better reports whether d replaces the best decision so far. Between two replies of the
+// same strictness the one that knows more of the address counts, so the harvest limit
+// charges no address that has existed.
+func better(d, best Decision) bool {
+	if a, b := strictness(d), strictness(best); a != b {
+		return a < b
+	}
+	return knowledge(d) >= knowledge(best)
+}
+
+// strictness orders decisions by their effect on the sender.
+func strictness(d Decision) int {
+	switch outcome := d.Reply.Outcome(); {
+	case outcome == Accepted:
+		return 0
+	case outcome == Refused:
+		return 3
+	case d.Verdict == VerdictHarvestLimited:
+		return 2
+	}
+	return 1
+}
+
+// knowledge orders decisions by what they know of an address: that it exists or may exist,
+// that a list rejects it, that it has existed, or nothing.
+func knowledge(d Decision) int {
+	switch {
+	case d.Verdict == VerdictRestricted || d.Verdict == VerdictError:
+		return 3
+	case d.Verdict == VerdictDenylisted:
+		return 2
+	case !d.Removed.IsZero():
+		return 1
+	}
+	return 0
+}
+
+// WithoutExtension reports whether the address was found without its extension.
+func (d Decision) WithoutExtension() bool {
+	whole := d.Address
+	if !d.JudgedAs.IsZero() {
+		whole = d.JudgedAs
+	}
+	return !d.Match.IsZero() && d.Match != whole
+}
+
+// Aliases returns the alias domains of Config.DomainAliases, sorted.
+func (p *Policy) Aliases() []string { return slices.Sorted(maps.Keys(p.aliases)) }
+
+// place returns file:line.
+func place(file string, line int) string {
+	return file + ":" + strconv.Itoa(line)
+}

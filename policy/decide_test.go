@@ -1,0 +1,582 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// fakeTable has the lines of canonical addresses and of domains with their @.
+type fakeTable map[string]int
+
+func (t fakeTable) Find(a address.Address) (string, int, bool) {
+	if line := t[a.String()]; line != 0 {
+		return "/table", line, false
+	}
+	line := t["@"+a.Domain()]
+	return "/table", line, line != 0
+}
+
+// fakeConfirmer is a directory that has more than the index, and records the addresses asked for.
+type fakeConfirmer struct {
+	asked    []string
+	suspects int // of these, for clients over the harvest limit
+}
+
+func (f *fakeConfirmer) Confirm(_ context.Context, a address.Address, suspect bool) (Entry, error) {
+	f.asked = append(f.asked, a.String())
+	if suspect {
+		f.suspects++
+	}
+	switch a.Local() {
+	case "fresh":
+		return Entry{Known: true}, nil
+	case "freshinside":
+		return Entry{Known: true, InternalOnly: true}, nil
+	case "mute":
+		return Entry{Known: true}, errors.New("deadline exceeded") // an error counts, whatever comes with it
+	case "crash":
+		panic("confirm")
+	}
+	return Entry{}, nil
+}
+
+// fakeLimit limits one network.
+type fakeLimit struct{ network netip.Prefix }
+
+func (f fakeLimit) Limited(q Query) bool { return f.network.Contains(q.Client) }
+
+func (f fakeLimit) Charge(Query, string, bool) { panic("a decision charges nothing") }
+
+var guessers = netip.MustParsePrefix("192.0.2.0/24")
+
+// fullPolicy returns a policy that uses every row.
+func fullPolicy(t testing.TB, change func(*Config)) *Policy {
+	return testPolicy(t, func(cfg *Config) {
+		index := cfg.Index.(*fakeIndex)
+		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "stale.test",
+			"catchall.test"} {
+			index.entries["staff@"+domain] = Entry{Known: true, InternalOnly: true}
+			index.entries["staff+open@"+domain] = Entry{Known: true}
+			index.entries["user+staff@"+domain] = Entry{Known: true, InternalOnly: true}
+			index.entries["user+gone@"+domain] = Entry{Removed: now.Add(-10 * time.Minute)}
+			index.entries["staff+gone@"+domain] = Entry{Removed: now.Add(-10 * time.Minute)}
+			index.entries["past+gone@"+domain] = Entry{Removed: now.Add(-10 * time.Minute)}
+			index.entries["gone+past@"+domain] = Entry{Removed: now.Add(-2 * time.Hour)}
+			index.entries["left@"+domain] = Entry{Known: true}
+			index.entries["left+own@"+domain] = Entry{Known: true}
+		}
+		cfg.Domains["catchall.test"] = ModeEnforce
+		cfg.Accept = []string{"Extra@enforce.test", "left+kept@enforce.test", "@catchall.test", `"Odd One"@enforce.test`,
+			"extra@report.test"}
+		cfg.Refuse = []string{"Left@enforce.test", "extra+closed@enforce.test", "left@catchall.test", "left@report.test"}
+		cfg.AcceptFiles = fakeTable{"filed@enforce.test": 7, "left+filed@enforce.test": 8, "@pass.test": 9}
+		cfg.AcceptPatterns = []string{`srs[01]=.*@enforce\.test`, `Team-[a-z]+@ENFORCE\.test`, `left.*@.*`,
+			`a|b@enforce\.test`}
+		cfg.RecipientDelimiter = "+-"
+		cfg.ExemptNetworks = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+		cfg.Confirm = &fakeConfirmer{}
+		cfg.Harvest = fakeLimit{guessers}
+		if change != nil {
+			change(cfg)
+		}
+	})
+}
+
+const hangUp = "421 4.7.0 <%>: Recipient address rejected: Too many unknown recipients, please try again later"
+
+// fullDecisions are the rows of the table with everything switched on. Recipient is as in
+// decisions, after the client and a space if there is a client; * means that the client has
+// logged in. An empty match means that nothing was found.
+var fullDecisions = []struct {
+	recipient string
+	row       int
+	verdict   Verdict
+	match     string
+	entry     string
+	reply     string
+}{
+	// 1: exempt, before everything.
+	{"198.51.100.7 nobody@enforce.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
+	{"198.51.100.7 left@enforce.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
+	{"198.51.100.7 staff@enforce.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
+	{"198.51.100.7 broken@enforce.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
+	{`198.51.100.7 us"er@enforce.test`, 1, VerdictExempt, "", "198.51.100.0/24", goOn},
+	{"198.51.100.7 nobody@report.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
+	{"198.51.100.7 postmaster", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
+	{"::ffff:198.51.100.7 nobody@enforce.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
+	{"2001:db8:1::1 nobody@enforce.test", 1, VerdictExempt, "", "2001:db8::/32", goOn},
+	{"2001:db8::1%eth0 nobody@enforce.test", 1, VerdictExempt, "", "2001:db8::/32", goOn},
+	{"198.51.101.7 nobody@enforce.test", 12, VerdictUnknown, "", "", noUser},
+	{"2001:db9::1 nobody@enforce.test", 12, VerdictUnknown, "", "", noUser},
+	{"* nobody@enforce.test", 12, VerdictUnknown, "", "", noUser}, // exempt.authenticated is off
+
+	// 3, with an entry in a file all the same.
+	{"nobody@pass.test", 3, VerdictNotOurs, "", "", goOn},
+
+	// 4, with an extension as well.
+	{"abuse@enforce.test", 4, VerdictAlways, "abuse@enforce.test", "", goOn},
+	{"Abuse+x@enforce.test", 4, VerdictAlways, "abuse@enforce.test", "", goOn},
+	{`"abuse-x"@enforce.test`, 4, VerdictAlways, "abuse@enforce.test", "", goOn},
+	{"postmaster+x@enforce.test", 4, VerdictAlways, "postmaster@enforce.test", "", goOn},
+	{"+abuse@enforce.test", 12, VerdictUnknown, "", "", noUser},
+	{"abuse+x", 3, VerdictNotOurs, "", "", goOn},
+	{"postmaster+x", 3, VerdictNotOurs, "", "", goOn},
+
+	// 5: accept.
+	{"EXTRA@enforce.test", 5, VerdictAllowlisted, "extra@enforce.test", "", goOn},
+	{"extra+x@enforce.test", 5, VerdictAllowlisted, "extra@enforce.test", "", goOn},
+	{"extra@report.test", 5, VerdictAllowlisted, "extra@report.test", "", goOn},
+	{"extra@catchall.test", 5, VerdictAllowlisted, "", "@catchall.test", goOn},
+	{`"odd one"@enforce.test`, 5, VerdictAllowlisted, `"odd one"@enforce.test`, "", goOn},
+	{`"odd one+x"@enforce.test`, 5, VerdictAllowlisted, `"odd one"@enforce.test`, "", goOn},
+	{"extra@enforce.test.foreign.test", 3, VerdictNotOurs, "", "", goOn},
+
+	// 5: refuse, which an extension does not get around, and neither do later lists.
+	{"left@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left+x@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left-x@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{`"left+x y"@enforce.test`, 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left+own@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left+filed@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"left+kept@enforce.test", 5, VerdictAllowlisted, "left+kept@enforce.test", "", goOn},
+	{"left+kept+x@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"extra+closed@enforce.test", 5, VerdictDenylisted, "extra+closed@enforce.test", "", noUser},
+	{"left@catchall.test", 5, VerdictDenylisted, "left@catchall.test", "", noUser},
+	{"left+x@catchall.test", 5, VerdictDenylisted, "left@catchall.test", "", noUser},
+	{"left@report.test", 5, VerdictDenylisted, "left@report.test", "", "report"},
+	{"* left@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+
+	// 5: files, patterns, domains.
+	{"Filed@enforce.test", 5, VerdictAllowlisted, "filed@enforce.test", "/table:7", goOn},
+	{"filed+x@enforce.test", 5, VerdictAllowlisted, "filed@enforce.test", "/table:7", goOn},
+	{"SRS0=abc=de=foreign.test=x@enforce.test", 5, VerdictAllowlisted, "srs0=abc=de=foreign.test=x@enforce.test",
+		`srs[01]=.*@enforce\.test`, goOn},
+	{"srs2=x@enforce.test", 12, VerdictUnknown, "", "", noUser},
+	{"xsrs0=a@enforce.test", 12, VerdictUnknown, "", "", noUser},
+	{"srs0=a@enforce.test.foreign.test", 3, VerdictNotOurs, "", "", goOn},
+	{"team-one@enforce.test", 5, VerdictAllowlisted, "team-one@enforce.test", `Team-[a-z]+@ENFORCE\.test`, goOn},
+	{"team-one+x@enforce.test", 12, VerdictUnknown, "", "", noUser}, // its bare form is team@
+	{"a@enforce.test", 12, VerdictUnknown, "", "", noUser},          // the whole address, in each alternative
+	{"b@enforce.test", 5, VerdictAllowlisted, "b@enforce.test", `a|b@enforce\.test`, goOn},
+	{"nobody@catchall.test", 5, VerdictAllowlisted, "", "@catchall.test", goOn},
+	{`us"er@catchall.test`, 5, VerdictAllowlisted, "", "@catchall.test", goOn},
+	{"nobody@a.catchall.test", 3, VerdictNotOurs, "", "", goOn},
+
+	// 6: the first form that is known carries its restriction.
+	{"user@enforce.test", 6, VerdictKnown, "user@enforce.test", "", goOn},
+	{"user+x@enforce.test", 6, VerdictKnown, "user@enforce.test", "", goOn},
+	{"user-x@enforce.test", 6, VerdictKnown, "user@enforce.test", "", goOn},
+	{"user+gone@enforce.test", 6, VerdictKnown, "user@enforce.test", "", goOn},
+	{"staff+open@enforce.test", 6, VerdictKnown, "staff+open@enforce.test", "", goOn},
+	{"staff@enforce.test", 6, VerdictRestricted, "staff@enforce.test", "", noUser},
+	{"Staff+x@enforce.test", 6, VerdictRestricted, "staff@enforce.test", "", noUser},
+	{"staff+open+x@enforce.test", 6, VerdictRestricted, "staff@enforce.test", "", noUser},
+	{`"staff+x y"@enforce.test`, 6, VerdictRestricted, "staff@enforce.test", "", noUser},
+	{"user+staff@enforce.test", 6, VerdictRestricted, "user+staff@enforce.test", "", noUser},
+	{"staff@report.test", 6, VerdictRestricted, "staff@report.test", "", "report"},
+	{"* staff@enforce.test", 6, VerdictKnown, "staff@enforce.test", "", goOn},
+	{"* staff+x@enforce.test", 6, VerdictKnown, "staff@enforce.test", "", goOn},
+	{"* user+staff@enforce.test", 6, VerdictKnown, "user+staff@enforce.test", "", goOn},
+	{"* staff@notready.test", 6, VerdictKnown, "staff@notready.test", "", goOn},
+	{"broken+x@enforce.test", 0, VerdictError, "", "", noAnswer},
+
+	// 6: a restriction refuses only where the unknown is refused too.
+	{"staff@notready.test", 7, VerdictNotReady, "staff@notready.test", "", noAnswer},
+	{"staff@widening.test", 7, VerdictNotReady, "staff@widening.test", "", noAnswer},
+	{"staff@stale.test", 9, VerdictStale, "staff@stale.test", "", noAnswer},
+	{"192.0.2.1 staff@enforce.test", 11, VerdictHarvestLimited, "staff@enforce.test", "", hangUp},
+	{"192.0.2.1 * staff@enforce.test", 6, VerdictKnown, "staff@enforce.test", "", goOn},
+
+	// 8: removed in either form.
+	{"gone+x@enforce.test", 8, VerdictInGrace, "gone@enforce.test", "", tryLater},
+	{"past+gone@enforce.test", 8, VerdictInGrace, "past+gone@enforce.test", "", tryLater},
+	{"gone+past@enforce.test", 8, VerdictInGrace, "gone@enforce.test", "", tryLater},
+	{"staff+gone@enforce.test", 8, VerdictInGrace, "staff@enforce.test", "", tryLater},
+	{"past+x@enforce.test", 12, VerdictUnknown, "past@enforce.test", "", noUser},
+	{"gone+x@notready.test", 7, VerdictNotReady, "gone@notready.test", "", noAnswer},
+
+	// 10: confirmed, with the restriction that the directory tells of.
+	{"fresh@enforce.test", 10, VerdictConfirmed, "fresh@enforce.test", "", goOn},
+	{"fresh+x@enforce.test", 10, VerdictConfirmed, "fresh@enforce.test", "", goOn},
+	{"fresh@report.test", 10, VerdictConfirmed, "fresh@report.test", "", goOn},
+	{"192.0.2.1 fresh@enforce.test", 10, VerdictConfirmed, "fresh@enforce.test", "", goOn},
+	{"freshinside@enforce.test", 6, VerdictRestricted, "freshinside@enforce.test", "", noUser},
+	{"* freshinside@enforce.test", 10, VerdictConfirmed, "freshinside@enforce.test", "", goOn},
+	{"mute@enforce.test", 12, VerdictUnknown, "", "", noUser},
+	{"fresh@stale.test", 9, VerdictStale, "", "", noAnswer},
+	{"fresh@notready.test", 7, VerdictNotReady, "", "", noAnswer},
+	{"crash@enforce.test", 0, VerdictError, "", "", noAnswer},
+
+	// 11: over the limit, which the known do not feel.
+	{"192.0.2.1 nobody@enforce.test", 11, VerdictHarvestLimited, "", "", hangUp},
+	{"192.0.2.1 nobody@report.test", 11, VerdictHarvestLimited, "", "", "report"},
+	{`192.0.2.1 us"er@enforce.test`, 11, VerdictHarvestLimited, "", "", hangUp},
+	{"192.0.2.1 user@enforce.test", 6, VerdictKnown, "user@enforce.test", "", goOn},
+	{"192.0.2.1 gone@enforce.test", 8, VerdictInGrace, "gone@enforce.test", "", tryLater},
+	{"192.0.2.1 nobody@stale.test", 9, VerdictStale, "", "", noAnswer},
+	{"192.0.2.1 nobody@foreign.test", 3, VerdictNotOurs, "", "", goOn},
+	{"192.0.2.1 left@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+
+	// 12.
+	{"nobody+x@enforce.test", 12, VerdictUnknown, "", "", noUser},
+}
+
+// fullQuery is the Query of a row of fullDecisions.
+func fullQuery(t testing.TB, text string) (q Query, recipient string) {
+	t.Helper()
+	recipient = text
+	var client netip.Addr
+	var login string
+	for {
+		word, rest, more := strings.Cut(recipient, " ")
+		if !more || strings.HasPrefix(word, `"`) {
+			break
+		}
+		if word == "*" {
+			login, recipient = "ann", rest
+			continue
+		}
+		var err error
+		if client, err = netip.ParseAddr(word); err != nil {
+			break
+		}
+		recipient = rest
+	}
+	q = query(recipient)
+	q.Client, q.Authenticated = client, login
+	return q, recipient
+}
+
+func TestDecideFull(t *testing.T) {
+	p := fullPolicy(t, nil)
+	for _, c := range fullDecisions {
+		t.Run(c.recipient, func(t *testing.T) {
+			q, recipient := fullQuery(t, c.recipient)
+			d := p.Decide(context.Background(), q)
+			want := expect(c.reply, recipient)
+			if c.reply == "report" {
+				want = goOn
+			}
+			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row,
+					c.verdict, want)
+			}
+			if d.Match.String() != c.match && c.row > 3 || d.Entry != c.entry || d.WouldRefuse != (c.reply == "report") {
+				t.Errorf("Decide(%q): match %q, entry %q, would refuse %v, want %q, %q", c.recipient, d.Match, d.Entry,
+					d.WouldRefuse, c.match, c.entry)
+			}
+		})
+	}
+}
+
+// WouldReply in mode report is the reply in mode enforce, in every row.
+func TestReportMirrorsEnforceFull(t *testing.T) {
+	enforce := fullPolicy(t, nil)
+	report := fullPolicy(t, func(cfg *Config) {
+		for domain, mode := range cfg.Domains {
+			if mode == ModeEnforce {
+				cfg.Domains[domain] = ModeReport
+			}
+		}
+	})
+	for _, c := range fullDecisions {
+		t.Run(c.recipient, func(t *testing.T) {
+			q, _ := fullQuery(t, c.recipient)
+			e, r := enforce.Decide(context.Background(), q), report.Decide(context.Background(), q)
+			if e.Mode != ModeEnforce {
+				return
+			}
+			if !r.Reply.IsContinue() || r.WouldReply != e.Reply || r.WouldRefuse == e.Reply.IsContinue() {
+				t.Errorf("Decide(%q) = %q, would be %q, want %q", c.recipient, r.Reply, r.WouldReply, e.Reply)
+			}
+			if r.Row != e.Row || r.Verdict != e.Verdict || r.Match != e.Match || r.Entry != e.Entry {
+				t.Errorf("Decide(%q) = row %d, %s in mode report, and row %d, %s in mode enforce", c.recipient, r.Row, r.Verdict,
+					e.Row, e.Verdict)
+			}
+		})
+	}
+}
+
+func TestDecideSwitches(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		change    func(*Config)
+		recipient string
+		row       int
+		verdict   Verdict
+		reply     string
+	}{
+		{"exempt: authenticated", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "* nobody@enforce.test", 1,
+			VerdictExempt, goOn},
+		{"exempt: only those who logged in", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "nobody@enforce.test",
+			12, VerdictUnknown, noUser},
+		{"scope all: known", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@enforce.test", 11,
+			VerdictHarvestLimited, hangUp},
+		{"scope all: before not ready", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@notready.test",
+			11, VerdictHarvestLimited, hangUp},
+		{"scope all: after the lists", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 extra@enforce.test", 5,
+			VerdictAllowlisted, goOn},
+		{"scope all: others", func(cfg *Config) { cfg.HarvestScopeAll = true }, "203.0.113.1 user@enforce.test", 6,
+			VerdictKnown, goOn},
+		{"scope all: report", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@report.test", 11,
+			VerdictHarvestLimited, goOn},
+		{"reply: tempfail", func(cfg *Config) { cfg.HarvestReply = HarvestTempfail }, "192.0.2.1 nobody@enforce.test", 11,
+			VerdictHarvestLimited, strings.Replace(hangUp, "421 4.7.0", "450 4.7.1", 1)},
+		{"no limit", func(cfg *Config) { cfg.Harvest = nil }, "192.0.2.1 nobody@enforce.test", 12, VerdictUnknown, noUser},
+		{"no confirm", func(cfg *Config) { cfg.Confirm = nil }, "fresh@enforce.test", 12, VerdictUnknown, noUser},
+		{"no delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "" }, "user+x@enforce.test", 12, VerdictUnknown,
+			noUser},
+		{"another delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "=" }, "user=x@enforce.test", 6, VerdictKnown,
+			goOn},
+		{"no lists", func(cfg *Config) {
+			cfg.Accept, cfg.Refuse, cfg.AcceptFiles, cfg.AcceptPatterns = nil, nil, nil, nil
+		}, "left@enforce.test", 6, VerdictKnown, goOn},
+		{"not ready accepts, but opens nothing", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept },
+			"staff@notready.test", 7, VerdictNotReady, noAnswer},
+		{"stale accepts, but opens nothing", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "staff@stale.test", 9,
+			VerdictStale, noAnswer},
+		{"stale refuses the restricted", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "staff@stale.test", 9,
+			VerdictStale, noUser},
+		{"a domain in Unicode", func(cfg *Config) { cfg.Accept = []string{"@MÜNCHEN.test"} }, "nobody@xn--mnchen-3ya.test",
+			5, VerdictAllowlisted, goOn},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q, recipient := fullQuery(t, c.recipient)
+			d := fullPolicy(t, c.change).Decide(context.Background(), q)
+			if want := expect(c.reply, recipient); d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
+				t.Errorf("%s: Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.name, c.recipient, d.Row, d.Verdict, d.Reply,
+					c.row, c.verdict, want)
+			}
+		})
+	}
+}
+
+// The directory is asked only about recipients that would be rejected as unknown, one form
+// after the other until one is found or there is no answer.
+func TestDecideAsksConfirm(t *testing.T) {
+	for recipient, want := range map[string]string{
+		"Nobody@Enforce.Test":         "nobody@enforce.test",
+		"nobody+x@enforce.test":       "nobody+x@enforce.test nobody@enforce.test",
+		"mute+x@enforce.test":         "mute+x@enforce.test mute@enforce.test",
+		"mute@enforce.test":           "mute@enforce.test",
+		"fresh@enforce.test":          "fresh@enforce.test",
+		"staff@enforce.test":          "",
+		"user@enforce.test":           "",
+		"left@enforce.test":           "",
+		"gone@enforce.test":           "",
+		"nobody@stale.test":           "",
+		"nobody@notready.test":        "",
+		"nobody@foreign.test":         "",
+		`us"er@enforce.test`:          "",
+		"198.51.100.7 x@enforce.test": "",
+	} {
+		t.Run(recipient, func(t *testing.T) {
+			confirm := &fakeConfirmer{}
+			q, _ := fullQuery(t, recipient)
+			fullPolicy(t, func(cfg *Config) { cfg.Confirm = confirm }).Decide(context.Background(), q)
+			if got := strings.Join(confirm.asked, " "); got != want {
+				t.Errorf("Decide(%q) asked the directory for %q, want %q", recipient, got, want)
+			}
+		})
+	}
+}
+
+// Questions of clients over the harvest limit are marked. They do not use up the budget of
+// others.
+func TestDecideMarksSuspects(t *testing.T) {
+	for recipient, want := range map[string]int{"nobody@enforce.test": 0, "192.0.2.1 nobody@enforce.test": 1} {
+		t.Run(recipient, func(t *testing.T) {
+			confirm := &fakeConfirmer{}
+			q, _ := fullQuery(t, recipient)
+			fullPolicy(t, func(cfg *Config) { cfg.Confirm = confirm }).Decide(context.Background(), q)
+			if confirm.suspects != want {
+				t.Errorf("Decide(%q) marked %d questions, want %d", recipient, confirm.suspects, want)
+			}
+		})
+	}
+}
+
+// A rejected recipient cannot be reached with an extension, in any spelling of it, unless the
+// whole address is listed or has an owner.
+func TestExtensionIsNoWayAround(t *testing.T) {
+	p := fullPolicy(t, func(cfg *Config) { cfg.AcceptPatterns = nil })
+	for _, local := range []string{"left", "staff", "nobody"} {
+		for _, form := range []string{
+			"%+x", "%-x", "%+", "%++", "%+x+y", "%-+x", `"%+x"`, `"%"`, `"%+x y"`, `"%\+x"`, "%+postmaster", "%+abuse", `%.`, "%+é", "%=x", "+%", "%\u0301+x",
+		} {
+			recipient := strings.ReplaceAll(form, "%", local) + "@enforce.test"
+			if d := p.Decide(context.Background(), query(recipient)); d.Reply.Code() != 550 {
+				t.Errorf("Decide(%q) = row %d, %s, %q, want 550", recipient, d.Row, d.Verdict, d.Reply)
+			}
+		}
+	}
+}
+
+// A client cannot tell internal-only recipients from unknown ones: both get the same reply in
+// every state of the index and of the client.
+func TestRestrictedLooksUnknown(t *testing.T) {
+	for _, client := range []string{"", "192.0.2.1 ", "203.0.113.1 "} {
+		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "late.test",
+			"stale.test"} {
+			p := fullPolicy(t, func(cfg *Config) {
+				cfg.Index.(*fakeIndex).entries["staff@late.test"] = Entry{Known: true, InternalOnly: true}
+			})
+			restricted, _ := fullQuery(t, client+"staff@"+domain)
+			unknown, _ := fullQuery(t, client+"ffats@"+domain)
+			got := p.Decide(context.Background(), restricted).Reply.String()
+			want := p.Decide(context.Background(), unknown).Reply.String()
+			if got != strings.ReplaceAll(want, "ffats", "staff") {
+				t.Errorf("Decide(%q) = %q, and for the unknown %q", client+"staff@"+domain, got, want)
+			}
+		}
+	}
+}
+
+// Postfix folds straße.test into another domain. The argument shows which domain was meant,
+// but counts only if folding made one of the other.
+func TestDecideFoldedDomain(t *testing.T) {
+	p := testPolicy(t, func(cfg *Config) {
+		cfg.Domains = map[string]Mode{"straße.test": ModeEnforce, ".βόλος.test": ModeEnforce}
+		index := cfg.Index.(*fakeIndex)
+		index.entries["user@xn--strae-oqa.test"] = Entry{Known: true}
+	})
+	for _, c := range []struct {
+		recipient, argument string
+		row                 int
+	}{
+		{"user@strasse.test", "<User@Straße.test>", 6},
+		{"nobody@strasse.test", "<nobody@straße.test>", 12},
+		{"nobody@strasse.test", "<@a,@b:nobody@straße.test>", 12},
+		{`"no body"@strasse.test`, `<"no body"@straße.test>`, 12},
+		{"user@xn--strae-oqa.test", "<user@xn--strae-oqa.test>", 6},
+		{"nobody@xn--strae-oqa.test", "<nobody@XN--STRAE-OQA.test>", 12},
+		{"nobody@strasse.test", "<nobody@strasse.test>", 3}, // somebody else's
+		{"nobody@strasse.test", "<nobody@faß.test>", 3},
+		{"nobody@elsewhere.test", "<nobody@straße.test>", 3},
+		{"nobody@a.βόλοσ.test", "<nobody@a.βόλος.test>", 12},
+		{"nobody@a.βόλοσ.test", "<nobody@a.ΒΌΛΟΣ.test>", 3},
+	} {
+		d := p.Decide(context.Background(), Query{Recipient: c.recipient, Argument: c.argument})
+		if d.Row != c.row {
+			t.Errorf("Decide(%q, %q) = row %d, domain %s, want row %d", c.recipient, c.argument, d.Row, d.Domain, c.row)
+		}
+	}
+}
+
+// A pattern matches from end to end, in any case, and no more than it says.
+func TestPattern(t *testing.T) {
+	for _, c := range []struct {
+		pattern, address string
+		want             bool
+	}{
+		{`a|b@x\.test`, "b@x.test", true},
+		{`a|b@x\.test`, "a@x.test", false},
+		{`a|b@x\.test`, "ab@x.test", false},
+		{`a.*@x\.test`, "a@x.test", true},
+		{`a.*@x\.test`, "ba@x.test", false},
+		{`a.*@x\.test`, "a@x.test.y", false},
+		{`A@X\.test`, "a@x.test", true},
+		{`(?-i)A@x\.test`, "a@x.test", false},
+		{`(?i)A@x\.test`, "a@x.test", true},
+		{`\Qa.b@x.test`, "a.b@x.test", true},
+		{`\Qa.b@x.test`, "aab@x.test", false},
+		{`\Qa.b\E@x\.test`, "a.b@x.test", true},
+		{`(?m)^a@x\.test$`, "a@x.test", true},
+		{`^a@x\.test$`, "a@x.test", true},
+		{`[A-C]+@x\.test`, "abc@x.test", true},
+		{`ü+@x\.test`, "üü@x.test", true},
+		{`a@x\.test\\`, "a@x.test", false},
+	} {
+		p, err := newPattern(c.pattern)
+		if err != nil {
+			t.Errorf("newPattern(%q): %v", c.pattern, err)
+		} else if got := p.MatchString(c.address); got != c.want {
+			t.Errorf("%q matches %q: %v, want %v", c.pattern, c.address, got, c.want)
+		}
+	}
+}
+
+func TestNewRejectsLists(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Config)
+		want   string
+	}{
+		{func(cfg *Config) { cfg.Accept = []string{"nobody"} }, `accept: "nobody": not a mailbox address`},
+		{func(cfg *Config) { cfg.Accept = []string{"@"} }, `accept: "@": not a mailbox address`},
+		{func(cfg *Config) { cfg.Refuse = []string{"@enforce.test"} }, `refuse: "@enforce.test": not a mailbox address`},
+		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a("} },
+			"accept patterns: error parsing regexp: missing closing ): `a(`"},
+		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a)|(b"} },
+			"accept patterns: error parsing regexp: unexpected ): `a)|(b`"},
+		{func(cfg *Config) { cfg.AcceptPatterns = []string{""} }, "accept patterns: an empty pattern"},
+		{func(cfg *Config) { cfg.RecipientDelimiter = "é" }, `recipient delimiter: "é" is not ASCII`},
+		{func(cfg *Config) { cfg.HarvestReply = "drop" }, `harvest reply: "drop" is none of`},
+	} {
+		cfg := Config{Index: testIndex(), Domains: map[string]Mode{"enforce.test": ModeEnforce}}
+		c.change(&cfg)
+		if p, err := New(cfg); err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("New: error %v, want one with %q", err, c.want)
+		}
+	}
+}
+
+// FuzzDecide: every query gets a decision with a reason, which mode report
+// turns into continue, and which is a refusal for good only in the rows that refuse.
+// No rejected recipient is accepted with an extension.
+func FuzzDecide(f *testing.F) {
+	for _, c := range decisions {
+		f.Add(query(c.recipient).Recipient, query(c.recipient).Argument, "", false)
+	}
+	for _, c := range fullDecisions {
+		q, _ := fullQuery(f, c.recipient)
+		f.Add(q.Recipient, q.Argument, q.Client.String(), q.Authenticated != "")
+	}
+	f.Add("user@strasse.test", "<User@Straße.test>", "", false)
+	p := fullPolicy(f, nil)
+	f.Fuzz(func(t *testing.T, recipient, argument, client string, login bool) {
+		q := Query{Recipient: recipient, Argument: argument}
+		q.Client, _ = netip.ParseAddr(client)
+		if login {
+			q.Authenticated = "ann"
+		}
+		d := p.Decide(context.Background(), q)
+		would := d.Reply
+		if d.WouldRefuse {
+			would = d.WouldReply
+		}
+		switch {
+		case d.Reason == "" || (d.Err != nil) != (d.Verdict == VerdictError) || (d.Row == 0) != (d.Verdict == VerdictError):
+			t.Fatalf("Decide(%q) = %+v", q, d)
+		case !d.Reply.IsContinue() && d.Mode != ModeEnforce:
+			t.Fatalf("Decide(%q) refuses in mode %s: %+v", q, d.Mode, d)
+		case would.Code() == 550 && d.Row != 5 && d.Row != 6 && d.Row != 12:
+			t.Fatalf("Decide(%q) says %q in row %d", q, would, d.Row)
+		case len(d.Reply.String()) > 500 || !isPrintable(d.Reply.String()):
+			t.Fatalf("Decide(%q) has the reply %q", q, d.Reply)
+		}
+		checkExtended(t, p, q, d)
+	})
+}
+
+// checkExtended asks for a recipient that was refused by itself once more, with an
+// extension: where nothing stands for the whole of that, it is refused for the same
+// reason.
+func checkExtended(t *testing.T, p *Policy, q Query, d Decision) {
+	t.Helper()
+	if _, extended := d.Address.WithoutExtension("+-"); extended || (d.Verdict != VerdictDenylisted &&
+		d.Verdict != VerdictRestricted) {
+		return
+	}
+	content := strings.Trim(d.Address.Local(), `"`)
+	q.Recipient = `"` + content + `+qqq"@` + d.Domain
+	again := p.Decide(context.Background(), q)
+	if _, split := again.Address.WithoutExtension("+-"); split && again.Verdict != d.Verdict {
+		t.Fatalf("Decide(%q) is %s, and of %q %s, row %d", d.Address, d.Verdict, q.Recipient, again.Verdict, again.Row)
+	}
+}

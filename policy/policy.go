@@ -1,0 +1,282 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// Mode says what happens to the verdicts about a domain.
+type Mode string
+
+const (
+	ModeEnforce Mode = "enforce" // they become the reply
+	ModeReport  Mode = "report"  // they are logged; the reply is always continue
+	ModePass    Mode = "pass"    // recipients are not judged; also the mode of a domain that is not ours
+)
+
+// Fallback is the reply if the index cannot be trusted. The zero value means
+// FallbackTempfail.
+type Fallback string
+
+const (
+	FallbackTempfail Fallback = "tempfail" // 451: the client tries again later
+	FallbackAccept   Fallback = "accept"   // continue: unknown recipients are accepted
+	FallbackRefuse   Fallback = "refuse"   // 550: the old answer counts
+)
+
+// Entry is what an index holds about one address. The zero value means never seen.
+type Entry struct {
+	Known        bool // the address has an owner
+	InternalOnly bool // Known, and every owner takes mail from inside senders only
+	// Removed is when the last owner went, if not Known. If InternalOnly, it is when outside
+	// senders lost the address. Zero means that neither happened.
+	Removed time.Time
+}
+
+// Index holds the addresses of the directories. Its methods are called concurrently, once
+// or more for each RCPT, and must not wait for a network.
+type Index interface {
+	// Lookup returns the entry of a canonical address. Any error means "cannot tell".
+	Lookup(address.Address) (Entry, error)
+	// Freshness returns the freshness of a canonical domain. It is called only for
+	// recipients that may be rejected. A domain that no directory may own is Fresh.
+	Freshness(domain string) Freshness
+}
+
+// Confirmer searches the directories for addresses that the index does not have. Its method
+// is called concurrently. The implementation limits time, rate and memory.
+type Confirmer interface {
+	// Confirm searches for the owners of exactly this address. Any error means that there
+	// was no answer. A suspect client is over its harvest limit, and must not use up the
+	// budget of other clients.
+	Confirm(ctx context.Context, a address.Address, suspect bool) (Entry, error)
+}
+
+// HarvestReply is the reply to clients over their harvest limit. The zero value means
+// HarvestHangup.
+type HarvestReply string
+
+const (
+	HarvestHangup   HarvestReply = "hangup"   // 421: the MTA ends the connection
+	HarvestTempfail HarvestReply = "tempfail" // 450: the client tries again later
+)
+
+// Config configures a Policy.
+type Config struct {
+	// Index is required.
+	Index Index
+	// HasAddresses reports whether the index or a list has an address of a canonical
+	// domain. Row 7 answers for an enforced domain without one. It is called concurrently,
+	// and must not wait for a network. Nil means that every domain has one.
+	HasAddresses func(domain string) bool
+	// Domains are ours: "example.com" is the domain itself, ".example.com" all its
+	// sub-domains. In any case, as U-labels or A-labels.
+	Domains map[string]Mode
+	// AlwaysAccept are local parts accepted in all our domains. Nil means postmaster
+	// (RFC 5321 section 4.5.1) and abuse (RFC 2142); empty but not nil means none.
+	AlwaysAccept []string
+	// Accept are addresses accepted without regard to the index; "@example.com" accepts all
+	// of a domain of ours. Refuse are addresses rejected in the same way. In any form that
+	// address.Parse reads.
+	Accept, Refuse []string
+	// AcceptFiles holds more addresses to accept; nil means none.
+	AcceptFiles Table
+	// AcceptPatterns are RE2 expressions that match a whole canonical address.
+	AcceptPatterns []string
+	// DomainAliases maps alias domains to target domains. A recipient of an alias is looked
+	// up as the same local part of the target, which may be an alias itself. Both in any
+	// case, as U-labels or A-labels. An alias has the mode of its own entry in Domains.
+	DomainAliases map[string]string
+	// RecipientDelimiter are the ASCII characters that begin the extension of a local part,
+	// as in Postfix's setting of this name. Empty means that there are no extensions.
+	RecipientDelimiter string
+	// ExemptNetworks and ExemptAuthenticated are clients whose recipients are all accepted.
+	ExemptNetworks      []netip.Prefix
+	ExemptAuthenticated bool
+	// InsideNetworks are clients that count as authenticated for internal-only recipients,
+	// and for nothing else.
+	InsideNetworks []netip.Prefix
+	// Confirm is asked before an address is rejected as unknown; nil means never.
+	Confirm Confirmer
+	// Harvest limits the networks that guess addresses; nil means no limit.
+	// HarvestScopeAll limits them for known recipients too.
+	Harvest         HarvestLimit
+	HarvestScopeAll bool
+	// HarvestReply is the reply of row 11; "" means hangup.
+	HarvestReply HarvestReply
+	// RemovalGrace is how long a removed address gets 450 instead of 550; 0 means never.
+	RemovalGrace time.Duration
+	// WhenStale and WhenNotReady are the replies of rows 9 and 7; "" means tempfail.
+	// WhenNotReady cannot be refuse: an index that was never filled would reject everything.
+	WhenStale, WhenNotReady Fallback
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Policy decides about recipients. It is immutable, and its methods may be called
+// concurrently. Make it with New.
+type Policy struct {
+	index      Index
+	populated  func(domain string) bool // Config.HasAddresses; never nil
+	domains    map[string]Mode          // canonical; the entry for all sub-domains begins with a dot
+	always     map[string]bool          // canonical local parts
+	lists      lists
+	delimiters string
+	aliases    map[string]string // canonical domains, alias to target
+
+	exemptNetworks      []netip.Prefix
+	exemptAuthenticated bool
+	insideNetworks      []netip.Prefix
+
+	confirm      Confirmer
+	harvest      HarvestLimit
+	harvestAll   bool
+	harvestReply HarvestReply
+
+	removalGrace time.Duration
+	whenStale    Fallback
+	whenNotReady Fallback
+	now          func() time.Time
+}
+
+// check validates the settings that need no parsing.
+func (cfg *Config) check() error {
+	switch h := cfg.HarvestReply; {
+	case cfg.Index == nil:
+		return errors.New("no index")
+	case cfg.RemovalGrace < 0:
+		return fmt.Errorf("removal grace is negative: %v", cfg.RemovalGrace)
+	case !cfg.WhenStale.valid():
+		return fmt.Errorf("when stale: %q is none of tempfail, accept, refuse", cfg.WhenStale)
+	case !cfg.WhenNotReady.valid() || cfg.WhenNotReady == FallbackRefuse:
+		return fmt.Errorf("when not ready: %q is none of tempfail, accept", cfg.WhenNotReady)
+	case h != "" && h != HarvestHangup && h != HarvestTempfail:
+		return fmt.Errorf("harvest reply: %q is none of hangup, tempfail", h)
+	case !isASCII(cfg.RecipientDelimiter):
+		return fmt.Errorf("recipient delimiter: %q is not ASCII", cfg.RecipientDelimiter)
+	}
+	return nil
+}
+
+// New validates the configuration and returns a policy for it.
+func New(cfg Config) (*Policy, error) {
+	p := &Policy{
+		index: cfg.Index, populated: cfg.HasAddresses, delimiters: cfg.RecipientDelimiter,
+		exemptNetworks: slices.Clone(cfg.ExemptNetworks), exemptAuthenticated: cfg.ExemptAuthenticated,
+		insideNetworks: slices.Clone(cfg.InsideNetworks),
+		confirm:        cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll, harvestReply: cfg.HarvestReply,
+		removalGrace: cfg.RemovalGrace,
+		whenStale:    cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if p.populated == nil {
+		p.populated = func(string) bool { return true }
+	}
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	var err error
+	if p.domains, err = canonicalDomains(cfg.Domains); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	if p.aliases, err = canonicalAliases(cfg.DomainAliases); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	if p.always, err = canonicalLocals(cfg.AlwaysAccept); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	if p.lists, err = newLists(cfg); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	return p, nil
+}
+
+// canonicalDomains returns the configured domains in canonical form. Two spellings of one are
+// an error.
+func canonicalDomains(configured map[string]Mode) (map[string]Mode, error) {
+	domains := make(map[string]Mode, len(configured))
+	for text, mode := range configured {
+		if mode != ModeEnforce && mode != ModeReport && mode != ModePass {
+			return nil, fmt.Errorf("domain %q: mode %q is none of enforce, report, pass", text, mode)
+		}
+		bare, parent := strings.CutPrefix(text, ".")
+		domain, err := address.ParseDomain(bare)
+		if err != nil {
+			return nil, fmt.Errorf("domain %q: %w", text, err)
+		}
+		if parent {
+			domain = "." + domain
+		}
+		if _, twice := domains[domain]; twice {
+			return nil, fmt.Errorf("domain %q is configured twice, perhaps in another spelling; keep one", domain)
+		}
+		domains[domain] = mode
+	}
+	return domains, nil
+}
+
+// canonicalLocals returns the configured local parts in canonical form.
+func canonicalLocals(configured []string) (map[string]bool, error) {
+	if configured == nil {
+		configured = []string{"postmaster", "abuse"}
+	}
+	locals := make(map[string]bool, len(configured))
+	for _, text := range configured {
+		a, err := address.Parse(text + "@always.invalid")
+		if err != nil || strings.Contains(text, "@") {
+			return nil, fmt.Errorf("always accepted %q is not a local part, the part of an address before the @", text)
+		}
+		locals[a.Local()] = true
+	}
+	return locals, nil
+}
+
+// mode returns the mode of a canonical domain: of its own entry, else of its nearest parent
+// with an entry for sub-domains, else pass.
+func (p *Policy) mode(domain string) Mode {
+	if mode, ours := p.domains[domain]; ours {
+		return mode
+	}
+	for i := 0; i < len(domain); i++ {
+		if domain[i] != '.' {
+			continue
+		}
+		if mode, ours := p.domains[domain[i:]]; ours {
+			return mode
+		}
+	}
+	return ModePass
+}
+
+func (f Fallback) valid() bool {
+	return f == "" || f == FallbackTempfail || f == FallbackAccept || f == FallbackRefuse
+}
+
+// reply returns the reply to the recipient in text, of which the index has entry. Accept
+// does not open internal-only recipients to outside senders.
+func (f Fallback) reply(entry Entry, text string) Reply {
+	switch {
+	case f == FallbackAccept && !entry.Known:
+		return Reply{}
+	case f == FallbackRefuse:
+		return unknownUser(text)
+	}
+	return CannotTell(text)
+}
+
+// reply returns the reply of row 11 to the recipient in text.
+func (h HarvestReply) reply(text string) Reply {
+	if h == HarvestTempfail {
+		return tooMany("450 4.7.1", text)
+	}
+	return tooMany("421 4.7.0", text)
+}
