@@ -163,7 +163,8 @@ func (a *app) history(p *page, rows []control.JournalRow) {
 	}
 	for _, r := range rows {
 		change := strings.TrimRight(printable(r.Change)+" "+r.Note(), " ")
-		p.line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", change, a.at(r.Time), r.Pass, printable(r.Directory), printable(r.DN)))
+		p.line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", change, a.at(r.Time), r.Pass,
+			printable(r.Directory), printable(r.DN)))
 		label = ""
 	}
 }
