@@ -135,16 +135,21 @@ func (v *view) init() {
 }
 
 // observe takes down what a step has made of a controller.
-func (w *world) observe(c *controller) { c.view.observe(w.step, c.truth(), false) }
+func (w *world) observe(c *controller) {
+	c.view.observe(w.step, c.truth(), false)
+	c.f.noteValid()
+}
 
 // truth lists what is owned on a controller under the rules of its forest.
-func (c *controller) truth() map[pair]bool {
+func (c *controller) truth() map[pair]bool { return c.truthUnder(c.f.knobs, c.f.catalog) }
+
+func (c *controller) truthUnder(k knobs, catalog bool) map[pair]bool {
 	pairs := map[pair]bool{}
 	for e := range c.d.Entries() {
-		if e.Deleted || !c.f.shows(e.DN) {
+		if e.Deleted || !catalog && c.f.inChild(e.DN) {
 			continue
 		}
-		addresses, restricted := c.f.knobs.owns(e, c.hidden)
+		addresses, restricted := k.owns(e, c.hidden)
 		for _, a := range addresses {
 			pairs[pair{e.GUID, a}] = restricted
 		}
@@ -261,6 +266,7 @@ func (p *promise) discarded() {
 func (p *promise) committed(c *controller, kind store.Kind) {
 	v := &c.view
 	p.followed, p.asOf = c, v.rootStep
+	c.f.setBack, c.f.read = false, readRules{true, c.f.knobs, c.f.catalog}
 	v.reached[v.identity], v.epochs[v.identity] = v.rootUSN, v.epoch
 	for at, step := range v.unread {
 		if kind == store.Full && step <= v.rootStep {
@@ -301,6 +307,7 @@ func (c *controller) deleted(guid adsim.GUID) bool {
 
 // check compares the index with what is promised at this moment.
 func (w *world) check(when string) {
+	w.checkPolicy(when)
 	for _, f := range w.forests {
 		p := &f.promise
 		if p.followed == nil {
@@ -310,6 +317,7 @@ func (w *world) check(when string) {
 			if since > p.asOf {
 				continue
 			}
+			w.mustNotReject(key, when, "somebody at ", p.followed.host(), " has had it since step ", since)
 			text, open := strings.CutSuffix(key, "!")
 			got := w.lookup(text)
 			switch {
@@ -322,7 +330,11 @@ func (w *world) check(when string) {
 			}
 		}
 		for at, l := range p.learned {
-			if w.now().Before(l.until) && !w.lookup(at.address).Known {
+			if !w.now().Before(l.until) {
+				continue
+			}
+			w.mustNotReject(at.address, when, l.database, " taught it")
+			if !w.lookup(at.address).Known {
 				w.fail("%s: %s of %s is unknown; %s taught it at %s, the controller that is followed now may not have heard of it before %s",
 					when, at.address, at.guid, l.database, l.at.Format(time.DateTime), l.until.Format(time.DateTime))
 			}

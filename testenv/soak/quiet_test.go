@@ -30,6 +30,7 @@ func (w *world) quiet() {
 		w.idle(f)
 		f.collectGarbage()
 	}
+	w.compareDecisions()
 	w.stopOnFailure()
 	w.steps = nil
 }

@@ -151,7 +151,11 @@ func (w *world) time() {
 		d *= 10
 	}
 	w.advance(d)
+	if d < 0 {
+		w.clockSetBack()
+	}
 	w.note("time goes on by %v", d)
+	w.check("after some time")
 }
 
 // replicate brings one controller something of what another knows, or all of it.
@@ -195,6 +199,7 @@ func (w *world) trouble() {
 		{2, func() { w.setGuard(f) }},
 		{2, func() { w.changePort(f) }},
 		{3, func() { w.decide(f) }},
+		{2, w.reload},
 	})
 }
 
@@ -275,6 +280,7 @@ func (c *controller) setHidden() {
 	c.d.Hide(c.hidden...)
 	w.note("%s: %q cannot be read", c.host(), c.hidden)
 	c.view.observe(w.step, c.truth(), true)
+	c.f.noteValid()
 	c.f.owesFull = "rights changed"
 }
 

@@ -29,6 +29,7 @@ type world struct {
 	store   *store.Store
 	dir     string // of the store
 	made    int    // names given
+	oracle  oracle
 	ops     int
 
 	mu    sync.Mutex // guards what follows: servers call the clock
@@ -54,6 +55,9 @@ type forest struct {
 	promise     promise
 	owesFull    string // why only a full pass can make the index equal; empty: it need not
 	removals    []removal
+	valid       map[string]time.Time // keys that every controller shows, since when
+	setBack     bool                 // the clock was, since the last good pass
+	read        readRules
 }
 
 // controller is one domain controller, and what is known of the truth there.
@@ -81,6 +85,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	for i, name := range []string{"corp", "other"} {
 		w.forests = append(w.forests, w.newForest(name, 3-2*i))
 	}
+	w.reload()
 	return w
 }
 
@@ -97,7 +102,7 @@ func (w *world) openStore() {
 func (w *world) newForest(name string, controllers int) *forest {
 	w.t.Helper()
 	f := &forest{w: w, name: name, domain: name + ".example", base: "DC=" + name + ",DC=example",
-		guard: mirror.Guard{Window: 24 * time.Hour}}
+		guard: mirror.Guard{Window: 24 * time.Hour}, valid: map[string]time.Time{}}
 	f.promise.init()
 	first := adsim.NewDirectory(adsim.DirectoryConfig{Domain: f.domain, Clock: w.now, NewGUID: w.guid, RecycleBin: w.rnd.IntN(2) == 0,
 		OriginTimes: w.seed%2 == 1})
@@ -113,6 +118,8 @@ func (w *world) newForest(name string, controllers int) *forest {
 	w.t.Cleanup(func() { f.mirror.Close() })
 	for _, c := range f.controllers {
 		c.view.init()
+	}
+	for _, c := range f.controllers {
 		w.observe(c)
 	}
 	return f
@@ -135,9 +142,8 @@ func (f *forest) furnish(d *adsim.Directory) {
 // child is the name of the other domain of the forest.
 func (f *forest) child() string { return "DC=child," + f.base }
 
-// shows reports whether an object is in the view that is read.
-func (f *forest) shows(dn string) bool { return f.catalog || !f.inChild(dn) }
-
+// inChild reports whether a name is one of the other domain, which the ports of the Global
+// Catalog show.
 func (f *forest) inChild(dn string) bool {
 	return strings.HasSuffix(strings.ToLower(dn), strings.ToLower(","+f.child()))
 }
@@ -165,7 +171,7 @@ func (f *forest) start() {
 		f.mirror.Close()
 	}
 	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute, Full: 24 * time.Hour,
-		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour}, Guard: f.guard, ReplicationLag: lag,
+		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter}, Guard: f.guard, ReplicationLag: lag,
 		Log: slog.New(slog.DiscardHandler), Now: f.w.now}
 	for _, c := range f.controllers {
 		config.Candidates = append(config.Candidates, c.candidate())
