@@ -136,7 +136,7 @@ func (v *view) init() {
 
 // observe takes down what a step has made of a controller.
 func (w *world) observe(c *controller) {
-	c.view.observe(w.step, c.truth(), false)
+	c.view.observe(w.step, c.truth(), func(guid adsim.GUID) bool { return c.f.unfollowed[guid] })
 	c.f.noteValid()
 }
 
@@ -157,9 +157,9 @@ func (c *controller) truthUnder(k knobs, catalog bool) map[pair]bool {
 	return pairs
 }
 
-// observe compares with the step before. Silently: objects became visible that did not
-// change.
-func (v *view) observe(step int, pairs map[pair]bool, silently bool) {
+// observe compares with the step before. Of some objects it happened silently: no
+// incremental pass sees what they gained.
+func (v *view) observe(step int, pairs map[pair]bool, silently func(adsim.GUID) bool) {
 	for p := range v.pairs {
 		if _, still := pairs[p]; !still {
 			v.last[p] = step - 1
@@ -177,7 +177,7 @@ func (v *view) observe(step int, pairs map[pair]bool, silently bool) {
 	}
 	keys := map[string]bool{}
 	for at := range now {
-		if silently && !before[at] {
+		if !before[at] && silently(at.guid) {
 			v.unread[at] = step
 		}
 		if _, hidden := v.unread[at]; !hidden {
@@ -202,6 +202,14 @@ type lesson struct {
 	at       time.Time
 	database string
 	until    time.Time // it may be given up from then on; zero: it was there when last looked for
+	handed   time.Time // when it was missed first and another forest might have it; zero: it was not
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // promise is what the index of a forest owes.
@@ -225,6 +233,7 @@ func (p *promise) begin(c *controller, root directory.Root) {
 	for at, l := range p.learned { // the clock may have been set back since
 		if latest := v.rootTime.Add(lag); l.until.After(latest) {
 			l.until = latest
+			l.handed = earlier(l.handed, v.rootTime)
 			p.learned[at] = l
 		}
 	}
@@ -257,7 +266,7 @@ func (p *promise) told(c *controller, guid adsim.GUID, held map[string]bool) {
 // discarded: nothing counts as missed any more.
 func (p *promise) discarded() {
 	for at, l := range p.learned {
-		l.until = time.Time{}
+		l.until, l.handed = time.Time{}, time.Time{}
 		p.learned[at] = l
 	}
 }
@@ -281,8 +290,16 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 		last, was := v.last[at]
 		switch {
 		case owned || was && last >= v.rootStep:
-			l.until = time.Time{}
-		case l.database == v.database || c.deleted(at.guid):
+			l.until, l.handed = time.Time{}, time.Time{}
+		case c.deleted(at.guid):
+			delete(p.learned, at)
+			continue
+		case p.handsOver(c.f, at) && (l.until.IsZero() || !l.handed.IsZero()):
+			if l.handed.IsZero() {
+				l.handed = v.rootTime
+			}
+			l.until = l.handed.Add(lag)
+		case l.database == v.database || !l.handed.IsZero():
 			delete(p.learned, at)
 			continue
 		case l.until.IsZero():
@@ -297,6 +314,15 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 		}
 		p.learned[at] = l
 	}
+}
+
+// promises reports whether a key must be in the index.
+func (p *promise) promises(key string) bool {
+	if p.followed == nil {
+		return false
+	}
+	since, shown := p.followed.view.since[key]
+	return shown && since <= p.asOf
 }
 
 // deleted reports whether a controller has a tombstone of an object.
@@ -314,7 +340,7 @@ func (w *world) check(when string) {
 			continue
 		}
 		for key, since := range p.followed.view.since {
-			if since > p.asOf {
+			if since > p.asOf || p.promises(key+"!") || !w.sampled(key) {
 				continue
 			}
 			w.mustNotReject(key, when, "somebody at ", p.followed.host(), " has had it since step ", since)
@@ -330,7 +356,7 @@ func (w *world) check(when string) {
 			}
 		}
 		for at, l := range p.learned {
-			if !w.now().Before(l.until) {
+			if !w.now().Before(l.until) || !w.sampled(at.address) {
 				continue
 			}
 			w.mustNotReject(at.address, when, l.database, " taught it")

@@ -40,6 +40,7 @@ func (w *world) quiet() {
 func (f *forest) calm() {
 	w := f.w
 	blind := w.rnd.IntN(4) == 0
+	f.showUSN()
 	for _, c := range f.controllers {
 		c.server.SetFaults(adsim.Faults{})
 		c.server.LoseCookies(0)

@@ -25,7 +25,9 @@ type removal struct {
 func (w *world) pass(f *forest, full bool) mirror.PassResult {
 	w.note("%s: pass (full: %t)", f.name, full)
 	w.inPass++
+	before := w.known()
 	r := f.mirror.Pass(w.t.Context(), full)
+	f.guardedDomains(before)
 	w.inPass--
 	if r.Err != nil {
 		w.note("%s: pass failed: %v", f.name, r.Err)
@@ -200,6 +202,8 @@ func (w *world) trouble() {
 		{2, func() { w.changePort(f) }},
 		{3, func() { w.decide(f) }},
 		{2, w.reload},
+		{2, func() { w.fillDisk(f) }},
+		{3, func() { w.hideUSNOf(f) }},
 	})
 }
 
@@ -279,7 +283,7 @@ func (c *controller) setHidden() {
 	w := c.f.w
 	c.d.Hide(c.hidden...)
 	w.note("%s: %q cannot be read", c.host(), c.hidden)
-	c.view.observe(w.step, c.truth(), true)
+	c.view.observe(w.step, c.truth(), func(adsim.GUID) bool { return true })
 	c.f.noteValid()
 	c.f.owesFull = "rights changed"
 }
@@ -355,7 +359,9 @@ func (w *world) crash(f *forest) {
 	}
 	w.note("%s: crash before search %d of a pass", f.name, at)
 	w.inPass++
+	before := w.known()
 	r := f.mirror.Pass(w.t.Context(), w.rnd.IntN(3) == 0)
+	f.guardedDomains(before)
 	w.inPass--
 	if image == "" {
 		image, learned = w.image(), f.promise.copyLearned()

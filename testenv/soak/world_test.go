@@ -34,6 +34,7 @@ type world struct {
 
 	mu    sync.Mutex // guards what follows: servers call the clock
 	clock time.Time
+	disk  disk
 
 	inPass  int
 	step    int      // counts everything that happens
@@ -58,6 +59,7 @@ type forest struct {
 	valid       map[string]time.Time // keys that every controller shows, since when
 	setBack     bool                 // the clock was, since the last good pass
 	read        readRules
+	unfollowed  map[adsim.GUID]bool // objects that hide uSNChanged
 }
 
 // controller is one domain controller, and what is known of the truth there.
@@ -92,7 +94,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 func (w *world) openStore() {
 	w.t.Helper()
 	// A process that another test starts may hold the lock for a moment, between fork and exec.
-	s, err := store.Open(context.Background(), store.Config{Dir: w.dir, LockWait: 10 * time.Second, Now: w.now})
+	s, err := store.Open(context.Background(), store.Config{Dir: w.dir, LockWait: 10 * time.Second, Now: w.now,
+		MinFree: minFree, FreeSpace: w.freeSpace})
 	if err != nil {
 		w.t.Fatalf("seed %d: %v", w.seed, err)
 	}
@@ -102,7 +105,8 @@ func (w *world) openStore() {
 func (w *world) newForest(name string, controllers int) *forest {
 	w.t.Helper()
 	f := &forest{w: w, name: name, domain: name + ".example", base: "DC=" + name + ",DC=example",
-		guard: mirror.Guard{Window: 24 * time.Hour}, valid: map[string]time.Time{}}
+		guard: mirror.Guard{Window: 24 * time.Hour}, valid: map[string]time.Time{},
+		unfollowed: map[adsim.GUID]bool{}}
 	f.promise.init()
 	first := adsim.NewDirectory(adsim.DirectoryConfig{Domain: f.domain, Clock: w.now, NewGUID: w.guid, RecycleBin: w.rnd.IntN(2) == 0,
 		OriginTimes: w.seed%2 == 1})
@@ -171,7 +175,7 @@ func (f *forest) start() {
 		f.mirror.Close()
 	}
 	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute, Full: 24 * time.Hour,
-		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter}, Guard: f.guard, ReplicationLag: lag,
+		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter, Shared: f.shared()}, Guard: f.guard, ReplicationLag: lag,
 		Log: slog.New(slog.DiscardHandler), Now: f.w.now}
 	for _, c := range f.controllers {
 		config.Candidates = append(config.Candidates, c.candidate())
