@@ -187,7 +187,7 @@ func (w *world) clockSetBack() {
 // whether the index knows it or not.
 func (w *world) checkPolicy(when string) {
 	for _, f := range w.forests {
-		for key := range f.widened() {
+		for key := range f.widenedNow() {
 			if !w.sampled(key) {
 				continue
 			}
@@ -202,6 +202,14 @@ func (w *world) checkPolicy(when string) {
 			}
 		}
 	}
+}
+
+// widenedNow is widened, computed once in each step.
+func (f *forest) widenedNow() map[string]bool {
+	if f.widenedStep != f.w.step {
+		f.widenedStep, f.widenedKeys = f.w.step, f.widened()
+	}
+	return f.widenedKeys
 }
 
 // widened returns the keys that every controller shows under the rules of now, and none

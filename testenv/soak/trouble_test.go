@@ -122,8 +122,11 @@ func pickInt(w *world, list ...int) int { return pick(w.rnd, list) }
 // meanwhile lets life go on between the pages of a read.
 func (w *world) meanwhile(c *controller, often int) func(adsim.Search) {
 	return func(s adsim.Search) {
+		if s.Scope != 2 {
+			return // the values of one object, between which nothing changes
+		}
 		w.check("before a page")
-		if s.Scope != 2 || w.rnd.IntN(often) > 0 {
+		if w.rnd.IntN(often) > 0 {
 			return
 		}
 		for range 1 + w.rnd.IntN(3) {

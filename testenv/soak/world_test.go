@@ -59,6 +59,8 @@ type forest struct {
 	valid       map[string]time.Time // keys that every controller shows, since when
 	setBack     bool                 // the clock was, since the last good pass
 	read        readRules
+	widenedStep int                 // when widenedKeys was computed
+	widenedKeys map[string]bool     // see widened
 	unfollowed  map[adsim.GUID]bool // objects that hide uSNChanged
 }
 
