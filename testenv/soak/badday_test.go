@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"strings"
 
 	"rcpt-milter/address"
@@ -157,6 +158,18 @@ func (c *controller) manyAliases(e adsim.Entry) {
 		values = append(values, c.f.proxy(c.f.address()))
 	}
 	c.act(fmt.Sprintf("set %q on %s", values, e.DN), c.d.Modify(e.GUID, adsim.Set("proxyAddresses", values...)))
+}
+
+// strip takes the addresses of a domain from most objects, as a wrong script does.
+func (c *controller) strip(domain string) {
+	for _, e := range c.people() {
+		rest := slices.DeleteFunc(slices.Clone(e.Attrs["proxyaddresses"]), func(v string) bool {
+			return strings.HasSuffix(strings.ToLower(v), "@"+domain)
+		})
+		if len(rest) < len(e.Attrs["proxyaddresses"]) && c.f.w.rnd.IntN(6) > 0 {
+			c.act("strip "+e.DN+" of "+domain, c.d.Modify(e.GUID, adsim.Set("proxyAddresses", rest...), adsim.Set("mail")))
+		}
+	}
 }
 
 // sampled reports whether an address is looked at in this step. Of a long object's it is one

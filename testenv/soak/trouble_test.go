@@ -201,7 +201,7 @@ func (w *world) trouble() {
 		{4, func() { w.crash(f) }},
 		{2, func() { w.turnKnobs(f) }},
 		{2, func() { w.turnKnobsTwice(f) }},
-		{2, func() { w.setGuard(f) }},
+		{4, func() { w.setGuard(f) }},
 		{2, func() { w.changePort(f) }},
 		{3, func() { w.decide(f) }},
 		{2, w.reload},
@@ -464,7 +464,8 @@ func (w *world) drawKnobs(f *forest) knobs {
 
 func (w *world) setGuard(f *forest) {
 	f.guard = pick(w.rnd, []mirror.Guard{{}, {Percent: 5, Count: 8, Max: 30}, {Percent: 10, Count: 2, Max: 12}, {Percent: 100, Count: 1000, Max: 5},
-		{Percent: 5, Count: 50, Max: 1000, Share: 30}, {Percent: 100, Count: 1000, Max: 1000, Share: 10}})
+		{Percent: 5, Count: 50, Max: 1000, Share: 30}, {Percent: 100, Count: 1000, Max: 1000, Share: 10},
+		{Percent: 100, Count: 1000, Max: 1000, Share: 50}, {Percent: 100, Count: 1000, Max: 1000, Share: 60}})
 	f.guard.Window = 24 * time.Hour
 	w.note("%s: guard %+v", f.name, f.guard)
 	f.start()
