@@ -107,6 +107,9 @@ func (f *forest) showUSN() {
 		}
 		f.w.note("%s: uSNChanged of %s can be read again", f.name, guid)
 	}
+	if len(f.unfollowed) > 0 {
+		f.owesFull = "objects showed uSNChanged again"
+	}
 	clear(f.unfollowed)
 }
 

@@ -68,23 +68,21 @@ func (f *forest) shared() func(domain string) time.Duration {
 
 func (w *world) toldShared() bool { return w.seed/2%2 == 0 }
 
-// handsOver reports whether another forest may have an address of a pair and nobody else has
-// it: then it stays known for the lag after this forest lost it, unless by deletion.
-func (p *promise) handsOver(f *forest, lost pair) bool {
-	if f.w.toldShared() && !strings.HasSuffix(lost.address, "@"+sharedDomain) {
-		return false
-	}
+// handsOver returns whether another forest may have an address and only one object of the
+// index has it: then it stays known for the lag after this forest lost it, unless by deletion.
+// It answers as of now.
+func (f *forest) handsOver() func(address string) bool {
+	owners, othersRead := map[string]int{}, true
 	for _, other := range f.w.forests {
-		if other != f && other.promise.followed == nil {
-			return false
-		}
+		othersRead = othersRead && (other == f || other.promise.followed != nil)
 		for at := range other.promise.learned {
-			if at != lost && at.address == lost.address {
-				return false
-			}
+			owners[at.address]++
 		}
 	}
-	return true
+	return func(address string) bool {
+		shared := !f.w.toldShared() || strings.HasSuffix(address, "@"+sharedDomain)
+		return shared && othersRead && owners[address] == 1
+	}
 }
 
 // aliasDomains are the domains that a configuration may make an alias of another one.

@@ -217,7 +217,14 @@ type promise struct {
 	followed *controller // whom the last good pass read; nil: there was none
 	asOf     int         // step at which that pass began
 	learned  map[pair]lesson
+
+	// When the pass under way began, or the last one. A full pass asks the controller who it is
+	// again while it reads.
+	passStep int
+	passTime time.Time
 }
+
+func (p *promise) passBegins(w *world) { p.passStep, p.passTime = w.step, w.now() }
 
 func (p *promise) init() { p.learned = map[pair]lesson{} }
 
@@ -278,13 +285,14 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 	c.f.setBack, c.f.read = false, readRules{true, c.f.knobs, c.f.catalog}
 	v.reached[v.identity], v.epochs[v.identity] = v.rootUSN, v.epoch
 	for at, step := range v.unread {
-		if kind == store.Full && step <= v.rootStep {
+		if kind == store.Full && step <= p.passStep {
 			delete(v.unread, at)
 			if since, known := v.since[at.key]; !known || step < since {
 				v.since[at.key] = step
 			}
 		}
 	}
+	handsOver := c.f.handsOver()
 	for at, l := range p.learned {
 		_, owned := v.pairs[at]
 		last, was := v.last[at]
@@ -294,9 +302,9 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 		case c.deleted(at.guid):
 			delete(p.learned, at)
 			continue
-		case p.handsOver(c.f, at) && (l.until.IsZero() || !l.handed.IsZero()):
+		case handsOver(at.address) && (l.until.IsZero() || !l.handed.IsZero()):
 			if l.handed.IsZero() {
-				l.handed = v.rootTime
+				l.handed = earlier(v.rootTime, p.passTime)
 			}
 			l.until = l.handed.Add(lag)
 		case l.database == v.database || !l.handed.IsZero():

@@ -26,6 +26,7 @@ func (w *world) pass(f *forest, full bool) mirror.PassResult {
 	w.note("%s: pass (full: %t)", f.name, full)
 	w.inPass++
 	before := w.known()
+	f.promise.passBegins(w)
 	r := f.mirror.Pass(w.t.Context(), full)
 	f.guardedDomains(before)
 	w.inPass--
@@ -363,6 +364,7 @@ func (w *world) crash(f *forest) {
 	w.note("%s: crash before search %d of a pass", f.name, at)
 	w.inPass++
 	before := w.known()
+	f.promise.passBegins(w)
 	r := f.mirror.Pass(w.t.Context(), w.rnd.IntN(3) == 0)
 	f.guardedDomains(before)
 	w.inPass--
