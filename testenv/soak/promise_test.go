@@ -313,7 +313,7 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 		case l.until.IsZero():
 			l.until = l.at.Add(lag)
 			if v.rootTime.Before(l.at) { // the clock was set back
-				l.until = v.rootTime.Add(lag)
+				l.until = earlier(v.rootTime, p.passTime).Add(lag)
 			}
 		}
 		if !l.until.IsZero() && !c.f.w.now().Before(l.until) {
