@@ -48,7 +48,7 @@ func newLife(t *testing.T, seed uint64) *life {
 func (l *life) open(dir string) {
 	l.s = nil
 	s := open(l.t, Config{Dir: dir, MinFree: 1, memTable: 1 << 20,
-		freeSpace: func(string) (uint64, error) {
+		FreeSpace: func(string) (uint64, error) {
 			if l.full == 0 {
 				return 0, nil
 			}

@@ -248,7 +248,7 @@ func (c crashTest) atEveryCommit(t *testing.T, first int, once func(t *testing.T
 func (c crashTest) diskFullOnce(t *testing.T, n int) bool {
 	left := n - 1
 	var s *Store
-	s = open(t, Config{Dir: t.TempDir(), MinFree: 1, memTable: c.memTable, freeSpace: func(string) (uint64, error) {
+	s = open(t, Config{Dir: t.TempDir(), MinFree: 1, memTable: c.memTable, FreeSpace: func(string) (uint64, error) {
 		if s == nil || left > 0 {
 			return 1 << 30, nil
 		}

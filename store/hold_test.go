@@ -127,7 +127,7 @@ func TestDecidedHoldOfADomainIsFinished(t *testing.T) {
 			var free atomic.Uint64
 			free.Store(1 << 30)
 			var failing atomic.Bool
-			config := Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free.Load(), nil },
+			config := Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
 				afterCommit: func(int) {
 					if failing.Load() {
 						free.Store(1 << 19)

@@ -404,7 +404,7 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	var free atomic.Uint64
 	free.Store(1 << 30)
 	var failing atomic.Bool
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free.Load(), nil },
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
 		afterCommit: func(int) {
 			if failing.Load() {
 				free.Store(1 << 19)
@@ -738,7 +738,7 @@ func TestNewerFormat(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	free := uint64(1 << 30)
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free, nil }})
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free, nil }})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	free = 1 << 19
 	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: start})

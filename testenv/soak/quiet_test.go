@@ -30,6 +30,7 @@ func (w *world) quiet() {
 		w.idle(f)
 		f.collectGarbage()
 	}
+	w.compareDecisions()
 	w.stopOnFailure()
 	w.steps = nil
 }
@@ -39,6 +40,7 @@ func (w *world) quiet() {
 func (f *forest) calm() {
 	w := f.w
 	blind := w.rnd.IntN(4) == 0
+	f.showUSN()
 	for _, c := range f.controllers {
 		c.server.SetFaults(adsim.Faults{})
 		c.server.LoseCookies(0)
