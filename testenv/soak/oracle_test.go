@@ -8,8 +8,7 @@ import (
 	"time"
 
 	"rcpt-milter/address"
-	"rcpt-milter/milter"
-	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
 )
 
 const (
@@ -23,30 +22,27 @@ const (
 
 // oracle asks the policy about recipients, as the daemon does.
 type oracle struct {
-	policy  *milter.Policy
+	policy  *policy.Policy
 	aliases map[string]string // alias domain to target
 }
 
 // index joins the store with the state of the mirrors, as the index of the daemon does.
 type index struct{ w *world }
 
-func (i index) Lookup(a address.Address) (milter.Entry, error) {
+func (i index) Lookup(a address.Address) (policy.Entry, error) {
 	p, err := i.w.store.Lookup(a)
-	return milter.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, err
+	return policy.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, err
 }
 
 // Freshness returns the worst state of the directories that may own a domain.
-func (i index) Freshness(domain string) milter.Freshness {
-	states := map[mirror.State]milter.FreshnessState{mirror.Fresh: milter.FreshnessFresh, mirror.Late: milter.FreshnessLate,
-		mirror.Stale: milter.FreshnessStale, mirror.Widening: milter.FreshnessWidening, mirror.NotReady: milter.FreshnessNotReady}
-	order := []mirror.State{mirror.Fresh, mirror.Late, mirror.Stale, mirror.Widening, mirror.NotReady}
-	worst := mirror.Fresh
+func (i index) Freshness(domain string) policy.Freshness {
+	worst := policy.Fresh
 	for _, f := range i.w.forests {
-		if state, _ := f.mirror.State(); f.mayOwn(domain) && slices.Index(order, state) > slices.Index(order, worst) {
+		if state, _ := f.mirror.State(); f.mayOwn(domain) && state.Rank() > worst.Rank() {
 			worst = state
 		}
 	}
-	return milter.Freshness{State: states[worst]}
+	return policy.Freshness{State: worst}
 }
 
 // mayOwn reports whether a forest may have addresses of a domain.
@@ -93,26 +89,26 @@ func (w *world) reload() {
 	w.oracle.aliases = pick(w.rnd, []map[string]string{nil, {"corp.test": "corp.example"},
 		{"corp.test": "corp.example", "other.test": "other.example", "shared.test": sharedDomain},
 		{"corp.test": "other.example", "shared.test": "corp.test"}, {"other.test": sharedDomain}})
-	domains := map[string]milter.Mode{sharedDomain: milter.ModeEnforce}
+	domains := map[string]policy.Mode{sharedDomain: policy.ModeEnforce}
 	for _, f := range w.forests {
-		domains[f.domain] = milter.ModeEnforce
+		domains[f.domain] = policy.ModeEnforce
 	}
 	for _, alias := range aliasDomains {
-		domains[alias] = milter.ModeEnforce
+		domains[alias] = policy.ModeEnforce
 	}
-	policy, err := milter.NewPolicy(milter.PolicyConfig{Index: index{w}, HasAddresses: func(domain string) bool { return w.store.HasDomain(domain) },
+	made, err := policy.New(policy.Config{Index: index{w}, HasAddresses: func(domain string) bool { return w.store.HasDomain(domain) },
 		Domains: domains, DomainAliases: w.oracle.aliases, RemovalGrace: grace, Now: w.now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.oracle.policy = policy
+	w.oracle.policy = made
 	w.note("domain aliases: %v", w.oracle.aliases)
 	w.check("after a reload")
 }
 
 // decide asks the policy about a recipient of a sender from inside or outside.
-func (o *oracle) decide(w *world, recipient string, inside bool) milter.Decision {
-	q := milter.Query{Recipient: recipient}
+func (o *oracle) decide(w *world, recipient string, inside bool) policy.Decision {
+	q := policy.Query{Recipient: recipient}
 	if inside {
 		q.Authenticated = "ann"
 	}
@@ -267,9 +263,9 @@ func (w *world) compareDecisions() {
 	}
 	for _, recipient := range all {
 		fromOutside, owned := open[recipient]
-		rejection := milter.VerdictNotReady // of a domain without any address
+		rejection := policy.VerdictNotReady // of a domain without any address
 		if populated[address.DomainOf(recipient)] {
-			rejection = milter.VerdictUnknown
+			rejection = policy.VerdictUnknown
 		}
 		for _, name := range w.oracle.names(recipient) {
 			w.mustDecide(name, false, fromOutside, rejection)
@@ -280,14 +276,14 @@ func (w *world) compareDecisions() {
 
 // mustDecide fails unless a recipient is accepted or gets a verdict for one that is not valid.
 // One that was removed a short while ago may be deferred.
-func (w *world) mustDecide(name string, inside, accepted bool, otherwise milter.Verdict) {
+func (w *world) mustDecide(name string, inside, accepted bool, otherwise policy.Verdict) {
 	d := w.oracle.decide(w, name, inside)
 	verdict := d.Verdict
-	if verdict == milter.VerdictRestricted { // known, and to the sender the same as unknown
-		verdict = milter.VerdictUnknown
+	if verdict == policy.VerdictRestricted { // known, and to the sender the same as unknown
+		verdict = policy.VerdictUnknown
 	}
-	inGrace := verdict == milter.VerdictInGrace && w.now().Sub(d.Removed).Abs() < grace
-	if accepted && verdict != milter.VerdictKnown || !accepted && verdict != otherwise && !inGrace {
+	inGrace := verdict == policy.VerdictInGrace && w.now().Sub(d.Removed).Abs() < grace
+	if accepted && verdict != policy.VerdictKnown || !accepted && verdict != otherwise && !inGrace {
 		w.fail("%s at a quiet point, inside %t: %s, %s, %v; accepted must be %t", name, inside, d.Verdict, d.Reason, d.Reply, accepted)
 	}
 }
