@@ -12,7 +12,8 @@ const (
 	Lost   = "-" // it has it no longer
 )
 
-// JournalRow is one change: a directory object gained an address or lost it. The first
+// JournalRow is one change: a directory object, or outside senders to it, gained an address
+// or lost it. The first
 // full pass of a directory writes none.
 type JournalRow struct {
 	Change           string `json:"change"` // Gained or Lost
@@ -24,4 +25,19 @@ type JournalRow struct {
 	DomainController string `json:"domain_controller"` // that said so; empty: not known any more
 	USN              uint64 `json:"usn"`               // of the object there; 0: a full pass did not see it
 	Time             Time   `json:"time"`              // of a gain when its pass began, of a loss when it took effect
+
+	// InternalOnly: the object had the address before and after. Lost says that it takes mail
+	// from inside senders only from now on, Gained that it takes mail from outside again.
+	InternalOnly bool `json:"internal_only,omitempty"`
+}
+
+// Note returns what a row of outside senders only says besides; empty: it is of all.
+func (r JournalRow) Note() string {
+	switch {
+	case !r.InternalOnly:
+		return ""
+	case r.Change == Lost:
+		return "(internal-only)"
+	}
+	return "(open to outside senders again)"
 }

@@ -65,6 +65,8 @@ type Owner struct {
 	Attribute    string `json:"attribute"`
 	InternalOnly bool   `json:"internal_only"` // only inside senders may write to it
 	Gone         bool   `json:"gone"`          // no longer in the directory; the removal is not in effect yet
+	// BecomesInternalOnly: it is internal-only in the directory; that is not in effect yet.
+	BecomesInternalOnly bool `json:"becomes_internal_only,omitempty"`
 
 	Learned          Time   `json:"learned"`
 	Pass             uint64 `json:"pass"`

@@ -8,8 +8,8 @@ type RemovalsQuery struct {
 	UpTo uint64 `json:"up_to"`
 }
 
-// HeldRemoval is one address that a directory object no longer has, and that stays in
-// the index for the time being.
+// HeldRemoval is one address that a directory object no longer has, or that has become
+// internal-only, and that stays in the index as it was for the time being.
 type HeldRemoval struct {
 	Directory string `json:"directory"`
 	Address   string `json:"address"`
@@ -18,10 +18,13 @@ type HeldRemoval struct {
 	Class     string `json:"class"`
 	Pass      uint64 `json:"pass"`       // that missed it
 	Since     Time   `json:"since"`      // when that was
-	LastOwner bool   `json:"last_owner"` // releasing all that waits leaves nobody who has the address
+	LastOwner bool   `json:"last_owner"` // releasing all that waits leaves no owner, or none that takes mail from outside senders
 	WaitsFor  string `json:"waits_for"`  // one of the Waits constants
 	NotBefore Time   `json:"not_before"` // of WaitsReplication: when it may go
 	Why       string `json:"why"`        // of WaitsApproval: why it is held back
+
+	// BecomesInternalOnly: the object keeps the address; only outside senders would lose it.
+	BecomesInternalOnly bool `json:"becomes_internal_only,omitempty"`
 }
 
 // What a removal waits for.

@@ -41,7 +41,6 @@ func (i pastIndex) Freshness(domain string) policy.Freshness {
 var assumed = []string{
 	"assumed: today's configuration, and that every directory read in full by then was fresh",
 	"assumed: no client over the harvest limit, and nobody found by asking the directory itself",
-	"assumed: who takes mail from inside senders only did so then as now, or as when it lost the address",
 }
 
 // notKept lets the client tell the error from others.
@@ -89,7 +88,9 @@ func (b backend) describeAt(a address.Address, at time.Time, answer *control.Loo
 	for _, o := range then.Owners {
 		answer.Owners = append(answer.Owners, ownerOf(o))
 	}
-	answer.Removed = control.Time{Time: then.Removed}
+	if !then.Known {
+		answer.Removed = control.Time{Time: then.Removed}
+	}
 	history, err := b.store.History(a)
 	for _, e := range history {
 		answer.History = append(answer.History, rowOf(e))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,10 +26,12 @@ var (
 )
 
 const (
-	// missesLast and hitsLast are for how long an answer is remembered. The former keeps
-	// whoever asks for the same address again and again from the directory, and is about
-	// as long as the index takes to learn of a new one. The latter spans the time until
-	// the controller that is followed has heard what another one knows.
+	// missesLast and hitsLast limit how long an answer is remembered. The first keeps
+	// repeated questions for one address away from the directory; it is about as long as
+	// the index takes to learn of a new address. The second bounds a hit while no pass
+	// succeeds. A hit ends earlier, with the first good pass that began after it: from
+	// then on the index knows the address, or it was removed, or the followed controller
+	// lags behind, and only another search can tell.
 	missesLast = 5 * time.Second
 	hitsLast   = 30 * time.Second
 
@@ -82,8 +85,8 @@ type Confirmer struct {
 }
 
 type remembered struct {
-	found Found
-	until time.Time
+	found     Found
+	at, until time.Time
 }
 
 // ConfirmCounts says how often what came out since the start.
@@ -309,12 +312,24 @@ func owned(o store.Object, a address.Address) Found {
 	return found
 }
 
-// recall gives the answer that is still remembered.
+// recall returns the answer that is still remembered.
 func (c *Confirmer) recall(a address.Address) (Found, bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	r, ok := c.answers[a]
-	return r.found, ok && c.config.Now().Before(r.until)
+	c.mu.Unlock()
+	if !ok || !c.config.Now().Before(r.until) || r.found.Known && c.readSince(r.at, a.Domain()) {
+		return Found{}, false
+	}
+	return r.found, true
+}
+
+// readSince reports whether a directory that may own a domain completed a pass that began
+// after a time.
+func (c *Confirmer) readSince(at time.Time, domain string) bool {
+	return slices.ContainsFunc(c.who(domain), func(asked *asker) bool {
+		_, good := asked.m.State()
+		return good.After(at)
+	})
 }
 
 func (c *Confirmer) remember(a address.Address, found Found) {
@@ -328,7 +343,7 @@ func (c *Confirmer) remember(a address.Address, found Found) {
 	if len(c.answers) >= maxRemembered {
 		c.clear(now)
 	}
-	c.answers[a] = remembered{found, now.Add(lasts)}
+	c.answers[a] = remembered{found, now, now.Add(lasts)}
 }
 
 // clear makes room: what is over goes, and where that is nothing, any.

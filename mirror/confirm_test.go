@@ -298,6 +298,40 @@ func TestConfirmRemembers(t *testing.T) {
 	}
 }
 
+// TestConfirmedUntilNextPass checks that a hit is remembered until the first good pass that
+// began after it, and that the directory is asked again then: the address may be removed,
+// or the followed controller may not have it yet.
+func TestConfirmedUntilNextPass(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*confirming, adsim.GUID)
+		want   Found
+	}{
+		{"removed since", func(c *confirming, guid adsim.GUID) { c.must(c.d2.Delete(guid)) }, Found{}},
+		{"known to the other controller only", func(*confirming, adsim.GUID) {}, Found{Known: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newConfirming(t, nil)
+			guid := w.newUser("Neu", "smtp:neu@corp.example")
+			w.start()
+			w.want("neu@corp.example", Found{Known: true})
+			c.change(w, guid)
+			w.want("neu@corp.example", Found{Known: true}) // no pass yet
+			busy := func(f adsim.Faults) { w.server.SetFaults(f); w.second.SetFaults(f) }
+			busy(adsim.Faults{SearchResult: 51})
+			w.advance(time.Second)
+			if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+				t.Fatal("the pass succeeded")
+			}
+			w.want("neu@corp.example", Found{Known: true}) // a pass that failed says nothing
+			busy(adsim.Faults{})
+			w.advance(time.Second)
+			w.pass(store.Incremental)
+			w.want("neu@corp.example", c.want)
+		})
+	}
+}
+
 // Many recipients at once: the directory sees no more than the budget, and each address
 // once. The clock stands still, so that nothing is added to the budget.
 func TestConfirmBudget(t *testing.T) {
@@ -305,6 +339,7 @@ func TestConfirmBudget(t *testing.T) {
 		cc.PerSecond = 5
 		at := time.Now()
 		cc.Now = func() time.Time { return at.Add(time.Duration(c.offset.Load())) }
+		m.Now = cc.Now
 	})
 	c.newUser("Neu", "smtp:neu@corp.example")
 	c.start()

@@ -57,7 +57,7 @@ func disagree(read store.Object, stored store.Stored, at store.Directory, now ti
 		}
 		d := base
 		d.Address, d.InIndex, d.InDirectory = o.Address, true, read
-		if !read {
+		if !read && o.Gone || read && o.Closes {
 			d.Cause, d.NotBefore = why(o, at.Holds(o.Address.Domain()) != "", now)
 		}
 		all = append(all, d)
@@ -73,11 +73,9 @@ func disagree(read store.Object, stored store.Stored, at store.Directory, now ti
 	return all
 }
 
-// why is the reason for which the index still has an address.
+// why is the reason for which the index still has a marked address, or has it open.
 func why(o store.Owning, held bool, now time.Time) (Cause, time.Time) {
 	switch {
-	case !o.Gone:
-		return "", time.Time{}
 	case o.NotBefore.After(now):
 		return CauseReplication, o.NotBefore
 	case held:

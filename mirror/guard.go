@@ -30,7 +30,7 @@ const shareFrom = 3
 type losses struct {
 	pending store.Pending
 	recent  int                   // removed in the window, unless somebody approved it
-	owned   int64                 // addresses of the directory before the pass
+	owned   int64                 // addresses of the directory before the pass, without recent ones
 	domains map[string]domainLoss // judged domains that would lose an address
 	nobody  bool                  // a full pass that saw no object with an address
 	canary  string                // an address that must never go, and would; empty: none
@@ -38,9 +38,9 @@ type losses struct {
 
 // domainLoss is what a domain would lose, and what it lost before.
 type domainLoss struct {
-	pending int   // addresses that would have no owner left
-	recent  int   // addresses that lost their last owner in the window, unless an operator approved it
-	known   int64 // addresses before the pass, of all directories
+	pending int   // addresses that would be lost, to all or to outside senders
+	recent  int   // addresses that were lost in the window, unless an operator approved it
+	known   int64 // addresses before the pass, of all directories, without recent ones
 }
 
 // holding is what the guard holds back. The zero value holds nothing.
@@ -201,7 +201,7 @@ func (g Guard) domainLosses(s *store.Store, p store.Pending, judged func(domain 
 	}
 	for domain, n := range recent {
 		l := losses[domain]
-		l.recent = n
+		l.recent, l.known = n.Addresses, l.known-int64(n.Known)
 		losses[domain] = l
 	}
 	return losses, nil
@@ -265,6 +265,13 @@ func (r *reading) hold() (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
+	var lost store.Lost
+	if m.config.Guard.Max > 0 {
+		lost, err = m.config.Store.LostBy(m.config.Name, r.started.Add(-m.config.Guard.Window), m.config.Now())
+	}
+	if err != nil {
+		return holding{}, err
+	}
 	domains, err := m.config.Guard.domainLosses(m.config.Store, pending, limits.Judged, m.config.Now())
 	if err != nil {
 		return holding{}, err
@@ -273,7 +280,7 @@ func (r *reading) hold() (holding, error) {
 	if r.kind == store.Incremental { // nothing has come to tell otherwise
 		nobody = before.Hold == sawNobody
 	}
-	h := m.config.Guard.judge(losses{nobody: nobody, pending: pending, recent: recent, owned: before.Owned,
+	h := m.config.Guard.judge(losses{nobody: nobody, pending: pending, recent: recent, owned: before.Owned - int64(lost.Known),
 		domains: domains, canary: canary})
 	if h.why == "" && nobody && m.config.Guard.Max > 0 { // all of it still waits, and is held at once
 		h.why = sawNobody

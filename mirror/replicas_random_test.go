@@ -16,17 +16,19 @@ import (
 // TestRandomReplicas lets three controllers replicate by halves, fail and come back, while two
 // directories follow them and objects change, move between the directories, die and come back.
 // Whatever the newest state of an object has that any pass has read, stays known for the
-// replication lag. SEEDS=3000 tries more seeds, SEED=17 begins with that one.
+// replication lag, and open to outside senders where objects become internal-only. SEEDS=3000 tries more seeds, SEED=17 begins with that one.
 func TestRandomReplicas(t *testing.T) {
 	first, seeds := number(t, "SEED", 0), number(t, "SEEDS", 6)
 	for seed := first; seed < first+seeds; seed++ {
 		for _, two := range []bool{false, true} {
-			t.Run(fmt.Sprintf("seed %d, two directories %t", seed, two), func(t *testing.T) {
-				l := newReplicatedLife(t, uint64(seed), two)
-				for range 120 {
-					l.step()
-				}
-			})
+			for _, closing := range []bool{false, true} {
+				t.Run(fmt.Sprintf("seed %d, two directories %t, internal-only %t", seed, two, closing), func(t *testing.T) {
+					l := newReplicatedLife(t, uint64(seed), two, closing)
+					for range 120 {
+						l.step()
+					}
+				})
+			}
 		}
 	}
 }
@@ -51,6 +53,7 @@ const elsewhere = "OU=Left,DC=corp,DC=example"
 type lifeState struct {
 	deleted bool
 	left    bool // it is in the OU of the second directory
+	closed  bool // it is internal-only
 	has     []string
 }
 
@@ -84,12 +87,13 @@ type replicatedLife struct {
 	up           []bool
 	objects      []*lifeObject
 	followers    []follows
+	closing      bool          // objects become internal-only, and open again
 	unreplicated time.Duration // since all controllers knew the same
 	log          []string
 }
 
-func newReplicatedLife(t *testing.T, seed uint64, two bool) *replicatedLife {
-	l := &replicatedLife{r: rand.New(rand.NewPCG(seed, 7)), up: []bool{true, true, true}}
+func newReplicatedLife(t *testing.T, seed uint64, two, closing bool) *replicatedLife {
+	l := &replicatedLife{closing: closing, r: rand.New(rand.NewPCG(seed, 7)), up: []bool{true, true, true}}
 	l.world = newWorld(t, func(w *world, c *Config) {
 		w.d.SetRecycleBin(true)
 		l.ds, l.ss = []*adsim.Directory{w.d}, []*adsim.Server{w.server}
@@ -106,6 +110,7 @@ func newReplicatedLife(t *testing.T, seed uint64, two bool) *replicatedLife {
 		if two {
 			c.Rules.Bases = []string{people}
 		}
+		c.Rules.RefuseOutside = closing
 	})
 	l.followers = []follows{{Mirror: l.mirror, all: !two}}
 	l.user("Stays", "stays@corp.example")
@@ -207,6 +212,13 @@ func (l *replicatedLife) write(n int) {
 		next.deleted = false
 		l.must(o.home.Undelete(o.guid, ""))
 		l.must(o.home.Modify(o.guid, adsim.Set("info", k)))
+	case l.closing && l.r.IntN(2) == 0:
+		next.closed = !last.closed
+		attr := adsim.Set("msExchRequireAuthToSendTo")
+		if next.closed {
+			attr = adsim.Set("msExchRequireAuthToSendTo", "TRUE")
+		}
+		l.must(o.home.Modify(o.guid, attr, adsim.Set("info", k)))
 	case l.r.IntN(3) == 0:
 		next.deleted = true
 		l.must(o.home.Modify(o.guid, adsim.Set("info", k)))
@@ -256,7 +268,7 @@ func (l *replicatedLife) follow(f follows) {
 		return
 	}
 	at := l.ds[slices.IndexFunc(l.ds, func(d *adsim.Directory) bool { return d.HostName() == i.Controller })]
-	known := l.known()
+	open := l.open()
 	for n, o := range l.objects {
 		o.saw(stateAt(at, o.guid), f, l.now())
 		if o.newest < 0 || o.states[o.newest].deleted || l.now().Sub(o.read) > 170*time.Minute {
@@ -264,7 +276,7 @@ func (l *replicatedLife) follow(f follows) {
 			continue
 		}
 		for _, a := range l.names(n) {
-			is, has := slices.Contains(known, a), slices.Contains(o.states[o.newest].has, a)
+			is, has := slices.Contains(open, a), !o.states[o.newest].closed && slices.Contains(o.states[o.newest].has, a)
 			if has && !is && (o.holds || o.counted[a]) {
 				l.t.Fatalf("%s of o%d is lost (state #%d was read)\n%s", a, n, o.newest, strings.Join(l.log, "\n"))
 			}

@@ -194,7 +194,7 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 	if err != nil {
 		return holding{}, false, err
 	}
-	h := r.config.Guard.judge(losses{pending: pending, recent: recent, owned: before.Owned, domains: domains, canary: canary})
+	h := r.config.Guard.judge(losses{pending: pending, recent: recent.Addresses, owned: before.Owned, domains: domains, canary: canary})
 	if h.why == "" || len(h.domains) > 0 {
 		h = holdingOf(r.withHanding(h.domains, pending, before, now))
 	}

@@ -25,7 +25,7 @@ type Decision struct {
 	Match       address.Address // what was found: Address or JudgedAs, or it without extension; zero: nothing
 	Domain      string          // canonical; empty: none
 	Mode        Mode            // of the domain; ModePass also for a domain that is not ours
-	Removed     time.Time       // when Match lost its last owner, if the index says so
+	Removed     time.Time       // when Match lost its last owner, or outside senders lost it, if the index says so
 	Asked       bool            // the index was asked for its Freshness
 	Freshness   Freshness       // of the domain; zero unless Asked
 	Err         error           // with VerdictError: what failed
@@ -115,9 +115,9 @@ func (p *Policy) decide(ctx context.Context, q Query, r recipient) (d Decision) 
 		return r.answer(7, VerdictNotReady, p.whenNotReady.reply(entry, r.text), reason)
 	}
 
-	// Row 8: removed less than the removal grace ago.
+	// Row 8: removed, or lost to outside senders, less than the removal grace ago.
 	if !r.removed.IsZero() && p.age(r.removed) < p.removalGrace {
-		return r.answer(8, VerdictInGrace, removedRecently(r.text), "removed from the directory a short while ago")
+		return r.answer(8, VerdictInGrace, removedRecently(r.text), removedReason(entry))
 	}
 
 	// Row 9: the last good pass is too old.
@@ -167,6 +167,14 @@ func (r *recipient) notReady(e Entry) string {
 		return "no address of the domain is known"
 	}
 	return ""
+}
+
+// removedReason returns the reason of row 8. An entry that is known became internal-only.
+func removedReason(e Entry) string {
+	if e.Known {
+		return "internal-only since a short while ago"
+	}
+	return "removed from the directory a short while ago"
 }
 
 // exempt reports whether the client is exempt.
@@ -232,12 +240,12 @@ func (p *Policy) lookupForms(r *recipient) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
+		if !entry.Removed.IsZero() && (r.removed.IsZero() || p.age(entry.Removed) < p.age(r.removed)) {
+			r.match, r.removed = form, entry.Removed
+		}
 		if entry.Known {
 			r.match = form
 			return entry, nil
-		}
-		if !entry.Removed.IsZero() && (r.removed.IsZero() || p.age(entry.Removed) < p.age(r.removed)) {
-			r.match, r.removed = form, entry.Removed
 		}
 	}
 	return Entry{}, nil

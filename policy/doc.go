@@ -33,7 +33,8 @@
 //
 // An internal-only recipient is known to clients that have logged in and to those of the
 // inside networks. For other clients it looks like an unknown one, with the same replies from
-// rows 7, 9, 11 and 12. Rows 7 and 9 are also needed because an index that cannot be trusted
+// rows 7, 9, 11 and 12. A recipient that becomes internal-only is lost to these clients, so row 8
+// holds for it as for a removed one. Rows 7 and 9 are also needed because an index that cannot be trusted
 // may hold a restriction that was lifted, or that is not that of every owner.
 //
 // # Concurrency

@@ -33,9 +33,11 @@ const (
 
 // Entry is what an index holds about one address. The zero value means never seen.
 type Entry struct {
-	Known        bool      // the address has an owner
-	InternalOnly bool      // Known, and every owner takes mail from inside senders only
-	Removed      time.Time // not Known: when the last owner went; zero: there never was one
+	Known        bool // the address has an owner
+	InternalOnly bool // Known, and every owner takes mail from inside senders only
+	// Removed is when the last owner went, if not Known. If InternalOnly, it is when outside
+	// senders lost the address. Zero means that neither happened.
+	Removed time.Time
 }
 
 // Index holds the addresses of the directories. Its methods are called concurrently, once

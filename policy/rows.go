@@ -19,7 +19,7 @@ func Rows() []Row {
 		{5, "the recipient is in a list", "continue or 550 5.1.1", []Verdict{VerdictAllowlisted, VerdictDenylisted}},
 		{6, "the recipient is in the index", "continue or 550 5.1.1", []Verdict{VerdictKnown, VerdictRestricted}},
 		{7, "the index is not ready for the domain", "451 4.3.0", []Verdict{VerdictNotReady}},
-		{8, "removed less than the removal grace ago", "450 4.1.1", []Verdict{VerdictInGrace}},
+		{8, "removed, or lost to outside senders, less than the removal grace ago", "450 4.1.1", []Verdict{VerdictInGrace}},
 		{9, "the last good pass is too old", "451 4.3.0", []Verdict{VerdictStale}},
 		{10, "a search in the directory finds the recipient", "continue", []Verdict{VerdictConfirmed}},
 		{11, "the client's network is over its harvest limit", "421 4.7.0", []Verdict{VerdictHarvestLimited}},

@@ -157,7 +157,7 @@ func TestEveryCommitIsSound(t *testing.T) {
 // full in the middle. The object is deleted before it is read again.
 func TestDiskFullInAnObject(t *testing.T) {
 	left := -1 // commits that still work; negative: all
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1, freeSpace: func(string) (uint64, error) {
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1, FreeSpace: func(string) (uint64, error) {
 		if left == 0 {
 			return 0, nil
 		}
@@ -198,7 +198,7 @@ func TestDiskFullInAnObject(t *testing.T) {
 // TestFailedCommitCountsNothing: what was not committed is in no count.
 func TestFailedCommitCountsNothing(t *testing.T) {
 	full := false
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1, freeSpace: func(string) (uint64, error) {
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1, FreeSpace: func(string) (uint64, error) {
 		if full {
 			return 0, nil
 		}

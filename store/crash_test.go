@@ -248,7 +248,7 @@ func (c crashTest) atEveryCommit(t *testing.T, first int, once func(t *testing.T
 func (c crashTest) diskFullOnce(t *testing.T, n int) bool {
 	left := n - 1
 	var s *Store
-	s = open(t, Config{Dir: t.TempDir(), MinFree: 1, memTable: c.memTable, freeSpace: func(string) (uint64, error) {
+	s = open(t, Config{Dir: t.TempDir(), MinFree: 1, memTable: c.memTable, FreeSpace: func(string) (uint64, error) {
 		if s == nil || left > 0 {
 			return 1 << 30, nil
 		}
@@ -341,7 +341,8 @@ func (c crashTest) checkBetween(t *testing.T, s *Store) {
 	}
 }
 
-// checkHistory: an object gains and loses an address in turns.
+// checkHistory: an object gains and loses an address in turns, and so do outside senders
+// as long as it has it.
 func checkHistory(t *testing.T, s *Store) {
 	t.Helper()
 	for _, text := range []string{"a1@x", "a2@x", "a3@x", "a4@x", "b1@x", "b2@x", "c1@x", "c2@x", "d1@x", "e1@x"} {
@@ -349,12 +350,21 @@ func checkHistory(t *testing.T, s *Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		has := map[GUID]bool{}
+		has, open := map[GUID]bool{}, map[GUID]bool{}
 		for i, e := range events {
-			if before, seen := has[e.GUID]; seen && before == e.Added {
+			turns := has
+			if e.Outside {
+				turns = open
+			} else {
+				delete(open, e.GUID)
+			}
+			if before, seen := turns[e.GUID]; seen && before == e.Added {
 				t.Errorf("history of %s, row %d of %+v: the same change twice", text, i, events)
 			}
-			has[e.GUID] = e.Added
+			if there, seen := has[e.GUID]; e.Outside && seen && !there {
+				t.Errorf("history of %s, row %d of %+v: of an object that does not have it", text, i, events)
+			}
+			turns[e.GUID] = e.Added
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"slices"
 	"time"
 
 	"rcpt-milter/address"
@@ -47,7 +46,7 @@ type Death struct {
 // delta is what diff found, by address.
 type delta struct {
 	added []ownedRecord // new to this object: live as soon as it is written
-	flags []ownedRecord // restricted flag changed: live as soon as it is written, see lenient
+	opens int           // not restricted any more: live as soon as it is written
 	gone  int           // newly marked: live only when a completed pass releases it
 }
 
@@ -55,7 +54,9 @@ type delta struct {
 // record to store. It is a pure function, and the only place that says what a change
 // is. An address that is not there any more stays in the record, marked with the pass
 // that missed it; one that came back loses its mark, and counts as taught by the database
-// that has it again. How long a mark waits, and which marks are judged anew, says judge.
+// that has it again. One that is restricted now is lost to outside senders: it stays open
+// with a mark that closes it. How long a mark waits, and which marks are judged anew, says
+// judge.
 func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
 	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
 	if read.Deleted && stored.dn != "" { // the name of a tombstone does not say where it lived
@@ -77,13 +78,7 @@ func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
 		if i, known := index[text]; !known {
 			d.added = append(d.added, entry)
 		} else {
-			entry.learned, entry.again = stored.addresses[i].learned, stored.addresses[i].again
-			if !stored.addresses[i].gone.isZero() {
-				entry.again = j.learned(read)
-			}
-			if entry.restricted != stored.addresses[i].restricted {
-				d.flags = append(d.flags, entry)
-			}
+			entry = j.again(stored.addresses[i], entry, read, &d)
 		}
 		next.addresses = append(next.addresses, entry)
 	}
@@ -95,33 +90,38 @@ func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
 			next.addresses = append(next.addresses, a.unmarked())
 			continue
 		}
-		if a.gone.isZero() {
+		if a.gone.isZero() || a.closes {
 			d.gone++
 		}
-		next.addresses = append(next.addresses, j.mark(a, read))
+		next.addresses = append(next.addresses, j.mark(a, read, false))
 	}
 	return next, d
 }
 
-// lenient gives what was read without the restrictions that are new, and says whether
-// there are any. To outside senders a restriction is a removal, and takes effect when
-// removals do.
-func lenient(stored objectRecord, read Object) (Object, bool) {
-	open := make(map[string]bool, len(stored.addresses))
-	for _, a := range stored.addresses {
-		open[a.address] = !a.restricted
+// again returns the record of an address that was stored and is read again.
+func (j judge) again(stored, entry ownedRecord, read Object, d *delta) ownedRecord {
+	entry.learned, entry.again = stored.learned, stored.again
+	closes := entry.restricted && !stored.restricted
+	if !stored.gone.isZero() && !(stored.closes && closes) || stored.restricted && !entry.restricted {
+		entry.again = j.learned(read)
 	}
-	eased := false
-	for i, a := range read.Addresses {
-		if !a.Restricted || !open[a.Address.String()] {
-			continue
-		}
-		if !eased {
-			read.Addresses, eased = slices.Clone(read.Addresses), true
-		}
-		read.Addresses[i].Restricted = false
+	if stored.restricted && !entry.restricted {
+		d.opens++
 	}
-	return read, eased
+	if !closes {
+		return entry
+	}
+	entry.restricted = false
+	if read.Unsettled {
+		return entry
+	}
+	if stored.closes {
+		entry.gone, entry.notBefore, entry.cause, entry.seen, entry.closes =
+			stored.gone, stored.notBefore, stored.cause, stored.seen, true
+	} else {
+		d.gone++
+	}
+	return j.mark(entry, read, true)
 }
 
 // vanished is what a full pass makes of an object that it did not see: it keeps its
@@ -130,17 +130,22 @@ func vanished(guid GUID, stored objectRecord) Object {
 	return Object{GUID: guid, Class: stored.class, DN: stored.dn}
 }
 
-// release splits a record into what stays and the addresses that now go: those whose
-// mark may be released at that time, is of no later pass than upTo, and whose domain is
-// not held.
+// release splits a record into what stays and the addresses that now go, for all or for
+// outside senders: those whose mark may be released at that time, is of no later pass than
+// upTo, and whose domain is not held. An address that is closed stays, restricted.
 func release(stored objectRecord, at time.Time, upTo uint64, held heldDomains) (kept objectRecord, gone []ownedRecord) {
 	kept = stored
 	kept.addresses = nil
 	for _, a := range stored.addresses {
 		if a.gone.isZero() || a.notBefore.After(at) || a.gone.pass > upTo || held.keeps(a.address) {
 			kept.addresses = append(kept.addresses, a)
-		} else {
-			gone = append(gone, a)
+			continue
+		}
+		gone = append(gone, a)
+		if a.closes {
+			a = a.unmarked()
+			a.restricted = true
+			kept.addresses = append(kept.addresses, a)
 		}
 	}
 	return kept, gone

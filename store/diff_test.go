@@ -25,13 +25,23 @@ func TestDiff(t *testing.T) {
 		return r
 	}
 	none := stamp{}
+	shut := func(a string, learned, gone stamp) ownedRecord {
+		r := entry(a, learned, gone)
+		r.restricted = true
+		return r
+	}
+	closing := func(a string, gone stamp) ownedRecord {
+		r := entry(a, old, gone)
+		r.closes = true
+		return r
+	}
 	for _, c := range []struct {
 		name   string
 		stored objectRecord
 		read   []string
 		want   objectRecord
 		added  int
-		flags  int
+		opens  int
 		gone   int
 
 		unsettled bool
@@ -51,7 +61,21 @@ func TestDiff(t *testing.T) {
 			read: []string{"c@x", "b@x"}, want: record(entry("c@x", now, none), entry("b@x", old, none), entry("a@x", old, none)), added: 1},
 		{name: "still gone, changed while the pass read", unsettled: true, stored: record(entry("a@x", old, old)), want: record(entry("a@x", old, none))},
 		{name: "restricted now", stored: record(entry("a@x", old, none)), read: []string{"!a@x"},
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", restricted: true, learned: old}), flags: 1},
+			want: record(closing("a@x", now)), gone: 1},
+		{name: "restricted before, too", stored: record(closing("a@x", old)), read: []string{"!a@x"}, want: record(closing("a@x", old))},
+		{name: "restricted from the start", read: []string{"!a@x"}, want: record(shut("a@x", now, none)), added: 1},
+		{name: "restricted as ever", stored: record(shut("a@x", old, none)), read: []string{"!a@x"}, want: record(shut("a@x", old, none))},
+		{name: "open again", stored: record(shut("a@x", old, none)), read: []string{"a@x"}, opens: 1,
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, again: now})},
+		{name: "open again before it was closed", stored: record(closing("a@x", old)), read: []string{"a@x"},
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, again: now})},
+		{name: "gone, and to be closed before", stored: record(closing("a@x", old)), want: record(entry("a@x", old, now)), gone: 1},
+		{name: "back restricted", stored: record(entry("a@x", old, old)), read: []string{"!a@x"}, gone: 1,
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, again: now, gone: now, closes: true})},
+		{name: "restricted while the pass read", unsettled: true, stored: record(entry("a@x", old, none), closing("b@x", old)),
+			read: []string{"!a@x", "!b@x"}, want: record(entry("a@x", old, none), entry("b@x", old, none))},
+		{name: "restricted and back restricted", stored: record(shut("a@x", old, old)), read: []string{"!a@x"},
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", restricted: true, learned: old, again: now})},
 	} {
 		read := object(t, 7, c.read...)
 		read.Unsettled = c.unsettled
@@ -60,40 +84,16 @@ func TestDiff(t *testing.T) {
 		for i := range c.want.addresses { // all of them were last seen when they were learned
 			if a := &c.want.addresses[i]; a.gone == now {
 				a.seen = old.time
+				if !a.again.isZero() {
+					a.seen = now.time
+				}
 			}
 		}
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
-		if len(d.added) != c.added || len(d.flags) != c.flags || d.gone != c.gone {
-			t.Errorf("%s: %d added, %d flags, %d gone, want %d, %d, %d", c.name, len(d.added), len(d.flags), d.gone, c.added, c.flags, c.gone)
-		}
-	}
-}
-
-func TestLenient(t *testing.T) {
-	stored := objectRecord{addresses: []ownedRecord{{address: "open@x"}, {address: "shut@x", restricted: true}}}
-	for _, c := range []struct {
-		read  []string
-		want  []bool // restricted
-		eased bool
-	}{
-		{[]string{"open@x", "shut@x"}, []bool{false, false}, false},
-		{[]string{"!open@x", "!shut@x"}, []bool{false, true}, true},
-		{[]string{"!new@x", "!shut@x"}, []bool{true, true}, false},
-		{nil, nil, false},
-	} {
-		read := object(t, 1, c.read...)
-		got, eased := lenient(stored, read)
-		var restricted []bool
-		for _, a := range got.Addresses {
-			restricted = append(restricted, a.Restricted)
-		}
-		if !slices.Equal(restricted, c.want) || eased != c.eased {
-			t.Errorf("%q: restricted %v, eased %t, want %v, %t", c.read, restricted, eased, c.want, c.eased)
-		}
-		if eased && !read.Addresses[0].Restricted {
-			t.Errorf("%q: what was read is changed in place", c.read)
+		if len(d.added) != c.added || d.opens != c.opens || d.gone != c.gone {
+			t.Errorf("%s: %d added, %d opens, %d gone, want %d, %d, %d", c.name, len(d.added), d.opens, d.gone, c.added, c.opens, c.gone)
 		}
 	}
 }
@@ -101,14 +101,18 @@ func TestLenient(t *testing.T) {
 func TestRelease(t *testing.T) {
 	old := stamp{time: start, pass: 1}
 	r := objectRecord{addresses: []ownedRecord{{address: "here@x"}, {address: "gone@x", gone: old},
-		{address: "later@x", gone: old, notBefore: start.Add(time.Hour)}}}
+		{address: "later@x", gone: old, notBefore: start.Add(time.Hour)}, {address: "shut@x", gone: old, closes: true}}}
 	for _, c := range []struct {
 		at         time.Time
 		kept, gone int
-	}{{start, 2, 1}, {start.Add(time.Hour), 1, 2}} {
+	}{{start, 3, 2}, {start.Add(time.Hour), 2, 3}} {
 		kept, gone := release(r, c.at, math.MaxUint64, nil)
 		if len(kept.addresses) != c.kept || len(gone) != c.gone {
 			t.Errorf("at %v %d stay and %d go, want %d and %d", c.at, len(kept.addresses), len(gone), c.kept, c.gone)
+		}
+		shut := ownedRecord{address: "shut@x", restricted: true}
+		if !slices.Contains(kept.addresses, shut) || kept.addresses[0].restricted {
+			t.Errorf("at %v these stay: %+v", c.at, kept.addresses)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// Held is one address whose removal waits.
+// Held is one address whose removal waits, for all senders or for outside senders.
 type Held struct {
 	Address   address.Address
 	GUID      GUID
@@ -18,7 +18,10 @@ type Held struct {
 	Pass      uint64    // that did not find it any more
 	Since     time.Time // when that was
 	NotBefore time.Time // it is not released before; zero: at any time
-	Last      bool      // releasing all that waits in its directory leaves nobody who has it
+	// Last: releasing all that waits in its directory leaves no owner or, if the address is
+	// open to outside senders, none that takes mail from them.
+	Last   bool
+	Closes bool // the object keeps the address, and would take mail from inside senders only
 }
 
 // Held visits the removals of a directory that completed passes left waiting, those of
@@ -53,7 +56,7 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 				return err
 			}
 			err = visit(Held{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
-				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone})
+				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone, Closes: a.closes})
 			if err != nil {
 				return err
 			}
@@ -62,14 +65,14 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 	return nil
 }
 
-// leaving reports whether an address is known and all its owners are objects of a
-// directory in which it is marked as gone, whether the marks are due or wait.
+// leaving reports whether an address is known and all its owners that count are objects of
+// a directory in which it is marked as gone, whether the marks are due or wait.
 func (r reader) leaving(a string, dir dirID) (bool, error) {
 	record, err := r.addressRecord(a)
 	if err != nil || !record.known() {
 		return false, err
 	}
-	for _, o := range record.owners {
+	for _, o := range record.counting() {
 		if o.dir != dir {
 			return false, nil
 		}
@@ -77,7 +80,7 @@ func (r reader) leaving(a string, dir dirID) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		stays := func(owned ownedRecord) bool { return owned.address == a && owned.gone.isZero() }
+		stays := func(owned ownedRecord) bool { return owned.address == a && owned.keeps(o.restricted) }
 		if slices.ContainsFunc(object.addresses, stays) {
 			return false, nil
 		}

@@ -18,8 +18,8 @@ type HeldDomain struct {
 
 // DomainLoss is what releasing the marks of a directory would take from one domain.
 type DomainLoss struct {
-	Owned int // addresses that an object loses
-	Last  int // of these, addresses that would have no owner left
+	Owned int // addresses that an object loses, or takes no mail from outside senders for
+	Last  int // of these, addresses that would be lost: see Pass.Loses
 }
 
 // heldDomains are the held domains of one directory. The zero value holds none.

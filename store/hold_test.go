@@ -68,7 +68,7 @@ func TestHoldOneDomain(t *testing.T) {
 		t.Errorf("the pass that releases y.test: %+v", info)
 	}
 	wantKnown(t, s, "d@z.test")
-	if n, err := s.LostSince(start, start.Add(2*time.Hour), []string{"x.test", "y.test", "z.test"}); err != nil || n["x.test"] != 1 || n["y.test"] != 2 || n["z.test"] != 0 {
+	if n, err := s.LostSince(start, start.Add(2*time.Hour), []string{"x.test", "y.test", "z.test"}); err != nil || n["x.test"].Addresses != 1 || n["y.test"].Addresses != 2 || n["z.test"].Addresses != 0 {
 		t.Errorf("lost: %v, %v", n, err)
 	}
 }
@@ -127,7 +127,7 @@ func TestDecidedHoldOfADomainIsFinished(t *testing.T) {
 			var free atomic.Uint64
 			free.Store(1 << 30)
 			var failing atomic.Bool
-			config := Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free.Load(), nil },
+			config := Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
 				afterCommit: func(int) {
 					if failing.Load() {
 						free.Store(1 << 19)

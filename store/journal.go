@@ -9,7 +9,8 @@ import (
 	"rcpt-milter/address"
 )
 
-// journalRecord is the value of a j/ key: an object gained or lost an address.
+// journalRecord is the value of a j/ key: an object gained or lost an address, or outside
+// senders did.
 type journalRecord struct {
 	time    time.Time
 	added   bool
@@ -22,6 +23,7 @@ type journalRecord struct {
 	// Of a loss, what the object's record does not tell any more:
 	learned    time.Time // when the address was learned
 	restricted bool
+	outside    bool // outside senders only gained or lost the address
 }
 
 func (r *journalRecord) encode() []byte {
@@ -35,7 +37,7 @@ func (r *journalRecord) encode() []byte {
 	e.uint(uint64(r.origin))
 	e.uint(r.usn)
 	e.time(r.learned)
-	e.bool(r.restricted)
+	e.journalFlags(r)
 	return e
 }
 
@@ -45,9 +47,30 @@ func decodeJournal(value []byte) (journalRecord, error) {
 	copy(r.guid[:], d.raw(uint64(len(r.guid))))
 	r.dn, r.address = d.string(), d.string()
 	if d.err == nil && len(d.rest) > 0 { // rows of the first days end here
-		r.origin, r.usn, r.learned, r.restricted = originID(d.uint()), d.uint(), d.time(), d.bool()
+		r.origin, r.usn, r.learned = originID(d.uint()), d.uint(), d.time()
+		r.restricted, r.outside = d.journalFlags()
 	}
 	return r, d.done()
+}
+
+func (e *encoder) journalFlags(r *journalRecord) {
+	var b byte
+	if r.restricted {
+		b |= 1
+	}
+	if r.outside {
+		b |= 2
+	}
+	*e = append(*e, b)
+}
+
+func (d *decoder) journalFlags() (restricted, outside bool) {
+	b := d.raw(1)
+	if len(b) != 1 || b[0] > 3 {
+		d.fail()
+		return false, false
+	}
+	return b[0]&1 != 0, b[0]&2 != 0
 }
 
 // journal writes one row, and the way to it from its address. The first full pass of a
@@ -82,7 +105,8 @@ func (s *Store) nextRow(pass uint64) (uint32, error) {
 	return binary.BigEndian.Uint32(key[len(prefixJournal)+8:]) + 1, nil
 }
 
-// Event is one row of the journal: an object gained an address or lost it.
+// Event is one row of the journal: an object gained an address or lost it, or outside
+// senders did.
 type Event struct {
 	Time       time.Time // of a gain when its pass began, of a loss when it took effect
 	Pass       uint64
@@ -95,6 +119,7 @@ type Event struct {
 	USN        uint64    // uSNChanged of the object there; zero: a full pass did not see the object
 	Learned    time.Time // of a loss: when the address was learned; zero: long ago
 	Restricted bool      // of a loss: the object took mail from inside senders only
+	Outside    bool      // the object had the address before and after: it began or ceased to take mail from outside senders
 }
 
 // History gives the journal of one address, oldest first, as far back as it is kept.
@@ -175,7 +200,7 @@ func (n *passNames) event(row pair) (Event, error) {
 		return Event{}, n.r.s.unreadable(fmt.Sprintf("%x", row.key), err)
 	}
 	e := Event{Time: r.time, Pass: passOf(row.key), Added: r.added, Address: parse(r.address), GUID: r.guid, DN: r.dn,
-		USN: r.usn, Learned: r.learned, Restricted: r.restricted}
+		USN: r.usn, Learned: r.learned, Restricted: r.restricted, Outside: r.outside}
 	if e.Directory, e.Controller = n.r.s.originOf(r.dir, r.origin); e.Directory != "" {
 		return e, nil
 	}

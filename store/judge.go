@@ -46,7 +46,7 @@ type judge struct {
 	// shared is how long another directory may need to hear of an address that this one
 	// gave away; zero: no other one may have it, or another object has it already. Nil
 	// means zero.
-	shared func(address string) time.Duration
+	shared func(a ownedRecord) time.Duration
 }
 
 // at is when an object was read.
@@ -65,19 +65,20 @@ func (j judge) learned(read Object) stamp {
 	return s
 }
 
-// mark marks an address as gone, or judges a mark that is there already. A mark of other
-// rules says nothing about what the directory has: it is made as if new. One of another
+// mark marks an address as gone, for all or (closes) for outside senders only, or judges a
+// mark that is there already. A mark of the other kind or of other rules says nothing about
+// what the directory has: it is made as if new. One of another
 // database keeps its pass and the time of the last sighting, which no pass can have been
 // since, and waits as that database must; another directory has had since the mark was made
 // to hear of the address. One of the same cause stays, unless a tombstone ends the wait.
-func (j judge) mark(a ownedRecord, read Object) ownedRecord {
-	sameRules := !a.gone.isZero() && a.cause == j.cause
+func (j judge) mark(a ownedRecord, read Object, closes bool) ownedRecord {
+	sameRules := !a.gone.isZero() && a.cause == j.cause && a.closes == closes
 	same := sameRules && j.here(a.gone.origin)
 	if same && !read.Deleted {
 		return a
 	}
 	if !sameRules {
-		a.gone, a.cause, a.seen = j.learned(read), j.cause, j.lastSeen(a)
+		a.gone, a.cause, a.seen, a.closes = j.learned(read), j.cause, j.lastSeen(a), closes
 	}
 	a.gone.origin, a.gone.usn = j.now.origin, j.now.usn
 	wait := j.wait(a, read)
@@ -95,7 +96,7 @@ func (j judge) wait(a ownedRecord, read Object) (until time.Time) {
 	if read.Deleted || j.shared == nil {
 		return j.pending(until)
 	}
-	if wait := j.shared(a.address); wait > 0 {
+	if wait := j.shared(a); wait > 0 {
 		if handed := earlier(a.gone.time, j.at(read)).Add(wait); handed.After(until) {
 			until = handed
 		}
@@ -214,13 +215,13 @@ type objectJudge struct {
 func (p *Pass) judgeOf(t *tx, o Object) *objectJudge {
 	j := &objectJudge{judge: p.marks}
 	j.now = p.stamp(o.USN)
-	j.shared = func(address string) time.Duration {
-		wait := p.from.wait(domainOf(address))
+	j.shared = func(a ownedRecord) time.Duration {
+		wait := p.from.wait(domainOf(a.address))
 		if wait == 0 || j.err != nil {
 			return 0
 		}
 		stays := false
-		if stays, j.err = t.ownedBesides(address, p.dir.record.id, o.GUID); stays {
+		if stays, j.err = t.ownedBesides(a, p.dir.record.id, o.GUID); stays {
 			return 0
 		}
 		return wait
@@ -230,15 +231,11 @@ func (p *Pass) judgeOf(t *tx, o Object) *objectJudge {
 
 // ownedBesides reports whether another object has an address, of this directory or another
 // one, and is not about to lose it. Of two owners that lose an address at the same time the
-// second one finds the mark of the first one.
-func (t *tx) ownedBesides(address string, dir dirID, guid GUID) (bool, error) {
-	value, err := t.get(addressKey(address))
+// second one finds the mark of the first one. An open address must be open there, too.
+func (t *tx) ownedBesides(lost ownedRecord, dir dirID, guid GUID) (bool, error) {
+	record, err := t.address(lost.address)
 	if err != nil {
 		return false, err
-	}
-	record, err := decodeAddress(value)
-	if err != nil {
-		return false, t.s.unreadable(string(addressKey(address)), err)
 	}
 	for _, o := range record.owners {
 		if o.dir == dir && o.guid == guid {
@@ -249,7 +246,7 @@ func (t *tx) ownedBesides(address string, dir dirID, guid GUID) (bool, error) {
 			return false, err
 		}
 		for _, a := range other.addresses {
-			if a.address == address && a.gone.isZero() {
+			if a.address == lost.address && a.keeps(lost.restricted) {
 				return true, nil
 			}
 		}

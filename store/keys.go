@@ -14,7 +14,7 @@ import (
 //	m/totals               counters and digest
 //	n/<domain>             addresses with an owner in the domain
 //	t/<dir>                counts of a directory
-//	y/<dir><domain>        addresses in the domain that the due marks of a directory leave without an owner
+//	y/<dir><domain>        due marks of a directory in the domain, and addresses that are lost with them
 //	m/pruned               the journal from this time on is whole
 //	m/secret               a random key, once it was asked for
 //	d/<name>               directory: id, fingerprint of its rules, last good passes

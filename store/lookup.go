@@ -11,8 +11,10 @@ import (
 // Presence is the answer to a RCPT. The zero value: never seen.
 type Presence struct {
 	Known      bool
-	Restricted bool      // every owner takes mail from inside senders only
-	Removed    time.Time // not known any more: when the last owner went
+	Restricted bool // every owner takes mail from inside senders only
+	// Removed is when the last owner went, if the address is not known any more. If it is
+	// restricted, it is when outside senders lost it; zero: they never had it.
+	Removed time.Time
 }
 
 // Lookup reports whether an address is known. It reads one key at its newest version and
@@ -26,7 +28,7 @@ func (s *Store) Lookup(a address.Address) (Presence, error) {
 	if !r.known() && s.damaged.Load() {
 		return Presence{}, fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)
 	}
-	return Presence{Known: r.known(), Restricted: r.restricted(), Removed: r.removed}, nil
+	return Presence{Known: r.known(), Restricted: r.restricted(), Removed: r.lost()}, nil
 }
 
 func (s *Store) addressRecord(a string) (addressRecord, error) { return s.newest().addressRecord(a) }
@@ -58,6 +60,7 @@ type Owner struct {
 	Controller string    // and from which domain controller
 	USN        uint64    // and at which uSNChanged there
 	Gone       bool      // no longer there in the directory, its removal is not in effect
+	Closes     bool      // internal-only in the directory, which is not in effect
 }
 
 // Detail is all that the store knows of an address.
@@ -106,7 +109,8 @@ func (r reader) owner(o owner, a string) (Owner, error) {
 	out.DN, out.Class = record.dn, record.class
 	for _, owned := range record.addresses {
 		if owned.address == a {
-			out.Attribute, out.Gone = owned.attribute, !owned.gone.isZero()
+			out.Attribute, out.Closes = owned.attribute, owned.closes
+			out.Gone = !owned.gone.isZero() && !owned.closes
 			out.Learned, out.Pass = owned.learned.time, owned.learned.pass
 			_, out.Controller = s.originOf(o.dir, owned.learned.origin)
 			out.USN = owned.learned.usn

@@ -27,17 +27,30 @@ func (c *lossCache) note(p PassInfo) {
 // lost reports whether the pass took addresses without an approval.
 func (p *PassInfo) lost() bool { return p.Removed > 0 && !p.Approved }
 
-// loss is an address that a pass took from an object of a directory.
+// loss is an address that a pass took from an object of a directory, or from the outside
+// senders to one.
 type loss struct {
 	dir     dirID
 	address string
 }
 
-// LostSince counts, for each of some canonical domains, the addresses that lost their last
-// owner between two times and have none now. Passes of all directories count, except
-// approvals.
-func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]int, error) {
-	lost, wanted := map[string]int{}, map[string]bool{}
+// Lost counts addresses that were lost.
+type Lost struct {
+	Addresses int // that have no owner now, or none that takes mail from outside senders
+	Known     int // of these, addresses that have an owner
+}
+
+func (l *Lost) add(r *addressRecord) {
+	l.Addresses++
+	if r.known() {
+		l.Known++
+	}
+}
+
+// LostSince counts, for each of some canonical domains, the addresses that were lost
+// between two times, and are still. Passes of all directories count, except approvals.
+func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]Lost, error) {
+	lost, wanted := map[string]Lost{}, map[string]bool{}
 	for _, domain := range domains {
 		wanted[domain] = true
 	}
@@ -45,25 +58,29 @@ func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]in
 		return lost, nil
 	}
 	err := s.visitLost(after, now, func(l loss) bool { return wanted[domainOf(l.address)] },
-		func(a string) { lost[domainOf(a)]++ })
+		func(a string, r *addressRecord) {
+			l := lost[domainOf(a)]
+			l.add(r)
+			lost[domainOf(a)] = l
+		})
 	return lost, err
 }
 
-// LostBy counts the addresses that passes of a directory took between two times and that
-// have no owner now. Approvals do not count.
-func (s *Store) LostBy(name string, after, now time.Time) (int, error) {
+// LostBy counts the addresses that passes of a directory took between two times, and that
+// are still lost. Approvals do not count.
+func (s *Store) LostBy(name string, after, now time.Time) (lost Lost, err error) {
 	id, ok := s.idOf(name)
 	if !ok {
-		return 0, nil
+		return lost, nil
 	}
-	n := 0
-	err := s.visitLost(after, now, func(l loss) bool { return l.dir == id }, func(string) { n++ })
-	return n, err
+	err = s.visitLost(after, now, func(l loss) bool { return l.dir == id },
+		func(_ string, r *addressRecord) { lost.add(r) })
+	return lost, err
 }
 
 // visitLost visits each address once that passes took between two times, that is wanted, and
-// that has no owner now.
-func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit func(address string)) error {
+// that is lost now: it has no owner, or outside senders lost it between these times.
+func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit func(string, *addressRecord)) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -89,8 +106,8 @@ func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit fu
 			if err != nil {
 				return err
 			}
-			if !record.known() {
-				visit(l.address)
+			if !record.known() || !record.closed.IsZero() && inWindow(record.closed, after, now) {
+				visit(l.address, &record)
 			}
 		}
 	}

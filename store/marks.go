@@ -9,7 +9,8 @@ import (
 	"rcpt-milter/address"
 )
 
-// A mark on an address says that a pass did not find it any more. It has no effect
+// A mark on an address says that a pass did not find it any more, or found that it takes
+// mail from inside senders only, which closes it to the others. It has no effect
 // before a completed pass releases it. A mark is due, or it waits for a time; Begin makes
 // those due whose time has come. The counts of due marks are kept with every change, and
 // the h/ and w/ keys lead to the objects that have marks: a pass that has nothing to
@@ -18,12 +19,12 @@ import (
 // Pending is what releasing the marks of a directory would take away.
 type Pending struct {
 	Owned   int                   // addresses that an object loses
-	Last    map[string]int        // of these, addresses that would have no owner left, by domain
+	Last    map[string]int        // of these, addresses that would be lost, by domain: see Loses
 	Objects int                   // objects that lose addresses
 	Domains map[string]DomainLoss // what each domain would lose
 }
 
-// Addresses is how many addresses would have no owner left.
+// Addresses is how many addresses would be lost.
 func (p Pending) Addresses() int {
 	n := 0
 	for _, count := range p.Last {
@@ -81,8 +82,8 @@ func (p *Pass) MarksNew() (found bool, err error) {
 	return found, ignoreStop(err)
 }
 
-// Loses reports whether releasing the marks of the directory would leave nobody who has
-// a known address.
+// Loses reports whether releasing the marks of the directory would leave no owner of a
+// known address or, if it is open to outside senders, none that takes mail from them.
 func (p *Pass) Loses(a address.Address) (bool, error) {
 	record, err := p.s.addressRecord(a.String())
 	if err != nil {

@@ -101,10 +101,11 @@ func deriveFlags(t *tx, dir dirID, guid GUID, a *ownedRecord) error {
 		return err
 	}
 	flags, there := record.owner(dir, guid)
-	if !there || flags.leaving == a.due() { // a full pass adds an owner that is missing
+	if !there || flags == a.flags() { // a full pass adds an owner that is missing
 		return nil
 	}
-	flags.leaving = a.due()
+	marked := a.flags()
+	flags.leaving, flags.closing = marked.leaving, marked.closing
 	record.set(owner{dir: dir, guid: guid, ownerFlags: flags})
 	return t.set(addressKey(a.address), record.encode())
 }

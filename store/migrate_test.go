@@ -131,7 +131,7 @@ func TestOlderFormatReadOnly(t *testing.T) {
 func TestBrokenConversion(t *testing.T) {
 	for n := 1; ; n++ {
 		dir, left := formatOne(t), n
-		s, err := Open(t.Context(), Config{Dir: dir, MinFree: 1, freeSpace: func(string) (uint64, error) {
+		s, err := Open(t.Context(), Config{Dir: dir, MinFree: 1, FreeSpace: func(string) (uint64, error) {
 			if left--; left < 0 {
 				return 0, nil
 			}

@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,14 +11,15 @@ import (
 )
 
 // TestRandomPasses compares the store with a map after many random passes of two
-// directories: full and incremental, complete, aborted and held.
+// directories: full and incremental, complete, aborted and held. Addresses become
+// internal-only, and open again.
 func TestRandomPasses(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 1))
 			s := open(t, Config{Dir: t.TempDir()})
-			m := model{owns: map[ownership]bool{}, held: map[ownership]bool{}}
+			m := model{owns: map[ownership]bool{}}
 			dirs := []*truth{{name: "corp"}, {name: "other"}}
 			for i := range 120 {
 				d := dirs[r.IntN(len(dirs))]
@@ -39,8 +39,8 @@ func TestRandomPasses(t *testing.T) {
 
 const objects, pool = 12, 30
 
-// truth is one directory: which of a pool of addresses each object has now, and which
-// objects changed since the last committed pass.
+// truth is one directory: which of a pool of addresses each object has now, whether they
+// are restricted, and which objects changed since the last committed pass.
 type truth struct {
 	name    string
 	read    bool
@@ -62,10 +62,11 @@ func (d *truth) change(r *rand.Rand) {
 		if d.has[o] == nil {
 			d.has[o] = map[int]bool{}
 		}
-		if a := r.IntN(pool); d.has[o][a] {
+		a := r.IntN(pool)
+		if _, there := d.has[o][a]; there && r.IntN(2) == 0 {
 			delete(d.has[o], a)
 		} else {
-			d.has[o][a] = true
+			d.has[o][a] = r.IntN(3) == 0
 		}
 	}
 }
@@ -76,15 +77,24 @@ type ownership struct {
 	address int
 }
 
-// model is what the store should hold: who owns what, and which of these are held.
-type model struct{ owns, held map[ownership]bool }
+// model is what the store should hold: who owns what, and whether it is restricted.
+type model struct{ owns map[ownership]bool }
 
 func (m *model) known() []string {
-	var list []string
-	for o := range m.owns {
-		if a := fmt.Sprintf("a%d@x.test", o.address); !slices.Contains(list, a) {
-			list = append(list, a)
+	restricted := map[string]bool{}
+	for o, is := range m.owns {
+		a := fmt.Sprintf("a%d@x.test", o.address)
+		if was, there := restricted[a]; there {
+			is = is && was
 		}
+		restricted[a] = is
+	}
+	var list []string
+	for a, is := range restricted {
+		if is {
+			a = "!" + a
+		}
+		list = append(list, a)
 	}
 	return list
 }
@@ -132,21 +142,27 @@ func (m *model) pass(t *testing.T, s *Store, d *truth, r *rand.Rand, at time.Tim
 
 func (m *model) read(t *testing.T, p *Pass, d *truth, o int) {
 	read := Object{GUID: GUID{byte(o + 1)}, DN: "CN=x"}
-	for a := range d.has[o] {
-		text := fmt.Sprintf("a%d@x.test", a)
-		read.Addresses = append(read.Addresses, Owned{Address: mustParse(t, text)})
-		m.owns[ownership{d.name, o, a}] = true
+	for a, restricted := range d.has[o] {
+		text, key := fmt.Sprintf("a%d@x.test", a), ownership{d.name, o, a}
+		read.Addresses = append(read.Addresses, Owned{Address: mustParse(t, text), Restricted: restricted})
+		was, owned := m.owns[key]
+		m.owns[key] = restricted && (was || !owned) // what was open stays so until the commit
 	}
 	if _, err := p.Apply([]Object{read}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// commit: whatever the directory does not have goes, or is held. An object that an
-// incremental pass did not read has not changed, so the truth serves for all.
+// commit: whatever the directory does not have, or restricts, goes or is held. An object
+// that an incremental pass did not read has not changed, so the truth serves for all.
 func (m *model) commit(d *truth, hold bool) {
 	for o := range m.owns {
-		if o.dir == d.name && !d.has[o.object][o.address] && !hold {
+		if o.dir != d.name || hold {
+			continue
+		}
+		if restricted, there := d.has[o.object][o.address]; there {
+			m.owns[o] = restricted
+		} else {
 			delete(m.owns, o)
 		}
 	}

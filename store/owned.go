@@ -13,7 +13,8 @@ type Owning struct {
 	Restricted bool      // as look-ups take it
 	Known      bool      // look-ups find the object's ownership; it is so for every one of a sound store
 	Gone       bool      // a completed or running pass missed it, and the removal is not in effect
-	NotBefore  time.Time // Gone: it is not released before; zero: at any time
+	Closes     bool      // a completed or running pass found it internal-only, which is not in effect
+	NotBefore  time.Time // Gone or Closes: it is not released before; zero: at any time
 }
 
 // Stored is what is stored of one object. The zero value: nothing.
@@ -45,7 +46,7 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 		if err != nil {
 			return Stored{}, err
 		}
-		o.Gone, o.NotBefore = !a.gone.isZero(), a.notBefore
+		o.Gone, o.Closes, o.NotBefore = !a.gone.isZero() && !a.closes, a.closes, a.notBefore
 		out.Owns = append(out.Owns, o)
 	}
 	for _, a := range besides {

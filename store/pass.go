@@ -1,11 +1,9 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -59,13 +57,11 @@ type Pass struct {
 	first   bool      // first full pass: no journal
 	owing   bool      // broken off after it wrote something, it is owed
 	sees    func(string) bool
-	seen    map[GUID]bool   // full pass: what to spare from the sweep
-	tighten map[GUID]Object // read with restrictions that wait for Commit
-	settled bool            // Commit: they take effect
-	upTo    uint64          // approval: marks of later passes stay
-	later   string          // approval: why those are held; empty: there are none
-	held    heldDomains     // Commit: their removals are held, the others go
-	seq     uint32          // next journal row
+	seen    map[GUID]bool // full pass: what to spare from the sweep
+	upTo    uint64        // approval: marks of later passes stay
+	later   string        // approval: why those are held; empty: there are none
+	held    heldDomains   // Commit: their removals are held, the others go
+	seq     uint32        // next journal row
 	closed  bool
 
 	unsettled map[GUID]bool // full pass: objects that changed after it began to read
@@ -242,7 +238,6 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if err != nil {
 		return err
 	}
-	o = p.ease(stored, o)
 	p.noteRead(o)
 	j := p.judgeOf(t, o)
 	next, d := diff(stored, o, j.judge)
@@ -277,45 +272,6 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	c.Added += len(d.added)
 	c.Gone += d.gone
 	c.Changed++
-	return nil
-}
-
-// ease puts off what would restrict an address: see lenient. The last reading counts.
-func (p *Pass) ease(stored objectRecord, o Object) Object {
-	if p.settled {
-		return o
-	}
-	eased, waits := lenient(stored, o)
-	delete(p.tighten, o.GUID)
-	if waits && !o.Unsettled {
-		if p.tighten == nil {
-			p.tighten = map[GUID]Object{}
-		}
-		p.tighten[o.GUID] = o
-	}
-	return eased
-}
-
-// restrict lets the restrictions of a completed pass take effect.
-func (p *Pass) restrict() error {
-	p.settled = true
-	var c Changes
-	objects := slices.Collect(maps.Values(p.tighten))
-	slices.SortFunc(objects, func(a, b Object) int { return bytes.Compare(a.GUID[:], b.GUID[:]) })
-	for chunk := range slices.Chunk(objects, sweepChunk) {
-		err := p.s.write(func(t *tx) error {
-			for _, o := range chunk {
-				if err := p.apply(t, o, &c); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	p.info.Changed += c.Changed
 	return nil
 }
 

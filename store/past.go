@@ -51,9 +51,10 @@ func (s *Store) At(a address.Address, at time.Time) (Past, error) {
 	return then, nil
 }
 
-// past works out who owned an address at a time. It is a pure function. Every loss in
-// the journal tells since when the object had the address, so that gains need not be
-// looked at: the first full pass of a directory journals none.
+// past works out who owned an address at a time, and which of them were open to outside
+// senders. It is a pure function. Every loss in the journal tells since when the object
+// had the address, so that gains need not be looked at: the first full pass of a directory
+// journals none.
 func past(d Detail, at time.Time) Past {
 	var then Past
 	for _, o := range d.Owners {
@@ -61,7 +62,7 @@ func past(d Detail, at time.Time) Past {
 			then.Owners = append(then.Owners, o)
 		}
 	}
-	removed := d.Removed
+	removed, closed := d.Removed, time.Time{}
 	if removed.After(at) {
 		removed = time.Time{}
 	}
@@ -69,10 +70,13 @@ func past(d Detail, at time.Time) Past {
 		switch {
 		case e.Added:
 		case !e.Time.After(at):
-			if e.Time.After(removed) {
+			if e.Time.After(removed) && !e.Outside {
 				removed = e.Time
 			}
-		case !e.Learned.After(at):
+			if e.Time.After(closed) && !e.Restricted {
+				closed = e.Time
+			}
+		case !e.Learned.After(at) && !e.Outside:
 			then.Owners = append(then.Owners, Owner{Directory: e.Directory, GUID: e.GUID, DN: e.DN, Restricted: e.Restricted, Learned: e.Learned})
 		}
 	}
@@ -82,10 +86,30 @@ func past(d Detail, at time.Time) Past {
 		return then
 	}
 	then.Restricted = true
-	for _, o := range then.Owners {
-		then.Restricted = then.Restricted && o.Restricted
+	for i, o := range then.Owners {
+		then.Owners[i].Restricted = restrictedAt(o, d.History, at)
+		then.Restricted = then.Restricted && then.Owners[i].Restricted
+	}
+	if then.Restricted {
+		then.Removed = closed
 	}
 	return then
+}
+
+// restrictedAt reports whether an owner took mail from inside senders only at a time. The
+// first change after it tells what was before, and an owner without one is as it is now, or
+// was when it lost the address.
+func restrictedAt(o Owner, history []Event, at time.Time) bool {
+	for _, e := range history {
+		if e.Directory != o.Directory || e.GUID != o.GUID || !e.Time.After(at) {
+			continue
+		}
+		if e.Outside {
+			return e.Added
+		}
+		break
+	}
+	return o.Restricted
 }
 
 // believed replaces times that were written down while the clock was ahead: a change is

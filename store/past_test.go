@@ -20,7 +20,13 @@ func TestPast(t *testing.T) {
 	}
 	gain := func(at int) Event { return Event{Added: true, Time: hour(at), GUID: GUID{2}} }
 	loss := func(learned, at int, restricted bool) Event {
-		return Event{Time: hour(at), Learned: hour(learned), GUID: GUID{2}, Restricted: restricted}
+		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{2}, Restricted: restricted}
+	}
+	closed := func(learned, at int, guid byte) Event {
+		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{guid}, Outside: true}
+	}
+	opened := func(at int, guid byte) Event {
+		return Event{Directory: "corp", Added: true, Time: hour(at), GUID: GUID{guid}, Outside: true}
 	}
 	for _, c := range []struct {
 		what string
@@ -43,6 +49,16 @@ func TestPast(t *testing.T) {
 		{"moved from one to the other", Detail{Owners: []Owner{owner(4, false)}, History: []Event{gain(4), loss(1, 6, false)}}, 5, "known by 2"},
 		{"restricted then as now", Detail{Owners: []Owner{owner(1, true)}}, 5, "known by 1, restricted"},
 		{"one of two restricted", Detail{Owners: []Owner{owner(1, true)}, History: []Event{loss(1, 6, false)}}, 5, "known by 2"},
+		{"closed since", Detail{Owners: []Owner{owner(1, true)}, History: []Event{closed(1, 7, 1)}}, 5, "known by 1"},
+		{"closed before", Detail{Owners: []Owner{owner(1, true)}, History: []Event{closed(1, 3, 1)}}, 5, "known by 1, restricted, removed in hour 3"},
+		{"opened since", Detail{Owners: []Owner{owner(1, false)}, History: []Event{opened(7, 1)}}, 5, "known by 1, restricted"},
+		{"opened before", Detail{Owners: []Owner{owner(1, false)}, History: []Event{closed(1, 3, 1), opened(4, 1)}}, 5, "known by 1"},
+		{"closed and opened since", Detail{Owners: []Owner{owner(1, false)}, History: []Event{closed(1, 6, 1), opened(7, 1)}}, 5, "known by 1"},
+		{"closed since, and gone", Detail{History: []Event{closed(1, 6, 2), loss(1, 7, true)}}, 5, "known by 1"},
+		{"closed before, and gone since", Detail{History: []Event{closed(1, 4, 2), loss(1, 7, true)}}, 5, "known by 1, restricted, removed in hour 4"},
+		{"one of two closed", Detail{Owners: []Owner{owner(1, true)}, History: []Event{closed(1, 4, 1), loss(1, 7, false)}}, 5, "known by 2"},
+		{"the other one gone", Detail{Owners: []Owner{owner(1, true)}, History: []Event{loss(1, 4, false)}}, 5, "known by 1, restricted, removed in hour 4"},
+		{"closed and gone before", Detail{Removed: hour(4), History: []Event{closed(1, 3, 2), loss(1, 4, true)}}, 5, "unknown, removed in hour 4"},
 		{"restricted when it went", Detail{History: []Event{loss(1, 6, true)}}, 5, "known by 1, restricted"},
 		{"a loss that does not say since when", Detail{History: []Event{{Time: hour(6)}}}, 5, "known by 1"},
 	} {
@@ -66,7 +82,7 @@ func TestPast(t *testing.T) {
 // TestAt compares what is told of the past with what look-ups said at that time.
 func TestAt(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	asked := []string{"a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test", "never@x.test"}
+	asked := []string{"a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test", "f@x.test", "never@x.test"}
 	said := map[time.Duration]map[string]Presence{}
 	for i, step := range []struct {
 		dir     string
@@ -82,6 +98,12 @@ func TestAt(t *testing.T) {
 		{"lab", Incremental, "", []Object{object(t, 1, "a@x.test")}},                            // d stays by corp
 		{"corp", Full, "", []Object{object(t, 2, "c@x.test")}},                                  // c comes back, e and d go
 		{"lab", Full, "", []Object{object(t, 1, "b@x.test")}},                                   // a goes, b comes back
+		{"corp", Incremental, "", []Object{object(t, 2, "!c@x.test"), object(t, 6, "f@x.test")}},
+		{"lab", Incremental, "", []Object{object(t, 1, "b@x.test", "!f@x.test")}},
+		{"corp", Incremental, "too many", []Object{object(t, 6, "!f@x.test")}},      // held
+		{"corp", Incremental, "", []Object{object(t, 6, "!f@x.test")}},              // f is internal-only now
+		{"corp", Incremental, "", []Object{object(t, 2, "c@x.test"), object(t, 6)}}, // c is open again
+		{"lab", Incremental, "", []Object{object(t, 1, "b@x.test", "f@x.test")}},    // f too
 	} {
 		at := time.Duration(i+1) * time.Hour
 		pass(t, s, step.dir, step.kind, start.Add(at), step.hold, step.objects...)
@@ -132,5 +154,38 @@ func TestAt(t *testing.T) {
 	empty := open(t, Config{Dir: t.TempDir()})
 	if _, err := empty.At(mustParse(t, "a@x.test"), start); !errors.Is(err, ErrNotKept) || !strings.Contains(err.Error(), "no directory has been read") {
 		t.Errorf("an empty store: %v", err)
+	}
+}
+
+// TestAtDuringPass checks that an address counts from when it was read, not from when its
+// pass began: a full pass may take minutes.
+func TestAtDuringPass(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "")
+	read := object(t, 1, "ann@late.test")
+	read.Read = start.Add(3 * time.Minute)
+	pass(t, s, "corp", Incremental, start.Add(time.Minute), "", read)
+	for _, c := range []struct {
+		name string
+		at   time.Duration
+		want bool
+	}{
+		{"before the pass", 30 * time.Second, false},
+		{"in the pass, before the reading", 2 * time.Minute, false},
+		{"after the reading", 4 * time.Minute, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			at := start.Add(c.at)
+			if got, err := s.At(mustParse(t, "ann@late.test"), at); err != nil || got.Known != c.want {
+				t.Errorf("At = %+v, %v; want known %t", got, err, c.want)
+			}
+			if got, err := s.HadDomain("late.test", at); err != nil || got != c.want {
+				t.Errorf("HadDomain = %t, %v; want %t", got, err, c.want)
+			}
+		})
+	}
+	history, err := s.History(mustParse(t, "ann@late.test"))
+	if err != nil || len(history) != 1 || !history[0].Time.Equal(read.Read) {
+		t.Errorf("History = %+v, %v; want one row of %v", history, err, read.Read)
 	}
 }

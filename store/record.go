@@ -24,11 +24,12 @@ type ownedRecord struct {
 	attribute  string
 	restricted bool
 	learned    stamp
-	again      stamp     // when it came back after a pass had missed it; zero: that never was
-	gone       stamp     // of the pass that did not find it any more; zero: there
+	again      stamp     // when it came back after a pass had missed it, or was opened again; zero: that never was
+	gone       stamp     // of the pass that did not find it any more, or not open; zero: there
 	notBefore  time.Time // gone, but not to be released before; zero: any time
 	cause      cause     // gone: under which rules
 	seen       time.Time // gone: no database showed it after that; zero: not known
+	closes     bool      // gone: for outside senders only, who may write to it until the mark is released
 }
 
 // due reports whether the address is marked and the mark waits for no time. A mark that
@@ -37,7 +38,7 @@ func (r *ownedRecord) due() bool { return !r.gone.isZero() && r.notBefore.IsZero
 
 // flags returns what the a/ record says of the object's ownership.
 func (r *ownedRecord) flags() ownerFlags {
-	return ownerFlags{restricted: r.restricted, leaving: r.due()}
+	return ownerFlags{restricted: r.restricted, leaving: r.due() && !r.closes, closing: r.due() && r.closes}
 }
 
 // A stamp says when, in which pass and from where something was learned.
@@ -50,9 +51,18 @@ type stamp struct {
 
 func (s stamp) isZero() bool { return s.pass == 0 }
 
+// keeps reports whether nothing is about to take the address from the object, or only from
+// outside senders if all owners are restricted. If not, it must be open to them.
+func (r *ownedRecord) keeps(restricted bool) bool {
+	if restricted {
+		return r.gone.isZero() || r.closes
+	}
+	return r.gone.isZero() && !r.restricted
+}
+
 // unmarked is the address without its mark.
 func (r ownedRecord) unmarked() ownedRecord {
-	r.gone, r.notBefore, r.cause, r.seen = stamp{}, time.Time{}, 0, time.Time{}
+	r.gone, r.notBefore, r.cause, r.seen, r.closes = stamp{}, time.Time{}, 0, time.Time{}, false
 	return r
 }
 
@@ -84,7 +94,7 @@ func (r *objectRecord) encode() []byte {
 	for _, a := range r.addresses {
 		e.string(a.address)
 		e.string(a.attribute)
-		e.bool(a.restricted)
+		e.addressFlags(&a)
 		e.stamp(a.learned)
 		e.stamp(a.gone)
 		e.time(a.notBefore)
@@ -117,8 +127,13 @@ func decodeObject(value []byte) (objectRecord, error) {
 	r := objectRecord{class: d.string(), dn: d.string(), container: d.bool(), unparsed: d.uint()}
 	r.addresses = make([]ownedRecord, d.count())
 	for i := range r.addresses {
-		r.addresses[i] = ownedRecord{address: d.string(), attribute: d.string(), restricted: d.addressFlags(),
-			learned: d.stamp(), gone: d.stamp(), notBefore: d.time()}
+		a := ownedRecord{address: d.string(), attribute: d.string()}
+		a.restricted, a.closes = d.addressFlags()
+		a.learned, a.gone, a.notBefore = d.stamp(), d.stamp(), d.time()
+		if a.closes && (a.restricted || a.gone.isZero()) {
+			d.fail()
+		}
+		r.addresses[i] = a
 	}
 	for d.err == nil && len(d.rest) > 0 {
 		i, n := d.uint(), uint64(len(r.addresses))
@@ -138,16 +153,27 @@ func decodeObject(value []byte) (objectRecord, error) {
 	return r, d.done()
 }
 
-// addressFlags reads the byte whose first bit says that an address is restricted. The
-// others are free, for other kinds of marks: a version that does not know one must not
-// take it for a removal.
-func (d *decoder) addressFlags() (restricted bool) {
-	b := d.raw(1)
-	if len(b) != 1 || b[0] > 1 {
-		d.fail()
-		return false
+// addressFlags writes the byte whose bit 0 says that an address is restricted, and bit 1
+// that its mark closes it. The others are free, for other kinds of marks: a version that
+// does not know one must not take it for a removal.
+func (e *encoder) addressFlags(a *ownedRecord) {
+	var b byte
+	if a.restricted {
+		b |= 1
 	}
-	return b[0] == 1
+	if a.closes {
+		b |= 2
+	}
+	*e = append(*e, b)
+}
+
+func (d *decoder) addressFlags() (restricted, closes bool) {
+	b := d.raw(1)
+	if len(b) != 1 || b[0] > 3 {
+		d.fail()
+		return false, false
+	}
+	return b[0]&1 != 0, b[0]&2 != 0
 }
 
 // empty reports whether there is nothing to keep a record for.
@@ -172,6 +198,7 @@ type addressRecord struct {
 	owners  []owner
 	removed time.Time
 	pass    uint64
+	closed  time.Time // all owners are restricted: when outside senders lost it; zero: they never had it
 }
 
 // owner is one (directory, object) that has the address. An object has it once, even
@@ -185,7 +212,8 @@ type owner struct {
 // ownerFlags are one byte of the a/ record. Format 1 had the first bit only.
 type ownerFlags struct {
 	restricted bool // bit 0: the object takes mail from inside senders only
-	leaving    bool // bit 1: the object's mark of the address is due
+	leaving    bool // bit 1: the object's mark of the address is due, and removes it
+	closing    bool // bit 2: the mark is due, and closes the address to outside senders
 }
 
 func (e *encoder) ownerFlags(f ownerFlags) {
@@ -196,16 +224,19 @@ func (e *encoder) ownerFlags(f ownerFlags) {
 	if f.leaving {
 		b |= 2
 	}
+	if f.closing {
+		b |= 4
+	}
 	*e = append(*e, b)
 }
 
 func (d *decoder) ownerFlags() (f ownerFlags) {
 	b := d.raw(1)
-	if len(b) != 1 || b[0] > 3 {
+	if len(b) != 1 || b[0] > 4 {
 		d.fail()
 		return f
 	}
-	return ownerFlags{restricted: b[0]&1 != 0, leaving: b[0]&2 != 0}
+	return ownerFlags{restricted: b[0]&1 != 0, leaving: b[0]&2 != 0, closing: b[0]&4 != 0}
 }
 
 func (r *addressRecord) encode() []byte {
@@ -219,6 +250,8 @@ func (r *addressRecord) encode() []byte {
 	if len(r.owners) == 0 {
 		e.time(r.removed)
 		e.uint(r.pass)
+	} else if !r.closed.IsZero() {
+		e.time(r.closed)
 	}
 	return e
 }
@@ -237,6 +270,9 @@ func decodeAddress(value []byte) (addressRecord, error) {
 			copy(r.owners[i].guid[:], d.raw(uint64(len(GUID{}))))
 			r.owners[i].ownerFlags = d.ownerFlags()
 		}
+		if d.err == nil && len(d.rest) > 0 { // most were never open, or are
+			r.closed = d.time()
+		}
 		return r, d.done()
 	}
 	r.removed, r.pass = d.time(), d.uint()
@@ -246,13 +282,23 @@ func decodeAddress(value []byte) (addressRecord, error) {
 func (r *addressRecord) known() bool { return len(r.owners) > 0 }
 
 // leaving reports whether releasing the due marks of one directory would leave the
-// address without an owner, and of which.
+// address without an owner that counts, and of which.
 func (r *addressRecord) leaving() (dirID, bool) {
 	if !r.known() {
 		return 0, false
 	}
-	dir := r.owners[0].dir
-	return dir, !slices.ContainsFunc(r.owners, func(o owner) bool { return o.dir != dir || !o.leaving })
+	counting := r.counting()
+	dir := counting[0].dir
+	return dir, !slices.ContainsFunc(counting, func(o owner) bool { return o.dir != dir || !o.leaving && !o.closing })
+}
+
+// counting returns the owners that keep an address from being lost: those that take mail
+// from outside senders or, if there are none, all.
+func (r *addressRecord) counting() []owner {
+	if r.restricted() || !slices.ContainsFunc(r.owners, func(o owner) bool { return o.restricted }) {
+		return r.owners
+	}
+	return slices.DeleteFunc(slices.Clone(r.owners), func(o owner) bool { return o.restricted })
 }
 
 // owner returns the flags of an owner, and whether it is one.
@@ -268,6 +314,14 @@ func (r *addressRecord) owner(dir dirID, guid GUID) (ownerFlags, bool) {
 // restricted reports whether every owner takes mail from inside senders only.
 func (r *addressRecord) restricted() bool {
 	return r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool { return !o.restricted })
+}
+
+// lost is when the address was lost: to all, or to outside senders.
+func (r *addressRecord) lost() time.Time {
+	if r.known() {
+		return r.closed
+	}
+	return r.removed
 }
 
 // set adds an owner or changes its flag.

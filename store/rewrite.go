@@ -1,6 +1,9 @@
 package store
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // ownerChange is a change of an a/ record that follows from a change of an object's record.
 type ownerChange struct {
@@ -129,7 +132,22 @@ func (p *Pass) readOwner(t *tx, guid GUID, c *ownerChange) (err error) {
 	} else if c.next.remove(p.dir.record.id, guid) && !c.next.known() {
 		c.next.removed, c.next.pass = p.info.Ended, p.info.Number
 	}
+	c.next.closed = c.closedAt(p.info.Ended)
 	return nil
+}
+
+// closedAt is when outside senders lost the address, if what changes it takes effect at a
+// time. One that was removed and comes back restricted was lost to them when it went.
+func (c *ownerChange) closedAt(at time.Time) time.Time {
+	switch {
+	case !c.next.restricted():
+		return time.Time{}
+	case c.stored.restricted():
+		return c.stored.closed
+	case c.stored.known():
+		return at
+	}
+	return c.stored.removed
 }
 
 // unit gathers everything that belongs to one change of an object.
@@ -163,10 +181,17 @@ func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange)
 	row := journalRecord{dir: p.dir.record.id, guid: guid, dn: dn, address: c.address}
 	switch {
 	case c.before == nil && !there:
-		row.time, row.added, row.origin, row.usn = p.now(), true, c.after.learned.origin, c.after.learned.usn
+		// A look-up of the past asks when the index learned of it, not when the pass began.
+		learned := c.after.learned
+		row.time, row.added, row.origin, row.usn = learned.time, true, learned.origin, learned.usn
 	case c.after == nil:
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
 		row.learned, row.restricted = c.before.learned.time, c.before.restricted
+	case c.before != nil && !c.before.restricted && c.after.restricted:
+		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
+		row.learned, row.outside = c.before.learned.time, true
+	case c.before != nil && c.before.restricted && !c.after.restricted:
+		row.time, row.added, row.origin, row.usn, row.outside = p.now(), true, c.after.again.origin, c.after.again.usn, true
 	default:
 		return nil
 	}

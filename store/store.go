@@ -87,15 +87,17 @@ type Config struct {
 	// file in it. That takes one that was closed in good order: the error is ErrUnclean
 	// where something is left to be finished. Implies MustExist, and no floor of free space.
 	ReadOnly bool
+	// FreeSpace returns how many bytes may still be written below a directory, which MinFree
+	// is compared with. Nil asks the file system.
+	FreeSpace func(dir string) (uint64, error)
 	// Log receives what Badger has to say. Nil: discarded.
 	Log *slog.Logger
 	// Now is the clock by which stored times are believed; nil means time.Now.
 	Now func() time.Time
 
-	blockCache  int64                            // tests; zero: blockCacheSize
-	memTable    int64                            // tests; zero: memTableSize
-	freeSpace   func(dir string) (uint64, error) // tests; nil: ask the file system
-	afterCommit func(n int)                      // tests: called after the n-th commit of this process
+	blockCache  int64       // tests; zero: blockCacheSize
+	memTable    int64       // tests; zero: memTableSize
+	afterCommit func(n int) // tests: called after the n-th commit of this process
 	// tests: in place of (*badger.Txn).CommitAt
 	commit func(txn *badger.Txn, ts uint64) error
 	sums   *tableSums // set by Open
@@ -169,8 +171,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.memTable == 0 {
 		config.memTable = memTableSize
 	}
-	if config.freeSpace == nil {
-		config.freeSpace = freeSpace
+	if config.FreeSpace == nil {
+		config.FreeSpace = freeSpace
 	}
 	if config.commit == nil {
 		config.commit = func(txn *badger.Txn, ts uint64) error { return txn.CommitAt(ts, nil) }
@@ -293,7 +295,7 @@ func (s *Store) checkSpace() error {
 	if s.config.MinFree == 0 || s.config.ReadOnly {
 		return nil
 	}
-	free, err := s.config.freeSpace(s.config.Dir)
+	free, err := s.config.FreeSpace(s.config.Dir)
 	if err != nil {
 		return fmt.Errorf("store %s: free space: %w", s.config.Dir, err)
 	}

@@ -193,8 +193,8 @@ func TestRestrictionsWait(t *testing.T) {
 	if _, err := p.Apply([]Object{object(t, 2, "b@x.test")}); err != nil { // read again
 		t.Fatal(err)
 	}
-	if info, err := p.Commit(Outcome{Ended: start}); err != nil || info.Changed != 2 {
-		t.Errorf("commit: %+v, %v, want 2 objects changed", info, err)
+	if info, err := p.Commit(Outcome{Ended: start}); err != nil || info.Changed != 4 || info.Removed != 1 {
+		t.Errorf("commit: %+v, %v, want 1 address removed", info, err)
 	}
 	wantKnown(t, s, "!a@x.test", "b@x.test", "c@x.test")
 }
@@ -404,7 +404,7 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	var free atomic.Uint64
 	free.Store(1 << 30)
 	var failing atomic.Bool
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free.Load(), nil },
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
 		afterCommit: func(int) {
 			if failing.Load() {
 				free.Store(1 << 19)
@@ -738,7 +738,7 @@ func TestNewerFormat(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	free := uint64(1 << 30)
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, freeSpace: func(string) (uint64, error) { return free, nil }})
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free, nil }})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	free = 1 << 19
 	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: start})
@@ -899,13 +899,27 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 	at := stamp{time: start, pass: 3, origin: 2, usn: 99}
 	record := objectRecord{class: "user", dn: "CN=ä", container: true, unparsed: 2, addresses: []ownedRecord{
 		{address: "a@x.test", attribute: "mail", restricted: true, learned: at},
-		{address: "b@x.test", gone: at, notBefore: start, learned: at}}}
+		{address: "b@x.test", gone: at, notBefore: start, learned: at},
+		{address: "d@x.test", gone: at, notBefore: start, learned: at, closes: true}}}
 	back := record
 	back.addresses = append(slices.Clone(record.addresses), ownedRecord{address: "c@x.test", learned: at, again: stamp{time: start, pass: 7, origin: 3, usn: 1}})
 	for _, r := range []objectRecord{record, back} {
 		if got, err := decodeObject(r.encode()); err != nil || !got.equal(&r) {
 			t.Errorf("object record: %+v, %v, want %+v", got, err, r)
 		}
+	}
+	closed := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true}}}, closed: start}
+	marked := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{closing: true}},
+		{dir: 2, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true, leaving: true}}}}
+	for _, r := range []addressRecord{closed, marked, {removed: start, pass: 4}} {
+		got, err := decodeAddress(r.encode())
+		if d := cmp.Diff(r, got, cmp.AllowUnexported(r, owner{}, ownerFlags{})); err != nil || d != "" {
+			t.Errorf("address record: %v (-want +got):\n%s", err, d)
+		}
+	}
+	row := journalRecord{time: start, address: "a@x.test", outside: true, restricted: true}
+	if got, err := decodeJournal(row.encode()); err != nil || got != row {
+		t.Errorf("journal record: %+v, %v, want %+v", got, err, row)
 	}
 	for n := range record.encode() {
 		if _, err := decodeObject(record.encode()[:n:n]); err == nil {
@@ -922,6 +936,10 @@ func FuzzDecode(f *testing.F) {
 	}
 	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true}}}}
 	f.Add(one.encode())
+	one.closed = start
+	f.Add(one.encode())
+	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, gone: stamp{pass: 2}, closes: true}}}
+	f.Add(shut.encode())
 	gone := addressRecord{removed: start, pass: 4}
 	f.Add(gone.encode())
 	all := totals{nextPass: 2, digest: addressDigest("a@x.test", false)}

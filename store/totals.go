@@ -27,7 +27,7 @@ type totals struct {
 type dirTotals struct {
 	dirCounts
 	dueIn domainCounts // due marks
-	last  domainCounts // addresses that have no owner left once the due marks are released
+	last  domainCounts // addresses that are lost once the due marks are released: see addressRecord.leaving
 }
 
 // dirCounts is the value of a t/ key. All but owned count marks: see objectRecord.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -86,7 +87,8 @@ func (l *journalList) add(r control.JournalRow) error {
 		usn = "not seen"
 	}
 	l.any = true
-	l.block = append(l.block, []string{text.Printable(r.Change) + " " + text.Printable(r.Address), text.Printable(r.DN),
+	change := strings.TrimRight(text.Printable(r.Change)+" "+text.Printable(r.Address)+" "+r.Note(), " ")
+	l.block = append(l.block, []string{change, text.Printable(r.DN),
 		fmt.Sprintf("pass %d of %s", r.Pass, text.Printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
 	if len(l.block) == blockRows {
 		return l.flush()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -163,7 +164,8 @@ func (a *app) history(p *terminal.Page, rows []control.JournalRow) {
 		label, rows = "", rows[more:]
 	}
 	for _, r := range rows {
-		p.Line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", text.Printable(r.Change), a.at(r.Time), r.Pass, text.Printable(r.Directory), text.Printable(r.DN)))
+		change := strings.TrimRight(text.Printable(r.Change)+" "+r.Note(), " ")
+		p.Line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", change, a.at(r.Time), r.Pass, text.Printable(r.Directory), text.Printable(r.DN)))
 		label = ""
 	}
 }
@@ -186,5 +188,8 @@ func (a *app) owner(p *terminal.Page, o control.Owner) {
 	}
 	if o.Gone {
 		p.More(p.Warn("no longer in the directory; the removal is not in effect yet"))
+	}
+	if o.BecomesInternalOnly {
+		p.More(p.Warn("internal-only in the directory; that is not in effect yet"))
 	}
 }

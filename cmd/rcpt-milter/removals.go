@@ -22,7 +22,8 @@ func (a *app) removalsCommand() *cobra.Command {
 		Short: "List the removals that are held back; approve or discard them",
 		Long: "Lists the removals that wait: addresses that an object of a directory no longer has, and that are\n" +
 			"still accepted, because so many at once look like an accident, or because the domain controller may\n" +
-			"not have heard of them yet.\n\n" +
+			"not have heard of them yet. With internal_only: refuse, an address that becomes internal-only is\n" +
+			"listed, too: it is still accepted from outside senders.\n\n" +
 			"Exit status: 0 listed, approved or discarded, also where there was nothing to; 1 not.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.removals(command.Context(), q, asJSON) },
@@ -197,6 +198,9 @@ func (l *removalList) row(h control.HeldRemoval) []string {
 	waits := map[string]string{control.WaitsApproval: "approval", control.WaitsPass: "the next pass"}[h.WaitsFor]
 	if h.WaitsFor == control.WaitsReplication {
 		waits = "replication, until " + l.moment(h.NotBefore.Time)
+	}
+	if h.BecomesInternalOnly {
+		waits += "; would become internal-only"
 	}
 	return []string{text.Printable(h.Address), text.Printable(h.DN), text.Printable(h.Class), fmt.Sprint(h.Pass), l.moment(h.Since.Time), last, waits}
 }

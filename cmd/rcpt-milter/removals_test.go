@@ -117,6 +117,7 @@ func TestRemovalList(t *testing.T) {
 		{Directory: "corp", Address: "ann@x.test", DN: "CN=\x1b[2J", Class: "contact", Pass: 12, Since: before(time.Minute), WaitsFor: control.WaitsApproval},
 		{Directory: "lab", Address: "bob@y.test", DN: "CN=Bob", Class: "group", Pass: 3, Since: before(time.Minute), WaitsFor: control.WaitsReplication, NotBefore: before(-time.Hour)},
 		{Directory: "lab", Address: "cid@y.test", DN: "CN=Cid", Class: "group", Pass: 3, Since: before(time.Minute), WaitsFor: control.WaitsPass},
+		{Directory: "lab", Address: "eve@y.test", DN: "CN=Eve", Class: "user", Pass: 3, Since: before(time.Minute), LastOwner: true, WaitsFor: control.WaitsPass, BecomesInternalOnly: true},
 	} {
 		if err := l.add(h); err != nil {
 			t.Fatal(err)
@@ -164,4 +165,61 @@ func TestJSONRows(t *testing.T) {
 			t.Errorf("%d rows: %q, %v, want %q", n, out, err, want)
 		}
 	}
+}
+
+// TestInternalOnlyRemovals: with internal_only: refuse, who becomes internal-only is held,
+// listed, approved and deferred for the grace like who leaves.
+func TestInternalOnlyRemovals(t *testing.T) {
+	r, users := guardedRig(t, 10)
+	r.edit("    poll: 100ms\n", "    poll: 100ms\n    internal_only: refuse\n")
+	r.edit("removal_grace: 0s", "removal_grace: 1h")
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	restrict := func(value ...string) {
+		t.Helper()
+		for _, g := range users[:4] {
+			if err := r.ad.Modify(g, adsim.Set("msExchRequireAuthToSendTo", value...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.want(exitOK, "sync", "--wait")
+	}
+	restrict("TRUE")
+	if out := r.want(exitOK, "lookup", "u0@corp.example"); !strings.Contains(out, "internal-only in the directory; that is not in effect yet") {
+		t.Errorf("lookup of a held one:\n%s", out)
+	}
+	out := r.want(exitOK, "removals")
+	for _, want := range []string{"Directory corp: 4 removals held back: ", "yes          approval; would become internal-only\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("removals has no %q:\n%s", want, out)
+		}
+	}
+	held := rows[control.HeldRemoval](r, exitOK, "removals")
+	if len(held) != 4 || !held[0].BecomesInternalOnly || !held[0].LastOwner || held[0].WaitsFor != control.WaitsApproval {
+		t.Errorf("removals --json gives %+v", held)
+	}
+	if out := r.want(exitOK, "removals", "approve"); !strings.HasPrefix(out, "corp: 4 addresses removed, by pass ") {
+		t.Errorf("removals approve says %q", out)
+	}
+	out = r.want(exitTemporary, "lookup", "u0@corp.example")
+	for _, want := range []string{"450 4.1.1 <u0@corp.example>: ", "since a short while ago (verdict in-grace, row 8)", "- (internal-only) "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("lookup after the approval has no %q:\n%s", want, out)
+		}
+	}
+	r.want(exitOK, "lookup", "u0@corp.example", "--authenticated")
+	restrict()
+	r.want(exitOK, "lookup", "u0@corp.example")
+	out = r.want(exitOK, "journal", "--since", "1h")
+	for _, want := range []string{"- u0@corp.example (internal-only) ", "\n+ u0@corp.example (open to outside senders again)   CN=u0"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("journal has no %q:\n%s", want, out)
+		}
+	}
+	for _, row := range rows[control.JournalRow](r, exitOK, "journal", "--since", "1h") {
+		if !row.InternalOnly {
+			t.Errorf("journal --json gives %+v", row)
+		}
+	}
+	d.stop()
 }

@@ -14,6 +14,12 @@
 //   - At every moment in between an address that some object has owned on the followed
 //     domain controller since before the last good pass is known, and one that another
 //     controller taught is not given up before the replication lag is over.
-//   - The guard lets no more removals through than it is set to.
+//   - The policy rejects none of these permanently, by no name that domain aliases give
+//     them. It rejects no recipient either that every controller has shown for longer than
+//     the index takes to become stale, or that only rules show which no pass has read by yet.
+//   - An address that another directory may have stays known for the replication lag after
+//     this one lost it, unless its object was deleted.
+//   - The guard lets no more removals through than it is set to, for the directory and for
+//     each domain.
 //   - What did not change is not written.
 package soak

@@ -54,6 +54,9 @@ func (w *world) life(c *controller) {
 		{10, func() { c.addAlias(one, c.f.address()) }},
 		{6, func() { c.removeAlias(one) }},
 		{3, func() { c.rewrite(one) }},
+		{1, func() { c.manyAliases(one) }},
+		{1, c.changeLong},
+		{2, func() { c.strip(pick(w.rnd, []string{c.f.domain, sharedDomain})) }},
 		{2, func() {
 			c.act("all addresses of "+one.DN+" removed", c.d.Modify(one.GUID, adsim.Set("proxyAddresses"), adsim.Set("mail")))
 		}},

@@ -135,16 +135,21 @@ func (v *view) init() {
 }
 
 // observe takes down what a step has made of a controller.
-func (w *world) observe(c *controller) { c.view.observe(w.step, c.truth(), false) }
+func (w *world) observe(c *controller) {
+	c.view.observe(w.step, c.truth(), func(guid adsim.GUID) bool { return c.f.unfollowed[guid] })
+	c.f.noteValid()
+}
 
 // truth lists what is owned on a controller under the rules of its forest.
-func (c *controller) truth() map[pair]bool {
+func (c *controller) truth() map[pair]bool { return c.truthUnder(c.f.knobs, c.f.catalog) }
+
+func (c *controller) truthUnder(k knobs, catalog bool) map[pair]bool {
 	pairs := map[pair]bool{}
 	for e := range c.d.Entries() {
-		if e.Deleted || !c.f.shows(e.DN) {
+		if e.Deleted || !catalog && c.f.inChild(e.DN) {
 			continue
 		}
-		addresses, restricted := c.f.knobs.owns(e, c.hidden)
+		addresses, restricted := k.owns(e, c.hidden)
 		for _, a := range addresses {
 			pairs[pair{e.GUID, a}] = restricted
 		}
@@ -152,9 +157,9 @@ func (c *controller) truth() map[pair]bool {
 	return pairs
 }
 
-// observe compares with the step before. Silently: objects became visible that did not
-// change.
-func (v *view) observe(step int, pairs map[pair]bool, silently bool) {
+// observe compares with the step before. Of some objects it happened silently: no
+// incremental pass sees what they gained.
+func (v *view) observe(step int, pairs map[pair]bool, silently func(adsim.GUID) bool) {
 	for p := range v.pairs {
 		if _, still := pairs[p]; !still {
 			v.last[p] = step - 1
@@ -172,7 +177,7 @@ func (v *view) observe(step int, pairs map[pair]bool, silently bool) {
 	}
 	keys := map[string]bool{}
 	for at := range now {
-		if silently && !before[at] {
+		if !before[at] && silently(at.guid) {
 			v.unread[at] = step
 		}
 		if _, hidden := v.unread[at]; !hidden {
@@ -197,6 +202,14 @@ type lesson struct {
 	at       time.Time
 	database string
 	until    time.Time // it may be given up from then on; zero: it was there when last looked for
+	handed   time.Time // when it was missed first and another forest might have it; zero: it was not
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // promise is what the index of a forest owes.
@@ -204,7 +217,14 @@ type promise struct {
 	followed *controller // whom the last good pass read; nil: there was none
 	asOf     int         // step at which that pass began
 	learned  map[pair]lesson
+
+	// When the pass under way began, or the last one. A full pass asks the controller who it is
+	// again while it reads.
+	passStep int
+	passTime time.Time
 }
+
+func (p *promise) passBegins(w *world) { p.passStep, p.passTime = w.step, w.now() }
 
 func (p *promise) init() { p.learned = map[pair]lesson{} }
 
@@ -220,6 +240,7 @@ func (p *promise) begin(c *controller, root directory.Root) {
 	for at, l := range p.learned { // the clock may have been set back since
 		if latest := v.rootTime.Add(lag); l.until.After(latest) {
 			l.until = latest
+			l.handed = earlier(l.handed, v.rootTime)
 			p.learned[at] = l
 		}
 	}
@@ -252,7 +273,7 @@ func (p *promise) told(c *controller, guid adsim.GUID, held map[string]bool) {
 // discarded: nothing counts as missed any more.
 func (p *promise) discarded() {
 	for at, l := range p.learned {
-		l.until = time.Time{}
+		l.until, l.handed = time.Time{}, time.Time{}
 		p.learned[at] = l
 	}
 }
@@ -261,28 +282,38 @@ func (p *promise) discarded() {
 func (p *promise) committed(c *controller, kind store.Kind) {
 	v := &c.view
 	p.followed, p.asOf = c, v.rootStep
+	c.f.setBack, c.f.read = false, readRules{true, c.f.knobs, c.f.catalog}
 	v.reached[v.identity], v.epochs[v.identity] = v.rootUSN, v.epoch
 	for at, step := range v.unread {
-		if kind == store.Full && step <= v.rootStep {
+		if kind == store.Full && step <= p.passStep {
 			delete(v.unread, at)
 			if since, known := v.since[at.key]; !known || step < since {
 				v.since[at.key] = step
 			}
 		}
 	}
+	handsOver := c.f.handsOver()
 	for at, l := range p.learned {
 		_, owned := v.pairs[at]
 		last, was := v.last[at]
 		switch {
 		case owned || was && last >= v.rootStep:
-			l.until = time.Time{}
-		case l.database == v.database || c.deleted(at.guid):
+			l.until, l.handed = time.Time{}, time.Time{}
+		case c.deleted(at.guid):
+			delete(p.learned, at)
+			continue
+		case handsOver(at.address) && (l.until.IsZero() || !l.handed.IsZero()):
+			if l.handed.IsZero() {
+				l.handed = earlier(v.rootTime, p.passTime)
+			}
+			l.until = l.handed.Add(lag)
+		case l.database == v.database || !l.handed.IsZero():
 			delete(p.learned, at)
 			continue
 		case l.until.IsZero():
 			l.until = l.at.Add(lag)
 			if v.rootTime.Before(l.at) { // the clock was set back
-				l.until = v.rootTime.Add(lag)
+				l.until = earlier(v.rootTime, p.passTime).Add(lag)
 			}
 		}
 		if !l.until.IsZero() && !c.f.w.now().Before(l.until) {
@@ -293,6 +324,15 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 	}
 }
 
+// promises reports whether a key must be in the index.
+func (p *promise) promises(key string) bool {
+	if p.followed == nil {
+		return false
+	}
+	since, shown := p.followed.view.since[key]
+	return shown && since <= p.asOf
+}
+
 // deleted reports whether a controller has a tombstone of an object.
 func (c *controller) deleted(guid adsim.GUID) bool {
 	e, err := c.d.Get(guid)
@@ -301,15 +341,17 @@ func (c *controller) deleted(guid adsim.GUID) bool {
 
 // check compares the index with what is promised at this moment.
 func (w *world) check(when string) {
+	w.checkPolicy(when)
 	for _, f := range w.forests {
 		p := &f.promise
 		if p.followed == nil {
 			continue
 		}
 		for key, since := range p.followed.view.since {
-			if since > p.asOf {
+			if since > p.asOf || p.promises(key+"!") || !w.sampled(key) {
 				continue
 			}
+			w.mustNotReject(key, when, "somebody at ", p.followed.host(), " has had it since step ", since)
 			text, open := strings.CutSuffix(key, "!")
 			got := w.lookup(text)
 			switch {
@@ -322,7 +364,11 @@ func (w *world) check(when string) {
 			}
 		}
 		for at, l := range p.learned {
-			if w.now().Before(l.until) && !w.lookup(at.address).Known {
+			if !w.now().Before(l.until) || !w.sampled(at.address) {
+				continue
+			}
+			w.mustNotReject(at.address, when, l.database, " taught it")
+			if !w.lookup(at.address).Known {
 				w.fail("%s: %s of %s is unknown; %s taught it at %s, the controller that is followed now may not have heard of it before %s",
 					when, at.address, at.guid, l.database, l.at.Format(time.DateTime), l.until.Format(time.DateTime))
 			}

@@ -30,6 +30,7 @@ func (w *world) quiet() {
 		w.idle(f)
 		f.collectGarbage()
 	}
+	w.compareDecisions()
 	w.stopOnFailure()
 	w.steps = nil
 }
@@ -39,6 +40,7 @@ func (w *world) quiet() {
 func (f *forest) calm() {
 	w := f.w
 	blind := w.rnd.IntN(4) == 0
+	f.showUSN()
 	for _, c := range f.controllers {
 		c.server.SetFaults(adsim.Faults{})
 		c.server.LoseCookies(0)
@@ -185,6 +187,9 @@ func (w *world) history(a address.Address, detail store.Detail) error {
 	has := map[string]bool{}
 	seen := map[string]bool{}
 	for _, e := range detail.History {
+		if e.Outside { // the object had it before and after
+			continue
+		}
 		who := fmt.Sprintf("%s/%x", e.Directory, e.GUID)
 		if seen[who] && has[who] == e.Added {
 			w.fail("the journal of %v says twice that %s gained it (%t): %+v", a, who, e.Added, detail.History)

@@ -25,7 +25,10 @@ type removal struct {
 func (w *world) pass(f *forest, full bool) mirror.PassResult {
 	w.note("%s: pass (full: %t)", f.name, full)
 	w.inPass++
+	before := w.known()
+	f.promise.passBegins(w)
 	r := f.mirror.Pass(w.t.Context(), full)
+	f.guardedDomains(before)
 	w.inPass--
 	if r.Err != nil {
 		w.note("%s: pass failed: %v", f.name, r.Err)
@@ -120,8 +123,11 @@ func pickInt(w *world, list ...int) int { return pick(w.rnd, list) }
 // meanwhile lets life go on between the pages of a read.
 func (w *world) meanwhile(c *controller, often int) func(adsim.Search) {
 	return func(s adsim.Search) {
+		if s.Scope != 2 {
+			return // the values of one object, between which nothing changes
+		}
 		w.check("before a page")
-		if s.Scope != 2 || w.rnd.IntN(often) > 0 {
+		if w.rnd.IntN(often) > 0 {
 			return
 		}
 		for range 1 + w.rnd.IntN(3) {
@@ -151,7 +157,11 @@ func (w *world) time() {
 		d *= 10
 	}
 	w.advance(d)
+	if d < 0 {
+		w.clockSetBack()
+	}
 	w.note("time goes on by %v", d)
+	w.check("after some time")
 }
 
 // replicate brings one controller something of what another knows, or all of it.
@@ -192,9 +202,12 @@ func (w *world) trouble() {
 		{4, func() { w.crash(f) }},
 		{2, func() { w.turnKnobs(f) }},
 		{2, func() { w.turnKnobsTwice(f) }},
-		{2, func() { w.setGuard(f) }},
+		{4, func() { w.setGuard(f) }},
 		{2, func() { w.changePort(f) }},
 		{3, func() { w.decide(f) }},
+		{2, w.reload},
+		{2, func() { w.fillDisk(f) }},
+		{3, func() { w.hideUSNOf(f) }},
 	})
 }
 
@@ -274,7 +287,8 @@ func (c *controller) setHidden() {
 	w := c.f.w
 	c.d.Hide(c.hidden...)
 	w.note("%s: %q cannot be read", c.host(), c.hidden)
-	c.view.observe(w.step, c.truth(), true)
+	c.view.observe(w.step, c.truth(), func(adsim.GUID) bool { return true })
+	c.f.noteValid()
 	c.f.owesFull = "rights changed"
 }
 
@@ -349,7 +363,10 @@ func (w *world) crash(f *forest) {
 	}
 	w.note("%s: crash before search %d of a pass", f.name, at)
 	w.inPass++
+	before := w.known()
+	f.promise.passBegins(w)
 	r := f.mirror.Pass(w.t.Context(), w.rnd.IntN(3) == 0)
+	f.guardedDomains(before)
 	w.inPass--
 	if image == "" {
 		image, learned = w.image(), f.promise.copyLearned()
@@ -449,7 +466,8 @@ func (w *world) drawKnobs(f *forest) knobs {
 
 func (w *world) setGuard(f *forest) {
 	f.guard = pick(w.rnd, []mirror.Guard{{}, {Percent: 5, Count: 8, Max: 30}, {Percent: 10, Count: 2, Max: 12}, {Percent: 100, Count: 1000, Max: 5},
-		{Percent: 5, Count: 50, Max: 1000, Share: 30}, {Percent: 100, Count: 1000, Max: 1000, Share: 10}})
+		{Percent: 5, Count: 50, Max: 1000, Share: 30}, {Percent: 100, Count: 1000, Max: 1000, Share: 10},
+		{Percent: 100, Count: 1000, Max: 1000, Share: 50}, {Percent: 100, Count: 1000, Max: 1000, Share: 60}})
 	f.guard.Window = 24 * time.Hour
 	w.note("%s: guard %+v", f.name, f.guard)
 	f.start()

@@ -29,10 +29,12 @@ type world struct {
 	store   *store.Store
 	dir     string // of the store
 	made    int    // names given
+	oracle  oracle
 	ops     int
 
 	mu    sync.Mutex // guards what follows: servers call the clock
 	clock time.Time
+	disk  disk
 
 	inPass  int
 	step    int      // counts everything that happens
@@ -54,6 +56,12 @@ type forest struct {
 	promise     promise
 	owesFull    string // why only a full pass can make the index equal; empty: it need not
 	removals    []removal
+	valid       map[string]time.Time // keys that every controller shows, since when
+	setBack     bool                 // the clock was, since the last good pass
+	read        readRules
+	widenedStep int                 // when widenedKeys was computed
+	widenedKeys map[string]bool     // see widened
+	unfollowed  map[adsim.GUID]bool // objects that hide uSNChanged
 }
 
 // controller is one domain controller, and what is known of the truth there.
@@ -81,13 +89,15 @@ func newWorld(t *testing.T, seed uint64) *world {
 	for i, name := range []string{"corp", "other"} {
 		w.forests = append(w.forests, w.newForest(name, 3-2*i))
 	}
+	w.reload()
 	return w
 }
 
 func (w *world) openStore() {
 	w.t.Helper()
 	// A process that another test starts may hold the lock for a moment, between fork and exec.
-	s, err := store.Open(context.Background(), store.Config{Dir: w.dir, LockWait: 10 * time.Second, Now: w.now})
+	s, err := store.Open(context.Background(), store.Config{Dir: w.dir, LockWait: 10 * time.Second, Now: w.now,
+		MinFree: minFree, FreeSpace: w.freeSpace})
 	if err != nil {
 		w.t.Fatalf("seed %d: %v", w.seed, err)
 	}
@@ -97,7 +107,8 @@ func (w *world) openStore() {
 func (w *world) newForest(name string, controllers int) *forest {
 	w.t.Helper()
 	f := &forest{w: w, name: name, domain: name + ".example", base: "DC=" + name + ",DC=example",
-		guard: mirror.Guard{Window: 24 * time.Hour}}
+		guard: mirror.Guard{Window: 24 * time.Hour}, valid: map[string]time.Time{},
+		unfollowed: map[adsim.GUID]bool{}}
 	f.promise.init()
 	first := adsim.NewDirectory(adsim.DirectoryConfig{Domain: f.domain, Clock: w.now, NewGUID: w.guid, RecycleBin: w.rnd.IntN(2) == 0,
 		OriginTimes: w.seed%2 == 1})
@@ -113,6 +124,8 @@ func (w *world) newForest(name string, controllers int) *forest {
 	w.t.Cleanup(func() { f.mirror.Close() })
 	for _, c := range f.controllers {
 		c.view.init()
+	}
+	for _, c := range f.controllers {
 		w.observe(c)
 	}
 	return f
@@ -135,9 +148,8 @@ func (f *forest) furnish(d *adsim.Directory) {
 // child is the name of the other domain of the forest.
 func (f *forest) child() string { return "DC=child," + f.base }
 
-// shows reports whether an object is in the view that is read.
-func (f *forest) shows(dn string) bool { return f.catalog || !f.inChild(dn) }
-
+// inChild reports whether a name is one of the other domain, which the ports of the Global
+// Catalog show.
 func (f *forest) inChild(dn string) bool {
 	return strings.HasSuffix(strings.ToLower(dn), strings.ToLower(","+f.child()))
 }
@@ -165,7 +177,7 @@ func (f *forest) start() {
 		f.mirror.Close()
 	}
 	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute, Full: 24 * time.Hour,
-		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour}, Guard: f.guard, ReplicationLag: lag,
+		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter, Shared: f.shared()}, Guard: f.guard, ReplicationLag: lag,
 		Log: slog.New(slog.DiscardHandler), Now: f.w.now}
 	for _, c := range f.controllers {
 		config.Candidates = append(config.Candidates, c.candidate())

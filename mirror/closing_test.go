@@ -1,0 +1,281 @@
+package mirror
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// refusing has internal-only recipients refused for outside senders.
+func refusing(c *Config) { c.Rules.RefuseOutside = true }
+
+// restrict makes objects internal-only, or (restricted false) open again.
+func (w *world) restrict(restricted bool, all ...adsim.GUID) {
+	w.t.Helper()
+	for _, guid := range all {
+		if restricted {
+			w.must(w.d.Modify(guid, adsim.Set("msExchRequireAuthToSendTo", "TRUE")))
+		} else {
+			w.must(w.d.Modify(guid, adsim.Set("msExchRequireAuthToSendTo")))
+		}
+	}
+}
+
+// wantOpen compares which of the known addresses take mail from outside senders.
+func (w *world) wantOpen(want ...string) {
+	w.t.Helper()
+	if got := w.open(); !slices.Equal(got, want) {
+		w.t.Errorf("open are %q, want %q", got, want)
+	}
+}
+
+// open lists the addresses that take mail from outside senders.
+func (w *world) open() (list []string) {
+	w.t.Helper()
+	w.must(w.store.Addresses(func(a address.Address, restricted bool) error {
+		if !restricted {
+			list = append(list, a.String())
+		}
+		return nil
+	}))
+	return list
+}
+
+// TestInternalOnlyIsRemoval: who becomes internal-only is lost to outside senders at the end
+// of the pass, with the time of it, and is open again at once.
+func TestInternalOnlyIsRemoval(t *testing.T) {
+	w := newWorld(t, func(_ *world, c *Config) { refusing(c) })
+	ann := w.user("Ann", "ann@corp.example")
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Full)
+	w.restrict(true, ann)
+	info := w.pass(store.Incremental)
+	if info.Removed != 1 {
+		t.Errorf("the pass: %+v", info)
+	}
+	w.wantOpen("bob@corp.example")
+	w.wantKnown("ann@corp.example", "bob@corp.example")
+	a, err := address.Parse("ann@corp.example")
+	w.must(err)
+	if got, err := w.store.Lookup(a); err != nil || !got.Removed.Equal(info.Ended) {
+		t.Errorf("removed: %+v, %v, want %v", got, err, info.Ended)
+	}
+	w.wantDifferences()
+	w.restrict(false, ann)
+	w.pass(store.Incremental)
+	w.wantOpen("ann@corp.example", "bob@corp.example")
+	// Nobody who comes internal-only was ever open.
+	eve := w.user("Eve", "eve@corp.example")
+	w.restrict(true, eve)
+	if info := w.pass(store.Incremental); info.Removed != 0 {
+		t.Errorf("internal-only from the start: %+v", info)
+	}
+	w.wantOpen("ann@corp.example", "bob@corp.example")
+}
+
+// TestInternalOnlyIgnored: with internal_only: accept nothing is marked.
+func TestInternalOnlyIgnored(t *testing.T) {
+	w := newWorld(t, func(_ *world, c *Config) { c.Guard = Guard{Count: 0, Percent: 0, Max: 1, Window: time.Hour} })
+	all := w.people(5, "corp.example")
+	w.pass(store.Full)
+	w.restrict(true, all...)
+	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 0 || w.store.Directory("corp").Marked != 0 {
+		t.Errorf("the pass: %+v", info)
+	}
+}
+
+// TestInternalOnlyGuarded: the guard counts those who become internal-only with those who
+// leave, holds them, and has them approved and discarded.
+func TestInternalOnlyGuarded(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) { guarded(w, c); refusing(c) })
+	all := w.people(20, "corp.example")
+	w.pass(store.Full)
+	w.leave(all[0])
+	w.restrict(true, all[1])
+	if info := w.pass(store.Incremental); info.Removed != 2 {
+		t.Errorf("two go: %+v", info)
+	}
+	w.leave(all[2])
+	w.restrict(true, all[3])
+	info := w.pass(store.Incremental)
+	if info.Held != 2 || info.Removed != 0 || !strings.Contains(info.Hold, "removal_guard.count (3)") {
+		t.Errorf("two more: %+v", info)
+	}
+	open := func(text string) bool { return slices.Contains(w.open(), text) }
+	if !open("u2@corp.example") || !open("u3@corp.example") {
+		t.Error("held, they are not open")
+	}
+	w.wantDifferences("u2@corp.example index:true directory:false held", "u3@corp.example index:true directory:true held")
+	if n, err := w.store.Discard("corp", w.now()); n != 2 || err != nil || !open("u3@corp.example") {
+		t.Errorf("discard: %d, %v", n, err)
+	}
+	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Held != 2 {
+		t.Errorf("a full pass finds them again: %+v, %v", r.Info, r.Err)
+	}
+	if info := w.approve(); info.Removed != 2 || open("u3@corp.example") || !w.knows("u3@corp.example") || w.knows("u2@corp.example") {
+		t.Errorf("approval: %+v", info)
+	}
+	// Open again before the approval: nothing is left of it.
+	w.restrict(true, all[4:10]...)
+	w.pass(store.Incremental)
+	w.restrict(false, all[4:10]...)
+	if info := w.pass(store.Incremental); info.Hold != "" || w.store.Directory("corp").Marked != 0 || !open("u4@corp.example") {
+		t.Errorf("open again: %+v", info)
+	}
+}
+
+// TestInternalOnlyShare: the share of a domain, counted with what went before in the window,
+// holds the removals of that domain only.
+func TestInternalOnlyShare(t *testing.T) {
+	w := newWorld(t, func(_ *world, c *Config) {
+		refusing(c)
+		c.Guard, c.ReplicationLag = defaultGuard, 0
+	})
+	w.people(60, "corp.example")
+	sub := w.people(10, "sub.example")
+	w.pass(store.Full)
+	gone := w.user("Gone", "gone@corp.example")
+	w.pass(store.Incremental)
+	w.restrict(true, sub[:3]...)
+	if info := w.pass(store.Incremental); info.Removed != 3 {
+		t.Errorf("three of ten: %+v", info)
+	}
+	w.restrict(true, sub[3])
+	w.restrict(true, gone)
+	info := w.pass(store.Incremental)
+	if info.Held != 1 || info.Removed != 1 || !strings.Contains(info.Hold, "4 addresses (40.0 % of the domain sub.example)") {
+		t.Errorf("a fourth one: %+v", info)
+	}
+}
+
+// TestInternalOnlyCanary: a canary that becomes internal-only holds everything.
+func TestInternalOnlyCanary(t *testing.T) {
+	ceo, err := address.Parse("ceo@corp.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(_ *world, c *Config) { refusing(c); c.Canaries = []address.Address{ceo} })
+	boss, both := w.user("Boss", "ceo@corp.example"), w.user("Both", "ceo@corp.example")
+	ann := w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.restrict(true, both)
+	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 1 {
+		t.Errorf("another owner is open: %+v", info)
+	}
+	w.restrict(true, boss)
+	w.leave(ann)
+	if info := w.pass(store.Incremental); info.Held != 2 || !strings.Contains(info.Hold, "ceo@corp.example would go") {
+		t.Errorf("the last open owner: %+v", info)
+	}
+	w.wantOpen("ann@corp.example", "ceo@corp.example")
+	w.must(w.d.Delete(boss)) // the other owner keeps it, for inside senders only
+	if info := w.pass(store.Incremental); info.Held != 2 {
+		t.Errorf("the last open owner is deleted: %+v", info)
+	}
+	w.wantOpen("ann@corp.example", "ceo@corp.example")
+}
+
+// TestInternalOnlyLag: a controller that takes over may not have heard yet that an object
+// is open again.
+func TestInternalOnlyLag(t *testing.T) {
+	w, d2, _ := two(t, func(_ *world, c *Config) { refusing(c) })
+	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example")
+	w.restrict(true, ann)
+	d2.ReplicateFrom(w.d, 0)
+	w.pass(store.Full)
+	w.wantOpen("bob@corp.example")
+	w.advance(time.Minute)
+	w.restrict(false, ann)
+	w.pass(store.Incremental)
+	w.wantOpen("ann@corp.example", "bob@corp.example")
+	w.server.Down()
+	w.must(d2.Modify(bob, adsim.Set("msExchRequireAuthToSendTo", "TRUE")))
+	for range 2 {
+		if r := w.mirror.Pass(t.Context(), false); r.Err != nil || r.Info.Removed+r.Info.Held != 0 {
+			t.Fatalf("dc2 takes over: %+v, %v", r.Info, r.Err)
+		}
+		w.wantOpen("ann@corp.example", "bob@corp.example")
+		w.advance(time.Hour)
+	}
+	d2.ReplicateFrom(w.d, 0) // now it has heard
+	w.advance(time.Hour)
+	w.pass(store.Incremental)
+	w.wantOpen("ann@corp.example")
+}
+
+// TestInternalOnlyInTwoDirectories: where another directory may own the address, it may not
+// have heard yet. An owner there that is open keeps the address open.
+func TestInternalOnlyInTwoDirectories(t *testing.T) {
+	for name, there := range map[string]string{"nobody has it there": "cid@corp.example", "somebody has it there": "ann@corp.example"} {
+		t.Run(name, func(t *testing.T) {
+			w := newTwoDirectories(t, refusing)
+			w.mirror.SetLimits(Limits{})
+			ann := w.user("Ann", "ann@corp.example")
+			cid := w.add(adsim.User, "CN=Cid,"+elsewhere, there)
+			w.begin()
+			w.restrict(true, ann)
+			if info := w.pass(store.Incremental); (info.Removed == 1) != (there == "ann@corp.example") {
+				t.Errorf("the pass: %+v", info)
+			}
+			a, err := address.Parse("ann@corp.example")
+			w.must(err)
+			restricted := func() bool {
+				t.Helper()
+				got, err := w.store.Lookup(a)
+				w.must(err)
+				return got.Restricted
+			}
+			if restricted() {
+				t.Error("it is closed at once")
+			}
+			w.advance(3 * time.Hour)
+			w.pass(store.Incremental)
+			w.passLeft()
+			if got := restricted(); got != (there != "ann@corp.example") {
+				t.Errorf("after the lag it is restricted: %t", got)
+			}
+			w.restrict(true, cid)
+			w.d2.ReplicateFrom(w.d, 0)
+			w.passLeft()
+			w.advance(3 * time.Hour)
+			w.passLeft()
+			if !restricted() {
+				t.Error("restricted in both, it is open")
+			}
+		})
+	}
+}
+
+// TestInternalOnlyByReload: from accept to refuse, what is internal-only is judged by the
+// guard like all that a change of rules takes away. The reverse opens it at once.
+func TestInternalOnlyByReload(t *testing.T) {
+	w := newWorld(t, guarded)
+	all := w.people(20, "corp.example")
+	w.restrict(true, all[:5]...)
+	w.pass(store.Full)
+	w.reconfigured(refusing)
+	if info := w.pass(store.Full); info.Held != 5 || info.Removed != 0 {
+		t.Errorf("to refuse: %+v", info)
+	}
+	w.reconfigured(func(c *Config) { c.Rules.RefuseOutside = false })
+	if info := w.pass(store.Full); info.Hold != "" || w.store.Directory("corp").Marked != 0 {
+		t.Errorf("back to accept: %+v", info)
+	}
+	w.reconfigured(refusing)
+	w.pass(store.Full)
+	if info := w.approve(); info.Removed != 5 {
+		t.Errorf("approval: %+v", info)
+	}
+	w.reconfigured(func(c *Config) { c.Rules.RefuseOutside = false })
+	w.pass(store.Full)
+	a, err := address.Parse("u0@corp.example")
+	w.must(err)
+	if got, err := w.store.Lookup(a); err != nil || got.Restricted || !got.Removed.IsZero() {
+		t.Errorf("to accept: %+v, %v", got, err)
+	}
+}
