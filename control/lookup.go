@@ -20,6 +20,15 @@ const (
 	Deferred = policy.Deferred
 )
 
+// The verdicts of a lookup that commands tell apart.
+const (
+	VerdictNotOurs     = string(policy.VerdictNotOurs)
+	VerdictAlways      = string(policy.VerdictAlways)
+	VerdictAllowlisted = string(policy.VerdictAllowlisted)
+	VerdictNotReady    = string(policy.VerdictNotReady)
+	VerdictError       = string(policy.VerdictError)
+)
+
 // LookupAnswer is the reply an address would get, and why.
 type LookupAnswer struct {
 	Address   string `json:"address"`   // as asked

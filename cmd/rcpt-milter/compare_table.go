@@ -11,7 +11,6 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/policy"
 	tables "rcpt-milter/postfix/table"
 )
 
@@ -182,14 +181,14 @@ func (c *tableComparison) alias(domain string, targets []string) error {
 	_, line := c.table.Aliases(domain)
 	d := tableDifference{Address: "@" + domain, InTable: true, Line: line,
 		Cause: causeAlias, Entry: "@" + strings.Join(targets, ", @")}
-	switch verdict := policy.Verdict(l.Verdict); {
-	case verdict == policy.VerdictNotOurs:
+	switch {
+	case l.Verdict == control.VerdictNotOurs:
 		c.done.Unjudged++
 		return nil
 	case l.AliasedBy != "":
 		c.done.Common++
 		return nil
-	case verdict == policy.VerdictAllowlisted:
+	case l.Verdict == control.VerdictAllowlisted:
 		d.Cause, d.Entry = causeListed, l.Entry
 	}
 	c.done.TableOnly++
@@ -234,20 +233,20 @@ func (c *tableComparison) tableOnly() error {
 	if err != nil {
 		return err
 	}
-	switch verdict := policy.Verdict(l.Verdict); {
+	switch {
 	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != causeDomain: // in the index by the name of its alias
 		c.done.Common++
 		c.advance()
 		return nil
-	case verdict == policy.VerdictNotOurs:
+	case l.Verdict == control.VerdictNotOurs:
 		d.Cause = causeNotOurs
 		c.done.Unjudged++
 	case d.Cause == causeDomain:
-	case verdict == policy.VerdictAlways:
+	case l.Verdict == control.VerdictAlways:
 		d.Cause = causeAlways
-	case verdict == policy.VerdictError:
+	case l.Verdict == control.VerdictError:
 		d.Cause = causeInternal
-	case verdict == policy.VerdictAllowlisted && !strings.HasPrefix(l.Entry, c.done.File+":"):
+	case l.Verdict == control.VerdictAllowlisted && !strings.HasPrefix(l.Entry, c.done.File+":"):
 		d.Cause, d.Entry = causeListed, l.Entry
 	case !l.Removed.IsZero():
 		d.Cause, d.Removed = causeRemoved, l.Removed

@@ -13,7 +13,6 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
 	tables "rcpt-milter/postfix/table"
 )
@@ -148,7 +147,7 @@ func (p patient) Judge(all []address.Address) ([]postfix.Judgement, error) {
 // inEmptyDomain reports whether a recipient is deferred because no address of its domain
 // is known, though its directories have been read: that does not pass by itself.
 func inEmptyDomain(l control.LookupAnswer) bool {
-	if l.Verdict != string(policy.VerdictNotReady) {
+	if l.Verdict != control.VerdictNotReady {
 		return false
 	}
 	switch l.DirectoryState {
