@@ -30,16 +30,16 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		Version: b.version, Started: control.Time{Time: b.started},
 		Addresses: totals.Addresses, Objects: totals.Objects, Unparsed: totals.Unparsed,
 		Digest: totals.Digest, Domains: totals.Domains, Modes: map[string]string{},
-		Decisions:   words(b.server.Counters().Decisions()),
-		WouldRefuse: words(b.server.Counters().WouldRefuse()),
+		Decisions:   byName(b.server.Counters().Decisions()),
+		WouldRefuse: byName(b.server.Counters().WouldRefuse()),
 		Sessions:    b.server.Sessions(),
 		Alarms:      b.canaries.Alarms(),
-		Directories: b.follower.Directories(), StoreVerified: control.Time{Time: b.upkeep.verified()},
+		Directories: b.syncs.Directories(), StoreVerified: control.Time{Time: b.maintenance.verified()},
 	}
 	if !b.started.IsZero() { // else it is another user who asks
-		b.follower.now().warnOfSecrets(s.Directories)
+		b.syncs.active().warnOfSecrets(s.Directories)
 	}
-	read := b.reloads.outcome()
+	read := b.reloads.lastOutcome()
 	s.ReloadError, s.RestartNeeded = read.Refused, read.Restart
 	if from, err := b.store.JournalFrom(); err == nil {
 		s.JournalFrom = control.Time{Time: from}
@@ -52,7 +52,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f))
 	}
 	s.EmptyDomains = emptyDomains(b.config.Load(), b.index(), b.files)
-	s.Confirm = b.confirming.Load().status()
+	s.Confirm = b.confirmer.Load().status()
 	addHarvest(b.harvest.Load(), &s)
 	s.State = control.Fresh
 	for _, d := range s.Directories {
@@ -74,8 +74,8 @@ func acceptFileOf(f tables.FileStatus) control.AcceptFile {
 	return out
 }
 
-// words makes plain keys of verdicts.
-func words(counts map[policy.Verdict]int64) map[string]int64 {
+// byName makes plain keys of verdicts.
+func byName(counts map[policy.Verdict]int64) map[string]int64 {
 	m := make(map[string]int64, len(counts))
 	for verdict, n := range counts {
 		m[string(verdict)] = n
@@ -102,12 +102,12 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	answer := answerOf(d)
 	answer.Address, answer.LoggedAs = q.Address, b.server.LoggedAs(q.Address)
 	answer.Harvest = harvestOf(b.harvest.Load(), query.Client)
-	return answer, b.describe(found(d), &answer)
+	return answer, b.describe(subject(d), &answer)
 }
 
-// found is the form of the address that the answer is about: where nothing was found,
+// subject is the form of the address that the answer is about: where nothing was found,
 // the whole of it.
-func found(d policy.Decision) address.Address {
+func subject(d policy.Decision) address.Address {
 	switch {
 	case !d.Match.IsZero():
 		return d.Match
@@ -154,7 +154,7 @@ func (b backend) describe(a address.Address, answer *control.LookupAnswer) error
 		answer.Owners = append(answer.Owners, ownerOf(o))
 	}
 	for _, e := range detail.History {
-		answer.History = append(answer.History, rowOf(e))
+		answer.History = append(answer.History, journalRowOf(e))
 	}
 	answer.Removed = control.Time{Time: detail.Removed}
 	answer.RemovedPass = detail.RemovedPass
@@ -163,16 +163,16 @@ func (b backend) describe(a address.Address, answer *control.LookupAnswer) error
 
 func ownerOf(o store.Owner) control.Owner {
 	return control.Owner{
-		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class, Attribute: spelled(o.Attribute),
+		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class, Attribute: schemaSpelling(o.Attribute),
 		InternalOnly: o.Restricted, Gone: o.Gone, BecomesInternalOnly: o.Closes,
 		Learned: control.Time{Time: o.Learned}, Pass: o.Pass,
 		DomainController: o.Controller, USN: o.USN,
 	}
 }
 
-// spelled is the name of an attribute as Active Directory's schema spells it. The store has
+// schemaSpelling is the name of an attribute as Active Directory's schema spells it. The store has
 // it in small letters.
-func spelled(attribute string) string {
+func schemaSpelling(attribute string) string {
 	for _, name := range []string{"proxyAddresses", "uSNChanged", "targetAddress", "userPrincipalName",
 		"otherMailbox", "msExchShadowProxyAddresses"} {
 		if strings.EqualFold(name, attribute) {
@@ -183,7 +183,7 @@ func spelled(attribute string) string {
 }
 
 func (b backend) Verify(context.Context) (control.Verified, error) {
-	if err := b.upkeep.Verify(); err != nil {
+	if err := b.maintenance.Verify(); err != nil {
 		return control.Verified{}, err
 	}
 	t := b.store.Totals()
@@ -191,5 +191,5 @@ func (b backend) Verify(context.Context) (control.Verified, error) {
 }
 
 func (b backend) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
-	return b.follower.Sync(ctx, q, progress)
+	return b.syncs.Sync(ctx, q, progress)
 }

@@ -48,7 +48,7 @@ func (c *canaries) Check() {
 	}
 	for _, a := range named.Accept {
 		entry, err := index.Lookup(a)
-		if err != nil || !entry.Known && !told(index, a.Domain()) || !c.changed(a, !entry.Known) {
+		if err != nil || !entry.Known && !hasBeenRead(index, a.Domain()) || !c.changed(a, !entry.Known) {
 			continue
 		}
 		if !entry.Known {
@@ -57,8 +57,8 @@ func (c *canaries) Check() {
 	}
 }
 
-// told reports whether the directories of a domain have been read.
-func told(i index, domain string) bool {
+// hasBeenRead reports whether the directories of a domain have been read.
+func hasBeenRead(i index, domain string) bool {
 	switch i.Freshness(domain).State {
 	case policy.NotReady, policy.Widening:
 		return false

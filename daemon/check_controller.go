@@ -12,7 +12,7 @@ import (
 )
 
 // soon is how long before something expires it is complained of.
-const soon = 30 * 24 * time.Hour
+const expiryWarning = 30 * 24 * time.Hour
 
 // until says when something ends, for people.
 func (l *liveCheck) until(t time.Time) string {
@@ -32,7 +32,7 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 			whose, advice = "the certificate of the authority", "let it be renewed, and put the new one into tls.ca_file beside the old one"
 		}
 		switch {
-		case cert.NotAfter.Sub(c.now()) < soon:
+		case cert.NotAfter.Sub(c.now()) < expiryWarning:
 			c.warning("%s: %s %q ends on %s; %s: without it nothing can be read", c.where, whose, name, c.until(cert.NotAfter), advice)
 		case i == 0:
 			c.good("%s: %s %q is good until %s", c.where, whose, name, c.until(cert.NotAfter))
@@ -54,7 +54,7 @@ func (c *controllerCheck) checkAccount() {
 		c.warning("%s: somebody tried %s for %s since it last logged on here, and %d lock it; look for an old password in use elsewhere",
 			c.where, text.Count(a.BadPasswords, "wrong password", "wrong passwords"), a.DN, a.Lockout)
 	}
-	if !a.Expires.IsZero() && a.Expires.Sub(c.now()) < soon {
+	if !a.Expires.IsZero() && a.Expires.Sub(c.now()) < expiryWarning {
 		c.warning("%s: the account %s ends on %s; extend it: without it nothing can be read", c.where, a.DN, c.until(a.Expires))
 	}
 	advice := `set "password never expires", or put a new one into bind.password_file in time`
@@ -64,7 +64,7 @@ func (c *controllerCheck) checkAccount() {
 	switch {
 	case a.PasswordExpires.IsZero():
 		c.good("%s: account %s, its password does not expire", c.where, a.DN)
-	case a.PasswordExpires.Sub(c.now()) < soon:
+	case a.PasswordExpires.Sub(c.now()) < expiryWarning:
 		c.warning("%s: the password of %s ends on %s; %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
 	default:
 		c.warning("%s: the password of %s expires, on %s; a service cannot be told to change it: %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
@@ -113,31 +113,31 @@ func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 	return nil
 }
 
-// need is an attribute that something depends on.
-type need struct {
-	name  string
-	vital bool   // nothing can be read without it
-	lacks string // what is missing without it
+// neededAttribute is an attribute that something depends on.
+type neededAttribute struct {
+	name        string
+	vital       bool   // nothing can be read without it
+	consequence string // what is missing without it
 }
 
-func (c *controllerCheck) needs() []need {
-	all := []need{
+func (c *controllerCheck) needs() []neededAttribute {
+	all := []neededAttribute{
 		{"objectGUID", true, "objects cannot be told from each other"},
 		{"uSNChanged", true, "changes cannot be followed"},
 		{"whenChanged", false, "the time from a change to its effect cannot be measured"},
 	}
 	for _, name := range c.d.AddressAttributes {
 		vital := strings.EqualFold(name, "proxyAddresses")
-		all = append(all, need{name, vital, "either nobody has an address in it, or this account may not read it"})
+		all = append(all, neededAttribute{name, vital, "either nobody has an address in it, or this account may not read it"})
 	}
 	if c.d.OmitDisabledAccounts {
-		all = append(all, need{"userAccountControl", false, "disabled_accounts: omit has no effect"})
+		all = append(all, neededAttribute{"userAccountControl", false, "disabled_accounts: omit has no effect"})
 	}
 	if c.d.OmitSystemMailboxes {
-		all = append(all, need{"msExchRecipientTypeDetails", false, "system_mailboxes: omit has no effect"})
+		all = append(all, neededAttribute{"msExchRecipientTypeDetails", false, "system_mailboxes: omit has no effect"})
 	}
 	if c.d.RefuseInternalOnly {
-		all = append(all, need{"msExchRequireAuthToSendTo", false, "either nobody is restricted to inside senders, or internal_only: refuse has no effect"})
+		all = append(all, neededAttribute{"msExchRequireAuthToSendTo", false, "either nobody is restricted to inside senders, or internal_only: refuse has no effect"})
 	}
 	return all
 }
@@ -161,9 +161,9 @@ func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 		case ok:
 			shown = append(shown, n.name)
 		case n.vital:
-			c.problem(fmt.Errorf("%s: no object shows %s: %s; give %s the right to read it", c.where, n.name, n.lacks, c.d.Bind.Name()))
+			c.problem(fmt.Errorf("%s: no object shows %s: %s; give %s the right to read it", c.where, n.name, n.consequence, c.d.Bind.Name()))
 		default:
-			c.warning("%s: no object shows %s: %s", c.where, n.name, n.lacks)
+			c.warning("%s: no object shows %s: %s", c.where, n.name, n.consequence)
 		}
 	}
 	c.good("%s: can be read: %s", c.where, strings.Join(shown, ", "))

@@ -41,9 +41,9 @@ func (c *controllerCheck) noteForest() {
 	key := strings.ToLower(c.root.ConfigNamingContext)
 	f, known := c.forests[key]
 	if !known {
-		f = followedForest{Forest: c.forest, by: c.d.Name}
+		f = coveredForest{Forest: c.forest, reportedBy: c.d.Name}
 	}
-	f.followed = append(f.followed, strings.ToLower(c.root.DefaultNamingContext))
+	f.covered = append(f.covered, strings.ToLower(c.root.DefaultNamingContext))
 	c.forests[key] = f
 }
 
@@ -53,13 +53,13 @@ func (l *liveCheck) checkForests() {
 	for _, key := range slices.Sorted(maps.Keys(l.forests)) {
 		f := l.forests[key]
 		for _, domain := range f.Domains {
-			if !slices.Contains(f.followed, strings.ToLower(domain.NamingContext)) {
+			if !slices.Contains(f.covered, strings.ToLower(domain.NamingContext)) {
 				l.warning("directory %s: the forest has a domain %s too, which no directory follows: whoever has a mailbox there is unknown; "+
-					"add a directory for it", f.by, domain.DNSName)
+					"add a directory for it", f.reportedBy, domain.DNSName)
 			}
 		}
 		for _, accepted := range f.Accepted {
-			l.checkAccepted(f.by, accepted)
+			l.checkAccepted(f.reportedBy, accepted)
 		}
 		l.checkNotAccepted(f)
 	}
@@ -84,7 +84,7 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 
 // checkNotAccepted warns of domains of the configuration that Exchange does not know. A
 // forest without Exchange says nothing.
-func (l *liveCheck) checkNotAccepted(f followedForest) {
+func (l *liveCheck) checkNotAccepted(f coveredForest) {
 	if len(f.Accepted) == 0 || len(l.forests) > 1 {
 		return
 	}
@@ -92,7 +92,7 @@ func (l *liveCheck) checkNotAccepted(f followedForest) {
 		if l.config.Domains[domain] == config.Pass || isAccepted(f.Accepted, domain) {
 			continue
 		}
-		l.warning("directory %s: domains names %s, which is no accepted domain of Exchange: is it spelled right, and does anybody have an address there?", f.by, domain)
+		l.warning("directory %s: domains names %s, which is no accepted domain of Exchange: is it spelled right, and does anybody have an address there?", f.reportedBy, domain)
 	}
 }
 

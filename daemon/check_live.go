@@ -21,28 +21,28 @@ const liveTimeout = 120 * time.Second
 // not tomorrow is a warning, what does not work a problem; each says what to do.
 type liveCheck struct {
 	*findings
-	config  *config.Config
-	now     func() time.Time
-	forests map[string]followedForest // by the name of its configuration naming context
-	unseen  []string                  // enforced domains of which no address has been found yet
-	asked   map[string]bool           // directories whose objects were all looked at
+	config        *config.Config
+	now           func() time.Time
+	forests       map[string]coveredForest // by the name of its configuration naming context
+	unseenDomains []string                 // enforced domains of which no address has been found yet
+	complete      map[string]bool          // directories whose objects were all looked at
 
 	coverage coverage
 }
 
-// followedForest is a forest, and which of its domains directories follow.
-type followedForest struct {
+// coveredForest is a forest, and which of its domains directories follow.
+type coveredForest struct {
 	directory.Forest
-	by       string   // the directory that told
-	followed []string // naming contexts
+	reportedBy string   // the directory that told
+	covered    []string // naming contexts
 }
 
 // CheckLive connects to every domain controller of every directory of a configuration, and
 // looks at what a pass depends on.
 func CheckLive(ctx context.Context, c *config.Config, now func() time.Time, visit func(Finding)) {
 	nowhere := func(string) bool { return false }
-	l := &liveCheck{findings: &findings{visit: visit}, config: c, now: now, forests: map[string]followedForest{}, asked: map[string]bool{},
-		unseen: domainsWithout(c, tablesOf(c), nowhere, nowhere), coverage: newCoverage(c)}
+	l := &liveCheck{findings: &findings{visit: visit}, config: c, now: now, forests: map[string]coveredForest{}, complete: map[string]bool{},
+		unseenDomains: domainsWithoutAddress(c, tablesOf(c), nowhere, nowhere), coverage: newCoverage(c)}
 	for _, d := range c.Directories {
 		told := false
 		for _, at := range l.controllerURLs(ctx, d) {

@@ -58,7 +58,7 @@ func (c *controllerCheck) checkObjects(ctx context.Context) error {
 		c.warning("%s: of the objects only %d were looked at, because reading them takes longer than %s",
 			c.where, o.seen, text.Duration(objectsTimeout))
 	}
-	c.asked[c.d.Name] = err == nil
+	c.complete[c.d.Name] = err == nil
 	o.report()
 	return nil
 }

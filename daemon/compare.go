@@ -16,21 +16,21 @@ import (
 // Compare goes through the directories one after the other: each is read as fast as it
 // can be. One that cannot be read does not keep the others from being compared.
 func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(control.CompareEvent) error) error {
-	keepers, err := b.follower.keepers(q.Directory)
+	keepers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
 		return err
 	}
 	var failed []error
 	for _, k := range keepers {
-		c := comparing{backend: b, name: k.Name(), tell: tell}
+		c := directoryComparison{backend: b, name: k.Name(), tell: tell}
 		began := b.now()
 		if m, ok := k.(*mirror.Mirror); ok {
-			err = c.mirrored(ctx, m)
+			err = c.compareMirror(ctx, m)
 		} else {
-			err = c.retired(ctx)
+			err = c.compareRetired(ctx)
 		}
-		if c.lost != nil { // nobody listens any more
-			return c.lost
+		if c.sendErr != nil { // nobody listens any more
+			return c.sendErr
 		}
 		c.done.Name, c.done.Seconds = c.name, b.now().Sub(began).Seconds()
 		if err != nil {
@@ -44,18 +44,18 @@ func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(
 	return errors.Join(failed...)
 }
 
-// comparing is the comparison of one directory, for the control socket.
-type comparing struct {
+// directoryComparison is the comparison of one directory, for the control socket.
+type directoryComparison struct {
 	backend
-	name string
-	tell func(control.CompareEvent) error
-	done control.ComparedDirectory
-	lost error     // of tell
-	told time.Time // of progress
+	name     string
+	tell     func(control.CompareEvent) error
+	done     control.ComparedDirectory
+	sendErr  error     // of tell
+	reported time.Time // of progress
 }
 
-// mirrored compares a directory that is followed.
-func (c *comparing) mirrored(ctx context.Context, m *mirror.Mirror) error {
+// compareMirror compares a directory that is followed.
+func (c *directoryComparison) compareMirror(ctx context.Context, m *mirror.Mirror) error {
 	result, err := m.Compare(ctx, c.progress, c.difference)
 	c.done.DomainController, c.done.Followed, c.done.USN = result.Controller, result.Followed, result.USN
 	c.done.Objects, c.done.Addresses, c.done.Unlisted = int64(result.Objects), int64(result.Addresses), int64(result.Unlisted)
@@ -65,9 +65,9 @@ func (c *comparing) mirrored(ctx context.Context, m *mirror.Mirror) error {
 	return err
 }
 
-// retired reports all that the index still has of a directory which the configuration
+// compareRetired reports all that the index still has of a directory which the configuration
 // no longer names.
-func (c *comparing) retired(ctx context.Context) error {
+func (c *directoryComparison) compareRetired(ctx context.Context) error {
 	return c.store.Owners(c.name, func(a address.Address, guid store.GUID, _ bool) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -81,22 +81,22 @@ func (c *comparing) retired(ctx context.Context) error {
 	})
 }
 
-func (c *comparing) difference(d mirror.Difference) error {
+func (c *directoryComparison) difference(d mirror.Difference) error {
 	return c.send(control.Difference{Address: d.Address.String(), GUID: directory.GUID(d.GUID).String(), DN: d.DN, Class: d.Class,
 		InIndex: d.InIndex, InDirectory: d.InDirectory, Cause: string(d.Cause), NotBefore: control.Time{Time: d.NotBefore}})
 }
 
-func (c *comparing) send(d control.Difference) error {
+func (c *directoryComparison) send(d control.Difference) error {
 	c.done.Differences++
 	d.Directory = c.name
-	c.lost = c.tell(control.CompareEvent{Difference: &d})
-	return c.lost
+	c.sendErr = c.tell(control.CompareEvent{Difference: &d})
+	return c.sendErr
 }
 
 // progress tells now and then. That nobody listens, ctx says too.
-func (c *comparing) progress(objects int) {
-	if now := c.now(); now.Sub(c.told) >= progressEvery {
-		c.told = now
+func (c *directoryComparison) progress(objects int) {
+	if now := c.now(); now.Sub(c.reported) >= progressInterval {
+		c.reported = now
 		c.tell(control.CompareEvent{Progress: &control.CompareProgress{Directory: c.name, Objects: int64(objects)}})
 	}
 }

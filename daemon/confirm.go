@@ -12,22 +12,22 @@ import (
 	"rcpt-milter/policy"
 )
 
-// confirming asks the directories of one configuration about recipients. The zero value
+// directoryConfirmer asks the directories of one configuration about recipients. The zero value
 // asks nobody.
-type confirming struct {
+type directoryConfirmer struct {
 	*mirror.Confirmer // nil: switched off
 	config            config.Confirm
-	directories       following
+	directories       directorySet
 }
 
-// planConfirm makes what asks the directories. As long as nothing changes about it, it
+// prepareConfirmer makes what asks the directories. As long as nothing changes about it, it
 // stays, and with it its connections.
-func (d *daemon) planConfirm(c config.Confirm, directories following) (confirming, error) {
-	now := *d.confirming.Load()
-	if c == now.config && slices.EqualFunc(directories, now.directories, sameFollowed) {
+func (d *daemon) prepareConfirmer(c config.Confirm, directories directorySet) (directoryConfirmer, error) {
+	now := *d.confirmer.Load()
+	if c == now.config && slices.EqualFunc(directories, now.directories, sameDirectory) {
 		return now, nil
 	}
-	next := confirming{config: c, directories: directories}
+	next := directoryConfirmer{config: c, directories: directories}
 	if !c.Enabled || len(directories) == 0 {
 		return next, nil
 	}
@@ -37,25 +37,25 @@ func (d *daemon) planConfirm(c config.Confirm, directories following) (confirmin
 	}
 	var err error
 	next.Confirmer, err = mirror.NewConfirmer(mirror.ConfirmConfig{
-		Directories: list, Timeout: c.Timeout, PerSecond: c.PerSecond, Counters: d.confirmed,
+		Directories: list, Timeout: c.Timeout, PerSecond: c.PerSecond, Counters: d.confirmCounters,
 		Before: now.Confirmer,
 	})
 	return next, err
 }
 
-func sameFollowed(a, b followed) bool {
+func sameDirectory(a, b syncedDirectory) bool {
 	return a.Mirror == b.Mirror && reflect.DeepEqual(a.config, b.config)
 }
 
-// changeConfirm goes over to what planConfirm made.
-func (d *daemon) changeConfirm(next confirming) {
-	before := d.confirming.Swap(&next)
+// applyConfirmer goes over to what planConfirm made.
+func (d *daemon) applyConfirmer(next directoryConfirmer) {
+	before := d.confirmer.Swap(&next)
 	if before.Confirmer == next.Confirmer {
 		return
 	}
 	old, new := before.Runners(), next.Runners()
-	d.askers.Remove(without(old, new)...)
-	d.askers.Add(without(new, old)...)
+	d.confirmWorkers.Remove(without(old, new)...)
+	d.confirmWorkers.Add(without(new, old)...)
 }
 
 // without gives the runners that are not among others.
@@ -64,23 +64,23 @@ func without(all, others []mirror.Runner) []mirror.Runner {
 }
 
 // policy is it for a policy, which wants nil where there is none.
-func (c confirming) policy() policy.Confirmer {
+func (c directoryConfirmer) policy() policy.Confirmer {
 	if c.Confirmer == nil {
 		return nil
 	}
-	return confirmer{c.Confirmer}
+	return policyConfirmer{c.Confirmer}
 }
 
-// confirmer puts answers into the words of the policy.
-type confirmer struct{ *mirror.Confirmer }
+// policyConfirmer puts answers into the words of the policy.
+type policyConfirmer struct{ *mirror.Confirmer }
 
-func (c confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
+func (c policyConfirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
 	found, err := c.Confirmer.Confirm(ctx, a, suspect)
 	return policy.Entry{Known: found.Known, InternalOnly: found.Restricted}, err
 }
 
 // status is null where nobody is asked.
-func (c confirming) status() *control.ConfirmStatus {
+func (c directoryConfirmer) status() *control.ConfirmStatus {
 	if c.Confirmer == nil {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (c confirming) status() *control.ConfirmStatus {
 
 // wake has the directories that may own a domain read soon: what one of them has told
 // about a recipient, the index does not know yet.
-func (n following) wake(domain string) {
+func (n directorySet) wake(domain string) {
 	for _, d := range n {
 		if d.config.MayOwn(domain) {
 			d.Wake()

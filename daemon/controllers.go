@@ -19,15 +19,15 @@ import (
 // asks DNS for them.
 func controllers(d config.Directory) (listed []mirror.Candidate, discover func(context.Context) ([]mirror.Candidate, error)) {
 	if d.Discover == "" {
-		return candidates(d, d.URLs), nil
+		return candidatesAt(d, d.URLs), nil
 	}
 	return nil, func(ctx context.Context) ([]mirror.Candidate, error) {
 		urls, err := directory.Discover(ctx, net.DefaultResolver, d.Discover, d.Site)
-		return candidates(d, urls), err
+		return candidatesAt(d, urls), err
 	}
 }
 
-func candidates(d config.Directory, urls []string) []mirror.Candidate {
+func candidatesAt(d config.Directory, urls []string) []mirror.Candidate {
 	var all []mirror.Candidate
 	for _, at := range urls {
 		host, view := "", ""
@@ -61,9 +61,9 @@ func controllerConfig(d config.Directory, url string) directory.Config {
 	return c
 }
 
-// secretOf gives something that changes when the password or the keytab does, and is
+// secretDigest gives something that changes when the password or the keytab does, and is
 // not it.
-func secretOf(b config.Bind) func() string {
+func secretDigest(b config.Bind) func() string {
 	read := directory.PasswordFile(b.PasswordFile)
 	if b.Keytab != "" {
 		read = func() ([]byte, error) { return files.Read(b.Keytab, "keytab", files.MaxKeytab) }
@@ -94,7 +94,7 @@ func checkSecret(d config.Directory) (err error) {
 
 // warnOfSecrets adds to the status of directories that the next bind will not be tried. While
 // a connection lasts, no pass fails for it.
-func (n following) warnOfSecrets(directories []control.DirectoryStatus) {
+func (n directorySet) warnOfSecrets(directories []control.DirectoryStatus) {
 	for _, d := range n {
 		at := slices.IndexFunc(directories, func(s control.DirectoryStatus) bool { return s.Name == d.Name() })
 		if at < 0 || directories[at].LastError != "" {

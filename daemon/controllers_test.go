@@ -19,7 +19,7 @@ func TestKeytabAsSecret(t *testing.T) {
 		}
 	}
 	write("\x05\x02")
-	secret := secretOf(config.Bind{Keytab: keytab})
+	secret := secretDigest(config.Bind{Keytab: keytab})
 	before := secret()
 	write("\x05\x02\x00")
 	if secret() == before {

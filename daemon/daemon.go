@@ -30,7 +30,7 @@ import (
 // ones wait in the queue of the socket, for the next daemon: with the time that it takes
 // to start, this has to stay below the command_timeout of Postfix, for which we recommend
 // 10 s. A recipient is answered in well under a second.
-const drainFor = 5 * time.Second
+const drainTimeout = 5 * time.Second
 
 // daemon is what serve runs: parts that live as long as the process, made in this order
 // and stopped in the reverse one. What is made anew for every configuration is in setup,
@@ -40,30 +40,30 @@ type daemon struct {
 	config  atomic.Pointer[config.Config] // in force
 	reloads reloads
 
-	logs     *logging.Log
-	log      *slog.Logger
-	metrics  *metrics.Metrics
-	store    *store.Store
-	upkeep   *upkeep
-	refusals *refusals
-	history  *web.History
-	follower *follower
-	canaries *canaries
-	emptied  *emptyLog
-	states   *stateLog
-	files    *tables.Files // accept_files
-	server   *milter.Server
-	watchdog *watchdog
+	logs        *logging.Log
+	log         *slog.Logger
+	metrics     *metrics.Metrics
+	store       *store.Store
+	maintenance *maintenance
+	refusals    *refusals
+	history     *web.History
+	syncs       *syncManager
+	canaries    *canaries
+	emptyLog    *emptyLog
+	states      *stateLog
+	files       *tables.Files // accept_files
+	server      *milter.Server
+	watchdog    *watchdog
 
-	confirming atomic.Pointer[confirming]
-	confirmed  *mirror.ConfirmCounters // by all of them
-	askers     mirror.Group            // the one in force
-	harvest    atomic.Pointer[harvest.Limit]
-	harvested  *harvest.Memory // of all of them
+	confirmer       atomic.Pointer[directoryConfirmer]
+	confirmCounters *mirror.ConfirmCounters // by all of them
+	confirmWorkers  mirror.Group            // the one in force
+	harvest         atomic.Pointer[harvest.Limit]
+	harvestMemory   *harvest.Memory // of all of them
 
-	intake    []*socket.Listener // for Postfix
-	control   net.Listener
-	telemetry net.Listener // nil: off
+	mtaListeners []*socket.Listener // for Postfix
+	control      net.Listener
+	telemetry    net.Listener // nil: off
 }
 
 // openDaemon makes a daemon. The sockets for Postfix come first: whoever connects waits in
@@ -77,7 +77,7 @@ func openDaemon(ctx context.Context, o Options) (_ *daemon, err error) {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.intake, err = openIntake(c, d.log); err != nil {
+	if d.mtaListeners, err = openMTAListeners(c, d.log); err != nil {
 		return nil, err
 	}
 	at, err := storeConfig(c)
@@ -95,8 +95,8 @@ func newDaemon(o Options) *daemon {
 	d := &daemon{version: o.Version, logs: o.Log, log: o.Log.Logger(), metrics: metrics.New(o.Version), history: &web.History{}}
 	d.reloads.path = o.ConfigPath
 	d.config.Store(o.Config)
-	d.confirming.Store(&confirming{})
-	d.confirmed, d.harvested = new(mirror.ConfirmCounters), harvest.NewMemory()
+	d.confirmer.Store(&directoryConfirmer{})
+	d.confirmCounters, d.harvestMemory = new(mirror.ConfirmCounters), harvest.NewMemory()
 	return d
 }
 
@@ -107,26 +107,26 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	if d.store, err = store.Open(ctx, at); err != nil {
 		return err
 	}
-	d.upkeep = newUpkeep(d.store, c, log)
+	d.maintenance = newMaintenance(d.store, c, log)
 	d.refusals = newRefusals(d.store, log, time.Now)
-	d.follower = newFollower(d.store, d.metrics, log)
+	d.syncs = newSyncManager(d.store, d.metrics, log)
 	d.canaries = newCanaries(d.index, log)
-	d.emptied = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) }}
-	d.states = newStateLog(d.follower.states, log, time.Now)
-	d.follower.passed = func() {
+	d.emptyLog = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) }}
+	d.states = newStateLog(d.syncs.states, log, time.Now)
+	d.syncs.onPass = func() {
 		d.canaries.Check()
-		d.emptied.Check()
+		d.emptyLog.Check()
 		d.states.Check()
 	}
 	d.files = tables.NewFiles(tables.Config{
 		Log: log, Judged: func(domain string) bool { return d.config.Load().HasEntry(domain) },
 	})
-	first, err := d.setUp(c)
+	first, err := d.prepare(c)
 	if err != nil {
 		return err
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
-		Policy: first.policy, Observer: observer{d.metrics, d.refusals, d.wake}, Logger: log, Drain: drainFor,
+		Policy: first.policy, Observer: observer{d.metrics, d.refusals, d.wake}, Logger: log, Drain: drainTimeout,
 	})
 	if err != nil {
 		return err
@@ -134,39 +134,39 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	if d.watchdog, err = newWatchdog(d.alive); err != nil {
 		return err
 	}
-	d.enact(first)
+	d.apply(first)
 	return nil
 }
 
-// setup is one configuration, and what is made of it. The policy asks the directories
+// prepared is one configuration, and what is made of it. The policy asks the directories
 // that it was made with, so that the two change at one moment: a recipient is judged by
 // the old policy and the old directories, or by the new ones.
-type setup struct {
+type prepared struct {
 	config      *config.Config
-	directories following
+	directories directorySet
 	files       tables.Prepared
-	confirming  confirming
+	confirmer   directoryConfirmer
 	harvest     *harvest.Limit // nil: switched off
 	policy      *policy.Policy
-	conceal     func(address string) string // in the log; nil: addresses stand as they are
+	redact      func(address string) string // in the log; nil: addresses stand as they are
 }
 
-// setUp makes all that can fail of a configuration. Nothing changes.
-func (d *daemon) setUp(c *config.Config) (s setup, err error) {
+// prepare makes all that can fail of a configuration. Nothing changes.
+func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
 	s.config = c
-	if s.directories, err = d.follower.plan(c); err != nil {
+	if s.directories, err = d.syncs.prepare(c); err != nil {
 		return s, err
 	}
 	if s.files, err = d.files.Prepare(c.AcceptFiles); err != nil {
 		return s, configError{fmt.Errorf("accept_files: %w", err)}
 	}
-	if s.confirming, err = d.planConfirm(c.Confirm, s.directories); err != nil {
+	if s.confirmer, err = d.prepareConfirmer(c.Confirm, s.directories); err != nil {
 		return s, err
 	}
-	if s.harvest, err = newHarvest(c.Harvest, d.harvested, d.log); err != nil {
+	if s.harvest, err = newHarvest(c.Harvest, d.harvestMemory, d.log); err != nil {
 		return s, err
 	}
-	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, live{s.confirming, s.harvest}, time.Now); err != nil {
+	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, queryChecks{s.confirmer, s.harvest}, time.Now); err != nil {
 		return s, err
 	}
 	if c.Log.HashAddresses {
@@ -175,45 +175,45 @@ func (d *daemon) setUp(c *config.Config) (s setup, err error) {
 			return s, fmt.Errorf("log.addresses: %w", err)
 		}
 		if key != nil {
-			s.conceal = milter.HashAddress(key)
+			s.redact = milter.HashAddress(key)
 		}
 	}
 	return s, nil
 }
 
-// enact puts a configuration into force, the first one as well as those of a reload. It
+// apply puts a configuration into force, the first one as well as those of a reload. It
 // cannot fail.
-func (d *daemon) enact(s setup) {
+func (d *daemon) apply(s prepared) {
 	c := s.config
 	d.logs.Set(LogOptions(c))
-	d.server.SetRedaction(s.conceal)
+	d.server.SetRedaction(s.redact)
 	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
-	d.upkeep.Set(c)
-	d.refusals.Set(c, s.conceal)
+	d.maintenance.Set(c)
+	d.refusals.Set(c, s.redact)
 	d.canaries.Set(c.Canaries)
-	d.follower.change(c, s.directories, func() {
+	d.syncs.apply(c, s.directories, func() {
 		d.files.Change(s.files, func() { d.server.SetPolicy(s.policy) })
 	})
-	d.changeConfirm(s.confirming)
+	d.applyConfirmer(s.confirmer)
 	d.harvest.Store(s.harvest)
 	d.config.Store(c)
 	d.files.ReportUnjudged()
 }
 
 // index is that of this moment.
-func (d *daemon) index() index { return index{d.store, d.follower.now()} }
+func (d *daemon) index() index { return index{d.store, d.syncs.active()} }
 
 // wake has a domain's directories read soon.
-func (d *daemon) wake(domain string) { d.follower.now().wake(domain) }
+func (d *daemon) wake(domain string) { d.syncs.active().wake(domain) }
 
-// live is what has a meaning only at this moment. The zero value has none.
-type live struct {
-	confirming confirming
-	harvest    *harvest.Limit
+// queryChecks is what has a meaning only at this moment. The zero value has none.
+type queryChecks struct {
+	confirmer directoryConfirmer
+	harvest   *harvest.Limit
 }
 
-// limit is it for a policy, which wants nil where there is none.
-func (l live) limit() policy.HarvestLimit {
+// harvestLimit is it for a policy, which wants nil where there is none.
+func (l queryChecks) harvestLimit() policy.HarvestLimit {
 	if l.harvest == nil {
 		return nil
 	}
@@ -223,18 +223,18 @@ func (l live) limit() policy.HarvestLimit {
 // newPolicy makes the policy of a configuration: the one function that does, for the
 // daemon and for lookup, now and in the past. What outlives the configuration comes in
 // from outside.
-func newPolicy(c *config.Config, i policy.Index, files policy.Table, l live, now func() time.Time) (*policy.Policy, error) {
+func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChecks, now func() time.Time) (*policy.Policy, error) {
 	refuse := make([]string, 0, len(c.Refuse))
 	for _, a := range c.Refuse {
 		refuse = append(refuse, a.String())
 	}
 	return policy.New(policy.Config{
-		Index: i, HasAddresses: populated(c, i, files), Domains: c.Domains,
+		Index: i, HasAddresses: hasAddresses(c, i, files), Domains: c.Domains,
 		AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
 		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
-		Confirm: l.confirming.policy(), Harvest: l.limit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
+		Confirm: l.confirmer.policy(), Harvest: l.harvestLimit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
 		WhenStale: c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
 	})
 }
@@ -258,7 +258,7 @@ func (o observer) Observe(q policy.Query, d policy.Decision, took time.Duration)
 // listen opens the sockets that are for people and tools, and takes over those for Postfix.
 func (d *daemon) listen() (err error) {
 	c := d.config.Load()
-	makeSocketDir(c.Control)
+	ensureSocketDir(c.Control)
 	// A nil *Listener must not become a net.Listener that is not nil.
 	control, err := socket.Listen(c.Control.String(), socket.Options{Mode: 0o660})
 	if err != nil {
@@ -270,7 +270,7 @@ func (d *daemon) listen() (err error) {
 			return fmt.Errorf("metrics: %w; choose another port, or \"\" to do without", err)
 		}
 	}
-	for _, l := range d.intake {
+	for _, l := range d.mtaListeners {
 		if err := l.Take(); err != nil {
 			return err
 		}
@@ -290,17 +290,17 @@ func (d *daemon) components(b backend) []component {
 		{"control", func(ctx context.Context) error {
 			return control.NewServer(b, d.version, d.log).Serve(ctx, d.control)
 		}},
-		{"mirror", d.follower.Run},
+		{"mirror", d.syncs.Run},
 		{"states", d.states.Run},
-		{"confirm", d.askers.Run},
+		{"confirm", d.confirmWorkers.Run},
 		{"accept files", d.files.Run},
-		{"store", d.upkeep.Run},
+		{"store", d.maintenance.Run},
 		{"refusals", d.refusals.Run},
 		{"watchdog", d.watchdog.Run},
 	}
 	if d.telemetry != nil {
 		handler := d.metrics.Handler(b, d.statusPage(b), d.log)
-		all = append(all, component{"history", d.remember}, component{"metrics", func(ctx context.Context) error {
+		all = append(all, component{"history", d.recordHistory}, component{"metrics", func(ctx context.Context) error {
 			return control.Serve(ctx, d.telemetry, handler, d.log)
 		}})
 	}
@@ -322,7 +322,7 @@ func (d *daemon) run(ctx context.Context) error {
 		})
 	}
 	d.canaries.Check()
-	d.emptied.Check()
+	d.emptyLog.Check()
 	notify(systemd.SdNotifyReady)
 	d.log.Info("ready", "version", d.version, "addresses", d.store.Totals().Addresses)
 	group.Go(func() error {
@@ -330,7 +330,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return d.answer(ending)
 	})
 	_ = group.Wait() // the first error is the cause of the end
-	d.reloads.end()
+	d.reloads.close()
 	if cause := context.Cause(ending); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -339,8 +339,8 @@ func (d *daemon) run(ctx context.Context) error {
 
 // answer serves Postfix until ctx ends and the sessions have drained.
 func (d *daemon) answer(ctx context.Context) error {
-	listeners := make([]net.Listener, len(d.intake))
-	for i, l := range d.intake {
+	listeners := make([]net.Listener, len(d.mtaListeners))
+	for i, l := range d.mtaListeners {
 		listeners[i] = l
 	}
 	err := d.server.Run(ctx, listeners...)
@@ -357,7 +357,7 @@ func notify(state string) { systemd.SdNotify(false, state) }
 // close lets go of everything, the store last. It may be called however far opening
 // came.
 func (d *daemon) close() error {
-	for _, l := range d.intake {
+	for _, l := range d.mtaListeners {
 		l.Close()
 	}
 	for _, l := range []net.Listener{d.control, d.telemetry} {

@@ -14,50 +14,50 @@ import (
 	"rcpt-milter/store"
 )
 
-// follower keeps the store equal to the directories of the configuration in force. It
+// syncManager keeps the store equal to the directories of the configuration in force. It
 // lives as long as the daemon; what it follows is exchanged by change.
-type follower struct {
+type syncManager struct {
 	store   *store.Store
 	metrics *metrics.Metrics
 	log     *slog.Logger
-	passed  func() // told of every pass that ended; set before Run
+	onPass  func() // told of every pass that ended; set before Run
 
 	group   mirror.Group
-	current atomic.Pointer[following]
+	current atomic.Pointer[directorySet]
 
 	mu      sync.Mutex
 	retired []*mirror.Retired // in the store, and not in the configuration
 }
 
-// following is what looks after the directories of one configuration. It never changes.
-type following []followed
+// directorySet is what looks after the directories of one configuration. It never changes.
+type directorySet []syncedDirectory
 
-// followed is one directory, in the order of the configuration.
-type followed struct {
+// syncedDirectory is one directory, in the order of the configuration.
+type syncedDirectory struct {
 	*mirror.Mirror
 	config config.Directory
 }
 
-// newFollower makes a follower of nothing, until change tells it what to follow.
-func newFollower(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *follower {
-	f := &follower{store: s, metrics: metrics, log: log, passed: func() {}}
-	f.current.Store(&following{})
+// newSyncManager makes a follower of nothing, until change tells it what to follow.
+func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *syncManager {
+	f := &syncManager{store: s, metrics: metrics, log: log, onPass: func() {}}
+	f.current.Store(&directorySet{})
 	return f
 }
 
-// now is what is followed at this moment.
-func (f *follower) now() following { return *f.current.Load() }
+// active is what is followed at this moment.
+func (f *syncManager) active() directorySet { return *f.current.Load() }
 
-// plan makes what a configuration follows. A directory that has not changed keeps its
+// prepare makes what a configuration follows. A directory that has not changed keeps its
 // mirror, and with it its connection. At a reload, one that changed needs a usable password
 // file or keytab. Nothing is in effect before change.
-func (f *follower) plan(c *config.Config) (following, error) {
-	now := f.now()
-	next := make(following, 0, len(c.Directories))
+func (f *syncManager) prepare(c *config.Config) (directorySet, error) {
+	now := f.active()
+	next := make(directorySet, 0, len(c.Directories))
 	for _, d := range c.Directories {
-		at := slices.IndexFunc(now, func(o followed) bool { return sameMirror(o.config, d) })
+		at := slices.IndexFunc(now, func(o syncedDirectory) bool { return sameMirror(o.config, d) })
 		if at >= 0 {
-			next = append(next, followed{now[at].Mirror, d})
+			next = append(next, syncedDirectory{now[at].Mirror, d})
 			continue
 		}
 		if len(now) > 0 { // a reload: the connection that exists would be given up for none
@@ -66,20 +66,20 @@ func (f *follower) plan(c *config.Config) (following, error) {
 			}
 		}
 		config := f.mirrorConfig(c, d)
-		config.Gate = now.gate(d)
+		config.Gate = now.gateOf(d)
 		m, err := mirror.New(config)
 		if err != nil {
 			return nil, err
 		}
-		next = append(next, followed{m, d})
+		next = append(next, syncedDirectory{m, d})
 	}
 	return next, nil
 }
 
-// gate is what remembers that a bind was refused, of the mirror that one for a directory
+// gateOf is what remembers that a bind was refused, of the mirror that one for a directory
 // takes over from: the same account at the same controllers. Nil: there is none.
-func (n following) gate(d config.Directory) *mirror.Gate {
-	at := slices.IndexFunc(n, func(o followed) bool {
+func (n directorySet) gateOf(d config.Directory) *mirror.Gate {
+	at := slices.IndexFunc(n, func(o syncedDirectory) bool {
 		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover &&
 			slices.Equal(o.config.URLs, d.URLs)
 	})
@@ -96,15 +96,15 @@ func sameMirror(a, b config.Directory) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// change goes over to what plan made. At the moment of swap nobody works on a directory
+// apply goes over to what plan made. At the moment of swap nobody works on a directory
 // that is about to be looked after in another way, and the mirrors know what the last
 // one left; those that stay are not disturbed.
-func (f *follower) change(c *config.Config, next following, swap func()) {
-	before := f.now()
-	f.group.Remove(f.leaving(next)...)
+func (f *syncManager) apply(c *config.Config, next directorySet, swap func()) {
+	before := f.active()
+	f.group.Remove(f.stoppedBy(next)...)
 	var coming []mirror.Runner
 	for _, d := range next {
-		if !before.has(d.Mirror) {
+		if !before.contains(d.Mirror) {
 			d.Reread()
 			coming = append(coming, d.Mirror)
 		}
@@ -112,22 +112,22 @@ func (f *follower) change(c *config.Config, next following, swap func()) {
 	}
 	swap()
 	f.current.Store(&next)
-	f.group.Add(append(coming, f.retire(c)...)...)
+	f.group.Add(append(coming, f.retireRemoved(c)...)...)
 }
 
-// leaving is what has to stop before next can begin: mirrors that it does not keep, and
+// stoppedBy is what has to stop before next can begin: mirrors that it does not keep, and
 // whatever takes away the addresses of a directory that comes back.
-func (f *follower) leaving(next following) []mirror.Runner {
+func (f *syncManager) stoppedBy(next directorySet) []mirror.Runner {
 	var leaving []mirror.Runner
-	for _, d := range f.now() {
-		if !next.has(d.Mirror) {
+	for _, d := range f.active() {
+		if !next.contains(d.Mirror) {
 			leaving = append(leaving, d.Mirror)
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.retired = slices.DeleteFunc(slices.Clone(f.retired), func(r *mirror.Retired) bool {
-		back := slices.ContainsFunc(next, func(d followed) bool { return d.Name() == r.Name() })
+		back := slices.ContainsFunc(next, func(d syncedDirectory) bool { return d.Name() == r.Name() })
 		if back {
 			leaving = append(leaving, r)
 		}
@@ -136,13 +136,13 @@ func (f *follower) leaving(next following) []mirror.Runner {
 	return leaving
 }
 
-func (n following) has(m *mirror.Mirror) bool {
-	return slices.ContainsFunc(n, func(d followed) bool { return d.Mirror == m })
+func (n directorySet) contains(m *mirror.Mirror) bool {
+	return slices.ContainsFunc(n, func(d syncedDirectory) bool { return d.Mirror == m })
 }
 
-// retire lets go of the directories that the store knows and the configuration does
+// retireRemoved lets go of the directories that the store knows and the configuration does
 // not. It gives what was not under way yet.
-func (f *follower) retire(c *config.Config) []mirror.Runner {
+func (f *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var begin []mirror.Runner
@@ -154,7 +154,7 @@ func (f *follower) retire(c *config.Config) []mirror.Runner {
 		f.log.Warn("directory is in the store and no longer in the configuration, its addresses leave through the removal guard", "directory", name)
 		r := mirror.NewRetired(mirror.RetiredConfig{
 			Name: name, Store: f.store, Guard: mirror.Guard(config.DefaultGuard()), Log: f.log,
-			Observe: func(r mirror.PassResult) { f.passDone(name, store.Full, r) },
+			Observe: func(r mirror.PassResult) { f.passEnded(name, store.Full, r) },
 		})
 		f.retired, begin = append(f.retired, r), append(begin, r)
 	}
@@ -166,11 +166,11 @@ func (f *follower) retire(c *config.Config) []mirror.Runner {
 	return begin
 }
 
-// passDone counts a pass, and tells whoever waits for one.
-func (f *follower) passDone(directory string, kind store.Kind, r mirror.PassResult) {
+// passEnded counts a pass, and tells whoever waits for one.
+func (f *syncManager) passEnded(directory string, kind store.Kind, r mirror.PassResult) {
 	f.metrics.PassDone(directory, kind.String(), resultOf(r))
-	f.passed()
+	f.onPass()
 }
 
 // Run makes passes until ctx ends, and returns nil then.
-func (f *follower) Run(ctx context.Context) error { return f.group.Run(ctx) }
+func (f *syncManager) Run(ctx context.Context) error { return f.group.Run(ctx) }

@@ -79,7 +79,7 @@ func TestResultOf(t *testing.T) {
 // TestSecretOf: it changes with the password and does not tell it.
 func TestSecretOf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "password")
-	secret := secretOf(config.Bind{PasswordFile: path})
+	secret := secretDigest(config.Bind{PasswordFile: path})
 	seen := map[string]string{secret(): "no file"}
 	for _, password := range []string{"hunter2", "hunter3", ""} {
 		if err := os.WriteFile(path, []byte(password), 0o600); err != nil {
@@ -107,18 +107,18 @@ func TestGateOfAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	f := newFollower(s, metrics.New("test"), slog.New(slog.DiscardHandler))
+	f := newSyncManager(s, metrics.New("test"), slog.New(slog.DiscardHandler))
 	dir := t.TempDir()
 	for _, name := range []string{"password", "other"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("hunter2\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	at := func(change func(*config.Directory)) following {
+	at := func(change func(*config.Directory)) directorySet {
 		d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second, Full: time.Hour,
 			Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: filepath.Join(dir, "password")}}
 		change(&d)
-		next, err := f.plan(&config.Config{Directories: []config.Directory{d}})
+		next, err := f.prepare(&config.Config{Directories: []config.Directory{d}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestGateOfAReload(t *testing.T) {
 
 // TestCandidatesKnowTheirPort: what a port shows belongs to the candidate.
 func TestCandidatesKnowTheirPort(t *testing.T) {
-	all := candidates(config.Directory{}, []string{"ldaps://dc1.corp.example:636", "ldap://dc1.corp.example:389",
+	all := candidatesAt(config.Directory{}, []string{"ldaps://dc1.corp.example:636", "ldap://dc1.corp.example:389",
 		"ldaps://dc1.corp.example:3269", "ldap://dc1.corp.example:3268"})
 	for i, c := range all {
 		if got, want := c.View == mirror.ViewOfPort("3269"), i >= 2; got != want || c.Host != "dc1.corp.example" || c.View == "" {
@@ -162,7 +162,7 @@ func TestSyncManagerChange(t *testing.T) {
 	s := newTestStore(t)
 	addAddresses(t, s, "corp", "jane@corp.example")
 	addAddresses(t, s, "lab", "jim@lab.example")
-	f := newFollower(s, metrics.New("test"), slog.New(slog.DiscardHandler))
+	f := newSyncManager(s, metrics.New("test"), slog.New(slog.DiscardHandler))
 	password := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(password, []byte("hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestSyncManagerChange(t *testing.T) {
 	slower.Poll = time.Minute
 	owning := corp
 	owning.Domains = []string{"corp.example"}
-	var before following
+	var before directorySet
 	for _, step := range []struct {
 		name        string
 		directories []config.Directory
@@ -191,17 +191,17 @@ func TestSyncManagerChange(t *testing.T) {
 		{"directory comes back", []config.Directory{lab, slower}, true, []string{"lab followed", "corp followed"}},
 	} {
 		c := &config.Config{Directories: step.directories}
-		next, err := f.plan(c)
+		next, err := f.prepare(c)
 		if err != nil {
 			t.Fatalf("%s: %v", step.name, err)
 		}
 		swapped := false
-		f.change(c, next, func() { swapped = true })
-		if kept := len(before) > 0 && next.has(before[slices.IndexFunc(before, func(d followed) bool { return d.Name() == "corp" })].Mirror); kept != step.keeps || !swapped {
+		f.apply(c, next, func() { swapped = true })
+		if kept := len(before) > 0 && next.contains(before[slices.IndexFunc(before, func(d syncedDirectory) bool { return d.Name() == "corp" })].Mirror); kept != step.keeps || !swapped {
 			t.Errorf("%s: kept the mirror of corp %t, want %t; swapped %t", step.name, kept, step.keeps, swapped)
 		}
 		var all []string
-		for _, k := range f.all() {
+		for _, k := range f.syncers() {
 			kind := " followed"
 			if _, retired := k.(*mirror.Retired); retired {
 				kind = " retired"
@@ -218,19 +218,19 @@ func TestSyncManagerChange(t *testing.T) {
 // TestUnusableSecretAtReload: a reload does not give up a connection for one that no bind would
 // open. The first configuration is taken as it is, because it has no connection to lose.
 func TestUnusableSecretAtReload(t *testing.T) {
-	f := newFollower(newTestStore(t), metrics.New("test"), slog.New(slog.DiscardHandler))
+	f := newSyncManager(newTestStore(t), metrics.New("test"), slog.New(slog.DiscardHandler))
 	c := &config.Config{Directories: []config.Directory{{Name: "corp", URLs: []string{"ldaps://dc1.invalid"}, Poll: time.Second,
 		Full: time.Hour, Bind: config.Bind{DN: "svc", PasswordFile: filepath.Join(t.TempDir(), "none")}}}}
-	next, err := f.plan(c)
+	next, err := f.prepare(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.change(c, next, func() {})
-	if _, err := f.plan(c); err != nil {
+	f.apply(c, next, func() {})
+	if _, err := f.prepare(c); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
 	c.Directories[0].Poll = time.Minute
-	if _, err := f.plan(c); !errors.Is(err, ErrConfig) {
+	if _, err := f.prepare(c); !errors.Is(err, ErrConfig) {
 		t.Errorf("changed: %v", err)
 	}
 }

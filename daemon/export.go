@@ -21,12 +21,12 @@ const exportBatch = 500
 
 func (b backend) Export(ctx context.Context, q control.ExportQuery, tell func(control.ExportEvent) error) error {
 	c := b.config.Load()
-	policy, err := newPolicy(c, b.index(), b.files, live{}, time.Now)
+	policy, err := newPolicy(c, b.index(), b.files, queryChecks{}, time.Now)
 	if err != nil {
 		return err
 	}
 	e := exporter{version: b.version, config: c, store: b.store, files: b.files.Snapshot(), policy: policy, query: q, tell: tell}
-	for _, d := range b.follower.Directories() {
+	for _, d := range b.syncs.Directories() {
 		e.directories = append(e.directories, control.ExportDirectory{Name: d.Name, State: d.State, LastSuccess: d.LastSuccess})
 	}
 	return e.run(ctx, b.now())
@@ -57,7 +57,7 @@ func (e *exporter) run(ctx context.Context, now time.Time) error {
 	if err := e.tell(control.ExportEvent{Head: &head}); err != nil {
 		return err
 	}
-	for _, part := range []func() error{e.index, e.aliased, e.accepted, e.filed, e.always, e.passed, e.flush} {
+	for _, part := range []func() error{e.addIndexed, e.addAliased, e.addAccepted, e.addFiled, e.addAlways, e.addPassed, e.flush} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -121,8 +121,8 @@ func (e *exporter) judge(a address.Address) policy.Decision {
 	return e.policy.Decide(e.ctx, policy.Query{Recipient: a.String()})
 }
 
-// index lists who is known to a directory, and not refused by the configuration.
-func (e *exporter) index() error {
+// addIndexed lists who is known to a directory, and not refused by the configuration.
+func (e *exporter) addIndexed() error {
 	return e.store.Addresses(func(a address.Address, restricted bool) error {
 		if err := e.ctx.Err(); err != nil {
 			return err
@@ -151,8 +151,8 @@ func (e *exporter) known(a address.Address) (bool, error) {
 	return p.Known, err
 }
 
-// accepted lists what accept names.
-func (e *exporter) accepted() error {
+// addAccepted lists what accept names.
+func (e *exporter) addAccepted() error {
 	for _, text := range e.config.Accept {
 		if a, err := address.Parse(text); err == nil {
 			if known, err := e.known(a); err != nil || known {
@@ -169,8 +169,8 @@ func (e *exporter) accepted() error {
 	return nil
 }
 
-// filed lists what accept_files name.
-func (e *exporter) filed() error {
+// addFiled lists what accept_files name.
+func (e *exporter) addFiled() error {
 	for i, table := range e.files {
 		for key := range table.All() {
 			if err := e.ctx.Err(); err != nil {
@@ -208,8 +208,8 @@ func (e *exporter) listedBy(file int, key string) (bool, error) {
 	return !known, err
 }
 
-// always lists the local parts that are accepted in all our domains.
-func (e *exporter) always() error {
+// addAlways lists the local parts that are accepted in all our domains.
+func (e *exporter) addAlways() error {
 	for _, domain := range e.judged() {
 		for _, local := range e.config.AlwaysAccept {
 			a, err := address.Parse(local + "@" + domain)
@@ -248,8 +248,8 @@ func (e *exporter) judged() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// passed lists the domains in which nobody is refused.
-func (e *exporter) passed() error {
+// addPassed lists the domains in which nobody is refused.
+func (e *exporter) addPassed() error {
 	for _, domain := range slices.Sorted(maps.Keys(e.config.Domains)) {
 		if e.config.Domains[domain] != config.Pass || strings.HasPrefix(domain, ".") || slices.Contains(e.config.Accept, "@"+domain) {
 			continue

@@ -11,9 +11,9 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// aliased lists the recipients of domain aliases: what the index has at their targets, and
+// addAliased lists the recipients of domain aliases: what the index has at their targets, and
 // every recipient of an alias whose target is not judged.
-func (e *exporter) aliased() error {
+func (e *exporter) addAliased() error {
 	byTarget := map[string][]string{}
 	for _, alias := range e.aliases() {
 		for _, target := range e.policy.AliasTargets(alias) {

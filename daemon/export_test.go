@@ -50,7 +50,7 @@ func newTestExporter(t *testing.T, c *config.Config, s *store.Store, q control.E
 		t.Fatal(err)
 	}
 	files.Use(prepared)
-	policy, err := newPolicy(c, index{s, nil}, files, live{}, time.Now)
+	policy, err := newPolicy(c, index{s, nil}, files, queryChecks{}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

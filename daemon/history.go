@@ -8,11 +8,11 @@ import (
 )
 
 // rememberEvery is how often the counters are looked at for the chart of the page.
-const rememberEvery = 10 * time.Second
+const historyInterval = 10 * time.Second
 
-// remember feeds the history until ctx ends.
-func (d *daemon) remember(ctx context.Context) error {
-	ticker := time.NewTicker(rememberEvery)
+// recordHistory feeds the history until ctx ends.
+func (d *daemon) recordHistory(ctx context.Context) error {
+	ticker := time.NewTicker(historyInterval)
 	defer ticker.Stop()
 	for {
 		d.observeCounters()
@@ -26,7 +26,7 @@ func (d *daemon) remember(ctx context.Context) error {
 
 func (d *daemon) observeCounters() {
 	c := d.server.Counters()
-	d.history.Observe(time.Now(), words(c.Decisions()), words(c.WouldRefuse()))
+	d.history.Observe(time.Now(), byName(c.Decisions()), byName(c.WouldRefuse()))
 }
 
 // statusPage is the page for people, as the configuration in force has it.

@@ -10,7 +10,7 @@ import (
 // configuration, for the policy of that configuration. It never changes.
 type index struct {
 	store       *store.Store
-	directories following
+	directories directorySet
 }
 
 var _ policy.Index = index{}

@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/internal/socket"
 )
 
-// openIntake opens the sockets for Postfix, or takes those that systemd passed.
-func openIntake(c *config.Config, log *slog.Logger) (intake []*socket.Listener, err error) {
+// openMTAListeners opens the sockets for Postfix, or takes those that systemd passed.
+func openMTAListeners(c *config.Config, log *slog.Logger) (intake []*socket.Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range intake {
@@ -46,7 +46,7 @@ func openIntake(c *config.Config, log *slog.Logger) (intake []*socket.Listener, 
 			}
 			continue
 		}
-		makeSocketDir(e)
+		ensureSocketDir(e)
 		l, err := socket.Prepare(e.String(), options)
 		if err != nil {
 			return intake, err
@@ -74,9 +74,9 @@ func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) (
 	return passed.Find(name, named)
 }
 
-// makeSocketDir makes the directory of a unix socket where only it is missing: under /run
+// ensureSocketDir makes the directory of a unix socket where only it is missing: under /run
 // it is gone after every boot. What is wrong with it, whoever opens the socket says.
-func makeSocketDir(e config.Endpoint) {
+func ensureSocketDir(e config.Endpoint) {
 	if e.Network == "unix" {
 		os.Mkdir(filepath.Dir(e.Address), 0o755)
 	}

@@ -12,13 +12,13 @@ import (
 	"rcpt-milter/store"
 )
 
-// pastIndex is the index as it was at a time, for the policy of today.
-type pastIndex struct {
+// indexAt is the index as it was at a time, for the policy of today.
+type indexAt struct {
 	index
 	at time.Time
 }
 
-func (i pastIndex) Lookup(a address.Address) (policy.Entry, error) {
+func (i indexAt) Lookup(a address.Address) (policy.Entry, error) {
 	p, err := i.store.At(a, i.at)
 	if err != nil {
 		return policy.Entry{}, err
@@ -28,7 +28,7 @@ func (i pastIndex) Lookup(a address.Address) (policy.Entry, error) {
 
 // Freshness takes what had been read by then as fresh: how old the last good pass was
 // at that moment is not kept.
-func (i pastIndex) Freshness(domain string) policy.Freshness {
+func (i indexAt) Freshness(domain string) policy.Freshness {
 	for _, d := range i.directories {
 		if d.config.MayOwn(domain) && !i.store.Directory(d.Name()).ReadBy(i.at) {
 			return policy.Freshness{State: policy.NotReady, Directory: d.Name()}
@@ -38,7 +38,7 @@ func (i pastIndex) Freshness(domain string) policy.Freshness {
 }
 
 // assumed is what an answer about the past takes for granted.
-var assumed = []string{
+var pastAssumptions = []string{
 	"assumed: today's configuration, and that every directory read in full by then was fresh",
 	"assumed: no client over the harvest limit, and nobody found by asking the directory itself",
 }
@@ -62,7 +62,7 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query poli
 		return control.LookupAnswer{}, notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
 			store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
 	}
-	policy, err := newPolicy(c, pastIndex{b.index(), at}, b.files, live{}, func() time.Time { return at })
+	policy, err := newPolicy(c, indexAt{b.index(), at}, b.files, queryChecks{}, func() time.Time { return at })
 	if err != nil {
 		return control.LookupAnswer{}, err
 	}
@@ -71,8 +71,8 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query poli
 		return control.LookupAnswer{}, notKept(d.Err)
 	}
 	answer := answerOf(d)
-	answer.Address, answer.At, answer.Assumed = q.Address, q.At, assumed
-	return answer, b.describeAt(found(d), at, &answer)
+	answer.Address, answer.At, answer.Assumed = q.Address, q.At, pastAssumptions
+	return answer, b.describeAt(subject(d), at, &answer)
 }
 
 // describeAt adds what the store knows of the address at that time, and its whole
@@ -93,14 +93,14 @@ func (b backend) describeAt(a address.Address, at time.Time, answer *control.Loo
 	}
 	history, err := b.store.History(a)
 	for _, e := range history {
-		answer.History = append(answer.History, rowOf(e))
+		answer.History = append(answer.History, journalRowOf(e))
 	}
 	return err
 }
 
 // HasDomain reports whether the index had an address of a domain then. Where the journal
 // cannot be read it is as now.
-func (i pastIndex) HasDomain(domain string) bool {
+func (i indexAt) HasDomain(domain string) bool {
 	had, err := i.store.HadDomain(domain, i.at)
 	if err != nil {
 		return i.store.HasDomain(domain)

@@ -12,41 +12,43 @@ import (
 
 // How often the store is looked after.
 const (
-	verifyEvery = time.Hour
-	pruneEvery  = time.Hour
+	verifyInterval = time.Hour
+	pruneInterval  = time.Hour
 )
 
-// upkeep looks after the store: it verifies checksums and drops what is too old.
-type upkeep struct {
-	store *store.Store
-	keep  atomic.Int64 // of the journal, in nanoseconds
-	log   *slog.Logger
-	last  atomic.Pointer[time.Time] // when the store was last found good
+// maintenance looks after the store: it verifies checksums and drops what is too old.
+type maintenance struct {
+	store        *store.Store
+	retention    atomic.Int64 // of the journal, in nanoseconds
+	log          *slog.Logger
+	lastVerified atomic.Pointer[time.Time] // when the store was last found good
 }
 
-// newUpkeep is for a store that was just opened, which verified it.
-func newUpkeep(s *store.Store, c *config.Config, log *slog.Logger) *upkeep {
-	u := &upkeep{store: s, log: log}
+// newMaintenance is for a store that was just opened, which verified it.
+func newMaintenance(s *store.Store, c *config.Config, log *slog.Logger) *maintenance {
+	u := &maintenance{store: s, log: log}
 	u.Set(c)
-	u.mark()
+	u.markVerified()
 	return u
 }
 
 // Set says for how long to keep what, from the next pruning on. The journal goes together
 // with what the removal grace needs.
-func (u *upkeep) Set(c *config.Config) { u.keep.Store(int64(max(c.Journal.Keep, c.RemovalGrace))) }
-
-func (u *upkeep) mark() {
-	now := time.Now()
-	u.last.Store(&now)
+func (u *maintenance) Set(c *config.Config) {
+	u.retention.Store(int64(max(c.Journal.Keep, c.RemovalGrace)))
 }
 
-func (u *upkeep) verified() time.Time { return *u.last.Load() }
+func (u *maintenance) markVerified() {
+	now := time.Now()
+	u.lastVerified.Store(&now)
+}
+
+func (u *maintenance) verified() time.Time { return *u.lastVerified.Load() }
 
 // Run looks after the store until ctx ends. Its troubles are logged: a store that
 // fails to verify says so at every look-up, and one that is not pruned only grows.
-func (u *upkeep) Run(ctx context.Context) error {
-	prune, verify := time.NewTicker(pruneEvery), time.NewTicker(verifyEvery)
+func (u *maintenance) Run(ctx context.Context) error {
+	prune, verify := time.NewTicker(pruneInterval), time.NewTicker(verifyInterval)
 	defer prune.Stop()
 	defer verify.Stop()
 	u.Verify() // opening checked the files, and this counts what is in them as well
@@ -63,19 +65,19 @@ func (u *upkeep) Run(ctx context.Context) error {
 }
 
 // Verify checks the store once.
-func (u *upkeep) Verify() error {
+func (u *maintenance) Verify() error {
 	if err := u.store.Verify(); err != nil {
 		u.log.Error("store failed its verification", "error", err)
 		return err
 	}
-	u.mark()
+	u.markVerified()
 	u.log.Info("store verified")
 	return nil
 }
 
 // Prune drops what is older than the journal is kept.
-func (u *upkeep) Prune() {
-	rows, err := u.store.Prune(time.Now().Add(-time.Duration(u.keep.Load())))
+func (u *maintenance) Prune() {
+	rows, err := u.store.Prune(time.Now().Add(-time.Duration(u.retention.Load())))
 	if err != nil {
 		u.log.Error("journal not pruned", "error", err)
 	} else if rows > 0 {

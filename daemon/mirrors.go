@@ -11,15 +11,15 @@ import (
 )
 
 // mirrorConfig is how a directory is mirrored.
-func (f *follower) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
+func (f *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
 	m := mirror.Config{
 		Name: d.Name, Store: f.store, Log: f.log,
 		Rules: rulesOf(d),
 		Poll:  d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
 		Guard: mirror.Guard(d.RemovalGuard), Limits: f.limitsOf(c, d), Notify: d.Notify,
-		Account: d.Bind.Name(), Secret: secretOf(d.Bind),
+		Account: d.Bind.Name(), Secret: secretDigest(d.Bind),
 		Observe: mirror.Observer{
-			Pass: func(r mirror.PassResult) { f.passDone(d.Name, r.Info.Kind, r) },
+			Pass: func(r mirror.PassResult) { f.passEnded(d.Name, r.Info.Kind, r) },
 			Lag:  func(behind time.Duration) { f.metrics.ObserveLag(d.Name, behind) },
 		},
 	}
@@ -35,7 +35,7 @@ func rulesOf(d config.Directory) mirror.Rules {
 }
 
 // limitsOf is what depends on other keys than those of the directory.
-func (f *follower) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
+func (f *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
 	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges,
 		ConcealValues: c.Log.HashAddresses, Shared: f.shared(c, d.Name, d.ReplicationLag)}
 }
@@ -52,9 +52,9 @@ func resultOf(r mirror.PassResult) string {
 }
 
 // Directories are the states of all.
-func (f *follower) Directories() []control.DirectoryStatus {
+func (f *syncManager) Directories() []control.DirectoryStatus {
 	var all []control.DirectoryStatus
-	for _, k := range f.all() {
+	for _, k := range f.syncers() {
 		all = append(all, statusOf(k.Name(), k.Status()))
 	}
 	return all

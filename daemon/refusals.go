@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	refusalShards = 16
-	shardPending  = 1024 // refusals that a shard holds until it is emptied
-	gatherEvery   = time.Second
-	keepEvery     = time.Minute
+	refusalShards   = 16
+	maxShardPending = 1024 // refusals that a shard holds until it is emptied
+	gatherInterval  = time.Second
+	flushInterval   = time.Minute
 )
 
 // refusals is the record of what was refused. Between RCPT and reply a refusal is only
@@ -34,13 +34,13 @@ type refusals struct {
 	seed   maphash.Seed
 	shards [refusalShards]refusalShard
 
-	mu      sync.Mutex               // guards what follows; not taken between RCPT and reply
-	keep    time.Duration            // how long hours are kept
-	network clientNetworks           // what counts as one
-	conceal func(text string) string // how an address is kept; nil: as it is
-	hour    *store.Refusals
-	changed bool // since it was last kept
-	failing bool // the last attempt to keep it failed
+	mu          sync.Mutex               // guards what follows; not taken between RCPT and reply
+	retention   time.Duration            // how long hours are kept
+	network     clientNetworks           // what counts as one
+	redact      func(text string) string // how an address is kept; nil: as it is
+	hour        *store.Refusals
+	changed     bool // since it was last kept
+	writeFailed bool // the last attempt to keep it failed
 }
 
 // clientNetworks is how many bits of a client's address name its network.
@@ -65,12 +65,12 @@ type pendingRefusal struct {
 // newRefusals goes on with the record of the hour where there is one.
 func newRefusals(s *store.Store, log *slog.Logger, now func() time.Time) *refusals {
 	r := &refusals{store: s, log: log, now: now, seed: maphash.MakeSeed()}
-	r.begin(now())
+	r.openHour(now())
 	return r
 }
 
-// begin goes on with the record of the hour in which a time falls.
-func (r *refusals) begin(now time.Time) {
+// openHour goes on with the record of the hour in which a time falls.
+func (r *refusals) openHour(now time.Time) {
 	var err error
 	if r.hour, err = r.store.RefusalsOf(now); err != nil {
 		r.log.Warn("record of refusals cannot be read, the hour begins anew", "error", err)
@@ -82,19 +82,19 @@ func (r *refusals) begin(now time.Time) {
 func (r *refusals) Set(c *config.Config, conceal func(text string) string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.keep, r.network, r.conceal = c.Journal.Keep, clientNetworks{c.Harvest.IPv4, c.Harvest.IPv6}, conceal
+	r.retention, r.network, r.redact = c.Journal.Keep, clientNetworks{c.Harvest.IPv4, c.Harvest.IPv6}, conceal
 }
 
 // hashed begins the text of an address that is kept as a hash: no canonical address has
 // a colon outside quotes.
-const hashed = "hash:"
+const hashPrefix = "hash:"
 
-// spell is the text under which an address is kept; the caller has the lock.
-func (r *refusals) spell(a address.Address) string {
-	if r.conceal == nil || a.IsZero() {
+// storedForm is the text under which an address is kept; the caller has the lock.
+func (r *refusals) storedForm(a address.Address) string {
+	if r.redact == nil || a.IsZero() {
 		return a.String()
 	}
-	return hashed + r.conceal(a.String())
+	return hashPrefix + r.redact(a.String())
 }
 
 // Observe notes a decision that is a refusal.
@@ -106,7 +106,7 @@ func (r *refusals) Observe(q policy.Query, d policy.Decision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case len(s.pending) < shardPending:
+	case len(s.pending) < maxShardPending:
 		s.pending = append(s.pending, pendingRefusal{d.Address, d.Domain, q.Client, d.Verdict, d.WouldRefuse})
 	case d.WouldRefuse:
 		s.missedWould++
@@ -123,18 +123,18 @@ func isRefusal(d policy.Decision) bool {
 
 // Run gathers until ctx ends, and keeps what there is then.
 func (r *refusals) Run(ctx context.Context) error {
-	gather, keep := time.NewTicker(gatherEvery), time.NewTicker(keepEvery)
+	gather, keep := time.NewTicker(gatherInterval), time.NewTicker(flushInterval)
 	defer gather.Stop()
 	defer keep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			r.Keep()
+			r.Flush()
 			return nil
 		case <-gather.C:
 			r.gather()
 		case <-keep.C:
-			r.Keep()
+			r.Flush()
 		}
 	}
 }
@@ -146,24 +146,24 @@ func (r *refusals) gather() {
 	now := r.now()
 	if !store.NewRefusals(now).From.Equal(r.hour.From) { // also back, if the clock was set back
 		r.write()
-		r.begin(now)
-		if err := r.store.DropRefusals(now.Add(-r.keep)); err != nil {
+		r.openHour(now)
+		if err := r.store.DropRefusals(now.Add(-r.retention)); err != nil {
 			r.log.Warn("old refusals not forgotten", "error", err)
 		}
 	}
 	for i := range r.shards {
-		r.empty(&r.shards[i], now)
+		r.drain(&r.shards[i], now)
 	}
 }
 
-func (r *refusals) empty(s *refusalShard, now time.Time) {
+func (r *refusals) drain(s *refusalShard, now time.Time) {
 	s.mu.Lock()
 	pending, missed, missedWould := s.pending, s.missed, s.missedWould
 	s.pending, s.missed, s.missedWould = nil, 0, 0
 	s.mu.Unlock()
 	r.changed = r.changed || len(pending) > 0
 	for _, p := range pending {
-		r.hour.Add(store.Refusal{Time: now, Address: r.spell(p.address), Domain: p.domain, Network: r.network.of(p.client),
+		r.hour.Add(store.Refusal{Time: now, Address: r.storedForm(p.address), Domain: p.domain, Network: r.network.of(p.client),
 			Verdict: string(p.verdict), WouldRefuse: p.would})
 	}
 	if missed+missedWould > 0 {
@@ -180,8 +180,8 @@ func (n clientNetworks) of(client netip.Addr) string {
 	return ""
 }
 
-// Keep gathers, and writes the hour to the store if it has changed.
-func (r *refusals) Keep() error {
+// Flush gathers, and writes the hour to the store if it has changed.
+func (r *refusals) Flush() error {
 	r.gather()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -194,9 +194,9 @@ func (r *refusals) write() error {
 		return nil
 	}
 	err := r.store.PutRefusals(r.hour)
-	if err != nil && !r.failing {
+	if err != nil && !r.writeFailed {
 		r.log.Warn("record of refusals not kept", "error", err)
 	}
-	r.changed, r.failing = err != nil, err != nil
+	r.changed, r.writeFailed = err != nil, err != nil
 	return err
 }

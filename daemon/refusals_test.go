@@ -42,8 +42,8 @@ func newRefuser(t *testing.T, dir string, now func() time.Time) (*refuser, *stor
 		Journal: config.Journal{Keep: 48 * time.Hour}, Harvest: config.Harvest{IPv4: 24, IPv6: 64}}
 	r := &refuser{refusals: newRefusals(s, slog.New(slog.DiscardHandler), now)}
 	r.Set(c, nil)
-	if r.policy, err = newPolicy(c, nobody{policy.Fresh}, nil, live{}, now); err == nil {
-		r.stale, err = newPolicy(c, nobody{policy.Stale}, nil, live{}, now)
+	if r.policy, err = newPolicy(c, nobody{policy.Fresh}, nil, queryChecks{}, now); err == nil {
+		r.stale, err = newPolicy(c, nobody{policy.Stale}, nil, queryChecks{}, now)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestRefusals(t *testing.T) {
 	r.ask(t, r.policy, "a b c@d@x.test", "")            // unreadable
 	r.ask(t, r.policy, "c@elsewhere.test", "192.0.2.7") // not ours
 	r.ask(t, r.stale, "d@x.test", "192.0.2.7")          // 451
-	if err := r.Keep(); err != nil {
+	if err := r.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -83,7 +83,7 @@ func TestRefusals(t *testing.T) {
 	r.ask(t, r.policy, "jane.deo@x.test", "198.51.100.7")
 	now = now.Add(time.Hour)
 	r.ask(t, r.policy, "next@x.test", "192.0.2.7")
-	if err := r.Keep(); err != nil {
+	if err := r.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	got, err := reportOf(t.Context(), s, control.ReportQuery{Since: before(0)}, now)
@@ -112,7 +112,7 @@ func TestRefusals(t *testing.T) {
 	// Three days later the first hours are forgotten.
 	now = now.Add(72 * time.Hour)
 	r.ask(t, r.policy, "later@x.test", "192.0.2.7")
-	if err := r.Keep(); err != nil {
+	if err := r.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if got, err = reportOf(t.Context(), s, control.ReportQuery{}, now); err != nil || got.Refused != 1 {
@@ -127,7 +127,7 @@ func TestRefusalsConcealed(t *testing.T) {
 	conceal := milter.HashAddress([]byte("key"))
 	r.Set(&config.Config{Harvest: config.Harvest{IPv4: 16, IPv6: 48}}, conceal)
 	r.ask(t, r.policy, "Jane.Deo@x.test", "192.0.2.7")
-	if err := r.Keep(); err != nil {
+	if err := r.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	got, err := reportOf(t.Context(), s, control.ReportQuery{}, noon)
@@ -153,11 +153,11 @@ func TestRefusalsThatComeTooFast(t *testing.T) {
 	}
 	group.Wait()
 	for i := range r.shards {
-		if n := len(r.shards[i].pending); n > shardPending {
+		if n := len(r.shards[i].pending); n > maxShardPending {
 			t.Errorf("shard %d holds %d", i, n)
 		}
 	}
-	if err := r.Keep(); err != nil {
+	if err := r.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	got, err := reportOf(t.Context(), s, control.ReportQuery{}, noon)
@@ -174,7 +174,7 @@ func BenchmarkRefusal(b *testing.B) {
 	}
 	defer s.Close()
 	r := newRefusals(s, slog.New(slog.DiscardHandler), time.Now)
-	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{policy.Fresh}, nil, live{}, time.Now)
+	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{policy.Fresh}, nil, queryChecks{}, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func BenchmarkRefusal(b *testing.B) {
 	d := p.Decide(b.Context(), q)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if i%shardPending == 0 {
+		if i%maxShardPending == 0 {
 			b.StopTimer()
 			r.gather()
 			b.StartTimer()
@@ -202,7 +202,7 @@ func TestRefusalsWithAWrongClock(t *testing.T) {
 		for _, wrong := range []time.Duration{0, wrong, 0} {
 			now = noon.Add(wrong)
 			r.ask(t, r.policy, "a@x.test", "192.0.2.7")
-			if err := r.Keep(); err != nil {
+			if err := r.Flush(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -15,14 +15,14 @@ import (
 type reloads struct {
 	path string // of the file
 
-	turn  sync.Mutex // of the one reload there may be
-	ended bool       // the daemon is about to let go of what a reload would use
+	turn   sync.Mutex // of the one reload there may be
+	closed bool       // the daemon is about to let go of what a reload would use
 
 	mu   sync.Mutex
 	last control.Reloaded
 }
 
-func (r *reloads) note(last control.Reloaded) {
+func (r *reloads) record(last control.Reloaded) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if last.Refused != "" { // what is in force waits for a restart as before
@@ -31,18 +31,18 @@ func (r *reloads) note(last control.Reloaded) {
 	r.last = last
 }
 
-// outcome is that of the last one.
-func (r *reloads) outcome() control.Reloaded {
+// lastOutcome is that of the last one.
+func (r *reloads) lastOutcome() control.Reloaded {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last
 }
 
-// end waits for a reload under way; there is none after it.
-func (r *reloads) end() {
+// close waits for a reload under way; there is none after it.
+func (r *reloads) close() {
 	r.turn.Lock()
 	defer r.turn.Unlock()
-	r.ended = true
+	r.closed = true
 }
 
 // reload reads the configuration again and puts it into force, but for the keys that
@@ -50,14 +50,14 @@ func (r *reloads) end() {
 func (d *daemon) reload() control.Reloaded {
 	d.reloads.turn.Lock()
 	defer d.reloads.turn.Unlock()
-	if d.reloads.ended {
+	if d.reloads.closed {
 		return control.Reloaded{Refused: "the daemon is about to stop"}
 	}
 	notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
 	defer notify(systemd.SdNotifyReady)
 	var done control.Reloaded
 	err := mirror.Safely(d.log, "reload", func() (err error) {
-		done, err = d.readAgain()
+		done, err = d.reread()
 		return err
 	})
 	if err != nil {
@@ -69,11 +69,11 @@ func (d *daemon) reload() control.Reloaded {
 	if len(done.Restart) > 0 {
 		d.log.Warn("keys of the configuration have other values now, which need a restart", "keys", done.Restart)
 	}
-	d.reloads.note(done)
+	d.reloads.record(done)
 	return done
 }
 
-func (d *daemon) readAgain() (done control.Reloaded, err error) {
+func (d *daemon) reread() (done control.Reloaded, err error) {
 	read, err := config.Load(d.reloads.path)
 	if err != nil {
 		return done, err
@@ -83,11 +83,11 @@ func (d *daemon) readAgain() (done control.Reloaded, err error) {
 		return done, err
 	}
 	next, restart := read.Keeping(running)
-	s, err := d.setUp(next)
+	s, err := d.prepare(next)
 	if err != nil {
 		return done, err
 	}
-	d.enact(s)
+	d.apply(s)
 	return control.Reloaded{Changed: next.Changes(running), Restart: restart}, nil
 }
 

@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// keeper is whatever looks after the addresses of one directory.
-type keeper interface {
+// directorySyncer is whatever looks after the addresses of one directory.
+type directorySyncer interface {
 	Name() string
 	Status() mirror.Status
 	Approve(ctx context.Context, upTo uint64) (store.PassInfo, error)
@@ -22,15 +22,15 @@ type keeper interface {
 }
 
 var (
-	_ keeper = (*mirror.Mirror)(nil)
-	_ keeper = (*mirror.Retired)(nil)
+	_ directorySyncer = (*mirror.Mirror)(nil)
+	_ directorySyncer = (*mirror.Retired)(nil)
 )
 
-// all are the keepers of all directories, in the order of the configuration; those of
+// syncers are the keepers of all directories, in the order of the configuration; those of
 // directories that are not in it any more come last.
-func (f *follower) all() []keeper {
-	var all []keeper
-	for _, d := range f.now() {
+func (f *syncManager) syncers() []directorySyncer {
+	var all []directorySyncer
+	for _, d := range f.active() {
 		all = append(all, d.Mirror)
 	}
 	f.mu.Lock()
@@ -43,16 +43,16 @@ func (f *follower) all() []keeper {
 	return all
 }
 
-// keepers are those of all directories, or of the one named.
-func (f *follower) keepers(name string) ([]keeper, error) {
-	all := f.all()
+// syncersNamed are those of all directories, or of the one named.
+func (f *syncManager) syncersNamed(name string) ([]directorySyncer, error) {
+	all := f.syncers()
 	if name == "" {
 		return all, nil
 	}
 	var names []string
 	for _, k := range all {
 		if k.Name() == name {
-			return []keeper{k}, nil
+			return []directorySyncer{k}, nil
 		}
 		names = append(names, k.Name())
 	}
@@ -60,20 +60,20 @@ func (f *follower) keepers(name string) ([]keeper, error) {
 }
 
 func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func(control.HeldRemoval) error) error {
-	keepers, err := b.follower.keepers(q.Directory)
+	keepers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
 		return err
 	}
 	for _, k := range keepers {
-		if err := b.waiting(k, visit); err != nil {
+		if err := b.heldIn(k, visit); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// waiting visits what waits in one directory.
-func (b backend) waiting(k keeper, visit func(control.HeldRemoval) error) error {
+// heldIn visits what waits in one directory.
+func (b backend) heldIn(k directorySyncer, visit func(control.HeldRemoval) error) error {
 	now, stored := b.now(), b.store.Directory(k.Name())
 	return b.store.Held(k.Name(), func(h store.Held) error {
 		row := control.HeldRemoval{Directory: k.Name(), Address: h.Address.String(), GUID: directory.GUID(h.GUID).String(),
@@ -94,16 +94,16 @@ func (b backend) waiting(k keeper, visit func(control.HeldRemoval) error) error 
 func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
 	// What one waits for must not let another approve more than could be seen.
 	upTo := map[string]uint64{}
-	for _, k := range b.follower.all() {
+	for _, k := range b.syncs.syncers() {
 		upTo[k.Name()] = cmp.Or(q.UpTo, b.store.Directory(k.Name()).Newest().Number)
 	}
-	return b.settle(q, tell, func(k keeper) (control.RemovalsDone, error) {
+	return b.settleHeld(q, tell, func(k directorySyncer) (control.RemovalsDone, error) {
 		info, err := k.Approve(ctx, upTo[k.Name()])
 		done := control.RemovalsDone{Directory: k.Name(), Removed: int64(info.Removed), Pass: info.Number}
 		if err != nil {
 			return done, err
 		}
-		err = b.waiting(k, func(h control.HeldRemoval) error {
+		err = b.heldIn(k, func(h control.HeldRemoval) error {
 			if h.WaitsFor == control.WaitsApproval {
 				done.Waiting++
 			}
@@ -114,16 +114,16 @@ func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func
 }
 
 func (b backend) Discard(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
-	return b.settle(q, tell, func(k keeper) (control.RemovalsDone, error) {
+	return b.settleHeld(q, tell, func(k directorySyncer) (control.RemovalsDone, error) {
 		objects, err := k.Discard(ctx)
 		return control.RemovalsDone{Directory: k.Name(), Kept: int64(objects)}, err
 	})
 }
 
-// settle does the same in every directory that holds something back. One that fails
+// settleHeld does the same in every directory that holds something back. One that fails
 // does not keep the others from it.
-func (b backend) settle(q control.RemovalsQuery, tell func(control.RemovalsDone), do func(keeper) (control.RemovalsDone, error)) error {
-	keepers, err := b.follower.keepers(q.Directory)
+func (b backend) settleHeld(q control.RemovalsQuery, tell func(control.RemovalsDone), do func(directorySyncer) (control.RemovalsDone, error)) error {
+	keepers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
 		return err
 	}
@@ -144,11 +144,11 @@ func (b backend) settle(q control.RemovalsQuery, tell func(control.RemovalsDone)
 
 func (b backend) Journal(_ context.Context, q control.JournalQuery, visit func(control.JournalRow) error) error {
 	return b.store.Journal(store.JournalQuery{Since: q.Since.Time, Pass: q.Pass}, func(e store.Event) error {
-		return visit(rowOf(e))
+		return visit(journalRowOf(e))
 	})
 }
 
-func rowOf(e store.Event) control.JournalRow {
+func journalRowOf(e store.Event) control.JournalRow {
 	row := control.JournalRow{Change: control.Lost, Address: e.Address.String(), Directory: e.Directory, GUID: directory.GUID(e.GUID).String(),
 		DN: e.DN, Pass: e.Pass, DomainController: e.Controller, USN: e.USN, Time: control.Time{Time: e.Time},
 		InternalOnly: e.Outside}

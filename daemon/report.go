@@ -20,7 +20,7 @@ const (
 
 // Report adds up the hours, the one under way included.
 func (b backend) Report(ctx context.Context, q control.ReportQuery) (control.Report, error) {
-	missing := b.refusals.Keep()
+	missing := b.refusals.Flush()
 	report, err := reporter{b.store, b.targets}.report(ctx, q, b.now())
 	if missing != nil {
 		report.Incomplete = missing.Error()
@@ -72,12 +72,12 @@ func (r reporter) report(ctx context.Context, q control.ReportQuery, now time.Ti
 	if q.Brief {
 		return report, nil
 	}
-	for _, row := range firstOf(sum.Addresses.Rows(), q.Limit) {
+	for _, row := range limited(sum.Addresses.Rows(), q.Limit) {
 		a := control.RefusedAddress{RefusedName: nameOf(row), Network: row.Network, Verdict: row.Verdict}
 		if a.Now, err = r.nowOf(row.Text); err != nil {
 			return report, err
 		}
-		a.Name = strings.TrimPrefix(a.Name, hashed) // so that it can be looked for in the log
+		a.Name = strings.TrimPrefix(a.Name, hashPrefix) // so that it can be looked for in the log
 		report.Addresses = append(report.Addresses, a)
 	}
 	return report, r.nearMisses(ctx, &report)
@@ -85,7 +85,7 @@ func (r reporter) report(ctx context.Context, q control.ReportQuery, now time.Ti
 
 func names(t *store.Tally, limit int) []control.RefusedName {
 	var all []control.RefusedName
-	for _, row := range firstOf(t.Rows(), limit) {
+	for _, row := range limited(t.Rows(), limit) {
 		all = append(all, nameOf(row))
 	}
 	return all
@@ -96,8 +96,8 @@ func nameOf(row store.Row) control.RefusedName {
 		First: control.Time{Time: row.First}, Last: control.Time{Time: row.Last}}
 }
 
-// firstOf gives at most so many; 0: all.
-func firstOf[E any](all []E, limit int) []E {
+// limited gives at most so many; 0: all.
+func limited[E any](all []E, limit int) []E {
 	if limit > 0 && len(all) > limit {
 		return all[:limit]
 	}
@@ -107,7 +107,7 @@ func firstOf[E any](all []E, limit int) []E {
 // nowOf says what became of an address.
 func (r reporter) nowOf(text string) (string, error) {
 	a, err := address.Parse(text)
-	if err != nil || strings.HasPrefix(text, hashed) {
+	if err != nil || strings.HasPrefix(text, hashPrefix) {
 		return control.NowHidden, nil
 	}
 	became := control.NowUnknown
@@ -129,7 +129,7 @@ func (r reporter) nowOf(text string) (string, error) {
 func (r reporter) nearMisses(ctx context.Context, report *control.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, nearFor)
 	defer cancel()
-	for _, refused := range firstOf(report.Addresses, nearAddresses) {
+	for _, refused := range limited(report.Addresses, nearAddresses) {
 		if ctx.Err() != nil {
 			return nil // as far as it came
 		}

@@ -105,7 +105,7 @@ func (d *daemon) watchSignals(ctx context.Context, hangup <-chan os.Signal) func
 				control.BySignal("SIGHUP").Reloaded(d.log, d.reload())
 			case <-ctx.Done():
 				notify(systemd.SdNotifyStopping)
-				d.log.Info("told to stop, waiting for open sessions", "longest", drainFor)
+				d.log.Info("told to stop, waiting for open sessions", "longest", drainTimeout)
 				return
 			case <-done:
 				return

@@ -11,7 +11,7 @@ import (
 // address of a mail domain that the named one gave away: the longer lag of the two; zero if
 // no other one may have it. Of the empty domain it returns the longest of all. A directory
 // that the configuration no longer has counts as long as the store has addresses of it.
-func (f *follower) shared(c *config.Config, name string, lag time.Duration) func(domain string) time.Duration {
+func (f *syncManager) shared(c *config.Config, name string, lag time.Duration) func(domain string) time.Duration {
 	return func(domain string) (longest time.Duration) {
 		for _, d := range c.Directories {
 			if d.Name != name && (domain == "" || d.MayOwn(domain)) {

@@ -16,7 +16,7 @@ func TestShared(t *testing.T) {
 	}
 	defer s.Close()
 	type waits map[string]time.Duration
-	f := newFollower(s, nil, slog.New(slog.DiscardHandler))
+	f := newSyncManager(s, nil, slog.New(slog.DiscardHandler))
 	corp := config.Directory{Name: "corp", ReplicationLag: 3 * time.Hour}
 	lab := config.Directory{Name: "lab", ReplicationLag: 5 * time.Hour, Domains: []string{"lab.example", ".sub.example"}}
 	alone := &config.Config{Directories: []config.Directory{corp}}

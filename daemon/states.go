@@ -13,7 +13,7 @@ import (
 
 // stateEvery is how often states are looked at between passes: a directory becomes late and
 // stale by time alone.
-const stateEvery = time.Second
+const stateInterval = time.Second
 
 // directoryState is how far the index can be trusted about a directory.
 type directoryState struct {
@@ -24,9 +24,9 @@ type directoryState struct {
 }
 
 // states returns those of the directories that are followed.
-func (f *follower) states() []directoryState {
+func (f *syncManager) states() []directoryState {
 	var all []directoryState
-	for _, d := range f.now() {
+	for _, d := range f.active() {
 		state, lastGood := d.State()
 		all = append(all, directoryState{d.Name(), state, lastGood, func() error { return d.Status().LastError }})
 	}
@@ -41,23 +41,23 @@ type stateLog struct {
 	now     func() time.Time
 
 	mu          sync.Mutex // guards all below
-	directories map[string]lasting[mirror.State]
-	index       lasting[control.State]
+	directories map[string]timedState[mirror.State]
+	index       timedState[control.State]
 }
 
-// lasting is a state, and since when it has been seen. The zero value is none.
-type lasting[S ~string] struct {
+// timedState is a state, and since when it has been seen. The zero value is none.
+type timedState[S ~string] struct {
 	state S
 	since time.Time
 }
 
 func newStateLog(observe func() []directoryState, log *slog.Logger, now func() time.Time) *stateLog {
-	return &stateLog{observe: observe, log: log, now: now, directories: map[string]lasting[mirror.State]{}}
+	return &stateLog{observe: observe, log: log, now: now, directories: map[string]timedState[mirror.State]{}}
 }
 
 // Run checks until ctx ends. Passes check as well, when they end.
 func (l *stateLog) Run(ctx context.Context) error {
-	ticker := time.NewTicker(stateEvery)
+	ticker := time.NewTicker(stateInterval)
 	defer ticker.Stop()
 	for {
 		l.Check()
@@ -75,12 +75,12 @@ func (l *stateLog) Check() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now, states := l.now(), l.observe()
-	next := make(map[string]lasting[mirror.State], len(states))
+	next := make(map[string]timedState[mirror.State], len(states))
 	index, worst := control.Fresh, []string(nil)
 	for _, d := range states {
 		was := l.directories[d.name]
-		next[d.name] = was.become(d.state, now)
-		if was.changes(d.state) {
+		next[d.name] = was.next(d.state, now)
+		if was.worthLogging(d.state) {
 			l.directoryChanged(was, d, now)
 		}
 		switch s := stateOf(d.state); {
@@ -91,14 +91,14 @@ func (l *stateLog) Check() {
 		}
 	}
 	l.directories = next
-	if l.index.changes(index) {
+	if l.index.worthLogging(index) {
 		l.log.Log(context.Background(), levelOf(index), "index state changed",
 			append(l.index.attrs(index, now), "directories", strings.Join(worst, " "))...)
 	}
-	l.index = l.index.become(index, now)
+	l.index = l.index.next(index, now)
 }
 
-func (l *stateLog) directoryChanged(was lasting[mirror.State], d directoryState, now time.Time) {
+func (l *stateLog) directoryChanged(was timedState[mirror.State], d directoryState, now time.Time) {
 	attrs := append([]any{"directory", d.name}, was.attrs(d.state, now)...)
 	if !d.lastGood.IsZero() {
 		attrs = append(attrs, "last_good", d.lastGood.UTC().Format(time.RFC3339), "age",
@@ -110,21 +110,21 @@ func (l *stateLog) directoryChanged(was lasting[mirror.State], d directoryState,
 	l.log.Log(context.Background(), levelOf(d.state), "directory state changed", attrs...)
 }
 
-// become is the state from now on.
-func (l lasting[S]) become(state S, now time.Time) lasting[S] {
+// next is the state from now on.
+func (l timedState[S]) next(state S, now time.Time) timedState[S] {
 	if l.state == state {
 		return l
 	}
-	return lasting[S]{state, now}
+	return timedState[S]{state, now}
 }
 
-// changes reports whether a state is worth a line. To begin with, fresh is not.
-func (l lasting[S]) changes(state S) bool {
+// worthLogging reports whether a state is worth a line. To begin with, fresh is not.
+func (l timedState[S]) worthLogging(state S) bool {
 	return l.state != state && (l.state != "" || state != S(mirror.Fresh))
 }
 
 // attrs say what the state was and for how long, where that is known.
-func (l lasting[S]) attrs(state S, now time.Time) []any {
+func (l timedState[S]) attrs(state S, now time.Time) []any {
 	attrs := []any{"state", string(state)}
 	if l.state != "" {
 		attrs = append(attrs, "was", string(l.state), "lasted", now.Sub(l.since).Round(time.Second))

@@ -171,7 +171,7 @@ func TestStatesOfARealMirror(t *testing.T) {
 	defer s.Close()
 	w := newStateWatch(t)
 	w.clock = time.Now().Truncate(time.Second) // as the store keeps it
-	f := newFollower(s, metrics.New("test"), slog.New(slog.DiscardHandler))
+	f := newSyncManager(s, metrics.New("test"), slog.New(slog.DiscardHandler))
 	w.observe = f.states
 	newMirror := func() *mirror.Mirror {
 		c := f.mirrorConfig(&config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute}, d)
@@ -180,7 +180,7 @@ func TestStatesOfARealMirror(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.current.Store(&following{{m, d}})
+		f.current.Store(&directorySet{{m, d}})
 		return m
 	}
 	states := func(want string) {

@@ -11,23 +11,23 @@ import (
 )
 
 // progressEvery is how often a sync that waits is told how far a pass has come.
-const progressEvery = 250 * time.Millisecond
+const progressInterval = 250 * time.Millisecond
 
 // Sync asks every mirror for a pass, and waits for all of them if told to.
-func (f *follower) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
+func (f *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
 	var results []<-chan mirror.PassResult
-	directories := f.now()
+	directories := f.active()
 	for _, d := range directories {
 		results = append(results, d.Sync(q.Full))
 	}
 	if !q.Wait {
 		return nil
 	}
-	ticker := time.NewTicker(progressEvery)
+	ticker := time.NewTicker(progressInterval)
 	defer ticker.Stop()
 	var failed []error
 	for i, d := range directories {
-		result, err := await(ctx, results[i], ticker.C, func() { f.tell(progress) })
+		result, err := waitFor(ctx, results[i], ticker.C, func() { f.reportRunning(progress) })
 		if err != nil {
 			return err
 		}
@@ -43,8 +43,8 @@ func (f *follower) Sync(ctx context.Context, q control.SyncQuery, progress func(
 	return errors.Join(failed...)
 }
 
-// tell reports the passes under way.
-func (f *follower) tell(progress func(control.SyncEvent)) {
+// reportRunning reports the passes under way.
+func (f *syncManager) reportRunning(progress func(control.SyncEvent)) {
 	for _, d := range f.Directories() {
 		if d.Running != nil {
 			progress(*d.Running)
@@ -52,8 +52,8 @@ func (f *follower) tell(progress func(control.SyncEvent)) {
 	}
 }
 
-// await gives what comes out of the channel, and does something at every tick before.
-func await[T any](ctx context.Context, c <-chan T, ticks <-chan time.Time, meanwhile func()) (T, error) {
+// waitFor gives what comes out of the channel, and does something at every tick before.
+func waitFor[T any](ctx context.Context, c <-chan T, ticks <-chan time.Time, meanwhile func()) (T, error) {
 	for {
 		select {
 		case v := <-c:

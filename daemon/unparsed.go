@@ -27,5 +27,5 @@ func (b backend) unparsedValues(count int64) []control.UnparsedValue {
 
 func unparsedOf(directory, dn string, v store.UnreadValue) control.UnparsedValue {
 	return control.UnparsedValue{Directory: directory, DN: dn,
-		Attribute: spelled(v.Attribute), Value: v.Value, Reason: v.Reason}
+		Attribute: schemaSpelling(v.Attribute), Value: v.Value, Reason: v.Reason}
 }

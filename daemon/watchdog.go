@@ -64,12 +64,12 @@ func (d *daemon) alive() string {
 	d.server.Policy().Decide(context.Background(), policy.Query{Recipient: probe.String()})
 	d.store.Lookup(probe)
 	state := control.Fresh
-	for _, directory := range d.follower.Directories() {
+	for _, directory := range d.syncs.Directories() {
 		state = control.Worst(state, directory.State)
 	}
 	line := fmt.Sprintf("%s, %s, %s", strings.ReplaceAll(string(state), "_", " "),
 		text.Count(d.store.Totals().Addresses, "address", "addresses"), text.Count(d.server.Sessions(), "session", "sessions"))
-	if d.reloads.outcome().Refused != "" {
+	if d.reloads.lastOutcome().Refused != "" {
 		line += "; the configuration last read is refused"
 	}
 	return line

@@ -8,10 +8,10 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// populatedNames are the domains, and parents of sub-domains, of which an address has to be
+// domainsNeedingAddress are the domains, and parents of sub-domains, of which an address has to be
 // known: those that are enforced, and in place of an enforced alias the domains to which it
 // leads.
-func populatedNames(c *config.Config, files *tables.Files) map[string]bool {
+func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]bool {
 	if files == nil {
 		files = tables.NewFiles(tables.Config{})
 	}
@@ -31,7 +31,7 @@ func populatedNames(c *config.Config, files *tables.Files) map[string]bool {
 				delete(names, parent)
 			}
 		}
-		for _, end := range aliasEnds(c, files, alias) {
+		for _, end := range aliasDestinations(c, files, alias) {
 			names[end] = true
 		}
 	}
@@ -52,10 +52,10 @@ func allAliases(c *config.Config, files *tables.Files) (all []string) {
 	return slices.Compact(all)
 }
 
-// aliasEnds are the domains to which an alias leads, over all its steps, and that are no
+// aliasDestinations are the domains to which an alias leads, over all its steps, and that are no
 // aliases; all of them where they lead back to each other. It leaves out those that a file
 // names and that are not judged: all of their recipients are accepted.
-func aliasEnds(c *config.Config, files *tables.Files, alias string) []string {
+func aliasDestinations(c *config.Config, files *tables.Files, alias string) []string {
 	seen, ends := []string{alias}, []string{}
 	for next := 0; next < len(seen); next++ {
 		targets := targetsOf(c, files, seen[next])

@@ -9,16 +9,16 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// domainIndex is an index that can be asked about whole domains.
-type domainIndex interface {
+// hasDomainIndex is an index that can be asked about whole domains.
+type hasDomainIndex interface {
 	policy.Index
 	// HasDomain reports whether it has an address of a canonical domain.
 	HasDomain(domain string) bool
 }
 
 var (
-	_ domainIndex = index{}
-	_ domainIndex = pastIndex{}
+	_ hasDomainIndex = index{}
+	_ hasDomainIndex = indexAt{}
 )
 
 func (i index) HasDomain(domain string) bool { return i.store.HasDomain(domain) }
@@ -58,10 +58,10 @@ func (l listedDomains) hasBelow(parent string) (found bool) {
 	return found
 }
 
-// populated is whether a domain has an address in the index or a list, for a policy; nil
+// hasAddresses is whether a domain has an address in the index or a list, for a policy; nil
 // where the index cannot be asked.
-func populated(c *config.Config, i policy.Index, files policy.Table) func(domain string) bool {
-	asked, ok := i.(domainIndex)
+func hasAddresses(c *config.Config, i policy.Index, files policy.Table) func(domain string) bool {
+	asked, ok := i.(hasDomainIndex)
 	if !ok {
 		return nil
 	}
@@ -74,16 +74,16 @@ func populated(c *config.Config, i policy.Index, files policy.Table) func(domain
 // the index nor a list has an address, in order. While a directory that may own one has
 // not been read, nothing can be told of it.
 func emptyDomains(c *config.Config, i index, files *tables.Files) []string {
-	return slices.DeleteFunc(domainsWithout(c, files, i.HasDomain, i.store.HasDomainBelow),
-		func(domain string) bool { return !told(i, domain) })
+	return slices.DeleteFunc(domainsWithoutAddress(c, files, i.HasDomain, i.store.HasDomainBelow),
+		func(domain string) bool { return !hasBeenRead(i, domain) })
 }
 
-// domainsWithout lists the enforced domains, and parents of sub-domains, of which neither
+// domainsWithoutAddress lists the enforced domains, and parents of sub-domains, of which neither
 // an index nor a list has an address, in order.
-func domainsWithout(c *config.Config, files *tables.Files, has, hasBelow func(domain string) bool) []string {
+func domainsWithoutAddress(c *config.Config, files *tables.Files, has, hasBelow func(domain string) bool) []string {
 	listed := newListedDomains(c, files)
 	var without []string
-	for domain := range populatedNames(c, files) {
+	for domain := range domainsNeedingAddress(c, files) {
 		found := has(domain) || listed.has(domain)
 		if strings.HasPrefix(domain, ".") {
 			found = hasBelow(domain) || listed.hasBelow(domain)

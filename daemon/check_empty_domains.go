@@ -14,7 +14,7 @@ import (
 // checkPopulated warns of enforced domains of which the store has no address, once every
 // directory that may own one has been read.
 func (f *findings) checkPopulated(s *store.Store, c *config.Config) {
-	for _, domain := range domainsWithout(c, tablesOf(c), s.HasDomain, s.HasDomainBelow) {
+	for _, domain := range domainsWithoutAddress(c, tablesOf(c), s.HasDomain, s.HasDomainBelow) {
 		unread := func(d config.Directory) bool {
 			return d.MayOwn(domain) && s.Directory(d.Name).LastFull.Number == 0
 		}
@@ -40,7 +40,7 @@ func (c *controllerCheck) noteDomain(a address.Address) {
 		return c.d.MayOwn(a.Domain()) && (a.Domain() == enforced ||
 			strings.HasPrefix(enforced, ".") && strings.HasSuffix(a.Domain(), enforced))
 	}
-	c.unseen = slices.DeleteFunc(c.unseen, func(domain string) bool {
+	c.unseenDomains = slices.DeleteFunc(c.unseenDomains, func(domain string) bool {
 		if has(domain) {
 			c.good("directory %s: has addresses of %s, such as %s", c.d.Name, strings.TrimPrefix(domain, "."), a)
 		}
@@ -51,8 +51,8 @@ func (c *controllerCheck) noteDomain(a address.Address) {
 // checkUnseen reports the enforced domains of which no directory has an address. One that
 // could not be asked may have them.
 func (l *liveCheck) checkUnseen() {
-	for _, domain := range slices.Sorted(slices.Values(l.unseen)) {
-		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.asked[d.Name] }
+	for _, domain := range slices.Sorted(slices.Values(l.unseenDomains)) {
+		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.complete[d.Name] }
 		if slices.IndexFunc(l.config.Directories, func(d config.Directory) bool { return !asked(d) }) < 0 {
 			l.warning("no directory has an address of %s, which domains says to enforce: "+
 				"all recipients there get 451 (when_not_ready); "+
