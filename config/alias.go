@@ -72,9 +72,9 @@ func domainAliases(target *map[string]string) field {
 	}
 }
 
-// aliases finds domain aliases that lead nowhere. One that is not in domains would accept
+// checkAliases finds domain aliases that lead nowhere. One that is not in domains would accept
 // every recipient, which is what its line is there to prevent.
-func (r *reader) aliases(c *Config) {
+func (r *reader) checkAliases(c *Config) {
 	for _, alias := range slices.Sorted(maps.Keys(c.DomainAliases)) {
 		at := r.at[fmt.Sprintf("domain_aliases[%q]", alias)]
 		targets, loops := c.AliasTargets(alias)

@@ -52,7 +52,7 @@ func TestAliasesOfReload(t *testing.T) {
 	if got := after.Changes(before); !slices.Equal(got, []string{"domain_aliases", "inside"}) {
 		t.Errorf("changes: %q", got)
 	}
-	next, restart := after.Keeping(before)
+	next, restart := after.WithRestartKeysOf(before)
 	if len(restart) > 0 || next.DomainAliases["a.example"] != "b.example" || !slices.Equal(next.Inside.Networks, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}) {
 		t.Errorf("needs a restart: %q; in effect %v, %v", restart, next.DomainAliases, next.Inside)
 	}

@@ -206,7 +206,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	c := defaults()
 	c.file, c.at = name, r.at
 	c.fields()(value{reader: r, node: root})
-	r.contradictions(c)
+	r.validate(c)
 	if err := r.err(); err != nil {
 		return nil, err
 	}

@@ -234,8 +234,8 @@ func TestShort(t *testing.T) {
 		{5 * time.Second, "5s"}, {300 * time.Millisecond, "300ms"}, {0, "0s"},
 		{time.Hour + 5*time.Second, "1h0m5s"}, {10 * time.Minute, "10m"}, {20 * time.Hour, "20h"},
 	} {
-		if got := short(c.in); got != c.want {
-			t.Errorf("short(%v) = %q, want %q", c.in, got, c.want)
+		if got := formatDuration(c.in); got != c.want {
+			t.Errorf("formatDuration(%v) = %q, want %q", c.in, got, c.want)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 type kind int
 
 const (
-	nothing kind = iota // null, ~ or an empty place
+	null kind = iota // null, ~ or an empty place
 	boolean
 	number
 	text
@@ -76,16 +76,16 @@ func unreadable(data []byte) (position, string) {
 			return at, "has a NUL character; this is not a text file"
 		}
 		indent := line[:len(line)-len(bytes.TrimLeft(line, "-?: \t"))]
-		if bytes.Count(indent, []byte("- ")) > maxDepth || deepest(line, &open) > maxDepth {
+		if bytes.Count(indent, []byte("- ")) > maxDepth || maxOpen(line, &open) > maxDepth {
 			return at, "nested too deep"
 		}
 	}
 	return position{}, ""
 }
 
-// deepest is how many brackets are open at most in the line; open are those left open
+// maxOpen is how many brackets are open at most in the line; open are those left open
 // by the lines before it, and becomes those left open after it.
-func deepest(line []byte, open *int) int {
+func maxOpen(line []byte, open *int) int {
 	most := 0
 	for _, c := range line {
 		switch c {
@@ -141,7 +141,7 @@ func (r *reader) convert(in ast.Node) *node {
 	n := &node{position: positionOf(in.GetToken())}
 	switch in := in.(type) {
 	case *ast.NullNode:
-		n.kind, n.source = nothing, in.GetToken().Value
+		n.kind, n.source = null, in.GetToken().Value
 	case *ast.BoolNode:
 		n.kind, n.source = boolean, in.GetToken().Value
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
@@ -153,7 +153,7 @@ func (r *reader) convert(in ast.Node) *node {
 	case *ast.SequenceNode:
 		n.kind = list
 		for _, item := range in.Values {
-			if whole, cut := mended(item); cut && in.IsFlowStyle {
+			if whole, cut := rejoinAtColon(item); cut && in.IsFlowStyle {
 				n.items = append(n.items, whole)
 			} else if item := r.convert(item); item != nil {
 				n.items = append(n.items, item)
@@ -170,28 +170,28 @@ func (r *reader) convert(in ast.Node) *node {
 	return n
 }
 
-// mended is a text that the parser has cut in two at a colon without a space after it, as
+// rejoinAtColon is a text that the parser has cut in two at a colon without a space after it, as
 // it does in a list within braces: {urls: [ldaps://dc1.corp.example:636]}. In YAML such a
 // colon is part of the text (YAML 1.2.2 section 7.3.3).
-func mended(in ast.Node) (*node, bool) {
+func rejoinAtColon(in ast.Node) (*node, bool) {
 	m, ok := in.(*ast.MappingNode)
 	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
 		return nil, false
 	}
 	v := m.Values[0]
 	key, value := v.Key.GetToken(), v.Value.GetToken()
-	if inQuotes(key) || inQuotes(value) || !next(key, v.Start) || !next(v.Start, value) {
+	if isQuoted(key) || isQuoted(value) || !adjacent(key, v.Start) || !adjacent(v.Start, value) {
 		return nil, false
 	}
 	return &node{position: positionOf(key), kind: text, source: key.Value + ":" + value.Value}, true
 }
 
-func inQuotes(t *token.Token) bool {
+func isQuoted(t *token.Token) bool {
 	return t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
 }
 
-// next reports whether a token begins where the one before it ends.
-func next(before, t *token.Token) bool {
+// adjacent reports whether a token begins where the one before it ends.
+func adjacent(before, t *token.Token) bool {
 	return before.Position.Line == t.Position.Line && before.Position.Column+utf8.RuneCountInString(before.Value) == t.Position.Column
 }
 
@@ -220,7 +220,7 @@ func positionOf(t *token.Token) position {
 // String says what the node is, for errors; long texts are cut.
 func (n *node) String() string {
 	switch n.kind {
-	case nothing:
+	case null:
 		return "nothing"
 	case list:
 		return "a list"

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// excludes finds excluded subtrees that contradict the bases: those that leave nothing of
+// checkExcludes finds excluded subtrees that contradict the bases: those that leave nothing of
 // a base, and those outside all bases, which exclude nothing.
-func (r *reader) excludes(path string, d Directory) {
+func (r *reader) checkExcludes(path string, d Directory) {
 	for i, excluded := range d.Exclude {
 		at := fmt.Sprintf("%s.exclude[%d]", path, i)
 		if base := slices.IndexFunc(d.Bases, func(base string) bool { return isWithin(base, excluded) }); base >= 0 {

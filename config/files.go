@@ -26,23 +26,23 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 		c.checkGroup(r, w)
 	}
 	if _, err := c.Store.Key(); err != nil {
-		r.addFile("store.encryption_key_file", err)
+		r.failFile("store.encryption_key_file", err)
 	} else {
-		w.warnOpen("store.encryption_key_file", c.Store.KeyFile)
+		w.warnWorldReadable("store.encryption_key_file", c.Store.KeyFile)
 	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
 		key, file, doubts, err := d.Bind.secret()
 		if key = path + ".bind." + key; err != nil {
-			r.addFile(key, err)
+			r.failFile(key, err)
 		} else {
-			w.warnOpen(key, file)
+			w.warnWorldReadable(key, file)
 		}
 		for _, doubt := range doubts {
 			w.failAt(r.first(key), "%s: the password in %s %s", key, file, doubt)
 		}
 		if d.TLS.CAFile != "" {
-			r.addFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
+			r.failFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
 		}
 	}
 	for i, file := range c.AcceptFiles {
@@ -50,7 +50,7 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 		if slices.Contains(held, file) {
 			to = w
 		}
-		to.addFile(fmt.Sprintf("accept_files[%d]", i), checkReadable(file, "accept"))
+		to.failFile(fmt.Sprintf("accept_files[%d]", i), checkReadable(file, "accept"))
 	}
 	for _, e := range w.errs {
 		warnings = append(warnings, e)
@@ -77,8 +77,8 @@ func readPassword(path string) (string, error) {
 	return string(password), err
 }
 
-// addFile records what is wrong with a file, if anything is.
-func (r *reader) addFile(path string, err error) {
+// failFile records what is wrong with a file, if anything is.
+func (r *reader) failFile(path string, err error) {
 	if err == nil {
 		return
 	}
@@ -89,8 +89,8 @@ func (r *reader) addFile(path string, err error) {
 	r.add(r.first(path), kind, fmt.Sprintf("%s: %v", path, err))
 }
 
-// warnOpen records that everybody may read a secret, if that is so.
-func (r *reader) warnOpen(key, file string) {
+// warnWorldReadable records that everybody may read a secret, if that is so.
+func (r *reader) warnWorldReadable(key, file string) {
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
 		r.failAt(r.first(key), "%s: everybody on this host may read %s; chmod o= %s", key, file, file)
 	}

@@ -44,8 +44,8 @@ func parseRefused(text string) (address.Address, error) {
 	return parseAddress(text)
 }
 
-// nobody are addresses that no pattern with a purpose matches all.
-var nobody = []string{"qzx7.kw-92_v@zqx.unlikely.invalid", "0@z.invalid"}
+// improbable are addresses that no pattern with a purpose matches all.
+var improbable = []string{"qzx7.kw-92_v@zqx.unlikely.invalid", "0@z.invalid"}
 
 // parsePattern reads RE2 that is meant to match whole addresses, and refuses what
 // matches none or all of them.
@@ -64,7 +64,7 @@ func parsePattern(text string) (string, error) {
 	if err != nil { // too large, once it is compiled
 		return "", patternError(text, err)
 	}
-	if !slices.ContainsFunc(nobody, func(a string) bool { return !compiled.MatchString(a) }) {
+	if !slices.ContainsFunc(improbable, func(a string) bool { return !compiled.MatchString(a) }) {
 		return "", fmt.Errorf("%s matches every address, so that no recipient would be refused; a whole domain is accepted by \"@example.com\" in accept", quoted(text))
 	}
 	return text, nil
@@ -131,11 +131,11 @@ func parseClients(text string) (netip.Prefix, error) {
 	return network, err
 }
 
-// lists finds entries that have no effect, or the opposite of another's. The order of the
+// checkLists finds entries that have no effect, or the opposite of another's. The order of the
 // lists says what becomes of these, so that they are no errors.
-func (r *reader) lists(c *Config) {
+func (r *reader) checkLists(c *Config) {
 	for i, entry := range c.Accept {
-		r.judged(c, fmt.Sprintf("accept[%d]", i), entry)
+		r.checkEntry(c, fmt.Sprintf("accept[%d]", i), entry)
 	}
 	for i := range c.Canaries.Accept {
 		r.neverMatches(fmt.Sprintf("canaries.accept[%d]", i))
@@ -145,7 +145,7 @@ func (r *reader) lists(c *Config) {
 	}
 	for i, a := range c.Refuse {
 		path := fmt.Sprintf("refuse[%d]", i)
-		r.judged(c, path, a.String())
+		r.checkEntry(c, path, a.String())
 		if n := slices.Index(c.Accept, a.String()); n >= 0 {
 			r.warnAt(r.at[path], "%s: %s is in accept as well (accept[%d]), which comes first", path, quoted(a.String()), n)
 		}
@@ -164,10 +164,10 @@ func (r *reader) neverMatches(path string) bool {
 	return err != nil
 }
 
-// judged finds entries that can never match, and those of domains that are not ours, in
+// checkEntry finds entries that can never match, and those of domains that are not ours, in
 // which every recipient is accepted. A domain of ours in mode pass may have entries: it is
 // switched off for a while.
-func (r *reader) judged(c *Config, path, entry string) {
+func (r *reader) checkEntry(c *Config, path, entry string) {
 	if r.neverMatches(path) {
 		return
 	}

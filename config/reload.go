@@ -25,9 +25,9 @@ var restartKeys = []struct {
 	{"store.min_free", func(c *Config) any { return &c.Store.MinFree }},
 }
 
-// Keeping gives the configuration with the values of another one, which a daemon runs
+// WithRestartKeysOf gives the configuration with the values of another one, which a daemon runs
 // by, for the keys that it cannot change without a restart. It names those that differ.
-func (c *Config) Keeping(running *Config) (next *Config, restart []string) {
+func (c *Config) WithRestartKeysOf(running *Config) (next *Config, restart []string) {
 	kept := *c
 	for _, k := range restartKeys {
 		ours, theirs := k.of(&kept), k.of(running)

@@ -43,7 +43,7 @@ func TestKeepingAndChanges(t *testing.T) {
 		{[]string{"name: lab,", "name: corp,", "name: corp,", "name: lab,", "lab.example", "corp.example", "corp.example", "lab.example"}, []string{"directories"}, nil},
 	} {
 		running, read := mustRead(t), mustRead(t, c.edits...)
-		next, restart := read.Keeping(running)
+		next, restart := read.WithRestartKeysOf(running)
 		if changed := next.Changes(running); !slices.Equal(changed, c.changed) || !slices.Equal(restart, c.restart) {
 			t.Errorf("%q: changed %q, restart %q, want %q and %q", c.edits, changed, restart, c.changed, c.restart)
 		}

@@ -21,7 +21,7 @@ func (c *Config) fields() field {
 			"mode":  scalar(&c.Socket.Mode, parseMode),
 		}),
 		"control": scalar(&c.Control, parseUnix),
-		"metrics": orNothing(scalar(&c.Metrics, parseMetrics)),
+		"metrics": orNull(scalar(&c.Metrics, parseMetrics)),
 		"page": keys(fields{
 			"serve": choice(&c.Page.Serve, Loopback, Always, Never),
 			"hosts": unique(&c.Page.Hosts, "host names", parseHostName),
@@ -132,10 +132,10 @@ func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, er
 	}
 }
 
-// orNothing lets a key stand without a value, as an empty text.
-func orNothing(read field) field {
+// orNull lets a key stand without a value, as an empty text.
+func orNull(read field) field {
 	return func(v value) {
-		if v.node.kind == nothing {
+		if v.node.kind == null {
 			v.node = &node{kind: text, position: v.node.position}
 		}
 		read(v)

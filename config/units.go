@@ -41,8 +41,8 @@ func parseDuration(text string) (time.Duration, bool) {
 	return d + more, true
 }
 
-// short prints a duration as people write it: 15m, not 15m0s.
-func short(d time.Duration) string {
+// formatDuration prints a duration as people write it: 15m, not 15m0s.
+func formatDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

@@ -172,12 +172,12 @@ func choice[T ~string](target *T, words ...T) field {
 			*target = T(v.node.source)
 			return
 		}
-		v.expected(either(words))
+		v.expected(alternatives(words))
 	}
 }
 
-// either lists words for an error: "a", "b" or "c".
-func either[T ~string](words []T) string {
+// alternatives lists words for an error: "a", "b" or "c".
+func alternatives[T ~string](words []T) string {
 	var all []string
 	for _, w := range words {
 		all = append(all, fmt.Sprintf("%q", string(w)))

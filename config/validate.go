@@ -12,15 +12,15 @@ import (
 // What takes longer ends the milter for the rest of the SMTP session.
 const commandTimeout = 10 * time.Second
 
-// contradictions finds values that are right alone and wrong together. It runs over
+// validate finds values that are right alone and wrong together. It runs over
 // a file with errors as well, so it speaks only of values that are there.
-func (r *reader) contradictions(c *Config) {
+func (r *reader) validate(c *Config) {
 	if c.StaleAfter < c.LateAfter {
-		r.failAt(r.first("stale_after", "late_after"), "stale_after (%s) is below late_after (%s)", short(c.StaleAfter), short(c.LateAfter))
+		r.failAt(r.first("stale_after", "late_after"), "stale_after (%s) is below late_after (%s)", formatDuration(c.StaleAfter), formatDuration(c.LateAfter))
 	}
 	if c.Confirm.Timeout >= commandTimeout {
 		r.failAt(r.at["confirm.timeout"], "confirm.timeout: %s is not below %s, which is how long Postfix is told to wait for an answer (command_timeout)",
-			short(c.Confirm.Timeout), short(commandTimeout))
+			formatDuration(c.Confirm.Timeout), formatDuration(commandTimeout))
 	}
 	for i, l := range c.Listen {
 		if !l.Loopback() && len(c.ListenAllow) == 0 {
@@ -34,44 +34,44 @@ func (r *reader) contradictions(c *Config) {
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
 		if d.Full < d.Poll {
-			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, short(d.Full), short(d.Poll))
+			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, formatDuration(d.Full), formatDuration(d.Poll))
 		}
-		r.seldom(c, path, d)
-		r.oneView(path, d)
-		r.eitherWay(path, d)
-		r.ports(path+".urls", d.URLs)
-		r.oneBind(path+".bind", d.Bind)
-		r.excludes(path, d)
+		r.checkPoll(c, path, d)
+		r.checkCatalogPorts(path, d)
+		r.checkControllers(path, d)
+		r.checkPorts(path+".urls", d.URLs)
+		r.checkBind(path+".bind", d.Bind)
+		r.checkExcludes(path, d)
 	}
 	for i, a := range c.Canaries.Refuse {
 		if slices.Contains(c.Canaries.Accept, a) {
 			r.failAt(r.at[fmt.Sprintf("canaries.refuse[%d]", i)], "canaries.refuse[%d]: %s is in canaries.accept as well", i, quoted(a.String()))
 		}
 	}
-	r.aliases(c)
-	r.ownerless(c)
-	r.lists(c)
+	r.checkAliases(c)
+	r.checkUnownedDomains(c)
+	r.checkLists(c)
 }
 
-// seldom finds directories that are read so seldom that the index is late, or even stale,
+// checkPoll finds directories that are read so seldom that the index is late, or even stale,
 // while all is well.
-func (r *reader) seldom(c *Config, path string, d Directory) {
+func (r *reader) checkPoll(c *Config, path string, d Directory) {
 	at := r.first(path+".poll", "stale_after", "late_after")
 	switch {
 	case d.Poll >= c.StaleAfter:
 		r.warnAt(at, "%s.poll: poll (%s) is not below stale_after (%s), so unknown recipients get 451 part of the time though "+
 			"all is well; set stale_after above poll",
-			path, short(d.Poll), short(c.StaleAfter))
+			path, formatDuration(d.Poll), formatDuration(c.StaleAfter))
 	case d.Poll >= c.LateAfter:
 		r.warnAt(at, "%s.poll: poll (%s) is not below late_after (%s), so status says late part of the time though "+
 			"all is well; set late_after above poll",
-			path, short(d.Poll), short(c.LateAfter))
+			path, formatDuration(d.Poll), formatDuration(c.LateAfter))
 	}
 }
 
-// oneView finds urls of both kinds. A Global Catalog shows the whole forest and the other
+// checkCatalogPorts finds urls of both kinds. A Global Catalog shows the whole forest and the other
 // ports one domain, which says nothing about the recipients of the others.
-func (r *reader) oneView(path string, d Directory) {
+func (r *reader) checkCatalogPorts(path string, d Directory) {
 	catalog := func(at string) bool {
 		u, err := url.Parse(at)
 		return err == nil && (u.Port() == "3268" || u.Port() == "3269")
@@ -90,25 +90,25 @@ func (r *reader) oneView(path string, d Directory) {
 	}
 }
 
-// eitherWay finds whether a directory says in one way, and only one, where its domain
+// checkControllers finds whether a directory says in one way, and only one, where its domain
 // controllers are.
-func (r *reader) eitherWay(path string, d Directory) {
+func (r *reader) checkControllers(path string, d Directory) {
 	_, listed := r.at[path+".urls"]
 	at, named := r.at[path+".discover"]
 	switch {
 	case listed && d.Discover != "":
 		r.failAt(at, "%s.discover: the domain controllers are listed in urls already; leave out one of the two", path)
-	case !listed && d.Discover == "" && !(named && r.failed(at)):
+	case !listed && d.Discover == "" && !(named && r.hasErrorAt(at)):
 		r.failAt(r.at[path], "key \"urls\" is missing in %s; list the domain controllers in it, or name the domain to find them in DNS in \"discover\"", path)
 	}
-	if d.Site != "" && d.Discover == "" && !(named && r.failed(at)) {
+	if d.Site != "" && d.Discover == "" && !(named && r.hasErrorAt(at)) {
 		r.failAt(r.at[path+".site"], "%s.site: a site is of use only together with discover", path)
 	}
 }
 
-// ports warns of URLs whose scheme is that of another port. It may be right where something
+// checkPorts warns of URLs whose scheme is that of another port. It may be right where something
 // in front of the controller translates.
-func (r *reader) ports(path string, urls []string) {
+func (r *reader) checkPorts(path string, urls []string) {
 	for i, text := range urls {
 		u, err := url.Parse(text)
 		if err != nil {
@@ -126,14 +126,14 @@ func (r *reader) ports(path string, urls []string) {
 	}
 }
 
-// oneBind finds whether there is all that one way to bind takes, and nothing of another.
-func (r *reader) oneBind(path string, b Bind) {
-	if at, there := r.at[path]; !there || r.failed(at) {
+// checkBind finds whether there is all that one way to bind takes, and nothing of another.
+func (r *reader) checkBind(path string, b Bind) {
+	if at, there := r.at[path]; !there || r.hasErrorAt(at) {
 		return
 	}
 	given := func(key, value string) bool {
 		at, named := r.at[path+"."+key]
-		return named && (value != "" || r.failed(at))
+		return named && (value != "" || r.hasErrorAt(at))
 	}
 	missing := func(key string) { r.failAt(r.at[path], "key %q is missing%s", key, inside(path)) }
 	password := []bool{given("dn", b.DN), given("password_file", b.PasswordFile)}
@@ -155,15 +155,15 @@ func (r *reader) oneBind(path string, b Bind) {
 	}
 }
 
-// failed reports whether something is wrong with the value at a place.
-func (r *reader) failed(at position) bool {
+// hasErrorAt reports whether something is wrong with the value at a place.
+func (r *reader) hasErrorAt(at position) bool {
 	line, column := at.line, at.column
 	return slices.ContainsFunc(r.errs, func(e *Error) bool { return e.Line == line && e.Column == column })
 }
 
-// ownerless finds domains of which no directory knows anything: every recipient in
+// checkUnownedDomains finds domains of which no directory knows anything: every recipient in
 // them would be refused. The recipients of an alias may be known under its target.
-func (r *reader) ownerless(c *Config) {
+func (r *reader) checkUnownedDomains(c *Config) {
 	for domain, mode := range c.Domains {
 		forms, _ := c.AliasTargets(domain)
 		forms = append(forms, domain)
