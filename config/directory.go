@@ -123,9 +123,9 @@ func (d *Directory) fields() field {
 		"notify":             onOff(&d.Notify),
 		"replication_lag":    duration(&d.ReplicationLag, true),
 		"address_attributes": attributes(&d.AddressAttributes),
-		"internal_only":      flag(&d.RefuseInternalOnly, "accept", "refuse"),
-		"system_mailboxes":   flag(&d.OmitSystemMailboxes, "accept", "omit"),
-		"disabled_accounts":  flag(&d.OmitDisabledAccounts, "accept", "omit"),
+		"internal_only":      wordFlag(&d.RefuseInternalOnly, "accept", "refuse"),
+		"system_mailboxes":   wordFlag(&d.OmitSystemMailboxes, "accept", "omit"),
+		"disabled_accounts":  wordFlag(&d.OmitDisabledAccounts, "accept", "omit"),
 		"removal_guard": keys(fields{
 			"percent": between(&d.RemovalGuard.Percent, 0, 100),
 			"count":   integer(&d.RemovalGuard.Count, 0, 1_000_000_000),

@@ -51,7 +51,7 @@ func (c *Config) fields() field {
 			"format":    choice(&c.Log.Format, "text", "json"),
 			"level":     choice(&c.Log.Level, "debug", "info", "warn", "error"),
 			"syslog":    scalar(&c.Log.Syslog, orEmpty(parseFacility)),
-			"addresses": flag(&c.Log.HashAddresses, "full", "hash"),
+			"addresses": wordFlag(&c.Log.HashAddresses, "full", "hash"),
 		}),
 
 		"canaries": keys(fields{
@@ -79,8 +79,8 @@ func (c *Config) fields() field {
 				"ipv4": integer(&c.Harvest.IPv4, 8, 32),
 				"ipv6": integer(&c.Harvest.IPv6, 16, 128),
 			}),
-			"reply": flag(&c.Harvest.Tempfail, "hangup", "tempfail"),
-			"scope": flag(&c.Harvest.All, "unknown", "all"),
+			"reply": wordFlag(&c.Harvest.Tempfail, "hangup", "tempfail"),
+			"scope": wordFlag(&c.Harvest.All, "unknown", "all"),
 		}),
 		"exempt": keys(fields{
 			"networks":      unique(&c.Exempt.Networks, "networks", parseClients),

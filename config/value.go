@@ -188,8 +188,8 @@ func alternatives[T ~string](words []T) string {
 	return strings.Join(all[:len(all)-1], ", ") + " or " + all[len(all)-1]
 }
 
-// flag reads one of two words into a bool: which of them sets it.
-func flag(target *bool, unset, set string) field {
+// wordFlag reads one of two words into a bool: which of them sets it.
+func wordFlag(target *bool, unset, set string) field {
 	return func(v value) {
 		var word string
 		choice(&word, unset, set)(v)
