@@ -25,10 +25,10 @@ func TestAliases(t *testing.T) {
 		{"the directory owns the end of a chain only", "a.example: enforce, b.example: enforce", "a.example: b.example, b.example: c.example", "c.example", ""},
 		{"the directory owns the alias only", "a.example: enforce", "a.example: b.example", "a.example", ""},
 		{"no directory owns either", "a.example: enforce", "a.example: b.example", "c.example", `no directory owns "a.example"`},
-		{"not judged", "b.example: enforce", "a.example: b.example", "", `"a.example" is not judged here`},
-		{"the second of two is not judged", "a.example: enforce", "a.example: b.example, b.example: c.example", "", `"b.example" is not judged here`},
-		{"a circle of two", "a.example: enforce, b.example: enforce", "a.example: b.example, b.example: a.example", "", `"a.example" leads back to itself (a.example → b.example → a.example)`},
-		{"into a circle", ".example: enforce", "a.example: b.example, b.example: c.example, c.example: b.example", "", `"a.example" leads back to itself (a.example → b.example → c.example → b.example)`},
+		{"not judged", "b.example: enforce", "a.example: b.example", "", `"a.example" has no entry in domains`},
+		{"the second of two is not judged", "a.example: enforce", "a.example: b.example, b.example: c.example", "", `"b.example" has no entry in domains`},
+		{"a circle of two", "a.example: enforce, b.example: enforce", "a.example: b.example, b.example: a.example", "", `"a.example" leads into a loop (a.example → b.example → a.example)`},
+		{"into a circle", ".example: enforce", "a.example: b.example, b.example: c.example, c.example: b.example", "", `"a.example" leads into a loop (a.example → b.example → c.example → b.example)`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("config.yaml", []byte(aliasFile(c.domains, c.aliases, c.owned)))

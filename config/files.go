@@ -13,12 +13,11 @@ import (
 	"rcpt-milter/internal/files"
 )
 
-// CheckFiles looks at what the configuration names outside itself: key, password, keytab and
-// CA files, accept files, and the group of the sockets. What is in accept files, those
-// know who read them. The error is one or several *Error, joined; it
-// wraps ErrMissing if one of them does. Warnings are *Error as well: they do not keep
-// a daemon from working. That one of the accept files that are held, because somebody has
-// read them before, is not there now is a warning.
+// CheckFiles checks the files that the configuration names (key, password, keytab, CA and
+// accept files) and the group of the sockets. It does not read the entries of accept files.
+// The error is one or several *Error, joined. It wraps ErrMissing if a file or the group
+// does not exist. Warnings are *Error too. A missing accept file is only a warning if it is
+// among the held ones, whose last good copy is in use.
 func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	r := &reader{file: c.file, at: c.at}
 	w := &reader{file: c.file, at: c.at}
@@ -58,8 +57,8 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	return warnings, r.err()
 }
 
-// secret finds what is wrong with the file that holds the secret, which it names
-// together with its key. Doubts are about a password that is allowed and rarely meant.
+// secret checks the file with the secret of the bind. It returns the key of the file, the
+// file, and doubts about a suspicious but valid password.
 func (b Bind) secret() (key, file string, doubts []string, err error) {
 	if b.Keytab != "" {
 		return "keytab", b.Keytab, nil, checkKeytab(b.Keytab)
@@ -71,13 +70,13 @@ func (b Bind) secret() (key, file string, doubts []string, err error) {
 // maxSecret is the size limit of a password file, in bytes.
 const maxSecret = files.MaxPassword
 
-// readPassword reads a password file as a bind does.
+// readPassword reads a password file like a bind.
 func readPassword(path string) (string, error) {
 	password, err := files.Password(path)
 	return string(password), err
 }
 
-// failFile records what is wrong with a file, if anything is.
+// failFile records the error of a file, if there is one.
 func (r *reader) failFile(path string, err error) {
 	if err == nil {
 		return
@@ -89,15 +88,14 @@ func (r *reader) failFile(path string, err error) {
 	r.add(r.first(path), kind, fmt.Sprintf("%s: %v", path, err))
 }
 
-// warnWorldReadable records that everybody may read a secret, if that is so.
+// warnWorldReadable records a warning if every account may read a secret.
 func (r *reader) warnWorldReadable(key, file string) {
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-		r.failAt(r.first(key), "%s: everybody on this host may read %s; chmod o= %s", key, file, file)
+		r.failAt(r.first(key), "%s: %s is readable by every account on this host; chmod o= %s", key, file, file)
 	}
 }
 
-// checkGroup finds whether the group of the sockets exists. Only one that was asked
-// for has to.
+// checkGroup checks that the group of the sockets exists. The default group may be missing.
 func (c *Config) checkGroup(r, warnings *reader) {
 	gid, err := c.SocketGID()
 	switch {
@@ -105,12 +103,12 @@ func (c *Config) checkGroup(r, warnings *reader) {
 		r.add(r.first("socket.group"), ErrMissing, fmt.Sprintf("socket.group: %v", err))
 	case gid < 0 && c.Socket.Group != "":
 		warnings.failAt(r.first("socket", "listen"),
-			"socket.group: there is no group %q on this host; unless Postfix runs with our own group, it cannot connect", c.Socket.Group)
+			"socket.group: group %q does not exist on this host; Postfix cannot connect unless it runs with the group of the daemon", c.Socket.Group)
 	}
 }
 
-// SocketGID is the group that the unix sockets of listen are given to; -1: the group
-// of the process. A group that was not asked for and does not exist is the latter.
+// SocketGID returns the group of the unix sockets of listen, or -1 for the group of the
+// process. The latter also stands for a default group that does not exist.
 func (c *Config) SocketGID() (int, error) {
 	if c.Socket.Group == "" {
 		return -1, nil
@@ -121,7 +119,7 @@ func (c *Config) SocketGID() (int, error) {
 	if _, asked := c.at["socket.group"]; !asked {
 		return -1, nil
 	}
-	return 0, fmt.Errorf("there is no group %q on this host; name one that Postfix is in, or \"\" for the group of the daemon", c.Socket.Group)
+	return 0, fmt.Errorf("group %q does not exist on this host; use a group of Postfix, or \"\" for the group of the daemon", c.Socket.Group)
 }
 
 func (c *Config) listensUnix() bool {
@@ -133,8 +131,7 @@ func (c *Config) listensUnix() bool {
 	return false
 }
 
-// checkKeytab finds whether a file begins as a keytab does. What is in it, those know
-// who use it.
+// checkKeytab checks that a file begins like a keytab.
 func checkKeytab(path string) error {
 	data, err := files.Read(path, "keytab", files.MaxKeytab)
 	if err == nil && !bytes.HasPrefix(data, []byte{5, 2}) {
@@ -143,13 +140,13 @@ func checkKeytab(path string) error {
 	return err
 }
 
-// checkCA finds whether a file holds certificates, all of which can be read.
+// checkCA checks that all certificates of a file can be parsed.
 func checkCA(path string) error {
 	_, err := files.Certificates(path)
 	return err
 }
 
-// checkReadable finds whether a file is there to be read.
+// checkReadable checks that a regular file can be opened.
 func checkReadable(path, what string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {

@@ -16,13 +16,13 @@ func TestKey(t *testing.T) {
 			"\ufeff" + hex.EncodeToString(key) + "\r\n"} {
 			s := Store{KeyFile: write(t, "key", text, 0o600)}
 			if got, err := s.Key(); err != nil || !bytes.Equal(got, key) {
-				t.Errorf("a key of %d octets, written %q: %x, %v", size, text, got, err)
+				t.Errorf("a key of %d bytes, written %q: %x, %v", size, text, got, err)
 			}
 		}
 	}
 	for _, text := range []string{"", "\n", "short", strings.Repeat("x", 33), hex.EncodeToString(make([]byte, 20)), strings.Repeat("g", 64)} {
 		s := Store{KeyFile: write(t, "key", text, 0o600)}
-		if got, err := s.Key(); err == nil || !strings.Contains(err.Error(), "holds no AES key: expected 16, 24 or 32 octets") {
+		if got, err := s.Key(); err == nil || !strings.Contains(err.Error(), "contains no AES key: expected 16, 24 or 32 bytes") {
 			t.Errorf("%q: %x, %v", text, got, err)
 		}
 	}
@@ -43,9 +43,9 @@ func TestKey(t *testing.T) {
 func TestCheckKey(t *testing.T) {
 	for _, c := range []struct{ path, err, warning string }{
 		{write(t, "key", strings.Repeat("k", 32), 0o600), "", ""},
-		{write(t, "key", strings.Repeat("k", 32), 0o644), "", "everybody on this host may read"},
+		{write(t, "key", strings.Repeat("k", 32), 0o644), "", "is readable by every account"},
 		{"/nonexistent", "store.encryption_key_file: the key file /nonexistent does not exist", ""},
-		{write(t, "key", "x", 0o600), "holds no AES key", ""},
+		{write(t, "key", "x", 0o600), "contains no AES key", ""},
 	} {
 		config, err := Parse("c.yaml", []byte("store: {encryption_key_file: "+c.path+"}\nlisten: inet:127.0.0.1:1\n"+strings.ReplaceAll(smallest,
 			"/etc/rcpt-milter/password", write(t, "password", "secret", 0o600))))

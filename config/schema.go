@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// fields is the whole file: every key there is.
+// fields has all keys of the file.
 func (c *Config) fields() field {
 	return keys(fields{
 		"listen":       oneOrMore(&c.Listen, "listeners", parseListener),
@@ -95,12 +95,12 @@ var facilities = []string{"mail", "daemon", "user", "auth", "authpriv", "cron", 
 
 func parseFacility(text string) (string, error) {
 	if !slices.Contains(facilities, text) {
-		return "", fmt.Errorf("expected a facility of syslog such as mail, daemon or local0, or \"\" for none, got %s", quoted(text))
+		return "", fmt.Errorf("expected a syslog facility such as mail, daemon or local0, or \"\" for none, got %s", quoted(text))
 	}
 	return text, nil
 }
 
-// atLeastOne reads a list of different texts that is not empty.
+// atLeastOne reads a non-empty list of different texts.
 func atLeastOne[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
 	many := unique(target, what, parse)
 	return func(v value) {
@@ -111,7 +111,7 @@ func atLeastOne[T comparable](target *[]T, what string, parse func(string) (T, e
 	}
 }
 
-// oneOrMore is atLeastOne where a list of one may be written without its brackets.
+// oneOrMore is atLeastOne, but accepts a single item without brackets.
 func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
 	many := atLeastOne(target, what, parse)
 	return func(v value) {
@@ -132,7 +132,7 @@ func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, er
 	}
 }
 
-// orNull lets a key stand without a value, as an empty text.
+// orNull treats a key without a value as an empty text.
 func orNull(read field) field {
 	return func(v value) {
 		if v.node.kind == null {
@@ -142,11 +142,11 @@ func orNull(read field) field {
 	}
 }
 
-// domains reads the mail domains and their modes.
+// domains reads a mapping of mail domains to modes.
 func domains(target map[string]Mode) field {
 	return func(v value) {
 		if v.node.kind != mapping {
-			v.expected("domains with their modes, such as \"example.com: enforce\"")
+			v.expected("domains and their modes, such as \"example.com: enforce\"")
 			return
 		}
 		lines := map[string]int{}
@@ -162,7 +162,7 @@ func domains(target map[string]Mode) field {
 				continue
 			}
 			if line, twice := lines[domain]; twice {
-				name.fail("%s for the second time; the first is in line %d", quoted(source), line)
+				name.fail("duplicate %s; the first is in line %d", quoted(source), line)
 				continue
 			}
 			lines[domain] = e.key.line
@@ -178,7 +178,7 @@ func domains(target map[string]Mode) field {
 	}
 }
 
-// parseDomain reads a domain, or with a dot in front all of its sub-domains.
+// parseDomain reads a domain, or ".domain" for all of its sub-domains.
 func parseDomain(text string) (string, error) {
 	if strings.ContainsAny(text, "*@") {
 		bare := strings.TrimLeft(text[strings.LastIndexByte(text, '@')+1:], "*.")
@@ -211,28 +211,28 @@ func parseAddress(text string) (address.Address, error) {
 func parseLocal(text string) (string, error) {
 	a, err := address.Parse(text + "@local.invalid")
 	if err != nil || strings.Contains(text, "@") {
-		return "", fmt.Errorf("expected a local part, which is what stands before the @, got %s", quoted(text))
+		return "", fmt.Errorf("expected a local part, the part of an address before the @, got %s", quoted(text))
 	}
 	return a.Local(), nil
 }
 
-// parseMode reads permissions in octal. Execute and special bits mean nothing on a
-// socket, so they are mistakes.
+// parseMode reads permissions in octal. Execute and special bits have no meaning on a
+// socket and are errors.
 func parseMode(text string) (fs.FileMode, error) {
 	n, err := strconv.ParseUint(text, 8, 16)
 	if err != nil || len(text) < 3 || len(text) > 4 || n&^0o666 != 0 {
 		return 0, fmt.Errorf("expected the mode of a socket in quotes, such as \"0660\", got %s", quoted(text))
 	}
 	if n&0o600 != 0o600 {
-		return 0, errors.New("the owner of a socket must be able to read and write it, as in \"0660\"")
+		return 0, errors.New("the owner of a socket needs read and write permission, as in \"0660\"")
 	}
 	return fs.FileMode(n), nil
 }
 
-// verbatim takes a text as it is.
+// verbatim accepts any text.
 func verbatim(text string) (string, error) { return text, nil }
 
-// nonEmpty takes any other text.
+// nonEmpty accepts any text that is not blank.
 func nonEmpty(text string) (string, error) {
 	if strings.TrimSpace(text) == "" {
 		return "", errors.New("must not be empty")
