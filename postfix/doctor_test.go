@@ -336,7 +336,7 @@ func TestProblems(t *testing.T) {
 		}, "socket-not-writable", "the user postfix may not write to the socket " + ownSocket + ": it has mode 0600", `in config.yaml: socket: {group: postfix, mode: "0660"}`},
 		{"left behind", func(s *scene) { s.sockets[ownSocket] = Socket{Exists: true, IsSocket: true, Writable: true} }, "socket-deaf", "", "systemctl restart rcpt-milter"},
 
-		{"default action unset", func(s *scene) { s.set("smtpd_milters", "unix:rcpt-milter/milter.sock, inet:a:1") }, "default-action", "left to Postfix's default",
+		{"default action unset", func(s *scene) { s.set("smtpd_milters", "unix:rcpt-milter/milter.sock, inet:a:1") }, "default-action", "milter_default_action of smtp/inet is not set",
 			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=tempfail }, inet:a:1'"},
 		{"default action accept", func(s *scene) {
 			s.set("milter_default_action", "accept")
@@ -352,15 +352,15 @@ func TestProblems(t *testing.T) {
 			s.override("smtp/inet", "milter_default_action", "accept")
 		}, "default-action", "smtp/inet", ""},
 
-		{"command timeout short", func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "10s", "1s", 1)) }, "timeout", "waits 1s at command_timeout",
+		{"command timeout short", func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "10s", "1s", 1)) }, "timeout", "command_timeout of smtp/inet is 1s",
 			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=10s, connect_timeout=5s, default_action=tempfail }'"},
-		{"command timeout shorter than an answer may take", func(s *scene) { s.Patience = 10 * time.Second }, "timeout", "waits 10s", ""},
+		{"command timeout shorter than an answer may take", func(s *scene) { s.Patience = 10 * time.Second }, "timeout", "command_timeout of smtp/inet is 10s", ""},
 		{"connect timeout long", func(s *scene) {
 			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.sock, default_action=tempfail }")
 			s.set("milter_connect_timeout", "1h")
-		}, "timeout", "waits 1h at connect_timeout", ""},
-		{"old protocol", func(s *scene) { s.set("milter_protocol", "2") }, "protocol", "version 2", "postconf -e 'milter_protocol = 6'"},
-		{"more processes", func(s *scene) { s.Connections = 99 }, "connections", "may run 100 processes with a connection each, and limits.connections is 99",
+		}, "timeout", "connect_timeout of smtp/inet is 1h", ""},
+		{"old protocol", func(s *scene) { s.set("milter_protocol", "2") }, "protocol", "smtp/inet is 2", "postconf -e 'milter_protocol = 6'"},
+		{"more processes", func(s *scene) { s.Connections = 99 }, "connections", "may open 100 connections, and limits.connections is 99",
 			"in config.yaml: limits: {connections: 200}"},
 		{"more processes of several", func(s *scene) {
 			s.Services = append(s.Services, smtpd("192.0.2.1:smtp", "y", nil))
@@ -405,7 +405,7 @@ func TestProblems(t *testing.T) {
 		{"rewritten domain", func(s *scene) {
 			s.set("canonical_maps", "hash:/etc/postfix/canonical")
 			s.tables["hash:/etc/postfix/canonical"] = map[string]string{"@example.org": "@example.com"}
-		}, "domain-rewritten", "recipients of @example.org for those of another domain", "in config.yaml: domain_aliases: {example.org: example.com}"},
+		}, "domain-rewritten", "maps @example.org to another domain", "in config.yaml: domain_aliases: {example.org: example.com}"},
 		{"rewritten domain, in a spelling of its own", func(s *scene) {
 			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
 			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@Example.ORG": "@EXAMPLE.com."}
@@ -431,7 +431,7 @@ func TestProblems(t *testing.T) {
 			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
 			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@example.com"}
 			s.known["@example.org"] = false
-		}, "(alias-accepts-all)", "accepts every one", "in config.yaml: domain_aliases: {example.org: example.com}"},
+		}, "(alias-accepts-all)", "the daemon accepts every recipient", "in config.yaml: domain_aliases: {example.org: example.com}"},
 		{"pattern table", func(s *scene) {
 			s.set("virtual_alias_maps", "pcre:/etc/postfix/virtual.pcre")
 			s.tables["pcre:/etc/postfix/virtual.pcre"] = nil

@@ -44,7 +44,7 @@ func TestDoctor(t *testing.T) {
 	r.fakePostfix(healthy)
 	d := r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitOK, "doctor"); !strings.HasPrefix(out, "note: nothing is refused in report.example, whose mode is report [mode-report]\n") || !strings.HasSuffix(out, "\nNo problems, 1 note.\n") {
+	if out := r.want(exitOK, "doctor"); !strings.HasPrefix(out, "note: no recipient is rejected in report.example (mode report) [mode-report]\n") || !strings.HasSuffix(out, "\nNo problems, 1 note.\n") {
 		t.Errorf("doctor says\n%s", out)
 	}
 	r.fakePostfix(healthy + "virtual_alias_maps = hash:/virtual\nsoft_bounce = yes\n")

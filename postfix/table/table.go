@@ -1,3 +1,23 @@
+// Package table reads and writes Postfix tables in the source format of postmap(1).
+//
+// # Tables
+//
+// A [Table] is the set of mailboxes (user@domain), whole domains (@domain) and domain
+// aliases (@domain @target) of a file, in the canonical form of package address. It is read
+// like postmap reads it, so one file can serve both, with two differences: a key without a
+// value counts, because plain lists of addresses are common, and an invalid line does not
+// affect other lines. Each invalid line is a [Problem].
+//
+// A table takes the size of its text and 12 bytes an entry. It does not change.
+//
+// # Watched files
+//
+// [Files] keeps the tables of several files up to date. If a file vanishes, becomes empty or
+// cannot be read, its last good copy stays in effect.
+//
+// # Concurrency
+//
+// All functions and methods may be called concurrently. Look-ups take no lock.
 package table
 
 import (
