@@ -178,10 +178,13 @@ var badFiles = []string{
 	`just text`,
 	`a:b`,
 	"domains: {}\n",
-	"domains:\n  example.com: enforce\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n---\nlate_after: 1m\n",
-	"%YAML 1.2\n---\ndomains:\n  example.com: enforce\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n",
+	"domains:\n  example.com: enforce\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: " +
+		"{dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n---\nlate_after: 1m\n",
+	"%YAML 1.2\n---\ndomains:\n  example.com: enforce\ndirectories:\n  - name: corp\n    urls: " +
+		"[ldaps://dc1.corp.example]\n    bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n",
 	"domains: {example.com: enforce}\n",
-	"domains: {a.example: pass}\ndirectories:\n" + strings.Repeat("  - {name: a, urls: [ldaps://x], bind: {dn: a, password_file: /p}}\n", 2),
+	"domains: {a.example: pass}\ndirectories:\n" + strings.Repeat("  - {name: a, urls: [ldaps://x], bind: {dn: a, "+
+		"password_file: /p}}\n", 2),
 	strings.Repeat("a: [", 80),
 	"a:\n  " + strings.Repeat("- ", 80),
 	"# " + strings.Repeat("x", maxFile),
@@ -287,11 +290,17 @@ func TestBadFiles(t *testing.T) {
 
 func TestBadDomains(t *testing.T) {
 	_, directories, _ := strings.Cut(smallest, "enforce\n")
-	testBad(t, "errors-domains.txt", badDomains, func(in string) string { return "domains:\n  " + in + "\n" + directories })
+	testBad(t, "errors-domains.txt", badDomains, func(in string) string {
+		return "domains:\n  " + in + "\n" +
+			directories
+	})
 }
 
 func TestBadDirectories(t *testing.T) {
-	testBad(t, "errors-directory-keys.txt", badDirectoryKeys, func(in string) string { return smallest + "    " + in + "\n" })
+	testBad(t, "errors-directory-keys.txt", badDirectoryKeys, func(in string) string {
+		return smallest + "    " + in +
+			"\n"
+	})
 	testBad(t, "errors-directories.txt", badDirectories, func(in string) string {
 		return "domains: {example.com: enforce}\ndirectories:\n  - {" + in + "}\n"
 	})
@@ -364,7 +373,8 @@ func FuzzParse(f *testing.F) {
 		if err == nil && (len(c.Domains) == 0 || len(c.Directories) == 0 || len(c.Listen) == 0) {
 			t.Fatalf("Parse(%q) accepts a file without the necessary", data)
 		}
-		if err != nil && strings.ContainsFunc(strings.ReplaceAll(err.Error(), "\n", ""), func(r rune) bool { return r < ' ' && r != '\t' }) {
+		if err != nil && strings.ContainsFunc(strings.ReplaceAll(err.Error(), "\n", ""),
+			func(r rune) bool { return r < ' ' && r != '\t' }) {
 			t.Fatalf("Parse(%q): control characters in %q", data, err)
 		}
 	})

@@ -14,8 +14,9 @@ import (
 
 // Directory configures one Active Directory domain to mirror.
 type Directory struct {
-	Name     string   // name: its name in logs, metrics and the store; required
-	URLs     []string // urls: "ldaps://host:port" or "ldap://host:port" with StartTLS, in order of preference; required unless Discover is there
+	Name string // name: its name in logs, metrics and the store; required
+	// urls: "ldaps://host:port", or "ldap://host:port" with StartTLS, in order of preference; required without Discover
+	URLs     []string
 	Discover string   // discover: DNS name of the Active Directory domain whose controllers DNS names, in place of urls
 	Site     string   // site: the Active Directory site whose controllers are preferred; only with Discover
 	Domains  []string // domains: canonical mail domains, or ".parent", that it may own; empty: all
@@ -24,10 +25,11 @@ type Directory struct {
 	Bases    []string // bases: DNs below which recipients live; empty: the whole domain
 	Exclude  []string // exclude: DNs below which no object owns an address
 
-	Poll           time.Duration // poll: from one incremental pass to the next; default 5s
-	Full           time.Duration // full: from one full pass to the next; default 24h
-	Notify         bool          // notify: request change notifications, in addition to polling
-	ReplicationLag time.Duration // replication_lag: for so long absence on another controller removes nothing; default 3h, zero: it does at once
+	Poll   time.Duration // poll: from one incremental pass to the next; default 5s
+	Full   time.Duration // full: from one full pass to the next; default 24h
+	Notify bool          // notify: request change notifications, in addition to polling
+	// replication_lag: for so long absence on another controller removes nothing; default 3h, zero: it does at once
+	ReplicationLag time.Duration
 
 	AddressAttributes    []string // address_attributes: as written; default proxyAddresses and mail
 	RefuseInternalOnly   bool     // internal_only: refuse; outside senders may not write to restricted recipients
@@ -142,7 +144,8 @@ var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // metrics and on command lines.
 func parseName(text string) (string, error) {
 	if !nameSyntax.MatchString(text) {
-		return "", fmt.Errorf("expected a name of letters, digits, dots, dashes and underscores, 64 at most, got %s", quoted(text))
+		return "", fmt.Errorf("expected a name of letters, digits, dots, dashes and underscores, 64 at most, got %s",
+			quoted(text))
 	}
 	return text, nil
 }
@@ -160,7 +163,8 @@ func parseURL(text string) (string, error) {
 	ports := map[string]string{"ldaps": "636", "ldap": "389"}
 	port, known := ports[u.Scheme]
 	if !known || u.Opaque != "" {
-		return "", fmt.Errorf("expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got %s", quoted(text))
+		return "", fmt.Errorf("expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got %s",
+			quoted(text))
 	}
 	host := u.Hostname()
 	if host == "" || strings.ContainsAny(host, " \t%*") {
@@ -182,7 +186,8 @@ func parseURL(text string) (string, error) {
 func parseDiscover(text string) (string, error) {
 	domain, err := address.ParseDomain(text)
 	if err != nil || strings.HasPrefix(domain, "[") || strings.ContainsAny(domain, "/*%") {
-		return "", fmt.Errorf("expected the DNS name of an Active Directory domain such as corp.example, got %s", quoted(text))
+		return "", fmt.Errorf("expected the DNS name of an Active Directory domain such as corp.example, got %s",
+			quoted(text))
 	}
 	return domain, nil
 }

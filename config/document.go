@@ -191,7 +191,8 @@ func isQuoted(t *token.Token) bool {
 
 // adjacent reports whether a token begins where the previous one ends.
 func adjacent(before, t *token.Token) bool {
-	return before.Position.Line == t.Position.Line && before.Position.Column+utf8.RuneCountInString(before.Value) == t.Position.Column
+	return before.Position.Line == t.Position.Line &&
+		before.Position.Column+utf8.RuneCountInString(before.Value) == t.Position.Column
 }
 
 func (r *reader) convertMapping(n *node, values []*ast.MappingValueNode) *node {

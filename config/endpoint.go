@@ -60,7 +60,8 @@ func parseListener(text string) (Endpoint, error) {
 		return parseInet(rest)
 	case "fd":
 		if !fdNameSyntax.MatchString(rest) {
-			return Endpoint{}, fmt.Errorf("expected fd: or fd:name, the FileDescriptorName= of a socket unit, got %s", quoted(text))
+			return Endpoint{}, fmt.Errorf("expected fd: or fd:name, the FileDescriptorName= of a socket unit, got %s",
+				quoted(text))
 		}
 		return Endpoint{"fd", rest}, nil
 	default:
@@ -82,7 +83,8 @@ func parseUnix(text string) (Endpoint, error) {
 		return Endpoint{}, err
 	}
 	if len(path) > maxSocketPath {
-		return Endpoint{}, fmt.Errorf("the path of a socket has a limit of %d bytes, this one has %d", maxSocketPath, len(path))
+		return Endpoint{}, fmt.Errorf("the path of a socket has a limit of %d bytes, this one has %d", maxSocketPath,
+			len(path))
 	}
 	return Endpoint{"unix", path}, nil
 }
@@ -106,7 +108,8 @@ func parseInet(text string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("expected inet:host:port, got %s", quoted("inet:"+text))
 	}
 	if host == "" || host == "*" {
-		return Endpoint{}, fmt.Errorf("expected a host before the port, got %s; use 0.0.0.0 or [::] for all addresses", quoted("inet:"+text))
+		return Endpoint{}, fmt.Errorf("expected a host before the port, got %s; use 0.0.0.0 or [::] for all addresses",
+			quoted("inet:"+text))
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return Endpoint{}, fmt.Errorf("expected a port from 1 to 65535, got %s", quoted(port))

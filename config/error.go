@@ -46,7 +46,8 @@ type reader struct {
 
 // warnAt records suspicious but valid configuration.
 func (r *reader) warnAt(p position, format string, args ...any) {
-	r.warnings = append(r.warnings, &Error{File: r.file, Line: p.line, Column: p.column, Text: fmt.Sprintf(format, args...)})
+	r.warnings = append(r.warnings, &Error{File: r.file, Line: p.line, Column: p.column,
+		Text: fmt.Sprintf(format, args...)})
 }
 
 func (r *reader) failAt(p position, format string, args ...any) {

@@ -103,7 +103,8 @@ func (c *Config) checkGroup(r, warnings *reader) {
 		r.add(r.first("socket.group"), ErrMissing, fmt.Sprintf("socket.group: %v", err))
 	case gid < 0 && c.Socket.Group != "":
 		warnings.failAt(r.first("socket", "listen"),
-			"socket.group: group %q does not exist on this host; Postfix cannot connect unless it runs with the group of the daemon", c.Socket.Group)
+			"socket.group: group %q does not exist on this host; Postfix cannot connect unless it runs with the group of the "+
+				"daemon", c.Socket.Group)
 	}
 }
 
@@ -119,7 +120,8 @@ func (c *Config) SocketGID() (int, error) {
 	if _, asked := c.at["socket.group"]; !asked {
 		return -1, nil
 	}
-	return 0, fmt.Errorf("group %q does not exist on this host; use a group of Postfix, or \"\" for the group of the daemon", c.Socket.Group)
+	return 0, fmt.Errorf("group %q does not exist on this host; use a group of Postfix, or \"\" for the group of the "+
+		"daemon", c.Socket.Group)
 }
 
 func (c *Config) listensUnix() bool {

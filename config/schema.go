@@ -95,7 +95,8 @@ var facilities = []string{"mail", "daemon", "user", "auth", "authpriv", "cron", 
 
 func parseFacility(text string) (string, error) {
 	if !slices.Contains(facilities, text) {
-		return "", fmt.Errorf("expected a syslog facility such as mail, daemon or local0, or \"\" for none, got %s", quoted(text))
+		return "", fmt.Errorf("expected a syslog facility such as mail, daemon or local0, or \"\" for none, got %s",
+			quoted(text))
 	}
 	return text, nil
 }
@@ -185,12 +186,14 @@ func parseDomain(text string) (string, error) {
 		if _, err := address.ParseDomain(bare); err != nil {
 			bare = "example.com"
 		}
-		return "", fmt.Errorf("expected a domain such as %q, or %q for all its sub-domains, got %s", bare, "."+bare, quoted(text))
+		return "", fmt.Errorf("expected a domain such as %q, or %q for all its sub-domains, got %s", bare, "."+bare,
+			quoted(text))
 	}
 	name, sub := strings.CutPrefix(text, ".")
 	domain, err := address.ParseDomain(name)
 	if err != nil || sub && strings.HasPrefix(domain, "[") {
-		return "", fmt.Errorf("expected a domain such as \"example.com\", or \".example.com\" for all its sub-domains, got %s", quoted(text))
+		return "", fmt.Errorf("expected a domain such as \"example.com\", or \".example.com\" for all its sub-domains, got "+
+			"%s", quoted(text))
 	}
 	if sub {
 		domain = "." + domain

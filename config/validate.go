@@ -16,7 +16,8 @@ const commandTimeout = 10 * time.Second
 // it checks only values that are present.
 func (r *reader) validate(c *Config) {
 	if c.StaleAfter < c.LateAfter {
-		r.failAt(r.first("stale_after", "late_after"), "stale_after (%s) is below late_after (%s)", formatDuration(c.StaleAfter), formatDuration(c.LateAfter))
+		r.failAt(r.first("stale_after", "late_after"), "stale_after (%s) is below late_after (%s)",
+			formatDuration(c.StaleAfter), formatDuration(c.LateAfter))
 	}
 	if c.Confirm.Timeout >= commandTimeout {
 		r.failAt(r.at["confirm.timeout"], "confirm.timeout: %s is not below %s, the command_timeout of the milter in Postfix",
@@ -34,7 +35,8 @@ func (r *reader) validate(c *Config) {
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
 		if d.Full < d.Poll {
-			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, formatDuration(d.Full), formatDuration(d.Poll))
+			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, formatDuration(d.Full),
+				formatDuration(d.Poll))
 		}
 		r.checkPoll(c, path, d)
 		r.checkCatalogPorts(path, d)
@@ -45,7 +47,8 @@ func (r *reader) validate(c *Config) {
 	}
 	for i, a := range c.Canaries.Refuse {
 		if slices.Contains(c.Canaries.Accept, a) {
-			r.failAt(r.at[fmt.Sprintf("canaries.refuse[%d]", i)], "canaries.refuse[%d]: %s is in canaries.accept as well", i, quoted(a.String()))
+			r.failAt(r.at[fmt.Sprintf("canaries.refuse[%d]", i)], "canaries.refuse[%d]: %s is in canaries.accept as well", i,
+				quoted(a.String()))
 		}
 	}
 	r.checkAliases(c)
@@ -98,7 +101,8 @@ func (r *reader) checkControllers(path string, d Directory) {
 	case listed && d.Discover != "":
 		r.failAt(at, "%s.discover: urls and discover are mutually exclusive; remove one of them", path)
 	case !listed && d.Discover == "" && !(named && r.hasErrorAt(at)):
-		r.failAt(r.at[path], "key \"urls\" is missing in %s; list the domain controllers in urls, or set discover to the domain to find them in DNS", path)
+		r.failAt(r.at[path], "key \"urls\" is missing in %s; list the domain controllers in urls, or set discover to the "+
+			"domain to find them in DNS", path)
 	}
 	if d.Site != "" && d.Discover == "" && !(named && r.hasErrorAt(at)) {
 		r.failAt(r.at[path+".site"], "%s.site: site requires discover", path)
@@ -139,7 +143,8 @@ func (r *reader) checkBind(path string, b Bind) {
 	kerberos := []bool{given("keytab", b.Keytab), given("principal", b.Principal)}
 	switch {
 	case (password[0] || password[1]) && (kerberos[0] || kerberos[1]):
-		r.failAt(r.first(path+".keytab", path+".principal"), "%s: dn and password_file exclude keytab and principal; remove one pair", path)
+		r.failAt(r.first(path+".keytab", path+".principal"), "%s: dn and password_file exclude keytab and principal; "+
+			"remove one pair", path)
 	case kerberos[0] && !kerberos[1]:
 		missing("principal")
 	case !kerberos[0] && kerberos[1]:

@@ -44,17 +44,18 @@ const (
 
 // ComparedDirectory is what came out for one directory.
 type ComparedDirectory struct {
-	Name             string  `json:"name"`
-	DomainController string  `json:"domain_controller"` // that was read
-	Followed         bool    `json:"followed"`          // it is the one that passes read
-	USN              uint64  `json:"usn"`               // how far it was
-	Objects          int64   `json:"objects"`           // that own an address there
-	Addresses        int64   `json:"addresses"`         // of these objects
-	Differences      int64   `json:"differences"`       // that were reported
-	Unlisted         int64   `json:"unlisted"`          // objects that differ too, and are too many to be listed
-	Unsettled        string  `json:"unsettled"`         // why differences may only be changes during the comparison; empty: they are not
-	Seconds          float64 `json:"seconds"`
-	Error            string  `json:"error"` // why it could not be compared; empty: it was
+	Name             string `json:"name"`
+	DomainController string `json:"domain_controller"` // that was read
+	Followed         bool   `json:"followed"`          // it is the one that passes read
+	USN              uint64 `json:"usn"`               // how far it was
+	Objects          int64  `json:"objects"`           // that own an address there
+	Addresses        int64  `json:"addresses"`         // of these objects
+	Differences      int64  `json:"differences"`       // that were reported
+	Unlisted         int64  `json:"unlisted"`          // objects that differ too, and are too many to be listed
+	// why differences may only be changes during the comparison; empty: they are not
+	Unsettled string  `json:"unsettled"`
+	Seconds   float64 `json:"seconds"`
+	Error     string  `json:"error"` // why it could not be compared; empty: it was
 }
 
 // Equal reports whether nothing differs.

@@ -54,7 +54,8 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("POST /v1/removals/discard", s.settle(actionDiscard, backend.Discard))
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.version, nil) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, http.StatusNotFound, fmt.Errorf("this daemon (version %s) does not know %s %s", version, r.Method, r.URL.Path))
+		s.fail(w, http.StatusNotFound, fmt.Errorf("this daemon (version %s) does not know %s %s", version, r.Method,
+			r.URL.Path))
 	})
 	s.http = newHTTPServer(mux, log)
 	s.http.ConnContext = withPeer
@@ -115,7 +116,8 @@ func (s *Server) lookup(w http.ResponseWriter, r *http.Request) {
 		q.At.Time, bad = time.Parse(time.RFC3339, text)
 	}
 	if q.Address == "" || err != nil || bad != nil {
-		s.fail(w, http.StatusBadRequest, errors.New("expected an address, and perhaps client, authenticated and at, a time of RFC 3339"))
+		s.fail(w, http.StatusBadRequest, errors.New("expected an address, and perhaps client, authenticated and at, a time "+
+			"of RFC 3339"))
 		return
 	}
 	answer, err := s.backend.Lookup(r.Context(), q)
@@ -149,7 +151,8 @@ const (
 )
 
 // settle approves or discards held removals.
-func (s *Server) settle(action string, do func(context.Context, RemovalsQuery, func(RemovalsDone)) error) http.HandlerFunc {
+func (s *Server) settle(action string, do func(context.Context, RemovalsQuery,
+	func(RemovalsDone)) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q RemovalsQuery
 		if !s.read(w, r, &q) {
@@ -195,7 +198,8 @@ func (s *Server) journal(w http.ResponseWriter, r *http.Request) {
 		q.Pass, bad = strconv.ParseUint(text, 10, 64)
 	}
 	if err != nil || bad != nil {
-		s.fail(w, http.StatusBadRequest, errors.New("expected, if anything, since as a time of RFC 3339 and pass as a number"))
+		s.fail(w, http.StatusBadRequest, errors.New("expected, if anything, since as a time of RFC 3339 and pass as a "+
+			"number"))
 		return
 	}
 	stream(w, r, bulk, func(ctx context.Context, tell func(JournalRow) error) error {
@@ -214,7 +218,8 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		q.Limit, bad = strconv.Atoi(text)
 	}
 	if err != nil || bad != nil || q.Limit < 0 {
-		s.fail(w, http.StatusBadRequest, errors.New("expected, if anything, since as a time of RFC 3339 and limit as a number"))
+		s.fail(w, http.StatusBadRequest, errors.New("expected, if anything, since as a time of RFC 3339 and limit as a "+
+			"number"))
 		return
 	}
 	report, err := s.backend.Report(r.Context(), q)

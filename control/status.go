@@ -158,9 +158,11 @@ type DirectoryStatus struct {
 	HeldRemovals int64  `json:"held_removals"` // addresses whose removal waits for approval
 	HoldReason   string `json:"hold_reason"`
 
-	DeletedObjectsVisible *bool    `json:"deleted_objects_visible"` // may we see deletions as they happen; null: not known yet
-	DeletedObjectsGrant   []string `json:"deleted_objects_grant"`   // what a domain administrator runs so that we may, a command each
-	Notify                bool     `json:"notify"`                  // the controller wakes us up
+	// may we see deletions as they happen; null: not known yet
+	DeletedObjectsVisible *bool `json:"deleted_objects_visible"`
+	// what a domain administrator runs so that we may, a command each
+	DeletedObjectsGrant []string `json:"deleted_objects_grant"`
+	Notify              bool     `json:"notify"` // the controller wakes us up
 }
 
 // USNLag is how many update sequence numbers the index is behind its controller. Most

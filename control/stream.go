@@ -33,7 +33,8 @@ const (
 
 // stream answers with lines as work makes them, so its status is sent before it is
 // known how it ends. An error of tell is that of a client that is gone.
-func stream[E any](w http.ResponseWriter, r *http.Request, p pace, work func(ctx context.Context, tell func(E) error) error) {
+func stream[E any](w http.ResponseWriter, r *http.Request, p pace,
+	work func(ctx context.Context, tell func(E) error) error) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := &lineWriter{w: w, control: http.NewResponseController(w)}
 	lines.control.SetReadDeadline(time.Time{}) // the client has said all it has to say

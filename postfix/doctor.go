@@ -82,7 +82,8 @@ func Examine(s Settings, d Daemon, w World) []Finding {
 	e := &examination{Settings: s, daemon: d, world: w}
 	e.listeners = e.findListeners()
 	for _, check := range []func(){
-		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol, e.checkConnections,
+		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol,
+		e.checkConnections,
 		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable,
 		e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
 	} {
@@ -154,12 +155,14 @@ func (e *examination) roleOf(s *Service) role {
 	if i := strings.LastIndexByte(s.Name, ':'); i >= 0 {
 		host, port = strings.Trim(s.Name[:i], "[]"), s.Name[i+1:]
 	}
-	if slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port) || e.Value(s, "smtpd_tls_wrappermode") == "yes" {
+	if slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port) ||
+		e.Value(s, "smtpd_tls_wrappermode") == "yes" {
 		return submission
 	}
 	loopback := host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
 	filter, overridden := s.Overrides["content_filter"]
-	if s.Type == "inet" && loopback && port != "smtp" && port != "25" || overridden && filter == "" && e.Value(nil, "content_filter") != "" {
+	if s.Type == "inet" && loopback && port != "smtp" && port != "25" || overridden && filter == "" &&
+		e.Value(nil, "content_filter") != "" {
 		return reinjection
 	}
 	return outside
@@ -202,7 +205,8 @@ func samePort(theirs, own string) bool {
 		return false
 	}
 	numeric := strings.Trim(host, "0123456789abcdef.:") == ""
-	return host == ownHost || !numeric || ownHost == "" || ownHost == "0.0.0.0" || ownHost == "::" || !strings.ContainsAny(ownHost, "0123456789:")
+	return host == ownHost || !numeric || ownHost == "" || ownHost == "0.0.0.0" || ownHost == "::" ||
+		!strings.ContainsAny(ownHost, "0123456789:")
 }
 
 func hostPort(text string) (host, port string) {
@@ -242,7 +246,10 @@ func (e *examination) mapsNameUs(s *Service) bool {
 // endpoint returns the endpoint of the daemon for smtpd_milters. It is empty if a chrooted
 // smtpd cannot reach the daemon.
 func (e *examination) endpoint() string {
-	chrooted := slices.ContainsFunc(e.listeners, func(l listener) bool { return l.role == outside && e.chrooted(l.Service) })
+	chrooted := slices.ContainsFunc(e.listeners, func(l listener) bool {
+		return l.role == outside &&
+			e.chrooted(l.Service)
+	})
 	other := ""
 	for _, own := range e.daemon.Listen {
 		kind, at, _ := strings.Cut(own, ":")

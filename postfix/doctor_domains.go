@@ -106,7 +106,8 @@ func (e *examination) checkRelayed() {
 	if len(below) > 0 {
 		e.find("subdomains-not-served", Note, "Postfix also relays all sub-domains of "+inWords(below, 10)+
 			" (parent_domain_matches_subdomains), which domains does not name",
-			"Every recipient there is accepted.", "in config.yaml, under domains: ."+below[0]+": report", e.set("parent_domain_matches_subdomains", e.withoutParents("relay_domains")))
+			"Every recipient there is accepted.", "in config.yaml, under domains: ."+below[0]+": "+
+				"report", e.set("parent_domain_matches_subdomains", e.withoutParents("relay_domains")))
 	}
 	for _, table := range blind {
 		e.find("map-unreadable", Note, "relay_domains names "+table+", which cannot be listed here",
@@ -115,7 +116,8 @@ func (e *examination) checkRelayed() {
 }
 
 func (e *examination) withoutParents(parameter string) string {
-	return strings.Join(slices.DeleteFunc(list(e.Value(nil, "parent_domain_matches_subdomains")), func(word string) bool { return word == parameter }), ", ")
+	return strings.Join(slices.DeleteFunc(list(e.Value(nil, "parent_domain_matches_subdomains")),
+		func(word string) bool { return word == parameter }), ", ")
 }
 
 // checkServed checks that Postfix accepts mail for every judged domain.
@@ -131,21 +133,24 @@ func (e *examination) checkServed() {
 	}
 	e.find("served-not-relayed", Problem, "Postfix does not accept mail for "+inWords(foreign, 10)+", which domains names",
 		"Clients get \"Relay access denied\" before the daemon is asked.",
-		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+strings.Join(foreign, ", "), ", ")))
+		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+
+			strings.Join(foreign, ", "), ", ")))
 }
 
 // takesMailFor reports whether a domain is in one of the address classes of Postfix.
 func (e *examination) takesMailFor(domain string) bool {
 	bare, sub := strings.CutPrefix(domain, ".")
-	for _, parameter := range []string{"relay_domains", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains"} {
+	for _, parameter := range []string{"relay_domains", "mydestination", "virtual_alias_domains",
+		"virtual_mailbox_domains"} {
 		domains, _ := e.domainList(parameter)
 		for _, r := range domains {
 			own := strings.TrimPrefix(r.domain, ".")
 			switch {
 			case r.domain == domain,
-				sub && r.domain != own && strings.HasSuffix(domain, r.domain),         // .example.com in domains, .com in Postfix
-				sub && parameter != "mydestination" && strings.HasSuffix(own, domain), // one sub-domain is enough, except the name of this host
-				r.subs && (own == bare && sub || strings.HasSuffix(bare, "."+own)),    // by its parent
+				sub && r.domain != own && strings.HasSuffix(domain, r.domain), // .example.com in domains, .com in Postfix
+				// one sub-domain is enough, except the name of this host
+				sub && parameter != "mydestination" && strings.HasSuffix(own, domain),
+				r.subs && (own == bare && sub || strings.HasSuffix(bare, "."+own)), // by its parent
 				!sub && r.domain != own && strings.HasSuffix(bare, r.domain):
 				return true
 			}
@@ -189,11 +194,13 @@ func (e *examination) checkOldTable() {
 	if len(tables) == 0 {
 		return
 	}
-	level, why := Problem, "Postfix rejects other recipients before it asks the daemon, so new ones in the directory get no mail."
+	level, why := Problem, "Postfix rejects other recipients before it asks the daemon, so new ones in the directory "+
+		"get no mail."
 	fix := []string{e.set("relay_recipient_maps", "")}
 	if !slices.Contains(slices.Collect(maps.Values(e.daemon.Domains)), "enforce") && len(e.daemon.Domains) > 0 {
 		level, why = Note, "This is right until a domain is in mode enforce. Then remove it."
 		fix = append([]string{"in config.yaml: set domains to enforce; then"}, fix...)
 	}
-	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in effect (%s)", inWords(tables, 5)), why, fix...)
+	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in effect (%s)", inWords(tables, 5)), why,
+		fix...)
 }

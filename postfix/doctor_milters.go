@@ -17,7 +17,8 @@ func (e *examination) checkDaemon() {
 			"systemctl start rcpt-milter")
 	case "not_ready":
 		e.find("index-not-ready", Problem, "no full pass of a directory has completed",
-			"Unknown recipients are deferred with 451 until the first full pass has ended.", "rcpt-milter status", "rcpt-milter check --live")
+			"Unknown recipients are deferred with 451 until the first full pass has ended.", "rcpt-milter "+
+				"status", "rcpt-milter check --live")
 	case "stale":
 		e.find("index-stale", Problem, "the index is stale",
 			"Unknown recipients are deferred with 451 until a pass succeeds.", "rcpt-milter status", "rcpt-milter check --live")
@@ -32,7 +33,8 @@ func (e *examination) checkDaemon() {
 	}
 	if len(watched) > 0 {
 		e.find("mode-report", Note, "no recipient is rejected in "+inWords(watched, 10)+" (mode report)",
-			"This is right while you review what enforce would reject.", "rcpt-milter report", "in config.yaml: "+watched[0]+": enforce")
+			"This is right while you review what enforce would reject.", "rcpt-milter report", "in "+
+				"config.yaml: "+watched[0]+": enforce")
 	}
 }
 
@@ -55,12 +57,14 @@ func (e *examination) checkAsked() {
 	}
 	if all := missing(true); len(all) > 0 {
 		var fix []string
-		if !slices.ContainsFunc(ParseMilters(e.Value(nil, "smtpd_milters")), func(m Milter) bool { return e.isOurs(all[0].Service, m) }) {
+		if !slices.ContainsFunc(ParseMilters(e.Value(nil, "smtpd_milters")),
+			func(m Milter) bool { return e.isOurs(all[0].Service, m) }) {
 			fix = e.addUs("smtpd_milters")
 		}
 		for _, l := range all {
 			for _, name := range []string{"smtpd_milters", "receive_override_options"} {
-				if _, set := l.Overrides[name]; set && (name == "smtpd_milters" || strings.Contains(l.Overrides[name], "no_milters")) {
+				if _, set := l.Overrides[name]; set && (name == "smtpd_milters" ||
+					strings.Contains(l.Overrides[name], "no_milters")) {
 					fix = append(fix, e.postconf("-PX", l.String()+"/"+name))
 				}
 			}
@@ -95,7 +99,8 @@ func (e *examination) addUs(parameter string) []string {
 	}
 	var fix []string
 	if strings.Contains(e.Value(nil, "receive_override_options"), "no_milters") {
-		fix = append(fix, e.set("receive_override_options", strings.Join(slices.DeleteFunc(list(e.Value(nil, "receive_override_options")),
+		fix = append(fix, e.set("receive_override_options", strings.Join(slices.DeleteFunc(list(e.Value(nil,
+			"receive_override_options")),
 			func(word string) bool { return word == "no_milters" }), ", ")))
 	}
 	if slices.ContainsFunc(ParseMilters(e.Value(nil, parameter)), func(m Milter) bool { return m.Endpoint == endpoint }) {
@@ -138,8 +143,10 @@ func (e *examination) checkElsewhere() {
 			e.find("milter-submission", Problem, "rcpt-milter is a milter of the submission service "+l.String(),
 				"Mail programs report a 451 as a failure, and users may be rejected or deferred.", e.override(l)...)
 		default:
-			e.find("milter-reinjection", Problem, "rcpt-milter is a milter of "+l.String()+", which accepts mail back from a content filter",
-				"That mail is already accepted: a rejection causes a bounce, and a 451 fills the queue of the filter.", e.override(l)...)
+			e.find("milter-reinjection", Problem, "rcpt-milter is a milter of "+l.String()+
+				", which accepts mail back from a content filter",
+				"That mail is already accepted: a rejection causes a bounce, and a 451 fills the queue of the "+
+					"filter.", e.override(l)...)
 		}
 		if len(l.ours) > 1 {
 			e.find("milter-twice", Note, l.String()+" has rcpt-milter twice", "The second check costs time and changes nothing.",
@@ -293,10 +300,12 @@ func (e *examination) checkConnections() {
 	const why = "Connections beyond the limit wait, and so do their SMTP sessions."
 	switch {
 	case len(unlimited) > 0:
-		e.find("connections", Problem, fmt.Sprintf("the number of processes of %s is not limited, and limits.connections is %d", names(unlimited), e.daemon.Connections),
+		e.find("connections", Problem, fmt.Sprintf("the number of processes of %s is not limited, and limits.connections "+
+			"is %d", names(unlimited), e.daemon.Connections),
 			why, "in master.cf: set maxproc below limits.connections")
 	case sum > e.daemon.Connections:
-		e.find("connections", Problem, fmt.Sprintf("%s may open %d connections, and limits.connections is %d", names(e.asked()), sum, e.daemon.Connections),
+		e.find("connections", Problem, fmt.Sprintf("%s may open %d connections, and limits.connections is %d",
+			names(e.asked()), sum, e.daemon.Connections),
 			why, fmt.Sprintf("in config.yaml: limits: {connections: %d}", roundUp(sum)))
 	}
 }
@@ -332,7 +341,8 @@ func (e *examination) strayed(l listener, m Milter) {
 	if endpoint := e.endpoint(); endpoint != "" {
 		fix = []string{e.set("smtpd_milters", strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", "))}
 	}
-	e.find("socket-path", Problem, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint, e.seenAs(l.Service, where), inWords(e.daemon.Listen, 5)),
+	e.find("socket-path", Problem, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint,
+		e.seenAs(l.Service, where), inWords(e.daemon.Listen, 5)),
 		"smtpd finds no daemon there and takes its default action for every recipient.", fix...)
 }
 
@@ -343,11 +353,14 @@ func (e *examination) checkSocket(at string) {
 	case !socket.Exists && socket.Obstacle != "":
 		e.find("socket-unseen", Note, "cannot examine the socket "+at+": "+socket.Obstacle, "Run doctor as root.")
 	case !socket.Exists:
-		e.find("socket-missing", Problem, "there is no socket at "+at, "Postfix takes its default action for every recipient.", "systemctl start rcpt-milter")
+		e.find("socket-missing", Problem, "there is no socket at "+at,
+			"Postfix takes its default action for every recipient.", "systemctl start rcpt-milter")
 	case !socket.IsSocket:
-		e.find("socket-missing", Problem, at+" is not a socket", "Postfix takes its default action for every recipient.", "rm "+shellQuoted(at), "systemctl restart rcpt-milter")
+		e.find("socket-missing", Problem, at+" is not a socket", "Postfix takes its default action for every recipient.",
+			"rm "+shellQuoted(at), "systemctl restart rcpt-milter")
 	case !socket.Writable:
-		e.find("socket-not-writable", Problem, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at, socket.Obstacle),
+		e.find("socket-not-writable", Problem, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at,
+			socket.Obstacle),
 			"smtpd runs as that user, cannot connect, and takes its default action for every recipient.",
 			fmt.Sprintf("in config.yaml: socket: {group: %s, mode: \"0660\"}", user), "systemctl restart rcpt-milter")
 	case !socket.Answers:

@@ -20,7 +20,8 @@ var aliasMaps = []string{"virtual_alias_maps", "canonical_maps", "recipient_cano
 func (e *examination) checkMaps() {
 	done := map[string]bool{}
 	for _, parameter := range aliasMaps {
-		if parameter == "canonical_maps" && !slices.Contains(list(e.Value(nil, "canonical_classes")), "envelope_recipient") && e.Value(nil, "canonical_classes") != "" {
+		if parameter == "canonical_maps" && !slices.Contains(list(e.Value(nil, "canonical_classes")),
+			"envelope_recipient") && e.Value(nil, "canonical_classes") != "" {
 			continue
 		}
 		for _, word := range list(e.Value(nil, parameter)) {
@@ -86,7 +87,8 @@ func (e *examination) checkMap(parameter, table string) {
 // bareUser returns the address of a key without a domain in a judged domain, or "". A bare
 // domain is no user.
 func (e *examination) bareUser(parameter, key string) string {
-	if origin := canonicalDomain(e.Value(nil, "myorigin")); parameter != "alias_maps" && e.judged(origin) && !strings.Contains(key, ".") {
+	if origin := canonicalDomain(e.Value(nil, "myorigin")); parameter != "alias_maps" && e.judged(origin) &&
+		!strings.Contains(key, ".") {
 		return key + "@" + origin
 	}
 	if own := e.inMyDestination(); own != "" && !strings.Contains(key, ".") {
@@ -122,7 +124,8 @@ func (e *examination) refusedKeys(parameter, table string, keys []address.Addres
 	if file, ok := sourceOf(table); ok && parameter != "alias_maps" {
 		fix = fmt.Sprintf("in config.yaml: accept_files: [%s]", file)
 	}
-	e.find("alias-not-accepted", Problem, fmt.Sprintf("%s has %s that the daemon does not accept: %s", inTable(parameter, table),
+	e.find("alias-not-accepted", Problem, fmt.Sprintf("%s has %s that the daemon does not accept: %s",
+		inTable(parameter, table),
 		counted(len(refused), "address", "addresses"), inWords(refused, shownAddresses)),
 		"Postfix rewrites or redirects them, but asks the daemon first, and the directory does not have them.", fix)
 }
@@ -148,7 +151,8 @@ func (e *examination) unreadable(parameter, table string, err error) {
 		return
 	}
 	e.find("map-broken", Problem, inTable(parameter, table)+" cannot be read: "+err.Error(),
-		"If Postfix cannot read it either, it defers mail. Its addresses could not be checked.", "postmap "+shellQuoted(table))
+		"If Postfix cannot read it either, it defers mail. Its addresses could not be "+
+			"checked.", "postmap "+shellQuoted(table))
 }
 
 // sourceOf returns the source file of a table.
@@ -197,9 +201,11 @@ func (e *examination) checkProbe() {
 	}
 	fix := fmt.Sprintf("in config.yaml: accept: [%q]", a)
 	if ttl, ok := e.time(nil, "address_verify_sender_ttl"); ok && ttl > 0 { // the local part changes over time
-		fix = fmt.Sprintf("in config.yaml: accept_patterns: ['%s[0-9a-z]*@%s']", regexQuoted(a.Local()), regexQuoted(a.Domain()))
+		fix = fmt.Sprintf("in config.yaml: accept_patterns: ['%s[0-9a-z]*@%s']", regexQuoted(a.Local()),
+			regexQuoted(a.Domain()))
 	}
-	e.find("probe-sender", Problem, "the daemon rejects "+a.String()+", the sender of address probes (address_verify_sender)",
+	e.find("probe-sender", Problem, "the daemon rejects "+a.String()+
+		", the sender of address probes (address_verify_sender)",
 		"Servers that verify senders reject address probes and bounces of this host.", fix)
 }
 
@@ -231,7 +237,8 @@ func (e *examination) checkRoles() {
 	if len(ownerless) == 0 {
 		return
 	}
-	e.find("role-ownerless", Problem, inWords(ownerless, shownAddresses)+" are always accepted, but no object in the directory has them",
+	e.find("role-ownerless", Problem, inWords(ownerless, shownAddresses)+
+		" are always accepted, but no object in the directory has them",
 		"Mail to them bounces later. RFC 5321 requires postmaster, RFC 2142 abuse.",
 		"give the addresses to a mailbox in the directory, or redirect them in virtual_alias_maps")
 }
@@ -247,5 +254,6 @@ func (e *examination) redirected(a address.Address) bool {
 		return e.tableHas("virtual_alias_maps", a.Local())
 	}
 	domains, _ := e.domainList("mydestination")
-	return slices.ContainsFunc(domains, func(r relayed) bool { return r.domain == a.Domain() }) && e.tableHas("alias_maps", a.Local())
+	return slices.ContainsFunc(domains, func(r relayed) bool { return r.domain == a.Domain() }) &&
+		e.tableHas("alias_maps", a.Local())
 }

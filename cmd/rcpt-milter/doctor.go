@@ -184,6 +184,7 @@ func verdictOf(d diagnosis) string {
 	case d.Problems == 0:
 		return "No problems, " + counted(d.Notes, "note", "notes") + "."
 	default:
-		return counted(d.Problems, "problem", "problems") + ", " + counted(d.Notes, "note", "notes") + ". After the fix: postfix reload, or rcpt-milter reload, and doctor again."
+		return counted(d.Problems, "problem", "problems") + ", " + counted(d.Notes, "note",
+			"notes") + ". After the fix: postfix reload, or rcpt-milter reload, and doctor again."
 	}
 }

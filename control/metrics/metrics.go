@@ -107,30 +107,37 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 	}
 	return &statusCollector{
 		backend: backend, log: log,
-		decisions:     desc("decisions_total", "Recipients judged, by verdict.", "verdict"),
-		wouldRefuse:   desc("would_refuse_total", "Recipients that only mode report kept from being refused, by verdict.", "verdict"),
-		sessions:      desc("sessions", "Open milter connections."),
-		addresses:     desc("addresses", "Addresses in the index that have an owner."),
-		objects:       desc("objects", "Directory objects that own an address."),
-		lastSuccess:   desc("sync_last_success_timestamp_seconds", "When the last good pass began, by directory.", "directory"),
-		usnLag:        desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.", "directory"),
+		decisions: desc("decisions_total", "Recipients judged, by verdict.", "verdict"),
+		wouldRefuse: desc("would_refuse_total", "Recipients that only mode report kept from being refused, by verdict.",
+			"verdict"),
+		sessions:  desc("sessions", "Open milter connections."),
+		addresses: desc("addresses", "Addresses in the index that have an owner."),
+		objects:   desc("objects", "Directory objects that own an address."),
+		lastSuccess: desc("sync_last_success_timestamp_seconds", "When the last good pass began, by directory.",
+			"directory"),
+		usnLag: desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.",
+			"directory"),
 		held:          desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
 		alarms:        desc("alarms", "Alarms that status shows: what must not be and is."),
 		emptyDomains:  desc("empty_domains", "Enforced domains of which no address is known: recipients there get 451."),
 		storeVerified: desc("store_verified_timestamp_seconds", "When the checksums of the store were last found good."),
-		state:         desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 for the others.", "directory", "state"),
-		failing:       desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
-		warnings:      desc("warnings", "Warnings that status shows, by directory: what works and should not be left as it is.", "directory"),
-		reloadFailed:  desc("reload_failed", "Whether the configuration file in place could not be put into force."),
-		unparsed:      desc("unparsed_values", "Values of the directories that are no readable address."),
-		harvest:       desc("harvest_clients", "Client networks that are over their harvest limit."),
+		state: desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 "+
+			"for the others.", "directory", "state"),
+		failing: desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
+		warnings: desc("warnings", "Warnings that status shows, by directory: what works and should not be left as it "+
+			"is.", "directory"),
+		reloadFailed: desc("reload_failed", "Whether the configuration file in place could not be put into force."),
+		unparsed:     desc("unparsed_values", "Values of the directories that are no readable address."),
+		harvest:      desc("harvest_clients", "Client networks that are over their harvest limit."),
 
-		confirm:         desc("confirm_total", "Recipients about whom a directory was to be asked, by result (found, not_found, remembered, over_budget, unanswered).", "result"),
+		confirm: desc("confirm_total", "Recipients about whom a directory was to be asked, by result (found, "+
+			"not_found, remembered, over_budget, unanswered).", "result"),
 		harvestNetworks: desc("harvest_networks", "Client networks of which the harvest limit remembers something."),
 		harvestOctets:   desc("harvest_memory_bytes", "Memory that the harvest limit takes for them."),
 
 		// The paths are those of the configuration, so that there are few.
-		fileFailing: desc("accept_file_failing", "Whether an accept file cannot be used and its last good copy is in force.", "file"),
+		fileFailing: desc("accept_file_failing", "Whether an accept file cannot be used and its last good copy is in force.",
+			"file"),
 		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in force.", "file"),
 		fileUnread:  desc("accept_file_unread_lines", "Lines of an accept file that do not count.", "file"),
 	}
@@ -198,7 +205,8 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 
 // unknown gives what is done about recipients who are not in the index. Where confirm is
 // switched off it has no counts.
-func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
+func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64,
+	...string)) {
 	if s.Confirm != nil {
 		for result, n := range map[string]int64{
 			"found": s.Confirm.Found, "not_found": s.Confirm.NotFound, "remembered": s.Confirm.Remembered,
@@ -216,7 +224,8 @@ func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, 
 }
 
 // acceptFiles gives the state of each accept file once, however often it is named.
-func (c *statusCollector) acceptFiles(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
+func (c *statusCollector) acceptFiles(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64,
+	...string)) {
 	sent := map[string]bool{}
 	for _, f := range s.AcceptFiles {
 		file := strings.ToValidUTF8(f.File, "\ufffd")

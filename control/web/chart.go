@@ -66,7 +66,8 @@ func (c *chart) column(x int, s Minute) {
 	for _, part := range []struct {
 		class, words string
 		n            int64
-	}{{"refused", "refused", s.Refused}, {"putoff", "put off", s.PutOff}, {"let", "let through", s.LetThrough}, {"accepted", "accepted", s.Accepted}} {
+	}{{"refused", "refused", s.Refused}, {"putoff", "put off", s.PutOff}, {"let", "let through",
+		s.LetThrough}, {"accepted", "accepted", s.Accepted}} {
 		if part.n <= 0 {
 			continue
 		}

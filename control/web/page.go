@@ -62,7 +62,8 @@ const answerTimeout = 10 * time.Second
 const pageSlots = 4
 
 // policy allows what the page is made of and nothing else (Content Security Policy 3).
-const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; " +
+	"frame-ancestors 'none'"
 
 // New makes the page.
 func New(config Config, backend Backend, history *History, log *slog.Logger) *Page {
@@ -86,7 +87,8 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !p.known(r.Host) {
-		http.Error(w, "this page is not served under the name "+printableHost(r.Host)+"; add it to page.hosts in the configuration if it is yours", http.StatusMisdirectedRequest)
+		http.Error(w, "this page is not served under the name "+printableHost(r.Host)+
+			"; add it to page.hosts in the configuration if it is yours", http.StatusMisdirectedRequest)
 		return
 	}
 	h := w.Header()
@@ -149,7 +151,8 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 		}
 		p.history.Observe(now, d.Status.Decisions, d.Status.WouldRefuse)
 		d.Chart = newChart(p.history.Sum(now, chartSpan))
-		d.Report, err = p.backend.Report(ctx, control.ReportQuery{Since: control.Time{Time: now.Add(-24 * time.Hour)}, Limit: topShown, Brief: true})
+		d.Report, err = p.backend.Report(ctx, control.ReportQuery{Since: control.Time{Time: now.Add(-24 * time.Hour)},
+			Limit: topShown, Brief: true})
 		return d, err
 	})
 }

@@ -142,9 +142,12 @@ func TestLastGoodCopy(t *testing.T) {
 		{"only comments", func(w *watching) { w.write("one", "# nobody\n") }, "one: it has no address in it"},
 		{"garbage", func(w *watching) { w.write("one", "<html>\n</html>\n") },
 			`one: not one of its lines can be read, line 1: "<html>" is neither user@domain nor @domain`},
-		{"UTF-16", func(w *watching) { w.write("one", "\xff\xfea\x00") }, "one: not a table in Postfix's source format: it is written in UTF-16; save it as UTF-8"},
-		{"a directory", func(w *watching) { os.Remove(w.path("one")); os.Mkdir(w.path("one"), 0o755) }, "one: not a table in Postfix's source format: not a regular file"},
-		{"a dead link", func(w *watching) { os.Remove(w.path("one")); os.Symlink("nowhere", w.path("one")) }, "no such file or directory"},
+		{"UTF-16", func(w *watching) { w.write("one", "\xff\xfea\x00") },
+			"one: not a table in Postfix's source format: it is written in UTF-16; save it as UTF-8"},
+		{"a directory", func(w *watching) { os.Remove(w.path("one")); os.Mkdir(w.path("one"), 0o755) },
+			"one: not a table in Postfix's source format: not a regular file"},
+		{"a dead link", func(w *watching) { os.Remove(w.path("one")); os.Symlink("nowhere", w.path("one")) },
+			"no such file or directory"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			w := newWatching(t, map[string]string{"one": "ann@x.example OK\n", "two": "bob@x.example OK\n"})

@@ -179,7 +179,8 @@ func (t *Table) key(e entry) []byte { return t.text[e.start : e.start+e.length] 
 // quotes.
 func keyOf(line []byte) (string, error) {
 	if bytes.IndexByte([]byte(space), line[0]) >= 0 {
-		return "", fmt.Errorf("%s begins with white space, which would continue a line before it, and there is none", shown(line))
+		return "", fmt.Errorf("%s begins with white space, which would continue a line before it, and there is none",
+			shown(line))
 	}
 	end, quoted := 0, false
 	for ; end < len(line); end++ {
@@ -221,7 +222,8 @@ func canonical(key string) (string, error) {
 	case err == nil:
 		return a.String(), nil
 	case strings.HasSuffix(key, ":"):
-		return "", fmt.Errorf("%s is a line of an alias file, which holds local users; expected user@domain or @domain", shown([]byte(key)))
+		return "", fmt.Errorf("%s is a line of an alias file, which holds local users; expected user@domain or @domain",
+			shown([]byte(key)))
 	case !strings.Contains(key, "@"):
 		return "", fmt.Errorf("%s is neither user@domain nor @domain", shown([]byte(key)))
 	}
