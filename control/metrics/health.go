@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/control"
 )
 
-// scrapesAtOnce bounds how many scrapes are answered at one time.
+// scrapesAtOnce limits concurrent scrapes.
 const scrapesAtOnce = 4
 
 // Handler serves /metrics, /healthz (the process answers) and /readyz (recipients are

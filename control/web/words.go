@@ -14,7 +14,7 @@ import (
 	"rcpt-milter/control"
 )
 
-// networksShown is how many networks over the harvest limit the page shows.
+// networksShown limits the networks over the harvest limit on the page.
 const networksShown = 5
 
 // pageWords are the functions of the templates.
@@ -51,7 +51,7 @@ func pageWords(now func() time.Time) template.FuncMap {
 	}
 }
 
-// stateWeight is the class by which the style colours a state.
+// stateWeight returns the style class of a state.
 func stateWeight(s control.State) string {
 	switch s {
 	case control.Fresh:
@@ -62,7 +62,7 @@ func stateWeight(s control.State) string {
 	return "bad"
 }
 
-// agoWords says how long ago something was, or when it will be.
+// agoWords formats a duration as "… ago", or "in …" if it is negative.
 func agoWords(d time.Duration) string {
 	if d < 0 {
 		return "in " + spanWords(-d)
@@ -82,7 +82,7 @@ func spanWords(d time.Duration) string {
 	return "a moment"
 }
 
-// groupedNumber is a number with a thin gap at every thousand.
+// groupedNumber formats a number with thin spaces between groups of three digits.
 func groupedNumber(v any) string {
 	digits := fmt.Sprint(v)
 	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
@@ -91,7 +91,7 @@ func groupedNumber(v any) string {
 	return digits
 }
 
-// verdictRow is how often a verdict was given.
+// verdictRow counts a verdict.
 type verdictRow struct {
 	Verdict           string
 	Told              control.Told
@@ -99,8 +99,7 @@ type verdictRow struct {
 	Recipients, Would int64
 }
 
-// verdictRows lists the verdicts that were given, in the order of the table by which
-// recipients are judged.
+// verdictRows returns the verdicts that occurred, in the order of the decision table.
 func verdictRows(s control.Status) []verdictRow {
 	class := map[control.Told]string{
 		control.ToldAccepted: "accepted", control.ToldPutOff: "putoff", control.ToldRefused: "refused",
@@ -129,13 +128,13 @@ func verdictRows(s control.Status) []verdictRow {
 type domainRow struct {
 	Domain, Mode string
 	Addresses    int64
-	Pattern      bool // it stands for all sub-domains
+	Pattern      bool // for all sub-domains
 }
 
-// othersShown is how many domains are shown that only the index has.
+// othersShown limits the domains that are only in the index.
 const othersShown = 10
 
-// domainRows lists those of the configuration, and the largest of the others.
+// domainRows returns the domains of the configuration and the largest of the others.
 func domainRows(s control.Status) []domainRow {
 	var rows, others []domainRow
 	for _, domain := range slices.Sorted(maps.Keys(s.Modes)) {
