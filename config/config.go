@@ -33,8 +33,8 @@ const maxFile = 512 << 10
 // Config is a valid configuration. The comment of each field has its key and its default.
 type Config struct {
 	Listen      []Endpoint     // listen: where Postfix connects; default the unix socket in Postfix's queue directory
-	ListenAllow []netip.Prefix // listen_allow: who may connect over TCP; empty: loopback only
-	Socket      Socket         // socket: who may connect to the unix sockets of listen
+	ListenAllow []netip.Prefix // listen_allow: networks that may connect over TCP; empty means loopback only
+	Socket      Socket         // socket: permissions of the unix sockets of listen
 	Control     Endpoint       // control: the unix socket for the commands; default unix:/run/rcpt-milter/control.sock
 	Metrics     Endpoint       // metrics: TCP; default inet:127.0.0.1:9417; zero: off
 	Page        Page           // page

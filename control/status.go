@@ -160,7 +160,7 @@ type DirectoryStatus struct {
 
 	// may we see deletions as they happen; null: not known yet
 	DeletedObjectsVisible *bool `json:"deleted_objects_visible"`
-	// what a domain administrator runs so that we may, a command each
+	// commands for a domain administrator that grant the right
 	DeletedObjectsGrant []string `json:"deleted_objects_grant"`
 	Notify              bool     `json:"notify"` // the controller wakes us up
 }
@@ -186,7 +186,7 @@ type PassStatus struct {
 	Result  string  `json:"result"`  // ResultOK, ResultHeld or ResultFailed
 }
 
-// normal makes empty lists and maps of missing ones, so that tools see one form.
+// normal replaces missing lists and maps with empty ones.
 func (s Status) normal() Status {
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)

@@ -43,7 +43,7 @@ type Config struct {
 // may change. Make it with NewFiles.
 type Files struct {
 	config Config
-	turn   sync.Mutex                // of whoever changes files
+	turn   sync.Mutex                // held while files change
 	files  atomic.Pointer[[]watched] // never changed in place
 }
 
@@ -96,7 +96,7 @@ type Prepared struct{ files []watched }
 
 // Prepare reads files, and changes nothing. The error is that of every file that cannot
 // be used and of which there is no last good copy. One without a single address is of no
-// use either: nobody can tell it from one that lost them all.
+// use either: it may have been truncated.
 func (t *Files) Prepare(files []string) (Prepared, error) {
 	var p Prepared
 	var failed []error
@@ -259,7 +259,7 @@ func (t *Files) Run(ctx context.Context) error {
 }
 
 // Pass looks at every file once. A file that changed is read at the next look that
-// finds it as it was at this one: before that somebody may be writing it.
+// finds it as it was at this one: before that it may be incomplete.
 func (t *Files) Pass() {
 	t.turn.Lock()
 	defer t.turn.Unlock()

@@ -37,7 +37,7 @@ import (
 
 // Bounds on one table.
 const (
-	maxTable     = 1 << 30 // octets of a file, some 25 million addresses
+	maxTable     = 1 << 30 // bytes of a file, about 25 million addresses
 	keptProblems = 20      // problems that are kept with their text
 )
 
