@@ -47,12 +47,7 @@ func (c *Config) fields() field {
 			"idle":        duration(&c.Limits.Idle, false),
 		}),
 		"journal": keys(fields{"keep": duration(&c.Journal.Keep, false)}),
-		"log": keys(fields{
-			"format":    choice(&c.Log.Format, "text", "json"),
-			"level":     choice(&c.Log.Level, "debug", "info", "warn", "error"),
-			"syslog":    scalar(&c.Log.Syslog, orEmpty(parseFacility)),
-			"addresses": wordFlag(&c.Log.HashAddresses, "full", "hash"),
-		}),
+		"log":     c.Log.fields(),
 
 		"canaries": keys(fields{
 			"accept": unique(&c.Canaries.Accept, "addresses", parseAddress),
@@ -70,23 +65,36 @@ func (c *Config) fields() field {
 			"timeout":    duration(&c.Confirm.Timeout, false),
 			"per_second": between(&c.Confirm.PerSecond, 0.1, 10_000),
 		}),
-		"harvest": keys(fields{
-			"unknown": integer(&c.Harvest.Unknown, 0, 1_000_000),
-			"ratio":   between(&c.Harvest.Ratio, 0, 1),
-			"window":  duration(&c.Harvest.Window, false),
-			"penalty": duration(&c.Harvest.Penalty, false),
-			"networks": keys(fields{
-				"ipv4": integer(&c.Harvest.IPv4, 8, 32),
-				"ipv6": integer(&c.Harvest.IPv6, 16, 128),
-			}),
-			"reply": wordFlag(&c.Harvest.Tempfail, "hangup", "tempfail"),
-			"scope": wordFlag(&c.Harvest.All, "unknown", "all"),
-		}),
+		"harvest": c.Harvest.fields(),
 		"exempt": keys(fields{
 			"networks":      unique(&c.Exempt.Networks, "networks", parseClients),
 			"authenticated": onOff(&c.Exempt.Authenticated),
 		}),
 	}, "domains", "directories")
+}
+
+func (h *Harvest) fields() field {
+	return keys(fields{
+		"unknown": integer(&h.Unknown, 0, 1_000_000),
+		"ratio":   between(&h.Ratio, 0, 1),
+		"window":  duration(&h.Window, false),
+		"penalty": duration(&h.Penalty, false),
+		"networks": keys(fields{
+			"ipv4": integer(&h.IPv4, 8, 32),
+			"ipv6": integer(&h.IPv6, 16, 128),
+		}),
+		"reply": wordFlag(&h.Tempfail, "hangup", "tempfail"),
+		"scope": wordFlag(&h.All, "unknown", "all"),
+	})
+}
+
+func (l *Log) fields() field {
+	return keys(fields{
+		"format":    choice(&l.Format, "text", "json"),
+		"level":     choice(&l.Level, "debug", "info", "warn", "error"),
+		"syslog":    scalar(&l.Syslog, orEmpty(parseFacility)),
+		"addresses": wordFlag(&l.HashAddresses, "full", "hash"),
+	})
 }
 
 // facilities are those of syslog (RFC 5424 section 6.2.1) that a daemon may write to.
