@@ -209,7 +209,7 @@ func (h *Host) Socket(path, owner string) Socket {
 }
 
 // obstacle says what keeps a user from connecting to a socket; empty: nothing. smtpd
-// begins in the queue directory, so that what is above it does not matter.
+// begins in the queue directory, so the directories above it do not matter.
 func (h *Host) obstacle(path, owner string) string {
 	who, err := identify(owner)
 	if err != nil {

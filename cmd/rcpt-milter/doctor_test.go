@@ -56,7 +56,7 @@ func TestDoctor(t *testing.T) {
 	out := r.want(exitFailure, "doctor", "--postfix-config", "/etc/postfix-in")
 	for _, want := range []string{
 		"problem: hash:/virtual, of virtual_alias_maps, has 1 address that the daemon does not accept: info@corp.example " +
-			"[alias-not-accepted]\n  why                 Postfix would",
+			"[alias-not-accepted]\n  why                 Postfix rewrites",
 		"\n  fix                 in config.yaml: accept_files: [/virtual]\n",
 		"\n  fix                 postconf -c /etc/postfix-in -e 'soft_bounce = no'\n",
 		"\n2 problems, 1 note. After the fix: postfix reload",
