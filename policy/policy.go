@@ -243,16 +243,8 @@ func canonicalLocals(configured []string) (map[string]bool, error) {
 // mode returns the mode of a canonical domain: of its own entry, else of its nearest parent
 // with an entry for sub-domains, else pass.
 func (p *Policy) mode(domain string) Mode {
-	if mode, ours := p.domains[domain]; ours {
+	if mode, ours := address.LookupDomain(p.domains, domain); ours {
 		return mode
-	}
-	for i := 0; i < len(domain); i++ {
-		if domain[i] != '.' {
-			continue
-		}
-		if mode, ours := p.domains[domain[i:]]; ours {
-			return mode
-		}
 	}
 	return ModePass
 }

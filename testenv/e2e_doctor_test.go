@@ -14,7 +14,7 @@ import (
 )
 
 // Where the tests of this file work in mx: copies of Postfix's configuration, in which
-// faults are planted, while the one in force stays as it is.
+// problems are planted, while the one in force stays as it is.
 const (
 	wardDir  = "/tmp/doctor"
 	toolPath = "/usr/local/bin/rcpt-milter"
@@ -29,7 +29,7 @@ type clinic struct{ *edge }
 // finding is what doctor --json tells.
 type finding struct {
 	Name, Level, What, Why string
-	Mend                   []string
+	Fix                    []string
 }
 
 func openClinic(t *testing.T) clinic {
@@ -104,10 +104,10 @@ func (c clinic) examine(fresh bool, scripts ...string) []examined {
 	return results
 }
 
-// mend is the script of what a finding says to postconf.
-func (f finding) mend() string {
+// fix is the script of what a finding says to postconf.
+func (f finding) fix() string {
 	var commands []string
-	for _, line := range f.Mend {
+	for _, line := range f.Fix {
 		if strings.HasPrefix(line, "postconf ") {
 			commands = append(commands, line)
 		}
@@ -115,10 +115,10 @@ func (f finding) mend() string {
 	return strings.Join(commands, "\n")
 }
 
-// plantedFaults are mistakes that people make, as the shell commands that make them in
+// plantedProblems are mistakes that people make, as the shell commands that make them in
 // the directory of a copy of the configuration. want is the finding; healed tells that
 // the commands that doctor gives make it go away.
-var plantedFaults = []struct {
+var plantedProblems = []struct {
 	what, script, want string
 	healed             bool
 }{
@@ -164,12 +164,12 @@ postconf -c . -e "virtual_alias_maps = regexp:$PWD/virtual.regexp"`, "map-unread
 postconf -c . -e "relay_recipient_maps = hash:$PWD/relay_recipients"`, "old-table", true},
 }
 
-// TestDoctor plants each fault into a real Postfix and looks for what doctor finds, and
-// whether what it says mends it.
+// TestDoctor plants each problem into a real Postfix and looks for what doctor finds, and
+// whether what it says fixes it.
 func TestDoctor(t *testing.T) {
 	c := openClinic(t)
 	scripts := []string{""}
-	for _, p := range plantedFaults {
+	for _, p := range plantedProblems {
 		scripts = append(scripts, p.script)
 	}
 	results := c.examine(true, scripts...)
@@ -179,16 +179,16 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("nothing is planted, and doctor finds %+v", f)
 		}
 	}
-	mends := []string{""}
-	for i, p := range plantedFaults {
-		mends = append(mends, "")
+	fixes := []string{""}
+	for i, p := range plantedProblems {
+		fixes = append(fixes, "")
 		if found := added(before, results[i+1].findings); p.healed && len(found) > 0 {
-			mends[i+1] = found[0].mend()
+			fixes[i+1] = found[0].fix()
 		}
 	}
-	after := c.examine(false, mends...)
+	after := c.examine(false, fixes...)
 	var table strings.Builder
-	for i, p := range plantedFaults {
+	for i, p := range plantedProblems {
 		found, left := added(before, results[i+1].findings), added(before, after[i+1].findings)
 		result := "found"
 		switch {
@@ -198,14 +198,14 @@ func TestDoctor(t *testing.T) {
 		case len(found) > 1:
 			result += fmt.Sprintf(", and %d more", len(found)-1)
 			t.Errorf("%s: doctor finds %+v, want %s alone", p.what, found, p.want)
-		case found[0].Level == "fault" && results[i+1].status != 1:
+		case found[0].Level == "problem" && results[i+1].status != 1:
 			t.Errorf("%s: exit status %d", p.what, results[i+1].status)
 		}
 		if p.healed && len(left) > 0 {
-			result += ", not mended"
-			t.Errorf("%s: after %q doctor finds %+v", p.what, mends[i+1], left)
+			result += ", not fixed"
+			t.Errorf("%s: after %q doctor finds %+v", p.what, fixes[i+1], left)
 		} else if p.healed {
-			result += ", mended by its own words"
+			result += ", fixed by its own words"
 		}
 		fmt.Fprintf(&table, "%-40s %-20s %s\n", p.what, p.want, result)
 	}
@@ -226,14 +226,14 @@ func TestDoctorSocket(t *testing.T) {
 	c := openClinic(t)
 	const socket = "/var/spool/postfix/rcpt-milter/milter.sock"
 	before := c.examine(true, "")[0].findings
-	for _, p := range []struct{ what, spoil, mend, want string }{
+	for _, p := range []struct{ what, spoil, fix, want string }{
 		{"mode of the socket", "chmod 600 " + socket, "chmod 660 " + socket, "socket-not-writable"},
 		{"group of the socket", "chgrp root " + socket, "chgrp postfix " + socket, "socket-not-writable"},
 		{"mode of its directory", "chmod 700 /var/spool/postfix/rcpt-milter", "chmod 2750 /var/spool/postfix/rcpt-milter", "socket-not-writable"},
 		{"no socket", "mv " + socket + " " + socket + ".away", "mv " + socket + ".away " + socket, "socket-missing"},
 	} {
 		found := added(before, c.examine(true, p.spoil)[0].findings)
-		c.root(p.mend)
+		c.root(p.fix)
 		if len(found) != 1 || found[0].Name != p.want {
 			t.Errorf("%s: doctor finds %+v, want %s", p.what, found, p.want)
 		}
@@ -248,7 +248,7 @@ func TestDoctorSocket(t *testing.T) {
 	}
 	out, err := c.Exec(c.ctx, testenv.MX, toolPath, "doctor")
 	c.must(err)
-	if out.Status != 1 || !strings.Contains(out.Stdout, "fault: the daemon does not answer") {
+	if out.Status != 1 || !strings.Contains(out.Stdout, "problem: the daemon does not answer") {
 		t.Errorf("doctor ends with %d:\n%s%s", out.Status, out.Stdout, out.Stderr)
 	}
 	t.Log(out.Stdout)

@@ -72,7 +72,7 @@ func (n *newcomer) install() {
 	n.has("lookup", n.does("rcpt-milter lookup ann@corp.example"), "accepted", "(verdict known, row 6)")
 	n.does("postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=5s, command_timeout=10s, default_action=tempfail }'")
 	n.does("systemctl reload postfix")
-	n.has("doctor", n.does("rcpt-milter doctor"), "No fault, 1 note", "[mode-report]")
+	n.has("doctor", n.does("rcpt-milter doctor"), "No problems, 1 note", "[mode-report]")
 	n.hears("ann@corp.example", accepted)
 	n.hears("nobody@corp.example", accepted) // in mode report
 	n.has("report", n.sh("rcpt-milter report"), "nobody@corp.example")

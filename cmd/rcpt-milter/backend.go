@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
 	"rcpt-milter/policy"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/store"
 )
 
@@ -61,7 +61,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 	return s, nil
 }
 
-func acceptFileOf(f postfix.FileStatus) control.AcceptFile {
+func acceptFileOf(f tables.FileStatus) control.AcceptFile {
 	out := control.AcceptFile{File: f.File, Read: control.Time{Time: f.Read},
 		Entries: int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
 		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Useless)}

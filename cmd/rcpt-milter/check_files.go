@@ -5,13 +5,13 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 // checkAcceptFiles reads the files as the daemon does.
 func (r *findings) checkAcceptFiles(c *config.Config) {
 	for _, file := range c.AcceptFiles {
-		table, err := postfix.ReadFile(file)
+		table, err := tables.ReadFile(file)
 		if err != nil {
 			r.problem(fmt.Errorf("accept_files: %w", err))
 			continue
@@ -33,7 +33,7 @@ func (r *findings) checkAcceptFiles(c *config.Config) {
 }
 
 // checkLines names the lines that do not count.
-func (r *findings) checkLines(file string, table *postfix.Table) {
+func (r *findings) checkLines(file string, table *tables.Table) {
 	first, all := table.Problems()
 	for _, p := range first {
 		r.warning("accept_files: %s, %v; the line does not count", file, p)
@@ -44,7 +44,7 @@ func (r *findings) checkLines(file string, table *postfix.Table) {
 }
 
 // checkEntries names the entries that count and do not what they seem to.
-func (r *findings) checkEntries(file string, table *postfix.Table, c *config.Config) {
+func (r *findings) checkEntries(file string, table *tables.Table, c *config.Config) {
 	first, _ := table.Unjudged(c.HasEntry)
 	for _, p := range first {
 		r.warning("accept_files: %s, %v", file, p)

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"rcpt-milter/address"
 	"rcpt-milter/config"
-	"rcpt-milter/control"
 	"rcpt-milter/directory"
 )
 
@@ -71,7 +71,7 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 	if rest, ok := strings.CutPrefix(name, "*."); ok {
 		name = "." + rest
 	}
-	mode, ours := l.modeOf(name)
+	mode, ours := address.LookupDomain(l.config.Domains, name)
 	switch {
 	case strings.HasSuffix(name, ".onmicrosoft.com"): // mail comes to it from the cloud only
 	case !ours && !a.Relay:
@@ -80,19 +80,6 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 		l.warning("directory %s: Exchange passes mail for %s on to recipients that are not in this directory (a relay domain), and domains says enforce: "+
 			"they would be refused; use mode pass, or a directory that has them", by, a.Name)
 	}
-}
-
-// modeOf is the mode of a domain, or of all sub-domains (".example.com").
-func (l *liveCheck) modeOf(name string) (config.Mode, bool) {
-	if mode, ok := l.config.Domains[name]; ok {
-		return mode, true
-	}
-	modes := map[string]string{}
-	for domain, mode := range l.config.Domains {
-		modes[domain] = string(mode)
-	}
-	mode, ok := control.ParentMode(modes, strings.TrimPrefix(name, "."))
-	return config.Mode(mode), ok
 }
 
 // checkNotAccepted warns of domains of the configuration that Exchange does not know. A

@@ -137,8 +137,7 @@ func newCoverage(c *config.Config) coverage {
 // judges reports whether an address is of a domain that is judged and that the directory
 // may own.
 func (c *controllerCheck) judges(a address.Address) bool {
-	mode, ours := c.modeOf(a.Domain())
-	return ours && mode != config.Pass && c.d.MayOwn(a.Domain())
+	return c.config.Judges(a.Domain()) && c.d.MayOwn(a.Domain())
 }
 
 func (o *objectsCheck) noteOutside(dn string, e mirror.Examined) {

@@ -7,7 +7,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/store"
 )
 
@@ -29,8 +29,8 @@ func (r *findings) warnEmpty(domains []string) {
 }
 
 // tablesOf reads the accept files. What is wrong with them is a finding of its own.
-func tablesOf(c *config.Config) *postfix.Tables {
-	tables := postfix.NewTables(postfix.TablesConfig{})
+func tablesOf(c *config.Config) *tables.Files {
+	tables := tables.NewFiles(tables.Config{})
 	if p, err := tables.Prepare(c.AcceptFiles); err == nil {
 		tables.Use(p)
 	}

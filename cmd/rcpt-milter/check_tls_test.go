@@ -43,7 +43,7 @@ func TestCheckWarnsOfThePort(t *testing.T) {
 	r := newRig(t)
 	r.edit(r.server.URL(), "ldap://dc1.corp.example:636")
 	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: "+r.config+":12:12: directories[0].urls[0]: "+
-		"domain controllers speak TLS from the beginning on port 636") {
+		"port 636 of a domain controller is LDAP over TLS") {
 		t.Errorf("check says\n%s", out)
 	}
 }

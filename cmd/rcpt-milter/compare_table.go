@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 	"rcpt-milter/policy"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 // Causes of an address that a table has and the index has not.
@@ -64,7 +64,7 @@ type tableCompared struct {
 type tableComparison struct {
 	ctx   context.Context
 	from  reader
-	table *postfix.Table
+	table *tables.Table
 	show  func(tableDifference) error
 	done  tableCompared
 
@@ -75,7 +75,7 @@ type tableComparison struct {
 
 // compareTable reads a table and shows where it differs from the index.
 func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error {
-	table, err := postfix.ReadFile(file)
+	table, err := tables.ReadFile(file)
 	if err != nil {
 		return &exit{exitTemporary, err}
 	}
@@ -99,7 +99,7 @@ func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error 
 	return nil
 }
 
-func (a *app) compareWith(ctx context.Context, from reader, file string, table *postfix.Table, asJSON bool) (tableCompared, error) {
+func (a *app) compareWith(ctx context.Context, from reader, file string, table *tables.Table, asJSON bool) (tableCompared, error) {
 	page, rows := &tablePage{app: a}, &jsonRows{w: a.stdout}
 	c := tableComparison{ctx: ctx, from: from, table: table, show: page.add}
 	if asJSON {

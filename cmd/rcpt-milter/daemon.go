@@ -14,13 +14,15 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/control/metrics"
+	"rcpt-milter/control/web"
 	"rcpt-milter/internal/logging"
 	"rcpt-milter/internal/socket"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
 	"rcpt-milter/policy"
 	"rcpt-milter/policy/harvest"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/store"
 )
 
@@ -39,16 +41,16 @@ type daemon struct {
 
 	logs     *logging.Log
 	log      *slog.Logger
-	metrics  *control.Metrics
+	metrics  *metrics.Metrics
 	store    *store.Store
 	upkeep   *upkeep
 	refusals *refusals
-	history  *control.History
+	history  *web.History
 	follower *follower
 	canaries *canaries
 	emptied  *emptyLog
 	states   *stateLog
-	files    *postfix.Tables // accept_files
+	files    *tables.Files // accept_files
 	server   *milter.Server
 	watchdog *watchdog
 
@@ -88,7 +90,7 @@ func openDaemon(ctx context.Context, path string, c *config.Config, lockWait tim
 }
 
 func newDaemon(path string, c *config.Config, logs *logging.Log) *daemon {
-	d := &daemon{logs: logs, log: logs.Logger(), metrics: control.NewMetrics(programVersion()), history: &control.History{}}
+	d := &daemon{logs: logs, log: logs.Logger(), metrics: metrics.New(programVersion()), history: &web.History{}}
 	d.reloads.path = path
 	d.config.Store(c)
 	d.confirming.Store(&confirming{})
@@ -114,7 +116,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		d.emptied.Check()
 		d.states.Check()
 	}
-	d.files = postfix.NewTables(postfix.TablesConfig{
+	d.files = tables.NewFiles(tables.Config{
 		Log: log, Judged: func(domain string) bool { return d.config.Load().HasEntry(domain) },
 	})
 	first, err := d.setUp(c)
@@ -140,7 +142,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 type setup struct {
 	config      *config.Config
 	directories following
-	files       postfix.Prepared
+	files       tables.Prepared
 	confirming  confirming
 	harvest     *harvest.Limit // nil: switched off
 	policy      *policy.Policy
@@ -238,7 +240,7 @@ func newPolicy(c *config.Config, i policy.Index, files policy.Table, l live, now
 // observer counts decisions, notes those that are refusals, and has the directories read
 // when they knew more than the index.
 type observer struct {
-	metrics  *control.Metrics
+	metrics  *metrics.Metrics
 	refusals *refusals
 	wake     func(domain string)
 }
@@ -295,7 +297,7 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	if d.telemetry != nil {
 		start("metrics", func(ctx context.Context) error {
-			return control.ServeHealth(ctx, d.telemetry, d.metrics.Handler(b, d.statusPage(b), d.log), d.log)
+			return control.Serve(ctx, d.telemetry, d.metrics.Handler(b, d.statusPage(b), d.log), d.log)
 		})
 		start("history", d.remember)
 	}

@@ -15,6 +15,7 @@ import (
 	"rcpt-milter/internal/text"
 	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -24,9 +25,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Find what is wrong between Postfix and this daemon",
 		Long: "Reads the settings of Postfix with postconf, looks at the socket, and asks the daemon: says what is\n" +
-			"wrong between them, why it matters, and what mends it. It changes nothing. Run it as root, where\n" +
+			"wrong between them, why it matters, and how to fix it. It changes nothing. Run it as root, where\n" +
 			"Postfix runs; after a change run \"postfix reload\" and doctor again.\n\n" +
-			"Exit status: 0 no fault, though there may be notes, 1 a fault.",
+			"Exit status: 0 no problem, though there may be notes, 1 a problem.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.doctor(command.Context(), dir, asJSON) },
 	}
@@ -37,7 +38,7 @@ func (a *app) doctorCommand() *cobra.Command {
 
 // diagnosis is what doctor --json prints.
 type diagnosis struct {
-	Faults   int               `json:"faults"`
+	Problems int               `json:"problems"`
 	Notes    int               `json:"notes"`
 	Findings []postfix.Finding `json:"findings"`
 }
@@ -57,8 +58,8 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 	daemon := daemonOf(ctx, c, client, path.Join(settings.Value(nil, "queue_directory"), "rcpt-milter/milter.sock"))
 	d := diagnosis{Findings: append([]postfix.Finding{}, postfix.Examine(settings, daemon, w)...)}
 	for _, f := range d.Findings {
-		if f.Level == postfix.Fault {
-			d.Faults++
+		if f.Level == postfix.Problem {
+			d.Problems++
 		} else {
 			d.Notes++
 		}
@@ -68,7 +69,7 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 	} else {
 		err = a.printDiagnosis(d)
 	}
-	if err == nil && d.Faults > 0 {
+	if err == nil && d.Problems > 0 {
 		return &exit{status: exitFailure}
 	}
 	return err
@@ -109,7 +110,7 @@ func aliasesOf(c *config.Config) map[string][]string {
 		all[alias], _ = c.AliasTargets(alias)
 	}
 	for _, file := range c.AcceptFiles {
-		table, err := postfix.ReadFile(file)
+		table, err := tables.ReadFile(file)
 		if err != nil {
 			continue
 		}
@@ -160,14 +161,14 @@ func inEmptyDomain(l control.LookupAnswer) bool {
 func (a *app) printDiagnosis(d diagnosis) error {
 	p := &terminal.Page{Colours: terminal.HasColours(a.stdout)}
 	for _, f := range d.Findings {
-		head := p.Paint("fault", "31")
+		head := p.Paint("problem", "31")
 		if f.Level == postfix.Note {
 			head = p.Warn("note")
 		}
 		p.WriteString(head + ": " + text.Printable(f.What) + " [" + f.Name + "]\n")
 		p.Line("why", text.Printable(f.Why))
-		label := "mend"
-		for _, line := range f.Mend {
+		label := "fix"
+		for _, line := range f.Fix {
 			p.Line(label, text.Printable(line))
 			label = ""
 		}
@@ -180,11 +181,12 @@ func (a *app) printDiagnosis(d diagnosis) error {
 
 func verdictOf(d diagnosis) string {
 	switch {
-	case d.Faults == 0 && d.Notes == 0:
+	case d.Problems == 0 && d.Notes == 0:
 		return "Nothing is wrong between Postfix and rcpt-milter."
-	case d.Faults == 0:
-		return "No fault, " + text.Count(d.Notes, "note", "notes") + "."
+	case d.Problems == 0:
+		return "No problems, " + text.Count(d.Notes, "note", "notes") + "."
 	default:
-		return text.Count(d.Faults, "fault", "faults") + ", " + text.Count(d.Notes, "note", "notes") + ". After mending: postfix reload, or rcpt-milter reload, and doctor again."
+		return text.Count(d.Problems, "problem", "problems") + ", " + text.Count(d.Notes, "note",
+			"notes") + ". After the fix: postfix reload, or rcpt-milter reload, and doctor again."
 	}
 }

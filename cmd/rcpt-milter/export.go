@@ -16,7 +16,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 // exportOptions are those of the command line.
@@ -78,7 +78,7 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 		return err
 	}
 	var written int
-	err := postfix.Replace(o.output, func(w io.Writer) (err error) {
+	err := tables.Replace(o.output, func(w io.Writer) (err error) {
 		written, err = a.exportTo(ctx, o, w)
 		return err
 	})
@@ -123,7 +123,7 @@ type exportList struct {
 	options exportOptions
 	head    control.ExportHead
 	out     *bufio.Writer // rows may be millions
-	table   *postfix.Writer
+	table   *tables.Writer
 	rows    *jsonRows
 	begun   bool
 	entries int
@@ -132,7 +132,7 @@ type exportList struct {
 
 func newExportList(o exportOptions, w io.Writer) *exportList {
 	out := bufio.NewWriterSize(w, 64<<10)
-	return &exportList{options: o, out: out, table: postfix.NewWriter(w), rows: &jsonRows{w: out}}
+	return &exportList{options: o, out: out, table: tables.NewWriter(w), rows: &jsonRows{w: out}}
 }
 
 func (l *exportList) addAll(all []control.Recipient) error {

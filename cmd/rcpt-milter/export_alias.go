@@ -8,7 +8,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/policy"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 // aliased lists the recipients of domain aliases: what the index has at their targets, and
@@ -64,7 +64,7 @@ func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) e
 	as := a.In(alias)
 	if as.IsZero() || slices.Contains(e.config.AlwaysAccept, as.Local()) ||
 		slices.Contains(e.config.Accept, as.String()) ||
-		slices.ContainsFunc(e.files, func(t *postfix.Table) bool { return t.Has(as.String()) }) {
+		slices.ContainsFunc(e.files, func(t *tables.Table) bool { return t.Has(as.String()) }) {
 		return nil
 	}
 	if first, err := e.firstOwner(as); err != nil || first != a {

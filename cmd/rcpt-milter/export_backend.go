@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/policy"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/store"
 )
 
@@ -37,7 +37,7 @@ func (b backend) Export(ctx context.Context, q control.ExportQuery, tell func(co
 type exporter struct {
 	config      *config.Config
 	store       *store.Store
-	files       []*postfix.Table // of accept_files
+	files       []*tables.Table // of accept_files
 	policy      *policy.Policy
 	directories []control.ExportDirectory
 	query       control.ExportQuery
@@ -192,7 +192,7 @@ func (e *exporter) filed() error {
 // listedBy reports whether a key is in the list only because the file with this number
 // has it.
 func (e *exporter) listedBy(file int, key string) (bool, error) {
-	if slices.Contains(e.config.Accept, key) || slices.ContainsFunc(e.files[:file], func(t *postfix.Table) bool { return t.Has(key) }) {
+	if slices.Contains(e.config.Accept, key) || slices.ContainsFunc(e.files[:file], func(t *tables.Table) bool { return t.Has(key) }) {
 		return false, nil
 	}
 	a, err := address.Parse(key)
@@ -213,7 +213,7 @@ func (e *exporter) always() error {
 		for _, local := range e.config.AlwaysAccept {
 			a, err := address.Parse(local + "@" + domain)
 			if err != nil || slices.Contains(e.config.Accept, a.String()) ||
-				slices.ContainsFunc(e.files, func(t *postfix.Table) bool { return t.Has(a.String()) }) {
+				slices.ContainsFunc(e.files, func(t *tables.Table) bool { return t.Has(a.String()) }) {
 				continue
 			}
 			if known, err := e.known(a); err != nil {

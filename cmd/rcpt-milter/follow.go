@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 
 	"rcpt-milter/config"
-	"rcpt-milter/control"
+	"rcpt-milter/control/metrics"
 	"rcpt-milter/mirror"
 	"rcpt-milter/store"
 )
@@ -18,7 +18,7 @@ import (
 // lives as long as the daemon; what it follows is exchanged by change.
 type follower struct {
 	store   *store.Store
-	metrics *control.Metrics
+	metrics *metrics.Metrics
 	log     *slog.Logger
 	passed  func() // told of every pass that ended; set before Run
 
@@ -39,7 +39,7 @@ type followed struct {
 }
 
 // newFollower makes a follower of nothing, until change tells it what to follow.
-func newFollower(s *store.Store, metrics *control.Metrics, log *slog.Logger) *follower {
+func newFollower(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *follower {
 	f := &follower{store: s, metrics: metrics, log: log, passed: func() {}}
 	f.current.Store(&following{})
 	return f

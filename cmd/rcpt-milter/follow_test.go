@@ -12,6 +12,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/control/metrics"
 	"rcpt-milter/directory"
 	"rcpt-milter/mirror"
 	"rcpt-milter/policy"
@@ -105,7 +106,7 @@ func TestGateOfAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	f := newFollower(s, control.NewMetrics("test"), slog.New(slog.DiscardHandler))
+	f := newFollower(s, metrics.New("test"), slog.New(slog.DiscardHandler))
 	dir := t.TempDir()
 	for _, name := range []string{"password", "other"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("hunter2\n"), 0o600); err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"rcpt-milter/control"
+	"rcpt-milter/control/web"
 )
 
 // rememberEvery is how often the counters are looked at for the chart of the page.
@@ -30,8 +30,8 @@ func (d *daemon) observeCounters() {
 }
 
 // statusPage is the page for people, as the configuration in force has it.
-func (d *daemon) statusPage(b backend) *control.Page {
-	return control.NewPage(control.PageConfig{
+func (d *daemon) statusPage(b backend) *web.Page {
+	return web.New(web.Config{
 		On:    func() bool { return d.config.Load().ShowsPage() },
 		Hosts: func() []string { return d.config.Load().Page.Hosts },
 	}, b, d.history, d.log)

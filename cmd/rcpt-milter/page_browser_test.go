@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"rcpt-milter/control"
+	"rcpt-milter/control/web"
 )
 
 // The environment variables of the tests with a browser: "require" makes a failure of
@@ -206,9 +207,9 @@ func TestTroubleInBrowser(t *testing.T) {
 	s.RestartNeeded = []string{"listen", "store"}
 	names := []control.RefusedName{{Name: "a-rather-long-name-of-a-domain-that-somebody-has.example.com", Refused: 1234567, WouldRefuse: 3}, {Name: "2001:db8:1234:5678::/64", Refused: 1}}
 	backend := answering{status: func(context.Context) (control.Status, error) { return s, nil }, report: control.Report{Refused: 130, Domains: names, Networks: names}}
-	history := &control.History{}
+	history := &web.History{}
 	history.Observe(noon.Add(-5*time.Hour), map[string]int64{"known": 900, "unknown": 60}, map[string]int64{"unknown": 20})
-	page := httptest.NewServer(control.NewPage(control.PageConfig{On: func() bool { return true }, Hosts: func() []string { return nil },
+	page := httptest.NewServer(web.New(web.Config{On: func() bool { return true }, Hosts: func() []string { return nil },
 		Now: func() time.Time { return noon }}, backend, history, nil))
 	defer page.Close()
 	for name, size := range map[string][2]int64{"desk": {1280, 900}, "phone": {360, 740}} {

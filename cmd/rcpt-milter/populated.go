@@ -6,7 +6,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/policy"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 // domainIndex is an index that can be asked about whole domains.
@@ -27,10 +27,10 @@ func (i index) HasDomain(domain string) bool { return i.store.HasDomain(domain) 
 // pattern names no address, and an entry of refuse is no recipient.
 type listedDomains struct {
 	accept map[string]bool
-	files  *postfix.Tables // nil: none
+	files  *tables.Files // nil: none
 }
 
-func newListedDomains(c *config.Config, files *postfix.Tables) listedDomains {
+func newListedDomains(c *config.Config, files *tables.Files) listedDomains {
 	l := listedDomains{accept: map[string]bool{}, files: files}
 	for _, entry := range c.Accept {
 		l.accept[entry[strings.LastIndexByte(entry, '@')+1:]] = true
@@ -65,7 +65,7 @@ func populated(c *config.Config, i policy.Index, files policy.Table) func(domain
 	if !ok {
 		return nil
 	}
-	tables, _ := files.(*postfix.Tables)
+	tables, _ := files.(*tables.Files)
 	listed := newListedDomains(c, tables)
 	return func(domain string) bool { return asked.HasDomain(domain) || listed.has(domain) }
 }
@@ -73,14 +73,14 @@ func populated(c *config.Config, i policy.Index, files policy.Table) func(domain
 // emptyDomains lists the enforced domains, and parents of sub-domains, of which neither
 // the index nor a list has an address, in order. While a directory that may own one has
 // not been read, nothing can be told of it.
-func emptyDomains(c *config.Config, i index, files *postfix.Tables) []string {
+func emptyDomains(c *config.Config, i index, files *tables.Files) []string {
 	return slices.DeleteFunc(domainsWithout(c, files, i.HasDomain, i.store.HasDomainBelow),
 		func(domain string) bool { return !told(i, domain) })
 }
 
 // domainsWithout lists the enforced domains, and parents of sub-domains, of which neither
 // an index nor a list has an address, in order.
-func domainsWithout(c *config.Config, files *postfix.Tables, has, hasBelow func(domain string) bool) []string {
+func domainsWithout(c *config.Config, files *tables.Files, has, hasBelow func(domain string) bool) []string {
 	listed := newListedDomains(c, files)
 	var without []string
 	for domain := range populatedNames(c, files) {

@@ -3,16 +3,17 @@ package main
 import (
 	"slices"
 
+	"rcpt-milter/address"
 	"rcpt-milter/config"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 // populatedNames are the domains, and parents of sub-domains, of which an address has to be
 // known: those that are enforced, and in place of an enforced alias the domains to which it
 // leads.
-func populatedNames(c *config.Config, files *postfix.Tables) map[string]bool {
+func populatedNames(c *config.Config, files *tables.Files) map[string]bool {
 	if files == nil {
-		files = postfix.NewTables(postfix.TablesConfig{})
+		files = tables.NewFiles(tables.Config{})
 	}
 	names := map[string]bool{}
 	for domain, mode := range c.Domains {
@@ -25,7 +26,7 @@ func populatedNames(c *config.Config, files *postfix.Tables) map[string]bool {
 			continue
 		}
 		delete(names, alias)
-		for _, parent := range parentsOf(alias) { // whose entry the alias is judged by
+		for parent := range address.Parents(alias) { // whose entry the alias is judged by
 			if _, own := c.Domains[alias]; !own {
 				delete(names, parent)
 			}
@@ -38,7 +39,7 @@ func populatedNames(c *config.Config, files *postfix.Tables) map[string]bool {
 }
 
 // allAliases are the domains that the configuration or a file makes an alias, in order.
-func allAliases(c *config.Config, files *postfix.Tables) (all []string) {
+func allAliases(c *config.Config, files *tables.Files) (all []string) {
 	for alias := range c.DomainAliases {
 		all = append(all, alias)
 	}
@@ -51,20 +52,10 @@ func allAliases(c *config.Config, files *postfix.Tables) (all []string) {
 	return slices.Compact(all)
 }
 
-// parentsOf are the entries of domains that stand for a domain as a sub-domain.
-func parentsOf(domain string) (parents []string) {
-	for i := range len(domain) {
-		if domain[i] == '.' {
-			parents = append(parents, domain[i:])
-		}
-	}
-	return parents
-}
-
 // aliasEnds are the domains to which an alias leads, over all its steps, and that are no
 // aliases; all of them where they lead back to each other. It leaves out those that a file
 // names and that are not judged: all of their recipients are accepted.
-func aliasEnds(c *config.Config, files *postfix.Tables, alias string) []string {
+func aliasEnds(c *config.Config, files *tables.Files, alias string) []string {
 	seen, ends := []string{alias}, []string{}
 	for next := 0; next < len(seen); next++ {
 		targets := targetsOf(c, files, seen[next])
@@ -85,7 +76,7 @@ func aliasEnds(c *config.Config, files *postfix.Tables, alias string) []string {
 }
 
 // targetsOf are the targets of one domain, without further steps.
-func targetsOf(c *config.Config, files *postfix.Tables, domain string) (all []string) {
+func targetsOf(c *config.Config, files *tables.Files, domain string) (all []string) {
 	if target, alias := c.DomainAliases[domain]; alias {
 		all = append(all, target)
 	}

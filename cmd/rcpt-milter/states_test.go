@@ -13,6 +13,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/control/metrics"
 	"rcpt-milter/mirror"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
@@ -179,7 +180,7 @@ func TestStatesOfARealMirror(t *testing.T) {
 	defer s.Close()
 	w := newStateWatch(t)
 	w.clock = time.Now().Truncate(time.Second) // as the store keeps it
-	f := newFollower(s, control.NewMetrics("test"), slog.New(slog.DiscardHandler))
+	f := newFollower(s, metrics.New("test"), slog.New(slog.DiscardHandler))
 	w.observe = f.states
 	newMirror := func() *mirror.Mirror {
 		d := config.Directory{Name: "corp", URLs: []string{server.URL()}, TLS: config.TLS{CAFile: ca},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
 	"rcpt-milter/internal/terminal"
@@ -259,10 +260,8 @@ func domainTable(p *terminal.Page, s control.Status) {
 	}
 	rows := [][]string{{"Domain", "Mode", "Addresses"}}
 	for _, domain := range slices.Sorted(maps.Keys(all)) {
-		mode, n := s.Modes[domain], text.Number(s.Domains[domain])
-		if parent, ok := control.ParentMode(s.Modes, domain); mode == "" && ok {
-			mode = parent
-		}
+		n := text.Number(s.Domains[domain])
+		mode, _ := address.LookupDomain(s.Modes, domain)
 		if mode == "" {
 			mode = "-"
 		}
