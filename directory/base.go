@@ -16,5 +16,5 @@ func (c *Conn) Exists(ctx context.Context, dn string) (bool, error) {
 			return false, nil
 		}
 	}
-	return err == nil, c.in("looking for "+dn, err)
+	return err == nil, c.operationError("looking for "+dn, err)
 }

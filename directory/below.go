@@ -12,8 +12,8 @@ import (
 // searches in pages for a connection (MaxResultSetsPerConn of Active Directory and the
 // limit of Samba are 10), and the oldest one is lost beyond that.
 func (c *Conn) ReadBelow(ctx context.Context, top GUID, page func([]Object) error) error {
-	err := c.whole(ctx, query{top: fmt.Sprintf("<GUID=%x>", top[:]), filter: passFilter(0)}, page)
-	if errors.Is(err, errGone) {
+	err := c.searchWithRestarts(ctx, query{baseDN: fmt.Sprintf("<GUID=%x>", top[:]), filter: passFilter(0)}, page)
+	if errors.Is(err, errDeleted) {
 		return nil
 	}
 	return err

@@ -100,8 +100,8 @@ func (e endpoint) String() string { return net.JoinHostPort(e.host, e.port) }
 // 3.1.1.3.1.10); no rootDSE attribute tells.
 func (e endpoint) globalCatalog() bool { return e.port == "3268" || e.port == "3269" }
 
-// complete checks the configuration and fills in the defaults.
-func (c Config) complete() (Config, endpoint, error) {
+// withDefaults checks the configuration and fills in the defaults.
+func (c Config) withDefaults() (Config, endpoint, error) {
 	at, err := parseURL(c.URL)
 	if err != nil {
 		return c, at, err
@@ -115,11 +115,11 @@ func (c Config) complete() (Config, endpoint, error) {
 	c.AddressAttributes = slices.Clone(c.AddressAttributes)
 	for _, name := range c.AddressAttributes {
 		if !attributeName.MatchString(name) {
-			return c, at, problem(ErrConfig, "address_attributes: %q is not the name of an attribute", name)
+			return c, at, newError(ErrConfig, "address_attributes: %q is not the name of an attribute", name)
 		}
 	}
 	if c.PageSize < 0 || c.Timeout < 0 || c.Lookup < 0 || c.DialTimeout < 0 || c.KeepAlive < 0 {
-		return c, at, problem(ErrConfig, "page size and time limits must not be negative")
+		return c, at, newError(ErrConfig, "page size and time limits must not be negative")
 	}
 	c.PageSize = cmp.Or(c.PageSize, DefaultPageSize)
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
@@ -138,13 +138,13 @@ func (c Config) checkBind() error {
 	name, realm := splitPrincipal(c.Principal)
 	switch {
 	case c.Keytab == "" && c.Principal == "" && (c.BindDN == "" || c.Password == nil):
-		return problem(ErrConfig, "no name or no password to bind with; set bind.dn and bind.password_file, or bind.keytab and bind.principal")
+		return newError(ErrConfig, "no name or no password to bind with; set bind.dn and bind.password_file, or bind.keytab and bind.principal")
 	case c.Keytab == "" && c.Principal == "":
 		return nil
 	case c.BindDN != "" || c.Password != nil:
-		return problem(ErrConfig, "a password and a keytab to bind with; set one of them")
+		return newError(ErrConfig, "a password and a keytab to bind with; set one of them")
 	case c.Keytab == "" || name == "" || realm == "":
-		return problem(ErrConfig, "bind.keytab and bind.principal belong together; a principal is name@REALM")
+		return newError(ErrConfig, "bind.keytab and bind.principal belong together; a principal is name@REALM")
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func (c Config) checkBind() error {
 func parseURL(text string) (endpoint, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
-		return endpoint{}, problem(ErrConfig, "%q is not the URL of a domain controller; write ldaps://host or ldap://host, with :port if it is not the usual one", text)
+		return endpoint{}, newError(ErrConfig, "%q is not the URL of a domain controller; write ldaps://host or ldap://host, with :port if it is not the usual one", text)
 	}
 	at := endpoint{host: u.Hostname(), port: u.Port()}
 	switch u.Scheme {
@@ -162,7 +162,7 @@ func parseURL(text string) (endpoint, error) {
 	case "ldap":
 		at.port, at.startTLS = cmp.Or(at.port, "389"), true
 	default:
-		return endpoint{}, problem(ErrConfig, "%q: the URL of a domain controller begins with ldaps:// or ldap://", text)
+		return endpoint{}, newError(ErrConfig, "%q: the URL of a domain controller begins with ldaps:// or ldap://", text)
 	}
 	return at, nil
 }
@@ -176,7 +176,7 @@ func (c Config) tlsConfig() (*tls.Config, error) {
 	}
 	certificates, err := files.Certificates(c.CAFile)
 	if len(certificates) == 0 {
-		return nil, problem(ErrConfig, "tls.ca_file: %w", err)
+		return nil, newError(ErrConfig, "tls.ca_file: %w", err)
 	}
 	out.RootCAs = x509.NewCertPool()
 	for _, cert := range certificates {
@@ -198,10 +198,10 @@ func PasswordFile(path string) func() ([]byte, error) {
 func (c Config) password() ([]byte, error) {
 	secret, err := c.Password()
 	if err != nil {
-		return nil, problem(ErrSecret, "bind.password_file: %w", err)
+		return nil, newError(ErrSecret, "bind.password_file: %w", err)
 	}
 	if len(secret) == 0 {
-		return nil, problem(ErrSecret, "bind.password_file: the password is empty")
+		return nil, newError(ErrSecret, "bind.password_file: the password is empty")
 	}
 	return secret, nil
 }
@@ -210,7 +210,7 @@ func (c Config) password() ([]byte, error) {
 // costs a failed logon, and a few of these lock the account.
 func (c Config) checkSecret() (err error) {
 	if c.Keytab != "" {
-		_, err = keysOf(c.Keytab, c.Principal)
+		_, err = readKeys(c.Keytab, c.Principal)
 	} else {
 		_, err = c.password()
 	}

@@ -37,7 +37,7 @@ func TestParseURL(t *testing.T) {
 func TestConfigIsChecked(t *testing.T) {
 	password := func() ([]byte, error) { return []byte("x"), nil }
 	good := Config{URL: "ldaps://dc1", BindDN: "svc", Password: password}
-	if c, _, err := good.complete(); err != nil || c.PageSize != DefaultPageSize || c.ServerName != "dc1" || len(c.AddressAttributes) != 2 {
+	if c, _, err := good.withDefaults(); err != nil || c.PageSize != DefaultPageSize || c.ServerName != "dc1" || len(c.AddressAttributes) != 2 {
 		t.Errorf("complete() = %+v, %v", c, err)
 	}
 	for name, change := range map[string]func(*Config){

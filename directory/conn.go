@@ -14,18 +14,18 @@ import (
 type Conn struct {
 	config Config // complete
 	at     endpoint
-	wire   *wire
-	tunnel *tunnel    // TLS over wire
+	raw    *rawConn
+	tls    *tlsConn   // TLS over wire
 	ldap   *ldap.Conn // over tunnel
 	root   Root       // what Root read last; zero: not yet
 
-	catalogued bool // the Global Catalog has the address attributes
+	gcChecked bool // the Global Catalog has the address attributes
 }
 
 // Close ends the connection at once; an operation under way fails. It may be called
 // more than once and always returns nil.
 func (c *Conn) Close() error {
-	c.wire.hangUp()
+	c.raw.abort()
 	if c.ldap != nil {
 		c.ldap.Close() // cannot block: there is nothing beneath it any more
 	}
@@ -38,40 +38,40 @@ func (c *Conn) Close() error {
 // fromServer; any other is worded.
 func (c *Conn) do(ctx context.Context, limit time.Duration, operation func() error) error {
 	if ctx.Err() != nil {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
 	deadline := time.Now().Add(limit)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	c.wire.arm(deadline)
-	stop := context.AfterFunc(ctx, c.wire.hangUp)
+	c.raw.setDeadline(deadline)
+	stop := context.AfterFunc(ctx, c.raw.abort)
 	err := operation()
 	if !stop() {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
-	c.wire.arm(time.Time{})
+	c.raw.setDeadline(time.Time{})
 	if _, ok := fromServer(err); err == nil || ok {
 		return err
 	}
-	err = c.worded(ctx, err)
-	c.wire.hangUp()
+	err = c.wrapError(ctx, err)
+	c.raw.abort()
 	return err
 }
 
-// worded says why an operation got no result.
-func (c *Conn) worded(ctx context.Context, err error) error {
-	if lost := c.orLoss(ctx, nil); lost != nil {
+// wrapError says why an operation got no result.
+func (c *Conn) wrapError(ctx context.Context, err error) error {
+	if lost := c.connError(ctx, nil); lost != nil {
 		return lost
 	}
 	if ldap.IsErrorWithCode(err, ldap.ErrorNetwork) && c.ldap.IsClosing() {
-		return problem(ErrUnreachable, "the connection is closed; dial again")
+		return newError(ErrUnreachable, "the connection is closed; dial again")
 	}
-	return problem(ErrProtocol, "the answer cannot be read: %w", plain(err))
+	return newError(ErrProtocol, "the answer cannot be read: %w", withoutPacket(err))
 }
 
-// plain keeps the text of an error of the LDAP library and drops the packet it carries.
-func plain(err error) error {
+// withoutPacket keeps the text of an error of the LDAP library and drops the packet it carries.
+func withoutPacket(err error) error {
 	var packaged *ldap.Error
 	if errors.As(err, &packaged) && packaged.Err != nil {
 		return packaged.Err
@@ -100,18 +100,18 @@ func (c *Conn) lookup(ctx context.Context, dn string, attributes []string, contr
 		return nil, err
 	}
 	if len(found.Entries) != 1 {
-		return nil, problem(ErrProtocol, "%d entries in the answer to a search for one", len(found.Entries))
+		return nil, newError(ErrProtocol, "%d entries in the answer to a search for one", len(found.Entries))
 	}
 	return found.Entries[0], nil
 }
 
-// in says where an error happened and words it if it is still the server's.
-func (c *Conn) in(operation string, err error) error {
+// operationError says where an error happened and words it if it is still the server's.
+func (c *Conn) operationError(operation string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if result, ok := fromServer(err); ok {
-		err = refused(result)
+		err = resultError(result)
 	}
 	return fmt.Errorf("%s: %s: %w", c.at, operation, err)
 }

@@ -30,7 +30,7 @@ var limitMessages = sync.OnceFunc(func() { ber.MaxPacketLengthBytes = maxMessage
 // ErrProtocol.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
 	limitMessages()
-	config, at, err := config.complete()
+	config, at, err := config.withDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -54,16 +54,16 @@ func (c *Conn) open(ctx context.Context) error {
 	}
 	raw, err := c.config.Dialer(ctx, "tcp", c.at.String())
 	if err != nil {
-		return unreachable(err)
+		return dialError(err)
 	}
-	c.wire = &wire{Conn: raw}
-	secured, err := c.secure(ctx, tlsConfig)
+	c.raw = &rawConn{Conn: raw}
+	secured, err := c.handshake(ctx, tlsConfig)
 	if err != nil {
-		c.wire.hangUp()
+		c.raw.abort()
 		return err
 	}
-	c.tunnel = newTunnel(secured, c.wire)
-	c.ldap = ldap.NewConn(c.tunnel, true)
+	c.tls = newTLSConn(secured, c.raw)
+	c.ldap = ldap.NewConn(c.tls, true)
 	c.ldap.Start()
 	if err := c.bind(ctx); err != nil {
 		c.Close()
@@ -72,20 +72,20 @@ func (c *Conn) open(ctx context.Context) error {
 	return nil
 }
 
-// secure asks for TLS where the URL wants StartTLS, and shakes hands.
-func (c *Conn) secure(ctx context.Context, config *tls.Config) (*tls.Conn, error) {
+// handshake asks for TLS where the URL wants StartTLS, and shakes hands.
+func (c *Conn) handshake(ctx context.Context, config *tls.Config) (*tls.Conn, error) {
 	deadline, _ := ctx.Deadline()
-	c.wire.arm(deadline)
-	stop := context.AfterFunc(ctx, c.wire.hangUp)
+	c.raw.setDeadline(deadline)
+	stop := context.AfterFunc(ctx, c.raw.abort)
 	defer stop()
 	if c.at.startTLS {
 		if err := c.startTLS(); err != nil {
-			return nil, c.startTLSFailed(ctx, err)
+			return nil, c.startTLSError(ctx, err)
 		}
 	}
-	conn := tls.Client(c.wire, config)
+	conn := tls.Client(c.raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, c.handshakeFailed(ctx, err)
+		return nil, c.handshakeError(ctx, err)
 	}
 	return conn, nil
 }
@@ -99,28 +99,28 @@ func (c *Conn) startTLS() error {
 	op := ber.Encode(ber.ClassApplication, ber.TypeConstructed, ldap.ApplicationExtendedRequest, nil, "StartTLS")
 	op.AppendChild(ber.NewString(ber.ClassContext, ber.TypePrimitive, 0, "1.3.6.1.4.1.1466.20037", "requestName"))
 	request.AppendChild(op)
-	if _, err := c.wire.Write(request.Bytes()); err != nil {
-		return problem(ErrUnreachable, "StartTLS: %w", err)
+	if _, err := c.raw.Write(request.Bytes()); err != nil {
+		return newError(ErrUnreachable, "StartTLS: %w", err)
 	}
 	first := make([]byte, 1)
-	if _, err := io.ReadFull(c.wire, first); err != nil {
-		return problem(ErrProtocol, "StartTLS: no answer: %w", err)
+	if _, err := io.ReadFull(c.raw, first); err != nil {
+		return newError(ErrProtocol, "StartTLS: no answer: %w", err)
 	}
 	if first[0] == recordAlert || first[0] == recordHandshake {
 		return errTLSOnly
 	}
-	answer, err := ber.ReadPacket(io.MultiReader(bytes.NewReader(first), c.wire))
+	answer, err := ber.ReadPacket(io.MultiReader(bytes.NewReader(first), c.raw))
 	if err != nil {
-		return problem(ErrProtocol, "StartTLS: the answer is not LDAP: %w", err)
+		return newError(ErrProtocol, "StartTLS: the answer is not LDAP: %w", err)
 	}
 	if len(answer.Children) < 2 || answer.Children[1].Tag != ldap.ApplicationExtendedResponse {
-		return problem(ErrProtocol, "StartTLS: the answer is not one to this request")
+		return newError(ErrProtocol, "StartTLS: the answer is not one to this request")
 	}
 	if result, refused := fromServer(ldap.GetLDAPError(answer)); refused {
-		return problem(ErrTLS, "the controller refuses StartTLS (LDAP %d %s); has it a certificate?", result.ResultCode, diagnostic(result))
+		return newError(ErrTLS, "the controller refuses StartTLS (LDAP %d %s); has it a certificate?", result.ResultCode, diagnostic(result))
 	}
 	if err := ldap.GetLDAPError(answer); err != nil {
-		return problem(ErrProtocol, "StartTLS: the answer cannot be read")
+		return newError(ErrProtocol, "StartTLS: the answer cannot be read")
 	}
 	return nil
 }
@@ -144,22 +144,22 @@ func (c *Conn) bindKeytab(ctx context.Context) error {
 	}
 	entry, err := c.lookup(ctx, "", []string{"dnsHostName"})
 	if err != nil {
-		return fmt.Errorf("bind as %q: %w", who, c.in("reading rootDSE", err))
+		return fmt.Errorf("bind as %q: %w", who, c.operationError("reading rootDSE", err))
 	}
 	host := strings.ToLower(entry.GetEqualFoldAttributeValue("dnsHostName"))
 	ticket, err := center.serviceTicket(ctx, "ldap/"+host)
 	if err != nil {
 		return fmt.Errorf("bind as %q: %w", who, err)
 	}
-	n := &negotiation{ticket: ticket, binding: channelBinding(c.tunnel.ConnectionState())}
+	n := &gssapiClient{ticket: ticket, binding: channelBinding(c.tls.ConnectionState())}
 	limit, _ := ctx.Deadline()
 	err = c.do(ctx, time.Until(limit), func() error { return c.ldap.GSSAPIBind(n, "", "") })
 	result, answered := fromServer(err)
 	switch {
 	case answered && result.ResultCode == ldap.LDAPResultStrongAuthRequired:
-		return problem(ErrRefused, "bind as %q: the controller wants this bind signed or sealed though the connection is encrypted; on a Samba older than 4.21 set \"ldap server require strong auth = allow_sasl_over_tls\" (LDAP 8 %s)", who, diagnostic(result))
+		return newError(ErrRefused, "bind as %q: the controller wants this bind signed or sealed though the connection is encrypted; on a Samba older than 4.21 set \"ldap server require strong auth = allow_sasl_over_tls\" (LDAP 8 %s)", who, diagnostic(result))
 	case answered:
-		return refusedBind(who, result)
+		return bindError(who, result)
 	}
 	if err = cmp.Or(n.err, err); err != nil {
 		return fmt.Errorf("bind as %q: %w", who, err)
@@ -176,7 +176,7 @@ func (c *Conn) bindPassword(ctx context.Context) error {
 	limit, _ := ctx.Deadline()
 	err = c.do(ctx, time.Until(limit), func() error { return c.ldap.Bind(c.config.BindDN, string(secret)) })
 	if result, ok := fromServer(err); ok {
-		return refusedBind(c.config.BindDN, result)
+		return bindError(c.config.BindDN, result)
 	}
 	if err != nil {
 		return fmt.Errorf("bind as %q: %w", c.config.BindDN, err)
@@ -184,27 +184,27 @@ func (c *Conn) bindPassword(ctx context.Context) error {
 	return nil
 }
 
-// unreachable words a failure to connect.
-func unreachable(err error) error {
+// dialError words a failure to connect.
+func dialError(err error) error {
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("given up: %w", err)
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return problem(ErrUnreachable, "the name does not resolve; correct the URL or the name server (%w)", err)
+		return newError(ErrUnreachable, "the name does not resolve; correct the URL or the name server (%w)", err)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return problem(ErrUnreachable, "no answer to the connection; is there a firewall, or is the host down? (%w)", err)
+		return newError(ErrUnreachable, "no answer to the connection; is there a firewall, or is the host down? (%w)", err)
 	}
-	return problem(ErrUnreachable, "cannot connect: %w", err)
+	return newError(ErrUnreachable, "cannot connect: %w", err)
 }
 
-// orLoss prefers what happened beneath to what a layer above made of it.
-func (c *Conn) orLoss(ctx context.Context, err error) error {
+// connError prefers what happened beneath to what a layer above made of it.
+func (c *Conn) connError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
-	if lost := c.wire.trouble(); lost != nil {
+	if lost := c.raw.err(); lost != nil {
 		return lost
 	}
 	return err

@@ -104,7 +104,7 @@ func TestBindFailures(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	s := adsim.StartTest(t, d, adsim.ServerConfig{})
 	good := configFor(t, s)
-	for code, words := range subCodes {
+	for code, words := range bindSubCodes {
 		s.SetFaults(adsim.Faults{BindSubCode: code})
 		_, err := Dial(t.Context(), good)
 		wantError(t, code, err, ErrCredentials, words)

@@ -39,51 +39,51 @@ func Discover(ctx context.Context, resolver Resolver, domain, site string) ([]st
 	ctx, cancel := context.WithTimeout(ctx, discoverTimeout)
 	defer cancel()
 	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
-	f := &finder{resolver: resolver, domain: domain}
+	f := &discovery{resolver: resolver, domain: domain}
 	if site != "" {
-		f.ask(ctx, site+"._sites.dc._msdcs."+domain+".")
+		f.query(ctx, site+"._sites.dc._msdcs."+domain+".")
 	}
-	f.ask(ctx, "dc._msdcs."+domain+".")
+	f.query(ctx, "dc._msdcs."+domain+".")
 	if len(f.urls) > 0 || f.err != nil {
 		return f.urls, f.err
 	}
-	if len(f.strangers) > 0 {
-		return nil, problem(ErrConfig, "DNS names %s as controllers of %s, which are not hosts of that domain; if they are right, list them in urls instead of using discover",
-			strings.Join(f.strangers, ", "), domain)
+	if len(f.outside) > 0 {
+		return nil, newError(ErrConfig, "DNS names %s as controllers of %s, which are not hosts of that domain; if they are right, list them in urls instead of using discover",
+			strings.Join(f.outside, ", "), domain)
 	}
-	return nil, problem(ErrConfig, "DNS knows no controllers of %s (_ldap._tcp.dc._msdcs.%s); correct discover, or let this host ask a name server of that domain", domain, domain)
+	return nil, newError(ErrConfig, "DNS knows no controllers of %s (_ldap._tcp.dc._msdcs.%s); correct discover, or let this host ask a name server of that domain", domain, domain)
 }
 
-// finder collects what the questions yield.
-type finder struct {
-	resolver  Resolver
-	domain    string
-	urls      []string
-	strangers []string // targets outside of the domain
-	err       error    // the first question without an answer
+// discovery collects what the questions yield.
+type discovery struct {
+	resolver Resolver
+	domain   string
+	urls     []string
+	outside  []string // targets outside of the domain
+	err      error    // the first question without an answer
 }
 
-// ask adds the controllers that one name has records of. That it has none is an answer
+// query adds the controllers that one name has records of. That it has none is an answer
 // too: a site without controllers, or without a subnet.
-func (f *finder) ask(ctx context.Context, name string) {
+func (f *discovery) query(ctx context.Context, name string) {
 	_, records, err := f.resolver.LookupSRV(ctx, "ldap", "tcp", name)
 	var dns *net.DNSError
 	if err != nil && len(records) == 0 && !(errors.As(err, &dns) && dns.IsNotFound) {
-		f.err = cmp.Or(f.err, problem(ErrUnreachable, "DNS does not say who the controllers of %s are: %w", f.domain, err))
+		f.err = cmp.Or(f.err, newError(ErrUnreachable, "DNS does not say who the controllers of %s are: %w", f.domain, err))
 	}
 	for _, record := range records {
 		host := strings.ToLower(strings.TrimSuffix(record.Target, "."))
 		switch {
 		case host == "": // "." is how a name says that it offers no such service
 		case host != f.domain && !strings.HasSuffix(host, "."+f.domain):
-			f.strangers = addOnce(f.strangers, host)
+			f.outside = appendUnique(f.outside, host)
 		default:
-			f.urls = addOnce(f.urls, "ldaps://"+net.JoinHostPort(host, "636"))
+			f.urls = appendUnique(f.urls, "ldaps://"+net.JoinHostPort(host, "636"))
 		}
 	}
 }
 
-func addOnce(list []string, one string) []string {
+func appendUnique(list []string, one string) []string {
 	for _, known := range list {
 		if known == one {
 			return list

@@ -21,36 +21,36 @@ const accountDisabled = 0x2
 // managedClasses are those of machines that log on by themselves.
 var managedClasses = []string{"computer", "msds-managedserviceaccount", "msds-groupmanagedserviceaccount"}
 
-// partial is an object with the attributes of which only the first values came.
-type partial struct {
+// partialObject is an object with the attributes of which only the first values came.
+type partialObject struct {
 	Object
-	rest []remainder
+	pending []pendingRange
 }
 
-// remainder says which values of an attribute are still to be read.
-type remainder struct {
+// pendingRange says which values of an attribute are still to be read.
+type pendingRange struct {
 	attribute string // lower case
 	next      int    // index of the first one
 }
 
-// object makes an Object of an entry. An entry without identity or class must not be
+// parseEntry makes an Object of an entry. An entry without identity or class must not be
 // judged: the error fails the pass. An entry may hide its USN.
-func (c *Conn) object(e *ldap.Entry) (partial, error) {
-	o := partial{Object: Object{DN: e.DN}}
+func (c *Conn) parseEntry(e *ldap.Entry) (partialObject, error) {
+	o := partialObject{Object: Object{DN: e.DN}}
 	for _, a := range e.Attributes {
 		name, span, ok := parseDescription(a.Name)
 		if !ok || span.low != 0 {
-			return o, problem(ErrProtocol, "%q has an attribute %q, which was not asked for", e.DN, a.Name)
+			return o, newError(ErrProtocol, "%q has an attribute %q, which was not asked for", e.DN, a.Name)
 		}
 		if slices.ContainsFunc(c.config.AddressAttributes, func(n string) bool { return strings.EqualFold(n, name) }) {
 			o.addValues(name, a.Values)
 			if next := span.next(); next > 0 {
-				o.rest = append(o.rest, remainder{name, next})
+				o.pending = append(o.pending, pendingRange{name, next})
 			}
 		}
 		if len(a.Values) > 0 {
-			if err := o.set(name, a); err != nil {
-				return o, problem(ErrProtocol, "%q: %s: %w", e.DN, a.Name, err)
+			if err := o.setAttribute(name, a); err != nil {
+				return o, newError(ErrProtocol, "%q: %s: %w", e.DN, a.Name, err)
 			}
 		}
 	}
@@ -60,11 +60,11 @@ func (c *Conn) object(e *ldap.Entry) (partial, error) {
 	if !o.Deleted {
 		o.Death = Origin{} // of a deletion that was undone
 	}
-	return o, o.check()
+	return o, o.validate()
 }
 
-// set takes over one attribute, which has at least one value.
-func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
+// setAttribute takes over one attribute, which has at least one value.
+func (o *partialObject) setAttribute(name string, a *ldap.EntryAttribute) (err error) {
 	first := a.Values[0]
 	switch name {
 	case "objectguid":
@@ -83,7 +83,7 @@ func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
 	case "isdeleted", "isrecycled":
 		o.Deleted = o.Deleted || first == "TRUE"
 	case metaDataKey:
-		o.Death = originOf(a.ByteValues[0], attrIsDeleted)
+		o.Death = parseOrigin(a.ByteValues[0], attrIsDeleted)
 	case "useraccountcontrol":
 		var control int64
 		control, err = strconv.ParseInt(first, 10, 64)
@@ -96,19 +96,19 @@ func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
 	return err
 }
 
-func (o *partial) addValues(attribute string, values []string) {
+func (o *partialObject) addValues(attribute string, values []string) {
 	for _, v := range values {
 		o.Values = append(o.Values, Value{attribute, v})
 	}
 }
 
-// check refuses an object without what everything else depends on.
-func (o *partial) check() error {
+// validate refuses an object without what everything else depends on.
+func (o *partialObject) validate() error {
 	switch {
 	case o.GUID.IsZero():
-		return problem(ErrProtocol, "%q came without objectGUID; this account must be able to read it", o.DN)
+		return newError(ErrProtocol, "%q came without objectGUID; this account must be able to read it", o.DN)
 	case len(o.Classes) == 0:
-		return problem(ErrProtocol, "%q came without objectClass; this account must be able to read it", o.DN)
+		return newError(ErrProtocol, "%q came without objectClass; this account must be able to read it", o.DN)
 	}
 	return nil
 }

@@ -43,24 +43,24 @@ var (
 	ErrProtocol = errors.New("answer not usable")
 )
 
-// failure is one sentence about what went wrong, of one kind.
-type failure struct {
+// kindError is one sentence about what went wrong, of one kind.
+type kindError struct {
 	kind  error
 	cause error // says the same thing in full
 }
 
-func (f *failure) Error() string   { return f.cause.Error() }
-func (f *failure) Unwrap() []error { return []error{f.kind, f.cause} }
+func (f *kindError) Error() string   { return f.cause.Error() }
+func (f *kindError) Unwrap() []error { return []error{f.kind, f.cause} }
 
-// problem makes an error of a kind.
-func problem(kind error, format string, args ...any) error {
-	return &failure{kind, fmt.Errorf(format, args...)}
+// newError makes an error of a kind.
+func newError(kind error, format string, args ...any) error {
+	return &kindError{kind, fmt.Errorf(format, args...)}
 }
 
-// cancelled words the end of an operation by its context.
-func cancelled(ctx context.Context) error {
+// contextError words the end of an operation by its context.
+func contextError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return problem(ErrTimeout, "the controller did not answer in time: %w", ctx.Err())
+		return newError(ErrTimeout, "the controller did not answer in time: %w", ctx.Err())
 	}
 	return fmt.Errorf("given up: %w", ctx.Err())
 }
@@ -68,8 +68,8 @@ func cancelled(ctx context.Context) error {
 // errLostCookie marks an answer that says that the controller forgot where we were.
 var errLostCookie = errors.New("the controller lost the paging cookie")
 
-// refusals words result codes of RFC 4511 appendix A that an administrator may meet.
-var refusals = map[uint16]string{
+// resultTexts words result codes of RFC 4511 appendix A that an administrator may meet.
+var resultTexts = map[uint16]string{
 	ldap.LDAPResultTimeLimitExceeded:            "the controller's own time limit for a search was reached",
 	ldap.LDAPResultSizeLimitExceeded:            "the controller's own limit of entries was reached",
 	ldap.LDAPResultAdminLimitExceeded:           "a limit of the controller's LDAP policy was reached",
@@ -88,13 +88,13 @@ var refusals = map[uint16]string{
 	ldap.LDAPResultAuthMethodNotSupported:       "the controller refuses this way to bind",
 }
 
-// refused words a result code other than success.
-func refused(err *ldap.Error) error {
-	words, ok := refusals[err.ResultCode]
+// resultError words a result code other than success.
+func resultError(err *ldap.Error) error {
+	words, ok := resultTexts[err.ResultCode]
 	if !ok {
 		words = "the controller answered with an error"
 	}
-	return problem(ErrRefused, "%s (LDAP %d %s)", words, err.ResultCode, diagnostic(err))
+	return newError(ErrRefused, "%s (LDAP %d %s)", words, err.ResultCode, diagnostic(err))
 }
 
 // fromServer picks the result code out of an error of the LDAP library; its own
@@ -109,13 +109,13 @@ func fromServer(err error) (*ldap.Error, bool) {
 // ends it with a zero octet.
 func diagnostic(err *ldap.Error) string {
 	if err.Err == nil {
-		return quotable("")
+		return quote("")
 	}
-	return quotable(err.Err.Error())
+	return quote(err.Err.Error())
 }
 
-// quotable quotes what came from the other side, in one line of a moderate length.
-func quotable(text string) string {
+// quote quotes what came from the other side, in one line of a moderate length.
+func quote(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {
 			return -1
@@ -129,9 +129,9 @@ func quotable(text string) string {
 	return fmt.Sprintf("%q", text)
 }
 
-// subCodes explains why Active Directory refused a bind: the number after "data" in
+// bindSubCodes explains why Active Directory refused a bind: the number after "data" in
 // its text is a Windows error in hexadecimal (MS-ERREF 2.2).
-var subCodes = map[string]string{
+var bindSubCodes = map[string]string{
 	"525":      "there is no such account; correct bind.dn",
 	"52e":      "the name or the password is wrong; correct bind.dn or the password file",
 	"52f":      "the account is restricted from logging on; see its settings in Active Directory",
@@ -161,15 +161,15 @@ func subCode(text string) string {
 	return strings.ToLower(rest[:end])
 }
 
-// refusedBind words the refusal of a bind.
-func refusedBind(name string, err *ldap.Error) error {
+// bindError words the refusal of a bind.
+func bindError(name string, err *ldap.Error) error {
 	if err.ResultCode != ldap.LDAPResultInvalidCredentials {
-		return fmt.Errorf("bind as %q: %w", name, refused(err))
+		return fmt.Errorf("bind as %q: %w", name, resultError(err))
 	}
 	code := subCode(err.Err.Error())
-	words, ok := subCodes[code]
+	words, ok := bindSubCodes[code]
 	if !ok {
-		return problem(ErrCredentials, "bind as %q is refused (LDAP 49 %s)", name, diagnostic(err))
+		return newError(ErrCredentials, "bind as %q is refused (LDAP 49 %s)", name, diagnostic(err))
 	}
-	return problem(ErrCredentials, "bind as %q is refused: %s (LDAP 49, data %s)", name, words, code)
+	return newError(ErrCredentials, "bind as %q is refused: %s (LDAP 49, data %s)", name, words, code)
 }

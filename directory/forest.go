@@ -35,14 +35,14 @@ const domainFlag = 0x2
 
 // Forest reads which domains there are. Errors: as Read.
 func (c *Conn) Forest(ctx context.Context) (Forest, error) {
-	if err := c.acquainted(ctx); err != nil {
+	if err := c.ensureRoot(ctx); err != nil {
 		return Forest{}, err
 	}
 	var f Forest
-	refs, err := c.few(ctx, "CN=Partitions,"+c.root.ConfigNamingContext, "(objectClass=crossRef)", uint32(c.config.PageSize),
+	refs, err := c.searchFirst(ctx, "CN=Partitions,"+c.root.ConfigNamingContext, "(objectClass=crossRef)", uint32(c.config.PageSize),
 		"nCName", "dnsRoot", "nETBIOSName", "systemFlags")
 	if err != nil {
-		return f, c.in("reading CN=Partitions", err)
+		return f, c.operationError("reading CN=Partitions", err)
 	}
 	for _, e := range refs {
 		flags, _ := strconv.ParseInt(e.GetEqualFoldAttributeValue("systemFlags"), 10, 64)
@@ -51,10 +51,10 @@ func (c *Conn) Forest(ctx context.Context) (Forest, error) {
 				strings.ToLower(e.GetEqualFoldAttributeValue("dnsRoot")), e.GetEqualFoldAttributeValue("nETBIOSName")})
 		}
 	}
-	accepted, err := c.few(ctx, c.root.ConfigNamingContext, "(objectClass=msExchAcceptedDomain)", uint32(c.config.PageSize),
+	accepted, err := c.searchFirst(ctx, c.root.ConfigNamingContext, "(objectClass=msExchAcceptedDomain)", uint32(c.config.PageSize),
 		"msExchAcceptedDomainName", "msExchAcceptedDomainFlags")
 	if err != nil {
-		return f, c.in("looking for accepted domains of Exchange", err)
+		return f, c.operationError("looking for accepted domains of Exchange", err)
 	}
 	for _, e := range accepted {
 		if name := strings.ToLower(e.GetEqualFoldAttributeValue("msExchAcceptedDomainName")); name != "" {
@@ -74,13 +74,13 @@ type SchemaAttribute struct {
 
 // Schema looks an attribute up. Errors: as Read.
 func (c *Conn) Schema(ctx context.Context, attribute string) (SchemaAttribute, error) {
-	if err := c.acquainted(ctx); err != nil {
+	if err := c.ensureRoot(ctx); err != nil {
 		return SchemaAttribute{}, err
 	}
-	found, err := c.few(ctx, "CN=Schema,"+c.root.ConfigNamingContext,
+	found, err := c.searchFirst(ctx, "CN=Schema,"+c.root.ConfigNamingContext,
 		"(&(objectClass=attributeSchema)(lDAPDisplayName="+ldap.EscapeFilter(attribute)+"))", 1, "isMemberOfPartialAttributeSet")
 	if err != nil || len(found) == 0 {
-		return SchemaAttribute{}, c.in("looking "+attribute+" up in the schema", err)
+		return SchemaAttribute{}, c.operationError("looking "+attribute+" up in the schema", err)
 	}
 	return SchemaAttribute{true, found[0].GetEqualFoldAttributeValue("isMemberOfPartialAttributeSet") == "TRUE"}, nil
 }

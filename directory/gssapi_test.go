@@ -47,7 +47,7 @@ func TestBindWithKeytab(t *testing.T) {
 					t.Errorf("%s: chose the security layer %s", url, got)
 				}
 				// Flags: mutual, sequence. Binding: the certificate of this connection.
-				binding := channelBinding(c.tunnel.ConnectionState())
+				binding := channelBinding(c.tls.ConnectionState())
 				if got, want := hex.EncodeToString(r.seen.Cksum.Checksum), "10000000"+hex.EncodeToString(binding[:])+"0a000000"; got != want {
 					t.Errorf("%s: checksum %s, want %s", url, got, want)
 				}

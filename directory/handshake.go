@@ -25,11 +25,11 @@ const (
 )
 
 // errTLSOnly is the error of StartTLS on a port that speaks TLS from the beginning.
-var errTLSOnly = problem(ErrTLS, "the port speaks TLS from the beginning, so it takes no StartTLS; write "+
+var errTLSOnly = newError(ErrTLS, "the port speaks TLS from the beginning, so it takes no StartTLS; write "+
 	"ldaps:// in its URL")
 
-// wrongPort returns advice about a URL whose scheme does not fit the port; empty: it does.
-func (e endpoint) wrongPort() string {
+// portAdvice returns advice about a URL whose scheme does not fit the port; empty: it does.
+func (e endpoint) portAdvice() string {
 	switch {
 	case !e.startTLS && (e.port == "389" || e.port == "3268"):
 		return fmt.Sprintf("domain controllers speak LDAP without TLS on port %s: write ldap:// for StartTLS there, or "+
@@ -42,16 +42,16 @@ func (e endpoint) wrongPort() string {
 	return ""
 }
 
-// startTLSFailed words an error before the handshake.
-func (c *Conn) startTLSFailed(ctx context.Context, err error) error {
+// startTLSError words an error before the handshake.
+func (c *Conn) startTLSError(ctx context.Context, err error) error {
 	if errors.Is(err, errTLSOnly) || errors.Is(ctx.Err(), context.Canceled) {
-		return c.cancelledOr(ctx, err)
+		return c.cancelledOrErr(ctx, err)
 	}
-	err = c.orLoss(ctx, err)
-	switch advice := c.at.wrongPort(); {
+	err = c.connError(ctx, err)
+	switch advice := c.at.portAdvice(); {
 	case advice != "":
 		return fmt.Errorf("%w; %s", err, advice)
-	case hungUp(err):
+	case isHangUp(err):
 		return fmt.Errorf("the controller hung up at StartTLS; if the port speaks TLS from the beginning, write ldaps:// "+
 			"in its URL (%w)", err)
 	case errors.Is(err, ErrTimeout):
@@ -61,59 +61,59 @@ func (c *Conn) startTLSFailed(ctx context.Context, err error) error {
 	return err
 }
 
-// cancelledOr prefers the end of the caller's context to an error.
-func (c *Conn) cancelledOr(ctx context.Context, err error) error {
+// cancelledOrErr prefers the end of the caller's context to an error.
+func (c *Conn) cancelledOrErr(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
 	return err
 }
 
-// handshakeFailed words why there is no safe connection, and what to do.
-func (c *Conn) handshakeFailed(ctx context.Context, err error) error {
+// handshakeError words why there is no safe connection, and what to do.
+func (c *Conn) handshakeError(ctx context.Context, err error) error {
 	var record tls.RecordHeaderError
 	var unverified *tls.CertificateVerificationError
 	alert, refused := remoteAlert(err)
-	advice := c.at.wrongPort()
+	advice := c.at.portAdvice()
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		return cancelled(ctx)
+		return contextError(ctx)
 	case errors.As(err, &unverified):
-		return c.unverified(unverified.UnverifiedCertificates, err)
+		return c.verificationError(unverified.UnverifiedCertificates, err)
 	case errors.As(err, &record) && record.RecordHeader[0] == ldapMessage:
-		return problem(ErrTLS, "the port speaks LDAP without TLS; write ldap:// for StartTLS there, or ldaps:// with a "+
+		return newError(ErrTLS, "the port speaks LDAP without TLS; write ldap:// for StartTLS there, or ldaps:// with a "+
 			"port that speaks TLS (%w)", err)
 	case errors.As(err, &record):
-		return problem(ErrTLS, "the port does not speak TLS; write ldap:// for StartTLS on port 389, ldaps:// for "+
+		return newError(ErrTLS, "the port does not speak TLS; write ldap:// for StartTLS on port 389, ldaps:// for "+
 			"port 636 (%w)", err)
 	case refused:
-		return problem(ErrTLS, "%s (%w)", alertWords(alert, c.config.ServerName), err)
-	case hungUp(err) && advice != "":
-		return problem(ErrTLS, "the controller hung up in the TLS handshake; %s (%w)", advice, err)
-	case hungUp(err):
-		return problem(ErrTLS, "the controller hung up in the TLS handshake; has it a certificate with a private key, "+
+		return newError(ErrTLS, "%s (%w)", alertText(alert, c.config.ServerName), err)
+	case isHangUp(err) && advice != "":
+		return newError(ErrTLS, "the controller hung up in the TLS handshake; %s (%w)", advice, err)
+	case isHangUp(err):
+		return newError(ErrTLS, "the controller hung up in the TLS handshake; has it a certificate with a private key, "+
 			"does it allow TLS 1.2 with ECDHE, and does the port speak TLS? LDAP without TLS, as on port 389, is ldap:// "+
 			"with StartTLS (%w)", err)
 	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
-		return c.silent(ctx, advice)
+		return c.handshakeTimeout(ctx, advice)
 	}
-	if words := handshakeWords(err.Error()); words != "" {
-		return problem(ErrTLS, "%s (%w)", words, err)
+	if words := handshakeText(err.Error()); words != "" {
+		return newError(ErrTLS, "%s (%w)", words, err)
 	}
-	return c.orLoss(ctx, problem(ErrTLS, "the TLS handshake failed: %w", err))
+	return c.connError(ctx, newError(ErrTLS, "the TLS handshake failed: %w", err))
 }
 
-// silent words a handshake that was not answered.
-func (c *Conn) silent(ctx context.Context, advice string) error {
-	err := c.orLoss(ctx, problem(ErrTimeout, "the controller did not answer in time"))
+// handshakeTimeout words a handshake that was not answered.
+func (c *Conn) handshakeTimeout(ctx context.Context, advice string) error {
+	err := c.connError(ctx, newError(ErrTimeout, "the controller did not answer in time"))
 	if advice == "" {
 		advice = "does the port speak TLS? LDAP without TLS, as on port 389, is ldap:// with StartTLS"
 	}
 	return fmt.Errorf("no answer to the TLS handshake; %s (%w)", advice, err)
 }
 
-// hungUp reports whether the other side ended the connection.
-func hungUp(err error) bool {
+// isHangUp reports whether the other side ended the connection.
+func isHangUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
@@ -133,7 +133,7 @@ const (
 	badCertificate      = "bad certificate"
 )
 
-func wantsCertificate(alert string) bool {
+func isClientCertAlert(alert string) bool {
 	return alert == certificateRequired || alert == badCertificate
 }
 
@@ -144,8 +144,8 @@ const allowECDHE = "allow TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 or another suite
 // allowTLS12 is what to do where a controller is too old for TLS 1.2, or is set so.
 const allowTLS12 = "enable TLS 1.2 on it; older versions are not safe"
 
-// alertWords words an alert of the controller (RFC 8446 section 6.2), by its name in Go.
-func alertWords(alert, name string) string {
+// alertText words an alert of the controller (RFC 8446 section 6.2), by its name in Go.
+func alertText(alert, name string) string {
 	switch alert {
 	case "handshake failure", "insufficient security level":
 		return "the controller and this program have no cipher suite in common, as when it allows RSA key " +
@@ -164,8 +164,8 @@ func alertWords(alert, name string) string {
 	return "the controller refused the TLS handshake; its log says why"
 }
 
-// failures of the handshake that Go gives no type, by a part of their texts.
-var failures = []struct{ text, words string }{
+// handshakeTexts of the handshake that Go gives no type, by a part of their texts.
+var handshakeTexts = []struct{ text, words string }{
 	{"negative serial number", "the certificate of the controller has a negative serial number, which RFC 5280 " +
 		"forbids (section 4.1.2.2); issue it again, by an authority whose serial numbers are positive"},
 	{"failed to parse certificate", "the certificate of the controller cannot be read; issue it again"},
@@ -182,8 +182,8 @@ var failures = []struct{ text, words string }{
 		"2048 to 8192 bits"},
 }
 
-func handshakeWords(text string) string {
-	for _, f := range failures {
+func handshakeText(text string) string {
+	for _, f := range handshakeTexts {
 		if strings.Contains(text, f.text) {
 			return f.words
 		}
@@ -191,40 +191,40 @@ func handshakeWords(text string) string {
 	return ""
 }
 
-// unverified words which part of the verification failed. The chain is what the controller
+// verificationError words which part of the verification failed. The chain is what the controller
 // showed, its own certificate first.
-func (c *Conn) unverified(chain []*x509.Certificate, err error) error {
+func (c *Conn) verificationError(chain []*x509.Certificate, err error) error {
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &authority):
-		return problem(ErrTLS, "%s (%w)", c.unknownAuthority(chain), err)
+		return newError(ErrTLS, "%s (%w)", c.unknownAuthorityText(chain), err)
 	case errors.As(err, &name):
-		return problem(ErrTLS, "%s (%w)", wrongName(name.Host, name.Certificate), err)
+		return newError(ErrTLS, "%s (%w)", wrongNameText(name.Host, name.Certificate), err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return c.wrongTime(invalid, err)
+		return c.validityError(invalid, err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		return problem(ErrTLS, "the certificate is not for servers; issue one with the extended key usage Server "+
+		return newError(ErrTLS, "the certificate is not for servers; issue one with the extended key usage Server "+
 			"Authentication, by the template \"Kerberos Authentication\" for one (%w)", err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.NotAuthorizedToSign:
-		return problem(ErrTLS, "the certificate of %q is not that of an authority, and signed the controller's; issue "+
-			"that one again, by an authority (%w)", label(invalid.Cert), err)
+		return newError(ErrTLS, "the certificate of %q is not that of an authority, and signed the controller's; issue "+
+			"that one again, by an authority (%w)", certificateLabel(invalid.Cert), err)
 	}
-	return problem(ErrTLS, "the certificate of the controller cannot be verified; issue it again (%w)", err)
+	return newError(ErrTLS, "the certificate of the controller cannot be verified; issue it again (%w)", err)
 }
 
-// unknownAuthority says why no trusted authority vouches for a chain, and what to do.
-func (c *Conn) unknownAuthority(chain []*x509.Certificate) string {
-	if at := slices.IndexFunc(chain, weak); at >= 0 {
+// unknownAuthorityText says why no trusted authority vouches for a chain, and what to do.
+func (c *Conn) unknownAuthorityText(chain []*x509.Certificate) string {
+	if at := slices.IndexFunc(chain, hasWeakHash); at >= 0 {
 		return fmt.Sprintf("the certificate of %q is signed with %s, which is not safe; have its authority, %q, sign "+
 			"with SHA-256 and issue it again",
-			label(chain[at]), weakHash(chain[at]), chain[at].Issuer)
+			certificateLabel(chain[at]), weakHash(chain[at]), chain[at].Issuer)
 	}
 	last := chain[len(chain)-1]
 	if len(chain) == 1 && selfSigned(last) {
 		return fmt.Sprintf("the certificate of %q is self-signed; put it into tls.ca_file, or issue one by an authority "+
-			"that is trusted", label(last))
+			"that is trusted", certificateLabel(last))
 	}
 	text := fmt.Sprintf("the certificate is signed by an authority that is not trusted; set tls.ca_file to the "+
 		"certificate of the authority that issued it, %q", last.Issuer)
@@ -241,15 +241,15 @@ func (c *Conn) unknownAuthority(chain []*x509.Certificate) string {
 		}
 		names = append(names, fmt.Sprintf("%q", cert.Subject))
 	}
-	text += "; it holds " + list(names)
+	text += "; it holds " + joinNames(names)
 	if unreadable != nil {
 		text += ", and " + unreadable.Error()
 	}
 	return text
 }
 
-// weak reports whether a signature by another key is by a hash that Go does not accept.
-func weak(cert *x509.Certificate) bool { return weakHash(cert) != "" && !selfSigned(cert) }
+// hasWeakHash reports whether a signature by another key is by a hash that Go does not accept.
+func hasWeakHash(cert *x509.Certificate) bool { return weakHash(cert) != "" && !selfSigned(cert) }
 
 func weakHash(cert *x509.Certificate) string {
 	switch cert.SignatureAlgorithm {
@@ -265,8 +265,8 @@ func selfSigned(cert *x509.Certificate) bool {
 	return slices.Equal(cert.RawSubject, cert.RawIssuer)
 }
 
-// label names a certificate: by its subject, or the first host where that is empty.
-func label(cert *x509.Certificate) string {
+// certificateLabel names a certificate: by its subject, or the first host where that is empty.
+func certificateLabel(cert *x509.Certificate) string {
 	switch {
 	case cert == nil:
 		return "unknown"
@@ -276,8 +276,8 @@ func label(cert *x509.Certificate) string {
 	return cert.Subject.String()
 }
 
-// wrongName words a certificate that is for other hosts.
-func wrongName(host string, cert *x509.Certificate) string {
+// wrongNameText words a certificate that is for other hosts.
+func wrongNameText(host string, cert *x509.Certificate) string {
 	if cert != nil && len(cert.DNSNames)+len(cert.IPAddresses) == 0 {
 		return fmt.Sprintf("the certificate is not for %q: it names no host as subject alternative name, and its common "+
 			"name %q does not count; issue one that does",
@@ -287,18 +287,18 @@ func wrongName(host string, cert *x509.Certificate) string {
 		"tls.server_name", host, certificateNames(cert))
 }
 
-// wrongTime words a certificate that is not valid now.
-func (c *Conn) wrongTime(invalid x509.CertificateInvalidError, err error) error {
+// validityError words a certificate that is not valid now.
+func (c *Conn) validityError(invalid x509.CertificateInvalidError, err error) error {
 	cert := invalid.Cert
 	switch {
 	case cert != nil && time.Now().Before(cert.NotBefore):
-		return problem(ErrTLS, "the certificate of %q is valid only from %s; is the clock of this machine "+
-			"right? (%w)", label(cert), cert.NotBefore.Format(time.RFC3339), err)
+		return newError(ErrTLS, "the certificate of %q is valid only from %s; is the clock of this machine "+
+			"right? (%w)", certificateLabel(cert), cert.NotBefore.Format(time.RFC3339), err)
 	case cert != nil && cert.IsCA:
-		return problem(ErrTLS, "the certificate of the authority %q has expired; renew it, and put the new one into "+
-			"tls.ca_file (%w)", label(cert), err)
+		return newError(ErrTLS, "the certificate of the authority %q has expired; renew it, and put the new one into "+
+			"tls.ca_file (%w)", certificateLabel(cert), err)
 	}
-	return problem(ErrTLS, "the certificate has expired; renew it on the controller (%w)", err)
+	return newError(ErrTLS, "the certificate has expired; renew it on the controller (%w)", err)
 }
 
 // certificateNames lists what a certificate is for.

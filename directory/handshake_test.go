@@ -137,7 +137,7 @@ func TestPortThatFits(t *testing.T) {
 		"ldap://dc:636": true, "ldap://dc:3269": true,
 	} {
 		at, err := parseURL(url)
-		if got := at.wrongPort(); err != nil || (got != "") != want {
+		if got := at.portAdvice(); err != nil || (got != "") != want {
 			t.Errorf("%s: %q, %v", url, got, err)
 		}
 	}
@@ -171,7 +171,7 @@ func TestHandshakeWords(t *testing.T) {
 		"tls: server sent certificate containing RSA key larger than 8192 bits":                   "too long",
 		"tls: invalid signature by the server certificate: crypto/rsa: 512-bit keys are insecure": "too short",
 	} {
-		if got := handshakeWords(text); !bytes.Contains([]byte(got), []byte(want)) {
+		if got := handshakeText(text); !bytes.Contains([]byte(got), []byte(want)) {
 			t.Errorf("handshakeWords(%q) = %q, want %q", text, got, want)
 		}
 	}
@@ -179,7 +179,7 @@ func TestHandshakeWords(t *testing.T) {
 		"insufficient security level", "something new"} {
 		sent := &net.OpError{Op: "remote error", Err: errors.New("tls: " + alert)}
 		name, ok := remoteAlert(sent)
-		if words := alertWords(name, "dc1"); !ok || words == "" || (alert == "something new") != (words == alertWords("x", "dc1")) {
+		if words := alertText(name, "dc1"); !ok || words == "" || (alert == "something new") != (words == alertText("x", "dc1")) {
 			t.Errorf("%s: %q, %t", alert, words, ok)
 		}
 	}

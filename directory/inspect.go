@@ -21,7 +21,7 @@ const inspectLimit = 20
 // Certificates are those that the controller showed, as far as they lead to an authority
 // that is trusted: the controller's own first.
 func (c *Conn) Certificates() []*x509.Certificate {
-	state := c.tunnel.ConnectionState()
+	state := c.tls.ConnectionState()
 	if len(state.VerifiedChains) > 0 {
 		return state.VerifiedChains[0]
 	}
@@ -53,14 +53,14 @@ const lockedOut = 0x10
 func (c *Conn) Account(ctx context.Context) (Account, error) {
 	dn, err := c.accountDN(ctx)
 	if err != nil || dn == "" {
-		return Account{}, c.in("looking for the account", err)
+		return Account{}, c.operationError("looking for the account", err)
 	}
-	if err := c.acquainted(ctx); err != nil {
+	if err := c.ensureRoot(ctx); err != nil {
 		return Account{}, err
 	}
 	entry, err := c.lookup(ctx, dn, accountAttributes)
 	if err != nil {
-		return Account{}, c.in("reading "+strconv.Quote(dn), err)
+		return Account{}, c.operationError("reading "+strconv.Quote(dn), err)
 	}
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(entry.GetEqualFoldAttributeValue(name), 10, 64)
@@ -92,7 +92,7 @@ func (c *Conn) accountDN(ctx context.Context) (string, error) {
 		short = after
 	}
 	filter := fmt.Sprintf("(&(objectClass=user)(|(userPrincipalName=%s)(sAMAccountName=%s)))", ldap.EscapeFilter(name), ldap.EscapeFilter(short))
-	found, err := c.few(ctx, "", filter, 2, "userPrincipalName", "distinguishedName")
+	found, err := c.searchFirst(ctx, "", filter, 2, "userPrincipalName", "distinguishedName")
 	if err != nil || len(found) == 0 {
 		return "", err
 	}
@@ -118,9 +118,9 @@ func fileTime(n int64) time.Time {
 // account: an attribute that is hidden looks as one that nobody has.
 func (c *Conn) Shown(ctx context.Context, attribute string) (bool, error) {
 	filter := "(&" + passFilter(0) + "(" + ldap.EscapeFilter(attribute) + "=*))"
-	found, err := c.few(ctx, "", filter, 1, attribute)
+	found, err := c.searchFirst(ctx, "", filter, 1, attribute)
 	if err != nil {
-		return false, c.in("looking for an object with "+attribute, err)
+		return false, c.operationError("looking for an object with "+attribute, err)
 	}
 	return len(found) > 0 && found[0].GetEqualFoldRawAttributeValue(attribute) != nil, nil
 }
@@ -129,9 +129,9 @@ func (c *Conn) Shown(ctx context.Context, attribute string) (bool, error) {
 // proxyAddresses; empty: there is none.
 func (c *Conn) AddressUnder(ctx context.Context, domain string) (string, error) {
 	suffix := "." + domain
-	found, err := c.few(ctx, "", "(proxyAddresses=smtp:*"+ldap.EscapeFilter(suffix)+")", 1, "proxyAddresses")
+	found, err := c.searchFirst(ctx, "", "(proxyAddresses=smtp:*"+ldap.EscapeFilter(suffix)+")", 1, "proxyAddresses")
 	if err != nil || len(found) == 0 {
-		return "", c.in("looking for addresses of "+domain, err)
+		return "", c.operationError("looking for addresses of "+domain, err)
 	}
 	for _, value := range found[0].GetEqualFoldAttributeValues("proxyAddresses") {
 		if scheme, address, ok := strings.Cut(value, ":"); ok && strings.EqualFold(scheme, "smtp") && strings.HasSuffix(strings.ToLower(address), suffix) {
@@ -141,10 +141,10 @@ func (c *Conn) AddressUnder(ctx context.Context, domain string) (string, error) 
 	return "", nil
 }
 
-// few gives at most so many entries of a search, by asking for one page only. An empty
+// searchFirst gives at most so many entries of a search, by asking for one page only. An empty
 // base is the root of the domain.
-func (c *Conn) few(ctx context.Context, base, filter string, most uint32, attributes ...string) ([]*ldap.Entry, error) {
-	if err := c.acquainted(ctx); err != nil {
+func (c *Conn) searchFirst(ctx context.Context, base, filter string, most uint32, attributes ...string) ([]*ldap.Entry, error) {
+	if err := c.ensureRoot(ctx); err != nil {
 		return nil, err
 	}
 	if base == "" {
@@ -158,8 +158,8 @@ func (c *Conn) few(ctx context.Context, base, filter string, most uint32, attrib
 	return found.Entries, nil
 }
 
-// acquainted reads rootDSE where nobody did.
-func (c *Conn) acquainted(ctx context.Context) error {
+// ensureRoot reads rootDSE where nobody did.
+func (c *Conn) ensureRoot(ctx context.Context) error {
 	if c.root.DefaultNamingContext != "" {
 		return nil
 	}

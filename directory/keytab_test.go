@@ -77,7 +77,7 @@ func TestKeysOf(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "svc.keytab")
 			ok(t, os.WriteFile(path, tc.content, 0o600))
-			keys, err := keysOf(path, svc)
+			keys, err := readKeys(path, svc)
 			if tc.words != "" {
 				wantError(t, tc.name, err, ErrConfig, tc.words)
 				if strings.Contains(err.Error(), "kkkk") {
@@ -104,7 +104,7 @@ func FuzzParseKeytab(f *testing.F) {
 		if !ok && len(keys) > 0 {
 			t.Errorf("keys of a damaged file: %v", keys)
 		}
-		choose(keys, "path", "svc-mail@CORP.EXAMPLE")
+		selectKeys(keys, "path", "svc-mail@CORP.EXAMPLE")
 	})
 }
 
@@ -148,18 +148,18 @@ func FuzzKerberosAnswers(f *testing.F) {
 		k := &kdc{keys: []keytabKey{key}}
 		var as messages.ASRep
 		if as.Unmarshal(b) == nil {
-			k.open(as.KDCRepFields, key.key, keyusage.AS_REP_ENCPART, 0)
+			k.decryptReply(as.KDCRepFields, key.key, keyusage.AS_REP_ENCPART, 0)
 		}
 		var tgs messages.TGSRep
 		if tgs.Unmarshal(b) == nil {
-			k.open(tgs.KDCRepFields, key.key, keyusage.TGS_REP_ENCPART_SESSION_KEY, 0)
+			k.decryptReply(tgs.KDCRepFields, key.key, keyusage.TGS_REP_ENCPART_SESSION_KEY, 0)
 		}
 		var refusal messages.KRBError
 		if refusal.Unmarshal(b) == nil {
-			k.refused(refusal)
+			k.krbError(refusal)
 		}
-		n := &negotiation{ticket: ticket{key: key.key}, key: key.key, ready: true}
-		if n.accept(b) == nil {
+		n := &gssapiClient{ticket: ticket{key: key.key}, key: key.key, authenticated: true}
+		if n.verifyReply(b) == nil {
 			t.Error("a forged proof is accepted")
 		}
 		if _, err := n.NegotiateSaslAuth(b, ""); err == nil {

@@ -24,9 +24,9 @@ const (
 	epoch1601 = 11644473600
 )
 
-// originOf finds in metadata when and where an attribute was written last; the zero Origin
+// parseOrigin finds in metadata when and where an attribute was written last; the zero Origin
 // means that they do not say, or cannot be read. All numbers are little-endian.
-func originOf(blob []byte, attribute uint32) Origin {
+func parseOrigin(blob []byte, attribute uint32) Origin {
 	le := binary.LittleEndian
 	if len(blob) < metaDataHeader || le.Uint32(blob) != 1 {
 		return Origin{}

@@ -47,7 +47,7 @@ func TestOriginOf(t *testing.T) {
 		"a time before 1970":         {metaData(1, time.Unix(-1, 0), attrIsDeleted), Origin{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := originOf(c.blob, attrIsDeleted); got != c.want {
+			if got := parseOrigin(c.blob, attrIsDeleted); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
@@ -56,7 +56,7 @@ func TestOriginOf(t *testing.T) {
 
 func FuzzOriginOf(f *testing.F) {
 	f.Add(metaData(1, time.Now(), 0, attrIsDeleted))
-	f.Fuzz(func(t *testing.T, blob []byte) { originOf(blob, attrIsDeleted) })
+	f.Fuzz(func(t *testing.T, blob []byte) { parseOrigin(blob, attrIsDeleted) })
 }
 
 // TestDeathOfAReplica: a tombstone says when and where the object was deleted, on every

@@ -56,10 +56,10 @@ func passFilter(since uint64) string {
 
 // query is one search in pages.
 type query struct {
-	base    string // below the naming context; empty: all of it
-	top     string // in place of the naming context; empty: that
-	filter  string
-	deleted bool // also deleted objects
+	container string // below the naming context; empty: all of it
+	baseDN    string // in place of the naming context; empty: that
+	filter    string
+	deleted   bool // also deleted objects
 }
 
 func (q query) controls() []ldap.Control {
@@ -83,10 +83,10 @@ func (q query) controls() []ldap.Control {
 func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error) error {
 	q := query{filter: passFilter(since), deleted: since > 0}
 	if since > 0 {
-		return c.whole(ctx, q, page)
+		return c.searchWithRestarts(ctx, q, page)
 	}
 	var seen, hidden int
-	err := c.whole(ctx, q, func(objects []Object) error {
+	err := c.searchWithRestarts(ctx, q, func(objects []Object) error {
 		for _, o := range objects {
 			seen++
 			if o.USN == 0 {
@@ -94,12 +94,12 @@ func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error
 			}
 		}
 		if seen == hidden && seen >= maxHidden {
-			return c.allHidden(seen)
+			return c.errAllHidden(seen)
 		}
 		return page(objects)
 	})
 	if err == nil && seen > 0 && seen == hidden {
-		return c.allHidden(seen)
+		return c.errAllHidden(seen)
 	}
 	return err
 }
@@ -108,8 +108,8 @@ func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error
 // then reading on is pointless.
 const maxHidden = 5000
 
-func (c *Conn) allHidden(n int) error {
-	return c.in("reading objects", problem(ErrProtocol,
+func (c *Conn) errAllHidden(n int) error {
+	return c.operationError("reading objects", newError(ErrProtocol,
 		"all of %d objects came without uSNChanged, so changes could not be followed; "+
 			"give this account the right to read it", n))
 }
@@ -117,39 +117,39 @@ func (c *Conn) allHidden(n int) error {
 // ReadDeleted reports the deleted objects that the controller still has, as Read does. It
 // reports none, and no error, where this account may not see them.
 func (c *Conn) ReadDeleted(ctx context.Context, page func([]Object) error) error {
-	if err := c.acquainted(ctx); err != nil || !c.root.DeletedVisible {
+	if err := c.ensureRoot(ctx); err != nil || !c.root.DeletedVisible {
 		return err
 	}
-	return c.whole(ctx, query{base: deletedObjects + ",", filter: passFilter(0), deleted: true}, page)
+	return c.searchWithRestarts(ctx, query{container: deletedObjects + ",", filter: passFilter(0), deleted: true}, page)
 }
 
-// whole runs a search, from its beginning again where the controller loses its place.
-func (c *Conn) whole(ctx context.Context, q query, page func([]Object) error) error {
+// searchWithRestarts runs a search, from its beginning again where the controller loses its place.
+func (c *Conn) searchWithRestarts(ctx context.Context, q query, page func([]Object) error) error {
 	for restarts := 0; ; restarts++ {
-		err := c.pages(ctx, q, page)
+		err := c.searchPages(ctx, q, page)
 		if !errors.Is(err, errLostCookie) || restarts == maxRestarts {
 			return err
 		}
 	}
 }
 
-// pages runs a search from its first page to its last.
-func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) error {
-	if err := c.acquainted(ctx); err != nil {
+// searchPages runs a search from its first page to its last.
+func (c *Conn) searchPages(ctx context.Context, q query, page func([]Object) error) error {
+	if err := c.ensureRoot(ctx); err != nil {
 		return err
 	}
-	if err := c.catalogHas(ctx); err != nil {
-		return c.in("asking what the Global Catalog has", err)
+	if err := c.checkGlobalCatalog(ctx); err != nil {
+		return c.operationError("asking what the Global Catalog has", err)
 	}
 	var cookie []byte
 	for empty := 0; empty <= maxEmptyPages; empty++ {
-		entries, next, err := c.page(ctx, q, cookie)
+		entries, next, err := c.searchPage(ctx, q, cookie)
 		if err != nil {
-			return c.in("reading a page", err)
+			return c.operationError("reading a page", err)
 		}
-		objects, err := c.objects(ctx, q, entries)
+		objects, err := c.parseEntries(ctx, q, entries)
 		if err != nil {
-			return c.in("reading objects", err)
+			return c.operationError("reading objects", err)
 		}
 		if len(objects) > 0 {
 			if err := page(objects); err != nil {
@@ -162,15 +162,15 @@ func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) er
 		}
 		cookie = next
 	}
-	return c.in("reading a page", problem(ErrProtocol, "%d empty pages one after the other", maxEmptyPages))
+	return c.operationError("reading a page", newError(ErrProtocol, "%d empty pages one after the other", maxEmptyPages))
 }
 
-// catalogHas makes sure, once for each connection, that a port of the Global Catalog shows
+// checkGlobalCatalog makes sure, once for each connection, that a port of the Global Catalog shows
 // the address attributes: it has those that the schema says, and of the others no object
 // shows any value, as if nobody had an address (MS-ADTS 3.1.1.2.3,
 // isMemberOfPartialAttributeSet).
-func (c *Conn) catalogHas(ctx context.Context) error {
-	if !c.at.globalCatalog() || c.catalogued {
+func (c *Conn) checkGlobalCatalog(ctx context.Context) error {
+	if !c.at.globalCatalog() || c.gcChecked {
 		return nil
 	}
 	for _, name := range c.config.AddressAttributes {
@@ -179,38 +179,38 @@ func (c *Conn) catalogHas(ctx context.Context) error {
 			return err
 		}
 		if schema.Exists && !schema.GlobalCatalog {
-			return problem(ErrProtocol, "the Global Catalog does not have %s, so that everybody would look as if without addresses; use port 636 or 389 in urls", name)
+			return newError(ErrProtocol, "the Global Catalog does not have %s, so that everybody would look as if without addresses; use port 636 or 389 in urls", name)
 		}
 	}
-	c.catalogued = true
+	c.gcChecked = true
 	return nil
 }
 
-// page reads one page, with a request and a control of its own: the library writes the
+// searchPage reads one page, with a request and a control of its own: the library writes the
 // cookie into those of the page before. It gives the cookie of the next page, empty
 // after the last.
-func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
+func (c *Conn) searchPage(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
-	base := cmp.Or(q.top, q.base+c.root.DefaultNamingContext)
+	base := cmp.Or(q.baseDN, q.container+c.root.DefaultNamingContext)
 	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
-		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(q), append(q.controls(), paging)))
+		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.attributes(q), append(q.controls(), paging)))
 	result, ok := fromServer(err)
 	if ok && len(cookie) > 0 && lostCookie(result) {
-		return nil, nil, problem(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
+		return nil, nil, newError(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
 	}
-	if ok && q.top != "" && result.ResultCode == ldap.LDAPResultNoSuchObject {
-		return nil, nil, errGone
+	if ok && q.baseDN != "" && result.ResultCode == ldap.LDAPResultNoSuchObject {
+		return nil, nil, errDeleted
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	answer, ok := ldap.FindControl(found.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
 	if !ok {
-		return nil, nil, problem(ErrProtocol, "the answer lacks the paging control, so that it may not be the whole")
+		return nil, nil, newError(ErrProtocol, "the answer lacks the paging control, so that it may not be the whole")
 	}
 	if len(answer.Cookie) > 0 && bytes.Equal(answer.Cookie, cookie) && len(found.Entries) == 0 {
-		return nil, nil, problem(ErrProtocol, "the controller sends the same empty page again")
+		return nil, nil, newError(ErrProtocol, "the controller sends the same empty page again")
 	}
 	return found.Entries, answer.Cookie, nil
 }
@@ -222,9 +222,9 @@ func lostCookie(result *ldap.Error) bool {
 		strings.HasPrefix(result.Err.Error(), "00000057")
 }
 
-// wanted are the attributes that a search asks for. Where there may be deleted objects, the
+// attributes are the attributes that a search asks for. Where there may be deleted objects, the
 // metadata tell when they were deleted.
-func (c *Conn) wanted(q query) []string {
+func (c *Conn) attributes(q query) []string {
 	wanted := slices.Concat(objectAttributes, c.config.AddressAttributes)
 	if q.deleted {
 		wanted = append(wanted, metaDataAttribute)
@@ -232,17 +232,17 @@ func (c *Conn) wanted(q query) []string {
 	return wanted
 }
 
-// objects makes Objects of a page's entries, complete with all their values.
-func (c *Conn) objects(ctx context.Context, q query, entries []*ldap.Entry) ([]Object, error) {
+// parseEntries makes Objects of a page's entries, complete with all their values.
+func (c *Conn) parseEntries(ctx context.Context, q query, entries []*ldap.Entry) ([]Object, error) {
 	objects := make([]Object, 0, len(entries))
 	for _, entry := range entries {
-		o, err := c.object(entry)
+		o, err := c.parseEntry(entry)
 		if err != nil {
 			return nil, err
 		}
-		if len(o.rest) > 0 {
-			whole, err := c.complete(ctx, q, o)
-			if errors.Is(err, errGone) {
+		if len(o.pending) > 0 {
+			whole, err := c.completeValues(ctx, q, o)
+			if errors.Is(err, errDeleted) {
 				continue
 			}
 			if err != nil {

@@ -424,7 +424,7 @@ func TestFind(t *testing.T) {
 // An answer that would be that of everybody is none.
 func TestFindOfTooMany(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
-	for i := range maxFound + 1 {
+	for i := range maxCandidates + 1 {
 		add(t, d, adsim.User, fmt.Sprintf("CN=u%d,CN=Users,%s", i, base), "all@corp.example")
 	}
 	c, _ := connect(t, d, adsim.ServerConfig{}, nil)

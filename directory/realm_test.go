@@ -61,7 +61,7 @@ type realm struct {
 var realmKeys = sync.OnceValues(func() (*keytab.Keytab, error) {
 	keys := keytab.New()
 	for _, name := range []string{"krbtgt/" + realmName, service, "svc-mail"} {
-		for _, etype := range strongest {
+		for _, etype := range encTypes {
 			if err := keys.AddEntry(name, realmName, "secret of "+name, time.Unix(1e9, 0), 3, etype); err != nil {
 				return nil, err
 			}
@@ -177,7 +177,7 @@ func (r *realm) grant(q messages.TGSReq) ([]byte, error) {
 func (r *realm) reply(out *messages.KDCRepFields, q messages.KDCReqBody, key types.EncryptionKey, usage uint32, encode func() ([]byte, error)) ([]byte, error) {
 	etype, now := r.etype, time.Now().UTC().Truncate(time.Second)
 	if etype == 0 {
-		etype = strongest[0]
+		etype = encTypes[0]
 	}
 	t, session, err := messages.NewTicket(q.CName, realmName, q.SName, realmName, types.NewKrbFlags(), r.keys, etype, 3, now, now, now.Add(time.Hour), now)
 	if err != nil {

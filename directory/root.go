@@ -22,13 +22,13 @@ var rootAttributes = []string{
 func (c *Conn) Root(ctx context.Context) (Root, error) {
 	root, service, err := c.rootDSE(ctx)
 	if err != nil {
-		return Root{}, c.in("reading rootDSE", err)
+		return Root{}, c.operationError("reading rootDSE", err)
 	}
 	if root.InvocationID, err = c.invocationID(ctx, service); err != nil {
-		return Root{}, c.in("reading invocationId of "+strconv.Quote(service), err)
+		return Root{}, c.operationError("reading invocationId of "+strconv.Quote(service), err)
 	}
 	if root.DeletedVisible, err = c.deletedVisible(ctx, root.DefaultNamingContext); err != nil {
-		return Root{}, c.in("looking for CN=Deleted Objects", err)
+		return Root{}, c.operationError("looking for CN=Deleted Objects", err)
 	}
 	c.root = root
 	return root, nil
@@ -44,7 +44,7 @@ func (c *Conn) rootDSE(ctx context.Context) (root Root, service string, err erro
 	get := entry.GetEqualFoldAttributeValue
 	for _, name := range rootAttributes[:4] {
 		if get(name) == "" {
-			return Root{}, "", problem(ErrProtocol, "%s is missing; the server is not a domain controller of Active Directory, or hides it", name)
+			return Root{}, "", newError(ErrProtocol, "%s is missing; the server is not a domain controller of Active Directory, or hides it", name)
 		}
 	}
 	root = Root{
@@ -56,7 +56,7 @@ func (c *Conn) rootDSE(ctx context.Context) (root Root, service string, err erro
 		SupportedControls:    entry.GetEqualFoldAttributeValues("supportedControl"),
 	}
 	if root.HighestCommittedUSN, err = parseUSN(get("highestCommittedUSN")); err != nil {
-		return Root{}, "", problem(ErrProtocol, "highestCommittedUSN: %w", err)
+		return Root{}, "", newError(ErrProtocol, "highestCommittedUSN: %w", err)
 	}
 	root.Now, _ = parseTime(get("currentTime"))
 	return root, get("dsServiceName"), nil
@@ -72,7 +72,7 @@ func (c *Conn) invocationID(ctx context.Context, service string) (GUID, error) {
 	}
 	guid, err := parseGUID(entry.GetEqualFoldRawAttributeValue("invocationId"))
 	if err != nil {
-		return GUID{}, problem(ErrProtocol, "it cannot be read; give this account the right to read the controller's NTDS Settings object (%w)", err)
+		return GUID{}, newError(ErrProtocol, "it cannot be read; give this account the right to read the controller's NTDS Settings object (%w)", err)
 	}
 	return guid, nil
 }

@@ -31,16 +31,16 @@ func (c *Conn) Watch(ctx context.Context, ready, changed func()) error {
 	}
 	watching, end := context.WithCancel(ctx)
 	defer end()
-	defer context.AfterFunc(watching, c.wire.hangUp)()
-	before := c.tunnel.begun.Load() // all of them have been answered
+	defer context.AfterFunc(watching, c.raw.abort)()
+	before := c.tls.writesStarted.Load() // all of them have been answered
 	events := c.ldap.SearchAsync(watching, notification(root.DefaultNamingContext), 0)
 	var alive error
 	var keeper sync.WaitGroup
 	keeper.Go(func() {
 		defer func() { // there may be something wrong with ready
 			if v := recover(); v != nil {
-				alive = problem(ErrProtocol, "panic: %v", v)
-				c.wire.hangUp()
+				alive = newError(ErrProtocol, "panic: %v", v)
+				c.raw.abort()
 			}
 		}()
 		alive = c.keepAlive(watching, before, ready)
@@ -53,9 +53,9 @@ func (c *Conn) Watch(ctx context.Context, ready, changed func()) error {
 	end()
 	keeper.Wait()
 	if ctx.Err() != nil {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
-	return c.in("waiting for changes", c.whyEnded(events.Err(), alive))
+	return c.operationError("waiting for changes", c.watchError(events.Err(), alive))
 }
 
 // notification is a search as the controllers take it: every object, the whole of a
@@ -71,14 +71,14 @@ func notification(base string) *ldap.SearchRequest {
 // other side still lives, and they keep the connection from being idle, which controllers
 // end after 15 minutes (MaxConnIdleTime) and firewalls sooner.
 func (c *Conn) keepAlive(ctx context.Context, before int64, ready func()) error {
-	if err := c.tunnel.awaitWritten(ctx, before); err != nil {
+	if err := c.tls.waitWrites(ctx, before); err != nil {
 		return err
 	}
 	ticker := time.NewTicker(c.config.KeepAlive)
 	defer ticker.Stop()
 	for {
 		if _, err := c.lookup(ctx, "", []string{"highestCommittedUSN"}); err != nil {
-			c.wire.hangUp()
+			c.raw.abort()
 			return err
 		}
 		ready()
@@ -91,17 +91,17 @@ func (c *Conn) keepAlive(ctx context.Context, before int64, ready func()) error 
 	}
 }
 
-// whyEnded says why a search ended that has no end: because the controller said so,
+// watchError says why a search ended that has no end: because the controller said so,
 // because it was found dead, or because the connection was lost.
-func (c *Conn) whyEnded(answer, alive error) error {
+func (c *Conn) watchError(answer, alive error) error {
 	if _, ok := fromServer(answer); ok {
 		return answer
 	}
 	if alive != nil && !errors.Is(alive, context.Canceled) {
 		return alive
 	}
-	if lost := c.wire.trouble(); lost != nil {
+	if lost := c.raw.err(); lost != nil {
 		return lost
 	}
-	return problem(ErrProtocol, "the controller ended the notification")
+	return newError(ErrProtocol, "the controller ended the notification")
 }
