@@ -96,9 +96,9 @@ func TestDiscover(t *testing.T) {
 		{"a controller of a child domain", zone{ofDomain: {srv("dc1.sub.corp.example.", 0, 0)}}, "corp.example", "", "dc1.sub", nil, ""},
 		{"all of them are elsewhere", zone{ofDomain: {srv("dc1.evil.example.", 0, 0)}}, "corp.example", "", "", ErrConfig, "dc1.evil.example"},
 		{"no such domain", zone{}, "corp.example", "", "", ErrConfig, "correct discover"},
-		{"the server fails", zone{ofDomain: nil}, "corp.example", "", "", ErrUnreachable, "DNS does not say"},
-		{"it fails for the site", zone{ofDomain: everywhere, ofSite: nil}, "corp.example", "Edge", "dc1 dc2 dc3", ErrUnreachable, "DNS does not say"},
-		{"it fails for the domain", zone{ofDomain: nil, ofSite: everywhere[:1]}, "corp.example", "Edge", "dc3", ErrUnreachable, "DNS does not say"},
+		{"the server fails", zone{ofDomain: nil}, "corp.example", "", "", ErrUnreachable, "cannot look up the controllers"},
+		{"it fails for the site", zone{ofDomain: everywhere, ofSite: nil}, "corp.example", "Edge", "dc1 dc2 dc3", ErrUnreachable, "cannot look up the controllers"},
+		{"it fails for the domain", zone{ofDomain: nil, ofSite: everywhere[:1]}, "corp.example", "Edge", "dc3", ErrUnreachable, "cannot look up the controllers"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := Discover(t.Context(), tc.zone.resolver(t), tc.domain, tc.site)

@@ -19,22 +19,22 @@ import (
 	"github.com/jcmturner/gokrb5/v8/types"
 )
 
-// gssapiClient is our side of a SASL bind with the mechanism GSSAPI (RFC 4752) over
-// Kerberos (RFC 4121). Both sides prove who they are and that they stand at the two ends
-// of the same TLS connection (channel binding, RFC 5929), which controllers can be told
-// to insist on. No security layer is negotiated: the connection is encrypted already,
-// and Active Directory refuses both at once.
+// gssapiClient is the client side of a SASL bind with the mechanism GSSAPI (RFC 4752) over
+// Kerberos (RFC 4121). Both sides prove their identity, and that they hold the two ends of the
+// same TLS connection (channel binding, RFC 5929), which controllers can be configured to
+// require. It negotiates no security layer: the connection is encrypted already, and Active
+// Directory rejects both at once.
 type gssapiClient struct {
 	ticket  ticket
 	binding [md5.Size]byte // zero: none
 
-	authTime      time.Time // of our authenticator, to the second
+	authTime      time.Time // of the client's authenticator, to the second
 	authMicros    int
-	sequence      uint64              // of our first wrap token
+	sequence      uint64              // of the client's first wrap token
 	key           types.EncryptionKey // for wrap tokens
-	acceptorKey   bool                // that is one the controller chose
-	authenticated bool                // the controller has proved who it is
-	err           error               // what went wrong on our side; the LDAP library wraps it
+	acceptorKey   bool                // the controller chose key
+	authenticated bool                // the controller has proved its identity
+	err           error               // the client's first error; the LDAP library wraps it
 }
 
 var _ ldap.GSSAPIClient = (*gssapiClient)(nil)
@@ -46,13 +46,13 @@ const (
 	acceptorSubkey = 1 << 2
 )
 
-// noLayer is the bit that stands for no security layer (RFC 4752 section 3.3).
+// noLayer is the bit for no security layer (RFC 4752 section 3.3).
 const noLayer = 1
 
 // kerberosOID is the object identifier of the mechanism, in DER (RFC 4121 section 4.1).
 var kerberosOID = []byte{0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02}
 
-// InitSecContext is one step: first our token, then a look at the controller's.
+// InitSecContext runs one step: it sends the client's token, then verifies the controller's.
 func (n *gssapiClient) InitSecContext(_ string, token []byte) ([]byte, bool, error) {
 	if token == nil {
 		out, err := n.apRequest()
@@ -61,12 +61,12 @@ func (n *gssapiClient) InitSecContext(_ string, token []byte) ([]byte, bool, err
 	return nil, false, n.recordError(n.verifyReply(token))
 }
 
-// InitSecContextWithOptions is the same; there are no options.
+// InitSecContextWithOptions is InitSecContext; there are no options.
 func (n *gssapiClient) InitSecContextWithOptions(target string, token []byte, _ []int) ([]byte, bool, error) {
 	return n.InitSecContext(target, token)
 }
 
-// DeleteSecContext has nothing to do: the keys go with the negotiation.
+// DeleteSecContext does nothing: the keys live as long as the client.
 func (n *gssapiClient) DeleteSecContext() error { return nil }
 
 func (n *gssapiClient) recordError(err error) error {
@@ -76,7 +76,7 @@ func (n *gssapiClient) recordError(err error) error {
 	return err
 }
 
-// apRequest makes the token with the ticket in it.
+// apRequest returns the token that carries the ticket.
 func (n *gssapiClient) apRequest() ([]byte, error) {
 	auth, err := types.NewAuthenticator(n.ticket.realm, n.ticket.client)
 	if err != nil {
@@ -97,26 +97,27 @@ func (n *gssapiClient) apRequest() ([]byte, error) {
 		Bytes: slices.Concat(kerberosOID, []byte{1, 0}, inner)})
 }
 
-// checksum is the field in which GSSAPI says what it wants (RFC 4121 section 4.1.1).
-// Neither integrity nor confidentiality is among it, because TLS gives both.
+// checksum returns the field with the client's GSSAPI flags (RFC 4121 section 4.1.1). They
+// request neither integrity nor confidentiality, because TLS provides both.
 func (n *gssapiClient) checksum() []byte {
 	out := binary.LittleEndian.AppendUint32(nil, md5.Size)
 	out = append(out, n.binding[:]...)
 	return binary.LittleEndian.AppendUint32(out, gssapi.ContextFlagMutual|gssapi.ContextFlagSequence)
 }
 
-// verifyReply looks at the controller's proof, which only the holder of its key can give.
+// verifyReply verifies the controller's proof, which only the holder of its key can produce.
 func (n *gssapiClient) verifyReply(token []byte) error {
 	var outer asn1.RawValue
 	rest, err := asn1.Unmarshal(token, &outer)
 	body := byteReader{data: outer.Bytes}
 	mechanism, kind := body.next(len(kerberosOID)), body.uint(2)
-	if err != nil || len(rest) > 0 || outer.Class != asn1.ClassApplication || outer.Tag != 0 || body.truncated || !slices.Equal(mechanism, kerberosOID) {
+	if err != nil || len(rest) > 0 || outer.Class != asn1.ClassApplication || outer.Tag != 0 || body.truncated ||
+		!slices.Equal(mechanism, kerberosOID) {
 		return newError(ErrProtocol, "Kerberos: the controller's answer to the bind is not a token")
 	}
 	var reply messages.APRep
 	if kind != 0x0200 || reply.Unmarshal(body.data) != nil {
-		return newError(ErrProtocol, "Kerberos: the controller's answer to the bind is not a proof of who it is")
+		return newError(ErrProtocol, "Kerberos: the controller's answer to the bind does not prove its identity")
 	}
 	plain, err := decrypt(reply.EncPart, n.ticket.key, keyusage.AP_REP_ENCPART)
 	var part messages.EncAPRepPart
@@ -124,7 +125,7 @@ func (n *gssapiClient) verifyReply(token []byte) error {
 		err = part.Unmarshal(plain)
 	}
 	if err != nil || !part.CTime.Equal(n.authTime) || part.Cusec != n.authMicros {
-		return newError(ErrTLS, "the server could not prove by Kerberos that it is the controller")
+		return newError(ErrTLS, "the server cannot prove with Kerberos that it is the controller")
 	}
 	n.key, n.authenticated = n.ticket.key, true
 	if len(part.Subkey.KeyValue) > 0 {
@@ -136,10 +137,10 @@ func (n *gssapiClient) verifyReply(token []byte) error {
 	return nil
 }
 
-// NegotiateSaslAuth is the last step: the controller offers security layers, and we
-// choose to have none.
+// NegotiateSaslAuth is the last step: the controller offers security layers, and the client
+// selects none.
 func (n *gssapiClient) NegotiateSaslAuth(token []byte, _ string) ([]byte, error) {
-	if !n.authenticated { // the library goes by what the controller sends, and in what order
+	if !n.authenticated { // the order of steps in the library depends on what the controller sends
 		return nil, n.recordError(newError(ErrProtocol, "Kerberos: the controller skips a step of the bind"))
 	}
 	offer, err := n.unwrap(token)
@@ -147,21 +148,23 @@ func (n *gssapiClient) NegotiateSaslAuth(token []byte, _ string) ([]byte, error)
 		return nil, n.recordError(err)
 	}
 	if len(offer) != 4 || offer[0]&noLayer == 0 {
-		return nil, n.recordError(newError(ErrRefused, "the controller insists on signing or sealing inside of TLS, which Active Directory does not do; use a password for this server"))
+		return nil, n.recordError(newError(ErrRefused, "the server requires signing or sealing inside TLS, "+
+			"which Active Directory does not; use a password for this server"))
 	}
 	out, err := n.wrap([]byte{noLayer, 0, 0, 0})
 	return out, n.recordError(err)
 }
 
-// unwrap takes the content out of a wrap token of the controller (RFC 4121 section
-// 4.2.6.2), which is not encrypted and may be rotated.
+// unwrap returns the content of a wrap token of the controller (RFC 4121 section 4.2.6.2),
+// which is not encrypted and may be rotated.
 func (n *gssapiClient) unwrap(token []byte) ([]byte, error) {
 	r := byteReader{data: token}
-	id, kind, filler, extra, rotation := r.uint(2), byte(r.uint(1)), r.uint(1), int(r.uint(2)), int(r.uint(2))
+	id, kind, filler := r.uint(2), byte(r.uint(1)), r.uint(1)
+	extra, rotation := int(r.uint(2)), int(r.uint(2))
 	number := r.next(8)
 	if r.truncated || id != 0x0504 || filler != 0xff || kind&fromAcceptor == 0 || kind&sealed != 0 ||
 		kind&acceptorSubkey != 0 != n.acceptorKey || extra > len(r.data) {
-		return nil, newError(ErrProtocol, "Kerberos: the controller's offer of security layers cannot be read")
+		return nil, newError(ErrProtocol, "Kerberos: cannot read the controller's offer of security layers")
 	}
 	body := r.data
 	if len(body) > 0 {
@@ -169,14 +172,16 @@ func (n *gssapiClient) unwrap(token []byte) ([]byte, error) {
 		body = slices.Concat(body[cut:], body[:cut])
 	}
 	end := len(body) - extra
-	w := gssapi.WrapToken{Flags: kind, SndSeqNum: binary.BigEndian.Uint64(number), Payload: body[:end:end], CheckSum: body[end:]}
+	w := gssapi.WrapToken{
+		Flags: kind, SndSeqNum: binary.BigEndian.Uint64(number), Payload: body[:end:end], CheckSum: body[end:],
+	}
 	if genuine, err := w.Verify(n.key, keyusage.GSSAPI_ACCEPTOR_SEAL); err != nil || !genuine {
-		return nil, newError(ErrTLS, "the controller's offer of security layers is not from the one who proved to be the controller")
+		return nil, newError(ErrTLS, "the offer of security layers does not come from the authenticated controller")
 	}
 	return w.Payload, nil
 }
 
-// wrap makes a wrap token of ours.
+// wrap returns a wrap token of the client.
 func (n *gssapiClient) wrap(content []byte) ([]byte, error) {
 	w := gssapi.WrapToken{SndSeqNum: n.sequence, Payload: content}
 	if n.acceptorKey {
@@ -193,8 +198,8 @@ func (n *gssapiClient) wrap(content []byte) ([]byte, error) {
 	return out, nil
 }
 
-// channelBinding names the TLS connection by the certificate of the server (RFC 5929
-// section 4), in the form that Kerberos hashes it in (RFC 4121 section 4.1.1.2).
+// channelBinding identifies the TLS connection by the server's certificate (RFC 5929 section
+// 4), in the form that Kerberos hashes (RFC 4121 section 4.1.1.2).
 func channelBinding(state tls.ConnectionState) (binding [md5.Size]byte) {
 	if len(state.PeerCertificates) == 0 {
 		return binding
@@ -211,8 +216,8 @@ func channelBinding(state tls.ConnectionState) (binding [md5.Size]byte) {
 	return md5.Sum(slices.Concat(addresses[:], binary.LittleEndian.AppendUint32(nil, uint32(len(data))), data))
 }
 
-// signatureHash is the hash that a certificate was signed with, but for those that are
-// too weak to name anything with; 0: not one hash.
+// signatureHash returns the hash for the channel binding: the hash of the certificate's
+// signature, or SHA-256 instead of a weak one. Zero means that the signature has no single hash.
 func signatureHash(a x509.SignatureAlgorithm) crypto.Hash {
 	switch a {
 	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1,

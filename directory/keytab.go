@@ -14,21 +14,21 @@ import (
 
 // keytabKey is one key of a keytab.
 type keytabKey struct {
-	principal string // components with slashes between them, @, realm; as written
+	principal string // components separated by slashes, @, realm; as in the keytab
 	version   uint32
 	key       types.EncryptionKey
 }
 
-// encTypes are the encryption types that are used, the best one first. RC4 and DES are
-// not: they can be broken, and RC4 has wrap tokens of its own (RFC 4757).
+// encTypes are the encryption types in use, the strongest first. RC4 and DES are not among
+// them: they can be broken, and RC4 has wrap tokens of its own (RFC 4757).
 var encTypes = []int32{etypeID.AES256_CTS_HMAC_SHA1_96, etypeID.AES128_CTS_HMAC_SHA1_96}
 
-// keyLength is the length of keys of these types in octets (RFC 3962 section 6).
+// keyLength is the length of keys of these types, in bytes (RFC 3962 section 6).
 var keyLength = map[int32]int{etypeID.AES256_CTS_HMAC_SHA1_96: 32, etypeID.AES128_CTS_HMAC_SHA1_96: 16}
 
-// readKeys reads from a keytab the newest keys of a principal, the strongest first. The
-// case of its name does not count, as in Active Directory; the keytab's spelling is what
-// to use. Errors are ErrSecret and never tell what is in the file but names.
+// readKeys reads the newest keys of a principal from a keytab, the strongest first. It ignores
+// the case of the name, as Active Directory does; the bind uses the keytab's spelling. Errors
+// are ErrSecret and show only names from the file.
 func readKeys(path, principal string) ([]keytabKey, error) {
 	content, err := files.Read(path, "keytab", files.MaxKeytab)
 	if err != nil {
@@ -41,14 +41,14 @@ func readKeys(path, principal string) ([]keytabKey, error) {
 	return selectKeys(all, path, principal)
 }
 
-// CheckKeytab finds whether a keytab has a key of a principal that a bind could use.
-// Whether it is the right one, only the controller knows. Errors are ErrSecret.
+// CheckKeytab checks that a keytab has a key of the principal for a bind. Only the controller
+// knows whether it is the right key. Errors are ErrSecret.
 func CheckKeytab(path, principal string) error {
 	_, err := readKeys(path, principal)
 	return err
 }
 
-// selectKeys picks the keys that are of use.
+// selectKeys selects the usable keys.
 func selectKeys(all []keytabKey, path, principal string) ([]keytabKey, error) {
 	var own []keytabKey
 	var others []string
@@ -77,21 +77,21 @@ func selectKeys(all []keytabKey, path, principal string) ([]keytabKey, error) {
 	return chosen, nil
 }
 
-// joinNames names a few of many.
+// joinNames lists the first few names.
 func joinNames(names []string) string {
 	const few = 5
 	switch {
 	case len(names) == 0:
-		return "nobody"
+		return "none"
 	case len(names) > few:
 		return strings.Join(names[:few], ", ") + ", …"
 	}
 	return strings.Join(names, ", ")
 }
 
-// parseKeytab reads version 2 of the format, in which everything is big-endian: entries
-// with their length before them, a negative length being a hole. It is read here and
-// not by the Kerberos library because the errors of that quote the keys.
+// parseKeytab parses version 2 of the format, in which all numbers are big-endian: each entry
+// follows its length, and a negative length is a hole. The Kerberos library is not used,
+// because its errors quote the keys.
 func parseKeytab(b []byte) (keys []keytabKey, ok bool) {
 	if len(b) < 2 || b[0] != 5 || b[1] != 2 {
 		return nil, false
@@ -108,7 +108,7 @@ func parseKeytab(b []byte) (keys []keytabKey, ok bool) {
 			keys = append(keys, k)
 		case size < 0:
 			r.next(-int(size))
-		default: // the end, though there is more of the file
+		default: // zero ends the file, even if bytes follow
 			return keys, true
 		}
 	}
@@ -118,7 +118,7 @@ func parseKeytab(b []byte) (keys []keytabKey, ok bool) {
 	return keys, true
 }
 
-// parseKey reads one entry.
+// parseKey parses one entry.
 func parseKey(r byteReader) (k keytabKey, ok bool) {
 	components := r.uint(2)
 	realm := string(r.next(int(r.uint(2))))
@@ -130,14 +130,14 @@ func parseKey(r byteReader) (k keytabKey, ok bool) {
 		}
 	}
 	k.principal = strings.Join(name, "/") + "@" + realm
-	r.next(4 + 4) // kind of name, time
+	r.next(4 + 4) // name type, time
 	k.version = r.uint(1)
 	k.key.KeyType = int32(r.uint(2))
 	k.key.KeyValue = r.next(int(r.uint(2)))
 	if r.truncated {
 		return k, false
 	}
-	if len(r.data) >= 4 { // a version that does not fit into one octet
+	if len(r.data) >= 4 { // a version that does not fit into one byte
 		if wide := r.uint(4); wide != 0 {
 			k.version = wide
 		}
@@ -145,10 +145,10 @@ func parseKey(r byteReader) (k keytabKey, ok bool) {
 	return k, true
 }
 
-// byteReader is what is left to be read of a message.
+// byteReader reads fields from the remaining bytes of a message.
 type byteReader struct {
 	data      []byte
-	truncated bool // there was less than asked for
+	truncated bool // a field was longer than the data
 }
 
 func (o *byteReader) next(n int) []byte {
@@ -161,7 +161,7 @@ func (o *byteReader) next(n int) []byte {
 	return taken
 }
 
-// uint reads a number of 1, 2 or 4 octets.
+// uint reads a number of 1, 2 or 4 bytes.
 func (o *byteReader) uint(size int) uint32 {
 	var b [4]byte
 	copy(b[4-size:], o.next(size))

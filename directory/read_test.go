@@ -207,7 +207,7 @@ func TestAnswersThatMustNotBeTrusted(t *testing.T) {
 	}{
 		{"no paging control", "", adsim.Faults{DropPagingControl: true}, ErrProtocol, "paging control"},
 		{"uSNChanged hidden", "uSNChanged", adsim.Faults{}, ErrProtocol, "came without uSNChanged"},
-		{"objectGUID hidden", "objectGUID", adsim.Faults{}, ErrProtocol, "came without objectGUID"},
+		{"objectGUID hidden", "objectGUID", adsim.Faults{}, ErrProtocol, "has no readable objectGUID"},
 		{"referral", "", adsim.Faults{SearchResult: 10}, ErrRefused, "not followed"},
 		{"time limit", "", adsim.Faults{SearchResult: 3}, ErrRefused, "time limit"},
 		{"size limit", "", adsim.Faults{SearchResult: 4}, ErrRefused, "limit of entries"},
@@ -215,7 +215,7 @@ func TestAnswersThatMustNotBeTrusted(t *testing.T) {
 		{"unknown code", "", adsim.Faults{SearchResult: 80}, ErrRefused, "LDAP 80"},
 		{"cut in mid-page", "", adsim.Faults{CutAfterEntries: 3}, ErrUnreachable, "connection was lost"},
 		{"cut in mid-entry of page 2", "", adsim.Faults{CutAfterBytes: 300, OnPage: 2}, ErrUnreachable, "connection was lost"},
-		{"garbage", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte { return []byte{0x30, 0x03, 0x02, 0x05, 0x00} }}, ErrProtocol, "cannot be read"},
+		{"garbage", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte { return []byte{0x30, 0x03, 0x02, 0x05, 0x00} }}, ErrProtocol, "cannot read the answer"},
 		{"message too long", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte { return []byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff} }}, ErrProtocol, "greater than maximum"},
 	} {
 		d := adsim.NewDirectory(adsim.DirectoryConfig{})
@@ -447,7 +447,7 @@ func TestCancelInMidPage(t *testing.T) {
 		}
 	}})
 	_, err := readAll(ctx, c, 0) // Config.Timeout is 130 s: only the context can end this
-	wantError(t, "cancelled", err, context.Canceled, "given up")
+	wantError(t, "cancelled", err, context.Canceled, "canceled")
 	_, err = readAll(t.Context(), c, 0)
 	wantError(t, "after it", err, ErrUnreachable, "")
 }

@@ -12,24 +12,23 @@ import (
 	"time"
 )
 
-// rawConn is the TCP connection beneath TLS. Limits of time are set here, because the LDAP
-// library can time out neither a blocked write nor everything it reads, and because a
-// deadline beneath TLS ends whatever stands above it. It remembers the first thing that
-// went wrong, which the layers above turn into text.
+// rawConn is the TCP connection beneath TLS. Time limits are set here: the LDAP library cannot
+// time out a blocked write or every read, and a deadline beneath TLS ends all layers above it.
+// It keeps the first error, which the layers above explain.
 type rawConn struct {
 	net.Conn
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards the fields below
 	firstErr error
-	closed   bool // what fails from now on is of no interest
-	aborted  bool // by us
+	closed   bool // later errors do not count
+	aborted  bool // by this side
 }
 
-// setDeadline ends all reading and writing at a time; the zero time lifts the limit.
+// setDeadline limits all reads and writes; the zero time removes the limit.
 func (w *rawConn) setDeadline(deadline time.Time) { w.SetDeadline(deadline) }
 
-// abort ends all reading and writing now and for good. It is the end that we want; the
-// layers above call Close when they give up.
+// abort ends all reads and writes for good. This side wants the end; the layers above call Close
+// when they give up.
 func (w *rawConn) abort() {
 	w.mu.Lock()
 	w.aborted = true
@@ -49,8 +48,8 @@ func (w *rawConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the TCP connection. Ending it here, beneath TLS, spares the farewell that
-// TLS would send and, on a connection that takes no octets any more, wait for.
+// Close ends the TCP connection. Closing it beneath TLS skips the TLS close message, which would
+// block on a connection that accepts no more bytes.
 func (w *rawConn) Close() error {
 	w.mu.Lock()
 	w.closed = true
@@ -69,7 +68,7 @@ func (w *rawConn) recordError(err error) {
 	}
 }
 
-// err words what went wrong beneath TLS; nil: nothing did.
+// err explains the first error beneath TLS; nil if there is none.
 func (w *rawConn) err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,22 +80,23 @@ func (w *rawConn) err() error {
 	case errors.Is(w.firstErr, os.ErrDeadlineExceeded):
 		return newError(ErrTimeout, "the controller did not answer in time")
 	}
-	if alert, _ := remoteAlert(w.firstErr); isClientCertAlert(alert) { // TLS 1.3 tells it after the handshake
+	// In TLS 1.3 this alert arrives after the handshake.
+	if alert, _ := remoteAlert(w.firstErr); isClientCertAlert(alert) {
 		return newError(ErrTLS, "%s (%w)", alertText(alert, ""), w.firstErr)
 	}
 	return newError(ErrUnreachable, "the connection was lost: %w", w.firstErr)
 }
 
-// tlsConn is the encrypted connection over a wire. It tells the wire of the endings that
-// show only here: the other side said farewell in TLS, or sent an alert.
+// tlsConn is the encrypted connection over a rawConn. It records the errors that show only in
+// TLS: the other side closed the TLS connection or sent an alert.
 type tlsConn struct {
 	*tls.Conn
 	raw *rawConn
 
-	// Messages to the other side: counted before and after each is written, because an
-	// answer may be here before the writing of its question has returned.
+	// Messages to the other side, counted before and after each write: an answer may arrive
+	// before the write of its request has returned.
 	writesStarted, writesDone atomic.Int64
-	wrote                     chan struct{} // holds one: done has grown
+	wrote                     chan struct{} // holds one: writesDone has grown
 }
 
 func newTLSConn(conn *tls.Conn, wire *rawConn) *tlsConn {
@@ -114,7 +114,7 @@ func (t *tlsConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// waitWrites waits until more than so many messages have been written.
+// waitWrites waits until more than this number of messages have been written.
 func (t *tlsConn) waitWrites(ctx context.Context, messages int64) error {
 	for t.writesDone.Load() <= messages {
 		select {
