@@ -155,7 +155,7 @@ func AptInstall(ctx context.Context, log io.Writer, packages ...string) error {
 	for _, args := range [][]string{{"-q", "update"}, append([]string{"-q", "-y", "install"}, packages...)} {
 		cmd := exec.CommandContext(ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		out, err := run(ctx, logged(log, cmd))
+		out, err := run(ctx, withOutput(log, cmd))
 		if err != nil {
 			return err
 		}

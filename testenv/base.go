@@ -31,7 +31,7 @@ func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 		return nil
 	}
 	var pullErr error
-	s.progress.step("asking the registry for base image "+baseImage, func() error {
+	s.progress.run("asking the registry for base image "+baseImage, func() error {
 		pullErr = s.pullBase(ctx, log)
 		return nil // not there is not yet a failure
 	})
@@ -41,7 +41,7 @@ func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 	if err := canBootstrap(); err != nil {
 		return fmt.Errorf("base image %s: cannot be pulled (%w) and cannot be made here: %w", baseImage, pullErr, err)
 	}
-	return s.progress.step("no registry: making base image "+baseImage+" by debootstrap (about a minute)", func() error {
+	return s.progress.run("no registry: making base image "+baseImage+" by debootstrap (about a minute)", func() error {
 		return s.bootstrapBase(ctx, log)
 	})
 }
@@ -53,22 +53,22 @@ func (s *Setup) pullBase(ctx context.Context, log io.Writer) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	silence := time.AfterFunc(pullFirstWord, func() { giveUp(errors.New("the registry does not answer")) })
 	defer silence.Stop()
-	heard := &firstWrite{to: log, then: sync.OnceFunc(func() { silence.Stop() })}
-	out, err := run(ctx, logged(heard, exec.CommandContext(ctx, "docker", "pull", baseImage)))
+	heard := &firstWriter{to: log, onWrite: sync.OnceFunc(func() { silence.Stop() })}
+	out, err := run(ctx, withOutput(heard, exec.CommandContext(ctx, "docker", "pull", baseImage)))
 	if err == nil && out.Status != 0 {
 		err = fmt.Errorf("docker pull ended with status %d", out.Status)
 	}
 	return err
 }
 
-// firstWrite is a writer that tells when something was written.
-type firstWrite struct {
-	to   io.Writer
-	then func()
+// firstWriter is a writer that tells when something was written.
+type firstWriter struct {
+	to      io.Writer
+	onWrite func()
 }
 
-func (w *firstWrite) Write(p []byte) (int, error) {
-	w.then()
+func (w *firstWriter) Write(p []byte) (int, error) {
+	w.onWrite()
 	return w.to.Write(p)
 }
 
@@ -101,7 +101,7 @@ func (s *Setup) bootstrapBase(ctx context.Context, log io.Writer) error {
 	defer os.RemoveAll(dir)
 	cmd := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", baseSuite, dir, mirror)
 	cmd.Env = append(os.Environ(), aptProxies(aptSettings(ctx))...)
-	if out, err := run(ctx, logged(log, cmd)); err != nil || out.Status != 0 {
+	if out, err := run(ctx, withOutput(log, cmd)); err != nil || out.Status != 0 {
 		return errors.Join(err, fmt.Errorf("debootstrap of %s from %s ended with status %d", baseSuite, mirror, out.Status))
 	}
 	os.Remove(filepath.Join(dir, "etc", "resolv.conf"))

@@ -52,9 +52,9 @@ func (c checkout) path(elem ...string) string {
 	return filepath.Join(append([]string{string(c)}, elem...)...)
 }
 
-// state is a file below .testenv, which holds locks, logs and what is being built,
+// statePath is a file below .testenv, which holds locks, logs and what is being built,
 // and is never committed.
-func (c checkout) state(elem ...string) (string, error) {
+func (c checkout) statePath(elem ...string) (string, error) {
 	path := c.path(append([]string{".testenv"}, elem...)...)
 	return path, os.MkdirAll(filepath.Dir(path), 0o755)
 }

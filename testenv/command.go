@@ -65,8 +65,8 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// logged makes a command print both its streams to w.
-func logged(w io.Writer, cmd *exec.Cmd) *exec.Cmd {
+// withOutput makes a command print both its streams to w.
+func withOutput(w io.Writer, cmd *exec.Cmd) *exec.Cmd {
 	cmd.Stdout, cmd.Stderr = w, w
 	return cmd
 }

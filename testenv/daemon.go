@@ -116,16 +116,16 @@ func (h *Harness) Sync(ctx context.Context, args ...string) error {
 	return err
 }
 
-// Stock is the daemon's configuration as the harness starts it.
-func (h *Harness) Stock() (string, error) {
-	text, err := os.ReadFile(h.stock)
+// DefaultConfig is the daemon's configuration as the harness starts it.
+func (h *Harness) DefaultConfig() (string, error) {
+	text, err := os.ReadFile(h.configPath)
 	return string(text), err
 }
 
 // Configure gives the daemon the stock configuration as changed by the edits, without
 // restarting it. An edit gets the YAML text and returns the new one.
 func (h *Harness) Configure(ctx context.Context, edits ...func(string) string) error {
-	text, err := h.Stock()
+	text, err := h.DefaultConfig()
 	if err != nil {
 		return err
 	}
@@ -153,10 +153,10 @@ func Overlay(more string) func(string) string {
 	return func(text string) string {
 		names := map[string]bool{}
 		for _, block := range topLevel(more) {
-			names[keyOf(block)] = true
+			names[topLevelKey(block)] = true
 		}
 		delete(names, "") // comments of more take no comment's place
-		kept := slices.DeleteFunc(topLevel(text), func(block string) bool { return names[keyOf(block)] })
+		kept := slices.DeleteFunc(topLevel(text), func(block string) bool { return names[topLevelKey(block)] })
 		return strings.Join(kept, "") + more
 	}
 }
@@ -166,7 +166,7 @@ func Overlay(more string) func(string) string {
 func topLevel(text string) []string {
 	var blocks []string
 	for line := range strings.Lines(text) {
-		if len(blocks) > 0 && keyOf(line) == "" {
+		if len(blocks) > 0 && topLevelKey(line) == "" {
 			blocks[len(blocks)-1] += line
 		} else {
 			blocks = append(blocks, line)
@@ -175,8 +175,8 @@ func topLevel(text string) []string {
 	return blocks
 }
 
-// keyOf is the key that a block begins with; empty for one that begins otherwise.
-func keyOf(block string) string {
+// topLevelKey is the key that a block begins with; empty for one that begins otherwise.
+func topLevelKey(block string) string {
 	key, _, found := strings.Cut(block, ":")
 	if !found || strings.ContainsAny(key[:min(1, len(key))], " #-\n") {
 		return ""

@@ -42,9 +42,9 @@ type step struct {
 type stepKind int
 
 const (
-	sends stepKind = iota
-	expects
-	expectsClose
+	sendLine stepKind = iota
+	expectReply
+	expectClose
 )
 
 // ReadDialogue reads a dialogue from a file and fills in its variables.
@@ -71,7 +71,7 @@ func ParseDialogue(name, text string, variables map[string]string) (*Dialogue, e
 		marker, rest := cutMarker(line)
 		rest, err := expand(rest, variables)
 		if err == nil {
-			err = d.add(number, marker, rest, joinable)
+			err = d.parseLine(number, marker, rest, joinable)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
@@ -108,33 +108,33 @@ func expand(text string, variables map[string]string) (string, error) {
 	return text, missing
 }
 
-// add takes in one line. An S: line right behind another is the next line of the
+// parseLine takes in one line. An S: line right behind another is the next line of the
 // same reply.
-func (d *Dialogue) add(number int, marker, text string, joinable bool) error {
+func (d *Dialogue) parseLine(number int, marker, text string, joinable bool) error {
 	switch marker {
 	case "C:":
-		d.steps = append(d.steps, step{line: number, kind: sends, text: text})
+		d.steps = append(d.steps, step{line: number, kind: sendLine, text: text})
 	case "S:":
-		next := step{line: number, kind: expects, text: text}
+		next := step{line: number, kind: expectReply, text: text}
 		if joinable {
 			last := len(d.steps) - 1
 			next = d.steps[last]
 			next.text += "\n" + text
 			d.steps = d.steps[:last]
 		}
-		next.pattern = wildcard(next.text)
+		next.pattern = compileWildcard(next.text)
 		d.steps = append(d.steps, next)
 	case "S~":
 		pattern, err := regexp.Compile("(?s)" + text)
 		if err != nil {
 			return err
 		}
-		d.steps = append(d.steps, step{line: number, kind: expects, text: text, pattern: pattern})
+		d.steps = append(d.steps, step{line: number, kind: expectReply, text: text, pattern: pattern})
 	case "S!":
 		if text != "closed" {
 			return errors.New("after S! only \"closed\" is known")
 		}
-		d.steps = append(d.steps, step{line: number, kind: expectsClose, text: text})
+		d.steps = append(d.steps, step{line: number, kind: expectClose, text: text})
 	case "=>":
 		d.Delivered = append(d.Delivered, strings.TrimSpace(text))
 	default:
@@ -143,8 +143,8 @@ func (d *Dialogue) add(number int, marker, text string, joinable bool) error {
 	return nil
 }
 
-// wildcard turns a pattern with "..." into a regular expression for a whole reply.
-func wildcard(pattern string) *regexp.Regexp {
+// compileWildcard turns a pattern with "..." into a regular expression for a whole reply.
+func compileWildcard(pattern string) *regexp.Regexp {
 	parts := strings.Split(pattern, "...")
 	for i := range parts {
 		parts[i] = regexp.QuoteMeta(parts[i])
@@ -163,16 +163,16 @@ func (d *Dialogue) Run(ctx context.Context, address string) (transcript string, 
 	defer session.Close()
 	var said strings.Builder
 	for _, step := range d.steps {
-		if err := step.hold(session, &said); err != nil {
+		if err := step.run(session, &said); err != nil {
 			return said.String(), fmt.Errorf("%s:%d: %w\nthe dialogue so far:\n%s", d.name, step.line, err, said.String())
 		}
 	}
 	return said.String(), nil
 }
 
-// hold does one step.
-func (s step) hold(session *Session, said io.Writer) error {
-	if s.kind == sends {
+// run does one step.
+func (s step) run(session *Session, said io.Writer) error {
+	if s.kind == sendLine {
 		fmt.Fprintf(said, "C: %s\n", s.text)
 		return session.Send(s.text)
 	}
@@ -180,7 +180,7 @@ func (s step) hold(session *Session, said io.Writer) error {
 	for _, line := range reply.Lines {
 		fmt.Fprintf(said, "S: %s\n", line)
 	}
-	if s.kind == expectsClose {
+	if s.kind == expectClose {
 		if err == io.EOF {
 			return nil
 		}

@@ -26,7 +26,7 @@ func TestWildcard(t *testing.T) {
 		{"250 Ok", "250 Ok\n250 more", false},
 	}
 	for _, test := range tests {
-		if got := wildcard(test.pattern).MatchString(test.reply); got != test.want {
+		if got := compileWildcard(test.pattern).MatchString(test.reply); got != test.want {
 			t.Errorf("wildcard(%q) matches %q = %v, want %v", test.pattern, test.reply, got, test.want)
 		}
 	}

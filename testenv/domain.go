@@ -63,7 +63,7 @@ func (h *Harness) Bind(ctx context.Context, service, account, password string) (
 	if err != nil {
 		return nil, err
 	}
-	config, err := h.trust(ctx, service)
+	config, err := h.tlsConfig(ctx, service)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +80,8 @@ func (h *Harness) Bind(ctx context.Context, service, account, password string) (
 	return &Domain{conn: conn, name: service}, nil
 }
 
-// trust is a TLS configuration that knows the harness's certificate authority.
-func (h *Harness) trust(ctx context.Context, service string) (*tls.Config, error) {
+// tlsConfig is a TLS configuration that knows the harness's certificate authority.
+func (h *Harness) tlsConfig(ctx context.Context, service string) (*tls.Config, error) {
 	authority, err := h.ReadFile(ctx, DC, "/ca/ca.pem")
 	if err != nil { // dc1 is down
 		authority, err = h.ReadFile(ctx, Milter, "/ca/ca.pem")
@@ -116,7 +116,7 @@ func (h *Harness) ListDeleted(ctx context.Context, account string, may bool) err
 	if !may {
 		argv = append(argv, "take")
 	}
-	return h.succeed(ctx, DC, argv...)
+	return h.mustExec(ctx, DC, argv...)
 }
 
 // Close ends the connection.

@@ -80,7 +80,7 @@ func TestImage(t *testing.T) {
 // writeSettings writes the harness's configuration, for an image without groups.
 func (e *edge) writeSettings(dir string) {
 	e.t.Helper()
-	text, err := e.Stock()
+	text, err := e.DefaultConfig()
 	e.must(err)
 	text = testenv.Replace("{group: postfix, ", `{group: "", `)(text)
 	e.must(os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o644))

@@ -368,7 +368,7 @@ func TestControllerSetBack(t *testing.T) {
 		testenv.Replace("    poll: 1s\n", "    poll: 1s\n    replication_lag: 5s\n"))
 	t.Cleanup(func() { p.RemoveSecond(context.Background()) }) // it has lost its partner's trust
 	p.must(p.CutReplication(p.ctx, testenv.DC2, true))
-	p.must(p.Suffer(p.ctx, testenv.DC2, testenv.FateKeep))
+	p.must(p.RunDatabaseAction(p.ctx, testenv.DC2, testenv.CopyDatabase))
 	p.connect()
 	before := p.follows(p.dc2)
 	_, stop := p.probe(p.valid(p.dc2)...)
@@ -380,7 +380,7 @@ func TestControllerSetBack(t *testing.T) {
 	p.replies(p.gone[0], 250, "")
 	mark, err := p.MarkLog(p.ctx, testenv.Milter)
 	p.must(err)
-	p.must(p.Suffer(p.ctx, testenv.DC2, testenv.FateSetBack))
+	p.must(p.RunDatabaseAction(p.ctx, testenv.DC2, testenv.RestoreDatabase))
 	_, err = p.AwaitLog(p.ctx, mark, "full pass begins.*set back")
 	p.must(err)
 	p.connect()

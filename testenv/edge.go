@@ -80,9 +80,9 @@ func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (R
 	return reply, time.Since(start), err
 }
 
-// transaction is how many recipients AskAll names in one transaction; Postfix takes
+// recipientsPerTransaction is how many recipients AskAll names in one transaction; Postfix takes
 // smtpd_recipient_limit, 1000.
-const transaction = 500
+const recipientsPerTransaction = 500
 
 // AskAll asks mx about many recipients in one session and returns the reply to each.
 // They share transactions, because Postfix makes a queue file for each of those.
@@ -93,7 +93,7 @@ func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]R
 	}
 	defer session.Close()
 	replies := make(map[string]Reply, len(recipients))
-	for some := range slices.Chunk(recipients, transaction) {
+	for some := range slices.Chunk(recipients, recipientsPerTransaction) {
 		reply, err := session.Do("MAIL FROM:<sender@elsewhere.example> SMTPUTF8")
 		if err != nil || reply.Code() != 250 {
 			return replies, fmt.Errorf("smtp: MAIL: %q: %w", reply, errors.Join(err, errRefused))

@@ -48,8 +48,8 @@ func (e *engine) docker(ctx context.Context, args ...string) (string, error) {
 	return mustRun(ctx, exec.CommandContext(ctx, "docker", args...))
 }
 
-// composed is a compose command on the project.
-func (e *engine) composed(ctx context.Context, args ...string) *exec.Cmd {
+// composeCommand is a compose command on the project.
+func (e *engine) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
 	full := append([]string{}, e.compose[1:]...)
 	full = append(full, "-p", e.project, "-f", "docker-compose.yml")
 	cmd := exec.CommandContext(ctx, e.compose[0], append(full, args...)...)

@@ -50,7 +50,7 @@ func ReadForms(path string) ([]Form, error) {
 			return nil, fmt.Errorf("%s:%d: expected 3 or 4 columns between tabs, got %d", path, number, len(columns))
 		}
 		for i, c := range columns {
-			if columns[i] = visible.ReplaceAllStringFunc(c, character); c == "-" {
+			if columns[i] = codePoint.ReplaceAllStringFunc(c, decodeCodePoint); c == "-" {
 				columns[i] = ""
 			}
 		}
@@ -59,10 +59,10 @@ func ReadForms(path string) ([]Form, error) {
 	return forms, nil
 }
 
-// visible finds a character that is written by its number.
-var visible = regexp.MustCompile(`\{U\+[0-9A-F]{4,6}\}`)
+// codePoint finds a character that is written by its number.
+var codePoint = regexp.MustCompile(`\{U\+[0-9A-F]{4,6}\}`)
 
-func character(written string) string {
+func decodeCodePoint(written string) string {
 	number, err := strconv.ParseUint(written[3:len(written)-1], 16, 21)
 	if err != nil {
 		return written

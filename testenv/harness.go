@@ -12,9 +12,9 @@ import (
 
 // Harness is a running harness. Its methods may be used by one test at a time.
 type Harness struct {
-	engine *engine
-	images []image
-	stock  string // path of the daemon's configuration in the tree
+	engine     *engine
+	images     []image
+	configPath string // path of the daemon's configuration in the tree
 }
 
 // healthPoll is how often the engine is asked for a container's health, which it
@@ -85,20 +85,20 @@ func (h *Harness) JoinOnly(ctx context.Context, service string) error {
 			return fmt.Errorf("%w: %s is missing; `go run ./cmd/testenv test` builds it", ErrNoImages, image.ref())
 		}
 	}
-	_, err := mustRun(ctx, h.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", service))
+	_, err := mustRun(ctx, h.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps", service))
 	return err
 }
 
 // Leave see Join.
 func (h *Harness) Leave(ctx context.Context, service string) error {
-	_, err := mustRun(ctx, h.engine.composed(ctx, "rm", "--stop", "--force", service))
+	_, err := mustRun(ctx, h.engine.composeCommand(ctx, "rm", "--stop", "--force", service))
 	return err
 }
 
 // Stop ends a service in good order, Start starts it again, and Restart does both.
 // Start and Restart return when it is healthy.
 func (h *Harness) Stop(ctx context.Context, service string) error {
-	return h.each(ctx, service, "stop")
+	return h.containerCommand(ctx, service, "stop")
 }
 
 // Start see Stop.
@@ -112,12 +112,12 @@ func (h *Harness) Start(ctx context.Context, service string) error {
 // StartOnly starts a service and does not wait for its health: for a daemon that is
 // expected to end at once.
 func (h *Harness) StartOnly(ctx context.Context, service string) error {
-	return h.each(ctx, service, "start")
+	return h.containerCommand(ctx, service, "start")
 }
 
 // Restart see Stop.
 func (h *Harness) Restart(ctx context.Context, service string) error {
-	if err := h.each(ctx, service, "restart"); err != nil {
+	if err := h.containerCommand(ctx, service, "restart"); err != nil {
 		return err
 	}
 	return h.AwaitHealthy(ctx, service)
@@ -125,27 +125,27 @@ func (h *Harness) Restart(ctx context.Context, service string) error {
 
 // Kill ends a service with SIGKILL.
 func (h *Harness) Kill(ctx context.Context, service string) error {
-	return h.each(ctx, service, "kill", "--signal", "KILL")
+	return h.containerCommand(ctx, service, "kill", "--signal", "KILL")
 }
 
 // Signal sends a service's first process a signal, such as "HUP".
 func (h *Harness) Signal(ctx context.Context, service, signal string) error {
-	return h.each(ctx, service, "kill", "--signal", signal)
+	return h.containerCommand(ctx, service, "kill", "--signal", signal)
 }
 
 // Pause freezes a service: its connections stay open and nothing answers. Unpause
 // lets it go on.
 func (h *Harness) Pause(ctx context.Context, service string) error {
-	return h.each(ctx, service, "pause")
+	return h.containerCommand(ctx, service, "pause")
 }
 
 // Unpause see Pause.
 func (h *Harness) Unpause(ctx context.Context, service string) error {
-	return h.each(ctx, service, "unpause")
+	return h.containerCommand(ctx, service, "unpause")
 }
 
-// each applies one docker command to a service's container.
-func (h *Harness) each(ctx context.Context, service string, args ...string) error {
+// containerCommand applies one docker command to a service's container.
+func (h *Harness) containerCommand(ctx context.Context, service string, args ...string) error {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
 		return err

@@ -20,10 +20,10 @@ const imageLabel = "rcpt-milter.testenv"
 
 // image is one image of docker-compose.yml.
 type image struct {
-	name string // below rcpt-milter-testenv/
-	tag  string
-	what string // for people
-	join bool   // of a service that only Join starts
+	name        string // below rcpt-milter-testenv/
+	tag         string
+	description string // for people
+	optional    bool   // of a service that only Join starts
 }
 
 func (i image) ref() string { return "rcpt-milter-testenv/" + i.name + ":" + i.tag }
@@ -39,11 +39,11 @@ func (i image) variable() string {
 // not taken for them; the daemon's is built anew each time.
 func findImages(home checkout) ([]image, error) {
 	images := []image{
-		{name: "dc1", what: "Samba AD, also for dc2, about a minute"},
-		{name: "postfix", what: "Postfix, about 20 seconds"},
-		{name: Sendmail, what: "Sendmail and miltertest, about 30 seconds", join: true},
-		{name: Systemd, what: "systemd, Postfix and lintian, about two minutes", join: true},
-		{name: Prometheus, what: "Prometheus, about a minute", join: true},
+		{name: "dc1", description: "Samba AD, also for dc2, about a minute"},
+		{name: "postfix", description: "Postfix, about 20 seconds"},
+		{name: Sendmail, description: "Sendmail and miltertest, about 30 seconds", optional: true},
+		{name: Systemd, description: "systemd, Postfix and lintian, about two minutes", optional: true},
+		{name: Prometheus, description: "Prometheus, about a minute", optional: true},
 	}
 	for i := range images {
 		tag, err := digest(home.path("testenv", "images", images[i].name))
@@ -52,14 +52,14 @@ func findImages(home checkout) ([]image, error) {
 		}
 		images[i].tag = tag
 	}
-	return append(images, image{name: "rcpt-milter", tag: home.project(), what: "this checkout"}), nil
+	return append(images, image{name: "rcpt-milter", tag: home.project(), description: "this checkout"}), nil
 }
 
 // Built reports whether the images that take long to build are there; otherwise the
 // error wraps ErrNoImages.
 func (s *Setup) Built(ctx context.Context) error {
 	for _, image := range s.images {
-		if image.name == Milter || image.join {
+		if image.name == Milter || image.optional {
 			continue // seconds, Up does it; not needed by everybody
 		}
 		if !s.engine.hasImage(ctx, image.ref()) {
@@ -73,7 +73,7 @@ func (s *Setup) Built(ctx context.Context) error {
 // services that only Join starts are made where they are named.
 func (s *Setup) Build(ctx context.Context, join ...string) error {
 	missing := slices.DeleteFunc(slices.Clone(s.images), func(image image) bool {
-		return image.name == Milter || image.join && !slices.Contains(join, image.name) || s.engine.hasImage(ctx, image.ref())
+		return image.name == Milter || image.optional && !slices.Contains(join, image.name) || s.engine.hasImage(ctx, image.ref())
 	})
 	if len(missing) == 0 && s.engine.hasImage(ctx, baseImage) {
 		return nil
@@ -83,7 +83,7 @@ func (s *Setup) Build(ctx context.Context, join ...string) error {
 			return err
 		}
 		for _, image := range missing {
-			err := s.progress.step(fmt.Sprintf("building image %s (%s)", image.name, image.what), func() error {
+			err := s.progress.run(fmt.Sprintf("building image %s (%s)", image.name, image.description), func() error {
 				return s.buildImage(ctx, log, image, s.home.path("testenv", "images", image.name))
 			})
 			if err != nil {
@@ -97,7 +97,7 @@ func (s *Setup) Build(ctx context.Context, join ...string) error {
 // withLog runs a build with .testenv/build.log as its log, whose end becomes part of
 // the error when it fails.
 func (s *Setup) withLog(build func(log io.Writer) error) error {
-	path, err := s.home.state("build.log")
+	path, err := s.home.statePath("build.log")
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (s *Setup) buildImage(ctx context.Context, log io.Writer, image image, dir 
 	args := []string{"build", "--tag", image.ref()}
 	args = append(args, buildArgs(aptSettings(ctx), os.Environ())...)
 	cmd := exec.CommandContext(ctx, "docker", append(args, dir)...)
-	out, err := run(ctx, logged(log, cmd))
+	out, err := run(ctx, withOutput(log, cmd))
 	if err != nil {
 		return err
 	}
@@ -132,11 +132,11 @@ func (s *Setup) buildImage(ctx context.Context, log io.Writer, image image, dir 
 // buildDaemon compiles the daemon of this checkout for the engine and puts it into
 // its image.
 func (s *Setup) buildDaemon(ctx context.Context) error {
-	stage, err := s.home.state("rcpt-milter", "rcpt-milter")
+	stage, err := s.home.statePath("rcpt-milter", "rcpt-milter")
 	if err != nil {
 		return err
 	}
-	return s.progress.step("building the daemon of this checkout", func() error {
+	return s.progress.run("building the daemon of this checkout", func() error {
 		if err := s.compile(ctx, stage); err != nil {
 			return err
 		}
@@ -202,7 +202,7 @@ func (s *Setup) removeImages(ctx context.Context) error {
 			switch {
 			case err == nil:
 				removed++
-			case !inUse(err):
+			case !isImageInUse(err):
 				return err
 			}
 		}
@@ -212,9 +212,9 @@ func (s *Setup) removeImages(ctx context.Context) error {
 	}
 }
 
-// inUse tells an image that is needed from one that cannot be removed for another
+// isImageInUse tells an image that is needed from one that cannot be removed for another
 // reason.
-func inUse(err error) bool {
+func isImageInUse(err error) bool {
 	for _, words := range []string{"is using its referenced image", "is being used by", "has dependent child images"} {
 		if strings.Contains(err.Error(), words) {
 			return true

@@ -25,7 +25,7 @@ const lockRetry = 100 * time.Millisecond
 // kernel gives it back too when the process dies. While another process has it,
 // wait is told once who that is.
 func (c checkout) lock(ctx context.Context, name string, wait func(holder string)) (release func(), err error) {
-	path, err := c.state(name)
+	path, err := c.statePath(name)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,8 @@ package testenv
 // silence.
 type Progress func(step string) (end func(err error))
 
-// step runs one step under p.
-func (p Progress) step(name string, do func() error) error {
+// run runs one step under p.
+func (p Progress) run(name string, do func() error) error {
 	if p == nil {
 		return do()
 	}

@@ -65,11 +65,11 @@ func (p *Proxy) Close() error { return p.listener.Close() }
 
 // Refuse makes the proxy reset new connections, which is as near to a refusal as a
 // listening port comes. Open ones go on.
-func (p *Proxy) Refuse() { p.set(func() { p.refuse = true }) }
+func (p *Proxy) Refuse() { p.locked(func() { p.refuse = true }) }
 
 // Cut resets every open connection.
 func (p *Proxy) Cut() {
-	p.set(func() {
+	p.locked(func() {
 		for conn := range p.open {
 			reset(conn)
 		}
@@ -78,7 +78,7 @@ func (p *Proxy) Cut() {
 
 // Stall stops all bytes, of new connections too, and closes nothing.
 func (p *Proxy) Stall() {
-	p.set(func() {
+	p.locked(func() {
 		if !p.stalled {
 			p.stalled, p.gate = true, make(chan struct{})
 		}
@@ -87,7 +87,7 @@ func (p *Proxy) Stall() {
 
 // Resume ends Refuse and Stall; bytes that were held back arrive.
 func (p *Proxy) Resume() {
-	p.set(func() {
+	p.locked(func() {
 		p.refuse = false
 		if p.stalled {
 			p.stalled = false
@@ -98,11 +98,11 @@ func (p *Proxy) Resume() {
 
 // Connections is how many connections are open and how many there ever were.
 func (p *Proxy) Connections() (open, total int) {
-	p.set(func() { open, total = len(p.open)/2, p.total })
+	p.locked(func() { open, total = len(p.open)/2, p.total })
 	return open, total
 }
 
-func (p *Proxy) set(change func()) {
+func (p *Proxy) locked(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change()
@@ -111,7 +111,7 @@ func (p *Proxy) set(change func()) {
 // forward is one connection, in both directions.
 func (p *Proxy) forward(ctx context.Context, client *net.TCPConn) {
 	var refuse bool
-	p.set(func() { refuse = p.refuse; p.total++ })
+	p.locked(func() { refuse = p.refuse; p.total++ })
 	if refuse {
 		reset(client)
 		return
@@ -124,25 +124,25 @@ func (p *Proxy) forward(ctx context.Context, client *net.TCPConn) {
 	server := upstream.(*net.TCPConn)
 	defer client.Close()
 	defer server.Close()
-	p.set(func() { p.open[client], p.open[server] = struct{}{}, struct{}{} })
-	defer p.set(func() { delete(p.open, client); delete(p.open, server) })
+	p.locked(func() { p.open[client], p.open[server] = struct{}{}, struct{}{} })
+	defer p.locked(func() { delete(p.open, client); delete(p.open, server) })
 	if ctx.Err() != nil { // Cut at the end of Run may have come too early for this one
 		reset(client)
 		reset(server)
 	}
 	var directions sync.WaitGroup
-	directions.Go(func() { p.pump(ctx, server, client) })
-	directions.Go(func() { p.pump(ctx, client, server) })
+	directions.Go(func() { p.copyBytes(ctx, server, client) })
+	directions.Go(func() { p.copyBytes(ctx, client, server) })
 	directions.Wait()
 }
 
-// pump copies one direction, holding bytes back while the proxy is stalled. An
+// copyBytes copies one direction, holding bytes back while the proxy is stalled. An
 // orderly end is passed on as such, anything else resets both sides.
-func (p *Proxy) pump(ctx context.Context, to, from *net.TCPConn) {
+func (p *Proxy) copyBytes(ctx context.Context, to, from *net.TCPConn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		p.pass(ctx)
+		p.waitFlow(ctx)
 		if n > 0 {
 			if _, werr := to.Write(buffer[:n]); werr != nil {
 				err = werr
@@ -161,10 +161,10 @@ func (p *Proxy) pump(ctx context.Context, to, from *net.TCPConn) {
 	}
 }
 
-// pass waits while the proxy is stalled.
-func (p *Proxy) pass(ctx context.Context) {
+// waitFlow waits while the proxy is stalled.
+func (p *Proxy) waitFlow(ctx context.Context) {
 	var gate chan struct{}
-	p.set(func() { gate = p.gate })
+	p.locked(func() { gate = p.gate })
 	select {
 	case <-gate:
 	case <-ctx.Done():

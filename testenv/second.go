@@ -17,10 +17,10 @@ const joinDeadline = 10 * time.Minute
 func (h *Harness) StartSecond(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinDeadline)
 	defer cancel()
-	if _, err := mustRun(ctx, h.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", "--no-recreate", DC2)); err != nil {
+	if _, err := mustRun(ctx, h.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps", "--no-recreate", DC2)); err != nil {
 		return err
 	}
-	return h.wake(ctx, DC2)
+	return h.ensureRunning(ctx, DC2)
 }
 
 // RemoveSecond removes dc2 with its database. The domain goes on believing in it, as it
@@ -50,7 +50,7 @@ func (h *Harness) Backup(ctx context.Context) error {
 	if _, err := h.Exec(ctx, DC, "samba-tool", "domain", "demote", "--remove-other-dead-server="+DC2); err != nil {
 		return err
 	}
-	if err := h.succeed(ctx, DC, "mkdir", backupDir); err != nil {
+	if err := h.mustExec(ctx, DC, "mkdir", backupDir); err != nil {
 		return err
 	}
 	return h.sambaTool(ctx, DC, "domain", "backup", "offline", "--targetdir="+backupDir)
@@ -58,7 +58,7 @@ func (h *Harness) Backup(ctx context.Context) error {
 
 // RemoveBackup removes what Backup made.
 func (h *Harness) RemoveBackup(ctx context.Context) error {
-	return h.succeed(ctx, DC, "rm", "-rf", backupDir)
+	return h.mustExec(ctx, DC, "rm", "-rf", backupDir)
 }
 
 // HasSecond reports whether there is a dc2, running or not.
@@ -101,11 +101,11 @@ func (h *Harness) drs(ctx context.Context, service string, args ...string) error
 }
 
 func (h *Harness) sambaTool(ctx context.Context, service string, args ...string) error {
-	return h.succeed(ctx, service, append([]string{"samba-tool"}, args...)...)
+	return h.mustExec(ctx, service, append([]string{"samba-tool"}, args...)...)
 }
 
-// succeed runs a command in a container, which has to succeed.
-func (h *Harness) succeed(ctx context.Context, service string, argv ...string) error {
+// mustExec runs a command in a container, which has to succeed.
+func (h *Harness) mustExec(ctx context.Context, service string, argv ...string) error {
 	out, err := h.Exec(ctx, service, argv...)
 	if err == nil && out.Status != 0 {
 		err = fmt.Errorf("%s: %s: exit status %d: %s", service, strings.Join(argv, " "), out.Status, lastLines(out.Stdout+out.Stderr, 5))
@@ -139,12 +139,12 @@ func (h *Harness) network() string { return h.engine.project + "_edge" }
 
 // Fates of a domain controller's database: see images/dc1/entrypoint.sh.
 const (
-	FateKeep    = "keep"     // its files are copied
-	FateSetBack = "set-back" // the copy is put back: the same invocationId, lower USNs
+	CopyDatabase    = "keep"     // its files are copied
+	RestoreDatabase = "set-back" // the copy is put back: the same invocationId, lower USNs
 )
 
-// Suffer stops a domain controller, lets its database have a fate, and starts it again.
-func (h *Harness) Suffer(ctx context.Context, service, fate string) error {
+// RunDatabaseAction stops a domain controller, lets its database have a fate, and starts it again.
+func (h *Harness) RunDatabaseAction(ctx context.Context, service, fate string) error {
 	if err := h.Stop(ctx, service); err != nil {
 		return err
 	}

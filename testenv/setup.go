@@ -102,8 +102,8 @@ func (s *Setup) Up(ctx context.Context) (*Harness, error) {
 		return nil, err
 	}
 	h := s.harness()
-	err := s.progress.step("starting dc1, mx, sink and rcpt-milter", func() error {
-		if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build", DC, Sink, MX, Milter)); err != nil {
+	err := s.progress.run("starting dc1, mx, sink and rcpt-milter", func() error {
+		if _, err := mustRun(ctx, s.engine.composeCommand(ctx, "up", "--detach", "--no-build", DC, Sink, MX, Milter)); err != nil {
 			return fmt.Errorf("%w\n%s", err, h.unhealthy(ctx))
 		}
 		return h.AwaitHealthy(ctx, DC, Sink, MX, Milter)
@@ -135,19 +135,19 @@ func (s *Setup) Refresh(ctx context.Context) error {
 	if err := s.harness().Leave(ctx, Successor); err != nil {
 		return err
 	}
-	if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", Milter)); err != nil {
+	if _, err := mustRun(ctx, s.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps", Milter)); err != nil {
 		return err
 	}
 	return s.harness().AwaitHealthy(ctx, Milter)
 }
 
 func (s *Setup) harness() *Harness {
-	return &Harness{engine: s.engine, images: s.images, stock: s.home.path("testenv", "images", "rcpt-milter", "config.yaml")}
+	return &Harness{engine: s.engine, images: s.images, configPath: s.home.path("testenv", "images", "rcpt-milter", "config.yaml")}
 }
 
 // Keep says that the harness is to stay up for later test runs, until Down.
 func (s *Setup) Keep() error {
-	path, err := s.home.state(keptMark)
+	path, err := s.home.statePath(keptMark)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (s *Setup) Kept() bool {
 func (s *Setup) Down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, downDeadline)
 	defer cancel()
-	return s.progress.step("removing containers, networks and volumes", func() error {
+	return s.progress.run("removing containers, networks and volumes", func() error {
 		os.Remove(s.home.path(".testenv", keptMark))
 		// A paused container cannot be stopped.
 		if ids, err := s.engine.docker(ctx, "ps", "--quiet", "--filter", "status=paused",
@@ -172,7 +172,7 @@ func (s *Setup) Down(ctx context.Context) error {
 				s.engine.docker(ctx, "unpause", id)
 			}
 		}
-		_, err := mustRun(ctx, s.engine.composed(ctx, "down", "--volumes", "--remove-orphans", "--timeout", "1"))
+		_, err := mustRun(ctx, s.engine.composeCommand(ctx, "down", "--volumes", "--remove-orphans", "--timeout", "1"))
 		return err
 	})
 }
@@ -183,6 +183,6 @@ func (s *Setup) Clean(ctx context.Context) error {
 	if err := s.Down(ctx); err != nil {
 		return err
 	}
-	err := s.progress.step("removing images", func() error { return s.removeImages(ctx) })
+	err := s.progress.run("removing images", func() error { return s.removeImages(ctx) })
 	return errors.Join(err, os.RemoveAll(filepath.Join(string(s.home), ".testenv", "rcpt-milter")))
 }

@@ -34,11 +34,11 @@ var errOff = errors.New("TESTENV=off")
 type Shared struct {
 	interrupted context.Context // ends at Ctrl-C; nil outside Main
 
-	mu      sync.Mutex // guards what follows
-	tried   bool
-	harness *Harness
-	err     error
-	undo    []func() error
+	mu       sync.Mutex // guards what follows
+	started  bool
+	harness  *Harness
+	err      error
+	cleanups []func() error
 }
 
 // Main runs the tests of a package and takes down what they started, also when the
@@ -67,10 +67,10 @@ func (s *Shared) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for i := len(s.undo) - 1; i >= 0; i-- {
-		errs = append(errs, s.undo[i]())
+	for i := len(s.cleanups) - 1; i >= 0; i-- {
+		errs = append(errs, s.cleanups[i]())
 	}
-	s.undo, s.harness, s.tried, s.err = nil, nil, true, errors.New("the harness was taken down")
+	s.cleanups, s.harness, s.started, s.err = nil, nil, true, errors.New("the harness was taken down")
 	return errors.Join(errs...)
 }
 
@@ -100,8 +100,8 @@ func required() bool { return os.Getenv(EnvMode) == "require" }
 func (s *Shared) start(ctx context.Context) (*Harness, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.tried {
-		s.tried = true
+	if !s.started {
+		s.started = true
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		if s.interrupted != nil {
@@ -122,7 +122,7 @@ func (s *Shared) open(ctx context.Context) (*Harness, error) {
 		return nil, err
 	}
 	if os.Getenv(EnvKept) == "kept" {
-		if err := s.take(ctx, setup, turnLock); err != nil {
+		if err := s.takeLock(ctx, setup, turnLock); err != nil {
 			return nil, err
 		}
 		return setup.Attach(ctx)
@@ -131,7 +131,7 @@ func (s *Shared) open(ctx context.Context) (*Harness, error) {
 		return nil, err
 	}
 	for _, name := range []string{ownerLock, turnLock} {
-		if err := s.take(ctx, setup, name); err != nil {
+		if err := s.takeLock(ctx, setup, name); err != nil {
 			return nil, err
 		}
 	}
@@ -140,18 +140,18 @@ func (s *Shared) open(ctx context.Context) (*Harness, error) {
 			return harness, setup.Refresh(ctx)
 		}
 	}
-	s.undo = append(s.undo, func() error { return setup.Down(context.Background()) })
+	s.cleanups = append(s.cleanups, func() error { return setup.Down(context.Background()) })
 	return setup.Up(ctx)
 }
 
-// take takes a lock until the process ends its tests.
-func (s *Shared) take(ctx context.Context, setup *Setup, name string) error {
+// takeLock takes a lock until the process ends its tests.
+func (s *Shared) takeLock(ctx context.Context, setup *Setup, name string) error {
 	release, err := setup.home.lock(ctx, name, func(holder string) {
 		fmt.Fprintf(os.Stderr, "testenv: waiting for the harness, which is in use by %s\n", holder)
 	})
 	if err != nil {
 		return err
 	}
-	s.undo = append(s.undo, func() error { release(); return nil })
+	s.cleanups = append(s.cleanups, func() error { release(); return nil })
 	return nil
 }

@@ -19,6 +19,6 @@ func (h *Harness) Throttle(ctx context.Context, service string, percent int) err
 	if percent > 0 {
 		quota = throttlePeriod * percent / 100
 	}
-	return h.each(ctx, service, "update",
+	return h.containerCommand(ctx, service, "update",
 		"--cpu-period", strconv.Itoa(throttlePeriod), "--cpu-quota", strconv.Itoa(quota))
 }

@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// own opens the setup and makes this process the harness's owner.
-func own(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
+// openOwned opens the setup and makes this process the harness's owner.
+func openOwned(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
 	setup, err := testenv.Open(ctx, t.step)
 	if err != nil {
 		return nil, nil, err
@@ -26,7 +26,7 @@ func own(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
 // takes it down again, however that ended, unless it is to be kept. Images of services
 // that may join the harness are built where they are named.
 func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error, join ...string) (err error) {
-	setup, release, err := own(ctx, t)
+	setup, release, err := openOwned(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func down(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
 	}
-	setup, release, err := own(ctx, newTerminal(os.Stdout))
+	setup, release, err := openOwned(ctx, newTerminal(os.Stdout))
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func clean(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
 	}
-	setup, release, err := own(ctx, newTerminal(os.Stdout))
+	setup, release, err := openOwned(ctx, newTerminal(os.Stdout))
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func demo(ctx context.Context, args []string) error {
 		}
 	}
 	err = withHarness(ctx, t, on["keep"], func(_ *testenv.Setup, h *testenv.Harness) error {
-		return tell(ctx, &teller{h: h, out: t})
+		return runStory(ctx, &storyteller{h: h, out: t})
 	})
 	if err == nil {
 		t.say("the demo is over")
@@ -34,41 +34,41 @@ func demo(ctx context.Context, args []string) error {
 	return err
 }
 
-// teller tells the story: it does something and shows what was done and answered.
-type teller struct {
+// storyteller tells the story: it does something and shows what was done and answered.
+type storyteller struct {
 	h       *testenv.Harness
 	domain  *testenv.Domain // nil while dc1 is stopped
 	out     *terminal
 	chapter int
-	learned []time.Duration
+	delays  []time.Duration
 }
 
 // title opens a chapter.
-func (s *teller) title(text string) {
+func (s *storyteller) title(text string) {
 	s.chapter++
 	fmt.Fprintf(s.out.out, "\n%s == %d. %s\n", s.out.elapsed(), s.chapter, text)
 }
 
 // line shows one thing.
-func (s *teller) line(format string, args ...any) {
+func (s *storyteller) line(format string, args ...any) {
 	fmt.Fprintf(s.out.out, "           %s\n", fmt.Sprintf(format, args...))
 }
 
 // block shows a text of several lines.
-func (s *teller) block(text string) {
+func (s *storyteller) block(text string) {
 	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
 		s.line("  %s", strings.TrimRight(line, "\n"))
 	}
 }
 
 // connect makes the connection on which the story changes AD.
-func (s *teller) connect(ctx context.Context) (err error) {
+func (s *storyteller) connect(ctx context.Context) (err error) {
 	s.domain, err = s.h.Administrator(ctx)
 	return err
 }
 
-// shows asks the edge once and checks that it answers with this code.
-func (s *teller) shows(ctx context.Context, recipient string, code int) error {
+// expectReply asks the edge once and checks that it answers with this code.
+func (s *storyteller) expectReply(ctx context.Context, recipient string, code int) error {
 	reply, err := s.h.Ask(ctx, recipient)
 	if err != nil {
 		return err
@@ -80,9 +80,9 @@ func (s *teller) shows(ctx context.Context, recipient string, code int) error {
 	return nil
 }
 
-// learns makes a change in AD and measures how long it takes until the edge answers
+// expectChange makes a change in AD and measures how long it takes until the edge answers
 // with this code.
-func (s *teller) learns(ctx context.Context, what string, change func() error, recipient string, code int) error {
+func (s *storyteller) expectChange(ctx context.Context, what string, change func() error, recipient string, code int) error {
 	s.line("AD: %s", what)
 	ctx, cancel := context.WithTimeout(ctx, edgeDeadline)
 	defer cancel()
@@ -95,11 +95,11 @@ func (s *teller) learns(ctx context.Context, what string, change func() error, r
 	}
 	s.dialogue(recipient, reply)
 	s.line("the edge knew after %.2f s", took.Seconds())
-	s.learned = append(s.learned, took)
+	s.delays = append(s.delays, took)
 	return nil
 }
 
-func (s *teller) dialogue(recipient string, reply testenv.Reply) {
+func (s *storyteller) dialogue(recipient string, reply testenv.Reply) {
 	s.line("  C: RCPT TO:<%s>", recipient)
 	s.line("  S: %s", reply)
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// lower is the key of an attribute name.
-func lower(name string) string { return strings.ToLower(name) }
+// foldName is the key of an attribute name.
+func foldName(name string) string { return strings.ToLower(name) }
 
 // values gives what an object holds under an attribute, computed or stored, whoever
 // may read it. An absent attribute has none.
@@ -31,10 +31,10 @@ func (d *Directory) values(i int32, key string) []string {
 	case "usncreated":
 		return []string{strconv.FormatUint(e.created, 10)}
 	case "whenchanged":
-		return []string{generalizedTime(time.Unix(e.changed, 0))}
+		return []string{generalizedTime(time.Unix(e.changedAt, 0))}
 	case "whencreated":
-		return []string{generalizedTime(time.Unix(e.born, 0))}
-	case "name", lower(e.kind.info().naming):
+		return []string{generalizedTime(time.Unix(e.createdAt, 0))}
+	case "name", foldName(e.kind.info().naming):
 		return []string{e.name}
 	case "isdeleted":
 		return flag(e.deleted)
@@ -62,7 +62,7 @@ func (d *Directory) values(i int32, key string) []string {
 // readable is values as a client sees them: nothing of what is hidden, and nothing of
 // the container of deleted objects without the right to it.
 func (d *Directory) readable(i int32, key string) []string {
-	if d.hidden[key] || d.hiddenOf[d.entries[i].guid][key] || d.withhold && i == d.deletedObjects {
+	if d.hidden[key] || d.hiddenOf[d.entries[i].guid][key] || d.hideDeleted && i == d.deletedObjects {
 		return nil
 	}
 	return d.values(i, key)
@@ -113,7 +113,7 @@ func sortedAttrs(attrs Attrs) []attr {
 	var out []attr
 	for name, values := range attrs {
 		if len(values) > 0 {
-			out = append(out, attr{key: lower(name), name: name, values: slices.Clone(values)})
+			out = append(out, attr{key: foldName(name), name: name, values: slices.Clone(values)})
 		}
 	}
 	slices.SortFunc(out, func(a, b attr) int { return strings.Compare(a.key, b.key) })

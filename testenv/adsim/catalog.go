@@ -19,8 +19,8 @@ func (d *Directory) AddDomain(label string) GUID {
 	return d.entries[d.insert(domainRoot, d.root, label, nil)].guid
 }
 
-// elsewhere reports whether an object belongs to a child domain.
-func (d *Directory) elsewhere(i int32) bool {
+// inChildDomain reports whether an object belongs to a child domain.
+func (d *Directory) inChildDomain(i int32) bool {
 	for d.domains && i >= 0 && i != d.root {
 		e := &d.entries[i]
 		if e.kind == domainRoot {
@@ -38,7 +38,7 @@ func (d *Directory) InChild(guid GUID) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	i, known := d.byGUID[guid]
-	return known && d.elsewhere(i)
+	return known && d.inChildDomain(i)
 }
 
 // view is what a connection may see, beside its rights to deleted objects.
@@ -47,9 +47,9 @@ type view struct {
 	hidden  []string // names of objects that are not seen, with all below them
 }
 
-// shows reports whether a connection sees an object at all.
-func (d *Directory) shows(i int32, v view) bool {
-	return (v.catalog || !d.elsewhere(i)) && (len(v.hidden) == 0 || !under(d.dn(i), v.hidden))
+// inView reports whether a connection sees an object at all.
+func (d *Directory) inView(i int32, v view) bool {
+	return (v.catalog || !d.inChildDomain(i)) && (len(v.hidden) == 0 || !under(d.dn(i), v.hidden))
 }
 
 // CatalogURL is where the server answers as a Global Catalog, over LDAPS. The port in it is
@@ -73,14 +73,14 @@ func (s *Server) DialCatalog(ctx context.Context, network, address string) (net.
 func (s *Server) AddAccount(name string, hidden ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.accounts[lower(name)] = hidden
+	s.accounts[foldName(name)] = hidden
 }
 
 // account reports whether a name may bind, and what is hidden from it.
 func (s *Server) account(name string) (hidden []string, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	hidden, known = s.accounts[lower(name)]
+	hidden, known = s.accounts[foldName(name)]
 	return hidden, known
 }
 

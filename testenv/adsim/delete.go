@@ -31,15 +31,15 @@ func (d *Directory) Delete(guid GUID) error {
 	e.lastParent, e.parent = e.parent, d.deletedObjects
 	e.originalName, e.name = e.name, e.name+"\nDEL:"+e.guid.String()
 	if !d.recycleBin {
-		e.attrs = d.strip(e.attrs)
+		e.attrs = d.stripAttributes(e.attrs)
 	}
 	e.place = d.next(e.place)
 	d.replace(i, e)
 	return nil
 }
 
-// strip gives what a tombstone keeps of the stored attributes.
-func (d *Directory) strip(attrs []attr) []attr {
+// stripAttributes gives what a tombstone keeps of the stored attributes.
+func (d *Directory) stripAttributes(attrs []attr) []attr {
 	attrs = slices.Clone(attrs)
 	for n, a := range attrs {
 		if len(a.values) > 0 && !slices.Contains(preserved, a.key) {
@@ -64,8 +64,8 @@ func (d *Directory) Recycle(guid GUID) error {
 	}
 	e.recycled = true
 	e.place = d.next(e.place)
-	e.attrs = d.strip(e.attrs)
-	d.stamp(e)
+	e.attrs = d.stripAttributes(e.attrs)
+	d.recordWrite(e)
 	return nil
 }
 
@@ -85,7 +85,7 @@ func (d *Directory) Purge(guid GUID) error {
 	delete(d.byName, e.key())
 	delete(d.byGUID, guid)
 	d.entries[e.parent].children--
-	*e = entry{gone: true, parent: -1, lastParent: -1}
+	*e = entry{purged: true, parent: -1, lastParent: -1}
 	return nil
 }
 
@@ -109,7 +109,7 @@ func (d *Directory) Undelete(guid GUID, parentDN string) error {
 			return err
 		}
 	}
-	if p := &d.entries[e.parent]; p.deleted || p.gone {
+	if p := &d.entries[e.parent]; p.deleted || p.purged {
 		return fmt.Errorf("%w: its parent is deleted", ErrNoObject)
 	}
 	e.deleted, e.lastParent = false, -1

@@ -50,19 +50,19 @@ type DirectoryConfig struct {
 type Directory struct {
 	config DirectoryConfig
 
-	mu         sync.RWMutex // guards all below
-	entries    []entry
-	byGUID     map[GUID]int32
-	byName     map[childKey]int32
-	usn        uint64 // highestCommittedUSN
-	serial     uint32 // of the last write of a property; not set back by Restore
-	invocation GUID
-	recycleBin bool
-	hidden     map[string]bool          // attributes nobody may read, lower case
-	hiddenOf   map[GUID]map[string]bool // the same of single objects
-	withhold   bool                     // no right to see deleted objects
-	watchers   []*watcher
-	domains    bool // there are child domains
+	mu          sync.RWMutex // guards all below
+	entries     []entry
+	byGUID      map[GUID]int32
+	byName      map[childKey]int32
+	usn         uint64 // highestCommittedUSN
+	serial      uint32 // of the last write of a property; not set back by Restore
+	invocation  GUID
+	recycleBin  bool
+	hidden      map[string]bool          // attributes nobody may read, lower case
+	hiddenOf    map[GUID]map[string]bool // the same of single objects
+	hideDeleted bool                     // no right to see deleted objects
+	watchers    []*watcher
+	domains     bool // there are child domains
 
 	root, configRoot, users, deletedObjects, lostAndFound, dsa int32 // indices that never change
 }
@@ -70,21 +70,21 @@ type Directory struct {
 // entry is one object. Attribute slices are never changed in place, so that copying
 // the entries makes a snapshot.
 type entry struct {
-	guid          GUID
-	kind          Kind
-	deleted       bool
-	recycled      bool
-	gone          bool  // removed for good: the slot is empty
-	parent        int32 // -1: root of a naming context
-	lastParent    int32 // where a deleted object was
-	children      int32 // how many objects stand directly in it
-	name          string
-	created, usn  uint64 // USNs
-	born, changed int64  // Unix times
-	attrs         []attr
-	originalName  string  // of a deleted object
-	place         version // of name, parent and deletion
-	deletion      deletion
+	guid                 GUID
+	kind                 Kind
+	deleted              bool
+	recycled             bool
+	purged               bool  // removed for good: the slot is empty
+	parent               int32 // -1: root of a naming context
+	lastParent           int32 // where a deleted object was
+	children             int32 // how many objects stand directly in it
+	name                 string
+	created, usn         uint64 // USNs
+	createdAt, changedAt int64  // Unix times
+	attrs                []attr
+	originalName         string  // of a deleted object
+	place                version // of name, parent and deletion
+	deletion             deletion
 }
 
 // attr is one stored attribute; its key is the lower-case name.
@@ -155,7 +155,7 @@ func (d *Directory) insert(kind Kind, parent int32, name string, attrs []attr) i
 	i := int32(len(d.entries))
 	d.entries = append(d.entries, entry{
 		guid: d.config.NewGUID(), kind: kind, parent: parent, lastParent: -1, name: name,
-		created: d.usn, usn: d.usn, born: now, changed: now, attrs: attrs,
+		created: d.usn, usn: d.usn, createdAt: now, changedAt: now, attrs: attrs,
 	})
 	e := &d.entries[i]
 	e.place = d.next(version{})
@@ -167,7 +167,7 @@ func (d *Directory) insert(kind Kind, parent int32, name string, attrs []attr) i
 	if parent >= 0 {
 		d.entries[parent].children++
 	}
-	d.written(i)
+	d.notifyWatchers(i)
 	return i
 }
 
@@ -183,18 +183,18 @@ func (e *entry) key() childKey {
 	return childKey{e.parent, foldValue(e.kind.info().naming + "=" + e.name)}
 }
 
-// stamp records a change of an object under the next USN.
-func (d *Directory) stamp(e *entry) {
+// recordWrite records a change of an object under the next USN.
+func (d *Directory) recordWrite(e *entry) {
 	d.usn++
 	e.usn = d.usn
-	e.changed = d.config.Clock().Unix()
-	d.written(d.byGUID[e.guid])
+	e.changedAt = d.config.Clock().Unix()
+	d.notifyWatchers(d.byGUID[e.guid])
 }
 
 // find gives the live slot of a GUID.
 func (d *Directory) find(guid GUID) (int32, error) {
 	i, ok := d.byGUID[guid]
-	if !ok || d.entries[i].gone {
+	if !ok || d.entries[i].purged {
 		return 0, fmt.Errorf("%w: %s", ErrNoObject, guid)
 	}
 	return i, nil

@@ -44,7 +44,7 @@ func tlv(tag byte, contents ...[]byte) []byte {
 	return out
 }
 
-func octets(s string) []byte { return tlv(tagOctetString, []byte(s)) }
+func octetString(s string) []byte { return tlv(tagOctetString, []byte(s)) }
 
 // integer writes a number that is not negative.
 func integer(tag byte, v int64) []byte {
@@ -67,26 +67,26 @@ func message(id int64, op []byte, controls ...[]byte) []byte {
 
 // result writes an LDAPResult (RFC 4511 section 4.1.9).
 func result(tag byte, code int, diagnostic string, extra ...[]byte) []byte {
-	parts := [][]byte{integer(tagEnumerated, int64(code)), octets(""), octets(diagnostic)}
+	parts := [][]byte{integer(tagEnumerated, int64(code)), octetString(""), octetString(diagnostic)}
 	return tlv(tag, append(parts, extra...)...)
 }
 
 // referralResult is a result with code referral and a URL to go to.
 func referralResult(url string) []byte {
-	return result(tagSearchDone, 10, "0000202B: RefErr: DSID-0310082F, data 0, 1 access points", tlv(tagReferral, octets(url)))
+	return result(tagSearchDone, 10, "0000202B: RefErr: DSID-0310082F, data 0, 1 access points", tlv(tagReferral, octetString(url)))
 }
 
 // pagingControl is the answer to a paged search (RFC 2696).
 func pagingControl(cookie string) []byte {
-	value := tlv(tagSequence, integer(tagInteger, 0), octets(cookie))
-	return tlv(tagSequence, octets(oidPaging), tlv(tagOctetString, value))
+	value := tlv(tagSequence, integer(tagInteger, 0), octetString(cookie))
+	return tlv(tagSequence, octetString(oidPaging), tlv(tagOctetString, value))
 }
 
 // attribute writes a PartialAttribute.
 func attribute(name string, values []string) []byte {
 	encoded := make([][]byte, len(values))
 	for i, v := range values {
-		encoded[i] = octets(v)
+		encoded[i] = octetString(v)
 	}
-	return tlv(tagSequence, octets(name), tlv(tagSet, encoded...))
+	return tlv(tagSequence, octetString(name), tlv(tagSet, encoded...))
 }

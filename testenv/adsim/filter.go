@@ -57,7 +57,7 @@ func parseFilter(p *ber.Packet) (filter, error) {
 		}
 		return f, nil
 	case ldap.FilterPresent:
-		f.key = lower(text(p))
+		f.key = foldName(packetText(p))
 		return f, nil
 	case ldap.FilterExtensibleMatch:
 		return f, f.parseExtensible(p)
@@ -65,27 +65,27 @@ func parseFilter(p *ber.Packet) (filter, error) {
 	if len(p.Children) != 2 {
 		return f, errFilter
 	}
-	f.key = lower(text(p.Children[0]))
+	f.key = foldName(packetText(p.Children[0]))
 	if f.op == ldap.FilterSubstrings {
 		f.pieces = parseSubstrings(p.Children[1].Children)
 		return f, nil
 	}
-	f.value = text(p.Children[1])
+	f.value = packetText(p.Children[1])
 	return f, nil
 }
 
-// text is the content of a packet, whatever its tag.
-func text(p *ber.Packet) string { return p.Data.String() }
+// packetText is the content of a packet, whatever its tag.
+func packetText(p *ber.Packet) string { return p.Data.String() }
 
 func (f *filter) parseExtensible(p *ber.Packet) error {
 	for _, child := range p.Children {
 		switch child.Tag {
 		case ldap.MatchingRuleAssertionMatchingRule:
-			f.rule = text(child)
+			f.rule = packetText(child)
 		case ldap.MatchingRuleAssertionType:
-			f.key = lower(text(child))
+			f.key = foldName(packetText(child))
 		case ldap.MatchingRuleAssertionMatchValue:
-			f.value = text(child)
+			f.value = packetText(child)
 		}
 	}
 	if f.key == "" {
@@ -101,9 +101,9 @@ func parseSubstrings(parts []*ber.Packet) []string {
 	for _, part := range parts {
 		switch part.Tag {
 		case ldap.FilterSubstringsInitial:
-			pieces[0] = foldValue(text(part))
+			pieces[0] = foldValue(packetText(part))
 		default:
-			pieces = append(pieces, foldValue(text(part)))
+			pieces = append(pieces, foldValue(packetText(part)))
 			closed = part.Tag == ldap.FilterSubstringsFinal
 		}
 	}

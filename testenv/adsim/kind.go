@@ -73,7 +73,7 @@ var schemaNames = func() map[string]string {
 		"userAccountControl", "msExchRequireAuthToSendTo", "msExchRecipientTypeDetails",
 		"targetAddress", "userPrincipalName", "displayName", "description", "member",
 	} {
-		names[lower(n)] = n
+		names[foldName(n)] = n
 	}
 	return names
 }()

@@ -34,7 +34,7 @@ func (e *entry) metaData() []string {
 	entries := []struct {
 		attribute uint32
 		of        deletion
-	}{{attrObjectClass, deletion{writes: 1, at: e.born, usn: e.created}}}
+	}{{attrObjectClass, deletion{writes: 1, at: e.createdAt, usn: e.created}}}
 	if e.deletion.writes > 0 {
 		entries = append(entries, entries[0])
 		entries[1].attribute, entries[1].of = attrIsDeleted, e.deletion

@@ -35,8 +35,8 @@ func (d *Directory) unwatch(w *watcher) {
 	d.watchers = slices.DeleteFunc(d.watchers, func(o *watcher) bool { return o == w })
 }
 
-// written tells those who watch of one write; the caller holds the lock.
-func (d *Directory) written(i int32) {
+// notifyWatchers tells those who watch of one write; the caller holds the lock.
+func (d *Directory) notifyWatchers(i int32) {
 	for _, w := range d.watchers {
 		if !d.within(i, w.base) {
 			continue
@@ -49,13 +49,13 @@ func (d *Directory) written(i int32) {
 	}
 }
 
-// collect gives what was written since, as entries of the search.
-func (d *Directory) collect(w *watcher, req *request, maxRange int) ([]found, error) {
+// takePending gives what was written since, as entries of the search.
+func (d *Directory) takePending(w *watcher, req *request, maxRange int) ([]encodedEntry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	pending := w.pending
 	w.pending = nil
-	var out []found
+	var out []encodedEntry
 	for _, i := range pending {
 		if int(i) >= len(d.entries) || !d.visible(i, req) || !d.inScope(i, w.base, req.Scope) {
 			continue
@@ -64,15 +64,15 @@ func (d *Directory) collect(w *watcher, req *request, maxRange int) ([]found, er
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, found{d.dn(i), op})
+		out = append(out, encodedEntry{d.dn(i), op})
 	}
 	return out, nil
 }
 
-// register answers a search for notification: with nothing, until something changes or
+// startNotification answers a search for notification: with nothing, until something changes or
 // the connection ends. The original takes no filter but one that all objects match, and
 // a subtree only of a whole naming context.
-func (c *session) register(id int64, req *request) error {
+func (c *session) startNotification(id int64, req *request) error {
 	faults := c.server.currentFaults()
 	d := c.server.dir
 	d.mu.RLock()
@@ -83,11 +83,11 @@ func (c *session) register(id int64, req *request) error {
 	case err != nil:
 		return err
 	case faults.NotifyResult != 0:
-		return failure{faults.NotifyResult, "as the test wants it"}
+		return ldapError{faults.NotifyResult, "as the test wants it"}
 	case req.Filter != "(objectClass=*)", req.Scope == ldap.ScopeWholeSubtree && !whole:
-		return failure{ldap.LDAPResultUnwillingToPerform, "0000200D: SvcErr: DSID-0315105B, problem 5003 (WILL_NOT_PERFORM), data 0"}
+		return ldapError{ldap.LDAPResultUnwillingToPerform, "0000200D: SvcErr: DSID-0315105B, problem 5003 (WILL_NOT_PERFORM), data 0"}
 	case c.notifications == maxNotifications:
-		return failure{ldap.LDAPResultAdminLimitExceeded, "00002024: SvcErr: DSID-0315109F, problem 5008 (ADMIN_LIMIT_EXCEEDED), data 0"}
+		return ldapError{ldap.LDAPResultAdminLimitExceeded, "00002024: SvcErr: DSID-0315109F, problem 5008 (ADMIN_LIMIT_EXCEEDED), data 0"}
 	}
 	c.notifications++
 	w := d.watch(base)
@@ -95,20 +95,20 @@ func (c *session) register(id int64, req *request) error {
 	c.server.running.Go(func() {
 		defer d.unwatch(w)
 		defer c.server.count(func(s *Stats) { s.Notifications-- })
-		c.report(id, req, w)
+		c.sendNotifications(id, req, w)
 	})
 	return nil
 }
 
-// report sends what changes until the connection ends.
-func (c *session) report(id int64, req *request, w *watcher) {
+// sendNotifications sends what changes until the connection ends.
+func (c *session) sendNotifications(id int64, req *request, w *watcher) {
 	for {
 		select {
 		case <-c.ended:
 			return
 		case <-w.wake:
 		}
-		entries, err := c.server.dir.collect(w, req, c.server.config.MaxValRange)
+		entries, err := c.server.dir.takePending(w, req, c.server.config.MaxValRange)
 		if err != nil || c.server.currentFaults().DropNotifications {
 			continue
 		}

@@ -57,7 +57,7 @@ func (d *Directory) NewReplica(host string, firstUSN uint64) *Directory {
 func (d *Directory) byUSN() []int32 {
 	var list []int32
 	for i := range d.entries {
-		if !d.entries[i].gone {
+		if !d.entries[i].purged {
 			list = append(list, int32(i))
 		}
 	}
@@ -78,27 +78,27 @@ func (d *Directory) ReplicateFrom(partner *Directory, limit int) int {
 	copied.Restore(partner.Snapshot())
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	in := inbound{d: d, from: copied, done: map[int32]bool{}}
+	in := replication{d: d, from: copied, done: map[int32]bool{}}
 	for _, i := range copied.byUSN() {
 		if limit > 0 && in.changed >= limit {
 			break
 		}
 		if i != copied.root && copied.within(i, copied.root) {
-			in.object(i)
+			in.replicate(i)
 		}
 	}
 	return in.changed
 }
 
-// inbound is one replication under way.
-type inbound struct {
+// replication is one replication under way.
+type replication struct {
 	d, from *Directory
 	done    map[int32]bool
 	changed int
 }
 
-// object brings one object, its parent first.
-func (in *inbound) object(theirs int32) {
+// replicate brings one object, its parent first.
+func (in *replication) replicate(theirs int32) {
 	if in.done[theirs] {
 		return
 	}
@@ -110,32 +110,32 @@ func (in *inbound) object(theirs int32) {
 	}
 	for _, above := range []int32{s.parent, s.lastParent} {
 		if above >= 0 && above != in.from.root {
-			in.object(above)
+			in.replicate(above)
 		}
 	}
 	if !known {
-		in.make(s)
+		in.create(s)
 		in.changed++
 		return
 	}
 	e := in.d.entries[ours]
 	if newest, changed := in.merge(ours, &e, s); changed {
 		in.d.replace(ours, e)
-		in.arrived(ours, newest)
+		in.setChangedAt(ours, newest)
 		in.changed++
 	}
 }
 
-// arrived sets whenChanged of an object that replication changed: see
+// setChangedAt sets whenChanged of an object that replication changed: see
 // [DirectoryConfig.OriginTimes]. The newest of the changes was made at a Unix time.
-func (in *inbound) arrived(ours int32, newest int64) {
+func (in *replication) setChangedAt(ours int32, newest int64) {
 	if in.d.config.OriginTimes {
-		in.d.entries[ours].changed = newest
+		in.d.entries[ours].changedAt = newest
 	}
 }
 
-// parent gives the slot here of an object there.
-func (in *inbound) parent(theirs int32) int32 {
+// localParent gives the slot here of an object there.
+func (in *replication) localParent(theirs int32) int32 {
 	if theirs < 0 {
 		return -1
 	}
@@ -146,11 +146,11 @@ func (in *inbound) parent(theirs int32) int32 {
 	return ours
 }
 
-// make creates an object that is not known here.
-func (in *inbound) make(s *entry) {
+// create creates an object that is not known here.
+func (in *replication) create(s *entry) {
 	e := *s
-	e.parent, e.lastParent, e.children = in.parent(s.parent), -1, 0
-	in.settle(-1, &e)
+	e.parent, e.lastParent, e.children = in.localParent(s.parent), -1, 0
+	in.place(-1, &e)
 	i := in.d.insert(e.kind, e.parent, e.name, slices.Clone(s.attrs))
 	at := &in.d.entries[i]
 	delete(in.d.byGUID, at.guid)
@@ -160,21 +160,21 @@ func (in *inbound) make(s *entry) {
 	for _, a := range s.attrs {
 		newest = max(newest, a.written.at)
 	}
-	in.arrived(i, newest)
+	in.setChangedAt(i, newest)
 }
 
 // merge takes over what is newer there. It reports whether anything was, and the Unix
 // time of the newest change.
-func (in *inbound) merge(ours int32, e, s *entry) (newest int64, changed bool) {
+func (in *replication) merge(ours int32, e, s *entry) (newest int64, changed bool) {
 	if s.place.newer(e.place) {
 		newest, changed = s.place.at, true
 		e.deletion = s.deletion
 		e.name, e.originalName, e.deleted, e.recycled, e.place = s.name, s.originalName, s.deleted, s.recycled, s.place
-		e.parent, e.lastParent = in.parent(s.parent), in.parent(s.lastParent)
+		e.parent, e.lastParent = in.localParent(s.parent), in.localParent(s.lastParent)
 		if e.deleted {
-			in.orphan(ours, e)
+			in.moveChildren(ours, e)
 		} else {
-			in.settle(ours, e)
+			in.place(ours, e)
 		}
 	}
 	e.attrs = slices.Clone(e.attrs)
@@ -193,8 +193,8 @@ func (in *inbound) merge(ours int32, e, s *entry) (newest int64, changed bool) {
 	return newest, changed
 }
 
-// settle makes sure of a place for a live object.
-func (in *inbound) settle(ours int32, e *entry) {
+// place makes sure of a place for a live object.
+func (in *replication) place(ours int32, e *entry) {
 	d := in.d
 	if e.parent < 0 || d.entries[e.parent].deleted || ours >= 0 && d.within(e.parent, ours) {
 		e.parent, e.place = d.lostAndFound, d.next(e.place)
@@ -204,8 +204,8 @@ func (in *inbound) settle(ours int32, e *entry) {
 	}
 }
 
-// orphan moves what stands below an object that is deleted.
-func (in *inbound) orphan(parent int32, gone *entry) {
+// moveChildren moves what stands below an object that is deleted.
+func (in *replication) moveChildren(parent int32, gone *entry) {
 	d := in.d
 	for _, i := range slices.Sorted(maps.Values(d.byGUID)) {
 		e := d.entries[i]
@@ -213,7 +213,7 @@ func (in *inbound) orphan(parent int32, gone *entry) {
 			continue
 		}
 		e.parent, e.place = d.lostAndFound, d.next(e.place)
-		in.settle(i, &e)
+		in.place(i, &e)
 		d.replace(i, e)
 		gone.children--
 	}

@@ -25,7 +25,7 @@ type wanted struct {
 
 // parseRequest reads a SearchRequest (RFC 4511 section 4.5.1) and its controls.
 func parseRequest(op *ber.Packet, controls []*ber.Packet) (*request, error) {
-	malformed := failure{ldap.LDAPResultProtocolError, "malformed search request"}
+	malformed := ldapError{ldap.LDAPResultProtocolError, "malformed search request"}
 	if len(op.Children) != 8 {
 		return nil, malformed
 	}
@@ -33,7 +33,7 @@ func parseRequest(op *ber.Packet, controls []*ber.Packet) (*request, error) {
 	if !ok || scope < 0 || scope > 2 {
 		return nil, malformed
 	}
-	req := &request{Search: Search{Base: text(op.Children[0]), Scope: int(scope), Controls: map[string]bool{}}}
+	req := &request{Search: Search{Base: packetText(op.Children[0]), Scope: int(scope), Controls: map[string]bool{}}}
 	req.typesOnly, _ = op.Children[5].Value.(bool)
 	var err error
 	if req.filter, err = parseFilter(op.Children[6]); err != nil {
@@ -43,7 +43,7 @@ func parseRequest(op *ber.Packet, controls []*ber.Packet) (*request, error) {
 		return nil, malformed
 	}
 	for _, a := range op.Children[7].Children {
-		req.Attributes = append(req.Attributes, text(a))
+		req.Attributes = append(req.Attributes, packetText(a))
 	}
 	if req.selection, ok = parseSelection(req.Attributes); !ok {
 		return nil, malformed
@@ -60,7 +60,7 @@ func (r *request) parseControl(p *ber.Packet) bool {
 	if len(p.Children) == 0 {
 		return false
 	}
-	oid, critical, value := text(p.Children[0]), false, []byte(nil)
+	oid, critical, value := packetText(p.Children[0]), false, []byte(nil)
 	for _, child := range p.Children[1:] {
 		switch child.Tag {
 		case ber.TagBoolean:
@@ -78,7 +78,7 @@ func (r *request) parseControl(p *ber.Packet) bool {
 		return false
 	}
 	size, ok := paging.Children[0].Value.(int64)
-	r.pageSize, r.cookie = max(int(size), 1), text(paging.Children[1])
+	r.pageSize, r.cookie = max(int(size), 1), packetText(paging.Children[1])
 	return ok
 }
 
@@ -93,7 +93,7 @@ func parseSelection(names []string) (s selection, ok bool) {
 		case "1.1":
 			continue
 		}
-		base, option, ranged := strings.Cut(lower(name), ";range=")
+		base, option, ranged := strings.Cut(foldName(name), ";range=")
 		w := wanted{key: base, ranged: ranged, high: -1}
 		if ranged {
 			low, high, _ := strings.Cut(option, "-")

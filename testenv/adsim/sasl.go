@@ -27,7 +27,7 @@ func (c *session) sasl(id int64, auth *ber.Packet) error {
 		return refuse(faults.BindResult, "00000000: LdapErr: DSID-0C090259, comment: as the test wants it")
 	}
 	accept := c.server.config.Accept
-	if !c.tls || accept == nil || len(auth.Children) == 0 || text(auth.Children[0]) != "GSSAPI" {
+	if !c.tls || accept == nil || len(auth.Children) == 0 || packetText(auth.Children[0]) != "GSSAPI" {
 		return refuse(ldap.LDAPResultAuthMethodNotSupported, "00002027: LdapErr: DSID-0C090539, comment: Invalid Authentication method, data 0, v4563")
 	}
 	if c.acceptor == nil {

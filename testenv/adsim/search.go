@@ -42,13 +42,13 @@ type request struct {
 	view      view
 }
 
-// failure is a search that ends with another result than success.
-type failure struct {
+// ldapError is a search that ends with another result than success.
+type ldapError struct {
 	code       int
 	diagnostic string
 }
 
-func (f failure) Error() string { return fmt.Sprintf("result %d: %s", f.code, f.diagnostic) }
+func (f ldapError) Error() string { return fmt.Sprintf("result %d: %s", f.code, f.diagnostic) }
 
 // search answers one search request, or one page of it.
 func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error {
@@ -61,25 +61,25 @@ func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error
 		return c.send(append(message(id, c.server.rootDSE(req)), message(id, result(tagSearchDone, 0, ""))...))
 	}
 	if err == nil {
-		err = c.admit(req)
+		err = c.validate(req)
 	}
 	faults := c.server.currentFaults()
 	if err == nil && faults.BeforePage != nil {
 		faults.BeforePage(req.Search)
 	}
-	if faults.SilentSearch || !c.pause(faults.Delay) {
-		return c.silence()
+	if faults.SilentSearch || !c.delay(faults.Delay) {
+		return c.discardInput()
 	}
-	if err == nil && has(req.Controls, oidNotification) {
-		if err = c.register(id, req); err == nil {
+	if err == nil && hasControl(req.Controls, oidNotification) {
+		if err = c.startNotification(id, req); err == nil {
 			return nil
 		}
 	}
 	var found page
 	if err == nil {
-		found, err = c.run(req, faults)
+		found, err = c.findPage(req, faults)
 	}
-	var refusal failure
+	var refusal ldapError
 	if errors.As(err, &refusal) {
 		if refusal.code == ldap.LDAPResultReferral {
 			return c.send(message(id, referralResult("ldap://elsewhere.example/"+req.Base)))
@@ -89,11 +89,11 @@ func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error
 	if err != nil {
 		return err
 	}
-	return c.deliver(id, req, found, faults)
+	return c.sendPage(id, req, found, faults)
 }
 
-// pause waits as a slow server does; false: the connection ended meanwhile.
-func (c *session) pause(d time.Duration) bool {
+// delay waits as a slow server does; false: the connection ended meanwhile.
+func (c *session) delay(d time.Duration) bool {
 	if d == 0 {
 		return true
 	}
@@ -107,14 +107,14 @@ func (c *session) pause(d time.Duration) bool {
 	}
 }
 
-// admit checks rights, controls and the paging cookie.
-func (c *session) admit(req *request) error {
+// validate checks rights, controls and the paging cookie.
+func (c *session) validate(req *request) error {
 	if !c.bound {
-		return failure{ldap.LDAPResultOperationsError, "000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed on the connection., data 0, v4563"}
+		return ldapError{ldap.LDAPResultOperationsError, "000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed on the connection., data 0, v4563"}
 	}
 	for oid, critical := range req.Controls {
 		if critical && !known(oid) {
-			return failure{ldap.LDAPResultUnavailableCriticalExtension, "00000057: LdapErr: DSID-0C09079A, comment: Error processing control, data 0, v4563"}
+			return ldapError{ldap.LDAPResultUnavailableCriticalExtension, "00000057: LdapErr: DSID-0C09079A, comment: Error processing control, data 0, v4563"}
 		}
 	}
 	req.Page = 1
@@ -123,8 +123,8 @@ func (c *session) admit(req *request) error {
 	}
 	at, ok := c.cookies[req.cookie]
 	delete(c.cookies, req.cookie)
-	if !ok || at.search != req.identity() || c.server.loses() {
-		return failure{ldap.LDAPResultUnwillingToPerform, "00000057: LdapErr: DSID-0C090A7D, comment: Error processing control, data 0, v4563"}
+	if !ok || at.search != req.searchKey() || c.server.dropsCookie() {
+		return ldapError{ldap.LDAPResultUnwillingToPerform, "00000057: LdapErr: DSID-0C090A7D, comment: Error processing control, data 0, v4563"}
 	}
 	req.from, req.Page = at, at.page
 	return nil
@@ -139,8 +139,8 @@ func known(oid string) bool {
 	return false
 }
 
-// loses decides whether a cookie that came back is forgotten.
-func (s *Server) loses() bool {
+// dropsCookie decides whether a cookie that came back is forgotten.
+func (s *Server) dropsCookie() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.loseCookies > 0 {
@@ -150,10 +150,10 @@ func (s *Server) loses() bool {
 	return s.loseCookies < 0
 }
 
-// run finds the entries of the answer.
-func (c *session) run(req *request, faults Faults) (page, error) {
+// findPage finds the entries of the answer.
+func (c *session) findPage(req *request, faults Faults) (page, error) {
 	if faults.SearchResult != 0 {
-		return page{}, failure{faults.SearchResult, faults.SearchDiagnostic}
+		return page{}, ldapError{faults.SearchResult, faults.SearchDiagnostic}
 	}
 	if faults.Empty {
 		return page{next: -1}, nil
@@ -165,8 +165,8 @@ func (c *session) run(req *request, faults Faults) (page, error) {
 	return c.server.dir.search(req, limit, c.server.config.MaxValRange)
 }
 
-// deliver sends a page with its faults.
-func (c *session) deliver(id int64, req *request, found page, faults Faults) error {
+// sendPage sends a page with its faults.
+func (c *session) sendPage(id int64, req *request, found page, faults Faults) error {
 	c.out.Lock()
 	defer c.out.Unlock()
 	struck := faults.OnPage == 0 || faults.OnPage == req.Page
@@ -180,31 +180,31 @@ func (c *session) deliver(id int64, req *request, found page, faults Faults) err
 		if struck && faults.CutAfterBytes > 0 && sent+len(raw) >= faults.CutAfterBytes {
 			out.Write(raw[:faults.CutAfterBytes-sent])
 			out.Flush()
-			c.cut()
-			return errEnd
+			c.abort()
+			return errSessionEnd
 		}
 		out.Write(raw)
 		sent += len(raw)
 		if struck && n+1 == faults.StallAfterEntries {
 			out.Flush()
-			return c.silence()
+			return c.discardInput()
 		}
 		if struck && n+1 == faults.CutAfterEntries {
 			out.Flush()
-			c.cut()
-			return errEnd
+			c.abort()
+			return errSessionEnd
 		}
 	}
 	for _, url := range append(found.references, faults.References...) {
-		out.Write(message(id, tlv(tagSearchReference, octets(url))))
+		out.Write(message(id, tlv(tagSearchReference, octetString(url))))
 	}
 	c.server.count(func(s *Stats) { s.Entries += len(found.entries) })
-	out.Write(c.done(id, req, found, faults))
+	out.Write(c.searchDone(id, req, found, faults))
 	return out.Flush()
 }
 
-// done words the end of a page, and remembers the cookie it hands out.
-func (c *session) done(id int64, req *request, found page, faults Faults) []byte {
+// searchDone words the end of a page, and remembers the cookie it hands out.
+func (c *session) searchDone(id int64, req *request, found page, faults Faults) []byte {
 	more := found.next >= 0
 	switch {
 	case req.pageSize == 0 && more:
@@ -219,7 +219,7 @@ func (c *session) done(id int64, req *request, found page, faults Faults) []byte
 	}
 	c.issued++
 	cookie := "cookie-" + strconv.Itoa(c.issued)
-	c.cookies[cookie] = cursor{found.next, req.Page + 1, req.identity()}
+	c.cookies[cookie] = cursor{found.next, req.Page + 1, req.searchKey()}
 	return message(id, result(tagSearchDone, 0, ""), pagingControl(cookie))
 }
 
@@ -236,5 +236,5 @@ func (c *session) oldest() int {
 	}
 }
 
-// identity tells searches apart: a cookie belongs to one.
-func (r *request) identity() string { return fmt.Sprintf("%d %q %s", r.Scope, r.Base, r.Filter) }
+// searchKey tells searches apart: a cookie belongs to one.
+func (r *request) searchKey() string { return fmt.Sprintf("%d %q %s", r.Scope, r.Base, r.Filter) }

@@ -70,7 +70,7 @@ func Start(d *Directory, config ServerConfig) (*Server, error) {
 	s := &Server{
 		dir: d, config: config, id: id, password: config.Password,
 		addrs: [3]string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}, sessions: map[*session]bool{},
-		accounts: map[string][]string{lower(config.BindDN): nil},
+		accounts: map[string][]string{foldName(config.BindDN): nil},
 	}
 	return s, s.Up()
 }
@@ -170,7 +170,7 @@ func (s *Server) CutConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.sessions {
-		c.cut()
+		c.abort()
 	}
 }
 
@@ -188,22 +188,22 @@ func (s *Server) accept(l net.Listener, ldaps, catalog bool) {
 		}
 		c := newSession(s, raw)
 		c.view.catalog = catalog
-		if !s.enter(c, l) {
-			c.cut()
+		if !s.addSession(c, l) {
+			c.abort()
 			return
 		}
 		s.running.Go(func() {
-			defer s.leave(c)
+			defer s.removeSession(c)
 			if ldaps && !s.currentFaults().SilentAccept {
-				c.secure(tls.Server(raw, s.tlsConfig()))
+				c.switchToTLS(tls.Server(raw, s.tlsConfig()))
 			}
 			c.serve()
 		})
 	}
 }
 
-// enter registers a connection, unless the server went down meanwhile.
-func (s *Server) enter(c *session, l net.Listener) bool {
+// addSession registers a connection, unless the server went down meanwhile.
+func (s *Server) addSession(c *session, l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, open := range s.listeners {
@@ -216,9 +216,9 @@ func (s *Server) enter(c *session, l net.Listener) bool {
 	return false
 }
 
-func (s *Server) leave(c *session) {
+func (s *Server) removeSession(c *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, c)
-	c.cut()
+	c.abort()
 }

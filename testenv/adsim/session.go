@@ -27,8 +27,8 @@ const (
 	oidWhoAmI   = "1.3.6.1.4.1.4203.1.11.3"
 )
 
-// errEnd ends a session without being anybody's fault.
-var errEnd = errors.New("session ended")
+// errSessionEnd ends a session without being anybody's fault.
+var errSessionEnd = errors.New("session ended")
 
 // session is one connection. Its requests are answered one after the other.
 type session struct {
@@ -58,9 +58,9 @@ func newSession(s *Server, raw net.Conn) *session {
 	}
 }
 
-// cut ends the connection at once and without a farewell, so that the client sees a
+// abort ends the connection at once and without a farewell, so that the client sees a
 // reset; any goroutine may call it.
-func (c *session) cut() {
+func (c *session) abort() {
 	c.once.Do(func() {
 		close(c.ended)
 		if tcp, ok := c.raw.(*net.TCPConn); ok {
@@ -70,15 +70,15 @@ func (c *session) cut() {
 	})
 }
 
-// secure goes on over TLS.
-func (c *session) secure(conn *tls.Conn) {
+// switchToTLS goes on over TLS.
+func (c *session) switchToTLS(conn *tls.Conn) {
 	c.conn, c.in, c.tls = conn, bufio.NewReader(conn), true
 }
 
 // serve answers requests until the connection ends.
 func (c *session) serve() {
 	if c.server.currentFaults().SilentAccept {
-		c.silence()
+		c.discardInput()
 		return
 	}
 	for {
@@ -89,16 +89,16 @@ func (c *session) serve() {
 	}
 }
 
-// silence reads and says nothing until the client leaves or the server goes down.
-func (c *session) silence() error {
+// discardInput reads and says nothing until the client leaves or the server goes down.
+func (c *session) discardInput() error {
 	io.Copy(io.Discard, c.in)
-	return errEnd
+	return errSessionEnd
 }
 
 // answer handles one request; an error ends the session.
 func (c *session) answer(p *ber.Packet) error {
 	if c.server.currentFaults().Silent {
-		return c.silence()
+		return c.discardInput()
 	}
 	id, _ := p.Children[0].Value.(int64)
 	op := p.Children[1]
@@ -117,9 +117,9 @@ func (c *session) answer(p *ber.Packet) error {
 		return nil
 	case opUnbind:
 		c.conn.Close() // with a farewell
-		return errEnd
+		return errSessionEnd
 	}
-	return errEnd
+	return errSessionEnd
 }
 
 func (c *session) send(b []byte) error {
@@ -132,17 +132,17 @@ func (c *session) send(b []byte) error {
 // bind handles a simple bind (RFC 4511 section 4.2), or a step of one by SASL.
 func (c *session) bind(id int64, op *ber.Packet) error {
 	if len(op.Children) != 3 {
-		return errEnd
+		return errSessionEnd
 	}
 	faults := c.server.currentFaults()
 	if faults.SilentBind {
-		return c.silence()
+		return c.discardInput()
 	}
 	if op.Children[2].Tag == 3 {
 		return c.sasl(id, op.Children[2])
 	}
-	name, password := text(op.Children[1]), text(op.Children[2])
-	code, diagnostic := c.judge(name, password, faults)
+	name, password := packetText(op.Children[1]), packetText(op.Children[2])
+	code, diagnostic := c.checkBind(name, password, faults)
 	c.bound = code == 0 && password != ""
 	c.view.hidden, _ = c.server.account(name)
 	c.server.count(func(s *Stats) {
@@ -161,8 +161,8 @@ func (c *session) bind(id int64, op *ber.Packet) error {
 	return c.send(message(id, result(tagBindResponse, code, diagnostic)))
 }
 
-// judge decides a bind the way Active Directory words it.
-func (c *session) judge(name, password string, faults Faults) (code int, diagnostic string) {
+// checkBind decides a bind the way Active Directory words it.
+func (c *session) checkBind(name, password string, faults Faults) (code int, diagnostic string) {
 	switch {
 	case !c.tls && password != "":
 		return ldap.LDAPResultStrongAuthRequired, "00002028: LdapErr: DSID-0C090259, comment: The server requires binds to turn on integrity checking if SSL\\TLS are not already active on the connection, data 0, v4563"
@@ -189,7 +189,7 @@ func subCode(data string) string {
 func (c *session) extended(id int64, op *ber.Packet) error {
 	oid := ""
 	if len(op.Children) > 0 {
-		oid = text(op.Children[0])
+		oid = packetText(op.Children[0])
 	}
 	name := tlv(tagResponseName, []byte(oid))
 	switch {
@@ -214,7 +214,7 @@ func (c *session) startTLS(id int64, name []byte) error {
 	if err := conn.Handshake(); err != nil {
 		return err
 	}
-	c.secure(conn)
+	c.switchToTLS(conn)
 	c.server.count(func(s *Stats) { s.StartTLS++ })
 	return nil
 }

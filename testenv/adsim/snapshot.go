@@ -71,7 +71,7 @@ func (d *Directory) Hide(names ...string) {
 	defer d.mu.Unlock()
 	clear(d.hidden)
 	for _, n := range names {
-		d.hidden[lower(n)] = true
+		d.hidden[foldName(n)] = true
 	}
 }
 
@@ -85,7 +85,7 @@ func (d *Directory) HideOf(guid GUID, names ...string) {
 	}
 	hidden := map[string]bool{}
 	for _, n := range names {
-		hidden[lower(n)] = true
+		hidden[foldName(n)] = true
 	}
 	d.hiddenOf[guid] = hidden
 }
@@ -96,5 +96,5 @@ func (d *Directory) HideOf(guid GUID, names ...string) {
 func (d *Directory) WithholdDeleted(withhold bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.withhold = withhold
+	d.hideDeleted = withhold
 }

@@ -109,7 +109,7 @@ func (s *UnsafeServer) serve() {
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		running.Go(func() {
 			defer conn.Close()
-			s.talk(&peeked{conn, bufio.NewReader(conn)})
+			s.handle(&peekedConn{conn, bufio.NewReader(conn)})
 		})
 	}
 }
@@ -121,8 +121,8 @@ var (
 	alert        = []byte("\x15\x03\x01\x00\x02\x02\x0a") // fatal, unexpected_message
 )
 
-// talk has one conversation.
-func (s *UnsafeServer) talk(conn *peeked) {
+// handle has one conversation.
+func (s *UnsafeServer) handle(conn *peekedConn) {
 	first, err := conn.from.Peek(1)
 	if err != nil || s.how == HangsUp {
 		return
@@ -157,16 +157,16 @@ func (s *UnsafeServer) talk(conn *peeked) {
 	s.received.Write(data)
 }
 
-// peeked is a connection of which something was read already.
-type peeked struct {
+// peekedConn is a connection of which something was read already.
+type peekedConn struct {
 	net.Conn
 	from *bufio.Reader
 }
 
-func (p *peeked) Read(b []byte) (int, error) { return p.from.Read(b) }
+func (p *peekedConn) Read(b []byte) (int, error) { return p.from.Read(b) }
 
-// keys are two RSA keys, which take long to make: for authorities and for servers.
-var keys = sync.OnceValues(func() (pair [2]*rsa.PrivateKey, err error) {
+// rsaKeys are two RSA keys, which take long to make: for authorities and for servers.
+var rsaKeys = sync.OnceValues(func() (pair [2]*rsa.PrivateKey, err error) {
 	for i := range pair {
 		if pair[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 			return pair, err
@@ -180,7 +180,7 @@ var marker = bytes.Repeat([]byte{0x55}, 12)
 
 // unsafeTLS makes the server's side of TLS, and the authority that clients should trust.
 func unsafeTLS(how Unsafe) (*tls.Config, []byte, error) {
-	keys, err := keys()
+	keys, err := rsaKeys()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -200,7 +200,7 @@ func unsafeTLS(how Unsafe) (*tls.Config, []byte, error) {
 
 // unsafeChain makes what the server shows, in DER, and the trusted authority.
 func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte, trusted []byte, err error) {
-	m := &maker{}
+	m := &certMaker{}
 	now, day := time.Now(), 24*time.Hour
 	root := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "adsim root"}, NotBefore: now.Add(-48 * time.Hour),
@@ -223,29 +223,29 @@ func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte,
 	case ExpiredAuthority:
 		root.NotAfter = now.Add(-time.Hour)
 	}
-	trusted = m.make(root, root, authority, authority)
+	trusted = m.create(root, root, authority, authority)
 	switch how {
 	case SHA1Signature:
-		return [][]byte{m.resign(m.make(leaf, root, server, authority), authority, toSHA1)}, trusted, m.err
+		return [][]byte{m.resign(m.create(leaf, root, server, authority), authority, toSHA1)}, trusted, m.err
 	case NegativeSerial:
-		return [][]byte{m.resign(m.make(leaf, root, server, authority), authority, toNegative)}, trusted, m.err
+		return [][]byte{m.resign(m.create(leaf, root, server, authority), authority, toNegative)}, trusted, m.err
 	case SHA1Intermediate:
-		return [][]byte{m.make(leaf, &between, server, authority), m.resign(m.make(&between, root, authority, authority),
+		return [][]byte{m.create(leaf, &between, server, authority), m.resign(m.create(&between, root, authority, authority),
 			authority, toSHA1)}, trusted, m.err
 	case NoIntermediate:
-		return [][]byte{m.make(leaf, &between, server, authority)}, trusted, m.err
+		return [][]byte{m.create(leaf, &between, server, authority)}, trusted, m.err
 	case SelfSigned:
-		return [][]byte{m.make(leaf, leaf, server, server)}, trusted, m.err
+		return [][]byte{m.create(leaf, leaf, server, server)}, trusted, m.err
 	case RenewedAuthority:
-		return [][]byte{m.make(leaf, root, server, authority)}, m.make(root, root, server, server), m.err
+		return [][]byte{m.create(leaf, root, server, authority)}, m.create(root, root, server, server), m.err
 	}
-	return [][]byte{m.make(leaf, root, server, authority)}, trusted, m.err
+	return [][]byte{m.create(leaf, root, server, authority)}, trusted, m.err
 }
 
-// maker makes certificates until one fails.
-type maker struct{ err error }
+// certMaker makes certificates until one fails.
+type certMaker struct{ err error }
 
-func (m *maker) make(template, parent *x509.Certificate, of, by *rsa.PrivateKey) []byte {
+func (m *certMaker) create(template, parent *x509.Certificate, of, by *rsa.PrivateKey) []byte {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &of.PublicKey, by)
 	if m.err == nil {
 		m.err = err
@@ -253,16 +253,16 @@ func (m *maker) make(template, parent *x509.Certificate, of, by *rsa.PrivateKey)
 	return der
 }
 
-// signed is a certificate (RFC 5280 section 4.1).
-type signed struct {
+// certificateASN1 is a certificate (RFC 5280 section 4.1).
+type certificateASN1 struct {
 	Content   asn1.RawValue
 	Algorithm pkix.AlgorithmIdentifier
 	Signature asn1.BitString
 }
 
 // resign changes a certificate that Go would not make, and signs it again.
-func (m *maker) resign(der []byte, by *rsa.PrivateKey, change func(*signed) crypto.Hash) []byte {
-	var c signed
+func (m *certMaker) resign(der []byte, by *rsa.PrivateKey, change func(*certificateASN1) crypto.Hash) []byte {
+	var c certificateASN1
 	if _, err := asn1.Unmarshal(der, &c); err != nil {
 		m.err = err
 		return nil
@@ -284,7 +284,7 @@ func (m *maker) resign(der []byte, by *rsa.PrivateKey, change func(*signed) cryp
 }
 
 // toSHA1 makes sha256WithRSAEncryption sha1WithRSAEncryption (RFC 8017 appendix C).
-func toSHA1(c *signed) crypto.Hash {
+func toSHA1(c *certificateASN1) crypto.Hash {
 	rsaWith := []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01")
 	c.Content.FullBytes = bytes.Replace(c.Content.FullBytes, append(bytes.Clone(rsaWith), 0x0b),
 		append(bytes.Clone(rsaWith), 0x05), 1)
@@ -292,7 +292,7 @@ func toSHA1(c *signed) crypto.Hash {
 	return crypto.SHA1
 }
 
-func toNegative(c *signed) crypto.Hash {
+func toNegative(c *certificateASN1) crypto.Hash {
 	c.Content.FullBytes = bytes.Replace(c.Content.FullBytes, marker, bytes.Repeat([]byte{0xaa}, len(marker)), 1)
 	return crypto.SHA256
 }

@@ -74,13 +74,13 @@ func (d *Directory) Modify(guid GUID, changes ...Change) error {
 	for _, c := range changes {
 		e.attrs = c.apply(e.attrs, d.next)
 	}
-	d.stamp(e)
+	d.recordWrite(e)
 	return nil
 }
 
 // apply gives the attributes after a change, in slices of their own.
 func (c Change) apply(attrs []attr, next func(version) version) []attr {
-	key := lower(c.name)
+	key := foldName(c.name)
 	attrs = slices.Clone(attrs)
 	n := slices.IndexFunc(attrs, func(a attr) bool { return a.key == key })
 	if n < 0 {
@@ -172,5 +172,5 @@ func (d *Directory) replace(i int32, e entry) {
 	d.entries[e.parent].children++
 	d.entries[i] = e
 	d.byName[e.key()] = i
-	d.stamp(&d.entries[i])
+	d.recordWrite(&d.entries[i])
 }

@@ -15,13 +15,13 @@ const settleDeadline = 2 * time.Minute
 func (h *Harness) Settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleDeadline)
 	defer cancel()
-	if err := h.wake(ctx, DC, Sink, MX); err != nil {
+	if err := h.ensureRunning(ctx, DC, Sink, MX); err != nil {
 		return err
 	}
 	if err := h.UseCertificate(ctx, "good"); err != nil {
 		return err
 	}
-	if err := h.settleDaemon(ctx); err != nil {
+	if err := h.resetDaemon(ctx); err != nil {
 		return err
 	}
 	if _, err := h.AwaitFresh(ctx); err != nil {
@@ -30,8 +30,8 @@ func (h *Harness) Settle(ctx context.Context) error {
 	return nil
 }
 
-// wake makes services run.
-func (h *Harness) wake(ctx context.Context, services ...string) error {
+// ensureRunning makes services run.
+func (h *Harness) ensureRunning(ctx context.Context, services ...string) error {
 	for _, service := range services {
 		state, _, err := h.State(ctx, service)
 		if err != nil {
@@ -51,9 +51,9 @@ func (h *Harness) wake(ctx context.Context, services ...string) error {
 	return h.AwaitHealthy(ctx, services...)
 }
 
-// settleDaemon restarts the daemon where its files are not the stock ones.
-func (h *Harness) settleDaemon(ctx context.Context) error {
-	stock, err := h.Stock()
+// resetDaemon restarts the daemon where its files are not the stock ones.
+func (h *Harness) resetDaemon(ctx context.Context) error {
+	stock, err := h.DefaultConfig()
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func (d *Directory) Entries() iter.Seq[Entry] {
 		d.mu.RLock()
 		defer d.mu.RUnlock()
 		for i := range int32(len(d.entries)) {
-			if !d.entries[i].gone && d.within(i, d.root) && !yield(d.export(i)) {
+			if !d.entries[i].purged && d.within(i, d.root) && !yield(d.export(i)) {
 				return
 			}
 		}
@@ -90,7 +90,7 @@ func (k Kind) receivesMail() bool {
 // under compares DNs as this package prints them.
 func under(dn string, bases []string) bool {
 	return len(bases) == 0 || slices.ContainsFunc(bases, func(base string) bool {
-		return strings.EqualFold(dn, base) || strings.HasSuffix(lower(dn), ","+lower(base))
+		return strings.EqualFold(dn, base) || strings.HasSuffix(foldName(dn), ","+foldName(base))
 	})
 }
 
@@ -98,7 +98,7 @@ func under(dn string, bases []string) bool {
 func (e Entry) Addresses() []string {
 	var out []string
 	add := func(address string) {
-		if address = lower(address); !slices.Contains(out, address) {
+		if address = foldName(address); !slices.Contains(out, address) {
 			out = append(out, address)
 		}
 	}
