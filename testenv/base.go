@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// baseImage is what every Dockerfile of the harness starts from.
+// baseImage is the base of every Dockerfile of the harness.
 const (
 	baseImage = "debian:bookworm-slim"
 	baseSuite = "bookworm"
 )
 
-// How long a registry may take to say anything at all, and to deliver.
+// The time limits for the first output of a pull, and for the whole pull.
 const (
 	pullFirstWord = 20 * time.Second
 	pullDeadline  = 5 * time.Minute
 )
 
-// buildBase makes sure of the base image: one that is there, else pulled, else made
-// of the machine's own Debian archive.
+// buildBase ensures that the base image exists: it pulls it, or builds it from the machine's own
+// Debian archive.
 func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 	if s.engine.hasImage(ctx, baseImage) {
 		return nil
@@ -33,7 +33,7 @@ func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 	var pullErr error
 	s.progress.run("asking the registry for base image "+baseImage, func() error {
 		pullErr = s.pullBase(ctx, log)
-		return nil // not there is not yet a failure
+		return nil // a failed pull is not a failure yet
 	})
 	if pullErr == nil || ctx.Err() != nil {
 		return pullErr
@@ -46,7 +46,7 @@ func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 	})
 }
 
-// pullBase asks the registry, and gives up early on one that stays silent.
+// pullBase pulls the base image, and gives up early if the registry does not answer.
 func (s *Setup) pullBase(ctx context.Context, log io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, pullDeadline)
 	defer cancel()
@@ -61,7 +61,7 @@ func (s *Setup) pullBase(ctx context.Context, log io.Writer) error {
 	return err
 }
 
-// firstWriter is a writer that tells when something was written.
+// firstWriter is a writer that calls onWrite before each write.
 type firstWriter struct {
 	to      io.Writer
 	onWrite func()
@@ -72,7 +72,7 @@ func (w *firstWriter) Write(p []byte) (int, error) {
 	return w.to.Write(p)
 }
 
-// canBootstrap says whether this machine can make a Debian image of its own.
+// canBootstrap returns an error if this machine cannot build a Debian image.
 func canBootstrap() error {
 	if os.Geteuid() != 0 {
 		return errors.New("debootstrap needs root: run once as root, or load the image with `docker load`")
@@ -83,8 +83,7 @@ func canBootstrap() error {
 	return nil
 }
 
-// bootstrapBase makes the base image from the archive in this machine's apt
-// configuration.
+// bootstrapBase builds the base image from the archive in this machine's apt configuration.
 func (s *Setup) bootstrapBase(ctx context.Context, log io.Writer) error {
 	if err := needDebootstrap(ctx, log); err != nil {
 		return err
@@ -109,7 +108,7 @@ func (s *Setup) bootstrapBase(ctx context.Context, log io.Writer) error {
 	return s.importBase(ctx, log, dir)
 }
 
-// importBase is `tar | docker import`, without what apt downloaded on the way.
+// importBase runs `tar | docker import`, without the files that apt downloaded.
 func (s *Setup) importBase(ctx context.Context, log io.Writer, dir string) error {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -136,7 +135,7 @@ func (s *Setup) importBase(ctx context.Context, log io.Writer, dir string) error
 	return errors.Join(err, <-packed)
 }
 
-// needDebootstrap installs it if it is missing.
+// needDebootstrap installs debootstrap if it is missing.
 func needDebootstrap(ctx context.Context, log io.Writer) error {
 	if _, err := exec.LookPath("debootstrap"); err == nil {
 		return nil

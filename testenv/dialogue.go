@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// Dialogue is an SMTP conversation written down as text, one in a file:
+// Dialogue is an SMTP conversation in a text file:
 //
-//	# A comment. Empty lines are nothing.
+//	# A comment. Empty lines are ignored.
 //	S: 220 mx...                  the server's next reply must match
 //	C: RCPT TO:<${user}@x.example>    the client sends this line
 //	S: 550 5.1.1 <${user}@x.example>: Recipient address rejected: User unknown
 //	S~ ^(250|251) .*$             the reply must match a regular expression
 //	S! closed                     the server must have closed the connection
-//	=> alice@x.example            the message must arrive for exactly these
+//	=> alice@x.example            exactly these recipients must get the message
 //
-// In a pattern "..." stands for any text, also for further lines of the same reply;
-// everything else stands for itself. Several S: lines in a row are the lines of one
-// reply. ${name} is a variable, in every kind of line. A client line without a reply
-// behind it (a message's text, pipelining) is just sent.
+// In a pattern, "..." matches any text, including further lines of the same reply; all other
+// characters match themselves. Consecutive S: lines are the lines of one reply. ${name} is a
+// variable in every kind of line. A client line without a reply after it (a message's text,
+// pipelining) is only sent.
 type Dialogue struct {
 	name  string
 	steps []step
-	// Delivered are the recipients of the => lines, which Run does not look at.
+	// Delivered are the recipients of the => lines, which Run ignores.
 	Delivered []string
 }
 
@@ -35,8 +35,8 @@ type Dialogue struct {
 type step struct {
 	line    int
 	kind    stepKind
-	text    string         // what is sent, or the pattern as written
-	pattern *regexp.Regexp // of a reply
+	text    string         // the line to send, or the pattern as written
+	pattern *regexp.Regexp // for a reply
 }
 
 type stepKind int
@@ -56,10 +56,10 @@ func ReadDialogue(path string, variables map[string]string) (*Dialogue, error) {
 	return ParseDialogue(path, string(text), variables)
 }
 
-// ParseDialogue reads a dialogue from a text; name is for error messages.
+// ParseDialogue parses a dialogue; name appears in error messages.
 func ParseDialogue(name, text string, variables map[string]string) (*Dialogue, error) {
 	d := &Dialogue{name: name}
-	joinable := false // the line before was an S: line
+	joinable := false // the previous line was an S: line
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -84,8 +84,8 @@ func ParseDialogue(name, text string, variables map[string]string) (*Dialogue, e
 	return d, nil
 }
 
-// cutMarker splits "S: text" into "S:" and "text". One space after the marker
-// belongs to it, further ones to the text.
+// cutMarker splits "S: text" into "S:" and "text". One space after the marker belongs to the
+// marker, further spaces to the text.
 func cutMarker(line string) (marker, rest string) {
 	if len(line) < 2 {
 		return line, ""
@@ -108,8 +108,7 @@ func expand(text string, variables map[string]string) (string, error) {
 	return text, missing
 }
 
-// parseLine takes in one line. An S: line right behind another is the next line of the
-// same reply.
+// parseLine adds one line. An S: line directly after another is the next line of the same reply.
 func (d *Dialogue) parseLine(number int, marker, text string, joinable bool) error {
 	switch marker {
 	case "C:":
@@ -143,7 +142,7 @@ func (d *Dialogue) parseLine(number int, marker, text string, joinable bool) err
 	return nil
 }
 
-// compileWildcard turns a pattern with "..." into a regular expression for a whole reply.
+// compileWildcard compiles a pattern with "..." to a regular expression for a whole reply.
 func compileWildcard(pattern string) *regexp.Regexp {
 	parts := strings.Split(pattern, "...")
 	for i := range parts {
@@ -152,9 +151,8 @@ func compileWildcard(pattern string) *regexp.Regexp {
 	return regexp.MustCompile("(?s)^" + strings.Join(parts, ".*") + "$")
 }
 
-// Run holds the dialogue with the server at an address. The transcript is what was
-// said, also when it fails; the error names file and line and shows both what was
-// expected and what came.
+// Run runs the dialogue with the server at an address. It returns the transcript even if it
+// fails. The error names file and line and shows the expected and the actual reply.
 func (d *Dialogue) Run(ctx context.Context, address string) (transcript string, err error) {
 	session, err := DialSMTP(ctx, address)
 	if err != nil {
@@ -170,7 +168,7 @@ func (d *Dialogue) Run(ctx context.Context, address string) (transcript string, 
 	return said.String(), nil
 }
 
-// run does one step.
+// run runs one step.
 func (s step) run(session *Session, said io.Writer) error {
 	if s.kind == sendLine {
 		fmt.Fprintf(said, "C: %s\n", s.text)

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Arrived waits until a message with this Subject has arrived at the sink for every
-// one of the recipients, and returns all the recipients it has arrived for, sorted.
-// The queue of mx is empty of it by then, so that nobody else can follow.
+// Arrived waits until a message with this Subject has arrived at the sink for each recipient. It
+// returns all recipients that it has arrived for, sorted. By then the queue of mx is empty, so no
+// further copy can arrive.
 func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...string) ([]string, error) {
 	var got []string
 	err := AwaitNil(ctx, logPoll, func(ctx context.Context) error {
@@ -42,8 +42,8 @@ func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...str
 	return h.deliveries(ctx, subject)
 }
 
-// deliveries are the recipients a message has arrived for, as the sink's Delivered-To
-// headers spell them.
+// deliveries returns the recipients that a message has arrived for, as in the sink's Delivered-To
+// headers.
 func (h *Harness) deliveries(ctx context.Context, subject string) ([]string, error) {
 	const separator = "=-=-= next message =-=-="
 	out, err := h.ExecInput(ctx, Sink, "", "find", "/var/mail/inbox/new", "-type", "f", "-exec", "cat", "{}", ";", "-exec", "echo", separator, ";")

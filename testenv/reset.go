@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// settleDeadline bounds how long putting a harness in order may take.
+// settleDeadline limits Settle.
 const settleDeadline = 2 * time.Minute
 
-// Settle puts a harness back in order, whatever the test before did to it: all parts
-// run, dc1 shows its good certificate, the daemon has its stock configuration and
-// password, and its index is fresh. Objects in AD stay as they are.
+// Settle resets a harness after any test: all parts run, dc1 uses its good certificate, the
+// daemon has its default configuration and password, and its index is fresh. Objects in AD stay
+// as they are.
 func (h *Harness) Settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleDeadline)
 	defer cancel()
@@ -30,7 +30,7 @@ func (h *Harness) Settle(ctx context.Context) error {
 	return nil
 }
 
-// ensureRunning makes services run.
+// ensureRunning starts or unpauses services.
 func (h *Harness) ensureRunning(ctx context.Context, services ...string) error {
 	for _, service := range services {
 		state, _, err := h.State(ctx, service)
@@ -51,7 +51,7 @@ func (h *Harness) ensureRunning(ctx context.Context, services ...string) error {
 	return h.AwaitHealthy(ctx, services...)
 }
 
-// resetDaemon restarts the daemon where its files are not the stock ones.
+// resetDaemon restarts the daemon if its files are not the default ones.
 func (h *Harness) resetDaemon(ctx context.Context) error {
 	stock, err := h.DefaultConfig()
 	if err != nil {

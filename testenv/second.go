@@ -7,13 +7,11 @@ import (
 	"time"
 )
 
-// joinDeadline bounds the first start of dc2, which takes half a minute where nothing
-// else is going on.
+// joinDeadline limits the first start of dc2, which takes half a minute on an idle machine.
 const joinDeadline = 10 * time.Minute
 
-// StartSecond makes sure that dc2 runs: a second domain controller of the domain, which
-// joins it the first time. It stays for later tests until the harness is taken down or
-// RemoveSecond.
+// StartSecond ensures that dc2 runs: a second domain controller, which joins the domain at its
+// first start. It stays for later tests until RemoveSecond or until the harness is taken down.
 func (h *Harness) StartSecond(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinDeadline)
 	defer cancel()
@@ -23,9 +21,9 @@ func (h *Harness) StartSecond(ctx context.Context) error {
 	return h.ensureRunning(ctx, DC2)
 }
 
-// RemoveSecond removes dc2 with its database. The domain goes on believing in it, as it
-// does in a controller whose machine has burned. dc1 is restarted, because it would use
-// the Kerberos tickets that it has for dc2 with another one of the same name.
+// RemoveSecond removes dc2 with its database. The domain still lists it, like a controller whose
+// machine has burned. RemoveSecond restarts dc1, which otherwise would use its Kerberos tickets
+// for dc2 with another dc2.
 func (h *Harness) RemoveSecond(ctx context.Context) error {
 	id, err := h.engine.container(ctx, DC2)
 	if err != nil {
@@ -40,12 +38,12 @@ func (h *Harness) RemoveSecond(ctx context.Context) error {
 	return h.Restart(ctx, DC)
 }
 
-// backupDir is where a backup of the domain is, in dc1.
+// backupDir is the directory in dc1 that holds the backup of the domain.
 const backupDir = "/var/lib/samba/backup"
 
-// Backup makes a backup of the domain at dc1, from which dc2 is restored when it starts
-// for the first time; see RemoveSecond. A dc2 that the domain believes in from before is
-// forgotten: a controller cannot be restored under a name that is taken.
+// Backup makes a backup of the domain at dc1. The first start of dc2 restores it; see
+// RemoveSecond. Backup removes an earlier dc2 from the domain: a controller cannot be restored
+// under a name in use.
 func (h *Harness) Backup(ctx context.Context) error {
 	if _, err := h.Exec(ctx, DC, "samba-tool", "domain", "demote", "--remove-other-dead-server="+DC2); err != nil {
 		return err
@@ -56,22 +54,22 @@ func (h *Harness) Backup(ctx context.Context) error {
 	return h.sambaTool(ctx, DC, "domain", "backup", "offline", "--targetdir="+backupDir)
 }
 
-// RemoveBackup removes what Backup made.
+// RemoveBackup removes the backup.
 func (h *Harness) RemoveBackup(ctx context.Context) error {
 	return h.mustExec(ctx, DC, "rm", "-rf", backupDir)
 }
 
-// HasSecond reports whether there is a dc2, running or not.
+// HasSecond reports whether dc2 exists, running or not.
 func (h *Harness) HasSecond(ctx context.Context) bool {
 	_, err := h.engine.container(ctx, DC2)
 	return err == nil
 }
 
-// replicateDeadline bounds how long a controller that has just started may not replicate.
+// replicateDeadline limits the time until a controller that has just started replicates.
 const replicateDeadline = time.Minute
 
-// Replicate brings one domain controller what another one knows, and returns when it is
-// there. One that has just started, or lost a connection to its partner, is asked again.
+// Replicate replicates from one domain controller to another, and returns when it is done. It
+// retries for a controller that has just started, or has lost the connection to its partner.
 func (h *Harness) Replicate(ctx context.Context, from, to string) error {
 	ctx, cancel := context.WithTimeout(ctx, replicateDeadline)
 	defer cancel()
@@ -80,8 +78,7 @@ func (h *Harness) Replicate(ctx context.Context, from, to string) error {
 	})
 }
 
-// CutReplication keeps a domain controller from hearing of changes elsewhere and from
-// telling of its own, or ends that.
+// CutReplication stops the replication of a domain controller in both directions, or resumes it.
 func (h *Harness) CutReplication(ctx context.Context, service string, cut bool) error {
 	sign := "-"
 	if cut {
@@ -104,7 +101,7 @@ func (h *Harness) sambaTool(ctx context.Context, service string, args ...string)
 	return h.mustExec(ctx, service, append([]string{"samba-tool"}, args...)...)
 }
 
-// mustExec runs a command in a container, which has to succeed.
+// mustExec runs a command in a container; a non-zero exit status is an error.
 func (h *Harness) mustExec(ctx context.Context, service string, argv ...string) error {
 	out, err := h.Exec(ctx, service, argv...)
 	if err == nil && out.Status != 0 {
@@ -113,8 +110,8 @@ func (h *Harness) mustExec(ctx context.Context, service string, argv ...string) 
 	return err
 }
 
-// Disconnect takes a service off the network: packets to it are lost. From this machine
-// it cannot be reached either, but for Exec.
+// Disconnect takes a service off the network: packets to it are lost. This machine cannot reach
+// it either, except with Exec.
 func (h *Harness) Disconnect(ctx context.Context, service string) error {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
@@ -134,16 +131,16 @@ func (h *Harness) Connect(ctx context.Context, service string) error {
 	return err
 }
 
-// network is the name of the network of the harness.
+// network returns the name of the network of the harness.
 func (h *Harness) network() string { return h.engine.project + "_edge" }
 
-// Fates of a domain controller's database: see images/dc1/entrypoint.sh.
+// Actions on a domain controller's database: see images/dc1/entrypoint.sh.
 const (
-	CopyDatabase    = "keep"     // its files are copied
-	RestoreDatabase = "set-back" // the copy is put back: the same invocationId, lower USNs
+	CopyDatabase    = "keep"     // copy its files
+	RestoreDatabase = "set-back" // restore the copy: the same invocationId, lower USNs
 )
 
-// RunDatabaseAction stops a domain controller, lets its database have a fate, and starts it again.
+// RunDatabaseAction stops a domain controller, runs an action on its database, and starts it.
 func (h *Harness) RunDatabaseAction(ctx context.Context, service, fate string) error {
 	if err := h.Stop(ctx, service); err != nil {
 		return err
@@ -154,8 +151,8 @@ func (h *Harness) RunDatabaseAction(ctx context.Context, service, fate string) e
 	return h.Start(ctx, service)
 }
 
-// Modify applies LDIF to a domain controller's database from inside, for one that cannot
-// be reached.
+// Modify applies LDIF to the database inside a domain controller's container, for a controller
+// that cannot be reached.
 func (h *Harness) Modify(ctx context.Context, service, ldif string) error {
 	out, err := h.ExecInput(ctx, service, ldif, "ldbmodify", "-H", "/var/lib/samba/private/sam.ldb")
 	if err == nil && out.Status != 0 {

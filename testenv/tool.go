@@ -8,8 +8,8 @@ import (
 	"path"
 )
 
-// CopyTool puts the program of the daemon's container into another one: the command
-// line is of use where Postfix runs, too.
+// CopyTool copies the program from the daemon's container into another one, such as that of
+// Postfix.
 func (h *Harness) CopyTool(ctx context.Context, service, name string) error {
 	from, err := h.engine.container(ctx, Milter)
 	if err != nil {

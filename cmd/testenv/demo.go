@@ -10,10 +10,10 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// edgeDeadline is how long the demo waits for the edge to know of one change.
+// edgeDeadline limits the wait of the demo for one change to reach the edge.
 const edgeDeadline = 60 * time.Second
 
-// demo tells on the terminal what the daemon does, with the real parts.
+// demo shows on the terminal what the daemon does, with the real parts.
 func demo(ctx context.Context, args []string) error {
 	on, err := switches(args, "install", "keep")
 	if err != nil {
@@ -34,7 +34,7 @@ func demo(ctx context.Context, args []string) error {
 	return err
 }
 
-// storyteller tells the story: it does something and shows what was done and answered.
+// storyteller runs the demo: it performs actions and prints them with the answers.
 type storyteller struct {
 	h       *testenv.Harness
 	domain  *testenv.Domain // nil while dc1 is stopped
@@ -43,31 +43,31 @@ type storyteller struct {
 	delays  []time.Duration
 }
 
-// title opens a chapter.
+// title begins a chapter.
 func (s *storyteller) title(text string) {
 	s.chapter++
 	fmt.Fprintf(s.out.out, "\n%s == %d. %s\n", s.out.elapsed(), s.chapter, text)
 }
 
-// line shows one thing.
+// line prints one line.
 func (s *storyteller) line(format string, args ...any) {
 	fmt.Fprintf(s.out.out, "           %s\n", fmt.Sprintf(format, args...))
 }
 
-// block shows a text of several lines.
+// block prints a text of several lines.
 func (s *storyteller) block(text string) {
 	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
 		s.line("  %s", strings.TrimRight(line, "\n"))
 	}
 }
 
-// connect makes the connection on which the story changes AD.
+// connect opens the connection on which the demo changes AD.
 func (s *storyteller) connect(ctx context.Context) (err error) {
 	s.domain, err = s.h.Administrator(ctx)
 	return err
 }
 
-// expectReply asks the edge once and checks that it answers with this code.
+// expectReply queries the edge once and checks the code of its reply.
 func (s *storyteller) expectReply(ctx context.Context, recipient string, code int) error {
 	reply, err := s.h.Ask(ctx, recipient)
 	if err != nil {
@@ -80,8 +80,7 @@ func (s *storyteller) expectReply(ctx context.Context, recipient string, code in
 	return nil
 }
 
-// expectChange makes a change in AD and measures how long it takes until the edge answers
-// with this code.
+// expectChange makes a change in AD and measures the time until the edge replies with this code.
 func (s *storyteller) expectChange(ctx context.Context, what string, change func() error, recipient string, code int) error {
 	s.line("AD: %s", what)
 	ctx, cancel := context.WithTimeout(ctx, edgeDeadline)

@@ -11,8 +11,7 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// runStory tells the whole story; the first chapter that does not go as told ends it
-// with an error.
+// runStory runs all chapters. The first one with an unexpected result ends it with an error.
 func runStory(ctx context.Context, s *storyteller) error {
 	if err := s.connect(ctx); err != nil {
 		return err
@@ -36,7 +35,7 @@ func runStory(ctx context.Context, s *storyteller) error {
 	return nil
 }
 
-// showDirectory counts what AD holds.
+// showDirectory counts the objects in AD.
 func (s *storyteller) showDirectory(ctx context.Context) error {
 	s.title("What is in Active Directory (dc1, Samba, corp.example)")
 	const addressed = "(|(mail=*)(proxyAddresses=*))"
@@ -95,7 +94,7 @@ S: 221...
 => A.Adams@CORP.example
 `
 
-// sendMessage shows a whole SMTP dialogue and what arrives behind the edge.
+// sendMessage shows a whole SMTP dialogue and the delivered mail.
 func (s *storyteller) sendMessage(ctx context.Context) error {
 	s.title("A message for two known recipients and an unknown one, through the real Postfix")
 	subject := fmt.Sprintf("demo %d", time.Now().UnixNano())
@@ -122,7 +121,7 @@ func (s *storyteller) sendMessage(ctx context.Context) error {
 	return nil
 }
 
-// dora is the user the story is about.
+// userAddress is an address of the user in the demo.
 const (
 	userAddress    = "dora@corp.example"
 	userAlias      = "d.demo@corp.example"
@@ -190,7 +189,7 @@ func (s *storyteller) deleteUser(ctx context.Context) error {
 	return s.expectChange(ctx, "delete "+dn, func() error { return s.domain.Delete(dn) }, userNewAddress, 550)
 }
 
-// showStatus shows what the daemon says of itself.
+// showStatus shows the output of status and lookup.
 func (s *storyteller) showStatus(ctx context.Context) error {
 	s.title("rcpt-milter status, and lookup")
 	for _, command := range [][]string{{"status"}, {"lookup", "alice@corp.example"}, {"lookup", "nobody@corp.example"}} {
@@ -207,7 +206,7 @@ func (s *storyteller) showStatus(ctx context.Context) error {
 	return nil
 }
 
-// stopController stops the domain controller; mail goes on being judged.
+// stopController stops the domain controller; the daemon still answers.
 func (s *storyteller) stopController(ctx context.Context) error {
 	s.title("The domain controller is stopped, and mail is still judged")
 	s.domain.Close()
@@ -219,7 +218,7 @@ func (s *storyteller) stopController(ctx context.Context) error {
 	return s.expectBoth(ctx)
 }
 
-// expectBoth shows that a known and an unknown recipient get their answers.
+// expectBoth checks the answers for a known and an unknown recipient.
 func (s *storyteller) expectBoth(ctx context.Context) error {
 	if err := s.expectReply(ctx, "alice@corp.example", 250); err != nil {
 		return err
@@ -227,7 +226,7 @@ func (s *storyteller) expectBoth(ctx context.Context) error {
 	return s.expectReply(ctx, "nobody@corp.example", 550)
 }
 
-// restartDaemon restarts the daemon while the domain controller is away.
+// restartDaemon restarts the daemon while the domain controller is down.
 func (s *storyteller) restartDaemon(ctx context.Context) error {
 	s.title("The daemon is restarted while the domain controller is away, and answers from disk")
 	if err := s.h.Kill(ctx, testenv.Milter); err != nil {

@@ -6,21 +6,21 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// oidNotification is the control of a search that never ends and reports each object
-// under its base as it changes (MS-ADTS 3.1.1.3.4.1.9).
+// oidNotification is the control of a search without end that reports each object under its base
+// when it changes (MS-ADTS 3.1.1.3.4.1.9).
 const oidNotification = "1.2.840.113556.1.4.528"
 
-// maxNotifications is how many of them one connection may have: MaxNotificationPerConn.
+// maxNotifications limits notification searches per connection: MaxNotificationPerConn.
 const maxNotifications = 5
 
-// watcher is told of writes under a base.
+// watcher collects writes under a base.
 type watcher struct {
 	base    int32
 	pending []int32       // guarded by the lock of the directory
 	wake    chan struct{} // holds one
 }
 
-// watch begins to collect what is written under a base.
+// watch starts to collect the writes under a base.
 func (d *Directory) watch(base int32) *watcher {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -35,7 +35,7 @@ func (d *Directory) unwatch(w *watcher) {
 	d.watchers = slices.DeleteFunc(d.watchers, func(o *watcher) bool { return o == w })
 }
 
-// notifyWatchers tells those who watch of one write; the caller holds the lock.
+// notifyWatchers reports one write to the watchers. The caller holds the lock.
 func (d *Directory) notifyWatchers(i int32) {
 	for _, w := range d.watchers {
 		if !d.within(i, w.base) {
@@ -49,7 +49,7 @@ func (d *Directory) notifyWatchers(i int32) {
 	}
 }
 
-// takePending gives what was written since, as entries of the search.
+// takePending returns the writes since the last call as entries of the search.
 func (d *Directory) takePending(w *watcher, req *request, maxRange int) ([]encodedEntry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -69,9 +69,9 @@ func (d *Directory) takePending(w *watcher, req *request, maxRange int) ([]encod
 	return out, nil
 }
 
-// startNotification answers a search for notification: with nothing, until something changes or
-// the connection ends. The original takes no filter but one that all objects match, and
-// a subtree only of a whole naming context.
+// startNotification starts a notification search. It sends nothing until an object changes or the
+// connection ends. As in Active Directory, the filter must match all objects, and scope subtree
+// requires a whole naming context.
 func (c *session) startNotification(id int64, req *request) error {
 	faults := c.server.currentFaults()
 	d := c.server.dir
@@ -100,7 +100,7 @@ func (c *session) startNotification(id int64, req *request) error {
 	return nil
 }
 
-// sendNotifications sends what changes until the connection ends.
+// sendNotifications sends changes until the connection ends.
 func (c *session) sendNotifications(id int64, req *request, w *watcher) {
 	for {
 		select {

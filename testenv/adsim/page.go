@@ -9,7 +9,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// page is one answer: entries ready to send, and where the next page begins.
+// page is one answer: encoded entries, and the position of the next page.
 type page struct {
 	entries    []encodedEntry
 	references []string
@@ -22,8 +22,8 @@ type encodedEntry struct {
 	op []byte
 }
 
-// search collects at most limit entries from req.from on. It reads the directory as it
-// is now: what changes between two pages shows in the second where it stands there.
+// search returns at most limit entries from req.from on. It reads the current state: a change
+// between two pages shows in the second page if its object is there.
 func (d *Directory) search(req *request, limit, maxRange int) (page, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -81,7 +81,7 @@ func (d *Directory) visible(i int32, req *request) bool {
 		return false
 	case !e.deleted:
 		return true
-	case d.hideDeleted && i != d.deletedObjects: // that one is found, and shows nothing
+	case d.hideDeleted && i != d.deletedObjects: // the container is visible, without attributes
 		return false
 	}
 	return hasControl(req.Controls, oidShowRecycled) || hasControl(req.Controls, oidShowDeleted) && !e.recycled
@@ -97,7 +97,7 @@ func (d *Directory) inScope(i, base int32, scope int) bool {
 	return d.within(i, base)
 }
 
-// encode writes an entry with the attributes that the search wants.
+// encode encodes an entry with the requested attributes.
 func (d *Directory) encode(i int32, req *request, maxRange int) ([]byte, error) {
 	list := req.selection.list
 	if req.selection.all {
@@ -117,7 +117,7 @@ func (d *Directory) encode(i int32, req *request, maxRange int) ([]byte, error) 
 			return nil, ldapError{ldap.LDAPResultOperationsError, "00002121: SvcErr: DSID-031401D0, problem 5012 (DIR_ERROR), data 0"}
 		}
 		name := d.printName(i, w.key)
-		if option != "" && !w.ranged { // told that there is more than was asked for
+		if option != "" && !w.ranged { // shows that there are more values than in this answer
 			attrs = append(attrs, attribute(name, nil))
 		}
 		if req.typesOnly {
@@ -128,7 +128,7 @@ func (d *Directory) encode(i int32, req *request, maxRange int) ([]byte, error) 
 	return tlv(tagSearchEntry, octetString(d.dn(i)), tlv(tagSequence, attrs...)), nil
 }
 
-// rootDSE writes the entry that describes the server (MS-ADTS 3.1.1.3.2).
+// rootDSE encodes rootDSE (MS-ADTS 3.1.1.3.2).
 func (s *Server) rootDSE(req *request) []byte {
 	d := s.dir
 	d.mu.RLock()

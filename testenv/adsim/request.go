@@ -9,21 +9,21 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// selection is the list of attributes that a search wants.
+// selection is the list of requested attributes.
 type selection struct {
 	all  bool
 	list []wanted
 }
 
-// wanted is one attribute of it, perhaps with a range of its values
-// (MS-ADTS 3.1.1.3.1.3.3).
+// wanted is one requested attribute, optionally with a range of its values (MS-ADTS
+// 3.1.1.3.1.3.3).
 type wanted struct {
 	key       string
 	ranged    bool
 	low, high int // high -1: to the end
 }
 
-// parseRequest reads a SearchRequest (RFC 4511 section 4.5.1) and its controls.
+// parseRequest parses a SearchRequest (RFC 4511 section 4.5.1) and its controls.
 func parseRequest(op *ber.Packet, controls []*ber.Packet) (*request, error) {
 	malformed := ldapError{ldap.LDAPResultProtocolError, "malformed search request"}
 	if len(op.Children) != 8 {
@@ -82,7 +82,7 @@ func (r *request) parseControl(p *ber.Packet) bool {
 	return ok
 }
 
-// parseSelection reads the attribute list: none or "*" means all, "1.1" means none.
+// parseSelection parses the attribute list: none or "*" means all, "1.1" means none.
 func parseSelection(names []string) (s selection, ok bool) {
 	s.all = len(names) == 0
 	for _, name := range names {
@@ -114,8 +114,8 @@ func parseSelection(names []string) (s selection, ok bool) {
 	return s, true
 }
 
-// cut gives the values of one answer and the option that says which they are; empty
-// where they are all. ok is false where the range begins past the end.
+// cut returns the values of one answer and the range option, empty if these are all values. ok is
+// false if the range begins past the end.
 func (w wanted) cut(values []string, limit int) (part []string, option string, ok bool) {
 	if !w.ranged && len(values) <= limit {
 		return values, "", true

@@ -12,8 +12,8 @@ const (
 	tagServerCreds = 0x87 // RFC 4511 section 4.2.2
 )
 
-// sasl handles one step of a bind by SASL. Like Active Directory it takes one over TLS
-// only here: what it would have to do without is not simulated.
+// sasl handles one step of a SASL bind. Like Active Directory with channel binding, it works only
+// over TLS: signing and sealing are not simulated.
 func (c *session) sasl(id int64, auth *ber.Packet) error {
 	refuse := func(code int, diagnostic string) error {
 		c.acceptor, c.bound = nil, false

@@ -11,7 +11,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// The controls that the server knows (MS-ADTS 3.1.1.3.4.1, RFC 2696).
+// The controls that the server supports (MS-ADTS 3.1.1.3.4.1, RFC 2696).
 const (
 	oidPaging       = "1.2.840.113556.1.4.319"
 	oidShowDeleted  = "1.2.840.113556.1.4.417"
@@ -22,15 +22,14 @@ const (
 
 var supportedControls = []string{oidPaging, oidShowDeleted, oidShowRecycled, oidDomainScope, oidRangeNoError, oidNotification}
 
-// cursor is what a paging cookie stands for: the page that follows, and the search it
-// belongs to.
+// cursor is the state behind a paging cookie: the next page, and the search it belongs to.
 type cursor struct {
 	next   int32
 	page   int
 	search string
 }
 
-// request is a search as the server works on it.
+// request is a parsed search.
 type request struct {
 	Search
 	filter    filter
@@ -42,7 +41,7 @@ type request struct {
 	view      view
 }
 
-// ldapError is a search that ends with another result than success.
+// ldapError is a result code other than success.
 type ldapError struct {
 	code       int
 	diagnostic string
@@ -92,7 +91,7 @@ func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error
 	return c.sendPage(id, req, found, faults)
 }
 
-// delay waits as a slow server does; false: the connection ended meanwhile.
+// delay waits like a slow server. It returns false if the connection ended meanwhile.
 func (c *session) delay(d time.Duration) bool {
 	if d == 0 {
 		return true
@@ -139,7 +138,7 @@ func known(oid string) bool {
 	return false
 }
 
-// dropsCookie decides whether a cookie that came back is forgotten.
+// dropsCookie reports whether the server has forgotten a cookie that a client sends.
 func (s *Server) dropsCookie() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +149,7 @@ func (s *Server) dropsCookie() bool {
 	return s.loseCookies < 0
 }
 
-// findPage finds the entries of the answer.
+// findPage returns the entries of the answer.
 func (c *session) findPage(req *request, faults Faults) (page, error) {
 	if faults.SearchResult != 0 {
 		return page{}, ldapError{faults.SearchResult, faults.SearchDiagnostic}
@@ -165,7 +164,7 @@ func (c *session) findPage(req *request, faults Faults) (page, error) {
 	return c.server.dir.search(req, limit, c.server.config.MaxValRange)
 }
 
-// sendPage sends a page with its faults.
+// sendPage sends a page and applies its faults.
 func (c *session) sendPage(id int64, req *request, found page, faults Faults) error {
 	c.out.Lock()
 	defer c.out.Unlock()
@@ -203,7 +202,7 @@ func (c *session) sendPage(id int64, req *request, found page, faults Faults) er
 	return out.Flush()
 }
 
-// searchDone words the end of a page, and remembers the cookie it hands out.
+// searchDone encodes the end of a page, and stores the cookie it returns.
 func (c *session) searchDone(id int64, req *request, found page, faults Faults) []byte {
 	more := found.next >= 0
 	switch {
@@ -223,11 +222,11 @@ func (c *session) searchDone(id int64, req *request, found page, faults Faults) 
 	return message(id, result(tagSearchDone, 0, ""), pagingControl(cookie))
 }
 
-// maxResultSets is how many searches in pages a connection may have under way:
-// MaxResultSetsPerConn. Beyond that the oldest one is lost.
+// maxResultSets limits the paged searches in progress per connection: MaxResultSetsPerConn. The
+// oldest one beyond the limit is lost.
 const maxResultSets = 10
 
-// oldest is the number of the oldest cookie that was not used.
+// oldest returns the number of the oldest unused cookie.
 func (c *session) oldest() int {
 	for n := 1; ; n++ {
 		if _, there := c.cookies["cookie-"+strconv.Itoa(n)]; there {
@@ -236,5 +235,5 @@ func (c *session) oldest() int {
 	}
 }
 
-// searchKey tells searches apart: a cookie belongs to one.
+// searchKey identifies a search: a cookie belongs to one.
 func (r *request) searchKey() string { return fmt.Sprintf("%d %q %s", r.Scope, r.Base, r.Filter) }

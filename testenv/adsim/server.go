@@ -12,38 +12,37 @@ import (
 	"time"
 )
 
-// ServerConfig describes how a directory is served. The zero value is usable.
+// ServerConfig configures a server. The zero value is usable.
 type ServerConfig struct {
 	BindDN      string // name that may bind, any case; default svc-mail@ the domain
 	Password    string // default "correct horse battery"
-	MaxPageSize int    // most entries of one answer; default 1000, as the policy of Active Directory
-	MaxValRange int    // most values of one attribute in one answer; default 1500
+	MaxPageSize int    // maximum entries of one answer; default 1000, as in Active Directory
+	MaxValRange int    // maximum values of one attribute in one answer; default 1500
 
-	// Accept makes the server's side of a SASL bind with the mechanism GSSAPI, one for
-	// each connection. Nil: the server does not know the mechanism.
+	// Accept returns the server side of a SASL bind with the mechanism GSSAPI, once for each
+	// connection. Nil means that the server does not support the mechanism.
 	Accept func(certificate *x509.Certificate) Acceptor
 }
 
-// Acceptor is the server's side of a SASL bind (RFC 4513 section 5.2). It gets what the
-// client sends, step by step, and gives what to answer; done ends the bind. An error
-// refuses it.
+// Acceptor is the server side of a SASL bind (RFC 4513 section 5.2). It gets the client's
+// credentials step by step, and returns the answers; done ends the bind. An error rejects it.
 type Acceptor func(credentials []byte) (answer []byte, done bool, err error)
 
-// Server shows a Directory over LDAP on 127.0.0.1: LDAPS on one port, StartTLS on
-// another, and LDAPS of a Global Catalog on a third. A password in clear is refused.
+// Server serves a Directory over LDAP on 127.0.0.1: LDAPS on one port, StartTLS on another, and
+// LDAPS of a Global Catalog on a third. It rejects a password in clear.
 type Server struct {
 	dir    *Directory
 	config ServerConfig
 	id     *identity
 
-	mu          sync.Mutex // guards all below
+	mu          sync.Mutex // guards the fields below
 	password    string
 	certificate Certificate
 	faults      Faults
 	loseCookies int
 	stats       Stats
-	accounts    map[string][]string // names that may bind, in lower case, and what is hidden from them
-	addrs       [3]string           // where it listens: LDAPS, StartTLS, and LDAPS of the Global Catalog
+	accounts    map[string][]string // names that may bind, in lower case, and the DNs hidden from them
+	addrs       [3]string           // of LDAPS, StartTLS, and LDAPS of the Global Catalog
 	listeners   []net.Listener
 	sessions    map[*session]bool
 	running     sync.WaitGroup
@@ -75,7 +74,7 @@ func Start(d *Directory, config ServerConfig) (*Server, error) {
 	return s, s.Up()
 }
 
-// StartTest is Start for a test: it fails the test if it cannot, and closes at its end.
+// StartTest is Start for a test: it fails the test on an error, and closes the server at its end.
 func StartTest(t testing.TB, d *Directory, config ServerConfig) *Server {
 	t.Helper()
 	s, err := Start(d, config)
@@ -86,10 +85,10 @@ func StartTest(t testing.TB, d *Directory, config ServerConfig) *Server {
 	return s
 }
 
-// URL is where the server speaks LDAPS.
+// URL returns the LDAPS URL.
 func (s *Server) URL() string { return "ldaps://" + s.address(0) }
 
-// StartTLSURL is where it speaks LDAP and wants StartTLS.
+// StartTLSURL returns the LDAP URL, which requires StartTLS.
 func (s *Server) StartTLSURL() string { return "ldap://" + s.address(1) }
 
 func (s *Server) address(i int) string {
@@ -98,24 +97,24 @@ func (s *Server) address(i int) string {
 	return s.addrs[i]
 }
 
-// BindDN is the name that may bind.
+// BindDN returns the name that may bind.
 func (s *Server) BindDN() string { return s.config.BindDN }
 
-// Password is the password that fits it now.
+// Password returns its current password.
 func (s *Server) Password() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.password
 }
 
-// SetPassword changes the password; connections that are bound stay so.
+// SetPassword changes the password; bound connections stay bound.
 func (s *Server) SetPassword(password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.password = password
 }
 
-// Up lets a server that is down listen again, on the ports it had before.
+// Up makes a server that is down listen again on its previous ports.
 func (s *Server) Up() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +137,7 @@ func (s *Server) Up() error {
 	return nil
 }
 
-// portWait bounds how long listen waits for a port that is in use.
+// portWait limits how long listen waits for a port in use.
 const portWait = 10 * time.Second
 
 // listen listens on an address. While a server is down another process may use its port, most
@@ -152,8 +151,8 @@ func listen(addr string) (net.Listener, error) {
 	}
 }
 
-// Down stops listening and cuts all connections, as a controller that loses power: a
-// client sees its connection reset and is refused when it tries again.
+// Down stops listening and resets all connections, like a controller that loses power: a client
+// sees a reset, and its next connection is refused.
 func (s *Server) Down() {
 	s.mu.Lock()
 	for _, l := range s.listeners {
@@ -165,7 +164,7 @@ func (s *Server) Down() {
 	s.running.Wait()
 }
 
-// CutConnections cuts all connections and goes on listening.
+// CutConnections resets all connections and keeps listening.
 func (s *Server) CutConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +173,7 @@ func (s *Server) CutConnections() {
 	}
 }
 
-// Close ends the server and waits for what it started.
+// Close stops the server and waits for its goroutines.
 func (s *Server) Close() { s.Down() }
 
 func (s *Server) accept(l net.Listener, ldaps, catalog bool) {
@@ -202,7 +201,7 @@ func (s *Server) accept(l net.Listener, ldaps, catalog bool) {
 	}
 }
 
-// addSession registers a connection, unless the server went down meanwhile.
+// addSession registers a connection unless the server went down meanwhile.
 func (s *Server) addSession(c *session, l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

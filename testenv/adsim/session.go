@@ -27,14 +27,14 @@ const (
 	oidWhoAmI   = "1.3.6.1.4.1.4203.1.11.3"
 )
 
-// errSessionEnd ends a session without being anybody's fault.
+// errSessionEnd ends a session without an error.
 var errSessionEnd = errors.New("session ended")
 
-// session is one connection. Its requests are answered one after the other.
+// session is one connection. It answers requests one after the other.
 type session struct {
 	server *Server
 	raw    net.Conn
-	ended  chan struct{} // closed by cut
+	ended  chan struct{} // closed by abort
 	once   sync.Once
 	out    sync.Mutex // held while one answer is written
 
@@ -58,8 +58,7 @@ func newSession(s *Server, raw net.Conn) *session {
 	}
 }
 
-// abort ends the connection at once and without a farewell, so that the client sees a
-// reset; any goroutine may call it.
+// abort resets the connection at once; any goroutine may call it.
 func (c *session) abort() {
 	c.once.Do(func() {
 		close(c.ended)
@@ -70,7 +69,7 @@ func (c *session) abort() {
 	})
 }
 
-// switchToTLS goes on over TLS.
+// switchToTLS continues over TLS.
 func (c *session) switchToTLS(conn *tls.Conn) {
 	c.conn, c.in, c.tls = conn, bufio.NewReader(conn), true
 }
@@ -89,7 +88,7 @@ func (c *session) serve() {
 	}
 }
 
-// discardInput reads and says nothing until the client leaves or the server goes down.
+// discardInput reads and sends nothing until the client leaves or the server goes down.
 func (c *session) discardInput() error {
 	io.Copy(io.Discard, c.in)
 	return errSessionEnd
@@ -116,7 +115,7 @@ func (c *session) answer(p *ber.Packet) error {
 	case opAbandon:
 		return nil
 	case opUnbind:
-		c.conn.Close() // with a farewell
+		c.conn.Close() // with a TLS close message
 		return errSessionEnd
 	}
 	return errSessionEnd
@@ -129,7 +128,7 @@ func (c *session) send(b []byte) error {
 	return err
 }
 
-// bind handles a simple bind (RFC 4511 section 4.2), or a step of one by SASL.
+// bind handles a simple bind (RFC 4511 section 4.2), or a step of a SASL bind.
 func (c *session) bind(id int64, op *ber.Packet) error {
 	if len(op.Children) != 3 {
 		return errSessionEnd
@@ -161,7 +160,7 @@ func (c *session) bind(id int64, op *ber.Packet) error {
 	return c.send(message(id, result(tagBindResponse, code, diagnostic)))
 }
 
-// checkBind decides a bind the way Active Directory words it.
+// checkBind decides a bind and returns the texts of Active Directory.
 func (c *session) checkBind(name, password string, faults Faults) (code int, diagnostic string) {
 	switch {
 	case !c.tls && password != "":
@@ -180,12 +179,12 @@ func (c *session) checkBind(name, password string, faults Faults) (code int, dia
 	return ldap.LDAPResultSuccess, ""
 }
 
-// subCode words a refused bind; the original ends the text with a zero octet too.
+// subCode returns the text of a rejected bind; like Active Directory it ends with a zero byte.
 func subCode(data string) string {
 	return fmt.Sprintf("80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data %s, v4563\x00", data)
 }
 
-// extended handles StartTLS (RFC 4511 section 4.14) and "who am I" (RFC 4532).
+// extended handles StartTLS (RFC 4511 section 4.14) and "Who am I?" (RFC 4532).
 func (c *session) extended(id int64, op *ber.Packet) error {
 	oid := ""
 	if len(op.Children) > 0 {
