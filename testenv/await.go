@@ -19,7 +19,7 @@ func Await(ctx context.Context, interval time.Duration, done func(context.Contex
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("gave up waiting: %w", context.Cause(ctx))
+			return fmt.Errorf("wait ended: %w", context.Cause(ctx))
 		case <-ticker.C:
 		}
 	}

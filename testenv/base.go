@@ -31,7 +31,7 @@ func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 		return nil
 	}
 	var pullErr error
-	s.progress.run("asking the registry for base image "+baseImage, func() error {
+	s.progress.run("pulling base image "+baseImage, func() error {
 		pullErr = s.pullBase(ctx, log)
 		return nil // a failed pull is not a failure yet
 	})
@@ -39,9 +39,9 @@ func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 		return pullErr
 	}
 	if err := canBootstrap(); err != nil {
-		return fmt.Errorf("base image %s: cannot be pulled (%w) and cannot be made here: %w", baseImage, pullErr, err)
+		return fmt.Errorf("base image %s: cannot be pulled (%w) and cannot be built here: %w", baseImage, pullErr, err)
 	}
-	return s.progress.run("no registry: making base image "+baseImage+" by debootstrap (about a minute)", func() error {
+	return s.progress.run("pull failed: building base image "+baseImage+" with debootstrap (about a minute)", func() error {
 		return s.bootstrapBase(ctx, log)
 	})
 }

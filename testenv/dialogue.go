@@ -79,7 +79,7 @@ func ParseDialogue(name, text string, variables map[string]string) (*Dialogue, e
 		joinable = marker == "S:"
 	}
 	if len(d.steps) == 0 {
-		return nil, fmt.Errorf("%s: an empty dialogue", name)
+		return nil, fmt.Errorf("%s: dialogue is empty", name)
 	}
 	return d, nil
 }
@@ -131,7 +131,7 @@ func (d *Dialogue) parseLine(number int, marker, text string, joinable bool) err
 		d.steps = append(d.steps, step{line: number, kind: expectReply, text: text, pattern: pattern})
 	case "S!":
 		if text != "closed" {
-			return errors.New("after S! only \"closed\" is known")
+			return errors.New("S! must be followed by \"closed\"")
 		}
 		d.steps = append(d.steps, step{line: number, kind: expectClose, text: text})
 	case "=>":
@@ -188,7 +188,7 @@ func (s step) run(session *Session, said io.Writer) error {
 		return fmt.Errorf("no reply: %w\n  expected: %s", err, s.text)
 	}
 	if !s.pattern.MatchString(reply.String()) {
-		return fmt.Errorf("another reply\n  expected: %s\n  got:      %s", s.text, reply)
+		return fmt.Errorf("unexpected reply\n  expected: %s\n  got:      %s", s.text, reply)
 	}
 	return nil
 }

@@ -53,11 +53,11 @@ func TestParseDialogue(t *testing.T) {
 
 func TestParseDialogueErrors(t *testing.T) {
 	tests := []struct{ text, want string }{
-		{"# nothing\n", "empty dialogue"},
+		{"# nothing\n", "dialogue is empty"},
 		{"C: x\nQ: y\n", "t:2: line starts with \"Q:\""},
 		{"C: ${who}\n", "t:1: variable ${who} has no value"},
 		{"S~ (\n", "t:1: error parsing regexp"},
-		{"S! open\n", "only \"closed\""},
+		{"S! open\n", "followed by \"closed\""},
 		{"x\n", "line starts with \"x\""},
 	}
 	for _, test := range tests {
@@ -116,7 +116,7 @@ func TestDialogueRunFails(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"another reply", "S: 220...\nC: RCPT\nS: 250...\n", []string{"t:3: another reply", "expected: 250...", "got:      550 no", "C: RCPT"}},
+		{"unexpected reply", "S: 220...\nC: RCPT\nS: 250...\n", []string{"t:3: unexpected reply", "expected: 250...", "got:      550 no", "C: RCPT"}},
 		{"closed", "S: 220...\nC: RCPT\nS: 550...\nC: QUIT\nS: 221...\n", []string{"t:5: no reply", "expected: 221..."}},
 		{"still open", "S! closed\n", []string{"t:1: the connection is still open", "220 mx"}},
 	}

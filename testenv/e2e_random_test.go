@@ -472,7 +472,7 @@ func (l *life) answers(valid map[string]bool) {
 			want = []int{450, 550}
 		}
 		if !slices.Contains(want, replies[a].Code()) {
-			l.t.Errorf("the edge says %q to %s, want %d", replies[a], a, want)
+			l.t.Errorf("edge replied %q to %s, want %d", replies[a], a, want)
 		}
 	}
 }

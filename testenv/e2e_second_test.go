@@ -227,7 +227,7 @@ func (p *pair) equals(at *testenv.Domain, kept ...string) {
 			want = 550
 		}
 		if reply.Code() != want {
-			p.t.Errorf("the edge says %q to %s, want %d", reply, address, want)
+			p.t.Errorf("edge replied %q to %s, want %d", reply, address, want)
 		}
 	}
 }

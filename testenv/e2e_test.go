@@ -243,6 +243,6 @@ func (e *edge) replies(recipient string, code int, enhanced string) {
 	reply, err := e.Ask(e.ctx, recipient)
 	e.must(err)
 	if reply.Code() != code || !strings.Contains(reply.String(), enhanced) {
-		e.t.Errorf("the edge says %q to %s, want %d %s", reply, recipient, code, enhanced)
+		e.t.Errorf("edge replied %q to %s, want %d %s", reply, recipient, code, enhanced)
 	}
 }

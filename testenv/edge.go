@@ -73,7 +73,7 @@ func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (R
 			return err
 		}
 		if reply.Code() != code {
-			return fmt.Errorf("the edge says %q to %s, want %d", reply, recipient, code)
+			return fmt.Errorf("edge replied %q to %s, want %d", reply, recipient, code)
 		}
 		return nil
 	})

@@ -176,7 +176,7 @@ func (h *Harness) AwaitHealthy(ctx context.Context, services ...string) error {
 		err = Await(ctx, healthPoll, func(ctx context.Context) (bool, error) {
 			out, err := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.Health.Status}}")
 			if err == nil && strings.HasPrefix(out, "exited") {
-				err = errors.New("it ended")
+				err = errors.New("it has exited")
 			}
 			return out == "running healthy", err
 		})

@@ -13,7 +13,7 @@ import (
 )
 
 // ErrNoImages means that the images of the harness are not built yet.
-var ErrNoImages = errors.New("the harness's images are not built")
+var ErrNoImages = errors.New("harness images are not built")
 
 // imageLabel marks every image of this package; its value is the image's name.
 const imageLabel = "rcpt-milter.testenv"

@@ -33,14 +33,14 @@ func (c checkout) lock(ctx context.Context, name string, wait func(holder string
 	if err != nil {
 		return nil, fmt.Errorf("harness lock: %w", err)
 	}
-	told := false
+	notified := false
 	err = Await(ctx, lockRetry, func(context.Context) (bool, error) {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			if !told && wait != nil {
+			if !notified && wait != nil {
 				wait(holder(file))
 			}
-			told = true
+			notified = true
 			return false, nil
 		}
 		return err == nil, err

@@ -21,7 +21,7 @@ func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...str
 		}
 		for _, want := range recipients {
 			if !slices.Contains(got, want) {
-				return fmt.Errorf("message %q has not arrived for %s; it has for %v", subject, want, got)
+				return fmt.Errorf("message %q has not arrived for %s, only for %v", subject, want, got)
 			}
 		}
 		return nil
@@ -32,7 +32,7 @@ func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...str
 	err = AwaitNil(ctx, logPoll, func(ctx context.Context) error {
 		out, err := h.Exec(ctx, MX, "postqueue", "-j")
 		if err == nil && strings.TrimSpace(out.Stdout) != "" {
-			err = errors.New("mx still has mail queued: " + lastLines(out.Stdout, 3))
+			err = errors.New("mx still has queued mail: " + lastLines(out.Stdout, 3))
 		}
 		return err
 	})

@@ -25,7 +25,7 @@ func (h *Harness) Settle(ctx context.Context) error {
 		return err
 	}
 	if _, err := h.AwaitFresh(ctx); err != nil {
-		return fmt.Errorf("the daemon does not become fresh: %w", err)
+		return fmt.Errorf("daemon does not become fresh: %w", err)
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func (h *Harness) ensureRunning(ctx context.Context, services ...string) error {
 
 // resetDaemon restarts the daemon if its files are not the default ones.
 func (h *Harness) resetDaemon(ctx context.Context) error {
-	stock, err := h.DefaultConfig()
+	defaults, err := h.DefaultConfig()
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (h *Harness) resetDaemon(ctx context.Context) error {
 	if state == "running" {
 		config, err1 := h.ReadFile(ctx, Milter, ConfigFile)
 		password, err2 := h.ReadFile(ctx, Milter, PasswordFile)
-		if err1 == nil && err2 == nil && config == stock && password == MailPassword+"\n" {
+		if err1 == nil && err2 == nil && config == defaults && password == MailPassword+"\n" {
 			return h.AwaitHealthy(ctx, Milter)
 		}
 		if err := h.Stop(ctx, Milter); err != nil {

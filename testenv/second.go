@@ -141,11 +141,11 @@ const (
 )
 
 // RunDatabaseAction stops a domain controller, runs an action on its database, and starts it.
-func (h *Harness) RunDatabaseAction(ctx context.Context, service, fate string) error {
+func (h *Harness) RunDatabaseAction(ctx context.Context, service, action string) error {
 	if err := h.Stop(ctx, service); err != nil {
 		return err
 	}
-	if err := h.WriteFile(ctx, service, "/var/lib/samba/fate", fate); err != nil {
+	if err := h.WriteFile(ctx, service, "/var/lib/samba/fate", action); err != nil {
 		return err
 	}
 	return h.Start(ctx, service)

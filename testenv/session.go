@@ -89,7 +89,7 @@ func (s *Session) Reply() (Reply, error) {
 			return reply, nil
 		}
 		if len(reply.Lines) > 100 {
-			return reply, errors.New("smtp: reply without end")
+			return reply, errors.New("smtp: reply has more than 100 lines")
 		}
 	}
 }
@@ -122,7 +122,7 @@ func (s *Session) Open(client string) error {
 	return nil
 }
 
-var errRefused = errors.New("not the expected reply")
+var errRefused = errors.New("unexpected reply")
 
 // Ask sends MAIL, RCPT and RSET and returns the reply to one recipient, or to MAIL if that was
 // rejected.

@@ -87,7 +87,7 @@ func (s *Shared) Require(t testing.TB) *Harness {
 		t.Fatalf("no harness: %v", err)
 	}
 	if err := harness.Settle(t.Context()); err != nil {
-		t.Fatalf("the harness cannot be put in order: %v", err)
+		t.Fatalf("cannot reset the harness: %v", err)
 	}
 	return harness
 }

@@ -18,7 +18,7 @@ func openOwned(ctx context.Context, t *terminal) (*testenv.Setup, func(), error)
 	if err != nil {
 		return nil, nil, err
 	}
-	release, err := setup.Own(ctx, func(holder string) { t.say("waiting for the harness, which belongs to %s", holder) })
+	release, err := setup.Own(ctx, func(holder string) { t.say("waiting for the harness, owned by %s", holder) })
 	return setup, release, err
 }
 

@@ -29,7 +29,7 @@ func demo(ctx context.Context, args []string) error {
 		return runStory(ctx, &storyteller{h: h, out: t})
 	})
 	if err == nil {
-		t.say("the demo is over")
+		t.say("the demo has ended")
 	}
 	return err
 }
@@ -75,7 +75,7 @@ func (s *storyteller) expectReply(ctx context.Context, recipient string, code in
 	}
 	s.dialogue(recipient, reply)
 	if reply.Code() != code {
-		return fmt.Errorf("the edge says %q to %s, want %d", reply, recipient, code)
+		return fmt.Errorf("edge replied %q to %s, want %d", reply, recipient, code)
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func (s *storyteller) expectChange(ctx context.Context, what string, change func
 		return err
 	}
 	s.dialogue(recipient, reply)
-	s.line("the edge knew after %.2f s", took.Seconds())
+	s.line("the edge replied so after %.2f s", took.Seconds())
 	s.delays = append(s.delays, took)
 	return nil
 }

@@ -23,15 +23,15 @@ import (
 
 const usage = `usage: go run ./cmd/testenv COMMAND
 
-  demo [--install] [--keep]   tell on the terminal what the daemon does
+  demo [--install] [--keep]   show on the terminal what the daemon does
                               --install: install and start Docker (root on Debian)
                               --keep: leave the harness running afterwards
   test [-race] [FLAGS]        run all tests with a harness; FLAGS go to go test
   measure [-n 50]             seconds from a directory change to the edge's new answer
   up                          start a harness and leave it running for tests and people
-  down                        remove it
-  clean                       remove it and the images
-  install                     install and start Docker where it is missing (root on Debian)
+  down                        remove the harness
+  clean                       remove the harness and its images
+  install                     install and start Docker if it is missing (root on Debian)
 `
 
 // exitUsage is EX_USAGE of sysexits(3).

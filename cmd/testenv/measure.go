@@ -35,7 +35,7 @@ func measure(ctx context.Context, args []string) error {
 			return err
 		}
 		slices.Sort(took)
-		t.say("%d changes, seconds until the edge knew: median %.2f, worst %.2f, best %.2f", len(took),
+		t.say("%d changes, seconds until the edge's new answer: median %.2f, worst %.2f, best %.2f", len(took),
 			took[len(took)/2].Seconds(), took[len(took)-1].Seconds(), took[0].Seconds())
 		return nil
 	})

@@ -30,7 +30,7 @@ func runStory(ctx context.Context, s *storyteller) error {
 	}
 	slices.Sort(s.delays)
 	fmt.Fprintln(s.out.out)
-	s.out.say("%d changes in AD, which is asked every second here; the slowest was known at the edge after %.2f s, the median after %.2f s",
+	s.out.say("%d changes in AD, polled every second here; the edge had the slowest after %.2f s, the median after %.2f s",
 		len(s.delays), s.delays[len(s.delays)-1].Seconds(), s.delays[len(s.delays)/2].Seconds())
 	return nil
 }
@@ -117,7 +117,7 @@ func (s *storyteller) sendMessage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.line("arrived at the mail server behind: %s", strings.Join(arrived, ", "))
+	s.line("delivered to the mail server behind the edge: %s", strings.Join(arrived, ", "))
 	return nil
 }
 
@@ -144,7 +144,7 @@ func (s *storyteller) addUser(ctx context.Context) error {
 
 // changeAliases adds an alias and removes it again.
 func (s *storyteller) changeAliases(ctx context.Context) error {
-	s.title("An alias is added, and removed again")
+	s.title("An alias is added and removed")
 	dn := userDN("Dora Demo", testenv.StaffOU)
 	err := s.expectChange(ctx, "proxyAddresses + smtp:"+userAlias, func() error { return s.domain.AddProxy(dn, "smtp:"+userAlias) }, userAlias, 250)
 	if err != nil {
@@ -155,7 +155,7 @@ func (s *storyteller) changeAliases(ctx context.Context) error {
 
 // renameAndMove gives the user another name, address and place.
 func (s *storyteller) renameAndMove(ctx context.Context) error {
-	s.title("The user is renamed, gets a new address, and moves to another unit")
+	s.title("The user is renamed, gets a new address, and moves to another organizational unit")
 	dn := userDN("Dora Demo", testenv.StaffOU)
 	err := s.expectChange(ctx, "rename to Dora Newname, address "+userNewAddress, func() error {
 		renamed, err := s.domain.Move(dn, "Dora Newname", testenv.StaffOU)
@@ -167,7 +167,7 @@ func (s *storyteller) renameAndMove(ctx context.Context) error {
 	if _, err := s.h.AwaitCaughtUp(ctx, s.domain); err != nil {
 		return err
 	}
-	s.line("and the old address is gone:")
+	s.line("the old address no longer exists:")
 	if err := s.expectReply(ctx, userAddress, 550); err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (s *storyteller) renameAndMove(ctx context.Context) error {
 	if _, err := s.h.AwaitCaughtUp(ctx, s.domain); err != nil {
 		return err
 	}
-	s.line("the daemon has read the move, and the address goes with the user:")
+	s.line("the daemon has read the move; the user keeps the address:")
 	return s.expectReply(ctx, userNewAddress, 250)
 }
 
@@ -191,7 +191,7 @@ func (s *storyteller) deleteUser(ctx context.Context) error {
 
 // showStatus shows the output of status and lookup.
 func (s *storyteller) showStatus(ctx context.Context) error {
-	s.title("rcpt-milter status, and lookup")
+	s.title("rcpt-milter status and lookup")
 	for _, command := range [][]string{{"status"}, {"lookup", "alice@corp.example"}, {"lookup", "nobody@corp.example"}} {
 		out, err := s.h.RunMilter(ctx, command...)
 		if err != nil {
@@ -208,7 +208,7 @@ func (s *storyteller) showStatus(ctx context.Context) error {
 
 // stopController stops the domain controller; the daemon still answers.
 func (s *storyteller) stopController(ctx context.Context) error {
-	s.title("The domain controller is stopped, and mail is still judged")
+	s.title("The domain controller is stopped; the daemon still answers")
 	s.domain.Close()
 	s.domain = nil
 	if err := s.h.Stop(ctx, testenv.DC); err != nil {
@@ -228,11 +228,11 @@ func (s *storyteller) expectBoth(ctx context.Context) error {
 
 // restartDaemon restarts the daemon while the domain controller is down.
 func (s *storyteller) restartDaemon(ctx context.Context) error {
-	s.title("The daemon is restarted while the domain controller is away, and answers from disk")
+	s.title("The daemon is restarted without a domain controller, and answers from disk")
 	if err := s.h.Kill(ctx, testenv.Milter); err != nil {
 		return err
 	}
-	s.line("rcpt-milter was killed (SIGKILL); meanwhile Postfix says \"later\", never \"unknown\":")
+	s.line("rcpt-milter was killed (SIGKILL); until it is back, Postfix defers and never rejects:")
 	if err := s.expectReply(ctx, "alice@corp.example", 451); err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ func (s *storyteller) restartDaemon(ctx context.Context) error {
 	if _, _, err := s.h.AwaitReply(deadline, "alice@corp.example", 250); err != nil {
 		return err
 	}
-	s.line("%.2f s after the start it answers, without a domain controller:", time.Since(began).Seconds())
+	s.line("it answers %.2f s after its start, without a domain controller:", time.Since(began).Seconds())
 	if err := s.expectBoth(ctx); err != nil {
 		return err
 	}

@@ -211,8 +211,8 @@ func TestFileBeingWritten(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path, now, step := filepath.Join(t.TempDir(), "password"), start, 0
 			put(t, path, c.steps[0], now)
-			r := reader{now: func() time.Time { return now }, pause: func(d time.Duration) {
-				if d <= 0 || d > settle {
+			r := reader{now: func() time.Time { return now }, sleep: func(d time.Duration) {
+				if d <= 0 || d > settleTime {
 					t.Errorf("a pause of %s", d)
 				}
 				now = now.Add(d)
@@ -236,7 +236,7 @@ func TestFileThatKeepsChanging(t *testing.T) {
 	path, now := filepath.Join(t.TempDir(), "password"), time.Now()
 	put(t, path, "0", now)
 	var waited time.Duration
-	r := reader{now: func() time.Time { return now }, pause: func(d time.Duration) {
+	r := reader{now: func() time.Time { return now }, sleep: func(d time.Duration) {
 		waited += d
 		now = now.Add(d)
 		put(t, path, fmt.Sprint(waited), now)
@@ -253,7 +253,7 @@ func TestFileThatKeepsChanging(t *testing.T) {
 func TestFileFromTheFuture(t *testing.T) {
 	path, now := filepath.Join(t.TempDir(), "password"), time.Now()
 	put(t, path, "secret", now.Add(time.Hour))
-	r := reader{now: func() time.Time { return now }, pause: func(d time.Duration) { t.Errorf("a pause of %s", d) }}
+	r := reader{now: func() time.Time { return now }, sleep: func(d time.Duration) { t.Errorf("a pause of %s", d) }}
 	if got, err := r.password(path); err != nil || string(got) != "secret" {
 		t.Errorf("Password = %q, %v", got, err)
 	}

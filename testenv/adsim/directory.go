@@ -22,10 +22,10 @@ func (g GUID) String() string {
 // Errors of the model, for tests with random operations.
 var (
 	ErrNoObject   = errors.New("no such object")
-	ErrExists     = errors.New("an object of this name exists already")
+	ErrExists     = errors.New("an object with this name already exists")
 	ErrNotEmpty   = errors.New("the object has children")
-	ErrNotDeleted = errors.New("the object is not deleted, or cannot be brought back")
-	ErrName       = errors.New("not a usable name")
+	ErrNotDeleted = errors.New("the object is not deleted, or cannot be restored")
+	ErrName       = errors.New("invalid name")
 )
 
 // Attrs are the attributes of an object, by name in any case.

@@ -64,7 +64,7 @@ func Start(d *Directory, config ServerConfig) (*Server, error) {
 	}
 	id, err := newIdentity(d.HostName())
 	if err != nil {
-		return nil, fmt.Errorf("adsim: making certificates: %w", err)
+		return nil, fmt.Errorf("adsim: cannot make certificates: %w", err)
 	}
 	s := &Server{
 		dir: d, config: config, id: id, password: config.Password,
