@@ -29,7 +29,8 @@ func TestParseURL(t *testing.T) {
 			continue
 		}
 		if err != nil || at.String() != tc.want || at.startTLS != tc.startTLS {
-			t.Errorf("parseURL(%q) = %q StartTLS %v, %v, want %q %v", tc.url, at, at.startTLS, err, tc.want, tc.startTLS)
+			t.Errorf("parseURL(%q) = %q StartTLS %v, %v, want %q %v", tc.url, at, at.startTLS, err, tc.want,
+				tc.startTLS)
 		}
 	}
 }
@@ -37,7 +38,8 @@ func TestParseURL(t *testing.T) {
 func TestConfigIsChecked(t *testing.T) {
 	password := func() ([]byte, error) { return []byte("x"), nil }
 	good := Config{URL: "ldaps://dc1", BindDN: "svc", Password: password}
-	if c, _, err := good.withDefaults(); err != nil || c.PageSize != DefaultPageSize || c.ServerName != "dc1" || len(c.AddressAttributes) != 2 {
+	if c, _, err := good.withDefaults(); err != nil || c.PageSize != DefaultPageSize || c.ServerName != "dc1" ||
+		len(c.AddressAttributes) != 2 {
 		t.Errorf("complete() = %+v, %v", c, err)
 	}
 	for name, change := range map[string]func(*Config){
@@ -71,7 +73,8 @@ func TestPasswordFile(t *testing.T) {
 			t.Errorf("PasswordFile of %q = %q, %v, want %q", tc.content, got, err, tc.want)
 		}
 	}
-	for name, content := range map[string]string{"empty": "", "newline": "\n", "huge": strings.Repeat("x", maxPassword+1),
+	for name, content := range map[string]string{"empty": "", "newline": "\n",
+		"huge":   strings.Repeat("x", maxPassword+1),
 		"UTF-16": "\xff\xfex\x00x\x00x\x00", "several lines": "xxx\nxxx\n"} {
 		path := filepath.Join(dir, name)
 		ok(t, os.WriteFile(path, []byte(content), 0o600))
@@ -80,7 +83,8 @@ func TestPasswordFile(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := PasswordFile(filepath.Join(dir, "missing"))(); err == nil || !strings.Contains(err.Error(), "missing") {
+	if _, err := PasswordFile(filepath.Join(dir, "missing"))(); err == nil ||
+		!strings.Contains(err.Error(), "missing") {
 		t.Errorf("missing file: %v", err)
 	}
 }

@@ -91,7 +91,8 @@ func TestStartTLSIsMandatory(t *testing.T) {
 	_, err := Dial(t.Context(), config)
 	wantError(t, "refused", err, ErrTLS, "rejects StartTLS (LDAP 52")
 	// An answer to a bind, sent in clear by somebody between, must not count.
-	s.SetFaults(adsim.Faults{InjectStartTLS: []byte{0x30, 0x0c, 0x02, 0x01, 0x01, 0x61, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00}})
+	s.SetFaults(adsim.Faults{InjectStartTLS: []byte{0x30, 0x0c, 0x02, 0x01, 0x01, 0x61, 0x07, 0x0a, 0x01, 0x00, 0x04,
+		0x00, 0x04, 0x00}})
 	if c, err := Dial(t.Context(), config); !errors.Is(err, ErrTLS) {
 		t.Errorf("injected octets: %v, %v", c, err)
 	}
@@ -123,10 +124,13 @@ func TestBindFailures(t *testing.T) {
 		kind   error
 		words  string
 	}{
-		"wrong password": {func(c *Config) { c.Password = func() ([]byte, error) { return []byte(secret), nil } }, ErrCredentials, "data 52e"},
-		"wrong name":     {func(c *Config) { c.BindDN = "nobody@corp.example" }, ErrCredentials, "data 525"},
-		"empty password": {func(c *Config) { c.Password = func() ([]byte, error) { return nil, nil } }, ErrConfig, "empty"},
-		"no file":        {func(c *Config) { c.Password = PasswordFile("/nonexistent/password") }, ErrConfig, "/nonexistent/password"},
+		"wrong password": {func(c *Config) { c.Password = func() ([]byte, error) { return []byte(secret), nil } },
+			ErrCredentials, "data 52e"},
+		"wrong name": {func(c *Config) { c.BindDN = "nobody@corp.example" }, ErrCredentials, "data 525"},
+		"empty password": {func(c *Config) { c.Password = func() ([]byte, error) { return nil, nil } }, ErrConfig,
+			"empty"},
+		"no file": {func(c *Config) { c.Password = PasswordFile("/nonexistent/password") }, ErrConfig,
+			"/nonexistent/password"},
 	} {
 		config := good
 		tc.change(&config)
@@ -154,8 +158,9 @@ func TestNoBindWithABadPasswordFile(t *testing.T) {
 	defer c.Close()
 	before := s.Stats()
 	for name, content := range map[string]string{
-		"empty": "", "several lines": s.Password() + "\n# of svc-mail\n", "UTF-16": "\xff\xfep\x00", "UTF-16 without mark": "p\x00w\x00",
-		"Latin-1": "geh\xe4im", "control characters": "\x1b[A", "too long": strings.Repeat("x", 5000),
+		"empty": "", "several lines": s.Password() + "\n# of svc-mail\n", "UTF-16": "\xff\xfep\x00",
+		"UTF-16 without mark": "p\x00w\x00",
+		"Latin-1":             "geh\xe4im", "control characters": "\x1b[A", "too long": strings.Repeat("x", 5000),
 	} {
 		ok(t, os.WriteFile(path, []byte(content), 0o600))
 		_, err := Dial(t.Context(), config)
@@ -165,7 +170,8 @@ func TestNoBindWithABadPasswordFile(t *testing.T) {
 	ok(t, os.Remove(path))
 	_, err := Dial(t.Context(), config)
 	wantError(t, "missing", err, ErrSecret, "does not exist")
-	if after := s.Stats(); after.Connections != before.Connections || after.Binds != before.Binds || after.FailedBinds != 0 {
+	if after := s.Stats(); after.Connections != before.Connections || after.Binds != before.Binds ||
+		after.FailedBinds != 0 {
 		t.Errorf("connections and binds: %+v, before %+v", after, before)
 	}
 	must[Root](t)(c.Root(t.Context()))

@@ -70,7 +70,8 @@ func (f *discovery) query(ctx context.Context, name string) {
 	_, records, err := f.resolver.LookupSRV(ctx, "ldap", "tcp", name)
 	var dns *net.DNSError
 	if err != nil && len(records) == 0 && !(errors.As(err, &dns) && dns.IsNotFound) {
-		f.err = cmp.Or(f.err, newError(ErrUnreachable, "cannot look up the controllers of %s in DNS: %w", f.domain, err))
+		f.err = cmp.Or(f.err, newError(ErrUnreachable, "cannot look up the controllers of %s in DNS: %w", f.domain,
+			err))
 	}
 	for _, record := range records {
 		host := strings.ToLower(strings.TrimSuffix(record.Target, "."))

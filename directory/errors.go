@@ -70,22 +70,27 @@ var errLostCookie = errors.New("the controller lost the paging cookie")
 
 // resultTexts explains the result codes of RFC 4511 appendix A that an administrator may meet.
 var resultTexts = map[uint16]string{
-	ldap.LDAPResultTimeLimitExceeded:            "the controller reached its time limit for a search",
-	ldap.LDAPResultSizeLimitExceeded:            "the controller reached its limit of entries",
-	ldap.LDAPResultAdminLimitExceeded:           "a limit of the controller's LDAP policy was reached",
-	ldap.LDAPResultStrongAuthRequired:           "the controller requires a stronger kind of bind, or rejects passwords on this connection",
-	ldap.LDAPResultConfidentialityRequired:      "the controller requires stronger encryption",
-	ldap.LDAPResultReferral:                     "the controller refers to another server, which is not followed; check that it serves this domain",
-	ldap.LDAPResultUnavailableCriticalExtension: "the server lacks a control of Active Directory; check that it is a domain controller",
-	ldap.LDAPResultNoSuchObject:                 "the object does not exist, or the controller hides it from this account",
-	ldap.LDAPResultInvalidDNSyntax:              "the controller cannot parse the name in the request",
-	ldap.LDAPResultInsufficientAccessRights:     "this account lacks the right to read",
-	ldap.LDAPResultBusy:                         "the controller is busy",
-	ldap.LDAPResultUnavailable:                  "the controller is not available now",
-	ldap.LDAPResultUnwillingToPerform:           "the controller is unwilling to perform the operation",
-	ldap.LDAPResultOperationsError:              "the controller cannot perform the operation now; check that the connection is still bound",
-	ldap.LDAPResultInappropriateAuthentication:  "the controller does not allow this kind of bind",
-	ldap.LDAPResultAuthMethodNotSupported:       "the controller does not support this authentication method",
+	ldap.LDAPResultTimeLimitExceeded:  "the controller reached its time limit for a search",
+	ldap.LDAPResultSizeLimitExceeded:  "the controller reached its limit of entries",
+	ldap.LDAPResultAdminLimitExceeded: "a limit of the controller's LDAP policy was reached",
+	ldap.LDAPResultStrongAuthRequired: "the controller requires a stronger kind of bind, or rejects " +
+		"passwords on this connection",
+	ldap.LDAPResultConfidentialityRequired: "the controller requires stronger encryption",
+	ldap.LDAPResultReferral: "the controller refers to another server, which is not followed; " +
+		"check that it serves this domain",
+	ldap.LDAPResultUnavailableCriticalExtension: "the server lacks a control of Active Directory; check that it is " +
+		"a domain controller",
+	ldap.LDAPResultNoSuchObject: "the object does not exist, or the controller hides it from this " +
+		"account",
+	ldap.LDAPResultInvalidDNSyntax:          "the controller cannot parse the name in the request",
+	ldap.LDAPResultInsufficientAccessRights: "this account lacks the right to read",
+	ldap.LDAPResultBusy:                     "the controller is busy",
+	ldap.LDAPResultUnavailable:              "the controller is not available now",
+	ldap.LDAPResultUnwillingToPerform:       "the controller is unwilling to perform the operation",
+	ldap.LDAPResultOperationsError: "the controller cannot perform the operation now; check that the " +
+		"connection is still bound",
+	ldap.LDAPResultInappropriateAuthentication: "the controller does not allow this kind of bind",
+	ldap.LDAPResultAuthMethodNotSupported:      "the controller does not support this authentication method",
 }
 
 // resultError explains a result code other than success.

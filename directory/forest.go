@@ -80,7 +80,8 @@ func (c *Conn) Schema(ctx context.Context, attribute string) (SchemaAttribute, e
 		return SchemaAttribute{}, err
 	}
 	filter := "(&(objectClass=attributeSchema)(lDAPDisplayName=" + ldap.EscapeFilter(attribute) + "))"
-	found, err := c.searchFirst(ctx, "CN=Schema,"+c.root.ConfigNamingContext, filter, 1, "isMemberOfPartialAttributeSet")
+	found, err := c.searchFirst(ctx, "CN=Schema,"+c.root.ConfigNamingContext, filter, 1,
+		"isMemberOfPartialAttributeSet")
 	if err != nil || len(found) == 0 {
 		return SchemaAttribute{}, c.operationError("looking "+attribute+" up in the schema", err)
 	}

@@ -48,7 +48,8 @@ func TestBindWithKeytab(t *testing.T) {
 				}
 				// Flags: mutual, sequence. Binding: the certificate of this connection.
 				binding := channelBinding(c.tls.ConnectionState())
-				if got, want := hex.EncodeToString(r.seen.Cksum.Checksum), "10000000"+hex.EncodeToString(binding[:])+"0a000000"; got != want {
+				if got, want := hex.EncodeToString(r.seen.Cksum.Checksum),
+					"10000000"+hex.EncodeToString(binding[:])+"0a000000"; got != want {
 					t.Errorf("%s: checksum %s, want %s", url, got, want)
 				}
 				c.Close()
@@ -70,7 +71,8 @@ func TestChannelBinding(t *testing.T) {
 		t.Errorf("binding %x, want %s", got, want)
 	}
 	for algorithm, same := range map[x509.SignatureAlgorithm]bool{
-		x509.SHA1WithRSA: true, x509.SHA256WithRSAPSS: true, x509.SHA384WithRSA: false, x509.ECDSAWithSHA512: false, x509.PureEd25519: false,
+		x509.SHA1WithRSA: true, x509.SHA256WithRSAPSS: true, x509.SHA384WithRSA: false, x509.ECDSAWithSHA512: false,
+		x509.PureEd25519: false,
 	} {
 		certificate.SignatureAlgorithm = algorithm
 		if other := channelBinding(state); (other == got) != same {
@@ -119,13 +121,25 @@ func TestKerberosAnswersAreNotTrusted(t *testing.T) {
 		kind   error
 		words  string
 	}{
-		"no answer":             {func(r *realm) { r.garble = func(int, []byte) []byte { return nil } }, ErrUnreachable, "lost"},
-		"huge":                  {func(r *realm) { r.garble = func(int, []byte) []byte { return []byte{0xff, 0xff, 0xff, 0xff} } }, ErrProtocol, "bytes is too long"},
-		"not Kerberos":          {func(r *realm) { r.garble = func(int, []byte) []byte { return []byte{0, 0, 0, 2, 'h', 'i'} } }, ErrProtocol, "cannot read the"},
-		"changed, first":        {func(r *realm) { r.garble = flipLast(1) }, ErrProtocol, "cannot read the"},
-		"changed, second":       {func(r *realm) { r.garble = flipLast(2) }, ErrProtocol, "cannot read the"},
-		"proof of another time": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Cusec ^= 1 } }, ErrTLS, "prove"},
-		"another key":           {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Subkey = wrongKey } }, ErrProtocol, "cannot read the"},
+		"no answer": {func(r *realm) { r.garble = func(int, []byte) []byte { return nil } },
+			ErrUnreachable, "lost"},
+		"huge": {func(r *realm) {
+			r.garble = func(int,
+				[]byte) []byte {
+				return []byte{0xff, 0xff, 0xff, 0xff}
+			}
+		}, ErrProtocol, "bytes is too long"},
+		"not Kerberos": {func(r *realm) {
+			r.garble = func(int,
+				[]byte) []byte {
+				return []byte{0, 0, 0, 2, 'h', 'i'}
+			}
+		}, ErrProtocol, "cannot read the"},
+		"changed, first":  {func(r *realm) { r.garble = flipLast(1) }, ErrProtocol, "cannot read the"},
+		"changed, second": {func(r *realm) { r.garble = flipLast(2) }, ErrProtocol, "cannot read the"},
+		"proof of another time": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Cusec ^= 1 } },
+			ErrTLS, "prove"},
+		"another key": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Subkey = wrongKey } }, ErrProtocol, "cannot read the"},
 		"not AES": {func(r *realm) {
 			r.proof = func(p *messages.EncAPRepPart) { p.Subkey.KeyType, p.Subkey.KeyValue = 23, []byte("x") }
 		}, ErrProtocol, "not AES"},
@@ -166,11 +180,12 @@ func TestKeytabBindFails(t *testing.T) {
 	}{
 		"no such mechanism": {func(*Config) {}, ErrRefused, "does not support this authentication method"},
 		"no file":           {func(c *Config) { c.Keytab = filepath.Join(t.TempDir(), "none") }, ErrConfig, "none"},
-		"not in the file":   {func(c *Config) { c.Principal = "other@CORP.EXAMPLE" }, ErrConfig, "svc-mail@CORP.EXAMPLE"},
-		"no realm":          {func(c *Config) { c.Principal = "svc-mail" }, ErrConfig, "name@REALM"},
-		"keytab only":       {func(c *Config) { c.Principal = "" }, ErrConfig, "must be set together"},
-		"principal only":    {func(c *Config) { c.Keytab = "" }, ErrConfig, "must be set together"},
-		"password too":      {func(c *Config) { c.BindDN = "svc" }, ErrConfig, "one of them"},
+		"not in the file": {func(c *Config) { c.Principal = "other@CORP.EXAMPLE" }, ErrConfig,
+			"svc-mail@CORP.EXAMPLE"},
+		"no realm":       {func(c *Config) { c.Principal = "svc-mail" }, ErrConfig, "name@REALM"},
+		"keytab only":    {func(c *Config) { c.Principal = "" }, ErrConfig, "must be set together"},
+		"principal only": {func(c *Config) { c.Keytab = "" }, ErrConfig, "must be set together"},
+		"password too":   {func(c *Config) { c.BindDN = "svc" }, ErrConfig, "one of them"},
 		"KDC not there": {func(c *Config) {
 			c.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 				if strings.HasSuffix(address, ":88") {

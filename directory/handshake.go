@@ -92,7 +92,8 @@ func (c *Conn) handshakeError(ctx context.Context, err error) error {
 		return newError(ErrTLS, "the controller closed the connection in the TLS handshake; %s (%w)", advice, err)
 	case isHangUp(err):
 		return newError(ErrTLS, "the controller closed the connection in the TLS handshake; check that it has a "+
-			"certificate with a private key, that it allows TLS 1.2 with ECDHE, and that the port speaks TLS; for LDAP "+
+			"certificate with a private key, that it allows TLS 1.2 with ECDHE, and that the port speaks TLS; for "+
+			"LDAP "+
 			"without TLS, as on port 389, write ldap:// (%w)", err)
 	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
 		return c.handshakeTimeout(ctx, advice)
@@ -153,7 +154,8 @@ func alertText(alert, name string) string {
 	case "protocol version not supported":
 		return "the controller rejects TLS 1.2 and 1.3; " + allowTLS12
 	case "unrecognized name":
-		return fmt.Sprintf("the controller, or a proxy in front of it, does not know the name %q; write a name that it "+
+		return fmt.Sprintf("the controller, or a proxy in front of it, does not know the name %q; write a name "+
+			"that it "+
 			"knows in the URL or in tls.server_name", name)
 	case certificateRequired, badCertificate:
 		return "the controller requires a client certificate, and this program has none; allow clients without a " +

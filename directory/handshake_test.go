@@ -14,7 +14,10 @@ import (
 // unsafeConfig is for a server that keeps clients from a safe connection.
 func unsafeConfig(t *testing.T, s *adsim.UnsafeServer, scheme string) Config {
 	return Config{
-		URL: scheme + "://" + s.Address(), BindDN: "svc", Password: func() ([]byte, error) { return []byte("hunter2"), nil },
+		URL: scheme + "://" + s.Address(), BindDN: "svc", Password: func() ([]byte,
+			error) {
+			return []byte("hunter2"), nil
+		},
 		CAFile: must[string](t)(s.WriteCA(t.TempDir())), DialTimeout: 20 * time.Second,
 	}
 }
@@ -36,10 +39,12 @@ var kindsOfServers = []struct {
 		"allow TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}, nil},
 	{adsim.OldTLS, ErrTLS, []string{"rejects TLS 1.2 and 1.3; enable TLS 1.2 on it"}, nil},
 	{adsim.ClientCertificate, ErrTLS, []string{"requires a client certificate"}, nil},
-	{adsim.NoAltNames, ErrTLS, []string{`not for "127.0.0.1"`, `its common name "dc1.corp.example" does not count`}, nil},
-	{adsim.ClientUseOnly, ErrTLS, []string{"the certificate is not for servers; issue one with the extended key usage " +
-		"Server Authentication"}, nil},
-	{adsim.SelfSigned, ErrTLS, []string{`the certificate of "CN=dc1.corp.example" is self-signed; add it to tls.ca_file`}, nil},
+	{adsim.NoAltNames, ErrTLS, []string{`not for "127.0.0.1"`, `its common name "dc1.corp.example" does not count`},
+		nil},
+	{adsim.ClientUseOnly, ErrTLS, []string{"the certificate is not for servers; issue one with the extended key " +
+		"usage Server Authentication"}, nil},
+	{adsim.SelfSigned, ErrTLS,
+		[]string{`the certificate of "CN=dc1.corp.example" is self-signed; add it to tls.ca_file`}, nil},
 	{adsim.NoIntermediate, ErrTLS, []string{"set tls.ca_file to the certificate of the authority that issued it, " +
 		`"CN=adsim issuing authority"; tls.ca_file holds "CN=adsim root"`}, nil},
 	{adsim.RenewedAuthority, ErrTLS, []string{`not signed by the key of the authority "CN=adsim root" in tls.ca_file`,
@@ -52,7 +57,8 @@ var kindsOfServers = []struct {
 	{adsim.LDAPCloses, ErrTLS, []string{"closed the connection in the TLS handshake",
 		"LDAP without TLS, as on port 389, " +
 			"write ldap://"}, []string{}},
-	{adsim.LDAPSilent, ErrTimeout, []string{"no answer to the TLS handshake; check that the port speaks TLS; for LDAP without " +
+	{adsim.LDAPSilent, ErrTimeout, []string{"no answer to the TLS handshake; check that the port speaks TLS; for " +
+		"LDAP without " +
 		"TLS, as on port 389, write ldap://"}, []string{}},
 	{adsim.TLSAlert, ErrTLS, []string{}, []string{"the port speaks TLS from the first byte", "write ldaps://"}},
 	{adsim.TLSCloses, ErrUnreachable, []string{}, []string{"closed the connection at StartTLS", "write ldaps://"}},
@@ -110,13 +116,17 @@ func TestSchemeThatDoesNotFitThePort(t *testing.T) {
 		words   string // of the first two servers
 		answers string // of the last one, which answers in its own protocol
 	}{
-		{"ldaps://dc1.corp.example:389", ldap, ErrTLS, "speak LDAP without TLS on port 389: write ldap:// for StartTLS" +
+		{"ldaps://dc1.corp.example:389", ldap, ErrTLS, "speak LDAP without TLS on port 389: write ldap:// for " +
+			"StartTLS" +
 			", or ldaps:// with port 636", "the port speaks LDAP without TLS; write ldap://"},
-		{"ldaps://dc1.corp.example:3268", ldap, ErrTLS, "speak LDAP without TLS on port 3268: write ldap:// for StartTLS" +
+		{"ldaps://dc1.corp.example:3268", ldap, ErrTLS, "speak LDAP without TLS on port 3268: write ldap:// for " +
+			"StartTLS" +
 			", or ldaps:// with port 3269", "the port speaks LDAP without TLS; write ldap://"},
-		{"ldap://dc1.corp.example:636", tls, ErrUnreachable, "speak TLS from the first byte on port 636: write ldaps:// " +
+		{"ldap://dc1.corp.example:636", tls, ErrUnreachable, "speak TLS from the first byte on port 636: write " +
+			"ldaps:// " +
 			"instead of ldap://", "the port speaks TLS from the first byte"},
-		{"ldap://dc1.corp.example:3269", tls, ErrUnreachable, "speak TLS from the first byte on port 3269: write ldaps:// " +
+		{"ldap://dc1.corp.example:3269", tls, ErrUnreachable, "speak TLS from the first byte on port 3269: write " +
+			"ldaps:// " +
 			"instead of ldap://", "the port speaks TLS from the first byte"},
 	} {
 		for i, how := range c.servers {
@@ -124,7 +134,8 @@ func TestSchemeThatDoesNotFitThePort(t *testing.T) {
 				t.Parallel()
 				s := adsim.StartUnsafe(t, how)
 				_, err := Dial(t.Context(), at(unsafeConfig(t, s, "ldap"), c.url, s))
-				wantError(t, c.url, err, []error{c.closed, ErrTimeout, ErrTLS}[i], []string{c.words, c.words, c.answers}[i])
+				wantError(t, c.url, err, []error{c.closed, ErrTimeout, ErrTLS}[i],
+					[]string{c.words, c.words, c.answers}[i])
 			})
 		}
 	}
@@ -168,7 +179,8 @@ func TestHandshakeText(t *testing.T) {
 			"enable TLS 1.2 on it",
 		"tls: server chose an unconfigured cipher suite":         "only RSA key exchange",
 		"tls: certificate used with invalid signature algorithm": "allow SHA-256",
-		"tls: failed to parse certificate from server: x509: malformed certificate": "cannot parse the certificate of the controller; " +
+		"tls: failed to parse certificate from server: x509: malformed certificate": "cannot parse the certificate " +
+			"of the controller; " +
 			"issue it again",
 		"tls: server sent certificate containing RSA key larger than 8192 bits":                   "too long",
 		"tls: invalid signature by the server certificate: crypto/rsa: 512-bit keys are insecure": "too short",
@@ -181,7 +193,8 @@ func TestHandshakeText(t *testing.T) {
 		"insufficient security level", "something new"} {
 		sent := &net.OpError{Op: "remote error", Err: errors.New("tls: " + alert)}
 		name, ok := remoteAlert(sent)
-		if words := alertText(name, "dc1"); !ok || words == "" || (alert == "something new") != (words == alertText("x", "dc1")) {
+		if words := alertText(name, "dc1"); !ok || words == "" || (alert == "something "+
+			"new") != (words == alertText("x", "dc1")) {
 			t.Errorf("%s: %q, %t", alert, words, ok)
 		}
 	}

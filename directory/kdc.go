@@ -96,7 +96,8 @@ func (k *kdc) exchange(ctx context.Context, message []byte) ([]byte, error) {
 		answer = make([]byte, size)
 		_, err = io.ReadFull(conn, answer)
 	} else if err == nil {
-		return nil, newError(ErrProtocol, "the Kerberos server (%s): an answer of %d bytes is too long", k.address, size)
+		return nil, newError(ErrProtocol, "the Kerberos server (%s): an answer of %d bytes is too long", k.address,
+			size)
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("the Kerberos server (%s): %w", k.address, contextError(ctx))
@@ -219,7 +220,8 @@ func (k *kdc) decryptReply(
 // unreadableReply is the error for an answer that the client's key does not decrypt, or that
 // does not belong to the request.
 func (k *kdc) unreadableReply() error {
-	return newError(ErrProtocol, "the Kerberos server (%s): cannot read the answer, or it does not belong to the request",
+	return newError(ErrProtocol, "the Kerberos server (%s): cannot read the answer, or it does not belong to the "+
+		"request",
 		k.address)
 }
 
@@ -246,7 +248,8 @@ func (k *kdc) krbError(e messages.KRBError) error {
 		return newError(ErrCredentials, "the account %s is disabled, locked out or expired, or may not log on at this "+
 			"hour (Kerberos error 18)", account)
 	case errorcode.KDC_ERR_KEY_EXPIRED:
-		return newError(ErrCredentials, "the password of %s has expired; set a new one that does not expire, and export "+
+		return newError(ErrCredentials, "the password of %s has expired; set a new one that does not expire, and "+
+			"export "+
 			"the keytab again (Kerberos error 23)", account)
 	case errorcode.KDC_ERR_C_PRINCIPAL_UNKNOWN:
 		return newError(ErrRefused, "the domain has no account %s; correct bind.principal (Kerberos error 6)", account)
@@ -257,10 +260,12 @@ func (k *kdc) krbError(e messages.KRBError) error {
 		return newError(ErrRefused, "the controller does not serve the realm %s; use a controller of that realm, or "+
 			"correct bind.principal (Kerberos error 68)", k.realm)
 	case errorcode.KDC_ERR_ETYPE_NOSUPP:
-		return newError(ErrRefused, "the account %s has no AES key in the domain; change its password once, and export "+
+		return newError(ErrRefused, "the account %s has no AES key in the domain; change its password once, and "+
+			"export "+
 			"the keytab again (Kerberos error 14)", account)
 	case errorcode.KRB_AP_ERR_SKEW:
-		return newError(ErrRefused, "the clock of this machine differs by %s from the controller's, and Kerberos allows "+
+		return newError(ErrRefused, "the clock of this machine differs by %s from the controller's, and Kerberos "+
+			"allows "+
 			"five minutes; correct it (Kerberos error 37)", time.Since(e.STime).Abs().Round(time.Second))
 	case errorcode.KDC_ERR_POLICY:
 		return newError(ErrRefused, "a policy of the domain does not let %s log on here; check its logon workstations "+

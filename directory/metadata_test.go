@@ -65,7 +65,8 @@ func FuzzOriginOf(f *testing.F) {
 func TestDeathOfAReplica(t *testing.T) {
 	for _, origin := range []bool{false, true} {
 		now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
-		d := adsim.NewDirectory(adsim.DirectoryConfig{Clock: func() time.Time { return now }, RecycleBin: true, OriginTimes: origin})
+		d := adsim.NewDirectory(adsim.DirectoryConfig{Clock: func() time.Time { return now }, RecycleBin: true,
+			OriginTimes: origin})
 		guid, err := d.Add(adsim.User, "CN=Ann,CN=Users,"+d.BaseDN(), adsim.Attrs{"mail": {"ann@corp.example"}})
 		if err != nil {
 			t.Fatal(err)
@@ -79,7 +80,10 @@ func TestDeathOfAReplica(t *testing.T) {
 		now = now.Add(time.Hour)
 		d2.ReplicateFrom(d, 0)
 		c, _ := connect(t, d2, adsim.ServerConfig{}, nil)
-		find := func(since uint64) Object { return must[map[GUID]Object](t)(readAll(t.Context(), c, since))[GUID(guid)] }
+		find := func(since uint64) Object {
+			return must[map[GUID]Object](t)(readAll(t.Context(), c,
+				since))[GUID(guid)]
+		}
 		o, want := find(5000), Origin{Time: deleted, Database: GUID(d.InvocationID()), USN: usn}
 		if !o.Deleted || o.Death != want {
 			t.Errorf("origin times %t: deleted %t, %+v, want %+v", origin, o.Deleted, o.Death, want)

@@ -40,7 +40,8 @@ func TestParseDescription(t *testing.T) {
 // FuzzParseDescription: whatever a server sends, a range is never negative or reversed,
 // and reading on always moves forward.
 func FuzzParseDescription(f *testing.F) {
-	for _, s := range []string{"mail", "proxyAddresses;range=0-1499", "proxyAddresses;range=1500-*", "a;b;range=7-8", ";range=--"} {
+	for _, s := range []string{"mail", "proxyAddresses;range=0-1499", "proxyAddresses;range=1500-*", "a;b;range=7-8",
+		";range=--"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

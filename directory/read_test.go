@@ -120,7 +120,8 @@ func TestIncrementalReadSeesRecycledAndUndeleted(t *testing.T) {
 	ok(t, d.Undelete(guids[1], ""))
 	all, err := readAll(t.Context(), c, since)
 	ok(t, err)
-	if a, b := all[GUID(guids[0])], all[GUID(guids[1])]; len(all) != 2 || !a.Deleted || len(a.Values) != 0 || b.Deleted || len(b.Values) != 1 {
+	if a, b := all[GUID(guids[0])], all[GUID(guids[1])]; len(all) != 2 || !a.Deleted || len(a.Values) != 0 ||
+		b.Deleted || len(b.Values) != 1 {
 		t.Errorf("read %+v", all)
 	}
 }
@@ -162,14 +163,20 @@ func TestReadDeleted(t *testing.T) {
 func TestObjectFields(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	guid := must[adsim.GUID](t)(d.Add(adsim.User, "CN=Board Room,CN=Users,"+base, adsim.Attrs{
-		"proxyAddresses": {"SMTP:board@corp.example", "X500:/o=corp"}, "mail": {"Board@corp.example"}, "extensionAttribute1": {"x"},
-		"userAccountControl": {"514"}, "msExchRequireAuthToSendTo": {"TRUE"}, "msExchRecipientTypeDetails": {"549755813888"},
+		"proxyAddresses": {"SMTP:board@corp.example", "X500:/o=corp"}, "mail": {"Board@corp.example"},
+		"extensionAttribute1": {"x"},
+		"userAccountControl":  {"514"}, "msExchRequireAuthToSendTo": {"TRUE"},
+		"msExchRecipientTypeDetails": {"549755813888"},
 	}))
-	c, _ := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.AddressAttributes = []string{"PROXYADDRESSES", "mail", "absentAttribute"} })
+	c, _ := connect(t, d, adsim.ServerConfig{}, func(c *Config) {
+		c.AddressAttributes = []string{"PROXYADDRESSES",
+			"mail", "absentAttribute"}
+	})
 	all, err := readAll(t.Context(), c, 0)
 	ok(t, err)
 	o := all[GUID(guid)]
-	want := []Value{{"proxyaddresses", "SMTP:board@corp.example"}, {"proxyaddresses", "X500:/o=corp"}, {"mail", "Board@corp.example"}}
+	want := []Value{{"proxyaddresses", "SMTP:board@corp.example"}, {"proxyaddresses", "X500:/o=corp"},
+		{"mail", "Board@corp.example"}}
 	if !slices.Equal(o.Values, want) {
 		t.Errorf("values = %q, want %q", o.Values, want)
 	}
@@ -211,12 +218,20 @@ func TestAnswersThatMustNotBeTrusted(t *testing.T) {
 		{"referral", "", adsim.Faults{SearchResult: 10}, ErrRefused, "not followed"},
 		{"time limit", "", adsim.Faults{SearchResult: 3}, ErrRefused, "time limit"},
 		{"size limit", "", adsim.Faults{SearchResult: 4}, ErrRefused, "limit of entries"},
-		{"unwilling on the first page", "", adsim.Faults{SearchResult: 53, SearchDiagnostic: "00000057: no"}, ErrRefused, "unwilling"},
+		{"unwilling on the first page", "", adsim.Faults{SearchResult: 53, SearchDiagnostic: "00000057: no"},
+			ErrRefused, "unwilling"},
 		{"unknown code", "", adsim.Faults{SearchResult: 80}, ErrRefused, "LDAP 80"},
 		{"cut in mid-page", "", adsim.Faults{CutAfterEntries: 3}, ErrUnreachable, "connection was lost"},
-		{"cut in mid-entry of page 2", "", adsim.Faults{CutAfterBytes: 300, OnPage: 2}, ErrUnreachable, "connection was lost"},
-		{"garbage", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte { return []byte{0x30, 0x03, 0x02, 0x05, 0x00} }}, ErrProtocol, "cannot read the answer"},
-		{"message too long", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte { return []byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff} }}, ErrProtocol, "greater than maximum"},
+		{"cut in mid-entry of page 2", "", adsim.Faults{CutAfterBytes: 300, OnPage: 2}, ErrUnreachable,
+			"connection was lost"},
+		{"garbage", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte {
+			return []byte{0x30, 0x03, 0x02, 0x05,
+				0x00}
+		}}, ErrProtocol, "cannot read the answer"},
+		{"message too long", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte {
+			return []byte{0x30, 0x84, 0x7f,
+				0xff, 0xff, 0xff}
+		}}, ErrProtocol, "greater than maximum"},
 	} {
 		d := adsim.NewDirectory(adsim.DirectoryConfig{})
 		people(t, d, 10)
@@ -393,7 +408,8 @@ func TestFind(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	people(t, d, 5)
 	must[adsim.GUID](t)(d.Add(adsim.Contact, "CN=mail only,CN=Users,"+base, adsim.Attrs{"mail": {"Only@Corp.example"}}))
-	must[adsim.GUID](t)(d.Add(adsim.Contact, "CN=odd,CN=Users,"+base, adsim.Attrs{"mail": {"o*d(d)@corp.example"}, "proxyAddresses": {"smtp:a b@corp.example"}}))
+	must[adsim.GUID](t)(d.Add(adsim.Contact, "CN=odd,CN=Users,"+base,
+		adsim.Attrs{"mail": {"o*d(d)@corp.example"}, "proxyAddresses": {"smtp:a b@corp.example"}}))
 	add(t, d, adsim.User, "CN=idn,CN=Users,"+base, "anna@bücher.example")
 	add(t, d, adsim.Computer, "CN=PC1,CN=Computers,"+base, "pc1@corp.example")
 	ok(t, d.Delete(add(t, d, adsim.User, "CN=gone,CN=Users,"+base, "gone@corp.example")))

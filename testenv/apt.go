@@ -102,8 +102,10 @@ func reachSettings(dump string) []string {
 		if !strings.HasPrefix(lower, "acquire::") || value == `"";` {
 			continue
 		}
-		for _, part := range []string{"::proxy", "::retries", "::timeout", "::forceipv", "::check-valid-until", "::check-date"} {
-			if strings.Contains(lower, part) && !strings.Contains(lower, "proxy-auto-detect") && !strings.Contains(lower, "proxyautodetect") {
+		for _, part := range []string{"::proxy", "::retries", "::timeout", "::forceipv", "::check-valid-until",
+			"::check-date"} {
+			if strings.Contains(lower, part) && !strings.Contains(lower, "proxy-auto-detect") &&
+				!strings.Contains(lower, "proxyautodetect") {
 				settings = append(settings, line)
 				break
 			}

@@ -41,9 +41,10 @@ func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 	if err := canBootstrap(); err != nil {
 		return fmt.Errorf("base image %s: cannot be pulled (%w) and cannot be built here: %w", baseImage, pullErr, err)
 	}
-	return s.progress.run("pull failed: building base image "+baseImage+" with debootstrap (about a minute)", func() error {
-		return s.bootstrapBase(ctx, log)
-	})
+	return s.progress.run("pull failed: building base image "+baseImage+" with debootstrap (about a minute)",
+		func() error {
+			return s.bootstrapBase(ctx, log)
+		})
 }
 
 // pullBase pulls the base image, and gives up early if the registry does not answer.
@@ -101,7 +102,8 @@ func (s *Setup) bootstrapBase(ctx context.Context, log io.Writer) error {
 	cmd := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", baseSuite, dir, mirror)
 	cmd.Env = append(os.Environ(), aptProxies(aptSettings(ctx))...)
 	if out, err := run(ctx, withOutput(log, cmd)); err != nil || out.Status != 0 {
-		return errors.Join(err, fmt.Errorf("debootstrap of %s from %s ended with status %d", baseSuite, mirror, out.Status))
+		return errors.Join(err, fmt.Errorf("debootstrap of %s from %s ended with status %d", baseSuite, mirror,
+			out.Status))
 	}
 	os.Remove(filepath.Join(dir, "etc", "resolv.conf"))
 	os.Remove(filepath.Join(dir, "etc", "hostname"))
@@ -114,9 +116,11 @@ func (s *Setup) importBase(ctx context.Context, log io.Writer, dir string) error
 	if err != nil {
 		return err
 	}
-	tar := exec.CommandContext(ctx, "tar", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "--exclude=./dev/*", "-C", dir, "-c", ".")
+	tar := exec.CommandContext(ctx, "tar", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*",
+		"--exclude=./dev/*", "-C", dir, "-c", ".")
 	tar.Stdout, tar.Stderr = write, log
-	imports := exec.CommandContext(ctx, "docker", "import", "--change", "CMD [\"bash\"]", "--change", "LABEL "+imageLabel+"=base", "-", baseImage)
+	imports := exec.CommandContext(ctx, "docker", "import", "--change", "CMD [\"bash\"]", "--change",
+		"LABEL "+imageLabel+"=base", "-", baseImage)
 	imports.Stdin, imports.Stdout, imports.Stderr = read, log, log
 	packed := make(chan error, 1)
 	go func() {

@@ -53,7 +53,8 @@ func mustRun(ctx context.Context, cmd *exec.Cmd) (string, error) {
 		return "", err
 	}
 	if out.Status != 0 {
-		return "", fmt.Errorf("%s: exit status %d: %s", strings.Join(cmd.Args, " "), out.Status, lastLines(out.Stderr+out.Stdout, 5))
+		return "", fmt.Errorf("%s: exit status %d: %s", strings.Join(cmd.Args, " "), out.Status,
+			lastLines(out.Stderr+out.Stdout, 5))
 	}
 	return out.Stdout, nil
 }

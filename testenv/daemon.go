@@ -193,7 +193,8 @@ func (h *Harness) WriteFile(ctx context.Context, service, name, text string) err
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	err = errors.Join(
-		w.WriteHeader(&tar.Header{Name: path.Base(name), Mode: 0o640, Size: int64(len(text)), Gid: 310, ModTime: time.Now()}),
+		w.WriteHeader(&tar.Header{Name: path.Base(name), Mode: 0o640, Size: int64(len(text)), Gid: 310,
+			ModTime: time.Now()}),
 		write(w, text), w.Close())
 	if err != nil {
 		return err
@@ -229,7 +230,8 @@ func (h *Harness) EmptyStore(ctx context.Context) error {
 		return err
 	}
 	// The container is not running, so another one of the same image mounts its volumes.
-	_, err = h.engine.docker(ctx, "run", "--rm", "--volumes-from", id, "--user", "root", "--network", "none", "--entrypoint", "find",
+	_, err = h.engine.docker(ctx, "run", "--rm", "--volumes-from", id, "--user", "root", "--network", "none",
+		"--entrypoint", "find",
 		image, StoreDir, "-mindepth", "1", "-delete")
 	return err
 }

@@ -3,7 +3,8 @@ package testenv
 import "testing"
 
 func TestOverlay(t *testing.T) {
-	const stock = "# What this is.\nlisten: unix:/a\nstore: {dir: /b}\ndomains:\n  a.example: enforce\n\n  b.example: pass\n# About grace.\nremoval_grace: 0s\n"
+	const stock = "# What this is.\nlisten: unix:/a\nstore: {dir: /b}\ndomains:\n  a.example: enforce\n\n  " +
+		"b.example: pass\n# About grace.\nremoval_grace: 0s\n"
 	tests := []struct{ more, want string }{
 		{"", stock},
 		{"refuse: [x@a.example]\n", stock + "refuse: [x@a.example]\n"},

@@ -162,7 +162,8 @@ func (d *Dialogue) Run(ctx context.Context, address string) (transcript string, 
 	var said strings.Builder
 	for _, step := range d.steps {
 		if err := step.run(session, &said); err != nil {
-			return said.String(), fmt.Errorf("%s:%d: %w\nthe dialogue so far:\n%s", d.name, step.line, err, said.String())
+			return said.String(), fmt.Errorf("%s:%d: %w\nthe dialogue so far:\n%s", d.name, step.line, err,
+				said.String())
 		}
 	}
 	return said.String(), nil

@@ -33,7 +33,8 @@ func TestWildcard(t *testing.T) {
 }
 
 func TestParseDialogue(t *testing.T) {
-	text := "# comment\n\nS: 220 ${host}...\nC: RCPT TO:<${user}@x.example>\nS: 250-a\nS: 250 b\nC: \nS~ ^2..\nS! closed\n=> ${user}@x.example\n"
+	text := "# comment\n\nS: 220 ${host}...\nC: RCPT TO:<${user}@x.example>\nS: 250-a\nS: 250 b\nC: \nS~ ^2..\nS! " +
+		"closed\n=> ${user}@x.example\n"
 	d, err := ParseDialogue("t", text, map[string]string{"host": "mx", "user": "alice"})
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +98,8 @@ func serve(t *testing.T, greeting string, replies ...string) string {
 
 func TestDialogueRun(t *testing.T) {
 	address := serve(t, "220 mx ready", "250-mx\r\n250 DSN", "550 5.1.1 <x@y>: User unknown")
-	d, err := ParseDialogue("t", "S: 220 mx...\nC: EHLO c\nS: 250...DSN\nC: RCPT TO:<x@y>\nS: 550 5.1.1 <x@y>...\nS! closed\n", nil)
+	d, err := ParseDialogue("t", "S: 220 mx...\nC: EHLO c\nS: 250...DSN\nC: RCPT TO:<x@y>\nS: 550 5.1.1 "+
+		"<x@y>...\nS! closed\n", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +118,10 @@ func TestDialogueRunFails(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"unexpected reply", "S: 220...\nC: RCPT\nS: 250...\n", []string{"t:3: unexpected reply", "expected: 250...", "got:      550 no", "C: RCPT"}},
-		{"closed", "S: 220...\nC: RCPT\nS: 550...\nC: QUIT\nS: 221...\n", []string{"t:5: no reply", "expected: 221..."}},
+		{"unexpected reply", "S: 220...\nC: RCPT\nS: 250...\n", []string{"t:3: unexpected reply", "expected: " +
+			"250...", "got:      550 no", "C: RCPT"}},
+		{"closed", "S: 220...\nC: RCPT\nS: 550...\nC: QUIT\nS: 221...\n",
+			[]string{"t:5: no reply", "expected: 221..."}},
 		{"still open", "S! closed\n", []string{"t:1: the connection is still open", "220 mx"}},
 	}
 	for _, test := range tests {

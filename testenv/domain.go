@@ -255,7 +255,8 @@ func (d *Domain) DeleteTree(dn string) error {
 // Undelete restores the tombstone of an object with this common name at a DN. Of several it takes
 // the one deleted last. Attributes that the tombstone has lost stay lost.
 func (d *Domain) Undelete(name, dn string) error {
-	entries, err := d.Search(BaseDN, "(&(isDeleted=TRUE)(cn="+ldap.EscapeFilter(name)+"*))", []string{"whenChanged"}, WithDeleted)
+	entries, err := d.Search(BaseDN, "(&(isDeleted=TRUE)(cn="+ldap.EscapeFilter(name)+"*))", []string{"whenChanged"},
+		WithDeleted)
 	if err != nil {
 		return err
 	}

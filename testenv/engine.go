@@ -31,7 +31,8 @@ func findEngine(ctx context.Context, home checkout) (*engine, error) {
 	defer cancel()
 	e := &engine{dir: string(home), project: home.project()}
 	if _, err := e.docker(ctx, "version", "--format", "{{.Server.Version}}"); err != nil {
-		return nil, fmt.Errorf("%w: docker does not answer (%v); install and start Docker, or run `go run ./cmd/testenv demo --install` as root on Debian", ErrNoEngine, err)
+		return nil, fmt.Errorf("%w: docker does not answer (%v); install and start Docker, or run `go run "+
+			"./cmd/testenv demo --install` as root on Debian", ErrNoEngine, err)
 	}
 	for _, compose := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
 		out, err := run(ctx, exec.CommandContext(ctx, compose[0], append(compose[1:], "version")...))
@@ -40,7 +41,8 @@ func findEngine(ctx context.Context, home checkout) (*engine, error) {
 			return e, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: neither `docker compose` nor `docker-compose` works; install Debian's docker-compose or Compose v2", ErrNoEngine)
+	return nil, fmt.Errorf("%w: neither `docker compose` nor `docker-compose` works; install Debian's "+
+		"docker-compose or Compose v2", ErrNoEngine)
 }
 
 // docker runs one docker command and returns its output.

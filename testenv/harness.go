@@ -31,7 +31,9 @@ func (h *Harness) ExecInput(ctx context.Context, service, input string, argv ...
 	return h.exec(ctx, service, []string{"--user", "root", "--interactive"}, input, argv...)
 }
 
-func (h *Harness) exec(ctx context.Context, service string, options []string, input string, argv ...string) (Output, error) {
+func (h *Harness) exec(
+	ctx context.Context, service string, options []string, input string, argv ...string,
+) (Output, error) {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
 		return Output{}, err
@@ -181,7 +183,8 @@ func (h *Harness) AwaitHealthy(ctx context.Context, services ...string) error {
 			return out == "running healthy", err
 		})
 		if err != nil {
-			return fmt.Errorf("service %s is not healthy: %w; its log ends:\n%s", service, err, h.logTail(context.WithoutCancel(ctx), id))
+			return fmt.Errorf("service %s is not healthy: %w; its log ends:\n%s", service, err,
+				h.logTail(context.WithoutCancel(ctx), id))
 		}
 	}
 	return nil
@@ -207,7 +210,8 @@ func (h *Harness) unhealthy(ctx context.Context) string {
 		if err != nil {
 			continue
 		}
-		if state, _ := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.Health.Status}}"); state != "running healthy" {
+		if state, _ := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.Health.Status}}"); state != "running "+
+			"healthy" {
 			fmt.Fprintf(&text, "%s is %s; its log ends:\n%s\n", service, state, h.logTail(ctx, id))
 		}
 	}

@@ -72,7 +72,8 @@ func (s *Setup) Built(ctx context.Context) error {
 // services only if join names them.
 func (s *Setup) Build(ctx context.Context, join ...string) error {
 	missing := slices.DeleteFunc(slices.Clone(s.images), func(image image) bool {
-		return image.name == Milter || image.optional && !slices.Contains(join, image.name) || s.engine.hasImage(ctx, image.ref())
+		return image.name == Milter || image.optional && !slices.Contains(join, image.name) ||
+			s.engine.hasImage(ctx, image.ref())
 	})
 	if len(missing) == 0 && s.engine.hasImage(ctx, baseImage) {
 		return nil
@@ -182,7 +183,8 @@ func (s *Setup) compile(ctx context.Context, output string) error {
 // checkouts. An image in use by a container belongs to a running harness, and stays.
 func (s *Setup) removeImages(ctx context.Context) error {
 	for { // each round makes the parents of the removed images removable
-		out, err := s.engine.docker(ctx, "image", "ls", "--filter", "label="+imageLabel, "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+		out, err := s.engine.docker(ctx, "image", "ls", "--filter", "label="+imageLabel, "--format",
+			"{{.Repository}}:{{.Tag}} {{.ID}}")
 		if err != nil {
 			return err
 		}

@@ -65,7 +65,8 @@ func (h *Harness) log(ctx context.Context, service string) (string, error) {
 		return "", err
 	}
 	if out.Status != 0 {
-		return "", fmt.Errorf("docker logs of %s: exit status %d: %s", service, out.Status, strings.TrimSpace(out.Stderr))
+		return "", fmt.Errorf("docker logs of %s: exit status %d: %s", service, out.Status,
+			strings.TrimSpace(out.Stderr))
 	}
 	return out.Stdout + out.Stderr, nil
 }

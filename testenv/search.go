@@ -30,7 +30,8 @@ func (d *Domain) Search(base, filter string, attributes []string, options ...Sea
 		// go-ldap writes the cookie into the control, so each page gets a new one.
 		paging := ldap.NewControlPaging(searchPage)
 		paging.SetCookie(cookie)
-		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter, attributes,
+		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter,
+			attributes,
 			[]ldap.Control{ldap.NewControlString(domainScope, true, ""), paging})
 		for _, option := range options {
 			option(request)
@@ -119,7 +120,8 @@ func (d *Domain) Objects(base string) ([]string, error) {
 	var list []string
 	for _, e := range entries {
 		control, _ := strconv.Atoi(e.GetAttributeValue("userAccountControl")) // a group has none
-		list = append(list, DescribeObject(e.DN, control&2 != 0, append(e.GetAttributeValues("proxyAddresses"), e.GetAttributeValues("mail")...)))
+		list = append(list, DescribeObject(e.DN, control&2 != 0,
+			append(e.GetAttributeValues("proxyAddresses"), e.GetAttributeValues("mail")...)))
 	}
 	slices.Sort(list)
 	return list, nil

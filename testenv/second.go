@@ -15,7 +15,8 @@ const joinDeadline = 10 * time.Minute
 func (h *Harness) StartSecond(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinDeadline)
 	defer cancel()
-	if _, err := mustRun(ctx, h.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps", "--no-recreate", DC2)); err != nil {
+	if _, err := mustRun(ctx, h.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps",
+		"--no-recreate", DC2)); err != nil {
 		return err
 	}
 	return h.ensureRunning(ctx, DC2)
@@ -105,7 +106,8 @@ func (h *Harness) sambaTool(ctx context.Context, service string, args ...string)
 func (h *Harness) mustExec(ctx context.Context, service string, argv ...string) error {
 	out, err := h.Exec(ctx, service, argv...)
 	if err == nil && out.Status != 0 {
-		err = fmt.Errorf("%s: %s: exit status %d: %s", service, strings.Join(argv, " "), out.Status, lastLines(out.Stdout+out.Stderr, 5))
+		err = fmt.Errorf("%s: %s: exit status %d: %s", service, strings.Join(argv, " "), out.Status,
+			lastLines(out.Stdout+out.Stderr, 5))
 	}
 	return err
 }

@@ -103,7 +103,8 @@ func (s *Setup) Up(ctx context.Context) (*Harness, error) {
 	}
 	h := s.harness()
 	err := s.progress.run("starting dc1, mx, sink and rcpt-milter", func() error {
-		if _, err := mustRun(ctx, s.engine.composeCommand(ctx, "up", "--detach", "--no-build", DC, Sink, MX, Milter)); err != nil {
+		if _, err := mustRun(ctx, s.engine.composeCommand(ctx, "up", "--detach", "--no-build", DC, Sink, MX,
+			Milter)); err != nil {
 			return fmt.Errorf("%w\n%s", err, h.unhealthy(ctx))
 		}
 		return h.AwaitHealthy(ctx, DC, Sink, MX, Milter)
@@ -119,7 +120,8 @@ func (s *Setup) Attach(ctx context.Context) (*Harness, error) {
 	h := s.harness()
 	for _, service := range []string{DC, Sink, MX, Milter} {
 		if _, err := s.engine.container(ctx, service); err != nil {
-			return nil, fmt.Errorf("%w: %v; take it down with `go run ./cmd/testenv down` and start again", ErrNotRunning, err)
+			return nil, fmt.Errorf("%w: %v; take it down with `go run ./cmd/testenv down` and start again",
+				ErrNotRunning, err)
 		}
 	}
 	return h, nil
@@ -135,14 +137,16 @@ func (s *Setup) Refresh(ctx context.Context) error {
 	if err := s.harness().Leave(ctx, Successor); err != nil {
 		return err
 	}
-	if _, err := mustRun(ctx, s.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps", Milter)); err != nil {
+	if _, err := mustRun(ctx, s.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps",
+		Milter)); err != nil {
 		return err
 	}
 	return s.harness().AwaitHealthy(ctx, Milter)
 }
 
 func (s *Setup) harness() *Harness {
-	return &Harness{engine: s.engine, images: s.images, configPath: s.home.path("testenv", "images", "rcpt-milter", "config.yaml")}
+	return &Harness{engine: s.engine, images: s.images, configPath: s.home.path("testenv", "images", "rcpt-milter",
+		"config.yaml")}
 }
 
 // Keep marks the harness to stay up for later test runs, until Down.

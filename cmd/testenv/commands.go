@@ -25,7 +25,9 @@ func openOwned(ctx context.Context, t *terminal) (*testenv.Setup, func(), error)
 // withHarness builds missing images, starts a harness and calls do. Afterwards it takes the harness
 // down, even after an error, unless keep is true. It builds images of optional services only if
 // join names them.
-func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error, join ...string) (err error) {
+func withHarness(
+	ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error, join ...string,
+) (err error) {
 	setup, release, err := openOwned(ctx, t)
 	if err != nil {
 		return err

@@ -81,7 +81,9 @@ func (s *storyteller) expectReply(ctx context.Context, recipient string, code in
 }
 
 // expectChange makes a change in AD and measures the time until the edge replies with this code.
-func (s *storyteller) expectChange(ctx context.Context, what string, change func() error, recipient string, code int) error {
+func (s *storyteller) expectChange(
+	ctx context.Context, what string, change func() error, recipient string, code int,
+) error {
 	s.line("AD: %s", what)
 	ctx, cancel := context.WithTimeout(ctx, edgeDeadline)
 	defer cancel()

@@ -25,7 +25,8 @@ func install(ctx context.Context, t *terminal) error {
 		return err
 	}
 	if os.Geteuid() != 0 || !isFile("/etc/debian_version") {
-		return fmt.Errorf("--install needs root on a Debian system; otherwise install Docker and Compose yourself: %w", err)
+		return fmt.Errorf("--install needs root on a Debian system; otherwise install Docker and Compose yourself: "+
+			"%w", err)
 	}
 	log, err := os.Create(filepath.Join(os.TempDir(), "rcpt-milter-install.log"))
 	if err != nil {

@@ -23,10 +23,12 @@ func TestTestArguments(t *testing.T) {
 		{"race by flag", []string{"-race"}, false, "test -count=1 -timeout 40m -race ./..."},
 		{"race by environment", nil, true, "test -count=1 -timeout 40m -race ./..."},
 		{"race by both", []string{"-race"}, true, "test -count=1 -timeout 40m -race ./..."},
-		{"flags with values", []string{"-run", "TestStory", "-v"}, false, "test -count=1 -timeout 40m -run TestStory -v ./..."},
+		{"flags with values", []string{"-run", "TestStory", "-v"}, false,
+			"test -count=1 -timeout 40m -run TestStory -v ./..."},
 		{"packages", []string{"-v", "./testenv"}, false, "test -count=1 -timeout 40m -v ./testenv"},
 		{"package by name", []string{"rcpt-milter/mirror"}, false, "test -count=1 -timeout 40m rcpt-milter/mirror"},
-		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false, "test -count=1 -timeout 40m -timeout 5m ./..."},
+		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false,
+			"test -count=1 -timeout 40m -timeout 5m ./..."},
 	}
 	for _, test := range tests {
 		if got := strings.Join(testArguments(test.args, test.race), " "); got != test.want {

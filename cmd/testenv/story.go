@@ -22,7 +22,8 @@ func runStory(ctx context.Context, s *storyteller) error {
 		}
 	}()
 	for _, chapter := range []func(context.Context) error{
-		s.showDirectory, s.sendMessage, s.addUser, s.changeAliases, s.renameAndMove, s.deleteUser, s.showStatus, s.stopController, s.restartDaemon,
+		s.showDirectory, s.sendMessage, s.addUser, s.changeAliases, s.renameAndMove, s.deleteUser, s.showStatus,
+		s.stopController, s.restartDaemon,
 	} {
 		if err := chapter(ctx); err != nil {
 			return fmt.Errorf("chapter %d: %w", s.chapter, err)
@@ -30,7 +31,8 @@ func runStory(ctx context.Context, s *storyteller) error {
 	}
 	slices.Sort(s.delays)
 	fmt.Fprintln(s.out.out)
-	s.out.say("%d changes in AD, polled every second here; the edge had the slowest after %.2f s, the median after %.2f s",
+	s.out.say("%d changes in AD, polled every second here; the edge had the slowest after %.2f s, the median after "+
+		"%.2f s",
 		len(s.delays), s.delays[len(s.delays)-1].Seconds(), s.delays[len(s.delays)/2].Seconds())
 	return nil
 }
@@ -40,8 +42,11 @@ func (s *storyteller) showDirectory(ctx context.Context) error {
 	s.title("What is in Active Directory (dc1, Samba, corp.example)")
 	const addressed = "(|(mail=*)(proxyAddresses=*))"
 	for _, kind := range []struct{ what, filter string }{
-		{"users with addresses", "(&(objectCategory=person)(objectClass=user)(!(userAccountControl:1.2.840.113556.1.4.803:=2))" + addressed + ")"},
-		{"shared, room and other mailboxes (disabled accounts)", "(&(objectCategory=person)(objectClass=user)(userAccountControl:1.2.840.113556.1.4.803:=2)" + addressed + ")"},
+		{"users with addresses",
+			"(&(objectCategory=person)(objectClass=user)(!(userAccountControl:1.2.840.113556.1.4.803:=2))" +
+				addressed + ")"},
+		{"shared, room and other mailboxes (disabled " +
+			"accounts)", "(&(objectCategory=person)(objectClass=user)(userAccountControl:1.2.840.113556.1.4.803:=2)" + addressed + ")"},
 		{"groups", "(&(objectClass=group)" + addressed + ")"},
 		{"contacts", "(&(objectClass=contact)" + addressed + ")"},
 		{"dynamic distribution lists", "(objectClass=msExchDynamicDistributionList)"},
@@ -137,7 +142,8 @@ func (s *storyteller) addUser(ctx context.Context) error {
 		return err
 	}
 	return s.expectChange(ctx, "add "+userDN("Dora Demo", testenv.StaffOU)+" with SMTP:"+userAddress, func() error {
-		_, err := s.domain.AddUser(testenv.Person{Name: "Dora Demo", Mail: userAddress, Proxies: []string{"SMTP:" + userAddress}})
+		_, err := s.domain.AddUser(testenv.Person{Name: "Dora Demo", Mail: userAddress,
+			Proxies: []string{"SMTP:" + userAddress}})
 		return err
 	}, userAddress, 250)
 }
@@ -146,11 +152,13 @@ func (s *storyteller) addUser(ctx context.Context) error {
 func (s *storyteller) changeAliases(ctx context.Context) error {
 	s.title("An alias is added and removed")
 	dn := userDN("Dora Demo", testenv.StaffOU)
-	err := s.expectChange(ctx, "proxyAddresses + smtp:"+userAlias, func() error { return s.domain.AddProxy(dn, "smtp:"+userAlias) }, userAlias, 250)
+	err := s.expectChange(ctx, "proxyAddresses + "+
+		"smtp:"+userAlias, func() error { return s.domain.AddProxy(dn, "smtp:"+userAlias) }, userAlias, 250)
 	if err != nil {
 		return err
 	}
-	return s.expectChange(ctx, "proxyAddresses - smtp:"+userAlias, func() error { return s.domain.RemoveProxy(dn, "smtp:"+userAlias) }, userAlias, 550)
+	return s.expectChange(ctx, "proxyAddresses - "+
+		"smtp:"+userAlias, func() error { return s.domain.RemoveProxy(dn, "smtp:"+userAlias) }, userAlias, 550)
 }
 
 // renameAndMove gives the user another name, address and place.
@@ -159,7 +167,8 @@ func (s *storyteller) renameAndMove(ctx context.Context) error {
 	dn := userDN("Dora Demo", testenv.StaffOU)
 	err := s.expectChange(ctx, "rename to Dora Newname, address "+userNewAddress, func() error {
 		renamed, err := s.domain.Move(dn, "Dora Newname", testenv.StaffOU)
-		return errors.Join(err, s.domain.Set(renamed, "mail", userNewAddress), s.domain.Set(renamed, "proxyAddresses", "SMTP:"+userNewAddress))
+		return errors.Join(err, s.domain.Set(renamed, "mail", userNewAddress),
+			s.domain.Set(renamed, "proxyAddresses", "SMTP:"+userNewAddress))
 	}, userNewAddress, 250)
 	if err != nil {
 		return err
@@ -192,7 +201,8 @@ func (s *storyteller) deleteUser(ctx context.Context) error {
 // showStatus shows the output of status and lookup.
 func (s *storyteller) showStatus(ctx context.Context) error {
 	s.title("rcpt-milter status and lookup")
-	for _, command := range [][]string{{"status"}, {"lookup", "alice@corp.example"}, {"lookup", "nobody@corp.example"}} {
+	for _, command := range [][]string{{"status"}, {"lookup", "alice@corp.example"},
+		{"lookup", "nobody@corp.example"}} {
 		out, err := s.h.RunMilter(ctx, command...)
 		if err != nil {
 			return err

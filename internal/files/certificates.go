@@ -23,7 +23,8 @@ func Certificates(path string) (all []*x509.Certificate, err error) {
 		case bad == nil:
 			all = append(all, cert)
 		case err == nil:
-			err = fmt.Errorf("the CA file %s has a certificate that cannot be read: %v%s", path, bad, certificateRemedy(bad))
+			err = fmt.Errorf("the CA file %s has a certificate that cannot be read: %v%s", path, bad,
+				certificateRemedy(bad))
 		}
 	}
 	if len(all) == 0 && err == nil {
@@ -46,7 +47,8 @@ func noCertificateText(data []byte, path string) string {
 		return WrongEncoding(encoding, path)
 	}
 	if _, err := x509.ParseCertificate(data); err == nil {
-		return fmt.Sprintf("is a certificate in DER form, and PEM is expected; convert it: openssl x509 -inform der -in "+
+		return fmt.Sprintf("is a certificate in DER form, and PEM is expected; convert it: openssl x509 -inform "+
+			"der -in "+
 			"%s -out NEW.pem, and name that file", shellQuote(path))
 	}
 	return "has no certificate in PEM form (-----BEGIN CERTIFICATE-----)"

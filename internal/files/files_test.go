@@ -97,7 +97,8 @@ func TestPassword(t *testing.T) {
 			if err == nil {
 				return
 			}
-			if text := err.Error(); !strings.HasPrefix(text, "the password file "+path+" ") || !strings.Contains(text, c.fault) {
+			if text := err.Error(); !strings.HasPrefix(text, "the password file "+path+" ") ||
+				!strings.Contains(text, c.fault) {
 				t.Errorf("error %q, want %q", text, c.fault)
 			}
 			told := strings.ReplaceAll(err.Error(), path, "")
@@ -151,7 +152,8 @@ func TestDoubts(t *testing.T) {
 		{"secret\u00a0", []string{"holds the white space U+00A0"}},
 		{"se\tcret", []string{"holds the white space U+0009"}},
 		{"se\u200bcr\u200bet", []string{"holds the invisible character U+200B"}},
-		{"se\u00adcret\ufeff", []string{"holds the invisible character U+00AD", "holds the invisible character U+FEFF"}},
+		{"se\u00adcret\ufeff", []string{"holds the invisible character U+00AD",
+			"holds the invisible character U+FEFF"}},
 		{`"secret"`, []string{"stands in quotation marks"}},
 	} {
 		var want []string
@@ -221,7 +223,8 @@ func TestFileBeingWritten(t *testing.T) {
 				}
 			}}
 			got, err := r.password(path)
-			if string(got) != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			if string(got) != c.want || (err == nil) != (c.err == "") || err != nil &&
+				!strings.Contains(err.Error(), c.err) {
 				t.Errorf("Password = %q, %v, want %q, %q", got, err, c.want, c.err)
 			}
 			if want := max(len(c.steps), 1); step != want {

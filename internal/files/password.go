@@ -49,7 +49,8 @@ func contentProblem(data, line []byte, path string) string {
 	case bytes.ContainsAny(line, "\r\n"):
 		return "has more than one line; the password must be its only line"
 	case !utf8.Valid(line):
-		return fmt.Sprintf("is not in UTF-8; if it is in Windows-1252, convert it: %s", convertCommand("WINDOWS-1252", path))
+		return fmt.Sprintf("is not in UTF-8; if it is in Windows-1252, convert it: %s",
+			convertCommand("WINDOWS-1252", path))
 	}
 	if at := bytes.IndexFunc(line, isControl); at >= 0 {
 		r, _ := utf8.DecodeRune(line[at:])
@@ -110,7 +111,8 @@ func convertCommand(from, path string) string {
 func Doubts(password string) []string {
 	var doubts []string
 	add := func(format string, args ...any) {
-		if text := fmt.Sprintf(format, args...) + ", which counts as part of the password"; !slices.Contains(doubts, text) {
+		if text := fmt.Sprintf(format, args...) + ", which counts as part of the password"; !slices.Contains(doubts,
+			text) {
 			doubts = append(doubts, text)
 		}
 	}

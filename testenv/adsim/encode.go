@@ -73,7 +73,8 @@ func result(tag byte, code int, diagnostic string, extra ...[]byte) []byte {
 
 // referralResult encodes a result with code referral and a URL.
 func referralResult(url string) []byte {
-	return result(tagSearchDone, 10, "0000202B: RefErr: DSID-0310082F, data 0, 1 access points", tlv(tagReferral, octetString(url)))
+	return result(tagSearchDone, 10, "0000202B: RefErr: DSID-0310082F, data 0, 1 access points",
+		tlv(tagReferral, octetString(url)))
 }
 
 // pagingControl encodes the answer to a paged search (RFC 2696).

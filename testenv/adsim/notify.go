@@ -85,9 +85,11 @@ func (c *session) startNotification(id int64, req *request) error {
 	case faults.NotifyResult != 0:
 		return ldapError{faults.NotifyResult, "as the test wants it"}
 	case req.Filter != "(objectClass=*)", req.Scope == ldap.ScopeWholeSubtree && !whole:
-		return ldapError{ldap.LDAPResultUnwillingToPerform, "0000200D: SvcErr: DSID-0315105B, problem 5003 (WILL_NOT_PERFORM), data 0"}
+		return ldapError{ldap.LDAPResultUnwillingToPerform, "0000200D: SvcErr: DSID-0315105B, problem 5003 " +
+			"(WILL_NOT_PERFORM), data 0"}
 	case c.notifications == maxNotifications:
-		return ldapError{ldap.LDAPResultAdminLimitExceeded, "00002024: SvcErr: DSID-0315109F, problem 5008 (ADMIN_LIMIT_EXCEEDED), data 0"}
+		return ldapError{ldap.LDAPResultAdminLimitExceeded, "00002024: SvcErr: DSID-0315109F, problem 5008 " +
+			"(ADMIN_LIMIT_EXCEEDED), data 0"}
 	}
 	c.notifications++
 	w := d.watch(base)

@@ -63,11 +63,13 @@ func (d *Directory) resolve(req *request) (int32, error) {
 	base, err := d.lookupDN(req.Base)
 	switch {
 	case errors.Is(err, ErrName):
-		return 0, ldapError{ldap.LDAPResultInvalidDNSyntax, "0000208F: NameErr: DSID-03100225, problem 2006 (BAD_NAME), data 8350, best match of: ''"}
+		return 0, ldapError{ldap.LDAPResultInvalidDNSyntax, "0000208F: NameErr: DSID-03100225, problem 2006 " +
+			"(BAD_NAME), data 8350, best match of: ''"}
 	case err != nil && !strings.HasPrefix(req.Base, "<") && !under(req.Base, []string{d.entries[d.root].name}):
 		return 0, ldapError{ldap.LDAPResultReferral, ""}
 	case err != nil || !d.visible(base, req):
-		return 0, ldapError{ldap.LDAPResultNoSuchObject, "0000208D: NameErr: DSID-0310028B, problem 2001 (NO_OBJECT), data 0, best match of: '" + d.entries[d.root].name + "'"}
+		return 0, ldapError{ldap.LDAPResultNoSuchObject, "0000208D: NameErr: DSID-0310028B, problem 2001 " +
+			"(NO_OBJECT), data 0, best match of: '" + d.entries[d.root].name + "'"}
 	}
 	return base, nil
 }
@@ -114,7 +116,8 @@ func (d *Directory) encode(i int32, req *request, maxRange int) ([]byte, error) 
 		}
 		part, option, ok := w.cut(values, maxRange)
 		if !ok && !hasControl(req.Controls, oidRangeNoError) {
-			return nil, ldapError{ldap.LDAPResultOperationsError, "00002121: SvcErr: DSID-031401D0, problem 5012 (DIR_ERROR), data 0"}
+			return nil, ldapError{ldap.LDAPResultOperationsError, "00002121: SvcErr: DSID-031401D0, problem 5012 " +
+				"(DIR_ERROR), data 0"}
 		}
 		name := d.printName(i, w.key)
 		if option != "" && !w.ranged { // shows that there are more values than in this answer
@@ -152,7 +155,8 @@ func (s *Server) rootDSE(req *request) []byte {
 		{name: "isGlobalCatalogReady", values: []string{"TRUE"}},
 		{name: "isSynchronized", values: []string{"TRUE"}},
 	} {
-		wants := req.selection.all || slices.ContainsFunc(req.selection.list, func(w wanted) bool { return w.key == foldName(a.name) })
+		wants := req.selection.all || slices.ContainsFunc(req.selection.list,
+			func(w wanted) bool { return w.key == foldName(a.name) })
 		if wants && !slices.Contains(hidden, a.name) {
 			attrs = append(attrs, attribute(a.name, a.values))
 		}

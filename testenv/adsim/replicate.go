@@ -19,7 +19,8 @@ type version struct {
 }
 
 func (v version) newer(than version) bool {
-	return cmp.Or(cmp.Compare(v.writes, than.writes), cmp.Compare(v.origin, than.origin), cmp.Compare(v.serial, than.serial)) > 0
+	return cmp.Or(cmp.Compare(v.writes, than.writes), cmp.Compare(v.origin, than.origin),
+		cmp.Compare(v.serial, than.serial)) > 0
 }
 
 // next returns the version for a write on this controller.

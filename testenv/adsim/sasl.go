@@ -28,7 +28,8 @@ func (c *session) sasl(id int64, auth *ber.Packet) error {
 	}
 	accept := c.server.config.Accept
 	if !c.tls || accept == nil || len(auth.Children) == 0 || packetText(auth.Children[0]) != "GSSAPI" {
-		return refuse(ldap.LDAPResultAuthMethodNotSupported, "00002027: LdapErr: DSID-0C090539, comment: Invalid Authentication method, data 0, v4563")
+		return refuse(ldap.LDAPResultAuthMethodNotSupported, "00002027: LdapErr: DSID-0C090539, comment: Invalid "+
+			"Authentication method, data 0, v4563")
 	}
 	if c.acceptor == nil {
 		certificate, err := x509.ParseCertificate(c.server.tlsConfig().Certificates[0].Certificate[0])

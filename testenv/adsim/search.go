@@ -20,7 +20,8 @@ const (
 	oidRangeNoError = "1.2.840.113556.1.4.1948"
 )
 
-var supportedControls = []string{oidPaging, oidShowDeleted, oidShowRecycled, oidDomainScope, oidRangeNoError, oidNotification}
+var supportedControls = []string{oidPaging, oidShowDeleted, oidShowRecycled, oidDomainScope, oidRangeNoError,
+	oidNotification}
 
 // cursor is the state behind a paging cookie: the next page, and the search it belongs to.
 type cursor struct {
@@ -109,11 +110,13 @@ func (c *session) delay(d time.Duration) bool {
 // validate checks rights, controls and the paging cookie.
 func (c *session) validate(req *request) error {
 	if !c.bound {
-		return ldapError{ldap.LDAPResultOperationsError, "000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed on the connection., data 0, v4563"}
+		return ldapError{ldap.LDAPResultOperationsError, "000004DC: LdapErr: DSID-0C090A5C, comment: In order to " +
+			"perform this operation a successful bind must be completed on the connection., data 0, v4563"}
 	}
 	for oid, critical := range req.Controls {
 		if critical && !known(oid) {
-			return ldapError{ldap.LDAPResultUnavailableCriticalExtension, "00000057: LdapErr: DSID-0C09079A, comment: Error processing control, data 0, v4563"}
+			return ldapError{ldap.LDAPResultUnavailableCriticalExtension,
+				"00000057: LdapErr: DSID-0C09079A, comment: Error processing control, data 0, v4563"}
 		}
 	}
 	req.Page = 1
@@ -123,7 +126,8 @@ func (c *session) validate(req *request) error {
 	at, ok := c.cookies[req.cookie]
 	delete(c.cookies, req.cookie)
 	if !ok || at.search != req.searchKey() || c.server.dropsCookie() {
-		return ldapError{ldap.LDAPResultUnwillingToPerform, "00000057: LdapErr: DSID-0C090A7D, comment: Error processing control, data 0, v4563"}
+		return ldapError{ldap.LDAPResultUnwillingToPerform, "00000057: LdapErr: DSID-0C090A7D, comment: Error " +
+			"processing control, data 0, v4563"}
 	}
 	req.from, req.Page = at, at.page
 	return nil
@@ -207,7 +211,8 @@ func (c *session) searchDone(id int64, req *request, found page, faults Faults) 
 	more := found.next >= 0
 	switch {
 	case req.pageSize == 0 && more:
-		return message(id, result(tagSearchDone, ldap.LDAPResultSizeLimitExceeded, "000020BA: LdapErr: DSID-0C090A5C, comment: size limit, data 0, v4563"))
+		return message(id, result(tagSearchDone, ldap.LDAPResultSizeLimitExceeded,
+			"000020BA: LdapErr: DSID-0C090A5C, comment: size limit, data 0, v4563"))
 	case req.pageSize == 0 || faults.DropPagingControl:
 		return message(id, result(tagSearchDone, 0, ""))
 	case !more:

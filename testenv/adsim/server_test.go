@@ -35,7 +35,8 @@ func TestFilters(t *testing.T) {
 	c := dial(t, StartTest(t, d, ServerConfig{}))
 	people := "OU=People," + base
 	add(t, d, OU, people)
-	must[GUID](t)(d.Add(User, "CN=Anna,"+people, Attrs{"mail": {"Anna@Corp.example"}, "proxyAddresses": {"SMTP:anna@corp.example", "X500:/o=x"}}))
+	must[GUID](t)(d.Add(User, "CN=Anna,"+people, Attrs{"mail": {"Anna@Corp.example"},
+		"proxyAddresses": {"SMTP:anna@corp.example", "X500:/o=x"}}))
 	must[GUID](t)(d.Add(User, "CN=Zoë,"+people, Attrs{"mail": {"zoë@corp.example"}}))
 	ok(t, d.SetDisabled(must[GUID](t)(d.Add(User, "CN=Room,"+people, nil)), true))
 	add(t, d, Computer, "CN=PC1,"+people)
@@ -159,7 +160,8 @@ func TestContainerOfDeletedObjectsWithoutTheRight(t *testing.T) {
 	c := dial(t, StartTest(t, d, ServerConfig{}))
 	for _, withheld := range []bool{false, true} {
 		d.WithholdDeleted(withheld)
-		found, err := c.Search(query(ldap.ScopeBaseObject, "CN=Deleted Objects,"+base, "(objectClass=*)", []string{"objectClass"}, critical(oidShowDeleted)))
+		found, err := c.Search(query(ldap.ScopeBaseObject, "CN=Deleted Objects,"+base, "(objectClass=*)",
+			[]string{"objectClass"}, critical(oidShowDeleted)))
 		ok(t, err)
 		if attrs := len(found.Entries[0].Attributes); (attrs == 0) != withheld {
 			t.Errorf("withheld %v: %d attributes", withheld, attrs)

@@ -164,7 +164,8 @@ func (c *session) bind(id int64, op *ber.Packet) error {
 func (c *session) checkBind(name, password string, faults Faults) (code int, diagnostic string) {
 	switch {
 	case !c.tls && password != "":
-		return ldap.LDAPResultStrongAuthRequired, "00002028: LdapErr: DSID-0C090259, comment: The server requires binds to turn on integrity checking if SSL\\TLS are not already active on the connection, data 0, v4563"
+		return ldap.LDAPResultStrongAuthRequired, "00002028: LdapErr: DSID-0C090259, comment: The server requires " +
+			"binds to turn on integrity checking if SSL\\TLS are not already active on the connection, data 0, v4563"
 	case faults.BindSubCode != "":
 		return ldap.LDAPResultInvalidCredentials, subCode(faults.BindSubCode)
 	case faults.BindResult != 0:
@@ -181,7 +182,8 @@ func (c *session) checkBind(name, password string, faults Faults) (code int, dia
 
 // subCode returns the text of a rejected bind; like Active Directory it ends with a zero byte.
 func subCode(data string) string {
-	return fmt.Sprintf("80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data %s, v4563\x00", data)
+	return fmt.Sprintf("80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data %s, v4563\x00",
+		data)
 }
 
 // extended handles StartTLS (RFC 4511 section 4.14) and "Who am I?" (RFC 4532).
@@ -197,13 +199,15 @@ func (c *session) extended(id int64, op *ber.Packet) error {
 	case oid == oidWhoAmI:
 		return c.send(message(id, result(tagExtendedResponse, 0, "", tlv(0x8b, []byte("u:"+c.server.config.BindDN)))))
 	}
-	return c.send(message(id, result(tagExtendedResponse, ldap.LDAPResultProtocolError, "unknown extended operation", name)))
+	return c.send(message(id, result(tagExtendedResponse, ldap.LDAPResultProtocolError, "unknown extended operation",
+		name)))
 }
 
 func (c *session) startTLS(id int64, name []byte) error {
 	faults := c.server.currentFaults()
 	if faults.RefuseStartTLS {
-		return c.send(message(id, result(tagExtendedResponse, ldap.LDAPResultUnavailable, "00000000: LdapErr: DSID-0C09122A, comment: Error initializing SSL/TLS, data 0, v4563", name)))
+		return c.send(message(id, result(tagExtendedResponse, ldap.LDAPResultUnavailable,
+			"00000000: LdapErr: DSID-0C09122A, comment: Error initializing SSL/TLS, data 0, v4563", name)))
 	}
 	answer := message(id, result(tagExtendedResponse, 0, "", name))
 	if err := c.send(append(answer, faults.InjectStartTLS...)); err != nil {

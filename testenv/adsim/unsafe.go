@@ -230,8 +230,9 @@ func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte,
 	case NegativeSerial:
 		return [][]byte{m.resign(m.create(leaf, root, server, authority), authority, toNegative)}, trusted, m.err
 	case SHA1Intermediate:
-		return [][]byte{m.create(leaf, &between, server, authority), m.resign(m.create(&between, root, authority, authority),
-			authority, toSHA1)}, trusted, m.err
+		return [][]byte{m.create(leaf, &between, server, authority),
+			m.resign(m.create(&between, root, authority, authority),
+				authority, toSHA1)}, trusted, m.err
 	case NoIntermediate:
 		return [][]byte{m.create(leaf, &between, server, authority)}, trusted, m.err
 	case SelfSigned:
