@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,15 +24,17 @@ func TestParseURL(t *testing.T) {
 		{"ldaps://dc1/DC=corp,DC=example", "", false},
 		{"ldaps://dc1:port", "", false},
 	} {
-		at, err := parseURL(tc.url)
-		if tc.want == "" {
-			wantError(t, tc.url, err, ErrConfig, "domain controller")
-			continue
-		}
-		if err != nil || at.String() != tc.want || at.startTLS != tc.startTLS {
-			t.Errorf("parseURL(%q) = %q StartTLS %v, %v, want %q %v", tc.url, at, at.startTLS, err, tc.want,
-				tc.startTLS)
-		}
+		t.Run(tc.url, func(t *testing.T) {
+			at, err := parseURL(tc.url)
+			if tc.want == "" {
+				wantError(t, tc.url, err, ErrConfig, "domain controller")
+				return
+			}
+			if err != nil || at.String() != tc.want || at.startTLS != tc.startTLS {
+				t.Errorf("parseURL(%q) = %q StartTLS %v, %v, want %q %v", tc.url, at, at.startTLS, err, tc.want,
+					tc.startTLS)
+			}
+		})
 	}
 }
 
@@ -50,10 +53,12 @@ func TestConfigIsChecked(t *testing.T) {
 		"with options":  func(c *Config) { c.AddressAttributes = []string{"mail;range=0-1"} },
 		"negative":      func(c *Config) { c.Timeout = -1 },
 	} {
-		bad := good
-		change(&bad)
-		_, err := Dial(t.Context(), bad)
-		wantError(t, name, err, ErrConfig, "")
+		t.Run(name, func(t *testing.T) {
+			bad := good
+			change(&bad)
+			_, err := Dial(t.Context(), bad)
+			wantError(t, name, err, ErrConfig, "")
+		})
 	}
 }
 
@@ -67,11 +72,13 @@ func TestPasswordFile(t *testing.T) {
 		{"\ufeffsecret\r\n", "secret"},
 		{" päss wörd \n", " päss wörd "},
 	} {
-		path := filepath.Join(dir, "password")
-		ok(t, os.WriteFile(path, []byte(tc.content), 0o600))
-		if got, err := PasswordFile(path)(); err != nil || string(got) != tc.want {
-			t.Errorf("PasswordFile of %q = %q, %v, want %q", tc.content, got, err, tc.want)
-		}
+		t.Run(fmt.Sprintf("%q", tc.content), func(t *testing.T) {
+			path := filepath.Join(dir, "password")
+			ok(t, os.WriteFile(path, []byte(tc.content), 0o600))
+			if got, err := PasswordFile(path)(); err != nil || string(got) != tc.want {
+				t.Errorf("PasswordFile of %q = %q, %v, want %q", tc.content, got, err, tc.want)
+			}
+		})
 	}
 	for name, content := range map[string]string{"empty": "", "newline": "\n",
 		"huge":   strings.Repeat("x", maxPassword+1),

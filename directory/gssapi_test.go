@@ -74,10 +74,12 @@ func TestChannelBinding(t *testing.T) {
 		x509.SHA1WithRSA: true, x509.SHA256WithRSAPSS: true, x509.SHA384WithRSA: false, x509.ECDSAWithSHA512: false,
 		x509.PureEd25519: false,
 	} {
-		certificate.SignatureAlgorithm = algorithm
-		if other := channelBinding(state); (other == got) != same {
-			t.Errorf("%v: binding %x, with SHA-256 %x", algorithm, other, got)
-		}
+		t.Run(algorithm.String(), func(t *testing.T) {
+			certificate.SignatureAlgorithm = algorithm
+			if other := channelBinding(state); (other == got) != same {
+				t.Errorf("%v: binding %x, with SHA-256 %x", algorithm, other, got)
+			}
+		})
 	}
 	if channelBinding(tls.ConnectionState{}) != [md5.Size]byte{} {
 		t.Error("a binding without a certificate")
@@ -103,14 +105,16 @@ func TestRefusedByTheKDC(t *testing.T) {
 		{2, 7, ErrRefused, "does not know the controller as an LDAP service"},
 		{2, 37, ErrRefused, "clock"},
 	} {
-		r := newRealm(t)
-		r.refuse = map[int]int32{tc.question: tc.code}
-		s := adsim.StartTest(t, adsim.NewDirectory(adsim.DirectoryConfig{}), adsim.ServerConfig{Accept: r.accept})
-		_, err := Dial(t.Context(), r.config(s))
-		wantError(t, "refused", err, tc.kind, tc.words)
-		if tc.kind != ErrCredentials && errors.Is(err, ErrCredentials) {
-			t.Errorf("error %d counts as refused credentials", tc.code)
-		}
+		t.Run(tc.words, func(t *testing.T) {
+			r := newRealm(t)
+			r.refuse = map[int]int32{tc.question: tc.code}
+			s := adsim.StartTest(t, adsim.NewDirectory(adsim.DirectoryConfig{}), adsim.ServerConfig{Accept: r.accept})
+			_, err := Dial(t.Context(), r.config(s))
+			wantError(t, "refused", err, tc.kind, tc.words)
+			if tc.kind != ErrCredentials && errors.Is(err, ErrCredentials) {
+				t.Errorf("error %d counts as refused credentials", tc.code)
+			}
+		})
 	}
 }
 
@@ -195,10 +199,12 @@ func TestKeytabBindFails(t *testing.T) {
 			}
 		}, ErrUnreachable, "Kerberos server (127.0.0.1:88): cannot connect"},
 	} {
-		config := good
-		tc.change(&config)
-		_, err := Dial(t.Context(), config)
-		wantError(t, name, err, tc.kind, tc.words)
+		t.Run(name, func(t *testing.T) {
+			config := good
+			tc.change(&config)
+			_, err := Dial(t.Context(), config)
+			wantError(t, name, err, tc.kind, tc.words)
+		})
 	}
 	s.SetFaults(adsim.Faults{BindResult: 8})
 	_, err := Dial(t.Context(), good)

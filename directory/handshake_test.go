@@ -149,26 +149,30 @@ func TestPortThatFits(t *testing.T) {
 		"ldaps://dc:1389": false, "ldap://dc:1636": false, "ldaps://dc:389": true, "ldaps://dc:3268": true,
 		"ldap://dc:636": true, "ldap://dc:3269": true,
 	} {
-		at, err := parseURL(url)
-		if got := at.portAdvice(); err != nil || (got != "") != want {
-			t.Errorf("%s: %q, %v", url, got, err)
-		}
+		t.Run(url, func(t *testing.T) {
+			at, err := parseURL(url)
+			if got := at.portAdvice(); err != nil || (got != "") != want {
+				t.Errorf("%s: %q, %v", url, got, err)
+			}
+		})
 	}
 }
 
 // TestHandshakeCancelled: the end of the caller's context is no error of the controller.
 func TestHandshakeCancelled(t *testing.T) {
 	for _, how := range []adsim.Unsafe{adsim.LDAPSilent, adsim.TLSSilent} {
-		s := adsim.StartUnsafe(t, how)
-		ctx, cancel := context.WithCancel(t.Context())
-		config := unsafeConfig(t, s, map[adsim.Unsafe]string{adsim.LDAPSilent: "ldaps", adsim.TLSSilent: "ldap"}[how])
-		config.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
-			defer time.AfterFunc(10*time.Millisecond, cancel)
-			return new(net.Dialer).DialContext(ctx, network, address)
-		}
-		_, err := Dial(ctx, config)
-		wantError(t, string(how), err, context.Canceled, "canceled")
-		cancel()
+		t.Run(string(how), func(t *testing.T) {
+			s := adsim.StartUnsafe(t, how)
+			ctx, cancel := context.WithCancel(t.Context())
+			config := unsafeConfig(t, s, map[adsim.Unsafe]string{adsim.LDAPSilent: "ldaps", adsim.TLSSilent: "ldap"}[how])
+			config.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+				defer time.AfterFunc(10*time.Millisecond, cancel)
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}
+			_, err := Dial(ctx, config)
+			wantError(t, string(how), err, context.Canceled, "canceled")
+			cancel()
+		})
 	}
 }
 
@@ -185,9 +189,11 @@ func TestHandshakeText(t *testing.T) {
 		"tls: server sent certificate containing RSA key larger than 8192 bits":                   "too long",
 		"tls: invalid signature by the server certificate: crypto/rsa: 512-bit keys are insecure": "too short",
 	} {
-		if got := handshakeText(text); !bytes.Contains([]byte(got), []byte(want)) {
-			t.Errorf("handshakeText(%q) = %q, want %q", text, got, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got := handshakeText(text); !bytes.Contains([]byte(got), []byte(want)) {
+				t.Errorf("handshakeText(%q) = %q, want %q", text, got, want)
+			}
+		})
 	}
 	for _, alert := range []string{"unrecognized name", "internal error", "bad certificate",
 		"insufficient security level", "something new"} {

@@ -44,11 +44,13 @@ func TestAccount(t *testing.T) {
 		{"long@corp.example", Account{DN: "CN=renamed,CN=Users," + base, Name: "short"}},
 		{"nobody*@corp.example", Account{}},
 	} {
-		conn, _ := connect(t, d, adsim.ServerConfig{BindDN: c.bind}, nil)
-		got, err := conn.Account(t.Context())
-		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
-			t.Errorf("Account of %q: %v\n%s", c.bind, err, diff)
-		}
+		t.Run(c.bind, func(t *testing.T) {
+			conn, _ := connect(t, d, adsim.ServerConfig{BindDN: c.bind}, nil)
+			got, err := conn.Account(t.Context())
+			if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+				t.Errorf("Account of %q: %v\n%s", c.bind, err, diff)
+			}
+		})
 	}
 }
 

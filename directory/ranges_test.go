@@ -29,11 +29,13 @@ func TestParseDescription(t *testing.T) {
 		{"", "", valueRange{}, false, 0},
 		{";range=0-1", "", valueRange{true, 0, 1}, false, 2},
 	} {
-		name, s, ok := parseDescription(tc.text)
-		if name != tc.name || s != tc.span || ok != tc.ok || s.next() != tc.next {
-			t.Errorf("parseDescription(%q) = %q %+v %v (next %d), want %q %+v %v (next %d)",
-				tc.text, name, s, ok, s.next(), tc.name, tc.span, tc.ok, tc.next)
-		}
+		t.Run(tc.text, func(t *testing.T) {
+			name, s, ok := parseDescription(tc.text)
+			if name != tc.name || s != tc.span || ok != tc.ok || s.next() != tc.next {
+				t.Errorf("parseDescription(%q) = %q %+v %v (next %d), want %q %+v %v (next %d)",
+					tc.text, name, s, ok, s.next(), tc.name, tc.span, tc.ok, tc.next)
+			}
+		})
 	}
 }
 

@@ -31,9 +31,11 @@ func TestRoot(t *testing.T) {
 		t.Errorf("second Root() = %+v", root)
 	}
 	for _, missing := range rootAttributes[:4] {
-		s.SetFaults(adsim.Faults{HideRootDSE: []string{missing}})
-		_, err := c.Root(t.Context())
-		wantError(t, "without "+missing, err, ErrProtocol, missing)
+		t.Run(missing, func(t *testing.T) {
+			s.SetFaults(adsim.Faults{HideRootDSE: []string{missing}})
+			_, err := c.Root(t.Context())
+			wantError(t, "without "+missing, err, ErrProtocol, missing)
+		})
 	}
 	s.SetFaults(adsim.Faults{})
 	d.Hide("invocationId")
@@ -49,25 +51,27 @@ func TestFullReadInPages(t *testing.T) {
 	add(t, d, adsim.PrintQueue, "CN=printer,CN=Users,"+base)
 	ok(t, d.Delete(add(t, d, adsim.User, "CN=gone,CN=Users,"+base, "gone@corp.example")))
 	for _, tc := range []struct{ size, serverMax, pages int }{{7, 1000, 4}, {1000, 10, 3}, {1000, 1000, 1}} {
-		c, s := connect(t, d, adsim.ServerConfig{MaxPageSize: tc.serverMax}, func(c *Config) { c.PageSize = tc.size })
-		root := must[Root](t)(c.Root(t.Context()))
-		before := s.Stats()
-		all, err := readAll(t.Context(), c, 0)
-		ok(t, err)
-		if got, want := owners(all), truth(d); !slices.Equal(got, want) || len(got) != 25 {
-			t.Errorf("page size %d: owners = %q, want %q", tc.size, got, want)
-		}
-		if len(all) != 25+3 { // Users, Computers, Microsoft Exchange System Objects
-			t.Errorf("page size %d: %d objects: %s", tc.size, len(all), names(all))
-		}
-		if pages := s.Stats().Searches - before.Searches; pages != tc.pages {
-			t.Errorf("page size %d: %d pages, want %d", tc.size, pages, tc.pages)
-		}
-		for _, o := range all {
-			if o.USN > root.HighestCommittedUSN || o.Changed.IsZero() || o.Deleted {
-				t.Errorf("object %+v", o)
+		t.Run(fmt.Sprintf("size %d of %d", tc.size, tc.serverMax), func(t *testing.T) {
+			c, s := connect(t, d, adsim.ServerConfig{MaxPageSize: tc.serverMax}, func(c *Config) { c.PageSize = tc.size })
+			root := must[Root](t)(c.Root(t.Context()))
+			before := s.Stats()
+			all, err := readAll(t.Context(), c, 0)
+			ok(t, err)
+			if got, want := owners(all), truth(d); !slices.Equal(got, want) || len(got) != 25 {
+				t.Errorf("page size %d: owners = %q, want %q", tc.size, got, want)
 			}
-		}
+			if len(all) != 25+3 { // Users, Computers, Microsoft Exchange System Objects
+				t.Errorf("page size %d: %d objects: %s", tc.size, len(all), names(all))
+			}
+			if pages := s.Stats().Searches - before.Searches; pages != tc.pages {
+				t.Errorf("page size %d: %d pages, want %d", tc.size, pages, tc.pages)
+			}
+			for _, o := range all {
+				if o.USN > root.HighestCommittedUSN || o.Changed.IsZero() || o.Deleted {
+					t.Errorf("object %+v", o)
+				}
+			}
+		})
 	}
 }
 
@@ -233,14 +237,16 @@ func TestAnswersThatMustNotBeTrusted(t *testing.T) {
 				0xff, 0xff, 0xff}
 		}}, ErrProtocol, "greater than maximum"},
 	} {
-		d := adsim.NewDirectory(adsim.DirectoryConfig{})
-		people(t, d, 10)
-		c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.PageSize = 5 })
-		must[Root](t)(c.Root(t.Context()))
-		s.SetFaults(tc.faults)
-		d.Hide(tc.hide)
-		_, err := readAll(t.Context(), c, 0)
-		wantError(t, tc.name, err, tc.kind, tc.words)
+		t.Run(tc.name, func(t *testing.T) {
+			d := adsim.NewDirectory(adsim.DirectoryConfig{})
+			people(t, d, 10)
+			c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.PageSize = 5 })
+			must[Root](t)(c.Root(t.Context()))
+			s.SetFaults(tc.faults)
+			d.Hide(tc.hide)
+			_, err := readAll(t.Context(), c, 0)
+			wantError(t, tc.name, err, tc.kind, tc.words)
+		})
 	}
 }
 
@@ -272,21 +278,23 @@ func TestControlsAndFilter(t *testing.T) {
 		{0, "(&" + classes, []string{oidDomainScope}},
 		{41, "(&(uSNChanged>=42)" + classes, []string{oidDomainScope, oidShowDeleted, oidShowRecycled}},
 	} {
-		var got adsim.Search
-		s.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) { got = s }})
-		_, err := readAll(t.Context(), c, tc.since)
-		ok(t, err)
-		if got.Filter != tc.filter || got.Base != base || got.Scope != 2 {
-			t.Errorf("since %d: search %+v, want filter %s", tc.since, got, tc.filter)
-		}
-		if len(got.Controls) != len(tc.oids)+1 {
-			t.Errorf("since %d: controls %v", tc.since, got.Controls)
-		}
-		for _, oid := range tc.oids {
-			if !got.Controls[oid] {
-				t.Errorf("since %d: control %s is not there or not critical", tc.since, oid)
+		t.Run(fmt.Sprintf("since %d", tc.since), func(t *testing.T) {
+			var got adsim.Search
+			s.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) { got = s }})
+			_, err := readAll(t.Context(), c, tc.since)
+			ok(t, err)
+			if got.Filter != tc.filter || got.Base != base || got.Scope != 2 {
+				t.Errorf("since %d: search %+v, want filter %s", tc.since, got, tc.filter)
 			}
-		}
+			if len(got.Controls) != len(tc.oids)+1 {
+				t.Errorf("since %d: controls %v", tc.since, got.Controls)
+			}
+			for _, oid := range tc.oids {
+				if !got.Controls[oid] {
+					t.Errorf("since %d: control %s is not there or not critical", tc.since, oid)
+				}
+			}
+		})
 	}
 }
 
@@ -425,15 +433,17 @@ func TestFind(t *testing.T) {
 		{"pc1@corp.example", ""},
 		{"nobody@corp.example", ""},
 	} {
-		found, err := c.Find(t.Context(), must[address.Address](t)(address.Parse(tc.address)))
-		var got []string
-		for _, o := range found {
-			rdn, _, _ := strings.Cut(o.DN, ",")
-			got = append(got, rdn[3:])
-		}
-		if err != nil || strings.Join(got, " ") != tc.want {
-			t.Errorf("Find(%s) = %q, %v, want %q", tc.address, got, err, tc.want)
-		}
+		t.Run(tc.address, func(t *testing.T) {
+			found, err := c.Find(t.Context(), must[address.Address](t)(address.Parse(tc.address)))
+			var got []string
+			for _, o := range found {
+				rdn, _, _ := strings.Cut(o.DN, ",")
+				got = append(got, rdn[3:])
+			}
+			if err != nil || strings.Join(got, " ") != tc.want {
+				t.Errorf("Find(%s) = %q, %v, want %q", tc.address, got, err, tc.want)
+			}
+		})
 	}
 }
 

@@ -25,10 +25,12 @@ func TestPickMirror(t *testing.T) {
 		{"none", "nodistro main https://other.example/\n", ""},
 	}
 	for _, test := range tests {
-		got, err := pickMirror(test.targets, "trixie", read)
-		if got != test.want || (err == nil) != (test.want != "") {
-			t.Errorf("%s: pickMirror(%q) = %q, %v, want %q", test.name, test.targets, got, err, test.want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			got, err := pickMirror(test.targets, "trixie", read)
+			if got != test.want || (err == nil) != (test.want != "") {
+				t.Errorf("%s: pickMirror(%q) = %q, %v, want %q", test.name, test.targets, got, err, test.want)
+			}
+		})
 	}
 }
 
@@ -72,9 +74,11 @@ func TestBuildArgs(t *testing.T) {
 			[]string{"--build-arg", `APT_CONF=Acquire::http::Proxy "http://localhost:3142";`, "--network", "host"}},
 	}
 	for _, test := range tests {
-		if diff := cmp.Diff(test.want, buildArgs(test.settings, test.environ)); diff != "" {
-			t.Errorf("%s: buildArgs (-want +got):\n%s", test.name, diff)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, buildArgs(test.settings, test.environ)); diff != "" {
+				t.Errorf("%s: buildArgs (-want +got):\n%s", test.name, diff)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -26,9 +27,11 @@ func TestWildcard(t *testing.T) {
 		{"250 Ok", "250 Ok\n250 more", false},
 	}
 	for _, test := range tests {
-		if got := compileWildcard(test.pattern).MatchString(test.reply); got != test.want {
-			t.Errorf("wildcard(%q) matches %q = %v, want %v", test.pattern, test.reply, got, test.want)
-		}
+		t.Run(test.pattern, func(t *testing.T) {
+			if got := compileWildcard(test.pattern).MatchString(test.reply); got != test.want {
+				t.Errorf("wildcard(%q) matches %q = %v, want %v", test.pattern, test.reply, got, test.want)
+			}
+		})
 	}
 }
 
@@ -62,10 +65,12 @@ func TestParseDialogueErrors(t *testing.T) {
 		{"x\n", "line starts with \"x\""},
 	}
 	for _, test := range tests {
-		_, err := ParseDialogue("t", test.text, nil)
-		if err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("ParseDialogue(%q) = %v, want an error with %q", test.text, err, test.want)
-		}
+		t.Run(fmt.Sprintf("%q", test.text), func(t *testing.T) {
+			_, err := ParseDialogue("t", test.text, nil)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("ParseDialogue(%q) = %v, want an error with %q", test.text, err, test.want)
+			}
+		})
 	}
 }
 
@@ -153,8 +158,10 @@ func TestReplyCode(t *testing.T) {
 		{[]string{"250 Ok"}, 250}, {[]string{"250-a", "250 b"}, 250}, {[]string{"421"}, 421},
 	}
 	for _, test := range tests {
-		if got := (Reply{Lines: test.lines}).Code(); got != test.want {
-			t.Errorf("Code(%q) = %d, want %d", test.lines, got, test.want)
-		}
+		t.Run(fmt.Sprint(test.lines), func(t *testing.T) {
+			if got := (Reply{Lines: test.lines}).Code(); got != test.want {
+				t.Errorf("Code(%q) = %d, want %d", test.lines, got, test.want)
+			}
+		})
 	}
 }

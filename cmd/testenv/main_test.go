@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,9 +32,11 @@ func TestTestArguments(t *testing.T) {
 			"test -count=1 -timeout 40m -timeout 5m ./..."},
 	}
 	for _, test := range tests {
-		if got := strings.Join(testArguments(test.args, test.race), " "); got != test.want {
-			t.Errorf("%s: testArguments(%q) = %q, want %q", test.name, test.args, got, test.want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			if got := strings.Join(testArguments(test.args, test.race), " "); got != test.want {
+				t.Errorf("%s: testArguments(%q) = %q, want %q", test.name, test.args, got, test.want)
+			}
+		})
 	}
 }
 
@@ -49,18 +52,22 @@ func TestSwitches(t *testing.T) {
 		{[]string{"--keeep"}, nil, true},
 	}
 	for _, test := range tests {
-		got, err := switches(test.args, "keep", "install")
-		if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
-			t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
-		}
+		t.Run(fmt.Sprint(test.args), func(t *testing.T) {
+			got, err := switches(test.args, "keep", "install")
+			if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
+				t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
+			}
+		})
 	}
 }
 
 func TestRunUsage(t *testing.T) {
 	for _, args := range [][]string{nil, {"tset"}, {"down", "now"}, {"measure", "-n", "0"}, {"demo", "--forever"}} {
-		if got := run(context.Background(), args); got != exitUsage {
-			t.Errorf("run(%q) = %d, want %d", args, got, exitUsage)
-		}
+		t.Run(fmt.Sprint(args), func(t *testing.T) {
+			if got := run(context.Background(), args); got != exitUsage {
+				t.Errorf("run(%q) = %d, want %d", args, got, exitUsage)
+			}
+		})
 	}
 }
 

@@ -156,13 +156,15 @@ func TestDoubts(t *testing.T) {
 			"holds the invisible character U+FEFF"}},
 		{`"secret"`, []string{"stands in quotation marks"}},
 	} {
-		var want []string
-		for _, w := range c.want {
-			want = append(want, w+", which counts as part of the password")
-		}
-		if got := Doubts(c.password); !slices.Equal(got, want) {
-			t.Errorf("Doubts(%q) = %q, want %q", c.password, got, want)
-		}
+		t.Run(fmt.Sprintf("%q", c.password), func(t *testing.T) {
+			var want []string
+			for _, w := range c.want {
+				want = append(want, w+", which counts as part of the password")
+			}
+			if got := Doubts(c.password); !slices.Equal(got, want) {
+				t.Errorf("Doubts(%q) = %q, want %q", c.password, got, want)
+			}
+		})
 	}
 }
 
@@ -176,13 +178,15 @@ func TestNotAFile(t *testing.T) {
 		filepath.Join(dir, "none"): "does not exist", dir: "is not a regular file", pipe: "is not a regular file",
 		"/dev/zero": "is not a regular file",
 	} {
-		_, err := Password(path)
-		if err == nil || err.Error() != "the password file "+path+" "+want {
-			t.Errorf("%s: %v, want %q", path, err, want)
-		}
-		if missing := want == "does not exist"; errors.Is(err, fs.ErrNotExist) != missing {
-			t.Errorf("%s: errors.Is(%v, fs.ErrNotExist) = %v", path, err, !missing)
-		}
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			_, err := Password(path)
+			if err == nil || err.Error() != "the password file "+path+" "+want {
+				t.Errorf("%s: %v, want %q", path, err, want)
+			}
+			if missing := want == "does not exist"; errors.Is(err, fs.ErrNotExist) != missing {
+				t.Errorf("%s: errors.Is(%v, fs.ErrNotExist) = %v", path, err, !missing)
+			}
+		})
 	}
 	if os.Geteuid() != 0 {
 		path := write(t, "password", "secret")

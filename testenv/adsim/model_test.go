@@ -114,9 +114,11 @@ func TestModelErrors(t *testing.T) {
 		{"purge a live one", d.Purge(guid), ErrNotDeleted},
 		{"move into nothing", d.Move(guid, "OU=Nowhere,"+base), ErrNoObject},
 	} {
-		if !errors.Is(tc.got, tc.want) {
-			t.Errorf("%s: %v, want %v", tc.name, tc.got, tc.want)
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			if !errors.Is(tc.got, tc.want) {
+				t.Errorf("%s: %v, want %v", tc.name, tc.got, tc.want)
+			}
+		})
 	}
 }
 
