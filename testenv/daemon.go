@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path"
 	"slices"
 	"strings"
@@ -186,23 +185,16 @@ func topLevelKey(block string) string {
 // WriteFile writes a text file into a container, running or not. The group rcpt-milter (310) may
 // read it.
 func (h *Harness) WriteFile(ctx context.Context, service, name, text string) error {
-	id, err := h.engine.container(ctx, service)
-	if err != nil {
-		return err
-	}
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	err = errors.Join(
+	err := errors.Join(
 		w.WriteHeader(&tar.Header{Name: path.Base(name), Mode: 0o640, Size: int64(len(text)), Gid: 310,
 			ModTime: time.Now()}),
 		write(w, text), w.Close())
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "docker", "cp", "-", id+":"+path.Dir(name))
-	cmd.Stdin = &archive
-	_, err = mustRun(ctx, cmd)
-	return err
+	return h.copyArchive(ctx, service, path.Dir(name), &archive)
 }
 
 func write(w *tar.Writer, text string) error {
