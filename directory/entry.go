@@ -59,7 +59,7 @@ func (c *Conn) parseEntry(e *ldap.Entry) (partialObject, error) {
 		o.Deleted = true
 	}
 	if !o.Deleted {
-		o.Death = Origin{} // of a deletion that was undone
+		o.Deletion = Origin{} // of a deletion that was undone
 	}
 	return o, o.validate()
 }
@@ -85,13 +85,13 @@ func (o *partialObject) setAttribute(name string, a *ldap.EntryAttribute) (err e
 	case "isdeleted", "isrecycled":
 		o.Deleted = o.Deleted || first == "TRUE"
 	case metaDataKey:
-		o.Death = parseOrigin(a.ByteValues[0], attrIsDeleted)
+		o.Deletion = parseOrigin(a.ByteValues[0], attrIsDeleted)
 	case "useraccountcontrol":
 		var control int64
 		control, err = strconv.ParseInt(first, 10, 64)
 		o.Disabled = control&accountDisabled != 0
 	case "msexchrequireauthtosendto":
-		o.RequireAuth = first == "TRUE"
+		o.InternalOnly = first == "TRUE"
 	case "msexchrecipienttypedetails":
 		o.RecipientType, err = strconv.ParseInt(first, 10, 64)
 	}

@@ -85,8 +85,8 @@ func TestDeathOfAReplica(t *testing.T) {
 				since))[GUID(guid)]
 		}
 		o, want := find(5000), Origin{Time: deleted, Database: GUID(d.InvocationID()), USN: usn}
-		if !o.Deleted || o.Death != want {
-			t.Errorf("origin times %t: deleted %t, %+v, want %+v", origin, o.Deleted, o.Death, want)
+		if !o.Deleted || o.Deletion != want {
+			t.Errorf("origin times %t: deleted %t, %+v, want %+v", origin, o.Deleted, o.Deletion, want)
 		}
 		if changed := map[bool]time.Time{false: now, true: deleted}[origin]; !o.Changed.Equal(changed) {
 			t.Errorf("origin times %t: whenChanged %v, want %v", origin, o.Changed, changed)
@@ -95,7 +95,7 @@ func TestDeathOfAReplica(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, since := range []uint64{0, 5000} {
-			if o := find(since); o.Deleted || o.Death != (Origin{}) {
+			if o := find(since); o.Deleted || o.Deletion != (Origin{}) {
 				t.Errorf("after it came back, read since %d: %+v", since, o)
 			}
 		}

@@ -35,12 +35,12 @@ type Object struct {
 	Created uint64    // uSNCreated on the same controller; 0: not readable
 	Changed time.Time // whenChanged on this controller; zero: not readable
 
-	Deleted bool    // isDeleted or isRecycled is TRUE: it owns no address, even if it has values
-	Death   Origin  // time and place of the deletion; zero: not deleted, or not readable
-	Values  []Value // values of the address attributes, in the server's order, ranges completed
+	Deleted  bool    // isDeleted or isRecycled is TRUE: it owns no address, even if it has values
+	Deletion Origin  // time and place of the deletion; zero: not deleted, or not readable
+	Values   []Value // values of the address attributes, in the server's order, ranges completed
 
 	Disabled       bool  // userAccountControl has ADS_UF_ACCOUNTDISABLE (0x2)
-	RequireAuth    bool  // msExchRequireAuthToSendTo is TRUE: inside senders only
+	InternalOnly   bool  // msExchRequireAuthToSendTo is TRUE: inside senders only
 	RecipientType  int64 // msExchRecipientTypeDetails; 0: absent, which is normal
 	ManagedService bool  // a computer or a (group) managed service account
 }

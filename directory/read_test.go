@@ -184,7 +184,7 @@ func TestObjectFields(t *testing.T) {
 	if !slices.Equal(o.Values, want) {
 		t.Errorf("values = %q, want %q", o.Values, want)
 	}
-	if !o.Disabled || !o.RequireAuth || o.RecipientType != 549755813888 || o.ManagedService || o.Deleted ||
+	if !o.Disabled || !o.InternalOnly || o.RecipientType != 549755813888 || o.ManagedService || o.Deleted ||
 		o.DN != "CN=Board Room,CN=Users,"+base || o.USN != d.HighestUSN() || !o.HasClass("user") {
 		t.Errorf("object = %+v", o)
 	}
