@@ -131,7 +131,7 @@ func (d *Dialogue) parseLine(number int, marker, text string, joinable bool) err
 		d.steps = append(d.steps, step{line: number, kind: expectReply, text: text, pattern: pattern})
 	case "S!":
 		if text != "closed" {
-			return errors.New("want \"closed\" after S!")
+			return errors.New("want \"closed\" after the S! marker")
 		}
 		d.steps = append(d.steps, step{line: number, kind: expectClose, text: text})
 	case "=>":

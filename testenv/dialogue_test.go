@@ -61,7 +61,7 @@ func TestParseDialogueErrors(t *testing.T) {
 		{"C: x\nQ: y\n", "t:2: line starts with \"Q:\""},
 		{"C: ${who}\n", "t:1: variable ${who} has no value"},
 		{"S~ (\n", "t:1: error parsing regexp"},
-		{"S! open\n", "\"closed\" after S!"},
+		{"S! open\n", "\"closed\" after the S! marker"},
 		{"x\n", "line starts with \"x\""},
 	}
 	for _, test := range tests {
