@@ -204,7 +204,7 @@ func TestBadDays(t *testing.T) {
 		make func(r *rig)
 		want string
 	}{
-		{"wrong password", func(r *rig) { r.write("password", "wrong") }, "is refused"},
+		{"wrong password", func(r *rig) { r.write("password", "wrong") }, "rejected: the name or the password"},
 		{"empty password file", func(r *rig) { r.write("password", "") }, "is empty"},
 		{"damaged CA file", func(r *rig) { r.write("other.pem", "no certificate"); r.edit(r.ca, r.dir+"/other.pem") }, "no certificate in PEM form"},
 		{"unreachable", func(r *rig) { r.server.Down() }, "connect"},
