@@ -13,10 +13,12 @@ type Judged struct {
 // Total is all of them.
 func (j Judged) Total() int64 { return j.Accepted + j.ReportOnly + j.Deferred + j.Refused }
 
+// Plus returns the sum of both.
 func (j Judged) Plus(o Judged) Judged {
 	return Judged{j.Accepted + o.Accepted, j.ReportOnly + o.ReportOnly, j.Deferred + o.Deferred, j.Refused + o.Refused}
 }
 
+// Minus returns the difference of both.
 func (j Judged) Minus(o Judged) Judged {
 	return j.Plus(Judged{-o.Accepted, -o.ReportOnly, -o.Deferred, -o.Refused})
 }

@@ -156,9 +156,11 @@ type DirectoryStatus struct {
 	HeldRemovals int64  `json:"held_removals"` // addresses whose removal waits for approval
 	HoldReason   string `json:"hold_reason"`
 
-	DeletedObjectsVisible *bool    `json:"deleted_objects_visible"` // may we see deletions as they happen; null: not known yet
-	DeletedObjectsGrant   []string `json:"deleted_objects_grant"`   // what a domain administrator runs so that we may, a command each
-	Notify                bool     `json:"notify"`                  // the controller wakes us up
+	// may we see deletions as they happen; null: not known yet
+	DeletedObjectsVisible *bool `json:"deleted_objects_visible"`
+	// commands for a domain administrator that grant the right
+	DeletedObjectsGrant []string `json:"deleted_objects_grant"`
+	Notify              bool     `json:"notify"` // the controller wakes us up
 }
 
 // USNLag is how many update sequence numbers the index is behind its controller. Most
@@ -182,7 +184,7 @@ type PassStatus struct {
 	Result  string  `json:"result"`  // ResultOK, ResultHeld or ResultFailed
 }
 
-// normal makes empty lists and maps of missing ones, so that tools see one form.
+// normal replaces missing lists and maps with empty ones.
 func (s Status) normal() Status {
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)

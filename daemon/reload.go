@@ -82,7 +82,7 @@ func (d *daemon) reread() (done control.Reloaded, err error) {
 	if err := logFiles(read, d.log, running.AcceptFiles...); err != nil {
 		return done, err
 	}
-	next, restart := read.Keeping(running)
+	next, restart := read.WithRestartKeysOf(running)
 	s, err := d.prepare(next)
 	if err != nil {
 		return done, err

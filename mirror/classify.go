@@ -56,7 +56,7 @@ func classify(o directory.Object, rules Rules) store.Object {
 			if !strings.EqualFold(v.Attribute, name) {
 				continue
 			}
-			addValue(&out, name, v, rules.RefuseOutside && o.RequireAuth)
+			addValue(&out, name, v, rules.RefuseOutside && o.InternalOnly)
 		}
 	}
 	return out

@@ -39,7 +39,8 @@ func openClinic(t *testing.T) clinic {
 	e.ctx = ctx
 	c := clinic{e}
 	e.must(e.CopyTool(e.ctx, testenv.MX, toolPath))
-	shared := testenv.Replace("control: unix:/run/rcpt-milter/control.sock", "control: unix:/var/spool/postfix/rcpt-milter/control.sock")
+	shared := testenv.Replace("control: unix:/run/rcpt-milter/control.sock",
+		"control: unix:/var/spool/postfix/rcpt-milter/control.sock")
 	e.must(e.Stop(e.ctx, testenv.Milter))
 	e.must(e.Configure(e.ctx, shared))
 	e.must(e.Start(e.ctx, testenv.Milter))
@@ -81,7 +82,8 @@ func (c clinic) examine(fresh bool, scripts ...string) []examined {
 			fmt.Fprintf(&all, "rm -rf %[1]s && mkdir -p %[1]s && cp -a /etc/postfix/. %[1]s\n", dir)
 		}
 		fmt.Fprintf(&all, "cd %s\n%s\n", dir, script)
-		fmt.Fprintf(&all, "if %s doctor --json --postfix-config %s > doctor.json; then echo 0; else echo $?; fi > doctor.status\n", toolPath, dir)
+		fmt.Fprintf(&all, "if %s doctor --json --postfix-config %s > doctor.json; then echo 0; else echo $?; fi > "+
+			"doctor.status\n", toolPath, dir)
 	}
 	for i := range scripts {
 		fmt.Fprintf(&all, "cd %s/%d; tr -d '\\n' < doctor.json; echo; cat doctor.status\n", wardDir, i)
@@ -127,28 +129,41 @@ var plantedProblems = []struct {
 	{"overridden on port 25", `postconf -c . -P 'smtp/inet/smtpd_milters='`, "milter-missing", true},
 	{"no_milters", `postconf -c . -e 'receive_override_options = no_milters'`, "milter-missing", true},
 	{"in non_smtpd_milters", `postconf -c . -e 'non_smtpd_milters = $smtpd_milters'`, "milter-non-smtpd", true},
-	{"absolute path in the chroot", `postconf -c . -e 'smtpd_milters = { unix:/var/spool/postfix/rcpt-milter/milter.sock, default_action=tempfail }'`, "socket-path", true},
+	{"absolute path in the " +
+		"chroot", `postconf -c . -e 'smtpd_milters = { unix:/var/spool/postfix/rcpt-milter/milter.sock, default_action=tempfail }'`, "socket-path", true},
 	{"mistyped path", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.socket, default_action=tempfail }'`, "socket-path", true},
 	{"default action unset", `postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock'`, "default-action", true},
-	{"default action accept", `postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock' 'milter_default_action = accept'`, "default-action", true},
-	{"its own default action accept", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=accept }'`, "default-action", true},
-	{"default action reject", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=reject }'`, "default-action", true},
-	{"command timeout of 1 s", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=1s, default_action=tempfail }'`, "timeout", true},
-	{"connect timeout of an hour", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=1h, default_action=tempfail }'`, "timeout", true},
+	{"default action accept",
+		`postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock' 'milter_default_action = accept'`,
+		"default-action", true},
+	{"its own default action " +
+		"accept", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=accept }'`,
+		"default-action", true},
+	{"default action reject",
+		`postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=reject }'`,
+		"default-action", true},
+	{"command timeout of 1 " +
+		"s", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=1s, default_action=tempfail }'`, "timeout", true},
+	{"connect timeout of an " +
+		"hour", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=1h, default_action=tempfail }'`, "timeout", true},
 	{"protocol 2", `postconf -c . -e 'milter_protocol = 2'`, "protocol", true},
 	{"on submission", `printf '465 inet n - y - - smtpd\n' >> master.cf`, "milter-submission", true},
 	{"on submission beside a signer", `printf '465 inet n - y - - smtpd\n' >> master.cf
 postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=tempfail }, { inet:localhost:8891, default_action=accept }, inet:localhost:8892'`, "milter-submission", true},
-	{"behind amavis", `printf '127.0.0.1:10025 inet n - y - - smtpd\n  -o content_filter=\n' >> master.cf`, "milter-reinjection", true},
-	{"relayed and not served", `postconf -c . -e 'relay_domains = corp.example, report.example, pass.example, .sub.example, elsewhere.example'`, "relayed-not-served", false},
+	{"behind amavis", `printf '127.0.0.1:10025 inet n - y - - smtpd\n  -o content_filter=\n' >> master.cf`,
+		"milter-reinjection", true},
+	{"relayed and not served",
+		`postconf -c . -e 'relay_domains = corp.example, report.example, pass.example, .sub.example, elsewhere.example'`, "relayed-not-served", false},
 	{"relayed by a table", `printf 'corp.example x\nreport.example x\npass.example x\nelsewhere.example x\n' > relay && postmap relay
 postconf -c . -e "relay_domains = .sub.example, hash:$PWD/relay"`, "relayed-not-served", false},
-	{"served and not relayed", `postconf -c . -e 'relay_domains = corp.example, pass.example, .sub.example'`, "served-not-relayed", true},
+	{"served and not relayed", `postconf -c . -e 'relay_domains = corp.example, pass.example, .sub.example'`,
+		"served-not-relayed", true},
 	{"an alias that AD lacks", `printf 'catalogue@corp.example x@corp.example\n' > virtual && postmap virtual
 postconf -c . -e "virtual_alias_maps = hash:$PWD/virtual"`, "alias-not-accepted", false},
 	{"an alias in texthash behind proxymap", `printf 'old@corp.example x@corp.example\n' > canonical
 postconf -c . -e "recipient_canonical_maps = proxy:texthash:$PWD/canonical"`, "alias-not-accepted", false},
-	{"an inline alias", `postconf -c . -e 'virtual_alias_maps = inline:{ {fair-2019@corp.example=x@corp.example} }'`, "alias-not-accepted", false},
+	{"an inline alias", `postconf -c . -e 'virtual_alias_maps = inline:{ {fair-2019@corp.example=x@corp.example} }'`,
+		"alias-not-accepted", false},
 	{"a domain that is rewritten", `printf '@corp.example @pass.example\n' > canonical && postmap canonical
 postconf -c . -e "canonical_maps = hash:$PWD/canonical"`, "domain-rewritten", false},
 	{"a map of patterns", `printf '/^x@corp/ y@corp.example\n' > virtual.regexp
@@ -159,7 +174,8 @@ postconf -c . -e "virtual_alias_maps = regexp:$PWD/virtual.regexp"`, "map-unread
 	{"any number of processes", `sed -i 's/^smtp  *inet.*/smtp inet n - y - 0 smtpd/' master.cf`, "connections", false},
 	{"soft_bounce", `postconf -c . -e 'soft_bounce = yes'`, "soft-bounce", true},
 	{"hard error limit of 3", `postconf -c . -e 'smtpd_hard_error_limit = 3'`, "error-limit", true},
-	{"soft error limit of 2", `postconf -c . -e 'smtpd_soft_error_limit = 2' 'smtpd_error_sleep_time = 1s'`, "error-limit", true},
+	{"soft error limit of 2", `postconf -c . -e 'smtpd_soft_error_limit = 2' 'smtpd_error_sleep_time = 1s'`,
+		"error-limit", true},
 	{"an old table", `printf 'ann@corp.example x\n' > relay_recipients && postmap relay_recipients
 postconf -c . -e "relay_recipient_maps = hash:$PWD/relay_recipients"`, "old-table", true},
 }
@@ -175,7 +191,8 @@ func TestDoctor(t *testing.T) {
 	results := c.examine(true, scripts...)
 	before := results[0].findings
 	for _, f := range before {
-		if !strings.Contains("mode-report role-ownerless", f.Name) && !strings.Contains(f.What, "sub.example") { // the harness is so
+		// the harness is so
+		if !strings.Contains("mode-report role-ownerless", f.Name) && !strings.Contains(f.What, "sub.example") {
 			t.Errorf("nothing is planted, and doctor finds %+v", f)
 		}
 	}
@@ -229,7 +246,8 @@ func TestDoctorSocket(t *testing.T) {
 	for _, p := range []struct{ what, spoil, fix, want string }{
 		{"mode of the socket", "chmod 600 " + socket, "chmod 660 " + socket, "socket-not-writable"},
 		{"group of the socket", "chgrp root " + socket, "chgrp postfix " + socket, "socket-not-writable"},
-		{"mode of its directory", "chmod 700 /var/spool/postfix/rcpt-milter", "chmod 2750 /var/spool/postfix/rcpt-milter", "socket-not-writable"},
+		{"mode of its directory", "chmod 700 /var/spool/postfix/rcpt-milter",
+			"chmod 2750 /var/spool/postfix/rcpt-milter", "socket-not-writable"},
 		{"no socket", "mv " + socket + " " + socket + ".away", "mv " + socket + ".away " + socket, "socket-missing"},
 	} {
 		found := added(before, c.examine(true, p.spoil)[0].findings)

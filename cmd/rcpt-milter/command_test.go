@@ -126,7 +126,7 @@ func TestCheckFindings(t *testing.T) {
 		want   string
 	}{
 		{"open password", func(r *rig) { os.Chmod(filepath.Join(r.dir, "password"), 0o644) }, exitOK,
-			"warning: DIR/config.yaml:13:56: directories[0].bind.password_file: everybody on this host may read DIR/password; chmod o= DIR/password"},
+			"warning: DIR/config.yaml:13:56: directories[0].bind.password_file: DIR/password is readable by every account on this host; chmod o= DIR/password"},
 		{"empty password", func(r *rig) { r.write("password", "") }, exitFailure,
 			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password is empty; write the password into it, as its only line"},
 		{"no password", func(r *rig) { os.Remove(filepath.Join(r.dir, "password")) }, exitConfig,

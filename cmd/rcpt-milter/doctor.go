@@ -185,6 +185,7 @@ func verdictOf(d diagnosis) string {
 	case d.Problems == 0:
 		return "No problems, " + text.Count(d.Notes, "note", "notes") + "."
 	default:
-		return text.Count(d.Problems, "problem", "problems") + ", " + text.Count(d.Notes, "note", "notes") + ". After the fix: postfix reload, or rcpt-milter reload, and doctor again."
+		return text.Count(d.Problems, "problem", "problems") + ", " + text.Count(d.Notes, "note",
+			"notes") + ". After the fix: postfix reload, or rcpt-milter reload, and doctor again."
 	}
 }

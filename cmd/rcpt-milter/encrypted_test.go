@@ -26,7 +26,7 @@ func TestEncryptedStore(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{"encryption_key_file: " + key, `encryption_key_file: ""`, "it is encrypted; name its key in store.encryption_key_file\n"},
 		{`encryption_key_file: ""`, "encryption_key_file: " + r.write("other", strings.Repeat("b2", 32)), "it was made with another one; "},
-		{"/other", "/password", "holds no AES key: expected 16, 24 or 32 octets"},
+		{"/other", "/password", "contains no AES key: expected 16, 24 or 32 bytes"},
 	} {
 		r.edit(c.old, c.new)
 		for _, command := range []string{"serve", "check"} {

@@ -12,21 +12,23 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// own opens the setup and makes this process the harness's owner.
-func own(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
+// openOwned opens the setup and takes the owner lock for this process.
+func openOwned(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
 	setup, err := testenv.Open(ctx, t.step)
 	if err != nil {
 		return nil, nil, err
 	}
-	release, err := setup.Own(ctx, func(holder string) { t.say("waiting for the harness, which belongs to %s", holder) })
+	release, err := setup.Own(ctx, func(holder string) { t.say("waiting for the harness, owned by %s", holder) })
 	return setup, release, err
 }
 
-// withHarness builds what is missing, starts a harness, does something with it and
-// takes it down again, however that ended, unless it is to be kept. Images of services
-// that may join the harness are built where they are named.
-func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error, join ...string) (err error) {
-	setup, release, err := own(ctx, t)
+// withHarness builds missing images, starts a harness and calls do. Afterwards it takes the harness
+// down, even after an error, unless keep is true. It builds images of optional services only if
+// join names them.
+func withHarness(
+	ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error, join ...string,
+) (err error) {
+	setup, release, err := openOwned(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -46,7 +48,7 @@ func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.S
 	return do(setup, harness)
 }
 
-// up leaves a harness running, with the daemon as the checkout has it now.
+// up leaves a harness running with the current daemon of the checkout.
 func up(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
@@ -73,7 +75,7 @@ func down(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
 	}
-	setup, release, err := own(ctx, newTerminal(os.Stdout))
+	setup, release, err := openOwned(ctx, newTerminal(os.Stdout))
 	if err != nil {
 		return err
 	}
@@ -86,7 +88,7 @@ func clean(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
 	}
-	setup, release, err := own(ctx, newTerminal(os.Stdout))
+	setup, release, err := openOwned(ctx, newTerminal(os.Stdout))
 	if err != nil {
 		return err
 	}
@@ -94,8 +96,7 @@ func clean(ctx context.Context, args []string) error {
 	return setup.Clean(ctx)
 }
 
-// test runs go test over the whole project while a harness is up, and ends with go
-// test's exit status.
+// test runs go test over the whole project while a harness is up, and exits with its status.
 func test(ctx context.Context, args []string) error {
 	t := newTerminal(os.Stdout)
 	return withHarness(ctx, t, false, func(setup *testenv.Setup, _ *testenv.Harness) error {
@@ -115,8 +116,8 @@ func test(ctx context.Context, args []string) error {
 	}, testenv.Sendmail, testenv.Prometheus, testenv.Systemd)
 }
 
-// testArguments are the arguments of go test: the harness's own, then what the person
-// gave, then all packages unless packages were named.
+// testArguments returns the arguments of go test: the harness's own, then those of the command
+// line, then all packages unless packages were named.
 func testArguments(args []string, race bool) []string {
 	arguments := []string{"test", "-count=1", "-timeout", "40m"}
 	if race && !slices.Contains(args, "-race") {
@@ -129,12 +130,12 @@ func testArguments(args []string, race bool) []string {
 	return arguments
 }
 
-// isPackage tells a package pattern from a flag and its value.
+// isPackage distinguishes a package pattern from a flag and its value.
 func isPackage(arg string) bool {
 	return strings.HasPrefix(arg, "./") || arg == "." || strings.HasPrefix(arg, "rcpt-milter/")
 }
 
-// switches reads arguments that are all switches, with one dash or two.
+// switches parses arguments that are all switches, with one dash or two.
 func switches(args []string, known ...string) (map[string]bool, error) {
 	on := map[string]bool{}
 	for _, arg := range args {

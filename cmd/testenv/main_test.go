@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,15 +24,19 @@ func TestTestArguments(t *testing.T) {
 		{"race by flag", []string{"-race"}, false, "test -count=1 -timeout 40m -race ./..."},
 		{"race by environment", nil, true, "test -count=1 -timeout 40m -race ./..."},
 		{"race by both", []string{"-race"}, true, "test -count=1 -timeout 40m -race ./..."},
-		{"flags with values", []string{"-run", "TestStory", "-v"}, false, "test -count=1 -timeout 40m -run TestStory -v ./..."},
+		{"flags with values", []string{"-run", "TestStory", "-v"}, false,
+			"test -count=1 -timeout 40m -run TestStory -v ./..."},
 		{"packages", []string{"-v", "./testenv"}, false, "test -count=1 -timeout 40m -v ./testenv"},
 		{"package by name", []string{"rcpt-milter/mirror"}, false, "test -count=1 -timeout 40m rcpt-milter/mirror"},
-		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false, "test -count=1 -timeout 40m -timeout 5m ./..."},
+		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false,
+			"test -count=1 -timeout 40m -timeout 5m ./..."},
 	}
 	for _, test := range tests {
-		if got := strings.Join(testArguments(test.args, test.race), " "); got != test.want {
-			t.Errorf("%s: testArguments(%q) = %q, want %q", test.name, test.args, got, test.want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			if got := strings.Join(testArguments(test.args, test.race), " "); got != test.want {
+				t.Errorf("%s: testArguments(%q) = %q, want %q", test.name, test.args, got, test.want)
+			}
+		})
 	}
 }
 
@@ -47,18 +52,22 @@ func TestSwitches(t *testing.T) {
 		{[]string{"--keeep"}, nil, true},
 	}
 	for _, test := range tests {
-		got, err := switches(test.args, "keep", "install")
-		if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
-			t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
-		}
+		t.Run(fmt.Sprint(test.args), func(t *testing.T) {
+			got, err := switches(test.args, "keep", "install")
+			if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
+				t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
+			}
+		})
 	}
 }
 
 func TestRunUsage(t *testing.T) {
 	for _, args := range [][]string{nil, {"tset"}, {"down", "now"}, {"measure", "-n", "0"}, {"demo", "--forever"}} {
-		if got := run(context.Background(), args); got != exitUsage {
-			t.Errorf("run(%q) = %d, want %d", args, got, exitUsage)
-		}
+		t.Run(fmt.Sprint(args), func(t *testing.T) {
+			if got := run(context.Background(), args); got != exitUsage {
+				t.Errorf("run(%q) = %d, want %d", args, got, exitUsage)
+			}
+		})
 	}
 }
 

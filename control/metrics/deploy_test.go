@@ -60,7 +60,8 @@ func named(text string) []string {
 // TestMetricsNamed: whatever names a metric names one that there is.
 func TestMetricsNamed(t *testing.T) {
 	there := scraped(t)
-	for _, file := range []string{"prometheus/rcpt-milter.rules.yml", "prometheus/rcpt-milter.rules_test.yml", "grafana/rcpt-milter.json", "../docs/monitoring.md"} {
+	for _, file := range []string{"prometheus/rcpt-milter.rules.yml", "prometheus/rcpt-milter.rules_test.yml",
+		"grafana/rcpt-milter.json", "../docs/monitoring.md"} {
 		text, err := os.ReadFile("../../deploy/" + file)
 		if err != nil {
 			t.Fatal(err)

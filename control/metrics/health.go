@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/control"
 )
 
-// scrapesAtOnce bounds how many scrapes are answered at one time.
+// scrapesAtOnce limits concurrent scrapes.
 const scrapesAtOnce = 4
 
 // Handler serves /metrics, /healthz (the process answers) and /readyz (recipients are
@@ -45,7 +45,8 @@ func ready(w http.ResponseWriter, r *http.Request, backend Backend) {
 	case err != nil:
 		say(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
 	case s.State == control.NotReady:
-		say(w, http.StatusServiceUnavailable, "not ready: a directory has not been read in full yet; recipients that are not in the index get 451")
+		say(w, http.StatusServiceUnavailable, "not ready: a directory has not been read in full yet; recipients that are "+
+			"not in the index get 451")
 	default:
 		say(w, http.StatusOK, fmt.Sprintf("ready: the index is %s", s.State))
 	}

@@ -17,16 +17,16 @@ import (
 	"rcpt-milter/control"
 )
 
-// statusTimeout bounds how long a scrape waits for Status.
+// statusTimeout limits Status during a scrape.
 const statusTimeout = 10 * time.Second
 
-// Backend gives the state of the daemon. It must be quick: it is called at every scrape.
+// Backend returns the state of the daemon. It must be fast, because every scrape calls it.
 type Backend interface {
 	Status(context.Context) (control.Status, error)
 }
 
-// Metrics are what the daemon counts while it works. Make them with New; all
-// methods may be called concurrently. No label holds an address or a client.
+// Metrics are the counters of the daemon. New makes them. All methods may be called
+// concurrently.
 type Metrics struct {
 	registry *prometheus.Registry
 	decision prometheus.Histogram
@@ -34,7 +34,7 @@ type Metrics struct {
 	lag      *prometheus.HistogramVec
 }
 
-// New makes metrics that are all zero; version is of this program.
+// New returns metrics with the version of this program.
 func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -63,12 +63,11 @@ func New(version string) *Metrics {
 	return m
 }
 
-// ObserveDecision counts the time that one decision took.
+// ObserveDecision records the duration of one decision.
 func (m *Metrics) ObserveDecision(took time.Duration) { m.decision.Observe(took.Seconds()) }
 
-// PassDone counts a pass that ended: kind is full or incremental, result one of the
-// Result constants. From the first one on all combinations are there, so that a rate over
-// them misses no first failure.
+// PassDone counts an ended pass: kind is full or incremental, result one of the Result
+// constants. The first pass creates all combinations, so a rate includes the first failure.
 func (m *Metrics) PassDone(directory, kind, result string) {
 	for _, k := range []string{"full", "incremental"} {
 		for _, r := range []string{control.ResultOK, control.ResultHeld, control.ResultFailed} {
@@ -78,13 +77,13 @@ func (m *Metrics) PassDone(directory, kind, result string) {
 	m.passes.WithLabelValues(directory, kind, result).Inc()
 }
 
-// ObserveLag counts the time from a change on a domain controller to its effect. A
-// clock that was set back in between does not make it negative.
+// ObserveLag records the time from a change on a domain controller to its effect. If a clock
+// was set back, it records zero.
 func (m *Metrics) ObserveLag(directory string, lag time.Duration) {
 	m.lag.WithLabelValues(directory).Observe(max(0, lag.Seconds()))
 }
 
-// statusCollector gives what Status says at the moment of the scrape.
+// statusCollector collects Status at the time of the scrape.
 type statusCollector struct {
 	backend Backend
 	log     *slog.Logger
@@ -107,30 +106,37 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 	}
 	return &statusCollector{
 		backend: backend, log: log,
-		decisions:     desc("decisions_total", "Recipients judged, by verdict.", "verdict"),
-		wouldRefuse:   desc("would_refuse_total", "Recipients that only mode report kept from being refused, by verdict.", "verdict"),
-		sessions:      desc("sessions", "Open milter connections."),
-		addresses:     desc("addresses", "Addresses in the index that have an owner."),
-		objects:       desc("objects", "Directory objects that own an address."),
-		lastSuccess:   desc("sync_last_success_timestamp_seconds", "When the last good pass began, by directory.", "directory"),
-		usnLag:        desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.", "directory"),
+		decisions: desc("decisions_total", "Recipients judged, by verdict.", "verdict"),
+		wouldRefuse: desc("would_refuse_total", "Recipients that only mode report kept from being refused, by verdict.",
+			"verdict"),
+		sessions:  desc("sessions", "Open milter connections."),
+		addresses: desc("addresses", "Addresses in the index that have an owner."),
+		objects:   desc("objects", "Directory objects that own an address."),
+		lastSuccess: desc("sync_last_success_timestamp_seconds", "When the last good pass began, by directory.",
+			"directory"),
+		usnLag: desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.",
+			"directory"),
 		held:          desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
 		alarms:        desc("alarms", "Alarms that status shows: what must not be and is."),
 		emptyDomains:  desc("empty_domains", "Enforced domains of which no address is known: recipients there get 451."),
 		storeVerified: desc("store_verified_timestamp_seconds", "When the checksums of the store were last found good."),
-		state:         desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 for the others.", "directory", "state"),
-		failing:       desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
-		warnings:      desc("warnings", "Warnings that status shows, by directory: what works and should not be left as it is.", "directory"),
-		reloadFailed:  desc("reload_failed", "Whether the configuration file in place could not be put into force."),
-		unparsed:      desc("unparsed_values", "Values of the directories that are no readable address."),
-		harvest:       desc("harvest_clients", "Client networks that are over their harvest limit."),
+		state: desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 "+
+			"for the others.", "directory", "state"),
+		failing: desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
+		warnings: desc("warnings", "Warnings that status shows, by directory: what works and should not be left as it "+
+			"is.", "directory"),
+		reloadFailed: desc("reload_failed", "Whether the configuration file in place could not be put into force."),
+		unparsed:     desc("unparsed_values", "Values of the directories that are no readable address."),
+		harvest:      desc("harvest_clients", "Client networks that are over their harvest limit."),
 
-		confirm:         desc("confirm_total", "Recipients about whom a directory was to be asked, by result (found, not_found, remembered, over_budget, unanswered).", "result"),
+		confirm: desc("confirm_total", "Recipients about whom a directory was to be asked, by result (found, "+
+			"not_found, remembered, over_budget, unanswered).", "result"),
 		harvestNetworks: desc("harvest_networks", "Client networks of which the harvest limit remembers something."),
 		harvestOctets:   desc("harvest_memory_bytes", "Memory that the harvest limit takes for them."),
 
-		// The paths are those of the configuration, so that there are few.
-		fileFailing: desc("accept_file_failing", "Whether an accept file cannot be used and its last good copy is in force.", "file"),
+		// Labels are paths in the configuration, so there are few.
+		fileFailing: desc("accept_file_failing", "Whether an accept file cannot be used and its last good copy is in force.",
+			"file"),
 		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in force.", "file"),
 		fileUnread:  desc("accept_file_unread_lines", "Lines of an accept file that do not count.", "file"),
 	}
@@ -147,8 +153,8 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. Without a status its metrics are missing
-// from the scrape, which is what an alert on absence is for.
+// Collect implements prometheus.Collector. Without a status its metrics are absent from the
+// scrape.
 func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
 	defer cancel()
@@ -181,7 +187,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	c.acceptFiles(s, send)
 	for _, d := range s.Directories {
 		send(c.held, prometheus.GaugeValue, float64(d.HeldRemovals), d.Name)
-		if d.State == control.Retired { // nobody reads it any more
+		if d.State == control.Retired { // no longer read
 			continue
 		}
 		if !d.LastSuccess.IsZero() {
@@ -196,9 +202,9 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// unknown gives what is done about recipients who are not in the index. Where confirm is
-// switched off it has no counts.
-func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
+// unknown collects confirm and the harvest limit. If confirm is disabled, it has no counts.
+func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64,
+	...string)) {
 	if s.Confirm != nil {
 		for result, n := range map[string]int64{
 			"found": s.Confirm.Found, "not_found": s.Confirm.NotFound, "remembered": s.Confirm.Remembered,
@@ -215,8 +221,9 @@ func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, 
 	send(c.harvestOctets, prometheus.GaugeValue, float64(harvest.Octets))
 }
 
-// acceptFiles gives the state of each accept file once, however often it is named.
-func (c *statusCollector) acceptFiles(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
+// acceptFiles collects the state of each accept file once.
+func (c *statusCollector) acceptFiles(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64,
+	...string)) {
 	sent := map[string]bool{}
 	for _, f := range s.AcceptFiles {
 		file := strings.ToValidUTF8(f.File, "\ufffd")

@@ -78,7 +78,8 @@ func TestMetrics(t *testing.T) {
 	if want, err := os.ReadFile(golden); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%s: %v (-want +got):\n%s", golden, err, cmp.Diff(string(want), string(got)))
 	}
-	for _, want := range []string{`rcpt_milter_build_info{go="go`, `version="1.2.3"} 1`, "go_goroutines ", "process_open_fds "} {
+	for _, want := range []string{`rcpt_milter_build_info{go="go`, `version="1.2.3"} 1`, "go_goroutines ",
+		"process_open_fds "} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)
 		}
@@ -90,7 +91,8 @@ func TestMetricsOfAcceptFiles(t *testing.T) {
 	s := fullStatus(t)
 	s.AcceptFiles = append(s.AcceptFiles, s.AcceptFiles[0], control.AcceptFile{File: "/etc/\xff\"x\n", Entries: 2})
 	code, body := get(t, New("1.2.3").Handler(&fake{status: s}, nil, nil), "/metrics")
-	for _, want := range []string{`accept_file_failing{file="/etc/postfix/relay_recipients"} 1`, "accept_file_failing{file=\"/etc/\ufffd\\\"x\\n\"} 0", "accept_file_entries{file=\"/etc/\ufffd\\\"x\\n\"} 2"} {
+	for _, want := range []string{`accept_file_failing{file="/etc/postfix/relay_recipients"} 1`,
+		"accept_file_failing{file=\"/etc/\ufffd\\\"x\\n\"} 0", "accept_file_entries{file=\"/etc/\ufffd\\\"x\\n\"} 2"} {
 		if code != http.StatusOK || strings.Count(body, want) != 1 {
 			t.Errorf("%d, and no %s in\n%s", code, want, body)
 		}
@@ -100,7 +102,8 @@ func TestMetricsOfAcceptFiles(t *testing.T) {
 // TestMetricsWithoutStatus: the rest is still given.
 func TestMetricsWithoutStatus(t *testing.T) {
 	code, body := get(t, New("1.2.3").Handler(&fake{err: errors.New("no")}, nil, nil), "/metrics")
-	if code != http.StatusOK || !strings.Contains(body, "rcpt_milter_build_info") || strings.Contains(body, "rcpt_milter_sessions") {
+	if code != http.StatusOK || !strings.Contains(body, "rcpt_milter_build_info") ||
+		strings.Contains(body, "rcpt_milter_sessions") {
 		t.Errorf("%d\n%s", code, body)
 	}
 }
@@ -117,7 +120,8 @@ func TestHealth(t *testing.T) {
 		{state(control.Fresh), "/readyz", 200, "ready: the index is fresh\n"},
 		{state(control.Late), "/readyz", 200, "ready: the index is late\n"},
 		{state(control.Stale), "/readyz", 200, "ready: the index is stale\n"},
-		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet; recipients that are not in the index get 451\n"},
+		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet; recipients that " +
+			"are not in the index get 451\n"},
 		{&fake{err: errors.New("closed")}, "/readyz", 503, "not ready: closed\n"},
 		{state(control.Fresh), "/", 404, ""},
 		{state(control.Fresh), "/v1/status", 404, ""},

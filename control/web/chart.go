@@ -7,17 +7,16 @@ import (
 	"rcpt-milter/control"
 )
 
-// The chart of a day: a bar for each span, drawn in units of its own and scaled by the
-// browser.
+// Sizes of the chart of a day, with a bar for each span. The browser scales it.
 const (
 	chartSpan   = 10 * time.Minute
-	chartBar    = 5 // units a span is wide
+	chartBar    = 5 // width of a span
 	chartHeight = 170
 	chartFoot   = 26 // below the bars, for hours
-	hourRoom    = 70 // for the text of one on a small screen
+	hourRoom    = 70 // for its text on a small screen
 )
 
-// chart is a day of decisions, ready to be drawn.
+// chart is the data of the chart of a day.
 type chart struct {
 	Width, Height int
 	Bottom, Foot  int // of the bars, and of the hours
@@ -27,7 +26,7 @@ type chart struct {
 	Hours         []hourMark
 }
 
-// bar is the part of one span that was told the same thing.
+// bar is the part of a span with one outcome.
 type bar struct {
 	Class     string // of the style
 	X, Width  int
@@ -60,18 +59,19 @@ func newChart(spans []Minute) chart {
 	return c
 }
 
-// column stacks the parts of a span, what was refused at the bottom.
+// column stacks the parts of a span, rejected recipients at the bottom.
 func (c *chart) column(x int, s Minute) {
 	top := float64(chartHeight)
 	for _, part := range []struct {
 		class, words string
 		n            int64
-	}{{"refused", "refused", s.Refused}, {"deferred", "deferred", s.Deferred}, {"report-only", "report only", s.ReportOnly}, {"accepted", "accepted", s.Accepted}} {
+	}{{"refused", "refused", s.Refused}, {"deferred", "deferred", s.Deferred},
+		{"report-only", "report only", s.ReportOnly}, {"accepted", "accepted", s.Accepted}} {
 		if part.n <= 0 {
 			continue
 		}
 		height := float64(part.n) / float64(c.Most) * (chartHeight - 2)
-		height = max(height, 1) // one refusal among thousands is to be seen
+		height = max(height, 1) // keep one rejection among thousands visible
 		top -= height
 		c.Bars = append(c.Bars, bar{Class: part.class, X: x, Width: chartBar - 1, Height: height, Y: top,
 			Title: fmt.Sprintf("%s: %d %s", s.Start.Local().Format("15:04"), part.n, part.words)})

@@ -7,33 +7,32 @@ import (
 	"rcpt-milter/control"
 )
 
-// historyKept is how many minutes a History remembers: a day.
+// historyKept is the number of minutes in a History: a day.
 const historyKept = 24 * 60
 
-// History remembers how many recipients were judged in each minute of the last day, for
-// a chart. It is fed with counters now and then, which costs the decisions themselves
-// nothing. It is in memory only and of one size. The zero value is ready; all methods may
-// be called concurrently.
+// History counts the recipients judged in each minute of the last day. It samples counters,
+// so decisions do no extra work. It is in memory only and has a fixed size. The zero value
+// is ready. All methods may be called concurrently.
 type History struct {
 	mu      sync.Mutex
-	minutes [historyKept]Minute // the minute m is at m modulo the length
-	last    control.Judged      // counters as they were last
+	minutes [historyKept]Minute // minute m is at index m modulo the length
+	last    control.Judged      // counters of the last sample
 }
 
-// Minute is what happened in a minute.
+// Minute has the counts of a minute.
 type Minute struct {
 	Start time.Time
 	control.Judged
 }
 
-// Observe takes counters since the start, by verdict. What was counted since the last
-// call is of the minute in which this one falls.
+// Observe samples the counters by verdict since the start. The difference to the last sample
+// counts for the minute of this one.
 func (h *History) Observe(at time.Time, decisions, wouldRefuse map[string]int64) {
 	now := control.JudgedOf(control.Status{Decisions: decisions, WouldRefuse: wouldRefuse})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now.Total() < h.last.Total() {
-		return // somebody who looked later was faster
+		return // a later sample came first
 	}
 	start := at.Truncate(time.Minute)
 	m := &h.minutes[start.Unix()/60%historyKept]
@@ -44,8 +43,7 @@ func (h *History) Observe(at time.Time, decisions, wouldRefuse map[string]int64)
 	h.last = now
 }
 
-// Sum adds up the minutes of the day before a time in spans of equal length, oldest
-// first. A minute without a judgement counts as one without recipients.
+// Sum returns the counts of the day before a time in spans of equal length, oldest first.
 func (h *History) Sum(until time.Time, span time.Duration) []Minute {
 	h.mu.Lock()
 	defer h.mu.Unlock()

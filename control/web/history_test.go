@@ -31,7 +31,8 @@ func TestHistory(t *testing.T) {
 	if got, want := sums[143].Judged, (control.Judged{Accepted: 1}); got != want {
 		t.Errorf("the last span: %+v, want %+v", got, want)
 	}
-	if got, want := sums[143-138].Judged, (control.Judged{Accepted: 6, ReportOnly: 3, Deferred: 4, Refused: 9}); got != want {
+	if got, want := sums[143-138].Judged, (control.Judged{Accepted: 6, ReportOnly: 3, Deferred: 4,
+		Refused: 9}); got != want {
 		t.Errorf("the span 23 hours before: %+v, want %+v", got, want)
 	}
 	var all control.Judged

@@ -24,13 +24,13 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// Config says who may see the status page.
+// Config configures access to the page.
 type Config struct {
-	// On is asked at every request, so that it may change: whether there is a page.
+	// On reports whether the page is served. It is called for every request.
 	On func() bool
-	// Hosts are the names, beside localhost, IP addresses and the name of this machine,
-	// by which browsers may ask for it; asked at every request. A page of somebody else
-	// can make a browser ask under a name of its own that leads here (DNS rebinding).
+	// Hosts returns the allowed host names, in addition to localhost, IP addresses and the
+	// name of this host. It is called for every request. The check prevents DNS rebinding:
+	// requests of a foreign page under a name that resolves to this host.
 	Hosts func() []string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
@@ -43,9 +43,8 @@ type Backend interface {
 	Report(context.Context, control.ReportQuery) (control.Report, error)
 }
 
-// Page shows people the state of the daemon: the directories, a chart of the last day,
-// what was refused, and which reply an address would get. It needs nothing from
-// elsewhere, runs no script, and nothing can be done through it.
+// Page serves the state of the daemon: the directories, a chart of the last day, rejected
+// recipients, and the reply that an address would get.
 type Page struct {
 	config  Config
 	backend Backend
@@ -56,16 +55,17 @@ type Page struct {
 	slots   chan struct{}
 }
 
-// answerTimeout bounds how long a page waits for the backend.
+// answerTimeout limits the time of a page.
 const answerTimeout = 10 * time.Second
 
-// pageSlots bounds how many pages are made at one time.
+// pageSlots limits concurrent pages.
 const pageSlots = 4
 
-// contentPolicy allows what the page is made of and nothing else (Content Security Policy 3).
-const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// contentPolicy allows only the resources of the page (Content Security Policy 3).
+const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; " +
+	"frame-ancestors 'none'"
 
-// New makes the page.
+// New returns a page.
 func New(config Config, backend Backend, history *History, log *slog.Logger) *Page {
 	if config.Now == nil {
 		config.Now = time.Now
@@ -87,7 +87,8 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !p.known(r.Host) {
-		http.Error(w, "this page is not served under the name "+text.Shortened(r.Host, maxHost)+"; add it to page.hosts in the configuration if it is yours", http.StatusMisdirectedRequest)
+		http.Error(w, "this page is not served under the name "+text.Shortened(r.Host, maxHost)+
+			"; add it to page.hosts in the configuration if it is yours", http.StatusMisdirectedRequest)
 		return
 	}
 	h := w.Header()
@@ -99,8 +100,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mux.ServeHTTP(w, r)
 }
 
-// known reports whether a browser that names the host means this page: nobody else can
-// give an address or our own name to his page.
+// known reports whether a host name belongs to this page.
 func (p *Page) known(host string) bool {
 	name := host
 	if bare, _, err := net.SplitHostPort(host); err == nil {
@@ -117,17 +117,17 @@ func (p *Page) known(host string) bool {
 // maxHost limits the bytes of a host name in an answer.
 const maxHost = 255
 
-// overviewData is what the template of the overview shows.
+// overviewData is the data of the template overview.html.
 type overviewData struct {
 	Status  control.Status
 	Report  control.Report
 	Chart   chart
-	Refresh int // seconds; 0: not by itself
+	Refresh int // seconds; 0 means no refresh
 	Now     time.Time
 	Query   string // for the form
 }
 
-// topShown is how many refused domains and networks the page shows.
+// topShown limits the rejected domains and networks on the page.
 const topShown = 10
 
 func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
@@ -143,19 +143,20 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 		}
 		p.history.Observe(now, d.Status.Decisions, d.Status.WouldRefuse)
 		d.Chart = newChart(p.history.Sum(now, chartSpan))
-		d.Report, err = p.backend.Report(ctx, control.ReportQuery{Since: control.Time{Time: now.Add(-24 * time.Hour)}, Limit: topShown, Brief: true})
+		d.Report, err = p.backend.Report(ctx, control.ReportQuery{Since: control.Time{Time: now.Add(-24 * time.Hour)},
+			Limit: topShown, Brief: true})
 		return d, err
 	})
 }
 
-// lookupData is what the template of a look-up shows.
+// lookupData is the data of the template lookup.html.
 type lookupData struct {
 	Query  string
 	Answer control.LookupAnswer
 	Now    time.Time
 }
 
-// maxQuery is far longer than any address.
+// maxQuery is far above the length of any address.
 const maxQuery = 2048
 
 func (p *Page) lookup(w http.ResponseWriter, r *http.Request) {
@@ -170,7 +171,7 @@ func (p *Page) lookup(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// show makes a page of what data gives; an error is a page too.
+// show renders a template with the result of data, or the error page.
 func (p *Page) show(w http.ResponseWriter, r *http.Request, name string, data func(context.Context) (any, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	defer cancel()

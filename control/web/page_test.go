@@ -134,7 +134,8 @@ func TestPage(t *testing.T) {
 		{"full", &fake{status: fullStatus(t)}, "/", 200, "7 recipients judged in the last 24 hours"},
 		{"full", &fake{status: fullStatus(t)}, "/", 200, "no address of exmaple.com is known"},
 		{"refresh", &fake{status: fullStatus(t)}, "/?refresh", 200, `http-equiv="refresh" content="30"`},
-		{"answer", &fake{answer: control.LookupAnswer{Address: "A@x.test", Outcome: control.Refused, Reply: "550 5.1.1"}}, "/lookup?address=A@x.test", 200, "550 5.1.1"},
+		{"answer", &fake{answer: control.LookupAnswer{Address: "A@x.test", Outcome: control.Refused, Reply: "550 5.1.1"}},
+			"/lookup?address=A@x.test", 200, "550 5.1.1"},
 		{"no address", &fake{}, "/lookup?address=", 303, ""},
 		{"too long", &fake{}, "/lookup?address=" + strings.Repeat("x", 5000), 303, ""},
 		{"trouble", &fake{err: errors.New("store <closed>")}, "/", 500, "store &lt;closed&gt;"},
@@ -151,7 +152,8 @@ func TestPage(t *testing.T) {
 		if bad := foreign.FindString(w.Body.String()); bad != "" {
 			t.Errorf("%s: GET %s has %q", c.what, c.path, bad)
 		}
-		for name, want := range map[string]string{"Content-Security-Policy": contentPolicy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
+		for name, want := range map[string]string{"Content-Security-Policy": contentPolicy,
+			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
 			if got := w.Header().Get(name); got != want {
 				t.Errorf("%s: GET %s: %s is %q, want %q", c.what, c.path, name, got, want)
 			}
@@ -182,7 +184,8 @@ func TestPageHosts(t *testing.T) {
 	for host, want := range map[string]int{
 		"localhost": 200, "LocalHost:9417": 200, "127.0.0.1": 200, "[::1]:9417": 200, "192.0.2.1:9417": 200,
 		"relay.example.com": 200, "Relay.Example.com.:80": 200, strings.ToUpper(own) + ":9417": 200,
-		"evil.example": 421, "localhost.evil.example:9417": 421, "": 421, "relay.example.com.evil.example": 421, "127.0.0.1.evil.example": 421,
+		"evil.example": 421, "localhost.evil.example:9417": 421, "": 421, "relay.example.com.evil.example": 421,
+		"127.0.0.1.evil.example": 421,
 	} {
 		w := ask(testPage(&fake{}), "GET", "/", host)
 		if w.Code != want {

@@ -16,7 +16,7 @@ import (
 	"rcpt-milter/policy"
 )
 
-// networksShown is how many networks over the harvest limit the page shows.
+// networksShown limits the networks over the harvest limit on the page.
 const networksShown = 5
 
 // pageWords are the functions of the templates.
@@ -50,7 +50,7 @@ func pageWords(now func() time.Time) template.FuncMap {
 	}
 }
 
-// stateWeight is the class by which the style colours a state.
+// stateWeight returns the style class of a state.
 func stateWeight(s control.State) string {
 	switch s {
 	case control.Fresh:
@@ -76,15 +76,14 @@ func integer(n any) int64 {
 	return v.Int()
 }
 
-// verdictRow is how often a verdict was given.
+// verdictRow counts a verdict.
 type verdictRow struct {
 	Verdict           string
 	Outcome           string // also the class of the style
 	Recipients, Would int64
 }
 
-// verdictRows lists the verdicts that were given, in the order of the table by which
-// recipients are judged.
+// verdictRows returns the verdicts that occurred, in the order of the decision table.
 func verdictRows(s control.Status) []verdictRow {
 	words := map[policy.Outcome]string{policy.Accepted: "accepted", policy.Deferred: "deferred", policy.Refused: "refused"}
 	var rows []verdictRow
@@ -111,13 +110,13 @@ func verdictRows(s control.Status) []verdictRow {
 type domainRow struct {
 	Domain, Mode string
 	Addresses    int64
-	Pattern      bool // it stands for all sub-domains
+	Pattern      bool // for all sub-domains
 }
 
-// othersShown is how many domains are shown that only the index has.
+// othersShown limits the domains that are only in the index.
 const othersShown = 10
 
-// domainRows lists those of the configuration, and the largest of the others.
+// domainRows returns the domains of the configuration and the largest of the others.
 func domainRows(s control.Status) []domainRow {
 	var rows, others []domainRow
 	for _, domain := range slices.Sorted(maps.Keys(s.Modes)) {

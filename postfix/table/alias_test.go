@@ -27,12 +27,14 @@ func TestAliasLines(t *testing.T) {
 	for _, c := range []struct{ name, text, keys, aliases, problem string }{
 		{"to one domain", "@a.example @b.example\n", "", "1 a.example > b.example", ""},
 		{"in any spelling", "@A.Example.\t@BÜCHER.example\r\n", "", "1 a.example > xn--bcher-kva.example", ""},
-		{"several", "@a.example @b.example, @c.example @d.example,@b.example", "", "1 a.example > b.example c.example d.example", ""},
+		{"several", "@a.example @b.example, @c.example @d.example,@b.example", "",
+			"1 a.example > b.example c.example d.example", ""},
 		{"continued", "@a.example\n  @b.example,\n# c\n  @c.example\n", "", "1 a.example > b.example c.example", ""},
 		{"with remarks", "@a.example @b.example (moved (2020)) # and @c.example\n", "", "1 a.example > b.example", ""},
 		{"beside addresses", "@a.example @b.example\nann@a.example ann\n", "2 ann@a.example", "1 a.example > b.example", ""},
 		{"itself and another", "@a.example @a.example, @b.example", "", "1 a.example > b.example", ""},
-		{"a chain", "@a.example @b.example\n@b.example @c.example\n", "", "1 a.example > b.example, 2 b.example > c.example", ""},
+		{"a chain", "@a.example @b.example\n@b.example @c.example\n", "", "1 a.example > b.example, 2 b.example > c.example",
+			""},
 		{"a sub-domain", "@a.example @x.a.example", "", "1 a.example > x.a.example", ""},
 		{"first alias, then everybody", "@a.example @b.example\n@a.example OK\n", "", "1 a.example > b.example", ""},
 		{"first everybody, then alias", "@a.example OK\n@a.example @b.example\n", "1 @a.example", "", ""},
@@ -61,7 +63,8 @@ func TestAliasLines(t *testing.T) {
 			if first, _ := table.Problems(); len(first) > 0 {
 				problem = first[0].String()
 			}
-			if keys(table) != c.keys || aliasLines(table) != c.aliases || !strings.Contains(problem, c.problem) || (problem == "") != (c.problem == "") {
+			if keys(table) != c.keys || aliasLines(table) != c.aliases || !strings.Contains(problem, c.problem) ||
+				(problem == "") != (c.problem == "") {
 				t.Errorf("Read(%.100q) = keys %q, aliases %q, problem %q, want %q, %q, %q",
 					c.text, keys(table), aliasLines(table), problem, c.keys, c.aliases, c.problem)
 			}
@@ -69,7 +72,8 @@ func TestAliasLines(t *testing.T) {
 				t.Errorf("%d aliases, %d entries, want %d", table.AliasCount(), table.Len(), want)
 			}
 			nobody, _ := address.Parse("nobody@a.example")
-			if line := table.Find(nobody); (line != 0) != strings.Contains(c.keys, "@a.example") && !strings.Contains(c.keys, "ann@") {
+			if line := table.Find(nobody); (line != 0) != strings.Contains(c.keys, "@a.example") &&
+				!strings.Contains(c.keys, "ann@") {
 				t.Errorf("nobody@a.example is found in line %d", line)
 			}
 		})
@@ -80,7 +84,8 @@ func TestAliasLines(t *testing.T) {
 func TestNeverMatches(t *testing.T) {
 	for _, key := range []string{
 		"smtp:x@d.example", "SMTP:x@d.example", "sip:x@d.example", "X400:c=us;o=x@d.example", "mailto:x@d.example",
-		"https://d.example/@x@d.example", "ldap://dc1/x@d.example", "/^x@d.example$/", "/@d.example$/i", "*@d.example", ".*@d.example",
+		"https://d.example/@x@d.example", "ldap://dc1/x@d.example", "/^x@d.example$/", "/@d.example$/i", "*@d.example",
+		".*@d.example",
 		"x@*.d.example", "@*.d.example", "x@d.example$", "a@d.example,b@d.example", "a@d.example;b@d.example",
 		"x\u00a0@d.example", "x@d.example\u200b", "\u200bx@d.example", "x", "d.example", "x@", "@", "192.0.2.0/24", "x:",
 	} {
@@ -98,7 +103,8 @@ func TestNeverMatches(t *testing.T) {
 
 // TestUnjudged: entries of domains that are not judged are named by domain.
 func TestUnjudged(t *testing.T) {
-	table := mustRead(t, "ann@a.example\nann@b.example\nbob@b.example\n@c.example OK\n@d.example @a.example\nx@B.example\n")
+	table := mustRead(t, "ann@a.example\nann@b.example\nbob@b.example\n@c.example OK\n@d.example "+
+		"@a.example\nx@B.example\n")
 	first, all := table.Unjudged(func(domain string) bool { return domain == "a.example" })
 	var lines []string
 	for _, p := range first {
@@ -123,7 +129,8 @@ func TestUnjudged(t *testing.T) {
 // TestTablesAliases: a file of aliases alone is a good file, and all files are asked.
 func TestTablesAliases(t *testing.T) {
 	one, two := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "two")
-	for path, text := range map[string]string{one: "@a.example @b.example, @c.example\n", two: "x@x.example\n@a.example @d.example\n"} {
+	for path, text := range map[string]string{one: "@a.example @b.example, @c.example\n",
+		two: "x@x.example\n@a.example @d.example\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +142,10 @@ func TestTablesAliases(t *testing.T) {
 	}
 	tables.Use(p)
 	var got []string
-	tables.Aliases("a.example", func(target, file string, line int) { got = append(got, fmt.Sprint(target, filepath.Base(file), line)) })
+	tables.Aliases("a.example", func(target, file string, line int) {
+		got = append(got,
+			fmt.Sprint(target, filepath.Base(file), line))
+	})
 	if want := []string{"b.exampleone1", "c.exampleone1", "d.exampletwo2"}; !slices.Equal(got, want) {
 		t.Errorf("Aliases visits %q, want %q", got, want)
 	}
@@ -143,7 +153,8 @@ func TestTablesAliases(t *testing.T) {
 	if file, line, _ := tables.Find(nobody); line != 0 {
 		t.Errorf("nobody@a.example is found in %s:%d", file, line)
 	}
-	if s := tables.Status(); s[0].Aliases != 1 || s[0].Entries != 1 || s[0].Domains != 0 || s[1].Aliases != 1 || s[1].Entries != 2 {
+	if s := tables.Status(); s[0].Aliases != 1 || s[0].Entries != 1 || s[0].Domains != 0 || s[1].Aliases != 1 ||
+		s[1].Entries != 2 {
 		t.Errorf("status %+v", s)
 	}
 }

@@ -10,7 +10,8 @@ import (
 )
 
 func TestNamesDomain(t *testing.T) {
-	table, err := Read(strings.NewReader("ann@Example.com x\n@whole.example x\n\"a@b\"@quoted.example x\nbob@münchen.example x\nnot an address\n"))
+	table, err := Read(strings.NewReader("ann@Example.com x\n@whole.example x\n\"a@b\"@quoted.example " +
+		"x\nbob@münchen.example x\nnot an address\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,8 @@ func TestNamesDomain(t *testing.T) {
 func TestDomainsNamedByFiles(t *testing.T) {
 	dir := t.TempDir()
 	var files []string
-	for name, text := range map[string]string{"one": "a@one.example x\nb@both.example x\n", "two": "@two.example x\nc@both.example x\n"} {
+	for name, text := range map[string]string{"one": "a@one.example x\nb@both.example x\n",
+		"two": "@two.example x\nc@both.example x\n"} {
 		files = append(files, filepath.Join(dir, name))
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -17,25 +17,25 @@ import (
 )
 
 const (
-	// defaultEvery is how often files are looked at.
+	// defaultEvery is the default interval of looks at the files.
 	defaultEvery = 2 * time.Second
-	// unsettledLooks is after how many looks in a row that found a file changed again it
-	// is read all the same: something touches it all the time.
+	// unsettledLooks is the number of successive looks after which a file that keeps changing
+	// is read anyway.
 	unsettledLooks = 10
 )
 
-// Config says how to watch files.
+// Config configures how files are watched.
 type Config struct {
-	// Every is how often Run looks at them; 0: two seconds.
+	// Every is the interval of Run; zero means two seconds.
 	Every time.Duration
-	// Log receives what happens to the files. Nil: discarded.
+	// Log receives changes of the files; nil discards.
 	Log *slog.Logger
-	// Judged reports whether recipients of a domain are judged: an entry of any other can
-	// never match. Nil: of all domains.
+	// Judged reports whether recipients of a domain are judged. Entries of other domains can
+	// never match. Nil means all domains.
 	Judged func(domain string) bool
-	// Now is the clock; nil: time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Tick makes the channel that Run waits for, and what stops it; nil: a time.Ticker.
+	// Tick returns the channel that Run waits for, and a stop function; nil means time.Ticker.
 	Tick func(time.Duration) (<-chan time.Time, func())
 }
 
@@ -43,30 +43,30 @@ type Config struct {
 // may change. Make it with NewFiles.
 type Files struct {
 	config Config
-	turn   sync.Mutex                // of whoever changes files
+	turn   sync.Mutex                // held while files change
 	files  atomic.Pointer[[]watched] // never changed in place
 }
 
-// watched is one file and what is in force of it.
+// watched is one file and its last good copy.
 type watched struct {
 	path    string
 	table   *Table    // the last good copy
 	read    time.Time // when that was read
-	stamp   stamp     // of the file as it was read or found of no use
+	stamp   stamp     // of the file when it was read or rejected
 	looked  stamp     // at the last look
-	looks   int       // how often in a row that differed from stamp
-	trouble string    // why table is not what the file holds now; empty: it is
-	since   time.Time // when that trouble began
+	looks   int       // successive looks that differed from stamp
+	trouble string    // why table is an older copy; empty if it is current
+	since   time.Time // start of the trouble
 }
 
-// stamp tells one state of a file from another.
+// stamp identifies a state of a file.
 type stamp struct {
 	device, inode    uint64
 	size             int64
-	modified, status syscall.Timespec // content and inode; a copy that keeps the former moves the latter
+	modified, status syscall.Timespec // mtime and ctime; a copy that keeps mtime changes ctime
 }
 
-// NewFiles makes tables of no file. It starts nothing.
+// NewFiles returns an empty list of files. It starts no goroutine.
 func NewFiles(config Config) *Files {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
@@ -91,12 +91,12 @@ func NewFiles(config Config) *Files {
 	return t
 }
 
-// Prepared are files that have been read, for Use.
+// Prepared are files that were read for Use.
 type Prepared struct{ files []watched }
 
 // Prepare reads files, and changes nothing. The error is that of every file that cannot
 // be used and of which there is no last good copy. One without a single address is of no
-// use either: nobody can tell it from one that lost them all.
+// use either: it may have been truncated.
 func (t *Files) Prepare(files []string) (Prepared, error) {
 	var p Prepared
 	var failed []error
@@ -110,7 +110,7 @@ func (t *Files) Prepare(files []string) (Prepared, error) {
 	return p, errors.Join(failed...)
 }
 
-// prepare reads one file, or takes its last good copy over.
+// prepare reads one file, or returns its last good copy.
 func (t *Files) prepare(path string) (watched, error) {
 	table, stamp, err := load(path)
 	if err == nil {
@@ -126,12 +126,11 @@ func (t *Files) prepare(path string) (watched, error) {
 	return watched{}, err
 }
 
-// Use asks these files from now on, in their order.
+// Use replaces the files. Look-ups follow their order.
 func (t *Files) Use(p Prepared) { t.Change(p, func() {}) }
 
-// Change goes over to other files together with something else. While swap does the rest,
-// both the files before and these are asked, so that at no moment an address is missed that
-// one of them names.
+// Change replaces the files and calls swap. During swap, look-ups use the previous files and
+// these, so an address in either is found at every moment.
 func (t *Files) Change(p Prepared, swap func()) {
 	t.turn.Lock()
 	defer t.turn.Unlock()
@@ -141,7 +140,7 @@ func (t *Files) Change(p Prepared, swap func()) {
 	t.files.Store(&p.files)
 }
 
-// load reads a file that must name somebody. The stamp is zero where the file changed
+// load reads a file, which must have an entry. The stamp is zero if the file changed
 // meanwhile.
 func load(path string) (*Table, stamp, error) {
 	f, err := os.Open(path)
@@ -166,12 +165,12 @@ func load(path string) (*Table, stamp, error) {
 	return table, s, nil
 }
 
-// noEntry is why a file of no use is none.
+// noEntry returns why a table has no entry.
 func noEntry(t *Table) error {
 	if first, all := t.Problems(); all > 0 {
-		return fmt.Errorf("not one of its lines can be read, %v", first[0])
+		return fmt.Errorf("none of its lines can be read: %v", first[0])
 	}
-	return errors.New("it has no address in it")
+	return errors.New("it contains no address")
 }
 
 func stampOf(info fs.FileInfo, err error) (stamp, error) {
@@ -185,8 +184,8 @@ func stampOf(info fs.FileInfo, err error) (stamp, error) {
 	return stamp{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}, nil
 }
 
-// Find says which file names a mailbox or its domain, and on which line; 0: none does.
-// whole tells that it only names the domain.
+// Find returns the file and the line that name a mailbox or its domain, or line 0. whole
+// reports that only the domain is named.
 func (t *Files) Find(a address.Address) (file string, line int, whole bool) {
 	for _, w := range *t.files.Load() {
 		if line := w.table.Find(a); line != 0 {
@@ -196,8 +195,7 @@ func (t *Files) Find(a address.Address) (file string, line int, whole bool) {
 	return "", 0, false
 }
 
-// Aliases visits the domains to which lines of the files map a canonical domain, and where
-// they say so.
+// Aliases visits the targets of a canonical domain, with the file and the line.
 func (t *Files) Aliases(domain string, visit func(target, file string, line int)) {
 	for _, w := range *t.files.Load() {
 		targets, line := w.table.Aliases(domain)
@@ -207,7 +205,7 @@ func (t *Files) Aliases(domain string, visit func(target, file string, line int)
 	}
 }
 
-// Snapshot are the tables in force, in the order of the files.
+// Snapshot returns the current tables in the order of the files.
 func (t *Files) Snapshot() []*Table {
 	var all []*Table
 	for _, w := range *t.files.Load() {
@@ -219,19 +217,19 @@ func (t *Files) Snapshot() []*Table {
 // FileStatus is the state of one file.
 type FileStatus struct {
 	File     string
-	Entries  int       // mailboxes and domains in force
+	Entries  int       // mailboxes and domains in effect
 	Domains  int       // how many of them are @domain
 	Aliases  int       // how many of them map a domain to others
 	Read     time.Time // when they were read
-	Trouble  string    // why they are a copy of what the file held before; empty: they are not
+	Trouble  string    // why they are an older copy; empty if they are current
 	Since    time.Time // when that began
-	Problems []Problem // the first lines that do not count
-	Unread   int       // how many do not
+	Problems []Problem // the first invalid lines
+	Unread   int       // number of invalid lines
 	Unjudged []Problem // the first lines of domains that are not judged
 	Useless  int       // how many entries these domains have
 }
 
-// Status is the state of all files, in their order.
+// Status returns the state of all files in their order.
 func (t *Files) Status() []FileStatus {
 	var all []FileStatus
 	for _, w := range *t.files.Load() {
@@ -244,7 +242,7 @@ func (t *Files) Status() []FileStatus {
 	return all
 }
 
-// Run looks at the files again and again until ctx ends, and returns nil then.
+// Run calls Pass periodically until ctx ends, and returns nil.
 func (t *Files) Run(ctx context.Context) error {
 	ticks, stop := t.config.Tick(t.config.Every)
 	defer stop()
@@ -259,7 +257,7 @@ func (t *Files) Run(ctx context.Context) error {
 }
 
 // Pass looks at every file once. A file that changed is read at the next look that
-// finds it as it was at this one: before that somebody may be writing it.
+// finds it as it was at this one: before that it may be incomplete.
 func (t *Files) Pass() {
 	t.turn.Lock()
 	defer t.turn.Unlock()
@@ -273,7 +271,7 @@ func (t *Files) Pass() {
 	}
 }
 
-// look is what becomes of a file by one look at it.
+// look returns the state of a file after one look at it.
 func (t *Files) look(w watched) watched {
 	now, err := stampOf(os.Stat(w.path))
 	if err != nil {
@@ -302,7 +300,7 @@ func (t *Files) look(w watched) watched {
 	return watched{path: w.path, table: table, read: t.config.Now(), stamp: read, looked: read}
 }
 
-// troubled keeps the last good copy of a file that cannot be used.
+// troubled records the error of a file and keeps its last good copy.
 func (t *Files) troubled(w watched, err error) watched {
 	trouble := err.Error()
 	if trouble != w.trouble {

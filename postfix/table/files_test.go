@@ -138,13 +138,16 @@ func TestLastGoodCopy(t *testing.T) {
 		trouble string
 	}{
 		{"vanished", func(w *watching) { os.Remove(w.path("one")) }, "no such file or directory"},
-		{"emptied", func(w *watching) { w.write("one", "") }, "one: it has no address in it"},
-		{"only comments", func(w *watching) { w.write("one", "# nobody\n") }, "one: it has no address in it"},
+		{"emptied", func(w *watching) { w.write("one", "") }, "one: it contains no address"},
+		{"only comments", func(w *watching) { w.write("one", "# nobody\n") }, "one: it contains no address"},
 		{"garbage", func(w *watching) { w.write("one", "<html>\n</html>\n") },
-			`one: not one of its lines can be read, line 1: "<html>" is neither user@domain nor @domain`},
-		{"UTF-16", func(w *watching) { w.write("one", "\xff\xfea\x00") }, "one: not a table in Postfix's source format: it is written in UTF-16; save it as UTF-8"},
-		{"a directory", func(w *watching) { os.Remove(w.path("one")); os.Mkdir(w.path("one"), 0o755) }, "one: not a table in Postfix's source format: not a regular file"},
-		{"a dead link", func(w *watching) { os.Remove(w.path("one")); os.Symlink("nowhere", w.path("one")) }, "no such file or directory"},
+			`one: none of its lines can be read: line 1: "<html>" is neither user@domain nor @domain`},
+		{"UTF-16", func(w *watching) { w.write("one", "\xff\xfea\x00") },
+			"one: not a table in Postfix's source format: it is written in UTF-16; save it as UTF-8"},
+		{"a directory", func(w *watching) { os.Remove(w.path("one")); os.Mkdir(w.path("one"), 0o755) },
+			"one: not a table in Postfix's source format: not a regular file"},
+		{"a dead link", func(w *watching) { os.Remove(w.path("one")); os.Symlink("nowhere", w.path("one")) },
+			"no such file or directory"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			w := newWatching(t, map[string]string{"one": "ann@x.example OK\n", "two": "bob@x.example OK\n"})
@@ -203,7 +206,7 @@ func TestPrepareErrors(t *testing.T) {
 	}
 	tables := NewFiles(Config{})
 	_, err := tables.Prepare([]string{filepath.Join(dir, "none"), empty})
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), empty+": it has no address in it") {
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), empty+": it contains no address") {
 		t.Errorf("Prepare: %v", err)
 	}
 	if _, line, _ := tables.Find(mustParse(t, "ann@x.example")); line != 0 || len(tables.Status()) != 0 {

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// keptOfLine is how many octets of a logical line are kept: far above any key that can
-// be read. What follows is value, and values do not matter.
+// keptOfLine limits the bytes kept of a logical line. It is far above any valid key.
 const keptOfLine = 8 << 10
 
 // space is what Postfix takes for white space; nothing beyond ASCII is.

@@ -1,3 +1,23 @@
+// Package table reads and writes Postfix tables in the source format of postmap(1).
+//
+// # Tables
+//
+// A [Table] is the set of mailboxes (user@domain), whole domains (@domain) and domain
+// aliases (@domain @target) of a file, in the canonical form of package address. It is read
+// like postmap reads it, so one file can serve both, with two differences: a key without a
+// value counts, because plain lists of addresses are common, and an invalid line does not
+// affect other lines. Each invalid line is a [Problem].
+//
+// A table takes the size of its text and 12 bytes an entry. It does not change.
+//
+// # Watched files
+//
+// [Files] keeps the tables of several files up to date. If a file vanishes, becomes empty or
+// cannot be read, its last good copy stays in effect.
+//
+// # Concurrency
+//
+// All functions and methods may be called concurrently. Look-ups take no lock.
 package table
 
 import (
@@ -17,7 +37,7 @@ import (
 
 // Bounds on one table.
 const (
-	maxTable     = 1 << 30 // octets of a file, some 25 million addresses
+	maxTable     = 1 << 30 // bytes of a file, about 25 million addresses
 	keptProblems = 20      // problems that are kept with their text
 )
 
@@ -159,7 +179,8 @@ func (t *Table) key(e entry) []byte { return t.text[e.start : e.start+e.length] 
 // quotes.
 func keyOf(line []byte) (string, error) {
 	if bytes.IndexByte([]byte(space), line[0]) >= 0 {
-		return "", fmt.Errorf("%s begins with white space, which would continue a line before it, and there is none", shown(line))
+		return "", fmt.Errorf("%s begins with white space, which would continue a line before it, and there is none",
+			shown(line))
 	}
 	end, quoted := 0, false
 	for ; end < len(line); end++ {
@@ -201,7 +222,8 @@ func canonical(key string) (string, error) {
 	case err == nil:
 		return a.String(), nil
 	case strings.HasSuffix(key, ":"):
-		return "", fmt.Errorf("%s is a line of an alias file, which holds local users; expected user@domain or @domain", shown([]byte(key)))
+		return "", fmt.Errorf("%s is a line of an alias file, which holds local users; expected user@domain or @domain",
+			shown([]byte(key)))
 	case !strings.Contains(key, "@"):
 		return "", fmt.Errorf("%s is neither user@domain nor @domain", shown([]byte(key)))
 	}

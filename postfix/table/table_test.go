@@ -55,8 +55,10 @@ func TestRead(t *testing.T) {
 		{"@münchen.example\njürgen@münchen.example", "1 @xn--mnchen-3ya.example, 2 jürgen@xn--mnchen-3ya.example", ""},
 		{"b@x.example 1\na@x.example 2\nb@x.example 3", "2 a@x.example, 1 b@x.example", ""},
 		{"ann@x.example l\xe4t", "1 ann@x.example", ""},
-		{"j\xfcrgen@x.example OK\nann@x.example OK", "2 ann@x.example", `line 1: "j\xfcrgen@x.example" is not valid UTF-8; save the file as UTF-8`},
-		{"\"ann@x.example OK\nbob@x.example OK", "2 bob@x.example", `line 1: "\"ann@x.example OK" has a quote that is not closed`},
+		{"j\xfcrgen@x.example OK\nann@x.example OK", "2 ann@x.example",
+			`line 1: "j\xfcrgen@x.example" is not valid UTF-8; save the file as UTF-8`},
+		{"\"ann@x.example OK\nbob@x.example OK", "2 bob@x.example",
+			`line 1: "\"ann@x.example OK" has a quote that is not closed`},
 		{"ann OK", "", `line 1: "ann" is neither user@domain nor @domain`},
 		{"x.example OK", "", `line 1: "x.example" is neither user@domain nor @domain`},
 		{"ann: bob", "", `line 1: "ann:" is a line of an alias file, which holds local users; expected user@domain or @domain`},
@@ -66,8 +68,10 @@ func TestRead(t *testing.T) {
 		{"<ann@x.example> OK", "", `line 1: "<ann@x.example>": not a mailbox address: '<' outside quotes`},
 		{"a\x00b@x.example OK", "", `line 1: "a\x00b@x.example": not a mailbox address: control character`},
 		{"\x1b[2J@x.example OK", "", `line 1: "\x1b[2J@x.example": not a mailbox address: control character`},
-		{strings.Repeat("a", keptOfLine+9) + "@x.example OK\nann@x.example", "2 ann@x.example", `line 1: "` + strings.Repeat("a", 80) + `"... is too long for an address`},
-		{"list@x.example " + strings.Repeat("a@x.example, ", 10000) + "\nann@x.example", "2 ann@x.example, 1 list@x.example", ""},
+		{strings.Repeat("a", keptOfLine+9) + "@x.example OK\nann@x.example", "2 ann@x.example",
+			`line 1: "` + strings.Repeat("a", 80) + `"... is too long for an address`},
+		{"list@x.example " + strings.Repeat("a@x.example, ", 10000) + "\nann@x.example", "2 ann@x.example, 1 list@x.example",
+			""},
 	} {
 		table := mustRead(t, c.text)
 		first, all := table.Problems()
@@ -129,7 +133,8 @@ func TestReadErrors(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken")
-	if _, err := Read(io.MultiReader(strings.NewReader("ann@x.example OK\n"), iotest.ErrReader(broken))); !errors.Is(err, broken) {
+	failing := io.MultiReader(strings.NewReader("ann@x.example OK\n"), iotest.ErrReader(broken))
+	if _, err := Read(failing); !errors.Is(err, broken) {
 		t.Errorf("Read of a reader that fails: %v", err)
 	}
 	if _, err := ReadFile(t.TempDir()); !errors.Is(err, ErrNotTable) {
@@ -157,7 +162,8 @@ func TestFind(t *testing.T) {
 		line    int
 	}{
 		{"ann@x.example", 1}, {"Ann@X.Example", 1}, {"anna@x.example", 0}, {"an@x.example", 0},
-		{"anybody@y.example", 2}, {"bob@y.example", 4}, {`"john doe"@x.example`, 3}, {"x@sub.y.example", 0}, {"zoe@z.example", 0}, {`"a@b"@y.example`, 2},
+		{"anybody@y.example", 2}, {"bob@y.example", 4}, {`"john doe"@x.example`, 3}, {"x@sub.y.example",
+			0}, {"zoe@z.example", 0}, {`"a@b"@y.example`, 2},
 	} {
 		a, err := address.Parse(c.address)
 		if err != nil {
@@ -175,7 +181,8 @@ func TestFind(t *testing.T) {
 // FuzzRead: whatever is in a file, what is read of it is found again under its line, in
 // order, and no line that counts is a problem as well.
 func FuzzRead(f *testing.F) {
-	for _, text := range []string{"a@b OK\n", "\xef\xbb\xbf@b\r\n", "\"a b\"@c x\n y\n#\n z\n", " a\nb@c", "a\\", "a: b", "\"", "@", "\xff\xfe", "a@b\x00c d\n", "@a @b, @c\n@c @a", "@a @b\n@a x\nsmtp:x@y"} {
+	for _, text := range []string{"a@b OK\n", "\xef\xbb\xbf@b\r\n", "\"a b\"@c x\n y\n#\n z\n", " a\nb@c", "a\\", "a: b",
+		"\"", "@", "\xff\xfe", "a@b\x00c d\n", "@a @b, @c\n@c @a", "@a @b\n@a x\nsmtp:x@y"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -200,7 +207,8 @@ func FuzzRead(f *testing.F) {
 		}
 		for domain, targets := range table.AllAliases() {
 			a, err := address.Parse("x@" + domain)
-			if err != nil || len(targets) == 0 || slices.Contains(targets, domain) || table.Has("@"+domain) || table.Find(a) != 0 && !table.Has(a.String()) {
+			if err != nil || len(targets) == 0 || slices.Contains(targets, domain) || table.Has("@"+domain) ||
+				table.Find(a) != 0 && !table.Has(a.String()) {
 				t.Fatalf("Read(%q): %q is an alias of %q (%v)", text, domain, targets, err)
 			}
 		}

@@ -20,7 +20,7 @@ type Writer struct {
 	unfit   int      // how many there are
 }
 
-// keptUnfit is how many keys that no table can hold are kept to be told of.
+// keptUnfit limits the omitted keys that Flush lists.
 const keptUnfit = 20
 
 // NewWriter writes to w.

@@ -13,7 +13,8 @@ func TestWriter(t *testing.T) {
 	var out strings.Builder
 	w := NewWriter(&out)
 	w.Comment("two\nlines\n")
-	for _, key := range []string{"ann@x.example", `"john doe"@x.example`, `"a\"b"@x.example`, "john..doe@x.example", "jürgen@xn--mnchen-3ya.example",
+	for _, key := range []string{"ann@x.example", `"john doe"@x.example`, `"a\"b"@x.example`, "john..doe@x.example",
+		"jürgen@xn--mnchen-3ya.example",
 		"@xn--mnchen-3ya.example", "a@xn--.example", "a@xn--zzzzzzzz.example", "#a@x.example", "#b@x.example", `"#"@x.example`} {
 		if err := w.Add(key); err != nil {
 			t.Fatal(err)
@@ -34,7 +35,8 @@ func TestWriter(t *testing.T) {
 
 // FuzzWriter: what was read is written so that it is read again.
 func FuzzWriter(f *testing.F) {
-	for _, text := range []string{"ann@x.example\n@y", `"a b"@c`, "#", "a@xn--mnchen-3ya", "\\#a@b", `"\""@[1.2.3.4]`, "ß@x"} {
+	for _, text := range []string{"ann@x.example\n@y", `"a b"@c`, "#", "a@xn--mnchen-3ya", "\\#a@b", `"\""@[1.2.3.4]`,
+		"ß@x"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Entry is one object as it stands, for tests that judge for themselves.
+// Entry is the current state of one object.
 type Entry struct {
 	GUID     GUID
 	DN       string
@@ -17,7 +17,7 @@ type Entry struct {
 	Attrs    Attrs // stored attributes, by lower-case name
 }
 
-// Get gives one object, live or deleted.
+// Get returns one object, live or deleted.
 func (d *Directory) Get(guid GUID) (Entry, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -28,7 +28,7 @@ func (d *Directory) Get(guid GUID) (Entry, error) {
 	return d.export(i), nil
 }
 
-// Lookup gives the object of a DN.
+// Lookup returns the object with a DN.
 func (d *Directory) Lookup(dn string) (Entry, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -53,24 +53,24 @@ func (d *Directory) export(i int32) Entry {
 	return out
 }
 
-// Entries lists all objects of the domain's naming context in the order of their
-// creation, deleted ones included. The directory must not be written to meanwhile.
+// Entries returns all objects of the domain's naming context in the order of their creation,
+// including deleted ones. The directory must not be written to during the iteration.
 func (d *Directory) Entries() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		d.mu.RLock()
 		defer d.mu.RUnlock()
 		for i := range int32(len(d.entries)) {
-			if !d.entries[i].gone && d.within(i, d.root) && !yield(d.export(i)) {
+			if !d.entries[i].purged && d.within(i, d.root) && !yield(d.export(i)) {
 				return
 			}
 		}
 	}
 }
 
-// Owners is the truth under default rules: each address of a live user, group,
-// contact, public folder or dynamic list, in lower case, with the objects that own it.
-// An address is the rest of an smtp: value of proxyAddresses, or a value of mail.
-// With bases, only objects at or below one of these DNs count.
+// Owners returns the expected index under default rules: each address of a live user, group,
+// contact, public folder or dynamic list, in lower case, with the objects that own it. An address
+// is an smtp: value of proxyAddresses without the prefix, or a value of mail. If bases are given,
+// only objects at or below one of these DNs count.
 func (d *Directory) Owners(bases ...string) map[string][]GUID {
 	owners := map[string][]GUID{}
 	for e := range d.Entries() {
@@ -87,18 +87,19 @@ func (k Kind) receivesMail() bool {
 	return k != Computer && k != ManagedService && k != OU && k != Container && k != PrintQueue && k.valid()
 }
 
-// under compares DNs as this package prints them.
+// under reports whether a DN is at or below one of the bases; all DNs are as this package prints
+// them.
 func under(dn string, bases []string) bool {
 	return len(bases) == 0 || slices.ContainsFunc(bases, func(base string) bool {
-		return strings.EqualFold(dn, base) || strings.HasSuffix(lower(dn), ","+lower(base))
+		return strings.EqualFold(dn, base) || strings.HasSuffix(foldName(dn), ","+foldName(base))
 	})
 }
 
-// Addresses lists the SMTP addresses that an object carries, in lower case, each once.
+// Addresses returns the SMTP addresses of an object, in lower case, without duplicates.
 func (e Entry) Addresses() []string {
 	var out []string
 	add := func(address string) {
-		if address = lower(address); !slices.Contains(out, address) {
+		if address = foldName(address); !slices.Contains(out, address) {
 			out = append(out, address)
 		}
 	}

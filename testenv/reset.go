@@ -6,32 +6,32 @@ import (
 	"time"
 )
 
-// settleDeadline bounds how long putting a harness in order may take.
+// settleDeadline limits Settle.
 const settleDeadline = 2 * time.Minute
 
-// Settle puts a harness back in order, whatever the test before did to it: all parts
-// run, dc1 shows its good certificate, the daemon has its stock configuration and
-// password, and its index is fresh. Objects in AD stay as they are.
+// Settle resets a harness after any test: all parts run, dc1 uses its good certificate, the
+// daemon has its default configuration and password, and its index is fresh. Objects in AD stay
+// as they are.
 func (h *Harness) Settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleDeadline)
 	defer cancel()
-	if err := h.wake(ctx, DC, Sink, MX); err != nil {
+	if err := h.ensureRunning(ctx, DC, Sink, MX); err != nil {
 		return err
 	}
 	if err := h.UseCertificate(ctx, "good"); err != nil {
 		return err
 	}
-	if err := h.settleDaemon(ctx); err != nil {
+	if err := h.resetDaemon(ctx); err != nil {
 		return err
 	}
 	if _, err := h.AwaitFresh(ctx); err != nil {
-		return fmt.Errorf("the daemon does not become fresh: %w", err)
+		return fmt.Errorf("daemon does not become fresh: %w", err)
 	}
 	return nil
 }
 
-// wake makes services run.
-func (h *Harness) wake(ctx context.Context, services ...string) error {
+// ensureRunning starts or unpauses services.
+func (h *Harness) ensureRunning(ctx context.Context, services ...string) error {
 	for _, service := range services {
 		state, _, err := h.State(ctx, service)
 		if err != nil {
@@ -51,9 +51,9 @@ func (h *Harness) wake(ctx context.Context, services ...string) error {
 	return h.AwaitHealthy(ctx, services...)
 }
 
-// settleDaemon restarts the daemon where its files are not the stock ones.
-func (h *Harness) settleDaemon(ctx context.Context) error {
-	stock, err := h.Stock()
+// resetDaemon restarts the daemon if its files are not the default ones.
+func (h *Harness) resetDaemon(ctx context.Context) error {
+	defaults, err := h.DefaultConfig()
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (h *Harness) settleDaemon(ctx context.Context) error {
 	if state == "running" {
 		config, err1 := h.ReadFile(ctx, Milter, ConfigFile)
 		password, err2 := h.ReadFile(ctx, Milter, PasswordFile)
-		if err1 == nil && err2 == nil && config == stock && password == MailPassword+"\n" {
+		if err1 == nil && err2 == nil && config == defaults && password == MailPassword+"\n" {
 			return h.AwaitHealthy(ctx, Milter)
 		}
 		if err := h.Stop(ctx, Milter); err != nil {

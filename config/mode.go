@@ -2,8 +2,8 @@ package config
 
 import "rcpt-milter/address"
 
-// ModeOf returns the mode of a canonical domain: that of its own entry, else that of its
-// nearest parent, else Pass.
+// ModeOf returns the mode of a canonical domain: that of its own entry, otherwise that of
+// its nearest parent, otherwise Pass.
 func (c *Config) ModeOf(domain string) Mode {
 	if mode, configured := address.LookupDomain(c.Domains, domain); configured {
 		return mode
