@@ -37,11 +37,11 @@ type coveredForest struct {
 	covered    []string // naming contexts
 }
 
-// CheckLive connects to every domain controller of every directory of a configuration, and
-// looks at what a pass depends on.
-func CheckLive(ctx context.Context, c *config.Config, now func() time.Time, visit func(Finding)) {
+// checkLive connects to every domain controller of every directory, and looks at what a pass
+// depends on.
+func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() time.Time) {
 	nowhere := func(string) bool { return false }
-	l := &liveCheck{findings: &findings{visit: visit}, config: c, now: now, forests: map[string]coveredForest{}, complete: map[string]bool{},
+	l := &liveCheck{findings: f, config: c, now: now, forests: map[string]coveredForest{}, complete: map[string]bool{},
 		unseenDomains: domainsWithoutAddress(c, tablesOf(c), nowhere, nowhere), coverage: newCoverage(c)}
 	for _, d := range c.Directories {
 		told := false

@@ -2,20 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"os/user"
-	"strconv"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"rcpt-milter/config"
-	"rcpt-milter/control"
 	"rcpt-milter/daemon"
-	"rcpt-milter/directory"
 	"rcpt-milter/internal/text"
 )
 
@@ -46,117 +37,28 @@ func (a *app) check(ctx context.Context, live bool) error {
 	if err != nil {
 		return err
 	}
-	r := &findings{app: a}
-	warnings, err := c.CheckFiles()
-	if errors.Is(err, config.ErrMissing) {
-		return &exit{exitConfig, err}
-	}
-	if err != nil {
-		r.problem(err)
-	}
-	for _, w := range append(c.Warnings(), warnings...) {
-		r.warning("%v", w)
-	}
-	r.good("configuration %s: %s, %s", a.configPath, text.Count(len(c.Domains), "domain", "domains"),
-		text.Count(len(c.Directories), "directory", "directories"))
-	for _, d := range c.Directories {
-		if d.Bind.Keytab == "" {
-			continue
-		}
-		if err := directory.CheckKeytab(d.Bind.Keytab, d.Bind.Principal); err != nil {
-			r.problem(fmt.Errorf("directory %s: %w", d.Name, err))
-		}
-	}
-	r.checkAcceptFiles(c)
-	r.checkStore(ctx, c)
-	if live {
-		daemon.CheckLive(ctx, c, a.now, r.print)
-	}
-	if r.bad > 0 {
+	problems := 0
+	err = daemon.Check(ctx, daemon.CheckOptions{ConfigPath: a.configPath, Config: c, Live: live, Now: a.now},
+		func(f daemon.Finding) {
+			if f.Level == daemon.Problem {
+				problems++
+			}
+			a.printFinding(f)
+		})
+	if err == nil && problems > 0 {
 		return &exit{status: exitFailure}
 	}
-	return nil
+	return err
 }
 
-// findings prints the results of a check: what is good and warnings to stdout, problems to
-// stderr.
-type findings struct {
-	*app
-	bad int
-}
-
-func (r *findings) print(f daemon.Finding) {
+// printFinding writes problems to standard error, and the rest to standard output.
+func (a *app) printFinding(f daemon.Finding) {
 	switch f.Level {
 	case daemon.Good:
-		r.good("%s", f.Text)
+		fmt.Fprintf(a.stdout, "ok: %s\n", text.Printable(f.Text))
 	case daemon.Warning:
-		r.warning("%s", f.Text)
+		fmt.Fprintf(a.stdout, "warning: %s\n", text.Printable(f.Text))
 	default:
-		r.problem(f.Err)
+		a.report(f.Err)
 	}
-}
-
-func (r *findings) good(format string, args ...any) {
-	fmt.Fprintf(r.stdout, "ok: %s\n", text.Printable(fmt.Sprintf(format, args...)))
-}
-
-func (r *findings) warning(format string, args ...any) {
-	fmt.Fprintf(r.stdout, "warning: %s\n", text.Printable(fmt.Sprintf(format, args...)))
-}
-
-func (r *findings) problem(err error) {
-	r.bad++
-	r.report(err)
-}
-
-// checkStore opens the store, which checks its files, and counts it again: addresses,
-// objects and digest must be as its totals say. Of one that a daemon has open the daemon
-// is asked to do so.
-func (r *findings) checkStore(ctx context.Context, c *config.Config) {
-	owner, own := ownerOfDir(c.Store.Dir)
-	if !own {
-		r.warning("store %s not checked: it belongs to %s, and files that this user would make in it could lock the daemon out; run this as %s",
-			c.Store.Dir, owner, owner)
-		return
-	}
-	if err := daemon.CheckStore(ctx, c, r.print); err != nil {
-		r.checkRunning(ctx, c)
-	}
-}
-
-func (r *findings) checkRunning(ctx context.Context, c *config.Config) {
-	client := control.NewClient(c.Control.Address)
-	if s, err := client.Status(ctx); err == nil {
-		for _, domain := range s.EmptyDomains {
-			r.warning("%s", control.EmptyDomainText(domain))
-		}
-	}
-	v, err := client.Verify(ctx)
-	switch {
-	case errors.Is(err, control.ErrNotReachable):
-		r.problem(fmt.Errorf("store %s is in use by another process, and %w", c.Store.Dir, err))
-	case err != nil:
-		r.problem(err)
-	default:
-		r.good("store %s: in use by the daemon, %s of %s, digest %s, counted again by it", c.Store.Dir,
-			text.Count(v.Addresses, "address", "addresses"), text.Count(v.Objects, "object", "objects"), v.Digest)
-	}
-}
-
-// ownerOfDir says whose directory it is, and whether it is ours. One that is not
-// there, or cannot be looked at, is for whoever opens it to complain of.
-func ownerOfDir(dir string) (owner string, own bool) {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return "", true
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(stat.Uid) == os.Geteuid() || errors.Is(err, fs.ErrNotExist) {
-		return "", true
-	}
-	uid := strconv.Itoa(int(stat.Uid))
-	if u, err := user.LookupId(uid); err == nil {
-		return u.Username, false
-	}
-	return "uid " + uid, false
 }

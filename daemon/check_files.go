@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -9,49 +9,49 @@ import (
 )
 
 // checkAcceptFiles reads the files as the daemon does.
-func (r *findings) checkAcceptFiles(c *config.Config) {
+func (f *findings) checkAcceptFiles(c *config.Config) {
 	for _, file := range c.AcceptFiles {
 		table, err := tables.ReadFile(file)
 		if err != nil {
-			r.problem(fmt.Errorf("accept_files: %w", err))
+			f.problem(fmt.Errorf("accept_files: %w", err))
 			continue
 		}
-		r.checkLines(file, table)
+		f.checkLines(file, table)
 		if table.Len() == 0 {
-			r.problem(fmt.Errorf("accept_files: %s names nobody, so that it cannot be told from a file that lost its content; "+
+			f.problem(fmt.Errorf("accept_files: %s names nobody, so that it cannot be told from a file that lost its content; "+
 				"take it out of accept_files, or put an address into it", file))
 			continue
 		}
-		r.checkEntries(file, table, c)
+		f.checkEntries(file, table, c)
 		aliases := ""
 		if n := table.AliasCount(); n > 0 {
 			aliases = ", " + text.Count(n, "domain alias", "domain aliases")
 		}
-		r.good("accept file %s: %s, %d of them whole domains%s", file,
+		f.good("accept file %s: %s, %d of them whole domains%s", file,
 			text.Count(table.Len(), "entry", "entries"), table.Domains(), aliases)
 	}
 }
 
 // checkLines names the lines that do not count.
-func (r *findings) checkLines(file string, table *tables.Table) {
+func (f *findings) checkLines(file string, table *tables.Table) {
 	first, all := table.Problems()
 	for _, p := range first {
-		r.warning("accept_files: %s, %v; the line does not count", file, p)
+		f.warning("accept_files: %s, %v; the line does not count", file, p)
 	}
 	if more := all - len(first); more > 0 {
-		r.warning("accept_files: %s has %s more that do not count", file, text.Count(more, "line", "lines"))
+		f.warning("accept_files: %s has %s more that do not count", file, text.Count(more, "line", "lines"))
 	}
 }
 
 // checkEntries names the entries that count and do not what they seem to.
-func (r *findings) checkEntries(file string, table *tables.Table, c *config.Config) {
+func (f *findings) checkEntries(file string, table *tables.Table, c *config.Config) {
 	first, _ := table.Unjudged(c.HasEntry)
 	for _, p := range first {
-		r.warning("accept_files: %s, %v", file, p)
+		f.warning("accept_files: %s, %v", file, p)
 	}
 	for _, a := range c.Refuse {
 		if line := table.Line(a.String()); line != 0 {
-			r.warning("accept_files: %s, line %d: %q can never match: it is in refuse as well, which comes first", file, line, a)
+			f.warning("accept_files: %s, line %d: %q can never match: it is in refuse as well, which comes first", file, line, a)
 		}
 	}
 	for domain, targets := range table.AllAliases() {
@@ -60,7 +60,7 @@ func (r *findings) checkEntries(file string, table *tables.Table, c *config.Conf
 			if !c.HasEntry(domain) || c.ModeOf(target) != config.Pass {
 				continue
 			}
-			r.warning("accept_files: %s, line %d: every recipient of %s is accepted, because it is mapped to %s, "+
+			f.warning("accept_files: %s, line %d: every recipient of %s is accepted, because it is mapped to %s, "+
 				"which is not judged here; add that to domains, or write domain_aliases: {%s: %s} where a directory "+
 				"has its addresses", file, line, domain, target, domain, target)
 		}
