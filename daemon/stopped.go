@@ -14,7 +14,21 @@ import (
 // the index has by now.
 type Stopped struct{ backend }
 
-var _ control.Backend = Stopped{}
+var (
+	_ control.Backend = Stopped{}
+	_ Reader          = Stopped{}
+	_ Reader          = (*control.Client)(nil)
+)
+
+// Reader is what a daemon and the store that it left behind both answer.
+type Reader interface {
+	Status(context.Context) (control.Status, error)
+	Lookup(context.Context, control.LookupQuery) (control.LookupAnswer, error)
+	Report(context.Context, control.ReportQuery) (control.Report, error)
+	Removals(context.Context, control.RemovalsQuery, func(control.HeldRemoval) error) error
+	Journal(context.Context, control.JournalQuery, func(control.JournalRow) error) error
+	Export(context.Context, control.ExportQuery, func(control.ExportEvent) error) error
+}
 
 // OpenStopped opens the store of a configuration for reading. The store must have been closed
 // in good order, and no process may have it open. Of the options it uses all but Log and

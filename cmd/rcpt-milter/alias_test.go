@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/daemon"
 	"rcpt-milter/testenv/adsim"
 )
 
@@ -160,7 +161,7 @@ func TestExportAliases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range compared.Differences {
-		if d.Cause != causeAlways && d.Cause != causeListed && d.Cause != causeDomain {
+		if d.Cause != daemon.TableAlways && d.Cause != daemon.TableListed && d.Cause != daemon.TableDomain {
 			t.Errorf("comparing what was exported finds %+v", d)
 		}
 	}
@@ -208,7 +209,7 @@ func TestCompareAliases(t *testing.T) {
 			got[d.Address] = strings.TrimSpace(d.Cause + " " + d.Entry)
 		}
 	}
-	want := map[string]string{"gone@alias.example": causeUnknown, "@missing.example": "alias @corp.example", "@whole.example": "listed @whole.example"}
+	want := map[string]string{"gone@alias.example": daemon.TableUnknown, "@missing.example": "alias @corp.example", "@whole.example": "listed @whole.example"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("table only (-want +got):\n%s", d)
 	}

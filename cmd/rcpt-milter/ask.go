@@ -10,20 +10,8 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// reader is what a daemon and the store that it left behind both answer.
-type reader interface {
-	Status(context.Context) (control.Status, error)
-	Lookup(context.Context, control.LookupQuery) (control.LookupAnswer, error)
-	Report(context.Context, control.ReportQuery) (control.Report, error)
-	Removals(context.Context, control.RemovalsQuery, func(control.HeldRemoval) error) error
-	Journal(context.Context, control.JournalQuery, func(control.JournalRow) error) error
-	Export(context.Context, control.ExportQuery, func(control.ExportEvent) error) error
-}
-
-var (
-	_ reader = daemon.Stopped{}
-	_ reader = (*control.Client)(nil)
-)
+// reader is what answers a command: a daemon, or the store that it left behind.
+type reader = daemon.Reader
 
 // ask calls do with the daemon. If no daemon runs, it calls do with the store that the daemon
 // left behind, and says so.

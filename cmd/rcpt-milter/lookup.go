@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,6 +83,20 @@ func lookupExit(answer control.LookupAnswer) int {
 
 func (a *app) printLookup(l control.LookupAnswer) error {
 	p := terminal.NewPage(a.stdout)
+	a.printOutcome(p, l)
+	a.printReason(p, l)
+	printForms(p, l)
+	for _, o := range l.Owners {
+		a.owner(p, o)
+	}
+	a.printRemoval(p, l)
+	a.history(p, l.History)
+	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+// printOutcome writes what happens to a mail for the address, and under which conditions.
+func (a *app) printOutcome(p *terminal.Page, l control.LookupAnswer) {
 	colour := map[control.Outcome]string{control.Accepted: "32", control.Refused: "31"}[l.Outcome]
 	if colour == "" {
 		colour = "33"
@@ -100,6 +115,10 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 	if l.WouldRefuse {
 		p.More("in mode enforce it would be " + text.Printable(l.WouldReply))
 	}
+}
+
+// printReason writes the row of the decision table, and the state that the row depends on.
+func (a *app) printReason(p *terminal.Page, l control.LookupAnswer) {
 	because := text.Printable(l.Reason)
 	if l.Entry != "" {
 		because += ": " + text.Printable(l.Entry)
@@ -118,15 +137,17 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 	if l.Harvest != nil {
 		p.Line("harvest limit", a.network(*l.Harvest))
 	}
+}
+
+// printForms writes the forms of the address: canonical, at the target of a domain alias, as
+// found in the index, and in the log.
+func printForms(p *terminal.Page, l control.LookupAnswer) {
 	canonical := "cannot be read as an address"
 	if l.Canonical != "" {
 		canonical = text.Printable(l.Canonical)
 	}
 	p.Line("canonical form", canonical)
-	whole := l.Canonical
-	if l.JudgedAs != "" {
-		whole = l.JudgedAs
-	}
+	whole := cmp.Or(l.JudgedAs, l.Canonical)
 	if l.AliasedBy != "" {
 		p.Line("judged as", text.Printable(whole)+", by "+text.Printable(l.AliasedBy))
 	}
@@ -139,19 +160,18 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 	if l.Domain != "" {
 		p.Line("domain", text.Printable(l.Domain)+", mode "+text.Printable(l.Mode))
 	}
-	for _, o := range l.Owners {
-		a.owner(p, o)
+}
+
+// printRemoval writes when the last owner lost the address.
+func (a *app) printRemoval(p *terminal.Page, l control.LookupAnswer) {
+	if l.Removed.IsZero() {
+		return
 	}
-	if !l.Removed.IsZero() {
-		s := a.at(l.Removed)
-		if l.RemovedPass != 0 {
-			s += fmt.Sprintf(", by pass %d", l.RemovedPass)
-		}
-		p.Line("removed", s)
+	s := a.at(l.Removed)
+	if l.RemovedPass != 0 {
+		s += fmt.Sprintf(", by pass %d", l.RemovedPass)
 	}
-	a.history(p, l.History)
-	_, err := io.WriteString(a.stdout, p.String())
-	return err
+	p.Line("removed", s)
 }
 
 // historyShown is how many rows are shown to people, the newest.
