@@ -15,7 +15,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// backend is the daemon as the control socket sees it.
+// backend answers the control socket.
 type backend struct {
 	*daemon
 	started time.Time
@@ -36,7 +36,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		Alarms:      b.canaries.Alarms(),
 		Directories: b.syncs.Directories(), StoreVerified: control.Time{Time: b.maintenance.verified()},
 	}
-	if !b.started.IsZero() { // else it is another user who asks
+	if !b.started.IsZero() { // zero for a stopped daemon, whose secrets this user may not read
 		b.syncs.active().warnOfSecrets(s.Directories)
 	}
 	read := b.reloads.lastOutcome()
@@ -74,7 +74,7 @@ func acceptFileOf(f tables.FileStatus) control.AcceptFile {
 	return out
 }
 
-// byName makes plain keys of verdicts.
+// byName converts counters by verdict to counters by name.
 func byName(counts map[policy.Verdict]int64) map[string]int64 {
 	m := make(map[string]int64, len(counts))
 	for verdict, n := range counts {
@@ -105,8 +105,8 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	return answer, b.describe(subject(d), &answer)
 }
 
-// subject is the form of the address that the answer is about: where nothing was found,
-// the whole of it.
+// subject returns the form of the address that was found. If none was found, it returns the
+// whole address.
 func subject(d policy.Decision) address.Address {
 	switch {
 	case !d.Match.IsZero():
@@ -117,7 +117,7 @@ func subject(d policy.Decision) address.Address {
 	return d.Address
 }
 
-// answerOf puts a decision into plain words.
+// answerOf converts a decision.
 func answerOf(d policy.Decision) control.LookupAnswer {
 	answer := control.LookupAnswer{
 		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
@@ -137,8 +137,8 @@ func answerOf(d policy.Decision) control.LookupAnswer {
 	return answer
 }
 
-// describe adds what the store knows of the address. Where the store cannot tell, the
-// decision says so already.
+// describe adds what the store has about an address. An error of the store is part of the
+// decision already.
 func (b backend) describe(a address.Address, answer *control.LookupAnswer) error {
 	if a.IsZero() {
 		return nil
@@ -170,8 +170,8 @@ func ownerOf(o store.Owner) control.Owner {
 	}
 }
 
-// schemaSpelling is the name of an attribute as Active Directory's schema spells it. The store has
-// it in small letters.
+// schemaSpelling returns the name of an attribute as the schema of Active Directory spells it.
+// The store has it in lower case.
 func schemaSpelling(attribute string) string {
 	for _, name := range []string{"proxyAddresses", "uSNChanged", "targetAddress", "userPrincipalName",
 		"otherMailbox", "msExchShadowProxyAddresses"} {

@@ -12,27 +12,27 @@ import (
 	"rcpt-milter/policy"
 )
 
-// canaries watches addresses that tell when something is wrong.
+// canaries watches addresses whose presence or absence shows that something is wrong.
 type canaries struct {
 	named atomic.Pointer[config.Canaries]
-	index func() index // of this moment
+	index func() index // in effect
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	raised map[address.Address]bool // known, of Refuse; missed, of Accept
+	raised map[address.Address]bool // a canary of refuse that is known, or one of accept that is missing
 }
 
-// newCanaries watches nothing before Set.
+// newCanaries returns canaries without addresses.
 func newCanaries(i func() index, log *slog.Logger) *canaries {
 	c := &canaries{index: i, log: log, raised: map[address.Address]bool{}}
 	c.Set(config.Canaries{})
 	return c
 }
 
-// Set says which addresses they are, from the next check on.
+// Set replaces the addresses, from the next check on.
 func (c *canaries) Set(named config.Canaries) { c.named.Store(&named) }
 
-// Check logs what changed since it was last called. It is called after every pass.
+// Check logs what has changed since the last check. It runs after each pass.
 func (c *canaries) Check() {
 	named, index := c.named.Load(), c.index()
 	for _, a := range named.Refuse {
@@ -67,7 +67,7 @@ func hasBeenRead(i index, domain string) bool {
 	}
 }
 
-// changed notes a state, and reports whether it is another one than before.
+// changed records whether a canary is raised, and reports whether that is new.
 func (c *canaries) changed(a address.Address, raised bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,7 +76,7 @@ func (c *canaries) changed(a address.Address, raised bool) bool {
 	return before != raised
 }
 
-// Alarms are those of this moment, a sentence each.
+// Alarms returns the active alarms, one sentence each.
 func (c *canaries) Alarms() []string {
 	var alarms []string
 	index := c.index()
@@ -92,7 +92,7 @@ func (c *canaries) Alarms() []string {
 	return alarms
 }
 
-// owners says who has an address.
+// owners names the owners of an address.
 func (c *canaries) owners(a address.Address) string {
 	detail, err := c.index().store.Describe(a)
 	if err != nil {

@@ -120,7 +120,7 @@ func (f *findings) checkStore(ctx context.Context, c *config.Config) {
 		f.problem(err)
 		return
 	}
-	f.checkPopulated(s, c)
+	f.checkEmptyDomains(s, c)
 	t := s.Totals()
 	f.good("store %s: %s of %s, digest %s", c.Store.Dir, text.Count(t.Addresses, "address", "addresses"),
 		text.Count(t.Objects, "object", "objects"), t.Digest)

@@ -11,16 +11,15 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// soon is how long before something expires it is complained of.
+// expiryWarning is how long before an expiry a check warns.
 const expiryWarning = 30 * 24 * time.Hour
 
-// until says when something ends, for people.
+// until returns the day and the distance of an end.
 func (l *liveCheck) until(t time.Time) string {
 	return fmt.Sprintf("%s (%s)", t.In(l.now().Location()).Format("2006-01-02"), text.Age(l.now(), t))
 }
 
-// checkCertificates looks when the certificates end; that they are good, dialling has
-// seen.
+// checkCertificates warns of certificates that expire soon. Dialing has verified them.
 func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 	for i, cert := range chain {
 		name, whose := cert.Subject.CommonName, "its certificate"
@@ -40,7 +39,7 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 	}
 }
 
-// checkAccount looks at what may keep the account from binding tomorrow.
+// checkAccount warns of what may prevent later binds.
 func (c *controllerCheck) checkAccount() {
 	a, name := c.account, c.d.Bind.Name()
 	if a.DN == "" {
@@ -71,8 +70,8 @@ func (c *controllerCheck) checkAccount() {
 	}
 }
 
-// checkDeletedObjects complains of the missing right to see deletions, with the command
-// that grants it.
+// checkDeletedObjects reports a missing right to see deletions, with the commands that grant
+// it.
 func (c *controllerCheck) checkDeletedObjects() {
 	if c.root.DeletedVisible {
 		c.good("%s: %s may list deleted objects", c.where, c.d.Bind.Name())
@@ -82,7 +81,7 @@ func (c *controllerCheck) checkDeletedObjects() {
 		"let a domain administrator run: %s", c.where, c.d.Bind.Name(), strings.Join(directory.GrantDeletedObjects(c.root.DefaultNamingContext, c.grantee()), ", and then: ")))
 }
 
-// grantee is the account as dsacls takes it; empty: not known.
+// grantee returns the account in the form for dsacls. Empty means unknown.
 func (c *controllerCheck) grantee() string {
 	for _, domain := range c.forest.Domains {
 		if c.account.Name != "" && domain.NetBIOS != "" && strings.EqualFold(domain.NamingContext, c.root.DefaultNamingContext) {
@@ -92,8 +91,8 @@ func (c *controllerCheck) grantee() string {
 	return directory.Grantee(c.d.Bind.Name())
 }
 
-// checkGlobalCatalog looks whether a port of the Global Catalog can be used: it has of
-// each object what the schema says.
+// checkGlobalCatalog reports a port of the Global Catalog. The schema says which attributes it
+// holds.
 func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 	if !c.root.GlobalCatalog {
 		return nil
@@ -113,11 +112,11 @@ func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 	return nil
 }
 
-// neededAttribute is an attribute that something depends on.
+// neededAttribute is an attribute that a feature depends on.
 type neededAttribute struct {
 	name        string
 	vital       bool   // nothing can be read without it
-	consequence string // what is missing without it
+	consequence string // without the attribute
 }
 
 func (c *controllerCheck) needs() []neededAttribute {
@@ -142,7 +141,8 @@ func (c *controllerCheck) needs() []neededAttribute {
 	return all
 }
 
-// checkAttributes looks for what is hidden: it looks the same as what nobody has.
+// checkAttributes reports attributes that the account cannot read. To the account, a hidden
+// attribute looks like one without values.
 func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 	seen, err := c.conn.Shown(ctx, "objectClass")
 	if err != nil {
@@ -170,7 +170,7 @@ func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 	return nil
 }
 
-// checkBases looks whether the subtrees that count, and those that do not, exist.
+// checkBases reports entries of bases and exclude that do not exist.
 func (c *controllerCheck) checkBases(ctx context.Context) error {
 	for _, dn := range c.d.Bases {
 		switch exists, err := c.conn.Exists(ctx, dn); {

@@ -11,9 +11,9 @@ import (
 	"rcpt-milter/store"
 )
 
-// checkPopulated warns of enforced domains of which the store has no address, once every
-// directory that may own one has been read.
-func (f *findings) checkPopulated(s *store.Store, c *config.Config) {
+// checkEmptyDomains warns of enforced domains without an address in the store, unless a
+// directory that may own one has not been read.
+func (f *findings) checkEmptyDomains(s *store.Store, c *config.Config) {
 	for _, domain := range domainsWithoutAddress(c, tablesOf(c), s.HasDomain, s.HasDomainBelow) {
 		unread := func(d config.Directory) bool {
 			return d.MayOwn(domain) && s.Directory(d.Name).LastFull.Number == 0
@@ -24,7 +24,7 @@ func (f *findings) checkPopulated(s *store.Store, c *config.Config) {
 	}
 }
 
-// tablesOf reads the accept files. What is wrong with them is a finding of its own.
+// tablesOf reads the accept files. checkAcceptFiles reports their errors.
 func tablesOf(c *config.Config) *tables.Files {
 	tables := tables.NewFiles(tables.Config{})
 	if p, err := tables.Prepare(c.AcceptFiles); err == nil {
@@ -33,8 +33,8 @@ func tablesOf(c *config.Config) *tables.Files {
 	return tables
 }
 
-// noteDomain notes that a directory has an address of a domain, where no directory before it
-// had one.
+// noteDomain records that a directory has an address of a domain. It reports the first
+// directory that does.
 func (c *controllerCheck) noteDomain(a address.Address) {
 	has := func(enforced string) bool {
 		return c.d.MayOwn(a.Domain()) && (a.Domain() == enforced ||
@@ -48,9 +48,9 @@ func (c *controllerCheck) noteDomain(a address.Address) {
 	})
 }
 
-// checkUnseen reports the enforced domains of which no directory has an address. One that
-// could not be asked may have them.
-func (l *liveCheck) checkUnseen() {
+// checkUnseenDomains reports the enforced domains without an address in any directory, unless a
+// directory that may own one could not be read.
+func (l *liveCheck) checkUnseenDomains() {
 	for _, domain := range slices.Sorted(slices.Values(l.unseenDomains)) {
 		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.complete[d.Name] }
 		if slices.IndexFunc(l.config.Directories, func(d config.Directory) bool { return !asked(d) }) < 0 {

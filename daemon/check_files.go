@@ -8,7 +8,7 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// checkAcceptFiles reads the files as the daemon does.
+// checkAcceptFiles reads the accept files like the daemon.
 func (f *findings) checkAcceptFiles(c *config.Config) {
 	for _, file := range c.AcceptFiles {
 		table, err := tables.ReadFile(file)
@@ -32,7 +32,7 @@ func (f *findings) checkAcceptFiles(c *config.Config) {
 	}
 }
 
-// checkLines names the lines that do not count.
+// checkLines warns of lines that are no entries.
 func (f *findings) checkLines(file string, table *tables.Table) {
 	first, all := table.Problems()
 	for _, p := range first {
@@ -43,7 +43,7 @@ func (f *findings) checkLines(file string, table *tables.Table) {
 	}
 }
 
-// checkEntries names the entries that count and do not what they seem to.
+// checkEntries warns of entries that do not have the effect that they seem to have.
 func (f *findings) checkEntries(file string, table *tables.Table, c *config.Config) {
 	first, _ := table.Unjudged(c.HasEntry)
 	for _, p := range first {

@@ -11,11 +11,12 @@ import (
 	"rcpt-milter/directory"
 )
 
-// routingDomain is under which Exchange reaches mailboxes in the cloud.
+// routingDomain is the parent of the domains by which Exchange routes mail to mailboxes in the
+// cloud.
 const routingDomain = "mail.onmicrosoft.com"
 
-// checkHybrid warns where part of an organization lives in the cloud: recipients that
-// were made there are not in this directory.
+// checkHybrid warns of a hybrid organization: recipients created in the cloud are not in the
+// directory.
 func (c *controllerCheck) checkHybrid(ctx context.Context) error {
 	sign, err := c.conn.AddressUnder(ctx, routingDomain)
 	if err != nil {
@@ -36,7 +37,7 @@ func (c *controllerCheck) checkHybrid(ctx context.Context) error {
 	return nil
 }
 
-// noteForest keeps what the controller told until all directories have been looked at.
+// noteForest records the forest of a controller for checkForests.
 func (c *controllerCheck) noteForest() {
 	key := strings.ToLower(c.root.ConfigNamingContext)
 	f, known := c.forests[key]
@@ -47,7 +48,7 @@ func (c *controllerCheck) noteForest() {
 	c.forests[key] = f
 }
 
-// checkForests looks for domains that no directory follows, and for mail domains of
+// checkForests reports domains of a forest that no directory reads, and mail domains of
 // Exchange that the configuration lacks.
 func (l *liveCheck) checkForests() {
 	for _, key := range slices.Sorted(maps.Keys(l.forests)) {
@@ -73,7 +74,7 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 	}
 	mode, ours := address.LookupDomain(l.config.Domains, name)
 	switch {
-	case strings.HasSuffix(name, ".onmicrosoft.com"): // mail comes to it from the cloud only
+	case strings.HasSuffix(name, ".onmicrosoft.com"): // receives mail from the cloud only
 	case !ours && !a.Relay:
 		l.warning("directory %s: Exchange accepts mail for %s, which has no entry in domains: its recipients are not judged; add \"%s: report\"", by, a.Name, name)
 	case mode == config.Enforce && a.Relay:
@@ -82,8 +83,8 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 	}
 }
 
-// checkNotAccepted warns of domains of the configuration that Exchange does not know. A
-// forest without Exchange says nothing.
+// checkNotAccepted warns of domains of the configuration that Exchange does not know. Without
+// Exchange in the forest there is nothing to compare.
 func (l *liveCheck) checkNotAccepted(f coveredForest) {
 	if len(f.Accepted) == 0 || len(l.forests) > 1 {
 		return

@@ -14,30 +14,29 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// liveTimeout bounds the check of one domain controller.
+// liveTimeout limits the check of one domain controller.
 const liveTimeout = 120 * time.Second
 
-// liveCheck is the check of all directories over the network. What works today and may
-// not tomorrow is a warning, what does not work a problem; each says what to do.
+// liveCheck is the check of all directories over the network.
 type liveCheck struct {
 	*findings
 	config        *config.Config
 	now           func() time.Time
-	forests       map[string]coveredForest // by the name of its configuration naming context
-	unseenDomains []string                 // enforced domains of which no address has been found yet
-	complete      map[string]bool          // directories whose objects were all looked at
+	forests       map[string]coveredForest // by configuration naming context
+	unseenDomains []string                 // enforced domains without an address so far
+	complete      map[string]bool          // directories of which all objects were read
 
 	coverage coverage
 }
 
-// coveredForest is a forest, and which of its domains directories follow.
+// coveredForest is a forest, and the domains of it that directories read.
 type coveredForest struct {
 	directory.Forest
-	reportedBy string   // the directory that told
+	reportedBy string   // the first directory of the forest
 	covered    []string // naming contexts
 }
 
-// checkLive connects to every domain controller of every directory, and looks at what a pass
+// checkLive connects to every domain controller of every directory, and checks what a pass
 // depends on.
 func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() time.Time) {
 	nowhere := func(string) bool { return false }
@@ -63,11 +62,12 @@ func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() t
 		}
 	}
 	l.checkForests()
-	l.checkUnseen()
+	l.checkUnseenDomains()
 	l.checkCoverage()
 }
 
-// controllerURLs are the domain controllers that are listed, or that DNS knows.
+// controllerURLs returns the domain controllers of a directory as listed, or as discovered in
+// DNS.
 func (l *liveCheck) controllerURLs(ctx context.Context, d config.Directory) []string {
 	if d.Discover == "" {
 		return d.URLs
@@ -90,7 +90,7 @@ type controllerCheck struct {
 	*liveCheck
 	d     config.Directory
 	url   string
-	where string // for findings
+	where string // begins each finding
 
 	conn    *directory.Conn
 	root    directory.Root
@@ -98,8 +98,8 @@ type controllerCheck struct {
 	forest  directory.Forest
 }
 
-// check connects, verifies the certificate, binds, and looks at what a pass depends on.
-// What is the same on all controllers of the domain is looked at where it is the first.
+// check connects, verifies the certificate, binds, and checks what a pass depends on. What all
+// controllers of a domain have in common is checked at the first only.
 func (c *controllerCheck) check(whole context.Context, first bool) (err error) {
 	ctx, cancel := context.WithTimeout(whole, liveTimeout)
 	defer cancel()
@@ -145,7 +145,7 @@ func (c *controllerCheck) check(whole context.Context, first bool) (err error) {
 	return c.checkObjects(whole)
 }
 
-// resolve looks the host up; what is wrong with it, dialling says.
+// resolve looks up the host. It ignores errors, because dialing reports them.
 func (c *controllerCheck) resolve(ctx context.Context) []string {
 	u, err := url.Parse(c.url)
 	if err != nil {
@@ -155,8 +155,8 @@ func (c *controllerCheck) resolve(ctx context.Context) []string {
 	return addresses
 }
 
-// checkName warns of a name behind which there may be several controllers: each change
-// from one to another costs a full pass.
+// checkName warns of a name that may stand for several controllers. Each change of the
+// controller costs a full pass.
 func (c *controllerCheck) checkName(addresses []string) {
 	u, err := url.Parse(c.url)
 	if err != nil || len(addresses) < 2 || strings.EqualFold(u.Hostname(), c.root.DNSHostName) || net.ParseIP(u.Hostname()) != nil || u.Hostname() == "localhost" {
@@ -166,7 +166,7 @@ func (c *controllerCheck) checkName(addresses []string) {
 		"list each by its own name in urls, or let DNS tell them with discover", c.where, len(addresses), c.root.DNSHostName)
 }
 
-// maxSkew is how far Kerberos lets clocks differ (RFC 4120 section 1.6).
+// maxSkew is the clock skew that Kerberos accepts (RFC 4120 section 1.6).
 const maxSkew = 5 * time.Minute
 
 func (c *controllerCheck) checkClock() {

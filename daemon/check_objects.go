@@ -18,29 +18,27 @@ import (
 )
 
 const (
-	// objectsTimeout bounds the reading of all objects of one directory.
+	// objectsTimeout limits the reading of all objects of one directory.
 	objectsTimeout = 10 * time.Minute
-	// maxNamed is how many objects or values of a kind a finding names.
+	// maxNamed limits the objects or values that one kind of finding names.
 	maxNamed = 20
-	// maxPlaces is how many containers a finding names.
+	// maxPlaces limits the containers that a finding names.
 	maxPlaces = 5
 )
 
-// objectsCheck looks at every object of a directory, as a full pass does, and keeps what
-// an administrator should know.
+// objectsCheck examines all objects of a directory like a full pass.
 type objectsCheck struct {
 	*controllerCheck
 	rules   mirror.Rules
 	seen    int
-	unread  []string // values that need correction, the first ones
-	unreads int      // all of them
-	hidden  []string // objects that hide uSNChanged, the first ones
-	hiding  places   // all of them
+	unread  []string // the first values that need correction
+	unreads int      // number of values that need correction
+	hidden  []string // the first objects that hide uSNChanged
+	hiding  places   // all objects that hide uSNChanged
 }
 
-// checkObjects reads all objects: it names values that need correction and objects that
-// hide uSNChanged, and notes domains with addresses, and recipients that stand where objects do
-// not count.
+// checkObjects reads all objects. It reports values that need correction and objects that hide
+// uSNChanged. It records which domains have addresses, and which recipients are outside bases.
 func (c *controllerCheck) checkObjects(ctx context.Context) error {
 	o := &objectsCheck{controllerCheck: c, rules: rulesOf(c.d), hiding: places{}}
 	limited, cancel := context.WithTimeout(ctx, objectsTimeout)
@@ -110,22 +108,21 @@ func (o *objectsCheck) report() {
 	}
 }
 
-// coverage is what is known of recipients that no directory covers.
+// coverage are the recipients inside and outside the bases of all directories.
 type coverage struct {
-	inside  map[address.Address]bool // of our domains, where objects count; nil: everything is covered
+	inside  map[address.Address]bool // of our domains; nil if no directory has bases or exclude
 	outside []outsider
 }
 
-// outsider is a recipient of our domains that stands where objects of its directory do
-// not count.
+// outsider is an object outside the bases of its directory that has addresses of our domains.
 type outsider struct {
-	where     string // for findings
+	where     string // begins each finding
 	dn, class string
 	excluded  bool
 	addresses []address.Address // of our domains
 }
 
-// newCoverage is for a configuration: without bases and exclude everything is covered.
+// newCoverage returns an empty coverage.
 func newCoverage(c *config.Config) coverage {
 	limited := func(d config.Directory) bool { return len(d.Bases)+len(d.Exclude) > 0 }
 	if !slices.ContainsFunc(c.Directories, limited) {
@@ -134,8 +131,7 @@ func newCoverage(c *config.Config) coverage {
 	return coverage{inside: map[address.Address]bool{}}
 }
 
-// judges reports whether an address is of a domain that is judged and that the directory
-// may own.
+// judges reports whether an address is in a judged domain that the directory may own.
 func (c *controllerCheck) judges(a address.Address) bool {
 	return c.config.Judges(a.Domain()) && c.d.MayOwn(a.Domain())
 }
@@ -152,8 +148,8 @@ func (o *objectsCheck) noteOutside(dn string, e mirror.Examined) {
 	}
 }
 
-// checkCoverage names recipients of our domains that no directory covers, public folders
-// first: most of them stand outside what people take for the whole of their recipients.
+// checkCoverage reports recipients of our domains that no directory covers. Public folders come
+// first, because most of them are in a container of their own.
 func (l *liveCheck) checkCoverage() {
 	type group struct{ folders, others, excluded places }
 	groups := map[string]*group{}
@@ -194,7 +190,7 @@ func (l *liveCheck) checkCoverage() {
 	}
 }
 
-// places counts by container, with an example of each.
+// places counts objects by container, with one example for each.
 type places map[string]*place
 
 type place struct {
@@ -217,7 +213,7 @@ func (p places) total() int {
 	return n
 }
 
-// String lists the containers with the most first.
+// String lists the containers by count.
 func (p places) String() string {
 	names := slices.SortedFunc(maps.Keys(p), func(a, b string) int {
 		return cmp.Or(p[b].count-p[a].count, strings.Compare(a, b))
@@ -232,8 +228,7 @@ func (p places) String() string {
 	return strings.Join(list, "; ")
 }
 
-// parentOf is the name of what an object stands in (RFC 4514: an escaped comma is part of
-// a name).
+// parentOf returns the DN of an object's parent. An escaped comma is part of a name (RFC 4514).
 func parentOf(dn string) string {
 	for i := 0; i < len(dn); i++ {
 		switch dn[i] {

@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// Compare goes through the directories one after the other: each is read as fast as it
-// can be. One that cannot be read does not keep the others from being compared.
+// Compare compares one directory after the other, because each is read at full speed. An error
+// in one directory does not stop the others.
 func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(control.CompareEvent) error) error {
 	keepers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
@@ -29,7 +29,7 @@ func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(
 		} else {
 			err = c.compareRetired(ctx)
 		}
-		if c.sendErr != nil { // nobody listens any more
+		if c.sendErr != nil { // the client is gone
 			return c.sendErr
 		}
 		c.done.Name, c.done.Seconds = c.name, b.now().Sub(began).Seconds()
@@ -44,17 +44,17 @@ func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(
 	return errors.Join(failed...)
 }
 
-// directoryComparison is the comparison of one directory, for the control socket.
+// directoryComparison is the comparison of one directory for the control socket.
 type directoryComparison struct {
 	backend
 	name     string
 	tell     func(control.CompareEvent) error
 	done     control.ComparedDirectory
 	sendErr  error     // of tell
-	reported time.Time // of progress
+	reported time.Time // the time of the last progress event
 }
 
-// compareMirror compares a directory that is followed.
+// compareMirror compares a directory of the configuration.
 func (c *directoryComparison) compareMirror(ctx context.Context, m *mirror.Mirror) error {
 	result, err := m.Compare(ctx, c.progress, c.difference)
 	c.done.DomainController, c.done.Followed, c.done.USN = result.Controller, result.Followed, result.USN
@@ -65,8 +65,7 @@ func (c *directoryComparison) compareMirror(ctx context.Context, m *mirror.Mirro
 	return err
 }
 
-// compareRetired reports all that the index still has of a directory which the configuration
-// no longer names.
+// compareRetired reports each address that the index still has of a retired directory.
 func (c *directoryComparison) compareRetired(ctx context.Context) error {
 	return c.store.Owners(c.name, func(a address.Address, guid store.GUID, _ bool) error {
 		if ctx.Err() != nil {
@@ -93,7 +92,8 @@ func (c *directoryComparison) send(d control.Difference) error {
 	return c.sendErr
 }
 
-// progress tells now and then. That nobody listens, ctx says too.
+// progress sends an event from time to time. It ignores errors, because ctx ends with the
+// client.
 func (c *directoryComparison) progress(objects int) {
 	if now := c.now(); now.Sub(c.reported) >= progressInterval {
 		c.reported = now

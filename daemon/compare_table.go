@@ -9,52 +9,51 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// Causes of an address that a table has and the index has not.
+// Causes of a difference between a table and the index.
 const (
-	TableUnknown = "unknown"  // nobody has it, as far back as the journal reaches
-	TableRemoved = "removed"  // its last owner went
-	TableListed  = "listed"   // the configuration accepts it, or another file does
-	TableAlways  = "always"   // its local part is always accepted
-	TableNotOurs = "not-ours" // its domain is not judged
+	TableUnknown = "unknown"  // not in the index, and not in the journal
+	TableRemoved = "removed"  // the last owner lost it
+	TableListed  = "listed"   // accepted by the configuration or by another file
+	TableAlways  = "always"   // in always_accept
+	TableNotOurs = "not-ours" // in a domain that is not judged
 	TableDomain  = "domain"   // the table accepts a whole domain
-	TableAlias   = "alias"    // the table maps a whole domain to another one, and the configuration does not
-	TableCovered = "covered"  // not in the table, but its whole domain is
+	TableAlias   = "alias"    // the table maps a whole domain to another one; the configuration does not
+	TableCovered = "covered"  // the table has the whole domain instead
 	TableMissing = "missing"  // not in the table
-	TableError   = "error"    // cannot be told
+	TableError   = "error"    // the daemon reports an internal error
 )
 
-// TableDifference is one address about which a table and the index do not agree.
+// TableDifference is an address that only the table or only the index has.
 type TableDifference struct {
 	Address string       `json:"address"`
 	InTable bool         `json:"in_table"`
 	InIndex bool         `json:"in_index"`
-	Line    int          `json:"line"`    // of the table; 0: it is not in there
+	Line    int          `json:"line"`    // of the table; 0 if it is not there
 	Cause   string       `json:"cause"`   // one of the constants above
 	Removed control.Time `json:"removed"` // of TableRemoved
-	Entry   string       `json:"entry"`   // of TableListed: what accepts it; of TableAlias: the targets
+	Entry   string       `json:"entry"`   // of TableListed, what accepts it; of TableAlias, the targets
 }
 
-// matters reports whether somebody is treated differently with the table and without it.
+// matters reports whether the table changes what happens to mail for the address.
 func (d TableDifference) matters() bool {
 	return d.Cause != TableAlways && d.Cause != TableNotOurs && d.Cause != TableCovered
 }
 
-// ComparedTable is what came out.
+// ComparedTable is the result of a comparison.
 type ComparedTable struct {
 	File        string   `json:"file"`
 	Entries     int      `json:"entries"`      // of the table
-	Recipients  int      `json:"recipients"`   // of the index, in domains that are judged
+	Recipients  int      `json:"recipients"`   // of the index, in judged domains
 	Common      int      `json:"common"`       // in both
-	TableOnly   int      `json:"table_only"`   // that matter
-	IndexOnly   int      `json:"index_only"`   // that matter
-	Unjudged    int      `json:"unjudged"`     // entries of domains that are not judged
-	Unread      int      `json:"unread"`       // lines of the table that do not count
-	UnreadLines []string `json:"unread_lines"` // the first of them
+	TableOnly   int      `json:"table_only"`   // those that matter
+	IndexOnly   int      `json:"index_only"`   // those that matter
+	Unjudged    int      `json:"unjudged"`     // entries in domains that are not judged
+	Unread      int      `json:"unread"`       // number of lines that are no entries
+	UnreadLines []string `json:"unread_lines"` // the first of these lines
 	Equal       bool     `json:"equal"`
 }
 
-// tableComparison compares a table with the index. Both come in the order of their text,
-// so that they are read side by side.
+// tableComparison merges a table and the index, which are both sorted by text.
 type tableComparison struct {
 	ctx   context.Context
 	from  Reader
@@ -63,7 +62,7 @@ type tableComparison struct {
 	done  ComparedTable
 
 	next func() (string, int, bool)
-	key  string // of the table, not compared yet; empty: there is none
+	key  string // the current key of the table; empty at the end
 	line int
 }
 
@@ -91,7 +90,7 @@ func (c *tableComparison) run() error {
 	err := c.from.Export(c.ctx, control.ExportQuery{}, func(e control.ExportEvent) error {
 		for _, r := range e.Recipients {
 			if r.Source != control.SourceIndex {
-				continue // a list is no reason to be in the index
+				continue // a list entry does not need to be in the index
 			}
 			if err := c.recipient(r.Address); err != nil {
 				return err
@@ -110,11 +109,11 @@ func (c *tableComparison) run() error {
 	return err
 }
 
-// compareProbe is a local part that nobody has.
+// compareProbe is a local part that no recipient has.
 const compareProbe = "rcpt-milter-compare-probe"
 
-// alias finds out whether the daemon knows a domain alias of the table, by the way in which
-// it judges an unknown recipient.
+// alias compares a domain alias. The answer about an unknown recipient shows whether the daemon
+// has the alias.
 func (c *tableComparison) alias(domain string, targets []string) error {
 	l, err := c.from.Lookup(c.ctx, control.LookupQuery{Address: compareProbe + "@" + domain})
 	if err != nil {
@@ -141,7 +140,7 @@ func (c *tableComparison) advance() {
 	c.key, c.line, _ = c.next()
 }
 
-// recipient compares one of the index with what the table has up to it.
+// recipient compares a recipient of the index with the keys of the table up to it.
 func (c *tableComparison) recipient(address string) error {
 	c.done.Recipients++
 	for c.key != "" && c.key < address {
@@ -164,7 +163,7 @@ func (c *tableComparison) recipient(address string) error {
 	return c.shown(d)
 }
 
-// tableOnly finds out about an entry that the index does not have.
+// tableOnly classifies a key that the index does not have.
 func (c *tableComparison) tableOnly() error {
 	d := TableDifference{Address: c.key, InTable: true, Line: c.line}
 	asked := c.key
@@ -176,7 +175,7 @@ func (c *tableComparison) tableOnly() error {
 		return err
 	}
 	switch {
-	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != TableDomain: // in the index by the name of its alias
+	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != TableDomain: // in the index by the target of an alias
 		c.done.Common++
 		c.advance()
 		return nil

@@ -13,15 +13,15 @@ import (
 )
 
 // directoryConfirmer asks the directories of one configuration about recipients. The zero value
-// asks nobody.
+// asks none.
 type directoryConfirmer struct {
-	*mirror.Confirmer // nil: switched off
+	*mirror.Confirmer // nil if off
 	config            config.Confirm
 	directories       directorySet
 }
 
-// prepareConfirmer makes what asks the directories. As long as nothing changes about it, it
-// stays, and with it its connections.
+// prepareConfirmer creates the confirmer of a configuration. A confirmer that would not change
+// stays, and so do its connections.
 func (d *daemon) prepareConfirmer(c config.Confirm, directories directorySet) (directoryConfirmer, error) {
 	now := *d.confirmer.Load()
 	if c == now.config && slices.EqualFunc(directories, now.directories, sameDirectory) {
@@ -47,7 +47,7 @@ func sameDirectory(a, b syncedDirectory) bool {
 	return a.Mirror == b.Mirror && reflect.DeepEqual(a.config, b.config)
 }
 
-// applyConfirmer goes over to what planConfirm made.
+// applyConfirmer makes a prepared confirmer take effect.
 func (d *daemon) applyConfirmer(next directoryConfirmer) {
 	before := d.confirmer.Swap(&next)
 	if before.Confirmer == next.Confirmer {
@@ -58,12 +58,12 @@ func (d *daemon) applyConfirmer(next directoryConfirmer) {
 	d.confirmWorkers.Add(without(new, old)...)
 }
 
-// without gives the runners that are not among others.
+// without returns the runners of all that are not in others.
 func without(all, others []mirror.Runner) []mirror.Runner {
 	return slices.DeleteFunc(slices.Clone(all), func(r mirror.Runner) bool { return slices.Contains(others, r) })
 }
 
-// policy is it for a policy, which wants nil where there is none.
+// policy returns the confirmer for a policy, which expects nil for none.
 func (c directoryConfirmer) policy() policy.Confirmer {
 	if c.Confirmer == nil {
 		return nil
@@ -71,7 +71,7 @@ func (c directoryConfirmer) policy() policy.Confirmer {
 	return policyConfirmer{c.Confirmer}
 }
 
-// policyConfirmer puts answers into the words of the policy.
+// policyConfirmer converts the answers of a mirror.Confirmer.
 type policyConfirmer struct{ *mirror.Confirmer }
 
 func (c policyConfirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
@@ -79,7 +79,7 @@ func (c policyConfirmer) Confirm(ctx context.Context, a address.Address, suspect
 	return policy.Entry{Known: found.Known, InternalOnly: found.Restricted}, err
 }
 
-// status is null where nobody is asked.
+// status returns nil if the confirmer is off.
 func (c directoryConfirmer) status() *control.ConfirmStatus {
 	if c.Confirmer == nil {
 		return nil
@@ -96,8 +96,8 @@ func (c directoryConfirmer) status() *control.ConfirmStatus {
 	return s
 }
 
-// wake has the directories that may own a domain read soon: what one of them has told
-// about a recipient, the index does not know yet.
+// wake starts a pass of the directories that may own a domain. It is called when a directory
+// has confirmed a recipient that the index does not have.
 func (n directorySet) wake(domain string) {
 	for _, d := range n {
 		if d.config.MayOwn(domain) {

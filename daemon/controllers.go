@@ -15,8 +15,8 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// controllers are the domain controllers of a directory: as listed, or a function that
-// asks DNS for them.
+// controllers returns the listed domain controllers of a directory, or a function that
+// discovers them in DNS.
 func controllers(d config.Directory) (listed []mirror.Candidate, discover func(context.Context) ([]mirror.Candidate, error)) {
 	if d.Discover == "" {
 		return candidatesAt(d, d.URLs), nil
@@ -49,7 +49,7 @@ func candidatesAt(d config.Directory, urls []string) []mirror.Candidate {
 	return all
 }
 
-// controllerConfig is how to reach one domain controller of a directory.
+// controllerConfig returns how to connect to a domain controller of a directory.
 func controllerConfig(d config.Directory, url string) directory.Config {
 	c := directory.Config{
 		URL: url, BindDN: d.Bind.DN, Keytab: d.Bind.Keytab, Principal: d.Bind.Principal,
@@ -61,8 +61,8 @@ func controllerConfig(d config.Directory, url string) directory.Config {
 	return c
 }
 
-// secretDigest gives something that changes when the password or the keytab does, and is
-// not it.
+// secretDigest returns a function whose result changes with the password or the keytab. The
+// result does not reveal the secret.
 func secretDigest(b config.Bind) func() string {
 	read := directory.PasswordFile(b.PasswordFile)
 	if b.Keytab != "" {
@@ -78,8 +78,8 @@ func secretDigest(b config.Bind) func() string {
 	}
 }
 
-// checkSecret finds whether a bind could be tried with the password file or keytab of a
-// directory.
+// checkSecret returns an error if the password file or the keytab of a directory cannot be used
+// for a bind.
 func checkSecret(d config.Directory) (err error) {
 	if d.Bind.Keytab != "" {
 		err = directory.CheckKeytab(d.Bind.Keytab, d.Bind.Principal)
@@ -92,8 +92,8 @@ func checkSecret(d config.Directory) (err error) {
 	return nil
 }
 
-// warnOfSecrets adds to the status of directories that the next bind will not be tried. While
-// a connection lasts, no pass fails for it.
+// warnOfSecrets adds a warning to the status of each directory whose next bind must fail. No
+// pass fails while the connection lasts.
 func (n directorySet) warnOfSecrets(directories []control.DirectoryStatus) {
 	for _, d := range n {
 		at := slices.IndexFunc(directories, func(s control.DirectoryStatus) bool { return s.Name == d.Name() })

@@ -26,18 +26,17 @@ import (
 	"rcpt-milter/store"
 )
 
-// drainFor is how long open sessions may go on once we are told to stop. Meanwhile new
-// ones wait in the queue of the socket, for the next daemon: with the time that it takes
-// to start, this has to stay below the command_timeout of Postfix, for which we recommend
-// 10 s. A recipient is answered in well under a second.
+// drainTimeout is how long open sessions may continue after the daemon is told to stop. New
+// connections wait in the queue of the socket for the next daemon. This time and the start of
+// the next daemon must stay below Postfix's milter command timeout, for which the documents
+// recommend 10 s. A recipient is answered in well under a second.
 const drainTimeout = 5 * time.Second
 
-// daemon is what serve runs: parts that live as long as the process, made in this order
-// and stopped in the reverse one. What is made anew for every configuration is in setup,
-// and has no field here.
+// daemon is what serve runs. Its parts live as long as the process: assemble creates them, and
+// close releases them. Parts that each configuration creates anew are in prepared.
 type daemon struct {
 	version string
-	config  atomic.Pointer[config.Config] // in force
+	config  atomic.Pointer[config.Config] // in effect
 	reloads reloads
 
 	logs        *logging.Log
@@ -56,19 +55,19 @@ type daemon struct {
 	watchdog    *watchdog
 
 	confirmer       atomic.Pointer[directoryConfirmer]
-	confirmCounters *mirror.ConfirmCounters // by all of them
-	confirmWorkers  mirror.Group            // the one in force
+	confirmCounters *mirror.ConfirmCounters // of all confirmers
+	confirmWorkers  mirror.Group            // of the confirmer in effect
 	harvest         atomic.Pointer[harvest.Limit]
-	harvestMemory   *harvest.Memory // of all of them
+	harvestMemory   *harvest.Memory // of all limits
 
 	mtaListeners []*socket.Listener // for Postfix
 	control      net.Listener
-	telemetry    net.Listener // nil: off
+	telemetry    net.Listener // nil if off
 }
 
-// openDaemon makes a daemon. The sockets for Postfix come first: whoever connects waits in
-// their queues until he is answered, at the end. The store is next, because its lock shows
-// that no other daemon is at work: the one before this may have to finish.
+// openDaemon creates a daemon. It opens the sockets for Postfix first, so clients wait in their
+// queues and are answered later. The store comes next: its lock waits for an earlier daemon to
+// exit.
 func openDaemon(ctx context.Context, o Options) (_ *daemon, err error) {
 	c := o.Config
 	d := newDaemon(o)
@@ -100,7 +99,7 @@ func newDaemon(o Options) *daemon {
 	return d
 }
 
-// assemble makes what stands between the sockets, and starts nothing.
+// assemble creates the parts between the sockets. It starts nothing.
 func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config) (err error) {
 	log := d.log
 	at.Log = log
@@ -138,20 +137,19 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	return nil
 }
 
-// prepared is one configuration, and what is made of it. The policy asks the directories
-// that it was made with, so that the two change at one moment: a recipient is judged by
-// the old policy and the old directories, or by the new ones.
+// prepared is a configuration and what is made from it. The policy keeps the directories that
+// it was made with, so both change at the same moment.
 type prepared struct {
 	config      *config.Config
 	directories directorySet
 	files       tables.Prepared
 	confirmer   directoryConfirmer
-	harvest     *harvest.Limit // nil: switched off
+	harvest     *harvest.Limit // nil if off
 	policy      *policy.Policy
-	redact      func(address string) string // in the log; nil: addresses stand as they are
+	redact      func(address string) string // in the log; nil shows addresses
 }
 
-// prepare makes all that can fail of a configuration. Nothing changes.
+// prepare does everything with a configuration that can fail. Nothing changes.
 func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
 	s.config = c
 	if s.directories, err = d.syncs.prepare(c); err != nil {
@@ -181,8 +179,8 @@ func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
 	return s, nil
 }
 
-// apply puts a configuration into force, the first one as well as those of a reload. It
-// cannot fail.
+// apply makes a prepared configuration take effect, at the start and at a reload. It cannot
+// fail.
 func (d *daemon) apply(s prepared) {
 	c := s.config
 	d.logs.Set(LogOptions(c))
@@ -200,19 +198,20 @@ func (d *daemon) apply(s prepared) {
 	d.files.ReportUnjudged()
 }
 
-// index is that of this moment.
+// index returns the index with the directories that are active now.
 func (d *daemon) index() index { return index{d.store, d.syncs.active()} }
 
-// wake has a domain's directories read soon.
+// wake starts a pass of the directories that may own a domain.
 func (d *daemon) wake(domain string) { d.syncs.active().wake(domain) }
 
-// queryChecks is what has a meaning only at this moment. The zero value has none.
+// queryChecks are the checks that apply only to a query of this moment. The zero value has
+// none.
 type queryChecks struct {
 	confirmer directoryConfirmer
 	harvest   *harvest.Limit
 }
 
-// harvestLimit is it for a policy, which wants nil where there is none.
+// harvestLimit returns the limit for a policy, which expects nil for none.
 func (l queryChecks) harvestLimit() policy.HarvestLimit {
 	if l.harvest == nil {
 		return nil
@@ -220,9 +219,8 @@ func (l queryChecks) harvestLimit() policy.HarvestLimit {
 	return l.harvest
 }
 
-// newPolicy makes the policy of a configuration: the one function that does, for the
-// daemon and for lookup, now and in the past. What outlives the configuration comes in
-// from outside.
+// newPolicy creates the policy of a configuration, for the daemon and for lookups, also of the
+// past. The caller passes what outlives the configuration.
 func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChecks, now func() time.Time) (*policy.Policy, error) {
 	refuse := make([]string, 0, len(c.Refuse))
 	for _, a := range c.Refuse {
@@ -239,8 +237,8 @@ func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChec
 	})
 }
 
-// observer counts decisions, notes those that are refusals, and has the directories read
-// when they knew more than the index.
+// observer counts decisions and records refusals. It wakes the directories that knew more than
+// the index.
 type observer struct {
 	metrics  *metrics.Metrics
 	refusals *refusals
@@ -251,11 +249,11 @@ func (o observer) Observe(q policy.Query, d policy.Decision, took time.Duration)
 	o.metrics.ObserveDecision(took)
 	o.refusals.Observe(q, d)
 	if d.Verdict == policy.VerdictConfirmed {
-		o.wake(d.Match.Domain()) // of an alias, the target is what the directories have
+		o.wake(d.Match.Domain()) // the directories know the target of an alias, not the alias
 	}
 }
 
-// listen opens the sockets that are for people and tools, and takes over those for Postfix.
+// listen opens the sockets for people and tools, and takes over those for Postfix.
 func (d *daemon) listen() (err error) {
 	c := d.config.Load()
 	ensureSocketDir(c.Control)
@@ -307,8 +305,8 @@ func (d *daemon) components(b backend) []component {
 	return all
 }
 
-// run answers until ctx ends or a component fails. It then stops in order: the sockets for
-// Postfix, the sessions after they have drained, and the components, which the sessions need.
+// run answers until ctx ends or a component fails. It stops in this order: the sockets for
+// Postfix, the sessions once they have drained, and the components, which the sessions need.
 func (d *daemon) run(ctx context.Context) error {
 	group, ending := errgroup.WithContext(ctx)
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -351,11 +349,10 @@ func (d *daemon) answer(ctx context.Context) error {
 	return err
 }
 
-// notify tells systemd, if it started us.
+// notify sends a state to systemd, if systemd started the process.
 func notify(state string) { systemd.SdNotify(false, state) }
 
-// close lets go of everything, the store last. It may be called however far opening
-// came.
+// close releases everything, the store last. It works at any stage of openDaemon.
 func (d *daemon) close() error {
 	for _, l := range d.mtaListeners {
 		l.Close()

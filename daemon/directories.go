@@ -14,43 +14,43 @@ import (
 	"rcpt-milter/store"
 )
 
-// syncManager keeps the store equal to the directories of the configuration in force. It
-// lives as long as the daemon; what it follows is exchanged by change.
+// syncManager keeps the store equal to the directories of the configuration in effect. It lives
+// as long as the daemon. apply replaces its directories.
 type syncManager struct {
 	store   *store.Store
 	metrics *metrics.Metrics
 	log     *slog.Logger
-	onPass  func() // told of every pass that ended; set before Run
+	onPass  func() // called after each pass; set before Run
 
 	group   mirror.Group
 	current atomic.Pointer[directorySet]
 
 	mu      sync.Mutex
-	retired []*mirror.Retired // in the store, and not in the configuration
+	retired []*mirror.Retired // in the store, but not in the configuration
 }
 
-// directorySet is what looks after the directories of one configuration. It never changes.
+// directorySet are the directories of one configuration. It is immutable.
 type directorySet []syncedDirectory
 
-// syncedDirectory is one directory, in the order of the configuration.
+// syncedDirectory is a directory and its mirror.
 type syncedDirectory struct {
 	*mirror.Mirror
 	config config.Directory
 }
 
-// newSyncManager makes a follower of nothing, until change tells it what to follow.
+// newSyncManager returns a manager without directories.
 func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *syncManager {
 	f := &syncManager{store: s, metrics: metrics, log: log, onPass: func() {}}
 	f.current.Store(&directorySet{})
 	return f
 }
 
-// active is what is followed at this moment.
+// active returns the directories in effect.
 func (f *syncManager) active() directorySet { return *f.current.Load() }
 
-// prepare makes what a configuration follows. A directory that has not changed keeps its
-// mirror, and with it its connection. At a reload, one that changed needs a usable password
-// file or keytab. Nothing is in effect before change.
+// prepare creates the mirrors for a configuration. A directory that has not changed keeps its
+// mirror, and so its connection. At a reload, a directory that has changed needs a usable
+// password file or keytab. Nothing changes before apply.
 func (f *syncManager) prepare(c *config.Config) (directorySet, error) {
 	now := f.active()
 	next := make(directorySet, 0, len(c.Directories))
@@ -60,7 +60,7 @@ func (f *syncManager) prepare(c *config.Config) (directorySet, error) {
 			next = append(next, syncedDirectory{now[at].Mirror, d})
 			continue
 		}
-		if len(now) > 0 { // a reload: the connection that exists would be given up for none
+		if len(now) > 0 { // at a reload, a new mirror gives up a connection that works
 			if err := checkSecret(d); err != nil {
 				return nil, configError{err}
 			}
@@ -76,8 +76,9 @@ func (f *syncManager) prepare(c *config.Config) (directorySet, error) {
 	return next, nil
 }
 
-// gateOf is what remembers that a bind was refused, of the mirror that one for a directory
-// takes over from: the same account at the same controllers. Nil: there is none.
+// gateOf returns the gate of the mirror that the mirror of d replaces, if both use the same
+// account at the same controllers. The gate remembers that a bind was rejected. gateOf returns
+// nil if there is none.
 func (n directorySet) gateOf(d config.Directory) *mirror.Gate {
 	at := slices.IndexFunc(n, func(o syncedDirectory) bool {
 		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover &&
@@ -89,16 +90,16 @@ func (n directorySet) gateOf(d config.Directory) *mirror.Gate {
 	return n[at].Gate()
 }
 
-// sameMirror reports whether two directories are mirrored in the same way. Which mail
-// domains one may own does not matter to its mirror.
+// sameMirror reports whether one mirror can serve both directories. Their mail domains do not
+// matter to a mirror.
 func sameMirror(a, b config.Directory) bool {
 	a.Domains, b.Domains = nil, nil
 	return reflect.DeepEqual(a, b)
 }
 
-// apply goes over to what plan made. At the moment of swap nobody works on a directory
-// that is about to be looked after in another way, and the mirrors know what the last
-// one left; those that stay are not disturbed.
+// apply replaces the active directories by prepared ones. It calls swap while no runner works
+// on a directory that changes hands, and after each new mirror has read the state that its
+// predecessor left. Mirrors that stay are not disturbed.
 func (f *syncManager) apply(c *config.Config, next directorySet, swap func()) {
 	before := f.active()
 	f.group.Remove(f.stoppedBy(next)...)
@@ -115,8 +116,8 @@ func (f *syncManager) apply(c *config.Config, next directorySet, swap func()) {
 	f.group.Add(append(coming, f.retireRemoved(c)...)...)
 }
 
-// stoppedBy is what has to stop before next can begin: mirrors that it does not keep, and
-// whatever takes away the addresses of a directory that comes back.
+// stoppedBy returns the runners to stop before next starts: mirrors that next does not have,
+// and retired directories that come back.
 func (f *syncManager) stoppedBy(next directorySet) []mirror.Runner {
 	var leaving []mirror.Runner
 	for _, d := range f.active() {
@@ -140,8 +141,8 @@ func (n directorySet) contains(m *mirror.Mirror) bool {
 	return slices.ContainsFunc(n, func(d syncedDirectory) bool { return d.Mirror == m })
 }
 
-// retireRemoved lets go of the directories that the store knows and the configuration does
-// not. It gives what was not under way yet.
+// retireRemoved retires the directories of the store that are not in the configuration. It
+// returns the newly retired ones.
 func (f *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -166,11 +167,11 @@ func (f *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 	return begin
 }
 
-// passEnded counts a pass, and tells whoever waits for one.
+// passEnded counts a pass and calls onPass.
 func (f *syncManager) passEnded(directory string, kind store.Kind, r mirror.PassResult) {
 	f.metrics.PassDone(directory, kind.String(), resultOf(r))
 	f.onPass()
 }
 
-// Run makes passes until ctx ends, and returns nil then.
+// Run makes passes until ctx ends. It then returns nil.
 func (f *syncManager) Run(ctx context.Context) error { return f.group.Run(ctx) }

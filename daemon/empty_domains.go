@@ -9,10 +9,10 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// hasDomainIndex is an index that can be asked about whole domains.
+// hasDomainIndex is an index that knows which domains have an address.
 type hasDomainIndex interface {
 	policy.Index
-	// HasDomain reports whether it has an address of a canonical domain.
+	// HasDomain reports whether the index has an address of a canonical domain.
 	HasDomain(domain string) bool
 }
 
@@ -23,11 +23,11 @@ var (
 
 func (i index) HasDomain(domain string) bool { return i.store.HasDomain(domain) }
 
-// listedDomains are the domains that accept and accept_files name an address of. A
-// pattern names no address, and an entry of refuse is no recipient.
+// listedDomains are the domains of the addresses in accept and accept_files. A pattern names no
+// address, and an entry of refuse is no recipient.
 type listedDomains struct {
 	accept map[string]bool
-	files  *tables.Files // nil: none
+	files  *tables.Files // may be nil
 }
 
 func newListedDomains(c *config.Config, files *tables.Files) listedDomains {
@@ -42,7 +42,7 @@ func (l listedDomains) has(domain string) bool {
 	return l.accept[domain] || l.files != nil && l.files.NamesDomain(domain)
 }
 
-// hasBelow reports whether a sub-domain of a parent, which begins with a dot, is listed.
+// hasBelow reports whether a subdomain of a parent is listed. The parent begins with a dot.
 func (l listedDomains) hasBelow(parent string) (found bool) {
 	for domain := range l.accept {
 		if strings.HasSuffix(domain, parent) {
@@ -58,8 +58,8 @@ func (l listedDomains) hasBelow(parent string) (found bool) {
 	return found
 }
 
-// hasAddresses is whether a domain has an address in the index or a list, for a policy; nil
-// where the index cannot be asked.
+// hasAddresses returns a function for a policy that reports whether the index or a list has an
+// address of a domain. It returns nil if the index cannot tell.
 func hasAddresses(c *config.Config, i policy.Index, files policy.Table) func(domain string) bool {
 	asked, ok := i.(hasDomainIndex)
 	if !ok {
@@ -70,16 +70,16 @@ func hasAddresses(c *config.Config, i policy.Index, files policy.Table) func(dom
 	return func(domain string) bool { return asked.HasDomain(domain) || listed.has(domain) }
 }
 
-// emptyDomains lists the enforced domains, and parents of sub-domains, of which neither
-// the index nor a list has an address, in order. While a directory that may own one has
-// not been read, nothing can be told of it.
+// emptyDomains returns the enforced domains, and parents of subdomains, without an address in
+// the index and the lists, in order. It omits a domain until all directories that may own it
+// have been read.
 func emptyDomains(c *config.Config, i index, files *tables.Files) []string {
 	return slices.DeleteFunc(domainsWithoutAddress(c, files, i.HasDomain, i.store.HasDomainBelow),
 		func(domain string) bool { return !hasBeenRead(i, domain) })
 }
 
-// domainsWithoutAddress lists the enforced domains, and parents of sub-domains, of which neither
-// an index nor a list has an address, in order.
+// domainsWithoutAddress returns the enforced domains, and parents of subdomains, without an
+// address in the index and the lists, in order.
 func domainsWithoutAddress(c *config.Config, files *tables.Files, has, hasBelow func(domain string) bool) []string {
 	listed := newListedDomains(c, files)
 	var without []string

@@ -8,9 +8,8 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// domainsNeedingAddress are the domains, and parents of sub-domains, of which an address has to be
-// known: those that are enforced, and in place of an enforced alias the domains to which it
-// leads.
+// domainsNeedingAddress returns the domains, and parents of subdomains, that need a known
+// address: the enforced ones. An enforced alias is replaced by its destinations.
 func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]bool {
 	if files == nil {
 		files = tables.NewFiles(tables.Config{})
@@ -26,7 +25,7 @@ func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]boo
 			continue
 		}
 		delete(names, alias)
-		for parent := range address.Parents(alias) { // whose entry the alias is judged by
+		for parent := range address.Parents(alias) { // the entry by which the alias is judged
 			if _, own := c.Domains[alias]; !own {
 				delete(names, parent)
 			}
@@ -38,7 +37,7 @@ func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]boo
 	return names
 }
 
-// allAliases are the domains that the configuration or a file makes an alias, in order.
+// allAliases returns the domains that the configuration or a file makes an alias, in order.
 func allAliases(c *config.Config, files *tables.Files) (all []string) {
 	for alias := range c.DomainAliases {
 		all = append(all, alias)
@@ -52,9 +51,9 @@ func allAliases(c *config.Config, files *tables.Files) (all []string) {
 	return slices.Compact(all)
 }
 
-// aliasDestinations are the domains to which an alias leads, over all its steps, and that are no
-// aliases; all of them where they lead back to each other. It leaves out those that a file
-// names and that are not judged: all of their recipients are accepted.
+// aliasDestinations follows an alias through all steps, and returns the domains that are no
+// aliases. For a circle it returns all of its domains. It omits domains that a file names and
+// that are not judged, because all of their recipients are accepted.
 func aliasDestinations(c *config.Config, files *tables.Files, alias string) []string {
 	seen, ends := []string{alias}, []string{}
 	for next := 0; next < len(seen); next++ {
@@ -75,7 +74,7 @@ func aliasDestinations(c *config.Config, files *tables.Files, alias string) []st
 	return slices.DeleteFunc(ends, filed)
 }
 
-// targetsOf are the targets of one domain, without further steps.
+// targetsOf returns the direct targets of a domain.
 func targetsOf(c *config.Config, files *tables.Files, domain string) (all []string) {
 	if target, alias := c.DomainAliases[domain]; alias {
 		all = append(all, target)

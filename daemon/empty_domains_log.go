@@ -8,17 +8,16 @@ import (
 	"rcpt-milter/control"
 )
 
-// emptyLog logs each enforced domain once when it turns out to have no address, and when
-// it has one.
+// emptyLog logs once that an enforced domain has no address, and once that it has one again.
 type emptyLog struct {
-	empty func() []string // of this moment
+	empty func() []string // returns the empty domains of this moment
 	log   *slog.Logger
 
 	mu     sync.Mutex
 	before []string
 }
 
-// Check logs what changed since the last call. It is called after every pass.
+// Check logs what has changed since the last check. It runs after each pass.
 func (e *emptyLog) Check() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

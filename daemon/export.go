@@ -16,7 +16,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// exportBatch is how many recipients are told at once.
+// exportBatch is how many recipients one event holds.
 const exportBatch = 500
 
 func (b backend) Export(ctx context.Context, q control.ExportQuery, tell func(control.ExportEvent) error) error {
@@ -32,8 +32,8 @@ func (b backend) Export(ctx context.Context, q control.ExportQuery, tell func(co
 	return e.run(ctx, b.now())
 }
 
-// exporter makes the list of recipients of one configuration. The policy says who is one:
-// asked as an outside sender would ask, so that the list is what the edge does.
+// exporter lists the recipients of one configuration. The policy decides as for an outside
+// sender, so the list accepts what the daemon accepts.
 type exporter struct {
 	version     string
 	config      *config.Config
@@ -85,7 +85,7 @@ func (e *exporter) head(now time.Time) control.ExportHead {
 	return head
 }
 
-// unread names the directories that are not ready, as the begin of a sentence.
+// unread names the directories that are not ready, as the beginning of a sentence.
 func (e *exporter) unread() string {
 	var names []string
 	for _, d := range e.directories {
@@ -116,12 +116,12 @@ func (e *exporter) flush() error {
 	return e.tell(control.ExportEvent{Recipients: batch})
 }
 
-// judge asks the policy about a canonical address.
+// judge returns the decision about a canonical address.
 func (e *exporter) judge(a address.Address) policy.Decision {
 	return e.policy.Decide(e.ctx, policy.Query{Recipient: a.String()})
 }
 
-// addIndexed lists who is known to a directory, and not refused by the configuration.
+// addIndexed lists the addresses of the index, unless the configuration rejects them.
 func (e *exporter) addIndexed() error {
 	return e.store.Addresses(func(a address.Address, restricted bool) error {
 		if err := e.ctx.Err(); err != nil {
@@ -138,20 +138,20 @@ func (e *exporter) addIndexed() error {
 		case policy.VerdictKnown, policy.VerdictAllowlisted, policy.VerdictAlways:
 		case policy.VerdictError:
 			return d.Err
-		default: // what comes below row 6 is about somebody who is restricted
+		default: // only internal-only addresses get to the rows below 6
 			r.Restricted = restricted
 		}
 		return e.add(r)
 	})
 }
 
-// known reports whether the index has an address, which is then in the list already.
+// known reports whether the index has an address. Such an address is in the list already.
 func (e *exporter) known(a address.Address) (bool, error) {
 	p, err := e.store.Lookup(a)
 	return p.Known, err
 }
 
-// addAccepted lists what accept names.
+// addAccepted lists the entries of accept.
 func (e *exporter) addAccepted() error {
 	for _, text := range e.config.Accept {
 		if a, err := address.Parse(text); err == nil {
@@ -169,7 +169,7 @@ func (e *exporter) addAccepted() error {
 	return nil
 }
 
-// addFiled lists what accept_files name.
+// addFiled lists the entries of accept_files.
 func (e *exporter) addFiled() error {
 	for i, table := range e.files {
 		for key := range table.All() {
@@ -190,14 +190,14 @@ func (e *exporter) addFiled() error {
 	return nil
 }
 
-// listedBy reports whether a key is in the list only because the file with this number
-// has it.
+// listedBy reports whether a key belongs in the list, and the file with this number is its only
+// reason.
 func (e *exporter) listedBy(file int, key string) (bool, error) {
 	if slices.Contains(e.config.Accept, key) || slices.ContainsFunc(e.files[:file], func(t *tables.Table) bool { return t.Has(key) }) {
 		return false, nil
 	}
 	a, err := address.Parse(key)
-	if err != nil { // @domain
+	if err != nil { // a whole domain
 		probe, err := address.Parse("probe" + key)
 		return err == nil && (e.query.All || e.judge(probe).Verdict != policy.VerdictNotOurs), nil
 	}
@@ -208,7 +208,7 @@ func (e *exporter) listedBy(file int, key string) (bool, error) {
 	return !known, err
 }
 
-// addAlways lists the local parts that are accepted in all our domains.
+// addAlways lists the addresses of always_accept in all judged domains.
 func (e *exporter) addAlways() error {
 	for _, domain := range e.judged() {
 		for _, local := range e.config.AlwaysAccept {
@@ -230,8 +230,8 @@ func (e *exporter) addAlways() error {
 	return nil
 }
 
-// judged are the domains of the configuration that are not passed, and the sub-domains
-// of theirs that have an address.
+// judged returns the judged domains of the configuration, and their subdomains that have an
+// address.
 func (e *exporter) judged() []string {
 	all := map[string]bool{}
 	for domain, mode := range e.config.Domains {
@@ -248,7 +248,7 @@ func (e *exporter) judged() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// addPassed lists the domains in which nobody is refused.
+// addPassed lists the domains in mode pass.
 func (e *exporter) addPassed() error {
 	for _, domain := range slices.Sorted(maps.Keys(e.config.Domains)) {
 		if e.config.Domains[domain] != config.Pass || strings.HasPrefix(domain, ".") || slices.Contains(e.config.Accept, "@"+domain) {

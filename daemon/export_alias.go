@@ -11,8 +11,8 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// addAliased lists the recipients of domain aliases: what the index has at their targets, and
-// every recipient of an alias whose target is not judged.
+// addAliased lists the recipients of domain aliases: the index at their targets. If a target is
+// not judged, it lists the whole alias.
 func (e *exporter) addAliased() error {
 	byTarget := map[string][]string{}
 	for _, alias := range e.aliases() {
@@ -43,7 +43,7 @@ func (e *exporter) addAliased() error {
 	})
 }
 
-// aliases are the judged domains that the configuration or a file makes an alias.
+// aliases returns the judged domains that the configuration or a file makes an alias.
 func (e *exporter) aliases() []string {
 	all := map[string]bool{}
 	for alias := range e.config.DomainAliases {
@@ -58,8 +58,8 @@ func (e *exporter) aliases() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// aliasedAs lists an address of the index as a recipient of an alias, unless it stands in
-// the list for another reason.
+// aliasedAs lists an address of the index as a recipient of an alias, unless the list has that
+// recipient for another reason.
 func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) error {
 	as := a.In(alias)
 	if as.IsZero() || slices.Contains(e.config.AlwaysAccept, as.Local()) ||
@@ -85,8 +85,8 @@ func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) e
 	return e.add(r)
 }
 
-// firstOwner returns the first form of an address that the index has: as it is, then at the
-// targets of its domain.
+// firstOwner returns the first form of an address that the index has: the address itself, or
+// the one at a target of its domain.
 func (e *exporter) firstOwner(as address.Address) (address.Address, error) {
 	forms := []address.Address{as}
 	for _, target := range e.policy.AliasTargets(as.Domain()) {

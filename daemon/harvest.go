@@ -10,10 +10,10 @@ import (
 	"rcpt-milter/policy/harvest"
 )
 
-// limitedShown is how many networks over the harvest limit status lists.
+// limitedShown is how many networks over the harvest limit the status lists.
 const limitedShown = 20
 
-// newHarvest makes the harvest limit of a configuration; nil where it is switched off.
+// newHarvest creates the harvest limit of a configuration. It returns nil if the limit is off.
 func newHarvest(c config.Harvest, memory *harvest.Memory, log *slog.Logger) (*harvest.Limit, error) {
 	if c.Unknown == 0 {
 		return nil, nil
@@ -31,7 +31,7 @@ func harvestReply(c config.Harvest) policy.HarvestReply {
 	return policy.HarvestHangup
 }
 
-// addHarvest adds the harvest limit to a status, if there is one.
+// addHarvest adds the harvest limit to a status.
 func addHarvest(h *harvest.Limit, s *control.Status) {
 	if h == nil {
 		return
@@ -44,8 +44,8 @@ func addHarvest(h *harvest.Limit, s *control.Status) {
 	}
 }
 
-// harvestOf is what is remembered of the network of a client; nil where there is no
-// limit, or none for this client.
+// harvestOf returns what the limit remembers about the network of a client. It returns nil if
+// there is no limit for the client.
 func harvestOf(h *harvest.Limit, client netip.Addr) *control.HarvestNetwork {
 	if h == nil {
 		return nil

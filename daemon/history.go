@@ -7,10 +7,10 @@ import (
 	"rcpt-milter/control/web"
 )
 
-// rememberEvery is how often the counters are looked at for the chart of the page.
+// historyInterval is how often the counters are read for the chart of the status page.
 const historyInterval = 10 * time.Second
 
-// recordHistory feeds the history until ctx ends.
+// recordHistory records counters until ctx ends.
 func (d *daemon) recordHistory(ctx context.Context) error {
 	ticker := time.NewTicker(historyInterval)
 	defer ticker.Stop()
@@ -29,7 +29,7 @@ func (d *daemon) observeCounters() {
 	d.history.Observe(time.Now(), byName(c.Decisions()), byName(c.WouldRefuse()))
 }
 
-// statusPage is the page for people, as the configuration in force has it.
+// statusPage returns the status page. Its settings follow a reload.
 func (d *daemon) statusPage(b backend) *web.Page {
 	return web.New(web.Config{
 		On:    func() bool { return d.config.Load().ShowsPage() },

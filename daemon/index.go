@@ -6,8 +6,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// index joins what the store holds with how far it can be trusted under one
-// configuration, for the policy of that configuration. It never changes.
+// index joins the store with the freshness of the directories of one configuration. It is
+// immutable.
 type index struct {
 	store       *store.Store
 	directories directorySet

@@ -56,8 +56,8 @@ func openMTAListeners(c *config.Config, log *slog.Logger) (intake []*socket.List
 	return intake, nil
 }
 
-// findPassed returns the sockets of an entry of listen, with those that systemd passed. It
-// receives them at the first call.
+// findPassed returns the sockets that systemd passed for an entry of listen. The first call
+// receives all of them.
 func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) ([]net.Listener, error) {
 	if *passed == nil {
 		var err error
@@ -74,8 +74,8 @@ func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) (
 	return passed.Find(name, named)
 }
 
-// ensureSocketDir makes the directory of a unix socket where only it is missing: under /run
-// it is gone after every boot. What is wrong with it, whoever opens the socket says.
+// ensureSocketDir creates the directory of a unix socket unless its parent is missing too. A
+// directory under /run is gone after each boot. Errors show when the socket is opened.
 func ensureSocketDir(e config.Endpoint) {
 	if e.Network == "unix" {
 		os.Mkdir(filepath.Dir(e.Address), 0o755)

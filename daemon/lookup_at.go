@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// indexAt is the index as it was at a time, for the policy of today.
+// indexAt is the index at a time in the past, for the policy of now.
 type indexAt struct {
 	index
 	at time.Time
@@ -26,8 +26,8 @@ func (i indexAt) Lookup(a address.Address) (policy.Entry, error) {
 	return policy.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, nil
 }
 
-// Freshness takes what had been read by then as fresh: how old the last good pass was
-// at that moment is not kept.
+// Freshness treats each directory that had been read by then as fresh, because the age of its
+// last good pass is not recorded.
 func (i indexAt) Freshness(domain string) policy.Freshness {
 	for _, d := range i.directories {
 		if d.config.MayOwn(domain) && !i.store.Directory(d.Name()).ReadBy(i.at) {
@@ -37,27 +37,27 @@ func (i indexAt) Freshness(domain string) policy.Freshness {
 	return policy.Freshness{State: policy.Fresh}
 }
 
-// assumed is what an answer about the past takes for granted.
+// pastAssumptions are what an answer about the past assumes.
 var pastAssumptions = []string{
 	"assumed: today's configuration, and that every directory read in full by then was fresh",
 	"assumed: no client over the harvest limit, and nobody found by asking the directory itself",
 }
 
-// notKept lets the client tell the error from others.
+// notKept marks an error with control.ErrNotKept for the client.
 func notKept(err error) error { return notKeptError{err} }
 
 type notKeptError struct{ error }
 
 func (e notKeptError) Unwrap() []error { return []error{e.error, control.ErrNotKept} }
 
-// lookupAt decides as at a time in the past.
+// lookupAt makes a decision for a time in the past.
 func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query policy.Query) (control.LookupAnswer, error) {
 	at := q.At.Time
 	if at.After(b.now()) {
 		return control.LookupAnswer{}, fmt.Errorf("%s is still to come", at.Format(time.RFC3339))
 	}
 	c := b.config.Load()
-	// An address removed shortly before is deferred, so that the grace must be kept too.
+	// The removal grace needs the journal of the time before as well.
 	if from, err := b.store.JournalFrom(); err == nil && at.Add(-c.RemovalGrace).Before(from) {
 		return control.LookupAnswer{}, notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
 			store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
@@ -75,8 +75,8 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query poli
 	return answer, b.describeAt(subject(d), at, &answer)
 }
 
-// describeAt adds what the store knows of the address at that time, and its whole
-// history. Where the decision needed no index, what is not kept is no error.
+// describeAt adds what the store knows about an address at that time, and the whole history. An
+// incomplete journal is no error if the decision did not need the index.
 func (b backend) describeAt(a address.Address, at time.Time, answer *control.LookupAnswer) error {
 	if a.IsZero() {
 		return nil
@@ -98,8 +98,8 @@ func (b backend) describeAt(a address.Address, at time.Time, answer *control.Loo
 	return err
 }
 
-// HasDomain reports whether the index had an address of a domain then. Where the journal
-// cannot be read it is as now.
+// HasDomain reports whether the index had an address of a domain at that time. If the journal
+// cannot be read, it reports whether the index has one now.
 func (i indexAt) HasDomain(domain string) bool {
 	had, err := i.store.HadDomain(domain, i.at)
 	if err != nil {

@@ -10,21 +10,21 @@ import (
 	"rcpt-milter/store"
 )
 
-// How often the store is looked after.
+// Intervals of maintenance.
 const (
 	verifyInterval = time.Hour
 	pruneInterval  = time.Hour
 )
 
-// maintenance looks after the store: it verifies checksums and drops what is too old.
+// maintenance verifies the store and prunes its journal.
 type maintenance struct {
 	store        *store.Store
 	retention    atomic.Int64 // of the journal, in nanoseconds
 	log          *slog.Logger
-	lastVerified atomic.Pointer[time.Time] // when the store was last found good
+	lastVerified atomic.Pointer[time.Time] // time of the last successful verification
 }
 
-// newMaintenance is for a store that was just opened, which verified it.
+// newMaintenance is for a store that was just opened, and so verified.
 func newMaintenance(s *store.Store, c *config.Config, log *slog.Logger) *maintenance {
 	u := &maintenance{store: s, log: log}
 	u.Set(c)
@@ -32,8 +32,8 @@ func newMaintenance(s *store.Store, c *config.Config, log *slog.Logger) *mainten
 	return u
 }
 
-// Set says for how long to keep what, from the next pruning on. The journal goes together
-// with what the removal grace needs.
+// Set sets the retention of the journal for the next pruning. The removal grace needs the
+// journal too.
 func (u *maintenance) Set(c *config.Config) {
 	u.retention.Store(int64(max(c.Journal.Keep, c.RemovalGrace)))
 }
@@ -45,13 +45,13 @@ func (u *maintenance) markVerified() {
 
 func (u *maintenance) verified() time.Time { return *u.lastVerified.Load() }
 
-// Run looks after the store until ctx ends. Its troubles are logged: a store that
-// fails to verify says so at every look-up, and one that is not pruned only grows.
+// Run maintains the store until ctx ends. It only logs errors: a store that fails to verify
+// reports an error at each lookup, and a store that is not pruned only grows.
 func (u *maintenance) Run(ctx context.Context) error {
 	prune, verify := time.NewTicker(pruneInterval), time.NewTicker(verifyInterval)
 	defer prune.Stop()
 	defer verify.Stop()
-	u.Verify() // opening checked the files, and this counts what is in them as well
+	u.Verify() // opening verified the files; this also counts what they contain
 	for {
 		select {
 		case <-ctx.Done():
@@ -64,7 +64,7 @@ func (u *maintenance) Run(ctx context.Context) error {
 	}
 }
 
-// Verify checks the store once.
+// Verify verifies the store once.
 func (u *maintenance) Verify() error {
 	if err := u.store.Verify(); err != nil {
 		u.log.Error("store failed its verification", "error", err)
@@ -75,7 +75,7 @@ func (u *maintenance) Verify() error {
 	return nil
 }
 
-// Prune drops what is older than the journal is kept.
+// Prune removes rows that are older than the retention.
 func (u *maintenance) Prune() {
 	rows, err := u.store.Prune(time.Now().Add(-time.Duration(u.retention.Load())))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// mirrorConfig is how a directory is mirrored.
+// mirrorConfig returns the configuration of the mirror of a directory.
 func (f *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
 	m := mirror.Config{
 		Name: d.Name, Store: f.store, Log: f.log,
@@ -27,14 +27,14 @@ func (f *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror.
 	return m
 }
 
-// rulesOf is what counts as a recipient in a directory.
+// rulesOf returns the rules by which an object of a directory is a recipient.
 func rulesOf(d config.Directory) mirror.Rules {
 	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude,
 		RefuseOutside: d.RefuseInternalOnly,
 		OmitSystem:    d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
 }
 
-// limitsOf is what depends on other keys than those of the directory.
+// limitsOf returns the limits that depend on keys outside the directory's entry.
 func (f *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
 	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges,
 		ConcealValues: c.Log.HashAddresses, Shared: f.shared(c, d.Name, d.ReplicationLag)}
@@ -51,7 +51,7 @@ func resultOf(r mirror.PassResult) string {
 	}
 }
 
-// Directories are the states of all.
+// Directories returns the status of all directories.
 func (f *syncManager) Directories() []control.DirectoryStatus {
 	var all []control.DirectoryStatus
 	for _, k := range f.syncers() {
@@ -60,7 +60,7 @@ func (f *syncManager) Directories() []control.DirectoryStatus {
 	return all
 }
 
-// statusOf puts the state of a mirror into plain words.
+// statusOf converts the status of a mirror.
 func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 	d := control.DirectoryStatus{
 		Name: name, State: stateOf(s.State), DomainController: s.Controller,
@@ -80,7 +80,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 		d.DeletedObjectsVisible, d.DeletedObjectsGrant = &visible, s.Grant
 	}
 	if s.Running != nil {
-		d.NextPass = control.Time{} // it is this one
+		d.NextPass = control.Time{} // the pass that is running
 		d.Running = &control.SyncEvent{Directory: name, Kind: s.Running.Kind.String(),
 			Started: control.Time{Time: s.Running.Started}, Seen: int64(s.Running.Seen), Expected: expected(s)}
 	}
@@ -89,8 +89,8 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 	return d
 }
 
-// expected is about how many objects the pass under way will read: as many as the last
-// full one did, where it is full.
+// expected estimates how many objects the running pass reads: as many as the last full pass, if
+// it is full. Zero means unknown.
 func expected(s mirror.Status) int64 {
 	if s.Running.Kind != store.Full {
 		return 0
@@ -106,7 +106,7 @@ func stateOf(s policy.State) policy.State {
 	return s
 }
 
-// passOf is nil for a pass that never was.
+// passOf converts a pass. It returns nil if there was none.
 func passOf(i store.PassInfo) *control.PassStatus {
 	if i.Number == 0 {
 		return nil

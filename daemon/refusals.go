@@ -16,16 +16,15 @@ import (
 
 const (
 	refusalShards   = 16
-	maxShardPending = 1024 // refusals that a shard holds until it is emptied
+	maxShardPending = 1024 // highest number of refusals in a shard
 	gatherInterval  = time.Second
 	flushInterval   = time.Minute
 )
 
-// refusals is the record of what was refused. Between RCPT and reply a refusal is only
-// noted, in one of several shards, by client; a goroutine of its own gathers them into
-// the record of the hour and keeps that in the store once a minute and at the end.
-// Whatever is asked of the daemon, this takes a bounded amount of memory and disk: what
-// comes too fast is counted and not looked at.
+// refusals records rejected recipients for the report. Between RCPT and reply it only appends
+// to one of several shards, chosen by client. Its own goroutine adds them to the record of the
+// hour. It writes that record to the store once a minute and at the end. Memory and disk are
+// bounded: a refusal that does not fit its shard is counted, but not listed.
 type refusals struct {
 	store *store.Store
 	log   *slog.Logger
@@ -34,26 +33,26 @@ type refusals struct {
 	seed   maphash.Seed
 	shards [refusalShards]refusalShard
 
-	mu          sync.Mutex               // guards what follows; not taken between RCPT and reply
-	retention   time.Duration            // how long hours are kept
-	network     clientNetworks           // what counts as one
-	redact      func(text string) string // how an address is kept; nil: as it is
+	mu          sync.Mutex               // guards the fields below; not locked between RCPT and reply
+	retention   time.Duration            // of the records of hours
+	network     clientNetworks           // the size of a network
+	redact      func(text string) string // the stored form of an address; nil stores the address
 	hour        *store.Refusals
-	changed     bool // since it was last kept
-	writeFailed bool // the last attempt to keep it failed
+	changed     bool // since the last write
+	writeFailed bool // at the last attempt
 }
 
-// clientNetworks is how many bits of a client's address name its network.
+// clientNetworks are the prefix lengths of a client's network.
 type clientNetworks struct{ ipv4, ipv6 int }
 
-// refusalShard is what some of the clients caused since it was last emptied.
+// refusalShard has the refusals of some clients since it was last drained.
 type refusalShard struct {
 	mu                  sync.Mutex
 	pending             []pendingRefusal
 	missed, missedWould int64
 }
 
-// pendingRefusal is a refusal that was not looked at yet.
+// pendingRefusal is a refusal that is not in the record yet.
 type pendingRefusal struct {
 	address address.Address
 	domain  string
@@ -62,14 +61,14 @@ type pendingRefusal struct {
 	would   bool
 }
 
-// newRefusals goes on with the record of the hour where there is one.
+// newRefusals continues the record of the current hour.
 func newRefusals(s *store.Store, log *slog.Logger, now func() time.Time) *refusals {
 	r := &refusals{store: s, log: log, now: now, seed: maphash.MakeSeed()}
 	r.openHour(now())
 	return r
 }
 
-// openHour goes on with the record of the hour in which a time falls.
+// openHour reads the record of the hour of a time. If there is none, it begins one.
 func (r *refusals) openHour(now time.Time) {
 	var err error
 	if r.hour, err = r.store.RefusalsOf(now); err != nil {
@@ -77,19 +76,18 @@ func (r *refusals) openHour(now time.Time) {
 	}
 }
 
-// Set follows a configuration: how long hours are kept, what a client network is, and
-// whether addresses are kept as hashes, as in the log.
-func (r *refusals) Set(c *config.Config, conceal func(text string) string) {
+// Set sets the retention, the size of a client network, and how addresses are stored.
+func (r *refusals) Set(c *config.Config, redact func(text string) string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.retention, r.network, r.redact = c.Journal.Keep, clientNetworks{c.Harvest.IPv4, c.Harvest.IPv6}, conceal
+	r.retention, r.network, r.redact = c.Journal.Keep, clientNetworks{c.Harvest.IPv4, c.Harvest.IPv6}, redact
 }
 
-// hashed begins the text of an address that is kept as a hash: no canonical address has
-// a colon outside quotes.
+// hashPrefix begins the stored form of a hashed address. No canonical address has a colon
+// outside quotes.
 const hashPrefix = "hash:"
 
-// storedForm is the text under which an address is kept; the caller has the lock.
+// storedForm returns the text under which an address is stored. The caller holds the lock.
 func (r *refusals) storedForm(a address.Address) string {
 	if r.redact == nil || a.IsZero() {
 		return a.String()
@@ -97,7 +95,7 @@ func (r *refusals) storedForm(a address.Address) string {
 	return hashPrefix + r.redact(a.String())
 }
 
-// Observe notes a decision that is a refusal.
+// Observe records a decision if it is a refusal.
 func (r *refusals) Observe(q policy.Query, d policy.Decision) {
 	if !isRefusal(d) {
 		return
@@ -121,7 +119,7 @@ func isRefusal(d policy.Decision) bool {
 	return d.Enforced().Outcome() == policy.Refused || d.Verdict == policy.VerdictHarvestLimited
 }
 
-// Run gathers until ctx ends, and keeps what there is then.
+// Run gathers until ctx ends. It then flushes.
 func (r *refusals) Run(ctx context.Context) error {
 	gather, keep := time.NewTicker(gatherInterval), time.NewTicker(flushInterval)
 	defer gather.Stop()
@@ -139,12 +137,12 @@ func (r *refusals) Run(ctx context.Context) error {
 	}
 }
 
-// gather empties the shards into the record of the hour.
+// gather drains the shards into the record of the hour.
 func (r *refusals) gather() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	if !store.NewRefusals(now).From.Equal(r.hour.From) { // also back, if the clock was set back
+	if !store.NewRefusals(now).From.Equal(r.hour.From) { // also when the clock was set back
 		r.write()
 		r.openHour(now)
 		if err := r.store.DropRefusals(now.Add(-r.retention)); err != nil {
@@ -180,7 +178,7 @@ func (n clientNetworks) of(client netip.Addr) string {
 	return ""
 }
 
-// Flush gathers, and writes the hour to the store if it has changed.
+// Flush gathers, and writes the record of the hour if it has changed.
 func (r *refusals) Flush() error {
 	r.gather()
 	r.mu.Lock()
@@ -188,7 +186,8 @@ func (r *refusals) Flush() error {
 	return r.write()
 }
 
-// write keeps the hour; the caller has the lock. That it cannot be kept is said once.
+// write writes the record of the hour. It logs only the first of several failures. The caller
+// holds the lock.
 func (r *refusals) write() error {
 	if !r.changed {
 		return nil

@@ -124,8 +124,8 @@ func TestRefusals(t *testing.T) {
 // and what they stand for cannot be looked up. Networks are as harvest has them.
 func TestRefusalsConcealed(t *testing.T) {
 	r, s := newRefuser(t, t.TempDir(), func() time.Time { return noon })
-	conceal := milter.HashAddress([]byte("key"))
-	r.Set(&config.Config{Harvest: config.Harvest{IPv4: 16, IPv6: 48}}, conceal)
+	redact := milter.HashAddress([]byte("key"))
+	r.Set(&config.Config{Harvest: config.Harvest{IPv4: 16, IPv6: 48}}, redact)
 	r.ask(t, r.policy, "Jane.Deo@x.test", "192.0.2.7")
 	if err := r.Flush(); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestRefusalsConcealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := got.Addresses[0]; a.Name != conceal("jane.deo@x.test") || a.Now != control.NowHidden || a.Network != "192.0.0.0/16" || len(got.NearMisses) != 0 {
+	if a := got.Addresses[0]; a.Name != redact("jane.deo@x.test") || a.Now != control.NowHidden || a.Network != "192.0.0.0/16" || len(got.NearMisses) != 0 {
 		t.Errorf("the record has %+v and the near misses %v", a, got.NearMisses)
 	}
 }

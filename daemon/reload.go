@@ -11,12 +11,12 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// reloads is what became of reading the configuration again. The zero value: it was not.
+// reloads serializes reloads and keeps the result of the last one.
 type reloads struct {
-	path string // of the file
+	path string // of the configuration file
 
-	turn   sync.Mutex // of the one reload there may be
-	closed bool       // the daemon is about to let go of what a reload would use
+	turn   sync.Mutex // locked during a reload
+	closed bool       // the daemon stops and releases what a reload would use
 
 	mu   sync.Mutex
 	last control.Reloaded
@@ -25,28 +25,28 @@ type reloads struct {
 func (r *reloads) record(last control.Reloaded) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if last.Refused != "" { // what is in force waits for a restart as before
+	if last.Refused != "" { // the configuration in effect still waits for its restart
 		last.Restart = r.last.Restart
 	}
 	r.last = last
 }
 
-// lastOutcome is that of the last one.
+// lastOutcome returns the result of the last reload. It is zero before the first one.
 func (r *reloads) lastOutcome() control.Reloaded {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last
 }
 
-// close waits for a reload under way; there is none after it.
+// close waits for a running reload and prevents later ones.
 func (r *reloads) close() {
 	r.turn.Lock()
 	defer r.turn.Unlock()
 	r.closed = true
 }
 
-// reload reads the configuration again and puts it into force, but for the keys that
-// need a restart. A file that is bad changes nothing.
+// reload reads the configuration again and applies all of it but the keys that need a restart.
+// An invalid file changes nothing.
 func (d *daemon) reload() control.Reloaded {
 	d.reloads.turn.Lock()
 	defer d.reloads.turn.Unlock()

@@ -13,7 +13,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// directorySyncer is whatever looks after the addresses of one directory.
+// directorySyncer keeps the addresses of one directory. A Mirror reads the directory. A Retired
+// removes the addresses of a directory that is no longer in the configuration.
 type directorySyncer interface {
 	Name() string
 	Status() mirror.Status
@@ -26,8 +27,8 @@ var (
 	_ directorySyncer = (*mirror.Retired)(nil)
 )
 
-// syncers are the keepers of all directories, in the order of the configuration; those of
-// directories that are not in it any more come last.
+// syncers returns the syncers of all directories, in the order of the configuration. Retired
+// directories come last.
 func (f *syncManager) syncers() []directorySyncer {
 	var all []directorySyncer
 	for _, d := range f.active() {
@@ -43,7 +44,7 @@ func (f *syncManager) syncers() []directorySyncer {
 	return all
 }
 
-// syncersNamed are those of all directories, or of the one named.
+// syncersNamed returns the syncer of the named directory. The empty name returns all.
 func (f *syncManager) syncersNamed(name string) ([]directorySyncer, error) {
 	all := f.syncers()
 	if name == "" {
@@ -72,7 +73,7 @@ func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func
 	return nil
 }
 
-// heldIn visits what waits in one directory.
+// heldIn visits the removals that wait in one directory.
 func (b backend) heldIn(k directorySyncer, visit func(control.HeldRemoval) error) error {
 	now, stored := b.now(), b.store.Directory(k.Name())
 	return b.store.Held(k.Name(), func(h store.Held) error {
@@ -92,7 +93,8 @@ func (b backend) heldIn(k directorySyncer, visit func(control.HeldRemoval) error
 }
 
 func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
-	// What one waits for must not let another approve more than could be seen.
+	// A directory that takes its time must not let another approve more than the operator has
+	// seen.
 	upTo := map[string]uint64{}
 	for _, k := range b.syncs.syncers() {
 		upTo[k.Name()] = cmp.Or(q.UpTo, b.store.Directory(k.Name()).Newest().Number)
@@ -120,8 +122,8 @@ func (b backend) Discard(ctx context.Context, q control.RemovalsQuery, tell func
 	})
 }
 
-// settleHeld does the same in every directory that holds something back. One that fails
-// does not keep the others from it.
+// settleHeld calls do for every directory with held removals. An error in one directory does
+// not stop the others.
 func (b backend) settleHeld(q control.RemovalsQuery, tell func(control.RemovalsDone), do func(directorySyncer) (control.RemovalsDone, error)) error {
 	keepers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {

@@ -10,15 +10,15 @@ import (
 	"rcpt-milter/store"
 )
 
-// Bounds on the work that near misses may be: for each address about a thousand others
-// are looked up.
+// Bounds on the search for near misses, which looks up about a thousand addresses for each
+// rejected one.
 const (
 	nearAddresses = 200
-	nearKnown     = 3 // of one address
+	nearKnown     = 3 // for each address
 	nearFor       = 10 * time.Second
 )
 
-// Report adds up the hours, the one under way included.
+// Report sums up the hours, including the current one.
 func (b backend) Report(ctx context.Context, q control.ReportQuery) (control.Report, error) {
 	missing := b.refusals.Flush()
 	report, err := reporter{b.store, b.targets}.report(ctx, q, b.now())
@@ -28,7 +28,7 @@ func (b backend) Report(ctx context.Context, q control.ReportQuery) (control.Rep
 	return report, err
 }
 
-// targets returns an address in the domains that its own is an alias of.
+// targets returns an address in the domains that its domain is an alias of.
 func (b backend) targets(a address.Address) (all []address.Address) {
 	for _, target := range b.server.Policy().AliasTargets(a.Domain()) {
 		all = append(all, a.In(target.Domain))
@@ -36,18 +36,18 @@ func (b backend) targets(a address.Address) (all []address.Address) {
 	return all
 }
 
-// reporter makes reports of what the store has.
+// reporter makes reports from a store.
 type reporter struct {
 	store   *store.Store
-	targets func(address.Address) []address.Address // in other domains; nil: there are no aliases
+	targets func(address.Address) []address.Address // in other domains; nil if there are no aliases
 }
 
-// reportOf makes a report where no domain is an alias.
+// reportOf makes a report for a configuration without aliases.
 func reportOf(ctx context.Context, s *store.Store, q control.ReportQuery, now time.Time) (control.Report, error) {
 	return reporter{store: s}.report(ctx, q, now)
 }
 
-// forms are the addresses under which the index may have one.
+// forms returns the addresses under which the index may have a recipient.
 func (r reporter) forms(a address.Address) []address.Address {
 	all := []address.Address{a}
 	if r.targets != nil {
@@ -77,7 +77,7 @@ func (r reporter) report(ctx context.Context, q control.ReportQuery, now time.Ti
 		if a.Now, err = r.nowOf(row.Text); err != nil {
 			return report, err
 		}
-		a.Name = strings.TrimPrefix(a.Name, hashPrefix) // so that it can be looked for in the log
+		a.Name = strings.TrimPrefix(a.Name, hashPrefix) // as it is in the log
 		report.Addresses = append(report.Addresses, a)
 	}
 	return report, r.nearMisses(ctx, &report)
@@ -96,7 +96,7 @@ func nameOf(row store.Row) control.RefusedName {
 		First: control.Time{Time: row.First}, Last: control.Time{Time: row.Last}}
 }
 
-// limited gives at most so many; 0: all.
+// limited returns at most limit elements. Zero means no limit.
 func limited[E any](all []E, limit int) []E {
 	if limit > 0 && len(all) > limit {
 		return all[:limit]
@@ -104,7 +104,7 @@ func limited[E any](all []E, limit int) []E {
 	return all
 }
 
-// nowOf says what became of an address.
+// nowOf returns whether a rejected address is known now.
 func (r reporter) nowOf(text string) (string, error) {
 	a, err := address.Parse(text)
 	if err != nil || strings.HasPrefix(text, hashPrefix) {
@@ -125,13 +125,13 @@ func (r reporter) nowOf(text string) (string, error) {
 	return became, nil
 }
 
-// nearMisses looks for known addresses beside the most frequent of those that are not.
+// nearMisses adds known addresses that resemble the most frequent rejected ones.
 func (r reporter) nearMisses(ctx context.Context, report *control.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, nearFor)
 	defer cancel()
 	for _, refused := range limited(report.Addresses, nearAddresses) {
 		if ctx.Err() != nil {
-			return nil // as far as it came
+			return nil // the time is over; what was found is reported
 		}
 		report.Searched++
 		if refused.Now != control.NowUnknown && refused.Now != control.NowRemoved {
@@ -148,8 +148,8 @@ func (r reporter) nearMisses(ctx context.Context, report *control.Report) error 
 	return nil
 }
 
-// neighbours are known addresses that are one slip of the finger away, also in the domains
-// that the address's own is an alias of.
+// neighbours returns known addresses that differ from a text by one typing error, also at the
+// targets of domain aliases.
 func (r reporter) neighbours(text string) (known []string, err error) {
 	a, err := address.Parse(text)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// ErrConfig is the mark of errors that a mistake in the configuration causes.
+// ErrConfig marks errors that a mistake in the configuration causes.
 var ErrConfig = errors.New("bad configuration")
 
 // configError marks an error with ErrConfig and keeps its text.
@@ -27,24 +27,25 @@ type configError struct{ error }
 
 func (e configError) Unwrap() []error { return []error{e.error, ErrConfig} }
 
-// Options are what a daemon is made from. All are required but LockWait.
+// Options configure a daemon. All but LockWait are required.
 type Options struct {
-	ConfigPath string         // read again by a reload
-	Config     *config.Config // read from there
-	Version    string         // of the program, for people
+	ConfigPath string         // a reload reads it again
+	Config     *config.Config // the content of ConfigPath
+	Version    string         // of the program, as shown to people
 	Log        *logging.Log
-	LockWait   time.Duration // for an earlier daemon to release the store
+	LockWait   time.Duration // how long to wait for an earlier daemon to release the store
 }
 
-// Serve runs the daemon until ctx ends or a part of it fails. SIGHUP reloads the configuration.
-// Serve runs and closes the log. An error of the configuration is an ErrConfig.
+// Serve runs the daemon until ctx ends or a part of the daemon fails. SIGHUP reloads the
+// configuration. Serve runs and closes the log. It returns an ErrConfig if the configuration is
+// wrong.
 func Serve(ctx context.Context, o Options) error {
 	hangup := make(chan os.Signal, 1) // from now on SIGHUP does not end the process
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	log := o.Log.Logger()
 	go func() {
-		stderr := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the log cannot tell of its own end
+		stderr := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the log cannot report its own end
 		_ = mirror.Safely(stderr, "log", func() error { o.Log.Run(); return nil })
 	}()
 	defer o.Log.Close()
@@ -54,7 +55,7 @@ func Serve(ctx context.Context, o Options) error {
 	}
 	d, err := openDaemon(ctx, o)
 	if ctx.Err() != nil {
-		err = nil // told to stop before it began
+		err = nil // stopped before it started
 	}
 	if d == nil || err != nil {
 		return err
@@ -74,9 +75,9 @@ func LogOptions(c *config.Config) logging.Options {
 	return logging.Options{Format: c.Log.Format, Level: c.Log.Level, Syslog: c.Log.Syslog}
 }
 
-// logFiles looks at the configuration and the files that it names. One that does not exist is
-// a mistake in it. One that cannot be used now keeps a directory from being read, and
-// is no reason to stop answering from the index; neither is an accept file that is held.
+// logFiles logs warnings about the configuration and the files that it names. A file that does
+// not exist is an ErrConfig. An unusable file is only logged: it keeps a directory from being
+// read, but the index still answers. CheckFiles skips the accept files in held.
 func logFiles(c *config.Config, log *slog.Logger, held ...string) error {
 	warnings, err := c.CheckFiles(held...)
 	if errors.Is(err, config.ErrMissing) {
@@ -94,7 +95,8 @@ func logFiles(c *config.Config, log *slog.Logger, held ...string) error {
 	return nil
 }
 
-// watchSignals reloads at SIGHUP, and notes the end of ctx. What it gives stops it.
+// watchSignals reloads at SIGHUP, and logs the end of ctx. The function that it returns ends
+// it.
 func (d *daemon) watchSignals(ctx context.Context, hangup <-chan os.Signal) func() {
 	done := make(chan struct{})
 	var watch sync.WaitGroup

@@ -7,10 +7,11 @@ import (
 	"rcpt-milter/config"
 )
 
-// shared returns how long another directory than the named one may need to hear of an
-// address of a mail domain that the named one gave away: the longer lag of the two; zero if
-// no other one may have it. Of the empty domain it returns the longest of all. A directory
-// that the configuration no longer has counts as long as the store has addresses of it.
+// shared returns a function for a directory that has lost an address of a mail domain. It
+// returns how long another directory may need to learn of that address: the longer replication
+// lag of both. It returns zero if no other directory may own the domain. For the empty domain
+// it returns the maximum of all domains. A directory outside the configuration counts while the
+// store has addresses of it.
 func (f *syncManager) shared(c *config.Config, name string, lag time.Duration) func(domain string) time.Duration {
 	return func(domain string) (longest time.Duration) {
 		for _, d := range c.Directories {

@@ -11,19 +11,19 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// stateEvery is how often states are looked at between passes: a directory becomes late and
+// stateInterval is how often states are checked between passes: a directory becomes late and
 // stale by time alone.
 const stateInterval = time.Second
 
-// directoryState is how far the index can be trusted about a directory.
+// directoryState is the freshness of a directory.
 type directoryState struct {
 	name     string
 	state    mirror.State
-	lastGood time.Time    // start of the last good pass
-	cause    func() error // of the last pass that failed; nil: the last one was good
+	lastGood time.Time    // start of the last good pass; zero if there was none
+	cause    func() error // returns the error of the last pass, or nil
 }
 
-// states returns those of the directories that are followed.
+// states returns the states of the active directories.
 func (f *syncManager) states() []directoryState {
 	var all []directoryState
 	for _, d := range f.active() {
@@ -33,19 +33,19 @@ func (f *syncManager) states() []directoryState {
 	return all
 }
 
-// stateLog logs each change of the state of a directory, and of the whole index, once. It goes
-// by the names of directories, so a reload that makes a new mirror changes nothing by itself.
+// stateLog logs each change of the state of a directory and of the whole index once. It
+// identifies directories by name, so a reload that creates a new mirror changes nothing.
 type stateLog struct {
 	observe func() []directoryState
 	log     *slog.Logger
 	now     func() time.Time
 
-	mu          sync.Mutex // guards all below
+	mu          sync.Mutex // guards the fields below
 	directories map[string]timedState[mirror.State]
 	index       timedState[control.State]
 }
 
-// timedState is a state, and since when it has been seen. The zero value is none.
+// timedState is a state, and the time since when it has been seen.
 type timedState[S ~string] struct {
 	state S
 	since time.Time
@@ -55,7 +55,7 @@ func newStateLog(observe func() []directoryState, log *slog.Logger, now func() t
 	return &stateLog{observe: observe, log: log, now: now, directories: map[string]timedState[mirror.State]{}}
 }
 
-// Run checks until ctx ends. Passes check as well, when they end.
+// Run checks until ctx ends. onPass checks too.
 func (l *stateLog) Run(ctx context.Context) error {
 	ticker := time.NewTicker(stateInterval)
 	defer ticker.Stop()
@@ -69,7 +69,7 @@ func (l *stateLog) Run(ctx context.Context) error {
 	}
 }
 
-// Check logs what changed since it was last called. The first state of a directory is logged
+// Check logs what has changed since the last check. The first state of a directory is logged
 // unless it is fresh.
 func (l *stateLog) Check() {
 	l.mu.Lock()
@@ -110,7 +110,7 @@ func (l *stateLog) directoryChanged(was timedState[mirror.State], d directorySta
 	l.log.Log(context.Background(), levelOf(d.state), "directory state changed", attrs...)
 }
 
-// next is the state from now on.
+// next returns the state from now on.
 func (l timedState[S]) next(state S, now time.Time) timedState[S] {
 	if l.state == state {
 		return l
@@ -118,12 +118,13 @@ func (l timedState[S]) next(state S, now time.Time) timedState[S] {
 	return timedState[S]{state, now}
 }
 
-// worthLogging reports whether a state is worth a line. To begin with, fresh is not.
+// worthLogging reports whether a change to a state is logged. The first state is not if it is
+// fresh.
 func (l timedState[S]) worthLogging(state S) bool {
 	return l.state != state && (l.state != "" || state != S(mirror.Fresh))
 }
 
-// attrs say what the state was and for how long, where that is known.
+// attrs returns the state, the state before, and how long that lasted.
 func (l timedState[S]) attrs(state S, now time.Time) []any {
 	attrs := []any{"state", string(state)}
 	if l.state != "" {
@@ -132,8 +133,7 @@ func (l timedState[S]) attrs(state S, now time.Time) []any {
 	return attrs
 }
 
-// levelOf is how much attention a state needs: late is before anything is put off, and stale
-// is when mail is.
+// levelOf returns the level for a state. A late index defers no mail; a stale one does.
 func levelOf(s control.State) slog.Level {
 	switch s {
 	case control.Fresh:

@@ -10,8 +10,8 @@ import (
 	"rcpt-milter/internal/logging"
 )
 
-// Stopped is the store that a daemon left behind, as a backend. It answers with the state that
-// the index has by now.
+// Stopped is a backend that answers from the store of a stopped daemon. The states of
+// directories are those of now.
 type Stopped struct{ backend }
 
 var (
@@ -20,7 +20,7 @@ var (
 	_ Reader          = (*control.Client)(nil)
 )
 
-// Reader is what a daemon and the store that it left behind both answer.
+// Reader is what a running daemon and a stopped one both answer.
 type Reader interface {
 	Status(context.Context) (control.Status, error)
 	Lookup(context.Context, control.LookupQuery) (control.LookupAnswer, error)
@@ -30,9 +30,8 @@ type Reader interface {
 	Export(context.Context, control.ExportQuery, func(control.ExportEvent) error) error
 }
 
-// OpenStopped opens the store of a configuration for reading. The store must have been closed
-// in good order, and no process may have it open. Of the options it uses all but Log and
-// LockWait.
+// OpenStopped opens the store of a configuration for reading. The daemon must have closed it
+// cleanly, and no process may have it open. OpenStopped ignores Log and LockWait.
 func OpenStopped(ctx context.Context, o Options) (Stopped, error) {
 	o.Log = logging.New(io.Discard, "rcpt-milter", LogOptions(o.Config))
 	d := newDaemon(o)
@@ -62,7 +61,7 @@ func (s Stopped) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	return answer, err
 }
 
-// What changes something, or reads a directory, takes a daemon.
+// Changes and reads of a directory need a running daemon.
 
 func (Stopped) Sync(context.Context, control.SyncQuery, func(control.SyncEvent)) error {
 	return control.ErrNotSupported

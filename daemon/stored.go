@@ -8,7 +8,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// storeConfig says where the store is, and with which key it is read.
+// storeConfig returns the location of the store and its key.
 func storeConfig(c *config.Config) (store.Config, error) {
 	key, err := c.Store.Key()
 	if err != nil {
@@ -17,7 +17,7 @@ func storeConfig(c *config.Config) (store.Config, error) {
 	return store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, Key: key}, nil
 }
 
-// openStored opens the store of a daemon that does not run; it has to exist.
+// openStored opens the store of a stopped daemon. The store must exist.
 func openStored(ctx context.Context, c *config.Config) (*store.Store, error) {
 	at, err := storeConfig(c)
 	if err != nil {

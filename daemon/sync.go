@@ -10,10 +10,10 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// progressEvery is how often a sync that waits is told how far a pass has come.
+// progressInterval is how often a client that waits for a pass gets its progress.
 const progressInterval = 250 * time.Millisecond
 
-// Sync asks every mirror for a pass, and waits for all of them if told to.
+// Sync requests a pass of every directory. If q.Wait is set, it waits for all of them.
 func (f *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
 	var results []<-chan mirror.PassResult
 	directories := f.active()
@@ -43,7 +43,7 @@ func (f *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress fu
 	return errors.Join(failed...)
 }
 
-// reportRunning reports the passes under way.
+// reportRunning reports the running passes.
 func (f *syncManager) reportRunning(progress func(control.SyncEvent)) {
 	for _, d := range f.Directories() {
 		if d.Running != nil {
@@ -52,7 +52,7 @@ func (f *syncManager) reportRunning(progress func(control.SyncEvent)) {
 	}
 }
 
-// waitFor gives what comes out of the channel, and does something at every tick before.
+// waitFor receives a value from c. It calls meanwhile at each tick before.
 func waitFor[T any](ctx context.Context, c <-chan T, ticks <-chan time.Time, meanwhile func()) (T, error) {
 	for {
 		select {

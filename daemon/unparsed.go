@@ -5,11 +5,11 @@ import (
 	"rcpt-milter/store"
 )
 
-// maxUnparsed is how many values to be corrected the status lists.
+// maxUnparsed is how many unusable values the status lists.
 const maxUnparsed = 1000
 
-// unparsedValues are the directory values that are to be corrected. An error of the store
-// is reported by whatever else reads it.
+// unparsedValues returns the directory values that need correction. Other readers report an
+// error of the store.
 func (b backend) unparsedValues(count int64) []control.UnparsedValue {
 	if count == 0 {
 		return nil

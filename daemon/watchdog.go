@@ -14,19 +14,19 @@ import (
 	"rcpt-milter/policy"
 )
 
-// watchdog tells systemd that the daemon can still answer, at least twice in the time that
-// it allows (WatchdogSec of the unit). A look-up that hangs is one that is not told of, and
-// systemd ends and restarts us. One that fails is an answer: "cannot tell".
+// watchdog reports to systemd that the daemon still answers, at least twice in the time of
+// WatchdogSec. If a lookup hangs, the watchdog is silent, and systemd restarts the daemon. A
+// lookup that fails has answered: "cannot tell".
 type watchdog struct {
-	every  time.Duration // zero: nobody wants to know
+	every  time.Duration // zero if systemd expects no report
 	notify func(string)
 	answer func() string // decides and looks something up; gives the state in a line for "systemctl status"
 }
 
-// stateAge is how old the state that "systemctl status" shows may be.
+// stateAge is the highest age of the state that "systemctl status" shows.
 const stateAge = 5 * time.Second
 
-// newWatchdog looks for what systemd wants in the environment.
+// newWatchdog reads from the environment what systemd expects.
 func newWatchdog(answer func() string) (*watchdog, error) {
 	allowed, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
@@ -35,7 +35,7 @@ func newWatchdog(answer func() string) (*watchdog, error) {
 	return &watchdog{every: min(allowed/2, stateAge), notify: notify, answer: answer}, nil
 }
 
-// Run tells systemd until ctx ends.
+// Run reports to systemd until ctx ends.
 func (w *watchdog) Run(ctx context.Context) error {
 	if w.every == 0 {
 		return nil
@@ -56,10 +56,11 @@ func (w *watchdog) Run(ctx context.Context) error {
 	}
 }
 
-// probe is an address that needs no owner to be looked up.
+// probe is an address without an owner.
 var probe, _ = address.Parse("postmaster@watchdog.invalid")
 
-// alive does what a RCPT does: it decides, and asks the index. It asks no directory.
+// alive makes a decision and a lookup as a RCPT does, without a directory. It returns the state
+// in a line for "systemctl status".
 func (d *daemon) alive() string {
 	d.server.Policy().Decide(context.Background(), policy.Query{Recipient: probe.String()})
 	d.store.Lookup(probe)
