@@ -41,9 +41,9 @@ func (c *canaries) Check() {
 			continue
 		}
 		if entry.Known {
-			c.log.Error("an address that must not exist is known: it is named in canaries.refuse", "address", a.String(), "owners", c.owners(a))
+			c.log.Error("canary of canaries.refuse is known", "address", a.String(), "owners", c.owners(a))
 		} else {
-			c.log.Info("an address named in canaries.refuse is no longer known", "address", a.String())
+			c.log.Info("canary of canaries.refuse is no longer known", "address", a.String())
 		}
 	}
 	for _, a := range named.Accept {
@@ -52,7 +52,7 @@ func (c *canaries) Check() {
 			continue
 		}
 		if !entry.Known {
-			c.log.Warn("an address named in canaries.accept is not known: it guards nothing", "address", a.String())
+			c.log.Warn("canary of canaries.accept is not in the index; canary inactive", "address", a.String())
 		}
 	}
 }
@@ -84,7 +84,7 @@ func (c *canaries) Alarms() []string {
 		entry, err := index.Lookup(a)
 		switch {
 		case err != nil:
-			alarms = append(alarms, fmt.Sprintf("whether %s is known, which canaries.refuse names, cannot be told: %v", a, err))
+			alarms = append(alarms, fmt.Sprintf("whether %s is known, which canaries.refuse names, cannot be determined: %v", a, err))
 		case entry.Known:
 			alarms = append(alarms, fmt.Sprintf("%s is known, which canaries.refuse names: %s", a, c.owners(a)))
 		}

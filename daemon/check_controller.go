@@ -43,14 +43,14 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 func (c *controllerCheck) checkAccount() {
 	a, name := c.account, c.d.Bind.Name()
 	if a.DN == "" {
-		c.warning("%s: the account %s is not found in this domain, so whether its password expires cannot be told", c.where, name)
+		c.warning("%s: the account %s is not in this domain, so the check cannot see whether its password expires", c.where, name)
 		return
 	}
 	if a.Locked {
 		c.problem(fmt.Errorf("%s: the account %s is locked out; unlock it, and look for a wrong password in use elsewhere", c.where, a.DN))
 	}
 	if a.Lockout > 0 && a.BadPasswords > 0 {
-		c.warning("%s: somebody tried %s for %s since it last logged on here, and %d lock it; look for an old password in use elsewhere",
+		c.warning("%s: %s for %s since its last logon here, and %d lock it; look for an old password in use elsewhere",
 			c.where, text.Count(a.BadPasswords, "wrong password", "wrong passwords"), a.DN, a.Lockout)
 	}
 	if !a.Expires.IsZero() && a.Expires.Sub(c.now()) < expiryWarning {
@@ -66,7 +66,7 @@ func (c *controllerCheck) checkAccount() {
 	case a.PasswordExpires.Sub(c.now()) < expiryWarning:
 		c.warning("%s: the password of %s ends on %s; %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
 	default:
-		c.warning("%s: the password of %s expires, on %s; a service cannot be told to change it: %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
+		c.warning("%s: the password of %s expires, on %s; a service cannot change it: %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
 	}
 }
 
@@ -121,13 +121,13 @@ type neededAttribute struct {
 
 func (c *controllerCheck) needs() []neededAttribute {
 	all := []neededAttribute{
-		{"objectGUID", true, "objects cannot be told from each other"},
+		{"objectGUID", true, "objects cannot be identified"},
 		{"uSNChanged", true, "changes cannot be followed"},
 		{"whenChanged", false, "the time from a change to its effect cannot be measured"},
 	}
 	for _, name := range c.d.AddressAttributes {
 		vital := strings.EqualFold(name, "proxyAddresses")
-		all = append(all, neededAttribute{name, vital, "either nobody has an address in it, or this account may not read it"})
+		all = append(all, neededAttribute{name, vital, "either no object has an address there, or this account may not read it"})
 	}
 	if c.d.OmitDisabledAccounts {
 		all = append(all, neededAttribute{"userAccountControl", false, "disabled_accounts: omit has no effect"})
@@ -136,7 +136,7 @@ func (c *controllerCheck) needs() []neededAttribute {
 		all = append(all, neededAttribute{"msExchRecipientTypeDetails", false, "system_mailboxes: omit has no effect"})
 	}
 	if c.d.RefuseInternalOnly {
-		all = append(all, neededAttribute{"msExchRequireAuthToSendTo", false, "either nobody is restricted to inside senders, or internal_only: refuse has no effect"})
+		all = append(all, neededAttribute{"msExchRequireAuthToSendTo", false, "either no recipient is internal-only, or internal_only: refuse has no effect"})
 	}
 	return all
 }

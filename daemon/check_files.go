@@ -18,7 +18,7 @@ func (f *findings) checkAcceptFiles(c *config.Config) {
 		}
 		f.checkLines(file, table)
 		if table.Len() == 0 {
-			f.problem(fmt.Errorf("accept_files: %s names nobody, so that it cannot be told from a file that lost its content; "+
+			f.problem(fmt.Errorf("accept_files: %s has no entry, and looks like a file that lost its content; "+
 				"take it out of accept_files, or put an address into it", file))
 			continue
 		}

@@ -32,7 +32,7 @@ func (c *controllerCheck) checkHybrid(ctx context.Context) error {
 	}
 	if sign != "" {
 		c.warning("%s: this organization %s: it is a hybrid one, and mailboxes and groups that were made in the cloud are not in this directory; "+
-			"use mode report until \"rcpt-milter report\" shows nobody who should be known, or let Exchange write them back", c.where, sign)
+			"use mode report until \"rcpt-milter report\" shows no valid recipient, or enable write-back in Exchange", c.where, sign)
 	}
 	return nil
 }
@@ -55,7 +55,7 @@ func (l *liveCheck) checkForests() {
 		f := l.forests[key]
 		for _, domain := range f.Domains {
 			if !slices.Contains(f.covered, strings.ToLower(domain.NamingContext)) {
-				l.warning("directory %s: the forest has a domain %s too, which no directory follows: whoever has a mailbox there is unknown; "+
+				l.warning("directory %s: the forest has a domain %s too, which no directory reads: all recipients there are unknown; "+
 					"add a directory for it", f.reportedBy, domain.DNSName)
 			}
 		}
@@ -93,7 +93,7 @@ func (l *liveCheck) checkNotAccepted(f coveredForest) {
 		if l.config.Domains[domain] == config.Pass || isAccepted(f.Accepted, domain) {
 			continue
 		}
-		l.warning("directory %s: domains names %s, which is no accepted domain of Exchange: is it spelled right, and does anybody have an address there?", f.reportedBy, domain)
+		l.warning("directory %s: domains names %s, which is no accepted domain of Exchange: check its spelling, and whether it has recipients", f.reportedBy, domain)
 	}
 }
 

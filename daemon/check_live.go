@@ -43,12 +43,12 @@ func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() t
 	l := &liveCheck{findings: f, config: c, now: now, forests: map[string]coveredForest{}, complete: map[string]bool{},
 		unseenDomains: domainsWithoutAddress(c, tablesOf(c), nowhere, nowhere), coverage: newCoverage(c)}
 	for _, d := range c.Directories {
-		told := false
+		checked := false
 		for _, at := range l.controllerURLs(ctx, d) {
 			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name, at)}
-			err := controller.check(ctx, !told)
+			err := controller.check(ctx, !checked)
 			if err == nil {
-				told = true
+				checked = true
 				continue
 			}
 			refused := errors.Is(err, directory.ErrCredentials)

@@ -72,7 +72,7 @@ func TestCheckClockNameAndAccount(t *testing.T) {
 		{"wrong passwords", func(c *controllerCheck) {
 			c.account = directory.Account{DN: "CN=svc", BadPasswords: 3, Lockout: 5}
 			c.checkAccount()
-		}, 0, "somebody tried 3 wrong passwords for CN=svc since it last logged on here, and 5 lock it"},
+		}, 0, "3 wrong passwords for CN=svc since its last logon here, and 5 lock it"},
 		{"keytab whose password ends", func(c *controllerCheck) {
 			c.account, c.d.Bind.Keytab = directory.Account{DN: "CN=svc", PasswordExpires: noon.Add(day)}, "/k"
 			c.checkAccount()

@@ -343,7 +343,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	}
 	err := d.server.Run(ctx, listeners...)
 	if ctx.Err() != nil && err != nil {
-		d.log.Warn("sessions cut off at the end", "error", err)
+		d.log.Warn("sessions cut off", "error", err)
 		return nil
 	}
 	return err

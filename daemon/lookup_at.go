@@ -40,7 +40,7 @@ func (i indexAt) Freshness(domain string) policy.Freshness {
 // pastAssumptions are what an answer about the past assumes.
 var pastAssumptions = []string{
 	"assumed: today's configuration, and that every directory read in full by then was fresh",
-	"assumed: no client over the harvest limit, and nobody found by asking the directory itself",
+	"assumed: no client over the harvest limit, and no recipient confirmed by the directory",
 }
 
 // notKept marks an error with control.ErrNotKept for the client.
@@ -54,7 +54,7 @@ func (e notKeptError) Unwrap() []error { return []error{e.error, control.ErrNotK
 func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query policy.Query) (control.LookupAnswer, error) {
 	at := q.At.Time
 	if at.After(b.now()) {
-		return control.LookupAnswer{}, fmt.Errorf("%s is still to come", at.Format(time.RFC3339))
+		return control.LookupAnswer{}, fmt.Errorf("%s is in the future", at.Format(time.RFC3339))
 	}
 	c := b.config.Load()
 	// The removal grace needs the journal of the time before as well.

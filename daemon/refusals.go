@@ -72,7 +72,7 @@ func newRefusals(s *store.Store, log *slog.Logger, now func() time.Time) *refusa
 func (r *refusals) openHour(now time.Time) {
 	var err error
 	if r.hour, err = r.store.RefusalsOf(now); err != nil {
-		r.log.Warn("record of refusals cannot be read, the hour begins anew", "error", err)
+		r.log.Warn("cannot read record of refusals; starting the hour anew", "error", err)
 	}
 }
 
@@ -146,7 +146,7 @@ func (r *refusals) gather() {
 		r.write()
 		r.openHour(now)
 		if err := r.store.DropRefusals(now.Add(-r.retention)); err != nil {
-			r.log.Warn("old refusals not forgotten", "error", err)
+			r.log.Warn("cannot prune old refusals", "error", err)
 		}
 	}
 	for i := range r.shards {
@@ -194,7 +194,7 @@ func (r *refusals) write() error {
 	}
 	err := r.store.PutRefusals(r.hour)
 	if err != nil && !r.writeFailed {
-		r.log.Warn("record of refusals not kept", "error", err)
+		r.log.Warn("cannot write record of refusals", "error", err)
 	}
 	r.changed, r.writeFailed = err != nil, err != nil
 	return err

@@ -62,12 +62,12 @@ func (d *daemon) reload() control.Reloaded {
 	})
 	if err != nil {
 		done.Refused = err.Error()
-		d.log.Error("configuration refused, the one before it stays in force", "error", err)
+		d.log.Error("configuration rejected; the previous one stays in effect", "error", err)
 	} else {
-		d.log.Info("configuration read again", "changed", done.Changed)
+		d.log.Info("configuration reloaded", "changed", done.Changed)
 	}
 	if len(done.Restart) > 0 {
-		d.log.Warn("keys of the configuration have other values now, which need a restart", "keys", done.Restart)
+		d.log.Warn("changed keys need a restart", "keys", done.Restart)
 	}
 	d.reloads.record(done)
 	return done

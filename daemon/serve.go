@@ -87,10 +87,10 @@ func logFiles(c *config.Config, log *slog.Logger, held ...string) error {
 		warnings = append(warnings, err)
 	}
 	for _, w := range warnings {
-		log.Warn("trouble with a file of the configuration", "error", w)
+		log.Warn("cannot use configured file", "error", w)
 	}
 	for _, w := range c.Warnings() {
-		log.Warn("the configuration is hardly meant so", "error", w)
+		log.Warn("suspicious configuration", "error", w)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (d *daemon) watchSignals(ctx context.Context, hangup <-chan os.Signal) func
 				control.BySignal("SIGHUP").Reloaded(d.log, d.reload())
 			case <-ctx.Done():
 				notify(systemd.SdNotifyStopping)
-				d.log.Info("told to stop, waiting for open sessions", "longest", drainTimeout)
+				d.log.Info("stopping; waiting for open sessions", "longest", drainTimeout)
 				return
 			case <-done:
 				return

@@ -98,8 +98,8 @@ func TestMovingOver(t *testing.T) {
 	out, err := e.RunMilter(e.ctx, "compare", "--table", table)
 	e.must(err)
 	t.Logf("compare --table (exit status %d):\n%s%s", out.Status, out.Stdout, out.Stderr)
-	for _, want := range []string{"stale@corp.example ", "nobody in the directories has it", "leaver@corp.example ",
-		"left the directories ", "fresh@corp.example ", "refused where the table is in force",
+	for _, want := range []string{"stale@corp.example ", "not in any directory", "leaver@corp.example ",
+		"left the directories ", "fresh@corp.example ", "rejected by the table",
 		"2 in the table only, 1 in the index only", `does not count: line 3: "spoilt" is neither`} {
 		if !strings.Contains(out.Stdout, want) {
 			t.Errorf("compare --table has no %q", want)

@@ -29,9 +29,9 @@ func (a *app) ask(ctx context.Context, do func(reader) error) error {
 	}
 	left, failed := daemon.OpenStopped(ctx, daemon.Options{ConfigPath: a.configPath, Config: c, Version: programVersion()})
 	if failed != nil {
-		return errors.Join(err, fmt.Errorf("what it left cannot be read either: %w", failed))
+		return errors.Join(err, fmt.Errorf("cannot read its store either: %w", failed))
 	}
 	defer left.Close()
-	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: this is what its store says, as it was left\n", text.Printable(err.Error()))
+	fmt.Fprintf(a.stderr, "rcpt-milter: %s\nrcpt-milter: answering from its store\n", text.Printable(err.Error()))
 	return do(left)
 }

@@ -17,7 +17,7 @@ func (a *app) checkCommand() *cobra.Command {
 		Short: "Check the configuration and the store",
 		Long: "Checks the configuration, the files it names and the store, and with --live each domain controller:\n" +
 			"name, clock, certificate, account and password, the right to see deletions, hidden attributes, the\n" +
-			"Global Catalog; and of the organization: recipients in the cloud, domains that no directory follows,\n" +
+			"Global Catalog; and of the organization: recipients in the cloud, domains that no directory reads,\n" +
 			"accepted domains of Exchange that the configuration lacks, enforced domains without an address. It\n" +
 			"reads all objects of each directory, and names values that cannot be used as addresses, objects that\n" +
 			"hide uSNChanged, and recipients of our domains outside bases, public folders first. Each finding says\n" +

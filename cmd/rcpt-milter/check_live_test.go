@@ -67,13 +67,13 @@ func TestCheckLive(t *testing.T) {
 		}, exitOK, `(in 5 days); set "password never expires", or put a new one into bind.password_file in time`},
 		{"password ends", func(r *rig) {
 			r.addAccount(adsim.Attrs{"msDS-UserPasswordExpiryTimeComputed": {interval(90*day + time.Hour)}})
-		}, exitOK, "(in 90 days); a service cannot be told to change it"},
+		}, exitOK, "(in 90 days); a service cannot change it"},
 		{"account ends", func(r *rig) { r.addAccount(adsim.Attrs{"accountExpires": {interval(9*day + time.Hour)}}) }, exitOK, "(in 9 days); extend it"},
-		{"account of another domain", func(*rig) {}, exitOK, "the account svc-mail@corp.example is not found in this domain"},
+		{"account of another domain", func(*rig) {}, exitOK, "the account svc-mail@corp.example is not in this domain"},
 		{"no right to deleted objects", func(r *rig) { r.ad.WithholdDeleted(true); r.addAccount(adsim.Attrs{}) }, exitFailure,
 			`dsacls "CN=Deleted Objects,DC=corp,DC=example" /takeownership, and then: dsacls "CN=Deleted Objects,DC=corp,DC=example" /G "CORP\svc-mail:LCRP"`},
 		{"the same, account not found", func(r *rig) { r.ad.WithholdDeleted(true) }, exitFailure, `/G "svc-mail@corp.example:LCRP"`},
-		{"hidden proxyAddresses", func(r *rig) { r.ad.Hide("proxyAddresses") }, exitFailure, "no object shows proxyAddresses: either nobody has an address in it, or this account may not read it; give svc-mail@corp.example the right"},
+		{"hidden proxyAddresses", func(r *rig) { r.ad.Hide("proxyAddresses") }, exitFailure, "no object shows proxyAddresses: either no object has an address there, or this account may not read it; give svc-mail@corp.example the right"},
 		{"hidden uSNChanged", func(r *rig) { r.ad.Hide("uSNChanged") }, exitFailure, "no object shows uSNChanged: changes cannot be followed; give"},
 		{"hidden objectGUID", func(r *rig) { r.ad.Hide("objectGUID") }, exitFailure, "no object shows objectGUID"},
 		{"hidden whenChanged", func(r *rig) { r.ad.Hide("whenChanged") }, exitOK, "warning: directory corp: <URL>: no object shows whenChanged"},
@@ -84,7 +84,7 @@ func TestCheckLive(t *testing.T) {
 		{"hybrid by an accepted domain", func(r *rig) { r.addAccepted("corp.mail.onmicrosoft.com", "0") }, exitOK, "accepts mail for corp.mail.onmicrosoft.com: it is a hybrid one"},
 		{"child domain", func(r *rig) {
 			r.add(adsim.CrossRef, "CN=CHILD,CN=Partitions,"+configurationNC, adsim.Attrs{"nCName": {"DC=child," + base}, "dnsRoot": {"child.corp.example"}, "systemFlags": {"3"}})
-		}, exitOK, "the forest has a domain child.corp.example too, which no directory follows"},
+		}, exitOK, "the forest has a domain child.corp.example too, which no directory reads"},
 		{"DNS zone, which is no domain", func(r *rig) {
 			r.add(adsim.CrossRef, "CN=ZONES,CN=Partitions,"+configurationNC, adsim.Attrs{"nCName": {"DC=ForestDnsZones," + base}, "dnsRoot": {"zones.corp.example"}, "systemFlags": {"5"}})
 		}, exitOK, "!zones.corp.example"},

@@ -98,7 +98,7 @@ func (t *tablePage) add(d daemon.TableDifference) error {
 func (t *tablePage) because(d daemon.TableDifference) string {
 	switch d.Cause {
 	case daemon.TableUnknown:
-		return "nobody in the directories has it"
+		return "not in any directory"
 	case daemon.TableRemoved:
 		return "left the directories " + t.at(d.Removed)
 	case daemon.TableListed:
@@ -109,11 +109,11 @@ func (t *tablePage) because(d daemon.TableDifference) string {
 	case daemon.TableAlways:
 		return "always accepted"
 	case daemon.TableDomain:
-		return "accepts everybody in the domain"
+		return "accepts the whole domain"
 	case daemon.TableAlias:
 		return "maps the domain to " + text.Printable(d.Entry) + ": domain_aliases"
 	case daemon.TableMissing:
-		return "refused where the table is in force"
+		return "rejected by the table"
 	default:
 		return "cannot be told"
 	}

@@ -61,7 +61,7 @@ func TestCompareTable(t *testing.T) {
 		t.Errorf("the table: %+v", c)
 	}
 	out := r.want(exitFailure, "compare", "--table", file)
-	for _, want := range []string{"stale@corp.example        table only   3      nobody in the directories has it\n", "left the directories 20", "jane.doe@corp.example     index only          refused where the table is in force\n",
+	for _, want := range []string{"stale@corp.example        table only   3      not in any directory\n", "left the directories 20", "jane.doe@corp.example     index only          rejected by the table\n",
 		file + ": 7 entries, 1 in both, 4 in the table only, 1 in the index only\n", "1 entry is of domains that are not judged here\n", "does not count: line 9: \"spoilt\" is neither"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("compare --table has no %q:\n%s", want, out)

@@ -36,7 +36,7 @@ func (a *app) exportCommand() *cobra.Command {
 		Use:   "export",
 		Short: "Write the list of recipients, also as a table for Postfix",
 		Long: "Writes the list of recipients that are accepted in the domains of the configuration: those of the index,\n" +
-			"and those of accept and accept_files. Who takes mail from inside senders only (internal_only: refuse) is\n" +
+			"and those of accept and accept_files. Who internal-only: accepts mail from inside senders only (internal_only: refuse) is\n" +
 			"left out, but for JSON, which marks them.\n\n" +
 			"Formats:\n" +
 			"  postmap  the source of a table for relay_recipient_maps, which can stand in for the daemon; it has\n" +
@@ -61,16 +61,16 @@ func (a *app) exportCommand() *cobra.Command {
 	command.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
 	flags.StringVar(&o.output, "output", "", "write this `FILE`, not to standard output")
 	flags.BoolVar(&o.All, "all", false, "also addresses of the index in domains that are not judged")
-	flags.BoolVar(&o.restricted, "restricted", false, "also who takes mail from inside senders only")
+	flags.BoolVar(&o.restricted, "restricted", false, "include internal-only recipients")
 	flags.BoolVar(&o.Force, "force", false, "also a list that is empty, or of an index that was never filled")
 	return command
 }
 
 // errEmpty is why nothing is written.
-var errEmpty = errors.New("the index has no recipient in the domains of the configuration; an empty list would refuse everybody, and is not written without --force")
+var errEmpty = errors.New("the index has no recipient in the domains of the configuration; an empty list would reject every recipient; to write it use --force")
 
 // errCutOff is why the store is not asked for the rest of what a daemon began to tell.
-var errCutOff = errors.New("the daemon went away while it told the list; try again")
+var errCutOff = errors.New("the daemon stopped in the middle of the list; try again")
 
 func (a *app) export(ctx context.Context, o exportOptions) error {
 	if o.output == "" {
@@ -225,7 +225,7 @@ func tableHead(h control.ExportHead, o exportOptions) string {
 		fmt.Fprintf(&b, " %s (%s)", text.Printable(domain), text.Printable(h.Domains[domain]))
 	}
 	fmt.Fprintf(&b, "\n\nFor Postfix, in place of the daemon:\n    postmap lmdb:%[1]s\n    postconf -e 'relay_recipient_maps = lmdb:%[1]s'\n", text.Printable(file))
-	b.WriteString("With it Postfix refuses whoever is not in here, and everybody in relay domains that are not named above.\n")
+	b.WriteString("With it Postfix rejects all other recipients, also in relay domains that are not named above.\n")
 	for _, line := range h.Unlisted {
 		b.WriteString("Accepted by the daemon, and not by this table: " + text.Printable(line) + "\n")
 	}

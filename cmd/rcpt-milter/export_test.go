@@ -76,7 +76,7 @@ func TestExport(t *testing.T) {
 	}
 	d.stop()
 	out := r.want(exitOK, "export", "--format", "text")
-	if !strings.HasPrefix(out, exportedText+"rcpt-milter: the daemon is not reachable") || !strings.Contains(out, "this is what its store says, as it was left\n") {
+	if !strings.HasPrefix(out, exportedText+"rcpt-milter: the daemon is not reachable") || !strings.Contains(out, "answering from its store\n") {
 		t.Errorf("export from the store gives\n%s", out)
 	}
 }
@@ -140,7 +140,7 @@ func TestExportToFile(t *testing.T) {
 	r.edit("corp.example: enforce", "other.example: enforce")
 	d = r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitFailure, "export", "--output", path); !strings.Contains(out, "an empty list would refuse everybody") {
+	if out := r.want(exitFailure, "export", "--output", path); !strings.Contains(out, "an empty list would reject every recipient") {
 		t.Errorf("empty: %s", out)
 	}
 	old("empty")

@@ -204,7 +204,7 @@ func (a *app) owner(p *terminal.Page, o control.Owner) {
 		p.More(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass, text.Printable(o.DomainController), o.USN))
 	}
 	if o.InternalOnly {
-		p.More("takes mail from inside senders only")
+		p.More("internal-only: accepts mail from inside senders only")
 	}
 	if o.Gone {
 		p.More(p.Warn("no longer in the directory; the removal is not in effect yet"))

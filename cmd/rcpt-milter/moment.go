@@ -19,7 +19,7 @@ func (a *app) past(flag, text string) (time.Time, error) {
 		return at, &exit{exitUsage, fmt.Errorf("--%s: expected a duration (2h is two hours ago), a time such as \"2026-01-31 15:04\", or one of RFC 3339, got %q", flag, text)}
 	}
 	if at.After(now) {
-		return at, &exit{exitUsage, fmt.Errorf("--%s: %s is still to come", flag, a.moment(at))}
+		return at, &exit{exitUsage, fmt.Errorf("--%s: %s is in the future", flag, a.moment(at))}
 	}
 	return at, nil
 }

@@ -18,7 +18,7 @@ func (a *app) reloadCommand() *cobra.Command {
 		Long: "Has the daemon read its configuration again, as SIGHUP does, and tells what changed. No session ends,\n" +
 			"and a directory that did not change keeps its connection. Keys that need a restart are named, and\n" +
 			"keep their old values until then. A file with a mistake in it is refused as a whole.\n\n" +
-			"Exit status: 0 it is in force, 78 it is refused and the one before it stays in force.",
+			"Exit status: 0 the configuration is in effect, 78 it is rejected and the previous one stays in effect.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.reload(command.Context()) },
 	}
@@ -34,14 +34,14 @@ func (a *app) reload(ctx context.Context) error {
 		return err
 	}
 	if done.Refused != "" {
-		return &exit{exitConfig, errors.New(done.Refused + "\nthe configuration is refused; the one before it stays in force")}
+		return &exit{exitConfig, errors.New(done.Refused + "\nthe configuration is rejected; the previous one stays in effect")}
 	}
-	s := "The configuration is in force; nothing in it has changed.\n"
+	s := "The configuration is in effect. Nothing has changed.\n"
 	if len(done.Changed) > 0 {
-		s = "The configuration is in force. Changed: " + text.Printable(strings.Join(done.Changed, ", ")) + "\n"
+		s = "The configuration is in effect. Changed: " + text.Printable(strings.Join(done.Changed, ", ")) + "\n"
 	}
 	if len(done.Restart) > 0 {
-		s += "Changed too, and waiting for a restart: " + text.Printable(strings.Join(done.Restart, ", ")) + "\n"
+		s += "Changed, but in effect only after a restart: " + text.Printable(strings.Join(done.Restart, ", ")) + "\n"
 	}
 	_, err = fmt.Fprint(a.stdout, s)
 	return err

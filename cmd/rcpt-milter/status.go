@@ -31,7 +31,7 @@ func (a *app) statusCommand() *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error {
 			switch {
 			case nagios && watch || nagios && asJSON || watch && asJSON:
-				return &exit{exitUsage, errors.New("of --json, --nagios and --watch there can be one")}
+				return &exit{exitUsage, errors.New("--json, --nagios and --watch are mutually exclusive")}
 			case command.Flags().Changed("every") && !watch:
 				return &exit{exitUsage, errors.New("--every goes with --watch")}
 			case nagios:
