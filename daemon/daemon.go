@@ -1,3 +1,9 @@
+// Package daemon is what "rcpt-milter serve" runs. It creates the parts from a configuration,
+// starts, reloads and stops them, and answers the control socket. It also reads the store of a
+// stopped daemon, and checks a configuration with everything that it names.
+//
+// Serve, OpenStopped, Check and CompareTable are its entry points. They print nothing and know
+// no command line: they return values, and errors that may be an ErrConfig.
 package daemon
 
 import (

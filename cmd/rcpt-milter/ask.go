@@ -10,11 +10,11 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// reader is what answers a command: a daemon, or the store that it left behind.
+// reader answers commands: a daemon, or the store that it left behind.
 type reader = daemon.Reader
 
-// ask calls do with the daemon. If no daemon runs, it calls do with the store that the daemon
-// left behind, and says so.
+// ask calls do with the daemon. If no daemon runs, it says so, and calls do with the store that
+// the daemon left behind.
 func (a *app) ask(ctx context.Context, do func(reader) error) error {
 	client, err := a.client()
 	if err != nil {

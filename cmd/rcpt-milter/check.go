@@ -15,16 +15,15 @@ func (a *app) checkCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and the store",
-		Long: "Checks the configuration, the files it names and the store, and with --live each domain controller:\n" +
-			"name, clock, certificate, account and password, the right to see deletions, hidden attributes, the\n" +
-			"Global Catalog; and of the organization: recipients in the cloud, domains that no directory reads,\n" +
-			"accepted domains of Exchange that the configuration lacks, enforced domains without an address. It\n" +
-			"reads all objects of each directory, and names values that cannot be used as addresses, objects that\n" +
-			"hide uSNChanged, and recipients of our domains outside bases, public folders first. Each finding says\n" +
-			"what to do about it.\n" +
-			"It changes nothing, but that it finishes what a daemon that was killed has left in the store, as the\n" +
-			"next start would.\n\n" +
-			"Exit status: 0 all is well, 1 something is not, 78 the configuration is bad.",
+		Long: "Checks the configuration, the files that it names, and the store.\n\n" +
+			"With --live it also connects to each domain controller. It checks the host name, the clock, the certificate,\n" +
+			"the account and its password, the right to see deleted objects, attributes that the account cannot read, and\n" +
+			"the Global Catalog. It looks for recipients in the cloud, domains that no directory reads, accepted domains\n" +
+			"of Exchange that the configuration lacks, and enforced domains without an address. It reads all objects of\n" +
+			"each directory, and names values that are no addresses, objects that hide uSNChanged, and recipients of the\n" +
+			"configured domains outside bases. Each finding says how to correct it.\n\n" +
+			"The command changes nothing, except that it repairs the store after a crash, as the next start would.\n\n" +
+			"Exit status: 0 no problem, 1 a problem, 78 the configuration is invalid.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.check(command.Context(), live) },
 	}
@@ -46,7 +45,7 @@ func (a *app) check(ctx context.Context, live bool) error {
 			a.printFinding(f)
 		})
 	if err == nil && problems > 0 {
-		return &exit{status: exitFailure}
+		return &exitError{status: exitFailure}
 	}
 	return err
 }

@@ -14,11 +14,11 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// compareTable reads a table and shows where it differs from the index.
+// compareTable prints where a table differs from the index.
 func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error {
 	table, err := tables.ReadFile(file)
 	if err != nil {
-		return &exit{exitTemporary, err}
+		return &exitError{exitTemporary, err}
 	}
 	var done daemon.ComparedTable
 	err = a.ask(ctx, func(from reader) error {
@@ -28,14 +28,14 @@ func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error 
 		done, err = a.compareWith(ctx, from, file, table, asJSON)
 		return err
 	})
-	var chosen *exit
+	var chosen *exitError
 	switch {
 	case errors.Is(err, control.ErrNotReachable) || errors.As(err, &chosen):
 		return err
 	case err != nil:
-		return &exit{exitTemporary, err}
+		return &exitError{exitTemporary, err}
 	case !done.Equal:
-		return &exit{status: exitFailure}
+		return &exitError{status: exitFailure}
 	}
 	return nil
 }
@@ -77,7 +77,7 @@ func endTableJSON(rows *jsonRows, done daemon.ComparedTable) error {
 	return err
 }
 
-// tablePage is for people.
+// tablePage prints text.
 type tablePage struct {
 	*app
 	block [][]string

@@ -22,10 +22,10 @@ func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find what is wrong between Postfix and this daemon",
-		Long: "Reads the settings of Postfix with postconf, looks at the socket, and asks the daemon: says what is\n" +
-			"wrong between them, why it matters, and how to fix it. It changes nothing. Run it as root, where\n" +
-			"Postfix runs; after a change run \"postfix reload\" and doctor again.\n\n" +
+		Short: "Find problems between Postfix and this daemon",
+		Long: "Reads the settings of Postfix with postconf, looks at the socket, and queries the daemon. It reports what is\n" +
+			"wrong between them, why that matters, and how to correct it. It changes nothing. Run it as root on the host\n" +
+			"of Postfix. After a change run \"postfix reload\" and doctor again.\n\n" +
 			"Exit status: 0 no problem, though there may be notes, 1 a problem.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.doctor(command.Context(), dir, asJSON) },
@@ -53,7 +53,7 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 		return err
 	}
 	client := control.NewClient(c.Control.Address)
-	w := patient{Host: host, ctx: ctx, client: client}
+	w := doctorHost{Host: host, ctx: ctx, client: client}
 	daemon := daemonOf(ctx, c, client, path.Join(settings.Value(nil, "queue_directory"), "rcpt-milter/milter.sock"))
 	d := diagnosis{Findings: append([]postfix.Finding{}, postfix.Examine(settings, daemon, w)...)}
 	for _, f := range d.Findings {
@@ -69,13 +69,13 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 		err = a.printDiagnosis(d)
 	}
 	if err == nil && d.Problems > 0 {
-		return &exit{status: exitFailure}
+		return &exitError{status: exitFailure}
 	}
 	return err
 }
 
-// daemonOf is what the configuration and the daemon say of themselves. Where systemd
-// passes the sockets, usual is where its unit has them.
+// daemonOf returns what doctor needs to know about the daemon. If systemd passes the sockets,
+// usual is the path in its unit.
 func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usual string) postfix.Daemon {
 	d := postfix.Daemon{Domains: map[string]string{}, AlwaysAccept: c.AlwaysAccept, Connections: c.Limits.Connections,
 		ExemptAuthenticated: c.Exempt.Authenticated}
@@ -101,8 +101,8 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 	return d
 }
 
-// aliasesOf are the domain aliases of a configuration and of its accept files. A file that
-// cannot be read has none.
+// aliasesOf returns the domain aliases of a configuration and of its accept files. It skips a
+// file that cannot be read.
 func aliasesOf(c *config.Config) map[string][]string {
 	all := map[string][]string{}
 	for alias := range c.DomainAliases {
@@ -120,32 +120,32 @@ func aliasesOf(c *config.Config) map[string][]string {
 	return all
 }
 
-// patient is the world of doctor.
-type patient struct {
+// doctorHost is a host with a daemon to ask.
+type doctorHost struct {
 	*postfix.Host
 	ctx    context.Context
 	client *control.Client
 }
 
-var _ postfix.World = patient{}
+var _ postfix.World = doctorHost{}
 
-// Judge asks the daemon as an outside sender would.
-func (p patient) Judge(all []address.Address) ([]postfix.Judgement, error) {
+// Judge asks the daemon as for an outside sender.
+func (p doctorHost) Judge(all []address.Address) ([]postfix.Judgement, error) {
 	var answers []postfix.Judgement
 	for _, a := range all {
 		l, err := p.client.Lookup(p.ctx, control.LookupQuery{Address: a.String()})
 		if err != nil {
 			return nil, err
 		}
-		// What is put off at the moment is no matter of configuration.
+		// A temporary reply is no matter of the configuration.
 		refused := l.Outcome == control.Refused || l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5") || inEmptyDomain(l)
 		answers = append(answers, postfix.Judgement{Accepted: !refused, Owned: len(l.Owners) > 0})
 	}
 	return answers, nil
 }
 
-// inEmptyDomain reports whether a recipient is deferred because no address of its domain
-// is known, though its directories have been read: that does not pass by itself.
+// inEmptyDomain reports whether a recipient is deferred because its domain has no known
+// address, although its directories have been read. That lasts until an operator acts.
 func inEmptyDomain(l control.LookupAnswer) bool {
 	if l.Verdict != control.VerdictNotReady {
 		return false

@@ -22,32 +22,32 @@ func (a *app) lookupCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "lookup ADDRESS...",
-		Short: "Tell which reply an address would get, and why",
-		Long: "Tells which reply an address would get at RCPT TO, and why: the rule, who owns the address, since when\n" +
-			"and by which pass, and what the journal has of it. It counts nothing.\n\n" +
-			"With several addresses each is answered in turn. \"-\" stands for a list on standard input, one address a\n" +
-			"line; empty lines and lines that begin with # are skipped. An address has a domain; only postmaster may\n" +
-			"do without. JSON is an object for one ADDRESS, and a list for several and for \"-\".\n\n" +
-			"With --at the index is taken as it was at that time, as far as the journal reaches (journal.keep in\n" +
-			"the configuration), and all directories as fresh; the configuration is today's.\n\n" +
-			"Where no daemon runs, its store answers, if it was closed in good order.\n\n" +
-			"Exit status: 0 accepted, 1 refused, 2 temporary; of several addresses the highest one. 64 when a line of\n" +
-			"standard input is no address with a domain; the others are answered all the same.",
+		Short: "Show the reply that an address would get, and why",
+		Long: "Shows the reply that an address would get at RCPT TO, and the reason: the rule, the owner, the pass that\n" +
+			"learned the address, and its history in the journal. A lookup is not counted as a decision.\n\n" +
+			"With several addresses each is answered in turn. \"-\" reads a list from standard input, one address per line;\n" +
+			"empty lines and lines that begin with # are skipped. An address needs a domain; only postmaster does not.\n" +
+			"JSON is an object for one ADDRESS, and a list for several or for \"-\".\n\n" +
+			"With --at the index is taken as it was at that time, as far as the journal reaches (journal.keep in the\n" +
+			"configuration). All directories count as fresh, and the configuration is the present one.\n\n" +
+			"If no daemon runs, the command reads its store, which must have been closed cleanly.\n\n" +
+			"Exit status: 0 accepted, 1 rejected, 2 deferred; the highest one for several addresses. 64 if a line of\n" +
+			"standard input is no address with a domain; the other lines are answered.",
 		Args: lookupArguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			if _, err := netip.ParseAddr(q.Client); q.Client != "" && err != nil {
-				return &exit{exitUsage, fmt.Errorf("--client: expected an IP address, got %q", q.Client)}
+				return &exitError{exitUsage, fmt.Errorf("--client: expected an IP address, got %q", q.Client)}
 			}
 			if err := checkAddresses(args); err != nil {
-				return &exit{exitUsage, err}
+				return &exitError{exitUsage, err}
 			}
 			if command.Flags().Changed("at") {
 				var err error
-				if q.At.Time, err = a.past("at", at); err != nil {
+				if q.At.Time, err = a.parsePast("at", at); err != nil {
 					return err
 				}
 			}
-			return a.lookup(command.Context(), newLookups(a, q, args, asJSON))
+			return a.lookup(command.Context(), newLookupRun(a, q, args, asJSON))
 		},
 	}
 	flags := command.Flags()
@@ -58,18 +58,18 @@ func (a *app) lookupCommand() *cobra.Command {
 	return command
 }
 
-func (a *app) lookup(ctx context.Context, l *lookups) error {
+func (a *app) lookup(ctx context.Context, l *lookupRun) error {
 	err := a.ask(ctx, func(from reader) error { return l.run(ctx, from) })
 	if errors.Is(err, control.ErrNotKept) {
-		return &exit{exitUsage, fmt.Errorf("--at: %w", err)}
+		return &exitError{exitUsage, fmt.Errorf("--at: %w", err)}
 	}
 	if err == nil && l.status != exitOK {
-		return &exit{status: l.status}
+		return &exitError{status: l.status}
 	}
 	return err
 }
 
-// lookupExit is the outcome as an exit status.
+// lookupExit returns the exit status of an outcome.
 func lookupExit(answer control.LookupAnswer) int {
 	switch answer.Outcome {
 	case control.Accepted:
@@ -95,7 +95,7 @@ func (a *app) printLookup(l control.LookupAnswer) error {
 	return err
 }
 
-// printOutcome writes what happens to a mail for the address, and under which conditions.
+// printOutcome writes what happens to mail for the address, and under which conditions.
 func (a *app) printOutcome(p *terminal.Page, l control.LookupAnswer) {
 	colour := map[control.Outcome]string{control.Accepted: "32", control.Refused: "31"}[l.Outcome]
 	if colour == "" {
@@ -135,7 +135,7 @@ func (a *app) printReason(p *terminal.Page, l control.LookupAnswer) {
 		p.Line("directory", s)
 	}
 	if l.Harvest != nil {
-		p.Line("harvest limit", a.network(*l.Harvest))
+		p.Line("harvest limit", a.harvestLine(*l.Harvest))
 	}
 }
 
@@ -174,7 +174,7 @@ func (a *app) printRemoval(p *terminal.Page, l control.LookupAnswer) {
 	p.Line("removed", s)
 }
 
-// historyShown is how many rows are shown to people, the newest.
+// historyShown is how many rows are printed, the latest ones.
 const historyShown = 20
 
 func (a *app) history(p *terminal.Page, rows []control.JournalRow) {

@@ -25,7 +25,7 @@ func TestPast(t *testing.T) {
 		{"-2h", "", `got "-2h"`},
 		{"", "", `got ""`},
 	} {
-		got, err := a.past("at", c.text)
+		got, err := a.parsePast("at", c.text)
 		if text := got.In(zone).Format(time.RFC3339Nano); c.trouble == "" && (err != nil || text != c.want) {
 			t.Errorf("past(%q) = %s, %v, want %s", c.text, text, err, c.want)
 		}

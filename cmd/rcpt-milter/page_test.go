@@ -265,7 +265,7 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 			p.event(e)
 			return nil
 		}},
-		{"an error", func(a *app) error { a.report(&exit{1, errorText(s.Version)}); return nil }},
+		{"an error", func(a *app) error { a.report(&exitError{1, errorText(s.Version)}); return nil }},
 	} {
 		a, out := pageApp()
 		if err := c.print(a); err != nil {

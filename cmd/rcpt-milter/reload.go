@@ -14,10 +14,10 @@ import (
 func (a *app) reloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
-		Short: "Have the daemon read its configuration again",
-		Long: "Has the daemon read its configuration again, as SIGHUP does, and tells what changed. No session ends,\n" +
-			"and a directory that did not change keeps its connection. Keys that need a restart are named, and\n" +
-			"keep their old values until then. A file with a mistake in it is refused as a whole.\n\n" +
+		Short: "Make the daemon reload its configuration",
+		Long: "Makes the daemon reload its configuration, like SIGHUP, and shows what changed. No session ends, and a\n" +
+			"directory that did not change keeps its connection. Keys that need a restart are listed, and keep their old\n" +
+			"values until then. A file with an error is rejected as a whole.\n\n" +
 			"Exit status: 0 the configuration is in effect, 78 it is rejected and the previous one stays in effect.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.reload(command.Context()) },
@@ -34,7 +34,7 @@ func (a *app) reload(ctx context.Context) error {
 		return err
 	}
 	if done.Refused != "" {
-		return &exit{exitConfig, errors.New(done.Refused + "\nthe configuration is rejected; the previous one stays in effect")}
+		return &exitError{exitConfig, errors.New(done.Refused + "\nthe configuration is rejected; the previous one stays in effect")}
 	}
 	s := "The configuration is in effect. Nothing has changed.\n"
 	if len(done.Changed) > 0 {

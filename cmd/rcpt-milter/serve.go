@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/internal/logging"
 )
 
-// lockWait is how long a starting daemon waits for the one before it.
+// lockWait is how long a starting daemon waits for an earlier one.
 const lockWait = 10 * time.Second
 
 func (a *app) serveCommand() *cobra.Command {
@@ -18,8 +18,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the daemon",
 		Long: "Runs the daemon in the foreground until SIGTERM or SIGINT.\n\n" +
-			"SIGHUP has it read its configuration again, as \"rcpt-milter reload\" does.\n\n" +
-			"Exit status: 0 stopped as told, 1 failure.",
+			"SIGHUP reloads the configuration, like \"rcpt-milter reload\".\n\n" +
+			"Exit status: 0 stopped by a signal, 1 failure, 78 the configuration is invalid.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.serve(command.Context()) },
 	}

@@ -8,11 +8,11 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// networksShown is how many networks over the harvest limit are shown to people.
+// networksShown is how many networks over the harvest limit are printed.
 const networksShown = 5
 
-// confirm says how the directories are asked before a recipient is refused.
-func (a *app) confirm(p *terminal.Page, s *control.ConfirmStatus) {
+// confirmLines writes how directories confirm recipients.
+func (a *app) confirmLines(p *terminal.Page, s *control.ConfirmStatus) {
 	if s == nil {
 		return
 	}
@@ -37,8 +37,8 @@ func (a *app) confirm(p *terminal.Page, s *control.ConfirmStatus) {
 	}
 }
 
-// harvest says who guesses addresses.
-func (a *app) harvest(p *terminal.Page, s *control.HarvestStatus, over int) {
+// harvestLines writes which networks are over the harvest limit.
+func (a *app) harvestLines(p *terminal.Page, s *control.HarvestStatus, over int) {
 	if s == nil {
 		return
 	}
@@ -46,15 +46,15 @@ func (a *app) harvest(p *terminal.Page, s *control.HarvestStatus, over int) {
 		text.Count(int64(over), "network", "networks"), text.Number(s.Networks), float64(s.Octets)/(1<<20)))
 	shown := s.Limited[:min(networksShown, len(s.Limited))]
 	for _, n := range shown {
-		p.More(a.network(n))
+		p.More(a.harvestLine(n))
 	}
 	if more := over - len(shown); more > 0 {
 		p.More("and " + text.Number(int64(more)) + " more")
 	}
 }
 
-// network is what is remembered of one network, in a line.
-func (a *app) network(n control.HarvestNetwork) string {
+// harvestLine returns what the harvest limit knows about a network.
+func (a *app) harvestLine(n control.HarvestNetwork) string {
 	if !n.Until.IsZero() {
 		return fmt.Sprintf("%s asked about %s that never existed, until %s", text.Printable(n.Network), text.Number(n.Unknown), a.at(n.Until))
 	}
