@@ -115,7 +115,7 @@ func (t *tablePage) because(d daemon.TableDifference) string {
 	case daemon.TableMissing:
 		return "rejected by the table"
 	default:
-		return "cannot be told"
+		return "unknown, because of an internal error"
 	}
 }
 

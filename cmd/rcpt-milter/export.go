@@ -58,10 +58,10 @@ func (a *app) exportCommand() *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&o.format, "format", "postmap", "`FORMAT`: postmap, text or json")
 	command.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
-	flags.StringVar(&o.output, "output", "", "write this `FILE`, not to standard output")
+	flags.StringVar(&o.output, "output", "", "write to this `FILE` instead of standard output")
 	flags.BoolVar(&o.All, "all", false, "also addresses of the index in domains that are not judged")
 	flags.BoolVar(&o.restricted, "restricted", false, "include internal-only recipients")
-	flags.BoolVar(&o.Force, "force", false, "also a list that is empty, or of an index that was never filled")
+	flags.BoolVar(&o.Force, "force", false, "also an empty list, or that of an index that was never filled")
 	return command
 }
 

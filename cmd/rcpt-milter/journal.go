@@ -40,7 +40,7 @@ func (a *app) journalCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringVar(&since, "since", "24h", "from this `TIME` on: a duration ago, \"2026-01-31 15:04\", or RFC 3339")
-	flags.Uint64Var(&q.Pass, "pass", 0, "only what the pass with this `NUMBER` changed, whenever it was")
+	flags.Uint64Var(&q.Pass, "pass", 0, "only changes of the pass with this `NUMBER`, at any time")
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	return command
 }

@@ -51,8 +51,8 @@ func (a *app) lookupCommand() *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&q.Client, "client", "", "as if the client had this `IP` address")
-	flags.BoolVar(&q.Authenticated, "authenticated", false, "as if the client had logged in")
+	flags.StringVar(&q.Client, "client", "", "as for a client with this `IP` address")
+	flags.BoolVar(&q.Authenticated, "authenticated", false, "as for an authenticated client")
 	flags.StringVar(&at, "at", "", "as it was at this `TIME`: a duration ago such as 2h, \"2026-01-31 15:04\", or RFC 3339")
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	return command

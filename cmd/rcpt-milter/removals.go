@@ -29,13 +29,13 @@ func (a *app) removalsCommand() *cobra.Command {
 	}
 	command.PersistentFlags().StringVar(&q.Directory, "directory", "", "only those of the directory with this `NAME`")
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	approve := a.settleCommand("approve", "Apply the removals that are held back", "Applies the removals that are held back: people really left.\n"+
-		"A pass that is under way is waited for; what it will hold back in its turn is not approved. Removals\n"+
-		"that wait for replication go by themselves.", &q, (*control.Client).Approve)
-	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those that this `PASS` and earlier ones held back (default: all that are held when it is asked for)")
+	approve := a.settleCommand("approve", "Apply the held removals", "Applies the held removals.\n"+
+		"The command waits for a running pass, but does not approve what that pass holds. Removals that wait\n"+
+		"for replication do not need approval.", &q, (*control.Client).Approve)
+	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all that are held now)")
 	command.AddCommand(approve,
-		a.settleCommand("discard", "Forget the removals that are held back", "Forgets the removals that are held back: the addresses stay until a full pass misses them again.\n"+
-			"A pass that is under way is waited for.", &q, (*control.Client).Discard))
+		a.settleCommand("discard", "Discard the held removals", "Discards the held removals: the addresses stay until a full pass finds them missing again.\n"+
+			"The command waits for a running pass.", &q, (*control.Client).Discard))
 	return command
 }
 
@@ -46,7 +46,7 @@ func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if q.UpTo != 0 && q.Directory == "" {
-				return &exitError{exitUsage, errors.New("--up-to goes with --directory: passes are counted over all directories, and one of another may have ended since you looked")}
+				return &exitError{exitUsage, errors.New("--up-to requires --directory: passes are numbered across all directories, and another directory may have made one since")}
 			}
 			client, err := a.client()
 			if err != nil {

@@ -137,8 +137,8 @@ func (a *app) nearMissTable(p *terminal.Page, r control.Report) {
 	}
 	p.Table(rows, 2, 3)
 	if len(r.NearMisses) > 0 {
-		p.WriteString("One slip of the finger from an address that is known. For your eyes only: whoever\n" +
-			"asks gets the same refusal as for any other, so that nobody can feel his way to a hit.\n")
+		p.WriteString("Near misses differ from a known address by one typing error. Only this report shows\n" +
+			"them: clients get the same reply as for any other unknown recipient.\n")
 	}
 }
 

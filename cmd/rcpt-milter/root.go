@@ -120,8 +120,8 @@ func (a *app) report(err error) int {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rcpt-milter COMMAND",
-		Short: "Refuses unknown recipients at RCPT TO, from an index that follows Active Directory",
-		Long: "Refuses unknown recipients at RCPT TO, from an index that follows Active Directory.\n\n" +
+		Short: "Rejects unknown recipients at RCPT TO, from an index of Active Directory",
+		Long: "Rejects unknown recipients at RCPT TO, from an index of Active Directory.\n\n" +
 			"Exit status of all commands: 3 daemon not reachable, 64 wrong usage, 78 bad configuration.",
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -32,7 +32,7 @@ func (a *app) statusCommand() *cobra.Command {
 			case nagios && watch || nagios && asJSON || watch && asJSON:
 				return &exitError{exitUsage, errors.New("--json, --nagios and --watch are mutually exclusive")}
 			case command.Flags().Changed("every") && !watch:
-				return &exitError{exitUsage, errors.New("--every goes with --watch")}
+				return &exitError{exitUsage, errors.New("--every requires --watch")}
 			case nagios:
 				return a.nagios(command.Context())
 			case watch:
@@ -43,9 +43,9 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	flags.BoolVar(&nagios, "nagios", false, "as one line with performance data, for Nagios and its like")
-	flags.BoolVar(&watch, "watch", false, "on a terminal, drawn again and again")
-	flags.DurationVar(&every, "every", 2*time.Second, "with --watch: how often, from 500ms on")
+	flags.BoolVar(&nagios, "nagios", false, "one line with performance data, for Nagios and compatible systems")
+	flags.BoolVar(&watch, "watch", false, "refresh the status on a terminal")
+	flags.DurationVar(&every, "every", 2*time.Second, "with --watch: the interval, at least 500ms")
 	return command
 }
 
