@@ -359,7 +359,7 @@ func (e *examination) checkSocket(at string) {
 			"Postfix takes its default action for every recipient.", "systemctl start rcpt-milter")
 	case !socket.IsSocket:
 		e.find("socket-missing", Problem, at+" is not a socket", "Postfix takes its default action for every recipient.",
-			"rm "+shellQuoted(at), "systemctl restart rcpt-milter")
+			"rm "+text.ShellQuoted(at), "systemctl restart rcpt-milter")
 	case !socket.Writable:
 		e.find("socket-not-writable", Problem, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at,
 			socket.Obstacle),

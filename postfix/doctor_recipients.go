@@ -153,7 +153,7 @@ func (e *examination) unreadable(parameter, table string, err error) {
 	}
 	e.find("map-broken", Problem, inTable(parameter, table)+" cannot be read: "+err.Error(),
 		"If Postfix cannot read it either, it defers mail. Its addresses could not be "+
-			"checked.", "postmap "+shellQuoted(table))
+			"checked.", "postmap "+text.ShellQuoted(table))
 }
 
 // sourceOf returns the source file of a table.
