@@ -213,7 +213,8 @@ func (e *examination) checkRoles() {
 			continue
 		}
 		for _, local := range []string{"postmaster", "abuse"} {
-			if a, err := address.Parse(local + "@" + domain); err == nil && slices.Contains(e.daemon.AlwaysAccept, local) {
+			if a, err := address.Parse(local + "@" + domain); err == nil &&
+				slices.Contains(e.daemon.AlwaysAccept, local) {
 				all = append(all, a)
 			}
 		}

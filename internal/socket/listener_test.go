@@ -247,7 +247,8 @@ func TestAllowed(t *testing.T) {
 		{"127.0.0.1:1", false},
 	} {
 		l := allowList{networks: []netip.Prefix{
-			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("fe80::/10"),
+			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"),
+			netip.MustParsePrefix("fe80::/10"),
 		}}
 		if got := l.contains(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.peer))); got != c.want {
 			t.Errorf("contains(%s) = %v, want %v", c.peer, got, c.want)

@@ -10,7 +10,8 @@ import (
 
 func TestShellQuoted(t *testing.T) {
 	for word, want := range map[string]string{
-		"": "''", "/etc/a-b_c.d": "/etc/a-b_c.d", "x=inet:[::1]:25": "'x=inet:[::1]:25'", "a b": "'a b'", "it's": `'it'\''s'`,
+		"": "''", "/etc/a-b_c.d": "/etc/a-b_c.d", "x=inet:[::1]:25": "'x=inet:[::1]:25'", "a b": "'a b'",
+		"it's": `'it'\''s'`,
 	} {
 		t.Run(word, func(t *testing.T) {
 			if got := ShellQuoted(word); got != want {
