@@ -140,7 +140,7 @@ func TestEveryCommitIsSound(t *testing.T) {
 			}
 			for i := range all {
 				for j := range all[i].Addresses {
-					all[i].Addresses[j].Restricted = true
+					all[i].Addresses[j].InternalOnly = true
 				}
 			}
 			pass(t, s, "corp", Incremental, start, "", all...) // restricts all
@@ -217,7 +217,7 @@ func TestFailedCommitCountsNothing(t *testing.T) {
 		}
 		full = false
 		p.Abort()
-		if d := s.Directory("corp"); s.totals.Load() != before || d.Marked != 0 || d.Owed != "" {
+		if d := s.Directory("corp"); s.totals.Load() != before || d.Marked != 0 || d.FullPassPending != "" {
 			t.Errorf("after a failed %s pass: %+v, totals %+v", kind, d, s.Totals())
 		}
 	}

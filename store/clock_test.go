@@ -218,7 +218,7 @@ func TestRefusalsOfTheFuture(t *testing.T) {
 	for _, wrong := range []time.Duration{0, 10 * year} {
 		c.wrong = wrong
 		hour := NewRefusals(c.now())
-		hour.Miss(1, 0)
+		hour.AddUnlisted(1, 0)
 		if err := c.PutRefusals(hour); err != nil {
 			t.Fatal(err)
 		}

@@ -24,22 +24,22 @@ func TestClosing(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "!new@x.test"))
-	if got := presence(t, s, "new@x.test"); got != (Presence{Known: true, Restricted: true}) {
+	if got := presence(t, s, "new@x.test"); got != (Presence{Known: true, InternalOnly: true}) {
 		t.Errorf("internal-only from the start: %+v", got)
 	}
 	info := pass(t, s, "corp", Incremental, hour(1), "too many", object(t, 1, "!a@x.test"))
 	if info.Held != 1 || info.Removed != 0 || presence(t, s, "a@x.test") != (Presence{Known: true}) {
 		t.Errorf("held: %+v", info)
 	}
-	var held []Held
-	visit := func(h Held) error { held = append(held, h); return nil }
-	if err := s.Held("corp", visit); err != nil || len(held) != 1 || !held[0].Closes || !held[0].Last {
+	var held []HeldRemoval
+	visit := func(h HeldRemoval) error { held = append(held, h); return nil }
+	if err := s.HeldRemovals("corp", visit); err != nil || len(held) != 1 || !held[0].BecomesInternalOnly || !held[0].Last {
 		t.Errorf("held: %+v, %v", held, err)
 	}
-	if d, err := s.Describe(mustParse(t, "a@x.test")); err != nil || !d.Owners[0].Closes || d.Owners[0].Gone || d.Owners[0].Restricted {
+	if d, err := s.Describe(mustParse(t, "a@x.test")); err != nil || !d.Owners[0].BecomesInternalOnly || d.Owners[0].Gone || d.Owners[0].InternalOnly {
 		t.Errorf("the owner: %+v, %v", d.Owners, err)
 	}
-	if got, err := s.Stored("corp", GUID{15: 1}); err != nil || !got.Owns[0].Closes || got.Owns[0].Gone {
+	if got, err := s.Stored("corp", GUID{15: 1}); err != nil || !got.Addresses[0].BecomesInternalOnly || got.Addresses[0].Gone {
 		t.Errorf("stored: %+v, %v", got, err)
 	}
 	checkSound(t, s)
@@ -54,7 +54,7 @@ func TestClosing(t *testing.T) {
 	if info, err := s.Approve("corp", s.Directory("corp").Newest().Number, hour(4)); err != nil || info.Removed != 1 {
 		t.Errorf("approval: %+v, %v", info, err)
 	}
-	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, Restricted: true, Removed: hour(4)}) {
+	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: hour(4)}) {
 		t.Errorf("approved: %+v", got)
 	}
 	checkSound(t, s)
@@ -91,7 +91,7 @@ func wantEvents(t *testing.T, s *Store, a string, want ...string) {
 		if e.Added {
 			text = "+"
 		}
-		if e.Outside {
+		if e.OutsideOnly {
 			text += " outside"
 		}
 		got = append(got, text)
@@ -124,7 +124,7 @@ func TestClosingOfSeveralOwners(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				lost, err := p.Loses(mustParse(t, "a@x.test"))
+				lost, err := p.WouldLose(mustParse(t, "a@x.test"))
 				if err != nil || lost != (got.Last["x.test"] == 1) {
 					t.Errorf("loses: %t, %v, with %+v", lost, err, got)
 				}
@@ -140,7 +140,7 @@ func TestClosingOfSeveralOwners(t *testing.T) {
 				t.Errorf("the last open one: %+v", got)
 			}
 			info := pass(t, s, "corp", Incremental, hour(2), "", object(t, 1, last...))
-			if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, Restricted: true, Removed: info.Ended}) {
+			if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: info.Ended}) {
 				t.Errorf("closed: %+v", got)
 			}
 			for domain, want := range map[string]Lost{"x.test": {1, 1}} {
@@ -162,9 +162,9 @@ func TestClosingOfSeveralOwners(t *testing.T) {
 func TestClosingBeforeRemoval(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
-	held := func() (all []Held) {
+	held := func() (all []HeldRemoval) {
 		t.Helper()
-		if err := s.Held("corp", func(h Held) error { all = append(all, h); return nil }); err != nil || len(all) != 1 {
+		if err := s.HeldRemovals("corp", func(h HeldRemoval) error { all = append(all, h); return nil }); err != nil || len(all) != 1 {
 			t.Fatalf("held: %+v, %v", all, err)
 		}
 		return all
@@ -172,11 +172,11 @@ func TestClosingBeforeRemoval(t *testing.T) {
 	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test"))
 	one := pass(t, s, "corp", Incremental, hour(1), "too many", object(t, 1, "!a@x.test"))
 	two := pass(t, s, "corp", Incremental, hour(2), "too many", object(t, 1))
-	if h := held()[0]; h.Closes || h.Pass != two.Number {
+	if h := held()[0]; h.BecomesInternalOnly || h.Pass != two.Number {
 		t.Errorf("gone: %+v", h)
 	}
 	three := pass(t, s, "corp", Incremental, hour(3), "too many", object(t, 1, "!a@x.test"))
-	if h := held()[0]; !h.Closes || h.Pass != three.Number || three.Number <= one.Number {
+	if h := held()[0]; !h.BecomesInternalOnly || h.Pass != three.Number || three.Number <= one.Number {
 		t.Errorf("back, internal-only: %+v", h)
 	}
 	checkSound(t, s)
@@ -189,7 +189,7 @@ func TestClosingBeforeRemoval(t *testing.T) {
 	// What was removed and comes back internal-only was lost when it went.
 	gone := pass(t, s, "corp", Incremental, hour(5), "", object(t, 1))
 	pass(t, s, "corp", Incremental, hour(6), "", object(t, 1, "!a@x.test"))
-	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, Restricted: true, Removed: gone.Ended}) {
+	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: gone.Ended}) {
 		t.Errorf("removed, and back internal-only: %+v", got)
 	}
 }
@@ -203,7 +203,7 @@ func TestClosingWaits(t *testing.T) {
 	read := func(database string, kind Kind, at time.Time, shared time.Duration, objects ...Object) PassInfo {
 		t.Helper()
 		p, err := s.Begin("corp", kind, Origin{Controller: database, Database: database, Started: at, Lag: lag,
-			Shared: func(string) time.Duration { return shared }})
+			HandOverWait: func(string) time.Duration { return shared }})
 		if err != nil {
 			t.Fatal(err)
 		}

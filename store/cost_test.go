@@ -126,7 +126,7 @@ func emptyPass(t testing.TB, s *Store, held int) {
 	if _, err := s.RemovedBetween("corp", start, s.config.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if lost, err := p.Loses(mustParse(t, "u0@corp.example")); err != nil || lost != (held > 0) {
+	if lost, err := p.WouldLose(mustParse(t, "u0@corp.example")); err != nil || lost != (held > 0) {
 		t.Fatal(lost, err)
 	}
 	if _, err := p.Commit(Outcome{Cursor: []byte("x"), Ended: start, Hold: "held"}); err != nil {

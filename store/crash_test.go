@@ -152,7 +152,7 @@ func playStep(s *Store, i int, do step) error {
 			if err != nil {
 				return err
 			}
-			o.Addresses = append(o.Addresses, Owned{Address: a, Restricted: restricted})
+			o.Addresses = append(o.Addresses, Owned{Address: a, InternalOnly: restricted})
 		}
 		if _, err := p.Apply([]Object{o}); err != nil { // one commit each
 			return err
@@ -353,7 +353,7 @@ func checkHistory(t *testing.T, s *Store) {
 		has, open := map[GUID]bool{}, map[GUID]bool{}
 		for i, e := range events {
 			turns := has
-			if e.Outside {
+			if e.OutsideOnly {
 				turns = open
 			} else {
 				delete(open, e.GUID)
@@ -361,7 +361,7 @@ func checkHistory(t *testing.T, s *Store) {
 			if before, seen := turns[e.GUID]; seen && before == e.Added {
 				t.Errorf("history of %s, row %d of %+v: the same change twice", text, i, events)
 			}
-			if there, seen := has[e.GUID]; e.Outside && seen && !there {
+			if there, seen := has[e.GUID]; e.OutsideOnly && seen && !there {
 				t.Errorf("history of %s, row %d of %+v: of an object that does not have it", text, i, events)
 			}
 			turns[e.GUID] = e.Added

@@ -15,7 +15,7 @@ type Object struct {
 	USN       uint64 // uSNChanged, recorded with the addresses learned from it
 	Container bool   // an OU or container, kept to notice that it moved
 	Deleted   bool   // a tombstone: it owns nothing, whatever it still names
-	Death     Death
+	Deletion  Deletion
 	Read      time.Time // when it was read, by our clock; zero: when the pass began
 	Unparsed  int       // values that are meant as SMTP addresses and should be corrected
 	// Unread are these values, all of them or the first ones.
@@ -30,14 +30,14 @@ type Object struct {
 // Owned is one address of an object. Where two attributes of an object hold the same
 // address, the first one counts.
 type Owned struct {
-	Address    address.Address
-	Attribute  string
-	Restricted bool // its owner takes mail from inside senders only
+	Address      address.Address
+	Attribute    string
+	InternalOnly bool // its owner takes mail from inside senders only
 }
 
 // Death says when an object was deleted for certain. The zero value says nothing: the
 // deletion may be older than the object's return, of which its controller has not heard.
-type Death struct {
+type Deletion struct {
 	After    time.Time // it was deleted after that, by our clock; zero: not known
 	Database string    // where it was deleted
 	USN      uint64    // under which it was deleted there
@@ -74,7 +74,7 @@ func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
 			continue
 		}
 		seen[text] = true
-		entry := ownedRecord{address: text, attribute: a.Attribute, restricted: a.Restricted, learned: j.learned(read)}
+		entry := ownedRecord{address: text, attribute: a.Attribute, restricted: a.InternalOnly, learned: j.learned(read)}
 		if i, known := index[text]; !known {
 			d.added = append(d.added, entry)
 		} else {

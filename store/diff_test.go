@@ -141,7 +141,7 @@ func TestClockSetBack(t *testing.T) {
 func TestReplicationLag(t *testing.T) {
 	const lag = time.Hour
 	learned := start
-	died := func(after time.Time) Object { return Object{Deleted: true, Death: Death{After: after}} }
+	died := func(after time.Time) Object { return Object{Deleted: true, Deletion: Deletion{After: after}} }
 	for _, c := range []struct {
 		name   string
 		origin originID

@@ -230,7 +230,7 @@ type Directory struct {
 	// empty: there was none since the last good one. What it wrote may come from another
 	// domain controller, or of other rules, so that no cursor leads on from there: only
 	// another full pass makes it good.
-	Owed string
+	FullPassPending string
 }
 
 // Holds returns why the removal of an address of a domain is held back; empty: it is not.
@@ -279,7 +279,7 @@ func (s *Store) Directory(name string) Directory {
 	counts := s.totals.Load().dirs[d.record.id]
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
 		Fingerprint: d.record.fingerprint, FirstFull: first, LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: int(counts.marked), Hold: d.record.hold, HeldDomains: d.record.held, Owed: d.record.owed, Owned: counts.owned}
+		Marked: int(counts.marked), Hold: d.record.hold, HeldDomains: d.record.held, FullPassPending: d.record.owed, Owned: counts.owned}
 }
 
 // Directories are the names that the store knows.

@@ -15,7 +15,7 @@ import (
 )
 
 // ErrKey says that the key is not the one that the store was made with.
-var ErrKey = errors.New("the encryption key does not fit the store")
+var ErrWrongKey = errors.New("the encryption key does not fit the store")
 
 // indexCacheSize is for the indexes of encrypted tables, which Badger keeps decrypted.
 const indexCacheSize = 32 << 20
@@ -33,7 +33,7 @@ func openKeyring(config Config) (keyring, error) {
 	switch len(config.Key) {
 	case 0, 16, 24, 32:
 	default:
-		return keyring{}, fmt.Errorf("store %s: %w: it has %d octets; AES takes 16, 24 or 32", config.Dir, ErrKey, len(config.Key))
+		return keyring{}, fmt.Errorf("store %s: %w: it has %d octets; AES takes 16, 24 or 32", config.Dir, ErrWrongKey, len(config.Key))
 	}
 	if _, err := os.Stat(filepath.Join(config.Dir, badger.KeyRegistryFileName)); errors.Is(err, os.ErrNotExist) {
 		return keyring{}, nil // a new store
@@ -41,7 +41,7 @@ func openKeyring(config Config) (keyring, error) {
 	registry, err := readRegistry(config.Dir, config.Key)
 	switch {
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
-		return keyring{}, fmt.Errorf("store %s: %w: %s", config.Dir, ErrKey, misfit(config))
+		return keyring{}, fmt.Errorf("store %s: %w: %s", config.Dir, ErrWrongKey, misfit(config))
 	case err != nil:
 		return keyring{}, openError(config.Dir, fmt.Errorf("key registry: %w", err))
 	case len(config.Key) == 0:

@@ -75,7 +75,7 @@ func TestWrongKey(t *testing.T) {
 		wrong.Key = c.opened
 		for range 2 {
 			_, err := Open(context.Background(), wrong)
-			if !errors.Is(err, ErrKey) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			if !errors.Is(err, ErrWrongKey) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("made with %d octets and opened with %d: %v, want %q", len(c.made), len(c.opened), err, c.want)
 			}
 		}

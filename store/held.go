@@ -10,7 +10,7 @@ import (
 )
 
 // Held is one address whose removal waits, for all senders or for outside senders.
-type Held struct {
+type HeldRemoval struct {
 	Address   address.Address
 	GUID      GUID
 	DN        string
@@ -20,14 +20,14 @@ type Held struct {
 	NotBefore time.Time // it is not released before; zero: at any time
 	// Last: releasing all that waits in its directory leaves no owner or, if the address is
 	// open to outside senders, none that takes mail from them.
-	Last   bool
-	Closes bool // the object keeps the address, and would take mail from inside senders only
+	Last                bool
+	BecomesInternalOnly bool // the object keeps the address, and would take mail from inside senders only
 }
 
 // Held visits the removals of a directory that completed passes left waiting, those of
 // one object after those of another. An error of visit ends it and is returned. Close
 // waits for it.
-func (s *Store) Held(name string, visit func(Held) error) error {
+func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 	v, err := s.view()
 	if err != nil {
 		return err
@@ -55,8 +55,8 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 			if err != nil {
 				return err
 			}
-			err = visit(Held{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
-				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone, Closes: a.closes})
+			err = visit(HeldRemoval{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
+				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone, BecomesInternalOnly: a.closes})
 			if err != nil {
 				return err
 			}

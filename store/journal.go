@@ -108,18 +108,18 @@ func (s *Store) nextRow(pass uint64) (uint32, error) {
 // Event is one row of the journal: an object gained an address or lost it, or outside
 // senders did.
 type Event struct {
-	Time       time.Time // of a gain when its pass began, of a loss when it took effect
-	Pass       uint64
-	Added      bool // false: removed
-	Address    address.Address
-	Directory  string
-	GUID       GUID
-	DN         string
-	Controller string    // the domain controller that said so; empty: not known any more
-	USN        uint64    // uSNChanged of the object there; zero: a full pass did not see the object
-	Learned    time.Time // of a loss: when the address was learned; zero: long ago
-	Restricted bool      // of a loss: the object took mail from inside senders only
-	Outside    bool      // the object had the address before and after: it began or ceased to take mail from outside senders
+	Time         time.Time // of a gain when its pass began, of a loss when it took effect
+	Pass         uint64
+	Added        bool // false: removed
+	Address      address.Address
+	Directory    string
+	GUID         GUID
+	DN           string
+	Controller   string    // the domain controller that said so; empty: not known any more
+	USN          uint64    // uSNChanged of the object there; zero: a full pass did not see the object
+	Learned      time.Time // of a loss: when the address was learned; zero: long ago
+	InternalOnly bool      // of a loss: the object took mail from inside senders only
+	OutsideOnly  bool      // the object had the address before and after: it began or ceased to take mail from outside senders
 }
 
 // History gives the journal of one address, oldest first, as far back as it is kept.
@@ -200,7 +200,7 @@ func (n *passNames) event(row pair) (Event, error) {
 		return Event{}, n.r.s.unreadable(fmt.Sprintf("%x", row.key), err)
 	}
 	e := Event{Time: r.time, Pass: passOf(row.key), Added: r.added, Address: parse(r.address), GUID: r.guid, DN: r.dn,
-		USN: r.usn, Learned: r.learned, Restricted: r.restricted, Outside: r.outside}
+		USN: r.usn, Learned: r.learned, InternalOnly: r.restricted, OutsideOnly: r.outside}
 	if e.Directory, e.Controller = n.r.s.originOf(r.dir, r.origin); e.Directory != "" {
 		return e, nil
 	}

@@ -68,7 +68,7 @@ func TestJournal(t *testing.T) {
 	}
 	// What a loss tells of before.
 	s.Journal(JournalQuery{Pass: 5}, func(e Event) error {
-		if restricted := e.Address.Local() == "c"; e.Restricted != restricted || e.Learned.IsZero() {
+		if restricted := e.Address.Local() == "c"; e.InternalOnly != restricted || e.Learned.IsZero() {
 			t.Errorf("a loss: %+v", e)
 		}
 		return nil

@@ -139,8 +139,8 @@ func (j judge) elsewhere(a ownedRecord, read Object) (latest time.Time) {
 // diedAfter reports whether an object was deleted after a sighting of it for certain:
 // later by the clock, or by a change of the same database that was not yet read then.
 func (o Object) diedAfter(s sighting) bool {
-	return o.Deleted && (o.Death.After.After(s.read) ||
-		s.database != "" && o.Death.Database == s.database && o.Death.USN > s.usn)
+	return o.Deleted && (o.Deletion.After.After(s.read) ||
+		s.database != "" && o.Deletion.Database == s.database && o.Deletion.USN > s.usn)
 }
 
 // lastSeen is the latest time at which any database may have shown an address.
@@ -170,16 +170,16 @@ func (j judge) database(origin originID) string {
 
 // wait is Shared; zero where it is nil.
 func (o Origin) wait(domain string) time.Duration {
-	if o.Shared == nil {
+	if o.HandOverWait == nil {
 		return 0
 	}
-	return o.Shared(domain)
+	return o.HandOverWait(domain)
 }
 
 // newJudge returns what the pass knows about all objects alike.
 func (p *Pass) newJudge() judge {
 	record := p.dir.record
-	j := judge{lag: p.from.Lag, cause: causeOf(p.from.Rules), name: record.databaseOf, latest: p.from.Before}
+	j := judge{lag: p.from.Lag, cause: causeOf(p.from.Rules), name: record.databaseOf, latest: p.from.PreviousRead}
 	j.now.origin = p.origin
 	add := func(s sighting) {
 		if s.read.After(j.latest) {
@@ -200,7 +200,7 @@ func (p *Pass) newJudge() judge {
 		add(s)
 	}
 	if !known {
-		add(sighting{read: p.from.Before, pass: record.lastPass()})
+		add(sighting{read: p.from.PreviousRead, pass: record.lastPass()})
 	}
 	return j
 }

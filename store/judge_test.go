@@ -23,32 +23,32 @@ func TestDiedAfter(t *testing.T) {
 		others  []sighting
 		learned stamp
 		again   stamp
-		death   Death
+		death   Deletion
 		want    time.Time // not before
 	}{
-		"nothing known of it":      {[]sighting{one}, learned, stamp{}, Death{}, at(10 + 60)},
-		"older":                    {[]sighting{one}, learned, stamp{}, Death{After: at(10)}, at(10 + 60)},
-		"newer":                    {[]sighting{one}, learned, stamp{}, Death{After: at(11)}, never},
-		"newer than one of two":    {twice, learned, stamp{}, Death{After: at(11)}, at(20 + 60)},
-		"at the other one, unread": {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 501}, never},
-		"at the other one, read":   {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 500}, at(10 + 60)},
-		"at the other one of two":  {twice, learned, stamp{}, Death{Database: "one", USN: 501}, at(20 + 60)},
-		"learned here after that":  {[]sighting{one}, since, stamp{}, Death{}, never},
-		"a pass elsewhere failed":  {[]sighting{failed}, since, stamp{}, Death{}, at(25 + 60)},
-		"back at another one":      {nil, here, back, Death{}, at(12 + 60)},
+		"nothing known of it":      {[]sighting{one}, learned, stamp{}, Deletion{}, at(10 + 60)},
+		"older":                    {[]sighting{one}, learned, stamp{}, Deletion{After: at(10)}, at(10 + 60)},
+		"newer":                    {[]sighting{one}, learned, stamp{}, Deletion{After: at(11)}, never},
+		"newer than one of two":    {twice, learned, stamp{}, Deletion{After: at(11)}, at(20 + 60)},
+		"at the other one, unread": {[]sighting{one}, learned, stamp{}, Deletion{Database: "one", USN: 501}, never},
+		"at the other one, read":   {[]sighting{one}, learned, stamp{}, Deletion{Database: "one", USN: 500}, at(10 + 60)},
+		"at the other one of two":  {twice, learned, stamp{}, Deletion{Database: "one", USN: 501}, at(20 + 60)},
+		"learned here after that":  {[]sighting{one}, since, stamp{}, Deletion{}, never},
+		"a pass elsewhere failed":  {[]sighting{failed}, since, stamp{}, Deletion{}, at(25 + 60)},
+		"back at another one":      {nil, here, back, Deletion{}, at(12 + 60)},
 		"died there after it was back": {nil, here, back,
-			Death{Database: "three", USN: 91}, never},
-		"only this database": {nil, here, stamp{}, Death{}, never},
+			Deletion{Database: "three", USN: 91}, never},
+		"only this database": {nil, here, stamp{}, Deletion{}, never},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: c.learned, again: c.again}}}
 			j := judge{now: now, lag: lag, others: c.others, name: names, latest: at(25)}
-			next, d := diff(stored, Object{Deleted: true, Death: c.death}, j)
+			next, d := diff(stored, Object{Deleted: true, Deletion: c.death}, j)
 			a := next.addresses[0]
 			if !a.notBefore.Equal(c.want) || d.gone != 1 || !a.seen.Equal(at(25)) {
 				t.Errorf("not before %v, want %v; last seen %v", a.notBefore, c.want, a.seen)
 			}
-			if again, _ := diff(next, Object{Deleted: true, Death: c.death}, j); !again.equal(&next) {
+			if again, _ := diff(next, Object{Deleted: true, Deletion: c.death}, j); !again.equal(&next) {
 				t.Errorf("met again it is %+v, before it was %+v", again, next)
 			}
 			j.now.origin, j.now.pass = 3, 10

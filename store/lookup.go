@@ -10,8 +10,8 @@ import (
 
 // Presence is the answer to a RCPT. The zero value: never seen.
 type Presence struct {
-	Known      bool
-	Restricted bool // every owner takes mail from inside senders only
+	Known        bool
+	InternalOnly bool // every owner takes mail from inside senders only
 	// Removed is when the last owner went, if the address is not known any more. If it is
 	// restricted, it is when outside senders lost it; zero: they never had it.
 	Removed time.Time
@@ -28,7 +28,7 @@ func (s *Store) Lookup(a address.Address) (Presence, error) {
 	if !r.known() && s.damaged.Load() {
 		return Presence{}, fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)
 	}
-	return Presence{Known: r.known(), Restricted: r.restricted(), Removed: r.lost()}, nil
+	return Presence{Known: r.known(), InternalOnly: r.restricted(), Removed: r.lost()}, nil
 }
 
 func (s *Store) addressRecord(a string) (addressRecord, error) { return s.newest().addressRecord(a) }
@@ -49,18 +49,18 @@ func (r reader) addressRecord(a string) (record addressRecord, err error) {
 
 // Owner is one object that has an address, with what is known of how it came to it.
 type Owner struct {
-	Directory  string
-	GUID       GUID
-	DN         string
-	Class      string
-	Attribute  string
-	Restricted bool
-	Learned    time.Time // when the address was first read of this object
-	Pass       uint64    // and in which pass
-	Controller string    // and from which domain controller
-	USN        uint64    // and at which uSNChanged there
-	Gone       bool      // no longer there in the directory, its removal is not in effect
-	Closes     bool      // internal-only in the directory, which is not in effect
+	Directory           string
+	GUID                GUID
+	DN                  string
+	Class               string
+	Attribute           string
+	InternalOnly        bool
+	Learned             time.Time // when the address was first read of this object
+	Pass                uint64    // and in which pass
+	Controller          string    // and from which domain controller
+	USN                 uint64    // and at which uSNChanged there
+	Gone                bool      // no longer there in the directory, its removal is not in effect
+	BecomesInternalOnly bool      // internal-only in the directory, which is not in effect
 }
 
 // Detail is all that the store knows of an address.
@@ -100,7 +100,7 @@ func (r reader) describe(a address.Address) (Detail, error) {
 
 func (r reader) owner(o owner, a string) (Owner, error) {
 	s := r.s
-	out := Owner{GUID: o.guid, Restricted: o.restricted}
+	out := Owner{GUID: o.guid, InternalOnly: o.restricted}
 	out.Directory, _ = s.originOf(o.dir, 0)
 	record, err := r.object(o.dir, o.guid)
 	if err != nil {
@@ -109,7 +109,7 @@ func (r reader) owner(o owner, a string) (Owner, error) {
 	out.DN, out.Class = record.dn, record.class
 	for _, owned := range record.addresses {
 		if owned.address == a {
-			out.Attribute, out.Closes = owned.attribute, owned.closes
+			out.Attribute, out.BecomesInternalOnly = owned.attribute, owned.closes
 			out.Gone = !owned.gone.isZero() && !owned.closes
 			out.Learned, out.Pass = owned.learned.time, owned.learned.pass
 			_, out.Controller = s.originOf(o.dir, owned.learned.origin)

@@ -74,7 +74,7 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 }
 
 // MarksNew reports whether an address that this pass missed, and none before it, is due.
-func (p *Pass) MarksNew() (found bool, err error) {
+func (p *Pass) HasNewMarks() (found bool, err error) {
 	err = p.s.newest().marked(p.dir.record.id, markDue, p.info.Number, math.MaxUint64, func(GUID) error {
 		found = true
 		return errStop
@@ -84,7 +84,7 @@ func (p *Pass) MarksNew() (found bool, err error) {
 
 // Loses reports whether releasing the marks of the directory would leave no owner of a
 // known address or, if it is open to outside senders, none that takes mail from them.
-func (p *Pass) Loses(a address.Address) (bool, error) {
+func (p *Pass) WouldLose(a address.Address) (bool, error) {
 	record, err := p.s.addressRecord(a.String())
 	if err != nil {
 		return false, err

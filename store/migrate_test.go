@@ -68,7 +68,7 @@ func wantConverted(t *testing.T, s *Store) {
 		t.Errorf("directories: %+v, %+v", corp, lab)
 	}
 	var held []string
-	err := s.Held("corp", func(h Held) error {
+	err := s.HeldRemovals("corp", func(h HeldRemoval) error {
 		held = append(held, fmt.Sprint(h.Address, h.GUID[15], h.Pass, h.Last))
 		return nil
 	})
@@ -169,7 +169,7 @@ func TestDecidedByAnOlderVersion(t *testing.T) {
 	for i, at := range []time.Duration{time.Hour, 2 * time.Hour} { // by another controller
 		pass(t, s, "corp", Incremental, start.Add(at-30*time.Minute), "") // the first one shows it still
 		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc2.corp.example", Started: start.Add(at),
-			Lag: 12 * time.Hour, Before: start.Add(at)})
+			Lag: 12 * time.Hour, PreviousRead: start.Add(at)})
 		if err != nil {
 			t.Fatal(err)
 		}

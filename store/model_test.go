@@ -144,7 +144,7 @@ func (m *model) read(t *testing.T, p *Pass, d *truth, o int) {
 	read := Object{GUID: GUID{byte(o + 1)}, DN: "CN=x"}
 	for a, restricted := range d.has[o] {
 		text, key := fmt.Sprintf("a%d@x.test", a), ownership{d.name, o, a}
-		read.Addresses = append(read.Addresses, Owned{Address: mustParse(t, text), Restricted: restricted})
+		read.Addresses = append(read.Addresses, Owned{Address: mustParse(t, text), InternalOnly: restricted})
 		was, owned := m.owns[key]
 		m.owns[key] = restricted && (was || !owned) // what was open stays so until the commit
 	}

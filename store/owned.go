@@ -8,19 +8,19 @@ import (
 )
 
 // Owning is one address of a stored object.
-type Owning struct {
-	Address    address.Address
-	Restricted bool      // as look-ups take it
-	Known      bool      // look-ups find the object's ownership; it is so for every one of a sound store
-	Gone       bool      // a completed or running pass missed it, and the removal is not in effect
-	Closes     bool      // a completed or running pass found it internal-only, which is not in effect
-	NotBefore  time.Time // Gone or Closes: it is not released before; zero: at any time
+type StoredAddress struct {
+	Address             address.Address
+	InternalOnly        bool      // as look-ups take it
+	Known               bool      // look-ups find the object's ownership; it is so for every one of a sound store
+	Gone                bool      // a completed or running pass missed it, and the removal is not in effect
+	BecomesInternalOnly bool      // a completed or running pass found it internal-only, which is not in effect
+	NotBefore           time.Time // Gone or Closes: it is not released before; zero: at any time
 }
 
 // Stored is what is stored of one object. The zero value: nothing.
 type Stored struct {
 	DN, Class string
-	Owns      []Owning
+	Addresses []StoredAddress
 }
 
 // Stored gives what is stored of one object of a directory. Of the addresses named
@@ -46,8 +46,8 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 		if err != nil {
 			return Stored{}, err
 		}
-		o.Gone, o.Closes, o.NotBefore = !a.gone.isZero() && !a.closes, a.closes, a.notBefore
-		out.Owns = append(out.Owns, o)
+		o.Gone, o.BecomesInternalOnly, o.NotBefore = !a.gone.isZero() && !a.closes, a.closes, a.notBefore
+		out.Addresses = append(out.Addresses, o)
 	}
 	for _, a := range besides {
 		if slices.ContainsFunc(record.addresses, func(r ownedRecord) bool { return r.address == a.String() }) {
@@ -56,21 +56,21 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 		if o, err := v.owning(a.String(), id, guid); err != nil {
 			return Stored{}, err
 		} else if o.Known {
-			out.Owns = append(out.Owns, o)
+			out.Addresses = append(out.Addresses, o)
 		}
 	}
 	return out, nil
 }
 
 // owning is what look-ups find of an object's address.
-func (r reader) owning(a string, dir dirID, guid GUID) (Owning, error) {
+func (r reader) owning(a string, dir dirID, guid GUID) (StoredAddress, error) {
 	record, err := r.addressRecord(a)
 	if err != nil {
-		return Owning{}, err
+		return StoredAddress{}, err
 	}
-	out := Owning{Address: parse(a)}
+	out := StoredAddress{Address: parse(a)}
 	if i := slices.IndexFunc(record.owners, func(o owner) bool { return o.dir == dir && o.guid == guid }); i >= 0 {
-		out.Known, out.Restricted = true, record.owners[i].restricted
+		out.Known, out.InternalOnly = true, record.owners[i].restricted
 	}
 	return out, nil
 }

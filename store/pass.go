@@ -24,22 +24,22 @@ type Origin struct {
 	// Before is when another database than this one was last read to its end; zero: it was
 	// this one. What is stored was there then. It is for a store of an earlier version, which
 	// does not remember when it read which one.
-	Before time.Time
+	PreviousRead time.Time
 	// Rules are the fingerprint of the rules under which the pass reads.
 	Rules string
 	// Shared is how long another directory may need to hear of an address of a mail domain
 	// that this one gave away; zero: no other one may have it. For the empty domain it is
 	// the longest of all. Nil means zero.
-	Shared func(domain string) time.Duration
+	HandOverWait func(domain string) time.Duration
 	// Owed: this full pass is owed from now on, because a later one could not tell why it
 	// has to be full.
-	Owed bool
+	RequireFullPass bool
 	// Continues: an incremental pass could be run in place of this full one, because it
 	// reads the database of the cursor under the same rules. Broken off, it owes nothing.
-	Continues bool
+	IncrementalPossible bool
 	// Sees reports whether an object of this name can be seen where the pass reads; Sweep
 	// leaves the others alone. Nil: all can.
-	Sees func(dn string) bool
+	Visible func(dn string) bool
 }
 
 // Pass is one run over a directory: Apply what was read, Sweep after a full read, then
@@ -86,7 +86,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 		return nil, err
 	}
 	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.wait("")), from: origin,
-		owing: kind == Full && !origin.Continues, sees: origin.Sees,
+		owing: kind == Full && !origin.IncrementalPossible, sees: origin.Visible,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
@@ -102,7 +102,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 		p.marks = p.newJudge()
 		err = p.settle()
 	}
-	if err == nil && origin.Owed {
+	if err == nil && origin.RequireFullPass {
 		err = p.s.write(func(t *tx) error {
 			u := &unit{}
 			p.owe(u)

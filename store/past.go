@@ -70,14 +70,14 @@ func past(d Detail, at time.Time) Past {
 		switch {
 		case e.Added:
 		case !e.Time.After(at):
-			if e.Time.After(removed) && !e.Outside {
+			if e.Time.After(removed) && !e.OutsideOnly {
 				removed = e.Time
 			}
-			if e.Time.After(closed) && !e.Restricted {
+			if e.Time.After(closed) && !e.InternalOnly {
 				closed = e.Time
 			}
-		case !e.Learned.After(at) && !e.Outside:
-			then.Owners = append(then.Owners, Owner{Directory: e.Directory, GUID: e.GUID, DN: e.DN, Restricted: e.Restricted, Learned: e.Learned})
+		case !e.Learned.After(at) && !e.OutsideOnly:
+			then.Owners = append(then.Owners, Owner{Directory: e.Directory, GUID: e.GUID, DN: e.DN, InternalOnly: e.InternalOnly, Learned: e.Learned})
 		}
 	}
 	then.Known = len(then.Owners) > 0
@@ -85,12 +85,12 @@ func past(d Detail, at time.Time) Past {
 		then.Removed = removed
 		return then
 	}
-	then.Restricted = true
+	then.InternalOnly = true
 	for i, o := range then.Owners {
-		then.Owners[i].Restricted = restrictedAt(o, d.History, at)
-		then.Restricted = then.Restricted && then.Owners[i].Restricted
+		then.Owners[i].InternalOnly = restrictedAt(o, d.History, at)
+		then.InternalOnly = then.InternalOnly && then.Owners[i].InternalOnly
 	}
-	if then.Restricted {
+	if then.InternalOnly {
 		then.Removed = closed
 	}
 	return then
@@ -104,12 +104,12 @@ func restrictedAt(o Owner, history []Event, at time.Time) bool {
 		if e.Directory != o.Directory || e.GUID != o.GUID || !e.Time.After(at) {
 			continue
 		}
-		if e.Outside {
+		if e.OutsideOnly {
 			return e.Added
 		}
 		break
 	}
-	return o.Restricted
+	return o.InternalOnly
 }
 
 // believed replaces times that were written down while the clock was ahead: a change is

@@ -16,17 +16,17 @@ import (
 func TestPast(t *testing.T) {
 	hour := func(h int) time.Time { return start.Add(time.Duration(h) * time.Hour) }
 	owner := func(learned int, restricted bool) Owner {
-		return Owner{Directory: "corp", GUID: GUID{1}, Learned: hour(learned), Restricted: restricted}
+		return Owner{Directory: "corp", GUID: GUID{1}, Learned: hour(learned), InternalOnly: restricted}
 	}
 	gain := func(at int) Event { return Event{Added: true, Time: hour(at), GUID: GUID{2}} }
 	loss := func(learned, at int, restricted bool) Event {
-		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{2}, Restricted: restricted}
+		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{2}, InternalOnly: restricted}
 	}
 	closed := func(learned, at int, guid byte) Event {
-		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{guid}, Outside: true}
+		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{guid}, OutsideOnly: true}
 	}
 	opened := func(at int, guid byte) Event {
-		return Event{Directory: "corp", Added: true, Time: hour(at), GUID: GUID{guid}, Outside: true}
+		return Event{Directory: "corp", Added: true, Time: hour(at), GUID: GUID{guid}, OutsideOnly: true}
 	}
 	for _, c := range []struct {
 		what string
@@ -67,7 +67,7 @@ func TestPast(t *testing.T) {
 		if got.Known {
 			text = fmt.Sprintf("known by %d", len(got.Owners))
 		}
-		if got.Restricted {
+		if got.InternalOnly {
 			text += ", restricted"
 		}
 		if !got.Removed.IsZero() {

@@ -49,7 +49,7 @@ func TestReadOnly(t *testing.T) {
 		if err := r.Recount(); err != nil {
 			t.Error(err)
 		}
-		if err := r.PutRefusals(NewRefusals(start)); !errors.Is(err, ErrReading) {
+		if err := r.PutRefusals(NewRefusals(start)); !errors.Is(err, ErrReadOnly) {
 			t.Errorf("writing: %v, want ErrReading", err)
 		}
 	}

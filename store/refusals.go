@@ -59,7 +59,7 @@ func (r *Refusals) Add(f Refusal) {
 }
 
 // Miss counts refusals of which nothing else is known.
-func (r *Refusals) Miss(refused, wouldRefuse int64) {
+func (r *Refusals) AddUnlisted(refused, wouldRefuse int64) {
 	r.Total += refused + wouldRefuse
 	r.WouldRefuse += wouldRefuse
 	r.Unlisted += refused + wouldRefuse

@@ -34,7 +34,7 @@ func TestRefusalsAreKept(t *testing.T) {
 		}
 		refuse(r, h+1, "a@x.test", "192.0.2.0/24", at.Add(time.Duration(h)*time.Hour))
 		r.Add(Refusal{Time: at, Domain: "y.test", Verdict: "refused", WouldRefuse: true})
-		r.Miss(5, 1)
+		r.AddUnlisted(5, 1)
 		if err := s.PutRefusals(r); err != nil {
 			t.Fatal(err)
 		}

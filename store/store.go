@@ -58,14 +58,14 @@ import (
 // Outcomes that a caller branches on. What they are wrapped in says which store and
 // what to do.
 var (
-	ErrLocked  = errors.New("another process has the store open")
-	ErrDamaged = errors.New("the store is damaged")
-	ErrNewer   = errors.New("the store was written by a newer version")
-	ErrNoSpace = errors.New("not enough free disk space")
-	ErrClosed  = errors.New("the store is closed")
-	ErrMissing = errors.New("there is no store")
-	ErrUnclean = errors.New("the store was not closed in good order")
-	ErrReading = errors.New("the store is open for reading only")
+	ErrLocked   = errors.New("another process has the store open")
+	ErrDamaged  = errors.New("the store is damaged")
+	ErrNewer    = errors.New("the store was written by a newer version")
+	ErrNoSpace  = errors.New("not enough free disk space")
+	ErrClosed   = errors.New("the store is closed")
+	ErrMissing  = errors.New("there is no store")
+	ErrUnclean  = errors.New("the store was not closed in good order")
+	ErrReadOnly = errors.New("the store is open for reading only")
 )
 
 // Config says where the store is and what it may use.

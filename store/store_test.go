@@ -57,7 +57,7 @@ func object(t testing.TB, id byte, addresses ...string) Object {
 	o := Object{GUID: GUID{15: id}, Class: "user", DN: fmt.Sprintf("CN=%d,DC=corp,DC=example", id), USN: uint64(id)}
 	for _, a := range addresses {
 		text, restricted := strings.CutPrefix(a, "!")
-		o.Addresses = append(o.Addresses, Owned{Address: mustParse(t, text), Attribute: "proxyaddresses", Restricted: restricted})
+		o.Addresses = append(o.Addresses, Owned{Address: mustParse(t, text), Attribute: "proxyaddresses", InternalOnly: restricted})
 	}
 	return o
 }
@@ -99,7 +99,7 @@ func known(t testing.TB, s *Store) []string {
 		}
 		list = append(list, text)
 		got, err := s.Lookup(a)
-		if err != nil || !got.Known || got.Restricted != restricted {
+		if err != nil || !got.Known || got.InternalOnly != restricted {
 			t.Errorf("Lookup(%q) = %+v, %v, and a scan found it", a, got, err)
 		}
 		return nil
@@ -305,7 +305,7 @@ func TestHeldRemovals(t *testing.T) {
 func wantHeld(t *testing.T, s *Store, dir string, pass uint64, want ...string) {
 	t.Helper()
 	var got []string
-	err := s.Held(dir, func(h Held) error {
+	err := s.HeldRemovals(dir, func(h HeldRemoval) error {
 		text := fmt.Sprintf("%s of %d", h.Address, h.GUID[15])
 		if h.Last {
 			text += ", the last"
@@ -327,7 +327,7 @@ func TestTombstoneKeepsTheName(t *testing.T) {
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	stone := Object{GUID: GUID{15: 1}, Class: "user", DN: `CN=1\0ADEL:0f,CN=Deleted Objects,DC=corp,DC=example`, Deleted: true}
 	pass(t, s, "corp", Incremental, start, "held", stone)
-	err := s.Held("corp", func(h Held) error {
+	err := s.HeldRemovals("corp", func(h HeldRemoval) error {
 		if h.DN != "CN=1,DC=corp,DC=example" {
 			t.Errorf("held: %+v", h)
 		}
@@ -359,7 +359,7 @@ func TestWhoIsTheLastOwner(t *testing.T) {
 	}
 	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1, the last", "three@x.test of 1", "four@x.test of 1")
 	enough := errors.New("enough")
-	if err := s.Held("corp", func(Held) error { return enough }); err != enough {
+	if err := s.HeldRemovals("corp", func(HeldRemoval) error { return enough }); err != enough {
 		t.Errorf("Held with an error of the visitor: %v", err)
 	}
 }
@@ -451,7 +451,7 @@ func TestBrokenFullPassIsOwed(t *testing.T) {
 	}
 	want := func(want string) {
 		t.Helper()
-		if got := s.Directory("corp").Owed; got != want {
+		if got := s.Directory("corp").FullPassPending; got != want {
 			t.Errorf("owed because %q, want %q", got, want)
 		}
 	}
@@ -531,7 +531,7 @@ func TestPending(t *testing.T) {
 		t.Errorf("pending: %v (-want +got):\n%s", err, diff)
 	}
 	for text, want := range map[string]bool{"a@x.test": true, "b@x.test": false, "c@y.test": true, "never@x.test": false} {
-		if got, err := p.Loses(mustParse(t, text)); got != want || err != nil {
+		if got, err := p.WouldLose(mustParse(t, text)); got != want || err != nil {
 			t.Errorf("the pass would lose %s: %t, %v, want %t", text, got, err, want)
 		}
 	}

@@ -35,7 +35,7 @@ func (s *Store) write(f func(*tx) error) error {
 		return ErrClosed
 	}
 	if s.config.ReadOnly {
-		return fmt.Errorf("store %s: %w", s.config.Dir, ErrReading)
+		return fmt.Errorf("store %s: %w", s.config.Dir, ErrReadOnly)
 	}
 	if s.damaged.Load() {
 		return fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)

@@ -291,7 +291,7 @@ func wantNoneLost(t *testing.T, s *Store, known map[string]bool, what string) {
 	t.Helper()
 	for a := range known {
 		got, err := s.Lookup(mustParse(t, a))
-		if err == nil && (!got.Known || got.Restricted) {
+		if err == nil && (!got.Known || got.InternalOnly) {
 			t.Errorf("%s: %s is taken for %+v", what, a, got)
 			return
 		}

@@ -23,7 +23,7 @@ func (i pastIndex) Lookup(a address.Address) (policy.Entry, error) {
 	if err != nil {
 		return policy.Entry{}, err
 	}
-	return policy.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, nil
+	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, nil
 }
 
 // Freshness takes what had been read by then as fresh: how old the last good pass was
