@@ -233,7 +233,7 @@ func TestMend(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	people := []Object{object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test", "d@x.test")}
 	pass(t, s, "corp", Full, start, "", people...)
-	id, _ := s.idOf("corp")
+	id, _ := s.directoryID("corp")
 	breakIt := func(change func(tx *tx) error) {
 		t.Helper()
 		if err := errors.Join(s.write(change), s.recountTotals(), s.write(func(tx *tx) error {

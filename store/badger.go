@@ -91,7 +91,7 @@ func openVerified(config Config) (*badger.DB, error) {
 		return nil, err
 	}
 	if !config.ReadOnly {
-		if err := removeUnbegun(config.Dir); err != nil {
+		if err := removeEmptyLogs(config.Dir); err != nil {
 			return nil, fmt.Errorf("store %s: %w", config.Dir, err)
 		}
 	}
@@ -99,7 +99,7 @@ func openVerified(config Config) (*badger.DB, error) {
 		return nil, fmt.Errorf("store %s: unlock: %w", config.Dir, err)
 	}
 	if config.ReadOnly {
-		if err := closedWell(config.Dir); err != nil {
+		if err := checkCleanShutdown(config.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -113,7 +113,7 @@ func openVerified(config Config) (*badger.DB, error) {
 // removeUnbegun removes logs, of memory tables and of values, that have no octet. A process
 // that was killed between making such a file and giving it its size leaves one, and Badger
 // takes it for damage, though there is nothing in it to lose.
-func removeUnbegun(dir string) error {
+func removeEmptyLogs(dir string) error {
 	for _, pattern := range []string{"*.mem", "*.vlog"} {
 		logs, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
@@ -133,7 +133,7 @@ func removeUnbegun(dir string) error {
 
 // closedWell reports whether the process before us closed the store: it then wrote its
 // memory tables out, and left none behind.
-func closedWell(dir string) error {
+func checkCleanShutdown(dir string) error {
 	left, err := filepath.Glob(filepath.Join(dir, "*.mem"))
 	if err != nil || len(left) == 0 {
 		return err

@@ -60,7 +60,7 @@ func (s *censusShard) find(hash uint64) (int, bool) {
 
 // wrote returns the commit that wrote a key last; zero if there is none, or if the
 // census does not hold the key.
-func (c *census) wrote(key []byte) uint64 {
+func (c *census) lastCommit(key []byte) uint64 {
 	if !c.tracks(key) {
 		return 0
 	}
@@ -101,14 +101,14 @@ func (c *census) remove(hash uint64, removed []censusRow) []censusRow {
 // writes the key, false if it deletes it.
 type ledger map[uint64]bool
 
-func (c *census) note(l ledger, key []byte, written bool) {
+func (c *census) record(l ledger, key []byte, written bool) {
 	if c.tracks(key) {
 		l[c.hash(key)] = written
 	}
 }
 
 // noted reports whether the batch itself wrote or deleted the key.
-func (c *census) noted(l ledger, key []byte) bool {
+func (c *census) changedIn(l ledger, key []byte) bool {
 	if len(l) == 0 || !c.tracks(key) {
 		return false
 	}
@@ -118,7 +118,7 @@ func (c *census) noted(l ledger, key []byte) bool {
 
 // release removes what a batch deletes. It is called before the commit, as write is
 // called after it: at no time does the census hold what a reader cannot find.
-func (c *census) release(l ledger) (released []censusRow) {
+func (c *census) removeDeleted(l ledger) (released []censusRow) {
 	for hash, written := range l {
 		if !written {
 			released = c.remove(hash, released)
@@ -128,7 +128,7 @@ func (c *census) release(l ledger) (released []censusRow) {
 }
 
 // enter puts back what was released for a commit that failed.
-func (c *census) enter(released []censusRow) {
+func (c *census) restore(released []censusRow) {
 	for _, r := range released {
 		c.set(r.hash(), uint64(r.commit))
 	}
@@ -144,12 +144,12 @@ func (c *census) write(l ledger, commit uint64) {
 }
 
 // takeCensus reads the keys of a store that was just opened and verified.
-func (s *Store) takeCensus() error {
+func (s *Store) loadCensus() error {
 	c := newCensus()
 	errs := make([]error, len(trackedPrefixes))
 	var readers sync.WaitGroup
 	for i, prefix := range trackedPrefixes {
-		readers.Go(func() { errs[i] = s.countKeys(c, prefix) })
+		readers.Go(func() { errs[i] = s.addKeys(c, prefix) })
 	}
 	readers.Wait()
 	for i := range c.shards {
@@ -160,8 +160,8 @@ func (s *Store) takeCensus() error {
 }
 
 // countKeys adds the keys under a prefix, unsorted.
-func (s *Store) countKeys(c *census, prefix []byte) (err error) {
-	defer s.recovered(&err)
+func (s *Store) addKeys(c *census, prefix []byte) (err error) {
+	defer s.recoverPanic(&err)
 	txn := s.db.NewTransactionAt(s.writer.ts, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})

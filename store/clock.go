@@ -22,10 +22,10 @@ func inWindow(at, after, now time.Time) bool { return at.After(after) && believa
 // RemovedBetween counts the addresses that passes took from objects of a directory in a
 // window that ends now, without approved removals.
 func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return 0, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	s.state.Lock()
 	defer s.state.Unlock()
 	if d := s.state.dirs[name]; d != nil {
@@ -36,7 +36,7 @@ func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
 
 // A cut finds the last pass that is older than a time. It is given passes in their order,
 // with their times.
-type cut struct {
+type cutoff struct {
 	before, now time.Time
 	latest      time.Time // of what was believed so far
 	pass        uint64    // all up to this one are older; zero: none is
@@ -45,7 +45,7 @@ type cut struct {
 // add takes the next pass, and reports whether a later one may be older too. A pass with
 // a time in the future, or before that of an earlier pass, is as old as the next one
 // whose time can be right.
-func (c *cut) add(pass uint64, at time.Time) bool {
+func (c *cutoff) add(pass uint64, at time.Time) bool {
 	if !believable(at, c.now) || !believable(c.latest, at) {
 		return true
 	}
@@ -60,17 +60,17 @@ func (c *cut) add(pass uint64, at time.Time) bool {
 }
 
 // oldRows returns the last pass of which all journal rows are older than a time.
-func (s *Store) oldRows(before time.Time) (uint64, error) {
-	c := cut{before: before, now: s.config.Now()}
+func (s *Store) lastOldJournalPass(before time.Time) (uint64, error) {
+	c := cutoff{before: before, now: s.config.Now()}
 	var err error
 	if c.latest, err = s.newest().journalFrom(); err != nil { // all rows before that are gone
 		return 0, err
 	}
-	if first, _ := s.firstRead(c.now); first.After(c.latest) { // a first full pass has no rows
+	if first, _ := s.firstFullRead(c.now); first.After(c.latest) { // a first full pass has no rows
 		c.latest = first
 	}
 	for from := uint64(0); ; {
-		pass, at, err := s.rowsFrom(from)
+		pass, at, err := s.nextJournalPass(from)
 		if err != nil || pass == 0 || !c.add(pass, at) || pass == math.MaxUint64 {
 			return c.pass, err
 		}
@@ -80,7 +80,7 @@ func (s *Store) oldRows(before time.Time) (uint64, error) {
 
 // rowsFrom returns the first pass from a number on that has rows in the journal, and the
 // time of its last one; zero if there is none.
-func (s *Store) rowsFrom(number uint64) (pass uint64, at time.Time, err error) {
+func (s *Store) nextJournalPass(number uint64) (pass uint64, at time.Time, err error) {
 	key, _, err := s.seek(prefixJournal, journalKey(number, 0), false)
 	if err != nil || key == nil {
 		return 0, time.Time{}, err
@@ -95,12 +95,12 @@ func (s *Store) rowsFrom(number uint64) (pass uint64, at time.Time, err error) {
 }
 
 // oldPasses returns the last pass whose own row is older than a time.
-func (s *Store) oldPasses(before time.Time) (uint64, error) {
-	c := cut{before: before, now: s.config.Now()}
+func (s *Store) lastOldPass(before time.Time) (uint64, error) {
+	c := cutoff{before: before, now: s.config.Now()}
 	err := s.scan([]byte(prefixPass), false, func(kv pair) error {
 		d := newDecoder(kv.value)
 		if p := d.pass(); d.err == nil && !c.add(passOf(kv.key), p.Ended) {
-			return errStop
+			return errStopScan
 		}
 		return nil
 	})
@@ -108,12 +108,12 @@ func (s *Store) oldPasses(before time.Time) (uint64, error) {
 }
 
 // firstBelieved returns the time of the first pass that has a row and is believed.
-func (r reader) firstBelieved(now time.Time) (first time.Time, err error) {
+func (r reader) firstBelievable(now time.Time) (first time.Time, err error) {
 	err = r.scan([]byte(prefixPass), false, func(kv pair) error {
 		d := newDecoder(kv.value)
 		if p := d.pass(); d.err == nil && believable(p.Ended, now) {
 			first = p.Ended
-			return errStop
+			return errStopScan
 		}
 		return nil
 	})

@@ -35,7 +35,7 @@ func TestCut(t *testing.T) {
 		{"the clock was set back among the old", []int{1, -3650, 2, 80}, 3},
 		{"the clock was ahead, but not of now", []int{1, 75, 2, 3, 80}, 1},
 	} {
-		cut := cut{before: start.Add(70 * day), now: start.Add(100 * day)}
+		cut := cutoff{before: start.Add(70 * day), now: start.Add(100 * day)}
 		for i, d := range c.days {
 			if !cut.add(uint64(i+1), start.Add(time.Duration(d)*day)) {
 				break
@@ -239,7 +239,7 @@ func TestPruneInBatches(t *testing.T) {
 	if n, err := s.Prune(start.Add(day)); n != 6000 || err != nil {
 		t.Errorf("pruned %d rows, %v, want 6000", n, err)
 	}
-	if n := s.writer.commits - before; n < 6000/sweepChunk {
+	if n := s.writer.commits - before; n < 6000/writeChunk {
 		t.Errorf("in %d commits", n)
 	}
 	if rows := rowsOf(t, s, JournalQuery{}); len(rows) != 1 {

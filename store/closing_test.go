@@ -268,7 +268,7 @@ func TestClosingIsVerified(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	pass(t, s, "corp", Incremental, start, "too many", object(t, 1, "!a@x.test"))
-	id, _ := s.idOf("corp")
+	id, _ := s.directoryID("corp")
 	kept := s.totals.Load().dirs[id]
 	want := dirCounts{owned: 1, marked: 1, leaving: 1, due: 1}
 	if d := cmp.Diff(want, kept.dirCounts, cmp.AllowUnexported(want)); d != "" || kept.last.of("x.test") != 1 {

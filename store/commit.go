@@ -28,7 +28,7 @@ type redoRecord struct {
 	cursor      []byte
 	fingerprint string
 	upTo        uint64 // of an approval; 0: all
-	later       string // see Pass
+	laterHold   string // see Pass
 	held        heldDomains
 }
 
@@ -38,7 +38,7 @@ func (r *redoRecord) encode() []byte {
 	e.string(string(r.cursor))
 	e.string(r.fingerprint)
 	e.uint(r.upTo)
-	e.string(r.later)
+	e.string(r.laterHold)
 	e.heldDomains(r.held)
 	return e
 }
@@ -47,7 +47,7 @@ func decodeRedo(value []byte) (redoRecord, error) {
 	d := newDecoder(value)
 	r := redoRecord{info: d.pass(), cursor: []byte(d.string()), fingerprint: d.string()}
 	if d.err == nil && len(d.rest) > 0 { // not in those of the first versions
-		r.upTo, r.later = d.uint(), d.string()
+		r.upTo, r.laterHold = d.uint(), d.string()
 	}
 	if d.err == nil && len(d.rest) > 0 {
 		r.held = d.heldDomains()
@@ -71,12 +71,12 @@ func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 	p.held = held
 	p.info.USN, p.info.Hold = o.USN, o.Hold
 	p.info.Ended = o.Ended.UTC().Truncate(time.Microsecond)
-	return p.conclude(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint, held: held})
+	return p.decideAndFinish(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint, held: held})
 }
 
 // conclude decides, releases and finishes.
-func (p *Pass) conclude(redo redoRecord) (PassInfo, error) {
-	decided, err := p.judge()
+func (p *Pass) decideAndFinish(redo redoRecord) (PassInfo, error) {
+	decided, err := p.countRemovals()
 	if err != nil {
 		return PassInfo{}, err
 	}
@@ -100,7 +100,7 @@ func (p *Pass) conclude(redo redoRecord) (PassInfo, error) {
 
 // judge counts what is marked, as removed or as held, and reports whether there is
 // anything to release.
-func (p *Pass) judge() (bool, error) {
+func (p *Pass) countRemovals() (bool, error) {
 	owned, err := p.owned(p.upTo)
 	if err != nil {
 		return false, err
@@ -131,7 +131,7 @@ func (p *Pass) release() error {
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(distinctGUIDs(marked), sweepChunk) {
+	for chunk := range slices.Chunk(distinctGUIDs(marked), writeChunk) {
 		err := p.s.write(func(t *tx) error {
 			for _, guid := range chunk {
 				if err := p.releaseObject(t, guid); err != nil {
@@ -144,7 +144,7 @@ func (p *Pass) release() error {
 			return err
 		}
 	}
-	p.noneDue()
+	p.noteNoneDue()
 	return nil
 }
 
@@ -167,14 +167,14 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	record.fingerprint = redo.fingerprint
 	switch {
 	case p.info.Approved: // nothing was read
-		if record.hold = p.later; p.later == "" {
+		if record.hold = p.laterHold; p.laterHold == "" {
 			record.held = nil
 		}
 	case p.info.Kind == Full:
 		if record.full.Number == 0 {
 			record.first = p.info.Ended
 		}
-		record.full, record.owed = p.info, ""
+		record.full, record.fullPassPending = p.info, ""
 	default:
 		record.incremental = p.info
 	}
@@ -192,12 +192,12 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 			u.set(originKey(record.id, p.origin), record.origins[p.origin-1].encode())
 		}
 		u.set(dirKey(prefixCursor, record.id), cursor.encode())
-		u.then(func() { p.dir.cursor = cursor })
-		if p.notable() {
+		u.afterCommit(func() { p.dir.cursor = cursor })
+		if p.needsRow() {
 			e := newEncoder()
 			e.pass(&p.info)
 			u.set(passKey(p.info.Number), e)
-			u.then(func() { p.dir.removals.add(p.info) })
+			u.afterCommit(func() { p.dir.removals.add(p.info) })
 		}
 		if decided {
 			u.delete(dirKey(prefixRedo, record.id))
@@ -212,12 +212,12 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 
 // notable reports whether the pass is worth a row of its own: a poll that found nothing,
 // every few seconds, is not, nor is one that still holds what the one before held.
-func (p *Pass) notable() bool {
+func (p *Pass) needsRow() bool {
 	return p.info.Kind == Full || p.info.Added+p.info.Changed+p.info.Removed > 0 || p.info.Hold != p.dir.record.hold
 }
 
 // redo finishes the passes that were decided when the process ended.
-func (s *Store) redo() error {
+func (s *Store) finishDecidedPasses() error {
 	names := map[dirID]string{}
 	for name, d := range s.state.dirs {
 		names[d.record.id] = name
@@ -234,13 +234,13 @@ func (s *Store) redo() error {
 		if d == nil {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), errors.New("it belongs to no directory"))
 		}
-		return s.finishDecided(d, redo)
+		return s.finishPass(d, redo)
 	})
 }
 
 // redoOf is redo for one directory: after an error in the middle of a release the
 // process may live on.
-func (s *Store) redoOf(d *directory) error {
+func (s *Store) finishDecidedPass(d *directory) error {
 	key := dirKey(prefixRedo, d.record.id)
 	value, err := s.get(key)
 	if err != nil || value == nil {
@@ -250,19 +250,19 @@ func (s *Store) redoOf(d *directory) error {
 	if err != nil {
 		return s.unreadable(fmt.Sprintf("%x", key), err)
 	}
-	return s.finishDecided(d, redo)
+	return s.finishPass(d, redo)
 }
 
-func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
+func (s *Store) finishPass(d *directory, redo redoRecord) (err error) {
 	p := &Pass{s: s, dir: d, origin: d.record.lastOriginOf(redo.info.Controller), info: redo.info, held: redo.held,
-		upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
+		upTo: cmp.Or(redo.upTo, math.MaxUint64), laterHold: redo.laterHold}
 	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // how far it had read is not known any more
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}
 	s.config.Log.Info("finishing a pass that was decided and not completed",
 		"directory", redo.info.Directory, "pass", redo.info.Number)
-	if err := p.ripenDue(); err != nil {
+	if err := p.makeDueAtStart(); err != nil {
 		return err
 	}
 	if err := p.release(); err != nil {

@@ -139,12 +139,12 @@ func emptyPass(t testing.TB, s *Store, held int) {
 func TestEmptyPassReadsNoMarks(t *testing.T) {
 	allocations := func(objects int) float64 {
 		s := holding(t, objects)
-		rows, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true)
+		rows, err := s.readChunk([]byte(prefixPass), []byte(prefixPass), true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		n := testing.AllocsPerRun(10, func() { emptyPass(t, s, 2*objects) })
-		after, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true)
+		after, err := s.readChunk([]byte(prefixPass), []byte(prefixPass), true)
 		if err != nil || len(after) != len(rows) {
 			t.Errorf("passes that still hold the same left %d rows (%v)", len(after)-len(rows), err)
 		}

@@ -23,7 +23,7 @@ type dirDelta struct {
 
 // leaving visits the domains in which due marks changed, or the addresses that they leave
 // without an owner.
-func (d *dirDelta) leaving(visit func(domain string, due, last int64) error) error {
+func (d *dirDelta) eachDomain(visit func(domain string, due, last int64) error) error {
 	for domain, due := range d.due {
 		if err := visit(domain, due, d.last[domain]); err != nil {
 			return err
@@ -52,7 +52,7 @@ func (c *totalsDelta) dir(id dirID) *dirDelta {
 	return d
 }
 
-func plus(m *map[string]int64, key string, n int64) {
+func addTo(m *map[string]int64, key string, n int64) {
 	if *m == nil {
 		*m = map[string]int64{}
 	}
@@ -61,24 +61,24 @@ func plus(m *map[string]int64, key string, n int64) {
 
 // address counts one a/ record that turns into another.
 func (c *totalsDelta) address(a string, before, after *addressRecord) {
-	c.owned(a, before, -1)
-	c.owned(a, after, 1)
+	c.countOwned(a, before, -1)
+	c.countOwned(a, after, 1)
 }
 
-func (c *totalsDelta) owned(a string, r *addressRecord, n int64) {
+func (c *totalsDelta) countOwned(a string, r *addressRecord, n int64) {
 	if !r.known() {
 		return
 	}
 	domain := domainOf(a)
 	c.addresses += n
-	plus(&c.domains, domain, n)
-	if d := addressDigest(a, r.restricted()); n > 0 {
+	addTo(&c.domains, domain, n)
+	if d := addressDigest(a, r.internalOnly()); n > 0 {
 		c.digest.add(d)
 	} else {
 		c.digest.sub(d)
 	}
-	if dir, ok := r.leaving(); ok {
-		plus(&c.dir(dir).last, domain, n)
+	if dir, ok := r.lostWith(); ok {
+		addTo(&c.dir(dir).last, domain, n)
 	}
 }
 
@@ -106,7 +106,7 @@ func (c *totalsDelta) object(dir dirID, before, after *objectRecord) {
 func (c *totalsDelta) due(dir dirID, r *objectRecord, n int64) {
 	for i := range r.addresses {
 		if a := &r.addresses[i]; !a.gone.isZero() && a.due() {
-			plus(&c.dir(dir).due, domainOf(a.address), n)
+			addTo(&c.dir(dir).due, domainOf(a.address), n)
 		}
 	}
 }
@@ -140,23 +140,23 @@ func (c *totalsDelta) add(o *totalsDelta) {
 	c.unparsed += o.unparsed
 	c.digest.add(o.digest)
 	for domain, n := range o.domains {
-		plus(&c.domains, domain, n)
+		addTo(&c.domains, domain, n)
 	}
 	for id, change := range o.dirs {
 		d := c.dir(id)
 		d.dirCounts.add(change.dirCounts)
 		for domain, n := range change.due {
-			plus(&d.due, domain, n)
+			addTo(&d.due, domain, n)
 		}
 		for domain, n := range change.last {
-			plus(&d.last, domain, n)
+			addTo(&d.last, domain, n)
 		}
 	}
 }
 
 // keys returns how many entries and bytes the counts take that another change brings,
 // beyond those that are changed already.
-func (c *totalsDelta) keys(o *totalsDelta) (entries, bytes int64) {
+func (c *totalsDelta) newKeys(o *totalsDelta) (entries, bytes int64) {
 	count := func(key int) {
 		entries++
 		bytes += entryOverhead + int64(key) + countSize
@@ -172,7 +172,7 @@ func (c *totalsDelta) keys(o *totalsDelta) (entries, bytes int64) {
 			d = &dirDelta{}
 			count(len(prefixCounts) + dirIDSize)
 		}
-		_ = change.leaving(func(domain string, _, _ int64) error { // never fails
+		_ = change.eachDomain(func(domain string, _, _ int64) error { // never fails
 			_, due := d.due[domain]
 			if _, last := d.last[domain]; !due && !last {
 				count(len(prefixLeaving) + dirIDSize + len(domain))
@@ -207,7 +207,7 @@ func (c *totalsDelta) entries(before, after *totals, visit func(key, value []byt
 		if err := visitIf(change.dirCounts != (dirCounts{}), visit, dirKey(prefixCounts, id), value); err != nil {
 			return err
 		}
-		err := change.leaving(func(domain string, due, last int64) error {
+		err := change.eachDomain(func(domain string, due, last int64) error {
 			value := countsValue(d.dueIn.of(domain), d.last.of(domain))
 			return visitIf(due != 0 || last != 0, visit, leavingKey(id, domain), value)
 		})
@@ -281,7 +281,7 @@ func loadCounts(key, value []byte, counts ...*map[string]int64) error {
 	d := newDecoder(value)
 	for _, m := range counts {
 		if n := int64(d.uint()); n != 0 {
-			plus(m, string(key[len(prefixDomain):]), n)
+			addTo(m, string(key[len(prefixDomain):]), n)
 		}
 	}
 	return d.done()

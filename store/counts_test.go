@@ -214,9 +214,9 @@ func (l *life) checkPending(p *Pass) {
 	err = errors.Join(err, l.s.scan([]byte(prefixAddress), false, func(kv pair) error {
 		a := string(kv.key[len(prefixAddress):])
 		r, err := decodeAddress(kv.value)
-		open := slices.ContainsFunc(r.owners, func(o owner) bool { return !o.restricted })
+		open := slices.ContainsFunc(r.owners, func(o owner) bool { return !o.internalOnly })
 		goes := r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool {
-			return (!open || !o.restricted) && (o.dir != id || !due[fmt.Sprintf("%s %x", a, o.guid)])
+			return (!open || !o.internalOnly) && (o.dir != id || !due[fmt.Sprintf("%s %x", a, o.guid)])
 		})
 		if goes {
 			want.Last[domainOf(a)]++

@@ -44,10 +44,10 @@ type Deletion struct {
 }
 
 // delta is what diff found, by address.
-type delta struct {
-	added []ownedRecord // new to this object: live as soon as it is written
-	opens int           // not restricted any more: live as soon as it is written
-	gone  int           // newly marked: live only when a completed pass releases it
+type objectDelta struct {
+	added  []ownedRecord // new to this object: live as soon as it is written
+	opened int           // not restricted any more: live as soon as it is written
+	marked int           // newly marked: live only when a completed pass releases it
 }
 
 // diff compares what is stored of an object with what now was read, and gives the
@@ -57,12 +57,12 @@ type delta struct {
 // that has it again. One that is restricted now is lost to outside senders: it stays open
 // with a mark that closes it. How long a mark waits, and which marks are judged anew, says
 // judge.
-func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
+func diff(stored objectRecord, read Object, j judge) (objectRecord, objectDelta) {
 	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
 	if read.Deleted && stored.dn != "" { // the name of a tombstone does not say where it lived
 		next.dn = stored.dn
 	}
-	var d delta
+	var d objectDelta
 	index := make(map[string]int, len(stored.addresses))
 	for i, a := range stored.addresses {
 		index[a.address] = i
@@ -74,11 +74,11 @@ func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
 			continue
 		}
 		seen[text] = true
-		entry := ownedRecord{address: text, attribute: a.Attribute, restricted: a.InternalOnly, learned: j.learned(read)}
+		entry := ownedRecord{address: text, attribute: a.Attribute, internalOnly: a.InternalOnly, learned: j.stampOf(read)}
 		if i, known := index[text]; !known {
 			d.added = append(d.added, entry)
 		} else {
-			entry = j.again(stored.addresses[i], entry, read, &d)
+			entry = j.mergeAddress(stored.addresses[i], entry, read, &d)
 		}
 		next.addresses = append(next.addresses, entry)
 	}
@@ -90,8 +90,8 @@ func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
 			next.addresses = append(next.addresses, a.unmarked())
 			continue
 		}
-		if a.gone.isZero() || a.closes {
-			d.gone++
+		if a.gone.isZero() || a.becomesInternalOnly {
+			d.marked++
 		}
 		next.addresses = append(next.addresses, j.mark(a, read, false))
 	}
@@ -99,34 +99,34 @@ func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
 }
 
 // again returns the record of an address that was stored and is read again.
-func (j judge) again(stored, entry ownedRecord, read Object, d *delta) ownedRecord {
-	entry.learned, entry.again = stored.learned, stored.again
-	closes := entry.restricted && !stored.restricted
-	if !stored.gone.isZero() && !(stored.closes && closes) || stored.restricted && !entry.restricted {
-		entry.again = j.learned(read)
+func (j judge) mergeAddress(stored, entry ownedRecord, read Object, d *objectDelta) ownedRecord {
+	entry.learned, entry.lastSource = stored.learned, stored.lastSource
+	closes := entry.internalOnly && !stored.internalOnly
+	if !stored.gone.isZero() && !(stored.becomesInternalOnly && closes) || stored.internalOnly && !entry.internalOnly {
+		entry.lastSource = j.stampOf(read)
 	}
-	if stored.restricted && !entry.restricted {
-		d.opens++
+	if stored.internalOnly && !entry.internalOnly {
+		d.opened++
 	}
 	if !closes {
 		return entry
 	}
-	entry.restricted = false
+	entry.internalOnly = false
 	if read.Unsettled {
 		return entry
 	}
-	if stored.closes {
-		entry.gone, entry.notBefore, entry.cause, entry.seen, entry.closes =
-			stored.gone, stored.notBefore, stored.cause, stored.seen, true
+	if stored.becomesInternalOnly {
+		entry.gone, entry.notBefore, entry.rules, entry.seen, entry.becomesInternalOnly =
+			stored.gone, stored.notBefore, stored.rules, stored.seen, true
 	} else {
-		d.gone++
+		d.marked++
 	}
 	return j.mark(entry, read, true)
 }
 
 // vanished is what a full pass makes of an object that it did not see: it keeps its
 // name, and owns nothing.
-func vanished(guid GUID, stored objectRecord) Object {
+func missingObject(guid GUID, stored objectRecord) Object {
 	return Object{GUID: guid, Class: stored.class, DN: stored.dn}
 }
 
@@ -137,14 +137,14 @@ func release(stored objectRecord, at time.Time, upTo uint64, held heldDomains) (
 	kept = stored
 	kept.addresses = nil
 	for _, a := range stored.addresses {
-		if a.gone.isZero() || a.notBefore.After(at) || a.gone.pass > upTo || held.keeps(a.address) {
+		if a.gone.isZero() || a.notBefore.After(at) || a.gone.pass > upTo || held.holds(a.address) {
 			kept.addresses = append(kept.addresses, a)
 			continue
 		}
 		gone = append(gone, a)
-		if a.closes {
+		if a.becomesInternalOnly {
 			a = a.unmarked()
-			a.restricted = true
+			a.internalOnly = true
 			kept.addresses = append(kept.addresses, a)
 		}
 	}

@@ -74,15 +74,15 @@ func (d *decoder) pass() (p PassInfo) {
 
 // directoryRecord is the value of a d/ key.
 type directoryRecord struct {
-	id          dirID
-	fingerprint string
-	full        PassInfo       // last committed full pass
-	incremental PassInfo       // last committed incremental pass
-	hold        string         // why removals are held back; empty: they are not
-	origins     []originRecord // each has a q/ key of its own
-	first       time.Time      // when the first full pass ended; zero: long ago, or never
-	owed        string         // why a full pass that was broken off had begun; empty: none is owed
-	held        heldDomains    // hold is about these domains only; none: it is about all
+	id              dirID
+	fingerprint     string
+	full            PassInfo       // last committed full pass
+	incremental     PassInfo       // last committed incremental pass
+	hold            string         // why removals are held back; empty: they are not
+	origins         []originRecord // each has a q/ key of its own
+	first           time.Time      // when the first full pass ended; zero: long ago, or never
+	fullPassPending string         // why a full pass that was broken off had begun; empty: none is owed
+	held            heldDomains    // hold is about these domains only; none: it is about all
 }
 
 // originID numbers the databases that a directory was read from, from 1. Stamps are
@@ -159,7 +159,7 @@ func (r *directoryRecord) encode() []byte {
 	e.string(r.hold)
 	e.uint(0) // format 1 had the origins here
 	e.time(r.first)
-	e.string(r.owed)
+	e.string(r.fullPassPending)
 	e.heldDomains(r.held)
 	return e
 }
@@ -175,7 +175,7 @@ func decodeDirectory(value []byte) (directoryRecord, error) {
 		r.first = d.time()
 	}
 	if d.err == nil && len(d.rest) > 0 {
-		r.owed = d.string()
+		r.fullPassPending = d.string()
 	}
 	if d.err == nil && len(d.rest) > 0 {
 		r.held = d.heldDomains()
@@ -279,7 +279,7 @@ func (s *Store) Directory(name string) Directory {
 	counts := s.totals.Load().dirs[d.record.id]
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
 		Fingerprint: d.record.fingerprint, FirstFull: first, LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: int(counts.marked), Hold: d.record.hold, HeldDomains: d.record.held, FullPassPending: d.record.owed, Owned: counts.owned}
+		Marked: int(counts.marked), Hold: d.record.hold, HeldDomains: d.record.held, FullPassPending: d.record.fullPassPending, Owned: counts.owned}
 }
 
 // Directories are the names that the store knows.

@@ -15,7 +15,7 @@ func (s *Store) Drop(name string) (bool, error) {
 		s.state.Unlock()
 	}()
 	for _, prefix := range []string{prefixObject, prefixMarked, prefixRedo} {
-		left, err := s.chunk(dirKey(prefix, d.record.id), dirKey(prefix, d.record.id), true)
+		left, err := s.readChunk(dirKey(prefix, d.record.id), dirKey(prefix, d.record.id), true)
 		if err != nil || len(left) > 0 {
 			return false, err
 		}
@@ -29,7 +29,7 @@ func (s *Store) Drop(name string) (bool, error) {
 		for i := range d.record.origins {
 			u.delete(originKey(d.record.id, originID(i+1)))
 		}
-		u.then(func() { delete(s.state.dirs, name) })
+		u.afterCommit(func() { delete(s.state.dirs, name) })
 		return t.add(u)
 	})
 	return err == nil, err

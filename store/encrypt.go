@@ -41,7 +41,7 @@ func openKeyring(config Config) (keyring, error) {
 	registry, err := readRegistry(config.Dir, config.Key)
 	switch {
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
-		return keyring{}, fmt.Errorf("store %s: %w: %s", config.Dir, ErrWrongKey, misfit(config))
+		return keyring{}, fmt.Errorf("store %s: %w: %s", config.Dir, ErrWrongKey, keyMismatch(config))
 	case err != nil:
 		return keyring{}, openError(config.Dir, fmt.Errorf("key registry: %w", err))
 	case len(config.Key) == 0:
@@ -56,7 +56,7 @@ func readRegistry(dir string, key []byte) (*badger.KeyRegistry, error) {
 }
 
 // misfit says in what way the key does not fit, and what to do.
-func misfit(config Config) string {
+func keyMismatch(config Config) string {
 	if len(config.Key) == 0 {
 		return "it is encrypted; name its key in store.encryption_key_file"
 	}

@@ -51,12 +51,12 @@ func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 			if a.gone.isZero() || a.gone.pass > last { // that of a pass under way
 				continue
 			}
-			alone, err := v.leaving(a.address, d.id)
+			alone, err := v.lostWith(a.address, d.id)
 			if err != nil {
 				return err
 			}
 			err = visit(HeldRemoval{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
-				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone, BecomesInternalOnly: a.closes})
+				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone, BecomesInternalOnly: a.becomesInternalOnly})
 			if err != nil {
 				return err
 			}
@@ -67,12 +67,12 @@ func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 
 // leaving reports whether an address is known and all its owners that count are objects of
 // a directory in which it is marked as gone, whether the marks are due or wait.
-func (r reader) leaving(a string, dir dirID) (bool, error) {
+func (r reader) lostWith(a string, dir dirID) (bool, error) {
 	record, err := r.addressRecord(a)
 	if err != nil || !record.known() {
 		return false, err
 	}
-	for _, o := range record.counting() {
+	for _, o := range record.decisiveOwners() {
 		if o.dir != dir {
 			return false, nil
 		}
@@ -80,7 +80,7 @@ func (r reader) leaving(a string, dir dirID) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		stays := func(owned ownedRecord) bool { return owned.address == a && owned.keeps(o.restricted) }
+		stays := func(owned ownedRecord) bool { return owned.address == a && owned.stays(o.internalOnly) }
 		if slices.ContainsFunc(object.addresses, stays) {
 			return false, nil
 		}
@@ -129,7 +129,7 @@ func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error
 		return PassInfo{}, err
 	}
 	defer p.Abort()
-	if p.upTo, p.later = upTo, p.dir.record.hold; p.later != "" {
+	if p.upTo, p.laterHold = upTo, p.dir.record.hold; p.laterHold != "" {
 		all, err := p.owned(math.MaxUint64)
 		if err != nil {
 			return PassInfo{}, err
@@ -139,13 +139,13 @@ func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error
 			return PassInfo{}, err
 		}
 		if some == all {
-			p.later = ""
+			p.laterHold = ""
 		}
 	}
 	p.info.Approved, p.info.Ended = true, p.info.Started
 	var info PassInfo
 	err = s.Decide(func() (err error) {
-		info, err = p.conclude(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: upTo, later: p.later})
+		info, err = p.decideAndFinish(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: upTo, laterHold: p.laterHold})
 		return err
 	})
 	return info, err

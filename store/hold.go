@@ -44,7 +44,7 @@ func (h heldDomains) has(domain string) bool {
 }
 
 // keeps reports whether the removal of an address is held.
-func (h heldDomains) keeps(address string) bool { return len(h) > 0 && h.has(domainOf(address)) }
+func (h heldDomains) holds(address string) bool { return len(h) > 0 && h.has(domainOf(address)) }
 
 func (e *encoder) heldDomains(h heldDomains) {
 	e.uint(uint64(len(h)))

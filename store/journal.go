@@ -21,9 +21,9 @@ type journalRecord struct {
 	origin  originID // the database that said so
 	usn     uint64   // of the object there; zero: a full pass did not see the object
 	// Of a loss, what the object's record does not tell any more:
-	learned    time.Time // when the address was learned
-	restricted bool
-	outside    bool // outside senders only gained or lost the address
+	learned      time.Time // when the address was learned
+	internalOnly bool
+	outsideOnly  bool // outside senders only gained or lost the address
 }
 
 func (r *journalRecord) encode() []byte {
@@ -48,17 +48,17 @@ func decodeJournal(value []byte) (journalRecord, error) {
 	r.dn, r.address = d.string(), d.string()
 	if d.err == nil && len(d.rest) > 0 { // rows of the first days end here
 		r.origin, r.usn, r.learned = originID(d.uint()), d.uint(), d.time()
-		r.restricted, r.outside = d.journalFlags()
+		r.internalOnly, r.outsideOnly = d.journalFlags()
 	}
 	return r, d.done()
 }
 
 func (e *encoder) journalFlags(r *journalRecord) {
 	var b byte
-	if r.restricted {
+	if r.internalOnly {
 		b |= 1
 	}
-	if r.outside {
+	if r.outsideOnly {
 		b |= 2
 	}
 	*e = append(*e, b)
@@ -200,7 +200,7 @@ func (n *passNames) event(row pair) (Event, error) {
 		return Event{}, n.r.s.unreadable(fmt.Sprintf("%x", row.key), err)
 	}
 	e := Event{Time: r.time, Pass: passOf(row.key), Added: r.added, Address: parse(r.address), GUID: r.guid, DN: r.dn,
-		USN: r.usn, Learned: r.learned, InternalOnly: r.restricted, OutsideOnly: r.outside}
+		USN: r.usn, Learned: r.learned, InternalOnly: r.internalOnly, OutsideOnly: r.outsideOnly}
 	if e.Directory, e.Controller = n.r.s.originOf(r.dir, r.origin); e.Directory != "" {
 		return e, nil
 	}
@@ -244,7 +244,7 @@ func (r reader) journalFrom() (time.Time, error) {
 	if believable(at, now) {
 		return at, nil
 	}
-	first, err := r.firstBelieved(now) // what is kept begins before that
+	first, err := r.firstBelievable(now) // what is kept begins before that
 	if err == nil && first.IsZero() {
 		first = now
 	}
@@ -256,29 +256,29 @@ func (r reader) journalFrom() (time.Time, error) {
 // any removal grace. The order of passes decides: rows that were written while the clock
 // was wrong stop nothing. It reports how many rows went.
 func (s *Store) Prune(before time.Time) (int, error) {
-	rows, err := s.oldRows(before)
+	rows, err := s.lastOldJournalPass(before)
 	if err != nil {
 		return 0, err
 	}
 	if rows > 0 {
-		if err := s.prunedUpTo(before); err != nil {
+		if err := s.notePruned(before); err != nil {
 			return 0, err
 		}
 	}
-	pruned, err := s.dropUpTo(prefixJournal, rows, (*tx).prune)
+	pruned, err := s.deleteUpTo(prefixJournal, rows, (*tx).prune)
 	if err != nil {
 		return pruned, err
 	}
-	passes, err := s.oldPasses(before)
+	passes, err := s.lastOldPass(before)
 	if err != nil {
 		return pruned, err
 	}
-	_, err = s.dropUpTo(prefixPass, passes, func(t *tx, kv pair) error { return t.delete(kv.key) })
+	_, err = s.deleteUpTo(prefixPass, passes, func(t *tx, kv pair) error { return t.delete(kv.key) })
 	return pruned, err
 }
 
 // prunedUpTo notes from when on the journal is whole: never earlier than before.
-func (s *Store) prunedUpTo(before time.Time) error {
+func (s *Store) notePruned(before time.Time) error {
 	from, err := s.newest().journalFrom()
 	if err != nil {
 		return err
@@ -295,7 +295,7 @@ func (s *Store) prunedUpTo(before time.Time) error {
 
 // dropUpTo drops the rows of a kind up to those of a pass, a few in each batch, and
 // counts them.
-func (s *Store) dropUpTo(prefix string, pass uint64, drop func(*tx, pair) error) (int, error) {
+func (s *Store) deleteUpTo(prefix string, pass uint64, drop func(*tx, pair) error) (int, error) {
 	var batch []pair
 	dropped := 0
 	flush := func() error {
@@ -315,9 +315,9 @@ func (s *Store) dropUpTo(prefix string, pass uint64, drop func(*tx, pair) error)
 	}
 	err := s.scan([]byte(prefix), false, func(kv pair) error {
 		if passOf(kv.key) > pass {
-			return errStop
+			return errStopScan
 		}
-		if batch = append(batch, kv); len(batch) < sweepChunk {
+		if batch = append(batch, kv); len(batch) < writeChunk {
 			return nil
 		}
 		return flush()
@@ -329,7 +329,7 @@ func (s *Store) dropUpTo(prefix string, pass uint64, drop func(*tx, pair) error)
 }
 
 // errStop ends a scan early.
-var errStop = fmt.Errorf("store: stop")
+var errStopScan = fmt.Errorf("store: stop")
 
 // passOf is the pass in the key of a pass or of a journal row.
 func passOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(prefixJournal):]) }
@@ -361,7 +361,7 @@ func (t *tx) prune(kv pair) error {
 }
 
 func ignoreStop(err error) error {
-	if err == errStop {
+	if err == errStopScan {
 		return nil
 	}
 	return err

@@ -8,16 +8,16 @@ import (
 
 // cause tells the rules apart under which an address was marked as gone. Zero means not
 // known: a mark of a version that did not say.
-type cause uint64
+type rulesID uint64
 
 // causeOf is the cause of a fingerprint of rules.
-func causeOf(fingerprint string) cause {
+func rulesIDOf(fingerprint string) rulesID {
 	if fingerprint == "" {
 		return 0
 	}
 	h := fnv.New64a()
 	h.Write([]byte(fingerprint)) // never fails
-	return cause(h.Sum64())
+	return rulesID(h.Sum64())
 }
 
 // sighting says how far a database was read, and when: what was stored then was there,
@@ -36,32 +36,32 @@ type sighting struct {
 // another one showed us; and another directory may not have heard yet of an address that
 // this one gave away.
 type judge struct {
-	now    stamp
-	lag    time.Duration
-	cause  cause      // the rules of the pass
-	others []sighting // of databases that are not that of now
-	latest time.Time  // when any database was last read
+	current        stamp
+	lag            time.Duration
+	rules          rulesID    // the rules of the pass
+	otherDatabases []sighting // of databases that are not that of now
+	latest         time.Time  // when any database was last read
 	// name is the database of an origin.
-	name func(originID) string
+	databaseOf func(originID) string
 	// shared is how long another directory may need to hear of an address that this one
 	// gave away; zero: no other one may have it, or another object has it already. Nil
 	// means zero.
-	shared func(a ownedRecord) time.Duration
+	handOverWait func(a ownedRecord) time.Duration
 }
 
 // at is when an object was read.
-func (j judge) at(read Object) time.Time {
-	if read.Read.After(j.now.time) {
+func (j judge) readTime(read Object) time.Time {
+	if read.Read.After(j.current.time) {
 		return read.Read
 	}
-	return j.now.time
+	return j.current.time
 }
 
 // learned is the stamp of what an object taught. Its time is that of the reading, which may
 // be long after the pass began: a deletion in between is older than what was read.
-func (j judge) learned(read Object) stamp {
-	s := j.now
-	s.time = j.at(read)
+func (j judge) stampOf(read Object) stamp {
+	s := j.current
+	s.time = j.readTime(read)
 	return s
 }
 
@@ -72,16 +72,16 @@ func (j judge) learned(read Object) stamp {
 // since, and waits as that database must; another directory has had since the mark was made
 // to hear of the address. One of the same cause stays, unless a tombstone ends the wait.
 func (j judge) mark(a ownedRecord, read Object, closes bool) ownedRecord {
-	sameRules := !a.gone.isZero() && a.cause == j.cause && a.closes == closes
-	same := sameRules && j.here(a.gone.origin)
+	sameRules := !a.gone.isZero() && a.rules == j.rules && a.becomesInternalOnly == closes
+	same := sameRules && j.sameDatabase(a.gone.origin)
 	if same && !read.Deleted {
 		return a
 	}
 	if !sameRules {
-		a.gone, a.cause, a.seen, a.closes = j.learned(read), j.cause, j.lastSeen(a), closes
+		a.gone, a.rules, a.seen, a.becomesInternalOnly = j.stampOf(read), j.rules, j.lastSeen(a), closes
 	}
-	a.gone.origin, a.gone.usn = j.now.origin, j.now.usn
-	wait := j.wait(a, read)
+	a.gone.origin, a.gone.usn = j.current.origin, j.current.usn
+	wait := j.waitUntil(a, read)
 	if !same || wait.Before(a.notBefore) {
 		a.notBefore = wait
 	}
@@ -89,24 +89,24 @@ func (j judge) mark(a ownedRecord, read Object, closes bool) ownedRecord {
 }
 
 // wait is until when an address must stay that was missed; zero: it may go at once.
-func (j judge) wait(a ownedRecord, read Object) (until time.Time) {
-	if seen := j.elsewhere(a, read); !seen.IsZero() {
-		until = earlier(seen, j.now.time).Add(j.lag)
+func (j judge) waitUntil(a ownedRecord, read Object) (until time.Time) {
+	if seen := j.lastSeenElsewhere(a, read); !seen.IsZero() {
+		until = earlier(seen, j.current.time).Add(j.lag)
 	}
-	if read.Deleted || j.shared == nil {
-		return j.pending(until)
+	if read.Deleted || j.handOverWait == nil {
+		return j.onlyFuture(until)
 	}
-	if wait := j.shared(a); wait > 0 {
-		if handed := earlier(a.gone.time, j.at(read)).Add(wait); handed.After(until) {
+	if wait := j.handOverWait(a); wait > 0 {
+		if handed := earlier(a.gone.time, j.readTime(read)).Add(wait); handed.After(until) {
 			until = handed
 		}
 	}
-	return j.pending(until)
+	return j.onlyFuture(until)
 }
 
 // pending is a time that is still to come; zero otherwise.
-func (j judge) pending(until time.Time) time.Time {
-	if until.After(j.now.time) {
+func (j judge) onlyFuture(until time.Time) time.Time {
+	if until.After(j.current.time) {
 		return until
 	}
 	return time.Time{}
@@ -114,22 +114,22 @@ func (j judge) pending(until time.Time) time.Time {
 
 // elsewhere is when another database than that of now may last have shown an address that
 // is missed; zero: none did, or the object was deleted later than that for certain.
-func (j judge) elsewhere(a ownedRecord, read Object) (latest time.Time) {
+func (j judge) lastSeenElsewhere(a ownedRecord, read Object) (latest time.Time) {
 	consider := func(s sighting) {
 		if !a.seen.IsZero() {
 			s.read = earlier(s.read, a.seen)
 		}
-		if s.read.After(latest) && !read.diedAfter(s) {
+		if s.read.After(latest) && !read.deletedAfter(s) {
 			latest = s.read
 		}
 	}
-	for _, s := range j.others {
+	for _, s := range j.otherDatabases {
 		if s.pass == 0 || s.pass >= a.learned.pass { // otherwise it was learned since, here
 			consider(s)
 		}
 	}
-	for _, s := range []stamp{a.learned, a.again} {
-		if !s.isZero() && !j.here(s.origin) {
+	for _, s := range []stamp{a.learned, a.lastSource} {
+		if !s.isZero() && !j.sameDatabase(s.origin) {
 			consider(sighting{database: j.database(s.origin), read: s.time, usn: s.usn})
 		}
 	}
@@ -138,7 +138,7 @@ func (j judge) elsewhere(a ownedRecord, read Object) (latest time.Time) {
 
 // diedAfter reports whether an object was deleted after a sighting of it for certain:
 // later by the clock, or by a change of the same database that was not yet read then.
-func (o Object) diedAfter(s sighting) bool {
+func (o Object) deletedAfter(s sighting) bool {
 	return o.Deleted && (o.Deletion.After.After(s.read) ||
 		s.database != "" && o.Deletion.Database == s.database && o.Deletion.USN > s.usn)
 }
@@ -146,30 +146,30 @@ func (o Object) diedAfter(s sighting) bool {
 // lastSeen is the latest time at which any database may have shown an address.
 func (j judge) lastSeen(a ownedRecord) time.Time {
 	latest := j.latest
-	for _, s := range []stamp{a.learned, a.again} {
+	for _, s := range []stamp{a.learned, a.lastSource} {
 		if s.time.After(latest) {
 			latest = s.time
 		}
 	}
-	return earlier(latest, j.now.time)
+	return earlier(latest, j.current.time)
 }
 
 // here reports whether an origin is the database of now, perhaps under another name of its
 // controller.
-func (j judge) here(origin originID) bool {
-	return origin == j.now.origin || j.database(origin) != "" && j.database(origin) == j.database(j.now.origin)
+func (j judge) sameDatabase(origin originID) bool {
+	return origin == j.current.origin || j.database(origin) != "" && j.database(origin) == j.database(j.current.origin)
 }
 
 // database is the name of the database of an origin; empty: not known.
 func (j judge) database(origin originID) string {
-	if j.name == nil {
+	if j.databaseOf == nil {
 		return ""
 	}
-	return j.name(origin)
+	return j.databaseOf(origin)
 }
 
 // wait is Shared; zero where it is nil.
-func (o Origin) wait(domain string) time.Duration {
+func (o Origin) handOverWait(domain string) time.Duration {
 	if o.HandOverWait == nil {
 		return 0
 	}
@@ -179,14 +179,14 @@ func (o Origin) wait(domain string) time.Duration {
 // newJudge returns what the pass knows about all objects alike.
 func (p *Pass) newJudge() judge {
 	record := p.dir.record
-	j := judge{lag: p.from.Lag, cause: causeOf(p.from.Rules), name: record.databaseOf, latest: p.from.PreviousRead}
-	j.now.origin = p.origin
+	j := judge{lag: p.from.Lag, rules: rulesIDOf(p.from.Rules), databaseOf: record.databaseOf, latest: p.from.PreviousRead}
+	j.current.origin = p.origin
 	add := func(s sighting) {
 		if s.read.After(j.latest) {
 			j.latest = s.read
 		}
-		if !s.read.IsZero() && !j.here(s.origin) {
-			j.others = append(j.others, s)
+		if !s.read.IsZero() && !j.sameDatabase(s.origin) {
+			j.otherDatabases = append(j.otherDatabases, s)
 		}
 	}
 	known := false
@@ -212,16 +212,16 @@ type objectJudge struct {
 	err error
 }
 
-func (p *Pass) judgeOf(t *tx, o Object) *objectJudge {
-	j := &objectJudge{judge: p.marks}
-	j.now = p.stamp(o.USN)
-	j.shared = func(a ownedRecord) time.Duration {
-		wait := p.from.wait(domainOf(a.address))
+func (p *Pass) objectJudge(t *tx, o Object) *objectJudge {
+	j := &objectJudge{judge: p.judge}
+	j.current = p.stamp(o.USN)
+	j.handOverWait = func(a ownedRecord) time.Duration {
+		wait := p.from.handOverWait(domainOf(a.address))
 		if wait == 0 || j.err != nil {
 			return 0
 		}
 		stays := false
-		if stays, j.err = t.ownedBesides(a, p.dir.record.id, o.GUID); stays {
+		if stays, j.err = t.ownedElsewhere(a, p.dir.record.id, o.GUID); stays {
 			return 0
 		}
 		return wait
@@ -232,7 +232,7 @@ func (p *Pass) judgeOf(t *tx, o Object) *objectJudge {
 // ownedBesides reports whether another object has an address, of this directory or another
 // one, and is not about to lose it. Of two owners that lose an address at the same time the
 // second one finds the mark of the first one. An open address must be open there, too.
-func (t *tx) ownedBesides(lost ownedRecord, dir dirID, guid GUID) (bool, error) {
+func (t *tx) ownedElsewhere(lost ownedRecord, dir dirID, guid GUID) (bool, error) {
 	record, err := t.address(lost.address)
 	if err != nil {
 		return false, err
@@ -246,7 +246,7 @@ func (t *tx) ownedBesides(lost ownedRecord, dir dirID, guid GUID) (bool, error) 
 			return false, err
 		}
 		for _, a := range other.addresses {
-			if a.address == lost.address && a.keeps(lost.restricted) {
+			if a.address == lost.address && a.stays(lost.internalOnly) {
 				return true, nil
 			}
 		}

@@ -28,7 +28,7 @@ func (s *Store) Lookup(a address.Address) (Presence, error) {
 	if !r.known() && s.damaged.Load() {
 		return Presence{}, fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)
 	}
-	return Presence{Known: r.known(), InternalOnly: r.restricted(), Removed: r.lost()}, nil
+	return Presence{Known: r.known(), InternalOnly: r.internalOnly(), Removed: r.lostAt()}, nil
 }
 
 func (s *Store) addressRecord(a string) (addressRecord, error) { return s.newest().addressRecord(a) }
@@ -100,7 +100,7 @@ func (r reader) describe(a address.Address) (Detail, error) {
 
 func (r reader) owner(o owner, a string) (Owner, error) {
 	s := r.s
-	out := Owner{GUID: o.guid, InternalOnly: o.restricted}
+	out := Owner{GUID: o.guid, InternalOnly: o.internalOnly}
 	out.Directory, _ = s.originOf(o.dir, 0)
 	record, err := r.object(o.dir, o.guid)
 	if err != nil {
@@ -109,8 +109,8 @@ func (r reader) owner(o owner, a string) (Owner, error) {
 	out.DN, out.Class = record.dn, record.class
 	for _, owned := range record.addresses {
 		if owned.address == a {
-			out.Attribute, out.BecomesInternalOnly = owned.attribute, owned.closes
-			out.Gone = !owned.gone.isZero() && !owned.closes
+			out.Attribute, out.BecomesInternalOnly = owned.attribute, owned.becomesInternalOnly
+			out.Gone = !owned.gone.isZero() && !owned.becomesInternalOnly
 			out.Learned, out.Pass = owned.learned.time, owned.learned.pass
 			_, out.Controller = s.originOf(o.dir, owned.learned.origin)
 			out.USN = owned.learned.usn
@@ -158,7 +158,7 @@ func (s *Store) Addresses(visit func(a address.Address, restricted bool) error) 
 		return err
 	}
 	defer v.done()
-	return v.addresses(func(text string, r addressRecord) error { return visit(parse(text), r.restricted()) })
+	return v.addresses(func(text string, r addressRecord) error { return visit(parse(text), r.internalOnly()) })
 }
 
 // addresses visits the records of all known addresses, and compares with the totals
@@ -181,7 +181,7 @@ func (r reader) addresses(visit func(text string, record addressRecord) error) e
 	}
 	t, err := r.totals()
 	if err == nil && t.addresses != visited {
-		err = r.s.doubt(fmt.Errorf("%d addresses can be read of %d", visited, t.addresses))
+		err = r.s.markDoubtful(fmt.Errorf("%d addresses can be read of %d", visited, t.addresses))
 	}
 	return err
 }

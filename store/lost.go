@@ -69,7 +69,7 @@ func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]Lo
 // LostBy counts the addresses that passes of a directory took between two times, and that
 // are still lost. Approvals do not count.
 func (s *Store) LostBy(name string, after, now time.Time) (lost Lost, err error) {
-	id, ok := s.idOf(name)
+	id, ok := s.directoryID(name)
 	if !ok {
 		return lost, nil
 	}
@@ -81,10 +81,10 @@ func (s *Store) LostBy(name string, after, now time.Time) (lost Lost, err error)
 // visitLost visits each address once that passes took between two times, that is wanted, and
 // that is lost now: it has no owner, or outside senders lost it between these times.
 func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit func(string, *addressRecord)) error {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.endRead()
 	s.losses.Lock()
 	defer s.losses.Unlock()
 	passes, err := s.passesThatRemoved(after, now)
@@ -106,7 +106,7 @@ func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit fu
 			if err != nil {
 				return err
 			}
-			if !record.known() || !record.closed.IsZero() && inWindow(record.closed, after, now) {
+			if !record.known() || !record.internalOnlySince.IsZero() && inWindow(record.internalOnlySince, after, now) {
 				visit(l.address, &record)
 			}
 		}
@@ -135,7 +135,7 @@ func (s *Store) passesThatRemoved(after, now time.Time) ([]uint64, error) {
 	for number, ended := range s.losses.passes {
 		if inWindow(ended, after, now) {
 			between = append(between, number)
-		} else if now.Sub(ended).Abs() > keepLosses {
+		} else if now.Sub(ended).Abs() > lossCacheTime {
 			delete(s.losses.byPass, number)
 		}
 	}
@@ -143,7 +143,7 @@ func (s *Store) passesThatRemoved(after, now time.Time) ([]uint64, error) {
 }
 
 // keepLosses is for how long the addresses that a pass took are held in memory at least.
-const keepLosses = 48 * time.Hour
+const lossCacheTime = 48 * time.Hour
 
 // lossesOf returns the addresses that a pass took from objects. The caller has the lock of
 // the cache.

@@ -36,10 +36,10 @@ func (p Pending) Addresses() int {
 // Pending returns what the marks of this pass and those held back before it take away.
 // Its cost depends on the number of domains, not of marks.
 func (p *Pass) Pending() (Pending, error) {
-	if err := p.s.enter(); err != nil {
+	if err := p.s.beginRead(); err != nil {
 		return Pending{}, err
 	}
-	defer p.s.leave()
+	defer p.s.endRead()
 	d := p.s.totals.Load().dirs[p.dir.record.id]
 	pending := Pending{Owned: int(d.due), Objects: int(d.leaving), Last: make(map[string]int, d.last.len()),
 		Domains: make(map[string]DomainLoss, d.dueIn.len())}
@@ -77,7 +77,7 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 func (p *Pass) HasNewMarks() (found bool, err error) {
 	err = p.s.newest().marked(p.dir.record.id, markDue, p.info.Number, math.MaxUint64, func(GUID) error {
 		found = true
-		return errStop
+		return errStopScan
 	})
 	return found, ignoreStop(err)
 }
@@ -89,7 +89,7 @@ func (p *Pass) WouldLose(a address.Address) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	dir, leaving := record.leaving()
+	dir, leaving := record.lostWith()
 	return leaving && dir == p.dir.record.id, nil
 }
 
@@ -146,7 +146,7 @@ var lastGUID = GUID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 
 // keysBetween visits the keys under a prefix from one on, as long as they are wanted.
 func (r reader) keysBetween(prefix, from []byte, wanted func(key []byte) bool, visit func(key []byte) error) error {
 	for {
-		chunk, err := r.chunk(prefix, from, true)
+		chunk, err := r.readChunk(prefix, from, true)
 		if err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (r reader) keysBetween(prefix, from []byte, wanted func(key []byte) bool, v
 // settle prepares the marks for a pass: it clears those of passes after the last
 // committed one, makes no mark wait for longer than the lag from now, and makes those
 // due whose time has come.
-func (p *Pass) settle() error {
+func (p *Pass) prepareMarks() error {
 	id := p.dir.record.id
 	counts := p.s.totals.Load().dirs[id]
 	if counts.marked == 0 {
@@ -189,7 +189,7 @@ func (p *Pass) settle() error {
 		}
 	}
 	err := p.changeMarks(found, func(stored objectRecord) objectRecord {
-		return ripen(unmark(stored, last, latest), p.now())
+		return makeDue(unmark(stored, last, latest), p.now())
 	})
 	if err == nil && counts.waiting > 0 {
 		p.dir.firstWaiting = p.now()
@@ -199,7 +199,7 @@ func (p *Pass) settle() error {
 
 // ripenDue makes those marks due whose time had come when the pass began. Begin does that
 // for every pass, but a pass that an earlier version decided has judged them by their time.
-func (p *Pass) ripenDue() error {
+func (p *Pass) makeDueAtStart() error {
 	if p.s.totals.Load().dirs[p.dir.record.id].waiting == 0 {
 		return nil
 	}
@@ -207,7 +207,7 @@ func (p *Pass) ripenDue() error {
 	if err := p.waiting(time.Time{}, func(guid GUID) error { found = append(found, guid); return nil }); err != nil {
 		return err
 	}
-	return p.changeMarks(found, func(stored objectRecord) objectRecord { return ripen(stored, p.now()) })
+	return p.changeMarks(found, func(stored objectRecord) objectRecord { return makeDue(stored, p.now()) })
 }
 
 // latest is the time until which a mark may wait; zero: an approval knows of none.
@@ -219,7 +219,7 @@ func (p *Pass) latest() time.Time {
 }
 
 // expect has marks looked for that an object now has.
-func (d *directory) expect(r *objectRecord) {
+func (d *directory) noteMarks(r *objectRecord) {
 	for i := range r.addresses {
 		switch a := &r.addresses[i]; {
 		case a.gone.isZero():
@@ -232,7 +232,7 @@ func (d *directory) expect(r *objectRecord) {
 }
 
 // noneDue notes, if it is so, that no marks of a pass or earlier ones are due.
-func (p *Pass) noneDue() {
+func (p *Pass) noteNoneDue() {
 	if p.s.totals.Load().dirs[p.dir.record.id].due == 0 {
 		p.dir.firstDue = p.info.Number
 	}
@@ -255,7 +255,7 @@ func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
 }
 
 // ripen makes marks due whose time has come. The record is not changed in place.
-func ripen(r objectRecord, now time.Time) objectRecord {
+func makeDue(r objectRecord, now time.Time) objectRecord {
 	ripe := func(a ownedRecord) bool { return !a.gone.isZero() && !a.notBefore.IsZero() && !a.notBefore.After(now) }
 	if !slices.ContainsFunc(r.addresses, ripe) {
 		return r
@@ -277,7 +277,7 @@ func (p *Pass) clearMarks() error {
 	}
 	err = p.changeMarks(found, func(stored objectRecord) objectRecord { return unmark(stored, 0, time.Time{}) })
 	if err == nil {
-		p.noneDue()
+		p.noteNoneDue()
 	}
 	return err
 }
@@ -315,7 +315,7 @@ func distinctGUIDs(list []GUID) []GUID {
 
 // changeMarks rewrites objects with other marks.
 func (p *Pass) changeMarks(guids []GUID, change func(objectRecord) objectRecord) error {
-	for chunk := range slices.Chunk(distinctGUIDs(guids), sweepChunk) {
+	for chunk := range slices.Chunk(distinctGUIDs(guids), writeChunk) {
 		err := p.s.write(func(t *tx) error {
 			for _, guid := range chunk {
 				stored, err := t.object(p.dir.record.id, guid)

@@ -13,17 +13,17 @@ import (
 // mend makes look-ups and records of the directory agree. An owner that the record does
 // not have is marked, like an address that the pass did not find: it is judged, held and
 // released like any removal.
-func (p *Pass) mend() error {
-	agree, err := p.agree()
-	p.dir.agreed = agree
+func (p *Pass) repairOwners() error {
+	agree, err := p.ownersMatchRecords()
+	p.dir.ownersMatch = agree
 	if err != nil || agree {
 		return err
 	}
 	// Not found in a damaged table is not the same as not there.
 	if err := p.s.verifyTables(); err != nil {
-		return p.s.damage(err)
+		return p.s.markDamaged(err)
 	}
-	lost, unowned, err := p.disagreements()
+	lost, unowned, err := p.ownerMismatches()
 	if err != nil {
 		return err
 	}
@@ -34,10 +34,10 @@ func (p *Pass) mend() error {
 		guids = append(guids, guid)
 	}
 	guids = distinctGUIDs(append(guids, unowned...))
-	for chunk := range slices.Chunk(guids, sweepChunk) {
+	for chunk := range slices.Chunk(guids, writeChunk) {
 		err := p.s.write(func(t *tx) error {
 			for _, guid := range chunk {
-				if err := p.mendObject(t, guid, lost[guid]); err != nil {
+				if err := p.repairObject(t, guid, lost[guid]); err != nil {
 					return err
 				}
 			}
@@ -51,7 +51,7 @@ func (p *Pass) mend() error {
 }
 
 // agree compares sums over all (object, address, flags) of both sides.
-func (p *Pass) agree() (bool, error) {
+func (p *Pass) ownersMatchRecords() (bool, error) {
 	id, seed := p.dir.record.id, maphash.MakeSeed()
 	var records, owners uint64
 	sum := func(guid GUID, a string, f ownerFlags) uint64 {
@@ -104,7 +104,7 @@ func (p *Pass) owners(visit func(a string, o owner) error) error {
 // disagreements lists the addresses of which the objects are owners without having them
 // in their records, and the objects whose records have an address of which they are not
 // the owner, or with other flags.
-func (p *Pass) disagreements() (lost map[GUID][]ownedRecord, unowned []GUID, err error) {
+func (p *Pass) ownerMismatches() (lost map[GUID][]ownedRecord, unowned []GUID, err error) {
 	id := p.dir.record.id
 	lost = map[GUID][]ownedRecord{}
 	err = p.owners(func(a string, o owner) error {
@@ -113,7 +113,7 @@ func (p *Pass) disagreements() (lost map[GUID][]ownedRecord, unowned []GUID, err
 			return err
 		}
 		if !slices.ContainsFunc(stored.addresses, func(r ownedRecord) bool { return r.address == a }) {
-			lost[o.guid] = append(lost[o.guid], ownedRecord{address: a, restricted: o.restricted})
+			lost[o.guid] = append(lost[o.guid], ownedRecord{address: a, internalOnly: o.internalOnly})
 		}
 		return nil
 	})
@@ -144,7 +144,7 @@ func (p *Pass) disagreements() (lost map[GUID][]ownedRecord, unowned []GUID, err
 // mendObject gives an object the addresses of which it is an owner, with marks, and makes
 // it the owner of those that it has. One that changed after the pass began to read is left
 // to a later pass: another object may have gained what it lost.
-func (p *Pass) mendObject(t *tx, guid GUID, lost []ownedRecord) error {
+func (p *Pass) repairObject(t *tx, guid GUID, lost []ownedRecord) error {
 	stored, err := t.object(p.dir.record.id, guid)
 	if err != nil {
 		return err
@@ -165,5 +165,5 @@ func (p *Pass) mendObject(t *tx, guid GUID, lost []ownedRecord) error {
 		return err
 	}
 	p.info.Changed++
-	return p.rewriteWith(t, guid, &stored, &next, changes, &unit{})
+	return p.rewriteChanges(t, guid, &stored, &next, changes, &unit{})
 }

@@ -10,8 +10,8 @@ func TestMendAfterASweepThatAgreed(t *testing.T) {
 		people := []Object{object(t, 1, "a@x.test"), object(t, 2, "b@x.test")}
 		pass(t, s, "corp", Full, start, "", people...)
 		pass(t, s, "corp", Full, start, "", people...)
-		id, _ := s.idOf("corp")
-		if !s.state.dirs["corp"].agreed {
+		id, _ := s.directoryID("corp")
+		if !s.state.dirs["corp"].ownersMatch {
 			t.Fatal("look-ups are still read in full passes: this shows nothing")
 		}
 		err := s.write(func(tx *tx) error {

@@ -105,7 +105,7 @@ func deriveFlags(t *tx, dir dirID, guid GUID, a *ownedRecord) error {
 		return nil
 	}
 	marked := a.flags()
-	flags.leaving, flags.closing = marked.leaving, marked.closing
+	flags.leaving, flags.becomesInternalOnly = marked.leaving, marked.becomesInternalOnly
 	record.set(owner{dir: dir, guid: guid, ownerFlags: flags})
 	return t.set(addressKey(a.address), record.encode())
 }

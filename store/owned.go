@@ -32,7 +32,7 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 		return Stored{}, err
 	}
 	defer v.done()
-	id, ok := s.idOf(name)
+	id, ok := s.directoryID(name)
 	if !ok {
 		return Stored{}, nil
 	}
@@ -42,18 +42,18 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 	}
 	out := Stored{DN: record.dn, Class: record.class}
 	for _, a := range record.addresses {
-		o, err := v.owning(a.address, id, guid)
+		o, err := v.storedAddress(a.address, id, guid)
 		if err != nil {
 			return Stored{}, err
 		}
-		o.Gone, o.BecomesInternalOnly, o.NotBefore = !a.gone.isZero() && !a.closes, a.closes, a.notBefore
+		o.Gone, o.BecomesInternalOnly, o.NotBefore = !a.gone.isZero() && !a.becomesInternalOnly, a.becomesInternalOnly, a.notBefore
 		out.Addresses = append(out.Addresses, o)
 	}
 	for _, a := range besides {
 		if slices.ContainsFunc(record.addresses, func(r ownedRecord) bool { return r.address == a.String() }) {
 			continue
 		}
-		if o, err := v.owning(a.String(), id, guid); err != nil {
+		if o, err := v.storedAddress(a.String(), id, guid); err != nil {
 			return Stored{}, err
 		} else if o.Known {
 			out.Addresses = append(out.Addresses, o)
@@ -63,14 +63,14 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 }
 
 // owning is what look-ups find of an object's address.
-func (r reader) owning(a string, dir dirID, guid GUID) (StoredAddress, error) {
+func (r reader) storedAddress(a string, dir dirID, guid GUID) (StoredAddress, error) {
 	record, err := r.addressRecord(a)
 	if err != nil {
 		return StoredAddress{}, err
 	}
 	out := StoredAddress{Address: parse(a)}
 	if i := slices.IndexFunc(record.owners, func(o owner) bool { return o.dir == dir && o.guid == guid }); i >= 0 {
-		out.Known, out.InternalOnly = true, record.owners[i].restricted
+		out.Known, out.InternalOnly = true, record.owners[i].internalOnly
 	}
 	return out, nil
 }
@@ -85,7 +85,7 @@ func (s *Store) Owners(name string, visit func(a address.Address, guid GUID, rec
 		return err
 	}
 	defer v.done()
-	id, ok := s.idOf(name)
+	id, ok := s.directoryID(name)
 	if !ok {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (s *Store) Owners(name string, visit func(a address.Address, guid GUID, rec
 }
 
 // idOf is the id of a directory; false: there is none of the name.
-func (s *Store) idOf(name string) (dirID, bool) {
+func (s *Store) directoryID(name string) (dirID, bool) {
 	s.state.Lock()
 	defer s.state.Unlock()
 	d := s.state.dirs[name]

@@ -36,7 +36,7 @@ func TestStoredAndOwners(t *testing.T) {
 	}
 
 	// What no sound store has: an ownership on one side only.
-	id, _ := s.idOf("corp")
+	id, _ := s.directoryID("corp")
 	err = s.write(func(t *tx) error {
 		record, err := t.object(id, GUID{15: 2})
 		if err != nil {

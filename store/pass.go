@@ -45,24 +45,24 @@ type Origin struct {
 // Pass is one run over a directory: Apply what was read, Sweep after a full read, then
 // Commit, or Abort. It belongs to one goroutine.
 type Pass struct {
-	s       *Store
-	dir     *directory
-	info    PassInfo
-	origin  originID
-	lag     time.Duration // the longest that a mark of it may wait
-	marks   judge         // of the marks; now and shared belong to one object
-	from    Origin
-	reached time.Time // when the last object was read; zero: none was
-	usn     uint64    // the highest uSNChanged of what was read
-	first   bool      // first full pass: no journal
-	owing   bool      // broken off after it wrote something, it is owed
-	sees    func(string) bool
-	seen    map[GUID]bool // full pass: what to spare from the sweep
-	upTo    uint64        // approval: marks of later passes stay
-	later   string        // approval: why those are held; empty: there are none
-	held    heldDomains   // Commit: their removals are held, the others go
-	seq     uint32        // next journal row
-	closed  bool
+	s               *Store
+	dir             *directory
+	info            PassInfo
+	origin          originID
+	lag             time.Duration // the longest that a mark of it may wait
+	judge           judge         // of the marks; now and shared belong to one object
+	from            Origin
+	reached         time.Time // when the last object was read; zero: none was
+	usn             uint64    // the highest uSNChanged of what was read
+	first           bool      // first full pass: no journal
+	fullPassOnAbort bool      // broken off after it wrote something, it is owed
+	visible         func(string) bool
+	seen            map[GUID]bool // full pass: what to spare from the sweep
+	upTo            uint64        // approval: marks of later passes stay
+	laterHold       string        // approval: why those are held; empty: there are none
+	held            heldDomains   // Commit: their removals are held, the others go
+	seq             uint32        // next journal row
+	closed          bool
 
 	unsettled map[GUID]bool // full pass: objects that changed after it began to read
 }
@@ -81,31 +81,31 @@ type Changes struct {
 // that was decided and could not be completed is, now, and marks that an earlier pass
 // left without a decision are cleared.
 func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
-	d, number, err := s.claim(name)
+	d, number, err := s.claimDirectory(name)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.wait("")), from: origin,
-		owing: kind == Full && !origin.IncrementalPossible, sees: origin.Visible,
+	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.handOverWait("")), from: origin,
+		fullPassOnAbort: kind == Full && !origin.IncrementalPossible, visible: origin.Visible,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
 	if kind == Full {
 		p.seen = map[GUID]bool{}
 	}
-	err = s.redoOf(d)
+	err = s.finishDecidedPass(d)
 	p.first = kind == Full && d.record.full.Number == 0
 	if err == nil {
 		err = p.setOrigin(origin)
 	}
 	if err == nil {
-		p.marks = p.newJudge()
-		err = p.settle()
+		p.judge = p.newJudge()
+		err = p.prepareMarks()
 	}
 	if err == nil && origin.RequireFullPass {
 		err = p.s.write(func(t *tx) error {
 			u := &unit{}
-			p.owe(u)
+			p.requireFullPass(u)
 			return t.add(u)
 		})
 	}
@@ -128,13 +128,13 @@ func (p *Pass) setOrigin(o Origin) error {
 	return p.s.write(func(t *tx) error {
 		u := &unit{}
 		u.set(originKey(record.id, id), record.origins[id-1].encode())
-		u.then(func() { p.dir.record.origins = record.origins })
+		u.afterCommit(func() { p.dir.record.origins = record.origins })
 		return t.add(u)
 	})
 }
 
 // claim finds or makes the directory and takes the next pass number.
-func (s *Store) claim(name string) (*directory, uint64, error) {
+func (s *Store) claimDirectory(name string) (*directory, uint64, error) {
 	if s.closed.Load() {
 		return nil, 0, ErrClosed
 	}
@@ -172,7 +172,7 @@ func (s *Store) createDirectory(name string) (*directory, error) {
 		u := &unit{}
 		u.delta.nextDir = id + 1
 		u.setDirectory(name, d, d.record)
-		u.then(func() { s.state.dirs[name] = d })
+		u.afterCommit(func() { s.state.dirs[name] = d })
 		return t.add(u)
 	})
 	return d, err
@@ -202,7 +202,7 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 		for i, o := range objects {
 			if p.seen != nil {
 				p.seen[o.GUID] = true
-				p.note(o)
+				p.noteUnsettled(o)
 			}
 			before := c.Added + c.Gone
 			if err := p.apply(t, o, &c); err != nil {
@@ -221,7 +221,7 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 }
 
 // note remembers whether an object changed while a full pass read. The last reading counts.
-func (p *Pass) note(o Object) {
+func (p *Pass) noteUnsettled(o Object) {
 	if !o.Unsettled {
 		delete(p.unsettled, o.GUID)
 		return
@@ -239,7 +239,7 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 		return err
 	}
 	p.noteRead(o)
-	j := p.judgeOf(t, o)
+	j := p.objectJudge(t, o)
 	next, d := diff(stored, o, j.judge)
 	if j.err != nil {
 		return j.err
@@ -251,8 +251,8 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
 	}
-	next = ripen(next, p.now())
-	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, p.seen == nil || !p.dir.agreed)
+	next = makeDue(next, p.now())
+	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, p.seen == nil || !p.dir.ownersMatch)
 	if err != nil {
 		return err
 	}
@@ -263,14 +263,14 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if rewrite {
 		news.setUnread(p.dir.record.id, o)
 	}
-	if err := p.rewriteWith(t, o.GUID, &stored, &next, changes, news); err != nil {
+	if err := p.rewriteChanges(t, o.GUID, &stored, &next, changes, news); err != nil {
 		return err
 	}
 	for _, v := range unread {
 		c.Unread = append(c.Unread, Unread{p.info.Directory, o.GUID, o.DN, v})
 	}
 	c.Added += len(d.added)
-	c.Gone += d.gone
+	c.Gone += d.marked
 	c.Changed++
 	return nil
 }
@@ -309,20 +309,20 @@ func (p *Pass) claimNumber(t *tx, u *unit) {
 	if t.s.totals.Load().nextPass <= p.info.Number && t.delta.nextPass <= p.info.Number {
 		u.delta.nextPass = p.info.Number + 1
 	}
-	if t.owing != p {
-		p.owe(u)
-		u.owes = p
+	if t.fullPassOf != p {
+		p.requireFullPass(u)
+		u.fullPassOf = p
 	}
 }
 
 // owe makes a full pass that changes something owed until it is completed. It is in the
 // same transaction as the first change, so that a crash cannot part them.
-func (p *Pass) owe(u *unit) {
-	if !p.owing || p.first || p.dir.record.owed != "" {
+func (p *Pass) requireFullPass(u *unit) {
+	if !p.fullPassOnAbort || p.first || p.dir.record.fullPassPending != "" {
 		return
 	}
 	record := p.dir.record
-	record.owed = cmp.Or(p.info.Why, "no reason was given")
+	record.fullPassPending = cmp.Or(p.info.Why, "no reason was given")
 	u.setDirectory(p.info.Directory, p.dir, record)
 }
 
@@ -334,7 +334,7 @@ func (p *Pass) stamp(usn uint64) stamp {
 func (p *Pass) now() time.Time { return p.info.Started }
 
 // sweepChunk is how many objects are swept under one hold of the writer lock.
-const sweepChunk = 500
+const writeChunk = 500
 
 // Sweep marks what a full pass did not see. Before it, the caller reads once more,
 // incrementally, from where the pass began: an address may have moved during the read
@@ -353,15 +353,15 @@ func (p *Pass) Sweep() error {
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(missing, sweepChunk) {
-		if err := p.s.write(func(t *tx) error { return p.vanish(t, chunk) }); err != nil {
+	for chunk := range slices.Chunk(missing, writeChunk) {
+		if err := p.s.write(func(t *tx) error { return p.markMissing(t, chunk) }); err != nil {
 			return err
 		}
 	}
-	return p.mend()
+	return p.repairOwners()
 }
 
-func (p *Pass) vanish(t *tx, guids []GUID) error {
+func (p *Pass) markMissing(t *tx, guids []GUID) error {
 	var c Changes
 	defer func() { p.info.Changed += c.Changed }()
 	for _, guid := range guids {
@@ -369,10 +369,10 @@ func (p *Pass) vanish(t *tx, guids []GUID) error {
 		if err != nil {
 			return err
 		}
-		if p.sees != nil && !p.sees(stored.dn) {
+		if p.visible != nil && !p.visible(stored.dn) {
 			continue
 		}
-		missing := vanished(guid, stored)
+		missing := missingObject(guid, stored)
 		missing.Read = p.reached
 		if err := p.apply(t, missing, &c); err != nil {
 			return err

@@ -24,7 +24,7 @@ type Past struct {
 // the journal of today tell of it. The error is ErrNotKept where they do not reach back
 // that far.
 func (s *Store) At(a address.Address, at time.Time) (Past, error) {
-	first, read := s.firstRead(at) // before the view: what was read meanwhile does not count
+	first, read := s.firstFullRead(at) // before the view: what was read meanwhile does not count
 	v, err := s.view()
 	if err != nil {
 		return Past{}, err
@@ -41,7 +41,7 @@ func (s *Store) At(a address.Address, at time.Time) (Past, error) {
 	if err != nil {
 		return Past{}, err
 	}
-	then := past(believed(detail, s.config.Now()), at)
+	then := detailAt(withoutFutureTimes(detail, s.config.Now()), at)
 	if !then.Known && !read {
 		if first.IsZero() {
 			return Past{}, fmt.Errorf("%w: no directory has been read in full yet", ErrNotKept)
@@ -55,7 +55,7 @@ func (s *Store) At(a address.Address, at time.Time) (Past, error) {
 // senders. It is a pure function. Every loss in the journal tells since when the object
 // had the address, so that gains need not be looked at: the first full pass of a directory
 // journals none.
-func past(d Detail, at time.Time) Past {
+func detailAt(d Detail, at time.Time) Past {
 	var then Past
 	for _, o := range d.Owners {
 		if !o.Learned.After(at) {
@@ -87,7 +87,7 @@ func past(d Detail, at time.Time) Past {
 	}
 	then.InternalOnly = true
 	for i, o := range then.Owners {
-		then.Owners[i].InternalOnly = restrictedAt(o, d.History, at)
+		then.Owners[i].InternalOnly = internalOnlyAt(o, d.History, at)
 		then.InternalOnly = then.InternalOnly && then.Owners[i].InternalOnly
 	}
 	if then.InternalOnly {
@@ -99,7 +99,7 @@ func past(d Detail, at time.Time) Past {
 // restrictedAt reports whether an owner took mail from inside senders only at a time. The
 // first change after it tells what was before, and an owner without one is as it is now, or
 // was when it lost the address.
-func restrictedAt(o Owner, history []Event, at time.Time) bool {
+func internalOnlyAt(o Owner, history []Event, at time.Time) bool {
 	for _, e := range history {
 		if e.Directory != o.Directory || e.GUID != o.GUID || !e.Time.After(at) {
 			continue
@@ -114,7 +114,7 @@ func restrictedAt(o Owner, history []Event, at time.Time) bool {
 
 // believed replaces times that were written down while the clock was ahead: a change is
 // then as old as the one after it, and when an address was learned is not known.
-func believed(d Detail, now time.Time) Detail {
+func withoutFutureTimes(d Detail, now time.Time) Detail {
 	learned := func(at time.Time) time.Time {
 		if !believable(at, now) {
 			return time.Time{}
@@ -138,7 +138,7 @@ func believed(d Detail, now time.Time) Detail {
 
 // firstRead is when the first of the directories was read in full, and whether one had
 // been at a time. Zero: none was, or it is long ago.
-func (s *Store) firstRead(at time.Time) (first time.Time, read bool) {
+func (s *Store) firstFullRead(at time.Time) (first time.Time, read bool) {
 	for _, name := range s.Directories() {
 		d := s.Directory(name)
 		if d.LastFull.Number == 0 {
@@ -173,7 +173,7 @@ func (s *Store) HadDomain(domain string, at time.Time) (bool, error) {
 		if len(detail.Owners) > 0 {
 			n--
 		}
-		if past(detail, at).Known {
+		if detailAt(detail, at).Known {
 			n++
 		}
 	}

@@ -62,7 +62,7 @@ func TestPast(t *testing.T) {
 		{"restricted when it went", Detail{History: []Event{loss(1, 6, true)}}, 5, "known by 1, restricted"},
 		{"a loss that does not say since when", Detail{History: []Event{{Time: hour(6)}}}, 5, "known by 1"},
 	} {
-		got := past(c.d, hour(c.at))
+		got := detailAt(c.d, hour(c.at))
 		text := "unknown"
 		if got.Known {
 			text = fmt.Sprintf("known by %d", len(got.Owners))

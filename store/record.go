@@ -20,16 +20,16 @@ type objectRecord struct {
 // ownedRecord is one address of an object. Its order in the record is the
 // directory's.
 type ownedRecord struct {
-	address    string // canonical
-	attribute  string
-	restricted bool
-	learned    stamp
-	again      stamp     // when it came back after a pass had missed it, or was opened again; zero: that never was
-	gone       stamp     // of the pass that did not find it any more, or not open; zero: there
-	notBefore  time.Time // gone, but not to be released before; zero: any time
-	cause      cause     // gone: under which rules
-	seen       time.Time // gone: no database showed it after that; zero: not known
-	closes     bool      // gone: for outside senders only, who may write to it until the mark is released
+	address             string // canonical
+	attribute           string
+	internalOnly        bool
+	learned             stamp
+	lastSource          stamp     // when it came back after a pass had missed it, or was opened again; zero: that never was
+	gone                stamp     // of the pass that did not find it any more, or not open; zero: there
+	notBefore           time.Time // gone, but not to be released before; zero: any time
+	rules               rulesID   // gone: under which rules
+	seen                time.Time // gone: no database showed it after that; zero: not known
+	becomesInternalOnly bool      // gone: for outside senders only, who may write to it until the mark is released
 }
 
 // due reports whether the address is marked and the mark waits for no time. A mark that
@@ -38,7 +38,7 @@ func (r *ownedRecord) due() bool { return !r.gone.isZero() && r.notBefore.IsZero
 
 // flags returns what the a/ record says of the object's ownership.
 func (r *ownedRecord) flags() ownerFlags {
-	return ownerFlags{restricted: r.restricted, leaving: r.due() && !r.closes, closing: r.due() && r.closes}
+	return ownerFlags{internalOnly: r.internalOnly, leaving: r.due() && !r.becomesInternalOnly, becomesInternalOnly: r.due() && r.becomesInternalOnly}
 }
 
 // A stamp says when, in which pass and from where something was learned.
@@ -53,16 +53,16 @@ func (s stamp) isZero() bool { return s.pass == 0 }
 
 // keeps reports whether nothing is about to take the address from the object, or only from
 // outside senders if all owners are restricted. If not, it must be open to them.
-func (r *ownedRecord) keeps(restricted bool) bool {
+func (r *ownedRecord) stays(restricted bool) bool {
 	if restricted {
-		return r.gone.isZero() || r.closes
+		return r.gone.isZero() || r.becomesInternalOnly
 	}
-	return r.gone.isZero() && !r.restricted
+	return r.gone.isZero() && !r.internalOnly
 }
 
 // unmarked is the address without its mark.
 func (r ownedRecord) unmarked() ownedRecord {
-	r.gone, r.notBefore, r.cause, r.seen, r.closes = stamp{}, time.Time{}, 0, time.Time{}, false
+	r.gone, r.notBefore, r.rules, r.seen, r.becomesInternalOnly = stamp{}, time.Time{}, 0, time.Time{}, false
 	return r
 }
 
@@ -100,14 +100,14 @@ func (r *objectRecord) encode() []byte {
 		e.time(a.notBefore)
 	}
 	for i, a := range r.addresses { // few have ever come back
-		if !a.again.isZero() {
+		if !a.lastSource.isZero() {
 			e.uint(uint64(i))
-			e.stamp(a.again)
+			e.stamp(a.lastSource)
 		}
-		if a.cause != 0 || !a.seen.IsZero() { // few are marked
+		if a.rules != 0 || !a.seen.IsZero() { // few are marked
 			e.uint(uint64(len(r.addresses)) + markTag)
 			e.uint(uint64(i))
-			e.uint(uint64(a.cause))
+			e.uint(uint64(a.rules))
 			e.time(a.seen)
 		}
 	}
@@ -128,9 +128,9 @@ func decodeObject(value []byte) (objectRecord, error) {
 	r.addresses = make([]ownedRecord, d.count())
 	for i := range r.addresses {
 		a := ownedRecord{address: d.string(), attribute: d.string()}
-		a.restricted, a.closes = d.addressFlags()
+		a.internalOnly, a.becomesInternalOnly = d.addressFlags()
 		a.learned, a.gone, a.notBefore = d.stamp(), d.stamp(), d.time()
-		if a.closes && (a.restricted || a.gone.isZero()) {
+		if a.becomesInternalOnly && (a.internalOnly || a.gone.isZero()) {
 			d.fail()
 		}
 		r.addresses[i] = a
@@ -145,9 +145,9 @@ func decodeObject(value []byte) (objectRecord, error) {
 		case i >= n:
 			return r, errRecord
 		case marked:
-			r.addresses[i].cause, r.addresses[i].seen = cause(d.uint()), d.time()
+			r.addresses[i].rules, r.addresses[i].seen = rulesID(d.uint()), d.time()
 		default:
-			r.addresses[i].again = d.stamp()
+			r.addresses[i].lastSource = d.stamp()
 		}
 	}
 	return r, d.done()
@@ -158,10 +158,10 @@ func decodeObject(value []byte) (objectRecord, error) {
 // does not know one must not take it for a removal.
 func (e *encoder) addressFlags(a *ownedRecord) {
 	var b byte
-	if a.restricted {
+	if a.internalOnly {
 		b |= 1
 	}
-	if a.closes {
+	if a.becomesInternalOnly {
 		b |= 2
 	}
 	*e = append(*e, b)
@@ -195,10 +195,10 @@ func (r *objectRecord) marked() bool {
 
 // addressRecord is the value of an a/ key: owners, or the tombstone of the last one.
 type addressRecord struct {
-	owners  []owner
-	removed time.Time
-	pass    uint64
-	closed  time.Time // all owners are restricted: when outside senders lost it; zero: they never had it
+	owners            []owner
+	removed           time.Time
+	pass              uint64
+	internalOnlySince time.Time // all owners are restricted: when outside senders lost it; zero: they never had it
 }
 
 // owner is one (directory, object) that has the address. An object has it once, even
@@ -211,20 +211,20 @@ type owner struct {
 
 // ownerFlags are one byte of the a/ record. Format 1 had the first bit only.
 type ownerFlags struct {
-	restricted bool // bit 0: the object takes mail from inside senders only
-	leaving    bool // bit 1: the object's mark of the address is due, and removes it
-	closing    bool // bit 2: the mark is due, and closes the address to outside senders
+	internalOnly        bool // bit 0: the object takes mail from inside senders only
+	leaving             bool // bit 1: the object's mark of the address is due, and removes it
+	becomesInternalOnly bool // bit 2: the mark is due, and closes the address to outside senders
 }
 
 func (e *encoder) ownerFlags(f ownerFlags) {
 	var b byte
-	if f.restricted {
+	if f.internalOnly {
 		b |= 1
 	}
 	if f.leaving {
 		b |= 2
 	}
-	if f.closing {
+	if f.becomesInternalOnly {
 		b |= 4
 	}
 	*e = append(*e, b)
@@ -236,7 +236,7 @@ func (d *decoder) ownerFlags() (f ownerFlags) {
 		d.fail()
 		return f
 	}
-	return ownerFlags{restricted: b[0]&1 != 0, leaving: b[0]&2 != 0, closing: b[0]&4 != 0}
+	return ownerFlags{internalOnly: b[0]&1 != 0, leaving: b[0]&2 != 0, becomesInternalOnly: b[0]&4 != 0}
 }
 
 func (r *addressRecord) encode() []byte {
@@ -250,8 +250,8 @@ func (r *addressRecord) encode() []byte {
 	if len(r.owners) == 0 {
 		e.time(r.removed)
 		e.uint(r.pass)
-	} else if !r.closed.IsZero() {
-		e.time(r.closed)
+	} else if !r.internalOnlySince.IsZero() {
+		e.time(r.internalOnlySince)
 	}
 	return e
 }
@@ -271,7 +271,7 @@ func decodeAddress(value []byte) (addressRecord, error) {
 			r.owners[i].ownerFlags = d.ownerFlags()
 		}
 		if d.err == nil && len(d.rest) > 0 { // most were never open, or are
-			r.closed = d.time()
+			r.internalOnlySince = d.time()
 		}
 		return r, d.done()
 	}
@@ -283,22 +283,22 @@ func (r *addressRecord) known() bool { return len(r.owners) > 0 }
 
 // leaving reports whether releasing the due marks of one directory would leave the
 // address without an owner that counts, and of which.
-func (r *addressRecord) leaving() (dirID, bool) {
+func (r *addressRecord) lostWith() (dirID, bool) {
 	if !r.known() {
 		return 0, false
 	}
-	counting := r.counting()
+	counting := r.decisiveOwners()
 	dir := counting[0].dir
-	return dir, !slices.ContainsFunc(counting, func(o owner) bool { return o.dir != dir || !o.leaving && !o.closing })
+	return dir, !slices.ContainsFunc(counting, func(o owner) bool { return o.dir != dir || !o.leaving && !o.becomesInternalOnly })
 }
 
 // counting returns the owners that keep an address from being lost: those that take mail
 // from outside senders or, if there are none, all.
-func (r *addressRecord) counting() []owner {
-	if r.restricted() || !slices.ContainsFunc(r.owners, func(o owner) bool { return o.restricted }) {
+func (r *addressRecord) decisiveOwners() []owner {
+	if r.internalOnly() || !slices.ContainsFunc(r.owners, func(o owner) bool { return o.internalOnly }) {
 		return r.owners
 	}
-	return slices.DeleteFunc(slices.Clone(r.owners), func(o owner) bool { return o.restricted })
+	return slices.DeleteFunc(slices.Clone(r.owners), func(o owner) bool { return o.internalOnly })
 }
 
 // owner returns the flags of an owner, and whether it is one.
@@ -312,14 +312,14 @@ func (r *addressRecord) owner(dir dirID, guid GUID) (ownerFlags, bool) {
 }
 
 // restricted reports whether every owner takes mail from inside senders only.
-func (r *addressRecord) restricted() bool {
-	return r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool { return !o.restricted })
+func (r *addressRecord) internalOnly() bool {
+	return r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool { return !o.internalOnly })
 }
 
 // lost is when the address was lost: to all, or to outside senders.
-func (r *addressRecord) lost() time.Time {
+func (r *addressRecord) lostAt() time.Time {
 	if r.known() {
-		return r.closed
+		return r.internalOnlySince
 	}
 	return r.removed
 }

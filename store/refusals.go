@@ -124,10 +124,10 @@ func (s *Store) PutRefusals(r *Refusals) error {
 // nothing was refused.
 func (s *Store) RefusalsOf(at time.Time) (*Refusals, error) {
 	empty := NewRefusals(at)
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return empty, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	value, err := s.get(refusalsKey(empty.From))
 	if err != nil || value == nil {
 		return empty, err
@@ -183,10 +183,10 @@ func (s *Store) DropRefusals(before time.Time) error {
 
 // refusalKeys lists the records that there are, as far as they are wanted.
 func (s *Store) refusalKeys(wanted func(key []byte) bool) (keys [][]byte, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	err = s.scan([]byte(prefixRefusals), true, func(kv pair) error {
 		if len(kv.key) == len(refusalsKey(time.Time{})) && wanted(kv.key) {
 			keys = append(keys, kv.key)

@@ -21,20 +21,20 @@ func (p *Pass) rewrite(t *tx, guid GUID, before, after *objectRecord) error {
 	if err != nil {
 		return err
 	}
-	return p.rewriteWith(t, guid, before, after, changes, nil)
+	return p.rewriteChanges(t, guid, before, after, changes, nil)
 }
 
 // rewriteWith does it with changes that ownerChanges has listed. With news, which the pass
 // read besides, it uses up the number of the pass; nil: the pass read nothing of this.
-func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange, news *unit) error {
+func (p *Pass) rewriteChanges(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange, news *unit) error {
 	from := *before
 	for n := len(changes); ; {
 		to := *after
 		if n < len(changes) {
-			to = without(&from, after, changes[n:])
+			to = withoutChanges(&from, after, changes[n:])
 		}
 		row := p.seq
-		u, err := p.unit(t, guid, &from, &to, changes[:n])
+		u, err := p.objectUnit(t, guid, &from, &to, changes[:n])
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, change
 }
 
 // without returns the record after a change of which some owner changes are left out.
-func without(before, after *objectRecord, left []ownerChange) objectRecord {
+func withoutChanges(before, after *objectRecord, left []ownerChange) objectRecord {
 	late := make(map[string]*ownedRecord, len(left))
 	for _, c := range left {
 		late[c.address] = c.before
@@ -132,18 +132,18 @@ func (p *Pass) readOwner(t *tx, guid GUID, c *ownerChange) (err error) {
 	} else if c.next.remove(p.dir.record.id, guid) && !c.next.known() {
 		c.next.removed, c.next.pass = p.info.Ended, p.info.Number
 	}
-	c.next.closed = c.closedAt(p.info.Ended)
+	c.next.internalOnlySince = c.internalOnlySince(p.info.Ended)
 	return nil
 }
 
 // closedAt is when outside senders lost the address, if what changes it takes effect at a
 // time. One that was removed and comes back restricted was lost to them when it went.
-func (c *ownerChange) closedAt(at time.Time) time.Time {
+func (c *ownerChange) internalOnlySince(at time.Time) time.Time {
 	switch {
-	case !c.next.restricted():
+	case !c.next.internalOnly():
 		return time.Time{}
-	case c.stored.restricted():
-		return c.stored.closed
+	case c.stored.internalOnly():
+		return c.stored.internalOnlySince
 	case c.stored.known():
 		return at
 	}
@@ -151,7 +151,7 @@ func (c *ownerChange) closedAt(at time.Time) time.Time {
 }
 
 // unit gathers everything that belongs to one change of an object.
-func (p *Pass) unit(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange) (*unit, error) {
+func (p *Pass) objectUnit(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange) (*unit, error) {
 	u := &unit{}
 	for i := range changes {
 		if err := p.changeOwner(t, u, guid, after.dn, &changes[i]); err != nil {
@@ -166,7 +166,7 @@ func (p *Pass) unit(t *tx, guid GUID, before, after *objectRecord, changes []own
 		u.set(objectKey(id, guid), after.encode())
 	}
 	u.setMarks(id, guid, before, after)
-	p.dir.expect(after)
+	p.dir.noteMarks(after)
 	return u, nil
 }
 
@@ -186,12 +186,12 @@ func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange)
 		row.time, row.added, row.origin, row.usn = learned.time, true, learned.origin, learned.usn
 	case c.after == nil:
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
-		row.learned, row.restricted = c.before.learned.time, c.before.restricted
-	case c.before != nil && !c.before.restricted && c.after.restricted:
+		row.learned, row.internalOnly = c.before.learned.time, c.before.internalOnly
+	case c.before != nil && !c.before.internalOnly && c.after.internalOnly:
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
-		row.learned, row.outside = c.before.learned.time, true
-	case c.before != nil && c.before.restricted && !c.after.restricted:
-		row.time, row.added, row.origin, row.usn, row.outside = p.now(), true, c.after.again.origin, c.after.again.usn, true
+		row.learned, row.outsideOnly = c.before.learned.time, true
+	case c.before != nil && c.before.internalOnly && !c.after.internalOnly:
+		row.time, row.added, row.origin, row.usn, row.outsideOnly = p.now(), true, c.after.lastSource.origin, c.after.lastSource.usn, true
 	default:
 		return nil
 	}

@@ -36,10 +36,10 @@ func (s *Store) Secret() (secret []byte, err error) {
 }
 
 func (s *Store) readSecret() ([]byte, error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	value, err := s.get([]byte(keySecret))
 	if err != nil || value == nil {
 		return nil, err

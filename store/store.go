@@ -150,7 +150,7 @@ type directory struct {
 
 	// Look-ups and records agreed at the end of the last sweep, and do ever since: a full
 	// pass reads no look-up of an object that did not change. Only the open pass uses it.
-	agreed bool
+	ownersMatch bool
 
 	unfinished map[originID]sighting // by passes that did not end, since the last one that did
 }
@@ -203,13 +203,13 @@ func prepareDir(config Config) error {
 		return fmt.Errorf("store %s: it is not a directory; set store.dir to one", config.Dir)
 	case err == nil && config.MustExist:
 		if _, err := os.Stat(config.Dir + "/MANIFEST"); err != nil {
-			return notThere(config.Dir, err)
+			return missingError(config.Dir, err)
 		}
 		return nil
 	case err == nil:
 		return nil
 	case config.MustExist || !errors.Is(err, os.ErrNotExist):
-		return notThere(config.Dir, err)
+		return missingError(config.Dir, err)
 	}
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return fmt.Errorf("store: cannot make its directory: %w", err)
@@ -219,7 +219,7 @@ func prepareDir(config Config) error {
 
 // notThere says why no store was found in a directory. One that this user may not look
 // into is another matter than none.
-func notThere(dir string, err error) error {
+func missingError(dir string, err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("store %s: %w", dir, ErrMissing)
@@ -237,7 +237,7 @@ func (s *Store) load() error {
 	s.writer.ts = s.db.MaxVersion()
 	s.views.last = s.writer.ts
 	if !s.config.ReadOnly {
-		if err := s.takeCensus(); err != nil {
+		if err := s.loadCensus(); err != nil {
 			return err
 		}
 	}
@@ -258,7 +258,7 @@ func (s *Store) load() error {
 			return err
 		}
 	}
-	return s.redo()
+	return s.finishDecidedPasses()
 }
 
 // Close waits for look-ups under way and closes the store. No pass may be open.
@@ -279,16 +279,16 @@ func (s *Store) Close() error {
 
 // enter counts a reader in, unless the store is closed; leave counts it out. The
 // memory that Badger reads from is unmapped by Close.
-func (s *Store) enter() error {
+func (s *Store) beginRead() error {
 	s.readers.Add(1)
 	if s.closed.Load() {
-		s.leave()
+		s.endRead()
 		return ErrClosed
 	}
 	return nil
 }
 
-func (s *Store) leave() { s.readers.Add(-1) }
+func (s *Store) endRead() { s.readers.Add(-1) }
 
 // checkSpace refuses to go on below the floor.
 func (s *Store) checkSpace() error {

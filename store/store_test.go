@@ -554,7 +554,7 @@ func TestUnchangedObjectsWriteNothing(t *testing.T) {
 	if n := s.writer.commits - before; n != 2 {
 		t.Errorf("two passes that found nothing made %d commits, want 2", n)
 	}
-	if c, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 3 {
+	if c, err := s.readChunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 3 {
 		t.Errorf("%d rows of passes, want one for each full pass (%v)", len(c), err)
 	}
 }
@@ -611,7 +611,7 @@ func TestPrune(t *testing.T) {
 			t.Errorf("%s after pruning: %+v, %v", c.address, d, err)
 		}
 	}
-	if c, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 1 {
+	if c, err := s.readChunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 1 {
 		t.Errorf("%d rows of passes left (%v), want 1", len(c), err)
 	}
 }
@@ -716,7 +716,7 @@ func TestNotThere(t *testing.T) {
 		{syscall.EACCES, false, "store /s: stat /s/MANIFEST: permission denied; run this as root or as the account of the daemon"},
 		{syscall.EIO, false, "store /s: stat /s/MANIFEST: input/output error"},
 	} {
-		err := notThere("/s", &fs.PathError{Op: "stat", Path: "/s/MANIFEST", Err: c.errno})
+		err := missingError("/s", &fs.PathError{Op: "stat", Path: "/s/MANIFEST", Err: c.errno})
 		if err.Error() != c.want || errors.Is(err, ErrMissing) != c.missing {
 			t.Errorf("%v: %v, want %s", c.errno, err, c.want)
 		}
@@ -898,26 +898,26 @@ func TestClosed(t *testing.T) {
 func TestRecordsSurviveEncoding(t *testing.T) {
 	at := stamp{time: start, pass: 3, origin: 2, usn: 99}
 	record := objectRecord{class: "user", dn: "CN=ä", container: true, unparsed: 2, addresses: []ownedRecord{
-		{address: "a@x.test", attribute: "mail", restricted: true, learned: at},
+		{address: "a@x.test", attribute: "mail", internalOnly: true, learned: at},
 		{address: "b@x.test", gone: at, notBefore: start, learned: at},
-		{address: "d@x.test", gone: at, notBefore: start, learned: at, closes: true}}}
+		{address: "d@x.test", gone: at, notBefore: start, learned: at, becomesInternalOnly: true}}}
 	back := record
-	back.addresses = append(slices.Clone(record.addresses), ownedRecord{address: "c@x.test", learned: at, again: stamp{time: start, pass: 7, origin: 3, usn: 1}})
+	back.addresses = append(slices.Clone(record.addresses), ownedRecord{address: "c@x.test", learned: at, lastSource: stamp{time: start, pass: 7, origin: 3, usn: 1}})
 	for _, r := range []objectRecord{record, back} {
 		if got, err := decodeObject(r.encode()); err != nil || !got.equal(&r) {
 			t.Errorf("object record: %+v, %v, want %+v", got, err, r)
 		}
 	}
-	closed := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true}}}, closed: start}
-	marked := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{closing: true}},
-		{dir: 2, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true, leaving: true}}}}
+	closed := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true}}}, internalOnlySince: start}
+	marked := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{becomesInternalOnly: true}},
+		{dir: 2, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true, leaving: true}}}}
 	for _, r := range []addressRecord{closed, marked, {removed: start, pass: 4}} {
 		got, err := decodeAddress(r.encode())
 		if d := cmp.Diff(r, got, cmp.AllowUnexported(r, owner{}, ownerFlags{})); err != nil || d != "" {
 			t.Errorf("address record: %v (-want +got):\n%s", err, d)
 		}
 	}
-	row := journalRecord{time: start, address: "a@x.test", outside: true, restricted: true}
+	row := journalRecord{time: start, address: "a@x.test", outsideOnly: true, internalOnly: true}
 	if got, err := decodeJournal(row.encode()); err != nil || got != row {
 		t.Errorf("journal record: %+v, %v, want %+v", got, err, row)
 	}
@@ -931,14 +931,14 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 // FuzzDecode: damaged values give errors, never panics, never much memory.
 func FuzzDecode(f *testing.F) {
 	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x", addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}},
-		{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, again: stamp{pass: 2}}}}} {
+		{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, lastSource: stamp{pass: 2}}}}} {
 		f.Add(r.encode())
 	}
-	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true}}}}
+	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true}}}}
 	f.Add(one.encode())
-	one.closed = start
+	one.internalOnlySince = start
 	f.Add(one.encode())
-	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, gone: stamp{pass: 2}, closes: true}}}
+	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, gone: stamp{pass: 2}, becomesInternalOnly: true}}}
 	f.Add(shut.encode())
 	gone := addressRecord{removed: start, pass: 4}
 	f.Add(gone.encode())
@@ -988,10 +988,10 @@ func TestCrashInAPartialApproval(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.upTo, p.later = one.Number, p.dir.record.hold
+	p.upTo, p.laterHold = one.Number, p.dir.record.hold
 	p.info.Approved, p.info.Ended = true, p.info.Started
 	p.info.Removed = 1
-	redo := redoRecord{info: p.info, cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: one.Number, later: p.later}
+	redo := redoRecord{info: p.info, cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: one.Number, laterHold: p.laterHold}
 	err = s.write(func(t *tx) error {
 		u := &unit{}
 		p.claimNumber(t, u)

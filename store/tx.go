@@ -17,7 +17,7 @@ type tx struct {
 	txn        *badger.Txn
 	delta      totalsDelta
 	committed  []func()
-	owing      *Pass // the full pass that it makes owed
+	fullPassOf *Pass // the full pass that it makes owed
 	entries    int64 // put into the transaction
 	bytes      int64 // that these take: see entrySize
 	counts     int64 // entries that the changed counts take
@@ -67,18 +67,18 @@ func (t *tx) flush() error {
 		return err
 	}
 	t.s.writer.ts++
-	released := t.s.census.release(t.ledger)
+	released := t.s.census.removeDeleted(t.ledger)
 	failed := t.s.config.commit(t.txn, t.s.writer.ts)
 	if failed != nil {
 		failed = fmt.Errorf("store %s: commit: %w", t.s.config.Dir, failed)
-		if !t.arrived() {
-			t.s.census.enter(released)
+		if !t.tookEffect() {
+			t.s.census.restore(released)
 			return failed
 		}
 	}
 	t.s.census.write(t.ledger, t.s.writer.ts)
 	t.publish(&after)
-	t.s.show(t.s.writer.ts)
+	t.s.publishCommit(t.s.writer.ts)
 	t.s.writer.commits++
 	if t.s.config.afterCommit != nil {
 		t.s.config.afterCommit(t.s.writer.commits)
@@ -90,7 +90,7 @@ func (t *tx) flush() error {
 // arrived reports whether a commit that failed is in effect all the same: its log could
 // not be written out to the disk, and Badger answers from it. Then the store in memory has
 // to follow. Whether it is there after a restart, the disk decides.
-func (t *tx) arrived() bool {
+func (t *tx) tookEffect() bool {
 	txn := t.s.db.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
 	it := txn.NewKeyIterator(t.last, badger.IteratorOptions{AllVersions: true})
@@ -109,7 +109,7 @@ func (t *tx) publish(after *totals) {
 	}
 }
 
-func (t *tx) get(key []byte) ([]byte, error) { return t.s.getIn(t.txn, key, t.ledger) }
+func (t *tx) get(key []byte) ([]byte, error) { return t.s.getInTxn(t.txn, key, t.ledger) }
 
 // set writes one entry that nothing else belongs to.
 func (t *tx) set(key, value []byte) error {
@@ -130,7 +130,7 @@ func (t *tx) put(key, value []byte) error {
 	t.entries++
 	t.last = key
 	t.bytes += entrySize(key, value)
-	t.s.census.note(t.ledger, key, value != nil)
+	t.s.census.record(t.ledger, key, value != nil)
 	var err error
 	if value == nil {
 		err = t.txn.Delete(key)

@@ -3,11 +3,11 @@ package store
 // A unit is what must be committed together or not at all: entries, what they change in
 // the totals, and what they change in memory once they are committed.
 type unit struct {
-	entries   []pair // a nil value deletes the key
-	bytes     int64
-	delta     totalsDelta
-	committed []func() // called with the state locked
-	owes      *Pass    // a full pass that it makes owed
+	entries    []pair // a nil value deletes the key
+	bytes      int64
+	delta      totalsDelta
+	committed  []func() // called with the state locked
+	fullPassOf *Pass    // a full pass that it makes owed
 }
 
 func (u *unit) set(key, value []byte) {
@@ -20,11 +20,11 @@ func (u *unit) delete(key []byte) { u.set(key, nil) }
 // setDirectory replaces the record of a directory, on disk and in memory.
 func (u *unit) setDirectory(name string, d *directory, record directoryRecord) {
 	u.set([]byte(prefixDirectory+name), record.encode())
-	u.then(func() { d.record = record })
+	u.afterCommit(func() { d.record = record })
 }
 
 // then has a function called after the commit, with the state locked.
-func (u *unit) then(f func()) { u.committed = append(u.committed, f) }
+func (u *unit) afterCommit(f func()) { u.committed = append(u.committed, f) }
 
 // entrySize is what an entry takes of a transaction, rather too much than too little.
 func entrySize(key, value []byte) int64 {
@@ -47,13 +47,13 @@ const totalsSize = 128
 
 // fits reports whether a unit fits what is left of the transaction, counts included.
 func (t *tx) fits(u *unit) bool {
-	entries, bytes := t.delta.keys(&u.delta)
+	entries, bytes := t.delta.newKeys(&u.delta)
 	return t.within(t.entries+t.counts+entries+int64(len(u.entries)), t.bytes+t.countBytes+bytes+u.bytes)
 }
 
 // fitsAlone reports whether a unit fits a transaction of its own.
 func (t *tx) fitsAlone(u *unit) bool {
-	entries, bytes := new(totalsDelta).keys(&u.delta)
+	entries, bytes := new(totalsDelta).newKeys(&u.delta)
 	return t.within(entries+int64(len(u.entries)), bytes+u.bytes)
 }
 
@@ -70,13 +70,13 @@ func (t *tx) add(u *unit) error {
 			return err
 		}
 	}
-	entries, bytes := t.delta.keys(&u.delta)
+	entries, bytes := t.delta.newKeys(&u.delta)
 	t.counts += entries
 	t.countBytes += bytes
 	t.delta.add(&u.delta)
 	t.committed = append(t.committed, u.committed...)
-	if u.owes != nil {
-		t.owing = u.owes
+	if u.fullPassOf != nil {
+		t.fullPassOf = u.fullPassOf
 	}
 	for _, e := range u.entries {
 		if err := t.put(e.key, e.value); err != nil {

@@ -35,13 +35,13 @@ const (
 func unreadValues(list []UnreadValue) []UnreadValue {
 	kept := slices.Clone(list[:min(len(list), maxUnread)])
 	for i := range kept {
-		kept[i].Value, kept[i].Reason = shortened(kept[i].Value), shortened(kept[i].Reason)
+		kept[i].Value, kept[i].Reason = truncated(kept[i].Value), truncated(kept[i].Reason)
 	}
 	return kept
 }
 
 // shortened cuts a text between two characters.
-func shortened(text string) string {
+func truncated(text string) string {
 	if len(text) <= maxUnreadLength {
 		return text
 	}
@@ -114,21 +114,21 @@ func (u *unit) setUnread(dir dirID, o Object) {
 }
 
 // errEnough ends a scan.
-var errEnough = errors.New("enough")
+var errUnreadFull = errors.New("enough")
 
 // Unread lists values that are meant as SMTP addresses and should be corrected, of all
 // directories, at most so many. Totals.Unparsed counts them; the list may be shorter
 // than that, because the store keeps the first few values of each object.
 func (s *Store) Unread(most int) ([]Unread, error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	names := s.Directories()
 	slices.SortFunc(names, strings.Compare)
 	var list []Unread
 	for _, name := range names {
-		id, ok := s.idOf(name)
+		id, ok := s.directoryID(name)
 		if !ok {
 			continue
 		}
@@ -136,11 +136,11 @@ func (s *Store) Unread(most int) ([]Unread, error) {
 			var err error
 			list, err = s.appendUnread(list, name, id, kv)
 			if err == nil && len(list) >= most {
-				return errEnough
+				return errUnreadFull
 			}
 			return err
 		})
-		if errors.Is(err, errEnough) {
+		if errors.Is(err, errUnreadFull) {
 			return list[:most], nil
 		}
 		if err != nil {

@@ -34,11 +34,11 @@ func (s *Store) Verify() error {
 		return err
 	}
 	if err := v.recount(); errors.Is(err, ErrDamaged) {
-		return s.doubt(err)
+		return s.markDoubtful(err)
 	} else if err != nil {
 		return err
 	}
-	s.believe()
+	s.clearDoubt()
 	return nil
 }
 
@@ -55,7 +55,7 @@ func (s *Store) verifyListed(tables []badger.TableInfo) error {
 	defer keys.close()
 	named, err := s.readManifest()
 	if err != nil {
-		return s.damage(err)
+		return s.markDamaged(err)
 	}
 	for _, info := range tables {
 		entry, there := named[info.ID]
@@ -97,7 +97,7 @@ func (e damagedFile) Unwrap() error { return e.error }
 // fileError returns what a verification found of a file, and notes damage.
 func (s *Store) fileError(err error) error {
 	if errors.As(err, new(damagedFile)) || errors.Is(err, syscall.EIO) {
-		return s.damage(err)
+		return s.markDamaged(err)
 	}
 	return fmt.Errorf("store %s: cannot verify: %w", s.config.Dir, err)
 }
@@ -105,7 +105,7 @@ func (s *Store) fileError(err error) error {
 // damage notes that a file is damaged, and words it. A file does not heal, and what
 // compaction makes of it looks sound: only opening the store again, which verifies all of
 // it, ends that.
-func (s *Store) damage(err error) error {
+func (s *Store) markDamaged(err error) error {
 	s.damaged.Store(true)
 	s.doubted.Store(false)
 	return s.damageError(err)
@@ -113,7 +113,7 @@ func (s *Store) damage(err error) error {
 
 // doubt notes that what was counted differs from the totals. It is damage, unless all
 // files are sound and a later count agrees: then one read went wrong.
-func (s *Store) doubt(err error) error {
+func (s *Store) markDoubtful(err error) error {
 	if s.damaged.CompareAndSwap(false, true) {
 		s.doubted.Store(true)
 	}
@@ -121,7 +121,7 @@ func (s *Store) doubt(err error) error {
 }
 
 // believe ends a doubt after everything was found right.
-func (s *Store) believe() {
+func (s *Store) clearDoubt() {
 	if s.doubted.CompareAndSwap(true, false) {
 		s.damaged.Store(false)
 	}
@@ -188,7 +188,7 @@ type tableSums struct {
 }
 
 // same reports whether a file has the checksum that it had before, if there was one.
-func (t *tableSums) same(file string, data []byte) bool {
+func (t *tableSums) matches(file string, data []byte) bool {
 	sum := crc32.Checksum(data, castagnoli)
 	t.Lock()
 	defer t.Unlock()
@@ -240,7 +240,7 @@ func verifyTable(file string, keys keyring, key uint64, sums *tableSums) (err er
 	if err != nil {
 		return damagedFile{fmt.Errorf("table %s: %w", filepath.Base(file), err)}
 	}
-	if !sums.same(file, data) {
+	if !sums.matches(file, data) {
 		return damagedFile{fmt.Errorf("table %s: it has changed", filepath.Base(file))}
 	}
 	return nil
@@ -281,7 +281,7 @@ func (r reader) count() (totals, error) {
 	err := r.scan([]byte(prefixAddress), false, func(kv pair) error {
 		record, err := decodeAddress(kv.value)
 		if err != nil {
-			return r.s.damage(r.s.unreadable(string(kv.key), err))
+			return r.s.markDamaged(r.s.unreadable(string(kv.key), err))
 		}
 		count.address(string(kv.key[len(prefixAddress):]), &addressRecord{}, &record)
 		return nil
@@ -292,7 +292,7 @@ func (r reader) count() (totals, error) {
 	err = r.scan([]byte(prefixObject), false, func(kv pair) error {
 		record, err := decodeObject(kv.value)
 		if err != nil {
-			return r.s.damage(r.s.unreadable(fmt.Sprintf("%x", kv.key), err))
+			return r.s.markDamaged(r.s.unreadable(fmt.Sprintf("%x", kv.key), err))
 		}
 		count.object(dirOf(kv.key), &objectRecord{}, &record)
 		return nil

@@ -159,14 +159,14 @@ func TestDoubtEnds(t *testing.T) {
 			t.Errorf("%s: writing gives %v", what, err)
 		}
 	}
-	s.doubt(errors.New("counted otherwise"))
+	s.markDoubtful(errors.New("counted otherwise"))
 	want("in doubt", true)
 	if err := s.Verify(); err != nil {
 		t.Error(err)
 	}
 	want("verified again", false)
-	s.doubt(errors.New("counted otherwise"))
-	s.damage(errors.New("checksum mismatch"))
+	s.markDoubtful(errors.New("counted otherwise"))
+	s.markDamaged(errors.New("checksum mismatch"))
 	if err := s.Verify(); err != nil {
 		t.Error(err)
 	}

@@ -31,7 +31,7 @@ type views struct {
 // written meanwhile: all keys, and the totals, belong to that commit. The caller calls
 // done at the end. Close waits for that.
 func (s *Store) view() (reader, error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return reader{}, err
 	}
 	s.views.Lock()
@@ -50,12 +50,12 @@ func (r reader) done() {
 		delete(r.s.views.open, r.at)
 	}
 	r.s.views.Unlock()
-	r.s.leave()
+	r.s.endRead()
 }
 
 // show makes a commit that has returned the one that new views begin with. Versions
 // that no view needs may be dropped from now on.
-func (s *Store) show(commit uint64) {
+func (s *Store) publishCommit(commit uint64) {
 	s.views.Lock()
 	defer s.views.Unlock()
 	s.views.last = commit
@@ -67,8 +67,8 @@ func (s *Store) show(commit uint64) {
 
 // look reads one key, and returns the commit that wrote what it found; zero if it found
 // nothing. The value is valid only within use.
-func (s *Store) look(txn *badger.Txn, key []byte, use func(value []byte) error) (found uint64, err error) {
-	defer s.recovered(&err)
+func (s *Store) getItem(txn *badger.Txn, key []byte, use func(value []byte) error) (found uint64, err error) {
+	defer s.recoverPanic(&err)
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, nil
@@ -82,23 +82,23 @@ func (s *Store) look(txn *badger.Txn, key []byte, use func(value []byte) error) 
 
 // recovered turns a panic of Badger's, which damaged files send out of bounds, into an
 // error.
-func (s *Store) recovered(err *error) {
+func (s *Store) recoverPanic(err *error) {
 	if p := recover(); p != nil {
-		*err = s.damage(fmt.Errorf("%v", p))
+		*err = s.markDamaged(fmt.Errorf("%v", p))
 	}
 }
 
 // read passes the value of one key to use, which is not called if there is none. What
 // it finds, and that it finds nothing, is true: otherwise there is an error.
 func (r reader) read(key []byte, use func(value []byte) error) error {
-	if err := r.s.enter(); err != nil {
+	if err := r.s.beginRead(); err != nil {
 		return err
 	}
-	defer r.s.leave()
+	defer r.s.endRead()
 	for {
-		wrote := r.s.census.wrote(key)
+		wrote := r.s.census.lastCommit(key)
 		txn := r.s.db.NewTransactionAt(r.at, false)
-		found, err := r.s.look(txn, key, use)
+		found, err := r.s.getItem(txn, key, use)
 		txn.Discard()
 		if err != nil {
 			return err
@@ -106,18 +106,18 @@ func (r reader) read(key []byte, use func(value []byte) error) error {
 		if found >= wrote || wrote > r.at {
 			return nil
 		}
-		if r.s.census.wrote(key) == wrote { // no commit came in between
-			return r.s.lost(key)
+		if r.s.census.lastCommit(key) == wrote { // no commit came in between
+			return r.s.hiddenError(key)
 		}
 	}
 }
 
 // lost is the error for a key that the store has and Badger does not find.
-func (s *Store) lost(key []byte) error {
+func (s *Store) hiddenError(key []byte) error {
 	if bytes.HasPrefix(key, []byte(prefixAddress)) {
-		return s.damage(fmt.Errorf("record %q was written and cannot be read", key))
+		return s.markDamaged(fmt.Errorf("record %q was written and cannot be read", key))
 	}
-	return s.damage(fmt.Errorf("record %x was written and cannot be read", key))
+	return s.markDamaged(fmt.Errorf("record %x was written and cannot be read", key))
 }
 
 // get reads one key; nil if there is none.
@@ -147,7 +147,7 @@ const scanChunk = 2000
 func (r reader) scan(prefix []byte, keysOnly bool, visit func(pair) error) error {
 	from := prefix
 	for {
-		chunk, err := r.chunk(prefix, from, keysOnly)
+		chunk, err := r.readChunk(prefix, from, keysOnly)
 		if err != nil {
 			return err
 		}
@@ -168,12 +168,12 @@ func (s *Store) scan(prefix []byte, keysOnly bool, visit func(pair) error) error
 }
 
 // chunk reads the next pairs under a prefix.
-func (r reader) chunk(prefix, from []byte, keysOnly bool) (pairs []pair, err error) {
-	if err := r.s.enter(); err != nil {
+func (r reader) readChunk(prefix, from []byte, keysOnly bool) (pairs []pair, err error) {
+	if err := r.s.beginRead(); err != nil {
 		return nil, err
 	}
-	defer r.s.leave()
-	defer r.s.recovered(&err)
+	defer r.s.endRead()
+	defer r.s.recoverPanic(&err)
 	txn := r.s.db.NewTransactionAt(r.at, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
@@ -181,8 +181,8 @@ func (r reader) chunk(prefix, from []byte, keysOnly bool) (pairs []pair, err err
 	for it.Seek(from); it.ValidForPrefix(prefix) && len(pairs) < scanChunk; it.Next() {
 		item := it.Item()
 		if r.at != math.MaxUint64 {
-			if wrote := r.s.census.wrote(item.Key()); item.Version() < wrote && wrote <= r.at {
-				return nil, r.s.lost(item.KeyCopy(nil))
+			if wrote := r.s.census.lastCommit(item.Key()); item.Version() < wrote && wrote <= r.at {
+				return nil, r.s.hiddenError(item.KeyCopy(nil))
 			}
 		}
 		p := pair{key: item.KeyCopy(nil)}
@@ -196,14 +196,14 @@ func (r reader) chunk(prefix, from []byte, keysOnly bool) (pairs []pair, err err
 	return pairs, nil
 }
 
-func (s *Store) chunk(prefix, from []byte, keysOnly bool) ([]pair, error) {
-	return s.newest().chunk(prefix, from, keysOnly)
+func (s *Store) readChunk(prefix, from []byte, keysOnly bool) ([]pair, error) {
+	return s.newest().readChunk(prefix, from, keysOnly)
 }
 
 // getIn reads one key in the transaction of a writer, which sees what the batch wrote
 // before. It is the only way in which writers read: what they do not find is not there.
-func (s *Store) getIn(txn *badger.Txn, key []byte, l ledger) (value []byte, err error) {
-	found, err := s.look(txn, key, func(v []byte) error {
+func (s *Store) getInTxn(txn *badger.Txn, key []byte, l ledger) (value []byte, err error) {
+	found, err := s.getItem(txn, key, func(v []byte) error {
 		value = append([]byte{}, v...)
 		return nil
 	})
@@ -212,8 +212,8 @@ func (s *Store) getIn(txn *badger.Txn, key []byte, l ledger) (value []byte, err 
 		return nil, fmt.Errorf("store %s: read: %w", s.config.Dir, err)
 	case err != nil:
 		return nil, err
-	case found < s.census.wrote(key) && !s.census.noted(l, key):
-		return nil, s.lost(key)
+	case found < s.census.lastCommit(key) && !s.census.changedIn(l, key):
+		return nil, s.hiddenError(key)
 	}
 	return value, nil
 }
@@ -221,11 +221,11 @@ func (s *Store) getIn(txn *badger.Txn, key []byte, l ledger) (value []byte, err 
 // seek returns the first pair under a prefix from a key on, or the last one up to it; nil
 // if there is none.
 func (s *Store) seek(prefix string, key []byte, back bool) (found, value []byte, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return nil, nil, err
 	}
-	defer s.leave()
-	defer s.recovered(&err)
+	defer s.endRead()
+	defer s.recoverPanic(&err)
 	txn := s.db.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), Reverse: back})
