@@ -9,22 +9,21 @@ import (
 	"rcpt-milter/address"
 )
 
-// ErrNotKept says that nobody can tell any more what the index held at a time.
-var ErrNotKept = errors.New("that is before what the journal keeps")
+// ErrNotKept means that what the index held at a time is no longer known.
+var ErrNotKept = errors.New("no record of that time")
 
 // Past is what the index held of an address at a time in the past.
 type Past struct {
 	Presence
-	// Owners are those of then. Of one that lost the address since, class, attribute,
-	// pass, domain controller and USN are not known.
+	// Owners are the owners at that time. For an owner that has lost the address since, class,
+	// attribute, pass, domain controller and USN are not known.
 	Owners []Owner
 }
 
-// At says what the index held of an address at a time in the past: what the owners and
-// the journal of today tell of it. The error is ErrNotKept where they do not reach back
-// that far.
+// At returns what the index held of an address at a time in the past, worked out from the
+// present owners and the journal. It returns ErrNotKept if they do not reach back that far.
 func (s *Store) At(a address.Address, at time.Time) (Past, error) {
-	first, read := s.firstFullRead(at) // before the view: what was read meanwhile does not count
+	first, read := s.firstFullRead(at) // before the view: what is read meanwhile does not count
 	v, err := s.view()
 	if err != nil {
 		return Past{}, err
@@ -35,7 +34,7 @@ func (s *Store) At(a address.Address, at time.Time) (Past, error) {
 		return Past{}, err
 	}
 	if at.Before(from) {
-		return Past{}, fmt.Errorf("%w, which is from %s on", ErrNotKept, from.Local().Format(time.RFC3339))
+		return Past{}, fmt.Errorf("%w: the journal begins at %s", ErrNotKept, from.Local().Format(time.RFC3339))
 	}
 	detail, err := v.describe(a)
 	if err != nil {
@@ -51,10 +50,10 @@ func (s *Store) At(a address.Address, at time.Time) (Past, error) {
 	return then, nil
 }
 
-// past works out who owned an address at a time, and which of them were open to outside
-// senders. It is a pure function. Every loss in the journal tells since when the object
-// had the address, so that gains need not be looked at: the first full pass of a directory
-// journals none.
+// detailAt works out which objects owned an address at a time, and which of them were open to
+// outside senders. It is a pure function. Every loss in the journal has the time since when the
+// object had the address, so gains are not needed: the first full pass of a directory journals
+// none.
 func detailAt(d Detail, at time.Time) Past {
 	var then Past
 	for _, o := range d.Owners {
@@ -96,9 +95,9 @@ func detailAt(d Detail, at time.Time) Past {
 	return then
 }
 
-// restrictedAt reports whether an owner took mail from inside senders only at a time. The
-// first change after it tells what was before, and an owner without one is as it is now, or
-// was when it lost the address.
+// internalOnlyAt reports whether an owner accepted only internal senders at a time. The first
+// change after that time shows the state before it. An owner without a change is as it is now,
+// or as it was when it lost the address.
 func internalOnlyAt(o Owner, history []Event, at time.Time) bool {
 	for _, e := range history {
 		if e.Directory != o.Directory || e.GUID != o.GUID || !e.Time.After(at) {
@@ -112,8 +111,8 @@ func internalOnlyAt(o Owner, history []Event, at time.Time) bool {
 	return o.InternalOnly
 }
 
-// believed replaces times that were written down while the clock was ahead: a change is
-// then as old as the one after it, and when an address was learned is not known.
+// withoutFutureTimes replaces times that were recorded while the clock was ahead. A change gets
+// the time of the change after it; the time when an address was learned becomes unknown.
 func withoutFutureTimes(d Detail, now time.Time) Detail {
 	learned := func(at time.Time) time.Time {
 		if !believable(at, now) {
@@ -136,8 +135,8 @@ func withoutFutureTimes(d Detail, now time.Time) Detail {
 	return d
 }
 
-// firstRead is when the first of the directories was read in full, and whether one had
-// been at a time. Zero: none was, or it is long ago.
+// firstFullRead returns when the first of the directories was read in full, and whether one had
+// been by a time. Zero means that none was or that it was too long ago to be recorded.
 func (s *Store) firstFullRead(at time.Time) (first time.Time, read bool) {
 	for _, name := range s.Directories() {
 		d := s.Directory(name)
@@ -151,8 +150,8 @@ func (s *Store) firstFullRead(at time.Time) (first time.Time, read bool) {
 	return first, read
 }
 
-// HadDomain reports whether the index had an address of a canonical domain at a time in
-// the past: what it has now, corrected by the journal since.
+// HadDomain reports whether the index had an address of a canonical domain at a time in the
+// past. It corrects the present count by the journal since then.
 func (s *Store) HadDomain(domain string, at time.Time) (bool, error) {
 	n := s.DomainAddresses(domain)
 	changed := map[address.Address]bool{}

@@ -2,8 +2,8 @@ package store
 
 import "fmt"
 
-// Drop forgets a directory, unless it still owns something, which it reports as false.
-// Its journal stays. One that the store never heard of is forgotten already.
+// Drop deletes a directory, except its journal. If the directory still owns something, Drop
+// keeps it and returns false. For an unknown directory it returns true.
 func (s *Store) Drop(name string) (bool, error) {
 	d, err := s.claimIdle(name)
 	if err != nil || d == nil {
@@ -22,7 +22,7 @@ func (s *Store) Drop(name string) (bool, error) {
 	}
 	err = s.write(func(t *tx) error {
 		u := &unit{}
-		// No later pass may take the number of one of its passes.
+		// No later pass may get the number of one of its passes.
 		u.delta.nextPass = d.record.lastPass() + 1
 		u.delete([]byte(prefixDirectory + name))
 		u.delete(dirKey(prefixCursor, d.record.id))
@@ -35,7 +35,8 @@ func (s *Store) Drop(name string) (bool, error) {
 	return err == nil, err
 }
 
-// claimIdle takes a directory of which no pass is open; nil: there is none of the name.
+// claimIdle claims a directory that has no open pass. Nil means that the directory does not
+// exist.
 func (s *Store) claimIdle(name string) (*directory, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed

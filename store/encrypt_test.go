@@ -60,11 +60,11 @@ func TestWrongKey(t *testing.T) {
 		made, opened []byte
 		want         string
 	}{
-		{testKey(32), nil, "it is encrypted; name its key in store.encryption_key_file"},
-		{testKey(32), other, "it was made with another one; put that into"},
-		{testKey(32), testKey(16), "it was made with another one; put that into"},
-		{nil, testKey(32), "it was made without one; leave store.encryption_key_file out, or move its directory away"},
-		{nil, testKey(31), "it has 31 octets; AES takes 16, 24 or 32"},
+		{testKey(32), nil, "the store is encrypted; set store.encryption_key_file to its key"},
+		{testKey(32), other, "the store was made with another key; set"},
+		{testKey(32), testKey(16), "the store was made with another key; set"},
+		{nil, testKey(32), "the store was made without a key; remove store.encryption_key_file, or move its directory away"},
+		{nil, testKey(31), "the key has 31 bytes; AES requires 16, 24 or 32"},
 	} {
 		s := open(t, Config{Dir: t.TempDir(), Key: c.made})
 		pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))

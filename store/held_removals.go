@@ -9,24 +9,23 @@ import (
 	"rcpt-milter/address"
 )
 
-// Held is one address whose removal waits, for all senders or for outside senders.
+// HeldRemoval is one address whose removal waits, for all senders or for outside senders.
 type HeldRemoval struct {
 	Address   address.Address
 	GUID      GUID
 	DN        string
 	Class     string
-	Pass      uint64    // that did not find it any more
-	Since     time.Time // when that was
-	NotBefore time.Time // it is not released before; zero: at any time
-	// Last: releasing all that waits in its directory leaves no owner or, if the address is
-	// open to outside senders, none that takes mail from them.
+	Pass      uint64    // the pass that missed it
+	Since     time.Time // when that pass read the object
+	NotBefore time.Time // the earliest release; zero means at any time
+	// Last means that releasing everything that waits in the directory loses the address: no
+	// owner is left or, if the address is open to outside senders, no open owner.
 	Last                bool
-	BecomesInternalOnly bool // the object keeps the address, and would take mail from inside senders only
+	BecomesInternalOnly bool // the object keeps the address, for internal senders only
 }
 
-// Held visits the removals of a directory that completed passes left waiting, those of
-// one object after those of another. An error of visit ends it and is returned. Close
-// waits for it.
+// HeldRemovals visits the removals of a directory that wait after completed passes, object by
+// object. An error from visit stops it and is returned. Close waits for it.
 func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 	v, err := s.view()
 	if err != nil {
@@ -48,7 +47,7 @@ func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 			return err
 		}
 		for _, a := range record.addresses {
-			if a.gone.isZero() || a.gone.pass > last { // that of a pass under way
+			if a.gone.isZero() || a.gone.pass > last { // not held: the mark of a running pass
 				continue
 			}
 			alone, err := v.lostWith(a.address, d.id)
@@ -65,8 +64,8 @@ func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 	return nil
 }
 
-// leaving reports whether an address is known and all its owners that count are objects of
-// a directory in which it is marked as gone, whether the marks are due or wait.
+// lostWith reports whether an address is known and each of its decisive owners is an object of a
+// directory that has marked it, with a mark that is due or waits.
 func (r reader) lostWith(a string, dir dirID) (bool, error) {
 	record, err := r.addressRecord(a)
 	if err != nil || !record.known() {
@@ -88,7 +87,7 @@ func (r reader) lostWith(a string, dir dirID) (bool, error) {
 	return true, nil
 }
 
-// object reads what is stored of an object; the zero record: nothing.
+// object reads the record of an object. The zero record means that there is none.
 func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
 	return s.newest().object(dir, guid)
 }
@@ -106,7 +105,7 @@ func (r reader) object(dir dirID, guid GUID) (objectRecord, error) {
 	return record, nil
 }
 
-// directory reads the record of a directory; the zero record if there is none.
+// directory reads the record of a directory. The zero record means that there is none.
 func (r reader) directory(name string) (directoryRecord, error) {
 	key := []byte(prefixDirectory + name)
 	value, err := r.get(key)
@@ -120,9 +119,9 @@ func (r reader) directory(name string) (directoryRecord, error) {
 	return record, nil
 }
 
-// Approve releases what passes up to a number held back. What later ones did stays held,
-// and the next pass judges it again. It is a pass of its own that reads nothing, and leaves the cursor where
-// it is.
+// Approve releases what passes up to a number held back. Removals of later passes stay held, and
+// the next pass judges them again. An approval is a pass of its own; it reads nothing and keeps
+// the cursor.
 func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error) {
 	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
 	if err != nil {
@@ -151,8 +150,8 @@ func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error
 	return info, err
 }
 
-// Discard forgets what is held back: the addresses stay, until a full pass misses them
-// again. It reports how many objects it was about.
+// Discard clears all held removals and returns how many objects had some. The addresses stay
+// until a full pass misses them again.
 func (s *Store) Discard(name string, at time.Time) (int, error) {
 	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
 	if err != nil {
@@ -176,7 +175,7 @@ func (s *Store) Discard(name string, at time.Time) (int, error) {
 	return marked, nil
 }
 
-// lastOrigin is the database that a directory was last read from.
+// lastOrigin returns the database that a directory was last read from.
 func (s *Store) lastOrigin(name string, at time.Time) Origin {
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -188,12 +187,12 @@ func (s *Store) lastOrigin(name string, at time.Time) Origin {
 	return o
 }
 
-// removals are the counts of what passes removed, for the guard. They are those of the
-// p/ rows; passes that ended within the same minute are counted together.
+// removals counts what passes removed, for the removal guard. The counts are those of the p/
+// rows, with passes that ended within one minute added up.
 type removals []removal
 
 type removal struct {
-	ended   time.Time // of the last of them
+	ended   time.Time // when the last of them ended
 	removed int
 }
 
@@ -225,7 +224,7 @@ func (r removals) between(after, now time.Time) int {
 	return n
 }
 
-// loadRemovals reads what the passes of each directory removed, as far back as is kept.
+// loadRemovals reads what the passes of each directory removed, as far back as p/ rows reach.
 func (s *Store) loadRemovals() error {
 	return s.scan([]byte(prefixPass), false, func(kv pair) error {
 		d := newDecoder(kv.value)

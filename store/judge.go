@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// cause tells the rules apart under which an address was marked as gone. Zero means not
-// known: a mark of a version that did not say.
+// rulesID identifies the rules under which an address was marked. Zero means unknown: earlier
+// versions did not store it.
 type rulesID uint64
 
-// causeOf is the cause of a fingerprint of rules.
+// rulesIDOf returns the id of a fingerprint of rules.
 func rulesIDOf(fingerprint string) rulesID {
 	if fingerprint == "" {
 		return 0
@@ -20,36 +20,36 @@ func rulesIDOf(fingerprint string) rulesID {
 	return rulesID(h.Sum64())
 }
 
-// sighting says how far a database was read, and when: what was stored then was there,
-// unless it was marked.
+// A sighting is when and how far a database was read. What was stored at that time existed
+// there, unless it was marked.
 type sighting struct {
 	origin   originID
-	database string    // empty: not known
-	read     time.Time // no later than that, by our clock
+	database string    // empty means unknown
+	read     time.Time // not later than this, by the local clock
 	usn      uint64    // no later change of that database was read
-	pass     uint64    // the last one; zero: one that did not end
+	pass     uint64    // the last pass that read it; zero means a pass that did not end
 }
 
-// judge is what a pass knows that decides how long an address stays that it missed.
+// A judge is what a pass knows to decide how long a missed address stays.
 //
-// There are two reasons to wait. A controller may not have heard yet, within lag, of what
-// another one showed us; and another directory may not have heard yet of an address that
-// this one gave away.
+// There are two reasons to wait. Within the replication lag, a controller may not have received
+// yet what another one showed us. And another directory may not have received yet an address
+// that this one gave away.
 type judge struct {
 	current        stamp
 	lag            time.Duration
-	rules          rulesID    // the rules of the pass
-	otherDatabases []sighting // of databases that are not that of now
+	rules          rulesID    // of the pass
+	otherDatabases []sighting // of all databases but the current one
 	latest         time.Time  // when any database was last read
-	// name is the database of an origin.
+	// databaseOf returns the database of an origin. Nil means that none is known.
 	databaseOf func(originID) string
-	// shared is how long another directory may need to hear of an address that this one
-	// gave away; zero: no other one may have it, or another object has it already. Nil
-	// means zero.
+	// handOverWait returns how long another directory may need to receive an address that this
+	// one gave away. Zero means that no other one may have it, or that another object already
+	// has it. A nil function means zero.
 	handOverWait func(a ownedRecord) time.Duration
 }
 
-// at is when an object was read.
+// readTime returns when an object was read.
 func (j judge) readTime(read Object) time.Time {
 	if read.Read.After(j.current.time) {
 		return read.Read
@@ -57,20 +57,24 @@ func (j judge) readTime(read Object) time.Time {
 	return j.current.time
 }
 
-// learned is the stamp of what an object taught. Its time is that of the reading, which may
-// be long after the pass began: a deletion in between is older than what was read.
+// stampOf returns the stamp of what is learned from an object. Its time is that of the reading,
+// which may be long after the pass began: a deletion in between is older than what was read.
 func (j judge) stampOf(read Object) stamp {
 	s := j.current
 	s.time = j.readTime(read)
 	return s
 }
 
-// mark marks an address as gone, for all or (closes) for outside senders only, or judges a
-// mark that is there already. A mark of the other kind or of other rules says nothing about
-// what the directory has: it is made as if new. One of another
-// database keeps its pass and the time of the last sighting, which no pass can have been
-// since, and waits as that database must; another directory has had since the mark was made
-// to hear of the address. One of the same cause stays, unless a tombstone ends the wait.
+// mark marks an address as gone, for all senders or, with closes, for outside senders only. If
+// the address already has a mark, mark judges it again:
+//
+//   - A mark of the other kind or of other rules does not show what the directory has. It is
+//     made anew.
+//   - A mark of another database keeps its pass and the time of the last sighting, because no
+//     pass can have seen the address since. It waits as the current database requires. Another
+//     directory has had the time since the mark was made to receive the address.
+//   - A mark of this database and the same rules stays as it is, unless a tombstone ends its
+//     wait.
 func (j judge) mark(a ownedRecord, read Object, closes bool) ownedRecord {
 	sameRules := !a.gone.isZero() && a.rules == j.rules && a.becomesInternalOnly == closes
 	same := sameRules && j.sameDatabase(a.gone.origin)
@@ -88,7 +92,7 @@ func (j judge) mark(a ownedRecord, read Object, closes bool) ownedRecord {
 	return a
 }
 
-// wait is until when an address must stay that was missed; zero: it may go at once.
+// waitUntil returns until when a missed address must stay. Zero means that it may go at once.
 func (j judge) waitUntil(a ownedRecord, read Object) (until time.Time) {
 	if seen := j.lastSeenElsewhere(a, read); !seen.IsZero() {
 		until = earlier(seen, j.current.time).Add(j.lag)
@@ -104,7 +108,7 @@ func (j judge) waitUntil(a ownedRecord, read Object) (until time.Time) {
 	return j.onlyFuture(until)
 }
 
-// pending is a time that is still to come; zero otherwise.
+// onlyFuture returns a time that is in the future, otherwise zero.
 func (j judge) onlyFuture(until time.Time) time.Time {
 	if until.After(j.current.time) {
 		return until
@@ -112,8 +116,9 @@ func (j judge) onlyFuture(until time.Time) time.Time {
 	return time.Time{}
 }
 
-// elsewhere is when another database than that of now may last have shown an address that
-// is missed; zero: none did, or the object was deleted later than that for certain.
+// lastSeenElsewhere returns when a database other than the current one may last have shown a
+// missed address. Zero means that none did, or that the object was certainly deleted later than
+// that.
 func (j judge) lastSeenElsewhere(a ownedRecord, read Object) (latest time.Time) {
 	consider := func(s sighting) {
 		if !a.seen.IsZero() {
@@ -124,7 +129,7 @@ func (j judge) lastSeenElsewhere(a ownedRecord, read Object) (latest time.Time) 
 		}
 	}
 	for _, s := range j.otherDatabases {
-		if s.pass == 0 || s.pass >= a.learned.pass { // otherwise it was learned since, here
+		if s.pass == 0 || s.pass >= a.learned.pass { // otherwise it was learned here since then
 			consider(s)
 		}
 	}
@@ -136,14 +141,14 @@ func (j judge) lastSeenElsewhere(a ownedRecord, read Object) (latest time.Time) 
 	return latest
 }
 
-// diedAfter reports whether an object was deleted after a sighting of it for certain:
-// later by the clock, or by a change of the same database that was not yet read then.
+// deletedAfter reports whether an object was certainly deleted after a sighting: later by the
+// clock, or by a change of the same database that had not been read by then.
 func (o Object) deletedAfter(s sighting) bool {
 	return o.Deleted && (o.Deletion.After.After(s.read) ||
 		s.database != "" && o.Deletion.Database == s.database && o.Deletion.USN > s.usn)
 }
 
-// lastSeen is the latest time at which any database may have shown an address.
+// lastSeen returns the latest time at which any database may have shown an address.
 func (j judge) lastSeen(a ownedRecord) time.Time {
 	latest := j.latest
 	for _, s := range []stamp{a.learned, a.lastSource} {
@@ -154,13 +159,13 @@ func (j judge) lastSeen(a ownedRecord) time.Time {
 	return earlier(latest, j.current.time)
 }
 
-// here reports whether an origin is the database of now, perhaps under another name of its
-// controller.
+// sameDatabase reports whether an origin is the current database, perhaps under another name of
+// its controller.
 func (j judge) sameDatabase(origin originID) bool {
 	return origin == j.current.origin || j.database(origin) != "" && j.database(origin) == j.database(j.current.origin)
 }
 
-// database is the name of the database of an origin; empty: not known.
+// database returns the database of an origin; empty means unknown.
 func (j judge) database(origin originID) string {
 	if j.databaseOf == nil {
 		return ""
@@ -168,7 +173,7 @@ func (j judge) database(origin originID) string {
 	return j.databaseOf(origin)
 }
 
-// wait is Shared; zero where it is nil.
+// handOverWait calls HandOverWait; zero if that is nil.
 func (o Origin) handOverWait(domain string) time.Duration {
 	if o.HandOverWait == nil {
 		return 0
@@ -176,7 +181,7 @@ func (o Origin) handOverWait(domain string) time.Duration {
 	return o.HandOverWait(domain)
 }
 
-// newJudge returns what the pass knows about all objects alike.
+// newJudge returns a judge with what is the same for all objects of the pass.
 func (p *Pass) newJudge() judge {
 	record := p.dir.record
 	j := judge{lag: p.from.Lag, rules: rulesIDOf(p.from.Rules), databaseOf: record.databaseOf, latest: p.from.PreviousRead}
@@ -205,7 +210,7 @@ func (p *Pass) newJudge() judge {
 	return j
 }
 
-// objectJudge is a judge of one object. It reads owners of addresses, and keeps the first
+// objectJudge is a judge of one object. It reads the owners of addresses and stores the first
 // error.
 type objectJudge struct {
 	judge
@@ -229,9 +234,10 @@ func (p *Pass) objectJudge(t *tx, o Object) *objectJudge {
 	return j
 }
 
-// ownedBesides reports whether another object has an address, of this directory or another
-// one, and is not about to lose it. Of two owners that lose an address at the same time the
-// second one finds the mark of the first one. An open address must be open there, too.
+// ownedElsewhere reports whether another object, of this directory or another one, has an
+// address and is not about to lose it. If two owners lose an address at the same time, the
+// second one finds the mark of the first one. For an open address, the other object must be open
+// too.
 func (t *tx) ownedElsewhere(lost ownedRecord, dir dirID, guid GUID) (bool, error) {
 	record, err := t.address(lost.address)
 	if err != nil {
@@ -254,7 +260,7 @@ func (t *tx) ownedElsewhere(lost ownedRecord, dir dirID, guid GUID) (bool, error
 	return false, nil
 }
 
-// noteRead takes note of how far the pass has read.
+// noteRead records how far the pass has read.
 func (p *Pass) noteRead(o Object) {
 	p.usn = max(p.usn, o.USN)
 	if o.Read.After(p.reached) {
@@ -262,7 +268,7 @@ func (p *Pass) noteRead(o Object) {
 	}
 }
 
-// readAt is when the pass last read something.
+// readAt returns when the pass last read an object.
 func (p *Pass) readAt() time.Time {
 	if p.reached.After(p.now()) {
 		return p.reached
@@ -270,9 +276,9 @@ func (p *Pass) readAt() time.Time {
 	return p.now()
 }
 
-// noteUnfinished keeps what a pass that did not end has seen: it may have shown an object
-// alive, which the next database must not take for deleted before that. The caller has the
-// lock.
+// noteUnfinished stores what a pass that did not end has seen. It may have shown an object
+// alive, and the next database must not conclude that the object was deleted before that. The
+// caller holds the lock.
 func (p *Pass) noteUnfinished() {
 	if p.usn == 0 || p.origin == 0 {
 		return
@@ -289,7 +295,7 @@ func (p *Pass) noteUnfinished() {
 	d.unfinished[p.origin] = sighting{p.origin, d.record.databaseOf(p.origin), p.readAt(), usn, 0}
 }
 
-// remember notes that a pass has read a database to its end.
+// remember records that a pass has read a database to its end.
 func (r *directoryRecord) remember(id originID, read time.Time, usn, pass uint64) {
 	if id == 0 || int(id) > len(r.origins) {
 		return

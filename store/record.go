@@ -13,35 +13,35 @@ type objectRecord struct {
 	class     string
 	dn        string
 	container bool
-	unparsed  uint64 // values that look like SMTP addresses and cannot be read
+	unparsed  uint64 // values that look like SMTP addresses and cannot be parsed
 	addresses []ownedRecord
 }
 
-// ownedRecord is one address of an object. Its order in the record is the
-// directory's.
+// ownedRecord is one address of an object. The records of an object keep the order of the
+// directory.
 type ownedRecord struct {
 	address             string // canonical
 	attribute           string
 	internalOnly        bool
 	learned             stamp
-	lastSource          stamp     // when it came back after a pass had missed it, or was opened again; zero: that never was
-	gone                stamp     // of the pass that did not find it any more, or not open; zero: there
-	notBefore           time.Time // gone, but not to be released before; zero: any time
-	rules               rulesID   // gone: under which rules
-	seen                time.Time // gone: no database showed it after that; zero: not known
-	becomesInternalOnly bool      // gone: for outside senders only, who may write to it until the mark is released
+	lastSource          stamp     // when it came back after a pass had missed it, or was opened again; zero means never
+	gone                stamp     // the mark: of the pass that missed it, or found it internal-only; zero means no mark
+	notBefore           time.Time // of a mark: the earliest release; zero means at any time
+	rules               rulesID   // of a mark: the rules it was made under
+	seen                time.Time // of a mark: no database showed the address later; zero means unknown
+	becomesInternalOnly bool      // of a mark: only for outside senders, for whom the address is open until the release
 }
 
-// due reports whether the address is marked and the mark waits for no time. A mark that
-// waits becomes due when a pass begins at that time or later, which clears notBefore.
+// due reports whether the address has a mark that does not wait. A waiting mark becomes due when
+// a pass begins at its time or later, which clears notBefore.
 func (r *ownedRecord) due() bool { return !r.gone.isZero() && r.notBefore.IsZero() }
 
-// flags returns what the a/ record says of the object's ownership.
+// flags returns the flags of the object's ownership in the a/ record.
 func (r *ownedRecord) flags() ownerFlags {
 	return ownerFlags{internalOnly: r.internalOnly, leaving: r.due() && !r.becomesInternalOnly, becomesInternalOnly: r.due() && r.becomesInternalOnly}
 }
 
-// A stamp says when, in which pass and from where something was learned.
+// A stamp is when, in which pass and from where something was learned.
 type stamp struct {
 	time   time.Time
 	pass   uint64
@@ -51,16 +51,16 @@ type stamp struct {
 
 func (s stamp) isZero() bool { return s.pass == 0 }
 
-// keeps reports whether nothing is about to take the address from the object, or only from
-// outside senders if all owners are restricted. If not, it must be open to them.
-func (r *ownedRecord) stays(restricted bool) bool {
-	if restricted {
+// stays reports whether the object is going to keep the address. Unless all owners are
+// internal-only, as internalOnly says, the address must also stay open to outside senders.
+func (r *ownedRecord) stays(internalOnly bool) bool {
+	if internalOnly {
 		return r.gone.isZero() || r.becomesInternalOnly
 	}
 	return r.gone.isZero() && !r.internalOnly
 }
 
-// unmarked is the address without its mark.
+// unmarked returns the address without its mark.
 func (r ownedRecord) unmarked() ownedRecord {
 	r.gone, r.notBefore, r.rules, r.seen, r.becomesInternalOnly = stamp{}, time.Time{}, 0, time.Time{}, false
 	return r
@@ -114,11 +114,11 @@ func (r *objectRecord) encode() []byte {
 	return e
 }
 
-// markTag stands, added to the number of addresses, where the index of an address that came
-// back may be: what a mark remembers of its cause follows.
+// markTag plus the number of addresses takes the place of the index of an address that came
+// back. The rules and the last sighting of a mark follow it.
 const markTag = 0
 
-// decodeObject reads an o/ value. No value (nil) is an object that was never seen.
+// decodeObject reads an o/ value. A nil value is an object that was never seen.
 func decodeObject(value []byte) (objectRecord, error) {
 	if value == nil {
 		return objectRecord{}, nil
@@ -153,9 +153,9 @@ func decodeObject(value []byte) (objectRecord, error) {
 	return r, d.done()
 }
 
-// addressFlags writes the byte whose bit 0 says that an address is restricted, and bit 1
-// that its mark closes it. The others are free, for other kinds of marks: a version that
-// does not know one must not take it for a removal.
+// addressFlags writes a byte. Bit 0 means internal-only, and bit 1 means that the mark makes the
+// address internal-only. The other bits are free for other kinds of marks: a version that does
+// not know one must not treat it as a removal.
 func (e *encoder) addressFlags(a *ownedRecord) {
 	var b byte
 	if a.internalOnly {
@@ -167,7 +167,7 @@ func (e *encoder) addressFlags(a *ownedRecord) {
 	*e = append(*e, b)
 }
 
-func (d *decoder) addressFlags() (restricted, closes bool) {
+func (d *decoder) addressFlags() (internalOnly, becomesInternalOnly bool) {
 	b := d.raw(1)
 	if len(b) != 1 || b[0] > 3 {
 		d.fail()
@@ -176,19 +176,19 @@ func (d *decoder) addressFlags() (restricted, closes bool) {
 	return b[0]&1 != 0, b[0]&2 != 0
 }
 
-// empty reports whether there is nothing to keep a record for.
+// empty reports whether the object needs no record.
 func (r *objectRecord) empty() bool {
 	return len(r.addresses) == 0 && !r.container && r.unparsed == 0
 }
 
-// equal ignores nothing: what a pass reads of an unchanged object gives an equal
-// record, because stamps are kept from the stored one.
+// equal compares all fields. An unchanged object gives an equal record, because diff keeps the
+// stored stamps.
 func (r *objectRecord) equal(o *objectRecord) bool {
 	return r.class == o.class && r.dn == o.dn && r.container == o.container &&
 		r.unparsed == o.unparsed && slices.Equal(r.addresses, o.addresses)
 }
 
-// marked reports whether any address of the object is marked as gone.
+// marked reports whether any address of the object has a mark.
 func (r *objectRecord) marked() bool {
 	return slices.ContainsFunc(r.addresses, func(a ownedRecord) bool { return !a.gone.isZero() })
 }
@@ -198,22 +198,22 @@ type addressRecord struct {
 	owners            []owner
 	removed           time.Time
 	pass              uint64
-	internalOnlySince time.Time // all owners are restricted: when outside senders lost it; zero: they never had it
+	internalOnlySince time.Time // if all owners are internal-only: when outside senders lost the address; zero means that they never had it
 }
 
-// owner is one (directory, object) that has the address. An object has it once, even
-// if several of its attributes name it.
+// owner is one (directory, object) pair that has the address. An object has it once, even if
+// several of its attributes have it.
 type owner struct {
 	dir  dirID
 	guid GUID
 	ownerFlags
 }
 
-// ownerFlags are one byte of the a/ record. Format 1 had the first bit only.
+// ownerFlags is one byte of the a/ record. Format 1 had the first bit only.
 type ownerFlags struct {
-	internalOnly        bool // bit 0: the object takes mail from inside senders only
-	leaving             bool // bit 1: the object's mark of the address is due, and removes it
-	becomesInternalOnly bool // bit 2: the mark is due, and closes the address to outside senders
+	internalOnly        bool // bit 0: the object accepts mail from internal senders only
+	leaving             bool // bit 1: the object's mark is due and removes the address
+	becomesInternalOnly bool // bit 2: the mark is due and makes the address internal-only
 }
 
 func (e *encoder) ownerFlags(f ownerFlags) {
@@ -256,7 +256,7 @@ func (r *addressRecord) encode() []byte {
 	return e
 }
 
-// decodeAddress reads an a/ value. No value (nil) is an address never seen.
+// decodeAddress reads an a/ value. A nil value is an address that was never seen.
 func decodeAddress(value []byte) (addressRecord, error) {
 	var r addressRecord
 	if value == nil {
@@ -270,7 +270,7 @@ func decodeAddress(value []byte) (addressRecord, error) {
 			copy(r.owners[i].guid[:], d.raw(uint64(len(GUID{}))))
 			r.owners[i].ownerFlags = d.ownerFlags()
 		}
-		if d.err == nil && len(d.rest) > 0 { // most were never open, or are
+		if d.err == nil && len(d.rest) > 0 { // most addresses are open, or were never open
 			r.internalOnlySince = d.time()
 		}
 		return r, d.done()
@@ -281,8 +281,8 @@ func decodeAddress(value []byte) (addressRecord, error) {
 
 func (r *addressRecord) known() bool { return len(r.owners) > 0 }
 
-// leaving reports whether releasing the due marks of one directory would leave the
-// address without an owner that counts, and of which.
+// lostWith returns the directory whose due marks, once released, leave the address without a
+// decisive owner. It reports whether there is one.
 func (r *addressRecord) lostWith() (dirID, bool) {
 	if !r.known() {
 		return 0, false
@@ -292,7 +292,7 @@ func (r *addressRecord) lostWith() (dirID, bool) {
 	return dir, !slices.ContainsFunc(counting, func(o owner) bool { return o.dir != dir || !o.leaving && !o.becomesInternalOnly })
 }
 
-// counting returns the owners that keep an address from being lost: those that take mail
+// decisiveOwners returns the owners that keep an address from being lost: those that accept mail
 // from outside senders or, if there are none, all.
 func (r *addressRecord) decisiveOwners() []owner {
 	if r.internalOnly() || !slices.ContainsFunc(r.owners, func(o owner) bool { return o.internalOnly }) {
@@ -301,7 +301,7 @@ func (r *addressRecord) decisiveOwners() []owner {
 	return slices.DeleteFunc(slices.Clone(r.owners), func(o owner) bool { return o.internalOnly })
 }
 
-// owner returns the flags of an owner, and whether it is one.
+// owner returns the flags of an owner and reports whether it is one.
 func (r *addressRecord) owner(dir dirID, guid GUID) (ownerFlags, bool) {
 	for _, o := range r.owners {
 		if o.dir == dir && o.guid == guid {
@@ -311,12 +311,12 @@ func (r *addressRecord) owner(dir dirID, guid GUID) (ownerFlags, bool) {
 	return ownerFlags{}, false
 }
 
-// restricted reports whether every owner takes mail from inside senders only.
+// internalOnly reports whether every owner accepts mail from internal senders only.
 func (r *addressRecord) internalOnly() bool {
 	return r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool { return !o.internalOnly })
 }
 
-// lost is when the address was lost: to all, or to outside senders.
+// lostAt returns when the address was lost, to all senders or to outside senders.
 func (r *addressRecord) lostAt() time.Time {
 	if r.known() {
 		return r.internalOnlySince
@@ -324,7 +324,7 @@ func (r *addressRecord) lostAt() time.Time {
 	return r.removed
 }
 
-// set adds an owner or changes its flag.
+// set adds an owner or changes its flags.
 func (r *addressRecord) set(o owner) {
 	i := slices.IndexFunc(r.owners, func(p owner) bool { return p.dir == o.dir && p.guid == o.guid })
 	if i < 0 {
@@ -335,7 +335,7 @@ func (r *addressRecord) set(o owner) {
 	r.removed, r.pass = time.Time{}, 0
 }
 
-// remove takes an owner away, and reports whether it was one.
+// remove removes an owner and reports whether it was one.
 func (r *addressRecord) remove(dir dirID, guid GUID) bool {
 	before := len(r.owners)
 	r.owners = slices.DeleteFunc(r.owners, func(o owner) bool { return o.dir == dir && o.guid == guid })

@@ -688,7 +688,7 @@ func TestBadDirectories(t *testing.T) {
 		config Config
 		want   string
 	}{
-		{Config{Dir: file}, "it is not a directory"},
+		{Config{Dir: file}, "not a directory; set store.dir"},
 		{Config{Dir: filepath.Join(file, "below")}, "not a directory"},
 		{Config{Dir: filepath.Join(t.TempDir(), "none"), MustExist: true}, "there is no store"},
 		{Config{Dir: t.TempDir(), MustExist: true}, "there is no store"},
@@ -713,7 +713,7 @@ func TestNotThere(t *testing.T) {
 		want    string
 	}{
 		{syscall.ENOENT, true, "store /s: there is no store"},
-		{syscall.EACCES, false, "store /s: stat /s/MANIFEST: permission denied; run this as root or as the account of the daemon"},
+		{syscall.EACCES, false, "store /s: stat /s/MANIFEST: permission denied; run this command as root or with the account of the daemon"},
 		{syscall.EIO, false, "store /s: stat /s/MANIFEST: input/output error"},
 	} {
 		err := missingError("/s", &fs.PathError{Op: "stat", Path: "/s/MANIFEST", Err: c.errno})

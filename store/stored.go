@@ -7,26 +7,25 @@ import (
 	"rcpt-milter/address"
 )
 
-// Owning is one address of a stored object.
+// StoredAddress is one address of a stored object.
 type StoredAddress struct {
 	Address             address.Address
-	InternalOnly        bool      // as look-ups take it
-	Known               bool      // look-ups find the object's ownership; it is so for every one of a sound store
-	Gone                bool      // a completed or running pass missed it, and the removal is not in effect
-	BecomesInternalOnly bool      // a completed or running pass found it internal-only, which is not in effect
-	NotBefore           time.Time // Gone or Closes: it is not released before; zero: at any time
+	InternalOnly        bool      // as lookups answer it
+	Known               bool      // lookups find the object's ownership, which is so for every address of a sound store
+	Gone                bool      // a completed or running pass missed it; the removal is not yet in effect
+	BecomesInternalOnly bool      // a completed or running pass found it internal-only, which is not yet in effect
+	NotBefore           time.Time // Gone or BecomesInternalOnly: the earliest release; zero means at any time
 }
 
-// Stored is what is stored of one object. The zero value: nothing.
+// Stored is the stored record of one object. The zero value means that there is none.
 type Stored struct {
 	DN, Class string
 	Addresses []StoredAddress
 }
 
-// Stored gives what is stored of one object of a directory. Of the addresses named
-// besides it includes those that look-ups find to be the object's, though its record
-// does not have them.
-func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stored, error) {
+// Stored returns what is stored of one object of a directory. It includes addresses of extra
+// that lookups find to be the object's, even if its record does not have them.
+func (s *Store) Stored(name string, guid GUID, extra ...address.Address) (Stored, error) {
 	v, err := s.view()
 	if err != nil {
 		return Stored{}, err
@@ -49,7 +48,7 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 		o.Gone, o.BecomesInternalOnly, o.NotBefore = !a.gone.isZero() && !a.becomesInternalOnly, a.becomesInternalOnly, a.notBefore
 		out.Addresses = append(out.Addresses, o)
 	}
-	for _, a := range besides {
+	for _, a := range extra {
 		if slices.ContainsFunc(record.addresses, func(r ownedRecord) bool { return r.address == a.String() }) {
 			continue
 		}
@@ -62,7 +61,7 @@ func (s *Store) Stored(name string, guid GUID, besides ...address.Address) (Stor
 	return out, nil
 }
 
-// owning is what look-ups find of an object's address.
+// storedAddress returns what lookups find of an object's address.
 func (r reader) storedAddress(a string, dir dirID, guid GUID) (StoredAddress, error) {
 	record, err := r.addressRecord(a)
 	if err != nil {
@@ -75,10 +74,10 @@ func (r reader) storedAddress(a string, dir dirID, guid GUID) (StoredAddress, er
 	return out, nil
 }
 
-// Owners visits every ownership of an address by an object of a directory, as look-ups
-// find it, in the order of addresses. recorded tells whether the object's record has it
-// too, which is so in a sound store. All is of one commit. An error of visit ends it and
-// is returned. Close waits for it.
+// Owners visits every ownership of an address by an object of a directory, as lookups find it,
+// sorted by address. recorded reports whether the object's record has the address too, which is
+// so in a sound store. Everything is of one commit. An error from visit stops it and is
+// returned. Close waits for it.
 func (s *Store) Owners(name string, visit func(a address.Address, guid GUID, recorded bool) error) error {
 	v, err := s.view()
 	if err != nil {
@@ -107,7 +106,7 @@ func (s *Store) Owners(name string, visit func(a address.Address, guid GUID, rec
 	})
 }
 
-// idOf is the id of a directory; false: there is none of the name.
+// directoryID returns the id of a directory and reports whether it exists.
 func (s *Store) directoryID(name string) (dirID, bool) {
 	s.state.Lock()
 	defer s.state.Unlock()

@@ -2,11 +2,11 @@ package store
 
 import "bytes"
 
-// totalsDelta is what a transaction, or a change within one, does to the totals. The
-// zero value does nothing. (diff.go has another delta: what changed of an object.)
+// totalsDelta is how a transaction, or a change within one, changes the totals. The zero value
+// changes nothing. For the changes of an object see objectDelta.
 type totalsDelta struct {
 	nextPass  uint64 // the next pass has at least this number
-	nextDir   dirID  // and the next directory
+	nextDir   dirID  // the next directory has at least this id
 	addresses int64
 	objects   int64
 	unparsed  int64
@@ -21,8 +21,8 @@ type dirDelta struct {
 	last map[string]int64
 }
 
-// leaving visits the domains in which due marks changed, or the addresses that they leave
-// without an owner.
+// eachDomain visits the domains with changed counts of due marks, or of addresses that these
+// leave without an owner.
 func (d *dirDelta) eachDomain(visit func(domain string, due, last int64) error) error {
 	for domain, due := range d.due {
 		if err := visit(domain, due, d.last[domain]); err != nil {
@@ -59,7 +59,7 @@ func addTo(m *map[string]int64, key string, n int64) {
 	(*m)[key] += n
 }
 
-// address counts one a/ record that turns into another.
+// address counts the change of an a/ record.
 func (c *totalsDelta) address(a string, before, after *addressRecord) {
 	c.countOwned(a, before, -1)
 	c.countOwned(a, after, 1)
@@ -82,7 +82,7 @@ func (c *totalsDelta) countOwned(a string, r *addressRecord, n int64) {
 	}
 }
 
-// object counts one o/ record that turns into another.
+// object counts the change of an o/ record.
 func (c *totalsDelta) object(dir dirID, before, after *objectRecord) {
 	c.unparsed += int64(after.unparsed) - int64(before.unparsed)
 	c.due(dir, before, -1)
@@ -111,7 +111,7 @@ func (c *totalsDelta) due(dir dirID, r *objectRecord, n int64) {
 	}
 }
 
-// counts returns what the record of an object adds to those of its directory.
+// counts returns what the record of an object adds to the counts of its directory.
 func (r *objectRecord) counts() dirCounts {
 	c := dirCounts{owned: int64(len(r.addresses))}
 	for i := range r.addresses {
@@ -154,8 +154,8 @@ func (c *totalsDelta) add(o *totalsDelta) {
 	}
 }
 
-// keys returns how many entries and bytes the counts take that another change brings,
-// beyond those that are changed already.
+// newKeys returns how many entries and bytes the counts of another change take, besides those
+// that are already changed.
 func (c *totalsDelta) newKeys(o *totalsDelta) (entries, bytes int64) {
 	count := func(key int) {
 		entries++
@@ -183,11 +183,11 @@ func (c *totalsDelta) newKeys(o *totalsDelta) (entries, bytes int64) {
 	return entries, bytes
 }
 
-// countSize bounds the value of a key that counts: a version byte and five integers.
+// countSize limits the size of a count's value: a version byte and five integers.
 const countSize = 1 + 5*10
 
-// entries visits what has to be written for the totals to be those after the change.
-// A nil value deletes the key.
+// entries visits the entries to write for the totals after the change. A nil value deletes the
+// key.
 func (c *totalsDelta) entries(before, after *totals, visit func(key, value []byte) error) error {
 	counters := after.counters()
 	if err := visitIf(!bytes.Equal(before.counters(), counters), visit, []byte(keyTotals), counters); err != nil {
@@ -225,7 +225,7 @@ func visitIf(changed bool, visit func(key, value []byte) error, key, value []byt
 	return visit(key, value)
 }
 
-// countsValue encodes counts; where all are zero there is no key.
+// countsValue encodes counts. It returns nil, which means no key, if all are zero.
 func countsValue(counts ...int64) []byte {
 	e, any := newEncoder(), false
 	for _, n := range counts {
@@ -238,7 +238,7 @@ func countsValue(counts ...int64) []byte {
 	return e
 }
 
-// totals reads the totals that are kept on disk.
+// totals reads the totals from disk.
 func (r reader) totals() (totals, error) {
 	value, err := r.get([]byte(keyTotals))
 	if err != nil {
@@ -276,7 +276,7 @@ func (r reader) loadCounts(prefix string, visit func(key, value []byte) error) e
 	})
 }
 
-// loadCounts reads the counts of the domain that a key ends with, after its prefix.
+// loadCounts reads the counts of the domain at the end of a key, after its prefix.
 func loadCounts(key, value []byte, counts ...*map[string]int64) error {
 	d := newDecoder(value)
 	for _, m := range counts {
