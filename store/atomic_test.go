@@ -61,7 +61,8 @@ func soundness(s *Store) error {
 		return err
 	})
 	for _, prefix := range []string{prefixMarked, prefixWaiting} {
-		err = errors.Join(err, s.scan([]byte(prefix), true, func(kv pair) error { got[string(kv.key)] = "mark"; return nil }))
+		err = errors.Join(err, s.scan([]byte(prefix), true,
+			func(kv pair) error { got[string(kv.key)] = "mark"; return nil }))
 	}
 	if err != nil {
 		return err
@@ -227,9 +228,9 @@ func TestFailedCommitCountsNothing(t *testing.T) {
 	checkSound(t, s)
 }
 
-// TestMend: what an earlier version left half written is mended by a full pass, and what
+// TestRepair: what an earlier version left half written is mended by a full pass, and what
 // no object has is judged like a removal.
-func TestMend(t *testing.T) {
+func TestRepair(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	people := []Object{object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test", "d@x.test")}
 	pass(t, s, "corp", Full, start, "", people...)

@@ -152,13 +152,16 @@ func openManaged(opts badger.Options) (db *badger.DB, err error) {
 }
 
 func isLocked(err error) bool {
-	return err != nil && (errors.Is(err, syscall.EWOULDBLOCK) || strings.Contains(err.Error(), "Cannot acquire directory lock"))
+	return err != nil && (errors.Is(err, syscall.EWOULDBLOCK) ||
+		strings.Contains(err.Error(), "Cannot acquire directory lock"))
 }
 
 // openError explains why Badger cannot open its files. Every error that is not about permissions
 // or resources is damage.
 func openError(dir string, err error) error {
-	for _, plain := range []error{syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENOMEM, syscall.ENOSPC} {
+	for _, plain := range []error{
+		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENOMEM, syscall.ENOSPC,
+	} {
 		if errors.Is(err, plain) || strings.Contains(err.Error(), plain.Error()) {
 			return fmt.Errorf("store %s: open: %w", dir, err)
 		}

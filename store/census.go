@@ -46,7 +46,8 @@ func newCensus() *census {
 // when a read finds nothing: it is read at opening, after the files were verified, or it only
 // explains what happened.
 func (c *census) tracks(key []byte) bool {
-	return c != nil && slices.ContainsFunc(trackedPrefixes, func(prefix []byte) bool { return bytes.HasPrefix(key, prefix) })
+	hasPrefix := func(prefix []byte) bool { return bytes.HasPrefix(key, prefix) }
+	return c != nil && slices.ContainsFunc(trackedPrefixes, hasPrefix)
 }
 
 var trackedPrefixes = [][]byte{[]byte(prefixAddress), []byte(prefixObject), []byte(prefixRedo)}
@@ -56,7 +57,9 @@ func (c *census) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
 func (c *census) shard(hash uint64) *censusShard { return &c.shards[hash>>(64-censusBits)] }
 
 func (s *censusShard) find(hash uint64) (int, bool) {
-	return slices.BinarySearchFunc(s.rows, hash, func(r censusRow, hash uint64) int { return cmp.Compare(r.hash(), hash) })
+	return slices.BinarySearchFunc(s.rows, hash, func(r censusRow, hash uint64) int {
+		return cmp.Compare(r.hash(), hash)
+	})
 }
 
 // lastCommit returns the commit that last wrote a key. Zero means that there is none or that the

@@ -13,9 +13,9 @@ const (
 	year = 365 * day
 )
 
-// TestCut: passes are given in days after the start; the clock then shows day 100, and
+// TestCutoff: passes are given in days after the start; the clock then shows day 100, and
 // what is older than day 70 may go.
-func TestCut(t *testing.T) {
+func TestCutoff(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		days []int
@@ -35,15 +35,17 @@ func TestCut(t *testing.T) {
 		{"the clock was set back among the old", []int{1, -3650, 2, 80}, 3},
 		{"the clock was ahead, but not of now", []int{1, 75, 2, 3, 80}, 1},
 	} {
-		cut := cutoff{before: start.Add(70 * day), now: start.Add(100 * day)}
-		for i, d := range c.days {
-			if !cut.add(uint64(i+1), start.Add(time.Duration(d)*day)) {
-				break
+		t.Run(c.what, func(t *testing.T) {
+			cut := cutoff{before: start.Add(70 * day), now: start.Add(100 * day)}
+			for i, d := range c.days {
+				if !cut.add(uint64(i+1), start.Add(time.Duration(d)*day)) {
+					break
+				}
 			}
-		}
-		if cut.pass != c.want {
-			t.Errorf("%s: cut after pass %d, want %d", c.what, cut.pass, c.want)
-		}
+			if cut.pass != c.want {
+				t.Errorf("cut after pass %d, want %d", cut.pass, c.want)
+			}
+		})
 	}
 }
 
@@ -202,7 +204,8 @@ func TestLearnedWhileAhead(t *testing.T) {
 	c.removal()
 	c.wrong = 0
 	c.true = c.true.Add(10 * day)
-	for text, want := range map[string]bool{"ahead@x.test": true, "stays@x.test": true, "lab@y.test": true, c.passes[0].address: false} {
+	for text, want := range map[string]bool{"ahead@x.test": true, "stays@x.test": true, "lab@y.test": true,
+		c.passes[0].address: false} {
 		if got, err := c.At(mustParse(t, text), c.now()); err != nil || got.Known != want {
 			t.Errorf("%s: %+v, %v, want known %t", text, got, err, want)
 		}

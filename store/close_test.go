@@ -30,14 +30,20 @@ func everyAction(t *testing.T) map[string]func(s *Store, n int) error {
 		"Owners": func(s *Store, _ int) error {
 			return s.Owners("corp", func(address.Address, GUID, bool) error { return nil })
 		},
-		"Held":      func(s *Store, _ int) error { return s.HeldRemovals("corp", func(HeldRemoval) error { return nil }) },
-		"Stored":    func(s *Store, _ int) error { return ignore(s.Stored("corp", GUID{1, 0, 0, 7}, a)) },
-		"Unread":    func(s *Store, _ int) error { return ignore(s.Unread(10)) },
-		"LostSince": func(s *Store, _ int) error { return ignore(s.LostSince(time.Time{}, start, []string{"corp.example"})) },
-		"LostBy":    func(s *Store, _ int) error { return ignore(s.LostBy("corp", time.Time{}, start)) },
-		"Verify":    func(s *Store, _ int) error { return s.Verify() },
-		"Recount":   func(s *Store, _ int) error { return s.Recount() },
-		"Secret":    func(s *Store, _ int) error { return ignore(s.Secret()) },
+		"Held": func(s *Store, _ int) error {
+			return s.HeldRemovals("corp",
+				func(HeldRemoval) error { return nil })
+		},
+		"Stored": func(s *Store, _ int) error { return ignore(s.Stored("corp", GUID{1, 0, 0, 7}, a)) },
+		"Unread": func(s *Store, _ int) error { return ignore(s.Unread(10)) },
+		"LostSince": func(s *Store, _ int) error {
+			return ignore(s.LostSince(time.Time{}, start,
+				[]string{"corp.example"}))
+		},
+		"LostBy":  func(s *Store, _ int) error { return ignore(s.LostBy("corp", time.Time{}, start)) },
+		"Verify":  func(s *Store, _ int) error { return s.Verify() },
+		"Recount": func(s *Store, _ int) error { return s.Recount() },
+		"Secret":  func(s *Store, _ int) error { return ignore(s.Secret()) },
 		"memory": func(s *Store, _ int) error {
 			s.Totals()
 			s.Directories()

@@ -218,7 +218,8 @@ func (s *Store) finishDecidedPasses() error {
 	}
 	return s.scan([]byte(prefixRedo), false, func(kv pair) error {
 		if s.config.ReadOnly {
-			return fmt.Errorf("store %s: %w: a decided pass is not complete; start the daemon to complete it", s.config.Dir, ErrUnclean)
+			return fmt.Errorf("store %s: %w: a decided pass is not complete; start the daemon to complete it",
+				s.config.Dir, ErrUnclean)
 		}
 		redo, err := decodeRedo(kv.value)
 		if err != nil {

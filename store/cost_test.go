@@ -86,7 +86,8 @@ func TestDiskWrittenWithManyDomains(t *testing.T) {
 	grown := used(t, s) - before
 	t.Logf("%d changes of one address with %d domains write %d KiB", changes, domains, grown>>10)
 	if grown > limit {
-		t.Errorf("%d changes of one address with %d domains write %d bytes, want at most %d", changes, domains, grown, limit)
+		t.Errorf("%d changes of one address with %d domains write %d bytes, want at most %d", changes, domains, grown,
+			limit)
 	}
 	if err := s.Recount(); err != nil {
 		t.Error(err)

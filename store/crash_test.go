@@ -98,15 +98,21 @@ func expand(words []string) (all []string) {
 // script has every kind of change: first read, gain, loss, move in both orders, a
 // second owner, deletion, removals held and released later, sweep.
 var script = []step{
-	{Full, "", map[byte][]string{1: {"a1@x", "a2@x"}, 2: {"b1@x"}, 3: {"c1@x", "c2@x"}, 4: {"d1@x"}}, []string{"a1@x", "a2@x", "b1@x", "c1@x", "c2@x", "d1@x"}},
-	{Incremental, "", map[byte][]string{1: {"a1@x", "a3@x"}, 5: {"e1@x"}}, []string{"a1@x", "a3@x", "b1@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
-	{Incremental, "", map[byte][]string{1: {"a1@x"}, 2: {"b1@x", "a3@x", "c2@x"}, 3: {"c1@x"}}, []string{"a1@x", "a3@x", "b1@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
-	{Full, "too many", map[byte][]string{1: {"a1@x", "a4@x"}, 2: {"b1@x", "!b2@x"}}, []string{"a1@x", "a3@x", "a4@x", "b1@x", "!b2@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
-	{Full, "", map[byte][]string{1: {"a1@x", "a4@x"}, 2: {"b1@x", "b2@x"}, 4: {"d1@x"}}, []string{"a1@x", "a4@x", "b1@x", "b2@x", "d1@x"}},
+	{Full, "", map[byte][]string{1: {"a1@x", "a2@x"}, 2: {"b1@x"}, 3: {"c1@x", "c2@x"}, 4: {"d1@x"}},
+		[]string{"a1@x", "a2@x", "b1@x", "c1@x", "c2@x", "d1@x"}},
+	{Incremental, "", map[byte][]string{1: {"a1@x", "a3@x"}, 5: {"e1@x"}},
+		[]string{"a1@x", "a3@x", "b1@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
+	{Incremental, "", map[byte][]string{1: {"a1@x"}, 2: {"b1@x", "a3@x", "c2@x"}, 3: {"c1@x"}},
+		[]string{"a1@x", "a3@x", "b1@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
+	{Full, "too many", map[byte][]string{1: {"a1@x", "a4@x"}, 2: {"b1@x", "!b2@x"}},
+		[]string{"a1@x", "a3@x", "a4@x", "b1@x", "!b2@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
+	{Full, "", map[byte][]string{1: {"a1@x", "a4@x"}, 2: {"b1@x", "b2@x"}, 4: {"d1@x"}},
+		[]string{"a1@x", "a4@x", "b1@x", "b2@x", "d1@x"}},
 	{Incremental, "", nil, []string{"a1@x", "a4@x", "b1@x", "b2@x", "d1@x"}},
 	{Full, "", nil, nil},
 	{Incremental, "", map[byte][]string{2: {"b1@x"}}, []string{"b1@x"}},
-	{Incremental, "", map[byte][]string{2: {"b1@x"}, 6: {"f1@x", "f2@y"}, 7: {"g1@x", "g2@y"}}, []string{"b1@x", "f1@x", "f2@y", "g1@x", "g2@y"}},
+	{Incremental, "", map[byte][]string{2: {"b1@x"}, 6: {"f1@x", "f2@y"}, 7: {"g1@x", "g2@y"}},
+		[]string{"b1@x", "f1@x", "f2@y", "g1@x", "g2@y"}},
 	{Incremental, "y", map[byte][]string{6: {"f2@y"}, 7: nil}, []string{"b1@x", "f2@y", "g2@y"}}, // of that domain only
 	{Full, "", map[byte][]string{2: {"b1@x"}, 6: {"f2@y"}}, []string{"b1@x", "f2@y"}},
 }

@@ -45,7 +45,8 @@ func (s *Store) At(a address.Address, at time.Time) (Past, error) {
 		if first.IsZero() {
 			return Past{}, fmt.Errorf("%w: no directory has been read in full yet", ErrNotKept)
 		}
-		return Past{}, fmt.Errorf("%w: the first directory was read in full at %s", ErrNotKept, first.Local().Format(time.RFC3339))
+		return Past{}, fmt.Errorf("%w: the first directory was read in full at %s",
+			ErrNotKept, first.Local().Format(time.RFC3339))
 	}
 	return then, nil
 }
@@ -76,7 +77,8 @@ func detailAt(d Detail, at time.Time) Past {
 				closed = e.Time
 			}
 		case !e.Learned.After(at) && !e.OutsideOnly:
-			then.Owners = append(then.Owners, Owner{Directory: e.Directory, GUID: e.GUID, DN: e.DN, InternalOnly: e.InternalOnly, Learned: e.Learned})
+			then.Owners = append(then.Owners, Owner{Directory: e.Directory, GUID: e.GUID, DN: e.DN,
+				InternalOnly: e.InternalOnly, Learned: e.Learned})
 		}
 	}
 	then.Known = len(then.Owners) > 0

@@ -80,7 +80,8 @@ func (j judge) mergeRead(next, stored *objectRecord, read Object, d *objectDelta
 			continue
 		}
 		seen[text] = true
-		entry := ownedRecord{address: text, attribute: a.Attribute, internalOnly: a.InternalOnly, learned: j.stampOf(read)}
+		entry := ownedRecord{address: text, attribute: a.Attribute, internalOnly: a.InternalOnly,
+			learned: j.stampOf(read)}
 		if i, known := index[text]; !known {
 			d.added = append(d.added, entry)
 		} else {

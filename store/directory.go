@@ -167,7 +167,8 @@ func (r *directoryRecord) encode() []byte {
 
 func decodeDirectory(value []byte) (directoryRecord, error) {
 	d := newDecoder(value)
-	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(), incremental: d.pass(), hold: d.string()}
+	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(),
+		incremental: d.pass(), hold: d.string()}
 	r.origins = make([]originRecord, d.count())
 	for i := range r.origins {
 		r.origins[i] = originRecord{controller: d.string(), database: d.string()}
@@ -278,8 +279,10 @@ func (s *Store) Directory(name string) Directory {
 	}
 	counts := s.totals.Load().dirs[d.record.id]
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
-		Fingerprint: d.record.fingerprint, FirstFull: first, LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: int(counts.marked), Hold: d.record.hold, HeldDomains: d.record.held, FullPassPending: d.record.fullPassPending, Owned: counts.owned}
+		Fingerprint: d.record.fingerprint, FirstFull: first,
+		LastFull: d.record.full, LastIncremental: d.record.incremental,
+		Marked: int(counts.marked), Owned: counts.owned, Hold: d.record.hold, HeldDomains: d.record.held,
+		FullPassPending: d.record.fullPassPending}
 }
 
 // Directories returns the names of all directories in the store.
@@ -362,13 +365,14 @@ func (s *Store) checkFormat() error {
 	}
 	unfinished := len(d.rest) > 0 // a conversion was interrupted: see migrate
 	if unfinished && s.config.ReadOnly {
-		return fmt.Errorf("store %s: %w: its conversion is not complete; start the daemon to complete it", s.config.Dir, ErrUnclean)
+		return fmt.Errorf("store %s: %w: its conversion is not complete; start the daemon to complete it",
+			s.config.Dir, ErrUnclean)
 	}
 	s.older = v < formatVersion || unfinished
 	return nil
 }
 
 func newerError(found uint64) error {
-	return fmt.Errorf("%w: its format is %d, this version supports up to %d; install the newer rcpt-milter again, or %s",
-		ErrNewer, found, formatVersion, rebuildAdvice)
+	return fmt.Errorf("%w: its format is %d, this version supports up to %d; "+
+		"install the newer rcpt-milter again, or %s", ErrNewer, found, formatVersion, rebuildAdvice)
 }

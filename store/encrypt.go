@@ -33,7 +33,8 @@ func openKeyring(config Config) (keyring, error) {
 	switch len(config.Key) {
 	case 0, 16, 24, 32:
 	default:
-		return keyring{}, fmt.Errorf("store %s: %w: the key has %d bytes; AES requires 16, 24 or 32", config.Dir, ErrWrongKey, len(config.Key))
+		return keyring{}, fmt.Errorf("store %s: %w: the key has %d bytes; AES requires 16, 24 or 32",
+			config.Dir, ErrWrongKey, len(config.Key))
 	}
 	if _, err := os.Stat(filepath.Join(config.Dir, badger.KeyRegistryFileName)); errors.Is(err, os.ErrNotExist) {
 		return keyring{}, nil // a new store
@@ -47,7 +48,8 @@ func openKeyring(config Config) (keyring, error) {
 	case len(config.Key) == 0:
 		return keyring{}, nil
 	}
-	indexes, err := ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{NumCounters: 1000, MaxCost: 1 << 20, BufferItems: 64})
+	indexes, err := ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{
+		NumCounters: 1000, MaxCost: 1 << 20, BufferItems: 64})
 	return keyring{registry, indexes}, err
 }
 

@@ -53,32 +53,40 @@ func TestEncryption(t *testing.T) {
 	}
 }
 
-// TestWrongKey: it is told in one sentence, and the store is as it was.
+// TestWrongKey: the error is one sentence, and the store is not changed.
 func TestWrongKey(t *testing.T) {
 	other := bytes.Repeat([]byte{9}, 32)
 	for _, c := range []struct {
+		name         string
 		made, opened []byte
 		want         string
 	}{
-		{testKey(32), nil, "the store is encrypted; set store.encryption_key_file to its key"},
-		{testKey(32), other, "the store was made with another key; set"},
-		{testKey(32), testKey(16), "the store was made with another key; set"},
-		{nil, testKey(32), "the store was made without a key; remove store.encryption_key_file, or move its directory away"},
-		{nil, testKey(31), "the key has 31 bytes; AES requires 16, 24 or 32"},
+		{"no key", testKey(32), nil, "the store is encrypted; set store.encryption_key_file to its key"},
+		{"another key", testKey(32), other,
+			"the store was made with another key; set"},
+		{"a shorter key", testKey(32), testKey(16),
+			"the store was made with another key; set"},
+		{"a key for a plain store", nil, testKey(32),
+			"the store was made without a key; remove store.encryption_key_file, or move its directory away"},
+		{"an impossible key", nil, testKey(31), "the key has 31 bytes; AES requires 16, 24 or 32"},
 	} {
-		s := open(t, Config{Dir: t.TempDir(), Key: c.made})
-		pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		wrong := s.config
-		wrong.Key = c.opened
-		for range 2 {
-			_, err := Open(context.Background(), wrong)
-			if !errors.Is(err, ErrWrongKey) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("made with %d octets and opened with %d: %v, want %q", len(c.made), len(c.opened), err, c.want)
+		t.Run(c.name, func(t *testing.T) {
+			s := open(t, Config{Dir: t.TempDir(), Key: c.made})
+			pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
 			}
-		}
-		wantKnown(t, open(t, s.config), "a@x.test")
+			wrong := s.config
+			wrong.Key = c.opened
+			for range 2 {
+				_, err := Open(context.Background(), wrong)
+				if !errors.Is(err, ErrWrongKey) || errors.Is(err, ErrDamaged) ||
+					!strings.Contains(err.Error(), c.want) ||
+					strings.Contains(err.Error(), "\n") {
+					t.Errorf("%v, want %q", err, c.want)
+				}
+			}
+			wantKnown(t, open(t, s.config), "a@x.test")
+		})
 	}
 }

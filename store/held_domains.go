@@ -28,7 +28,8 @@ type heldDomains []HeldDomain
 // newHeldDomains sorts the domains. It returns an error if there are too many.
 func newHeldDomains(domains []HeldDomain) (heldDomains, error) {
 	if len(domains) > MaxHeldDomains {
-		return nil, fmt.Errorf("store: cannot hold %d domains, at most %d are possible; hold all removals instead", len(domains), MaxHeldDomains)
+		return nil, fmt.Errorf("store: cannot hold %d domains, at most %d are possible; hold all removals instead",
+			len(domains), MaxHeldDomains)
 	}
 	sorted := slices.Clone(domains)
 	slices.SortFunc(sorted, func(a, b HeldDomain) int { return strings.Compare(a.Domain, b.Domain) })

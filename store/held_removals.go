@@ -40,22 +40,23 @@ func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 	if err != nil {
 		return err
 	}
-	last := d.lastPass()
+	completed := d.lastPass()
 	for _, guid := range marked {
 		record, err := v.object(d.id, guid)
 		if err != nil {
 			return err
 		}
 		for _, a := range record.addresses {
-			if a.gone.isZero() || a.gone.pass > last { // not held: the mark of a running pass
+			if a.gone.isZero() || a.gone.pass > completed { // not held: the mark of a running pass
 				continue
 			}
-			alone, err := v.lostWith(a.address, d.id)
+			last, err := v.lostWith(a.address, d.id)
 			if err != nil {
 				return err
 			}
 			err = visit(HeldRemoval{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
-				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone, BecomesInternalOnly: a.becomesInternalOnly})
+				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: last,
+				BecomesInternalOnly: a.becomesInternalOnly})
 			if err != nil {
 				return err
 			}
@@ -144,7 +145,8 @@ func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error
 	p.info.Approved, p.info.Ended = true, p.info.Started
 	var info PassInfo
 	err = s.Decide(func() (err error) {
-		info, err = p.decideAndFinish(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: upTo, laterHold: p.laterHold})
+		info, err = p.decideAndFinish(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint,
+			upTo: upTo, laterHold: p.laterHold})
 		return err
 	})
 	return info, err

@@ -18,12 +18,13 @@ func presence(t testing.TB, s *Store, a string) Presence {
 	return got
 }
 
-// TestClosing is the life of an address that becomes internal-only: open until the mark is
+// TestInternalOnly is the life of an address that becomes internal-only: open until the mark is
 // released, then lost to outside senders, and open again at once.
-func TestClosing(t *testing.T) {
+func TestInternalOnly(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
-	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "!new@x.test"))
+	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"),
+		object(t, 3, "!new@x.test"))
 	if got := presence(t, s, "new@x.test"); got != (Presence{Known: true, InternalOnly: true}) {
 		t.Errorf("internal-only from the start: %+v", got)
 	}
@@ -33,13 +34,16 @@ func TestClosing(t *testing.T) {
 	}
 	var held []HeldRemoval
 	visit := func(h HeldRemoval) error { held = append(held, h); return nil }
-	if err := s.HeldRemovals("corp", visit); err != nil || len(held) != 1 || !held[0].BecomesInternalOnly || !held[0].Last {
+	if err := s.HeldRemovals("corp", visit); err != nil || len(held) != 1 || !held[0].BecomesInternalOnly ||
+		!held[0].Last {
 		t.Errorf("held: %+v, %v", held, err)
 	}
-	if d, err := s.Describe(mustParse(t, "a@x.test")); err != nil || !d.Owners[0].BecomesInternalOnly || d.Owners[0].Gone || d.Owners[0].InternalOnly {
+	if d, err := s.Describe(mustParse(t, "a@x.test")); err != nil || !d.Owners[0].BecomesInternalOnly ||
+		d.Owners[0].Gone || d.Owners[0].InternalOnly {
 		t.Errorf("the owner: %+v, %v", d.Owners, err)
 	}
-	if got, err := s.Stored("corp", GUID{15: 1}); err != nil || !got.Addresses[0].BecomesInternalOnly || got.Addresses[0].Gone {
+	if got, err := s.Stored("corp", GUID{15: 1}); err != nil || !got.Addresses[0].BecomesInternalOnly ||
+		got.Addresses[0].Gone {
 		t.Errorf("stored: %+v, %v", got, err)
 	}
 	checkSound(t, s)
@@ -49,7 +53,8 @@ func TestClosing(t *testing.T) {
 		t.Errorf("discard: %d, %v", n, err)
 	}
 	wantKnown(t, s, "a@x.test", "b@x.test", "!new@x.test")
-	pass(t, s, "corp", Full, hour(3), "too many", object(t, 1, "!a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "!new@x.test"))
+	pass(t, s, "corp", Full, hour(3), "too many", object(t, 1, "!a@x.test"), object(t, 2, "b@x.test"),
+		object(t, 3, "!new@x.test"))
 	wantKnown(t, s, "a@x.test", "b@x.test", "!new@x.test")
 	if info, err := s.Approve("corp", s.Directory("corp").Newest().Number, hour(4)); err != nil || info.Removed != 1 {
 		t.Errorf("approval: %+v, %v", info, err)
@@ -101,9 +106,9 @@ func wantEvents(t *testing.T, s *Store, a string, want ...string) {
 	}
 }
 
-// TestClosingOfSeveralOwners: an address is lost to outside senders with the last owner
+// TestInternalOnlyWithSeveralOwners: an address is lost to outside senders with the last owner
 // that takes mail from them, whether that is closed or goes.
-func TestClosingOfSeveralOwners(t *testing.T) {
+func TestInternalOnlyWithSeveralOwners(t *testing.T) {
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	for name, last := range map[string][]string{"closed": {"!a@x.test"}, "gone": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -140,7 +145,8 @@ func TestClosingOfSeveralOwners(t *testing.T) {
 				t.Errorf("the last open one: %+v", got)
 			}
 			info := pass(t, s, "corp", Incremental, hour(2), "", object(t, 1, last...))
-			if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: info.Ended}) {
+			if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true,
+				Removed: info.Ended}) {
 				t.Errorf("closed: %+v", got)
 			}
 			for domain, want := range map[string]Lost{"x.test": {1, 1}} {
@@ -157,14 +163,18 @@ func TestClosingOfSeveralOwners(t *testing.T) {
 	}
 }
 
-// TestClosingBeforeRemoval: the removal of a closing address replaces the mark, and is
+// TestInternalOnlyBeforeRemoval: the removal of a closing address replaces the mark, and is
 // judged as of now; and the reverse.
-func TestClosingBeforeRemoval(t *testing.T) {
+func TestInternalOnlyBeforeRemoval(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	held := func() (all []HeldRemoval) {
 		t.Helper()
-		if err := s.HeldRemovals("corp", func(h HeldRemoval) error { all = append(all, h); return nil }); err != nil || len(all) != 1 {
+		if err := s.HeldRemovals("corp", func(h HeldRemoval) error {
+			all = append(all,
+				h)
+			return nil
+		}); err != nil || len(all) != 1 {
 			t.Fatalf("held: %+v, %v", all, err)
 		}
 		return all
@@ -194,9 +204,9 @@ func TestClosingBeforeRemoval(t *testing.T) {
 	}
 }
 
-// TestClosingWaits: another database that showed the address open, and another directory
+// TestInternalOnlyWaits: another database that showed the address open, and another directory
 // that may own it, hold the mark back as that of a removal.
-func TestClosingWaits(t *testing.T) {
+func TestInternalOnlyWaits(t *testing.T) {
 	const lag = time.Hour
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	s := open(t, Config{Dir: t.TempDir()})
@@ -244,8 +254,8 @@ func TestClosingWaits(t *testing.T) {
 	wantKnown(t, s, "!a@x.test")
 }
 
-// TestClosingOfHeldDomains: the domain that is held stays open, the other one is closed.
-func TestClosingOfHeldDomains(t *testing.T) {
+// TestInternalOnlyOfHeldDomains: the domain that is held stays open, the other one is closed.
+func TestInternalOnlyOfHeldDomains(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "a@y.test"))
 	p, err := s.Begin("corp", Incremental, Origin{Started: start.Add(time.Hour)})
@@ -255,7 +265,8 @@ func TestClosingOfHeldDomains(t *testing.T) {
 	if _, err := p.Apply([]Object{object(t, 1, "!a@x.test", "!a@y.test")}); err != nil {
 		t.Fatal(err)
 	}
-	info, err := p.Commit(Outcome{Ended: start.Add(time.Hour), Hold: "too many", HoldDomains: []HeldDomain{{"y.test", "too many"}}})
+	info, err := p.Commit(Outcome{Ended: start.Add(time.Hour), Hold: "too many",
+		HoldDomains: []HeldDomain{{"y.test", "too many"}}})
 	if err != nil || info.Removed != 1 || info.Held != 1 {
 		t.Errorf("commit: %+v, %v", info, err)
 	}
@@ -263,8 +274,8 @@ func TestClosingOfHeldDomains(t *testing.T) {
 	checkSound(t, s)
 }
 
-// TestClosingIsVerified: a recount finds marks that close, and compares both sides of them.
-func TestClosingIsVerified(t *testing.T) {
+// TestInternalOnlyIsVerified: a recount finds marks that close, and compares both sides of them.
+func TestInternalOnlyIsVerified(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	pass(t, s, "corp", Incremental, start, "too many", object(t, 1, "!a@x.test"))

@@ -184,7 +184,8 @@ func (o Origin) handOverWait(domain string) time.Duration {
 // newJudge returns a judge with what is the same for all objects of the pass.
 func (p *Pass) newJudge() judge {
 	record := p.dir.record
-	j := judge{lag: p.from.Lag, rules: rulesIDOf(p.from.Rules), databaseOf: record.databaseOf, latest: p.from.PreviousRead}
+	j := judge{lag: p.from.Lag, rules: rulesIDOf(p.from.Rules), databaseOf: record.databaseOf,
+		latest: p.from.PreviousRead}
 	j.current.origin = p.origin
 	add := func(s sighting) {
 		if s.read.After(j.latest) {

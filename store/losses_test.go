@@ -21,7 +21,8 @@ func TestLostSince(t *testing.T) {
 			}
 		}
 	}
-	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test", "b@x.test", "z@y.test"), object(t, 2, "c@x.test", "d@x.test"), object(t, 3, "e@x.test"))
+	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test", "b@x.test", "z@y.test"),
+		object(t, 2, "c@x.test", "d@x.test"), object(t, 3, "e@x.test"))
 	pass(t, s, "other", Full, hour(0), "", object(t, 1, "d@x.test"), object(t, 2, "f@x.test"))
 	lost(-1, 9, 0)
 	pass(t, s, "corp", Incremental, hour(1), "", object(t, 1, "a@x.test"))
@@ -72,7 +73,8 @@ func TestLossesBesideWriters(t *testing.T) {
 				default:
 				}
 				got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"})
-				if most := int(gone.Load()); err != nil || got["x.test"].Addresses < last || got["x.test"].Addresses > most || !s.HasDomain("x.test") {
+				if most := int(gone.Load()); err != nil || got["x.test"].Addresses < last ||
+					got["x.test"].Addresses > most || !s.HasDomain("x.test") {
 					t.Errorf("lost %+v after %d, at most %d: %v", got["x.test"], last, most, err)
 					return
 				}
@@ -86,7 +88,8 @@ func TestLossesBesideWriters(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
-	if got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"}); err != nil || got["x.test"].Addresses != n {
+	if got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"}); err != nil ||
+		got["x.test"].Addresses != n {
 		t.Errorf("at the end: %v, %v, want %d", got, err, n)
 	}
 }

@@ -301,9 +301,9 @@ func (r reader) markedObjects(dir dirID) ([]GUID, error) {
 		})
 		return found, err
 	}
+	collect := func(guid GUID) error { found = append(found, guid); return nil }
 	for _, state := range []markState{markDue, markWaiting} {
-		err := r.marked(dir, state, 0, math.MaxUint64, func(guid GUID) error { found = append(found, guid); return nil })
-		if err != nil {
+		if err := r.marked(dir, state, 0, math.MaxUint64, collect); err != nil {
 			return nil, err
 		}
 	}

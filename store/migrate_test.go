@@ -53,7 +53,8 @@ func formatOne(t *testing.T) (dir string) {
 // wantConverted checks that nothing of the store is lost.
 func wantConverted(t *testing.T, s *Store) {
 	t.Helper()
-	wantKnown(t, s, "a@x.test", "b@x.test", "c@y.test", "!d@x.test", "e@x.test", "f@x.test", "orphan@x.test", "z@z.test")
+	wantKnown(t, s, "a@x.test", "b@x.test", "c@y.test", "!d@x.test", "e@x.test", "f@x.test", "orphan@x.test",
+		"z@z.test")
 	totals := s.Totals()
 	if totals.Addresses != 8 || totals.Objects != 6 || totals.Domains["x.test"] != 6 ||
 		totals.Digest != "08d617abacebb5129168b89486fc328c2329c6be0c83dd195b27067410239a5c" {
@@ -63,7 +64,8 @@ func wantConverted(t *testing.T, s *Store) {
 		t.Error(err)
 	}
 	corp, lab := s.Directory("corp"), s.Directory("lab")
-	if corp.Marked != 5 || corp.Owned != 7 || lab.Owned != 2 || corp.Hold != "too many" || corp.LastIncremental.Number != 6 ||
+	if corp.Marked != 5 || corp.Owned != 7 || lab.Owned != 2 || corp.Hold != "too many" ||
+		corp.LastIncremental.Number != 6 ||
 		corp.Controller != "dc2.corp.example" || string(corp.Cursor) != "cursor" {
 		t.Errorf("directories: %+v, %+v", corp, lab)
 	}
@@ -78,7 +80,8 @@ func wantConverted(t *testing.T, s *Store) {
 		t.Errorf("held: %v (-want +got):\n%s", err, d)
 	}
 	detail, err := s.Describe(mustParse(t, "b@x.test"))
-	if err != nil || len(detail.Owners) != 1 || detail.Owners[0].Controller != "dc1.corp.example" || !detail.Owners[0].Gone {
+	if err != nil || len(detail.Owners) != 1 || detail.Owners[0].Controller != "dc1.corp.example" ||
+		!detail.Owners[0].Gone {
 		t.Errorf("b@x.test: %+v, %v", detail, err)
 	}
 	if n, err := s.RemovedBetween("corp", start, s.config.Now()); n != 1 || err != nil {

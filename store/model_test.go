@@ -199,7 +199,8 @@ func TestReadersBesideWriters(t *testing.T) {
 	}
 	for i := range 30 { // the address moves between two objects
 		from, to := byte(1+i%2), byte(2-i%2)
-		pass(t, s, "corp", Kind(i%2), start, "", object(t, from), object(t, to, "stays@x.test", fmt.Sprintf("n%d@x.test", i)))
+		pass(t, s, "corp", Kind(i%2), start, "", object(t, from),
+			object(t, to, "stays@x.test", fmt.Sprintf("n%d@x.test", i)))
 	}
 	close(stop)
 	readers.Wait()

@@ -66,9 +66,10 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestReadOnlyNeedsOrder: what was not closed in good order is for a writer to mend.
-func TestReadOnlyNeedsOrder(t *testing.T) {
-	if _, err := Open(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "none"), ReadOnly: true}); !errors.Is(err, ErrMissing) {
+// TestReadOnlyNeedsCleanShutdown: what was not closed in good order is for a writer to mend.
+func TestReadOnlyNeedsCleanShutdown(t *testing.T) {
+	if _, err := Open(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "none"), ReadOnly: true}); !errors.Is(err,
+		ErrMissing) {
 		t.Errorf("no store: %v, want ErrMissing", err)
 	}
 	dir := t.TempDir()
@@ -99,7 +100,10 @@ func TestReadOnlyOfADecidedPass(t *testing.T) {
 	s := open(t, Config{Dir: dir})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	redo := redoRecord{info: PassInfo{Number: 2, Directory: "corp"}}
-	if err := s.write(func(tx *tx) error { return tx.set(dirKey(prefixRedo, s.state.dirs["corp"].record.id), redo.encode()) }); err != nil {
+	if err := s.write(func(tx *tx) error {
+		return tx.set(dirKey(prefixRedo, s.state.dirs["corp"].record.id),
+			redo.encode())
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -29,7 +29,7 @@ type ownedRecord struct {
 	notBefore           time.Time // of a mark: the earliest release; zero means at any time
 	rules               rulesID   // of a mark: the rules it was made under
 	seen                time.Time // of a mark: no database showed the address later; zero means unknown
-	becomesInternalOnly bool      // of a mark: only for outside senders, for whom the address is open until the release
+	becomesInternalOnly bool      // of a mark: only for outside senders, which may use the address until the release
 }
 
 // due reports whether the address has a mark that does not wait. A waiting mark becomes due when
@@ -38,7 +38,9 @@ func (r *ownedRecord) due() bool { return !r.gone.isZero() && r.notBefore.IsZero
 
 // flags returns the flags of the object's ownership in the a/ record.
 func (r *ownedRecord) flags() ownerFlags {
-	return ownerFlags{internalOnly: r.internalOnly, leaving: r.due() && !r.becomesInternalOnly, becomesInternalOnly: r.due() && r.becomesInternalOnly}
+	due := r.due()
+	return ownerFlags{internalOnly: r.internalOnly, leaving: due && !r.becomesInternalOnly,
+		becomesInternalOnly: due && r.becomesInternalOnly}
 }
 
 // A stamp is when, in which pass and from where something was learned.
@@ -52,7 +54,7 @@ type stamp struct {
 func (s stamp) isZero() bool { return s.pass == 0 }
 
 // stays reports whether the object is going to keep the address. Unless all owners are
-// internal-only, as internalOnly says, the address must also stay open to outside senders.
+// internal-only (internalOnly), the address must also stay open to outside senders.
 func (r *ownedRecord) stays(internalOnly bool) bool {
 	if internalOnly {
 		return r.gone.isZero() || r.becomesInternalOnly
@@ -195,10 +197,12 @@ func (r *objectRecord) marked() bool {
 
 // addressRecord is the value of an a/ key: owners, or the tombstone of the last one.
 type addressRecord struct {
-	owners            []owner
-	removed           time.Time
-	pass              uint64
-	internalOnlySince time.Time // if all owners are internal-only: when outside senders lost the address; zero means that they never had it
+	owners  []owner
+	removed time.Time
+	pass    uint64
+	// If all owners are internal-only, internalOnlySince is when outside senders lost the
+	// address. Zero means that they never had it.
+	internalOnlySince time.Time
 }
 
 // owner is one (directory, object) pair that has the address. An object has it once, even if
@@ -287,9 +291,10 @@ func (r *addressRecord) lostWith() (dirID, bool) {
 	if !r.known() {
 		return 0, false
 	}
-	counting := r.decisiveOwners()
-	dir := counting[0].dir
-	return dir, !slices.ContainsFunc(counting, func(o owner) bool { return o.dir != dir || !o.leaving && !o.becomesInternalOnly })
+	decisive := r.decisiveOwners()
+	dir := decisive[0].dir
+	stays := func(o owner) bool { return o.dir != dir || !o.leaving && !o.becomesInternalOnly }
+	return dir, !slices.ContainsFunc(decisive, stays)
 }
 
 // decisiveOwners returns the owners that keep an address from being lost: those that accept mail

@@ -19,7 +19,7 @@ const (
 // Refusal is one recipient that was refused, or would have been.
 type Refusal struct {
 	Time        time.Time
-	Address     string // hashed if the configuration says so; empty means that it could not be parsed
+	Address     string // perhaps hashed; empty means that it could not be parsed
 	Domain      string
 	Network     string // of the client; empty means unknown
 	Verdict     string

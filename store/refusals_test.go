@@ -53,7 +53,8 @@ func TestRefusalsAreKept(t *testing.T) {
 	if diff := cmp.Diff(map[string]int64{"unknown": 5, "refused": 2}, sum.Verdicts); diff != "" {
 		t.Error(diff)
 	}
-	want := []Row{{"a@x.test", Count{Total: 5, First: at.Add(time.Hour), Last: at.Add(2 * time.Hour), Network: "192.0.2.0/24", Verdict: "unknown"}}}
+	want := []Row{{"a@x.test", Count{Total: 5, First: at.Add(time.Hour), Last: at.Add(2 * time.Hour),
+		Network: "192.0.2.0/24", Verdict: "unknown"}}}
 	if diff := cmp.Diff(want, sum.Addresses.Rows()); diff != "" {
 		t.Error(diff)
 	}

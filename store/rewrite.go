@@ -194,7 +194,8 @@ func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange)
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
 		row.learned, row.outsideOnly = c.before.learned.time, true
 	case c.before != nil && c.before.internalOnly && !c.after.internalOnly:
-		row.time, row.added, row.origin, row.usn, row.outsideOnly = p.now(), true, c.after.lastSource.origin, c.after.lastSource.usn, true
+		source := c.after.lastSource
+		row.time, row.added, row.origin, row.usn, row.outsideOnly = p.now(), true, source.origin, source.usn, true
 	default:
 		return nil
 	}

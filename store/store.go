@@ -304,8 +304,8 @@ func (s *Store) checkSpace() error {
 		return fmt.Errorf("store %s: free space: %w", s.config.Dir, err)
 	}
 	if free < s.config.MinFree {
-		return fmt.Errorf("store %s: %w: %d MiB are free, store.min_free requires %d MiB; free space on that file system",
-			s.config.Dir, ErrNoSpace, free>>20, s.config.MinFree>>20)
+		return fmt.Errorf("store %s: %w: %d MiB are free, store.min_free requires %d MiB; "+
+			"free space on that file system", s.config.Dir, ErrNoSpace, free>>20, s.config.MinFree>>20)
 	}
 	return nil
 }

@@ -57,7 +57,8 @@ func object(t testing.TB, id byte, addresses ...string) Object {
 	o := Object{GUID: GUID{15: id}, Class: "user", DN: fmt.Sprintf("CN=%d,DC=corp,DC=example", id), USN: uint64(id)}
 	for _, a := range addresses {
 		text, restricted := strings.CutPrefix(a, "!")
-		o.Addresses = append(o.Addresses, Owned{Address: mustParse(t, text), Attribute: "proxyaddresses", InternalOnly: restricted})
+		o.Addresses = append(o.Addresses, Owned{Address: mustParse(t, text), Attribute: "proxyaddresses",
+			InternalOnly: restricted})
 	}
 	return o
 }
@@ -78,7 +79,8 @@ func pass(t testing.TB, s *Store, dir string, kind Kind, at time.Time, hold stri
 			t.Fatal(err)
 		}
 	}
-	info, err := p.Commit(Outcome{Cursor: []byte(fmt.Sprint(at.Unix())), USN: 7, Fingerprint: "rules", Ended: at.Add(time.Second), Hold: hold})
+	info, err := p.Commit(Outcome{Cursor: []byte(fmt.Sprint(at.Unix())), USN: 7, Fingerprint: "rules",
+		Ended: at.Add(time.Second), Hold: hold})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +157,8 @@ func TestLifeOfAnAddress(t *testing.T) {
 		t.Errorf("totals after opening again:\n%s", diff)
 	}
 	d := s.Directory("corp")
-	if d.LastFull.Number != info.Number || string(d.Cursor) != fmt.Sprint(start.Add(time.Hour).Unix()) || d.Fingerprint != "rules" ||
+	if d.LastFull.Number != info.Number || string(d.Cursor) != fmt.Sprint(start.Add(time.Hour).Unix()) ||
+		d.Fingerprint != "rules" ||
 		!d.LastGood().Equal(start.Add(time.Hour)) || d.Controller != "dc1.corp.example" {
 		t.Errorf("directory after opening again: %+v", d)
 	}
@@ -186,7 +189,8 @@ func TestRestrictionsWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Apply([]Object{object(t, 1, "!a@x.test"), object(t, 2, "!b@x.test"), object(t, 3, "c@x.test")}); err != nil {
+	if _, err := p.Apply([]Object{object(t, 1, "!a@x.test"), object(t, 2, "!b@x.test"),
+		object(t, 3, "c@x.test")}); err != nil {
 		t.Fatal(err)
 	}
 	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test")
@@ -325,7 +329,8 @@ func wantHeld(t *testing.T, s *Store, dir string, pass uint64, want ...string) {
 func TestTombstoneKeepsTheName(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
-	stone := Object{GUID: GUID{15: 1}, Class: "user", DN: `CN=1\0ADEL:0f,CN=Deleted Objects,DC=corp,DC=example`, Deleted: true}
+	stone := Object{GUID: GUID{15: 1}, Class: "user", DN: `CN=1\0ADEL:0f,CN=Deleted Objects,DC=corp,DC=example`,
+		Deleted: true}
 	pass(t, s, "corp", Incremental, start, "held", stone)
 	err := s.HeldRemovals("corp", func(h HeldRemoval) error {
 		if h.DN != "CN=1,DC=corp,DC=example" {
@@ -338,11 +343,12 @@ func TestTombstoneKeepsTheName(t *testing.T) {
 	}
 }
 
-// TestWhoIsTheLastOwner: whoever keeps an address, in whatever directory, and what a
+// TestLastOwner: whoever keeps an address, in whatever directory, and what a
 // pass under way marks.
-func TestWhoIsTheLastOwner(t *testing.T) {
+func TestLastOwner(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	pass(t, s, "corp", Full, start, "", object(t, 1, "one@x.test", "two@x.test", "three@x.test", "four@x.test"), object(t, 2, "two@x.test"), object(t, 3, "three@x.test"))
+	pass(t, s, "corp", Full, start, "", object(t, 1, "one@x.test", "two@x.test", "three@x.test", "four@x.test"),
+		object(t, 2, "two@x.test"), object(t, 3, "three@x.test"))
 	pass(t, s, "lab", Full, start, "", object(t, 1, "four@x.test"))
 	held := pass(t, s, "corp", Full, start, "too many", object(t, 2, "two@x.test"))
 	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1", "three@x.test of 1, the last",
@@ -357,7 +363,8 @@ func TestWhoIsTheLastOwner(t *testing.T) {
 	if _, err := p.Apply([]Object{object(t, 2), object(t, 3, "three@x.test")}); err != nil {
 		t.Fatal(err)
 	}
-	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1, the last", "three@x.test of 1", "four@x.test of 1")
+	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1, the last", "three@x.test of 1",
+		"four@x.test of 1")
 	enough := errors.New("enough")
 	if err := s.HeldRemovals("corp", func(HeldRemoval) error { return enough }); err != enough {
 		t.Errorf("Held with an error of the visitor: %v", err)
@@ -404,7 +411,8 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	var free atomic.Uint64
 	free.Store(1 << 30)
 	var failing atomic.Bool
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20,
+		FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
 		afterCommit: func(int) {
 			if failing.Load() {
 				free.Store(1 << 19)
@@ -434,9 +442,9 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	}
 }
 
-// TestBrokenFullPassIsOwed: one that has written something, until another is completed,
+// TestBrokenFullPassIsRequired: one that has written something, until another is completed,
 // over a restart too.
-func TestBrokenFullPassIsOwed(t *testing.T) {
+func TestBrokenFullPassIsRequired(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	broken := func(why string, o Object) {
 		t.Helper()
@@ -472,9 +480,9 @@ func TestBrokenFullPassIsOwed(t *testing.T) {
 	want("")
 }
 
-// TestReleasedIsWhatWasJudged: an address whose time comes while a long pass is read was
+// TestReleaseMatchesJudgment: an address whose time comes while a long pass is read was
 // not before the guard, and waits for the next pass.
-func TestReleasedIsWhatWasJudged(t *testing.T) {
+func TestReleaseMatchesJudgment(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
 	origin := Origin{Controller: "dc2.corp.example", Started: start.Add(59 * time.Minute), Lag: time.Hour}
@@ -496,7 +504,8 @@ func TestReleasedIsWhatWasJudged(t *testing.T) {
 		}
 		info, err := p.Commit(Outcome{Ended: origin.Started.Add(2 * time.Minute)})
 		if err != nil || pending.Owned != want || info.Removed != want {
-			t.Errorf("pass at %v: judged %d, released %d (%v), want %d", origin.Started, pending.Owned, info.Removed, err, want)
+			t.Errorf("pass at %v: judged %d, released %d (%v), want %d", origin.Started, pending.Owned, info.Removed,
+				err, want)
 		}
 		origin.Started = origin.Started.Add(time.Minute)
 	}
@@ -515,7 +524,8 @@ func TestLastGoodIsTheNewestPass(t *testing.T) {
 
 func TestPending(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "b@x.test", "c@y.test"), object(t, 3, "b@x.test"))
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "b@x.test", "c@y.test"),
+		object(t, 3, "b@x.test"))
 	p, err := s.Begin("corp", Incremental, Origin{Started: start})
 	if err != nil {
 		t.Fatal(err)
@@ -530,7 +540,8 @@ func TestPending(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("pending: %v (-want +got):\n%s", err, diff)
 	}
-	for text, want := range map[string]bool{"a@x.test": true, "b@x.test": false, "c@y.test": true, "never@x.test": false} {
+	for text, want := range map[string]bool{"a@x.test": true, "b@x.test": false, "c@y.test": true,
+		"never@x.test": false} {
 		if got, err := p.WouldLose(mustParse(t, text)); got != want || err != nil {
 			t.Errorf("the pass would lose %s: %t, %v, want %t", text, got, err, want)
 		}
@@ -542,7 +553,8 @@ func TestPending(t *testing.T) {
 
 func TestUnchangedObjectsWriteNothing(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	objects := []Object{object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "!c@y.test"), {GUID: GUID{9}, Class: "organizationalunit", DN: "OU=x", Container: true}, object(t, 3)}
+	objects := []Object{object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "!c@y.test"),
+		{GUID: GUID{9}, Class: "organizationalunit", DN: "OU=x", Container: true}, object(t, 3)}
 	pass(t, s, "corp", Full, start, "", objects...)
 	pass(t, s, "corp", Full, start, "", objects...)
 	before := s.writer.commits
@@ -572,8 +584,9 @@ func TestDescribe(t *testing.T) {
 	}
 	got, err = s.Describe(mustParse(t, "b@x.test"))
 	want = Detail{Removed: third.Ended, RemovedPass: third.Number, History: []Event{
-		{Time: second.Started, Pass: second.Number, Added: true, Address: mustParse(t, "b@x.test"), Directory: "corp", GUID: GUID{15: 2},
-			DN: "CN=2,DC=corp,DC=example", Controller: "dc1.corp.example", USN: 2},
+		{Time: second.Started, Pass: second.Number, Added: true, Address: mustParse(t, "b@x.test"), Directory: "corp",
+			GUID: GUID{15: 2},
+			DN:   "CN=2,DC=corp,DC=example", Controller: "dc1.corp.example", USN: 2},
 		{Time: third.Ended, Pass: third.Number, Address: mustParse(t, "b@x.test"), Directory: "corp", GUID: GUID{15: 2},
 			DN: "CN=2,DC=corp,DC=example", Controller: "dc1.corp.example", USN: 2, Learned: second.Started},
 	}}
@@ -620,7 +633,8 @@ func TestManyBatches(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	big := Object{GUID: GUID{1}, DN: "CN=big"}
 	for i := range 12_000 {
-		big.Addresses = append(big.Addresses, Owned{Address: mustParse(t, fmt.Sprintf("big%d@x.test", i)), Attribute: "proxyaddresses"})
+		big.Addresses = append(big.Addresses, Owned{Address: mustParse(t, fmt.Sprintf("big%d@x.test", i)),
+			Attribute: "proxyaddresses"})
 	}
 	objects := []Object{big}
 	for i := range 9_000 {
@@ -633,7 +647,8 @@ func TestManyBatches(t *testing.T) {
 		t.Errorf("%d addresses in %d commits, want 30000 in several", got, s.writer.commits)
 	}
 	pass(t, s, "corp", Full, start, "")
-	if got := s.Totals(); got.Addresses != 0 || got.Objects != 0 || len(got.Domains) != 0 || strings.Trim(got.Digest, "0") != "" {
+	if got := s.Totals(); got.Addresses != 0 || got.Objects != 0 || len(got.Domains) != 0 ||
+		strings.Trim(got.Digest, "0") != "" {
 		t.Errorf("totals of an emptied index: %+v", got)
 	}
 }
@@ -668,8 +683,10 @@ func TestBadgerLog(t *testing.T) {
 	l.Infof("info %d\n", 2)
 	l.Warningf("warning %d", 3)
 	l.Errorf("error %d", 4)
-	for i, want := range []string{`level=DEBUG msg=badger text="info 2"`, `level=WARN msg=badger text="warning 3"`, `level=ERROR msg=badger text="error 4"`, ""} {
-		if line := append(strings.Split(out.String(), "\n"), "")[i]; !strings.HasSuffix(line, want) || want == "" && line != "" {
+	for i, want := range []string{`level=DEBUG msg=badger text="info 2"`, `level=WARN msg=badger text="warning 3"`,
+		`level=ERROR msg=badger text="error 4"`, ""} {
+		if line := append(strings.Split(out.String(), "\n"), "")[i]; !strings.HasSuffix(line, want) ||
+			want == "" && line != "" {
 			t.Errorf("line %d is %q, want %q", i, line, want)
 		}
 	}
@@ -685,41 +702,47 @@ func TestBadDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
+		name   string
 		config Config
 		want   string
 	}{
-		{Config{Dir: file}, "not a directory; set store.dir"},
-		{Config{Dir: filepath.Join(file, "below")}, "not a directory"},
-		{Config{Dir: filepath.Join(t.TempDir(), "none"), MustExist: true}, "there is no store"},
-		{Config{Dir: t.TempDir(), MustExist: true}, "there is no store"},
-		{Config{Dir: loop, MustExist: true}, "too many levels of symbolic links"},
-		{Config{Dir: t.TempDir(), MinFree: 1 << 62}, "make room"},
+		{"a file", Config{Dir: file}, "not a directory; set store.dir"},
+		{"below a file", Config{Dir: filepath.Join(file, "below")}, "not a directory"},
+		{"not there", Config{Dir: filepath.Join(t.TempDir(), "none"), MustExist: true}, "there is no store"},
+		{"an empty directory", Config{Dir: t.TempDir(), MustExist: true}, "there is no store"},
+		{"a loop of links", Config{Dir: loop, MustExist: true}, "too many levels of symbolic links"},
+		{"too little space", Config{Dir: t.TempDir(), MinFree: 1 << 62}, "free space on that file system"},
 	} {
-		s, err := Open(context.Background(), c.config)
-		if err == nil {
-			s.Close()
-		}
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("Open(%+v) gives %v, want %q", c.config, err, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Open(context.Background(), c.config)
+			if err == nil {
+				s.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Open gives %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 
-// TestNotThere: only where nothing is there is no store.
-func TestNotThere(t *testing.T) {
+// TestMissingError: only where nothing is there is no store.
+func TestMissingError(t *testing.T) {
 	for _, c := range []struct {
 		errno   syscall.Errno
 		missing bool
 		want    string
 	}{
 		{syscall.ENOENT, true, "store /s: there is no store"},
-		{syscall.EACCES, false, "store /s: stat /s/MANIFEST: permission denied; run this command as root or with the account of the daemon"},
+		{syscall.EACCES, false, "store /s: stat /s/MANIFEST: permission denied; " +
+			"run this command as root or with the account of the daemon"},
 		{syscall.EIO, false, "store /s: stat /s/MANIFEST: input/output error"},
 	} {
-		err := missingError("/s", &fs.PathError{Op: "stat", Path: "/s/MANIFEST", Err: c.errno})
-		if err.Error() != c.want || errors.Is(err, ErrMissing) != c.missing {
-			t.Errorf("%v: %v, want %s", c.errno, err, c.want)
-		}
+		t.Run(c.errno.Error(), func(t *testing.T) {
+			err := missingError("/s", &fs.PathError{Op: "stat", Path: "/s/MANIFEST", Err: c.errno})
+			if err.Error() != c.want || errors.Is(err, ErrMissing) != c.missing {
+				t.Errorf("%v: %v, want %s", c.errno, err, c.want)
+			}
+		})
 	}
 }
 
@@ -738,7 +761,8 @@ func TestNewerFormat(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	free := uint64(1 << 30)
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free, nil }})
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20,
+		FreeSpace: func(string) (uint64, error) { return free, nil }})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	free = 1 << 19
 	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: start})
@@ -813,7 +837,8 @@ func damagedTable(t *testing.T, key []byte) {
 		t.Errorf("a miss in a damaged store: %v", err)
 	}
 	s.Close()
-	if _, err := Open(context.Background(), s.config); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "move its directory away") {
+	if _, err := Open(context.Background(), s.config); !errors.Is(err, ErrDamaged) ||
+		!strings.Contains(err.Error(), "move its directory away") {
 		t.Errorf("opening a damaged store: %v", err)
 	}
 }
@@ -840,9 +865,9 @@ func TestUnfinishedTable(t *testing.T) {
 	}
 }
 
-// TestUnbegunLog: a process that is killed while it opens the store, or begins another
+// TestEmptyLog: a process that is killed while it opens the store, or begins another
 // log, leaves a file without an octet.
-func TestUnbegunLog(t *testing.T) {
+func TestEmptyLog(t *testing.T) {
 	for _, name := range []string{"00099.mem", "000099.vlog", "DISCARD"} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, Config{Dir: t.TempDir()})
@@ -902,13 +927,15 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 		{address: "b@x.test", gone: at, notBefore: start, learned: at},
 		{address: "d@x.test", gone: at, notBefore: start, learned: at, becomesInternalOnly: true}}}
 	back := record
-	back.addresses = append(slices.Clone(record.addresses), ownedRecord{address: "c@x.test", learned: at, lastSource: stamp{time: start, pass: 7, origin: 3, usn: 1}})
+	back.addresses = append(slices.Clone(record.addresses),
+		ownedRecord{address: "c@x.test", learned: at, lastSource: stamp{time: start, pass: 7, origin: 3, usn: 1}})
 	for _, r := range []objectRecord{record, back} {
 		if got, err := decodeObject(r.encode()); err != nil || !got.equal(&r) {
 			t.Errorf("object record: %+v, %v, want %+v", got, err, r)
 		}
 	}
-	closed := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true}}}, internalOnlySince: start}
+	closed := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true}}},
+		internalOnlySince: start}
 	marked := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{becomesInternalOnly: true}},
 		{dir: 2, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true, leaving: true}}}}
 	for _, r := range []addressRecord{closed, marked, {removed: start, pass: 4}} {
@@ -930,7 +957,8 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 
 // FuzzDecode: damaged values give errors, never panics, never much memory.
 func FuzzDecode(f *testing.F) {
-	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x", addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}},
+	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x",
+		addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}},
 		{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, lastSource: stamp{pass: 2}}}}} {
 		f.Add(r.encode())
 	}
@@ -938,7 +966,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(one.encode())
 	one.internalOnlySince = start
 	f.Add(one.encode())
-	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, gone: stamp{pass: 2}, becomesInternalOnly: true}}}
+	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, gone: stamp{pass: 2},
+		becomesInternalOnly: true}}}
 	f.Add(shut.encode())
 	gone := addressRecord{removed: start, pass: 4}
 	f.Add(gone.encode())
@@ -955,7 +984,8 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		if r, err := decodeAddress(value); err == nil && value != nil {
-			if again, err := decodeAddress(r.encode()); err != nil || cmp.Diff(r, again, cmp.AllowUnexported(r, owner{}, ownerFlags{})) != "" {
+			if again, err := decodeAddress(r.encode()); err != nil ||
+				cmp.Diff(r, again, cmp.AllowUnexported(r, owner{}, ownerFlags{})) != "" {
 				t.Fatalf("address record %x reads as %+v and that as %+v, %v", value, r, again, err)
 			}
 		}
@@ -982,7 +1012,8 @@ func TestCrashInAPartialApproval(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test"))
-	one := pass(t, s, "corp", Full, start.Add(time.Hour), "too many", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+	one := pass(t, s, "corp", Full, start.Add(time.Hour), "too many", object(t, 1, "a@x.test"),
+		object(t, 2, "b@x.test"))
 	pass(t, s, "corp", Full, start.Add(2*time.Hour), "too many", object(t, 1, "a@x.test"))
 	p, err := s.Begin("corp", Incremental, s.lastOrigin("corp", start.Add(3*time.Hour)))
 	if err != nil {
@@ -991,7 +1022,8 @@ func TestCrashInAPartialApproval(t *testing.T) {
 	p.upTo, p.laterHold = one.Number, p.dir.record.hold
 	p.info.Approved, p.info.Ended = true, p.info.Started
 	p.info.Removed = 1
-	redo := redoRecord{info: p.info, cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: one.Number, laterHold: p.laterHold}
+	redo := redoRecord{info: p.info, cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint,
+		upTo: one.Number, laterHold: p.laterHold}
 	err = s.write(func(t *tx) error {
 		u := &unit{}
 		p.claimNumber(t, u)

@@ -45,7 +45,8 @@ func (s *Store) Stored(name string, guid GUID, extra ...address.Address) (Stored
 		if err != nil {
 			return Stored{}, err
 		}
-		o.Gone, o.BecomesInternalOnly, o.NotBefore = !a.gone.isZero() && !a.becomesInternalOnly, a.becomesInternalOnly, a.notBefore
+		o.Gone, o.BecomesInternalOnly = !a.gone.isZero() && !a.becomesInternalOnly, a.becomesInternalOnly
+		o.NotBefore = a.notBefore
 		out.Addresses = append(out.Addresses, o)
 	}
 	for _, a := range extra {

@@ -18,7 +18,8 @@ func TestStoredAndOwners(t *testing.T) {
 	got, err := s.Stored("corp", GUID{15: 1}, mustParse(t, "a@x.test"), mustParse(t, "never@x.test"))
 	want := Stored{DN: "CN=1,DC=corp,DC=example", Class: "user", Addresses: []StoredAddress{
 		{Address: mustParse(t, "a@x.test"), Known: true},
-		{Address: mustParse(t, "b@x.test"), Known: true, InternalOnly: true, Gone: true, NotBefore: got.Addresses[1].NotBefore}}}
+		{Address: mustParse(t, "b@x.test"), Known: true, InternalOnly: true, Gone: true,
+			NotBefore: got.Addresses[1].NotBefore}}}
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(address.Address{})); err != nil || d != "" {
 		t.Errorf("stored: %v (-want +got):\n%s", err, d)
 	}

@@ -55,7 +55,8 @@ func TestUnread(t *testing.T) {
 	pass(t, s, "corp", Incremental, start.Add(time.Minute), "", unread(t, 1, "a", "e"))
 	wantUnread(t, s, 4, "corp/CN=1/a", "corp/CN=1/e", "corp/CN=3/c", "lab/CN=1/d")
 	// One is corrected, the other object deleted.
-	pass(t, s, "corp", Incremental, start.Add(2*time.Minute), "", unread(t, 1), Object{GUID: GUID{15: 3}, Deleted: true})
+	pass(t, s, "corp", Incremental, start.Add(2*time.Minute), "", unread(t, 1),
+		Object{GUID: GUID{15: 3}, Deleted: true})
 	wantUnread(t, s, 1, "lab/CN=1/d")
 	// A full pass does not see the object any more.
 	pass(t, s, "lab", Full, start.Add(3*time.Minute), "", unread(t, 2))

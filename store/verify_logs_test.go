@@ -76,23 +76,26 @@ func TestFlippedLogs(t *testing.T) {
 // TestLogsBesideFlushes: a log that is written out to a table while it is read is no damage.
 func TestLogsBesideFlushes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "00001.mem")
-	for n, c := range []struct {
+	for _, c := range []struct {
+		name    string
 		content []byte
 		want    bool
 	}{
-		{nil, true},
-		{make([]byte, logHeader), true},
-		{make([]byte, 5000), true},
-		{append(make([]byte, 5000), 1), false},
-		{append(make([]byte, logHeader), 0, 0, 1, 1, 0, 'k', 'v', 1, 2, 3, 4), false},
-		{append(make([]byte, logHeader), 64, 0, 0xff, 0xff), false},
+		{"empty", nil, true},
+		{"a header", make([]byte, logHeader), true},
+		{"zeros", make([]byte, 5000), true},
+		{"a byte after zeros", append(make([]byte, 5000), 1), false},
+		{"a wrong checksum", append(make([]byte, logHeader), 0, 0, 1, 1, 0, 'k', 'v', 1, 2, 3, 4), false},
+		{"a truncated entry", append(make([]byte, logHeader), 64, 0, 0xff, 0xff), false},
 	} {
-		if err := os.WriteFile(path, c.content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := verifyLog(path); (err == nil) != c.want {
-			t.Errorf("log %d: %v", n, err)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.WriteFile(path, c.content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := verifyLog(path); (err == nil) != c.want {
+				t.Error(err)
+			}
+		})
 	}
 	if err := verifyLog(path + "gone"); err != nil {
 		t.Error(fmt.Errorf("a log that is gone: %w", err))

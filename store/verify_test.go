@@ -14,11 +14,13 @@ import (
 	"rcpt-milter/address"
 )
 
-var verifications = flag.Int("verifications", 8, "how many times a store is verified beside writers, and with a flipped bit")
+var verifications = flag.Int("verifications", 8,
+	"how many times a store is verified beside writers, and with a flipped bit")
 
 // employee makes an object with two addresses of its own and one that it shares.
 func employee(t testing.TB, i int) Object {
-	o := object(t, 0, fmt.Sprintf("first.last%d@corp.example", i), fmt.Sprintf("u%d@corp.example", i), fmt.Sprintf("team%d@corp.example", i/100))
+	o := object(t, 0, fmt.Sprintf("first.last%d@corp.example", i), fmt.Sprintf("u%d@corp.example", i),
+		fmt.Sprintf("team%d@corp.example", i/100))
 	o.GUID = GUID{1, byte(i >> 16), byte(i >> 8), byte(i)}
 	return o
 }

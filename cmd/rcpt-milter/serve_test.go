@@ -262,7 +262,7 @@ func TestServeRefuses(t *testing.T) {
 		{"metrics port in use", func(o *rig) { o.edit(`metrics: ""`, "metrics: inet:"+strings.TrimPrefix(r.server.URL(), "ldaps://")) }, exitFailure,
 			"address already in use; choose another port, or \"\" to do without\n"},
 		{"disk nearly full", func(o *rig) { o.edit("1MiB", "100000TiB") }, exitFailure,
-			"make room on that file system\n"},
+			"free space on that file system\n"},
 	} {
 		o := second("config.yaml")
 		c.edit(o)
