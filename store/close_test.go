@@ -10,8 +10,8 @@ import (
 	"rcpt-milter/address"
 )
 
-// everyAction has the methods of a store that may be called at any time; each is given a
-// number that grows.
+// everyAction returns the methods of a store that may be called at any time. Each receives a
+// growing number.
 func everyAction(t *testing.T) map[string]func(s *Store, n int) error {
 	a := mustParse(t, "first.last7@corp.example")
 	visit := func(address.Address, bool) error { return nil }
@@ -73,7 +73,7 @@ func everyAction(t *testing.T) map[string]func(s *Store, n int) error {
 	}
 }
 
-// smallPass changes some of 60 objects, and holds what it misses every third time.
+// smallPass changes some of 60 objects. Every third pass holds its removals.
 func smallPass(t *testing.T, s *Store, dir string, n int) error {
 	p, err := s.Begin(dir, Kind(1-n%2), Origin{Controller: "dc1", Started: start, Lag: time.Duration(n%4) * time.Hour})
 	if err != nil {
@@ -100,9 +100,9 @@ func smallPass(t *testing.T, s *Store, dir string, n int) error {
 	return err
 }
 
-// TestEverythingBesideAWriter calls every method beside passes of two directories, and
-// closes the store under them. Nothing but the end of the store and a busy directory is an
-// error.
+// TestEverythingBesideAWriter calls every method during passes of two directories, and then
+// closes the store. The only errors may be that the store is closed and that a directory is
+// busy.
 func TestEverythingBesideAWriter(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	if err := smallPass(t, s, "corp", 0); err != nil {

@@ -12,15 +12,16 @@ import (
 	"rcpt-milter/address"
 )
 
-// TestPast: owners and losses are given in hours after the start.
+// TestPast: the times of owners and losses are hours after the start.
 func TestPast(t *testing.T) {
 	hour := func(h int) time.Time { return start.Add(time.Duration(h) * time.Hour) }
-	owner := func(learned int, restricted bool) Owner {
-		return Owner{Directory: "corp", GUID: GUID{1}, Learned: hour(learned), InternalOnly: restricted}
+	owner := func(learned int, internalOnly bool) Owner {
+		return Owner{Directory: "corp", GUID: GUID{1}, Learned: hour(learned), InternalOnly: internalOnly}
 	}
 	gain := func(at int) Event { return Event{Added: true, Time: hour(at), GUID: GUID{2}} }
-	loss := func(learned, at int, restricted bool) Event {
-		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{2}, InternalOnly: restricted}
+	loss := func(learned, at int, internalOnly bool) Event {
+		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{2},
+			InternalOnly: internalOnly}
 	}
 	closed := func(learned, at int, guid byte) Event {
 		return Event{Directory: "corp", Time: hour(at), Learned: hour(learned), GUID: GUID{guid}, OutsideOnly: true}
@@ -51,28 +52,28 @@ func TestPast(t *testing.T) {
 		{"came and went since", Detail{Removed: hour(9), History: []Event{gain(6), loss(6, 9, false)}}, 5, "unknown"},
 		{"moved from one to the other", Detail{Owners: []Owner{owner(4, false)},
 			History: []Event{gain(4), loss(1, 6, false)}}, 5, "known by 2"},
-		{"restricted then as now", Detail{Owners: []Owner{owner(1, true)}}, 5, "known by 1, restricted"},
-		{"one of two restricted", Detail{Owners: []Owner{owner(1, true)}, History: []Event{loss(1, 6, false)}}, 5,
+		{"internal-only then as now", Detail{Owners: []Owner{owner(1, true)}}, 5, "known by 1, internal-only"},
+		{"one of two internal-only", Detail{Owners: []Owner{owner(1, true)}, History: []Event{loss(1, 6, false)}}, 5,
 			"known by 2"},
 		{"closed since", Detail{Owners: []Owner{owner(1, true)}, History: []Event{closed(1, 7, 1)}}, 5, "known by 1"},
 		{"closed before", Detail{Owners: []Owner{owner(1, true)}, History: []Event{closed(1, 3, 1)}}, 5,
-			"known by 1, restricted, removed in hour 3"},
+			"known by 1, internal-only, removed in hour 3"},
 		{"opened since", Detail{Owners: []Owner{owner(1, false)}, History: []Event{opened(7, 1)}}, 5,
-			"known by 1, restricted"},
+			"known by 1, internal-only"},
 		{"opened before", Detail{Owners: []Owner{owner(1, false)}, History: []Event{closed(1, 3, 1), opened(4, 1)}},
 			5, "known by 1"},
 		{"closed and opened since", Detail{Owners: []Owner{owner(1, false)},
 			History: []Event{closed(1, 6, 1), opened(7, 1)}}, 5, "known by 1"},
 		{"closed since, and gone", Detail{History: []Event{closed(1, 6, 2), loss(1, 7, true)}}, 5, "known by 1"},
 		{"closed before, and gone since", Detail{History: []Event{closed(1, 4, 2), loss(1, 7, true)}}, 5,
-			"known by 1, restricted, removed in hour 4"},
+			"known by 1, internal-only, removed in hour 4"},
 		{"one of two closed", Detail{Owners: []Owner{owner(1, true)},
 			History: []Event{closed(1, 4, 1), loss(1, 7, false)}}, 5, "known by 2"},
 		{"the other one gone", Detail{Owners: []Owner{owner(1, true)}, History: []Event{loss(1, 4, false)}}, 5,
-			"known by 1, restricted, removed in hour 4"},
+			"known by 1, internal-only, removed in hour 4"},
 		{"closed and gone before", Detail{Removed: hour(4), History: []Event{closed(1, 3, 2), loss(1, 4, true)}}, 5,
 			"unknown, removed in hour 4"},
-		{"restricted when it went", Detail{History: []Event{loss(1, 6, true)}}, 5, "known by 1, restricted"},
+		{"internal-only when it went", Detail{History: []Event{loss(1, 6, true)}}, 5, "known by 1, internal-only"},
 		{"a loss that does not say since when", Detail{History: []Event{{Time: hour(6)}}}, 5, "known by 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -82,7 +83,7 @@ func TestPast(t *testing.T) {
 				text = fmt.Sprintf("known by %d", len(got.Owners))
 			}
 			if got.InternalOnly {
-				text += ", restricted"
+				text += ", internal-only"
 			}
 			if !got.Removed.IsZero() {
 				text += fmt.Sprintf(", removed in hour %v", got.Removed.Sub(start).Hours())
@@ -94,7 +95,7 @@ func TestPast(t *testing.T) {
 	}
 }
 
-// TestAt compares what is told of the past with what look-ups said at that time.
+// TestAt compares answers about the past with lookups at that time.
 func TestAt(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	asked := []string{"a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test", "f@x.test", "never@x.test"}
@@ -112,9 +113,8 @@ func TestAt(t *testing.T) {
 		{"lab", Full, "", []Object{object(t, 1, "a@x.test", "d@x.test")}},                       // another directory
 		{"corp", Incremental, "", []Object{object(t, 3), object(t, 4, "d@x.test")}},             // b and c go
 		{"lab", Incremental, "", []Object{object(t, 1, "a@x.test")}},                            // d stays by corp
-		{"corp", Full, "", []Object{object(t, 2, "c@x.test")}},
-		// c comes back, e and d go
-		{"lab", Full, "", []Object{object(t, 1, "b@x.test")}}, // a goes, b comes back
+		{"corp", Full, "", []Object{object(t, 2, "c@x.test")}},                                  // c is back, e and d go
+		{"lab", Full, "", []Object{object(t, 1, "b@x.test")}},                                   // a goes, b comes back
 		{"corp", Incremental, "", []Object{object(t, 2, "!c@x.test"), object(t, 6, "f@x.test")}},
 		{"lab", Incremental, "", []Object{object(t, 1, "b@x.test", "!f@x.test")}},
 		{"corp", Incremental, "too many", []Object{object(t, 6, "!f@x.test")}},      // held
@@ -178,8 +178,8 @@ func TestAt(t *testing.T) {
 	}
 }
 
-// TestAtDuringPass checks that an address counts from when it was read, not from when its
-// pass began: a full pass may take minutes.
+// TestAtDuringPass: an address counts from when it was read, not from the beginning of the pass.
+// A full pass may take minutes.
 func TestAtDuringPass(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "")

@@ -115,16 +115,16 @@ func (j judge) markMissing(next, stored *objectRecord, read Object, seen map[str
 // makes it internal-only.
 func (j judge) mergeAddress(stored, entry ownedRecord, read Object, d *objectDelta) ownedRecord {
 	entry.learned, entry.lastSource = stored.learned, stored.lastSource
-	closes := entry.internalOnly && !stored.internalOnly
+	becomes := entry.internalOnly && !stored.internalOnly
 	opens := stored.internalOnly && !entry.internalOnly
-	cameBack := !stored.gone.isZero() && !(stored.becomesInternalOnly && closes)
+	cameBack := !stored.gone.isZero() && !(stored.becomesInternalOnly && becomes)
 	if cameBack || opens {
 		entry.lastSource = j.stampOf(read)
 	}
 	if opens {
 		d.opened++
 	}
-	if !closes {
+	if !becomes {
 		return entry
 	}
 	entry.internalOnly = false

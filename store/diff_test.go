@@ -65,12 +65,12 @@ func TestDiff(t *testing.T) {
 				entry("a@x", old, none)), added: 1},
 		{name: "still gone, changed while the pass read", unsettled: true, stored: record(entry("a@x", old, old)),
 			want: record(entry("a@x", old, none))},
-		{name: "restricted now", stored: record(entry("a@x", old, none)), read: []string{"!a@x"},
+		{name: "internal-only now", stored: record(entry("a@x", old, none)), read: []string{"!a@x"},
 			want: record(closing("a@x", now)), gone: 1},
-		{name: "restricted before, too", stored: record(closing("a@x", old)), read: []string{"!a@x"},
+		{name: "internal-only before, too", stored: record(closing("a@x", old)), read: []string{"!a@x"},
 			want: record(closing("a@x", old))},
-		{name: "restricted from the start", read: []string{"!a@x"}, want: record(shut("a@x", now, none)), added: 1},
-		{name: "restricted as ever", stored: record(shut("a@x", old, none)), read: []string{"!a@x"},
+		{name: "internal-only from the start", read: []string{"!a@x"}, want: record(shut("a@x", now, none)), added: 1},
+		{name: "internal-only as ever", stored: record(shut("a@x", old, none)), read: []string{"!a@x"},
 			want: record(shut("a@x", old, none))},
 		{name: "open again", stored: record(shut("a@x", old, none)), read: []string{"a@x"}, opens: 1,
 			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now})},
@@ -78,13 +78,13 @@ func TestDiff(t *testing.T) {
 			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now})},
 		{name: "gone, and to be closed before", stored: record(closing("a@x", old)),
 			want: record(entry("a@x", old, now)), gone: 1},
-		{name: "back restricted", stored: record(entry("a@x", old, old)), read: []string{"!a@x"}, gone: 1,
+		{name: "back internal-only", stored: record(entry("a@x", old, old)), read: []string{"!a@x"}, gone: 1,
 			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now,
 				gone: now, becomesInternalOnly: true})},
-		{name: "restricted while the pass read", unsettled: true,
+		{name: "internal-only while the pass read", unsettled: true,
 			stored: record(entry("a@x", old, none), closing("b@x", old)),
 			read:   []string{"!a@x", "!b@x"}, want: record(entry("a@x", old, none), entry("b@x", old, none))},
-		{name: "restricted and back restricted", stored: record(shut("a@x", old, old)), read: []string{"!a@x"},
+		{name: "internal-only and back internal-only", stored: record(shut("a@x", old, old)), read: []string{"!a@x"},
 			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", internalOnly: true, learned: old,
 				lastSource: now})},
 	} {
@@ -135,8 +135,8 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// TestClockSetBack: what was written down while the clock was ahead does not wait for
-// the clock to get there again.
+// TestClockSetBack: a time that was recorded while the clock was ahead does not delay a removal
+// until that time.
 func TestClockSetBack(t *testing.T) {
 	const lag = time.Hour
 	learned := stamp{time: start.Add(365 * 24 * time.Hour), pass: 1, origin: 1}
@@ -155,8 +155,8 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// TestReplicationLag: what another database taught us lately is not given up for being
-// absent, until the lag has passed; a tombstone ends it at once.
+// TestReplicationLag: an address that was recently learned from another database stays until the
+// lag has passed, unless there is a tombstone.
 func TestReplicationLag(t *testing.T) {
 	const lag = time.Hour
 	learned := start
@@ -166,7 +166,7 @@ func TestReplicationLag(t *testing.T) {
 		origin originID
 		at     time.Duration // after it was learned
 		read   Object
-		want   time.Duration // not before, after it was learned; negative: at once
+		want   time.Duration // not before, after it was learned; negative means at once
 	}{
 		{"the same database", 1, time.Minute, Object{}, -1},
 		{"another one, soon after", 2, time.Minute, Object{}, lag},
@@ -197,9 +197,9 @@ func TestReplicationLag(t *testing.T) {
 	}
 }
 
-// TestReplicationLagOfWhatCameBack: an address that a pass missed, and that is not
-// released, comes back on another database. That one taught it last, and the one before
-// may not have heard of it.
+// TestReplicationLagOfWhatCameBack: an address comes back on another database after a pass
+// missed it and before it is released. That database is its last source, and the previous one
+// may not have it yet.
 func TestReplicationLagOfWhatCameBack(t *testing.T) {
 	const lag = time.Hour
 	a, err := address.Parse("a@x.test")

@@ -12,10 +12,11 @@ import (
 	"testing"
 )
 
-// testKey is a key of so many octets.
+// testKey returns a key of a size.
 func testKey(size int) []byte { return bytes.Repeat([]byte{byte(size)}, size) }
 
-// TestEncryption: what is stored cannot be read from the disk, and all else is as ever.
+// TestEncryption: the files have no readable address, and everything else works as without a
+// key.
 func TestEncryption(t *testing.T) {
 	for _, size := range []int{0, 16, 24, 32} {
 		s := open(t, Config{Dir: t.TempDir(), Key: testKey(size)})
@@ -27,13 +28,13 @@ func TestEncryption(t *testing.T) {
 		for range 2 {
 			s = reopen(t, s)
 			if err := s.Verify(); err != nil {
-				t.Errorf("with %d octets: %v", size, err)
+				t.Errorf("with %d bytes: %v", size, err)
 			}
 			if got, err := s.Lookup(mustParse(t, "secret7@hidden.test")); err != nil || !got.Known {
-				t.Errorf("with %d octets: Lookup: %+v, %v", size, got, err)
+				t.Errorf("with %d bytes: Lookup: %+v, %v", size, got, err)
 			}
 			if got, err := s.Lookup(mustParse(t, "never@hidden.test")); err != nil || got.Known {
-				t.Errorf("with %d octets: Lookup of a miss: %+v, %v", size, got, err)
+				t.Errorf("with %d bytes: Lookup of a miss: %+v, %v", size, got, err)
 			}
 		}
 		dir := s.config.Dir
@@ -48,7 +49,7 @@ func TestEncryption(t *testing.T) {
 			return nil
 		})
 		if plain != (size == 0) {
-			t.Errorf("with %d octets: addresses can be read from the files: %v", size, plain)
+			t.Errorf("with %d bytes: addresses can be read from the files: %v", size, plain)
 		}
 	}
 }

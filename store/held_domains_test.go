@@ -43,7 +43,7 @@ func holdOnly(domains []string, at time.Time) Outcome {
 	return o
 }
 
-// TestHoldOneDomain: its removals wait, over a restart too, and the others go.
+// TestHoldOneDomain: the removals of one domain wait, also over a restart. All others go.
 func TestHoldOneDomain(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@y.test"), object(t, 2, "c@y.test"),
@@ -76,8 +76,8 @@ func TestHoldOneDomain(t *testing.T) {
 	}
 }
 
-// TestHoldAllAfterSome: the domains are forgotten with the next pass that holds all, with
-// an approval, and with what is discarded.
+// TestHoldAllAfterSome: the next pass that holds all removals, an approval and a discard clear
+// the held domains.
 func TestHoldAllAfterSome(t *testing.T) {
 	for what, next := range map[string]func(*Store) error{
 		"all held": func(s *Store) error { pass(t, s, "corp", Incremental, start, "all"); return nil },
@@ -122,8 +122,8 @@ func TestTooManyHeldDomains(t *testing.T) {
 	}
 }
 
-// TestDecidedHoldOfADomainIsFinished: what a broken release left, opening the store or the
-// next pass finishes, and it spares the held domain.
+// TestDecidedHoldOfADomainIsFinished: opening the store or the next pass completes an
+// interrupted release, except for the held domain.
 func TestDecidedHoldOfADomainIsFinished(t *testing.T) {
 	for _, restart := range []bool{true, false} {
 		t.Run(fmt.Sprintf("restart %t", restart), func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestDecidedHoldOfADomainIsFinished(t *testing.T) {
 			if _, err := p.Apply([]Object{object(t, 1)}); err != nil {
 				t.Fatal(err)
 			}
-			failing.Store(true) // the next commit is the decision, and the last one that works
+			failing.Store(true) // the next commit is the decision and the last one that works
 			if _, err := p.Commit(holdOnly([]string{"y.test"}, start)); !errors.Is(err, ErrNoSpace) {
 				t.Fatalf("commit: %v, want %v", err, ErrNoSpace)
 			}
@@ -226,7 +226,7 @@ func changeSome(t *testing.T, r *rand.Rand, has map[byte]map[string]bool) []Obje
 	return objects
 }
 
-// settleModel makes the index what it has to be after a pass.
+// settleModel changes the index to what it must be after a pass.
 func settleModel(has, index map[byte]map[string]bool, held map[string]bool) (removed, kept int) {
 	for id := range has {
 		if index[id] == nil {

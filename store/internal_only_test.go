@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// presence looks an address up.
+// presence returns the answer of Lookup.
 func presence(t testing.TB, s *Store, a string) Presence {
 	t.Helper()
 	got, err := s.Lookup(mustParse(t, a))
@@ -18,8 +18,8 @@ func presence(t testing.TB, s *Store, a string) Presence {
 	return got
 }
 
-// TestInternalOnly is the life of an address that becomes internal-only: open until the mark is
-// released, then lost to outside senders, and open again at once.
+// TestInternalOnly: an address that becomes internal-only is open until its mark is released.
+// Then it is lost to outside senders, and it opens again at once.
 func TestInternalOnly(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
@@ -83,7 +83,7 @@ func TestInternalOnly(t *testing.T) {
 	checkSound(t, s)
 }
 
-// wantEvents compares the history of an address with words.
+// wantEvents compares the history of an address, one text for each event.
 func wantEvents(t *testing.T, s *Store, a string, want ...string) {
 	t.Helper()
 	events, err := s.History(mustParse(t, a))
@@ -106,8 +106,8 @@ func wantEvents(t *testing.T, s *Store, a string, want ...string) {
 	}
 }
 
-// TestInternalOnlyWithSeveralOwners: an address is lost to outside senders with the last owner
-// that takes mail from them, whether that is closed or goes.
+// TestInternalOnlyWithSeveralOwners: outside senders lose an address with its last open owner,
+// whether that owner becomes internal-only or goes.
 func TestInternalOnlyWithSeveralOwners(t *testing.T) {
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	for name, last := range map[string][]string{"closed": {"!a@x.test"}, "gone": nil} {
@@ -163,8 +163,8 @@ func TestInternalOnlyWithSeveralOwners(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyBeforeRemoval: the removal of a closing address replaces the mark, and is
-// judged as of now; and the reverse.
+// TestInternalOnlyBeforeRemoval: the removal of an address that becomes internal-only replaces
+// its mark, and is evaluated from now. The reverse holds too.
 func TestInternalOnlyBeforeRemoval(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
@@ -196,7 +196,7 @@ func TestInternalOnlyBeforeRemoval(t *testing.T) {
 	}
 	wantKnown(t, s, "a@x.test")
 	wantEvents(t, s, "a@x.test")
-	// What was removed and comes back internal-only was lost when it went.
+	// An address that was removed and comes back internal-only was lost when it was removed.
 	gone := pass(t, s, "corp", Incremental, hour(5), "", object(t, 1))
 	pass(t, s, "corp", Incremental, hour(6), "", object(t, 1, "!a@x.test"))
 	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: gone.Ended}) {
@@ -204,8 +204,8 @@ func TestInternalOnlyBeforeRemoval(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyWaits: another database that showed the address open, and another directory
-// that may own it, hold the mark back as that of a removal.
+// TestInternalOnlyWaits: the mark waits like a removal for another database that showed the
+// address open, and for another directory that may own it.
 func TestInternalOnlyWaits(t *testing.T) {
 	const lag = time.Hour
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
@@ -254,7 +254,8 @@ func TestInternalOnlyWaits(t *testing.T) {
 	wantKnown(t, s, "!a@x.test")
 }
 
-// TestInternalOnlyOfHeldDomains: the domain that is held stays open, the other one is closed.
+// TestInternalOnlyOfHeldDomains: the held domain stays open, the other one becomes
+// internal-only.
 func TestInternalOnlyOfHeldDomains(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "a@y.test"))
@@ -274,7 +275,7 @@ func TestInternalOnlyOfHeldDomains(t *testing.T) {
 	checkSound(t, s)
 }
 
-// TestInternalOnlyIsVerified: a recount finds marks that close, and compares both sides of them.
+// TestInternalOnlyIsVerified: a recount checks these marks on both sides.
 func TestInternalOnlyIsVerified(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
@@ -293,6 +294,6 @@ func TestInternalOnlyIsVerified(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Recount(); err == nil {
-		t.Error("look-ups do not know of the mark, and a recount finds that right")
+		t.Error("lookups do not know of the mark, and a recount finds that right")
 	}
 }

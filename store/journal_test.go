@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// rowsOf reads the journal, a line for each row.
+// rowsOf returns the journal, one line for each row.
 func rowsOf(t *testing.T, s *Store, q JournalQuery) []string {
 	t.Helper()
 	rows := []string{}
@@ -70,16 +70,16 @@ func TestJournal(t *testing.T) {
 	if err := s.Journal(JournalQuery{}, func(Event) error { return enough }); err != enough {
 		t.Errorf("an error of the visitor comes back as %v", err)
 	}
-	// What a loss tells of before.
+	// What the row of a loss has about the time before.
 	s.Journal(JournalQuery{Pass: 5}, func(e Event) error {
-		if restricted := e.Address.Local() == "c"; e.InternalOnly != restricted || e.Learned.IsZero() {
+		if internalOnly := e.Address.Local() == "c"; e.InternalOnly != internalOnly || e.Learned.IsZero() {
 			t.Errorf("a loss: %+v", e)
 		}
 		return nil
 	})
 }
 
-// TestFirstJournalRows: rows without origin and what an object had can be read.
+// TestFirstJournalRows: rows of the first versions, without origin and details, can be read.
 func TestFirstJournalRows(t *testing.T) {
 	whole := journalRecord{time: start, added: true, dir: 1, guid: GUID{1}, dn: "CN=x", address: "a@x.test",
 		origin: 2, usn: 3}

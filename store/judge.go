@@ -65,7 +65,7 @@ func (j judge) stampOf(read Object) stamp {
 	return s
 }
 
-// mark marks an address as gone, for all senders or, with closes, for outside senders only. If
+// mark marks an address as gone, for all senders or, with outsideOnly, for outside senders. If
 // the address already has a mark, mark judges it again:
 //
 //   - A mark of the other kind or of other rules does not show what the directory has. It is
@@ -75,14 +75,14 @@ func (j judge) stampOf(read Object) stamp {
 //     directory has had the time since the mark was made to receive the address.
 //   - A mark of this database and the same rules stays as it is, unless a tombstone ends its
 //     wait.
-func (j judge) mark(a ownedRecord, read Object, closes bool) ownedRecord {
-	sameRules := !a.gone.isZero() && a.rules == j.rules && a.becomesInternalOnly == closes
+func (j judge) mark(a ownedRecord, read Object, outsideOnly bool) ownedRecord {
+	sameRules := !a.gone.isZero() && a.rules == j.rules && a.becomesInternalOnly == outsideOnly
 	same := sameRules && j.sameDatabase(a.gone.origin)
 	if same && !read.Deleted {
 		return a
 	}
 	if !sameRules {
-		a.gone, a.rules, a.seen, a.becomesInternalOnly = j.stampOf(read), j.rules, j.lastSeen(a), closes
+		a.gone, a.rules, a.seen, a.becomesInternalOnly = j.stampOf(read), j.rules, j.lastSeen(a), outsideOnly
 	}
 	a.gone.origin, a.gone.usn = j.current.origin, j.current.usn
 	wait := j.waitUntil(a, read)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestDiedAfter: a deletion ends the lag only if it is later for certain than every sighting at
+// TestDeletedAfter: a deletion ends the lag only if it is certainly later than every sighting in
 // another database.
-func TestDiedAfter(t *testing.T) {
+func TestDeletedAfter(t *testing.T) {
 	const lag = time.Hour
 	at := func(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.Minute) }
 	now := stamp{time: at(30), pass: 9, origin: 2}
@@ -67,7 +67,8 @@ func TestDiedAfter(t *testing.T) {
 	}
 }
 
-// TestMarkRecords: what a mark remembers is stored, and records of earlier versions are read.
+// TestMarkRecords: the details of a mark are stored, and records of earlier versions can be
+// read.
 func TestMarkRecords(t *testing.T) {
 	gone := stamp{time: start, pass: 3, origin: 2, usn: 8}
 	r := objectRecord{class: "user", dn: "CN=Ann", addresses: []ownedRecord{

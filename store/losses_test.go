@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// TestLostSince counts what is lost now, and no approvals.
+// TestLostSince: only what is lost now counts, and no approvals.
 func TestLostSince(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	lost := func(after, now int, want int) {
 		t.Helper()
-		for range 2 { // the second time out of memory
+		for range 2 { // the second time from memory
 			got, err := s.LostSince(hour(after), hour(now).Add(-2*clockSlack), []string{"x.test"})
 			if err != nil || got["x.test"].Addresses != want || len(got) > 1 {
 				t.Errorf("lost from hour %d to %d: %v, %v, want %d", after, now, got, err, want)
@@ -32,7 +32,7 @@ func TestLostSince(t *testing.T) {
 	pass(t, s, "other", Incremental, hour(3), "", object(t, 1), object(t, 2))
 	lost(0, 9, 4)
 	lost(2, 9, 3)
-	lost(0, 2, 1) // what is later than now is not believed
+	lost(0, 2, 1) // a time in the future does not count
 	pass(t, s, "corp", Incremental, hour(4), "", object(t, 2, "b@x.test", "c@x.test"))
 	lost(0, 9, 2) // two came back
 	pass(t, s, "corp", Incremental, hour(5), "held", object(t, 3))
@@ -50,8 +50,8 @@ func TestLostSince(t *testing.T) {
 	lost(0, 9, 2)
 }
 
-// TestLossesBesideWriters: counts asked for while passes remove addresses are never too
-// high, never fall, and complete at the end.
+// TestLossesBesideWriters: counts during passes that remove addresses are never too high, never
+// fall, and are complete at the end.
 func TestLossesBesideWriters(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	const n = 60

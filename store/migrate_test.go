@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// formatOne unpacks a store that the last version with format 1 has written: two
-// directories, removals that are held and one that waits, and half an object.
+// formatOne unpacks a store of the last version with format 1. It has two directories, held
+// removals, one that waits, and half an object.
 func formatOne(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -50,7 +50,7 @@ func formatOne(t *testing.T) (dir string) {
 	}
 }
 
-// wantConverted checks that nothing of the store is lost.
+// wantConverted checks that the store is complete.
 func wantConverted(t *testing.T, s *Store) {
 	t.Helper()
 	wantKnown(t, s, "a@x.test", "b@x.test", "c@y.test", "!d@x.test", "e@x.test", "f@x.test", "orphan@x.test",
@@ -116,7 +116,7 @@ func TestOlderFormat(t *testing.T) {
 	checkSound(t, s)
 }
 
-// TestOlderFormatReadOnly: it is read as it is.
+// TestOlderFormatReadOnly: a store of format 1 can be read without a conversion.
 func TestOlderFormatReadOnly(t *testing.T) {
 	dir := formatOne(t)
 	before := files(t, dir)
@@ -130,7 +130,7 @@ func TestOlderFormatReadOnly(t *testing.T) {
 	}
 }
 
-// TestBrokenConversion: what a crash or a full disk breaks off begins again.
+// TestBrokenConversion: a conversion that a crash or a full disk interrupts starts again.
 func TestBrokenConversion(t *testing.T) {
 	for n := 1; ; n++ {
 		dir, left := formatOne(t), n
@@ -164,8 +164,8 @@ func TestBrokenConversion(t *testing.T) {
 	}
 }
 
-// TestDecidedByAnOlderVersion: a mark whose time had come was judged by that time. The next
-// start releases it, and not one that still waits.
+// TestDecidedByAnOlderVersion: an older version released marks by their time. The next start
+// releases a mark whose time had come, and not one that still waits.
 func TestDecidedByAnOlderVersion(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))

@@ -51,14 +51,14 @@ func reopen(t testing.TB, s *Store) *Store {
 	return open(t, s.config)
 }
 
-// object makes an object from words: a number for its GUID, then addresses; a leading
-// "!" marks a restricted one.
+// object returns an object with a number as GUID, and with addresses. A leading "!" marks an
+// internal-only one.
 func object(t testing.TB, id byte, addresses ...string) Object {
 	o := Object{GUID: GUID{15: id}, Class: "user", DN: fmt.Sprintf("CN=%d,DC=corp,DC=example", id), USN: uint64(id)}
 	for _, a := range addresses {
-		text, restricted := strings.CutPrefix(a, "!")
+		text, internalOnly := strings.CutPrefix(a, "!")
 		o.Addresses = append(o.Addresses, Owned{Address: mustParse(t, text), Attribute: "proxyaddresses",
-			InternalOnly: restricted})
+			InternalOnly: internalOnly})
 	}
 	return o
 }
@@ -90,18 +90,18 @@ func pass(t testing.TB, s *Store, dir string, kind Kind, at time.Time, hold stri
 	return info
 }
 
-// known lists what the index knows, restricted addresses with "!".
+// known lists what is in the index, internal-only addresses with "!".
 func known(t testing.TB, s *Store) []string {
 	t.Helper()
 	list := []string{}
-	err := s.Addresses(func(a address.Address, restricted bool) error {
+	err := s.Addresses(func(a address.Address, internalOnly bool) error {
 		text := a.String()
-		if restricted {
+		if internalOnly {
 			text = "!" + text
 		}
 		list = append(list, text)
 		got, err := s.Lookup(a)
-		if err != nil || !got.Known || got.InternalOnly != restricted {
+		if err != nil || !got.Known || got.InternalOnly != internalOnly {
 			t.Errorf("Lookup(%q) = %+v, %v, and a scan found it", a, got, err)
 		}
 		return nil
@@ -180,8 +180,8 @@ func TestAddressWithTwoOwners(t *testing.T) {
 	wantKnown(t, s)
 }
 
-// TestRestrictionsWait: to outside senders a restriction is a removal, which a pass that
-// breaks off must not leave behind.
+// TestRestrictionsWait: for outside senders, becoming internal-only is a removal, and an aborted
+// pass must not apply it.
 func TestRestrictionsWait(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "!c@x.test"))
@@ -210,7 +210,7 @@ func TestFlagChangesAtOnce(t *testing.T) {
 	pass(t, s, "corp", Incremental, start, "", object(t, 1, "!a@x.test"))
 	wantKnown(t, s, "!a@x.test")
 	if s.Totals().Digest == open {
-		t.Error("the digest does not cover the restricted flag")
+		t.Error("the digest does not cover the internal-only flag")
 	}
 	pass(t, s, "corp", Incremental, start, "", object(t, 1, "a@x.test"))
 	if got := s.Totals().Digest; got != open {
@@ -273,7 +273,8 @@ func TestAbortedPassRemovesNothing(t *testing.T) {
 	}
 	p.Abort()
 	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test", "new@x.test")
-	// What the aborted pass marked must not go with the next one, which read nothing of it.
+	// The marks of the aborted pass must not be released by the next one, which read nothing of
+	// these objects.
 	s = reopen(t, s)
 	pass(t, s, "corp", Incremental, start, "")
 	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test", "new@x.test")
@@ -305,7 +306,7 @@ func TestHeldRemovals(t *testing.T) {
 	wantKnown(t, s, "a@x.test", "c@y.test", "new@x.test")
 }
 
-// wantHeld compares what waits, the last owners named as such.
+// wantHeld compares what waits, with a note at last owners.
 func wantHeld(t *testing.T, s *Store, dir string, pass uint64, want ...string) {
 	t.Helper()
 	var got []string
@@ -325,7 +326,7 @@ func wantHeld(t *testing.T, s *Store, dir string, pass uint64, want ...string) {
 	}
 }
 
-// TestTombstoneKeepsTheName: what waits is shown where it lived.
+// TestTombstoneKeepsTheName: a waiting removal has the name where the object lived.
 func TestTombstoneKeepsTheName(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
@@ -343,8 +344,8 @@ func TestTombstoneKeepsTheName(t *testing.T) {
 	}
 }
 
-// TestLastOwner: whoever keeps an address, in whatever directory, and what a
-// pass under way marks.
+// TestLastOwner: which objects keep an address, in the same or another directory, and what a
+// running pass marks.
 func TestLastOwner(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "one@x.test", "two@x.test", "three@x.test", "four@x.test"),
@@ -404,9 +405,8 @@ func TestApproveAndDiscard(t *testing.T) {
 	}
 }
 
-// TestDecidedPassIsFinished: a pass that ran out of space after it was decided is finished
-// by the next one, and not when the store is opened much later, with what the guard holds
-// back then.
+// TestDecidedPassIsFinished: a pass ran out of space after its decision. The next pass completes
+// it, not only a much later opening of the store, when the guard may hold other removals.
 func TestDecidedPassIsFinished(t *testing.T) {
 	var free atomic.Uint64
 	free.Store(1 << 30)
@@ -426,7 +426,7 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	if _, err := p.Apply([]Object{object(t, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	failing.Store(true) // the next commit is the decision, and the last one that works
+	failing.Store(true) // the next commit is the decision and the last one that works
 	if _, err := p.Commit(Outcome{Cursor: []byte("decided"), Ended: start}); !errors.Is(err, ErrNoSpace) {
 		t.Fatalf("commit: %v, want %v", err, ErrNoSpace)
 	}
@@ -442,8 +442,8 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	}
 }
 
-// TestBrokenFullPassIsRequired: one that has written something, until another is completed,
-// over a restart too.
+// TestBrokenFullPassIsRequired: an aborted full pass that has written something makes another
+// one required until that completes, also over a restart.
 func TestBrokenFullPassIsRequired(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	broken := func(why string, o Object) {
@@ -480,8 +480,8 @@ func TestBrokenFullPassIsRequired(t *testing.T) {
 	want("")
 }
 
-// TestReleaseMatchesJudgment: an address whose time comes while a long pass is read was
-// not before the guard, and waits for the next pass.
+// TestReleaseMatchesJudgment: an address whose time comes while a long pass reads was not
+// counted for the guard, so it waits for the next pass.
 func TestReleaseMatchesJudgment(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
@@ -511,8 +511,8 @@ func TestReleaseMatchesJudgment(t *testing.T) {
 	}
 }
 
-// TestLastGoodIsTheNewestPass: not the one with the latest time, which the clock may have
-// been set back from.
+// TestLastGoodIsTheNewestPass: not the one with the latest time, because the clock may have been
+// set back since.
 func TestLastGoodIsTheNewestPass(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start.Add(24*time.Hour), "", object(t, 1, "a@x.test"))
@@ -675,7 +675,7 @@ func TestSecondProcess(t *testing.T) {
 	}
 }
 
-// TestBadgerLog: level debug is not drowned by what Badger debugs.
+// TestBadgerLog: Badger's debug messages do not fill the debug log.
 func TestBadgerLog(t *testing.T) {
 	var out bytes.Buffer
 	l := badgerLog{slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}
@@ -725,7 +725,7 @@ func TestBadDirectories(t *testing.T) {
 	}
 }
 
-// TestMissingError: only where nothing is there is no store.
+// TestMissingError: only a missing file means that there is no store.
 func TestMissingError(t *testing.T) {
 	for _, c := range []struct {
 		errno   syscall.Errno
@@ -812,7 +812,7 @@ func TestDamagedTable(t *testing.T) {
 }
 
 func damagedTable(t *testing.T, key []byte) {
-	// Blocks in the cache were sound when they were read, and stay so: leave it no room.
+	// The cache must not keep blocks that were sound when they were read.
 	s := open(t, Config{Dir: t.TempDir(), Key: key, blockCache: 1})
 	var objects []Object
 	for i := range 200 {
@@ -843,8 +843,8 @@ func damagedTable(t *testing.T, key []byte) {
 	}
 }
 
-// TestUnfinishedTable: a process that is killed while it writes a table leaves a file
-// that nothing refers to yet, empty or in part.
+// TestUnfinishedTable: a process that is killed while it writes a table leaves a file, empty or
+// partial, that nothing refers to yet.
 func TestUnfinishedTable(t *testing.T) {
 	for name, content := range map[string][]byte{"empty": nil, "in part": bytes.Repeat([]byte{0x5a}, 5000)} {
 		t.Run(name, func(t *testing.T) {
@@ -865,8 +865,8 @@ func TestUnfinishedTable(t *testing.T) {
 	}
 }
 
-// TestEmptyLog: a process that is killed while it opens the store, or begins another
-// log, leaves a file without an octet.
+// TestEmptyLog: a process that is killed while it opens the store, or begins another log, leaves
+// an empty file.
 func TestEmptyLog(t *testing.T) {
 	for _, name := range []string{"00099.mem", "000099.vlog", "DISCARD"} {
 		t.Run(name, func(t *testing.T) {
@@ -875,7 +875,7 @@ func TestEmptyLog(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // and again, over what that leaves
+			for range 2 { // and again, over what the first time leaves
 				if err := os.WriteFile(filepath.Join(s.config.Dir, name), nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -889,7 +889,7 @@ func TestEmptyLog(t *testing.T) {
 	}
 }
 
-// TestDamagedManifest: without it nobody knows which files belong to the store.
+// TestDamagedManifest: without the manifest it is unknown which files belong to the store.
 func TestDamagedManifest(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
@@ -950,12 +950,12 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 	}
 	for n := range record.encode() {
 		if _, err := decodeObject(record.encode()[:n:n]); err == nil {
-			t.Errorf("the first %d octets of an object record are read as one", n)
+			t.Errorf("the first %d bytes of an object record are read as one", n)
 		}
 	}
 }
 
-// FuzzDecode: damaged values give errors, never panics, never much memory.
+// FuzzDecode: damaged values give errors, never panics or large allocations.
 func FuzzDecode(f *testing.F) {
 	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x",
 		addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}},
@@ -1007,7 +1007,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestCrashInAPartialApproval: what is not approved is held after a crash, too.
+// TestCrashInAPartialApproval: removals that were not approved are still held after a crash.
 func TestCrashInAPartialApproval(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})

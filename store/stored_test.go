@@ -36,7 +36,7 @@ func TestStoredAndOwners(t *testing.T) {
 		t.Errorf("Owners with an error of the visitor: %v", err)
 	}
 
-	// What no sound store has: an ownership on one side only.
+	// No sound store has this: an ownership on one side only.
 	id, _ := s.directoryID("corp")
 	err = s.write(func(t *tx) error {
 		record, err := t.object(id, GUID{15: 2})

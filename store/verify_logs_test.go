@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// written returns how many bytes of a log are in use: the rest of the file is zeros.
+// written returns how many bytes of a log are in use. The rest of the file is zero.
 func written(t *testing.T, path string) int64 {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -24,7 +24,7 @@ func written(t *testing.T, path string) int64 {
 	return int64(n)
 }
 
-// onlyFile returns the file of a pattern that has the most in use.
+// onlyFile returns the file of a pattern with the most bytes in use.
 func onlyFile(t *testing.T, dir, pattern string) (path string, size int64) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -39,7 +39,7 @@ func onlyFile(t *testing.T, dir, pattern string) (path string, size int64) {
 	return path, size
 }
 
-// TestFlippedLogs: one bit changes in what Badger would replay at the next opening, or in
+// TestFlippedLogs: one bit changes in a log that Badger would replay at the next opening, or in
 // a value that is too large for a table.
 func TestFlippedLogs(t *testing.T) {
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": testKey(32)} {
@@ -73,7 +73,7 @@ func TestFlippedLogs(t *testing.T) {
 	}
 }
 
-// TestLogsBesideFlushes: a log that is written out to a table while it is read is no damage.
+// TestLogsBesideFlushes: a log that is flushed to a table while it is read is no damage.
 func TestLogsBesideFlushes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "00001.mem")
 	for _, c := range []struct {
