@@ -61,7 +61,7 @@ func TestOffline(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.dir, "store", "00042.mem"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := r.want(exitNotReachable, "lookup", "jane@corp.example"); !strings.Contains(out, "the store was not closed in good order; the next start of the daemon finishes what is left") {
+	if out := r.want(exitNotReachable, "lookup", "jane@corp.example"); !strings.Contains(out, "the store was not closed cleanly; start the daemon to recover it") {
 		t.Errorf("lookup after a kill says\n%s", out)
 	}
 }
