@@ -121,7 +121,7 @@ func (c *Conn) bindKeytab(ctx context.Context) error {
 			"is encrypted; on Samba older than 4.21 set \"ldap server require strong auth = allow_sasl_over_tls\" "+
 			"(LDAP 8 %s)", principal, diagnostic(result))
 	case answered:
-		return bindError(principal, result)
+		return ticketError(principal, result)
 	}
 	if err = cmp.Or(n.err, err); err != nil {
 		return fmt.Errorf("bind as %q: %w", principal, err)
