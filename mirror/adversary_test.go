@@ -182,8 +182,8 @@ func TestGuardOverARestart(t *testing.T) {
 		t.Errorf("a fourth removal after a restart: %+v, want it held", info)
 	}
 	w.restart()
-	if s := w.mirror.Status(); s.Held != 1 || s.Hold == "" {
-		t.Errorf("after another restart %d are held (%q), want 1", s.Held, s.Hold)
+	if s := w.mirror.Status(); s.HeldAddresses != 1 || s.HoldReason == "" {
+		t.Errorf("after another restart %d are held (%q), want 1", s.HeldAddresses, s.HoldReason)
 	}
 	if n, err := w.store.Discard("corp", w.config.Now()); n != 1 || err != nil {
 		t.Fatalf("discard: %d, %v", n, err)

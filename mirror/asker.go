@@ -41,7 +41,7 @@ type question struct {
 func (q question) late() bool { return time.Until(q.deadline) <= 0 }
 
 type answer struct {
-	found Found
+	found ConfirmResult
 	err   error
 }
 
@@ -61,11 +61,11 @@ type asker struct {
 	again    *question                   // the connection was lost over it: to be asked over a new one
 
 	mu     sync.Mutex // guards status
-	status AskerStatus
+	status ConfirmStatus
 }
 
-// AskerStatus is where a directory is asked about single addresses.
-type AskerStatus struct {
+// ConfirmStatus is where a directory is asked about single addresses.
+type ConfirmStatus struct {
 	Directory  string
 	Controller string // DNS name; empty: there is no connection
 	Followed   bool   // it is the one that the mirror follows: there is no other, or none that answers
@@ -79,13 +79,13 @@ func newAsker(m *Mirror, timeout time.Duration) *asker {
 	return a
 }
 
-func (a *asker) state() AskerStatus {
+func (a *asker) state() ConfirmStatus {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.status
 }
 
-func (a *asker) update(change func(*AskerStatus)) {
+func (a *asker) update(change func(*ConfirmStatus)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	change(&a.status)
@@ -143,7 +143,7 @@ func (a *asker) run(ctx context.Context) {
 
 // failed notes why there is no connection.
 func (a *asker) failed(err error) {
-	a.update(func(s *AskerStatus) { s.LastError = err })
+	a.update(func(s *ConfirmStatus) { s.LastError = err })
 	if a.m.warn("confirm", fmt.Errorf("recipients cannot be confirmed: %w", err), warnWatch) {
 		a.m.config.Log.Warn("recipients cannot be confirmed, the index is believed", "error", err)
 	}
@@ -188,7 +188,7 @@ func (a *asker) serve(ctx context.Context) error {
 func (a *asker) settled(c *connected) error {
 	candidates, followed := a.m.controllers()
 	c.followed = c.root.InvocationID == followed
-	a.update(func(s *AskerStatus) { s.Followed = c.followed })
+	a.update(func(s *ConfirmStatus) { s.Followed = c.followed })
 	if c.followed && len(candidates) > 1 {
 		return errElsewhere
 	}
@@ -255,7 +255,7 @@ func (c connected) close() {
 // ready lets questions come.
 func (a *asker) ready(c connected) {
 	a.m.warn("confirm", nil, 0)
-	a.update(func(s *AskerStatus) { s.Controller, s.Followed, s.LastError = c.root.DNSHostName, c.followed, nil })
+	a.update(func(s *ConfirmStatus) { s.Controller, s.Followed, s.LastError = c.root.DNSHostName, c.followed, nil })
 	a.up.Store(true)
 	a.m.config.Log.Info("recipients can be confirmed", "controller", c.root.DNSHostName, "followed", c.followed)
 }
@@ -263,7 +263,7 @@ func (a *asker) ready(c connected) {
 // hangUp lets no more questions come, and answers those that wait.
 func (a *asker) hangUp(c connected) {
 	a.up.Store(false)
-	a.update(func(s *AskerStatus) { s.Controller, s.Followed = "", false })
+	a.update(func(s *ConfirmStatus) { s.Controller, s.Followed = "", false })
 	c.close()
 	for {
 		select {
@@ -313,12 +313,12 @@ func (a *asker) giveUp() {
 	}
 }
 
-func (a *asker) find(ctx context.Context, source Source, q question) (found Found, err error) {
+func (a *asker) find(ctx context.Context, source Source, q question) (found ConfirmResult, err error) {
 	ctx, cancel := context.WithDeadline(ctx, q.deadline)
 	defer cancel()
 	objects, err := source.Find(ctx, q.address)
 	if err != nil {
-		return Found{}, fmt.Errorf("%w: %w", ErrUnanswered, err)
+		return ConfirmResult{}, fmt.Errorf("%w: %w", ErrUnanswered, err)
 	}
 	a.failures.Reset()
 	for _, o := range objects {

@@ -20,9 +20,9 @@ type Rules struct {
 	Bases []string
 	// Exclude are subtrees whose objects do not count.
 	Exclude []string
-	// RefuseOutside takes msExchRequireAuthToSendTo at its word: mail from outside
+	// InternalOnly takes msExchRequireAuthToSendTo at its word: mail from outside
 	// senders is refused. Otherwise it is ignored.
-	RefuseOutside bool
+	InternalOnly bool
 	// OmitSystem leaves out system mailboxes (systemTypes).
 	OmitSystem bool
 	// OmitDisabled leaves out disabled accounts, except those of mailboxes whose accounts
@@ -56,7 +56,7 @@ func classify(o directory.Object, rules Rules) store.Object {
 			if !strings.EqualFold(v.Attribute, name) {
 				continue
 			}
-			addValue(&out, name, v, rules.RefuseOutside && o.InternalOnly)
+			addValue(&out, name, v, rules.InternalOnly && o.InternalOnly)
 		}
 	}
 	return out
@@ -126,7 +126,7 @@ const addressForm = 3
 func (r Rules) fingerprint() string {
 	return fmt.Sprintf("form=%d attributes=%q bases=%q exclude=%q outside=%t system=%t disabled=%t classes=%q",
 		addressForm, r.attributes(), foldedDNs(r.Bases), foldedDNs(r.Exclude),
-		r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
+		r.InternalOnly, r.OmitSystem, r.OmitDisabled, recipientClasses)
 }
 
 // foldedDNs makes lists of names comparable.

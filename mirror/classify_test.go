@@ -62,7 +62,7 @@ func TestClassify(t *testing.T) {
 		{name: "excluded within the bases", object: in(nil, "smtp:a@x.test"), rules: Rules{Bases: []string{"DC=corp,DC=example"}, Exclude: []string{"OU=Sales,DC=corp,DC=example"}}},
 		{name: "beside what is excluded", object: in(nil, "smtp:a@x.test"), rules: Rules{Exclude: []string{"OU=ales,DC=corp,DC=example", "OU=x,OU=Sales,DC=corp,DC=example"}}, want: "a@x.test"},
 		{name: "inside senders only, ignored", object: in(func(o *directory.Object) { o.InternalOnly = true }, "smtp:a@x.test"), want: "a@x.test"},
-		{name: "inside senders only", object: in(func(o *directory.Object) { o.InternalOnly = true }, "smtp:a@x.test"), rules: Rules{RefuseOutside: true}, want: "!a@x.test"},
+		{name: "inside senders only", object: in(func(o *directory.Object) { o.InternalOnly = true }, "smtp:a@x.test"), rules: Rules{InternalOnly: true}, want: "!a@x.test"},
 		{name: "disabled", object: in(func(o *directory.Object) { o.Disabled = true }, "smtp:a@x.test"), want: "a@x.test"},
 		{name: "disabled, omitted", object: in(func(o *directory.Object) { o.Disabled = true }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}},
 		{name: "shared mailbox", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 4 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}, want: "a@x.test"},
@@ -131,7 +131,7 @@ func TestFingerprint(t *testing.T) {
 	}
 	seen := map[string]string{base: "defaults"}
 	for name, r := range map[string]Rules{
-		"attributes": {Attributes: []string{"mail"}}, "bases": {Bases: []string{"DC=x"}}, "exclude": {Exclude: []string{"DC=x"}}, "outside": {RefuseOutside: true},
+		"attributes": {Attributes: []string{"mail"}}, "bases": {Bases: []string{"DC=x"}}, "exclude": {Exclude: []string{"DC=x"}}, "outside": {InternalOnly: true},
 		"system": {OmitSystem: true}, "disabled": {OmitDisabled: true},
 	} {
 		if other := seen[r.fingerprint()]; other != "" {

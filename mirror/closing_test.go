@@ -12,7 +12,7 @@ import (
 )
 
 // refusing has internal-only recipients refused for outside senders.
-func refusing(c *Config) { c.Rules.RefuseOutside = true }
+func refusing(c *Config) { c.Rules.InternalOnly = true }
 
 // restrict makes objects internal-only, or (restricted false) open again.
 func (w *world) restrict(restricted bool, all ...adsim.GUID) {
@@ -262,7 +262,7 @@ func TestInternalOnlyByReload(t *testing.T) {
 	if info := w.pass(store.Full); info.Held != 5 || info.Removed != 0 {
 		t.Errorf("to refuse: %+v", info)
 	}
-	w.reconfigured(func(c *Config) { c.Rules.RefuseOutside = false })
+	w.reconfigured(func(c *Config) { c.Rules.InternalOnly = false })
 	if info := w.pass(store.Full); info.Hold != "" || w.store.Directory("corp").Marked != 0 {
 		t.Errorf("back to accept: %+v", info)
 	}
@@ -271,7 +271,7 @@ func TestInternalOnlyByReload(t *testing.T) {
 	if info := w.approve(); info.Removed != 5 {
 		t.Errorf("approval: %+v", info)
 	}
-	w.reconfigured(func(c *Config) { c.Rules.RefuseOutside = false })
+	w.reconfigured(func(c *Config) { c.Rules.InternalOnly = false })
 	w.pass(store.Full)
 	a, err := address.Parse("u0@corp.example")
 	w.must(err)

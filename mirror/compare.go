@@ -14,10 +14,10 @@ import (
 )
 
 var (
-	// ErrComparing says that a comparison of this directory is under way already.
-	ErrComparing = errors.New("a comparison of this directory is under way already")
-	// ErrNeverRead says that there is nothing yet to compare a directory with.
-	ErrNeverRead = errors.New("the directory has not been read in full yet")
+	// ErrCompareRunning says that a comparison of this directory is under way already.
+	ErrCompareRunning = errors.New("a comparison of this directory is under way already")
+	// ErrNoFullPass says that there is nothing yet to compare a directory with.
+	ErrNoFullPass = errors.New("the directory has not been read in full yet")
 )
 
 // errMoving says why a comparison within bases may be wrong.
@@ -53,11 +53,11 @@ type Comparison struct {
 // objects were read.
 func (m *Mirror) Compare(ctx context.Context, progress func(objects int), report func(Difference) error) (Comparison, error) {
 	if !m.comparing.TryLock() {
-		return Comparison{}, ErrComparing
+		return Comparison{}, ErrCompareRunning
 	}
 	defer m.comparing.Unlock()
 	if m.config.Store.Directory(m.config.Name).LastFull.Number == 0 {
-		return Comparison{}, ErrNeverRead
+		return Comparison{}, ErrNoFullPass
 	}
 	c := &comparison{m: m, progress: progress}
 	if err := c.connect(ctx); err != nil {

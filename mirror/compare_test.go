@@ -201,7 +201,7 @@ func TestCompareMovedContainer(t *testing.T) {
 // TestCompareCannotRead: what fails is an error, and no word about differences.
 func TestCompareCannotRead(t *testing.T) {
 	w := comparing(t, nil)
-	if _, _, err := w.compare(); !errors.Is(err, ErrNeverRead) { // a pass that finds nobody fails
+	if _, _, err := w.compare(); !errors.Is(err, ErrNoFullPass) { // a pass that finds nobody fails
 		t.Errorf("before the first full pass: %v, want ErrNeverRead", err)
 	}
 	w.user("Ann", "ann@corp.example")
@@ -264,7 +264,7 @@ func TestCompareWithoutPasses(t *testing.T) {
 	// Beside another one there is none.
 	w.mirror.comparing.Lock()
 	defer w.mirror.comparing.Unlock()
-	if _, err := w.mirror.Compare(t.Context(), nil, nil); !errors.Is(err, ErrComparing) {
+	if _, err := w.mirror.Compare(t.Context(), nil, nil); !errors.Is(err, ErrCompareRunning) {
 		t.Errorf("a second comparison: %v", err)
 	}
 }

@@ -41,30 +41,30 @@ const (
 
 // ConfirmConfig says how directories are asked about single addresses.
 type ConfirmConfig struct {
-	Directories []Confirmed   // at least one
-	Timeout     time.Duration // for which one waits for an answer; must be positive
-	PerSecond   float64       // how many addresses may be asked about; must be positive
+	Directories []ConfirmDirectory // at least one
+	Timeout     time.Duration      // for which one waits for an answer; must be positive
+	PerSecond   float64            // how many addresses may be asked about; must be positive
 
 	Counters *ConfirmCounters // of those before too; nil: its own
-	// Before is the one that this one takes over from: where the directory and the timeout
+	// Previous is the one that this one takes over from: where the directory and the timeout
 	// are the same, its connection stays. Nil: there was none.
-	Before *Confirmer
+	Previous *Confirmer
 
 	Now func() time.Time // nil: time.Now
 }
 
-// Confirmed is a directory that can be asked.
-type Confirmed struct {
+// ConfirmDirectory is a directory that can be asked.
+type ConfirmDirectory struct {
 	Mirror *Mirror
 	// MayOwn reports whether addresses in a canonical domain may be this directory's; nil:
 	// all may.
 	MayOwn func(domain string) bool
 }
 
-// Found is what came out of asking about an address. The zero value: nobody has it.
-type Found struct {
-	Known      bool
-	Restricted bool // Known, and every owner is restricted to inside senders
+// ConfirmResult is what came out of asking about an address. The zero value: nobody has it.
+type ConfirmResult struct {
+	Known        bool
+	InternalOnly bool // Known, and every owner is restricted to inside senders
 }
 
 // Confirmer asks the directories themselves about an address that the index does not
@@ -85,7 +85,7 @@ type Confirmer struct {
 }
 
 type remembered struct {
-	found     Found
+	found     ConfirmResult
 	at, until time.Time
 }
 
@@ -127,9 +127,9 @@ func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	c := &Confirmer{config: config, counts: config.Counters, answers: map[address.Address]remembered{}}
 	c.limit = rate.NewLimiter(rate.Limit(config.PerSecond), int(max(1, math.Ceil(config.PerSecond))))
 	for _, d := range config.Directories {
-		c.askers = append(c.askers, config.Before.askerOf(d.Mirror, config.Timeout))
+		c.askers = append(c.askers, config.Previous.askerOf(d.Mirror, config.Timeout))
 	}
-	c.config.Before = nil // it has served
+	c.config.Previous = nil // it has served
 	return c, nil
 }
 
@@ -172,8 +172,8 @@ func (c *Confirmer) Run(ctx context.Context) error {
 func (c *Confirmer) Counts() ConfirmCounts { return c.counts.Counts() }
 
 // Status is where each directory is asked, in their order.
-func (c *Confirmer) Status() []AskerStatus {
-	var all []AskerStatus
+func (c *Confirmer) Status() []ConfirmStatus {
+	var all []ConfirmStatus
 	for _, a := range c.askers {
 		all = append(all, a.state())
 	}
@@ -184,7 +184,7 @@ func (c *Confirmer) Status() []AskerStatus {
 // this one. A suspect is somebody whose questions are not worth much: they are asked only
 // while half of the budget stays for others. An error means that nothing can be told:
 // ErrOverBudget, ErrUnanswered, or the end of the context.
-func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (Found, error) {
+func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
 	if found, ok := c.recall(a); ok {
 		c.counts.remembered.Add(1)
 		return found, nil
@@ -201,28 +201,28 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 		c.counts.unanswered.Add(1)
 	case !own:
 		c.counts.remembered.Add(1)
-	case answer.(Found).Known:
+	case answer.(ConfirmResult).Known:
 		c.counts.found.Add(1)
 	default:
 		c.counts.notFound.Add(1)
 	}
 	if err != nil {
-		return Found{}, err
+		return ConfirmResult{}, err
 	}
-	return answer.(Found), nil
+	return answer.(ConfirmResult), nil
 }
 
 // search asks the directories, and waits for what they say.
-func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (Found, error) {
+func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
 	asked := c.who(a.Domain())
 	if len(asked) == 0 {
-		return Found{}, nil // nobody may have it
+		return ConfirmResult{}, nil // nobody may have it
 	}
 	if !anyUp(asked) {
-		return Found{}, ErrUnanswered
+		return ConfirmResult{}, ErrUnanswered
 	}
 	if !c.afford(suspect) {
-		return Found{}, ErrOverBudget
+		return ConfirmResult{}, ErrOverBudget
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
@@ -266,13 +266,13 @@ func (c *Confirmer) afford(suspect bool) bool {
 
 // ask puts one question to several directories at the same time. An owner who takes mail
 // from everybody counts at once, whatever the others say; anything less takes all answers.
-func ask(ctx context.Context, asked []*asker, a address.Address) (Found, error) {
+func ask(ctx context.Context, asked []*asker, a address.Address) (ConfirmResult, error) {
 	deadline, _ := ctx.Deadline()
 	answers := make(chan answer, len(asked))
 	for _, at := range asked {
 		at.put(question{a, deadline, answers})
 	}
-	var found Found
+	var found ConfirmResult
 	var failed error
 	for range asked {
 		select {
@@ -282,7 +282,7 @@ func ask(ctx context.Context, asked []*asker, a address.Address) (Found, error) 
 		case <-ctx.Done():
 			return found, errors.Join(failed, fmt.Errorf("%w in time: %w", ErrUnanswered, ctx.Err()))
 		}
-		if found.Known && !found.Restricted {
+		if found.Known && !found.InternalOnly {
 			return found, nil
 		}
 	}
@@ -290,35 +290,35 @@ func ask(ctx context.Context, asked []*asker, a address.Address) (Found, error) 
 }
 
 // or joins the owners of one address: it is restricted only where all are.
-func (f Found) or(g Found) Found {
+func (f ConfirmResult) or(g ConfirmResult) ConfirmResult {
 	switch {
 	case !f.Known:
 		return g
 	case !g.Known:
 		return f
 	}
-	return Found{Known: true, Restricted: f.Restricted && g.Restricted}
+	return ConfirmResult{Known: true, InternalOnly: f.InternalOnly && g.InternalOnly}
 }
 
 // owned judges what a search for an address found. Active Directory compares with less
 // regard to differences than we do, so that the values are looked at again.
-func owned(o store.Object, a address.Address) Found {
-	var found Found
+func owned(o store.Object, a address.Address) ConfirmResult {
+	var found ConfirmResult
 	for _, own := range o.Addresses {
 		if own.Address == a {
-			found = found.or(Found{Known: true, Restricted: own.Restricted})
+			found = found.or(ConfirmResult{Known: true, InternalOnly: own.Restricted})
 		}
 	}
 	return found
 }
 
 // recall returns the answer that is still remembered.
-func (c *Confirmer) recall(a address.Address) (Found, bool) {
+func (c *Confirmer) recall(a address.Address) (ConfirmResult, bool) {
 	c.mu.Lock()
 	r, ok := c.answers[a]
 	c.mu.Unlock()
 	if !ok || !c.config.Now().Before(r.until) || r.found.Known && c.readSince(r.at, a.Domain()) {
-		return Found{}, false
+		return ConfirmResult{}, false
 	}
 	return r.found, true
 }
@@ -332,7 +332,7 @@ func (c *Confirmer) readSince(at time.Time, domain string) bool {
 	})
 }
 
-func (c *Confirmer) remember(a address.Address, found Found) {
+func (c *Confirmer) remember(a address.Address, found ConfirmResult) {
 	now := c.config.Now()
 	lasts := missesLast
 	if found.Known {

@@ -72,7 +72,7 @@ func newConfirming(t *testing.T, change func(*confirming, *Config, *ConfirmConfi
 	})
 	c.pass(store.Full)
 	if len(config.Directories) == 0 {
-		config.Directories = []Confirmed{{Mirror: c.mirror}}
+		config.Directories = []ConfirmDirectory{{Mirror: c.mirror}}
 	}
 	var err error
 	c.Confirmer, err = NewConfirmer(config)
@@ -131,14 +131,14 @@ func (c *confirming) newUser(name string, addresses ...string) adsim.GUID {
 	return c.new(adsim.User, "CN="+name+","+people, adsim.Attrs{"proxyAddresses": addresses})
 }
 
-func (c *confirming) ask(text string) (Found, error) {
+func (c *confirming) ask(text string) (ConfirmResult, error) {
 	c.t.Helper()
 	a, err := address.Parse(text)
 	c.must(err)
 	return c.Confirm(c.t.Context(), a, false)
 }
 
-func (c *confirming) want(text string, want Found) {
+func (c *confirming) want(text string, want ConfirmResult) {
 	c.t.Helper()
 	if got, err := c.ask(text); err != nil || got != want {
 		c.t.Errorf("Confirm(%q) = %+v, %v, want %+v", text, got, err, want)
@@ -147,7 +147,7 @@ func (c *confirming) want(text string, want Found) {
 
 func (c *confirming) wantError(text string, want error) {
 	c.t.Helper()
-	if got, err := c.ask(text); !errors.Is(err, want) || got != (Found{}) {
+	if got, err := c.ask(text); !errors.Is(err, want) || got != (ConfirmResult{}) {
 		c.t.Errorf("Confirm(%q) = %+v, %v, want %v", text, got, err, want)
 	}
 }
@@ -167,10 +167,10 @@ func watch(s *adsim.Server, f adsim.Faults) *atomic.Int64 {
 // What a search finds is judged as a pass judges it.
 func TestConfirm(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
-		m.Rules = Rules{Bases: []string{people}, RefuseOutside: true, OmitSystem: true, OmitDisabled: true}
+		m.Rules = Rules{Bases: []string{people}, InternalOnly: true, OmitSystem: true, OmitDisabled: true}
 	})
-	yes := Found{Known: true}
-	restricted := Found{Known: true, Restricted: true}
+	yes := ConfirmResult{Known: true}
+	restricted := ConfirmResult{Known: true, InternalOnly: true}
 	inside := adsim.Attrs{"proxyAddresses": {"smtp:board@corp.example", "smtp:both@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}
 	c.newUser("Neu", "smtp:neu@corp.example", "SMTP:Neu.Mann@corp.example", "x500:/o=corp/cn=neu", "sip:chat@corp.example", "smtp:rené@corp.example", "smtp:both@corp.example")
 	c.new(adsim.Contact, "CN=Star,"+people, adsim.Attrs{"mail": {"*@corp.example"}})
@@ -182,7 +182,7 @@ func TestConfirm(t *testing.T) {
 	c.new(adsim.Computer, "CN=PC,"+people, adsim.Attrs{"proxyAddresses": {"smtp:pc@corp.example"}})
 	c.must(c.d2.Delete(c.newUser("Gone", "smtp:gone@corp.example")))
 	c.start()
-	for text, want := range map[string]Found{
+	for text, want := range map[string]ConfirmResult{
 		"neu@corp.example":      yes,
 		"NEU.mann@Corp.Example": yes,
 		"ann@corp.example":      yes, // the first controller knows it too
@@ -215,7 +215,7 @@ func TestConfirm(t *testing.T) {
 	if got := c.Counts(); got.Found != 8 || got.NotFound != 14 || got.Remembered+got.OverBudget+got.Unanswered != 0 {
 		t.Errorf("counts: %+v", got)
 	}
-	if got := c.Confirmer.Status(); len(got) != 1 || got[0] != (AskerStatus{Directory: "corp", Controller: "dc2.corp.example"}) {
+	if got := c.Confirmer.Status(); len(got) != 1 || got[0] != (ConfirmStatus{Directory: "corp", Controller: "dc2.corp.example"}) {
 		t.Errorf("status: %+v", got)
 	}
 }
@@ -232,7 +232,7 @@ func TestConfirmAtTheOneFollowed(t *testing.T) {
 			c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) { change(c, m) })
 			c.start()
 			c.user("Neu", "neu@corp.example")
-			c.want("neu@corp.example", Found{Known: true})
+			c.want("neu@corp.example", ConfirmResult{Known: true})
 			if got := c.Confirmer.Status()[0]; got.Controller != "dc1.corp.example" || !got.Followed {
 				t.Errorf("status: %+v", got)
 			}
@@ -246,7 +246,7 @@ func TestConfirmGoesElsewhere(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.askers[0].secondBest = time.Millisecond
 	c.start()
-	c.want("nobody@corp.example", Found{})
+	c.want("nobody@corp.example", ConfirmResult{})
 	c.server.Down()
 	c.pass(store.Full)
 	c.must(c.server.Up())
@@ -254,7 +254,7 @@ func TestConfirmGoesElsewhere(t *testing.T) {
 		c.await(canConfirm)
 	}
 	first, second := watch(c.server, adsim.Faults{}), watch(c.second, adsim.Faults{})
-	c.want("other@corp.example", Found{})
+	c.want("other@corp.example", ConfirmResult{})
 	if first.Load() != 1 || second.Load() != 0 {
 		t.Errorf("%d searches at the first controller and %d at the second, which is followed now", first.Load(), second.Load())
 	}
@@ -267,8 +267,8 @@ func TestConfirmRemembers(t *testing.T) {
 	c.start()
 	searches := watch(c.second, adsim.Faults{})
 	for range 10 {
-		c.want("neu@corp.example", Found{Known: true})
-		c.want("nobody@corp.example", Found{})
+		c.want("neu@corp.example", ConfirmResult{Known: true})
+		c.want("nobody@corp.example", ConfirmResult{})
 	}
 	if got := searches.Load(); got != 2 {
 		t.Errorf("%d searches for 2 addresses", got)
@@ -278,20 +278,20 @@ func TestConfirmRemembers(t *testing.T) {
 	}
 	c.newUser("Nobody", "smtp:nobody@corp.example")
 	c.advance(missesLast)
-	c.want("nobody@corp.example", Found{Known: true})
-	c.want("neu@corp.example", Found{Known: true})
+	c.want("nobody@corp.example", ConfirmResult{Known: true})
+	c.want("neu@corp.example", ConfirmResult{Known: true})
 	if got := searches.Load(); got != 3 {
 		t.Errorf("%d searches after the misses were forgotten, want one more", got)
 	}
 	c.advance(hitsLast)
-	c.want("neu@corp.example", Found{Known: true})
+	c.want("neu@corp.example", ConfirmResult{Known: true})
 	if got := searches.Load(); got != 4 {
 		t.Errorf("%d searches after the hits were forgotten, want one more", got)
 	}
 	for i := range 3 * maxRemembered {
 		a, err := address.Parse(fmt.Sprintf("a%d@corp.example", i))
 		c.must(err)
-		c.remember(a, Found{})
+		c.remember(a, ConfirmResult{})
 	}
 	if got := len(c.answers); got > maxRemembered {
 		t.Errorf("%d answers are remembered", got)
@@ -305,25 +305,25 @@ func TestConfirmedUntilNextPass(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*confirming, adsim.GUID)
-		want   Found
+		want   ConfirmResult
 	}{
-		{"removed since", func(c *confirming, guid adsim.GUID) { c.must(c.d2.Delete(guid)) }, Found{}},
-		{"known to the other controller only", func(*confirming, adsim.GUID) {}, Found{Known: true}},
+		{"removed since", func(c *confirming, guid adsim.GUID) { c.must(c.d2.Delete(guid)) }, ConfirmResult{}},
+		{"known to the other controller only", func(*confirming, adsim.GUID) {}, ConfirmResult{Known: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newConfirming(t, nil)
 			guid := w.newUser("Neu", "smtp:neu@corp.example")
 			w.start()
-			w.want("neu@corp.example", Found{Known: true})
+			w.want("neu@corp.example", ConfirmResult{Known: true})
 			c.change(w, guid)
-			w.want("neu@corp.example", Found{Known: true}) // no pass yet
+			w.want("neu@corp.example", ConfirmResult{Known: true}) // no pass yet
 			busy := func(f adsim.Faults) { w.server.SetFaults(f); w.second.SetFaults(f) }
 			busy(adsim.Faults{SearchResult: 51})
 			w.advance(time.Second)
 			if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
 				t.Fatal("the pass succeeded")
 			}
-			w.want("neu@corp.example", Found{Known: true}) // a pass that failed says nothing
+			w.want("neu@corp.example", ConfirmResult{Known: true}) // a pass that failed says nothing
 			busy(adsim.Faults{})
 			w.advance(time.Second)
 			w.pass(store.Incremental)
@@ -344,7 +344,7 @@ func TestConfirmBudget(t *testing.T) {
 	c.newUser("Neu", "smtp:neu@corp.example")
 	c.start()
 	searches := watch(c.second, adsim.Faults{})
-	c.want("neu@corp.example", Found{Known: true})
+	c.want("neu@corp.example", ConfirmResult{Known: true})
 	var running sync.WaitGroup
 	var over atomic.Int64
 	for i := range 400 {
@@ -369,10 +369,10 @@ func TestConfirmBudget(t *testing.T) {
 	if over.Load() == 0 || c.Counts().OverBudget != over.Load() {
 		t.Errorf("%d were over the budget, %d counted", over.Load(), c.Counts().OverBudget)
 	}
-	c.want("neu@corp.example", Found{Known: true}) // remembered: costs nothing
+	c.want("neu@corp.example", ConfirmResult{Known: true}) // remembered: costs nothing
 	c.wantError("new@corp.example", ErrOverBudget)
 	c.advance(200 * time.Millisecond)
-	c.want("new@corp.example", Found{})
+	c.want("new@corp.example", ConfirmResult{})
 	c.wantError("more@corp.example", ErrOverBudget)
 }
 
@@ -398,7 +398,7 @@ func TestConfirmSuspects(t *testing.T) {
 		t.Errorf("suspects had %d of 6 searches", asked)
 	}
 	for i := range 3 {
-		c.want(fmt.Sprintf("honest%d@corp.example", i), Found{})
+		c.want(fmt.Sprintf("honest%d@corp.example", i), ConfirmResult{})
 	}
 	c.wantError("late@corp.example", ErrOverBudget)
 }
@@ -468,8 +468,8 @@ func TestConfirmOverALostConnection(t *testing.T) {
 	c.start()
 	for i := range 5 {
 		c.second.CutConnections()
-		c.want("neu@corp.example", Found{Known: true})
-		c.want(fmt.Sprintf("nobody%d@corp.example", i), Found{})
+		c.want("neu@corp.example", ConfirmResult{Known: true})
+		c.want(fmt.Sprintf("nobody%d@corp.example", i), ConfirmResult{})
 		c.advance(hitsLast)
 	}
 }
@@ -482,7 +482,7 @@ func TestConfirmKeepsTheConnection(t *testing.T) {
 	c.second.CutConnections()
 	c.await(cannotConfirm)
 	c.await(canConfirm)
-	c.want("nobody@corp.example", Found{})
+	c.want("nobody@corp.example", ConfirmResult{})
 }
 
 // Wrong credentials are tried once, and not before the mirror could log on with them.
@@ -492,7 +492,7 @@ func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 		word := "first"
 		secret.Store(&word)
 		m.Secret = func() string { return *secret.Load() }
-		m.RefusedWait = time.Hour
+		m.RejectedBindWait = time.Hour
 		c.second.SetFaults(adsim.Faults{BindSubCode: "52e"})
 	})
 	c.begin()
@@ -513,7 +513,7 @@ func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 	word := "second"
 	secret.Store(&word)
 	c.await(canConfirm)
-	c.want("nobody@corp.example", Found{})
+	c.want("nobody@corp.example", ConfirmResult{})
 	if got := c.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings: %q", got)
 	}
@@ -521,7 +521,7 @@ func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 
 func TestConfirmWaitsForTheMirror(t *testing.T) {
 	w := newWorld(t, nil)
-	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1})
+	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1})
 	w.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -541,7 +541,7 @@ func TestConfirmWaitsForTheMirror(t *testing.T) {
 
 func TestConfirmerConfig(t *testing.T) {
 	w := newWorld(t, nil)
-	good := ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: 1, PerSecond: 1}
+	good := ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: 1, PerSecond: 1}
 	for want, change := range map[string]func(*ConfirmConfig){
 		"confirm: no directory to ask":                     func(c *ConfirmConfig) { c.Directories = nil },
 		"confirm: a timeout of 0s is none":                 func(c *ConfirmConfig) { c.Timeout = 0 },
@@ -586,14 +586,14 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 			Values: []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
 	}
 	open, closed, none, fails, silent := owner(false), owner(true), told{}, told{err: directory.ErrTimeout}, told{silent: true}
-	yes, restricted := Found{Known: true}, Found{Known: true, Restricted: true}
+	yes, restricted := ConfirmResult{Known: true}, ConfirmResult{Known: true, InternalOnly: true}
 	for _, c := range []struct {
 		domain        string // that the second directory may own
 		first, second told
-		want          Found
+		want          ConfirmResult
 		err           error
 	}{
-		{"shared.example", none, none, Found{}, nil},
+		{"shared.example", none, none, ConfirmResult{}, nil},
 		{"shared.example", none, open, yes, nil},
 		{"shared.example", closed, none, restricted, nil},
 		{"shared.example", closed, open, yes, nil},
@@ -601,17 +601,17 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 		{"shared.example", fails, open, yes, nil},
 		{"shared.example", fails, closed, restricted, nil},
 		{"shared.example", silent, open, yes, nil}, // without waiting
-		{"shared.example", fails, none, Found{}, ErrUnanswered},
-		{"shared.example", fails, fails, Found{}, ErrUnanswered},
-		{"other.example", none, open, Found{}, nil},
-		{"other.example", none, fails, Found{}, nil},
+		{"shared.example", fails, none, ConfirmResult{}, ErrUnanswered},
+		{"shared.example", fails, fails, ConfirmResult{}, ErrUnanswered},
+		{"other.example", none, open, ConfirmResult{}, nil},
+		{"other.example", none, fails, ConfirmResult{}, nil},
 	} {
-		var list []Confirmed
+		var list []ConfirmDirectory
 		for i, source := range []told{c.first, c.second} {
-			w := newWorld(t, func(_ *world, m *Config) { m.Rules.RefuseOutside = true })
+			w := newWorld(t, func(_ *world, m *Config) { m.Rules.InternalOnly = true })
 			w.mirror.admit()
 			w.mirror.listed = []Candidate{{Name: "told", Dial: func(context.Context) (Source, error) { return source, nil }}}
-			d := Confirmed{Mirror: w.mirror}
+			d := ConfirmDirectory{Mirror: w.mirror}
 			if i == 1 {
 				d.MayOwn = func(domain string) bool { return domain == c.domain }
 			}
@@ -651,7 +651,7 @@ func TestConfirmEnds(t *testing.T) {
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
 	for range 20 {
-		c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: forAnswer, PerSecond: 1000})
+		c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: forAnswer, PerSecond: 1000})
 		w.must(err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)

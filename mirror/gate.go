@@ -24,29 +24,29 @@ type Gate struct {
 	err    error // the refusal; nil: the gate is open
 }
 
-// RefusedError says that no bind is tried, because one was refused. It wraps the refusal.
-type RefusedError struct {
+// RejectedBindError says that no bind is tried, because one was refused. It wraps the refusal.
+type RejectedBindError struct {
 	Until time.Time // when the next one is tried, unless the credentials change before
 	Err   error
 }
 
-func (e *RefusedError) Error() string {
+func (e *RejectedBindError) Error() string {
 	return fmt.Sprintf("%v; no bind is tried before the password file or keytab changes, or %s",
 		e.Err, e.Until.Format(time.RFC3339))
 }
 
-func (e *RefusedError) Unwrap() error { return e.Err }
+func (e *RejectedBindError) Unwrap() error { return e.Err }
 
 // closed gives the refusal that still holds for a secret; nil: there is none. A clock that
 // was set back ends the wait.
-func (g *Gate) closed(secret string, now time.Time) *RefusedError {
+func (g *Gate) closed(secret string, now time.Time) *RejectedBindError {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	age := now.Sub(g.since)
 	if g.err == nil || g.secret != secret || age < 0 || age >= g.wait {
 		return nil
 	}
-	return &RefusedError{g.since.Add(g.wait), g.err}
+	return &RejectedBindError{g.since.Add(g.wait), g.err}
 }
 
 // tried notes how a bind ended.
@@ -88,10 +88,10 @@ func (m *Mirror) open(ctx context.Context, c Candidate) (Source, error) {
 		return nil, err
 	}
 	source, err := c.Dial(ctx)
-	m.gate.tried(secret, err, m.config.Now(), m.config.RefusedWait)
+	m.gate.tried(secret, err, m.config.Now(), m.config.RejectedBindWait)
 	if errors.Is(err, directory.ErrCredentials) {
 		m.config.Log.Error("bind refused: not trying again before the password file changes, lest the account gets locked",
-			"controller", c.Name, "wait", m.config.RefusedWait, "error", err)
+			"controller", c.Name, "wait", m.config.RejectedBindWait, "error", err)
 	}
 	return source, err
 }

@@ -66,7 +66,7 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 	} {
 		for range 3 {
 			err := command()
-			var refused *RefusedError
+			var refused *RejectedBindError
 			if !errors.As(err, &refused) || !errors.Is(err, directory.ErrCredentials) ||
 				!strings.Contains(err.Error(), refused.Until.Format(time.RFC3339)) || !strings.Contains(err.Error(), "password") {
 				t.Errorf("%s: %v", name, err)
@@ -121,7 +121,7 @@ func TestOneGateForAllConnections(t *testing.T) {
 		c.Poll, c.Notify, c.Secret = time.Millisecond, true, func() string { return "old" }
 	})
 	w.user("Ann", "ann@corp.example")
-	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
+	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
 	w.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)

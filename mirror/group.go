@@ -13,7 +13,7 @@ type Runner interface{ Run(context.Context) error }
 
 var (
 	_ Runner = (*Mirror)(nil)
-	_ Runner = (*Retired)(nil)
+	_ Runner = (*RetiredDirectory)(nil)
 )
 
 // Group runs what looks after several directories, each by itself. Runners come and go

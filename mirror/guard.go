@@ -272,7 +272,7 @@ func (r *reading) hold() (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
-	domains, err := m.config.Guard.domainLosses(m.config.Store, pending, limits.Judged, m.config.Now())
+	domains, err := m.config.Guard.domainLosses(m.config.Store, pending, limits.Guarded, m.config.Now())
 	if err != nil {
 		return holding{}, err
 	}

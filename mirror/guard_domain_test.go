@@ -17,7 +17,7 @@ import (
 func company(t *testing.T, judged ...string) *world {
 	return newWorld(t, func(w *world, c *Config) {
 		c.Guard, c.ReplicationLag = defaultGuard, 0
-		c.Judged = func(domain string) bool { return domain == "corp.example" || slices.Contains(judged, domain) }
+		c.Guarded = func(domain string) bool { return domain == "corp.example" || slices.Contains(judged, domain) }
 	})
 }
 
@@ -90,8 +90,8 @@ func TestSubsidiaryHoldsNobodyElse(t *testing.T) {
 		t.Errorf("the pass after a restart: %+v", info)
 	}
 	s := w.mirror.Status()
-	if s.Held != 4 || s.Hold == "" {
-		t.Errorf("status: %d held because %q", s.Held, s.Hold)
+	if s.HeldAddresses != 4 || s.HoldReason == "" {
+		t.Errorf("status: %d held because %q", s.HeldAddresses, s.HoldReason)
 	}
 	if info := w.approve(); info.Removed != 4 {
 		t.Errorf("approval: %+v", info)
@@ -132,7 +132,7 @@ func TestDomainsThatAreNotJudged(t *testing.T) {
 		t.Errorf("a contact: %+v", info)
 	}
 	limits := w.config.Limits
-	limits.Judged = func(string) bool { return true }
+	limits.Guarded = func(string) bool { return true }
 	w.mirror.SetLimits(limits)
 	w.leave(guests[1])
 	if info := w.pass(store.Incremental); info.Held != 1 || !strings.Contains(info.Hold, "no address of the domain customer-000123.example") {
@@ -175,7 +175,7 @@ func TestRetiredByDomain(t *testing.T) {
 	w.user("New", "new@sub2.example", "guest2@customer.example")
 	w.pass(store.Incremental)
 	r := w.retire(defaultGuard)
-	r.SetJudged(func(domain string) bool { return domain != "customer.example" })
+	r.SetGuarded(func(domain string) bool { return domain != "customer.example" })
 	info := w.retirePass(r)
 	if info.Held != 1 || info.Removed != 45 || !strings.Contains(info.Hold, "no longer in the configuration, and no address of the domain sub2.example") || r.Gone() {
 		t.Errorf("first pass: %+v, gone %t", info, r.Gone())

@@ -199,8 +199,8 @@ func TestApproveWhileAPassRuns(t *testing.T) {
 	slices.Sort(want)
 	w.wantKnown(want...)
 	next(t, results) // which judges the rest again
-	if s := w.mirror.Status(); s.Hold == "" || s.Held != 6 {
-		t.Errorf("after that: %d held because %q", s.Held, s.Hold)
+	if s := w.mirror.Status(); s.HoldReason == "" || s.HeldAddresses != 6 {
+		t.Errorf("after that: %d held because %q", s.HeldAddresses, s.HoldReason)
 	}
 }
 

@@ -53,7 +53,7 @@ func (r *reading) logUnread(list []store.Unread) {
 			continue
 		}
 		value := u.Value
-		if r.m.limits.Load().ConcealValues && value != "" {
+		if r.m.limits.Load().RedactValues && value != "" {
 			value = "(concealed)"
 		}
 		r.m.config.Log.Warn("directory value needs correction",

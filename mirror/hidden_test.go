@@ -51,8 +51,8 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 			t.Errorf("%s is unknown after a pass that met an object which hides uSNChanged", address)
 		}
 	}
-	if got := w.mirror.Status(); got.Held != 1 || !strings.Contains(got.Hold, "2 objects hide uSNChanged") || !strings.Contains(got.Hold, "CN=Ann,") {
-		t.Errorf("%d removals wait because %q", got.Held, got.Hold)
+	if got := w.mirror.Status(); got.HeldAddresses != 1 || !strings.Contains(got.HoldReason, "2 objects hide uSNChanged") || !strings.Contains(got.HoldReason, "CN=Ann,") {
+		t.Errorf("%d removals wait because %q", got.HeldAddresses, got.HoldReason)
 	}
 	if got := w.unreadOf(); !strings.Contains(got, "CN=Ann:usnchanged:") || !strings.Contains(got, "CN=Eve:usnchanged:") || strings.Contains(got, "CN=u") {
 		t.Errorf("named are %s", got)
@@ -62,8 +62,8 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 	if w.knows("bob@corp.example") || !w.knows("a.smith@corp.example") {
 		t.Errorf("after the next pass the index knows %q", w.known())
 	}
-	if got := w.mirror.Status(); got.Hold != "" {
-		t.Errorf("the next pass holds because %q", got.Hold)
+	if got := w.mirror.Status(); got.HoldReason != "" {
+		t.Errorf("the next pass holds because %q", got.HoldReason)
 	}
 
 	// The right is given: the change is seen, and nothing is named any more.
@@ -183,7 +183,7 @@ func TestConcealedValues(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) {
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
-		c.ConcealValues = true
+		c.RedactValues = true
 	})
 	w.must(w.d.Modify(w.user("Ann", "ann@corp.example"), adsim.Set("mail", "mailto:secret@corp.example")))
 	w.pass(store.Full)

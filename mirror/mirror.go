@@ -83,9 +83,9 @@ type Config struct {
 	Notify bool
 
 	// Secret changes when the password or keytab does: after a refused bind it is not
-	// tried again before that, or RefusedWait. Nil: it never changes.
-	Secret      func() string
-	RefusedWait time.Duration // zero: 15 minutes, so that nobody's account gets locked
+	// tried again before that, or RejectedBindWait. Nil: it never changes.
+	Secret           func() string
+	RejectedBindWait time.Duration // zero: 15 minutes, so that nobody's account gets locked
 	// Gate remembers that a bind was refused. A mirror that takes over from another one with
 	// the same account and controllers has to have its Gate. Nil: one of its own.
 	Gate *Gate
@@ -100,21 +100,21 @@ type Limits struct {
 	LateAfter  time.Duration // age of the last good pass from which the index is late; zero: never
 	StaleAfter time.Duration // and stale; zero: never
 
-	// Shared is how long another directory may need to hear of an address of a mail domain
+	// HandoverLag is how long another directory may need to hear of an address of a mail domain
 	// that this one gave away; zero: no other one may have it. For the empty domain it is the
 	// longest of all. Nil: every directory that the store knows may have every address, and
 	// needs ReplicationLag.
-	Shared func(domain string) time.Duration
+	HandoverLag func(domain string) time.Duration
 
 	// Canaries must not go: removals are held back when one of them would.
 	Canaries []address.Address
 
-	// Judged reports whether recipients of a canonical domain are judged: only such a
+	// Guarded reports whether recipients of a canonical domain are judged: only such a
 	// domain is guarded by itself. Nil: every domain is.
-	Judged func(domain string) bool
+	Guarded func(domain string) bool
 
-	// ConcealValues keeps values of address attributes out of the log.
-	ConcealValues bool
+	// RedactValues keeps values of address attributes out of the log.
+	RedactValues bool
 }
 
 // Observer is told what happens; nil fields are not called. Calls come from the
@@ -181,8 +181,8 @@ func New(config Config) (*Mirror, error) {
 	if config.Secret == nil {
 		config.Secret = func() string { return "" }
 	}
-	if config.RefusedWait == 0 {
-		config.RefusedWait = refusedWait
+	if config.RejectedBindWait == 0 {
+		config.RejectedBindWait = refusedWait
 	}
 	config.Log = config.Log.With("directory", config.Name)
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
@@ -195,20 +195,20 @@ func New(config Config) (*Mirror, error) {
 	m.admit = sync.OnceFunc(func() { close(m.admitted) })
 	m.roster = roster{list: config.Candidates, reached: map[string]*crossing{}}
 	m.SetLimits(config.Limits)
-	m.Reread()
+	m.Refresh()
 	return m, nil
 }
 
-// Reread takes notice of what the store has of the directory now. It is for a mirror
+// Refresh takes notice of what the store has of the directory now. It is for a mirror
 // whose Run has not begun, where something else worked on the directory since New.
-func (m *Mirror) Reread() {
+func (m *Mirror) Refresh() {
 	stored := m.config.Store.Directory(m.config.Name)
 	m.stored.Store(&stored)
 	at := decodeCursor(stored.Cursor)
 	m.foreign.Store(m.expectsOther(at))
 	m.update(func(s *Status) {
 		*s = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
-			WhyFull: stored.LastFull.Why}
+			FullReason: stored.LastFull.Why}
 	})
 }
 

@@ -128,7 +128,7 @@ func (w *world) pass(kind store.Kind) store.PassInfo {
 	w.t.Helper()
 	r := w.mirror.Pass(w.t.Context(), false)
 	if r.Err != nil || r.Info.Kind != kind {
-		w.t.Fatalf("%v pass (%s): %v, want a good %v pass", r.Info.Kind, w.mirror.Status().WhyFull, r.Err, kind)
+		w.t.Fatalf("%v pass (%s): %v, want a good %v pass", r.Info.Kind, w.mirror.Status().FullReason, r.Err, kind)
 	}
 	return r.Info
 }
@@ -173,7 +173,7 @@ func TestFollowsTheDirectory(t *testing.T) {
 		t.Errorf("first pass: %+v", info)
 	}
 	w.wantEqual()
-	if got := w.mirror.Status(); got.State != Fresh || got.Controller != "dc1.corp.example" || got.Blind || !got.RootKnown || got.USN != got.HighestUSN {
+	if got := w.mirror.Status(); got.State != Fresh || got.Controller != "dc1.corp.example" || got.DeletedHidden || !got.RootKnown || got.USN != got.HighestUSN {
 		t.Errorf("status after the first pass: %+v", got)
 	}
 
@@ -248,7 +248,7 @@ func TestMovedDuringTheRead(t *testing.T) {
 			},
 		} {
 			t.Run(name+", "+how, func(t *testing.T) {
-				w := newWorld(t, func(w *world, c *Config) { c.Rules.OmitDisabled, c.Rules.RefuseOutside = true, true })
+				w := newWorld(t, func(w *world, c *Config) { c.Rules.OmitDisabled, c.Rules.InternalOnly = true, true })
 				var users []adsim.GUID
 				for i := range 6 {
 					users = append(users, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
@@ -512,8 +512,8 @@ func TestBlindToDeletions(t *testing.T) {
 	bob := w.user("Bob", "bob@corp.example")
 	w.d.WithholdDeleted(true)
 	w.pass(store.Full)
-	if s := w.mirror.Status(); !s.Blind || !strings.Contains(strings.Join(s.Grant, "\n"), `"CN=Deleted Objects,DC=corp,DC=example" /G "ACCOUNT:LCRP"`) {
-		t.Errorf("status does not say that deletions cannot be seen: %t, %q", s.Blind, s.Grant)
+	if s := w.mirror.Status(); !s.DeletedHidden || !strings.Contains(strings.Join(s.GrantCommands, "\n"), `"CN=Deleted Objects,DC=corp,DC=example" /G "ACCOUNT:LCRP"`) {
+		t.Errorf("status does not say that deletions cannot be seen: %t, %q", s.DeletedHidden, s.GrantCommands)
 	}
 	w.must(w.d.Delete(bob))
 	w.pass(store.Incremental)
@@ -525,7 +525,7 @@ func TestBlindToDeletions(t *testing.T) {
 	w.wantEqual()
 	w.d.WithholdDeleted(false)
 	w.pass(store.Incremental)
-	if s := w.mirror.Status(); s.Blind || len(s.Grant) > 0 {
+	if s := w.mirror.Status(); s.DeletedHidden || len(s.GrantCommands) > 0 {
 		t.Error("status still says that deletions cannot be seen")
 	}
 }

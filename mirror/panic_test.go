@@ -211,7 +211,7 @@ func TestPanicInACommand(t *testing.T) {
 // TestPanicBesideThePasses: in the notification and in the confirmation.
 func TestPanicBesideThePasses(t *testing.T) {
 	w, armed, log := burstingWorld(t, func(c *Config) { c.Notify = true })
-	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
+	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
 	w.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -282,7 +282,7 @@ func TestPanicOfARetiredDirectory(t *testing.T) {
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
 	armed := true
-	r := NewRetired(RetiredConfig{Name: "corp", Store: w.store, Log: slog.New(slog.DiscardHandler), Now: func() time.Time {
+	r := NewRetiredDirectory(RetiredConfig{Name: "corp", Store: w.store, Log: slog.New(slog.DiscardHandler), Now: func() time.Time {
 		if armed {
 			panic("in the clock")
 		}

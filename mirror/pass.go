@@ -113,7 +113,7 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 	m.update(func(s *Status) {
 		s.Running = &Progress{Kind: r.kind, Started: r.started}
 		if why != "" {
-			s.WhyFull = why
+			s.FullReason = why
 		}
 	})
 	if r.kind == store.Full {
@@ -275,7 +275,7 @@ func (m *Mirror) sawRoot(root directory.Root) {
 		grant = directory.GrantDeletedObjects(root.DefaultNamingContext, directory.Grantee(m.config.Account))
 	}
 	m.update(func(s *Status) {
-		s.HighestUSN, s.RootKnown, s.Blind, s.Grant = root.HighestCommittedUSN, true, !root.DeletedVisible, grant
+		s.HighestUSN, s.RootKnown, s.DeletedHidden, s.GrantCommands = root.HighestCommittedUSN, true, !root.DeletedVisible, grant
 	})
 	now := m.config.Now()
 	if !root.DeletedVisible && now.Sub(m.warned) > time.Hour {

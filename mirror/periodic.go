@@ -62,7 +62,7 @@ func (m *Mirror) fullDone() {
 func (m *Mirror) fullFailed(full PassResult) {
 	now, every := m.config.Now(), m.config.Full
 	m.update(func(s *Status) {
-		if s.Blind {
+		if s.DeletedHidden {
 			every = min(every, blindFull)
 		}
 		s.FullError = full.Err

@@ -92,7 +92,7 @@ func TestDueFullPassThatFails(t *testing.T) {
 			}
 			s := w.mirror.Status()
 			if s.FullError == nil || s.FullFailingSince.IsZero() || s.LastError == nil || !strings.Contains(s.LastError.Error(), "full pass is due") ||
-				s.WhyFull != "the periodic full pass is due" {
+				s.FullReason != "the periodic full pass is due" {
 				t.Errorf("status: %+v", s)
 			}
 			w.server.SetFaults(adsim.Faults{})

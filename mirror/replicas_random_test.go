@@ -110,7 +110,7 @@ func newReplicatedLife(t *testing.T, seed uint64, two, closing bool) *replicated
 		if two {
 			c.Rules.Bases = []string{people}
 		}
-		c.Rules.RefuseOutside = closing
+		c.Rules.InternalOnly = closing
 	})
 	l.followers = []follows{{Mirror: l.mirror, all: !two}}
 	l.user("Stays", "stays@corp.example")

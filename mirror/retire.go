@@ -14,9 +14,9 @@ import (
 	"rcpt-milter/store"
 )
 
-// Leaving is the state of a directory that the configuration no longer names: nothing
+// Retired is the state of a directory that the configuration no longer names: nothing
 // that is asked about a recipient depends on it.
-const Leaving State = "retired"
+const Retired State = "retired"
 
 // retiredRules stands for the rules of such a directory. No others have its
 // fingerprint, so that one that comes back is read in full before it is trusted.
@@ -33,19 +33,19 @@ type RetiredConfig struct {
 	Guard    Guard             // judges over the addresses that nobody else has
 	Canaries []address.Address // as in Limits, the first ones; SetCanaries changes them
 
-	Judged func(domain string) bool // as in Limits, the first one; SetJudged changes it
-	// Shared is as in Limits, but nil means zero. SetShared changes it.
-	Shared func(domain string) time.Duration
+	Guarded func(domain string) bool // as in Limits, the first one; SetGuarded changes it
+	// HandoverLag is as in Limits, but nil means zero. SetHandoverLag changes it.
+	HandoverLag func(domain string) time.Duration
 
 	Log     *slog.Logger     // required
 	Now     func() time.Time // nil: time.Now
 	Observe func(PassResult) // told of each pass; nil: nobody listens
 }
 
-// Retired takes the addresses of such a directory out of the store, by full passes that
+// RetiredDirectory takes the addresses of such a directory out of the store, by full passes that
 // see nothing: what nobody else has goes through the guard, and when nothing is left
 // the store forgets the directory. All methods may be called concurrently.
-type Retired struct {
+type RetiredDirectory struct {
 	config   RetiredConfig
 	canaries atomic.Pointer[[]address.Address]
 	judged   atomic.Pointer[func(domain string) bool]
@@ -61,8 +61,8 @@ type Retired struct {
 	}
 }
 
-// NewRetired does nothing before Run or Pass.
-func NewRetired(config RetiredConfig) *Retired {
+// NewRetiredDirectory does nothing before Run or Pass.
+func NewRetiredDirectory(config RetiredConfig) *RetiredDirectory {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
@@ -70,28 +70,30 @@ func NewRetired(config RetiredConfig) *Retired {
 		config.Observe = func(PassResult) {}
 	}
 	config.Log = config.Log.With("directory", config.Name)
-	r := &Retired{config: config}
+	r := &RetiredDirectory{config: config}
 	r.SetCanaries(config.Canaries)
-	r.SetJudged(config.Judged)
-	r.SetShared(config.Shared)
+	r.SetGuarded(config.Guarded)
+	r.SetHandoverLag(config.HandoverLag)
 	return r
 }
 
-// SetShared changes which directories may have its addresses, from the next pass on.
-func (r *Retired) SetShared(shared func(domain string) time.Duration) { r.shared.Store(&shared) }
+// SetHandoverLag changes which directories may have its addresses, from the next pass on.
+func (r *RetiredDirectory) SetHandoverLag(shared func(domain string) time.Duration) {
+	r.shared.Store(&shared)
+}
 
 // SetCanaries changes them, from the next pass on.
-func (r *Retired) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
+func (r *RetiredDirectory) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
 
-// SetJudged changes which domains are judged, from the next pass on; nil: every one is.
-func (r *Retired) SetJudged(judged func(domain string) bool) { r.judged.Store(&judged) }
+// SetGuarded changes which domains are judged, from the next pass on; nil: every one is.
+func (r *RetiredDirectory) SetGuarded(judged func(domain string) bool) { r.judged.Store(&judged) }
 
 // Name is the name of the directory.
-func (r *Retired) Name() string { return r.config.Name }
+func (r *RetiredDirectory) Name() string { return r.config.Name }
 
 // Run makes passes until the directory is gone, somebody wants its addresses kept, or
 // the context ends. It gives nil.
-func (r *Retired) Run(ctx context.Context) error {
+func (r *RetiredDirectory) Run(ctx context.Context) error {
 	again := time.NewTicker(retiredAgain)
 	defer again.Stop()
 	for {
@@ -109,7 +111,7 @@ func (r *Retired) Run(ctx context.Context) error {
 
 // Pass takes away what the guard lets go, and has the store forget the directory when
 // nothing is left.
-func (r *Retired) Pass() PassResult {
+func (r *RetiredDirectory) Pass() PassResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over() {
@@ -135,7 +137,7 @@ func (r *Retired) Pass() PassResult {
 
 // pass is one full pass that sees nothing. One that would only hold back again what is
 // held back already is not committed; its info is the zero one.
-func (r *Retired) pass() (store.PassInfo, error) {
+func (r *RetiredDirectory) pass() (store.PassInfo, error) {
 	s, name, now := r.config.Store, r.config.Name, r.config.Now()
 	before := s.Directory(name)
 	pass, err := s.Begin(name, store.Full, store.Origin{Database: retiredRules, Rules: retiredRules,
@@ -156,7 +158,7 @@ func (r *Retired) pass() (store.PassInfo, error) {
 }
 
 // decide asks the guard, and commits the pass.
-func (r *Retired) decide(pass *store.Pass, before store.Directory, now time.Time) (store.PassInfo, error) {
+func (r *RetiredDirectory) decide(pass *store.Pass, before store.Directory, now time.Time) (store.PassInfo, error) {
 	hold, goes, err := r.hold(pass, before, now)
 	if err != nil {
 		return store.PassInfo{}, err
@@ -176,7 +178,7 @@ func (r *Retired) decide(pass *store.Pass, before store.Directory, now time.Time
 // hold asks the guard, and reports whether something goes in spite of what is held. What
 // another directory has as well is not lost, so a directory that was only renamed in the
 // configuration goes once the new name has been read.
-func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) (_ holding, goes bool, _ error) {
+func (r *RetiredDirectory) hold(pass *store.Pass, before store.Directory, now time.Time) (_ holding, goes bool, _ error) {
 	pending, err := pass.Pending()
 	if err != nil {
 		return holding{}, false, err
@@ -209,7 +211,7 @@ func (r *Retired) hold(pass *store.Pass, before store.Directory, now time.Time) 
 // withHanding adds domains whose removals the guard lets go and that wait all the same: an
 // object may have moved to another directory shortly before this one left the
 // configuration, and the other one may not have read it yet.
-func (r *Retired) withHanding(held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time) []store.HeldDomain {
+func (r *RetiredDirectory) withHanding(held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time) []store.HeldDomain {
 	shared := *r.shared.Load()
 	if shared == nil {
 		return held
@@ -231,7 +233,7 @@ func (r *Retired) withHanding(held []store.HeldDomain, pending store.Pending, be
 }
 
 // forget has the store drop the directory, unless it still owns something.
-func (r *Retired) forget() error {
+func (r *RetiredDirectory) forget() error {
 	dropped, err := r.config.Store.Drop(r.config.Name)
 	if err != nil || !dropped {
 		return err
@@ -242,7 +244,7 @@ func (r *Retired) forget() error {
 }
 
 // Approve releases the removals that the guard holds back: see Mirror.Approve.
-func (r *Retired) Approve(_ context.Context, upTo uint64) (store.PassInfo, error) {
+func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassInfo, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.Gone() {
@@ -257,7 +259,7 @@ func (r *Retired) Approve(_ context.Context, upTo uint64) (store.PassInfo, error
 }
 
 // Discard keeps the addresses until the next start, which judges again.
-func (r *Retired) Discard(context.Context) (int, error) {
+func (r *RetiredDirectory) Discard(context.Context) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.Gone() {
@@ -272,34 +274,34 @@ func (r *Retired) Discard(context.Context) (int, error) {
 }
 
 // Gone reports whether the store has forgotten the directory.
-func (r *Retired) Gone() bool {
+func (r *RetiredDirectory) Gone() bool {
 	r.status.Lock()
 	defer r.status.Unlock()
 	return r.status.gone
 }
 
 // over reports whether there is nothing more to do before the next start.
-func (r *Retired) over() bool {
+func (r *RetiredDirectory) over() bool {
 	r.status.Lock()
 	defer r.status.Unlock()
 	return r.status.gone || r.status.kept
 }
 
-func (r *Retired) note(change func()) {
+func (r *RetiredDirectory) note(change func()) {
 	r.status.Lock()
 	defer r.status.Unlock()
 	change()
 }
 
 // Status is the state at this moment.
-func (r *Retired) Status() Status {
+func (r *RetiredDirectory) Status() Status {
 	stored := r.config.Store.Directory(r.config.Name)
 	at := decodeCursor(stored.Cursor)
-	s := Status{State: Leaving, Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
-		WhyFull: stored.LastFull.Why, LastGood: stored.LastGood(), Full: stored.LastFull, Incremental: stored.LastIncremental,
+	s := Status{State: Retired, Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
+		FullReason: stored.LastFull.Why, LastGood: stored.LastGood(), Full: stored.LastFull, Incremental: stored.LastIncremental,
 		Warnings: []string{fmt.Sprintf("it is no longer in the configuration, and its objects still own %d addresses", stored.Owned)}}
-	if s.Hold = stored.Hold; s.Hold != "" {
-		s.Held = stored.Newest().Held
+	if s.HoldReason = stored.Hold; s.HoldReason != "" {
+		s.HeldAddresses = stored.Newest().Held
 	}
 	r.note(func() {
 		s.LastError = r.status.err

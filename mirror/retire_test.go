@@ -12,13 +12,13 @@ import (
 )
 
 // retire closes the mirror and retires its directory.
-func (w *world) retire(guard Guard, canaries ...address.Address) *Retired {
+func (w *world) retire(guard Guard, canaries ...address.Address) *RetiredDirectory {
 	w.t.Helper()
 	w.mirror.Close()
-	return NewRetired(RetiredConfig{Name: "corp", Store: w.store, Guard: guard, Canaries: canaries, Now: w.config.Now, Log: slog.New(slog.DiscardHandler)})
+	return NewRetiredDirectory(RetiredConfig{Name: "corp", Store: w.store, Guard: guard, Canaries: canaries, Now: w.config.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
-func (w *world) retirePass(r *Retired) store.PassInfo {
+func (w *world) retirePass(r *RetiredDirectory) store.PassInfo {
 	w.t.Helper()
 	result := r.Pass()
 	if result.Err != nil {
@@ -60,7 +60,7 @@ func TestRetiredIsHeldAndApproved(t *testing.T) {
 			t.Errorf("another pass with nothing new commits %+v", info)
 		}
 		s := r.Status()
-		if s.State != Leaving || s.Held != 3 || s.Hold == "" || s.Controller == "" || len(s.Warnings) != 1 || r.Gone() {
+		if s.State != Retired || s.HeldAddresses != 3 || s.HoldReason == "" || s.Controller == "" || len(s.Warnings) != 1 || r.Gone() {
 			t.Errorf("status: %+v", s)
 		}
 		w.wantKnown("ann@corp.example", "ann@lab.example", "bob@corp.example")
@@ -162,7 +162,7 @@ func TestRetiredDiscard(t *testing.T) {
 		t.Errorf("discard: %d, %v", n, err)
 	}
 	w.retirePass(r)
-	if s := r.Status(); s.Hold != "" || s.Held != 0 || !strings.Contains(s.Warnings[0], "until the next start") {
+	if s := r.Status(); s.HoldReason != "" || s.HeldAddresses != 0 || !strings.Contains(s.Warnings[0], "until the next start") {
 		t.Errorf("status: %+v", s)
 	}
 	w.wantKnown("ann@corp.example")
@@ -200,7 +200,7 @@ func TestRetiredComesBack(t *testing.T) {
 		t.Errorf("the pass when it is back: %+v", info)
 	}
 	w.wantEqual()
-	if s := w.mirror.Status(); s.State != Fresh || s.Held != 0 {
+	if s := w.mirror.Status(); s.State != Fresh || s.HeldAddresses != 0 {
 		t.Errorf("status: %+v", s)
 	}
 }

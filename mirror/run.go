@@ -199,7 +199,7 @@ func (m *Mirror) pause(err error, failures *backoff.ExponentialBackOff) time.Dur
 		return 0 // they have changed already
 	case errors.Is(err, directory.ErrSecret):
 		m.config.Log.Error("no usable password or keytab, so no bind is tried before its file changes", "error", err)
-		return m.config.RefusedWait
+		return m.config.RejectedBindWait
 	}
 	return failures.NextBackOff()
 }

@@ -103,7 +103,7 @@ func TestRefusedBindWaitsForANewSecret(t *testing.T) {
 	var secret atomic.Value
 	secret.Store("old")
 	w := newWorld(t, func(w *world, c *Config) {
-		c.Poll, c.RefusedWait, results = time.Millisecond, time.Hour, passes(c)
+		c.Poll, c.RejectedBindWait, results = time.Millisecond, time.Hour, passes(c)
 		c.Secret = func() string { return secret.Load().(string) }
 		w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
 	})

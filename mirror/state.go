@@ -29,12 +29,12 @@ type Status struct {
 	InvocationID     directory.GUID // of its database
 	USN              uint64         // how far it has been read
 	HighestUSN       uint64         // how far it was when it was last asked
-	WhyFull          string         // reason for the last full pass, or the one under way
+	FullReason       string         // reason for the last full pass, or the one under way
 	LastGood         time.Time      // start of the last good pass, or later, see lastGood; State counts from it
 	Full             store.PassInfo // last good full pass
 	Incremental      store.PassInfo // last good incremental pass
-	Held             int            // addresses whose removal the guard holds back
-	Hold             string         // why; empty: it does not
+	HeldAddresses    int            // addresses whose removal the guard holds back
+	HoldReason       string         // why; empty: it does not
 	NextPass         time.Time
 	Running          *Progress // the pass under way
 	LastError        error     // of the last pass; nil: it was good
@@ -42,8 +42,8 @@ type Status struct {
 	FullError        error     // of the last full pass that was due; nil: it was good, or none was due
 	FullFailingSince time.Time // its first failure
 	RootKnown        bool      // a controller answered since the start: the next field says something
-	Blind            bool      // deleted objects cannot be seen
-	Grant            []string  // the commands of an administrator where it is Blind
+	DeletedHidden    bool      // deleted objects cannot be seen
+	GrantCommands    []string  // the commands of an administrator where it is Blind
 	Notified         bool      // the controller tells when something changes
 	Warnings         []string  // what works and should not be left as it is, a sentence each
 }
@@ -70,8 +70,8 @@ func (m *Mirror) Status() Status {
 		s.LastError = fmt.Errorf("a full pass is due and fails, changes are read all the same: %w", s.FullError)
 		s.FailingSince = s.FullFailingSince
 	}
-	if s.Hold = stored.Hold; s.Hold != "" {
-		s.Held = stored.Newest().Held
+	if s.HoldReason = stored.Hold; s.HoldReason != "" {
+		s.HeldAddresses = stored.Newest().Held
 	}
 	s.State = m.state(stored)
 	s.Warnings = m.inForce()

@@ -104,7 +104,7 @@ func linger(ctx, moved context.Context, over <-chan time.Time) {
 // that was tried, until a pass could bind with a refused one, or for several times as long
 // as the passes do, which try the same one. Two that press on would lock the account.
 func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
-	patience := time.NewTimer(4 * m.config.RefusedWait)
+	patience := time.NewTimer(4 * m.config.RejectedBindWait)
 	defer patience.Stop()
 	ticker := time.NewTicker(secretCheck)
 	defer ticker.Stop()

@@ -26,7 +26,7 @@ type follower struct {
 	current atomic.Pointer[following]
 
 	mu      sync.Mutex
-	retired []*mirror.Retired // in the store, and not in the configuration
+	retired []*mirror.RetiredDirectory // in the store, and not in the configuration
 }
 
 // following is what looks after the directories of one configuration. It never changes.
@@ -105,7 +105,7 @@ func (f *follower) change(c *config.Config, next following, swap func()) {
 	var coming []mirror.Runner
 	for _, d := range next {
 		if !before.has(d.Mirror) {
-			d.Reread()
+			d.Refresh()
 			coming = append(coming, d.Mirror)
 		}
 		d.SetLimits(f.limitsOf(c, d.config))
@@ -126,7 +126,7 @@ func (f *follower) leaving(next following) []mirror.Runner {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.retired = slices.DeleteFunc(slices.Clone(f.retired), func(r *mirror.Retired) bool {
+	f.retired = slices.DeleteFunc(slices.Clone(f.retired), func(r *mirror.RetiredDirectory) bool {
 		back := slices.ContainsFunc(next, func(d followed) bool { return d.Name() == r.Name() })
 		if back {
 			leaving = append(leaving, r)
@@ -148,11 +148,11 @@ func (f *follower) retire(c *config.Config) []mirror.Runner {
 	var begin []mirror.Runner
 	for _, name := range slices.Sorted(slices.Values(f.store.Directories())) {
 		if inConfig(c, name) ||
-			slices.ContainsFunc(f.retired, func(r *mirror.Retired) bool { return r.Name() == name }) {
+			slices.ContainsFunc(f.retired, func(r *mirror.RetiredDirectory) bool { return r.Name() == name }) {
 			continue
 		}
 		f.log.Warn("directory is in the store and no longer in the configuration, its addresses leave through the removal guard", "directory", name)
-		r := mirror.NewRetired(mirror.RetiredConfig{
+		r := mirror.NewRetiredDirectory(mirror.RetiredConfig{
 			Name: name, Store: f.store, Guard: mirror.Guard(config.DefaultGuard()), Log: f.log,
 			Observe: func(r mirror.PassResult) { f.passDone(name, store.Full, r) },
 		})
@@ -160,8 +160,8 @@ func (f *follower) retire(c *config.Config) []mirror.Runner {
 	}
 	for _, r := range f.retired {
 		r.SetCanaries(c.Canaries.Accept)
-		r.SetJudged(c.Judges)
-		r.SetShared(f.shared(c, r.Name(), 0))
+		r.SetGuarded(c.Judges)
+		r.SetHandoverLag(f.shared(c, r.Name(), 0))
 	}
 	return begin
 }

@@ -23,7 +23,7 @@ type keeper interface {
 
 var (
 	_ keeper = (*mirror.Mirror)(nil)
-	_ keeper = (*mirror.Retired)(nil)
+	_ keeper = (*mirror.RetiredDirectory)(nil)
 )
 
 // all are the keepers of all directories, in the order of the configuration; those of
@@ -129,7 +129,7 @@ func (b backend) settle(q control.RemovalsQuery, tell func(control.RemovalsDone)
 	}
 	var failed []error
 	for _, k := range keepers {
-		if k.Status().Hold == "" {
+		if k.Status().HoldReason == "" {
 			continue
 		}
 		done, err := do(k)
