@@ -22,48 +22,48 @@ type Candidate struct {
 
 const (
 	// rediscoverEvery is how often at most the candidates are asked for.
-	rediscoverEvery = time.Minute
+	rediscoverInterval = time.Minute
 
 	// maxRepins is how often a name that leads to several controllers is connected to
 	// again for the one that is followed: a logon costs less than a full pass.
-	maxRepins = 3
+	maxHostRetries = 3
 
 	// flapsFor is how long status warns of a name that led elsewhere.
-	flapsFor = 24 * time.Hour
+	ambiguousHostWarning = 24 * time.Hour
 )
 
 // roster is the list of candidates, in order of preference, and which one is used. It
 // belongs to the goroutine of the passes.
-type roster struct {
-	list    []Candidate
-	at      int                  // which one the source belongs to, or is tried next
-	served  string               // name of the one that served last
-	asked   time.Time            // when the list was last asked for
-	reached map[string]*crossing // by the name of a candidate
+type controllerList struct {
+	list         []Candidate
+	current      int                     // which one the source belongs to, or is tried next
+	lastServed   string                  // name of the one that served last
+	discoveredAt time.Time               // when the list was last asked for
+	hosts        map[string]*hostHistory // by the name of a candidate
 }
 
 // crossing is what was met behind the name of a candidate.
-type crossing struct {
-	host   string          // the controller there now
-	view   string          // what the connection shows
-	hosts  map[string]bool // all that were met
-	warned time.Time
+type hostHistory struct {
+	host     string          // the controller there now
+	view     string          // what the connection shows
+	seen     map[string]bool // all that were met
+	warnedAt time.Time
 }
 
 // locate makes sure of a list of candidates. One that has failed may be gone, and a
 // better one may be there, so it is asked for again, now and then; while there is no
 // answer the old list stands.
-func (m *Mirror) locate(ctx context.Context) error {
-	r, now := &m.roster, m.config.Now()
-	if m.config.Discover == nil || len(r.list) > 0 && now.Sub(r.asked).Abs() < rediscoverEvery {
+func (m *Mirror) discover(ctx context.Context) error {
+	r, now := &m.controllers, m.config.Now()
+	if m.config.Discover == nil || len(r.list) > 0 && now.Sub(r.discoveredAt).Abs() < rediscoverInterval {
 		return nil
 	}
-	r.asked = now
+	r.discoveredAt = now
 	list, err := m.config.Discover(ctx)
 	if ctx.Err() != nil {
 		return fmt.Errorf("given up: %w", ctx.Err())
 	}
-	m.warn("discovery", err, time.Hour)
+	m.setWarning("discovery", err, time.Hour)
 	switch {
 	case err != nil && len(r.list) > 0:
 		m.config.Log.Warn("domain controllers cannot be discovered, those known stay", "error", err)
@@ -73,32 +73,32 @@ func (m *Mirror) locate(ctx context.Context) error {
 	case err != nil:
 		m.config.Log.Warn("domain controllers may not all be discovered", "error", err)
 	}
-	if names(list) != names(r.list) {
-		m.config.Log.Info("domain controllers discovered", "controllers", names(list))
+	if joinNames(list) != joinNames(r.list) {
+		m.config.Log.Info("domain controllers discovered", "controllers", joinNames(list))
 	}
-	m.relist(list)
+	m.setControllers(list)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.listed = list
+	m.knownCandidates = list
 	return nil
 }
 
 // relist exchanges the list. The candidate in use stays that if it is still there;
 // otherwise the one is chosen that a new connection should begin with.
-func (m *Mirror) relist(list []Candidate) {
-	r := &m.roster
+func (m *Mirror) setControllers(list []Candidate) {
+	r := &m.controllers
 	used := ""
 	if len(r.list) > 0 {
 		used = m.current().Name
 	}
 	r.list = list
-	if r.at = slices.IndexFunc(list, func(c Candidate) bool { return c.Name == used }); r.at < 0 {
-		m.pin()
+	if r.current = slices.IndexFunc(list, func(c Candidate) bool { return c.Name == used }); r.current < 0 {
+		m.selectController()
 	}
 }
 
 // names lists candidates, whatever their order: among equals it is drawn by lot.
-func names(list []Candidate) string {
+func joinNames(list []Candidate) string {
 	var all []string
 	for _, c := range list {
 		all = append(all, c.Name)
@@ -108,7 +108,7 @@ func names(list []Candidate) string {
 }
 
 // controllers are the candidates known, the one that is followed last, and its database.
-func (m *Mirror) controllers() ([]Candidate, directory.GUID) {
+func (m *Mirror) candidatesFollowedLast() ([]Candidate, directory.GUID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	followed := func(c Candidate) int {
@@ -117,32 +117,32 @@ func (m *Mirror) controllers() ([]Candidate, directory.GUID) {
 		}
 		return 0
 	}
-	ordered := slices.SortedStableFunc(slices.Values(m.listed), func(x, y Candidate) int { return followed(x) - followed(y) })
+	ordered := slices.SortedStableFunc(slices.Values(m.knownCandidates), func(x, y Candidate) int { return followed(x) - followed(y) })
 	return ordered, m.status.InvocationID
 }
 
 // pin goes to the candidate that leads to the controller which the cursor belongs to,
 // as far as one can tell: any other costs a full pass. Where none does, to the first.
-func (m *Mirror) pin() {
-	r := &m.roster
+func (m *Mirror) selectController() {
+	r := &m.controllers
 	host := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
 	at := slices.IndexFunc(r.list, func(c Candidate) bool { return c.Host != "" && c.Host == host })
 	if at < 0 {
-		at = slices.IndexFunc(r.list, func(c Candidate) bool { return c.Name == r.served })
+		at = slices.IndexFunc(r.list, func(c Candidate) bool { return c.Name == r.lastServed })
 	}
-	r.at = max(at, 0)
+	r.current = max(at, 0)
 }
 
 // current is the candidate in use, or to be tried next.
-func (m *Mirror) current() Candidate { return m.roster.list[m.roster.at] }
+func (m *Mirror) current() Candidate { return m.controllers.list[m.controllers.current] }
 
 // next goes to the best candidate that was not tried; false: there is none.
-func (r *roster) next(tried map[string]bool) bool {
+func (r *controllerList) next(tried map[string]bool) bool {
 	at := slices.IndexFunc(r.list, func(c Candidate) bool { return !tried[c.Name] })
 	if at < 0 {
 		return false
 	}
-	r.at = at
+	r.current = at
 	return true
 }
 
@@ -155,7 +155,7 @@ func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 	if err != nil {
 		return root, err
 	}
-	for again := 0; again < maxRepins && m.cross(root); again++ {
+	for again := 0; again < maxHostRetries && m.recordHost(root); again++ {
 		other, its, err := m.dial(ctx)
 		if err != nil {
 			continue
@@ -163,9 +163,9 @@ func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 		source.Close()
 		source, root = other, its
 	}
-	m.cross(root)
+	m.recordHost(root)
 	m.source = source
-	m.admit()
+	m.signalReached()
 	return root, nil
 }
 
@@ -185,28 +185,28 @@ func (m *Mirror) dial(ctx context.Context) (Source, directory.Root, error) {
 
 // cross notes which controller the name of the current candidate led to. It reports
 // whether another one was wanted, to which the name led before.
-func (m *Mirror) cross(root directory.Root) (astray bool) {
+func (m *Mirror) recordHost(root directory.Root) (astray bool) {
 	name := m.current().Name
-	c := m.roster.reached[name]
+	c := m.controllers.hosts[name]
 	if c == nil {
-		c = &crossing{host: root.DNSHostName, hosts: map[string]bool{}}
-		m.roster.reached[name] = c
+		c = &hostHistory{host: root.DNSHostName, seen: map[string]bool{}}
+		m.controllers.hosts[name] = c
 	}
-	c.hosts[root.DNSHostName], c.view = true, viewOf(root)
+	c.seen[root.DNSHostName], c.view = true, viewOf(root)
 	if c.host != root.DNSHostName {
-		m.flapped(name, c, root.DNSHostName)
+		m.warnAmbiguousHost(name, c, root.DNSHostName)
 	}
 	c.host = root.DNSHostName
 	wanted := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
-	return wanted != root.DNSHostName && c.hosts[wanted]
+	return wanted != root.DNSHostName && c.seen[wanted]
 }
 
 // flapped complains of a name that leads to several controllers.
-func (m *Mirror) flapped(name string, c *crossing, host string) {
+func (m *Mirror) warnAmbiguousHost(name string, c *hostHistory, host string) {
 	err := fmt.Errorf("%s leads now to %s and now to %s, and each change costs a full pass; name the controllers themselves in urls, or use discover", name, c.host, host)
-	m.warn("url "+name, err, flapsFor)
-	if now := m.config.Now(); now.Sub(c.warned) > time.Hour {
-		c.warned = now
+	m.setWarning("url "+name, err, ambiguousHostWarning)
+	if now := m.config.Now(); now.Sub(c.warnedAt) > time.Hour {
+		c.warnedAt = now
 		m.config.Log.Warn("the name of a domain controller leads to different ones", "url", name, "before", c.host, "now", host)
 	}
 }

@@ -183,7 +183,7 @@ func TestNameThatLeadsToDifferentControllers(t *testing.T) {
 	if got := strings.Count(log.String(), "leads to different ones"); got != 1 {
 		t.Errorf("%d warnings in the log within an hour, want one:\n%s", got, &log)
 	}
-	w.advance(flapsFor + time.Minute)
+	w.advance(ambiguousHostWarning + time.Minute)
 	if got := w.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings %q a day later", got)
 	}

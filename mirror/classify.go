@@ -80,11 +80,11 @@ func isRecipient(o *directory.Object, rules Rules) bool {
 		return false
 	case !slices.ContainsFunc(recipientClasses, o.HasClass):
 		return false
-	case !rules.owns(o.DN):
+	case !rules.inScope(o.DN):
 		return false
-	case rules.OmitSystem && isOneOf(o.RecipientType, systemTypes):
+	case rules.OmitSystem && hasType(o.RecipientType, systemTypes):
 		return false
-	case rules.OmitDisabled && o.Disabled && !isOneOf(o.RecipientType, disabledTypes):
+	case rules.OmitDisabled && o.Disabled && !hasType(o.RecipientType, disabledTypes):
 		return false
 	}
 	return true
@@ -140,12 +140,12 @@ func foldedDNs(list []string) []string {
 }
 
 // owns reports whether objects of this name count: in the bases, and not excluded.
-func (r Rules) owns(dn string) bool {
+func (r Rules) inScope(dn string) bool {
 	return inBases(dn, r.Bases) && (len(r.Exclude) == 0 || !inBases(dn, r.Exclude))
 }
 
 // borders are the subtrees at whose tops objects begin or cease to count.
-func (r Rules) borders() []string { return slices.Concat(r.Bases, r.Exclude) }
+func (r Rules) scopeBorders() []string { return slices.Concat(r.Bases, r.Exclude) }
 
 // inBases reports whether a name is one of the bases or below one.
 func inBases(dn string, bases []string) bool {
@@ -165,7 +165,7 @@ func inBases(dn string, bases []string) bool {
 func foldDN(dn string) string {
 	var out strings.Builder
 	escaped, skip := false, true // skip: spaces here mean nothing
-	for _, r := range strings.ToLower(plainDN(dn)) {
+	for _, r := range strings.ToLower(unescapeDN(dn)) {
 		switch {
 		case escaped:
 			escaped, skip = false, false
@@ -190,7 +190,7 @@ func foldDN(dn string) string {
 
 // plainDN takes away the escapes that a name can do without: octets in hexadecimal, and
 // characters that need none where they stand (RFC 4514 section 2.4).
-func plainDN(dn string) string {
+func unescapeDN(dn string) string {
 	if !strings.Contains(dn, `\`) {
 		return dn
 	}

@@ -21,14 +21,14 @@ var (
 )
 
 // errMoving says why a comparison within bases may be wrong.
-var errMoving = errors.New("an organizational unit or container changed meanwhile, so that what is below it may have been read under its old name; compare again")
+var errContainersMoved = errors.New("an organizational unit or container changed meanwhile, so that what is below it may have been read under its old name; compare again")
 
 const (
 	// maxSuspects is how many objects that differ are kept in memory; the rest is counted.
 	maxSuspects = 100_000
 
 	// maxRounds is how often what differs is looked at again.
-	maxRounds = 5
+	maxRechecks = 5
 
 	// maxRereads is how often everything is read again because a container moved.
 	maxRereads = 2
@@ -64,10 +64,10 @@ func (m *Mirror) Compare(ctx context.Context, progress func(objects int), report
 		return Comparison{}, err
 	}
 	defer c.source.Close()
-	if err := c.everything(ctx); err != nil {
+	if err := c.readAll(ctx); err != nil {
 		return c.result, err
 	}
-	if err := c.settle(ctx); err != nil {
+	if err := c.recheckUntilStable(ctx); err != nil {
 		return c.result, err
 	}
 	return c.result, c.report(report)
@@ -81,24 +81,24 @@ type comparison struct {
 	progress func(int)
 	result   Comparison
 
-	read     int                  // objects
-	owners   map[store.GUID]int32 // objects that own addresses, and how many
-	suspects map[store.GUID]*suspect
-	unlisted map[store.GUID]bool   // more of them
-	names    map[store.GUID]string // of containers
-	began    uint64                // how far the controller was when it began to read all
-	moving   bool                  // a container changed while the rest was read
+	objectsRead     int                  // objects
+	owners          map[store.GUID]int32 // objects that own addresses, and how many
+	suspects        map[store.GUID]*suspect
+	unlisted        map[store.GUID]bool   // more of them
+	containerNames  map[store.GUID]string // of containers
+	startUSN        uint64                // how far the controller was when it began to read all
+	containersMoved bool                  // a container changed while the rest was read
 }
 
 // connect takes the domain controller that the mirror follows, or one that answers.
 func (c *comparison) connect(ctx context.Context) error {
-	candidates, err := between(ctx, c.m, func() ([]Candidate, error) {
-		if len(c.m.roster.list) == 0 {
+	candidates, err := runBetweenPasses(ctx, c.m, func() ([]Candidate, error) {
+		if len(c.m.controllers.list) == 0 {
 			return nil, errors.New("no domain controller is known yet")
 		}
 		list := []Candidate{c.m.current()}
-		for i, other := range c.m.roster.list {
-			if i != c.m.roster.at {
+		for i, other := range c.m.controllers.list {
+			if i != c.m.controllers.current {
 				list = append(list, other)
 			}
 		}
@@ -109,9 +109,9 @@ func (c *comparison) connect(ctx context.Context) error {
 	}
 	var failed []error
 	for _, candidate := range candidates {
-		source, err := c.m.openAside(ctx, candidate)
+		source, err := c.m.openSecondary(ctx, candidate)
 		if err == nil {
-			if err = c.ask(ctx, source); err == nil {
+			if err = c.checkSource(ctx, source); err == nil {
 				c.source = source
 				c.result.Controller, c.result.USN = c.root.DNSHostName, c.root.HighestCommittedUSN
 				c.result.Followed = c.root.InvocationID == c.m.Status().InvocationID
@@ -120,7 +120,7 @@ func (c *comparison) connect(ctx context.Context) error {
 			source.Close()
 		}
 		failed = append(failed, err)
-		if ctx.Err() != nil || awaitsSecret(err) { // trying on may lock the account
+		if ctx.Err() != nil || needsNewSecret(err) { // trying on may lock the account
 			break
 		}
 	}
@@ -129,12 +129,12 @@ func (c *comparison) connect(ctx context.Context) error {
 
 // ask finds out which controller a connection leads to, and whether it shows what the
 // index holds.
-func (c *comparison) ask(ctx context.Context, source Source) (err error) {
+func (c *comparison) checkSource(ctx context.Context, source Source) (err error) {
 	if c.root, err = source.Root(ctx); err != nil {
 		return err
 	}
 	at := decodeCursor(c.m.config.Store.Directory(c.m.config.Name).Cursor)
-	if why := at.otherView(at.next(c.m.identify(c.root), store.Full)); why != "" {
+	if why := at.viewMismatch(at.next(c.m.withAccount(c.root), store.Full)); why != "" {
 		return fmt.Errorf("%s does not show what the index holds: %s", c.root.DNSHostName, why)
 	}
 	return nil
@@ -143,26 +143,26 @@ func (c *comparison) ask(ctx context.Context, source Source) (err error) {
 // everything reads all that lives, what changed meanwhile, and then what only the index
 // has. Where a container moved meanwhile, what is below it may have been read under its
 // old name, so that all is read again.
-func (c *comparison) everything(ctx context.Context) error {
-	if err := haveBases(ctx, c.source, c.m.config.Rules.Bases); err != nil {
+func (c *comparison) readAll(ctx context.Context) error {
+	if err := checkBases(ctx, c.source, c.m.config.Rules.Bases); err != nil {
 		return err
 	}
 	for again := 0; ; again++ {
-		c.owners, c.suspects, c.unlisted, c.read = map[store.GUID]int32{}, map[store.GUID]*suspect{}, map[store.GUID]bool{}, 0
-		c.names, c.began = map[store.GUID]string{}, c.root.HighestCommittedUSN
+		c.owners, c.suspects, c.unlisted, c.objectsRead = map[store.GUID]int32{}, map[store.GUID]*suspect{}, map[store.GUID]bool{}, 0
+		c.containerNames, c.startUSN = map[store.GUID]string{}, c.root.HighestCommittedUSN
 		if err := c.source.Read(ctx, 0, c.page); err != nil {
 			return err
 		}
-		c.moving = false
+		c.containersMoved = false
 		if err := c.catchUp(ctx); err != nil {
 			return err
 		}
-		if !c.moving || again == maxRereads {
+		if !c.containersMoved || again == maxRereads {
 			break
 		}
 	}
-	if c.moving {
-		c.result.Unsettled = errMoving
+	if c.containersMoved {
+		c.result.Unsettled = errContainersMoved
 	}
 	c.result.Objects, c.result.Addresses = len(c.owners), 0
 	for _, n := range c.owners {
@@ -187,27 +187,27 @@ func (c *comparison) page(objects []directory.Object) error {
 	for _, o := range objects {
 		read := classify(o, c.m.config.Rules)
 		if read.Container {
-			c.moving = c.moving || c.moved(read, o.Created > c.began)
-			c.names[read.GUID] = read.DN
+			c.containersMoved = c.containersMoved || c.moved(read, o.Created > c.startUSN)
+			c.containerNames[read.GUID] = read.DN
 		}
 		delete(c.owners, read.GUID)
 		if len(read.Addresses) > 0 {
-			c.owners[read.GUID] = int32(distinct(read.Addresses))
+			c.owners[read.GUID] = int32(countDistinct(read.Addresses))
 		}
 		if err := c.examine(&suspect{read: read}); err != nil {
 			return err
 		}
 	}
-	c.read += len(objects)
-	c.progress(c.read)
+	c.objectsRead += len(objects)
+	c.progress(c.objectsRead)
 	return nil
 }
 
 // moved reports whether what is below a container may have been read under its old name,
 // or not at all.
 func (c *comparison) moved(o store.Object, isNew bool) bool {
-	name, known := c.names[o.GUID]
-	return len(c.m.config.Rules.borders()) > 0 || known && name != o.DN || !known && !isNew
+	name, known := c.containerNames[o.GUID]
+	return len(c.m.config.Rules.scopeBorders()) > 0 || known && name != o.DN || !known && !isNew
 }
 
 // sweep finds what only the index has.
@@ -235,7 +235,7 @@ func (c *comparison) sweep(ctx context.Context) error {
 			}
 		}
 		if !recorded {
-			s.besides = append(s.besides, a)
+			s.extraAddresses = append(s.extraAddresses, a)
 		}
 		return c.examine(s)
 	})
@@ -243,24 +243,24 @@ func (c *comparison) sweep(ctx context.Context) error {
 
 // suspect is an object about which the index and the directory do not agree.
 type suspect struct {
-	read    store.Object      // as the directory has it; without addresses: it does not have it, or it owns nothing
-	besides []address.Address // that look-ups found to be its own, and its record did not have
-	last    []Difference      // when it was last looked at
-	settled bool              // it was looked at twice with a pass between, and nothing had changed
+	read           store.Object      // as the directory has it; without addresses: it does not have it, or it owns nothing
+	extraAddresses []address.Address // that look-ups found to be its own, and its record did not have
+	differences    []Difference      // when it was last looked at
+	stable         bool              // it was looked at twice with a pass between, and nothing had changed
 }
 
 // examine keeps an object if it differs, and forgets it if it does not.
 func (c *comparison) examine(s *suspect) error {
 	before := c.suspects[s.read.GUID]
 	if before != nil {
-		s.besides = before.besides
+		s.extraAddresses = before.extraAddresses
 	}
 	var err error
-	if s.last, err = c.look(s); err != nil {
+	if s.differences, err = c.compareStored(s); err != nil {
 		return err
 	}
 	switch {
-	case len(s.last) == 0:
+	case len(s.differences) == 0:
 		delete(c.suspects, s.read.GUID)
 	case before == nil && len(c.suspects) >= maxSuspects:
 		c.unlisted[s.read.GUID] = true
@@ -271,20 +271,20 @@ func (c *comparison) examine(s *suspect) error {
 }
 
 // look compares an object with what is stored of it now.
-func (c *comparison) look(s *suspect) ([]Difference, error) {
+func (c *comparison) compareStored(s *suspect) ([]Difference, error) {
 	name := c.m.config.Name
-	stored, err := c.m.config.Store.Stored(name, s.read.GUID, s.besides...)
+	stored, err := c.m.config.Store.Stored(name, s.read.GUID, s.extraAddresses...)
 	if err != nil {
 		return nil, err
 	}
-	return disagree(s.read, stored, c.m.config.Store.Directory(name), c.m.config.Now()), nil
+	return compareObject(s.read, stored, c.m.config.Store.Directory(name), c.m.config.Now()), nil
 }
 
 // settle looks again at what differs, after a pass of the mirror and after reading what
 // changed meanwhile, until nothing moves any more.
-func (c *comparison) settle(ctx context.Context) error {
-	c.moving = false
-	for range maxRounds {
+func (c *comparison) recheckUntilStable(ctx context.Context) error {
+	c.containersMoved = false
+	for range maxRechecks {
 		if len(c.suspects) == 0 {
 			return nil
 		}
@@ -300,7 +300,7 @@ func (c *comparison) settle(ctx context.Context) error {
 		if err := c.catchUp(ctx); err != nil {
 			return err
 		}
-		if settled, err := c.again(); err != nil || settled {
+		if settled, err := c.recheck(); err != nil || settled {
 			return err
 		}
 	}
@@ -308,10 +308,10 @@ func (c *comparison) settle(ctx context.Context) error {
 }
 
 // again looks at all suspects, and reports whether none of them moved.
-func (c *comparison) again() (settled bool, err error) {
+func (c *comparison) recheck() (settled bool, err error) {
 	settled = true
 	for guid, s := range c.suspects {
-		now, err := c.look(s)
+		now, err := c.compareStored(s)
 		if err != nil {
 			return false, err
 		}
@@ -319,22 +319,22 @@ func (c *comparison) again() (settled bool, err error) {
 			delete(c.suspects, guid)
 			continue
 		}
-		s.settled = slices.Equal(now, s.last)
-		settled = settled && s.settled
-		s.last = now
+		s.stable = slices.Equal(now, s.differences)
+		settled = settled && s.stable
+		s.differences = now
 	}
 	return settled, nil
 }
 
 // report gives what differs in the order of addresses.
 func (c *comparison) report(report func(Difference) error) error {
-	if c.moving && c.result.Unsettled == nil {
-		c.result.Unsettled = errMoving
+	if c.containersMoved && c.result.Unsettled == nil {
+		c.result.Unsettled = errContainersMoved
 	}
 	var all []Difference
 	for _, s := range c.suspects {
-		for _, d := range s.last {
-			if !s.settled && d.Cause == "" && c.result.Unsettled == nil {
+		for _, d := range s.differences {
+			if !s.stable && d.Cause == "" && c.result.Unsettled == nil {
 				d.Cause = CauseChanging
 			}
 			all = append(all, d)

@@ -32,11 +32,11 @@ const (
 	// succeeds. A hit ends earlier, with the first good pass that began after it: from
 	// then on the index knows the address, or it was removed, or the followed controller
 	// lags behind, and only another search can tell.
-	missesLast = 5 * time.Second
-	hitsLast   = 30 * time.Second
+	missTTL = 5 * time.Second
+	hitTTL  = 30 * time.Second
 
 	// maxRemembered bounds the answers that are remembered.
-	maxRemembered = 1024
+	maxCached = 1024
 )
 
 // ConfirmConfig says how directories are asked about single addresses.
@@ -74,19 +74,19 @@ type ConfirmResult struct {
 // bounded too: the timeout, and nothing where there is no connection. All methods may be
 // called concurrently.
 type Confirmer struct {
-	config  ConfirmConfig
-	askers  []*asker // of the directories, in their order
-	limit   *rate.Limiter
-	flights singleflight.Group
-	counts  *ConfirmCounters
+	config   ConfirmConfig
+	workers  []*confirmWorker // of the directories, in their order
+	limit    *rate.Limiter
+	inFlight singleflight.Group
+	counters *ConfirmCounters
 
-	mu      sync.Mutex // guards answers
-	answers map[address.Address]remembered
+	mu    sync.Mutex // guards answers
+	cache map[address.Address]cachedResult
 }
 
-type remembered struct {
-	found     ConfirmResult
-	at, until time.Time
+type cachedResult struct {
+	result      ConfirmResult
+	at, expires time.Time
 }
 
 // ConfirmCounts says how often what came out since the start.
@@ -124,25 +124,25 @@ func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	if config.Counters == nil {
 		config.Counters = new(ConfirmCounters)
 	}
-	c := &Confirmer{config: config, counts: config.Counters, answers: map[address.Address]remembered{}}
+	c := &Confirmer{config: config, counters: config.Counters, cache: map[address.Address]cachedResult{}}
 	c.limit = rate.NewLimiter(rate.Limit(config.PerSecond), int(max(1, math.Ceil(config.PerSecond))))
 	for _, d := range config.Directories {
-		c.askers = append(c.askers, config.Previous.askerOf(d.Mirror, config.Timeout))
+		c.workers = append(c.workers, config.Previous.workerFor(d.Mirror, config.Timeout))
 	}
 	c.config.Previous = nil // it has served
 	return c, nil
 }
 
 // askerOf is the asker of a directory, if there is one that fits, or a new one.
-func (c *Confirmer) askerOf(m *Mirror, timeout time.Duration) *asker {
+func (c *Confirmer) workerFor(m *Mirror, timeout time.Duration) *confirmWorker {
 	if c != nil {
-		for _, a := range c.askers {
+		for _, a := range c.workers {
 			if a.m == m && a.timeout == timeout {
 				return a
 			}
 		}
 	}
-	return newAsker(m, timeout)
+	return newConfirmWorker(m, timeout)
 }
 
 // Runners are what keeps the connections, for a Group, in place of Run.
@@ -151,7 +151,7 @@ func (c *Confirmer) Runners() []Runner {
 		return nil
 	}
 	var all []Runner
-	for _, a := range c.askers {
+	for _, a := range c.workers {
 		all = append(all, a)
 	}
 	return all
@@ -161,7 +161,7 @@ func (c *Confirmer) Runners() []Runner {
 // returns nil then.
 func (c *Confirmer) Run(ctx context.Context) error {
 	var running sync.WaitGroup
-	for _, a := range c.askers {
+	for _, a := range c.workers {
 		running.Go(func() { a.run(ctx) })
 	}
 	running.Wait()
@@ -169,13 +169,13 @@ func (c *Confirmer) Run(ctx context.Context) error {
 }
 
 // Counts are those of its counters.
-func (c *Confirmer) Counts() ConfirmCounts { return c.counts.Counts() }
+func (c *Confirmer) Counts() ConfirmCounts { return c.counters.Counts() }
 
 // Status is where each directory is asked, in their order.
 func (c *Confirmer) Status() []ConfirmStatus {
 	var all []ConfirmStatus
-	for _, a := range c.askers {
-		all = append(all, a.state())
+	for _, a := range c.workers {
+		all = append(all, a.currentStatus())
 	}
 	return all
 }
@@ -185,26 +185,26 @@ func (c *Confirmer) Status() []ConfirmStatus {
 // while half of the budget stays for others. An error means that nothing can be told:
 // ErrOverBudget, ErrUnanswered, or the end of the context.
 func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
-	if found, ok := c.recall(a); ok {
-		c.counts.remembered.Add(1)
+	if found, ok := c.cached(a); ok {
+		c.counters.remembered.Add(1)
 		return found, nil
 	}
 	own := false // this call asks, and does not only wait for another one's answer
-	answer, err, _ := c.flights.Do(a.String(), func() (any, error) {
+	answer, err, _ := c.inFlight.Do(a.String(), func() (any, error) {
 		own = true
 		return c.search(ctx, a, suspect)
 	})
 	switch {
 	case errors.Is(err, ErrOverBudget):
-		c.counts.overBudget.Add(1)
+		c.counters.overBudget.Add(1)
 	case err != nil:
-		c.counts.unanswered.Add(1)
+		c.counters.unanswered.Add(1)
 	case !own:
-		c.counts.remembered.Add(1)
+		c.counters.remembered.Add(1)
 	case answer.(ConfirmResult).Known:
-		c.counts.found.Add(1)
+		c.counters.found.Add(1)
 	default:
-		c.counts.notFound.Add(1)
+		c.counters.notFound.Add(1)
 	}
 	if err != nil {
 		return ConfirmResult{}, err
@@ -214,21 +214,21 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 
 // search asks the directories, and waits for what they say.
 func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
-	asked := c.who(a.Domain())
+	asked := c.workersFor(a.Domain())
 	if len(asked) == 0 {
 		return ConfirmResult{}, nil // nobody may have it
 	}
-	if !anyUp(asked) {
+	if !anyConnected(asked) {
 		return ConfirmResult{}, ErrUnanswered
 	}
-	if !c.afford(suspect) {
+	if !c.takeBudget(suspect) {
 		return ConfirmResult{}, ErrOverBudget
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	found, err := ask(ctx, asked, a)
+	found, err := askAll(ctx, asked, a)
 	if err == nil {
-		c.remember(a, found)
+		c.cacheResult(a, found)
 	} else if found.Known {
 		err = nil // as far as one can tell
 	}
@@ -236,9 +236,9 @@ func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool)
 }
 
 // who lists the directories that may own a domain.
-func (c *Confirmer) who(domain string) []*asker {
-	var asked []*asker
-	for i, a := range c.askers {
+func (c *Confirmer) workersFor(domain string) []*confirmWorker {
+	var asked []*confirmWorker
+	for i, a := range c.workers {
 		if mayOwn := c.config.Directories[i].MayOwn; mayOwn == nil || mayOwn(domain) {
 			asked = append(asked, a)
 		}
@@ -246,9 +246,9 @@ func (c *Confirmer) who(domain string) []*asker {
 	return asked
 }
 
-func anyUp(asked []*asker) bool {
+func anyConnected(asked []*confirmWorker) bool {
 	for _, a := range asked {
-		if a.up.Load() {
+		if a.connected.Load() {
 			return true
 		}
 	}
@@ -256,7 +256,7 @@ func anyUp(asked []*asker) bool {
 }
 
 // afford takes one search out of the budget, if it is in there.
-func (c *Confirmer) afford(suspect bool) bool {
+func (c *Confirmer) takeBudget(suspect bool) bool {
 	now := c.config.Now()
 	if suspect && c.limit.TokensAt(now)-1 < float64(c.limit.Burst())/2 {
 		return false
@@ -266,18 +266,18 @@ func (c *Confirmer) afford(suspect bool) bool {
 
 // ask puts one question to several directories at the same time. An owner who takes mail
 // from everybody counts at once, whatever the others say; anything less takes all answers.
-func ask(ctx context.Context, asked []*asker, a address.Address) (ConfirmResult, error) {
+func askAll(ctx context.Context, asked []*confirmWorker, a address.Address) (ConfirmResult, error) {
 	deadline, _ := ctx.Deadline()
-	answers := make(chan answer, len(asked))
+	answers := make(chan confirmReply, len(asked))
 	for _, at := range asked {
-		at.put(question{a, deadline, answers})
+		at.enqueue(confirmRequest{a, deadline, answers})
 	}
 	var found ConfirmResult
 	var failed error
 	for range asked {
 		select {
 		case got := <-answers:
-			found = found.or(got.found)
+			found = found.merge(got.result)
 			failed = errors.Join(failed, got.err)
 		case <-ctx.Done():
 			return found, errors.Join(failed, fmt.Errorf("%w in time: %w", ErrUnanswered, ctx.Err()))
@@ -290,7 +290,7 @@ func ask(ctx context.Context, asked []*asker, a address.Address) (ConfirmResult,
 }
 
 // or joins the owners of one address: it is restricted only where all are.
-func (f ConfirmResult) or(g ConfirmResult) ConfirmResult {
+func (f ConfirmResult) merge(g ConfirmResult) ConfirmResult {
 	switch {
 	case !f.Known:
 		return g
@@ -302,61 +302,61 @@ func (f ConfirmResult) or(g ConfirmResult) ConfirmResult {
 
 // owned judges what a search for an address found. Active Directory compares with less
 // regard to differences than we do, so that the values are looked at again.
-func owned(o store.Object, a address.Address) ConfirmResult {
+func ownership(o store.Object, a address.Address) ConfirmResult {
 	var found ConfirmResult
 	for _, own := range o.Addresses {
 		if own.Address == a {
-			found = found.or(ConfirmResult{Known: true, InternalOnly: own.Restricted})
+			found = found.merge(ConfirmResult{Known: true, InternalOnly: own.Restricted})
 		}
 	}
 	return found
 }
 
 // recall returns the answer that is still remembered.
-func (c *Confirmer) recall(a address.Address) (ConfirmResult, bool) {
+func (c *Confirmer) cached(a address.Address) (ConfirmResult, bool) {
 	c.mu.Lock()
-	r, ok := c.answers[a]
+	r, ok := c.cache[a]
 	c.mu.Unlock()
-	if !ok || !c.config.Now().Before(r.until) || r.found.Known && c.readSince(r.at, a.Domain()) {
+	if !ok || !c.config.Now().Before(r.expires) || r.result.Known && c.passedSince(r.at, a.Domain()) {
 		return ConfirmResult{}, false
 	}
-	return r.found, true
+	return r.result, true
 }
 
 // readSince reports whether a directory that may own a domain completed a pass that began
 // after a time.
-func (c *Confirmer) readSince(at time.Time, domain string) bool {
-	return slices.ContainsFunc(c.who(domain), func(asked *asker) bool {
+func (c *Confirmer) passedSince(at time.Time, domain string) bool {
+	return slices.ContainsFunc(c.workersFor(domain), func(asked *confirmWorker) bool {
 		_, good := asked.m.State()
 		return good.After(at)
 	})
 }
 
-func (c *Confirmer) remember(a address.Address, found ConfirmResult) {
+func (c *Confirmer) cacheResult(a address.Address, found ConfirmResult) {
 	now := c.config.Now()
-	lasts := missesLast
+	lasts := missTTL
 	if found.Known {
-		lasts = hitsLast
+		lasts = hitTTL
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.answers) >= maxRemembered {
-		c.clear(now)
+	if len(c.cache) >= maxCached {
+		c.evict(now)
 	}
-	c.answers[a] = remembered{found, now, now.Add(lasts)}
+	c.cache[a] = cachedResult{found, now, now.Add(lasts)}
 }
 
 // clear makes room: what is over goes, and where that is nothing, any.
-func (c *Confirmer) clear(now time.Time) {
-	for a, r := range c.answers {
-		if !now.Before(r.until) {
-			delete(c.answers, a)
+func (c *Confirmer) evict(now time.Time) {
+	for a, r := range c.cache {
+		if !now.Before(r.expires) {
+			delete(c.cache, a)
 		}
 	}
-	for a := range c.answers {
-		if len(c.answers) < maxRemembered {
+	for a := range c.cache {
+		if len(c.cache) < maxCached {
 			return
 		}
-		delete(c.answers, a)
+		delete(c.cache, a)
 	}
 }

@@ -77,7 +77,7 @@ func newConfirming(t *testing.T, change func(*confirming, *Config, *ConfirmConfi
 	var err error
 	c.Confirmer, err = NewConfirmer(config)
 	c.must(err)
-	for _, a := range c.askers {
+	for _, a := range c.workers {
 		a.failures = newBackoff(100 * time.Millisecond) // a test need not wait for so long
 	}
 	return c
@@ -244,7 +244,7 @@ func TestConfirmAtTheOneFollowed(t *testing.T) {
 // it answers.
 func TestConfirmGoesElsewhere(t *testing.T) {
 	c := newConfirming(t, nil)
-	c.askers[0].secondBest = time.Millisecond
+	c.workers[0].fallbackInterval = time.Millisecond
 	c.start()
 	c.want("nobody@corp.example", ConfirmResult{})
 	c.server.Down()
@@ -277,23 +277,23 @@ func TestConfirmRemembers(t *testing.T) {
 		t.Errorf("counts %+v, want %+v", got, want)
 	}
 	c.newUser("Nobody", "smtp:nobody@corp.example")
-	c.advance(missesLast)
+	c.advance(missTTL)
 	c.want("nobody@corp.example", ConfirmResult{Known: true})
 	c.want("neu@corp.example", ConfirmResult{Known: true})
 	if got := searches.Load(); got != 3 {
 		t.Errorf("%d searches after the misses were forgotten, want one more", got)
 	}
-	c.advance(hitsLast)
+	c.advance(hitTTL)
 	c.want("neu@corp.example", ConfirmResult{Known: true})
 	if got := searches.Load(); got != 4 {
 		t.Errorf("%d searches after the hits were forgotten, want one more", got)
 	}
-	for i := range 3 * maxRemembered {
+	for i := range 3 * maxCached {
 		a, err := address.Parse(fmt.Sprintf("a%d@corp.example", i))
 		c.must(err)
-		c.remember(a, ConfirmResult{})
+		c.cacheResult(a, ConfirmResult{})
 	}
-	if got := len(c.answers); got > maxRemembered {
+	if got := len(c.cache); got > maxCached {
 		t.Errorf("%d answers are remembered", got)
 	}
 }
@@ -470,14 +470,14 @@ func TestConfirmOverALostConnection(t *testing.T) {
 		c.second.CutConnections()
 		c.want("neu@corp.example", ConfirmResult{Known: true})
 		c.want(fmt.Sprintf("nobody%d@corp.example", i), ConfirmResult{})
-		c.advance(hitsLast)
+		c.advance(hitTTL)
 	}
 }
 
 // An idle connection is used, so that its loss is noticed before somebody asks.
 func TestConfirmKeepsTheConnection(t *testing.T) {
 	c := newConfirming(t, nil)
-	c.askers[0].keepAlive = time.Millisecond
+	c.workers[0].keepAlive = time.Millisecond
 	c.start()
 	c.second.CutConnections()
 	c.await(cannotConfirm)
@@ -609,8 +609,8 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 		var list []ConfirmDirectory
 		for i, source := range []told{c.first, c.second} {
 			w := newWorld(t, func(_ *world, m *Config) { m.Rules.InternalOnly = true })
-			w.mirror.admit()
-			w.mirror.listed = []Candidate{{Name: "told", Dial: func(context.Context) (Source, error) { return source, nil }}}
+			w.mirror.signalReached()
+			w.mirror.knownCandidates = []Candidate{{Name: "told", Dial: func(context.Context) (Source, error) { return source, nil }}}
 			d := ConfirmDirectory{Mirror: w.mirror}
 			if i == 1 {
 				d.MayOwn = func(domain string) bool { return domain == c.domain }
@@ -624,8 +624,8 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- confirmer.Run(ctx) }()
-		for _, a := range confirmer.askers {
-			for !a.up.Load() { // a moment
+		for _, a := range confirmer.workers {
+			for !a.connected.Load() { // a moment
 				runtime.Gosched()
 			}
 		}

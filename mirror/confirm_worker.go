@@ -16,49 +16,49 @@ import (
 
 const (
 	// askerQueue is how many questions wait for a connection that is busy.
-	askerQueue = 64
+	confirmQueue = 64
 
 	// keepAlive is how often an idle connection is used: controllers close idle ones after
 	// 15 minutes, firewalls after fewer, and a lost one shows only in use.
-	keepAlive = time.Minute
+	keepAliveInterval = time.Minute
 
 	// secondBest is how long the controller that is followed is asked, where no other one
 	// answered, before they are tried again.
-	secondBest = 15 * time.Minute
+	fallbackInterval = 15 * time.Minute
 )
 
 // errElsewhere says that another controller should be asked from now on.
-var errElsewhere = errors.New("another controller is better")
+var errBetterController = errors.New("another controller is better")
 
 // question is about one address.
-type question struct {
+type confirmRequest struct {
 	address  address.Address
-	deadline time.Time   // nobody waits any more then
-	answer   chan answer // has room
+	deadline time.Time         // nobody waits any more then
+	reply    chan confirmReply // has room
 }
 
 // late reports whether nobody waits any more.
-func (q question) late() bool { return time.Until(q.deadline) <= 0 }
+func (q confirmRequest) expired() bool { return time.Until(q.deadline) <= 0 }
 
-type answer struct {
-	found ConfirmResult
-	err   error
+type confirmReply struct {
+	result ConfirmResult
+	err    error
 }
 
 // asker keeps a connection to a controller of one directory: to another one than the
 // mirror follows, where there is one, because it may know what that one has not heard of
 // yet. It connects in its own time, never for a question.
-type asker struct {
+type confirmWorker struct {
 	m         *Mirror
 	timeout   time.Duration
-	questions chan question
-	up        atomic.Bool // there is a connection
+	requests  chan confirmRequest
+	connected atomic.Bool // there is a connection
 
-	keepAlive, secondBest time.Duration // as the constants, but in tests
+	keepAlive, fallbackInterval time.Duration // as the constants, but in tests
 
 	// Of the goroutine that runs.
 	failures *backoff.ExponentialBackOff // since an answer came
-	again    *question                   // the connection was lost over it: to be asked over a new one
+	retry    *confirmRequest             // the connection was lost over it: to be asked over a new one
 
 	mu     sync.Mutex // guards status
 	status ConfirmStatus
@@ -72,41 +72,41 @@ type ConfirmStatus struct {
 	LastError  error  // why there is no connection
 }
 
-func newAsker(m *Mirror, timeout time.Duration) *asker {
-	a := &asker{m: m, timeout: timeout, questions: make(chan question, askerQueue),
-		keepAlive: keepAlive, secondBest: secondBest, failures: newBackoff(time.Second)}
+func newConfirmWorker(m *Mirror, timeout time.Duration) *confirmWorker {
+	a := &confirmWorker{m: m, timeout: timeout, requests: make(chan confirmRequest, confirmQueue),
+		keepAlive: keepAliveInterval, fallbackInterval: fallbackInterval, failures: newBackoff(time.Second)}
 	a.status.Directory = m.Name()
 	return a
 }
 
-func (a *asker) state() ConfirmStatus {
+func (a *confirmWorker) currentStatus() ConfirmStatus {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.status
 }
 
-func (a *asker) update(change func(*ConfirmStatus)) {
+func (a *confirmWorker) updateStatus(change func(*ConfirmStatus)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	change(&a.status)
 }
 
 // put asks a question. It never blocks: who cannot be asked now has no answer.
-func (a *asker) put(q question) {
+func (a *confirmWorker) enqueue(q confirmRequest) {
 	err := ErrUnanswered
-	if a.up.Load() {
+	if a.connected.Load() {
 		select {
-		case a.questions <- q:
+		case a.requests <- q:
 			return
 		default:
 			err = fmt.Errorf("%w: too many questions wait", ErrUnanswered)
 		}
 	}
-	q.answer <- answer{err: err}
+	q.reply <- confirmReply{err: err}
 }
 
 // Run makes an asker a Runner.
-func (a *asker) Run(ctx context.Context) error {
+func (a *confirmWorker) Run(ctx context.Context) error {
 	a.run(ctx)
 	return nil
 }
@@ -115,69 +115,69 @@ func (a *asker) Run(ctx context.Context) error {
 // longer until an answer comes, so that a controller that fails costs few questions. It
 // begins when a controller has taken our credentials: to try wrong ones at two places at
 // once would soon lock the account.
-func (a *asker) run(ctx context.Context) {
+func (a *confirmWorker) run(ctx context.Context) {
 	select {
-	case <-a.m.admitted:
+	case <-a.m.reached:
 	case <-ctx.Done():
 		return
 	}
-	defer a.giveUp()
+	defer a.dropRetry()
 	for ctx.Err() == nil {
 		secret := a.m.config.Secret()
 		err := Safely(a.m.config.Log, "confirm", func() error { return a.serve(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, errElsewhere), a.again != nil:
-		case awaitsSecret(err):
-			a.failed(err)
+		case errors.Is(err, errBetterController), a.retry != nil:
+		case needsNewSecret(err):
+			a.recordFailure(err)
 			a.m.awaitSecret(ctx, secret, err)
 		default:
-			a.failed(err)
+			a.recordFailure(err)
 			timer := time.NewTimer(a.failures.NextBackOff())
-			linger(ctx, context.Background(), timer.C)
+			waitAny(ctx, context.Background(), timer.C)
 			timer.Stop()
 		}
 	}
 }
 
 // failed notes why there is no connection.
-func (a *asker) failed(err error) {
-	a.update(func(s *ConfirmStatus) { s.LastError = err })
-	if a.m.warn("confirm", fmt.Errorf("recipients cannot be confirmed: %w", err), warnWatch) {
+func (a *confirmWorker) recordFailure(err error) {
+	a.updateStatus(func(s *ConfirmStatus) { s.LastError = err })
+	if a.m.setWarning("confirm", fmt.Errorf("recipients cannot be confirmed: %w", err), watchWarning) {
 		a.m.config.Log.Warn("recipients cannot be confirmed, the index is believed", "error", err)
 	}
 }
 
 // serve connects, and answers until something fails or another controller is better.
-func (a *asker) serve(ctx context.Context) error {
-	at := a.m.whom()
+func (a *confirmWorker) serve(ctx context.Context) error {
+	at := a.m.followedController()
 	c, err := a.connect(ctx)
 	if err != nil {
-		a.giveUp()
+		a.dropRetry()
 		return err
 	}
-	defer a.hangUp(c)
-	a.ready(c)
-	if err := a.resume(ctx, c.source); err != nil {
+	defer a.disconnect(c)
+	a.setReady(c)
+	if err := a.retryPending(ctx, c.source); err != nil {
 		return err
 	}
-	tick, better := time.NewTicker(a.keepAlive), time.NewTicker(a.secondBest)
+	tick, better := time.NewTicker(a.keepAlive), time.NewTicker(a.fallbackInterval)
 	defer tick.Stop()
 	defer better.Stop()
 	for err == nil {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case q := <-a.questions:
-			err = a.answer(ctx, c.source, q)
+		case q := <-a.requests:
+			err = a.handle(ctx, c.source, q)
 		case <-tick.C:
-			err = a.stillThere(ctx, c.source)
+			err = a.ping(ctx, c.source)
 		case <-better.C:
-			err = a.settled(&c)
-		case <-at.moved.Done():
-			at = a.m.whom()
-			err = a.settled(&c)
+			err = a.checkController(&c)
+		case <-at.replaced.Done():
+			at = a.m.followedController()
+			err = a.checkController(&c)
 		}
 	}
 	return err
@@ -185,18 +185,18 @@ func (a *asker) serve(ctx context.Context) error {
 
 // settled reports with errElsewhere that another controller should be asked: this is the
 // one that the mirror follows by now, and there are others.
-func (a *asker) settled(c *connected) error {
-	candidates, followed := a.m.controllers()
+func (a *confirmWorker) checkController(c *confirmConn) error {
+	candidates, followed := a.m.candidatesFollowedLast()
 	c.followed = c.root.InvocationID == followed
-	a.update(func(s *ConfirmStatus) { s.Followed = c.followed })
+	a.updateStatus(func(s *ConfirmStatus) { s.Followed = c.followed })
 	if c.followed && len(candidates) > 1 {
-		return errElsewhere
+		return errBetterController
 	}
 	return nil
 }
 
 // connected is a connection, and where it leads.
-type connected struct {
+type confirmConn struct {
 	source   Source
 	root     directory.Root
 	followed bool // to the controller that the mirror follows
@@ -205,12 +205,12 @@ type connected struct {
 // connect takes the first controller that answers and is not the one that is followed, or
 // that one if there is no other. Which one answers, it says itself: several names may
 // lead to one.
-func (a *asker) connect(ctx context.Context) (connected, error) {
-	candidates, followed := a.m.controllers()
+func (a *confirmWorker) connect(ctx context.Context) (confirmConn, error) {
+	candidates, followed := a.m.candidatesFollowedLast()
 	var failed []error
-	var second connected
+	var second confirmConn
 	for _, candidate := range candidates {
-		c, err := a.reach(ctx, candidate)
+		c, err := a.connectTo(ctx, candidate)
 		switch {
 		case err != nil:
 			failed = append(failed, err)
@@ -221,7 +221,7 @@ func (a *asker) connect(ctx context.Context) (connected, error) {
 			second.close()
 			second, second.followed = c, true
 		}
-		if ctx.Err() != nil || awaitsSecret(err) { // trying on may lock the account
+		if ctx.Err() != nil || needsNewSecret(err) { // trying on may lock the account
 			break
 		}
 	}
@@ -229,46 +229,46 @@ func (a *asker) connect(ctx context.Context) (connected, error) {
 		return second, nil
 	}
 	second.close()
-	return connected{}, errors.Join(failed...)
+	return confirmConn{}, errors.Join(failed...)
 }
 
 // reach connects to one candidate.
-func (a *asker) reach(ctx context.Context, candidate Candidate) (connected, error) {
-	source, err := a.m.openAside(ctx, candidate)
+func (a *confirmWorker) connectTo(ctx context.Context, candidate Candidate) (confirmConn, error) {
+	source, err := a.m.openSecondary(ctx, candidate)
 	if err != nil {
-		return connected{}, err
+		return confirmConn{}, err
 	}
 	root, err := source.Root(ctx)
 	if err != nil {
 		source.Close()
-		return connected{}, err
+		return confirmConn{}, err
 	}
-	return connected{source: source, root: root}, nil
+	return confirmConn{source: source, root: root}, nil
 }
 
-func (c connected) close() {
+func (c confirmConn) close() {
 	if c.source != nil {
 		c.source.Close()
 	}
 }
 
 // ready lets questions come.
-func (a *asker) ready(c connected) {
-	a.m.warn("confirm", nil, 0)
-	a.update(func(s *ConfirmStatus) { s.Controller, s.Followed, s.LastError = c.root.DNSHostName, c.followed, nil })
-	a.up.Store(true)
+func (a *confirmWorker) setReady(c confirmConn) {
+	a.m.setWarning("confirm", nil, 0)
+	a.updateStatus(func(s *ConfirmStatus) { s.Controller, s.Followed, s.LastError = c.root.DNSHostName, c.followed, nil })
+	a.connected.Store(true)
 	a.m.config.Log.Info("recipients can be confirmed", "controller", c.root.DNSHostName, "followed", c.followed)
 }
 
 // hangUp lets no more questions come, and answers those that wait.
-func (a *asker) hangUp(c connected) {
-	a.up.Store(false)
-	a.update(func(s *ConfirmStatus) { s.Controller, s.Followed = "", false })
+func (a *confirmWorker) disconnect(c confirmConn) {
+	a.connected.Store(false)
+	a.updateStatus(func(s *ConfirmStatus) { s.Controller, s.Followed = "", false })
 	c.close()
 	for {
 		select {
-		case q := <-a.questions:
-			q.answer <- answer{err: ErrUnanswered}
+		case q := <-a.requests:
+			q.reply <- confirmReply{err: ErrUnanswered}
 		default:
 			return
 		}
@@ -278,42 +278,42 @@ func (a *asker) hangUp(c connected) {
 // answer searches for one address. After an error the connection is of no use any more.
 // One that was lost, as happens to connections, is not the question's fault: it is asked
 // over the next one, if there is the time.
-func (a *asker) answer(ctx context.Context, source Source, q question) error {
-	if q.late() {
-		q.answer <- answer{err: ErrUnanswered}
+func (a *confirmWorker) handle(ctx context.Context, source Source, q confirmRequest) error {
+	if q.expired() {
+		q.reply <- confirmReply{err: ErrUnanswered}
 		return nil
 	}
 	found, err := a.find(ctx, source, q)
 	if errors.Is(err, directory.ErrUnreachable) {
-		a.again = &q
+		a.retry = &q
 		return err
 	}
-	q.answer <- answer{found, err}
+	q.reply <- confirmReply{found, err}
 	return err
 }
 
 // resume asks what the last connection was lost over.
-func (a *asker) resume(ctx context.Context, source Source) error {
-	if a.again == nil || a.again.late() {
-		a.giveUp()
+func (a *confirmWorker) retryPending(ctx context.Context, source Source) error {
+	if a.retry == nil || a.retry.expired() {
+		a.dropRetry()
 		return nil
 	}
-	q := *a.again
-	a.again = nil
+	q := *a.retry
+	a.retry = nil
 	found, err := a.find(ctx, source, q)
-	q.answer <- answer{found, err}
+	q.reply <- confirmReply{found, err}
 	return err
 }
 
 // giveUp leaves the question that the last connection was lost over without an answer.
-func (a *asker) giveUp() {
-	if a.again != nil {
-		a.again.answer <- answer{err: ErrUnanswered}
-		a.again = nil
+func (a *confirmWorker) dropRetry() {
+	if a.retry != nil {
+		a.retry.reply <- confirmReply{err: ErrUnanswered}
+		a.retry = nil
 	}
 }
 
-func (a *asker) find(ctx context.Context, source Source, q question) (found ConfirmResult, err error) {
+func (a *confirmWorker) find(ctx context.Context, source Source, q confirmRequest) (found ConfirmResult, err error) {
 	ctx, cancel := context.WithDeadline(ctx, q.deadline)
 	defer cancel()
 	objects, err := source.Find(ctx, q.address)
@@ -322,13 +322,13 @@ func (a *asker) find(ctx context.Context, source Source, q question) (found Conf
 	}
 	a.failures.Reset()
 	for _, o := range objects {
-		found = found.or(owned(classify(o, a.m.config.Rules), q.address))
+		found = found.merge(ownership(classify(o, a.m.config.Rules), q.address))
 	}
 	return found, nil
 }
 
 // stillThere uses the connection, so that it stays, and finds out that it did not.
-func (a *asker) stillThere(ctx context.Context, source Source) error {
+func (a *confirmWorker) ping(ctx context.Context, source Source) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	_, err := source.Root(ctx)

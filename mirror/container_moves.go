@@ -8,18 +8,18 @@ import (
 )
 
 // checkMoves looks for containers that moved before a page is applied.
-func (r *reading) checkMoves(read []directory.Object, objects []store.Object) error {
+func (r *passRun) checkMoves(read []directory.Object, objects []store.Object) error {
 	if r.kind == store.Full {
-		return r.noteMoves(read, objects)
+		return r.recordMoves(read, objects)
 	}
-	return r.atRest(objects)
+	return r.checkContainerMoves(objects)
 }
 
 // atRest ends an incremental pass that saw a container cross the border of the bases or of
 // an excluded subtree, since what is below it does not show that it moved.
-func (r *reading) atRest(objects []store.Object) error {
+func (r *passRun) checkContainerMoves(objects []store.Object) error {
 	rules := r.m.config.Rules
-	if len(rules.borders()) == 0 {
+	if len(rules.scopeBorders()) == 0 {
 		return nil
 	}
 	moved, err := r.pass.MovedContainers(objects)
@@ -29,14 +29,14 @@ func (r *reading) atRest(objects []store.Object) error {
 	for _, move := range moved {
 		if move.From != "" && crosses(move, rules) {
 			r.m.config.Log.Info("what is below it may have entered or left the bases", "moved", move.To, "from", move.From)
-			return errMoved
+			return errContainerMoved
 		}
 	}
 	for _, o := range objects {
 		isNew := func(m store.Move) bool { return m.From == "" && m.To == o.DN }
 		if o.Container && o.Unsettled && touches(o.DN, rules) && !slices.ContainsFunc(moved, isNew) {
 			r.m.config.Log.Info("what is below it may have been read while it was elsewhere", "changed", o.DN)
-			return errMoved
+			return errContainerMoved
 		}
 	}
 	return nil
@@ -45,7 +45,7 @@ func (r *reading) atRest(objects []store.Object) error {
 // crosses reports whether a container went to where objects count or away from there, or
 // took a border along.
 func crosses(move store.Move, rules Rules) bool {
-	return rules.owns(move.From) != rules.owns(move.To) || above(move.From, rules.borders()) || above(move.To, rules.borders())
+	return rules.inScope(move.From) != rules.inScope(move.To) || above(move.From, rules.scopeBorders()) || above(move.To, rules.scopeBorders())
 }
 
 // above reports whether a container is one of the subtrees or has one below it.
@@ -54,4 +54,6 @@ func above(dn string, subtrees []string) bool {
 }
 
 // touches reports whether something that counts is below a container.
-func touches(dn string, rules Rules) bool { return rules.owns(dn) || above(dn, rules.borders()) }
+func touches(dn string, rules Rules) bool {
+	return rules.inScope(dn) || above(dn, rules.scopeBorders())
+}

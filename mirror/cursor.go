@@ -24,7 +24,7 @@ type cursor struct {
 	Highest uint64 `json:"highest,omitempty"`
 	// Blind: since the last full pass it was moved on by passes that could not see deleted
 	// objects, so that there may be tombstones below it.
-	Blind bool `json:"blind,omitempty"`
+	DeletedHidden bool `json:"blind,omitempty"`
 	// Context is the naming context that was read; empty: written by an early version.
 	Context string `json:"context,omitempty"`
 	// View and Account say what the connection could see; empty: written by an early version,
@@ -62,10 +62,10 @@ func (c cursor) database() string {
 func (c cursor) next(root directory.Root, kind store.Kind) cursor {
 	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName, Context: root.DefaultNamingContext,
 		View: viewOf(root), Account: strings.ToLower(root.Account),
-		Blind: kind == store.Incremental && (c.Blind || !root.DeletedVisible)}
+		DeletedHidden: kind == store.Incremental && (c.DeletedHidden || !root.DeletedVisible)}
 	if c.InvocationID == n.InvocationID {
 		n.Epoch = c.Epoch
-		if n.USN < max(c.USN, c.Highest) || c.otherView(n) != "" {
+		if n.USN < max(c.USN, c.Highest) || c.viewMismatch(n) != "" {
 			n.Epoch++
 		}
 	}
@@ -75,23 +75,23 @@ func (c cursor) next(root directory.Root, kind store.Kind) cursor {
 // maxAge is how old a good pass may be and the next one still be incremental. It is
 // far below any tombstone lifetime (60 or 180 days, MS-ADTS 6.1.1.2.4.1.1): a deletion
 // whose tombstone is gone is never heard of.
-const maxAge = 7 * 24 * time.Hour
+const maxIncrementalAge = 7 * 24 * time.Hour
 
 // blindFull is how often everything is read where deletions cannot be seen.
-const blindFull = 10 * time.Minute
+const deletedHiddenFullInterval = 10 * time.Minute
 
 // situation is what decides between a full and an incremental pass.
 type situation struct {
-	stored      store.Directory
-	root        directory.Root
-	fingerprint string
-	full        time.Duration // interval of full passes
-	now         time.Time
+	stored       store.Directory
+	root         directory.Root
+	fingerprint  string
+	fullInterval time.Duration // interval of full passes
+	now          time.Time
 }
 
 // setBack is a reason that the next pass may not see any more: by then the controller may
 // have written as many changes again.
-const setBack = "the domain controller was set back: its highestCommittedUSN went down"
+const reasonSetBack = "the domain controller was set back: its highestCommittedUSN went down"
 
 // whyFull is the reason for a full pass, empty where an incremental one will do. It is
 // a pure function.
@@ -116,15 +116,15 @@ func mustFull(s situation) string {
 		return "the rules of what a recipient is have changed"
 	case s.stored.Owed != "":
 		return fmt.Sprintf("a full pass was broken off (%s)", s.stored.Owed)
-	case at.otherView(next) != "":
-		return at.otherView(next)
+	case at.viewMismatch(next) != "":
+		return at.viewMismatch(next)
 	case at.InvocationID != s.root.InvocationID && at.Host == s.root.DNSHostName:
 		return "the domain controller has a new invocationId: it was restored or rebuilt"
 	case at.InvocationID != s.root.InvocationID:
 		return fmt.Sprintf("another domain controller than before (%s)", at.Host)
 	case s.root.HighestCommittedUSN < max(at.USN, at.Highest):
-		return setBack
-	case s.ago(s.stored.LastGood()) > maxAge:
+		return reasonSetBack
+	case s.age(s.stored.LastGood()) > maxIncrementalAge:
 		return "the last good pass is too long ago to hear of all deletions"
 	}
 	return ""
@@ -134,31 +134,31 @@ func mustFull(s situation) string {
 // none is due. It is a pure function.
 func dueFull(s situation) string {
 	switch at := decodeCursor(s.stored.Cursor); {
-	case at.Blind && s.root.DeletedVisible:
+	case at.DeletedHidden && s.root.DeletedVisible:
 		return "deleted objects could not be seen for a while"
-	case !s.root.DeletedVisible && s.passed(min(s.full, blindFull)):
+	case !s.root.DeletedVisible && s.intervalPassed(min(s.fullInterval, deletedHiddenFullInterval)):
 		return "deleted objects cannot be seen"
-	case s.passed(s.full):
+	case s.intervalPassed(s.fullInterval):
 		return "the periodic full pass is due"
 	}
 	return ""
 }
 
 // maxPause is the longest pause that a full pass gets because it takes long.
-const maxPause = 24 * time.Hour
+const maxFullPause = 24 * time.Hour
 
 // passed reports whether it is time for the next one of full passes that run every so often.
 // One that takes longer than that is followed by as long a pause, so that full passes do not
 // follow each other for ever. A duration that shows that the clock was set counts as none.
-func (s situation) passed(every time.Duration) bool {
+func (s situation) intervalPassed(every time.Duration) bool {
 	full := s.stored.LastFull
 	took := full.Ended.Sub(full.Started)
-	if took < 0 || took > maxPause {
+	if took < 0 || took > maxFullPause {
 		took = 0
 	}
-	return s.ago(full.Started) >= max(every, 2*took)
+	return s.age(full.Started) >= max(every, 2*took)
 }
 
 // ago is how long ago something was by our clock. What lies in the future was written
 // down before the clock was set back, and says as little about now as if it were past.
-func (s situation) ago(t time.Time) time.Duration { return s.now.Sub(t).Abs() }
+func (s situation) age(t time.Time) time.Duration { return s.now.Sub(t).Abs() }

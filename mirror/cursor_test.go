@@ -32,9 +32,9 @@ func TestWhyFull(t *testing.T) {
 		{"too long ago", func(s *situation) {
 			s.stored.LastIncremental.Started = now.Add(-8 * 24 * time.Hour)
 			s.stored.LastFull.Started = now.Add(-8 * 24 * time.Hour)
-			s.full = 365 * 24 * time.Hour
+			s.fullInterval = 365 * 24 * time.Hour
 		}, "too long ago"},
-		{"periodic", func(s *situation) { s.full = time.Hour }, "periodic"},
+		{"periodic", func(s *situation) { s.fullInterval = time.Hour }, "periodic"},
 		{"periodic, the clock was set back", func(s *situation) { s.stored.LastFull.Started = now.Add(25 * time.Hour) }, "periodic"},
 		{"the clock was set back a little", func(s *situation) { s.stored.LastIncremental.Started = now.Add(time.Second) }, ""},
 		{"blind", func(s *situation) { s.root.DeletedVisible = false }, "deleted objects"},
@@ -57,7 +57,7 @@ func TestWhyFull(t *testing.T) {
 			s.stored.LastFull.Ended = now.Add(10 * 365 * 24 * time.Hour)
 		}, "periodic"},
 		{"periodic, and a full pass takes as long", func(s *situation) {
-			s.full = time.Hour
+			s.fullInterval = time.Hour
 			s.stored.LastFull.Started, s.stored.LastFull.Ended = now.Add(-61*time.Minute), now
 		}, ""},
 	} {
@@ -65,7 +65,7 @@ func TestWhyFull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := situation{now: now, full: 24 * time.Hour, fingerprint: "rules",
+		s := situation{now: now, fullInterval: 24 * time.Hour, fingerprint: "rules",
 			root: directory.Root{InvocationID: one, HighestCommittedUSN: 120, DNSHostName: "dc1", DeletedVisible: true},
 			stored: store.Directory{Cursor: cursor, Fingerprint: "rules",
 				LastFull:        store.PassInfo{Number: 1, Started: now.Add(-2 * time.Hour)},
@@ -113,7 +113,7 @@ func TestSetBackBelowWhatWasRead(t *testing.T) {
 		t.Fatal("the full pass did not read what came meanwhile")
 	}
 	w.d.Restore(old)
-	if info := w.pass(store.Full); info.Why != setBack {
+	if info := w.pass(store.Full); info.Why != reasonSetBack {
 		t.Errorf("full pass because %q", info.Why)
 	}
 	if !w.knows("late@corp.example") { // a partner may have it

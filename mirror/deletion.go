@@ -20,7 +20,7 @@ const (
 // death says when an object was deleted for certain. It goes by the metadata of isDeleted,
 // which are the same on every controller. Not by whenChanged: on Windows it is when the
 // tombstone arrived at this controller, and any later change of it counts as well.
-func (r *reading) death(o directory.Object) store.Death {
+func (r *passRun) deletionTime(o directory.Object) store.Death {
 	if !o.Deleted || o.Deletion.Time.IsZero() {
 		return store.Death{}
 	}

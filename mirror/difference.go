@@ -33,7 +33,7 @@ const (
 
 // disagree compares what was read of an object with what is stored of it. The
 // directory says which removals the guard holds back. It is a pure function.
-func disagree(read store.Object, stored store.Stored, at store.Directory, now time.Time) []Difference {
+func compareObject(read store.Object, stored store.Stored, at store.Directory, now time.Time) []Difference {
 	var all []Difference
 	base := Difference{GUID: read.GUID, DN: read.DN, Class: read.Class}
 	if len(read.Addresses) == 0 && stored.DN != "" { // where it lived
@@ -58,7 +58,7 @@ func disagree(read store.Object, stored store.Stored, at store.Directory, now ti
 		d := base
 		d.Address, d.InIndex, d.InDirectory = o.Address, true, read
 		if !read && o.Gone || read && o.Closes {
-			d.Cause, d.NotBefore = why(o, at.Holds(o.Address.Domain()) != "", now)
+			d.Cause, d.NotBefore = causeOf(o, at.Holds(o.Address.Domain()) != "", now)
 		}
 		all = append(all, d)
 	}
@@ -74,7 +74,7 @@ func disagree(read store.Object, stored store.Stored, at store.Directory, now ti
 }
 
 // why is the reason for which the index still has a marked address, or has it open.
-func why(o store.Owning, held bool, now time.Time) (Cause, time.Time) {
+func causeOf(o store.Owning, held bool, now time.Time) (Cause, time.Time) {
 	switch {
 	case o.NotBefore.After(now):
 		return CauseReplication, o.NotBefore
@@ -86,7 +86,7 @@ func why(o store.Owning, held bool, now time.Time) (Cause, time.Time) {
 }
 
 // distinct counts addresses, each once.
-func distinct(list []store.Owned) int {
+func countDistinct(list []store.Owned) int {
 	if len(list) < 2 {
 		return len(list)
 	}

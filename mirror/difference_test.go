@@ -58,7 +58,7 @@ func TestDisagree(t *testing.T) {
 		{"an object that is not there", store.Object{}, owning(nil, "a@x"), false, "a@x in the index of CN=stored"},
 	} {
 		var got []string
-		for _, d := range disagree(c.read, c.stored, heldAll(c.held), now) {
+		for _, d := range compareObject(c.read, c.stored, heldAll(c.held), now) {
 			where := map[[2]bool]string{{true, true}: "both", {true, false}: "the index", {false, true}: "the directory"}[[2]bool{d.InIndex, d.InDirectory}]
 			text := fmt.Sprintf("%s in %s of %s", d.Address, where, d.DN)
 			if d.Cause != "" {
@@ -89,7 +89,7 @@ func TestDisagreeHeldByDomain(t *testing.T) {
 		{Address: mustParse(t, "a@free.test"), Known: true, Gone: true},
 	}}
 	causes := map[string]Cause{}
-	for _, d := range disagree(store.Object{}, stored, at, time.Now()) {
+	for _, d := range compareObject(store.Object{}, stored, at, time.Now()) {
 		causes[d.Address.String()] = d.Cause
 	}
 	if causes["a@held.test"] != CauseHeld || causes["a@free.test"] != CausePending {

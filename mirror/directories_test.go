@@ -151,8 +151,8 @@ func (w *twoDirectories) interleave() (first, second store.PassInfo) {
 	w.t.Helper()
 	var ended sync.WaitGroup
 	var judged, done atomic.Bool
-	w.left.judged = func() { judged.Store(true) }
-	w.mirror.judged = func() {
+	w.left.afterGuard = func() { judged.Store(true) }
+	w.mirror.afterGuard = func() {
 		ended.Go(func() {
 			defer done.Store(true)
 			r := w.left.Pass(w.t.Context(), false)
@@ -166,7 +166,7 @@ func (w *twoDirectories) interleave() (first, second store.PassInfo) {
 	}
 	first = w.pass(store.Incremental)
 	ended.Wait()
-	w.left.judged, w.mirror.judged = nil, nil
+	w.left.afterGuard, w.mirror.afterGuard = nil, nil
 	return first, second
 }
 

@@ -219,7 +219,7 @@ func TestDueAndMust(t *testing.T) {
 	w := dueWorld(t, nil)
 	stored := w.store.Directory("corp")
 	at := decodeCursor(stored.Cursor)
-	s := situation{stored: stored, fingerprint: w.mirror.fingerprint, full: 24 * time.Hour, now: w.now(),
+	s := situation{stored: stored, fingerprint: w.mirror.fingerprint, fullInterval: 24 * time.Hour, now: w.now(),
 		root: directory.Root{InvocationID: at.InvocationID, DNSHostName: at.Host, HighestCommittedUSN: at.USN, DeletedVisible: true}}
 	if must, due := mustFull(s), dueFull(s); must != "" || due == "" || whyFull(s) != due {
 		t.Errorf("must %q, due %q", must, due)

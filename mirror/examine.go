@@ -21,7 +21,7 @@ func (r Rules) Examine(o directory.Object) Examined {
 	everywhere := r
 	everywhere.Bases, everywhere.Exclude = nil, nil
 	judged := classify(o, everywhere)
-	out := Examined{Class: judged.Class, InScope: r.owns(o.DN), Unread: judged.Unread}
+	out := Examined{Class: judged.Class, InScope: r.inScope(o.DN), Unread: judged.Unread}
 	out.Excluded = !out.InScope && inBases(o.DN, r.Bases)
 	out.HidesUSN = o.USN == 0 && (judged.Container || isRecipient(&o, everywhere))
 	for _, a := range judged.Addresses {

@@ -20,7 +20,7 @@ func (m *Mirror) checkExcluded(ctx context.Context, source Source) error {
 			missing = fmt.Errorf("exclude: %q does not exist in the directory, so it excludes nothing; "+
 				"correct it, or take it out", dn)
 		}
-		if fresh := m.warn("exclude "+dn, missing, 2*m.config.Full+time.Hour); fresh && missing != nil {
+		if fresh := m.setWarning("exclude "+dn, missing, 2*m.config.Full+time.Hour); fresh && missing != nil {
 			m.config.Log.Warn("excluded subtree does not exist", "exclude", dn)
 		}
 	}

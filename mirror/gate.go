@@ -15,12 +15,12 @@ import (
 // account nearer to being locked. Every connection of a directory is made through it. The
 // zero value is open. All methods may be called concurrently.
 type Gate struct {
-	aside sync.Mutex // held while a connection is made that is not of a pass: they try one by one
+	secondary sync.Mutex // held while a connection is made that is not of a pass: they try one by one
 
 	mu     sync.Mutex // guards what follows
 	secret string     // that was refused
 	since  time.Time
-	wait   time.Duration
+	delay  time.Duration
 	err    error // the refusal; nil: the gate is open
 }
 
@@ -39,29 +39,29 @@ func (e *RejectedBindError) Unwrap() error { return e.Err }
 
 // closed gives the refusal that still holds for a secret; nil: there is none. A clock that
 // was set back ends the wait.
-func (g *Gate) closed(secret string, now time.Time) *RejectedBindError {
+func (g *Gate) rejection(secret string, now time.Time) *RejectedBindError {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	age := now.Sub(g.since)
-	if g.err == nil || g.secret != secret || age < 0 || age >= g.wait {
+	if g.err == nil || g.secret != secret || age < 0 || age >= g.delay {
 		return nil
 	}
-	return &RejectedBindError{g.since.Add(g.wait), g.err}
+	return &RejectedBindError{g.since.Add(g.delay), g.err}
 }
 
 // tried notes how a bind ended.
-func (g *Gate) tried(secret string, err error, now time.Time, wait time.Duration) {
+func (g *Gate) recordBind(secret string, err error, now time.Time, wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if errors.Is(err, directory.ErrCredentials) {
-		g.secret, g.since, g.wait, g.err = secret, now, wait, err
+		g.secret, g.since, g.delay, g.err = secret, now, wait, err
 	} else if err == nil {
 		g.err = nil
 	}
 }
 
 // refused reports whether no bind has been good since one was refused with a secret.
-func (g *Gate) refused(secret string) bool {
+func (g *Gate) rejected(secret string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.err != nil && g.secret == secret
@@ -71,11 +71,11 @@ func (g *Gate) refused(secret string) bool {
 func (m *Mirror) Gate() *Gate { return m.gate }
 
 // refusedStill is why no pass can be run now: there is no connection and must not be one.
-func (m *Mirror) refusedStill() error {
+func (m *Mirror) checkGate() error {
 	if m.source != nil {
 		return nil
 	}
-	if err := m.gate.closed(m.config.Secret(), m.config.Now()); err != nil {
+	if err := m.gate.rejection(m.config.Secret(), m.config.Now()); err != nil {
 		return err
 	}
 	return nil
@@ -84,11 +84,11 @@ func (m *Mirror) refusedStill() error {
 // open connects to a candidate for a pass, unless the credentials are known to be refused.
 func (m *Mirror) open(ctx context.Context, c Candidate) (Source, error) {
 	secret := m.config.Secret()
-	if err := m.gate.closed(secret, m.config.Now()); err != nil {
+	if err := m.gate.rejection(secret, m.config.Now()); err != nil {
 		return nil, err
 	}
 	source, err := c.Dial(ctx)
-	m.gate.tried(secret, err, m.config.Now(), m.config.RejectedBindWait)
+	m.gate.recordBind(secret, err, m.config.Now(), m.config.RejectedBindWait)
 	if errors.Is(err, directory.ErrCredentials) {
 		m.config.Log.Error("bind refused: not trying again before the password file changes, lest the account gets locked",
 			"controller", c.Name, "wait", m.config.RejectedBindWait, "error", err)
@@ -97,9 +97,9 @@ func (m *Mirror) open(ctx context.Context, c Candidate) (Source, error) {
 }
 
 // openAside connects to a candidate for something else than a pass.
-func (m *Mirror) openAside(ctx context.Context, c Candidate) (Source, error) {
-	m.gate.aside.Lock()
-	defer m.gate.aside.Unlock()
+func (m *Mirror) openSecondary(ctx context.Context, c Candidate) (Source, error) {
+	m.gate.secondary.Lock()
+	defer m.gate.secondary.Unlock()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

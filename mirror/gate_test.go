@@ -70,7 +70,7 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 			if !errors.As(err, &refused) || !errors.Is(err, directory.ErrCredentials) ||
 				!strings.Contains(err.Error(), refused.Until.Format(time.RFC3339)) || !strings.Contains(err.Error(), "password") {
 				t.Errorf("%s: %v", name, err)
-			} else if wait := refused.Until.Sub(w.now()); wait > refusedWait || wait < refusedWait-time.Minute {
+			} else if wait := refused.Until.Sub(w.now()); wait > rejectedBindWait || wait < rejectedBindWait-time.Minute {
 				t.Errorf("%s: it is tried again in %v", name, wait)
 			}
 		}
@@ -81,7 +81,7 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 	if len(results) > 0 {
 		t.Errorf("%d passes that could not be run count as failed", len(results))
 	}
-	if next := w.mirror.Status().NextPass; next.Sub(w.now()) < refusedWait-time.Minute {
+	if next := w.mirror.Status().NextPass; next.Sub(w.now()) < rejectedBindWait-time.Minute {
 		t.Errorf("the next pass is at %v", next)
 	}
 	w.server.SetFaults(adsim.Faults{})
@@ -94,7 +94,7 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 
 // TestRefusedBindIsTriedAgain: when the wait is over, by any clock.
 func TestRefusedBindIsTriedAgain(t *testing.T) {
-	for name, step := range map[string]time.Duration{"after the wait": refusedWait + time.Second, "the clock was set back": -time.Hour} {
+	for name, step := range map[string]time.Duration{"after the wait": rejectedBindWait + time.Second, "the clock was set back": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			w.user("Ann", "ann@corp.example")

@@ -58,7 +58,7 @@ func (g *Group) Remove(runners ...Runner) {
 func (g *Group) Run(ctx context.Context) error {
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	g.begin(func(r Runner) (stop func()) {
+	g.startAll(func(r Runner) (stop func()) {
 		own, cancel := context.WithCancel(running)
 		ended := make(chan struct{})
 		go func() {
@@ -70,7 +70,7 @@ func (g *Group) Run(ctx context.Context) error {
 		return func() { cancel(); <-ended }
 	})
 	<-running.Done()
-	g.end()
+	g.stopAll()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (g *Group) Run(ctx context.Context) error {
 }
 
 // panicPause is how long a part rests that has panicked; tests change it.
-var panicPause = 10 * time.Second
+var panicRestartDelay = 10 * time.Second
 
 // KeepRunning runs something until it ends, and again if it panics: what is wrong with one
 // part must not end the daemon, which answers from all of them.
@@ -88,14 +88,14 @@ func KeepRunning(ctx context.Context, log *slog.Logger, what string, run func(co
 		if !errors.Is(err, ErrPanic) {
 			return err
 		}
-		linger(ctx, context.Background(), time.After(panicPause))
+		waitAny(ctx, context.Background(), time.After(panicRestartDelay))
 		if ctx.Err() != nil {
 			return nil
 		}
 	}
 }
 
-func (g *Group) begin(start func(Runner) func()) {
+func (g *Group) startAll(start func(Runner) func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.start = start
@@ -105,7 +105,7 @@ func (g *Group) begin(start func(Runner) func()) {
 }
 
 // end waits for all that run.
-func (g *Group) end() {
+func (g *Group) stopAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.start = nil

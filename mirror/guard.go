@@ -24,7 +24,7 @@ type Guard struct {
 }
 
 // shareFrom is how many removals Share takes at least: one of two people may leave.
-const shareFrom = 3
+const minShareRemovals = 3
 
 // losses is what a pass would remove, and what was removed before it.
 type losses struct {
@@ -32,7 +32,7 @@ type losses struct {
 	recent  int                   // removed in the window, unless somebody approved it
 	owned   int64                 // addresses of the directory before the pass, without recent ones
 	domains map[string]domainLoss // judged domains that would lose an address
-	nobody  bool                  // a full pass that saw no object with an address
+	empty   bool                  // a full pass that saw no object with an address
 	canary  string                // an address that must never go, and would; empty: none
 }
 
@@ -44,28 +44,28 @@ type domainLoss struct {
 }
 
 // holding is what the guard holds back. The zero value holds nothing.
-type holding struct {
-	why     string             // in one line; empty: nothing is held
+type heldRemovals struct {
+	reason  string             // in one line; empty: nothing is held
 	domains []store.HeldDomain // the only domains whose removals are held; none: all removals are
 }
 
 // sawNobody is why removals are held after a full pass without anybody in it.
-const sawNobody = "a full pass saw no object with an address; check the rights of the bind account, bases and address_attributes"
+const reasonEmpty = "a full pass saw no object with an address; check the rights of the bind account, bases and address_attributes"
 
 // judge decides what to hold back. It is a pure function. A reason that concerns one
 // domain holds the removals of that domain only.
-func (g Guard) judge(l losses) holding {
+func (g Guard) judge(l losses) heldRemovals {
 	if l.pending.Owned == 0 {
-		return holding{}
+		return heldRemovals{}
 	}
 	if l.canary != "" { // whoever named one meant it, with the guard off too
-		return holding{why: fmt.Sprintf("%s would go, which canaries.accept names", l.canary)}
+		return heldRemovals{reason: fmt.Sprintf("%s would go, which canaries.accept names", l.canary)}
 	}
 	if g.Max == 0 {
-		return holding{}
+		return heldRemovals{}
 	}
 	if why := g.judgeDirectory(l); why != "" {
-		return holding{why: why}
+		return heldRemovals{reason: why}
 	}
 	var held []store.HeldDomain
 	for _, domain := range slices.Sorted(maps.Keys(l.domains)) {
@@ -73,25 +73,25 @@ func (g Guard) judge(l losses) holding {
 			held = append(held, store.HeldDomain{Domain: domain, Why: why})
 		}
 	}
-	return holdingOf(held)
+	return holdDomains(held)
 }
 
 // judgeDirectory returns why all removals are held; empty: they are not.
 func (g Guard) judgeDirectory(l losses) string {
-	if l.nobody {
-		return sawNobody
+	if l.empty {
+		return reasonEmpty
 	}
 	sum := l.recent + l.pending.Owned
 	share := percentOf(sum, l.owned+int64(l.recent))
 	switch {
 	case sum > g.Max:
-		return fmt.Sprintf("%d addresses would have gone within %s, which is more than removal_guard.max (%d)", sum, plainly(g.Window), g.Max)
+		return fmt.Sprintf("%d addresses would have gone within %s, which is more than removal_guard.max (%d)", sum, shortDuration(g.Window), g.Max)
 	case sum > g.Count && share > g.Percent:
 		return fmt.Sprintf("%d addresses (%.1f %% of the directory) would have gone within %s, which is more than removal_guard.count (%d) and percent (%g)",
-			sum, share, plainly(g.Window), g.Count, g.Percent)
+			sum, share, shortDuration(g.Window), g.Count, g.Percent)
 	case g.exceedsShare(sum, share):
 		return fmt.Sprintf("%d addresses (%.1f %% of the directory) would have gone within %s, which is more than removal_guard.share (%g)",
-			sum, share, plainly(g.Window), g.Share)
+			sum, share, shortDuration(g.Window), g.Share)
 	}
 	return ""
 }
@@ -105,34 +105,34 @@ func (g Guard) judgeDomain(domain string, l domainLoss) string {
 		return fmt.Sprintf("no address of the domain %s would be left", domain)
 	case g.exceedsShare(sum, share):
 		return fmt.Sprintf("%d addresses (%.1f %% of the domain %s) would have gone within %s, which is more than removal_guard.share (%g)",
-			sum, share, domain, plainly(g.Window), g.Share)
+			sum, share, domain, shortDuration(g.Window), g.Share)
 	}
 	return ""
 }
 
 func (g Guard) exceedsShare(sum int, share float64) bool {
-	return g.Share > 0 && sum >= shareFrom && share > g.Share
+	return g.Share > 0 && sum >= minShareRemovals && share > g.Share
 }
 
 func percentOf(part int, whole int64) float64 { return 100 * float64(part) / float64(max(whole, 1)) }
 
 // reasonsShown is how many domains the reason of a holding names.
-const reasonsShown = 3
+const maxReasons = 3
 
 // holdingOf holds the removals of some domains, or all where the store does not keep so
 // many domains.
-func holdingOf(held []store.HeldDomain) holding {
+func holdDomains(held []store.HeldDomain) heldRemovals {
 	if len(held) == 0 {
-		return holding{}
+		return heldRemovals{}
 	}
 	var reasons []string
-	for _, d := range held[:min(len(held), reasonsShown)] {
+	for _, d := range held[:min(len(held), maxReasons)] {
 		reasons = append(reasons, d.Why)
 	}
-	if more := len(held) - reasonsShown; more > 0 {
+	if more := len(held) - maxReasons; more > 0 {
 		reasons = append(reasons, fmt.Sprintf("the same of %d more domains", more))
 	}
-	h := holding{why: strings.Join(reasons, "; "), domains: held}
+	h := heldRemovals{reason: strings.Join(reasons, "; "), domains: held}
 	if len(held) > store.MaxHeldDomains {
 		h.domains = nil
 	}
@@ -140,9 +140,9 @@ func holdingOf(held []store.HeldDomain) holding {
 }
 
 // releases reports whether something of what is pending goes.
-func (h holding) releases(p store.Pending) bool {
+func (h heldRemovals) releases(p store.Pending) bool {
 	if len(h.domains) == 0 {
-		return h.why == "" && len(p.Domains) > 0
+		return h.reason == "" && len(p.Domains) > 0
 	}
 	held := map[string]bool{}
 	for _, d := range h.domains {
@@ -157,9 +157,9 @@ func (h holding) releases(p store.Pending) bool {
 }
 
 // isNews reports whether something is held that was not held before.
-func (h holding) isNews(before store.Directory) bool {
-	if h.why == "" || before.Hold == "" {
-		return h.why != ""
+func (h heldRemovals) isNew(before store.Directory) bool {
+	if h.reason == "" || before.Hold == "" {
+		return h.reason != ""
 	}
 	if len(h.domains) == 0 {
 		return len(before.HeldDomains) > 0
@@ -168,11 +168,11 @@ func (h holding) isNews(before store.Directory) bool {
 }
 
 // tell logs what is held and was not before.
-func (h holding) tell(log *slog.Logger, before store.Directory, pending store.Pending) {
-	if !h.isNews(before) {
+func (h heldRemovals) log(log *slog.Logger, before store.Directory, pending store.Pending) {
+	if !h.isNew(before) {
 		return
 	}
-	attributes := []any{"why", h.why, "addresses", pending.Owned, "objects", pending.Objects}
+	attributes := []any{"why", h.reason, "addresses", pending.Owned, "objects", pending.Objects}
 	if len(h.domains) > 0 {
 		var names []string
 		for _, d := range h.domains {
@@ -208,7 +208,7 @@ func (g Guard) domainLosses(s *store.Store, p store.Pending, judged func(domain 
 }
 
 // plainly is a duration without its zeros: 24h, not 24h0m0s.
-func plainly(d time.Duration) string {
+func shortDuration(d time.Duration) string {
 	text := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {
 		if strings.HasSuffix(text, zero) {
@@ -219,7 +219,7 @@ func plainly(d time.Duration) string {
 }
 
 // firstLost is the first of the addresses that would go; empty: none.
-func firstLost(pass *store.Pass, canaries []address.Address) (string, error) {
+func firstLostCanary(pass *store.Pass, canaries []address.Address) (string, error) {
 	for _, a := range canaries {
 		if lost, err := pass.Loses(a); err != nil || lost {
 			return a.String(), err
@@ -229,62 +229,62 @@ func firstLost(pass *store.Pass, canaries []address.Address) (string, error) {
 }
 
 // decide asks the guard, and commits the pass.
-func (r *reading) decide(next cursor, encoded []byte) error {
+func (r *passRun) applyGuard(next cursor, encoded []byte) error {
 	held, err := r.hold()
 	if err != nil {
 		return err
 	}
-	if r.m.judged != nil {
-		r.m.judged()
+	if r.m.afterGuard != nil {
+		r.m.afterGuard()
 	}
-	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN, Hold: held.why, HoldDomains: held.domains,
+	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN, Hold: held.reason, HoldDomains: held.domains,
 		Fingerprint: r.m.fingerprint, Ended: r.m.config.Now()})
 	return err
 }
 
 // hold asks the guard about a pass that has read everything it had to.
-func (r *reading) hold() (holding, error) {
+func (r *passRun) hold() (heldRemovals, error) {
 	m := r.m
 	before := m.config.Store.Directory(m.config.Name)
 	if before.Marked == 0 {
-		return holding{}, nil
+		return heldRemovals{}, nil
 	}
 	if why, err := r.holdHidden(); err != nil || why != "" {
-		return holding{why: why}, err
+		return heldRemovals{reason: why}, err
 	}
 	pending, err := r.pass.Pending()
 	if err != nil {
-		return holding{}, err
+		return heldRemovals{}, err
 	}
 	limits := m.limits.Load()
-	canary, err := firstLost(r.pass, limits.Canaries)
+	canary, err := firstLostCanary(r.pass, limits.Canaries)
 	if err != nil {
-		return holding{}, err
+		return heldRemovals{}, err
 	}
 	recent, err := m.config.Store.RemovedBetween(m.config.Name, r.started.Add(-m.config.Guard.Window), r.started)
 	if err != nil {
-		return holding{}, err
+		return heldRemovals{}, err
 	}
 	var lost store.Lost
 	if m.config.Guard.Max > 0 {
 		lost, err = m.config.Store.LostBy(m.config.Name, r.started.Add(-m.config.Guard.Window), m.config.Now())
 	}
 	if err != nil {
-		return holding{}, err
+		return heldRemovals{}, err
 	}
 	domains, err := m.config.Guard.domainLosses(m.config.Store, pending, limits.Guarded, m.config.Now())
 	if err != nil {
-		return holding{}, err
+		return heldRemovals{}, err
 	}
 	nobody := r.owners == 0
 	if r.kind == store.Incremental { // nothing has come to tell otherwise
-		nobody = before.Hold == sawNobody
+		nobody = before.Hold == reasonEmpty
 	}
-	h := m.config.Guard.judge(losses{nobody: nobody, pending: pending, recent: recent, owned: before.Owned - int64(lost.Known),
+	h := m.config.Guard.judge(losses{empty: nobody, pending: pending, recent: recent, owned: before.Owned - int64(lost.Known),
 		domains: domains, canary: canary})
-	if h.why == "" && nobody && m.config.Guard.Max > 0 { // all of it still waits, and is held at once
-		h.why = sawNobody
+	if h.reason == "" && nobody && m.config.Guard.Max > 0 { // all of it still waits, and is held at once
+		h.reason = reasonEmpty
 	}
-	h.tell(m.config.Log, before, pending)
+	h.log(m.config.Log, before, pending)
 	return h, nil
 }

@@ -79,8 +79,8 @@ func TestGuardShare(t *testing.T) {
 				c.guard.Share = 29
 			}
 			h := c.guard.judge(c.l)
-			if c.want == "" && h.why != "" || !strings.Contains(h.why, c.want) {
-				t.Errorf("held because %q, want %q", h.why, c.want)
+			if c.want == "" && h.reason != "" || !strings.Contains(h.reason, c.want) {
+				t.Errorf("held because %q, want %q", h.reason, c.want)
 			}
 			if c.domain != (len(h.domains) == 1) {
 				t.Errorf("held domains: %+v", h.domains)
@@ -97,11 +97,11 @@ func TestGuardManyDomains(t *testing.T) {
 			l.domains[fmt.Sprintf("d%02d.test", i)] = domainLoss{pending: 1, known: 1}
 		}
 		h := defaultGuard.judge(l)
-		if all != (len(h.domains) == 0) || !all && len(h.domains) != n || !strings.Contains(h.why, "d00.test") {
-			t.Errorf("%d domains: held because %q, domains %+v", n, h.why, h.domains)
+		if all != (len(h.domains) == 0) || !all && len(h.domains) != n || !strings.Contains(h.reason, "d00.test") {
+			t.Errorf("%d domains: held because %q, domains %+v", n, h.reason, h.domains)
 		}
-		if n > 3 && (!strings.Contains(h.why, fmt.Sprintf("%d more domains", n-3)) || len(h.why) > 500) {
-			t.Errorf("%d domains: %q", n, h.why)
+		if n > 3 && (!strings.Contains(h.reason, fmt.Sprintf("%d more domains", n-3)) || len(h.reason) > 500) {
+			t.Errorf("%d domains: %q", n, h.reason)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func TestGuardProperties(t *testing.T) {
 		l := losing(n, known+r.IntN(200), known).before(r.IntN(20), r.IntN(20))
 		h := g.judge(l)
 		more := l.before(l.recent+r.IntN(5), l.domains["x.test"].recent+r.IntN(5))
-		if m := g.judge(more); h.why != "" && m.why == "" {
+		if m := g.judge(more); h.reason != "" && m.reason == "" {
 			t.Fatalf("%+v holds %+v and lets %+v go", g, l, more)
 		}
 		sum, percent := l.recent+n, 100*float64(l.recent+n)/float64(l.owned+int64(l.recent))
@@ -125,8 +125,8 @@ func TestGuardProperties(t *testing.T) {
 		domainPercent := 100 * float64(inDomain) / float64(known+l.domains["x.test"].recent)
 		directory := sum > g.Max || sum > g.Count && percent > g.Percent || g.Share > 0 && sum >= 3 && percent > g.Share
 		domain := n >= known || g.Share > 0 && inDomain >= 3 && domainPercent > g.Share
-		if (h.why != "") != (directory || domain) || (len(h.domains) == 1) != (domain && !directory) {
-			t.Fatalf("%+v of %+v: held because %q, domains %v; want directory %t, domain %t", g, l, h.why, h.domains, directory, domain)
+		if (h.reason != "") != (directory || domain) || (len(h.domains) == 1) != (domain && !directory) {
+			t.Fatalf("%+v of %+v: held because %q, domains %v; want directory %t, domain %t", g, l, h.reason, h.domains, directory, domain)
 		}
 	}
 }

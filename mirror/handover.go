@@ -8,7 +8,7 @@ import (
 // shared is how long another directory may need to hear of an address of a mail domain that
 // this one gave away; zero: no other one may have it. For the empty domain it is the longest
 // of all. If the limits do not say, every directory that the store knows may have every address.
-func (m *Mirror) shared(domain string) time.Duration {
+func (m *Mirror) handoverLag(domain string) time.Duration {
 	if shared := m.limits.Load().HandoverLag; shared != nil {
 		return shared(domain)
 	}

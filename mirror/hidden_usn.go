@@ -13,7 +13,7 @@ const reasonHidden = "this account cannot read it, so only full passes see chang
 // meetHidden looks for an object that hides uSNChanged. Such an object gains what was
 // read of it and loses nothing: nothing shows which of two states is the later one, and no
 // incremental pass sees it. What the pass does not find waits for the next pass.
-func (r *reading) meetHidden(read *directory.Object, o *store.Object) {
+func (r *passRun) markHidden(read *directory.Object, o *store.Object) {
 	if read.USN != 0 || o.Deleted || !o.Container && !isRecipient(read, r.m.config.Rules) {
 		return
 	}
@@ -30,7 +30,7 @@ func (r *reading) meetHidden(read *directory.Object, o *store.Object) {
 
 // holdHidden returns why the removals of a pass wait that met objects which hide uSNChanged;
 // empty: it met none, or only earlier passes found removals.
-func (r *reading) holdHidden() (why string, err error) {
+func (r *passRun) holdHidden() (why string, err error) {
 	if len(r.hidden) == 0 {
 		return "", nil
 	}
@@ -44,12 +44,12 @@ func (r *reading) holdHidden() (why string, err error) {
 }
 
 // maxLogged is how many values to be corrected a pass writes to the log.
-const maxLogged = 20
+const maxLoggedValues = 20
 
 // logUnread logs values that are to be corrected, each when it is met for the first time.
-func (r *reading) logUnread(list []store.Unread) {
+func (r *passRun) logUnread(list []store.Unread) {
 	for _, u := range list {
-		if r.unread++; r.unread > maxLogged {
+		if r.unreadValues++; r.unreadValues > maxLoggedValues {
 			continue
 		}
 		value := u.Value
@@ -62,9 +62,9 @@ func (r *reading) logUnread(list []store.Unread) {
 }
 
 // logMoreUnread counts the values that logUnread left out.
-func (r *reading) logMoreUnread() {
-	if more := r.unread - maxLogged; more > 0 {
+func (r *passRun) logMoreUnread() {
+	if more := r.unreadValues - maxLoggedValues; more > 0 {
 		r.m.config.Log.Warn("more directory values need correction; \"rcpt-milter status --json\" lists them", "count", more)
 	}
-	r.unread = 0
+	r.unreadValues = 0
 }

@@ -205,8 +205,8 @@ func TestManyValuesToCorrect(t *testing.T) {
 	}
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
-	if n := strings.Count(log.String(), "directory value needs correction"); n != maxLogged {
-		t.Errorf("%d values are logged, want %d", n, maxLogged)
+	if n := strings.Count(log.String(), "directory value needs correction"); n != maxLoggedValues {
+		t.Errorf("%d values are logged, want %d", n, maxLoggedValues)
 	}
 	if !strings.Contains(log.String(), "count=10") || w.store.Totals().Unparsed != 30 {
 		t.Errorf("%d values are counted, and the log has\n%s", w.store.Totals().Unparsed, log.String())

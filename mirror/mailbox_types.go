@@ -48,7 +48,7 @@ var disabledTypes = []mailboxType{
 }
 
 // isOneOf reports whether msExchRecipientTypeDetails holds one of the kinds.
-func isOneOf(details int64, types []mailboxType) bool {
+func hasType(details int64, types []mailboxType) bool {
 	for _, t := range types {
 		if details == t.value {
 			return true

@@ -126,42 +126,42 @@ type Observer struct {
 
 // Mirror keeps one directory.
 type Mirror struct {
-	config      Config
-	fingerprint string
-	wake        chan struct{}                   // a pass is asked for; holds one
-	changed     chan struct{}                   // the controller says that something changed; holds one
-	debounce    time.Duration                   // as the constant, but in tests
-	judged      func()                          // called between judging and committing, in tests; nil: nothing
-	stored      atomic.Pointer[store.Directory] // as of the last pass
-	limits      atomic.Pointer[Limits]
-	covered     atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
-	foreign     atomic.Bool               // another domain is read than the one that is stored, or in another view
-	gate        *Gate
-	admitted    chan struct{} // closed when a controller first answers
-	admit       func()        // closes it
+	config        Config
+	fingerprint   string
+	wake          chan struct{}                   // a pass is asked for; holds one
+	changed       chan struct{}                   // the controller says that something changed; holds one
+	debounce      time.Duration                   // as the constant, but in tests
+	afterGuard    func()                          // called between judging and committing, in tests; nil: nothing
+	stored        atomic.Pointer[store.Directory] // as of the last pass
+	limits        atomic.Pointer[Limits]
+	coveredUntil  atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
+	otherScope    atomic.Bool               // another domain is read than the one that is stored, or in another view
+	gate          *Gate
+	reached       chan struct{} // closed when a controller first answers
+	signalReached func()        // closes it
 
 	// Of the goroutine that runs passes.
-	source   Source
-	roster   roster
-	narrowed bool      // the last pass that connected was narrow
-	sought   time.Time // when a Global Catalog was last sought in place of a narrow connection
-	due      string    // why a full pass should follow the incremental one that has ended
-	retries  retries   // of full passes that are due
-	warned   time.Time // when the missing right was last complained of
+	source         Source
+	controllers    controllerList
+	lastDomainOnly bool      // the last pass that connected was narrow
+	catalogTriedAt time.Time // when a Global Catalog was last sought in place of a narrow connection
+	fullDue        string    // why a full pass should follow the incremental one that has ended
+	retries        retries   // of full passes that are due
+	rightsWarnedAt time.Time // when the missing right was last complained of
 
 	comparing sync.Mutex // held by the one comparison there may be
 
-	mu       sync.Mutex // guards all below
-	status   Status
-	listed   []Candidate        // those known
-	followed followed           // by the last good pass
-	asked    request            // for the next pass
-	ended    bool               // Run has: nobody would see to what is asked
-	warnings map[string]warning // by what they are about
+	mu              sync.Mutex // guards all below
+	status          Status
+	knownCandidates []Candidate        // those known
+	followed        followedCandidate  // by the last good pass
+	pending         request            // for the next pass
+	stopped         bool               // Run has: nobody would see to what is asked
+	warnings        map[string]warning // by what they are about
 }
 
 // refusedWait is how long to wait after the directory refused our credentials.
-const refusedWait = 15 * time.Minute
+const rejectedBindWait = 15 * time.Minute
 
 // New checks the configuration and makes a mirror. It does nothing before Run or Pass.
 func New(config Config) (*Mirror, error) {
@@ -182,18 +182,18 @@ func New(config Config) (*Mirror, error) {
 		config.Secret = func() string { return "" }
 	}
 	if config.RejectedBindWait == 0 {
-		config.RejectedBindWait = refusedWait
+		config.RejectedBindWait = rejectedBindWait
 	}
 	config.Log = config.Log.With("directory", config.Name)
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
-	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowed(Candidate{})
+	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowedCandidate(Candidate{})
 	m.warnings = map[string]warning{}
-	m.admitted, m.listed = make(chan struct{}), config.Candidates
+	m.reached, m.knownCandidates = make(chan struct{}), config.Candidates
 	if m.gate = config.Gate; m.gate == nil {
 		m.gate = new(Gate)
 	}
-	m.admit = sync.OnceFunc(func() { close(m.admitted) })
-	m.roster = roster{list: config.Candidates, reached: map[string]*crossing{}}
+	m.signalReached = sync.OnceFunc(func() { close(m.reached) })
+	m.controllers = controllerList{list: config.Candidates, hosts: map[string]*hostHistory{}}
 	m.SetLimits(config.Limits)
 	m.Refresh()
 	return m, nil
@@ -205,8 +205,8 @@ func (m *Mirror) Refresh() {
 	stored := m.config.Store.Directory(m.config.Name)
 	m.stored.Store(&stored)
 	at := decodeCursor(stored.Cursor)
-	m.foreign.Store(m.expectsOther(at))
-	m.update(func(s *Status) {
+	m.otherScope.Store(m.expectsOther(at))
+	m.updateStatus(func(s *Status) {
 		*s = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
 			FullReason: stored.LastFull.Why}
 	})

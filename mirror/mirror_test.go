@@ -518,7 +518,7 @@ func TestBlindToDeletions(t *testing.T) {
 	w.must(w.d.Delete(bob))
 	w.pass(store.Incremental)
 	w.wantKnown("ann@corp.example", "bob@corp.example")
-	w.advance(blindFull)
+	w.advance(deletedHiddenFullInterval)
 	if info := w.pass(store.Full); !strings.Contains(info.Why, "deleted objects") {
 		t.Errorf("full pass because %q", info.Why)
 	}
@@ -647,8 +647,8 @@ func TestMovesWithoutEnd(t *testing.T) {
 			w.must(w.d.Move(sales, []string{people, "OU=Left,DC=corp,DC=example"}[n%2]))
 		}
 	}})
-	if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errMoved) {
-		t.Errorf("error %v, want %v", r.Err, errMoved)
+	if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errContainerMoved) {
+		t.Errorf("error %v, want %v", r.Err, errContainerMoved)
 	}
 	w.wantKnown("bob@corp.example")
 	if got := w.server.Stats().Connections; got != 1 {
@@ -711,7 +711,7 @@ func TestStates(t *testing.T) {
 func TestMissingBase(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, "OU=Sales,DC=corp,DC=example"} })
 	w.user("Ann", "ann@corp.example")
-	if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, errNoBase) || !strings.Contains(r.Err.Error(), "OU=Sales") {
+	if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, errBaseMissing) || !strings.Contains(r.Err.Error(), "OU=Sales") {
 		t.Errorf("a base that is not there: %v", r.Err)
 	}
 	w.add(adsim.OU, "OU=Sales,DC=corp,DC=example")

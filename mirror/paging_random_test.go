@@ -109,7 +109,7 @@ func TestRestlessLives(t *testing.T) {
 						t.Fatalf("after %+v: %s is unknown", r, a)
 					}
 				}
-				if r.Err != nil && !errors.Is(r.Err, errMoved) && len(l.known()) == 0 {
+				if r.Err != nil && !errors.Is(r.Err, errContainerMoved) && len(l.known()) == 0 {
 					t.Fatal(r.Err)
 				}
 				l.settle()

@@ -236,8 +236,8 @@ func TestMovesWithoutEndStopNothing(t *testing.T) {
 	}})
 	restless = true
 	for i := range 3 {
-		if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errMoved) {
-			t.Fatalf("error %v, want %v", r.Err, errMoved)
+		if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errContainerMoved) {
+			t.Fatalf("error %v, want %v", r.Err, errContainerMoved)
 		}
 		added := fmt.Sprintf("new%d@corp.example", i)
 		w.user(fmt.Sprint("New", i), added)
@@ -246,7 +246,7 @@ func TestMovesWithoutEndStopNothing(t *testing.T) {
 		w.wantKnown(before...)
 		w.wantState(Fresh)
 	}
-	if n < 3*maxMoves {
+	if n < 3*maxMoveRounds {
 		t.Errorf("the container moved %d times only", n)
 	}
 	// A first full pass comes to no end either, and adds all the same.

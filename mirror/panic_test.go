@@ -39,8 +39,8 @@ func TestCompareBesideAShorterList(t *testing.T) {
 	if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
 		t.Fatal("a pass without a controller")
 	}
-	if r := &w.mirror.roster; r.at >= len(r.list) || w.mirror.current().Name != s2.URL() {
-		t.Fatalf("at %d of %d", r.at, len(r.list))
+	if r := &w.mirror.controllers; r.current >= len(r.list) || w.mirror.current().Name != s2.URL() {
+		t.Fatalf("at %d of %d", r.current, len(r.list))
 	}
 	w.must(s2.Up())
 	w.wantDifferences()
@@ -63,8 +63,8 @@ func TestListsOfAllLengths(t *testing.T) {
 	}{
 		{"", 0, "a", "a"}, {"a b", 1, "b", "b"}, {"a b", 1, "a", "a"}, {"a b c", 2, "c b a", "c"}, {"a b c", 2, "a b", "a"}, {"a", 0, "b a", "a"},
 	} {
-		w.mirror.roster = roster{list: named(c.before), at: c.at, reached: map[string]*crossing{}}
-		w.mirror.relist(named(c.after))
+		w.mirror.controllers = controllerList{list: named(c.before), current: c.at, hosts: map[string]*hostHistory{}}
+		w.mirror.setControllers(named(c.after))
 		if got := w.mirror.current().Name; got != c.want {
 			t.Errorf("%q at %d, then %q: %s is used, want %s", c.before, c.at, c.after, got, c.want)
 		}
@@ -195,7 +195,7 @@ func TestPanicInACommand(t *testing.T) {
 	stop := w.run()
 	defer stop()
 	for range 2 {
-		_, err := between(t.Context(), w.mirror, func() (int, error) { panic("in a command") })
+		_, err := runBetweenPasses(t.Context(), w.mirror, func() (int, error) { panic("in a command") })
 		if !errors.Is(err, ErrPanic) {
 			t.Errorf("error %v", err)
 		}
@@ -257,9 +257,9 @@ func (f *flimsy) Run(ctx context.Context) error {
 
 // TestPanicOfARunner ends neither the group nor the runner.
 func TestPanicOfARunner(t *testing.T) {
-	before := panicPause
-	panicPause = time.Millisecond
-	defer func() { panicPause = before }()
+	before := panicRestartDelay
+	panicRestartDelay = time.Millisecond
+	defer func() { panicRestartDelay = before }()
 	var g Group
 	bad, good := &flimsy{running: make(chan struct{})}, &flimsy{running: make(chan struct{})}
 	good.runs.Store(1)

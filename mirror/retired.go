@@ -24,7 +24,7 @@ const retiredRules = "retired"
 
 // retiredAgain is how often removals that are held back are judged again: another
 // directory may have taken the addresses over since.
-const retiredAgain = 10 * time.Minute
+const retiredInterval = 10 * time.Minute
 
 // RetiredConfig says what to do with a directory that the configuration no longer names.
 type RetiredConfig struct {
@@ -46,10 +46,10 @@ type RetiredConfig struct {
 // see nothing: what nobody else has goes through the guard, and when nothing is left
 // the store forgets the directory. All methods may be called concurrently.
 type RetiredDirectory struct {
-	config   RetiredConfig
-	canaries atomic.Pointer[[]address.Address]
-	judged   atomic.Pointer[func(domain string) bool]
-	shared   atomic.Pointer[func(domain string) time.Duration]
+	config      RetiredConfig
+	canaries    atomic.Pointer[[]address.Address]
+	guarded     atomic.Pointer[func(domain string) bool]
+	handoverLag atomic.Pointer[func(domain string) time.Duration]
 
 	mu sync.Mutex // held while the store is worked on
 
@@ -79,14 +79,14 @@ func NewRetiredDirectory(config RetiredConfig) *RetiredDirectory {
 
 // SetHandoverLag changes which directories may have its addresses, from the next pass on.
 func (r *RetiredDirectory) SetHandoverLag(shared func(domain string) time.Duration) {
-	r.shared.Store(&shared)
+	r.handoverLag.Store(&shared)
 }
 
 // SetCanaries changes them, from the next pass on.
 func (r *RetiredDirectory) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
 
 // SetGuarded changes which domains are judged, from the next pass on; nil: every one is.
-func (r *RetiredDirectory) SetGuarded(judged func(domain string) bool) { r.judged.Store(&judged) }
+func (r *RetiredDirectory) SetGuarded(judged func(domain string) bool) { r.guarded.Store(&judged) }
 
 // Name is the name of the directory.
 func (r *RetiredDirectory) Name() string { return r.config.Name }
@@ -94,11 +94,11 @@ func (r *RetiredDirectory) Name() string { return r.config.Name }
 // Run makes passes until the directory is gone, somebody wants its addresses kept, or
 // the context ends. It gives nil.
 func (r *RetiredDirectory) Run(ctx context.Context) error {
-	again := time.NewTicker(retiredAgain)
+	again := time.NewTicker(retiredInterval)
 	defer again.Stop()
 	for {
 		r.Pass()
-		if r.over() {
+		if r.done() {
 			return nil
 		}
 		select {
@@ -114,7 +114,7 @@ func (r *RetiredDirectory) Run(ctx context.Context) error {
 func (r *RetiredDirectory) Pass() PassResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over() {
+	if r.done() {
 		return PassResult{}
 	}
 	var info store.PassInfo
@@ -124,7 +124,7 @@ func (r *RetiredDirectory) Pass() PassResult {
 		}
 		return err
 	})
-	r.note(func() { r.status.err = err })
+	r.updateStatus(func() { r.status.err = err })
 	if err != nil {
 		r.config.Log.Error("directory is not in the configuration any more, and its addresses cannot be taken out", "error", err)
 	}
@@ -163,11 +163,11 @@ func (r *RetiredDirectory) decide(pass *store.Pass, before store.Directory, now 
 	if err != nil {
 		return store.PassInfo{}, err
 	}
-	if hold.why != "" && hold.why == before.Hold && !goes && before.Fingerprint == retiredRules {
+	if hold.reason != "" && hold.reason == before.Hold && !goes && before.Fingerprint == retiredRules {
 		return store.PassInfo{}, nil
 	}
 	info, err := pass.Commit(store.Outcome{Cursor: before.Cursor, USN: decodeCursor(before.Cursor).USN,
-		Fingerprint: retiredRules, Ended: r.config.Now(), Hold: hold.why, HoldDomains: hold.domains})
+		Fingerprint: retiredRules, Ended: r.config.Now(), Hold: hold.reason, HoldDomains: hold.domains})
 	if err == nil && info.Removed > 0 {
 		r.config.Log.Info("addresses of a directory that is not in the configuration any more are removed",
 			"pass", info.Number, "removed", info.Removed)
@@ -178,41 +178,41 @@ func (r *RetiredDirectory) decide(pass *store.Pass, before store.Directory, now 
 // hold asks the guard, and reports whether something goes in spite of what is held. What
 // another directory has as well is not lost, so a directory that was only renamed in the
 // configuration goes once the new name has been read.
-func (r *RetiredDirectory) hold(pass *store.Pass, before store.Directory, now time.Time) (_ holding, goes bool, _ error) {
+func (r *RetiredDirectory) hold(pass *store.Pass, before store.Directory, now time.Time) (_ heldRemovals, goes bool, _ error) {
 	pending, err := pass.Pending()
 	if err != nil {
-		return holding{}, false, err
+		return heldRemovals{}, false, err
 	}
 	pending.Owned = pending.Addresses()
-	canary, err := firstLost(pass, *r.canaries.Load())
+	canary, err := firstLostCanary(pass, *r.canaries.Load())
 	if err != nil {
-		return holding{}, false, err
+		return heldRemovals{}, false, err
 	}
 	recent, err := r.config.Store.LostBy(r.config.Name, now.Add(-r.config.Guard.Window), r.config.Now())
 	if err != nil {
-		return holding{}, false, err
+		return heldRemovals{}, false, err
 	}
-	domains, err := r.config.Guard.domainLosses(r.config.Store, pending, *r.judged.Load(), r.config.Now())
+	domains, err := r.config.Guard.domainLosses(r.config.Store, pending, *r.guarded.Load(), r.config.Now())
 	if err != nil {
-		return holding{}, false, err
+		return heldRemovals{}, false, err
 	}
 	h := r.config.Guard.judge(losses{pending: pending, recent: recent.Addresses, owned: before.Owned, domains: domains, canary: canary})
-	if h.why == "" || len(h.domains) > 0 {
-		h = holdingOf(r.withHanding(h.domains, pending, before, now))
+	if h.reason == "" || len(h.domains) > 0 {
+		h = holdDomains(r.withHandoverWaits(h.domains, pending, before, now))
 	}
-	if h.why == "" {
-		return holding{}, true, nil
+	if h.reason == "" {
+		return heldRemovals{}, true, nil
 	}
-	h.why = "the directory is no longer in the configuration, and " + h.why
-	h.tell(r.config.Log, before, pending)
+	h.reason = "the directory is no longer in the configuration, and " + h.reason
+	h.log(r.config.Log, before, pending)
 	return h, h.releases(pending), nil
 }
 
 // withHanding adds domains whose removals the guard lets go and that wait all the same: an
 // object may have moved to another directory shortly before this one left the
 // configuration, and the other one may not have read it yet.
-func (r *RetiredDirectory) withHanding(held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time) []store.HeldDomain {
-	shared := *r.shared.Load()
+func (r *RetiredDirectory) withHandoverWaits(held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time) []store.HeldDomain {
+	shared := *r.handoverLag.Load()
 	if shared == nil {
 		return held
 	}
@@ -238,7 +238,7 @@ func (r *RetiredDirectory) forget() error {
 	if err != nil || !dropped {
 		return err
 	}
-	r.note(func() { r.status.gone = true })
+	r.updateStatus(func() { r.status.gone = true })
 	r.config.Log.Info("directory that is not in the configuration any more is forgotten")
 	return nil
 }
@@ -250,7 +250,7 @@ func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassIn
 	if r.Gone() {
 		return store.PassInfo{}, nil
 	}
-	info, err := r.config.Store.Approve(r.config.Name, seen(r.config.Store.Directory(r.config.Name), upTo), r.config.Now())
+	info, err := r.config.Store.Approve(r.config.Name, approvableUpTo(r.config.Store.Directory(r.config.Name), upTo), r.config.Now())
 	r.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
 	if err != nil {
 		return info, err
@@ -268,7 +268,7 @@ func (r *RetiredDirectory) Discard(context.Context) (int, error) {
 	objects, err := r.config.Store.Discard(r.config.Name, r.config.Now())
 	r.config.Log.Info("held removals discarded, they are judged again at the next start", "objects", objects, "error", err)
 	if err == nil {
-		r.note(func() { r.status.kept = true })
+		r.updateStatus(func() { r.status.kept = true })
 	}
 	return objects, err
 }
@@ -281,13 +281,13 @@ func (r *RetiredDirectory) Gone() bool {
 }
 
 // over reports whether there is nothing more to do before the next start.
-func (r *RetiredDirectory) over() bool {
+func (r *RetiredDirectory) done() bool {
 	r.status.Lock()
 	defer r.status.Unlock()
 	return r.status.gone || r.status.kept
 }
 
-func (r *RetiredDirectory) note(change func()) {
+func (r *RetiredDirectory) updateStatus(change func()) {
 	r.status.Lock()
 	defer r.status.Unlock()
 	change()
@@ -303,7 +303,7 @@ func (r *RetiredDirectory) Status() Status {
 	if s.HoldReason = stored.Hold; s.HoldReason != "" {
 		s.HeldAddresses = stored.Newest().Held
 	}
-	r.note(func() {
+	r.updateStatus(func() {
 		s.LastError = r.status.err
 		if r.status.kept {
 			s.Warnings[0] += ", which stay until the next start"

@@ -23,7 +23,7 @@ type request struct {
 var ErrStopped = errors.New("the directory is no longer followed in this way, because the configuration has changed or the daemon stops; ask again")
 
 // refuse answers all who ask.
-func (r *request) refuse(err error) {
+func (r *request) fail(err error) {
 	for _, done := range r.done {
 		done <- PassResult{Err: err}
 	}
@@ -36,7 +36,7 @@ func (r *request) refuse(err error) {
 // after the call arrives. The channel has room; nobody has to wait.
 func (m *Mirror) Sync(full bool) <-chan PassResult {
 	done := make(chan PassResult, 1)
-	m.ask(func(r *request) {
+	m.submit(func(r *request) {
 		r.full = r.full || full
 		r.done = append(r.done, done)
 	})
@@ -44,16 +44,16 @@ func (m *Mirror) Sync(full bool) <-chan PassResult {
 }
 
 // ask adds to what is wanted, and wakes Run.
-func (m *Mirror) ask(add func(*request)) {
+func (m *Mirror) submit(add func(*request)) {
 	m.mu.Lock()
-	if m.ended {
+	if m.stopped {
 		m.mu.Unlock()
 		var late request
 		add(&late)
-		late.refuse(ErrStopped)
+		late.fail(ErrStopped)
 		return
 	}
-	add(&m.asked)
+	add(&m.pending)
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
@@ -65,8 +65,8 @@ func (m *Mirror) ask(add func(*request)) {
 // passes; 0 stands for the last one that has ended. What a pass that is under way will
 // hold back nobody has seen yet, so that nobody can mean it.
 func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, error) {
-	upTo = seen(m.config.Store.Directory(m.config.Name), upTo)
-	return between(ctx, m, func() (store.PassInfo, error) {
+	upTo = approvableUpTo(m.config.Store.Directory(m.config.Name), upTo)
+	return runBetweenPasses(ctx, m, func() (store.PassInfo, error) {
 		info, err := m.config.Store.Approve(m.config.Name, upTo, m.config.Now())
 		m.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
 		return info, err
@@ -74,7 +74,7 @@ func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, erro
 }
 
 // seen is the last pass whose removals somebody may approve who names a pass, or none.
-func seen(stored store.Directory, upTo uint64) uint64 {
+func approvableUpTo(stored store.Directory, upTo uint64) uint64 {
 	if last := stored.Newest().Number; upTo == 0 || upTo > last {
 		return last
 	}
@@ -84,7 +84,7 @@ func seen(stored store.Directory, upTo uint64) uint64 {
 // Discard forgets them: the addresses stay until a full pass misses them again. It
 // gives the number of objects that keep their addresses.
 func (m *Mirror) Discard(ctx context.Context) (int, error) {
-	return between(ctx, m, func() (int, error) {
+	return runBetweenPasses(ctx, m, func() (int, error) {
 		objects, err := m.config.Store.Discard(m.config.Name, m.config.Now())
 		m.config.Log.Info("held removals discarded", "objects", objects, "error", err)
 		return objects, err
@@ -92,13 +92,13 @@ func (m *Mirror) Discard(ctx context.Context) (int, error) {
 }
 
 // between does something to the store when no pass is under way, which Run must see to.
-func between[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, error) {
+func runBetweenPasses[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
 	done := make(chan result, 1)
-	m.ask(func(r *request) {
+	m.submit(func(r *request) {
 		r.actions = append(r.actions, func(refused error) {
 			if refused != nil {
 				done <- result{err: refused}
@@ -121,11 +121,11 @@ func between[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, er
 	}
 }
 
-func (m *Mirror) take() request {
+func (m *Mirror) takeRequest() request {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.asked
-	m.asked = request{}
+	r := m.pending
+	m.pending = request{}
 	return r
 }
 
@@ -133,8 +133,8 @@ func (m *Mirror) take() request {
 // after errors. It gives nil then; a pass under way is broken off.
 func (m *Mirror) Run(ctx context.Context) error {
 	defer m.hangUp()
-	m.begin()
-	defer m.end()
+	m.start()
+	defer m.stop()
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	if m.config.Notify {
@@ -145,7 +145,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 	failures := newBackoff(m.config.Poll)
 	for {
 		began := time.Now()
-		asked, secret := m.take(), m.config.Secret()
+		asked, secret := m.takeRequest(), m.config.Secret()
 		for _, act := range asked.actions {
 			act(nil)
 		}
@@ -153,25 +153,25 @@ func (m *Mirror) Run(ctx context.Context) error {
 		for _, done := range asked.done {
 			done <- result
 		}
-		if ctx.Err() != nil || !m.wait(ctx, began, m.pause(result.Err, failures), result.Err, secret) {
+		if ctx.Err() != nil || !m.waitForNext(ctx, began, m.nextPause(result.Err, failures), result.Err, secret) {
 			return nil
 		}
 	}
 }
 
-func (m *Mirror) begin() {
+func (m *Mirror) start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ended = false
+	m.stopped = false
 }
 
 // end answers those who still wait when Run ends, and whoever comes later.
-func (m *Mirror) end() {
+func (m *Mirror) stop() {
 	m.mu.Lock()
-	left := m.asked
-	m.asked, m.ended = request{}, true
+	left := m.pending
+	m.pending, m.stopped = request{}, true
 	m.mu.Unlock()
-	left.refuse(ErrStopped)
+	left.fail(ErrStopped)
 }
 
 // newBackoff spaces attempts after failures, from about a second (or the poll interval,
@@ -187,13 +187,13 @@ func newBackoff(poll time.Duration) *backoff.ExponentialBackOff {
 }
 
 // pause is how long to wait after a pass.
-func (m *Mirror) pause(err error, failures *backoff.ExponentialBackOff) time.Duration {
+func (m *Mirror) nextPause(err error, failures *backoff.ExponentialBackOff) time.Duration {
 	switch {
 	case err == nil:
 		failures.Reset()
 		return m.config.Poll
 	case errors.Is(err, directory.ErrCredentials):
-		if still := m.gate.closed(m.config.Secret(), m.config.Now()); still != nil {
+		if still := m.gate.rejection(m.config.Secret(), m.config.Now()); still != nil {
 			return still.Until.Sub(m.config.Now())
 		}
 		return 0 // they have changed already
@@ -205,14 +205,14 @@ func (m *Mirror) pause(err error, failures *backoff.ExponentialBackOff) time.Dur
 }
 
 // secretCheck is how often a changed password file is looked for.
-const secretCheck = time.Second
+const secretCheckInterval = time.Second
 
 // wait waits for the next pass after one that began at some time and ended with err;
 // false when the context ended first. A notification shortens the wait, but not after
 // an error. Where awaitsSecret holds, a secret that is not the one tried ends it.
-func (m *Mirror) wait(ctx context.Context, began time.Time, pause time.Duration, err error, secret string) bool {
+func (m *Mirror) waitForNext(ctx context.Context, began time.Time, pause time.Duration, err error, secret string) bool {
 	due := time.Now().Add(pause)
-	m.update(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })
+	m.updateStatus(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	changed := m.changed
@@ -220,8 +220,8 @@ func (m *Mirror) wait(ctx context.Context, began time.Time, pause time.Duration,
 		changed = nil
 	}
 	var look <-chan time.Time
-	if awaitsSecret(err) {
-		ticker := time.NewTicker(secretCheck)
+	if needsNewSecret(err) {
+		ticker := time.NewTicker(secretCheckInterval)
 		defer ticker.Stop()
 		look = ticker.C
 	}

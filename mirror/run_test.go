@@ -16,7 +16,7 @@ import (
 func (w *world) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	w.mirror.begin() // where it ended before, nobody asks too early
+	w.mirror.start() // where it ended before, nobody asks too early
 	go func() { done <- w.mirror.Run(ctx) }()
 	return func() {
 		cancel()

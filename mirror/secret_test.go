@@ -101,7 +101,7 @@ func TestConfirmWaitsForAGoodPasswordFile(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
 		m.Candidates, m.Secret, m.RejectedBindWait = file.guard(m.Candidates), file.secret, time.Hour
 	})
-	c.askers[0].keepAlive = time.Millisecond
+	c.workers[0].keepAlive = time.Millisecond
 	c.start()
 	dials := file.dials.Load()
 	file.set("empty")

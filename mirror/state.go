@@ -74,7 +74,7 @@ func (m *Mirror) Status() Status {
 		s.HeldAddresses = stored.Newest().Held
 	}
 	s.State = m.state(stored)
-	s.Warnings = m.inForce()
+	s.Warnings = m.activeWarnings()
 	return s
 }
 
@@ -90,7 +90,7 @@ func (m *Mirror) State() (State, time.Time) {
 // such a pass takes long.
 func (m *Mirror) lastGood(stored *store.Directory) time.Time {
 	good := stored.LastGood()
-	if covered := m.covered.Load(); covered != nil && covered.After(good) && !covered.After(m.config.Now()) {
+	if covered := m.coveredUntil.Load(); covered != nil && covered.After(good) && !covered.After(m.config.Now()) {
 		return *covered
 	}
 	return good
@@ -102,7 +102,7 @@ func (m *Mirror) state(stored store.Directory) State {
 	switch {
 	case stored.LastFull.Number == 0:
 		return NotReady
-	case stored.Fingerprint != m.fingerprint, m.foreign.Load():
+	case stored.Fingerprint != m.fingerprint, m.otherScope.Load():
 		return Widening
 	case limits.StaleAfter > 0 && age > limits.StaleAfter:
 		return Stale
@@ -116,7 +116,7 @@ func (m *Mirror) state(stored store.Directory) State {
 func (m *Mirror) Name() string { return m.config.Name }
 
 // update changes the status under its lock.
-func (m *Mirror) update(change func(*Status)) {
+func (m *Mirror) updateStatus(change func(*Status)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change(&m.status)
@@ -130,7 +130,7 @@ type warning struct {
 
 // warn adds or replaces a warning, which goes by itself after a time; a nil error takes
 // it back. It reports whether there was none of this kind.
-func (m *Mirror) warn(about string, err error, lasts time.Duration) (fresh bool) {
+func (m *Mirror) setWarning(about string, err error, lasts time.Duration) (fresh bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fresh = !m.config.Now().Before(m.warnings[about].until)
@@ -143,7 +143,7 @@ func (m *Mirror) warn(about string, err error, lasts time.Duration) (fresh bool)
 }
 
 // inForce lists the warnings that still hold; the caller has the lock.
-func (m *Mirror) inForce() []string {
+func (m *Mirror) activeWarnings() []string {
 	var all []string
 	for _, about := range slices.Sorted(maps.Keys(m.warnings)) {
 		if w := m.warnings[about]; m.config.Now().Before(w.until) {

@@ -25,7 +25,7 @@ const (
 	watchRetry = 5 * time.Minute
 
 	// warnWatch is how long a notification that does not work stays among the warnings.
-	warnWatch = time.Hour
+	watchWarning = time.Hour
 
 	// debounce is how much later than a pass the next one begins, at least, that a
 	// notification asks for: in a busy directory something changes all the time.
@@ -33,29 +33,29 @@ const (
 )
 
 // followed is the candidate that the last good pass went to.
-type followed struct {
+type followedCandidate struct {
 	Candidate
-	moved context.Context // ends when another one is followed
-	move  context.CancelFunc
+	replaced context.Context // ends when another one is followed
+	replace  context.CancelFunc
 }
 
 // follow notes where the last good pass went to.
-func (m *Mirror) follow(c Candidate) {
+func (m *Mirror) setFollowed(c Candidate) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.followed.Dial != nil && m.followed.Name == c.Name {
 		return
 	}
-	m.followed.move()
-	m.followed = newFollowed(c)
+	m.followed.replace()
+	m.followed = newFollowedCandidate(c)
 }
 
-func newFollowed(c Candidate) followed {
+func newFollowedCandidate(c Candidate) followedCandidate {
 	moved, move := context.WithCancel(context.Background())
-	return followed{c, moved, move}
+	return followedCandidate{c, moved, move}
 }
 
-func (m *Mirror) whom() followed {
+func (m *Mirror) followedController() followedCandidate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.followed
@@ -67,32 +67,32 @@ func (m *Mirror) watch(ctx context.Context) {
 	failures := newBackoff(m.config.Poll)
 	failures.MaxInterval = watchRetry
 	for ctx.Err() == nil {
-		at, secret := m.whom(), m.config.Secret()
+		at, secret := m.followedController(), m.config.Secret()
 		var err error
 		if at.Dial != nil {
-			err = Safely(m.config.Log, "notification", func() error { return m.watchOne(ctx, at, failures.Reset) })
-			m.update(func(s *Status) { s.Notified = false })
+			err = Safely(m.config.Log, "notification", func() error { return m.watchController(ctx, at, failures.Reset) })
+			m.updateStatus(func(s *Status) { s.Notified = false })
 		}
 		switch {
 		case ctx.Err() != nil:
 			return
 		case at.Dial == nil: // nobody is followed yet
-			linger(ctx, at.moved, nil)
-		case at.moved.Err() != nil:
-		case awaitsSecret(err):
-			m.watchFailed(err)
+			waitAny(ctx, at.replaced, nil)
+		case at.replaced.Err() != nil:
+		case needsNewSecret(err):
+			m.recordWatchFailure(err)
 			m.awaitSecret(ctx, secret, err)
 		default:
-			m.watchFailed(err)
+			m.recordWatchFailure(err)
 			timer := time.NewTimer(failures.NextBackOff())
-			linger(ctx, at.moved, timer.C)
+			waitAny(ctx, at.replaced, timer.C)
 			timer.Stop()
 		}
 	}
 }
 
 // linger waits for the end of one of two contexts, or of some time.
-func linger(ctx, moved context.Context, over <-chan time.Time) {
+func waitAny(ctx, moved context.Context, over <-chan time.Time) {
 	select {
 	case <-ctx.Done():
 	case <-moved.Done():
@@ -106,10 +106,10 @@ func linger(ctx, moved context.Context, over <-chan time.Time) {
 func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 	patience := time.NewTimer(4 * m.config.RejectedBindWait)
 	defer patience.Stop()
-	ticker := time.NewTicker(secretCheck)
+	ticker := time.NewTicker(secretCheckInterval)
 	defer ticker.Stop()
 	unusable := errors.Is(err, directory.ErrSecret)
-	for m.config.Secret() == tried && (unusable || m.gate.refused(tried)) {
+	for m.config.Secret() == tried && (unusable || m.gate.rejected(tried)) {
 		select {
 		case <-ctx.Done():
 			return
@@ -121,11 +121,11 @@ func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 }
 
 // watchOne is notified by one controller until that fails or another one is followed.
-func (m *Mirror) watchOne(ctx context.Context, at followed, works func()) error {
+func (m *Mirror) watchController(ctx context.Context, at followedCandidate, works func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(at.moved, cancel)()
-	source, err := m.openAside(ctx, at.Candidate)
+	defer context.AfterFunc(at.replaced, cancel)()
+	source, err := m.openSecondary(ctx, at.Candidate)
 	if err != nil {
 		return err
 	}
@@ -136,8 +136,8 @@ func (m *Mirror) watchOne(ctx context.Context, at followed, works func()) error 
 	}
 	return watcher.Watch(ctx, func() {
 		works()
-		m.warn("notification", nil, 0)
-		m.update(func(s *Status) { s.Notified = true })
+		m.setWarning("notification", nil, 0)
+		m.updateStatus(func(s *Status) { s.Notified = true })
 		m.config.Log.Info("notification of changes begins", "controller", at.Name)
 		m.Wake() // what changed before
 	}, m.Wake)
@@ -152,9 +152,9 @@ func (m *Mirror) Wake() {
 	}
 }
 
-func (m *Mirror) watchFailed(err error) {
+func (m *Mirror) recordWatchFailure(err error) {
 	m.config.Log.Debug("notification of changes ended", "error", err)
-	if m.warn("notification", fmt.Errorf("the controller does not tell of changes, so they are noticed by polling only: %w", err), warnWatch) {
+	if m.setWarning("notification", fmt.Errorf("the controller does not tell of changes, so they are noticed by polling only: %w", err), watchWarning) {
 		m.config.Log.Warn("no notification of changes, polling goes on", "error", err)
 	}
 }
