@@ -12,47 +12,47 @@ import (
 	"rcpt-milter/directory"
 )
 
-// Candidate is one domain controller that can be connected to.
+// Candidate is a domain controller that the mirror can connect to.
 type Candidate struct {
 	Name string // for logs: its URL
-	Host string // the name in the URL, in lower case; empty: none is known
-	View string // what the port of the URL shows, see ViewOfPort; empty: not known
+	Host string // host name of the URL in lower case; empty if unknown
+	View string // what the port of the URL shows, see ViewOfPort; empty if unknown
 	Dial func(context.Context) (Source, error)
 }
 
 const (
-	// rediscoverEvery is how often at most the candidates are asked for.
+	// rediscoverInterval is the shortest time between two discoveries.
 	rediscoverInterval = time.Minute
 
-	// maxRepins is how often a name that leads to several controllers is connected to
-	// again for the one that is followed: a logon costs less than a full pass.
+	// maxHostRetries is how often a name that leads to several controllers is dialed again
+	// to reach the followed one: a logon costs less than a full pass.
 	maxHostRetries = 3
 
-	// flapsFor is how long status warns of a name that led elsewhere.
+	// ambiguousHostWarning is how long status shows the warning of warnAmbiguousHost.
 	ambiguousHostWarning = 24 * time.Hour
 )
 
-// roster is the list of candidates, in order of preference, and which one is used. It
-// belongs to the goroutine of the passes.
+// controllerList is the list of candidates in order of preference, and the position of the
+// current one. Only the goroutine of the passes uses it.
 type controllerList struct {
 	list         []Candidate
-	current      int                     // which one the source belongs to, or is tried next
-	lastServed   string                  // name of the one that served last
-	discoveredAt time.Time               // when the list was last asked for
-	hosts        map[string]*hostHistory // by the name of a candidate
+	current      int                     // the one that the source belongs to, or that is tried next
+	lastServed   string                  // name of the candidate of the last good pass
+	discoveredAt time.Time               // time of the last discovery
+	hosts        map[string]*hostHistory // by name of the candidate
 }
 
-// crossing is what was met behind the name of a candidate.
+// hostHistory records the controllers that the name of a candidate led to.
 type hostHistory struct {
-	host     string          // the controller there now
-	view     string          // what the connection shows
-	seen     map[string]bool // all that were met
+	host     string          // the controller of the last connection
+	view     string          // what that connection shows
+	seen     map[string]bool // all controllers so far
 	warnedAt time.Time
 }
 
-// locate makes sure of a list of candidates. One that has failed may be gone, and a
-// better one may be there, so it is asked for again, now and then; while there is no
-// answer the old list stands.
+// discover makes sure that there are candidates. It discovers them again from time to time,
+// because a failed one may be gone and a better one may exist. If discovery fails, the old
+// list stays.
 func (m *Mirror) discover(ctx context.Context) error {
 	r, now := &m.controllers, m.config.Now()
 	if m.config.Discover == nil || len(r.list) > 0 && now.Sub(r.discoveredAt).Abs() < rediscoverInterval {
@@ -66,12 +66,12 @@ func (m *Mirror) discover(ctx context.Context) error {
 	m.setWarning("discovery", err, time.Hour)
 	switch {
 	case err != nil && len(r.list) > 0:
-		m.config.Log.Warn("domain controllers cannot be discovered, those known stay", "error", err)
+		m.config.Log.Warn("cannot discover domain controllers, keeping the known ones", "error", err)
 		return nil
 	case len(list) == 0:
-		return cmp.Or(err, errors.New("no domain controllers were discovered"))
+		return cmp.Or(err, errors.New("no domain controllers discovered"))
 	case err != nil:
-		m.config.Log.Warn("domain controllers may not all be discovered", "error", err)
+		m.config.Log.Warn("discovery of domain controllers may be incomplete", "error", err)
 	}
 	if joinNames(list) != joinNames(r.list) {
 		m.config.Log.Info("domain controllers discovered", "controllers", joinNames(list))
@@ -83,8 +83,8 @@ func (m *Mirror) discover(ctx context.Context) error {
 	return nil
 }
 
-// relist exchanges the list. The candidate in use stays that if it is still there;
-// otherwise the one is chosen that a new connection should begin with.
+// setControllers replaces the list. The current candidate stays if it is in the new list.
+// Otherwise selectController chooses another.
 func (m *Mirror) setControllers(list []Candidate) {
 	r := &m.controllers
 	used := ""
@@ -97,7 +97,8 @@ func (m *Mirror) setControllers(list []Candidate) {
 	}
 }
 
-// names lists candidates, whatever their order: among equals it is drawn by lot.
+// joinNames lists candidates by name. It sorts them, because discovery returns equals in
+// random order.
 func joinNames(list []Candidate) string {
 	var all []string
 	for _, c := range list {
@@ -107,7 +108,8 @@ func joinNames(list []Candidate) string {
 	return strings.Join(all, " ")
 }
 
-// controllers are the candidates known, the one that is followed last, and its database.
+// candidatesFollowedLast returns the known candidates with the followed one at the end, and
+// the invocation ID of its database.
 func (m *Mirror) candidatesFollowedLast() ([]Candidate, directory.GUID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -117,12 +119,13 @@ func (m *Mirror) candidatesFollowedLast() ([]Candidate, directory.GUID) {
 		}
 		return 0
 	}
-	ordered := slices.SortedStableFunc(slices.Values(m.knownCandidates), func(x, y Candidate) int { return followed(x) - followed(y) })
-	return ordered, m.status.InvocationID
+	byFollowed := func(x, y Candidate) int { return followed(x) - followed(y) }
+	return slices.SortedStableFunc(slices.Values(m.knownCandidates), byFollowed), m.status.InvocationID
 }
 
-// pin goes to the candidate that leads to the controller which the cursor belongs to,
-// as far as one can tell: any other costs a full pass. Where none does, to the first.
+// selectController selects the candidate that leads to the controller of the cursor, as far
+// as is known, because any other one costs a full pass. Without such a candidate it selects
+// the first.
 func (m *Mirror) selectController() {
 	r := &m.controllers
 	host := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
@@ -133,10 +136,11 @@ func (m *Mirror) selectController() {
 	r.current = max(at, 0)
 }
 
-// current is the candidate in use, or to be tried next.
+// current returns the candidate in use, or the one that is tried next.
 func (m *Mirror) current() Candidate { return m.controllers.list[m.controllers.current] }
 
-// next goes to the best candidate that was not tried; false: there is none.
+// next selects the first candidate that has not been tried. It reports whether there is
+// one.
 func (r *controllerList) next(tried map[string]bool) bool {
 	at := slices.IndexFunc(r.list, func(c Candidate) bool { return !tried[c.Name] })
 	if at < 0 {
@@ -146,7 +150,7 @@ func (r *controllerList) next(tried map[string]bool) bool {
 	return true
 }
 
-// connect makes sure of a connection, and asks who is at its other end.
+// connect makes sure of a connection and reads the rootDSE.
 func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 	if m.source != nil {
 		return m.source.Root(ctx)
@@ -155,13 +159,13 @@ func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 	if err != nil {
 		return root, err
 	}
-	for again := 0; again < maxHostRetries && m.recordHost(root); again++ {
-		other, its, err := m.dial(ctx)
+	for retry := 0; retry < maxHostRetries && m.recordHost(root); retry++ {
+		newSource, newRoot, err := m.dial(ctx)
 		if err != nil {
 			continue
 		}
 		source.Close()
-		source, root = other, its
+		source, root = newSource, newRoot
 	}
 	m.recordHost(root)
 	m.source = source
@@ -183,9 +187,9 @@ func (m *Mirror) dial(ctx context.Context) (Source, directory.Root, error) {
 	return source, root, nil
 }
 
-// cross notes which controller the name of the current candidate led to. It reports
-// whether another one was wanted, to which the name led before.
-func (m *Mirror) recordHost(root directory.Root) (astray bool) {
+// recordHost records which controller the name of the current candidate led to. It reports
+// whether the cursor belongs to another controller that the same name led to before.
+func (m *Mirror) recordHost(root directory.Root) (wrongHost bool) {
 	name := m.current().Name
 	c := m.controllers.hosts[name]
 	if c == nil {
@@ -201,12 +205,13 @@ func (m *Mirror) recordHost(root directory.Root) (astray bool) {
 	return wanted != root.DNSHostName && c.seen[wanted]
 }
 
-// flapped complains of a name that leads to several controllers.
+// warnAmbiguousHost warns that a name leads to several controllers.
 func (m *Mirror) warnAmbiguousHost(name string, c *hostHistory, host string) {
-	err := fmt.Errorf("%s leads now to %s and now to %s, and each change costs a full pass; name the controllers themselves in urls, or use discover", name, c.host, host)
+	err := fmt.Errorf("%s leads now to %s and now to %s, and each change costs a full pass; "+
+		"name the controllers themselves in urls, or use discover", name, c.host, host)
 	m.setWarning("url "+name, err, ambiguousHostWarning)
 	if now := m.config.Now(); now.Sub(c.warnedAt) > time.Hour {
 		c.warnedAt = now
-		m.config.Log.Warn("the name of a domain controller leads to different ones", "url", name, "before", c.host, "now", host)
+		m.config.Log.Warn("one name leads to several domain controllers", "url", name, "before", c.host, "now", host)
 	}
 }

@@ -14,44 +14,47 @@ import (
 )
 
 var (
-	// ErrCompareRunning says that a comparison of this directory is under way already.
-	ErrCompareRunning = errors.New("a comparison of this directory is under way already")
-	// ErrNoFullPass says that there is nothing yet to compare a directory with.
+	// ErrCompareRunning means that a comparison of this directory is already running.
+	ErrCompareRunning = errors.New("a comparison of this directory is already running")
+	// ErrNoFullPass means that there is no index yet to compare a directory with.
 	ErrNoFullPass = errors.New("the directory has not been read in full yet")
 )
 
-// errMoving says why a comparison within bases may be wrong.
-var errContainersMoved = errors.New("an organizational unit or container changed meanwhile, so that what is below it may have been read under its old name; compare again")
+// errContainersMoved explains why a comparison within bases may be wrong.
+var errContainersMoved = errors.New("an organizational unit or container changed during the comparison, " +
+	"so objects below it may have been read under their old names; compare again")
 
 const (
-	// maxSuspects is how many objects that differ are kept in memory; the rest is counted.
+	// maxSuspects is the number of differing objects that are kept in memory. More are only
+	// counted.
 	maxSuspects = 100_000
 
-	// maxRounds is how often what differs is looked at again.
+	// maxRechecks is how often differences are checked again.
 	maxRechecks = 5
 
 	// maxRereads is how often everything is read again because a container moved.
 	maxRereads = 2
 )
 
-// Comparison is what came out of comparing the index with a directory.
+// Comparison is the result of comparing the index with a directory.
 type Comparison struct {
-	Controller string // that was read
-	Followed   bool   // it is the one that the mirror follows; another may lag behind it, or be ahead
-	USN        uint64 // how far it was
-	Objects    int    // that own an address there
-	Addresses  int    // of these objects, each object's counted
-	Differs    int    // objects about which the index and the directory do not agree
-	Unlisted   int    // of these, not looked at more closely: too many
-	Unsettled  error  // why what differs could not be looked at again after a pass; nil: it was
+	Controller string // the one that was read
+	Followed   bool   // the mirror follows this controller; another one may lag behind it or be ahead
+	USN        uint64 // its highest USN
+	Objects    int    // objects that own an address there
+	Addresses  int    // addresses of these objects, counted for each object
+	Differs    int    // objects that differ between index and directory
+	Unlisted   int    // those of them that were only counted, because there are too many
+	Unsettled  error  // why differences could not be checked again after a pass; nil if they were
 }
 
-// Compare reads the directory in full over a connection of its own, and reports every
-// address that the index has and the directory has not, or the reverse. It changes
-// nothing. What differs is looked at again after another pass of the mirror, because
-// the directory changes meanwhile; Run must be under way. Progress is told how many
-// objects were read.
-func (m *Mirror) Compare(ctx context.Context, progress func(objects int), report func(Difference) error) (Comparison, error) {
+// Compare reads the directory in full over its own connection, and reports each address
+// that only the index or only the directory has. It changes nothing. Because the directory
+// changes during the comparison, it checks differences again after another pass of the
+// mirror; Run must be running. It calls progress with the number of objects read so far.
+func (m *Mirror) Compare(
+	ctx context.Context, progress func(objects int), report func(Difference) error,
+) (Comparison, error) {
 	if !m.comparing.TryLock() {
 		return Comparison{}, ErrCompareRunning
 	}
@@ -73,7 +76,7 @@ func (m *Mirror) Compare(ctx context.Context, progress func(objects int), report
 	return c.result, c.report(report)
 }
 
-// comparison is one comparison under way.
+// comparison is the state of a running comparison.
 type comparison struct {
 	m        *Mirror
 	source   Source
@@ -81,16 +84,16 @@ type comparison struct {
 	progress func(int)
 	result   Comparison
 
-	objectsRead     int                  // objects
-	owners          map[store.GUID]int32 // objects that own addresses, and how many
+	objectsRead     int
+	owners          map[store.GUID]int32 // objects that own addresses, and the number of their addresses
 	suspects        map[store.GUID]*suspect
-	unlisted        map[store.GUID]bool   // more of them
-	containerNames  map[store.GUID]string // of containers
-	startUSN        uint64                // how far the controller was when it began to read all
+	unlisted        map[store.GUID]bool   // suspects beyond maxSuspects
+	containerNames  map[store.GUID]string // by container
+	startUSN        uint64                // highest USN of the controller before everything was read
 	containersMoved bool                  // a container changed while the rest was read
 }
 
-// connect takes the domain controller that the mirror follows, or one that answers.
+// connect takes the domain controller that the mirror follows, or another one that answers.
 func (c *comparison) connect(ctx context.Context) error {
 	candidates, err := runBetweenPasses(ctx, c.m, func() ([]Candidate, error) {
 		if len(c.m.controllers.list) == 0 {
@@ -120,15 +123,15 @@ func (c *comparison) connect(ctx context.Context) error {
 			source.Close()
 		}
 		failed = append(failed, err)
-		if ctx.Err() != nil || needsNewSecret(err) { // trying on may lock the account
+		if ctx.Err() != nil || needsNewSecret(err) { // another attempt may lock the account
 			break
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// ask finds out which controller a connection leads to, and whether it shows what the
-// index holds.
+// checkSource reads the rootDSE of a connection, and fails if the connection does not show
+// what the index holds.
 func (c *comparison) checkSource(ctx context.Context, source Source) (err error) {
 	if c.root, err = source.Root(ctx); err != nil {
 		return err
@@ -140,15 +143,16 @@ func (c *comparison) checkSource(ctx context.Context, source Source) (err error)
 	return nil
 }
 
-// everything reads all that lives, what changed meanwhile, and then what only the index
-// has. Where a container moved meanwhile, what is below it may have been read under its
-// old name, so that all is read again.
+// readAll reads all live objects, then the changes since, then the objects that only the
+// index has. If a container moved while it was read, objects below it may have been read
+// under their old names, so everything is read again.
 func (c *comparison) readAll(ctx context.Context) error {
 	if err := checkBases(ctx, c.source, c.m.config.Rules.Bases); err != nil {
 		return err
 	}
-	for again := 0; ; again++ {
-		c.owners, c.suspects, c.unlisted, c.objectsRead = map[store.GUID]int32{}, map[store.GUID]*suspect{}, map[store.GUID]bool{}, 0
+	for rereads := 0; ; rereads++ {
+		c.owners, c.suspects, c.unlisted = map[store.GUID]int32{}, map[store.GUID]*suspect{}, map[store.GUID]bool{}
+		c.objectsRead = 0
 		c.containerNames, c.startUSN = map[store.GUID]string{}, c.root.HighestCommittedUSN
 		if err := c.source.Read(ctx, 0, c.page); err != nil {
 			return err
@@ -157,7 +161,7 @@ func (c *comparison) readAll(ctx context.Context) error {
 		if err := c.catchUp(ctx); err != nil {
 			return err
 		}
-		if !c.containersMoved || again == maxRereads {
+		if !c.containersMoved || rereads == maxRereads {
 			break
 		}
 	}
@@ -171,7 +175,7 @@ func (c *comparison) readAll(ctx context.Context) error {
 	return c.sweep(ctx)
 }
 
-// catchUp reads what changed since the root was last asked for, and asks for it anew.
+// catchUp reads the changes since the last rootDSE, and the rootDSE again.
 func (c *comparison) catchUp(ctx context.Context) error {
 	since := c.root.HighestCommittedUSN
 	root, err := c.source.Root(ctx)
@@ -182,7 +186,7 @@ func (c *comparison) catchUp(ctx context.Context) error {
 	return c.source.Read(ctx, since, c.page)
 }
 
-// page compares one page with what is stored.
+// page compares one page with the store.
 func (c *comparison) page(objects []directory.Object) error {
 	for _, o := range objects {
 		read := classify(o, c.m.config.Rules)
@@ -203,7 +207,7 @@ func (c *comparison) page(objects []directory.Object) error {
 	return nil
 }
 
-// moved reports whether what is below a container may have been read under its old name,
+// moved reports whether objects below a container may have been read under their old names,
 // or not at all.
 func (c *comparison) moved(o store.Object, isNew bool) bool {
 	name, known := c.containerNames[o.GUID]
@@ -219,13 +223,13 @@ func (c *comparison) sweep(ctx context.Context) error {
 		}
 		_, owns := c.owners[guid]
 		if owns && recorded {
-			return nil // the object was looked at when it was read
+			return nil // the object was examined when it was read
 		}
 		s := c.suspects[guid]
 		if s == nil {
 			s = &suspect{read: store.Object{GUID: guid}}
 		}
-		if owns { // what was read of it is not kept, and was the same as its record
+		if owns { // its addresses were not kept, because they equal its record
 			stored, err := c.m.config.Store.Stored(c.m.config.Name, guid)
 			if err != nil {
 				return err
@@ -241,15 +245,15 @@ func (c *comparison) sweep(ctx context.Context) error {
 	})
 }
 
-// suspect is an object about which the index and the directory do not agree.
+// suspect is an object that differs between index and directory.
 type suspect struct {
-	read           store.Object      // as the directory has it; without addresses: it does not have it, or it owns nothing
-	extraAddresses []address.Address // that look-ups found to be its own, and its record did not have
-	differences    []Difference      // when it was last looked at
-	stable         bool              // it was looked at twice with a pass between, and nothing had changed
+	read           store.Object      // in the directory; no addresses: missing there, or owns nothing
+	extraAddresses []address.Address // attributed to it by lookups, but missing in its record
+	differences    []Difference      // as of the last check
+	stable         bool              // unchanged between two checks with a pass between them
 }
 
-// examine keeps an object if it differs, and forgets it if it does not.
+// examine keeps an object if it differs, and drops it otherwise.
 func (c *comparison) examine(s *suspect) error {
 	before := c.suspects[s.read.GUID]
 	if before != nil {
@@ -270,7 +274,7 @@ func (c *comparison) examine(s *suspect) error {
 	return nil
 }
 
-// look compares an object with what is stored of it now.
+// compareStored compares an object with its present record in the store.
 func (c *comparison) compareStored(s *suspect) ([]Difference, error) {
 	name := c.m.config.Name
 	stored, err := c.m.config.Store.Stored(name, s.read.GUID, s.extraAddresses...)
@@ -280,8 +284,8 @@ func (c *comparison) compareStored(s *suspect) ([]Difference, error) {
 	return compareObject(s.read, stored, c.m.config.Store.Directory(name), c.m.config.Now()), nil
 }
 
-// settle looks again at what differs, after a pass of the mirror and after reading what
-// changed meanwhile, until nothing moves any more.
+// recheckUntilStable checks the differences again until they no longer change, each time
+// after a pass of the mirror and after reading the changes.
 func (c *comparison) recheckUntilStable(ctx context.Context) error {
 	c.containersMoved = false
 	for range maxRechecks {
@@ -293,7 +297,8 @@ func (c *comparison) recheckUntilStable(ctx context.Context) error {
 			return ctx.Err()
 		case r := <-c.m.Sync(false):
 			if r.Err != nil {
-				c.result.Unsettled = fmt.Errorf("what differs may only not have been read yet, because the pass failed: %w", r.Err)
+				c.result.Unsettled = fmt.Errorf(
+					"the pass failed, so differences may be changes that it has not read yet: %w", r.Err)
 				return nil
 			}
 		}
@@ -307,7 +312,7 @@ func (c *comparison) recheckUntilStable(ctx context.Context) error {
 	return nil
 }
 
-// again looks at all suspects, and reports whether none of them moved.
+// recheck checks all suspects again, and reports whether none changed.
 func (c *comparison) recheck() (settled bool, err error) {
 	settled = true
 	for guid, s := range c.suspects {
@@ -326,7 +331,7 @@ func (c *comparison) recheck() (settled bool, err error) {
 	return settled, nil
 }
 
-// report gives what differs in the order of addresses.
+// report passes the differences to a function, ordered by address.
 func (c *comparison) report(report func(Difference) error) error {
 	if c.containersMoved && c.result.Unsettled == nil {
 		c.result.Unsettled = errContainersMoved

@@ -10,27 +10,28 @@ import (
 	"rcpt-milter/store"
 )
 
-// meanwhile is what a full pass knows of the changes that happen while it reads.
+// changeTracker tracks the changes that happen while a full pass reads.
 type changeTracker struct {
 	readUpTo        uint64                    // USN up to which changes were read
-	readAt          time.Time                 // when they were
-	readTook        time.Duration             // how long that took
-	readingChanges  bool                      // they are being read
-	movedContainers map[directory.GUID]string // objects below which all must be read again, and their names
+	readAt          time.Time                 // time of that read
+	readTook        time.Duration             // duration of that read
+	readingChanges  bool                      // such a read is running
+	movedContainers map[directory.GUID]string // names of containers whose objects must be read again
 }
 
-// begin is the state at the beginning of a full pass. One that continues reads the changes
-// since the cursor, any other those since it began.
+// startTracking returns the state at the start of a full pass. A pass that continues from
+// the cursor reads the changes since the cursor, any other pass those since its start.
 func (r *passRun) startTracking(before cursor) changeTracker {
-	w := changeTracker{readUpTo: r.root.HighestCommittedUSN, readAt: r.m.config.Now(), movedContainers: map[directory.GUID]string{}}
+	tracker := changeTracker{readUpTo: r.root.HighestCommittedUSN, readAt: r.m.config.Now()}
+	tracker.movedContainers = map[directory.GUID]string{}
 	if r.continues {
-		w.readUpTo = before.USN
+		tracker.readUpTo = before.USN
 	}
-	return w
+	return tracker
 }
 
-// pages judges and applies a page, and reads what has changed meanwhile if it is time for
-// that: an addition takes effect about as soon as it would without the full pass.
+// pageHandler returns a function that applies a page, and then reads the changes if they
+// are due. Additions therefore take effect about as soon as without the full pass.
 func (r *passRun) pageHandler(ctx context.Context) func([]directory.Object) error {
 	return func(read []directory.Object) error {
 		if err := r.applyPage(read); err != nil || !r.changesDue() {
@@ -40,8 +41,8 @@ func (r *passRun) pageHandler(ctx context.Context) func([]directory.Object) erro
 	}
 }
 
-// late reports whether it is time to read what has changed: after poll, or when the
-// controller says that something did, but not most of the time.
+// changesDue reports whether it is time to read the changes: after Poll, or sooner after a
+// notification. It limits the share of time that this takes.
 func (r *passRun) changesDue() bool {
 	age := r.m.config.Now().Sub(r.readAt).Abs()
 	if age < r.readTook {
@@ -61,9 +62,9 @@ func (r *passRun) changesDue() bool {
 	}
 }
 
-// update reads what has changed since it was last read, between two pages of the full read
-// on the same connection. All of that counts as unsettled: additions are in effect at
-// once, and losses are left to the next pass.
+// readConcurrentChanges reads the changes since the last read, between two pages of the
+// full read on the same connection. They count as unsettled: additions take effect at once,
+// losses are left to the next pass.
 func (r *passRun) readConcurrentChanges(ctx context.Context) error {
 	m, began := r.m, r.m.config.Now()
 	root, err := m.source.Root(ctx)
@@ -71,7 +72,8 @@ func (r *passRun) readConcurrentChanges(ctx context.Context) error {
 		return err
 	}
 	if root.InvocationID != r.root.InvocationID || root.HighestCommittedUSN < r.readUpTo {
-		return fmt.Errorf("%w: the database of %s was exchanged while it was read", directory.ErrProtocol, root.DNSHostName)
+		return fmt.Errorf("%w: the database of %s was exchanged while it was read",
+			directory.ErrProtocol, root.DNSHostName)
 	}
 	r.readingChanges = true
 	defer func() { r.readingChanges = false }()
@@ -86,14 +88,14 @@ func (r *passRun) readConcurrentChanges(ctx context.Context) error {
 	return nil
 }
 
-// maxMoves is how often a full pass reads again what is below containers that moved
-// meanwhile, because others moved while it did.
+// maxMoveRounds is how often a full pass reads the objects below moved containers again,
+// because other containers moved in the meantime.
 const maxMoveRounds = 3
 
-// settle reads what has changed to the end of a full pass. A controller may go through its
-// objects in an order in which their names count. If a container moves from one side of its
-// position to the other, the objects below it are not read, or were read under another
-// name, and their uSNChanged does not move. They are read again where they are.
+// readUntilStable reads the changes up to the end of a full pass. A controller may read its
+// objects in the order of their names. If a container moves across the present position,
+// the objects below it are skipped or were read under their old names, and their uSNChanged
+// does not change. They are read again where they are now.
 func (r *passRun) readUntilStable(ctx context.Context) error {
 	for round := 0; ; round++ {
 		if err := r.readConcurrentChanges(ctx); err != nil {
@@ -111,7 +113,7 @@ func (r *passRun) readUntilStable(ctx context.Context) error {
 	}
 }
 
-// again reads what is below restless objects, the outermost of them.
+// rereadMoved reads the objects below the outermost moved containers.
 func (r *passRun) rereadMoved(ctx context.Context) error {
 	tops := make([]directory.GUID, 0, len(r.movedContainers))
 	names := r.movedContainers
@@ -126,7 +128,7 @@ func (r *passRun) rereadMoved(ctx context.Context) error {
 			continue
 		}
 		done = append(done, names[top])
-		r.m.config.Log.Info("what is below it may have moved, and is read again", "container", names[top])
+		r.m.config.Log.Info("reading the objects below a container again", "container", names[top])
 		if err := r.m.source.ReadBelow(ctx, top, r.pageHandler(ctx)); err != nil {
 			return err
 		}
@@ -134,10 +136,10 @@ func (r *passRun) rereadMoved(ctx context.Context) error {
 	return checkBases(ctx, r.m.source, r.m.config.Rules.Bases)
 }
 
-// noteMoves notes the objects of a page of a full pass below which all must be read again:
-// those that have changed since it began and have another name than before, and containers
-// that have, and are not known to be new. It runs before the page is applied, because the
-// name before is the one that is stored, by this pass or an earlier one.
+// recordMoves records the containers of a page of a full pass whose objects must be read
+// again: objects that changed since the pass began and have a new name, and changed
+// containers that are not known to be new. It must run before the page is applied, because
+// the old name is the stored one.
 func (r *passRun) recordMoves(read []directory.Object, objects []store.Object) error {
 	rules := r.m.config.Rules
 	for i, o := range objects {
@@ -151,7 +153,8 @@ func (r *passRun) recordMoves(read []directory.Object, objects []store.Object) e
 		moved := name != "" && name != o.DN
 		if r.continues && o.Container && moved && len(rules.scopeBorders()) > 0 &&
 			crosses(store.Move{From: name, To: o.DN}, rules) {
-			r.m.config.Log.Info("what is below it may have entered or left the bases", "moved", o.DN, "from", name)
+			r.m.config.Log.Info("objects below a moved container may have entered or left the bases",
+				"moved", o.DN, "from", name)
 			return errContainerMoved
 		}
 		if o.Unsettled && (moved || o.Container && r.mayHaveMoved(read[i], name)) {
@@ -161,9 +164,9 @@ func (r *passRun) recordMoves(read []directory.Object, objects []store.Object) e
 	return nil
 }
 
-// restlessAs reports whether a container that has changed, and is stored under its name or
-// not at all, may have moved all the same: it may have come back, or never have been read.
-// What is below a new one is new itself, or has moved there by itself.
+// mayHaveMoved reports whether a changed container whose stored name is equal or missing
+// may have moved nevertheless: it may have returned, or not have been read yet. Objects
+// below a new container are new themselves, or show their own move.
 func (r *passRun) mayHaveMoved(o directory.Object, name string) bool {
 	isNew := o.Created > r.root.HighestCommittedUSN
 	return name == "" && !isNew || name != "" && r.readingChanges

@@ -15,29 +15,30 @@ import (
 )
 
 const (
-	// askerQueue is how many questions wait for a connection that is busy.
+	// confirmQueue is the number of requests that wait while the connection is busy.
 	confirmQueue = 64
 
-	// keepAlive is how often an idle connection is used: controllers close idle ones after
-	// 15 minutes, firewalls after fewer, and a lost one shows only in use.
+	// keepAliveInterval is how often an idle connection is used. Controllers close idle
+	// connections after 15 minutes, firewalls sooner, and a lost connection shows only in
+	// use.
 	keepAliveInterval = time.Minute
 
-	// secondBest is how long the controller that is followed is asked, where no other one
-	// answered, before they are tried again.
+	// fallbackInterval is how long the followed controller is asked if no other one
+	// answered, before the others are tried again.
 	fallbackInterval = 15 * time.Minute
 )
 
-// errElsewhere says that another controller should be asked from now on.
-var errBetterController = errors.New("another controller is better")
+// errBetterController means that another controller should be asked from now on.
+var errBetterController = errors.New("another controller is preferred")
 
-// question is about one address.
+// confirmRequest asks for one address.
 type confirmRequest struct {
 	address  address.Address
-	deadline time.Time         // nobody waits any more then
-	reply    chan confirmReply // has room
+	deadline time.Time         // the caller stops waiting then
+	reply    chan confirmReply // has room for the reply
 }
 
-// late reports whether nobody waits any more.
+// expired reports whether the caller has stopped waiting.
 func (q confirmRequest) expired() bool { return time.Until(q.deadline) <= 0 }
 
 type confirmReply struct {
@@ -45,172 +46,173 @@ type confirmReply struct {
 	err    error
 }
 
-// asker keeps a connection to a controller of one directory: to another one than the
-// mirror follows, where there is one, because it may know what that one has not heard of
-// yet. It connects in its own time, never for a question.
+// confirmWorker keeps a connection to one controller of a directory. It prefers a
+// controller that the mirror does not follow, because that one may already have changes
+// that the followed one lacks. It connects in the background, never for a request.
 type confirmWorker struct {
 	m         *Mirror
 	timeout   time.Duration
 	requests  chan confirmRequest
-	connected atomic.Bool // there is a connection
+	connected atomic.Bool // reports whether there is a connection
 
-	keepAlive, fallbackInterval time.Duration // as the constants, but in tests
+	keepAlive, fallbackInterval time.Duration // the constants, unless a test changes them
 
-	// Of the goroutine that runs.
-	failures *backoff.ExponentialBackOff // since an answer came
-	retry    *confirmRequest             // the connection was lost over it: to be asked over a new one
+	// Used by the goroutine of run only.
+	failures *backoff.ExponentialBackOff // since the last answer
+	retry    *confirmRequest             // its connection was lost; it is sent again over a new one
 
 	mu     sync.Mutex // guards status
 	status ConfirmStatus
 }
 
-// ConfirmStatus is where a directory is asked about single addresses.
+// ConfirmStatus describes the connection that confirms addresses of one directory.
 type ConfirmStatus struct {
 	Directory  string
-	Controller string // DNS name; empty: there is no connection
-	Followed   bool   // it is the one that the mirror follows: there is no other, or none that answers
+	Controller string // DNS name; empty without a connection
+	Followed   bool   // it is the controller that the mirror follows, because no other one answers
 	LastError  error  // why there is no connection
 }
 
 func newConfirmWorker(m *Mirror, timeout time.Duration) *confirmWorker {
-	a := &confirmWorker{m: m, timeout: timeout, requests: make(chan confirmRequest, confirmQueue),
+	w := &confirmWorker{m: m, timeout: timeout, requests: make(chan confirmRequest, confirmQueue),
 		keepAlive: keepAliveInterval, fallbackInterval: fallbackInterval, failures: newBackoff(time.Second)}
-	a.status.Directory = m.Name()
-	return a
+	w.status.Directory = m.Name()
+	return w
 }
 
-func (a *confirmWorker) currentStatus() ConfirmStatus {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.status
+func (w *confirmWorker) currentStatus() ConfirmStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.status
 }
 
-func (a *confirmWorker) updateStatus(change func(*ConfirmStatus)) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	change(&a.status)
+func (w *confirmWorker) updateStatus(change func(*ConfirmStatus)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.status)
 }
 
-// put asks a question. It never blocks: who cannot be asked now has no answer.
-func (a *confirmWorker) enqueue(q confirmRequest) {
+// enqueue hands a request to the worker. It never blocks: without a connection, or with a
+// full queue, it replies at once with ErrUnanswered.
+func (w *confirmWorker) enqueue(q confirmRequest) {
 	err := ErrUnanswered
-	if a.connected.Load() {
+	if w.connected.Load() {
 		select {
-		case a.requests <- q:
+		case w.requests <- q:
 			return
 		default:
-			err = fmt.Errorf("%w: too many questions wait", ErrUnanswered)
+			err = fmt.Errorf("%w: too many requests are waiting", ErrUnanswered)
 		}
 	}
 	q.reply <- confirmReply{err: err}
 }
 
-// Run makes an asker a Runner.
-func (a *confirmWorker) Run(ctx context.Context) error {
-	a.run(ctx)
+// Run makes a confirmWorker a Runner.
+func (w *confirmWorker) Run(ctx context.Context) error {
+	w.run(ctx)
 	return nil
 }
 
-// run connects and answers until the context ends. After a failure it waits, longer and
-// longer until an answer comes, so that a controller that fails costs few questions. It
-// begins when a controller has taken our credentials: to try wrong ones at two places at
-// once would soon lock the account.
-func (a *confirmWorker) run(ctx context.Context) {
+// run connects and answers until ctx ends. After a failure it waits, longer each time until
+// an answer arrives, so a failing controller costs few requests. It starts after a
+// controller has accepted the credentials: trying wrong ones over two connections at once
+// would soon lock the account.
+func (w *confirmWorker) run(ctx context.Context) {
 	select {
-	case <-a.m.reached:
+	case <-w.m.reached:
 	case <-ctx.Done():
 		return
 	}
-	defer a.dropRetry()
+	defer w.dropRetry()
 	for ctx.Err() == nil {
-		secret := a.m.config.Secret()
-		err := Safely(a.m.config.Log, "confirm", func() error { return a.serve(ctx) })
+		secret := w.m.config.Secret()
+		err := Safely(w.m.config.Log, "confirm", func() error { return w.serve(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, errBetterController), a.retry != nil:
+		case errors.Is(err, errBetterController), w.retry != nil:
 		case needsNewSecret(err):
-			a.recordFailure(err)
-			a.m.awaitSecret(ctx, secret, err)
+			w.recordFailure(err)
+			w.m.awaitSecret(ctx, secret, err)
 		default:
-			a.recordFailure(err)
-			timer := time.NewTimer(a.failures.NextBackOff())
+			w.recordFailure(err)
+			timer := time.NewTimer(w.failures.NextBackOff())
 			waitAny(ctx, context.Background(), timer.C)
 			timer.Stop()
 		}
 	}
 }
 
-// failed notes why there is no connection.
-func (a *confirmWorker) recordFailure(err error) {
-	a.updateStatus(func(s *ConfirmStatus) { s.LastError = err })
-	if a.m.setWarning("confirm", fmt.Errorf("recipients cannot be confirmed: %w", err), watchWarning) {
-		a.m.config.Log.Warn("recipients cannot be confirmed, the index is believed", "error", err)
+// recordFailure records why there is no connection.
+func (w *confirmWorker) recordFailure(err error) {
+	w.updateStatus(func(s *ConfirmStatus) { s.LastError = err })
+	if w.m.setWarning("confirm", fmt.Errorf("recipients cannot be confirmed: %w", err), watchWarning) {
+		w.m.config.Log.Warn("recipients cannot be confirmed, using the index alone", "error", err)
 	}
 }
 
-// serve connects, and answers until something fails or another controller is better.
-func (a *confirmWorker) serve(ctx context.Context) error {
-	at := a.m.followedController()
-	c, err := a.connect(ctx)
+// serve connects, and answers until an error occurs or another controller is preferred.
+func (w *confirmWorker) serve(ctx context.Context) error {
+	at := w.m.followedController()
+	c, err := w.connect(ctx)
 	if err != nil {
-		a.dropRetry()
+		w.dropRetry()
 		return err
 	}
-	defer a.disconnect(c)
-	a.setReady(c)
-	if err := a.retryPending(ctx, c.source); err != nil {
+	defer w.disconnect(c)
+	w.setReady(c)
+	if err := w.retryPending(ctx, c.source); err != nil {
 		return err
 	}
-	tick, better := time.NewTicker(a.keepAlive), time.NewTicker(a.fallbackInterval)
+	tick, better := time.NewTicker(w.keepAlive), time.NewTicker(w.fallbackInterval)
 	defer tick.Stop()
 	defer better.Stop()
 	for err == nil {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case q := <-a.requests:
-			err = a.handle(ctx, c.source, q)
+		case q := <-w.requests:
+			err = w.handle(ctx, c.source, q)
 		case <-tick.C:
-			err = a.ping(ctx, c.source)
+			err = w.ping(ctx, c.source)
 		case <-better.C:
-			err = a.checkController(&c)
+			err = w.checkController(&c)
 		case <-at.replaced.Done():
-			at = a.m.followedController()
-			err = a.checkController(&c)
+			at = w.m.followedController()
+			err = w.checkController(&c)
 		}
 	}
 	return err
 }
 
-// settled reports with errElsewhere that another controller should be asked: this is the
-// one that the mirror follows by now, and there are others.
-func (a *confirmWorker) checkController(c *confirmConn) error {
-	candidates, followed := a.m.candidatesFollowedLast()
+// checkController returns errBetterController if the mirror now follows this controller and
+// there are others.
+func (w *confirmWorker) checkController(c *confirmConn) error {
+	candidates, followed := w.m.candidatesFollowedLast()
 	c.followed = c.root.InvocationID == followed
-	a.updateStatus(func(s *ConfirmStatus) { s.Followed = c.followed })
+	w.updateStatus(func(s *ConfirmStatus) { s.Followed = c.followed })
 	if c.followed && len(candidates) > 1 {
 		return errBetterController
 	}
 	return nil
 }
 
-// connected is a connection, and where it leads.
+// confirmConn is a connection and the controller that it leads to.
 type confirmConn struct {
 	source   Source
 	root     directory.Root
-	followed bool // to the controller that the mirror follows
+	followed bool // the mirror follows this controller
 }
 
-// connect takes the first controller that answers and is not the one that is followed, or
-// that one if there is no other. Which one answers, it says itself: several names may
-// lead to one.
-func (a *confirmWorker) connect(ctx context.Context) (confirmConn, error) {
-	candidates, followed := a.m.candidatesFollowedLast()
+// connect takes the first controller that answers and that the mirror does not follow, or
+// the followed one if no other answers. It identifies a controller by its rootDSE, because
+// several names may lead to one controller.
+func (w *confirmWorker) connect(ctx context.Context) (confirmConn, error) {
+	candidates, followed := w.m.candidatesFollowedLast()
 	var failed []error
 	var second confirmConn
 	for _, candidate := range candidates {
-		c, err := a.connectTo(ctx, candidate)
+		c, err := w.connectTo(ctx, candidate)
 		switch {
 		case err != nil:
 			failed = append(failed, err)
@@ -221,7 +223,7 @@ func (a *confirmWorker) connect(ctx context.Context) (confirmConn, error) {
 			second.close()
 			second, second.followed = c, true
 		}
-		if ctx.Err() != nil || needsNewSecret(err) { // trying on may lock the account
+		if ctx.Err() != nil || needsNewSecret(err) { // another attempt may lock the account
 			break
 		}
 	}
@@ -232,9 +234,9 @@ func (a *confirmWorker) connect(ctx context.Context) (confirmConn, error) {
 	return confirmConn{}, errors.Join(failed...)
 }
 
-// reach connects to one candidate.
-func (a *confirmWorker) connectTo(ctx context.Context, candidate Candidate) (confirmConn, error) {
-	source, err := a.m.openSecondary(ctx, candidate)
+// connectTo connects to one candidate.
+func (w *confirmWorker) connectTo(ctx context.Context, candidate Candidate) (confirmConn, error) {
+	source, err := w.m.openSecondary(ctx, candidate)
 	if err != nil {
 		return confirmConn{}, err
 	}
@@ -252,22 +254,24 @@ func (c confirmConn) close() {
 	}
 }
 
-// ready lets questions come.
-func (a *confirmWorker) setReady(c confirmConn) {
-	a.m.setWarning("confirm", nil, 0)
-	a.updateStatus(func(s *ConfirmStatus) { s.Controller, s.Followed, s.LastError = c.root.DNSHostName, c.followed, nil })
-	a.connected.Store(true)
-	a.m.config.Log.Info("recipients can be confirmed", "controller", c.root.DNSHostName, "followed", c.followed)
+// setReady starts accepting requests.
+func (w *confirmWorker) setReady(c confirmConn) {
+	w.m.setWarning("confirm", nil, 0)
+	w.updateStatus(func(s *ConfirmStatus) {
+		s.Controller, s.Followed, s.LastError = c.root.DNSHostName, c.followed, nil
+	})
+	w.connected.Store(true)
+	w.m.config.Log.Info("recipients can be confirmed", "controller", c.root.DNSHostName, "followed", c.followed)
 }
 
-// hangUp lets no more questions come, and answers those that wait.
-func (a *confirmWorker) disconnect(c confirmConn) {
-	a.connected.Store(false)
-	a.updateStatus(func(s *ConfirmStatus) { s.Controller, s.Followed = "", false })
+// disconnect stops accepting requests and fails those in the queue.
+func (w *confirmWorker) disconnect(c confirmConn) {
+	w.connected.Store(false)
+	w.updateStatus(func(s *ConfirmStatus) { s.Controller, s.Followed = "", false })
 	c.close()
 	for {
 		select {
-		case q := <-a.requests:
+		case q := <-w.requests:
 			q.reply <- confirmReply{err: ErrUnanswered}
 		default:
 			return
@@ -275,61 +279,60 @@ func (a *confirmWorker) disconnect(c confirmConn) {
 	}
 }
 
-// answer searches for one address. After an error the connection is of no use any more.
-// One that was lost, as happens to connections, is not the question's fault: it is asked
-// over the next one, if there is the time.
-func (a *confirmWorker) handle(ctx context.Context, source Source, q confirmRequest) error {
+// handle searches for one address. After an error the connection is not used again. If the
+// connection was lost, the request is kept and sent over the next one, if there is time.
+func (w *confirmWorker) handle(ctx context.Context, source Source, q confirmRequest) error {
 	if q.expired() {
 		q.reply <- confirmReply{err: ErrUnanswered}
 		return nil
 	}
-	found, err := a.find(ctx, source, q)
+	found, err := w.find(ctx, source, q)
 	if errors.Is(err, directory.ErrUnreachable) {
-		a.retry = &q
+		w.retry = &q
 		return err
 	}
 	q.reply <- confirmReply{found, err}
 	return err
 }
 
-// resume asks what the last connection was lost over.
-func (a *confirmWorker) retryPending(ctx context.Context, source Source) error {
-	if a.retry == nil || a.retry.expired() {
-		a.dropRetry()
+// retryPending sends the request whose connection was lost.
+func (w *confirmWorker) retryPending(ctx context.Context, source Source) error {
+	if w.retry == nil || w.retry.expired() {
+		w.dropRetry()
 		return nil
 	}
-	q := *a.retry
-	a.retry = nil
-	found, err := a.find(ctx, source, q)
+	q := *w.retry
+	w.retry = nil
+	found, err := w.find(ctx, source, q)
 	q.reply <- confirmReply{found, err}
 	return err
 }
 
-// giveUp leaves the question that the last connection was lost over without an answer.
-func (a *confirmWorker) dropRetry() {
-	if a.retry != nil {
-		a.retry.reply <- confirmReply{err: ErrUnanswered}
-		a.retry = nil
+// dropRetry fails the request whose connection was lost.
+func (w *confirmWorker) dropRetry() {
+	if w.retry != nil {
+		w.retry.reply <- confirmReply{err: ErrUnanswered}
+		w.retry = nil
 	}
 }
 
-func (a *confirmWorker) find(ctx context.Context, source Source, q confirmRequest) (found ConfirmResult, err error) {
+func (w *confirmWorker) find(ctx context.Context, source Source, q confirmRequest) (found ConfirmResult, err error) {
 	ctx, cancel := context.WithDeadline(ctx, q.deadline)
 	defer cancel()
 	objects, err := source.Find(ctx, q.address)
 	if err != nil {
 		return ConfirmResult{}, fmt.Errorf("%w: %w", ErrUnanswered, err)
 	}
-	a.failures.Reset()
+	w.failures.Reset()
 	for _, o := range objects {
-		found = found.merge(ownership(classify(o, a.m.config.Rules), q.address))
+		found = found.merge(ownership(classify(o, w.m.config.Rules), q.address))
 	}
 	return found, nil
 }
 
-// stillThere uses the connection, so that it stays, and finds out that it did not.
-func (a *confirmWorker) ping(ctx context.Context, source Source) error {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+// ping uses the connection. This keeps it open and detects a lost one.
+func (w *confirmWorker) ping(ctx context.Context, source Source) error {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	_, err := source.Root(ctx)
 	return err

@@ -8,26 +8,27 @@ import (
 )
 
 const (
-	// clockStep is how finely a controller tells the time.
+	// clockStep is the resolution of a controller's time.
 	clockStep = time.Second
 
-	// clockSkew is how far the clocks of two controllers of a forest may be apart at most. With
-	// more than the five minutes of Kerberos (MS-KILE 3.3.1, clock skew) they do not replicate;
-	// twice that allows for a third one between them.
+	// clockSkew is the largest difference between the clocks of two controllers of a
+	// forest. Beyond the five minutes of Kerberos (MS-KILE 3.3.1, clock skew) they do not
+	// replicate; twice that allows for a third controller between them.
 	clockSkew = 10 * time.Minute
 )
 
-// death says when an object was deleted for certain. It goes by the metadata of isDeleted,
-// which are the same on every controller. Not by whenChanged: on Windows it is when the
-// tombstone arrived at this controller, and any later change of it counts as well.
+// deletionTime returns where an object was deleted, and a time after which it certainly
+// was. It uses the metadata of isDeleted, which are equal on every controller. It does not
+// use whenChanged: on Windows that is when the tombstone arrived at this controller, and
+// later changes of the tombstone advance it.
 func (r *passRun) deletionTime(o directory.Object) store.Death {
 	if !o.Deleted || o.Deletion.Time.IsZero() {
 		return store.Death{}
 	}
 	d := store.Death{Database: o.Deletion.Database.String(), USN: o.Deletion.USN}
-	ahead := r.root.Now.Sub(r.started) // the controller's clock against ours
+	ahead := r.root.Now.Sub(r.started) // difference between the controller's clock and ours
 	if r.root.Now.IsZero() || o.Deletion.Time.After(r.m.config.Now().Add(ahead+clockSkew)) {
-		return d // a time still to come: one of the clocks was wrong
+		return d // in the future: one of the clocks was wrong
 	}
 	d.After = o.Deletion.Time.Add(-ahead - clockStep)
 	if o.Deletion.Database != r.root.InvocationID {

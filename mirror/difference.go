@@ -7,41 +7,40 @@ import (
 	"rcpt-milter/store"
 )
 
-// Difference is one address of one object about which the index and the directory do
-// not agree.
+// Difference is an address of an object on which the index and the directory disagree.
 type Difference struct {
 	Address   address.Address
 	GUID      store.GUID
 	DN, Class string
-	// InIndex and InDirectory tell who has the address. Where both have it they differ in
-	// whether the object takes mail from inside senders only.
+	// InIndex and InDirectory report which of them has the address. If both have it, they
+	// differ in whether the object accepts inside senders only.
 	InIndex, InDirectory bool
 	Cause                Cause
-	NotBefore            time.Time // of CauseReplication: when the removal may take effect
+	NotBefore            time.Time // for CauseReplication: the earliest time of the removal
 }
 
-// Cause is a reason for which the index may differ from the directory and be right.
-// The zero value: there is none, one of them is wrong.
+// Cause is a reason for which the index may rightly differ from the directory. The zero
+// value means that there is none, so one of them is wrong.
 type Cause string
 
 const (
-	CauseHeld        Cause = "held"        // the removal guard holds the removal back
-	CauseReplication Cause = "replication" // the domain controller may not have heard of the address yet
+	CauseHeld        Cause = "held"        // the removal guard holds the removal
+	CauseReplication Cause = "replication" // the domain controller may not have the address yet
 	CausePending     Cause = "pending"     // the removal takes effect with the next pass
-	CauseChanging    Cause = "changing"    // it changed each time that it was looked at
+	CauseChanging    Cause = "changing"    // it changed between all checks
 )
 
-// disagree compares what was read of an object with what is stored of it. The
-// directory says which removals the guard holds back. It is a pure function.
+// compareObject compares an object as it was read with its record in the store. The store's
+// state of the directory shows which removals are held. It is a pure function.
 func compareObject(read store.Object, stored store.Stored, at store.Directory, now time.Time) []Difference {
 	var all []Difference
 	base := Difference{GUID: read.GUID, DN: read.DN, Class: read.Class}
-	if len(read.Addresses) == 0 && stored.DN != "" { // where it lived
+	if len(read.Addresses) == 0 && stored.DN != "" { // where it was
 		base.DN, base.Class = stored.DN, stored.Class
 	}
-	has := map[address.Address]bool{} // addresses read, and whether restricted
+	has := map[address.Address]bool{} // addresses that were read; true: internal-only
 	for _, a := range read.Addresses {
-		if _, twice := has[a.Address]; !twice {
+		if _, seen := has[a.Address]; !seen {
 			has[a.Address] = a.Restricted
 		}
 	}
@@ -51,8 +50,8 @@ func compareObject(read store.Object, stored store.Stored, at store.Directory, n
 			continue
 		}
 		known[o.Address] = true
-		restricted, read := has[o.Address]
-		if read && restricted == o.Restricted {
+		internalOnly, read := has[o.Address]
+		if read && internalOnly == o.Restricted {
 			continue
 		}
 		d := base
@@ -73,7 +72,8 @@ func compareObject(read store.Object, stored store.Stored, at store.Directory, n
 	return all
 }
 
-// why is the reason for which the index still has a marked address, or has it open.
+// causeOf returns why the index still has an address that is marked for removal, or has it
+// open.
 func causeOf(o store.Owning, held bool, now time.Time) (Cause, time.Time) {
 	switch {
 	case o.NotBefore.After(now):
@@ -85,7 +85,7 @@ func causeOf(o store.Owning, held bool, now time.Time) (Cause, time.Time) {
 	}
 }
 
-// distinct counts addresses, each once.
+// countDistinct returns the number of different addresses.
 func countDistinct(list []store.Owned) int {
 	if len(list) < 2 {
 		return len(list)

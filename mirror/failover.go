@@ -7,13 +7,13 @@ import (
 	"rcpt-milter/store"
 )
 
-// askedFor is the reason for a full pass that an operator wants.
-const reasonRequested = "it was asked for"
+// reasonRequested is the reason of a full pass that an operator requested.
+const reasonRequested = "it was requested"
 
-// Pass runs one pass over a connection that is kept, or a new one: to the same domain
-// controller as long as it answers, else to the next candidate. An incremental pass after
-// which a full one is due is followed by that; it gives the result of the last one that is
-// good.
+// Pass runs one pass, over the kept connection or a new one. It uses the same domain
+// controller as long as that one answers, and the next candidate otherwise. If a full pass
+// is due after an incremental one, it follows. Pass then returns the result of the last
+// good pass.
 func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
 	if err := m.checkGate(); err != nil {
 		m.recordNotRun(err)
@@ -25,7 +25,7 @@ func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
 	}
 	m.fullDue = ""
 	result := m.recoverPass(func() PassResult { return m.passWithFailover(ctx, why) })
-	if ctx.Err() != nil { // to be stopped is no failure
+	if ctx.Err() != nil { // a stop is no failure
 		return result
 	}
 	m.recordResult(result)
@@ -39,7 +39,7 @@ func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
 	return m.runDueFull(ctx, result)
 }
 
-// notRun notes why no pass can be run. That is no failed pass, and counts as none.
+// recordNotRun records why no pass can run. This does not count as a failed pass.
 func (m *Mirror) recordNotRun(err error) {
 	m.updateStatus(func(s *Status) {
 		if s.LastError == nil {
@@ -48,7 +48,7 @@ func (m *Mirror) recordNotRun(err error) {
 	})
 }
 
-// protect makes a failed pass of one that panics.
+// recoverPass turns a panic of a pass into a failed pass.
 func (m *Mirror) recoverPass(pass func() PassResult) (result PassResult) {
 	started := m.config.Now()
 	err := Safely(m.config.Log, "pass", func() error {
@@ -62,7 +62,7 @@ func (m *Mirror) recoverPass(pass func() PassResult) (result PassResult) {
 	return result
 }
 
-// anywhere tries one candidate after the other, each once, until one serves.
+// passWithFailover tries the candidates, each once, until a pass succeeds.
 func (m *Mirror) passWithFailover(ctx context.Context, full string) PassResult {
 	m.seekCatalog(ctx)
 	if m.source == nil {
@@ -78,7 +78,7 @@ func (m *Mirror) passWithFailover(ctx context.Context, full string) PassResult {
 		switch {
 		case ctx.Err() != nil, result.Err == nil, isLocalError(result.Err), needsNewSecret(result.Err):
 			return result
-		case kept: // it may only have been too old a connection
+		case kept: // the connection may only have been too old
 			m.config.Log.Info("connection to the domain controller lost, trying again", "error", result.Err)
 			continue
 		}
@@ -91,14 +91,15 @@ func (m *Mirror) passWithFailover(ctx context.Context, full string) PassResult {
 	}
 }
 
-// ownError reports whether the connection is not to blame for an error.
+// isLocalError reports whether another connection would not help against an error.
 func isLocalError(err error) bool {
 	var s storeError
-	return errors.As(err, &s) || errors.Is(err, errEmpty) || errors.Is(err, errContainerMoved) || errors.Is(err, errBaseMissing)
+	return errors.As(err, &s) || errors.Is(err, errEmpty) ||
+		errors.Is(err, errContainerMoved) || errors.Is(err, errBaseMissing)
 }
 
-// attempt runs one pass with one domain controller, a full one for a reason that may be
-// empty. After an error of the directory the connection is gone.
+// attempt runs one pass at the current domain controller. The pass is full if there is a
+// reason for it. An error of the directory closes the connection.
 func (m *Mirror) attempt(ctx context.Context, full string) PassResult {
 	r := passRun{m: m, started: m.config.Now()}
 	defer m.updateStatus(func(s *Status) { s.Running = nil })

@@ -10,23 +10,24 @@ import (
 	"rcpt-milter/directory"
 )
 
-// Gate remembers that the controllers of a directory refused our credentials: until these
-// change, or a wait is over, nothing binds, because each further refusal brings the
-// account nearer to being locked. Every connection of a directory is made through it. The
-// zero value is open. All methods may be called concurrently.
+// Gate remembers that the controllers of a directory rejected the credentials. Until the
+// credentials change or a delay is over, it prevents further binds, because each rejected
+// bind brings the account closer to being locked. Every connection of a directory is made
+// through its gate. The zero value is open. All methods may be called concurrently.
 type Gate struct {
-	secondary sync.Mutex // held while a connection is made that is not of a pass: they try one by one
+	secondary sync.Mutex // held while connecting outside a pass, so these connections bind one by one
 
-	mu     sync.Mutex // guards what follows
-	secret string     // that was refused
+	mu     sync.Mutex // guards all below
+	secret string     // the rejected one
 	since  time.Time
 	delay  time.Duration
-	err    error // the refusal; nil: the gate is open
+	err    error // the rejection; nil: the gate is open
 }
 
-// RejectedBindError says that no bind is tried, because one was refused. It wraps the refusal.
+// RejectedBindError means that no bind is attempted, because an earlier one was rejected.
+// It wraps the rejection.
 type RejectedBindError struct {
-	Until time.Time // when the next one is tried, unless the credentials change before
+	Until time.Time // time of the next attempt, unless the credentials change before
 	Err   error
 }
 
@@ -37,8 +38,8 @@ func (e *RejectedBindError) Error() string {
 
 func (e *RejectedBindError) Unwrap() error { return e.Err }
 
-// closed gives the refusal that still holds for a secret; nil: there is none. A clock that
-// was set back ends the wait.
+// rejection returns the error that prevents a bind with a secret; nil if a bind is allowed.
+// A clock that was set back ends the delay.
 func (g *Gate) rejection(secret string, now time.Time) *RejectedBindError {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -49,7 +50,7 @@ func (g *Gate) rejection(secret string, now time.Time) *RejectedBindError {
 	return &RejectedBindError{g.since.Add(g.delay), g.err}
 }
 
-// tried notes how a bind ended.
+// recordBind records the result of a bind.
 func (g *Gate) recordBind(secret string, err error, now time.Time, wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -60,17 +61,18 @@ func (g *Gate) recordBind(secret string, err error, now time.Time, wait time.Dur
 	}
 }
 
-// refused reports whether no bind has been good since one was refused with a secret.
+// rejected reports whether the last bind was rejected, with this secret.
 func (g *Gate) rejected(secret string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.err != nil && g.secret == secret
 }
 
-// Gate is the one that a mirror should have that takes over from this one.
+// Gate returns the gate, for a mirror that replaces this one.
 func (m *Mirror) Gate() *Gate { return m.gate }
 
-// refusedStill is why no pass can be run now: there is no connection and must not be one.
+// checkGate returns why no pass can run now: there is no connection, and no bind is
+// allowed.
 func (m *Mirror) checkGate() error {
 	if m.source != nil {
 		return nil
@@ -81,7 +83,7 @@ func (m *Mirror) checkGate() error {
 	return nil
 }
 
-// open connects to a candidate for a pass, unless the credentials are known to be refused.
+// open connects to a candidate for a pass, unless the gate is closed.
 func (m *Mirror) open(ctx context.Context, c Candidate) (Source, error) {
 	secret := m.config.Secret()
 	if err := m.gate.rejection(secret, m.config.Now()); err != nil {
@@ -90,13 +92,14 @@ func (m *Mirror) open(ctx context.Context, c Candidate) (Source, error) {
 	source, err := c.Dial(ctx)
 	m.gate.recordBind(secret, err, m.config.Now(), m.config.RejectedBindWait)
 	if errors.Is(err, directory.ErrCredentials) {
-		m.config.Log.Error("bind refused: not trying again before the password file changes, lest the account gets locked",
+		m.config.Log.Error("bind rejected; not trying again until the password file changes, "+
+			"to avoid locking the account",
 			"controller", c.Name, "wait", m.config.RejectedBindWait, "error", err)
 	}
 	return source, err
 }
 
-// openAside connects to a candidate for something else than a pass.
+// openSecondary connects to a candidate for other purposes than a pass.
 func (m *Mirror) openSecondary(ctx context.Context, c Candidate) (Source, error) {
 	m.gate.secondary.Lock()
 	defer m.gate.secondary.Unlock()

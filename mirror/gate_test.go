@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,7 +16,8 @@ import (
 )
 
 // refusedWorld runs a mirror whose bind was refused once, and gives its results.
-func refusedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret *atomic.Pointer[string], results <-chan PassResult) {
+func rejectedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret *atomic.Pointer[string],
+	results <-chan PassResult) {
 	t.Helper()
 	secret = new(atomic.Pointer[string])
 	old := "old"
@@ -43,18 +45,20 @@ func refusedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret 
 
 // TestNoCommandBindsAfterARefusal: nothing that an operator asks for is a failed logon.
 func TestNoCommandBindsAfterARefusal(t *testing.T) {
-	w, secret, results := refusedWorld(t, nil)
+	w, secret, results := rejectedWorld(t, nil)
 	before := w.server.Stats().FailedBinds
 	for name, command := range map[string]func() error{
 		"discard":      func() error { _, err := w.mirror.Discard(t.Context()); return err },
 		"approve":      func() error { _, err := w.mirror.Approve(t.Context(), 0); return err },
 		"notification": func() error { w.mirror.Wake(); return nil },
 	} {
-		for range 3 {
-			if err := command(); err != nil {
-				t.Errorf("%s: %v", name, err)
+		t.Run(name, func(t *testing.T) {
+			for range 3 {
+				if err := command(); err != nil {
+					t.Errorf("%v", err)
+				}
 			}
-		}
+		})
 	}
 	for name, command := range map[string]func() error{
 		"sync": func() error { return next(t, w.mirror.Sync(false)).Err },
@@ -64,16 +68,20 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 			return err
 		},
 	} {
-		for range 3 {
-			err := command()
-			var refused *RejectedBindError
-			if !errors.As(err, &refused) || !errors.Is(err, directory.ErrCredentials) ||
-				!strings.Contains(err.Error(), refused.Until.Format(time.RFC3339)) || !strings.Contains(err.Error(), "password") {
-				t.Errorf("%s: %v", name, err)
-			} else if wait := refused.Until.Sub(w.now()); wait > rejectedBindWait || wait < rejectedBindWait-time.Minute {
-				t.Errorf("%s: it is tried again in %v", name, wait)
+		t.Run(name, func(t *testing.T) {
+			for range 3 {
+				err := command()
+				var refused *RejectedBindError
+				if !errors.As(err, &refused) || !errors.Is(err, directory.ErrCredentials) ||
+					!strings.Contains(err.Error(), refused.Until.Format(time.RFC3339)) ||
+					!strings.Contains(err.Error(), "password") {
+					t.Errorf("%v", err)
+				} else if wait := refused.Until.Sub(w.now()); wait > rejectedBindWait ||
+					wait < rejectedBindWait-time.Minute {
+					t.Errorf("it is tried again in %v", wait)
+				}
 			}
-		}
+		})
 	}
 	if more := w.server.Stats().FailedBinds - before; more > 0 || before != 1 {
 		t.Errorf("%d failed binds before, and %d more by commands", before, more)
@@ -94,7 +102,8 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 
 // TestRefusedBindIsTriedAgain: when the wait is over, by any clock.
 func TestRefusedBindIsTriedAgain(t *testing.T) {
-	for name, step := range map[string]time.Duration{"after the wait": rejectedBindWait + time.Second, "the clock was set back": -time.Hour} {
+	for name, step := range map[string]time.Duration{"after the wait": rejectedBindWait + time.Second,
+		"the clock was set back": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			w.user("Ann", "ann@corp.example")
@@ -117,19 +126,25 @@ func TestRefusedBindIsTriedAgain(t *testing.T) {
 // TestOneGateForAllConnections: notification, confirmation and passes know of each other's
 // refusals.
 func TestOneGateForAllConnections(t *testing.T) {
+	log := newTestLog()
 	w := newWorld(t, func(_ *world, c *Config) {
 		c.Poll, c.Notify, c.Secret = time.Millisecond, true, func() string { return "old" }
+		c.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
 	w.user("Ann", "ann@corp.example")
-	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
+	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second,
+		PerSecond: 1000})
 	w.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- c.Run(ctx) }()
 	stop := w.run()
 	defer func() { cancel(); <-done; stop() }()
-	for w.server.Stats().Binds < 3 {
-		time.Sleep(time.Millisecond)
+	log.await(t, func(text string) bool {
+		return strings.Contains(text, canConfirm) && strings.Contains(text, "notification of changes begins")
+	})
+	if n := w.server.Stats().Binds; n != 3 {
+		t.Fatalf("%d binds by three connections", n)
 	}
 	w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
 	w.server.CutConnections()

@@ -50,7 +50,8 @@ func TestSmallCompany(t *testing.T) {
 	w.pass(store.Full)
 	before := w.known()
 	w.leave(all[:40]...)
-	if info := w.pass(store.Incremental); info.Held != 40 || info.Removed != 0 || !strings.Contains(info.Hold, "removal_guard.share (30)") {
+	if info := w.pass(store.Incremental); info.Held != 40 || info.Removed != 0 ||
+		!strings.Contains(info.Hold, "removal_guard.share (30)") {
 		t.Errorf("40 of 41: %+v", info)
 	}
 	w.wantKnown(before...)
@@ -77,11 +78,13 @@ func TestSubsidiaryHoldsNobodyElse(t *testing.T) {
 	w.leave(sub[:3]...)
 	w.leave(both)
 	info := w.pass(store.Incremental)
-	if info.Held != 4 || info.Removed != 1 || !strings.Contains(info.Hold, "4 addresses (66.7 % of the domain sub.example)") {
+	if info.Held != 4 || info.Removed != 1 ||
+		!strings.Contains(info.Hold, "4 addresses (66.7 % of the domain sub.example)") {
 		t.Errorf("the pass: %+v", info)
 	}
 	known := w.known()
-	if slices.Contains(known, "both@corp.example") || !slices.Contains(known, "both@sub.example") || !slices.Contains(known, "u0@sub.example") {
+	if slices.Contains(known, "both@corp.example") || !slices.Contains(known, "both@sub.example") ||
+		!slices.Contains(known, "u0@sub.example") {
 		t.Errorf("known: %q", known)
 	}
 	w.restart()
@@ -135,7 +138,8 @@ func TestDomainsThatAreNotJudged(t *testing.T) {
 	limits.Guarded = func(string) bool { return true }
 	w.mirror.SetLimits(limits)
 	w.leave(guests[1])
-	if info := w.pass(store.Incremental); info.Held != 1 || !strings.Contains(info.Hold, "no address of the domain customer-000123.example") {
+	if info := w.pass(store.Incremental); info.Held != 1 ||
+		!strings.Contains(info.Hold, "no address of the domain customer-000123.example") {
 		t.Errorf("the last contact of a judged domain: %+v", info)
 	}
 	w.mirror.SetLimits(w.config.Limits)
@@ -177,7 +181,9 @@ func TestRetiredByDomain(t *testing.T) {
 	r := w.retire(defaultGuard)
 	r.SetGuarded(func(domain string) bool { return domain != "customer.example" })
 	info := w.retirePass(r)
-	if info.Held != 1 || info.Removed != 45 || !strings.Contains(info.Hold, "no longer in the configuration, and no address of the domain sub2.example") || r.Gone() {
+	if info.Held != 1 || info.Removed != 45 ||
+		!strings.Contains(info.Hold, "no longer in the configuration, and no address of the domain sub2.example") ||
+		r.Gone() {
 		t.Errorf("first pass: %+v, gone %t", info, r.Gone())
 	}
 	if again := w.retirePass(r); again.Number != 0 {
@@ -204,7 +210,8 @@ func TestRetiredShare(t *testing.T) {
 	w = newWorld(t, nil)
 	w.people(3, "corp.example")
 	w.pass(store.Full)
-	if info := w.retirePass(w.retire(defaultGuard)); info.Held != 3 || !strings.Contains(info.Hold, "removal_guard.share") {
+	if info := w.retirePass(w.retire(defaultGuard)); info.Held != 3 ||
+		!strings.Contains(info.Hold, "removal_guard.share") {
 		t.Errorf("nowhere else: %+v", info)
 	}
 }

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// shared is how long another directory may need to hear of an address of a mail domain that
-// this one gave away; zero: no other one may have it. For the empty domain it is the longest
-// of all. If the limits do not say, every directory that the store knows may have every address.
+// handoverLag returns how long another directory may need to learn an address of a mail
+// domain that this one lost; 0 if no other directory may own it. For the empty domain it is
+// the longest of all. Without Limits.HandoverLag, every directory of the store may own
+// every address.
 func (m *Mirror) handoverLag(domain string) time.Duration {
 	if shared := m.limits.Load().HandoverLag; shared != nil {
 		return shared(domain)

@@ -7,12 +7,13 @@ import (
 	"rcpt-milter/store"
 )
 
-// reasonHidden is why an object that hides uSNChanged is reported.
+// reasonHidden is the reason reported for an object that hides uSNChanged.
 const reasonHidden = "this account cannot read it, so only full passes see changes of the object; give it the right"
 
-// meetHidden looks for an object that hides uSNChanged. Such an object gains what was
-// read of it and loses nothing: nothing shows which of two states is the later one, and no
-// incremental pass sees it. What the pass does not find waits for the next pass.
+// markHidden handles an object that hides uSNChanged. Such an object gains the addresses
+// that were read and loses none: there is no way to order two of its states, and no
+// incremental pass sees it. Addresses that the pass does not find are judged by the next
+// pass.
 func (r *passRun) markHidden(read *directory.Object, o *store.Object) {
 	if read.USN != 0 || o.Deleted || !o.Container && !isRecipient(read, r.m.config.Rules) {
 		return
@@ -28,8 +29,8 @@ func (r *passRun) markHidden(read *directory.Object, o *store.Object) {
 	}
 }
 
-// holdHidden returns why the removals of a pass wait that met objects which hide uSNChanged;
-// empty: it met none, or only earlier passes found removals.
+// holdHidden returns why the removals of a pass are held that met objects which hide
+// uSNChanged; empty if there were none, or if all marks are from earlier passes.
 func (r *passRun) holdHidden() (why string, err error) {
 	if len(r.hidden) == 0 {
 		return "", nil
@@ -38,15 +39,15 @@ func (r *passRun) holdHidden() (why string, err error) {
 		return "", err
 	}
 	why = fmt.Sprintf("%d objects hide uSNChanged from this account, the first is %q; give it the right to read them. "+
-		"The next pass judges these removals", len(r.hidden), r.firstHidden)
+		"The next pass evaluates these removals", len(r.hidden), r.firstHidden)
 	r.m.config.Log.Warn("removals wait for the next pass", "why", why)
 	return why, nil
 }
 
-// maxLogged is how many values to be corrected a pass writes to the log.
+// maxLoggedValues is the number of values that one pass logs.
 const maxLoggedValues = 20
 
-// logUnread logs values that are to be corrected, each when it is met for the first time.
+// logUnread logs values that need correction, each one when it is first seen.
 func (r *passRun) logUnread(list []store.Unread) {
 	for _, u := range list {
 		if r.unreadValues++; r.unreadValues > maxLoggedValues {
@@ -54,17 +55,18 @@ func (r *passRun) logUnread(list []store.Unread) {
 		}
 		value := u.Value
 		if r.m.limits.Load().RedactValues && value != "" {
-			value = "(concealed)"
+			value = "(redacted)"
 		}
 		r.m.config.Log.Warn("directory value needs correction",
 			"dn", u.DN, "attribute", u.Attribute, "value", value, "reason", u.Reason)
 	}
 }
 
-// logMoreUnread counts the values that logUnread left out.
+// logMoreUnread logs the number of values that logUnread left out.
 func (r *passRun) logMoreUnread() {
 	if more := r.unreadValues - maxLoggedValues; more > 0 {
-		r.m.config.Log.Warn("more directory values need correction; \"rcpt-milter status --json\" lists them", "count", more)
+		r.m.config.Log.Warn("more directory values need correction; \"rcpt-milter status --json\" lists them",
+			"count", more)
 	}
 	r.unreadValues = 0
 }

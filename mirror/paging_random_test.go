@@ -34,7 +34,8 @@ func pickOne[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
 // container draws a place to put something into.
 func (l *restlessLife) container() string {
-	return pickOne(l.rnd, append(l.entries(adsim.OU), adsim.Entry{DN: people}, adsim.Entry{DN: "CN=Users,DC=corp,DC=example"})).DN
+	return pickOne(l.rnd, append(l.entries(adsim.OU), adsim.Entry{DN: people},
+		adsim.Entry{DN: "CN=Users,DC=corp,DC=example"})).DN
 }
 
 // step is one thing that happens. What the model refuses counts as nothing done.

@@ -11,54 +11,54 @@ import (
 	"rcpt-milter/store"
 )
 
-// PassResult is how one pass ended.
+// PassResult is the result of one pass.
 type PassResult struct {
-	Info store.PassInfo // what it did; of a failed pass only kind, controller and start
+	Info store.PassInfo // of a failed pass only kind, controller and start
 	Err  error
 }
 
-// errMoved ends a pass that has to be run again, as a full one that is owed.
+// errContainerMoved ends a pass that has to be repeated as a full one.
 var errContainerMoved = errors.New("an organizational unit or container moved")
 
-// errRestless ends a full pass that never got to an end.
-var errStillMoving = fmt.Errorf("%w again and again while everything was read; it is tried again", errContainerMoved)
+// errStillMoving ends a full pass during which containers never stopped moving.
+var errStillMoving = fmt.Errorf("%w repeatedly while everything was read; trying again", errContainerMoved)
 
-// errEmpty refuses a full pass that found nobody.
-var errEmpty = errors.New("the directory shows no object with an address; check the rights of the bind account, bases and address_attributes")
+// errEmpty rejects a full pass that found no address.
+var errEmpty = errors.New("the directory shows no object with an address; " +
+	"check the rights of the bind account, bases and address_attributes")
 
-// errNoBase refuses to take a base that is misspelt, renamed or deleted for one in which
-// nobody is left.
+// errBaseMissing keeps a misspelt, renamed or deleted base from counting as an empty one.
 var errBaseMissing = errors.New("does not exist in the directory")
 
-// storeError is an error of our side: no other domain controller would help.
+// storeError is a local error, for which no other domain controller would help.
 type storeError struct{ error }
 
 func (e storeError) Unwrap() error { return e.error }
 
-// reading is one pass under way.
+// passRun is a running pass.
 type passRun struct {
 	m             *Mirror
 	started       time.Time
 	root          directory.Root
 	kind          store.Kind
-	continues     bool // an incremental pass would do: the same database, view and rules as the cursor
-	domainOnly    bool // see Mirror.narrow
+	continues     bool // an incremental pass is possible: same database, view and rules as the cursor
+	domainOnly    bool // see Mirror.isDomainOnly
 	pass          *store.Pass
 	info          store.PassInfo
-	owners        int         // objects seen that own an address
-	goneAddresses int         // addresses that objects do not have any more
+	owners        int         // number of objects with an address
+	goneAddresses int         // number of addresses that objects lost
 	changeTimes   []time.Time // whenChanged of objects whose addresses changed
 
-	hidden       map[store.GUID]bool // objects met that hide uSNChanged
+	hidden       map[store.GUID]bool // objects that hide uSNChanged
 	firstHidden  string              // name of the first of them
-	unreadValues int                 // values met that need correction and were not stored before
+	unreadValues int                 // number of new values that need correction
 
-	changeTracker // of a full pass
+	changeTracker // for a full pass
 }
 
-// run decides what kind of pass it is, and runs it. An incremental pass that turns out
-// not to be enough becomes a full one, and so does a full one that a cursor could have
-// led on from.
+// run decides the kind of the pass and runs it. If a container moved, an incremental pass
+// is repeated as a full one, and a full pass that continued from the cursor is repeated
+// without the cursor.
 func (r *passRun) run(ctx context.Context, full string) error {
 	m := r.m
 	stored := m.config.Store.Directory(m.config.Name)
@@ -75,7 +75,7 @@ func (r *passRun) run(ctx context.Context, full string) error {
 		if !errors.Is(err, errContainerMoved) || errors.Is(err, errStillMoving) || !r.continues {
 			return err
 		}
-		r.continues = false // what it wrote of the container, no incremental pass would notice again
+		r.continues = false // an incremental pass would not see the container again, because it is stored already
 		if r.root, err = m.source.Root(ctx); err != nil {
 			return err
 		}
@@ -84,10 +84,11 @@ func (r *passRun) run(ctx context.Context, full string) error {
 }
 
 func (m *Mirror) situation(stored store.Directory, root directory.Root) situation {
-	return situation{stored: stored, root: root, fingerprint: m.fingerprint, fullInterval: m.config.Full, now: m.config.Now()}
+	return situation{stored: stored, root: root, fingerprint: m.fingerprint,
+		fullInterval: m.config.Full, now: m.config.Now()}
 }
 
-// read does one pass from Begin to Commit.
+// read runs one pass from Begin to Commit.
 func (r *passRun) read(ctx context.Context, stored store.Directory, why string) error {
 	m := r.m
 	r.kind, r.owners, r.goneAddresses, r.changeTimes, r.hidden = store.Incremental, 0, 0, nil, nil
@@ -100,7 +101,8 @@ func (r *passRun) read(ctx context.Context, stored store.Directory, why string) 
 	r.changeTracker = r.startTracking(before)
 	origin := store.Origin{Controller: r.root.DNSHostName,
 		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag,
-		Before: r.otherDatabaseRead(stored), Rules: m.fingerprint, Shared: m.handoverLag, Owed: why == reasonSetBack, Continues: r.continues}
+		Before: r.otherDatabaseRead(stored), Rules: m.fingerprint, Shared: m.handoverLag,
+		Owed: why == reasonSetBack, Continues: r.continues}
 	if r.domainOnly {
 		origin.Sees = func(dn string) bool { return inDomain(dn, r.root.DefaultNamingContext) }
 	}
@@ -127,7 +129,8 @@ func (r *passRun) read(ctx context.Context, stored store.Directory, why string) 
 	return r.commit(next)
 }
 
-// before is when another database than this one was last read to its end; zero: none was.
+// otherDatabaseRead returns when another database than this one was last read completely;
+// zero if never.
 func (r *passRun) otherDatabaseRead(stored store.Directory) time.Time {
 	at := decodeCursor(stored.Cursor)
 	if stored.LastFull.Number == 0 || at.database() == at.next(r.root, store.Full).database() {
@@ -136,9 +139,10 @@ func (r *passRun) otherDatabaseRead(stored store.Directory) time.Time {
 	return stored.Newest().Ended
 }
 
-// news reads what has changed. Where somebody left the bases it looks once more at what
-// changed meanwhile: a container that went out and came back takes along what was read
-// in between, and shows that something happened to it.
+// readChanges reads the changes since the cursor. If addresses are gone and the scope has
+// borders, it also reads the changes since the rootDSE. Objects that were read while their
+// container was outside the bases look gone. Once the container has returned, only its own
+// change shows the mistake.
 func (r *passRun) readChanges(ctx context.Context, since uint64) error {
 	if err := r.m.source.Read(ctx, since, r.applyPage); err != nil {
 		return err
@@ -149,9 +153,9 @@ func (r *passRun) readChanges(ctx context.Context, since uint64) error {
 	return r.m.source.Read(ctx, r.root.HighestCommittedUSN, r.applyPage)
 }
 
-// everything reads all that lives, now and then what changed meanwhile, and that once more
-// in the end: an address may have moved from an object that was read late to one that was
-// read early.
+// readAll reads all live objects, from time to time the changes since, and the changes once
+// more at the end: an address may have moved from an object that was read late to one that
+// was read early.
 func (r *passRun) readAll(ctx context.Context, stored store.Directory) error {
 	source := r.m.source
 	if err := checkBases(ctx, source, r.m.config.Rules.Bases); err != nil {
@@ -163,8 +167,8 @@ func (r *passRun) readAll(ctx context.Context, stored store.Directory) error {
 	if err := source.Read(ctx, 0, r.pageHandler(ctx)); err != nil {
 		return err
 	}
-	// What another database taught us is not given up because this one lacks it. Its
-	// tombstones say what is gone all the same; without them that takes longer.
+	// Addresses that another database showed are not removed only because this one lacks
+	// them. Its tombstones prove which ones are gone; without them that takes longer.
 	if !r.otherDatabaseRead(stored).IsZero() {
 		if err := source.ReadDeleted(ctx, r.pageHandler(ctx)); errors.Is(err, directory.ErrRefused) {
 			r.m.config.Log.Warn("deleted objects cannot be read", "error", err)
@@ -184,19 +188,19 @@ func (r *passRun) readAll(ctx context.Context, stored store.Directory) error {
 	return nil
 }
 
-// haveBases fails where one of the bases does not exist.
+// checkBases fails if one of the bases does not exist.
 func checkBases(ctx context.Context, source Source, bases []string) error {
 	for _, base := range bases {
 		if there, err := source.Exists(ctx, base); err != nil {
 			return err
 		} else if !there {
-			return fmt.Errorf("bases: %q %w; correct it, or take it out", base, errBaseMissing)
+			return fmt.Errorf("bases: %q %w; correct or remove it", base, errBaseMissing)
 		}
 	}
 	return nil
 }
 
-// page judges and applies one page.
+// applyPage classifies and applies one page.
 func (r *passRun) applyPage(read []directory.Object) error {
 	m := r.m
 	objects, now := make([]store.Object, len(read)), m.config.Now()
@@ -255,37 +259,39 @@ func (r *passRun) commit(next cursor) error {
 	return nil
 }
 
-// observeLag tells how long changes took to get here, by the clock of the controller
-// that wrote them down.
+// observeLag reports how long changes took to arrive here, by the clock of the controller
+// that recorded them.
 func (r *passRun) observeLag() {
 	observe := r.m.config.Observe.Lag
 	if r.kind == store.Full || observe == nil || r.root.Now.IsZero() {
 		return
 	}
-	ahead := r.root.Now.Sub(r.started) // its clock against ours
+	ahead := r.root.Now.Sub(r.started) // difference between its clock and ours
 	for _, changed := range r.changeTimes {
 		observe(max(r.info.Ended.Add(ahead).Sub(changed), 0))
 	}
 }
 
-// sawRoot notes what the domain controller says of itself.
+// recordRootDSE records what the rootDSE shows, and warns if deleted objects are hidden.
 func (m *Mirror) recordRootDSE(root directory.Root) {
 	var grant []string
 	if !root.DeletedVisible {
 		grant = directory.GrantDeletedObjects(root.DefaultNamingContext, directory.Grantee(m.config.Account))
 	}
 	m.updateStatus(func(s *Status) {
-		s.HighestUSN, s.RootKnown, s.DeletedHidden, s.GrantCommands = root.HighestCommittedUSN, true, !root.DeletedVisible, grant
+		s.HighestUSN, s.RootKnown = root.HighestCommittedUSN, true
+		s.DeletedHidden, s.GrantCommands = !root.DeletedVisible, grant
 	})
 	now := m.config.Now()
 	if !root.DeletedVisible && now.Sub(m.rightsWarnedAt) > time.Hour {
 		m.rightsWarnedAt = now
-		m.config.Log.Warn("this account cannot see deleted objects, so deletions wait for a full pass; grant it the right",
+		m.config.Log.Warn("bind account cannot see deleted objects, so deletions wait for a full pass; "+
+			"grant it the right",
 			"every", min(m.config.Full, deletedHiddenFullInterval), "commands", grant)
 	}
 }
 
-// finished logs how a pass ended, and tells whoever listens.
+// recordResult logs the result of a pass and passes it to the observer.
 func (m *Mirror) recordResult(r PassResult) {
 	now := m.config.Now()
 	if r.Err == nil && r.Info.Kind == store.Full {
@@ -308,7 +314,8 @@ func (m *Mirror) recordResult(r PassResult) {
 		m.config.Log.Error("pass failed", "kind", i.Kind, "controller", i.Controller, "error", r.Err)
 	case i.Kind == store.Full || i.Added+i.Removed > 0:
 		m.config.Log.Info("pass done", "pass", i.Number, "kind", i.Kind, "controller", i.Controller, "usn", i.USN,
-			"seen", i.Seen, "added", i.Added, "changed", i.Changed, "removed", i.Removed, "took", i.Ended.Sub(i.Started))
+			"seen", i.Seen, "added", i.Added, "changed", i.Changed, "removed", i.Removed,
+			"took", i.Ended.Sub(i.Started))
 	default:
 		m.config.Log.Debug("pass done", "pass", i.Number, "kind", i.Kind, "usn", i.USN, "seen", i.Seen)
 	}

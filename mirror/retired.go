@@ -14,54 +14,55 @@ import (
 	"rcpt-milter/store"
 )
 
-// Retired is the state of a directory that the configuration no longer names: nothing
-// that is asked about a recipient depends on it.
+// Retired is the state of a directory that was removed from the configuration. No decision
+// about a recipient depends on it.
 const Retired State = "retired"
 
-// retiredRules stands for the rules of such a directory. No others have its
-// fingerprint, so that one that comes back is read in full before it is trusted.
+// retiredRules is the fingerprint of such a directory. No rules have this fingerprint, so a
+// directory that returns is read in full before it is trusted.
 const retiredRules = "retired"
 
-// retiredAgain is how often removals that are held back are judged again: another
-// directory may have taken the addresses over since.
+// retiredInterval is how often held removals are judged again, because another directory
+// may have read the addresses since.
 const retiredInterval = 10 * time.Minute
 
-// RetiredConfig says what to do with a directory that the configuration no longer names.
+// RetiredConfig configures a RetiredDirectory.
 type RetiredConfig struct {
-	Name     string // that the store knows
+	Name     string // in the store
 	Store    *store.Store
-	Guard    Guard             // judges over the addresses that nobody else has
-	Canaries []address.Address // as in Limits, the first ones; SetCanaries changes them
+	Guard    Guard             // applies to addresses that no other directory has
+	Canaries []address.Address // as in Limits, the initial ones; SetCanaries changes them
 
-	Guarded func(domain string) bool // as in Limits, the first one; SetGuarded changes it
+	Guarded func(domain string) bool // as in Limits, the initial one; SetGuarded changes it
 	// HandoverLag is as in Limits, but nil means zero. SetHandoverLag changes it.
 	HandoverLag func(domain string) time.Duration
 
 	Log     *slog.Logger     // required
-	Now     func() time.Time // nil: time.Now
-	Observe func(PassResult) // told of each pass; nil: nobody listens
+	Now     func() time.Time // nil means time.Now
+	Observe func(PassResult) // called after each pass; nil means no observer
 }
 
-// RetiredDirectory takes the addresses of such a directory out of the store, by full passes that
-// see nothing: what nobody else has goes through the guard, and when nothing is left
-// the store forgets the directory. All methods may be called concurrently.
+// RetiredDirectory removes the addresses of a directory that was removed from the
+// configuration. It runs full passes that see no object. Addresses that no other directory
+// has pass the guard. When no address is left, the store drops the directory. All methods
+// may be called concurrently.
 type RetiredDirectory struct {
 	config      RetiredConfig
 	canaries    atomic.Pointer[[]address.Address]
 	guarded     atomic.Pointer[func(domain string) bool]
 	handoverLag atomic.Pointer[func(domain string) time.Duration]
 
-	mu sync.Mutex // held while the store is worked on
+	mu sync.Mutex // held while the store is changed
 
 	status struct {
 		sync.Mutex
 		gone bool
-		kept bool  // somebody discarded the removals: until the next start they stay
+		kept bool  // an operator discarded the removals, so they stay until the next start
 		err  error // of the last pass
 	}
 }
 
-// NewRetiredDirectory does nothing before Run or Pass.
+// NewRetiredDirectory returns a RetiredDirectory. It starts nothing before Run or Pass.
 func NewRetiredDirectory(config RetiredConfig) *RetiredDirectory {
 	if config.Now == nil {
 		config.Now = time.Now
@@ -77,25 +78,25 @@ func NewRetiredDirectory(config RetiredConfig) *RetiredDirectory {
 	return r
 }
 
-// SetHandoverLag changes which directories may have its addresses, from the next pass on.
+// SetHandoverLag replaces HandoverLag from the next pass on.
 func (r *RetiredDirectory) SetHandoverLag(shared func(domain string) time.Duration) {
 	r.handoverLag.Store(&shared)
 }
 
-// SetCanaries changes them, from the next pass on.
+// SetCanaries replaces the canaries from the next pass on.
 func (r *RetiredDirectory) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
 
-// SetGuarded changes which domains are judged, from the next pass on; nil: every one is.
-func (r *RetiredDirectory) SetGuarded(judged func(domain string) bool) { r.guarded.Store(&judged) }
+// SetGuarded changes which domains are guarded, from the next pass on; nil means all.
+func (r *RetiredDirectory) SetGuarded(guarded func(domain string) bool) { r.guarded.Store(&guarded) }
 
-// Name is the name of the directory.
+// Name returns the name of the directory.
 func (r *RetiredDirectory) Name() string { return r.config.Name }
 
-// Run makes passes until the directory is gone, somebody wants its addresses kept, or
-// the context ends. It gives nil.
+// Run runs passes until the directory is gone, an operator discards the removals, or ctx
+// ends. It returns nil.
 func (r *RetiredDirectory) Run(ctx context.Context) error {
-	again := time.NewTicker(retiredInterval)
-	defer again.Stop()
+	ticker := time.NewTicker(retiredInterval)
+	defer ticker.Stop()
 	for {
 		r.Pass()
 		if r.done() {
@@ -104,13 +105,13 @@ func (r *RetiredDirectory) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-again.C:
+		case <-ticker.C:
 		}
 	}
 }
 
-// Pass takes away what the guard lets go, and has the store forget the directory when
-// nothing is left.
+// Pass removes the addresses that the guard releases. It drops the directory from the store
+// when no address is left.
 func (r *RetiredDirectory) Pass() PassResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,7 +127,8 @@ func (r *RetiredDirectory) Pass() PassResult {
 	})
 	r.updateStatus(func() { r.status.err = err })
 	if err != nil {
-		r.config.Log.Error("directory is not in the configuration any more, and its addresses cannot be taken out", "error", err)
+		r.config.Log.Error("cannot remove the addresses of a directory that is no longer in the configuration",
+			"error", err)
 	}
 	result := PassResult{Info: info, Err: err}
 	if err != nil || info.Number != 0 {
@@ -135,8 +137,8 @@ func (r *RetiredDirectory) Pass() PassResult {
 	return result
 }
 
-// pass is one full pass that sees nothing. One that would only hold back again what is
-// held back already is not committed; its info is the zero one.
+// pass runs one full pass that sees no object. If nothing but the same hold would come out
+// of it, it commits nothing and returns the zero info.
 func (r *RetiredDirectory) pass() (store.PassInfo, error) {
 	s, name, now := r.config.Store, r.config.Name, r.config.Now()
 	before := s.Directory(name)
@@ -157,7 +159,7 @@ func (r *RetiredDirectory) pass() (store.PassInfo, error) {
 	return info, err
 }
 
-// decide asks the guard, and commits the pass.
+// decide asks the guard and commits the pass.
 func (r *RetiredDirectory) decide(pass *store.Pass, before store.Directory, now time.Time) (store.PassInfo, error) {
 	hold, goes, err := r.hold(pass, before, now)
 	if err != nil {
@@ -169,16 +171,18 @@ func (r *RetiredDirectory) decide(pass *store.Pass, before store.Directory, now 
 	info, err := pass.Commit(store.Outcome{Cursor: before.Cursor, USN: decodeCursor(before.Cursor).USN,
 		Fingerprint: retiredRules, Ended: r.config.Now(), Hold: hold.reason, HoldDomains: hold.domains})
 	if err == nil && info.Removed > 0 {
-		r.config.Log.Info("addresses of a directory that is not in the configuration any more are removed",
+		r.config.Log.Info("removed addresses of a directory that is no longer in the configuration",
 			"pass", info.Number, "removed", info.Removed)
 	}
 	return info, err
 }
 
-// hold asks the guard, and reports whether something goes in spite of what is held. What
-// another directory has as well is not lost, so a directory that was only renamed in the
-// configuration goes once the new name has been read.
-func (r *RetiredDirectory) hold(pass *store.Pass, before store.Directory, now time.Time) (_ heldRemovals, goes bool, _ error) {
+// hold asks the guard, and reports whether some removals take effect although others are
+// held. Addresses that another directory also has are not lost. A directory that was only
+// renamed in the configuration therefore goes after the new name has been read.
+func (r *RetiredDirectory) hold(
+	pass *store.Pass, before store.Directory, now time.Time,
+) (_ heldRemovals, goes bool, _ error) {
 	pending, err := pass.Pending()
 	if err != nil {
 		return heldRemovals{}, false, err
@@ -196,7 +200,8 @@ func (r *RetiredDirectory) hold(pass *store.Pass, before store.Directory, now ti
 	if err != nil {
 		return heldRemovals{}, false, err
 	}
-	h := r.config.Guard.judge(losses{pending: pending, recent: recent.Addresses, owned: before.Owned, domains: domains, canary: canary})
+	h := r.config.Guard.judge(losses{pending: pending, recent: recent.Addresses, owned: before.Owned,
+		domains: domains, canary: canary})
 	if h.reason == "" || len(h.domains) > 0 {
 		h = holdDomains(r.withHandoverWaits(h.domains, pending, before, now))
 	}
@@ -208,10 +213,12 @@ func (r *RetiredDirectory) hold(pass *store.Pass, before store.Directory, now ti
 	return h, h.releases(pending), nil
 }
 
-// withHanding adds domains whose removals the guard lets go and that wait all the same: an
-// object may have moved to another directory shortly before this one left the
+// withHandoverWaits adds domains whose removals have to wait although the guard releases
+// them. An object may have moved to another directory shortly before this one left the
 // configuration, and the other one may not have read it yet.
-func (r *RetiredDirectory) withHandoverWaits(held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time) []store.HeldDomain {
+func (r *RetiredDirectory) withHandoverWaits(
+	held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time,
+) []store.HeldDomain {
 	shared := *r.handoverLag.Load()
 	if shared == nil {
 		return held
@@ -226,31 +233,33 @@ func (r *RetiredDirectory) withHandoverWaits(held []store.HeldDomain, pending st
 		if !until.After(now) || slices.ContainsFunc(held, isHeld) {
 			continue
 		}
-		held = append(held, store.HeldDomain{Domain: domain, Why: fmt.Sprintf("addresses of the domain %s wait until %s "+
-			"for another directory that may own them (replication_lag)", domain, until.UTC().Format(time.RFC3339))})
+		held = append(held, store.HeldDomain{Domain: domain, Why: fmt.Sprintf(
+			"addresses of the domain %s wait until %s for another directory that may own them (replication_lag)",
+			domain, until.UTC().Format(time.RFC3339))})
 	}
 	return held
 }
 
-// forget has the store drop the directory, unless it still owns something.
+// forget drops the directory from the store, unless it still owns something.
 func (r *RetiredDirectory) forget() error {
 	dropped, err := r.config.Store.Drop(r.config.Name)
 	if err != nil || !dropped {
 		return err
 	}
 	r.updateStatus(func() { r.status.gone = true })
-	r.config.Log.Info("directory that is not in the configuration any more is forgotten")
+	r.config.Log.Info("dropped a directory that is no longer in the configuration")
 	return nil
 }
 
-// Approve releases the removals that the guard holds back: see Mirror.Approve.
+// Approve releases the held removals; see Mirror.Approve.
 func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassInfo, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.Gone() {
 		return store.PassInfo{}, nil
 	}
-	info, err := r.config.Store.Approve(r.config.Name, approvableUpTo(r.config.Store.Directory(r.config.Name), upTo), r.config.Now())
+	upTo = approvableUpTo(r.config.Store.Directory(r.config.Name), upTo)
+	info, err := r.config.Store.Approve(r.config.Name, upTo, r.config.Now())
 	r.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
 	if err != nil {
 		return info, err
@@ -258,7 +267,7 @@ func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassIn
 	return info, r.forget()
 }
 
-// Discard keeps the addresses until the next start, which judges again.
+// Discard keeps the addresses until the next start, which judges them again.
 func (r *RetiredDirectory) Discard(context.Context) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -266,21 +275,21 @@ func (r *RetiredDirectory) Discard(context.Context) (int, error) {
 		return 0, nil
 	}
 	objects, err := r.config.Store.Discard(r.config.Name, r.config.Now())
-	r.config.Log.Info("held removals discarded, they are judged again at the next start", "objects", objects, "error", err)
+	r.config.Log.Info("held removals discarded until the next start", "objects", objects, "error", err)
 	if err == nil {
 		r.updateStatus(func() { r.status.kept = true })
 	}
 	return objects, err
 }
 
-// Gone reports whether the store has forgotten the directory.
+// Gone reports whether the store has dropped the directory.
 func (r *RetiredDirectory) Gone() bool {
 	r.status.Lock()
 	defer r.status.Unlock()
 	return r.status.gone
 }
 
-// over reports whether there is nothing more to do before the next start.
+// done reports whether nothing remains to be done before the next start.
 func (r *RetiredDirectory) done() bool {
 	r.status.Lock()
 	defer r.status.Unlock()
@@ -293,13 +302,15 @@ func (r *RetiredDirectory) updateStatus(change func()) {
 	change()
 }
 
-// Status is the state at this moment.
+// Status returns the present state.
 func (r *RetiredDirectory) Status() Status {
 	stored := r.config.Store.Directory(r.config.Name)
 	at := decodeCursor(stored.Cursor)
 	s := Status{State: Retired, Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
-		FullReason: stored.LastFull.Why, LastGood: stored.LastGood(), Full: stored.LastFull, Incremental: stored.LastIncremental,
-		Warnings: []string{fmt.Sprintf("it is no longer in the configuration, and its objects still own %d addresses", stored.Owned)}}
+		FullReason: stored.LastFull.Why, LastGood: stored.LastGood(),
+		Full: stored.LastFull, Incremental: stored.LastIncremental,
+		Warnings: []string{fmt.Sprintf(
+			"it is no longer in the configuration, and its objects still own %d addresses", stored.Owned)}}
 	if s.HoldReason = stored.Hold; s.HoldReason != "" {
 		s.HeldAddresses = stored.Newest().Held
 	}

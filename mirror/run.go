@@ -12,17 +12,18 @@ import (
 	"rcpt-milter/store"
 )
 
-// request is what somebody wants of the next pass.
+// request collects what callers want from the next pass.
 type request struct {
 	full    bool
 	done    []chan PassResult
-	actions []func(error) // on the store, between passes; with an error: not done
+	actions []func(error) // run between passes; called with an error if Run has ended
 }
 
-// ErrStopped is the answer to what is asked of a mirror that does not run any more.
-var ErrStopped = errors.New("the directory is no longer followed in this way, because the configuration has changed or the daemon stops; ask again")
+// ErrStopped is the error of a request to a mirror that no longer runs.
+var ErrStopped = errors.New("the directory is no longer followed in this way, " +
+	"because the configuration has changed or the daemon stops; try again")
 
-// refuse answers all who ask.
+// fail answers all callers with an error.
 func (r *request) fail(err error) {
 	for _, done := range r.done {
 		done <- PassResult{Err: err}
@@ -32,8 +33,8 @@ func (r *request) fail(err error) {
 	}
 }
 
-// Sync asks for a pass now, and gives a channel on which the result of one that began
-// after the call arrives. The channel has room; nobody has to wait.
+// Sync requests a pass now. The returned channel receives the result of a pass that began
+// after the call. It has room for the result, so the caller may ignore it.
 func (m *Mirror) Sync(full bool) <-chan PassResult {
 	done := make(chan PassResult, 1)
 	m.submit(func(r *request) {
@@ -43,7 +44,7 @@ func (m *Mirror) Sync(full bool) <-chan PassResult {
 	return done
 }
 
-// ask adds to what is wanted, and wakes Run.
+// submit adds to the pending request and wakes Run.
 func (m *Mirror) submit(add func(*request)) {
 	m.mu.Lock()
 	if m.stopped {
@@ -57,13 +58,13 @@ func (m *Mirror) submit(add func(*request)) {
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
-	default: // it is awake already
+	default: // a wake-up is pending already
 	}
 }
 
-// Approve releases the removals that passes up to a number held back, between two
-// passes; 0 stands for the last one that has ended. What a pass that is under way will
-// hold back nobody has seen yet, so that nobody can mean it.
+// Approve releases the removals that passes up to a number hold, between two passes. 0
+// means the last completed pass. It never covers removals of a running pass, because the
+// operator cannot have seen them.
 func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, error) {
 	upTo = approvableUpTo(m.config.Store.Directory(m.config.Name), upTo)
 	return runBetweenPasses(ctx, m, func() (store.PassInfo, error) {
@@ -73,7 +74,7 @@ func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, erro
 	})
 }
 
-// seen is the last pass whose removals somebody may approve who names a pass, or none.
+// approvableUpTo returns the last pass whose removals an approval with this number covers.
 func approvableUpTo(stored store.Directory, upTo uint64) uint64 {
 	if last := stored.Newest().Number; upTo == 0 || upTo > last {
 		return last
@@ -81,8 +82,8 @@ func approvableUpTo(stored store.Directory, upTo uint64) uint64 {
 	return upTo
 }
 
-// Discard forgets them: the addresses stay until a full pass misses them again. It
-// gives the number of objects that keep their addresses.
+// Discard drops the held removals: the addresses stay until a full pass misses them again.
+// It returns the number of objects that keep their addresses.
 func (m *Mirror) Discard(ctx context.Context) (int, error) {
 	return runBetweenPasses(ctx, m, func() (int, error) {
 		objects, err := m.config.Store.Discard(m.config.Name, m.config.Now())
@@ -91,7 +92,7 @@ func (m *Mirror) Discard(ctx context.Context) (int, error) {
 	})
 }
 
-// between does something to the store when no pass is under way, which Run must see to.
+// runBetweenPasses calls do while no pass is running. Run must be running.
 func runBetweenPasses[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -99,9 +100,9 @@ func runBetweenPasses[T any](ctx context.Context, m *Mirror, do func() (T, error
 	}
 	done := make(chan result, 1)
 	m.submit(func(r *request) {
-		r.actions = append(r.actions, func(refused error) {
-			if refused != nil {
-				done <- result{err: refused}
+		r.actions = append(r.actions, func(stopped error) {
+			if stopped != nil {
+				done <- result{err: stopped}
 				return
 			}
 			var r result
@@ -129,8 +130,8 @@ func (m *Mirror) takeRequest() request {
 	return r
 }
 
-// Run runs passes until the context ends: one every Poll, sooner when Sync asks, later
-// after errors. It gives nil then; a pass under way is broken off.
+// Run runs passes until ctx ends: one every Poll, sooner after Sync, later after errors. It
+// then cancels a running pass and returns nil.
 func (m *Mirror) Run(ctx context.Context) error {
 	defer m.hangUp()
 	m.start()
@@ -165,7 +166,7 @@ func (m *Mirror) start() {
 	m.stopped = false
 }
 
-// end answers those who still wait when Run ends, and whoever comes later.
+// stop fails the requests that are pending when Run ends, and all later ones.
 func (m *Mirror) stop() {
 	m.mu.Lock()
 	left := m.pending
@@ -174,9 +175,9 @@ func (m *Mirror) stop() {
 	left.fail(ErrStopped)
 }
 
-// newBackoff spaces attempts after failures, from about a second (or the poll interval,
-// where that is shorter) to a minute, with jitter, so that many edges do not come back
-// to a directory at the same moment.
+// newBackoff spaces attempts after failures, from about a second (or the poll interval, if
+// that is shorter) to a minute. Jitter prevents that many edges return to a directory at
+// the same moment.
 func newBackoff(poll time.Duration) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = min(time.Second, poll)
@@ -186,7 +187,7 @@ func newBackoff(poll time.Duration) *backoff.ExponentialBackOff {
 	return b
 }
 
-// pause is how long to wait after a pass.
+// nextPause returns how long to wait after a pass.
 func (m *Mirror) nextPause(err error, failures *backoff.ExponentialBackOff) time.Duration {
 	switch {
 	case err == nil:
@@ -196,20 +197,20 @@ func (m *Mirror) nextPause(err error, failures *backoff.ExponentialBackOff) time
 		if still := m.gate.rejection(m.config.Secret(), m.config.Now()); still != nil {
 			return still.Until.Sub(m.config.Now())
 		}
-		return 0 // they have changed already
+		return 0 // the credentials have changed already
 	case errors.Is(err, directory.ErrSecret):
-		m.config.Log.Error("no usable password or keytab, so no bind is tried before its file changes", "error", err)
+		m.config.Log.Error("no usable password or keytab; not binding until its file changes", "error", err)
 		return m.config.RejectedBindWait
 	}
 	return failures.NextBackOff()
 }
 
-// secretCheck is how often a changed password file is looked for.
+// secretCheckInterval is how often Secret is checked for a change.
 const secretCheckInterval = time.Second
 
-// wait waits for the next pass after one that began at some time and ended with err;
-// false when the context ended first. A notification shortens the wait, but not after
-// an error. Where awaitsSecret holds, a secret that is not the one tried ends it.
+// waitForNext waits for the time of the next pass, after one that began at some time and
+// ended with err. It reports false if ctx ended first. A notification shortens the wait,
+// unless there was an error. If needsNewSecret holds, a new secret ends the wait.
 func (m *Mirror) waitForNext(ctx context.Context, began time.Time, pause time.Duration, err error, secret string) bool {
 	due := time.Now().Add(pause)
 	m.updateStatus(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })

@@ -164,8 +164,10 @@ func TestNewRefusesNonsense(t *testing.T) {
 		"both ways":     {Name: "x", Candidates: make([]Candidate, 1), Discover: new(dns).discover, Poll: 1, Full: 1},
 		"no poll":       {Name: "x", Candidates: make([]Candidate, 1), Full: 1},
 	} {
-		if _, err := New(c); err == nil {
-			t.Errorf("%s is accepted", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := New(c); err == nil {
+				t.Errorf("%s is accepted", name)
+			}
+		})
 	}
 }
