@@ -163,7 +163,8 @@ func (b backend) describe(a address.Address, answer *control.LookupAnswer) error
 
 func ownerOf(o store.Owner) control.Owner {
 	return control.Owner{
-		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class, Attribute: schemaSpelling(o.Attribute),
+		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class,
+		Attribute:    schemaSpelling(o.Attribute),
 		InternalOnly: o.Restricted, Gone: o.Gone, BecomesInternalOnly: o.Closes,
 		Learned: control.Time{Time: o.Learned}, Pass: o.Pass,
 		DomainController: o.Controller, USN: o.USN,

@@ -60,7 +60,8 @@ func newBrowser(t *testing.T, rules string) *browser {
 		t.Fatal("there is no Chromium; apt-get install chromium")
 	}
 	allocator, stop := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.Flag("host-resolver-rules", rules), // in a container of root there is no sandbox
+		// in a container of root there is no sandbox
+		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.Flag("host-resolver-rules", rules),
 		chromedp.WSURLReadTimeout(2*time.Minute))...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(allocator)
@@ -157,7 +158,8 @@ func TestPageInBrowser(t *testing.T) {
 		for name, size := range map[string][2]int64{"desk": {1280, 900}, "phone": {360, 740}} {
 			var overflow int64
 			var ground string
-			b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+			b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme",
+				Value: scheme}}),
 				emulation.SetDeviceMetricsOverride(size[0], size[1], 1, name == "phone"),
 				chromedp.Navigate(origin+"/"), chromedp.WaitVisible("footer", chromedp.ByQuery),
 				chromedp.Evaluate(`document.documentElement.scrollWidth - window.innerWidth`, &overflow),
@@ -177,13 +179,16 @@ func TestPageInBrowser(t *testing.T) {
 		t.Errorf("by night the page is %s, as by day", grounds["dark"])
 	}
 	text := b.text("body")
-	for _, want := range []string{"rcpt-milter fresh", "Directory corp fresh", "dc1.corp.example", "corp.example\t20\t0", "report.example\t0\t20", "Nothing can be changed from here"} {
+	for _, want := range []string{"rcpt-milter fresh", "Directory corp fresh", "dc1.corp.example",
+		"corp.example\t20\t0", "report.example\t0\t20", "Nothing can be changed from here"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page has no %q:\n%s", want, text)
 		}
 	}
-	for address, want := range map[string]string{"Jane@corp.example": "accepted", "nobody@corp.example": "refused", `"><script>alert(1)</script>@corp.example`: "refused"} {
-		b.run(chromedp.Navigate(origin+"/"), chromedp.SendKeys("#address", address+"\r", chromedp.ByQuery), chromedp.WaitVisible(".answer", chromedp.ByQuery))
+	for address, want := range map[string]string{"Jane@corp.example": "accepted", "nobody@corp.example": "refused",
+		`"><script>alert(1)</script>@corp.example`: "refused"} {
+		b.run(chromedp.Navigate(origin+"/"), chromedp.SendKeys("#address", address+"\r", chromedp.ByQuery),
+			chromedp.WaitVisible(".answer", chromedp.ByQuery))
 		if got := b.text(".answer h2"); got != address+" "+want {
 			t.Errorf("looking up %s shows %q, want %s", address, got, want)
 		}
@@ -203,10 +208,13 @@ func TestPageInBrowser(t *testing.T) {
 func TestTroubleInBrowser(t *testing.T) {
 	b := newBrowser(t, "")
 	s := troubledStatus()
-	s.Decisions = map[string]int64{"unknown": 90, "known": 1200, "confirmed": 3, "harvest-limited": 40, "stale": 12, "exempt": 5, "melted": 1, "allowlisted": 0}
+	s.Decisions = map[string]int64{"unknown": 90, "known": 1200, "confirmed": 3, "harvest-limited": 40, "stale": 12,
+		"exempt": 5, "melted": 1, "allowlisted": 0}
 	s.RestartNeeded = []string{"listen", "store"}
-	names := []control.RefusedName{{Name: "a-rather-long-name-of-a-domain-that-somebody-has.example.com", Refused: 1234567, WouldRefuse: 3}, {Name: "2001:db8:1234:5678::/64", Refused: 1}}
-	backend := answering{status: func(context.Context) (control.Status, error) { return s, nil }, report: control.Report{Refused: 130, Domains: names, Networks: names}}
+	names := []control.RefusedName{{Name: "a-rather-long-name-of-a-domain-that-somebody-has.example.com",
+		Refused: 1234567, WouldRefuse: 3}, {Name: "2001:db8:1234:5678::/64", Refused: 1}}
+	backend := answering{status: func(context.Context) (control.Status, error) { return s, nil },
+		report: control.Report{Refused: 130, Domains: names, Networks: names}}
 	history := &web.History{}
 	history.Observe(noon.Add(-5*time.Hour), map[string]int64{"known": 900, "unknown": 60}, map[string]int64{"unknown": 20})
 	page := httptest.NewServer(web.New(web.Config{On: func() bool { return true }, Hosts: func() []string { return nil },
@@ -224,11 +232,16 @@ func TestTroubleInBrowser(t *testing.T) {
 	}
 	text := b.text("body")
 	for _, want := range []string{
-		"exempt accepted\t5\t\nknown accepted\t1\u202f200\t\nstale deferred\t12\t\nconfirmed accepted\t3\t\nharvest-limited deferred\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
-		"600 removals are held back, still accepted. 600 removals in 24h exceed max (500).", "1 removal is held back, still accepted. 1 removal would empty old.example.",
+		"exempt accepted\t5\t\nknown accepted\t1\u202f200\t\nstale deferred\t12\t\nconfirmed " +
+			"accepted\t3\t\nharvest-limited deferred\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
+		"600 removals are held back, still accepted. 600 removals in 24h exceed max (500).",
+		"1 removal is held back, still accepted. 1 removal would empty old.example.",
 		"its last good copy, of 3 hours ago, is in force since ", "A restart is needed for the new values of listen, store.",
-		"3 found, 1\u202f200 not found, 40 from memory, 7 over the budget, 2 without an answer", "8 client networks over it, of 4\u202f321 remembered",
-		"corp.mail.onmicrosoft.com\t–\t1", "sub.example.org\treport\t4\u202f567", "1 entry, read 60 seconds ago", "25 lines do not count", `/G "svc-mail@corp.example:LCRP"`, "no longer in the configuration; its addresses leave", "2 values in the directories",
+		"3 found, 1\u202f200 not found, 40 from memory, 7 over the budget, 2 without an answer",
+		"8 client networks over it, of 4\u202f321 remembered",
+		"corp.mail.onmicrosoft.com\t–\t1", "sub.example.org\treport\t4\u202f567", "1 entry, read 60 seconds ago",
+		"25 lines do not count", `/G "svc-mail@corp.example:LCRP"`,
+		"no longer in the configuration; its addresses leave", "2 values in the directories",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page has no %q:\n%s", want, text)

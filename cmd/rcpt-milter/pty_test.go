@@ -316,7 +316,8 @@ func TestColoursOnTerminal(t *testing.T) {
 		term.keep("status-60")
 	}
 	c := r.onTerminal(80, 24, []string{"TERM=dumb"}, "status", "--watch")
-	if status := c.end(); status != exitUsage || !strings.Contains(c.text(), "--watch needs a terminal that can move its cursor") {
+	if status := c.end(); status != exitUsage || !strings.Contains(c.text(),
+		"--watch needs a terminal that can move its cursor") {
 		t.Errorf("on a dumb terminal: exit status %d\n%s", status, c.text())
 	}
 	if out := r.want(exitTemporary, "status"); strings.Contains(out, "\x1b") {
@@ -385,7 +386,8 @@ func TestSyncOnTerminal(t *testing.T) {
 	narrow.shows("corp: full pass, ██████████")
 	narrow.keep("sync-30")
 	narrow.press("\x03")
-	if status := narrow.end(); status != exitFailure || narrow.text() != prompt+"\nrcpt-milter: no longer waiting\n; the passes go on" {
+	if status := narrow.end(); status != exitFailure ||
+		narrow.text() != prompt+"\nrcpt-milter: no longer waiting\n; the passes go on" {
 		t.Errorf("interrupted: exit status %d, and what is left is\n%s", status, narrow.text())
 	}
 
