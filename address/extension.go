@@ -33,5 +33,6 @@ func isReserved(content, delimiters string) bool {
 		return true
 	}
 	return strings.Contains(delimiters, "-") &&
-		(strings.HasPrefix(content, "owner-") || len(content) > len("-request") && strings.HasSuffix(content, "-request"))
+		(strings.HasPrefix(content, "owner-") ||
+			len(content) > len("-request") && strings.HasSuffix(content, "-request"))
 }

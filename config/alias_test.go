@@ -10,8 +10,8 @@ import (
 // aliasFile is a configuration with these domains, aliases, and domains of its directory.
 func aliasFile(domains, aliases, owned string) string {
 	return "domains: {" + domains + "}\ndomain_aliases: {" + aliases + "}\ndirectories:\n" +
-		"  - {name: corp, domains: [" + owned + "], urls: [ldaps://dc1.corp.example], bind: {dn: svc-mail@corp.example, " +
-		"password_file: /etc/rcpt-milter/password}}\n"
+		"  - {name: corp, domains: [" + owned + "], urls: [ldaps://dc1.corp.example], bind: {dn: " +
+		"svc-mail@corp.example, password_file: /etc/rcpt-milter/password}}\n"
 }
 
 // TestAliases: which aliases a configuration may have, and what is said of others.

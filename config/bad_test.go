@@ -25,7 +25,7 @@ var badKeys = []string{
 	`listen: inet:127.0.0.1:smtp`,
 	`listen: inet:0.0.0.0:8894`,
 	`listen: "fd:a b"`,
-	`listen: unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa`,
+	`listen: unix:/` + strings.Repeat("a", 114),
 	`listen: unix:/run/rcpt-milter/control.sock`,
 	`listen_allow: 192.0.2.0/24`,
 	`listen_allow: [192.0.2.1/24]`,
@@ -269,7 +269,9 @@ var badDirectories = []string{
 	`urls: [ldaps://x]`,
 	`name: a, urls: [], bind: {dn: a}`,
 	`name: a, urls: ldaps://x, bind: {dn: "", password_file: p}`,
-	`name: a, urls: ["ldaps://", "http://x", "ldapi:///", "dc1.corp.example", "ldaps://u:secret@h", "ldaps://x/DC=x", "ldaps://x:0", "ldaps://x:99999", "ldaps://x:y", "ldaps://%zz", "ldaps:dc1"], bind: {dn: a, password: hunter2}`,
+	`name: a, urls: ["ldaps://", "http://x", "ldapi:///", "dc1.corp.example", "ldaps://u:secret@h", ` +
+		`"ldaps://x/DC=x", "ldaps://x:0", "ldaps://x:99999", "ldaps://x:y", "ldaps://%zz", "ldaps:dc1"], ` +
+		`bind: {dn: a, password: hunter2}`,
 	`name: a, urls: [ldaps://x, "ldaps://X:636/"], bind: {keytab: /k, principal: p}`,
 	`name: a, urls: [ldaps://x], bind: {keytab: /k}`,
 	`name: a, urls: [ldaps://x], bind: {principal: p@X}`,

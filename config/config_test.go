@@ -112,7 +112,8 @@ func TestEveryKey(t *testing.T) {
 			netip.MustParsePrefix("64:ff9b::c000:201/128")}},
 		RecipientDelimiter: "+-",
 		Exempt: Exempt{
-			Networks:      []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::2/128")},
+			Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"),
+				netip.MustParsePrefix("2001:db8::2/128")},
 			Authenticated: true,
 		},
 		AlwaysAccept: []string{"noc", "postmaster"},

@@ -171,7 +171,8 @@ func parseURL(text string) (string, error) {
 		return "", fmt.Errorf("expected a host after %s://, got %s", u.Scheme, quoted(text))
 	}
 	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery {
-		return "", fmt.Errorf("expected nothing after the host and port, got %s; use bases for search bases", quoted(text))
+		return "", fmt.Errorf("expected nothing after the host and port, got %s; use bases for search bases",
+			quoted(text))
 	}
 	if given := u.Port(); given != "" {
 		if n, err := strconv.ParseUint(given, 10, 16); err != nil || n == 0 {
@@ -261,7 +262,8 @@ func bases(target *[]string) field {
 		var folded []string
 		unique(&folded, "distinguished names", func(text string) (string, error) {
 			if !baseSyntax.MatchString(text) || strings.HasSuffix(text, ",") {
-				return "", fmt.Errorf("expected a distinguished name such as OU=Staff,DC=corp,DC=example, got %s", quoted(text))
+				return "", fmt.Errorf("expected a distinguished name such as OU=Staff,DC=corp,DC=example, got %s",
+					quoted(text))
 			}
 			return strings.ToLower(text), nil
 		})(v)

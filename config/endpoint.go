@@ -10,11 +10,8 @@ import (
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/socket"
 )
-
-// maxSocketPath is the space of sockaddr_un on Linux (unix(7)) without the final NUL and
-// the suffix ".next" of a daemon that waits for the previous one.
-const maxSocketPath = 102
 
 // Endpoint is an address to listen on or to connect to. The zero value means none.
 type Endpoint struct {
@@ -82,8 +79,8 @@ func parseUnix(text string) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, err
 	}
-	if len(path) > maxSocketPath {
-		return Endpoint{}, fmt.Errorf("the path of a socket has a limit of %d bytes, this one has %d", maxSocketPath,
+	if len(path) > socket.MaxPath {
+		return Endpoint{}, fmt.Errorf("the path of a socket has a limit of %d bytes, this one has %d", socket.MaxPath,
 			len(path))
 	}
 	return Endpoint{"unix", path}, nil

@@ -100,8 +100,8 @@ func (c *Config) checkGroup(r, warnings *reader) {
 		r.add(r.first("socket.group"), ErrMissing, fmt.Sprintf("socket.group: %v", err))
 	case gid < 0 && c.Socket.Group != "":
 		warnings.failAt(r.first("socket", "listen"),
-			"socket.group: group %q does not exist on this host; Postfix cannot connect unless it runs with the group of the "+
-				"daemon", c.Socket.Group)
+			"socket.group: group %q does not exist on this host; Postfix cannot connect unless it runs with the group "+
+				"of the daemon", c.Socket.Group)
 	}
 }
 

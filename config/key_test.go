@@ -11,8 +11,9 @@ import (
 func TestKey(t *testing.T) {
 	for _, size := range keySizes {
 		key := bytes.Repeat([]byte{0xfa, 0x0a, '\n', 'x'}, size/4)
-		for _, text := range []string{string(key), hex.EncodeToString(key), strings.ToUpper(hex.EncodeToString(key)) + "\n",
-			base64.StdEncoding.EncodeToString(key), base64.StdEncoding.EncodeToString(key) + "\r\n",
+		for _, text := range []string{string(key), hex.EncodeToString(key),
+			strings.ToUpper(hex.EncodeToString(key)) + "\n", base64.StdEncoding.EncodeToString(key),
+			base64.StdEncoding.EncodeToString(key) + "\r\n",
 			base64.RawStdEncoding.EncodeToString(key) + "\n",
 			"\ufeff" + hex.EncodeToString(key) + "\r\n"} {
 			s := Store{KeyFile: write(t, "key", text, 0o600)}
@@ -61,7 +62,8 @@ func TestCheckKey(t *testing.T) {
 		if got := textOf(err); !strings.Contains(got, c.err) || (got == "") != (c.err == "") {
 			t.Errorf("CheckFiles of %s: %q, want %q", c.path, got, c.err)
 		}
-		if len(warnings) > 0 != (c.warning != "") || len(warnings) > 0 && !strings.Contains(warnings[0].Error(), c.warning) {
+		if len(warnings) > 0 != (c.warning != "") ||
+			len(warnings) > 0 && !strings.Contains(warnings[0].Error(), c.warning) {
 			t.Errorf("CheckFiles of %s: warnings %v, want %q", c.path, warnings, c.warning)
 		}
 	}

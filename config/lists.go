@@ -39,8 +39,8 @@ func parseAccepted(text string) (string, error) {
 // parseRefused reads an address.
 func parseRefused(text string) (address.Address, error) {
 	if strings.HasPrefix(text, "@") {
-		return address.Address{}, fmt.Errorf("expected an address, got the domain %s; unknown recipients of a domain are "+
-			"rejected anyway", quoted(text))
+		return address.Address{}, fmt.Errorf("expected an address, got the domain %s; unknown recipients of a domain "+
+			"are rejected anyway", quoted(text))
 	}
 	return parseAddress(text)
 }
@@ -59,16 +59,16 @@ func parsePattern(text string) (string, error) {
 		return "", patternError(text, err)
 	}
 	if !mayMatch(parsed, '@') {
-		return "", fmt.Errorf("%s matches no address: a pattern must match the whole address, for example %s", quoted(text),
-			quoted(`sales-.*@example\.com`))
+		return "", fmt.Errorf("%s matches no address: a pattern must match the whole address, for example %s",
+			quoted(text), quoted(`sales-.*@example\.com`))
 	}
 	compiled, err := regexp.Compile(`\A(?:` + parsed.String() + `)\z`)
 	if err != nil { // too large when compiled
 		return "", patternError(text, err)
 	}
 	if !slices.ContainsFunc(improbable, func(a string) bool { return !compiled.MatchString(a) }) {
-		return "", fmt.Errorf("%s matches every address, so no recipient would be rejected; use \"@example.com\" in accept "+
-			"for all recipients of a domain", quoted(text))
+		return "", fmt.Errorf("%s matches every address, so no recipient would be rejected; use \"@example.com\" in "+
+			"accept for all recipients of a domain", quoted(text))
 	}
 	return text, nil
 }
@@ -115,7 +115,8 @@ func mayMatch(re *syntax.Regexp, c rune) bool {
 // parseDelimiters reads the characters that separate an extension.
 func parseDelimiters(text string) (string, error) {
 	for i, r := range text {
-		if r >= utf8.RuneSelf || !unicode.IsPunct(r) && !unicode.IsSymbol(r) || strings.ContainsRune(`@"\()<>[],;:`, r) {
+		if r >= utf8.RuneSelf || !unicode.IsPunct(r) && !unicode.IsSymbol(r) ||
+			strings.ContainsRune(`@"\()<>[],;:`, r) {
 			return "", fmt.Errorf("expected delimiters such as \"+\" or \"+-\", got %s", quoted(text))
 		}
 		if strings.ContainsRune(text[:i], r) {
@@ -129,8 +130,8 @@ func parseDelimiters(text string) (string, error) {
 func parseClients(text string) (netip.Prefix, error) {
 	network, err := parseNetwork(text)
 	if err == nil && network.Bits() == 0 {
-		return network, fmt.Errorf("%s matches every client, so no recipient would be rejected; use mode report or pass "+
-			"for that", quoted(text))
+		return network, fmt.Errorf("%s matches every client, so no recipient would be rejected; use mode report or "+
+			"pass for that", quoted(text))
 	}
 	return network, err
 }
@@ -151,7 +152,8 @@ func (r *reader) checkLists(c *Config) {
 		path := fmt.Sprintf("refuse[%d]", i)
 		r.checkEntry(c, path, a.String())
 		if n := slices.Index(c.Accept, a.String()); n >= 0 {
-			r.warnAt(r.at[path], "%s: %s is also in accept (accept[%d]), which takes precedence", path, quoted(a.String()), n)
+			r.warnAt(r.at[path], "%s: %s is also in accept (accept[%d]), which takes precedence", path,
+				quoted(a.String()), n)
 		}
 		if local := c.alwaysAccepted(a); local != "" {
 			r.warnAt(r.at[path], "%s: %s is never rejected, because always_accept contains %s; remove it there", path,
@@ -177,7 +179,8 @@ func (r *reader) checkEntry(c *Config, path, entry string) {
 	}
 	domain := entry[strings.LastIndexByte(entry, '@')+1:]
 	if !c.HasEntry(domain) && len(c.Domains) > 0 {
-		r.warnAt(r.at[path], "%s: %s has no effect, because %s has no entry in domains; add the domain, or remove the entry",
+		r.warnAt(r.at[path], "%s: %s has no effect, because %s has no entry in domains; "+
+			"add the domain, or remove the entry",
 			path, quoted(entry), quoted(domain))
 	}
 }

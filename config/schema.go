@@ -200,8 +200,8 @@ func parseDomain(text string) (string, error) {
 	name, sub := strings.CutPrefix(text, ".")
 	domain, err := address.ParseDomain(name)
 	if err != nil || sub && strings.HasPrefix(domain, "[") {
-		return "", fmt.Errorf("expected a domain such as \"example.com\", or \".example.com\" for all its sub-domains, got "+
-			"%s", quoted(text))
+		return "", fmt.Errorf("expected a domain such as \"example.com\", or \".example.com\" for all its "+
+			"sub-domains, got %s", quoted(text))
 	}
 	if sub {
 		domain = "." + domain

@@ -20,7 +20,8 @@ func (r *reader) validate(c *Config) {
 			formatDuration(c.StaleAfter), formatDuration(c.LateAfter))
 	}
 	if c.Confirm.Timeout >= commandTimeout {
-		r.failAt(r.at["confirm.timeout"], "confirm.timeout: %s is not below %s, the command_timeout of the milter in Postfix",
+		r.failAt(r.at["confirm.timeout"],
+			"confirm.timeout: %s is not below %s, the command_timeout of the milter in Postfix",
 			formatDuration(c.Confirm.Timeout), formatDuration(commandTimeout))
 	}
 	for i, l := range c.Listen {
@@ -29,14 +30,15 @@ func (r *reader) validate(c *Config) {
 				"listen: %s is reachable from other hosts; set listen_allow to the networks that may connect", l)
 		}
 		if l == c.Control || l == c.Metrics {
-			r.failAt(r.first(fmt.Sprintf("listen[%d]", i), "listen"), "listen: %s is also the address of control or metrics", l)
+			r.failAt(r.first(fmt.Sprintf("listen[%d]", i), "listen"),
+				"listen: %s is also the address of control or metrics", l)
 		}
 	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
 		if d.Full < d.Poll {
-			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path, formatDuration(d.Full),
-				formatDuration(d.Poll))
+			r.failAt(r.first(path+".full", path+".poll"), "%s.full: full (%s) is below poll (%s)", path,
+				formatDuration(d.Full), formatDuration(d.Poll))
 		}
 		r.checkPoll(c, path, d)
 		r.checkCatalogPorts(path, d)
@@ -47,8 +49,8 @@ func (r *reader) validate(c *Config) {
 	}
 	for i, a := range c.Canaries.Refuse {
 		if slices.Contains(c.Canaries.Accept, a) {
-			r.failAt(r.at[fmt.Sprintf("canaries.refuse[%d]", i)], "canaries.refuse[%d]: %s is in canaries.accept as well", i,
-				quoted(a.String()))
+			r.failAt(r.at[fmt.Sprintf("canaries.refuse[%d]", i)],
+				"canaries.refuse[%d]: %s is in canaries.accept as well", i, quoted(a.String()))
 		}
 	}
 	r.checkAliases(c)
@@ -101,8 +103,8 @@ func (r *reader) checkControllers(path string, d Directory) {
 	case listed && d.Discover != "":
 		r.failAt(at, "%s.discover: urls and discover are mutually exclusive; remove one of them", path)
 	case !listed && d.Discover == "" && !(named && r.hasErrorAt(at)):
-		r.failAt(r.at[path], "key \"urls\" is missing in %s; list the domain controllers in urls, or set discover to the "+
-			"domain to find them in DNS", path)
+		r.failAt(r.at[path], "key \"urls\" is missing in %s; list the domain controllers in urls, or set discover to "+
+			"the domain to find them in DNS", path)
 	}
 	if d.Site != "" && d.Discover == "" && !(named && r.hasErrorAt(at)) {
 		r.failAt(r.at[path+".site"], "%s.site: site requires discover", path)

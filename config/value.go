@@ -62,7 +62,8 @@ func keys(known fields, required ...string) field {
 				continue
 			}
 			if first, twice := seen[name]; twice {
-				v.failAt(e.key.position, "duplicate key %q%s; the first is in line %d", name, inside(v.path), first.line)
+				v.failAt(e.key.position, "duplicate key %q%s; the first is in line %d", name, inside(v.path),
+					first.line)
 				continue
 			}
 			seen[name] = e.key.position

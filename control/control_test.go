@@ -144,10 +144,11 @@ func fullStatus() Status {
 		UnparsedValues: []UnparsedValue{{Directory: "corp", DN: "CN=Ann,DC=corp,DC=example", Attribute: "mail",
 			Value: "mailto:a@x.test", Reason: "mailto: begins a URL"}},
 		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
-		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4, HarvestClients: 5,
-		ReloadError: "bad file", RestartNeeded: []string{"listen"}, StoreVerified: Time{at.Add(time.Minute)},
-		JournalFrom: Time{at.Add(-time.Minute)},
-		Alarms:      []string{"nobody is known"}, EmptyDomains: []string{"exmaple.com"},
+		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4,
+		HarvestClients: 5, ReloadError: "bad file", RestartNeeded: []string{"listen"},
+		StoreVerified: Time{at.Add(time.Minute)},
+		JournalFrom:   Time{at.Add(-time.Minute)},
+		Alarms:        []string{"nobody is known"}, EmptyDomains: []string{"exmaple.com"},
 		AcceptFiles: []AcceptFile{{File: "/etc/postfix/relay_recipients", Entries: 3, Domains: 1, Read: at,
 			Trouble: "it is gone", Since: at,
 			Unread: 2, UnreadLines: []string{"line 4: not an address"}, Aliases: 1, Unmatched: 4,
@@ -161,14 +162,14 @@ func fullStatus() Status {
 			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10,
 			HighestCommittedUSN: 12,
 			LastSuccess:         at,
-			LastIncremental: &PassStatus{Number: 9, Started: at, Seconds: 0.25, Seen: 1, Added: 2, Changed: 3, Removed: 4,
-				Result: ResultOK},
+			LastIncremental: &PassStatus{Number: 9, Started: at, Seconds: 0.25, Seen: 1, Added: 2, Changed: 3,
+				Removed: 4, Result: ResultOK},
 			LastFull:       &PassStatus{Number: 1, Started: Time{at.Add(-time.Hour)}, Seconds: 2, Result: ResultHeld},
 			FullPassReason: "first", NextPass: Time{at.Add(5 * time.Second)}, LastError: "down", FailingSince: at,
 			Warnings:     []string{"a name leads to two controllers"},
 			Running:      &SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 5, Expected: 9},
-			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible, DeletedObjectsGrant: []string{"dsacls"},
-			Notify: true,
+			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible,
+			DeletedObjectsGrant: []string{"dsacls"}, Notify: true,
 		}},
 	}
 }
@@ -177,14 +178,14 @@ func fullAnswer() LookupAnswer {
 	at := Time{time.Date(2026, 3, 4, 14, 0, 0, 0, zone)}
 	return LookupAnswer{
 		Address: "A@example.com", Canonical: "a@example.com", Domain: "example.com", Mode: "report", Outcome: Accepted,
-		Reply: "continue", Verdict: "stale", WouldRefuse: true, WouldReply: "451 4.3.0 later", Rule: 9, Reason: "too old",
-		Harvest:  &HarvestNetwork{Network: "192.0.2.0/24", Unknown: 3, Recipients: 9},
+		Reply: "continue", Verdict: "stale", WouldRefuse: true, WouldReply: "451 4.3.0 later", Rule: 9,
+		Reason: "too old", Harvest: &HarvestNetwork{Network: "192.0.2.0/24", Unknown: 3, Recipients: 9},
 		JudgedAs: "a@example.org", AliasedBy: "domain_aliases",
 		Error: "none", LoggedAs: "0123456789ab@example.com", Directory: "corp", DirectoryState: Stale, Removed: at,
 		RemovedPass: 8,
 		At:          at, Assumed: []string{"fresh"}, History: journalRows(1),
-		Owners: []Owner{{Directory: "corp", GUID: "01", DN: "CN=A", Class: "user", Attribute: "mail", InternalOnly: true,
-			Gone:    true,
+		Owners: []Owner{{Directory: "corp", GUID: "01", DN: "CN=A", Class: "user", Attribute: "mail",
+			InternalOnly: true, Gone: true,
 			Learned: at, Pass: 3, DomainController: "dc1", USN: 5}},
 	}
 }
@@ -196,8 +197,8 @@ func TestJSON(t *testing.T) {
 		value any
 	}{
 		{"status.json", fullStatus().normal()},
-		{"status-empty.json", Status{AcceptFiles: []AcceptFile{{}}, Confirm: &ConfirmStatus{}, Harvest: &HarvestStatus{},
-			Directories: []DirectoryStatus{{}}}.normal()},
+		{"status-empty.json", Status{AcceptFiles: []AcceptFile{{}}, Confirm: &ConfirmStatus{},
+			Harvest: &HarvestStatus{}, Directories: []DirectoryStatus{{}}}.normal()},
 		{"lookup.json", fullAnswer().normal()},
 		{"lookup-empty.json", LookupAnswer{}.normal()},
 		{"sync.json", []line[SyncEvent]{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1,
@@ -208,7 +209,8 @@ func TestJSON(t *testing.T) {
 		{"removals.json", heldRemovals(1)},
 		{"reloaded.json", []Reloaded{{Changed: []string{"domains"}, Restart: []string{"listen"}},
 			Reloaded{Refused: "bad"}.normal()}},
-		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Waiting: 6, Pass: 9}, {Directory: "lab", Kept: 3}}},
+		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Waiting: 6, Pass: 9},
+			{Directory: "lab", Kept: 3}}},
 	} {
 		got, err := json.MarshalIndent(c.value, "", "  ")
 		if err != nil {
@@ -429,9 +431,11 @@ func TestStrangers(t *testing.T) {
 			"cannot read the request: http: request body too large"},
 		{"GET", "/v1/lookup?address=a&authenticated=maybe", "", 400,
 			"expected address, and optionally client, authenticated and at (RFC 3339)"},
-		{"GET", "/v1/lookup?address=a&at=noon", "", 400, "expected address, and optionally client, authenticated and at (RFC 3339)"},
+		{"GET", "/v1/lookup?address=a&at=noon", "", 400,
+			"expected address, and optionally client, authenticated and at (RFC 3339)"},
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), c.method, "http://control"+c.path, strings.NewReader(c.body))
+		request, err := http.NewRequestWithContext(t.Context(), c.method, "http://control"+c.path,
+			strings.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,8 @@ func exportEvents() []ExportEvent {
 	return []ExportEvent{
 		{Head: &ExportHead{Version: "1", Time: at, State: Fresh, Addresses: 3, Digest: "00ff",
 			Domains:     map[string]string{"example.com": "enforce"},
-			Directories: []ExportDirectory{{Name: "corp", State: Fresh, LastSuccess: at}}, Unlisted: []string{"patterns"}}},
+			Directories: []ExportDirectory{{Name: "corp", State: Fresh, LastSuccess: at}},
+			Unlisted:    []string{"patterns"}}},
 		{Recipients: []Recipient{{Address: "a@example.com", Source: SourceIndex},
 			{Address: "b@example.com", Source: SourceIndex, Restricted: true}}},
 		{Recipients: []Recipient{{Address: "@example.net", Source: SourcePass}}},

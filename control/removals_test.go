@@ -12,9 +12,10 @@ import (
 func heldRemovals(n int) (list []HeldRemoval) {
 	at := Time{time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)}
 	for i := range n {
-		list = append(list, HeldRemoval{Directory: []string{"corp", "lab"}[i%2], Address: fmt.Sprintf("u%d@example.com", i),
-			GUID: "01",
-			DN:   "CN=U", Class: "user", Pass: 7, Since: at, LastOwner: true, WaitsFor: WaitsReplication, NotBefore: Time{at.Add(time.Hour)}})
+		list = append(list, HeldRemoval{Directory: []string{"corp", "lab"}[i%2],
+			Address: fmt.Sprintf("u%d@example.com", i), GUID: "01",
+			DN: "CN=U", Class: "user", Pass: 7, Since: at, LastOwner: true, WaitsFor: WaitsReplication,
+			NotBefore: Time{at.Add(time.Hour)}})
 	}
 	return list
 }

@@ -53,8 +53,8 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("POST /v1/removals/discard", s.settle(actionDiscard, backend.Discard))
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.version, nil) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, http.StatusNotFound, fmt.Errorf("unknown request to this daemon (version %s): %s %s", version, r.Method,
-			r.URL.Path))
+		s.fail(w, http.StatusNotFound, fmt.Errorf("unknown request to this daemon (version %s): %s %s", version,
+			r.Method, r.URL.Path))
 	})
 	s.http = newHTTPServer(mux, log)
 	s.http.ConnContext = withPeer

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"rcpt-milter/config"
 	"rcpt-milter/internal/socket"
@@ -22,13 +21,13 @@ func openMTAListeners(c *config.Config, log *slog.Logger) (intake []*socket.List
 			intake = nil
 		}
 	}()
-	options := socket.Options{Mode: c.Socket.Mode, Allow: c.ListenAllow, Logger: log}
+	options := socket.Options{Mode: c.Socket.Mode, Allow: c.ListenAllow, AllowName: "listen_allow", Logger: log}
 	gid, err := c.SocketGID()
 	if err != nil {
 		return nil, fmt.Errorf("socket.group: %w", err)
 	}
 	if gid >= 0 {
-		options.Group = strconv.Itoa(gid)
+		options.GID = &gid
 	}
 	var passed socket.Passed
 	for _, e := range c.Listen {

@@ -171,9 +171,9 @@ func New(cfg Config) (*Policy, error) {
 		index: cfg.Index, populated: cfg.HasAddresses, delimiters: cfg.RecipientDelimiter,
 		exemptNetworks: slices.Clone(cfg.ExemptNetworks), exemptAuthenticated: cfg.ExemptAuthenticated,
 		insideNetworks: slices.Clone(cfg.InsideNetworks),
-		confirm:        cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll, harvestReply: cfg.HarvestReply,
-		removalGrace: cfg.RemovalGrace,
-		whenStale:    cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
+		confirm:        cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll,
+		harvestReply: cfg.HarvestReply, removalGrace: cfg.RemovalGrace,
+		whenStale: cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
 	}
 	if p.now == nil {
 		p.now = time.Now

@@ -280,22 +280,14 @@ func (e *examination) entry(endpoint string) string {
 func (e *examination) postconf(option, assignment string) string {
 	command := "postconf "
 	if e.Dir != "" {
-		command += "-c " + shellQuoted(e.Dir) + " "
+		command += "-c " + text.ShellQuoted(e.Dir) + " "
 	}
-	return command + option + " " + shellQuoted(assignment)
+	return command + option + " " + text.ShellQuoted(assignment)
 }
 
 // set returns the command that sets a parameter in main.cf.
 func (e *examination) set(name, value string) string {
 	return e.postconf("-e", strings.TrimSpace(name+" = "+value))
-}
-
-// shellQuoted quotes a word for a shell.
-func shellQuoted(text string) string {
-	if text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=@") == "" {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // names formats listeners for a sentence.

@@ -79,7 +79,8 @@ func (e *examination) findOpen(where, table string, all []rewritten) {
 		fmt.Sprintf("%s maps %s to another domain, and the daemon accepts every recipient",
 			where, text.List(wholeDomains(all), shownAddresses)),
 		"Mail for unknown recipients is accepted and bounces later.",
-		append(e.fixAliases(table, all), fmt.Sprintf("and remove %s from accept", strings.Join(wholeDomains(all), ", ")))...)
+		append(e.fixAliases(table, all), fmt.Sprintf("and remove %s from accept",
+			strings.Join(wholeDomains(all), ", ")))...)
 }
 
 // acceptsAll reports whether the daemon accepts every recipient of a domain, by asking about

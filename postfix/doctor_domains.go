@@ -132,7 +132,8 @@ func (e *examination) checkServed() {
 	if len(foreign) == 0 {
 		return
 	}
-	e.find("served-not-relayed", Problem, "Postfix does not accept mail for "+text.List(foreign, 10)+", which domains names",
+	e.find("served-not-relayed", Problem,
+		"Postfix does not accept mail for "+text.List(foreign, 10)+", which domains names",
 		"Clients get \"Relay access denied\" before the daemon is asked.",
 		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+
 			strings.Join(foreign, ", "), ", ")))

@@ -23,7 +23,8 @@ func (e *examination) checkDaemon() {
 				"status", "rcpt-milter check --live")
 	case "stale":
 		e.find("index-stale", Problem, "the index is stale",
-			"Unknown recipients are deferred with 451 until a pass succeeds.", "rcpt-milter status", "rcpt-milter check --live")
+			"Unknown recipients are deferred with 451 until a pass succeeds.", "rcpt-milter status",
+			"rcpt-milter check --live")
 	case "late":
 		e.find("index-late", Note, "the index is late", "New recipients are not known yet.", "rcpt-milter status")
 	}
@@ -105,7 +106,8 @@ func (e *examination) addUs(parameter string) []string {
 			"receive_override_options")),
 			func(word string) bool { return word == "no_milters" }), ", ")))
 	}
-	if slices.ContainsFunc(ParseMilters(e.Value(nil, parameter)), func(m Milter) bool { return m.Endpoint == endpoint }) {
+	if slices.ContainsFunc(ParseMilters(e.Value(nil, parameter)),
+		func(m Milter) bool { return m.Endpoint == endpoint }) {
 		return fix
 	}
 	return append(fix, e.set(parameter, value))
@@ -151,7 +153,8 @@ func (e *examination) checkElsewhere() {
 					"filter.", e.override(l)...)
 		}
 		if len(l.ours) > 1 {
-			e.find("milter-twice", Note, l.String()+" has rcpt-milter twice", "The second check costs time and changes nothing.",
+			e.find("milter-twice", Note, l.String()+" has rcpt-milter twice",
+				"The second check costs time and changes nothing.",
 				e.set("smtpd_milters", strings.TrimSuffix(l.ours[0].source+", "+e.without(l.Service, l.all), ", ")))
 		}
 	}
@@ -209,7 +212,8 @@ func (e *examination) checkActions() {
 			what = "milter_default_action of " + names(groups[action]) + " is not set"
 			why = "The default differs between releases (tempfail, shutdown)."
 		case "accept", "quarantine":
-			why = "During a restart of the daemon mail for unknown recipients is accepted, for the rest of each SMTP session."
+			why = "During a restart of the daemon mail for unknown recipients is accepted, " +
+				"for the rest of each SMTP session."
 		case "reject":
 			why = "During a restart of the daemon valid mail is rejected permanently."
 		}
@@ -248,7 +252,8 @@ func (e *examination) checkTimeouts() {
 		least, most             time.Duration
 	}{
 		{"connect_timeout", "milter_connect_timeout", "5s", leastConnect, mostConnect},
-		{"command_timeout", "milter_command_timeout", "10s", max(leastCommand, e.daemon.Patience+time.Second), mostCommand},
+		{"command_timeout", "milter_command_timeout", "10s", max(leastCommand, e.daemon.Patience+time.Second),
+			mostCommand},
 	} {
 		groups := e.byValue(func(l listener, m Milter) string {
 			text, given := m.Options[c.option]
@@ -261,7 +266,8 @@ func (e *examination) checkTimeouts() {
 			return text
 		})
 		for _, text := range slices.Sorted(maps.Keys(groups)) {
-			why := "After this time it gives up on the daemon for the rest of the SMTP session, even if the load was short."
+			why := "After this time it gives up on the daemon for the rest of the SMTP session, " +
+				"even if the load was short."
 			if wait, _ := parseTime(text); wait > c.most {
 				why = "If the daemon hangs, sessions pile up until no smtpd process is left."
 			}
@@ -286,7 +292,8 @@ func (e *examination) checkProtocol() {
 	})
 	for _, version := range slices.Sorted(maps.Keys(groups)) {
 		e.find("protocol", Problem, fmt.Sprintf("milter_protocol of %s is %s", names(groups[version]), version),
-			"The daemon needs the macro {rcpt_addr}, which it can request only with version 6.", e.set("milter_protocol", "6"))
+			"The daemon needs the macro {rcpt_addr}, which it can request only with version 6.",
+			e.set("milter_protocol", "6"))
 	}
 }
 
@@ -302,8 +309,8 @@ func (e *examination) checkConnections() {
 	const why = "Connections beyond the limit wait, and so do their SMTP sessions."
 	switch {
 	case len(unlimited) > 0:
-		e.find("connections", Problem, fmt.Sprintf("the number of processes of %s is not limited, and limits.connections "+
-			"is %d", names(unlimited), e.daemon.Connections),
+		e.find("connections", Problem, fmt.Sprintf("the number of processes of %s is not limited, and "+
+			"limits.connections is %d", names(unlimited), e.daemon.Connections),
 			why, "in master.cf: set maxproc below limits.connections")
 	case sum > e.daemon.Connections:
 		e.find("connections", Problem, fmt.Sprintf("%s may open %d connections, and limits.connections is %d",
@@ -341,7 +348,8 @@ func (e *examination) strayed(l listener, m Milter) {
 	}
 	fix := e.moveSocket()
 	if endpoint := e.endpoint(); endpoint != "" {
-		fix = []string{e.set("smtpd_milters", strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", "))}
+		milters := strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", ")
+		fix = []string{e.set("smtpd_milters", milters)}
 	}
 	e.find("socket-path", Problem, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint,
 		e.seenAs(l.Service, where), text.List(e.daemon.Listen, 5)),
@@ -358,8 +366,9 @@ func (e *examination) checkSocket(at string) {
 		e.find("socket-missing", Problem, "there is no socket at "+at,
 			"Postfix takes its default action for every recipient.", "systemctl start rcpt-milter")
 	case !socket.IsSocket:
-		e.find("socket-missing", Problem, at+" is not a socket", "Postfix takes its default action for every recipient.",
-			"rm "+shellQuoted(at), "systemctl restart rcpt-milter")
+		e.find("socket-missing", Problem, at+" is not a socket",
+			"Postfix takes its default action for every recipient.", "rm "+text.ShellQuoted(at),
+			"systemctl restart rcpt-milter")
 	case !socket.Writable:
 		e.find("socket-not-writable", Problem, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at,
 			socket.Obstacle),

@@ -153,7 +153,7 @@ func (e *examination) unreadable(parameter, table string, err error) {
 	}
 	e.find("map-broken", Problem, inTable(parameter, table)+" cannot be read: "+err.Error(),
 		"If Postfix cannot read it either, it defers mail. Its addresses could not be "+
-			"checked.", "postmap "+shellQuoted(table))
+			"checked.", "postmap "+text.ShellQuoted(table))
 }
 
 // sourceOf returns the source file of a table.
@@ -213,7 +213,8 @@ func (e *examination) checkRoles() {
 			continue
 		}
 		for _, local := range []string{"postmaster", "abuse"} {
-			if a, err := address.Parse(local + "@" + domain); err == nil && slices.Contains(e.daemon.AlwaysAccept, local) {
+			if a, err := address.Parse(local + "@" + domain); err == nil &&
+				slices.Contains(e.daemon.AlwaysAccept, local) {
 				all = append(all, a)
 			}
 		}

@@ -151,8 +151,8 @@ func TestHealthy(t *testing.T) {
 		{"another instance, with tables and smtpd_milter_maps", "instance", func(s *scene) {
 			s.Dir = "/etc/postfix-in"
 			s.Listen = []string{"unix:/var/spool/postfix-in/rcpt-milter/milter.sock"}
-			s.sockets = map[string]Socket{"/var/spool/postfix-in/rcpt-milter/milter.sock": {Exists: true, IsSocket: true,
-				Writable: true, Answers: true}}
+			s.sockets = map[string]Socket{"/var/spool/postfix-in/rcpt-milter/milter.sock": {Exists: true,
+				IsSocket: true, Writable: true, Answers: true}}
 			s.tables = map[string]map[string]string{
 				"cidr:/etc/postfix/no-milter":     nil,
 				"hash:/etc/postfix/relay_domains": {"example.com": "OK", "Example.ORG": "OK"},
@@ -172,8 +172,8 @@ func TestHealthy(t *testing.T) {
 			s.set("smtpd_milters", strings.ReplaceAll(good, "rcpt-milter/milter.sock", ownSocket))
 		}, ""},
 		{"beside a milter that signs, and with braces in braces", "debian", func(s *scene) {
-			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.sock, { default_action = tempfail } }, { inet:localhost:8891, "+
-				"default_action=accept }")
+			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.sock, { default_action = tempfail } }, { "+
+				"inet:localhost:8891, default_action=accept }")
 		}, ""},
 		{"shutdown as default action", "debian", func(s *scene) {
 			s.set("smtpd_milters", "unix:rcpt-milter/milter.sock")
@@ -213,7 +213,8 @@ func TestHealthy(t *testing.T) {
 			s.fakeWorld.tables["inline"] = nil
 			delete(s.Domains, "example.org")
 		}, "(map-unreadable)"},
-		{"everybody is known to the old table", "debian", func(s *scene) { s.set("relay_recipient_maps", "static:all") }, ""},
+		{"everybody is known to the old table", "debian",
+			func(s *scene) { s.set("relay_recipient_maps", "static:all") }, ""},
 		{"the old table while nothing is refused", "debian", func(s *scene) {
 			s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients")
 			s.Domains = map[string]string{"example.com": "report", "example.org": "report"}
@@ -289,19 +290,22 @@ func TestProblems(t *testing.T) {
 			"rcpt-milter report"},
 
 		{"not in smtpd_milters", func(s *scene) { s.set("smtpd_milters", "") }, "milter-missing", "smtp/inet", setGood},
-		{"others in smtpd_milters", func(s *scene) { s.set("smtpd_milters", "$dkim, inet:b:1"); s.set("dkim", "inet:a:1") },
+		{"others in smtpd_milters",
+			func(s *scene) { s.set("smtpd_milters", "$dkim, inet:b:1"); s.set("dkim", "inet:a:1") },
 			"milter-missing", "",
 			"postconf -e 'smtpd_milters = " + good + ", $dkim, inet:b:1'"},
 		{"overridden in master.cf", func(s *scene) { s.override("smtp/inet", "smtpd_milters", "") }, "milter-missing",
 			"smtp/inet", "postconf -PX smtp/inet/smtpd_milters"},
-		{"no_milters in main.cf", func(s *scene) { s.set("receive_override_options", "no_milters, no_header_body_checks") },
+		{"no_milters in main.cf",
+			func(s *scene) { s.set("receive_override_options", "no_milters, no_header_body_checks") },
 			"milter-missing", "",
 			"postconf -e 'receive_override_options = no_header_body_checks'"},
 		{"no_milters in main.cf, for listeners with milters of their own", func(s *scene) {
 			s.set("receive_override_options", "no_milters")
 			s.Services = append(s.Services, smtpd("2525", "y", map[string]string{"smtpd_milters": good}))
 		}, "milter-missing", "smtp/inet and 2525/inet", "postconf -e 'receive_override_options ='"},
-		{"no_milters in master.cf", func(s *scene) { s.override("smtp/inet", "receive_override_options", "no_milters") },
+		{"no_milters in master.cf",
+			func(s *scene) { s.override("smtp/inet", "receive_override_options", "no_milters") },
 			"milter-missing", "",
 			"postconf -PX smtp/inet/receive_override_options"},
 		{"another port", func(s *scene) {
@@ -316,8 +320,8 @@ func TestProblems(t *testing.T) {
 			s.set("smtpd_milters",
 				"inet:192.0.2.2:1")
 		}, "milter-missing", "", ""},
-		{"another instance", func(s *scene) { s.Dir = "/etc/postfix-in"; s.set("smtpd_milters", "") }, "milter-missing", "",
-			"postconf -c /etc/postfix-in -e 'smtpd_milters = " + good + "'"},
+		{"another instance", func(s *scene) { s.Dir = "/etc/postfix-in"; s.set("smtpd_milters", "") }, "milter-missing",
+			"", "postconf -c /etc/postfix-in -e 'smtpd_milters = " + good + "'"},
 		{"no smtpd", func(s *scene) { s.service("smtp/inet").Program = "postscreen" }, "no-listener", "", ""},
 
 		{"in non_smtpd_milters", func(s *scene) {
@@ -325,13 +329,14 @@ func TestProblems(t *testing.T) {
 				"unix:rcpt-milter/milter.sock inet:localhost:8891")
 		}, "milter-non-smtpd", "",
 			"postconf -e 'non_smtpd_milters = inet:localhost:8891'"},
-		{"in non_smtpd_milters by name", func(s *scene) { s.set("non_smtpd_milters", "$smtpd_milters") }, "milter-non-smtpd",
-			"", "postconf -e 'non_smtpd_milters ='"},
+		{"in non_smtpd_milters by name", func(s *scene) { s.set("non_smtpd_milters", "$smtpd_milters") },
+			"milter-non-smtpd", "", "postconf -e 'non_smtpd_milters ='"},
 		{"on submission", func(s *scene) { s.Services = append(s.Services, smtpd("submission", "y", nil)) },
 			"milter-submission", "submission/inet",
 			"postconf -P submission/inet/smtpd_milters="},
 		{"on port 465", func(s *scene) {
-			s.Services = append(s.Services, smtpd("0.0.0.0:465", "y", map[string]string{"smtpd_milters": "inet:a:1, " + good}))
+			s.Services = append(s.Services, smtpd("0.0.0.0:465", "y",
+				map[string]string{"smtpd_milters": "inet:a:1, " + good}))
 		}, "milter-submission", "", "postconf -P 0.0.0.0:465/inet/smtpd_milters=inet:a:1"},
 		{"on submission beside others", func(s *scene) {
 			s.set("smtpd_milters", good+", inet:a:1, { inet:b:2, default_action=accept }")
@@ -344,14 +349,15 @@ func TestProblems(t *testing.T) {
 			s.set("content_filter", "smtp:[192.0.2.1]:10024")
 			s.Services = append(s.Services, smtpd("192.0.2.9:10025", "y", map[string]string{"content_filter": ""}))
 		}, "milter-reinjection", "", ""},
-		{"twice", func(s *scene) { s.set("smtpd_milters", good+", unix:rcpt-milter/milter.sock") }, "(milter-twice)", "",
-			setGood},
+		{"twice", func(s *scene) { s.set("smtpd_milters", good+", unix:rcpt-milter/milter.sock") }, "(milter-twice)",
+			"", setGood},
 
 		{"absolute path in a chroot", func(s *scene) {
 			s.set("smtpd_milters",
 				strings.ReplaceAll(good, "rcpt-milter/milter.sock", ownSocket))
 		}, "socket-path",
-			"chrooted in /var/spool/postfix, looks for unix:" + ownSocket + " at /var/spool/postfix" + ownSocket, setGood},
+			"chrooted in /var/spool/postfix, looks for unix:" + ownSocket + " at /var/spool/postfix" + ownSocket,
+			setGood},
 		{"socket outside the chroot", func(s *scene) {
 			s.Listen = []string{"unix:/run/rcpt-milter/milter.sock"}
 			s.set("smtpd_milters", "{ unix:/run/rcpt-milter/milter.sock, default_action=tempfail }")
@@ -390,7 +396,8 @@ func TestProblems(t *testing.T) {
 		}, "default-action", "accept",
 			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=10s, connect_timeout=5s, " +
 				"default_action=tempfail }'"},
-		{"default action reject", func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "tempfail", "reject", 1)) },
+		{"default action reject",
+			func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "tempfail", "reject", 1)) },
 			"default-action", "reject", ""},
 		{"default action in master.cf", func(s *scene) {
 			s.set("smtpd_milters", "unix:rcpt-milter/milter.sock")
@@ -417,15 +424,17 @@ func TestProblems(t *testing.T) {
 			s.Services = append(s.Services, smtpd("192.0.2.1:smtp", "y", nil))
 			s.set("default_process_limit", "1500")
 		}, "connections", "3000", "in config.yaml: limits: {connections: 3100}"},
-		{"any number of processes", func(s *scene) { s.service("smtp/inet").Processes = "0" }, "connections", "not limited",
-			""},
+		{"any number of processes", func(s *scene) { s.service("smtp/inet").Processes = "0" }, "connections",
+			"not limited", ""},
 
-		{"relayed and not served", func(s *scene) { s.set("relay_domains", "example.com, example.org, MÜNCHEN.example") },
+		{"relayed and not served",
+			func(s *scene) { s.set("relay_domains", "example.com, example.org, MÜNCHEN.example") },
 			"relayed-not-served", "xn--mnchen-3ya.example", ""},
 		{"relayed by a table", func(s *scene) {
 			s.set("relay_domains", "$mydestination, hash:/etc/postfix/relay")
 			s.set("mydestination", "")
-			s.tables["hash:/etc/postfix/relay"] = map[string]string{"example.com": "", "example.org": "", "example.net": ""}
+			s.tables["hash:/etc/postfix/relay"] = map[string]string{"example.com": "", "example.org": "",
+				"example.net": ""}
 		}, "relayed-not-served", "example.net", ""},
 		{"sub-domains relayed and not served", func(s *scene) {
 			s.set("relay_domains",
@@ -439,8 +448,8 @@ func TestProblems(t *testing.T) {
 			"served-not-relayed", ".example.com", ""},
 		{"a domain without addresses", func(s *scene) { s.Empty = []string{"example.org"} }, "domain-empty",
 			"no address of example.org is known", ""},
-		{"old table", func(s *scene) { s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients") }, "old-table",
-			"hash:/etc/postfix/relay_recipients",
+		{"old table", func(s *scene) { s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients") },
+			"old-table", "hash:/etc/postfix/relay_recipients",
 			"postconf -e 'relay_recipient_maps ='"},
 
 		{"alias", func(s *scene) {
@@ -495,14 +504,14 @@ func TestProblems(t *testing.T) {
 			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
 			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@example.com"}
 			s.known["@example.org"] = false
-		}, "(alias-accepts-all)", "the daemon accepts every recipient", "in config.yaml: domain_aliases: {example.org: " +
-			"example.com}"},
+		}, "(alias-accepts-all)", "the daemon accepts every recipient", "in config.yaml: domain_aliases: " +
+			"{example.org: example.com}"},
 		{"pattern table", func(s *scene) {
 			s.set("virtual_alias_maps", "pcre:/etc/postfix/virtual.pcre")
 			s.tables["pcre:/etc/postfix/virtual.pcre"] = nil
 		}, "(map-unreadable)", "pcre:/etc/postfix/virtual.pcre", ""},
-		{"table that is not there", func(s *scene) { s.set("virtual_alias_maps", "hash:/etc/postfix/none") }, "map-broken",
-			"No such file", "postmap hash:/etc/postfix/none"},
+		{"table that is not there", func(s *scene) { s.set("virtual_alias_maps", "hash:/etc/postfix/none") },
+			"map-broken", "No such file", "postmap hash:/etc/postfix/none"},
 
 		{"probe sender", func(s *scene) {
 			s.set("address_verify_sender", "$double_bounce_sender")
@@ -516,16 +525,17 @@ func TestProblems(t *testing.T) {
 		{"postmaster of nobody", func(s *scene) { s.known["postmaster@example.com"] = false }, "role-ownerless",
 			"postmaster@example.com", ""},
 
-		{"soft bounce", func(s *scene) { s.set("soft_bounce", "yes") }, "soft-bounce", "", "postconf -e 'soft_bounce = no'"},
-		{"soft bounce in master.cf", func(s *scene) { s.override("smtp/inet", "soft_bounce", "yes") }, "soft-bounce", "",
-			"postconf -PX smtp/inet/soft_bounce"},
+		{"soft bounce", func(s *scene) { s.set("soft_bounce", "yes") }, "soft-bounce", "",
+			"postconf -e 'soft_bounce = no'"},
+		{"soft bounce in master.cf", func(s *scene) { s.override("smtp/inet", "soft_bounce", "yes") }, "soft-bounce",
+			"", "postconf -PX smtp/inet/soft_bounce"},
 		{"hard error limit", func(s *scene) { s.set("smtpd_hard_error_limit", "3") }, "error-limit",
 			"smtpd_hard_error_limit is 3 for smtp/inet",
 			"postconf -e 'smtpd_hard_error_limit = ${stress?{1}:{20}}'"},
 		{"soft error limit", func(s *scene) { s.set("smtpd_soft_error_limit", "2") }, "error-limit",
 			"smtpd_soft_error_limit is 2", "postconf -e 'smtpd_soft_error_limit = 10'"},
-		{"sleep", func(s *scene) { s.set("smtpd_error_sleep_time", "1m") }, "error-limit", "smtpd_error_sleep_time is 1m",
-			"postconf -e 'smtpd_error_sleep_time = 1s'"},
+		{"sleep", func(s *scene) { s.set("smtpd_error_sleep_time", "1m") }, "error-limit",
+			"smtpd_error_sleep_time is 1m", "postconf -e 'smtpd_error_sleep_time = 1s'"},
 		{"instances", func(s *scene) { s.set("multi_instance_directories", "/etc/postfix-in") }, "(instances)",
 			"/etc/postfix-in",
 			"rcpt-milter doctor --postfix-config /etc/postfix-in"},

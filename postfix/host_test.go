@@ -132,11 +132,13 @@ func TestHostSocket(t *testing.T) {
 	}{
 		{"open", "nobody", 0o666, 0o755, ""},
 		{"mode", "nobody", 0o660, 0o755, path + " has mode 0660 and belongs to root:root and does not let it write"},
-		{"directory", "nobody", 0o666, 0o750, filepath.Dir(path) + " has mode 0750 and belongs to root:root and does not " +
+		{"directory", "nobody", 0o666, 0o750, filepath.Dir(path) +
+			" has mode 0750 and belongs to root:root and does not " +
 			"let it through"},
 		{"owner", "root", 0o600, 0o700, ""},
-		{"owner without a right", "root", 0o066, 0o755, path + " has mode 0066 and belongs to root:root and does not let " +
-			"it write"},
+		{"owner without a right", "root", 0o066, 0o755,
+			path + " has mode 0066 and belongs to root:root and does not let " +
+				"it write"},
 		{"no user", "no-such-user", 0o666, 0o755, "mail_owner: user: unknown user no-such-user"},
 	} {
 		os.Chmod(path, c.socket)

@@ -11,9 +11,10 @@ import (
 func TestExpand(t *testing.T) {
 	values := map[string]string{"a": "1", "b": "x$a", "empty": "", "loop": "$loop", "level": "3.6"}
 	for _, c := range []struct{ text, want string }{
-		{"", ""}, {"plain", "plain"}, {"$a", "1"}, {"${a}", "1"}, {"$(a)", "1"}, {"$b-", "x1-"}, {"$a$b", "1x1"}, {"$$a",
-			"$a"}, {"$", ""},
-		{"$none", ""}, {"<$empty>", "<>"}, {"${a?yes}", "yes"}, {"${empty?yes}", ""}, {"${a:no}", ""}, {"${empty:no}", "no"},
+		{"", ""}, {"plain", "plain"}, {"$a", "1"}, {"${a}", "1"}, {"$(a)", "1"}, {"$b-", "x1-"}, {"$a$b", "1x1"},
+		{"$$a", "$a"}, {"$", ""},
+		{"$none", ""}, {"<$empty>", "<>"}, {"${a?yes}", "yes"}, {"${empty?yes}", ""}, {"${a:no}", ""},
+		{"${empty:no}", "no"},
 		{"${a?{yes $b}:{no}}", "yes x1"}, {"${empty?{yes}:{no $b}}", "no x1"}, {"${empty?{1}:{20}}", "20"},
 		{"${{$a} == {1} ? {same} : {other}}", "same"}, {"${{$level} <level {3.10} ? {old} : {new}}",
 			"old"}, {"${{$level} <level {2} ? {old} : {new}}", "new"},

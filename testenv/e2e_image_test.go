@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rcpt-milter/internal/text"
 	"rcpt-milter/testenv"
 )
 
@@ -113,7 +114,7 @@ func edited(t *testing.T, line string, pairs ...string) string {
 // quoted is a list of arguments for the shell.
 func quoted(args []string) string {
 	for i, a := range args {
-		args[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		args[i] = text.ShellQuoted(a)
 	}
 	return strings.Join(args, " ")
 }

@@ -21,7 +21,7 @@ var mayImport = map[string]string{
 	"policy/harvest":  "address policy",
 	"mirror":          "address directory store policy internal/text", // policy: the state of freshness
 	"milter":          "address policy internal/*",
-	"config":          "address policy internal/files internal/text", // policy: modes and fallbacks
+	"config":          "address policy internal/*", // policy: modes and fallbacks
 	"postfix/table":   "address internal/files internal/text",
 	"postfix":         "address postfix/table internal/text",
 	"control":         "address policy internal/text",

@@ -135,6 +135,15 @@ func TestPrintStatus(t *testing.T) {
 	}
 }
 
+// TestPrintStatusJSON: the tests in testenv/ui read the file too.
+func TestPrintStatusJSON(t *testing.T) {
+	var out bytes.Buffer
+	if err := printJSON(&out, troubledStatus()); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "status-troubled.json", out.String())
+}
+
 func TestStatusExit(t *testing.T) {
 	status := func(state control.State, d control.DirectoryStatus) control.Status {
 		return control.Status{State: state, Directories: []control.DirectoryStatus{{State: control.Fresh}, d}}

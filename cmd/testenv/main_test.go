@@ -13,28 +13,38 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTestArguments(t *testing.T) {
+func TestTestRuns(t *testing.T) {
+	const product, ui = "test -count=1 -timeout 40m ", "-C testenv/ui test -count=1 -timeout 40m "
 	tests := []struct {
 		name string
 		args []string
 		race bool
-		want string
+		want []string
 	}{
-		{"all", nil, false, "test -count=1 -timeout 40m ./..."},
-		{"race by flag", []string{"-race"}, false, "test -count=1 -timeout 40m -race ./..."},
-		{"race by environment", nil, true, "test -count=1 -timeout 40m -race ./..."},
-		{"race by both", []string{"-race"}, true, "test -count=1 -timeout 40m -race ./..."},
+		{"all", nil, false, []string{product + "./...", ui + "./..."}},
+		{"race by flag", []string{"-race"}, false, []string{product + "-race ./...", ui + "-race ./..."}},
+		{"race by environment", nil, true, []string{product + "-race ./...", ui + "-race ./..."}},
+		{"race by both", []string{"-race"}, true, []string{product + "-race ./...", ui + "-race ./..."}},
 		{"flags with values", []string{"-run", "TestStory", "-v"}, false,
-			"test -count=1 -timeout 40m -run TestStory -v ./..."},
-		{"packages", []string{"-v", "./testenv"}, false, "test -count=1 -timeout 40m -v ./testenv"},
-		{"package by name", []string{"rcpt-milter/mirror"}, false, "test -count=1 -timeout 40m rcpt-milter/mirror"},
+			[]string{product + "-run TestStory -v ./...", ui + "-run TestStory -v ./..."}},
+		{"packages", []string{"-v", "./testenv"}, false, []string{product + "-v ./testenv"}},
+		{"package by name", []string{"rcpt-milter/mirror"}, false, []string{product + "rcpt-milter/mirror"}},
+		{"package of the other module", []string{"./testenv/ui", "-run", "X"}, false, []string{ui + "./... -run X"}},
+		{"packages of both modules", []string{"./store", "rcpt-milter/testenv/ui", "-v"}, false,
+			[]string{product + "./store -v", ui + "./... -v"}},
+		{"pattern over both modules", []string{"./testenv/...", "-v"}, false,
+			[]string{product + "./testenv/... -v", ui + "./... -v"}},
 		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false,
-			"test -count=1 -timeout 40m -timeout 5m ./..."},
+			[]string{product + "-timeout 5m ./...", ui + "-timeout 5m ./..."}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := strings.Join(testArguments(test.args, test.race), " "); got != test.want {
-				t.Errorf("%s: testArguments(%q) = %q, want %q", test.name, test.args, got, test.want)
+			var got []string
+			for _, run := range testRuns(test.args, test.race) {
+				got = append(got, strings.Join(run, " "))
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("testRuns(%q) (-want +got):\n%s", test.args, diff)
 			}
 		})
 	}

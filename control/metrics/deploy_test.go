@@ -45,10 +45,13 @@ func TestMetricsLint(t *testing.T) {
 	}
 }
 
+// metricName matches the name of a metric.
+var metricName = regexp.MustCompile(`\b(rcpt_milter_[a-z_]+|process_[a-z_]+_(?:bytes|seconds))\b`)
+
 // named finds metrics in a text, histograms by their own name.
 func named(text string) []string {
 	found := map[string]bool{}
-	for _, name := range regexp.MustCompile(`\b(rcpt_milter_[a-z_]+|process_[a-z_]+_(?:bytes|seconds))\b`).FindAllString(text, -1) {
+	for _, name := range metricName.FindAllString(text, -1) {
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 			name = strings.TrimSuffix(name, suffix)
 		}

@@ -45,8 +45,8 @@ func ready(w http.ResponseWriter, r *http.Request, backend Backend) {
 	case err != nil:
 		say(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
 	case s.State == control.NotReady:
-		say(w, http.StatusServiceUnavailable, "not ready: a directory has not been read in full yet; recipients that are "+
-			"not in the index get 451")
+		say(w, http.StatusServiceUnavailable, "not ready: a directory has not been read in full yet; recipients that "+
+			"are not in the index get 451")
 	default:
 		say(w, http.StatusOK, fmt.Sprintf("ready: the index is %s", s.State))
 	}

@@ -120,8 +120,8 @@ func TestHealth(t *testing.T) {
 		{state(control.Fresh), "/readyz", 200, "ready: the index is fresh\n"},
 		{state(control.Late), "/readyz", 200, "ready: the index is late\n"},
 		{state(control.Stale), "/readyz", 200, "ready: the index is stale\n"},
-		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet; recipients that " +
-			"are not in the index get 451\n"},
+		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet; recipients " +
+			"that are not in the index get 451\n"},
 		{&fake{err: errors.New("closed")}, "/readyz", 503, "not ready: closed\n"},
 		{state(control.Fresh), "/", 404, ""},
 		{state(control.Fresh), "/v1/status", 404, ""},

@@ -41,7 +41,8 @@ type hourMark struct {
 }
 
 func newChart(spans []Minute) chart {
-	c := chart{Width: len(spans) * chartBar, Height: chartHeight + chartFoot, Bottom: chartHeight, Foot: chartHeight + 20}
+	c := chart{Width: len(spans) * chartBar, Height: chartHeight + chartFoot, Bottom: chartHeight,
+		Foot: chartHeight + 20}
 	for _, s := range spans {
 		c.Total = c.Total.Plus(s.Judged)
 		c.Most = max(c.Most, s.Total())

@@ -134,8 +134,8 @@ func TestPage(t *testing.T) {
 		{"full", &fake{status: fullStatus(t)}, "/", 200, "7 recipients judged in the last 24 hours"},
 		{"full", &fake{status: fullStatus(t)}, "/", 200, "no address of exmaple.com is known"},
 		{"refresh", &fake{status: fullStatus(t)}, "/?refresh", 200, `http-equiv="refresh" content="30"`},
-		{"answer", &fake{answer: control.LookupAnswer{Address: "A@x.test", Outcome: control.Refused, Reply: "550 5.1.1"}},
-			"/lookup?address=A@x.test", 200, "550 5.1.1"},
+		{"answer", &fake{answer: control.LookupAnswer{Address: "A@x.test", Outcome: control.Refused,
+			Reply: "550 5.1.1"}}, "/lookup?address=A@x.test", 200, "550 5.1.1"},
 		{"no address", &fake{}, "/lookup?address=", 303, ""},
 		{"too long", &fake{}, "/lookup?address=" + strings.Repeat("x", 5000), 303, ""},
 		{"trouble", &fake{err: errors.New("store <closed>")}, "/", 500, "store &lt;closed&gt;"},
@@ -191,7 +191,8 @@ func TestPageHosts(t *testing.T) {
 		if w.Code != want {
 			t.Errorf("GET / from %q: %d, want %d", host, w.Code, want)
 		}
-		if want == 421 && (strings.Contains(w.Body.String(), "State") || !strings.Contains(w.Body.String(), "page.hosts")) {
+		if want == 421 && (strings.Contains(w.Body.String(), "State") ||
+			!strings.Contains(w.Body.String(), "page.hosts")) {
 			t.Errorf("GET / from %q says %s", host, w.Body)
 		}
 	}

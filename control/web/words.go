@@ -85,7 +85,8 @@ type verdictRow struct {
 
 // verdictRows returns the verdicts that occurred, in the order of the decision table.
 func verdictRows(s control.Status) []verdictRow {
-	words := map[policy.Outcome]string{policy.Accepted: "accepted", policy.Deferred: "deferred", policy.Refused: "refused"}
+	words := map[policy.Outcome]string{policy.Accepted: "accepted", policy.Deferred: "deferred",
+		policy.Refused: "refused"}
 	var rows []verdictRow
 	add := func(verdict string) {
 		if n := s.Decisions[verdict]; n > 0 {

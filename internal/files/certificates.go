@@ -5,6 +5,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"strings"
+
+	"rcpt-milter/internal/text"
 )
 
 // Certificates returns the certificates in a PEM file. With an error it may return some as well:
@@ -49,7 +51,7 @@ func noCertificateText(data []byte, path string) string {
 	if _, err := x509.ParseCertificate(data); err == nil {
 		return fmt.Sprintf("is a certificate in DER form, and PEM is expected; convert it: openssl x509 -inform "+
 			"der -in "+
-			"%s -out NEW.pem, and name that file", shellQuote(path))
+			"%s -out NEW.pem, and name that file", text.ShellQuoted(path))
 	}
 	return "has no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
 }

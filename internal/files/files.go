@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -106,12 +105,3 @@ func (m notExistError) Error() string { return string(m) }
 
 // Is makes errors.Is match fs.ErrNotExist.
 func (m notExistError) Is(target error) bool { return target == fs.ErrNotExist }
-
-// shellQuote quotes a path for a shell if necessary.
-func shellQuote(path string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,@="
-	if strings.Trim(path, plain) == "" {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"rcpt-milter/internal/text"
 )
 
 // Password returns the password in a file: its only line, in UTF-8. A byte order mark before it
@@ -102,7 +104,7 @@ func WrongEncoding(encoding, path string) string {
 // convertCommand returns a command that converts a file to UTF-8 in place, which keeps its owner and
 // mode.
 func convertCommand(from, path string) string {
-	path = shellQuote(path)
+	path = text.ShellQuoted(path)
 	return fmt.Sprintf(`printf %%s "$(iconv -f %s -t UTF-8 %s)" >%s`, from, path, path)
 }
 

@@ -47,7 +47,8 @@ func aliasTargets(key string, value []byte, cut bool) (targets []string, err err
 		}
 	}
 	if len(targets) == 0 {
-		return nil, fmt.Errorf("%q maps the domain to itself, which accepts nothing; for all of its recipients write %q",
+		return nil, fmt.Errorf("%q maps the domain to itself, which accepts nothing; "+
+			"for all of its recipients write %q",
 			key, key+" OK")
 	}
 	return targets, nil

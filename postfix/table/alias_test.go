@@ -31,10 +31,11 @@ func TestAliasLines(t *testing.T) {
 			"1 a.example > b.example c.example d.example", ""},
 		{"continued", "@a.example\n  @b.example,\n# c\n  @c.example\n", "", "1 a.example > b.example c.example", ""},
 		{"with remarks", "@a.example @b.example (moved (2020)) # and @c.example\n", "", "1 a.example > b.example", ""},
-		{"beside addresses", "@a.example @b.example\nann@a.example ann\n", "2 ann@a.example", "1 a.example > b.example", ""},
-		{"itself and another", "@a.example @a.example, @b.example", "", "1 a.example > b.example", ""},
-		{"a chain", "@a.example @b.example\n@b.example @c.example\n", "", "1 a.example > b.example, 2 b.example > c.example",
+		{"beside addresses", "@a.example @b.example\nann@a.example ann\n", "2 ann@a.example", "1 a.example > b.example",
 			""},
+		{"itself and another", "@a.example @a.example, @b.example", "", "1 a.example > b.example", ""},
+		{"a chain", "@a.example @b.example\n@b.example @c.example\n", "",
+			"1 a.example > b.example, 2 b.example > c.example", ""},
 		{"a sub-domain", "@a.example @x.a.example", "", "1 a.example > x.a.example", ""},
 		{"first alias, then everybody", "@a.example @b.example\n@a.example OK\n", "", "1 a.example > b.example", ""},
 		{"first everybody, then alias", "@a.example OK\n@a.example @b.example\n", "1 @a.example", "", ""},
@@ -55,7 +56,8 @@ func TestAliasLines(t *testing.T) {
 		{"to sub-domains", "@a.example @.b.example", "", "", `maps the domain to "@.b.example", which is not @domain`},
 		{"to a wildcard", "@a.example @*.example", "", "", `maps the domain to "@*.example", which is not @domain`},
 		{"of sub-domains", "@.a.example @b.example", "", "", `"@.a.example" is not @domain`},
-		{"too many", "@a.example " + strings.Repeat("@b.example, ", keptOfLine), "", "", "to more domains than can be read"},
+		{"too many", "@a.example " + strings.Repeat("@b.example, ", keptOfLine), "", "",
+			"to more domains than can be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			table := mustRead(t, c.text)
@@ -68,7 +70,8 @@ func TestAliasLines(t *testing.T) {
 				t.Errorf("Read(%.100q) = keys %q, aliases %q, problem %q, want %q, %q, %q",
 					c.text, keys(table), aliasLines(table), problem, c.keys, c.aliases, c.problem)
 			}
-			if want := strings.Count(c.aliases, ">"); table.AliasCount() != want || c.keys == "" && table.Len() != want {
+			if want := strings.Count(c.aliases, ">"); table.AliasCount() != want ||
+				c.keys == "" && table.Len() != want {
 				t.Errorf("%d aliases, %d entries, want %d", table.AliasCount(), table.Len(), want)
 			}
 			nobody, _ := address.Parse("nobody@a.example")
@@ -87,7 +90,8 @@ func TestNeverMatches(t *testing.T) {
 		"https://d.example/@x@d.example", "ldap://dc1/x@d.example", "/^x@d.example$/", "/@d.example$/i", "*@d.example",
 		".*@d.example",
 		"x@*.d.example", "@*.d.example", "x@d.example$", "a@d.example,b@d.example", "a@d.example;b@d.example",
-		"x\u00a0@d.example", "x@d.example\u200b", "\u200bx@d.example", "x", "d.example", "x@", "@", "192.0.2.0/24", "x:",
+		"x\u00a0@d.example", "x@d.example\u200b", "\u200bx@d.example", "x", "d.example", "x@", "@", "192.0.2.0/24",
+		"x:",
 	} {
 		table := mustRead(t, "ann@d.example OK\n"+key+" OK\n")
 		first, all := table.Problems()
@@ -96,7 +100,9 @@ func TestNeverMatches(t *testing.T) {
 		}
 	}
 	table := mustRead(t, "smtp:x@d.example OK\n")
-	if first, _ := table.Problems(); len(first) != 1 || first[0].String() != `line 1: "smtp:x@d.example" can never match: "smtp:" in front is no part of an address; write "x@d.example"` {
+	const want = `line 1: "smtp:x@d.example" can never match: ` +
+		`"smtp:" in front is no part of an address; write "x@d.example"`
+	if first, _ := table.Problems(); len(first) != 1 || first[0].String() != want {
 		t.Errorf("problems %v", first)
 	}
 }
@@ -110,10 +116,11 @@ func TestUnjudged(t *testing.T) {
 	for _, p := range first {
 		lines = append(lines, p.String())
 	}
+	const notJudged = "the domain is not judged here; add it to domains, or leave them out"
 	want := []string{
-		`line 2: 3 entries of domain "b.example" can never match: the domain is not judged here; add it to domains, or leave them out`,
-		`line 4: 1 entry of domain "c.example" can never match: the domain is not judged here; add it to domains, or leave them out`,
-		`line 5: 1 entry of domain "d.example" can never match: the domain is not judged here; add it to domains, or leave them out`,
+		`line 2: 3 entries of domain "b.example" can never match: ` + notJudged,
+		`line 4: 1 entry of domain "c.example" can never match: ` + notJudged,
+		`line 5: 1 entry of domain "d.example" can never match: ` + notJudged,
 	}
 	if !slices.Equal(lines, want) || all != 5 {
 		t.Errorf("Unjudged gives %d, %q", all, lines)

@@ -47,7 +47,8 @@ func TestDomainsNamedByFiles(t *testing.T) {
 	tables.Use(p)
 	named := map[string]bool{}
 	tables.DomainsNamed(func(domain string) bool { named[domain] = true; return true })
-	if got := slices.Sorted(maps.Keys(named)); !slices.Equal(got, []string{"both.example", "one.example", "two.example"}) {
+	want := []string{"both.example", "one.example", "two.example"}
+	if got := slices.Sorted(maps.Keys(named)); !slices.Equal(got, want) {
 		t.Errorf("domains named: %q", got)
 	}
 	if !tables.NamesDomain("two.example") || tables.NamesDomain("three.example") {

@@ -305,8 +305,8 @@ func (t *Files) troubled(w watched, err error) watched {
 	trouble := err.Error()
 	if trouble != w.trouble {
 		w.trouble, w.since = trouble, t.config.Now()
-		t.config.Log.Warn("accept file cannot be used, its last good copy stays in force", "file", w.path, "error", trouble,
-			"entries", w.table.Len(), "read", w.read)
+		t.config.Log.Warn("accept file cannot be used, its last good copy stays in force", "file", w.path,
+			"error", trouble, "entries", w.table.Len(), "read", w.read)
 	}
 	return w
 }

@@ -52,7 +52,6 @@ type Table struct {
 	domains  int              // how many of them are @domain
 	aliases  map[string]alias // by canonical domain
 	byDomain map[string]tally // by canonical domain
-	named    map[string]bool  // domains of all keys
 	problems []Problem
 	unread   int // how many problems there are
 }
@@ -168,7 +167,6 @@ func (t *Table) sort() {
 	t.settleAliases()
 	t.countDomains()
 	t.entries = slices.Clip(t.entries)
-	t.named = t.domainsNamed()
 	t.domains = sort.Search(len(t.entries), func(i int) bool { return t.key(t.entries[i])[0] > '@' }) -
 		sort.Search(len(t.entries), func(i int) bool { return t.key(t.entries[i])[0] >= '@' })
 }

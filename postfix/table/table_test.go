@@ -45,7 +45,8 @@ func TestRead(t *testing.T) {
 		{"ann@x.example OK\n  bob@x.example OK\nc@x.example\n", "1 ann@x.example, 3 c@x.example", ""},
 		{"ann@x.example\n# c\n\n  OK\nbob@x.example\n", "1 ann@x.example, 5 bob@x.example", ""},
 		{"# c\n ann@x.example OK\nbob@x.example", "3 bob@x.example",
-			`line 2: " ann@x.example OK" begins with white space, which would continue a line before it, and there is none`},
+			`line 2: " ann@x.example OK" begins with white space, which would continue a line before it, ` +
+				`and there is none`},
 		{`"john doe"@x.example OK`, `1 "john doe"@x.example`, ""},
 		{`"john.doe"@x.example OK`, `1 john.doe@x.example`, ""},
 		{`"a\"b"@x.example OK`, `1 "a\"b"@x.example`, ""},
@@ -61,17 +62,19 @@ func TestRead(t *testing.T) {
 			`line 1: "\"ann@x.example OK" has a quote that is not closed`},
 		{"ann OK", "", `line 1: "ann" is neither user@domain nor @domain`},
 		{"x.example OK", "", `line 1: "x.example" is neither user@domain nor @domain`},
-		{"ann: bob", "", `line 1: "ann:" is a line of an alias file, which holds local users; expected user@domain or @domain`},
+		{"ann: bob", "",
+			`line 1: "ann:" is a line of an alias file, which holds local users; expected user@domain or @domain`},
 		{"ann@ OK", "", `line 1: "ann@": not a mailbox address: domain with an empty label`},
 		{"@a b", "1 @a", ""},
-		{"@.x.example OK", "", `line 1: "@.x.example" is not @domain: not a mailbox address: domain with an empty label`},
+		{"@.x.example OK", "",
+			`line 1: "@.x.example" is not @domain: not a mailbox address: domain with an empty label`},
 		{"<ann@x.example> OK", "", `line 1: "<ann@x.example>": not a mailbox address: '<' outside quotes`},
 		{"a\x00b@x.example OK", "", `line 1: "a\x00b@x.example": not a mailbox address: control character`},
 		{"\x1b[2J@x.example OK", "", `line 1: "\x1b[2J@x.example": not a mailbox address: control character`},
 		{strings.Repeat("a", keptOfLine+9) + "@x.example OK\nann@x.example", "2 ann@x.example",
 			`line 1: "` + strings.Repeat("a", 80) + `"... is too long for an address`},
-		{"list@x.example " + strings.Repeat("a@x.example, ", 10000) + "\nann@x.example", "2 ann@x.example, 1 list@x.example",
-			""},
+		{"list@x.example " + strings.Repeat("a@x.example, ", 10000) + "\nann@x.example",
+			"2 ann@x.example, 1 list@x.example", ""},
 	} {
 		table := mustRead(t, c.text)
 		first, all := table.Problems()
@@ -181,8 +184,8 @@ func TestFind(t *testing.T) {
 // FuzzRead: whatever is in a file, what is read of it is found again under its line, in
 // order, and no line that counts is a problem as well.
 func FuzzRead(f *testing.F) {
-	for _, text := range []string{"a@b OK\n", "\xef\xbb\xbf@b\r\n", "\"a b\"@c x\n y\n#\n z\n", " a\nb@c", "a\\", "a: b",
-		"\"", "@", "\xff\xfe", "a@b\x00c d\n", "@a @b, @c\n@c @a", "@a @b\n@a x\nsmtp:x@y"} {
+	for _, text := range []string{"a@b OK\n", "\xef\xbb\xbf@b\r\n", "\"a b\"@c x\n y\n#\n z\n", " a\nb@c", "a\\",
+		"a: b", "\"", "@", "\xff\xfe", "a@b\x00c d\n", "@a @b, @c\n@c @a", "@a @b\n@a x\nsmtp:x@y"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -214,7 +217,8 @@ func FuzzRead(f *testing.F) {
 		}
 		first, all := table.Problems()
 		if domains != table.Domains() || all+table.Len() > lines || len(first) > all {
-			t.Fatalf("Read(%q): %d domains, %d entries, %d problems, %d lines", text, table.Domains(), table.Len(), all, lines)
+			t.Fatalf("Read(%q): %d domains, %d entries, %d problems, %d lines", text, table.Domains(), table.Len(), all,
+				lines)
 		}
 	})
 }

@@ -8,37 +8,36 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// countedDomains bounds how many domains of one table are counted.
-const countedDomains = 10_000
-
 // tally counts the entries of one domain.
 type tally struct {
-	entries int
-	line    int // the first
+	keys    int // mailboxes, and the domain itself
+	aliases int // 1 if the domain is mapped to another one
+	line    int // the first of all
 }
 
-// countDomains counts the entries of each domain, aliases included.
+func (n tally) entries() int { return n.keys + n.aliases }
+
+// countDomains counts the entries of each domain.
 func (t *Table) countDomains() {
 	t.byDomain = map[string]tally{}
 	for _, e := range t.entries {
 		key := t.key(e)
-		t.count(key[bytes.LastIndexByte(key, '@')+1:], int(e.line))
+		domain := key[bytes.LastIndexByte(key, '@')+1:]
+		n, known := t.byDomain[string(domain)]
+		if !known || int(e.line) < n.line {
+			n.line = int(e.line)
+		}
+		n.keys++
+		t.byDomain[string(domain)] = n
 	}
 	for domain, a := range t.aliases {
-		t.count([]byte(domain), a.line)
+		n, known := t.byDomain[domain]
+		if !known || a.line < n.line {
+			n.line = a.line
+		}
+		n.aliases++
+		t.byDomain[domain] = n
 	}
-}
-
-func (t *Table) count(domain []byte, line int) {
-	n, known := t.byDomain[string(domain)]
-	if !known && len(t.byDomain) == countedDomains {
-		return
-	}
-	if !known || line < n.line {
-		n.line = line
-	}
-	n.entries++
-	t.byDomain[string(domain)] = n
 }
 
 // Unjudged returns the lines that can never match because their domains are not judged: the
@@ -48,10 +47,10 @@ func (t *Table) Unjudged(judged func(domain string) bool) (first []Problem, all 
 		if judged(domain) {
 			continue
 		}
-		all += n.entries
+		all += n.entries()
 		first = append(first, Problem{n.line, fmt.Sprintf(
 			"%s of domain %q can never match: the domain is not judged here; add it to domains, or leave them out",
-			text.Count(n.entries, "entry", "entries"), domain)})
+			text.Count(n.entries(), "entry", "entries"), domain)})
 	}
 	slices.SortFunc(first, func(a, b Problem) int { return a.Line - b.Line })
 	return first[:min(len(first), keptProblems)], all
