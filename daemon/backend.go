@@ -165,7 +165,7 @@ func ownerOf(o store.Owner) control.Owner {
 	return control.Owner{
 		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class,
 		Attribute:    schemaSpelling(o.Attribute),
-		InternalOnly: o.Restricted, Gone: o.Gone, BecomesInternalOnly: o.Closes,
+		InternalOnly: o.InternalOnly, Gone: o.Gone, BecomesInternalOnly: o.BecomesInternalOnly,
 		Learned: control.Time{Time: o.Learned}, Pass: o.Pass,
 		DomainController: o.Controller, USN: o.USN,
 	}

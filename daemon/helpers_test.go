@@ -85,7 +85,7 @@ func addAddresses(t *testing.T, s *store.Store, directory string, addresses ...s
 			t.Fatal(err)
 		}
 		o := store.Object{Class: "user", DN: "CN=" + text + "," + base,
-			Addresses: []store.Owned{{Address: a, Attribute: "mail", Restricted: restricted}}}
+			Addresses: []store.Owned{{Address: a, Attribute: "mail", InternalOnly: restricted}}}
 		o.GUID[0] = byte(i + 1)
 		objects = append(objects, o)
 	}

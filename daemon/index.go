@@ -20,7 +20,7 @@ func (i index) Lookup(a address.Address) (policy.Entry, error) {
 	if err != nil {
 		return policy.Entry{}, err
 	}
-	return policy.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, nil
+	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, nil
 }
 
 // Freshness returns the worst state among the directories that may own the domain.

@@ -166,7 +166,7 @@ func (r *refusals) drain(s *refusalShard, now time.Time) {
 			Verdict: string(p.verdict), WouldRefuse: p.would})
 	}
 	if missed+missedWould > 0 {
-		r.hour.Miss(missed, missedWould)
+		r.hour.AddUnlisted(missed, missedWould)
 		r.changed = true
 	}
 }

@@ -76,10 +76,10 @@ func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func
 // heldIn visits the removals that wait in one directory.
 func (b backend) heldIn(k directorySyncer, visit func(control.HeldRemoval) error) error {
 	now, stored := b.now(), b.store.Directory(k.Name())
-	return b.store.Held(k.Name(), func(h store.Held) error {
+	return b.store.HeldRemovals(k.Name(), func(h store.HeldRemoval) error {
 		row := control.HeldRemoval{Directory: k.Name(), Address: h.Address.String(), GUID: directory.GUID(h.GUID).String(),
 			DN: h.DN, Class: h.Class, Pass: h.Pass, Since: control.Time{Time: h.Since}, LastOwner: h.Last,
-			BecomesInternalOnly: h.Closes}
+			BecomesInternalOnly: h.BecomesInternalOnly}
 		switch {
 		case h.NotBefore.After(now):
 			row.WaitsFor, row.NotBefore = control.WaitsReplication, control.Time{Time: h.NotBefore}
@@ -155,7 +155,7 @@ func journalRowOf(e store.Event) control.JournalRow {
 	row := control.JournalRow{Change: control.Lost, Address: e.Address.String(), Directory: e.Directory,
 		GUID: directory.GUID(e.GUID).String(),
 		DN:   e.DN, Pass: e.Pass, DomainController: e.Controller, USN: e.USN, Time: control.Time{Time: e.Time},
-		InternalOnly: e.Outside}
+		InternalOnly: e.OutsideOnly}
 	if e.Added {
 		row.Change = control.Gained
 	}

@@ -22,21 +22,21 @@ var errDeleted = errors.New("the object was deleted while it was read")
 // completeValues reads the values that did not fit into an entry. All ranges must come from
 // the same state of the object: otherwise a value that moves between two ranges would be
 // lost, and the address with it.
-func (c *Conn) completeValues(ctx context.Context, q query, o partialObject) (Object, error) {
+func (c *Conn) completeValues(ctx context.Context, q query, o partialObject) (partialObject, error) {
 	for range maxRereads {
 		err := c.readRanges(ctx, q, &o)
 		if !errors.Is(err, errChanged) {
-			return o.Object, err
+			return o, err
 		}
 		entry, err := c.readByGUID(ctx, q, o.GUID, c.attributes(q))
 		if err != nil {
-			return o.Object, err
+			return o, err
 		}
 		if o, err = c.parseEntry(entry); err != nil {
-			return o.Object, err
+			return o, err
 		}
 	}
-	return o.Object, newError(ErrProtocol, "%q changes faster than its values can be read", o.DN)
+	return o, newError(ErrProtocol, "%q changes faster than its values can be read", o.DN)
 }
 
 // readRanges reads the remaining ranges of every incomplete attribute.
@@ -52,8 +52,30 @@ func (c *Conn) readRanges(ctx context.Context, q query, o *partialObject) error 
 				return err
 			}
 			o.addValues(r.attribute, values)
+			if err := o.checkSize(); err != nil {
+				return err
+			}
 			r.next = next
 		}
+	}
+	return nil
+}
+
+// Limits of the values of one object that arrive in ranges. An object in one message can have as
+// many values.
+const (
+	maxValues = maxElements
+	maxObject = 32 << 20 // bytes
+)
+
+// checkSize returns an error if the object is beyond a limit: a controller may announce more values
+// without end.
+func (o *partialObject) checkSize() error {
+	switch {
+	case len(o.Values) > maxValues:
+		return newError(ErrProtocol, "%q has more than %d values", o.DN, maxValues)
+	case o.size > maxObject:
+		return newError(ErrProtocol, "%q has more than %d MiB of values", o.DN, maxObject>>20)
 	}
 	return nil
 }

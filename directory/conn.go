@@ -78,10 +78,13 @@ func withoutPacket(err error) error {
 	return err
 }
 
-// search runs one search within a time limit. It returns all entries or an error.
+// search runs one search within a time limit. It returns all entries, at most a given number, or
+// an error. The LDAP library collects the entries, so their size is limited while they arrive.
 func (c *Conn) search(
-	ctx context.Context, limit time.Duration, request *ldap.SearchRequest,
+	ctx context.Context, limit time.Duration, entries int, request *ldap.SearchRequest,
 ) (*ldap.SearchResult, error) {
+	c.tls.frames.budget.set(entries)
+	defer c.tls.frames.budget.lift()
 	var found *ldap.SearchResult
 	err := c.do(ctx, limit, func() (err error) {
 		found, err = c.ldap.Search(request)
@@ -97,8 +100,7 @@ func (c *Conn) search(
 func (c *Conn) lookup(
 	ctx context.Context, dn string, attributes []string, controls ...ldap.Control,
 ) (*ldap.Entry, error) {
-	found, err := c.search(ctx, c.config.Lookup, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases,
-		0, 0, false, "(objectClass=*)", attributes, controls))
+	found, err := c.search(ctx, c.config.Lookup, 1, oneObject(dn, attributes, controls...))
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +108,28 @@ func (c *Conn) lookup(
 		return nil, newError(ErrProtocol, "search for one object returned %d entries", len(found.Entries))
 	}
 	return found.Entries[0], nil
+}
+
+// oneObject returns a search for one object.
+func oneObject(dn string, attributes []string, controls ...ldap.Control) *ldap.SearchRequest {
+	return ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)",
+		attributes, controls)
+}
+
+// ping reads rootDSE and keeps nothing of the answer. It does not count entries, because
+// notifications may arrive on the same connection.
+func (c *Conn) ping(ctx context.Context) error {
+	return c.do(ctx, c.config.Lookup, func() error {
+		answer := c.ldap.SearchAsync(ctx, oneObject("", []string{"highestCommittedUSN"}), 0)
+		entries := 0
+		for answer.Next() {
+			entries++
+		}
+		if answer.Err() == nil && entries == 0 {
+			return newError(ErrProtocol, "rootDSE is empty")
+		}
+		return answer.Err()
+	})
 }
 
 // operationError adds the controller and the operation to an error, and explains a result code

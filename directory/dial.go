@@ -1,13 +1,11 @@
 package directory
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -17,17 +15,15 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// maxMessage limits the size of one LDAP message, in bytes: see the package comment.
-const maxMessage = 16 << 20
-
-// limitMessages lowers the decoder's limit, a variable of its package, once per process.
-var limitMessages = sync.OnceFunc(func() { ber.MaxPacketLengthBytes = maxMessage })
+// limitDecoder lowers the decoder's limits, variables of its package, once per process. They hold
+// for the values of controls too, which the LDAP library decodes a second time.
+var limitDecoder = sync.OnceFunc(func() { ber.MaxPacketLengthBytes, ber.MaxNestingDepth = maxMessage, maxDepth })
 
 // Dial connects, encrypts the connection and binds, all within DialTimeout. The context limits
 // only Dial, not the life of the connection. Errors: ErrConfig, ErrSecret, ErrUnreachable,
 // ErrTimeout, ErrTLS, ErrCredentials, ErrRefused, ErrProtocol.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
-	limitMessages()
+	limitDecoder()
 	config, at, err := config.withDefaults()
 	if err != nil {
 		return nil, err
@@ -88,42 +84,6 @@ func (c *Conn) handshake(ctx context.Context, config *tls.Config) (*tls.Conn, er
 	return conn, nil
 }
 
-// startTLS requests StartTLS (RFC 4511 section 4.14). It reads exactly one message and not a
-// byte more. Otherwise data that an attacker injects in clear after that message could later
-// pass for an answer; unread, such data breaks the handshake.
-func (c *Conn) startTLS() error {
-	request := ber.NewSequence("LDAPMessage")
-	request.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagInteger, 1, "messageID"))
-	op := ber.Encode(ber.ClassApplication, ber.TypeConstructed, ldap.ApplicationExtendedRequest, nil, "StartTLS")
-	op.AppendChild(ber.NewString(ber.ClassContext, ber.TypePrimitive, 0, "1.3.6.1.4.1.1466.20037", "requestName"))
-	request.AppendChild(op)
-	if _, err := c.raw.Write(request.Bytes()); err != nil {
-		return newError(ErrUnreachable, "StartTLS: %w", err)
-	}
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(c.raw, first); err != nil {
-		return newError(ErrProtocol, "StartTLS: no answer: %w", err)
-	}
-	if first[0] == recordAlert || first[0] == recordHandshake {
-		return errTLSOnly
-	}
-	answer, err := ber.ReadPacket(io.MultiReader(bytes.NewReader(first), c.raw))
-	if err != nil {
-		return newError(ErrProtocol, "StartTLS: the answer is not LDAP: %w", err)
-	}
-	if len(answer.Children) < 2 || answer.Children[1].Tag != ldap.ApplicationExtendedResponse {
-		return newError(ErrProtocol, "StartTLS: the answer does not belong to this request")
-	}
-	if result, refused := fromServer(ldap.GetLDAPError(answer)); refused {
-		return newError(ErrTLS, "the controller rejects StartTLS (LDAP %d %s); check that it has a certificate",
-			result.ResultCode, diagnostic(result))
-	}
-	if err := ldap.GetLDAPError(answer); err != nil {
-		return newError(ErrProtocol, "StartTLS: cannot read the answer")
-	}
-	return nil
-}
-
 // bind authenticates over the encrypted connection.
 func (c *Conn) bind(ctx context.Context) error {
 	if c.config.Keytab != "" {
@@ -161,7 +121,7 @@ func (c *Conn) bindKeytab(ctx context.Context) error {
 			"is encrypted; on Samba older than 4.21 set \"ldap server require strong auth = allow_sasl_over_tls\" "+
 			"(LDAP 8 %s)", principal, diagnostic(result))
 	case answered:
-		return bindError(principal, result)
+		return ticketError(principal, result)
 	}
 	if err = cmp.Or(n.err, err); err != nil {
 		return fmt.Errorf("bind as %q: %w", principal, err)

@@ -33,8 +33,9 @@
 // The last three are critical: a server that lacks them returns an error. References to other
 // servers are never followed.
 //
-// By default, the LDAP library decodes messages of up to 2 GiB. The first Dial of the process
-// lowers that limit to 16 MiB. The limit is a variable of package asn1-ber, so it holds for
-// every user of that package in the process. A message is one entry, and the largest real one
-// is a few hundred kilobytes.
+// Memory is bounded whatever a controller, or an attacker in its place, sends. The answer to
+// StartTLS is read without the LDAP library. After TLS, messages are checked while they arrive:
+// their size, levels and elements, and the entries and bytes of each search. An answer beyond a
+// limit is ErrProtocol. The first Dial of the process also lowers the limits of package asn1-ber,
+// for every user of that package in the process.
 package directory

@@ -25,6 +25,7 @@ var managedClasses = []string{"computer", "msds-managedserviceaccount", "msds-gr
 type partialObject struct {
 	Object
 	pending []pendingRange
+	size    int // bytes of Values
 }
 
 // pendingRange describes the values of an attribute that are still to be read.
@@ -101,6 +102,7 @@ func (o *partialObject) setAttribute(name string, a *ldap.EntryAttribute) (err e
 func (o *partialObject) addValues(attribute string, values []string) {
 	for _, v := range values {
 		o.Values = append(o.Values, Value{attribute, v})
+		o.size += len(v)
 	}
 }
 

@@ -31,9 +31,14 @@ var (
 	// ErrTLS means that the connection cannot be secured. Nothing was sent over it.
 	ErrTLS = errors.New("no safe connection")
 
-	// ErrCredentials means that the controller rejected name or password (LDAP result 49).
-	// Retrying soon locks the account.
+	// ErrCredentials means that the controller rejected the account, or its name or password.
+	// Retrying soon, or at another controller, may lock the account.
 	ErrCredentials = errors.New("bind refused")
+
+	// ErrForgeable means that the rejection is a Kerberos error, which is neither encrypted nor
+	// signed (RFC 4120 section 5.9.1): an attacker on the path can forge it. Every ErrForgeable is
+	// an ErrCredentials.
+	ErrForgeable = fmt.Errorf("%w: not authenticated", ErrCredentials)
 
 	// ErrRefused means that the controller answered an operation with an error.
 	ErrRefused = errors.New("operation refused")
@@ -132,49 +137,4 @@ func quote(text string) string {
 		text = strings.ToValidUTF8(text[:longest], "") + "…"
 	}
 	return fmt.Sprintf("%q", text)
-}
-
-// bindSubCodes explains why Active Directory rejected a bind: the number after "data" in its
-// text is a Windows error in hexadecimal (MS-ERREF 2.2).
-var bindSubCodes = map[string]string{
-	"525":      "the account does not exist; correct bind.dn",
-	"52e":      "the name or the password is wrong; correct bind.dn or the password file",
-	"52f":      "the account is restricted from logging on; check its settings in Active Directory",
-	"530":      "the account may not log on at this hour; check its logon hours",
-	"531":      "the account may not log on from this computer; check its logon workstations",
-	"532":      "the password has expired; set a new one that does not expire, and write it into the password file",
-	"533":      "the account is disabled; enable it",
-	"534":      "the account lacks the right to log on to the controller over the network",
-	"568":      "the account is in too many groups to log on",
-	"701":      "the account has expired; extend it",
-	"773":      "the account must change its password first; clear \"must change password at next logon\"",
-	"80090346": "the channel binding does not match the controller's TLS connection; check for a proxy that ends TLS",
-
-	"775": "the account is locked out; unlock it, and look for a wrong password in use elsewhere",
-}
-
-// subCode returns the sub-code in the text of a rejected bind; empty if there is none.
-func subCode(text string) string {
-	_, rest, ok := strings.Cut(text, "data ")
-	if !ok {
-		return ""
-	}
-	end := strings.IndexFunc(rest, func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF", r) })
-	if end < 0 {
-		end = len(rest)
-	}
-	return strings.ToLower(rest[:end])
-}
-
-// bindError explains why a bind was rejected.
-func bindError(name string, err *ldap.Error) error {
-	if err.ResultCode != ldap.LDAPResultInvalidCredentials {
-		return fmt.Errorf("bind as %q: %w", name, resultError(err))
-	}
-	code := subCode(err.Err.Error())
-	words, ok := bindSubCodes[code]
-	if !ok {
-		return newError(ErrCredentials, "bind as %q rejected (LDAP 49 %s)", name, diagnostic(err))
-	}
-	return newError(ErrCredentials, "bind as %q rejected: %s (LDAP 49, data %s)", name, words, code)
 }

@@ -93,9 +93,9 @@ func TestRefusedByTheKDC(t *testing.T) {
 		kind     error
 		words    string
 	}{
-		{1, 24, ErrCredentials, "the key in the keytab (version 3) does not match"},
-		{1, 18, ErrCredentials, "disabled, locked out"},
-		{1, 23, ErrCredentials, "expired"},
+		{1, 24, ErrForgeable, "the key in the keytab (version 3) does not match"},
+		{1, 18, ErrForgeable, "disabled, locked out"},
+		{1, 23, ErrForgeable, "expired"},
 		{1, 6, ErrRefused, "svc-mail@CORP.EXAMPLE; correct bind.principal"},
 		{1, 14, ErrRefused, "AES"},
 		{1, 37, ErrRefused, "clock of this machine differs by 1h0m"},
@@ -111,7 +111,7 @@ func TestRefusedByTheKDC(t *testing.T) {
 			s := adsim.StartTest(t, adsim.NewDirectory(adsim.DirectoryConfig{}), adsim.ServerConfig{Accept: r.accept})
 			_, err := Dial(t.Context(), r.config(s))
 			wantError(t, "refused", err, tc.kind, tc.words)
-			if tc.kind != ErrCredentials && errors.Is(err, ErrCredentials) {
+			if tc.kind != ErrForgeable && errors.Is(err, ErrCredentials) {
 				t.Errorf("error %d counts as refused credentials", tc.code)
 			}
 		})
@@ -211,7 +211,7 @@ func TestKeytabBindFails(t *testing.T) {
 	wantError(t, "signing demanded", err, ErrRefused, "allow_sasl_over_tls")
 	s.SetFaults(adsim.Faults{BindSubCode: "80090346"})
 	_, err = Dial(t.Context(), good)
-	wantError(t, "channel binding", err, ErrCredentials, "channel binding")
+	wantError(t, "channel binding", err, ErrRefused, "channel binding")
 
 	silent := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	defer silent.Close()

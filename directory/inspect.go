@@ -158,7 +158,7 @@ func (c *Conn) searchFirst(
 		base = c.root.DefaultNamingContext
 	}
 	controls := []ldap.Control{critical(oidDomainScope), ldap.NewControlPaging(limit)}
-	found, err := c.search(ctx, c.config.Lookup, ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
+	found, err := c.search(ctx, c.config.Lookup, int(limit), ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
 		ldap.NeverDerefAliases, 0, inspectLimit, false, filter, attributes, controls))
 	if err != nil {
 		return nil, err

@@ -236,19 +236,20 @@ func decrypt(sealed types.EncryptedData, key types.EncryptionKey, usage uint32) 
 	return crypto.DecryptEncPart(sealed, key, usage)
 }
 
-// krbError explains an error of the KDC (RFC 4120 section 7.5.9). An error is ErrCredentials if
-// retrying could lock the account.
+// krbError explains an error of the KDC (RFC 4120 section 7.5.9). An error about the account or its
+// key is ErrForgeable: retrying could lock the account, but nothing proves that the error is the
+// KDC's.
 func (k *kdc) krbError(e messages.KRBError) error {
 	account := strings.Join(k.client.NameString, "/") + "@" + k.realm
 	switch e.ErrorCode {
 	case errorcode.KDC_ERR_PREAUTH_FAILED:
-		return newError(ErrCredentials, "the key in the keytab (version %d) does not match the account's current "+
+		return newError(ErrForgeable, "the key in the keytab (version %d) does not match the account's current "+
 			"password; export the keytab again (Kerberos error 24)", k.keys[0].version)
 	case errorcode.KDC_ERR_CLIENT_REVOKED:
-		return newError(ErrCredentials, "the account %s is disabled, locked out or expired, or may not log on at this "+
+		return newError(ErrForgeable, "the account %s is disabled, locked out or expired, or may not log on at this "+
 			"hour (Kerberos error 18)", account)
 	case errorcode.KDC_ERR_KEY_EXPIRED:
-		return newError(ErrCredentials, "the password of %s has expired; set a new one that does not expire, and "+
+		return newError(ErrForgeable, "the password of %s has expired; set a new one that does not expire, and "+
 			"export "+
 			"the keytab again (Kerberos error 23)", account)
 	case errorcode.KDC_ERR_C_PRINCIPAL_UNKNOWN:

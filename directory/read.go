@@ -192,7 +192,7 @@ func (c *Conn) searchPage(ctx context.Context, q query, cookie []byte) ([]*ldap.
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
 	base := cmp.Or(q.baseDN, q.container+c.root.DefaultNamingContext)
-	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
+	found, err := c.search(ctx, c.config.Timeout, c.config.PageSize, ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
 		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.attributes(q), append(q.controls(), paging)))
 	result, ok := fromServer(err)
 	if ok && len(cookie) > 0 && lostCookie(result) {
@@ -234,6 +234,7 @@ func (c *Conn) attributes(q query) []string {
 // parseEntries converts the entries of a page to Objects with all their values.
 func (c *Conn) parseEntries(ctx context.Context, q query, entries []*ldap.Entry) ([]Object, error) {
 	objects := make([]Object, 0, len(entries))
+	size := 0
 	for _, entry := range entries {
 		o, err := c.parseEntry(entry)
 		if err != nil {
@@ -247,7 +248,10 @@ func (c *Conn) parseEntries(ctx context.Context, q query, entries []*ldap.Entry)
 			if err != nil {
 				return nil, err
 			}
-			o.Object = complete
+			o = complete
+		}
+		if size += o.size; size > maxPage {
+			return nil, newError(ErrProtocol, "the objects of one page have more than %d MiB of values", maxPage>>20)
 		}
 		objects = append(objects, o.Object)
 	}

@@ -231,11 +231,11 @@ func TestAnswersThatMustNotBeTrusted(t *testing.T) {
 		{"garbage", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte {
 			return []byte{0x30, 0x03, 0x02, 0x05,
 				0x00}
-		}}, ErrProtocol, "cannot read the answer"},
+		}}, ErrProtocol, "a message that is not LDAP"},
 		{"message too long", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte {
 			return []byte{0x30, 0x84, 0x7f,
 				0xff, 0xff, 0xff}
-		}}, ErrProtocol, "greater than maximum"},
+		}}, ErrProtocol, "a message of 2147483653 bytes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := adsim.NewDirectory(adsim.DirectoryConfig{})

@@ -77,7 +77,7 @@ func (c *Conn) keepAlive(ctx context.Context, before int64, ready func()) error 
 	ticker := time.NewTicker(c.config.KeepAlive)
 	defer ticker.Stop()
 	for {
-		if _, err := c.lookup(ctx, "", []string{"highestCommittedUSN"}); err != nil {
+		if err := c.ping(ctx); err != nil {
 			c.raw.abort()
 			return err
 		}

@@ -77,6 +77,8 @@ func (w *rawConn) err() error {
 		return newError(ErrUnreachable, "the connection is closed; dial again")
 	case w.firstErr == nil:
 		return nil
+	case errors.Is(w.firstErr, ErrProtocol):
+		return w.firstErr
 	case errors.Is(w.firstErr, os.ErrDeadlineExceeded):
 		return newError(ErrTimeout, "the controller did not answer in time")
 	}
@@ -88,10 +90,12 @@ func (w *rawConn) err() error {
 }
 
 // tlsConn is the encrypted connection over a rawConn. It records the errors that show only in
-// TLS: the other side closed the TLS connection or sent an alert.
+// TLS: the other side closed the TLS connection, sent an alert, or sent messages beyond the limits
+// of frames.
 type tlsConn struct {
 	*tls.Conn
-	raw *rawConn
+	raw    *rawConn
+	frames frames
 
 	// Messages to the other side, counted before and after each write: an answer may arrive
 	// before the write of its request has returned.
@@ -100,7 +104,9 @@ type tlsConn struct {
 }
 
 func newTLSConn(conn *tls.Conn, wire *rawConn) *tlsConn {
-	return &tlsConn{Conn: conn, raw: wire, wrote: make(chan struct{}, 1)}
+	t := &tlsConn{Conn: conn, raw: wire, wrote: make(chan struct{}, 1)}
+	t.frames.budget.lift()
+	return t
 }
 
 func (t *tlsConn) Write(b []byte) (int, error) {
@@ -128,6 +134,10 @@ func (t *tlsConn) waitWrites(ctx context.Context, messages int64) error {
 
 func (t *tlsConn) Read(b []byte) (int, error) {
 	n, err := t.Conn.Read(b)
+	if violation := t.frames.check(b[:n]); violation != nil {
+		t.raw.recordError(violation)
+		return 0, violation
+	}
 	if _, refused := remoteAlert(err); refused {
 		t.raw.recordError(err)
 	} else if errors.Is(err, io.EOF) {

@@ -78,7 +78,7 @@ func TestClassify(t *testing.T) {
 		var list []string
 		for _, a := range got.Addresses {
 			text := a.Address.String()
-			if a.Restricted {
+			if a.InternalOnly {
 				text = "!" + text
 			}
 			list = append(list, text)

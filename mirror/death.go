@@ -20,11 +20,11 @@ const (
 // death says when an object was deleted for certain. It goes by the metadata of isDeleted,
 // which are the same on every controller. Not by whenChanged: on Windows it is when the
 // tombstone arrived at this controller, and any later change of it counts as well.
-func (r *reading) death(o directory.Object) store.Death {
+func (r *reading) death(o directory.Object) store.Deletion {
 	if !o.Deleted || o.Deletion.Time.IsZero() {
-		return store.Death{}
+		return store.Deletion{}
 	}
-	d := store.Death{Database: o.Deletion.Database.String(), USN: o.Deletion.USN}
+	d := store.Deletion{Database: o.Deletion.Database.String(), USN: o.Deletion.USN}
 	ahead := r.root.Now.Sub(r.started) // the controller's clock against ours
 	if r.root.Now.IsZero() || o.Deletion.Time.After(r.m.config.Now().Add(ahead+clockSkew)) {
 		return d // a time still to come: one of the clocks was wrong

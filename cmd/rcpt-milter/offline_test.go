@@ -65,7 +65,7 @@ func TestOffline(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out := r.want(exitNotReachable, "lookup", "jane@corp.example"); !strings.Contains(out,
-		"the store was not closed in good order; the next start of the daemon finishes what is left") {
+		"the store was not closed cleanly; start the daemon to recover it") {
 		t.Errorf("lookup after a kill says\n%s", out)
 	}
 }

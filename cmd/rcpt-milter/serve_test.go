@@ -258,8 +258,8 @@ func TestServeRefuses(t *testing.T) {
 		want   string
 	}{
 		{"store in use", func(o *rig) { o.edit(o.dir+"/store", r.dir+"/store") }, exitFailure,
-			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or give this one " +
-				"another store.dir\n"},
+			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or set another " +
+				"store.dir\n"},
 		{"control socket in use", func(o *rig) { o.edit(o.dir+"/run", r.dir+"/run") }, exitFailure,
 			`rcpt-milter: control: listen "unix:` + r.dir +
 				`/run/control.sock": another process listens there; stop it or choose another address` + "\n"},
@@ -274,14 +274,14 @@ func TestServeRefuses(t *testing.T) {
 		{"unknown group", func(o *rig) { o.edit(`group: ""`, "group: no-such-group") }, exitConfig,
 			`config.yaml:3:17: socket.group: group "no-such-group" does not exist on this host; use a group of Postfix, or "" for the group of the daemon` + "\n"},
 		{"store on a file", func(o *rig) { o.edit("/store,", "/password,") }, exitFailure,
-			"rcpt-milter: store DIR/password: it is not a directory; set store.dir to one\n"},
+			"rcpt-milter: store DIR/password: not a directory; set store.dir to a directory\n"},
 		{"metrics port in use", func(o *rig) {
 			o.edit(`metrics: ""`, "metrics: inet:"+strings.TrimPrefix(r.server.URL(),
 				"ldaps://"))
 		}, exitFailure,
 			"address already in use; choose another port, or \"\" to do without\n"},
 		{"disk nearly full", func(o *rig) { o.edit("1MiB", "100000TiB") }, exitFailure,
-			"make room on that file system\n"},
+			"free space on that file system\n"},
 	} {
 		o := second("config.yaml")
 		c.edit(o)

@@ -35,6 +35,7 @@ type Faults struct {
 	NotifyResult      int              // result code of a notification search, instead of waiting for changes
 	DropNotifications bool             // changes are not reported
 	Tamper            func(Raw) []byte // replaces an encoded entry before it is sent; nil omits it
+	Repeat            int              // every entry is sent this number of times more
 }
 
 // Raw is an entry before it is sent: its DN and the encoded LDAP message.

@@ -188,6 +188,11 @@ func (c *session) sendPage(id int64, req *request, found page, faults Faults) er
 		}
 		out.Write(raw)
 		sent += len(raw)
+		for range faults.Repeat {
+			if _, err := out.Write(raw); err != nil {
+				return err
+			}
+		}
 		if struck && n+1 == faults.StallAfterEntries {
 			out.Flush()
 			return c.discardInput()

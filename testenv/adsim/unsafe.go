@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -52,6 +53,9 @@ const (
 	TLSAlert   Unsafe = "TLS only, other messages get an alert"
 	TLSCloses  Unsafe = "TLS only, other messages end the connection"
 	TLSSilent  Unsafe = "TLS only, waits for more of other messages"
+
+	NestedAnswer Unsafe = "answers StartTLS with a message nested a thousand levels deep"
+	LongAnswer   Unsafe = "answers StartTLS with a message that never ends"
 )
 
 // UnsafeServer is a port that no client can bind at. StartTLS is all the LDAP that it supports.
@@ -121,6 +125,35 @@ var (
 	alert        = []byte("\x15\x03\x01\x00\x02\x02\x0a") // fatal, unexpected_message
 )
 
+// nestedLevels is a little less than the levels that the BER library decodes by default.
+const nestedLevels = 990
+
+// NestedSize is the size of the innermost value of Nested, in bytes.
+const NestedSize = 64 << 10
+
+// Nested returns an element of NestedSize bytes within as many sequences as the BER library
+// decodes by default. The library copies the content once for each level.
+var Nested = sync.OnceValue(func() []byte {
+	const header = 6
+	var out []byte
+	for level := nestedLevels; level > 0; level-- {
+		n := uint32(NestedSize + header*level)
+		out = binary.BigEndian.AppendUint32(append(out, tagSequence, 0x84), n)
+	}
+	return append(out, tlv(tagOctetString, make([]byte, NestedSize))...)
+})
+
+// endless writes the start of an answer that declares 2 GiB, and then zeros until the client
+// leaves.
+func endless(conn net.Conn) {
+	conn.Write([]byte("\x30\x84\x7f\xff\xff\xff\x02\x01\x01\x78\x84\x7f\xff\xff\xf0\x04\x84\x7f\xff\xff\xe0"))
+	for zeros := make([]byte, 1<<16); ; {
+		if _, err := conn.Write(zeros); err != nil {
+			return
+		}
+	}
+}
+
 // handle handles one connection.
 func (s *UnsafeServer) handle(conn *peekedConn) {
 	first, err := conn.from.Peek(1)
@@ -145,6 +178,14 @@ func (s *UnsafeServer) handle(conn *peekedConn) {
 		request := make([]byte, 2)
 		io.ReadFull(conn.from, request)
 		io.CopyN(io.Discard, conn.from, int64(request[1]))
+		switch s.how {
+		case NestedAnswer:
+			conn.Write(Nested())
+			return
+		case LongAnswer:
+			endless(conn)
+			return
+		}
 		conn.Write(startTLSDone)
 	}
 	secured := tls.Server(conn, s.config)

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// lossCache holds which passes took addresses without an approval, and the addresses that
-// recent ones took. It is empty before it is first asked, and up to date from then on. A
-// pass that has ended changes no row of its journal, so that each is read once.
+// lossCache holds which passes removed addresses without an approval, and the addresses that
+// recent ones removed. It is empty until the first query and is kept current from then on. A
+// pass that has ended changes none of its journal rows, so they are read once.
 type lossCache struct {
 	sync.Mutex
-	passes map[uint64]time.Time // when they ended; nil: not read yet
+	passes map[uint64]time.Time // when they ended; nil means not read yet
 	byPass map[uint64][]loss
 }
 
@@ -24,11 +24,10 @@ func (c *lossCache) note(p PassInfo) {
 	}
 }
 
-// lost reports whether the pass took addresses without an approval.
+// lost reports whether the pass removed addresses without an approval.
 func (p *PassInfo) lost() bool { return p.Removed > 0 && !p.Approved }
 
-// loss is an address that a pass took from an object of a directory, or from the outside
-// senders to one.
+// loss is an address that an object of a directory lost, for all senders or for outside senders.
 type loss struct {
 	dir     dirID
 	address string
@@ -36,7 +35,7 @@ type loss struct {
 
 // Lost counts addresses that were lost.
 type Lost struct {
-	Addresses int // that have no owner now, or none that takes mail from outside senders
+	Addresses int // without an owner now, or without one that accepts mail from outside senders
 	Known     int // of these, addresses that have an owner
 }
 
@@ -47,8 +46,8 @@ func (l *Lost) add(r *addressRecord) {
 	}
 }
 
-// LostSince counts, for each of some canonical domains, the addresses that were lost
-// between two times, and are still. Passes of all directories count, except approvals.
+// LostSince counts, for each of some canonical domains, the addresses that were lost between two
+// times and are still lost. Passes of all directories count, except approvals.
 func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]Lost, error) {
 	lost, wanted := map[string]Lost{}, map[string]bool{}
 	for _, domain := range domains {
@@ -66,10 +65,10 @@ func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]Lo
 	return lost, err
 }
 
-// LostBy counts the addresses that passes of a directory took between two times, and that
-// are still lost. Approvals do not count.
+// LostBy counts the addresses that passes of a directory removed between two times and that are
+// still lost. Approvals do not count.
 func (s *Store) LostBy(name string, after, now time.Time) (lost Lost, err error) {
-	id, ok := s.idOf(name)
+	id, ok := s.directoryID(name)
 	if !ok {
 		return lost, nil
 	}
@@ -78,13 +77,13 @@ func (s *Store) LostBy(name string, after, now time.Time) (lost Lost, err error)
 	return lost, err
 }
 
-// visitLost visits each address once that passes took between two times, that is wanted, and
-// that is lost now: it has no owner, or outside senders lost it between these times.
+// visitLost visits each wanted address once that passes removed between two times and that is
+// lost now: it has no owner, or outside senders lost it between these times.
 func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit func(string, *addressRecord)) error {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.endRead()
 	s.losses.Lock()
 	defer s.losses.Unlock()
 	passes, err := s.passesThatRemoved(after, now)
@@ -106,7 +105,7 @@ func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit fu
 			if err != nil {
 				return err
 			}
-			if !record.known() || !record.closed.IsZero() && inWindow(record.closed, after, now) {
+			if !record.known() || !record.internalOnlySince.IsZero() && inWindow(record.internalOnlySince, after, now) {
 				visit(l.address, &record)
 			}
 		}
@@ -114,8 +113,8 @@ func (s *Store) visitLost(after, now time.Time, wanted func(loss) bool, visit fu
 	return nil
 }
 
-// passesThatRemoved lists the passes that took addresses between two times, without
-// approvals. The caller has the lock of the cache.
+// passesThatRemoved lists the passes that removed addresses between two times, except approvals.
+// The caller holds the lock of the cache.
 func (s *Store) passesThatRemoved(after, now time.Time) ([]uint64, error) {
 	if s.losses.passes == nil {
 		passes := map[uint64]time.Time{}
@@ -135,17 +134,17 @@ func (s *Store) passesThatRemoved(after, now time.Time) ([]uint64, error) {
 	for number, ended := range s.losses.passes {
 		if inWindow(ended, after, now) {
 			between = append(between, number)
-		} else if now.Sub(ended).Abs() > keepLosses {
+		} else if now.Sub(ended).Abs() > lossCacheTime {
 			delete(s.losses.byPass, number)
 		}
 	}
 	return between, nil
 }
 
-// keepLosses is for how long the addresses that a pass took are held in memory at least.
-const keepLosses = 48 * time.Hour
+// lossCacheTime is how long the addresses that a pass removed stay in memory at least.
+const lossCacheTime = 48 * time.Hour
 
-// lossesOf returns the addresses that a pass took from objects. The caller has the lock of
+// lossesOf returns the addresses that a pass removed from objects. The caller holds the lock of
 // the cache.
 func (s *Store) lossesOf(pass uint64) ([]loss, error) {
 	if losses, cached := s.losses.byPass[pass]; cached {

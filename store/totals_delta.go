@@ -2,11 +2,11 @@ package store
 
 import "bytes"
 
-// totalsDelta is what a transaction, or a change within one, does to the totals. The
-// zero value does nothing. (diff.go has another delta: what changed of an object.)
+// totalsDelta is how a transaction, or a change within one, changes the totals. The zero value
+// changes nothing. For the changes of an object see objectDelta.
 type totalsDelta struct {
 	nextPass  uint64 // the next pass has at least this number
-	nextDir   dirID  // and the next directory
+	nextDir   dirID  // the next directory has at least this id
 	addresses int64
 	objects   int64
 	unparsed  int64
@@ -21,9 +21,9 @@ type dirDelta struct {
 	last map[string]int64
 }
 
-// leaving visits the domains in which due marks changed, or the addresses that they leave
-// without an owner.
-func (d *dirDelta) leaving(visit func(domain string, due, last int64) error) error {
+// eachDomain visits the domains with changed counts of due marks, or of addresses that these
+// leave without an owner.
+func (d *dirDelta) eachDomain(visit func(domain string, due, last int64) error) error {
 	for domain, due := range d.due {
 		if err := visit(domain, due, d.last[domain]); err != nil {
 			return err
@@ -52,37 +52,37 @@ func (c *totalsDelta) dir(id dirID) *dirDelta {
 	return d
 }
 
-func plus(m *map[string]int64, key string, n int64) {
+func addTo(m *map[string]int64, key string, n int64) {
 	if *m == nil {
 		*m = map[string]int64{}
 	}
 	(*m)[key] += n
 }
 
-// address counts one a/ record that turns into another.
+// address counts the change of an a/ record.
 func (c *totalsDelta) address(a string, before, after *addressRecord) {
-	c.owned(a, before, -1)
-	c.owned(a, after, 1)
+	c.countOwned(a, before, -1)
+	c.countOwned(a, after, 1)
 }
 
-func (c *totalsDelta) owned(a string, r *addressRecord, n int64) {
+func (c *totalsDelta) countOwned(a string, r *addressRecord, n int64) {
 	if !r.known() {
 		return
 	}
 	domain := domainOf(a)
 	c.addresses += n
-	plus(&c.domains, domain, n)
-	if d := addressDigest(a, r.restricted()); n > 0 {
+	addTo(&c.domains, domain, n)
+	if d := addressDigest(a, r.internalOnly()); n > 0 {
 		c.digest.add(d)
 	} else {
 		c.digest.sub(d)
 	}
-	if dir, ok := r.leaving(); ok {
-		plus(&c.dir(dir).last, domain, n)
+	if dir, ok := r.lostWith(); ok {
+		addTo(&c.dir(dir).last, domain, n)
 	}
 }
 
-// object counts one o/ record that turns into another.
+// object counts the change of an o/ record.
 func (c *totalsDelta) object(dir dirID, before, after *objectRecord) {
 	c.unparsed += int64(after.unparsed) - int64(before.unparsed)
 	c.due(dir, before, -1)
@@ -106,12 +106,12 @@ func (c *totalsDelta) object(dir dirID, before, after *objectRecord) {
 func (c *totalsDelta) due(dir dirID, r *objectRecord, n int64) {
 	for i := range r.addresses {
 		if a := &r.addresses[i]; !a.gone.isZero() && a.due() {
-			plus(&c.dir(dir).due, domainOf(a.address), n)
+			addTo(&c.dir(dir).due, domainOf(a.address), n)
 		}
 	}
 }
 
-// counts returns what the record of an object adds to those of its directory.
+// counts returns what the record of an object adds to the counts of its directory.
 func (r *objectRecord) counts() dirCounts {
 	c := dirCounts{owned: int64(len(r.addresses))}
 	for i := range r.addresses {
@@ -140,23 +140,23 @@ func (c *totalsDelta) add(o *totalsDelta) {
 	c.unparsed += o.unparsed
 	c.digest.add(o.digest)
 	for domain, n := range o.domains {
-		plus(&c.domains, domain, n)
+		addTo(&c.domains, domain, n)
 	}
 	for id, change := range o.dirs {
 		d := c.dir(id)
 		d.dirCounts.add(change.dirCounts)
 		for domain, n := range change.due {
-			plus(&d.due, domain, n)
+			addTo(&d.due, domain, n)
 		}
 		for domain, n := range change.last {
-			plus(&d.last, domain, n)
+			addTo(&d.last, domain, n)
 		}
 	}
 }
 
-// keys returns how many entries and bytes the counts take that another change brings,
-// beyond those that are changed already.
-func (c *totalsDelta) keys(o *totalsDelta) (entries, bytes int64) {
+// newKeys returns how many entries and bytes the counts of another change take, besides those
+// that are already changed.
+func (c *totalsDelta) newKeys(o *totalsDelta) (entries, bytes int64) {
 	count := func(key int) {
 		entries++
 		bytes += entryOverhead + int64(key) + countSize
@@ -172,7 +172,7 @@ func (c *totalsDelta) keys(o *totalsDelta) (entries, bytes int64) {
 			d = &dirDelta{}
 			count(len(prefixCounts) + dirIDSize)
 		}
-		_ = change.leaving(func(domain string, _, _ int64) error { // never fails
+		_ = change.eachDomain(func(domain string, _, _ int64) error { // never fails
 			_, due := d.due[domain]
 			if _, last := d.last[domain]; !due && !last {
 				count(len(prefixLeaving) + dirIDSize + len(domain))
@@ -183,11 +183,11 @@ func (c *totalsDelta) keys(o *totalsDelta) (entries, bytes int64) {
 	return entries, bytes
 }
 
-// countSize bounds the value of a key that counts: a version byte and five integers.
+// countSize limits the size of a count's value: a version byte and five integers.
 const countSize = 1 + 5*10
 
-// entries visits what has to be written for the totals to be those after the change.
-// A nil value deletes the key.
+// entries visits the entries to write for the totals after the change. A nil value deletes the
+// key.
 func (c *totalsDelta) entries(before, after *totals, visit func(key, value []byte) error) error {
 	counters := after.counters()
 	if err := visitIf(!bytes.Equal(before.counters(), counters), visit, []byte(keyTotals), counters); err != nil {
@@ -207,7 +207,7 @@ func (c *totalsDelta) entries(before, after *totals, visit func(key, value []byt
 		if err := visitIf(change.dirCounts != (dirCounts{}), visit, dirKey(prefixCounts, id), value); err != nil {
 			return err
 		}
-		err := change.leaving(func(domain string, due, last int64) error {
+		err := change.eachDomain(func(domain string, due, last int64) error {
 			value := countsValue(d.dueIn.of(domain), d.last.of(domain))
 			return visitIf(due != 0 || last != 0, visit, leavingKey(id, domain), value)
 		})
@@ -225,7 +225,7 @@ func visitIf(changed bool, visit func(key, value []byte) error, key, value []byt
 	return visit(key, value)
 }
 
-// countsValue encodes counts; where all are zero there is no key.
+// countsValue encodes counts. It returns nil, which means no key, if all are zero.
 func countsValue(counts ...int64) []byte {
 	e, any := newEncoder(), false
 	for _, n := range counts {
@@ -238,7 +238,7 @@ func countsValue(counts ...int64) []byte {
 	return e
 }
 
-// totals reads the totals that are kept on disk.
+// totals reads the totals from disk.
 func (r reader) totals() (totals, error) {
 	value, err := r.get([]byte(keyTotals))
 	if err != nil {
@@ -276,12 +276,12 @@ func (r reader) loadCounts(prefix string, visit func(key, value []byte) error) e
 	})
 }
 
-// loadCounts reads the counts of the domain that a key ends with, after its prefix.
+// loadCounts reads the counts of the domain at the end of a key, after its prefix.
 func loadCounts(key, value []byte, counts ...*map[string]int64) error {
 	d := newDecoder(value)
 	for _, m := range counts {
 		if n := int64(d.uint()); n != 0 {
-			plus(m, string(key[len(prefixDomain):]), n)
+			addTo(m, string(key[len(prefixDomain):]), n)
 		}
 	}
 	return d.done()

@@ -8,20 +8,21 @@ import (
 	"time"
 )
 
-// TestLostSince counts what is lost now, and no approvals.
+// TestLostSince: only what is lost now counts, and no approvals.
 func TestLostSince(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	lost := func(after, now int, want int) {
 		t.Helper()
-		for range 2 { // the second time out of memory
+		for range 2 { // the second time from memory
 			got, err := s.LostSince(hour(after), hour(now).Add(-2*clockSlack), []string{"x.test"})
 			if err != nil || got["x.test"].Addresses != want || len(got) > 1 {
 				t.Errorf("lost from hour %d to %d: %v, %v, want %d", after, now, got, err, want)
 			}
 		}
 	}
-	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test", "b@x.test", "z@y.test"), object(t, 2, "c@x.test", "d@x.test"), object(t, 3, "e@x.test"))
+	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test", "b@x.test", "z@y.test"),
+		object(t, 2, "c@x.test", "d@x.test"), object(t, 3, "e@x.test"))
 	pass(t, s, "other", Full, hour(0), "", object(t, 1, "d@x.test"), object(t, 2, "f@x.test"))
 	lost(-1, 9, 0)
 	pass(t, s, "corp", Incremental, hour(1), "", object(t, 1, "a@x.test"))
@@ -31,7 +32,7 @@ func TestLostSince(t *testing.T) {
 	pass(t, s, "other", Incremental, hour(3), "", object(t, 1), object(t, 2))
 	lost(0, 9, 4)
 	lost(2, 9, 3)
-	lost(0, 2, 1) // what is later than now is not believed
+	lost(0, 2, 1) // a time in the future does not count
 	pass(t, s, "corp", Incremental, hour(4), "", object(t, 2, "b@x.test", "c@x.test"))
 	lost(0, 9, 2) // two came back
 	pass(t, s, "corp", Incremental, hour(5), "held", object(t, 3))
@@ -49,8 +50,8 @@ func TestLostSince(t *testing.T) {
 	lost(0, 9, 2)
 }
 
-// TestLossesBesideWriters: counts asked for while passes remove addresses are never too
-// high, never fall, and complete at the end.
+// TestLossesBesideWriters: counts during passes that remove addresses are never too high, never
+// fall, and are complete at the end.
 func TestLossesBesideWriters(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	const n = 60
@@ -72,7 +73,8 @@ func TestLossesBesideWriters(t *testing.T) {
 				default:
 				}
 				got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"})
-				if most := int(gone.Load()); err != nil || got["x.test"].Addresses < last || got["x.test"].Addresses > most || !s.HasDomain("x.test") {
+				if most := int(gone.Load()); err != nil || got["x.test"].Addresses < last ||
+					got["x.test"].Addresses > most || !s.HasDomain("x.test") {
 					t.Errorf("lost %+v after %d, at most %d: %v", got["x.test"], last, most, err)
 					return
 				}
@@ -86,7 +88,8 @@ func TestLossesBesideWriters(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
-	if got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"}); err != nil || got["x.test"].Addresses != n {
+	if got, err := s.LostSince(start.Add(-time.Hour), start.Add(time.Hour), []string{"x.test"}); err != nil ||
+		got["x.test"].Addresses != n {
 		t.Errorf("at the end: %v, %v, want %d", got, err, n)
 	}
 }

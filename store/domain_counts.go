@@ -5,13 +5,12 @@ import (
 	"maps"
 )
 
-// domainCounts is how many addresses there are in each domain. It is never changed in
-// place: a change copies one shard for each domain that it changes. The nil value has
-// no domain.
+// domainCounts is the number of addresses in each domain. It is never changed in place: a change
+// copies one shard for each domain that it changes. The nil value has no domain.
 type domainCounts []map[string]int64
 
-// domainShards keeps the copies small: a change of one address among 50,000 domains
-// copies 200 entries.
+// domainShards keeps the copies small: a change of one address among 50,000 domains copies 200
+// entries.
 const domainShards = 256
 
 func shardOf(domain string) int {

@@ -43,10 +43,11 @@ func holdOnly(domains []string, at time.Time) Outcome {
 	return o
 }
 
-// TestHoldOneDomain: its removals wait, over a restart too, and the others go.
+// TestHoldOneDomain: the removals of one domain wait, also over a restart. All others go.
 func TestHoldOneDomain(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@y.test"), object(t, 2, "c@y.test"), object(t, 3, "d@z.test"))
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@y.test"), object(t, 2, "c@y.test"),
+		object(t, 3, "d@z.test"))
 	info := passHolding(t, s, start, []string{"z.test", "y.test"}, object(t, 1), object(t, 2), object(t, 3))
 	if info.Removed != 1 || info.Held != 3 || info.Hold != "some domains" {
 		t.Errorf("the pass: %+v", info)
@@ -59,7 +60,8 @@ func TestHoldOneDomain(t *testing.T) {
 	if diff := cmp.Diff(want, d.HeldDomains); diff != "" {
 		t.Errorf("held domains (-want +got):\n%s", diff)
 	}
-	for domain, want := range map[string]string{"x.test": "", "y.test": "too many of y.test", "z.test": "too many of z.test"} {
+	for domain, want := range map[string]string{"x.test": "", "y.test": "too many of y.test",
+		"z.test": "too many of z.test"} {
 		if got := d.Holds(domain); got != want {
 			t.Errorf("%s is held because %q, want %q", domain, got, want)
 		}
@@ -68,13 +70,14 @@ func TestHoldOneDomain(t *testing.T) {
 		t.Errorf("the pass that releases y.test: %+v", info)
 	}
 	wantKnown(t, s, "d@z.test")
-	if n, err := s.LostSince(start, start.Add(2*time.Hour), []string{"x.test", "y.test", "z.test"}); err != nil || n["x.test"].Addresses != 1 || n["y.test"].Addresses != 2 || n["z.test"].Addresses != 0 {
+	if n, err := s.LostSince(start, start.Add(2*time.Hour), []string{"x.test", "y.test", "z.test"}); err != nil ||
+		n["x.test"].Addresses != 1 || n["y.test"].Addresses != 2 || n["z.test"].Addresses != 0 {
 		t.Errorf("lost: %v, %v", n, err)
 	}
 }
 
-// TestHoldAllAfterSome: the domains are forgotten with the next pass that holds all, with
-// an approval, and with what is discarded.
+// TestHoldAllAfterSome: the next pass that holds all removals, an approval and a discard clear
+// the held domains.
 func TestHoldAllAfterSome(t *testing.T) {
 	for what, next := range map[string]func(*Store) error{
 		"all held": func(s *Store) error { pass(t, s, "corp", Incremental, start, "all"); return nil },
@@ -119,15 +122,16 @@ func TestTooManyHeldDomains(t *testing.T) {
 	}
 }
 
-// TestDecidedHoldOfADomainIsFinished: what a broken release left, opening the store or the
-// next pass finishes, and it spares the held domain.
+// TestDecidedHoldOfADomainIsFinished: opening the store or the next pass completes an
+// interrupted release, except for the held domain.
 func TestDecidedHoldOfADomainIsFinished(t *testing.T) {
 	for _, restart := range []bool{true, false} {
 		t.Run(fmt.Sprintf("restart %t", restart), func(t *testing.T) {
 			var free atomic.Uint64
 			free.Store(1 << 30)
 			var failing atomic.Bool
-			config := Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
+			config := Config{Dir: t.TempDir(), MinFree: 1 << 20,
+				FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
 				afterCommit: func(int) {
 					if failing.Load() {
 						free.Store(1 << 19)
@@ -142,7 +146,7 @@ func TestDecidedHoldOfADomainIsFinished(t *testing.T) {
 			if _, err := p.Apply([]Object{object(t, 1)}); err != nil {
 				t.Fatal(err)
 			}
-			failing.Store(true) // the next commit is the decision, and the last one that works
+			failing.Store(true) // the next commit is the decision and the last one that works
 			if _, err := p.Commit(holdOnly([]string{"y.test"}, start)); !errors.Is(err, ErrNoSpace) {
 				t.Fatalf("commit: %v, want %v", err, ErrNoSpace)
 			}
@@ -151,7 +155,8 @@ func TestDecidedHoldOfADomainIsFinished(t *testing.T) {
 			free.Store(1 << 30)
 			if restart {
 				s = reopen(t, s)
-				if d := s.Directory("corp"); d.Holds("y.test") == "" || d.Holds("x.test") != "" || d.LastIncremental.Removed != 1 || d.LastIncremental.Held != 1 {
+				if d := s.Directory("corp"); d.Holds("y.test") == "" || d.Holds("x.test") != "" ||
+					d.LastIncremental.Removed != 1 || d.LastIncremental.Held != 1 {
 					t.Errorf("after opening: %+v", d)
 				}
 			} else {
@@ -185,7 +190,8 @@ func TestRandomHeldDomains(t *testing.T) {
 				info := passHolding(t, s, start.Add(time.Duration(i)*time.Minute), names, objects...)
 				removed, kept := settleModel(has, index, held)
 				if info.Removed != removed || info.Held != kept {
-					t.Fatalf("pass %d removed %d and held %d, want %d and %d", i, info.Removed, info.Held, removed, kept)
+					t.Fatalf("pass %d removed %d and held %d, want %d and %d", i, info.Removed, info.Held, removed,
+						kept)
 				}
 				wantKnown(t, s, union(index)...)
 				if i%20 == 19 {
@@ -220,7 +226,7 @@ func changeSome(t *testing.T, r *rand.Rand, has map[byte]map[string]bool) []Obje
 	return objects
 }
 
-// settleModel makes the index what it has to be after a pass.
+// settleModel changes the index to what it must be after a pass.
 func settleModel(has, index map[byte]map[string]bool, held map[string]bool) (removed, kept int) {
 	for id := range has {
 		if index[id] == nil {

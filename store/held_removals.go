@@ -9,25 +9,24 @@ import (
 	"rcpt-milter/address"
 )
 
-// Held is one address whose removal waits, for all senders or for outside senders.
-type Held struct {
+// HeldRemoval is one address whose removal waits, for all senders or for outside senders.
+type HeldRemoval struct {
 	Address   address.Address
 	GUID      GUID
 	DN        string
 	Class     string
-	Pass      uint64    // that did not find it any more
-	Since     time.Time // when that was
-	NotBefore time.Time // it is not released before; zero: at any time
-	// Last: releasing all that waits in its directory leaves no owner or, if the address is
-	// open to outside senders, none that takes mail from them.
-	Last   bool
-	Closes bool // the object keeps the address, and would take mail from inside senders only
+	Pass      uint64    // the pass that missed it
+	Since     time.Time // when that pass read the object
+	NotBefore time.Time // the earliest release; zero means at any time
+	// Last means that releasing everything that waits in the directory loses the address: no
+	// owner is left or, if the address is open to outside senders, no open owner.
+	Last                bool
+	BecomesInternalOnly bool // the object keeps the address, for internal senders only
 }
 
-// Held visits the removals of a directory that completed passes left waiting, those of
-// one object after those of another. An error of visit ends it and is returned. Close
-// waits for it.
-func (s *Store) Held(name string, visit func(Held) error) error {
+// HeldRemovals visits the removals of a directory that wait after completed passes, object by
+// object. An error from visit stops it and is returned. Close waits for it.
+func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 	v, err := s.view()
 	if err != nil {
 		return err
@@ -41,22 +40,23 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 	if err != nil {
 		return err
 	}
-	last := d.lastPass()
+	completed := d.lastPass()
 	for _, guid := range marked {
 		record, err := v.object(d.id, guid)
 		if err != nil {
 			return err
 		}
 		for _, a := range record.addresses {
-			if a.gone.isZero() || a.gone.pass > last { // that of a pass under way
+			if a.gone.isZero() || a.gone.pass > completed { // not held: the mark of a running pass
 				continue
 			}
-			alone, err := v.leaving(a.address, d.id)
+			last, err := v.lostWith(a.address, d.id)
 			if err != nil {
 				return err
 			}
-			err = visit(Held{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
-				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: alone, Closes: a.closes})
+			err = visit(HeldRemoval{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
+				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: last,
+				BecomesInternalOnly: a.becomesInternalOnly})
 			if err != nil {
 				return err
 			}
@@ -65,14 +65,14 @@ func (s *Store) Held(name string, visit func(Held) error) error {
 	return nil
 }
 
-// leaving reports whether an address is known and all its owners that count are objects of
-// a directory in which it is marked as gone, whether the marks are due or wait.
-func (r reader) leaving(a string, dir dirID) (bool, error) {
+// lostWith reports whether an address is known and each of its decisive owners is an object of a
+// directory that has marked it, with a mark that is due or waits.
+func (r reader) lostWith(a string, dir dirID) (bool, error) {
 	record, err := r.addressRecord(a)
 	if err != nil || !record.known() {
 		return false, err
 	}
-	for _, o := range record.counting() {
+	for _, o := range record.decisiveOwners() {
 		if o.dir != dir {
 			return false, nil
 		}
@@ -80,7 +80,7 @@ func (r reader) leaving(a string, dir dirID) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		stays := func(owned ownedRecord) bool { return owned.address == a && owned.keeps(o.restricted) }
+		stays := func(owned ownedRecord) bool { return owned.address == a && owned.stays(o.internalOnly) }
 		if slices.ContainsFunc(object.addresses, stays) {
 			return false, nil
 		}
@@ -88,7 +88,7 @@ func (r reader) leaving(a string, dir dirID) (bool, error) {
 	return true, nil
 }
 
-// object reads what is stored of an object; the zero record: nothing.
+// object reads the record of an object. The zero record means that there is none.
 func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
 	return s.newest().object(dir, guid)
 }
@@ -106,7 +106,7 @@ func (r reader) object(dir dirID, guid GUID) (objectRecord, error) {
 	return record, nil
 }
 
-// directory reads the record of a directory; the zero record if there is none.
+// directory reads the record of a directory. The zero record means that there is none.
 func (r reader) directory(name string) (directoryRecord, error) {
 	key := []byte(prefixDirectory + name)
 	value, err := r.get(key)
@@ -120,16 +120,16 @@ func (r reader) directory(name string) (directoryRecord, error) {
 	return record, nil
 }
 
-// Approve releases what passes up to a number held back. What later ones did stays held,
-// and the next pass judges it again. It is a pass of its own that reads nothing, and leaves the cursor where
-// it is.
+// Approve releases what passes up to a number held back. Removals of later passes stay held, and
+// the next pass judges them again. An approval is a pass of its own; it reads nothing and keeps
+// the cursor.
 func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error) {
 	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
 	if err != nil {
 		return PassInfo{}, err
 	}
 	defer p.Abort()
-	if p.upTo, p.later = upTo, p.dir.record.hold; p.later != "" {
+	if p.upTo, p.laterHold = upTo, p.dir.record.hold; p.laterHold != "" {
 		all, err := p.owned(math.MaxUint64)
 		if err != nil {
 			return PassInfo{}, err
@@ -139,20 +139,21 @@ func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error
 			return PassInfo{}, err
 		}
 		if some == all {
-			p.later = ""
+			p.laterHold = ""
 		}
 	}
 	p.info.Approved, p.info.Ended = true, p.info.Started
 	var info PassInfo
 	err = s.Decide(func() (err error) {
-		info, err = p.conclude(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: upTo, later: p.later})
+		info, err = p.decideAndFinish(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint,
+			upTo: upTo, laterHold: p.laterHold})
 		return err
 	})
 	return info, err
 }
 
-// Discard forgets what is held back: the addresses stay, until a full pass misses them
-// again. It reports how many objects it was about.
+// Discard clears all held removals and returns how many objects had some. The addresses stay
+// until a full pass misses them again.
 func (s *Store) Discard(name string, at time.Time) (int, error) {
 	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
 	if err != nil {
@@ -176,7 +177,7 @@ func (s *Store) Discard(name string, at time.Time) (int, error) {
 	return marked, nil
 }
 
-// lastOrigin is the database that a directory was last read from.
+// lastOrigin returns the database that a directory was last read from.
 func (s *Store) lastOrigin(name string, at time.Time) Origin {
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -188,12 +189,12 @@ func (s *Store) lastOrigin(name string, at time.Time) Origin {
 	return o
 }
 
-// removals are the counts of what passes removed, for the guard. They are those of the
-// p/ rows; passes that ended within the same minute are counted together.
+// removals counts what passes removed, for the removal guard. The counts are those of the p/
+// rows, with passes that ended within one minute added up.
 type removals []removal
 
 type removal struct {
-	ended   time.Time // of the last of them
+	ended   time.Time // when the last of them ended
 	removed int
 }
 
@@ -225,7 +226,7 @@ func (r removals) between(after, now time.Time) int {
 	return n
 }
 
-// loadRemovals reads what the passes of each directory removed, as far back as is kept.
+// loadRemovals reads what the passes of each directory removed, as far back as p/ rows reach.
 func (s *Store) loadRemovals() error {
 	return s.scan([]byte(prefixPass), false, func(kv pair) error {
 		d := newDecoder(kv.value)

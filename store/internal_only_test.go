@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// presence looks an address up.
+// presence returns the answer of Lookup.
 func presence(t testing.TB, s *Store, a string) Presence {
 	t.Helper()
 	got, err := s.Lookup(mustParse(t, a))
@@ -18,28 +18,32 @@ func presence(t testing.TB, s *Store, a string) Presence {
 	return got
 }
 
-// TestClosing is the life of an address that becomes internal-only: open until the mark is
-// released, then lost to outside senders, and open again at once.
-func TestClosing(t *testing.T) {
+// TestInternalOnly: an address that becomes internal-only is open until its mark is released.
+// Then it is lost to outside senders, and it opens again at once.
+func TestInternalOnly(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
-	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "!new@x.test"))
-	if got := presence(t, s, "new@x.test"); got != (Presence{Known: true, Restricted: true}) {
+	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"),
+		object(t, 3, "!new@x.test"))
+	if got := presence(t, s, "new@x.test"); got != (Presence{Known: true, InternalOnly: true}) {
 		t.Errorf("internal-only from the start: %+v", got)
 	}
 	info := pass(t, s, "corp", Incremental, hour(1), "too many", object(t, 1, "!a@x.test"))
 	if info.Held != 1 || info.Removed != 0 || presence(t, s, "a@x.test") != (Presence{Known: true}) {
 		t.Errorf("held: %+v", info)
 	}
-	var held []Held
-	visit := func(h Held) error { held = append(held, h); return nil }
-	if err := s.Held("corp", visit); err != nil || len(held) != 1 || !held[0].Closes || !held[0].Last {
+	var held []HeldRemoval
+	visit := func(h HeldRemoval) error { held = append(held, h); return nil }
+	if err := s.HeldRemovals("corp", visit); err != nil || len(held) != 1 || !held[0].BecomesInternalOnly ||
+		!held[0].Last {
 		t.Errorf("held: %+v, %v", held, err)
 	}
-	if d, err := s.Describe(mustParse(t, "a@x.test")); err != nil || !d.Owners[0].Closes || d.Owners[0].Gone || d.Owners[0].Restricted {
+	if d, err := s.Describe(mustParse(t, "a@x.test")); err != nil || !d.Owners[0].BecomesInternalOnly ||
+		d.Owners[0].Gone || d.Owners[0].InternalOnly {
 		t.Errorf("the owner: %+v, %v", d.Owners, err)
 	}
-	if got, err := s.Stored("corp", GUID{15: 1}); err != nil || !got.Owns[0].Closes || got.Owns[0].Gone {
+	if got, err := s.Stored("corp", GUID{15: 1}); err != nil || !got.Addresses[0].BecomesInternalOnly ||
+		got.Addresses[0].Gone {
 		t.Errorf("stored: %+v, %v", got, err)
 	}
 	checkSound(t, s)
@@ -49,12 +53,13 @@ func TestClosing(t *testing.T) {
 		t.Errorf("discard: %d, %v", n, err)
 	}
 	wantKnown(t, s, "a@x.test", "b@x.test", "!new@x.test")
-	pass(t, s, "corp", Full, hour(3), "too many", object(t, 1, "!a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "!new@x.test"))
+	pass(t, s, "corp", Full, hour(3), "too many", object(t, 1, "!a@x.test"), object(t, 2, "b@x.test"),
+		object(t, 3, "!new@x.test"))
 	wantKnown(t, s, "a@x.test", "b@x.test", "!new@x.test")
 	if info, err := s.Approve("corp", s.Directory("corp").Newest().Number, hour(4)); err != nil || info.Removed != 1 {
 		t.Errorf("approval: %+v, %v", info, err)
 	}
-	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, Restricted: true, Removed: hour(4)}) {
+	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: hour(4)}) {
 		t.Errorf("approved: %+v", got)
 	}
 	checkSound(t, s)
@@ -78,7 +83,7 @@ func TestClosing(t *testing.T) {
 	checkSound(t, s)
 }
 
-// wantEvents compares the history of an address with words.
+// wantEvents compares the history of an address, one text for each event.
 func wantEvents(t *testing.T, s *Store, a string, want ...string) {
 	t.Helper()
 	events, err := s.History(mustParse(t, a))
@@ -91,7 +96,7 @@ func wantEvents(t *testing.T, s *Store, a string, want ...string) {
 		if e.Added {
 			text = "+"
 		}
-		if e.Outside {
+		if e.OutsideOnly {
 			text += " outside"
 		}
 		got = append(got, text)
@@ -101,9 +106,9 @@ func wantEvents(t *testing.T, s *Store, a string, want ...string) {
 	}
 }
 
-// TestClosingOfSeveralOwners: an address is lost to outside senders with the last owner
-// that takes mail from them, whether that is closed or goes.
-func TestClosingOfSeveralOwners(t *testing.T) {
+// TestInternalOnlyWithSeveralOwners: outside senders lose an address with its last open owner,
+// whether that owner becomes internal-only or goes.
+func TestInternalOnlyWithSeveralOwners(t *testing.T) {
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	for name, last := range map[string][]string{"closed": {"!a@x.test"}, "gone": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +129,7 @@ func TestClosingOfSeveralOwners(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				lost, err := p.Loses(mustParse(t, "a@x.test"))
+				lost, err := p.WouldLose(mustParse(t, "a@x.test"))
 				if err != nil || lost != (got.Last["x.test"] == 1) {
 					t.Errorf("loses: %t, %v, with %+v", lost, err, got)
 				}
@@ -140,7 +145,8 @@ func TestClosingOfSeveralOwners(t *testing.T) {
 				t.Errorf("the last open one: %+v", got)
 			}
 			info := pass(t, s, "corp", Incremental, hour(2), "", object(t, 1, last...))
-			if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, Restricted: true, Removed: info.Ended}) {
+			if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true,
+				Removed: info.Ended}) {
 				t.Errorf("closed: %+v", got)
 			}
 			for domain, want := range map[string]Lost{"x.test": {1, 1}} {
@@ -157,14 +163,18 @@ func TestClosingOfSeveralOwners(t *testing.T) {
 	}
 }
 
-// TestClosingBeforeRemoval: the removal of a closing address replaces the mark, and is
-// judged as of now; and the reverse.
-func TestClosingBeforeRemoval(t *testing.T) {
+// TestInternalOnlyBeforeRemoval: the removal of an address that becomes internal-only replaces
+// its mark, and is evaluated from now. The reverse holds too.
+func TestInternalOnlyBeforeRemoval(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
-	held := func() (all []Held) {
+	held := func() (all []HeldRemoval) {
 		t.Helper()
-		if err := s.Held("corp", func(h Held) error { all = append(all, h); return nil }); err != nil || len(all) != 1 {
+		if err := s.HeldRemovals("corp", func(h HeldRemoval) error {
+			all = append(all,
+				h)
+			return nil
+		}); err != nil || len(all) != 1 {
 			t.Fatalf("held: %+v, %v", all, err)
 		}
 		return all
@@ -172,11 +182,11 @@ func TestClosingBeforeRemoval(t *testing.T) {
 	pass(t, s, "corp", Full, hour(0), "", object(t, 1, "a@x.test"))
 	one := pass(t, s, "corp", Incremental, hour(1), "too many", object(t, 1, "!a@x.test"))
 	two := pass(t, s, "corp", Incremental, hour(2), "too many", object(t, 1))
-	if h := held()[0]; h.Closes || h.Pass != two.Number {
+	if h := held()[0]; h.BecomesInternalOnly || h.Pass != two.Number {
 		t.Errorf("gone: %+v", h)
 	}
 	three := pass(t, s, "corp", Incremental, hour(3), "too many", object(t, 1, "!a@x.test"))
-	if h := held()[0]; !h.Closes || h.Pass != three.Number || three.Number <= one.Number {
+	if h := held()[0]; !h.BecomesInternalOnly || h.Pass != three.Number || three.Number <= one.Number {
 		t.Errorf("back, internal-only: %+v", h)
 	}
 	checkSound(t, s)
@@ -186,24 +196,24 @@ func TestClosingBeforeRemoval(t *testing.T) {
 	}
 	wantKnown(t, s, "a@x.test")
 	wantEvents(t, s, "a@x.test")
-	// What was removed and comes back internal-only was lost when it went.
+	// An address that was removed and comes back internal-only was lost when it was removed.
 	gone := pass(t, s, "corp", Incremental, hour(5), "", object(t, 1))
 	pass(t, s, "corp", Incremental, hour(6), "", object(t, 1, "!a@x.test"))
-	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, Restricted: true, Removed: gone.Ended}) {
+	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: gone.Ended}) {
 		t.Errorf("removed, and back internal-only: %+v", got)
 	}
 }
 
-// TestClosingWaits: another database that showed the address open, and another directory
-// that may own it, hold the mark back as that of a removal.
-func TestClosingWaits(t *testing.T) {
+// TestInternalOnlyWaits: the mark waits like a removal for another database that showed the
+// address open, and for another directory that may own it.
+func TestInternalOnlyWaits(t *testing.T) {
 	const lag = time.Hour
 	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 	s := open(t, Config{Dir: t.TempDir()})
 	read := func(database string, kind Kind, at time.Time, shared time.Duration, objects ...Object) PassInfo {
 		t.Helper()
 		p, err := s.Begin("corp", kind, Origin{Controller: database, Database: database, Started: at, Lag: lag,
-			Shared: func(string) time.Duration { return shared }})
+			HandOverWait: func(string) time.Duration { return shared }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,8 +254,9 @@ func TestClosingWaits(t *testing.T) {
 	wantKnown(t, s, "!a@x.test")
 }
 
-// TestClosingOfHeldDomains: the domain that is held stays open, the other one is closed.
-func TestClosingOfHeldDomains(t *testing.T) {
+// TestInternalOnlyOfHeldDomains: the held domain stays open, the other one becomes
+// internal-only.
+func TestInternalOnlyOfHeldDomains(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "a@y.test"))
 	p, err := s.Begin("corp", Incremental, Origin{Started: start.Add(time.Hour)})
@@ -255,7 +266,8 @@ func TestClosingOfHeldDomains(t *testing.T) {
 	if _, err := p.Apply([]Object{object(t, 1, "!a@x.test", "!a@y.test")}); err != nil {
 		t.Fatal(err)
 	}
-	info, err := p.Commit(Outcome{Ended: start.Add(time.Hour), Hold: "too many", HoldDomains: []HeldDomain{{"y.test", "too many"}}})
+	info, err := p.Commit(Outcome{Ended: start.Add(time.Hour), Hold: "too many",
+		HoldDomains: []HeldDomain{{"y.test", "too many"}}})
 	if err != nil || info.Removed != 1 || info.Held != 1 {
 		t.Errorf("commit: %+v, %v", info, err)
 	}
@@ -263,12 +275,12 @@ func TestClosingOfHeldDomains(t *testing.T) {
 	checkSound(t, s)
 }
 
-// TestClosingIsVerified: a recount finds marks that close, and compares both sides of them.
-func TestClosingIsVerified(t *testing.T) {
+// TestInternalOnlyIsVerified: a recount checks these marks on both sides.
+func TestInternalOnlyIsVerified(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	pass(t, s, "corp", Incremental, start, "too many", object(t, 1, "!a@x.test"))
-	id, _ := s.idOf("corp")
+	id, _ := s.directoryID("corp")
 	kept := s.totals.Load().dirs[id]
 	want := dirCounts{owned: 1, marked: 1, leaving: 1, due: 1}
 	if d := cmp.Diff(want, kept.dirCounts, cmp.AllowUnexported(want)); d != "" || kept.last.of("x.test") != 1 {
@@ -282,6 +294,6 @@ func TestClosingIsVerified(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Recount(); err == nil {
-		t.Error("look-ups do not know of the mark, and a recount finds that right")
+		t.Error("lookups do not know of the mark, and a recount finds that right")
 	}
 }

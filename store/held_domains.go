@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// MaxHeldDomains bounds the domains that one pass may hold, because each pass writes
-// their list again.
+// MaxHeldDomains limits the domains that one pass may hold, because each pass writes their list
+// again.
 const MaxHeldDomains = 20
 
-// HeldDomain is a domain whose removals are held while those of other domains go.
+// HeldDomain is a domain whose removals are held while other domains' removals are released.
 type HeldDomain struct {
 	Domain string
 	Why    string
@@ -18,17 +18,18 @@ type HeldDomain struct {
 
 // DomainLoss is what releasing the marks of a directory would take from one domain.
 type DomainLoss struct {
-	Owned int // addresses that an object loses, or takes no mail from outside senders for
-	Last  int // of these, addresses that would be lost: see Pass.Loses
+	Owned int // addresses that an object loses, or that become internal-only there
+	Last  int // of these, addresses that would be lost: see Pass.WouldLose
 }
 
 // heldDomains are the held domains of one directory. The zero value holds none.
 type heldDomains []HeldDomain
 
-// newHeldDomains sorts the domains. The error says that there are too many.
+// newHeldDomains sorts the domains. It returns an error if there are too many.
 func newHeldDomains(domains []HeldDomain) (heldDomains, error) {
 	if len(domains) > MaxHeldDomains {
-		return nil, fmt.Errorf("store: %d domains are to be held, at most %d may be; hold all removals instead", len(domains), MaxHeldDomains)
+		return nil, fmt.Errorf("store: cannot hold %d domains, at most %d are possible; hold all removals instead",
+			len(domains), MaxHeldDomains)
 	}
 	sorted := slices.Clone(domains)
 	slices.SortFunc(sorted, func(a, b HeldDomain) int { return strings.Compare(a.Domain, b.Domain) })
@@ -43,8 +44,8 @@ func (h heldDomains) has(domain string) bool {
 	return found
 }
 
-// keeps reports whether the removal of an address is held.
-func (h heldDomains) keeps(address string) bool { return len(h) > 0 && h.has(domainOf(address)) }
+// holds reports whether the removal of an address is held.
+func (h heldDomains) holds(address string) bool { return len(h) > 0 && h.has(domainOf(address)) }
 
 func (e *encoder) heldDomains(h heldDomains) {
 	e.uint(uint64(len(h)))
@@ -66,7 +67,7 @@ func (d *decoder) heldDomains() heldDomains {
 	return h
 }
 
-// split counts what a release takes and what it leaves held.
+// split returns how many addresses a release removes and how many stay held.
 func (p Pending) split(held heldDomains) (removed, kept int) {
 	for domain, loss := range p.Domains {
 		if held.has(domain) {
@@ -76,16 +77,16 @@ func (p Pending) split(held heldDomains) (removed, kept int) {
 	return p.Owned - kept, kept
 }
 
-// DomainAddresses returns how many addresses of a canonical domain have an owner, as of
-// the last commit. It takes no lock and copies nothing.
+// DomainAddresses returns how many addresses of a canonical domain have an owner, as of the last
+// commit. It takes no lock and copies nothing.
 func (s *Store) DomainAddresses(domain string) int64 { return s.totals.Load().domains.of(domain) }
 
-// HasDomain reports whether the index has an address of a canonical domain. It is asked
+// HasDomain reports whether the index has an address of a canonical domain. The daemon calls it
 // for each unknown recipient.
 func (s *Store) HasDomain(domain string) bool { return s.DomainAddresses(domain) > 0 }
 
-// HasDomainBelow reports whether the index has an address of any sub-domain of a parent,
-// which begins with a dot.
+// HasDomainBelow reports whether the index has an address in a subdomain of parent, which begins
+// with a dot.
 func (s *Store) HasDomainBelow(parent string) bool {
 	found := false
 	s.totals.Load().domains.all(func(domain string, _ int64) { found = found || strings.HasSuffix(domain, parent) })

@@ -6,52 +6,43 @@ import (
 	"slices"
 )
 
-// Look-ups and the records of objects agree after every commit. An earlier version could
-// leave half an object behind: an owner of which no record tells, or the reverse. At the
-// end of a full pass both sides are compared as a whole, and if they differ, one by one.
+// Lookups and the records of objects agree after every commit. An earlier version could write
+// half an object: an owner without a record, or the reverse. At the end of a full pass both
+// sides are compared as a whole and, if they differ, one by one.
 
-// mend makes look-ups and records of the directory agree. An owner that the record does
-// not have is marked, like an address that the pass did not find: it is judged, held and
-// released like any removal.
-func (p *Pass) mend() error {
-	agree, err := p.agree()
-	p.dir.agreed = agree
+// repairOwners makes lookups and records of the directory agree. It marks an owner without a
+// record like an address that the pass did not find. The mark is judged, held and released like
+// any removal.
+func (p *Pass) repairOwners() error {
+	agree, err := p.ownersMatchRecords()
+	p.dir.ownersMatch = agree
 	if err != nil || agree {
 		return err
 	}
-	// Not found in a damaged table is not the same as not there.
+	// A record that a damaged table hides is not a missing record.
 	if err := p.s.verifyTables(); err != nil {
-		return p.s.damage(err)
+		return p.s.markDamaged(err)
 	}
-	lost, unowned, err := p.disagreements()
+	lost, err := p.ownersWithoutRecord()
 	if err != nil {
 		return err
 	}
-	p.s.config.Log.Warn("look-ups and records of objects differ; mending them",
+	unowned, err := p.recordsWithoutOwner()
+	if err != nil {
+		return err
+	}
+	p.s.config.Log.Warn("lookups and object records differ; repairing them",
 		"directory", p.info.Directory, "owners_without_record", len(lost), "records_without_owner", len(unowned))
 	var guids []GUID
 	for guid := range lost {
 		guids = append(guids, guid)
 	}
 	guids = distinctGUIDs(append(guids, unowned...))
-	for chunk := range slices.Chunk(guids, sweepChunk) {
-		err := p.s.write(func(t *tx) error {
-			for _, guid := range chunk {
-				if err := p.mendObject(t, guid, lost[guid]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return writeInChunks(p.s, guids, func(t *tx, guid GUID) error { return p.repairObject(t, guid, lost[guid]) })
 }
 
-// agree compares sums over all (object, address, flags) of both sides.
-func (p *Pass) agree() (bool, error) {
+// ownersMatchRecords compares sums over all (object, address, flags) of both sides.
+func (p *Pass) ownersMatchRecords() (bool, error) {
 	id, seed := p.dir.record.id, maphash.MakeSeed()
 	var records, owners uint64
 	sum := func(guid GUID, a string, f ownerFlags) uint64 {
@@ -82,7 +73,7 @@ func (p *Pass) agree() (bool, error) {
 	return records == owners, err
 }
 
-// owners visits the owners of all addresses that are of the directory.
+// owners visits all owners of addresses that belong to the directory.
 func (p *Pass) owners(visit func(a string, o owner) error) error {
 	return p.s.scan([]byte(prefixAddress), false, func(kv pair) error {
 		r, err := decodeAddress(kv.value)
@@ -101,25 +92,27 @@ func (p *Pass) owners(visit func(a string, o owner) error) error {
 	})
 }
 
-// disagreements lists the addresses of which the objects are owners without having them
-// in their records, and the objects whose records have an address of which they are not
-// the owner, or with other flags.
-func (p *Pass) disagreements() (lost map[GUID][]ownedRecord, unowned []GUID, err error) {
-	id := p.dir.record.id
-	lost = map[GUID][]ownedRecord{}
-	err = p.owners(func(a string, o owner) error {
-		stored, err := p.s.object(id, o.guid)
+// ownersWithoutRecord lists, by object, the addresses that have the object as owner but are not
+// in its record.
+func (p *Pass) ownersWithoutRecord() (map[GUID][]ownedRecord, error) {
+	lost := map[GUID][]ownedRecord{}
+	err := p.owners(func(a string, o owner) error {
+		stored, err := p.s.object(p.dir.record.id, o.guid)
 		if err != nil {
 			return err
 		}
 		if !slices.ContainsFunc(stored.addresses, func(r ownedRecord) bool { return r.address == a }) {
-			lost[o.guid] = append(lost[o.guid], ownedRecord{address: a, restricted: o.restricted})
+			lost[o.guid] = append(lost[o.guid], ownedRecord{address: a, internalOnly: o.internalOnly})
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, nil, err
-	}
+	return lost, err
+}
+
+// recordsWithoutOwner lists the objects whose records have an address that does not have them as
+// owner, or has them with other flags.
+func (p *Pass) recordsWithoutOwner() (unowned []GUID, err error) {
+	id := p.dir.record.id
 	err = p.s.scan(dirKey(prefixObject, id), false, func(kv pair) error {
 		stored, err := decodeObject(kv.value)
 		if err != nil {
@@ -138,13 +131,13 @@ func (p *Pass) disagreements() (lost map[GUID][]ownedRecord, unowned []GUID, err
 		}
 		return nil
 	})
-	return lost, unowned, err
+	return unowned, err
 }
 
-// mendObject gives an object the addresses of which it is an owner, with marks, and makes
-// it the owner of those that it has. One that changed after the pass began to read is left
-// to a later pass: another object may have gained what it lost.
-func (p *Pass) mendObject(t *tx, guid GUID, lost []ownedRecord) error {
+// repairObject adds to an object, with marks, the addresses that have it as owner, and makes it
+// an owner of all addresses in its record. It leaves an object that changed after the pass began
+// to read to a later pass, because another object may have gained what this one lost.
+func (p *Pass) repairObject(t *tx, guid GUID, lost []ownedRecord) error {
 	stored, err := t.object(p.dir.record.id, guid)
 	if err != nil {
 		return err
@@ -154,7 +147,7 @@ func (p *Pass) mendObject(t *tx, guid GUID, lost []ownedRecord) error {
 		next.addresses = slices.Clone(stored.addresses)
 		for _, a := range lost {
 			a.gone = p.stamp(0)
-			if p.lag > 0 { // another database may have taught it just now
+			if p.lag > 0 { // it may have been learned from another database just now
 				a.notBefore = p.now().Add(p.lag)
 			}
 			next.addresses = append(next.addresses, a)
@@ -165,5 +158,5 @@ func (p *Pass) mendObject(t *tx, guid GUID, lost []ownedRecord) error {
 		return err
 	}
 	p.info.Changed++
-	return p.rewriteWith(t, guid, &stored, &next, changes, &unit{})
+	return p.rewriteChanges(t, guid, &stored, &next, changes, &unit{})
 }

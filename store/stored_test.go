@@ -16,14 +16,15 @@ func TestStoredAndOwners(t *testing.T) {
 	pass(t, s, "lab", Full, start, "", object(t, 1, "a@x.test"))
 	pass(t, s, "corp", Incremental, start, "held", object(t, 1, "a@x.test"))
 	got, err := s.Stored("corp", GUID{15: 1}, mustParse(t, "a@x.test"), mustParse(t, "never@x.test"))
-	want := Stored{DN: "CN=1,DC=corp,DC=example", Class: "user", Owns: []Owning{
+	want := Stored{DN: "CN=1,DC=corp,DC=example", Class: "user", Addresses: []StoredAddress{
 		{Address: mustParse(t, "a@x.test"), Known: true},
-		{Address: mustParse(t, "b@x.test"), Known: true, Restricted: true, Gone: true, NotBefore: got.Owns[1].NotBefore}}}
+		{Address: mustParse(t, "b@x.test"), Known: true, InternalOnly: true, Gone: true,
+			NotBefore: got.Addresses[1].NotBefore}}}
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(address.Address{})); err != nil || d != "" {
 		t.Errorf("stored: %v (-want +got):\n%s", err, d)
 	}
 	for name, guid := range map[string]GUID{"corp": {15: 9}, "nowhere": {15: 1}} {
-		if got, err := s.Stored(name, guid); err != nil || got.DN != "" || len(got.Owns) > 0 {
+		if got, err := s.Stored(name, guid); err != nil || got.DN != "" || len(got.Addresses) > 0 {
 			t.Errorf("stored of an object that is not there: %+v, %v", got, err)
 		}
 	}
@@ -35,8 +36,8 @@ func TestStoredAndOwners(t *testing.T) {
 		t.Errorf("Owners with an error of the visitor: %v", err)
 	}
 
-	// What no sound store has: an ownership on one side only.
-	id, _ := s.idOf("corp")
+	// No sound store has this: an ownership on one side only.
+	id, _ := s.directoryID("corp")
 	err = s.write(func(t *tx) error {
 		record, err := t.object(id, GUID{15: 2})
 		if err != nil {
@@ -50,7 +51,7 @@ func TestStoredAndOwners(t *testing.T) {
 	}
 	wantOwners(t, s, "corp", "a@x.test of 1", "b@x.test of 1", "b@x.test of 2, not recorded")
 	got, err = s.Stored("corp", GUID{15: 2}, mustParse(t, "b@x.test"))
-	if err != nil || len(got.Owns) != 2 || got.Owns[0].Known || !got.Owns[1].Known {
+	if err != nil || len(got.Addresses) != 2 || got.Addresses[0].Known || !got.Addresses[1].Known {
 		t.Errorf("stored: %+v, %v", got, err)
 	}
 }
