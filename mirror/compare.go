@@ -235,7 +235,8 @@ func (c *comparison) sweep(ctx context.Context) error {
 				return err
 			}
 			for _, o := range stored.Addresses {
-				s.read.Addresses = append(s.read.Addresses, store.Owned{Address: o.Address, InternalOnly: o.InternalOnly})
+				s.read.Addresses = append(s.read.Addresses,
+					store.Owned{Address: o.Address, InternalOnly: o.InternalOnly})
 			}
 		}
 		if !recorded {

@@ -28,13 +28,13 @@ type Gate struct {
 }
 
 // A rejection that an attacker can forge must not stop passes for long, and a true one must not
-// lock the account. So the first such rejections in a row end after forgeableWait: one, or several
+// lock the account. So the first such rejections in a row end after forgeableDelay: one, or several
 // of a secret that was accepted before. Active Directory does not count the last two passwords of
 // an account as failed logons.
 const (
-	forgeableWait = time.Minute
-	forgeableNew  = 1
-	forgeableGood = 5
+	forgeableDelay = time.Minute
+	forgeableNew   = 1
+	forgeableGood  = 5
 )
 
 // RejectedBindError means that no bind is attempted, because an earlier one was rejected.
@@ -64,7 +64,7 @@ func (g *Gate) rejection(secret string, now time.Time) *RejectedBindError {
 }
 
 // recordBind records the result of a bind.
-func (g *Gate) recordBind(secret string, err error, now time.Time, wait time.Duration) {
+func (g *Gate) recordBind(secret string, err error, now time.Time, delay time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -77,11 +77,11 @@ func (g *Gate) recordBind(secret string, err error, now time.Time, wait time.Dur
 			limit = forgeableGood
 		}
 		if g.forgeable++; g.forgeable <= limit {
-			wait = min(wait, forgeableWait)
+			delay = min(delay, forgeableDelay)
 		}
 		fallthrough
 	case errors.Is(err, directory.ErrCredentials):
-		g.secret, g.since, g.delay, g.err = secret, now, wait, err
+		g.secret, g.since, g.delay, g.err = secret, now, delay, err
 	case err == nil:
 		g.err, g.good, g.forgeable = nil, secret, 0
 	}

@@ -183,12 +183,12 @@ func TestForgeableRefusals(t *testing.T) {
 	forged := fmt.Errorf("Kerberos error 24: %w", directory.ErrForgeable)
 	now := time.Unix(1e9, 0)
 	for name, tc := range map[string]struct {
-		before error // of a bind with the same secret; errNone: none was tried
+		before error // of a bind with the same secret; errNone: there was none
 		short  int
 	}{
-		"never accepted":           {errNone, 1},
-		"accepted before":          {nil, 5},
-		"refused by the directory": {directory.ErrCredentials, 1},
+		"never accepted":            {errNone, 1},
+		"accepted before":           {nil, 5},
+		"rejected by the directory": {directory.ErrCredentials, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &Gate{}
@@ -202,7 +202,7 @@ func TestForgeableRefusals(t *testing.T) {
 					want = time.Minute
 				}
 				if still := g.rejection("key", now); still == nil || still.Until.Sub(now) != want {
-					t.Errorf("refusal %d: %v, want a wait of %v", n, still, want)
+					t.Errorf("rejection %d: %v, want a wait of %v", n, still, want)
 				}
 			}
 			g.recordBind("key", nil, now, rejectedBindWait)
@@ -215,11 +215,11 @@ func TestForgeableRefusals(t *testing.T) {
 				t.Errorf("another key: %v", still)
 			}
 			if g.rejection("key", now) != nil {
-				t.Error("the former key is refused as well")
+				t.Error("the former key is rejected as well")
 			}
 		})
 	}
 }
 
-// errNone stands for no bind at all.
+// errNone means that there was no bind.
 var errNone = errors.New("none")
