@@ -15,6 +15,7 @@ const askedFor = "it was asked for"
 // which a full one is due is followed by that; it gives the result of the last one that is
 // good.
 func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
+	m.State() // notices a clock that was set back, even if no recipient is asked about
 	if err := m.refusedStill(); err != nil {
 		m.notRun(err)
 		return PassResult{Info: store.PassInfo{Started: m.config.Now()}, Err: err}

@@ -135,6 +135,7 @@ type Mirror struct {
 	stored      atomic.Pointer[store.Directory] // as of the last pass
 	limits      atomic.Pointer[Limits]
 	covered     atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
+	ahead       atomic.Pointer[time.Time] // start of a good pass that was in the future, see age; nil: none was
 	foreign     atomic.Bool               // another domain is read than the one that is stored, or in another view
 	gate        *Gate
 	admitted    chan struct{} // closed when a controller first answers

@@ -96,17 +96,38 @@ func (m *Mirror) lastGood(stored *store.Directory) time.Time {
 	return good
 }
 
+// clockSlack is by how much a clock may be set back without effect on the state.
+const clockSlack = time.Minute
+
+// age returns the age of the index, and whether the clock tells it. A time in the future was
+// noted before the clock was set back. It does not become true when that time comes, so it
+// stays untrue until another pass is good.
+func (m *Mirror) age(stored *store.Directory) (age time.Duration, told bool) {
+	now := m.config.Now()
+	if covered := m.covered.Load(); covered != nil && covered.After(now.Add(clockSlack)) {
+		m.covered.CompareAndSwap(covered, nil)
+	}
+	good := m.lastGood(stored)
+	if good.After(now.Add(clockSlack)) {
+		at := good
+		m.ahead.Store(&at)
+	}
+	ahead := m.ahead.Load()
+	return now.Sub(good), ahead == nil || !ahead.Equal(good)
+}
+
 func (m *Mirror) state(stored store.Directory) State {
 	limits := m.limits.Load()
-	age := m.config.Now().Sub(m.lastGood(&stored)).Abs() // the clock may have been set back
+	age, told := m.age(&stored)
+	olderThan := func(limit time.Duration) bool { return limit > 0 && (age > limit || !told) }
 	switch {
 	case stored.LastFull.Number == 0:
 		return NotReady
 	case stored.Fingerprint != m.fingerprint, m.foreign.Load():
 		return Widening
-	case limits.StaleAfter > 0 && age > limits.StaleAfter:
+	case olderThan(limits.StaleAfter):
 		return Stale
-	case limits.LateAfter > 0 && age > limits.LateAfter:
+	case olderThan(limits.LateAfter):
 		return Late
 	}
 	return Fresh
