@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -118,7 +120,9 @@ func (r *reading) again(ctx context.Context) error {
 	for guid := range names {
 		tops = append(tops, guid)
 	}
-	slices.SortFunc(tops, func(a, b directory.GUID) int { return len(names[a]) - len(names[b]) })
+	slices.SortFunc(tops, func(a, b directory.GUID) int {
+		return cmp.Or(len(names[a])-len(names[b]), bytes.Compare(a[:], b[:]))
+	})
 	r.restless = map[directory.GUID]string{}
 	var done []string
 	for _, top := range tops {

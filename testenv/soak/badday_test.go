@@ -1,9 +1,11 @@
 package soak
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -101,7 +103,8 @@ func (w *world) hideUSNOf(f *forest) {
 }
 
 func (f *forest) showUSN() {
-	for guid := range f.unfollowed {
+	byGUID := func(a, b adsim.GUID) int { return bytes.Compare(a[:], b[:]) }
+	for _, guid := range slices.SortedFunc(maps.Keys(f.unfollowed), byGUID) {
 		for _, c := range f.controllers {
 			c.d.HideOf(guid)
 		}
