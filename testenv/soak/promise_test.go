@@ -261,11 +261,16 @@ func (c *controller) held(guid adsim.GUID) map[string]bool {
 }
 
 // told: an object was read and applied; held before, see there. What was missed and is
-// there again was taught anew.
+// there again was taught anew. What the index held and the model did not was taught at some
+// time before: a removal was forgotten, say.
 func (p *promise) told(c *controller, guid adsim.GUID, held map[string]bool) {
 	for _, a := range c.view.byGUID[guid] {
-		if l, known := p.learned[pair{guid, a}]; !held[a] && (!known || !l.until.IsZero()) {
+		l, known := p.learned[pair{guid, a}]
+		switch {
+		case !held[a] && (!known || !l.until.IsZero()):
 			p.learned[pair{guid, a}] = lesson{at: c.view.rootTime, database: c.view.database}
+		case !known:
+			p.learned[pair{guid, a}] = lesson{database: c.view.database}
 		}
 	}
 }

@@ -179,6 +179,11 @@ func (f *forest) start() {
 	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute, Full: 24 * time.Hour,
 		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter, Shared: f.shared()}, Guard: f.guard, ReplicationLag: lag,
 		Log: slog.New(slog.DiscardHandler), Now: f.w.now}
+	config.Observe.Pass = func(r mirror.PassResult) {
+		if r.Err == nil {
+			f.w.committed(f, r.Info)
+		}
+	}
 	for _, c := range f.controllers {
 		config.Candidates = append(config.Candidates, c.candidate())
 	}
@@ -222,7 +227,16 @@ func (s *spy) Root(ctx context.Context) (directory.Root, error) {
 }
 
 func (s *spy) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
-	return s.Source.Read(ctx, since, func(objects []directory.Object) error {
+	return s.Source.Read(ctx, since, s.pages(page))
+}
+
+func (s *spy) ReadBelow(ctx context.Context, top directory.GUID, page func([]directory.Object) error) error {
+	return s.Source.ReadBelow(ctx, top, s.pages(page))
+}
+
+// pages tells the model of each page after it was applied.
+func (s *spy) pages(page func([]directory.Object) error) func([]directory.Object) error {
+	return func(objects []directory.Object) error {
 		held := make([]map[string]bool, len(objects))
 		for i := range objects {
 			held[i] = s.c.held(adsim.GUID(objects[i].GUID))
@@ -235,7 +249,7 @@ func (s *spy) Read(ctx context.Context, since uint64, page func([]directory.Obje
 		}
 		s.c.f.w.check("after a page")
 		return nil
-	})
+	}
 }
 
 // now is the simulated time.
