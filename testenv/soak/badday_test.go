@@ -62,7 +62,8 @@ func (w *world) fillDisk(f *forest) {
 		w.life(w.place())
 		after := w.setDisk(disk{full: true})
 		d.commits = after.commits
-		if after.refused && r.Err == nil || !after.refused && errors.Is(r.Err, store.ErrNoSpace) {
+		fullFailed := errors.Is(f.mirror.Status().FullError, store.ErrNoSpace) // and the incremental one before it was good
+		if after.refused && r.Err == nil && !fullFailed || !after.refused && errors.Is(r.Err, store.ErrNoSpace) {
 			w.fail("%s: a pass on a full disk (refused a commit: %t, before: %+v): %v", f.name, after.refused, before, r.Err)
 		}
 	}
