@@ -1,34 +1,32 @@
-// Package address holds one canonical, comparable mailbox address, so that the
-// index and the question about it meet in a single form.
+// Package address has one canonical, comparable form of a mailbox address. The index and
+// every look-up use it.
 //
 // The canonical form of local@domain is
 //
 //   - the local part unquoted, in Unicode NFC with full case folding, and then
-//     quoted again only where it must be (RFC 5321 section 4.1.2); anything that
-//     looks like a dot-atom is opaque text, so "john..doe" stands as it is, because
-//     directories hold such addresses and senders write to them;
+//     quoted again only if necessary (RFC 5321 section 4.1.2); text that resembles a
+//     dot-atom is opaque, so "john..doe" stays as it is, because directories have such
+//     addresses and senders write to them;
 //   - the domain in lower case, internationalised labels as A-labels (RFC 5890),
 //     mapped by UTS #46 without the transitional rules; an address literal is kept
 //     as text, an IPv6 address in the spelling of RFC 5952;
-//   - at most MaxLength octets in UTF-8.
+//   - at most MaxLength bytes in UTF-8.
 //
-// # Which addresses are the same
+// # Equality
 //
 // RFC 5321 section 2.4 lets a host treat local parts case-sensitively. Active
 // Directory compares text by the sorting weights of Windows (MS-UCODEREF), without
-// case, width, kana type and non-spacing marks, and so does every mail system on top of
-// it. Postfix folds the case of a recipient, in full and with no regard to composition,
-// before a milter sees it. So the case is folded in full here, or "Straße" would never
-// be found again, which comes as "strasse"; to the directory the two are the same as
-// well, and so are the forms of sigma.
+// case, width, kana type and non-spacing marks, and so do mail systems that use it. Postfix
+// applies full case folding to a recipient, without normalization, before a milter sees it:
+// "Straße" arrives as "strasse". This package therefore folds in full too. The directory
+// also treats the two as equal, and the forms of sigma.
 //
-// What differs in accents, width and the like stays different here, although the
-// directory's own search finds both: é and e, ø and o, æ and ae, ı and i. The other way
-// round the folding joins a few letters that the directory keeps apart (the micro sign
-// and mu, the long s, the Greek letters with iota below, capital letters younger than
-// its tables): Postfix has joined them already.
+// Differences in accents, width and the like remain, although a search in the directory
+// ignores them: é and e, ø and o, æ and ae, ı and i. Conversely, folding maps a few letters
+// to one that the directory distinguishes (the micro sign and mu, the long s, Greek letters
+// with iota subscript, capital letters newer than its tables). Postfix does the same.
 //
-// Everything in this package is a pure function and safe for concurrent use.
+// All functions are pure and safe for concurrent use.
 package address
 
 import (
@@ -38,30 +36,29 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLength is the most octets a canonical address may have: what Exchange accepts
-// as an SMTP proxy address, far above the 320 that RFC 5321 section 4.5.3.1 allows.
+// MaxLength is the maximum length of a canonical address in bytes: the limit of Exchange for
+// an SMTP proxy address, far above the 320 of RFC 5321 section 4.5.3.1.
 const MaxLength = 571
 
-// ErrSyntax says that a text is not a mailbox address; the wrapping error says why.
+// ErrSyntax is wrapped by errors about text that is not a mailbox address.
 var ErrSyntax = errors.New("not a mailbox address")
 
-// Address is one canonical mailbox. It is comparable, and fit as a map key: two
-// addresses are the same mailbox exactly when they are ==. The zero value is no
-// address.
+// Address is a canonical mailbox. Two addresses are the same mailbox if and only if they are
+// ==. The zero value is no address.
 type Address struct{ text string }
 
-// String is the canonical text local@domain; empty for the zero value. It contains
-// no control characters, but it may contain any other Unicode text.
+// String returns the canonical text local@domain, or "" for the zero value. It contains no
+// control characters, but may contain any other Unicode text.
 func (a Address) String() string { return a.text }
 
-// IsZero reports whether a is no address at all.
+// IsZero reports whether a is no address.
 func (a Address) IsZero() bool { return a.text == "" }
 
-// Local is the canonical local part, quoted where it has to be.
+// Local returns the canonical local part, quoted if necessary.
 func (a Address) Local() string { return a.text[:max(strings.LastIndexByte(a.text, '@'), 0)] }
 
-// In returns the same local part in another canonical domain; the zero value where a is
-// zero, or where that is longer than MaxLength.
+// In returns the same local part in another canonical domain, or the zero value if a is zero
+// or the result is longer than MaxLength.
 func (a Address) In(domain string) Address {
 	if moved := a.Local() + "@" + domain; !a.IsZero() && len(moved) <= MaxLength {
 		return Address{moved}
@@ -69,17 +66,16 @@ func (a Address) In(domain string) Address {
 	return Address{}
 }
 
-// Domain is the canonical domain: lower case, A-labels.
+// Domain returns the canonical domain: lower case, A-labels.
 func (a Address) Domain() string { return a.text[strings.LastIndexByte(a.text, '@')+1:] }
 
-// Parse reads one mailbox, local@domain, as a directory stores it or Postfix prints
-// it. The domain is what follows the last @. It accepts more than RFC 5321 does
-// (see the package comment), because refusing to read what a directory holds would
-// refuse the mail of its owner. The error wraps ErrSyntax.
+// Parse reads one mailbox, local@domain, as a directory stores it or Postfix prints it. The
+// domain follows the last @. It accepts more than RFC 5321 (see the package comment), because
+// mail for an address that cannot be read would be rejected. The error wraps ErrSyntax.
 func Parse(text string) (Address, error) {
 	text = strings.Trim(text, " \t")
-	if len(text) > 4*MaxLength { // no form of a readable address is so much longer; bounds the work
-		return Address{}, fmt.Errorf("%w: longer than %d octets", ErrSyntax, MaxLength)
+	if len(text) > 4*MaxLength { // no spelling of a valid address is longer; limits the work
+		return Address{}, fmt.Errorf("%w: longer than %d bytes", ErrSyntax, MaxLength)
 	}
 	if !utf8.ValidString(text) {
 		return Address{}, fmt.Errorf("%w: not valid UTF-8", ErrSyntax)
@@ -95,7 +91,7 @@ func Parse(text string) (Address, error) {
 	return compose(content, text[at+1:])
 }
 
-// unquote gives the content of a local part: quoted strings and quoted pairs
+// unquote returns the content of a local part: quoted strings and quoted pairs
 // resolved (RFC 5321 section 4.1.2 Quoted-string, RFC 5322 section 4.4 obs-local-part,
 // where quoted and plain words alternate between dots).
 func unquote(local string) (string, error) {
@@ -139,8 +135,8 @@ func wordBoundary(local string, i int, closing bool) bool {
 	return i == 0 || local[i-1] == '.'
 }
 
-// quote writes the content of a local part, in quotes only where it would not be
-// read back as itself without them.
+// quote returns a local part for its content, in quotes only if they are necessary to read
+// the same content back.
 func quote(content string) string {
 	if content != "" && !strings.ContainsAny(content, " \"(),:;<>@[\\]") {
 		return content

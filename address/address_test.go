@@ -190,7 +190,8 @@ func TestWithDomainOf(t *testing.T) {
 		{"user@strasse.example", "", "user@strasse.example"},
 		{"", "user@straße.example", ""},
 		{"user@[192.0.2.1]", "user@straße.example", "user@[192.0.2.1]"},
-		{"jürgen@strasse.example", "someone@straße.example", "jürgen@xn--strae-oqa.example"}, // the local part is the MTA's to say
+		// the local part is the MTA's to say
+		{"jürgen@strasse.example", "someone@straße.example", "jürgen@xn--strae-oqa.example"},
 	} {
 		folded, _ := Parse(c.folded)
 		asked, _ := Parse(c.asked)

@@ -9,16 +9,16 @@ import (
 )
 
 // toASCII maps U-labels to A-labels (UTS #46, non-transitional). It checks neither
-// lengths nor host name syntax: a domain with an underscore is somebody's domain.
+// lengths nor host name syntax: domains with an underscore exist.
 var toASCII = idna.New(
 	idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false),
 	idna.ValidateLabels(false), idna.CheckHyphens(false), idna.CheckJoiners(false),
 	idna.VerifyDNSLength(false),
 )
 
-// ParseDomain gives the canonical form of a domain: lower case, A-labels, without
-// the dot of the root. An address literal stays text ("[192.0.2.1]"), but for an IPv6
-// address, of which RFC 5952 allows one spelling. The error wraps ErrSyntax.
+// ParseDomain returns the canonical form of a domain: lower case, A-labels, without the dot
+// of the root. An address literal stays text ("[192.0.2.1]"), except that an IPv6 address
+// gets the spelling of RFC 5952. The error wraps ErrSyntax.
 func ParseDomain(text string) (string, error) {
 	domain := strings.TrimSuffix(text, ".")
 	ascii, folded := foldASCII(domain)
@@ -35,7 +35,7 @@ func ParseDomain(text string) (string, error) {
 	return literal(folded), nil
 }
 
-// literal gives an address literal (RFC 5321 section 4.1.3) in its one spelling.
+// literal returns the canonical spelling of an address literal (RFC 5321 section 4.1.3).
 func literal(domain string) string {
 	text, ip6 := strings.CutPrefix(domain, "[ipv6:")
 	if !ip6 {
@@ -48,8 +48,8 @@ func literal(domain string) string {
 	return "[ipv6:" + addr.String() + "]"
 }
 
-// checkDomain keeps out what cannot be told from other parts of an address. It looks
-// at the mapped form, since mapping makes an @ out of its full-width twin.
+// checkDomain rejects characters with another meaning in an address. It checks the mapped
+// domain, because the mapping turns a full-width @ into @.
 func checkDomain(domain string) error {
 	if len(domain) > 1 && domain[0] == '[' && domain[len(domain)-1] == ']' {
 		domain = domain[1 : len(domain)-1]
@@ -67,8 +67,8 @@ func checkDomain(domain string) error {
 	return nil
 }
 
-// isSpecial finds what no domain holds: space, control and non-ASCII characters, and
-// the specials of RFC 5322 section 3.2.3 but for the dot and those allowed.
+// isSpecial matches characters that no domain contains: space, control and non-ASCII
+// characters, and the specials of RFC 5322 section 3.2.3 except the dot and those allowed.
 func isSpecial(allowed string) func(rune) bool {
 	return func(r rune) bool {
 		return r <= ' ' || r >= 0x7f ||
@@ -76,11 +76,10 @@ func isSpecial(allowed string) func(rune) bool {
 	}
 }
 
-// DomainOf is the canonical domain even of an address that cannot be read: what
-// follows the last @, as far as it can be a domain, without quotes and backslashes. It
-// is empty where there is no @ or nothing readable after it. It lets an unreadable
-// address be refused in a domain of ours without asking whose mailbox it might have
-// been.
+// DomainOf returns the canonical domain of an address, even if Parse cannot read it: the text
+// after the last @ as far as it can be a domain, without quotes and backslashes. It returns
+// "" without an @ or a valid domain. The policy uses it to reject invalid addresses in judged
+// domains.
 func DomainOf(text string) string {
 	at := strings.LastIndexByte(text, '@')
 	text = strings.Trim(text[at+1:], " \t\r\n")
@@ -94,13 +93,13 @@ func DomainOf(text string) string {
 	return domain
 }
 
-// withoutQuotes is for a domain: nothing in it needs them.
+// withoutQuotes removes quotes and backslashes, which no domain needs.
 var withoutQuotes = strings.NewReplacer(`"`, "", `\`, "")
 
-// WithDomainOf gives a with the domain of b, where the one came from the other by case
-// folding, and otherwise a. Postfix folds all of an address, and what is left of
-// straße.example is strasse.example, another domain; likewise of a final sigma. The
-// address as the client wrote it still tells.
+// WithDomainOf returns a with the domain of b if the domain of a is the case folding of that
+// of b, and otherwise a. Postfix folds the whole address, so straße.example becomes
+// strasse.example, which is another domain; likewise a final sigma. b is the address as the
+// client sent it.
 func (a Address) WithDomainOf(b Address) Address {
 	if b.IsZero() || a.Domain() == b.Domain() || !strings.Contains(b.Domain(), "xn--") {
 		return a

@@ -6,13 +6,12 @@ import (
 	"strings"
 )
 
-// typed are the characters that a slip of the finger may put into a local part.
+// typed are the characters of typing errors.
 const typed = "abcdefghijklmnopqrstuvwxyz0123456789.-_'+"
 
-// Neighbours yields the addresses of the same domain whose local part is one slip of
-// the finger away: a character left out, put in, replaced, or swapped with the next.
-// Some may come twice. There are about 85 for each character; of a local part that
-// needs quotes there are none.
+// Neighbours yields the addresses of the same domain whose local part is one typing error
+// away: a character missing, added, replaced, or swapped with the next. Some may occur
+// twice. There are about 85 for each character, and none if the local part needs quotes.
 func (a Address) Neighbours() iter.Seq[Address] {
 	return func(yield func(Address) bool) {
 		if a.IsZero() || strings.HasPrefix(a.Local(), `"`) {
@@ -29,8 +28,7 @@ func (a Address) Neighbours() iter.Seq[Address] {
 	}
 }
 
-// slips yields the texts that are one edit away (Damerau and Levenshtein count a swap
-// of neighbours as one too).
+// slips yields the texts at a Damerau-Levenshtein distance of one.
 func slips(text []rune) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := range text {

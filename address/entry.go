@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// CheckEntry reports why an entry of a list of recipients can never match one, although
-// Parse may be able to read it: what looks like an address is a URL, a pattern, several
-// addresses and the like. It is for text that people write, @domain included. The domain
-// of a list is not looked up anywhere.
+// CheckEntry returns an error if an entry of a list of recipients can never match one, even
+// if Parse accepts it: it is a URL, a pattern, several addresses and the like. Entries are
+// addresses or @domain as people write them. CheckEntry does not query DNS.
 func CheckEntry(text string) error {
-	bare := !strings.HasPrefix(text, `"`) // quotes say that the special characters are meant
+	bare := !strings.HasPrefix(text, `"`) // in quotes special characters are intended
 	if r, found := FirstInvisible(text); found {
 		return fmt.Errorf("it contains the invisible character %U; remove it", r)
 	}
@@ -33,8 +32,7 @@ func CheckEntry(text string) error {
 	return CheckHost(domain)
 }
 
-// addressType returns the type or scheme in front of an address, such as "smtp:"; empty:
-// there is none.
+// addressType returns the type or scheme before an address, such as "smtp:", or "".
 func addressType(text string) string {
 	kind, _, found := strings.Cut(text, ":")
 	letter := kind != "" && (kind[0]|0x20) >= 'a' && (kind[0]|0x20) <= 'z'
@@ -45,7 +43,7 @@ func addressType(text string) string {
 	return kind + ":"
 }
 
-// errTyped is the error about an address with a type in front.
+// errTyped returns the error about an address with a type before it.
 func errTyped(text string) error {
 	kind := addressType(text)
 	rest := text[len(kind):]
@@ -61,7 +59,7 @@ func isWildcard(local string) bool {
 	return local == "*" || local == "%" || local == ".*" || local == ".+" || local == "(.*)" || local == "(.+)"
 }
 
-// CheckHost reports why no mail server has a domain of this name (RFC 5321 section 2.3.5).
+// CheckHost returns an error if a domain cannot exist in DNS (RFC 5321 section 2.3.5).
 func CheckHost(text string) error {
 	domain, err := ParseDomain(text)
 	if err != nil || strings.HasPrefix(domain, "[") {

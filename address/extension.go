@@ -2,13 +2,13 @@ package address
 
 import "strings"
 
-// WithoutExtension gives the mailbox that a stands for where recipients may carry an
-// extension, as in user+extension@example.com; false where a has none. Delimiters are
-// the characters that may begin one, all of them ASCII.
+// WithoutExtension returns the mailbox of an address with an extension, such as
+// user+extension@example.com. It returns false if a has none. Delimiters are the ASCII
+// characters that may begin an extension.
 //
-// It splits what Postfix splits (split_addr(3)): the local part without its quotes, at
-// the first delimiter, and never in front of everything. Its reserved names stay
-// whole, and where - is a delimiter, so do the names by which mailing lists are run
+// It splits like Postfix (split_addr(3)): the local part without its quotes, at the first
+// delimiter that is not its first character. Reserved names are not split. If - is a
+// delimiter, names of mailing list management are not split either
 // (owner_request_special, on by default).
 func (a Address) WithoutExtension(delimiters string) (Address, bool) {
 	local := a.Local()
@@ -26,12 +26,13 @@ func (a Address) WithoutExtension(delimiters string) (Address, bool) {
 	return Address{quote(content[:at]) + "@" + a.Domain()}, true
 }
 
-// isReserved reports whether a local part is split by nobody. All of it is folded.
+// isReserved reports whether a folded local part is never split.
 func isReserved(content, delimiters string) bool {
 	switch content {
 	case "postmaster", "mailer-daemon", "double-bounce":
 		return true
 	}
 	return strings.Contains(delimiters, "-") &&
-		(strings.HasPrefix(content, "owner-") || len(content) > len("-request") && strings.HasSuffix(content, "-request"))
+		(strings.HasPrefix(content, "owner-") ||
+			len(content) > len("-request") && strings.HasSuffix(content, "-request"))
 }

@@ -7,9 +7,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// fold brings text into the form in which it is compared: the canonical caseless
-// match of Unicode (section 3.13, D145), composed again. The package comment says why
-// it is this one.
+// fold returns text in the form for comparison: the canonical caseless match of Unicode
+// (section 3.13, D145), composed again. The package comment has the reason.
 func fold(text string) string {
 	if ascii, folded := foldASCII(text); ascii {
 		return folded
@@ -19,14 +18,14 @@ func fold(text string) string {
 	return norm.NFC.String(foldCase(norm.NFD.String(text)))
 }
 
-// foldCase is the full case folding of CaseFolding.txt, statuses C and F. A caser keeps
-// state while it works, so every call makes its own.
+// foldCase applies the full case folding of CaseFolding.txt, statuses C and F. A Caser has
+// state, so every call makes its own.
 func foldCase(text string) string {
 	return strings.Map(foldCherokee, cases.Fold().String(text))
 }
 
-// foldCherokee does what the library leaves out: the small Cherokee letters, which are
-// younger than the capital ones, fold to these.
+// foldCherokee adds what the library lacks: small Cherokee letters, which are newer than the
+// capital ones, fold to the capital ones.
 func foldCherokee(r rune) rune {
 	switch {
 	case 0xAB70 <= r && r <= 0xABBF:
@@ -37,8 +36,7 @@ func foldCherokee(r rune) rune {
 	return r
 }
 
-// foldASCII lower-cases text that is all ASCII, which nearly all of it is; nothing
-// is allocated where nothing changes.
+// foldASCII lower-cases ASCII text, the usual case. It allocates only if the text changes.
 func foldASCII(text string) (ascii bool, folded string) {
 	upper := false
 	for i := 0; i < len(text); i++ {

@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// Invisible reports whether a reader cannot see a character, or takes it for a plain
-// space: format characters such as zero width space, byte order mark, soft hyphen and
+// Invisible reports whether a character is invisible or looks like a plain space: format
+// characters such as zero width space, byte order mark, soft hyphen and
 // the marks of direction, the fillers of Hangul, and every space beyond ASCII. Such
-// characters come into a directory with text that was copied from elsewhere.
+// characters get into a directory with copied text.
 func Invisible(r rune) bool {
 	switch {
 	case r < 0x80:
@@ -22,9 +22,9 @@ func Invisible(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Zs, unicode.Zl, unicode.Zp)
 }
 
-// FirstInvisible returns the first invisible character of a text, and whether there is
-// one. A joiner between two characters beyond ASCII is not counted: some scripts need it
-// inside a word (RFC 5892 appendix A.1 and A.2), and mail for such an address comes with it.
+// FirstInvisible returns the first invisible character of a text, and whether there is one.
+// It ignores a joiner between two non-ASCII characters, which some scripts need inside a
+// word (RFC 5892 appendix A.1 and A.2).
 func FirstInvisible(text string) (rune, bool) {
 	for at := 0; at < len(text); {
 		found := strings.IndexFunc(text[at:], Invisible)

@@ -7,10 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// ParseLiteral reads local@domain where the local part stands for itself: quotes,
-// backslashes and brackets in it are characters like any other. A directory may hold
-// (p)@example.com, and mail for it comes as "(p)"@example.com. The domain is what
-// follows the last @. The error wraps ErrSyntax.
+// ParseLiteral reads local@domain with a literal local part: quotes, backslashes and brackets
+// are ordinary characters. A directory may have (p)@example.com, and mail for it has the
+// recipient "(p)"@example.com. The domain follows the last @. The error wraps ErrSyntax.
 func ParseLiteral(text string) (Address, error) {
 	text = strings.Trim(text, " \t")
 	if len(text) > 4*MaxLength {
@@ -29,7 +28,7 @@ func ParseLiteral(text string) (Address, error) {
 	return compose(text[:at], text[at+1:])
 }
 
-// compose makes the canonical address of a local part without quotes and a domain.
+// compose returns the canonical address of an unquoted local part and a domain.
 func compose(content, domainText string) (Address, error) {
 	if strings.ContainsFunc(content, unicode.IsControl) {
 		return Address{}, fmt.Errorf("%w: control character", ErrSyntax)

@@ -2,18 +2,17 @@ package address
 
 import "strings"
 
-// ParsePath reads the argument of a RCPT command (RFC 5321 section 4.1.2 Path), and
-// what lenient clients send in its place: angle brackets or none, a source route,
-// which RFC 5321 appendix C tells us to ignore, a display name before the brackets,
-// comments. The error wraps ErrSyntax.
+// ParsePath reads the argument of a RCPT command (RFC 5321 section 4.1.2 Path) and common
+// deviations: no angle brackets, a source route (ignored as in RFC 5321 appendix C), a
+// display name before the brackets, comments. The error wraps ErrSyntax.
 func ParsePath(text string) (Address, error) {
 	text = strings.Trim(withoutComments(text), " \t")
 	text = strings.Trim(inBrackets(text), " \t")
 	return Parse(withoutRoute(text))
 }
 
-// inBrackets gives what stands in the angle brackets, or all where there are none. A
-// closing bracket may be missing: the milter library trims the outer ones.
+// inBrackets returns the text in angle brackets, or the whole text without them. The closing
+// bracket may be missing, because the milter library trims the outer ones.
 func inBrackets(text string) string {
 	open := -1
 	scan(text, func(i int, c byte) {
@@ -31,7 +30,7 @@ func inBrackets(text string) string {
 	return text[:end]
 }
 
-// withoutRoute removes "@one,@two:" from the front.
+// withoutRoute removes a leading source route "@one,@two:".
 func withoutRoute(text string) string {
 	if !strings.HasPrefix(text, "@") {
 		return text
@@ -46,7 +45,7 @@ func withoutRoute(text string) string {
 }
 
 // withoutComments removes comments in parentheses, which nest (RFC 5322 section
-// 3.2.2). One that is not closed stays, and makes the address unreadable.
+// 3.2.2). An unclosed comment stays and makes the address invalid.
 func withoutComments(text string) string {
 	if !strings.Contains(text, "(") {
 		return text
@@ -71,7 +70,7 @@ func withoutComments(text string) string {
 	return out.String()
 }
 
-// scan calls visit for every octet outside quoted strings and quoted pairs.
+// scan calls visit for every byte outside quoted strings and quoted pairs.
 func scan(text string, visit func(i int, c byte)) {
 	quoted := false
 	for i := 0; i < len(text); i++ {

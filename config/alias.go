@@ -14,31 +14,31 @@ type Inside struct {
 	Networks []netip.Prefix // by address; default none
 }
 
-// parseInside reads a network of inside clients that is not every client.
+// parseInside reads a network of inside clients, which must not be every client.
 func parseInside(text string) (netip.Prefix, error) {
 	network, err := parseNetwork(text)
 	if err == nil && network.Bits() == 0 {
-		return network, fmt.Errorf("%s is every client, which would open internal-only recipients to all; "+
-			"set internal_only to accept for that", quoted(text))
+		return network, fmt.Errorf("%s matches every client, which opens internal-only recipients to all; "+
+			"use internal_only: accept for that", quoted(text))
 	}
 	return network, err
 }
 
-// parseBareDomain reads a domain that stands for itself alone.
+// parseBareDomain reads a single domain, not a pattern for sub-domains.
 func parseBareDomain(text string) (string, error) {
 	domain, err := parseDomain(text)
 	if err == nil && strings.HasPrefix(domain, ".") {
-		return "", fmt.Errorf("expected one domain such as %s, got %s; name each sub-domain by itself",
+		return "", fmt.Errorf("expected one domain such as %s, got %s; list each sub-domain",
 			quoted(domain[1:]), quoted(text))
 	}
 	return domain, err
 }
 
-// domainAliases reads domains and the domains that they are aliases of.
+// domainAliases reads a mapping of domains to the domains that they are aliases of.
 func domainAliases(target *map[string]string) field {
 	return func(v value) {
 		if v.node.kind != mapping {
-			v.expected("domains with the domain that each is an alias of, such as \"example.net: example.com\"")
+			v.expected("domains and their targets, such as \"example.net: example.com\"")
 			return
 		}
 		aliases, lines := map[string]string{}, map[string]int{}
@@ -54,7 +54,7 @@ func domainAliases(target *map[string]string) field {
 				continue
 			}
 			if line, twice := lines[alias]; twice {
-				name.fail("%s for the second time; the first is in line %d", quoted(source), line)
+				name.fail("duplicate %s; the first is in line %d", quoted(source), line)
 				continue
 			}
 			lines[alias] = e.key.line
@@ -72,25 +72,25 @@ func domainAliases(target *map[string]string) field {
 	}
 }
 
-// aliases finds domain aliases that lead nowhere. One that is not in domains would accept
-// every recipient, which is what its line is there to prevent.
-func (r *reader) aliases(c *Config) {
+// checkAliases finds domain aliases that form a loop, and those that domains does not name:
+// all of their recipients would be accepted.
+func (r *reader) checkAliases(c *Config) {
 	for _, alias := range slices.Sorted(maps.Keys(c.DomainAliases)) {
 		at := r.at[fmt.Sprintf("domain_aliases[%q]", alias)]
 		targets, loops := c.AliasTargets(alias)
 		switch {
 		case loops:
-			r.failAt(at, "domain_aliases: %q leads back to itself (%s); leave out one of the steps",
+			r.failAt(at, "domain_aliases: %q leads into a loop (%s); remove one of the steps",
 				alias, strings.Join(append([]string{alias}, targets...), " → "))
-		case !c.ours(alias) && len(c.Domains) > 0:
-			r.failAt(at, "domain_aliases: %q is not judged here, so every recipient in it would be accepted; "+
-				"add it to domains with a mode of its own", alias)
+		case !c.HasEntry(alias) && len(c.Domains) > 0:
+			r.failAt(at, "domain_aliases: %q has no entry in domains, so all of its recipients would be accepted; "+
+				"add it to domains", alias)
 		}
 	}
 }
 
 // AliasTargets returns the domains that a canonical domain is an alias of, step by step. It
-// reports whether they lead back to the domain, or go round without it.
+// reports whether the steps form a loop.
 func (c *Config) AliasTargets(domain string) (targets []string, loops bool) {
 	for at := domain; ; {
 		next, alias := c.DomainAliases[at]

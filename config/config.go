@@ -1,17 +1,15 @@
-// Package config reads the one YAML file of rcpt-milter, strictly, into an immutable
-// snapshot.
+// Package config reads the YAML file of rcpt-milter into an immutable snapshot.
 //
-// Strictly means: an unknown or repeated key, a value of the wrong type, a value that
-// makes no sense and two values that contradict each other are errors. Each names
-// file, line, column and what was expected, and as many as can be found are reported
-// at once. Nothing in the file is ignored.
+// The reader is strict. Unknown keys, duplicate keys, wrong types, invalid values and
+// contradictions between values are errors. Each error has the file, the line, the column
+// and what was expected. All errors are reported at once.
 //
-// Parse is pure. Load adds reading the file. CheckFiles looks at the files and the
-// group that the configuration names; the commands that only talk to the daemon leave
-// it out, because whoever runs them need not be able to read the password.
+// [Parse] is pure. [Load] also reads the file. [Config.CheckFiles] checks the files and the
+// group that the configuration names. Commands that only talk to the daemon do not call it,
+// because their user may not be allowed to read the password.
 //
-// A Config is never changed after Load or Parse has returned it; all of it may be
-// read concurrently. Secrets are not in it: it holds the names of their files.
+// A [Config] does not change after Load or Parse has returned it and may be read
+// concurrently. It contains the names of the files with secrets, not the secrets.
 package config
 
 import (
@@ -26,18 +24,18 @@ import (
 	"rcpt-milter/policy"
 )
 
-// DefaultPath is where the file is when nobody says otherwise.
+// DefaultPath is the default path of the file.
 const DefaultPath = "/etc/rcpt-milter/config.yaml"
 
-// maxFile is the most octets of YAML that are read. It is far above any real file,
-// and keeps a wrong path (a log, a device) from being taken for one.
+// maxFile limits the size of the file in bytes. It is far above any real file and rejects
+// a wrong path, such as a log or a device.
 const maxFile = 512 << 10
 
-// Config is one valid configuration. Each field tells its key and its default.
+// Config is a valid configuration. The comment of each field has its key and its default.
 type Config struct {
 	Listen      []Endpoint     // listen: where Postfix connects; default the unix socket in Postfix's queue directory
-	ListenAllow []netip.Prefix // listen_allow: who may connect over TCP; empty: loopback only
-	Socket      Socket         // socket: who may connect to the unix sockets of listen
+	ListenAllow []netip.Prefix // listen_allow: networks that may connect over TCP; empty means loopback only
+	Socket      Socket         // socket: permissions of the unix sockets of listen
 	Control     Endpoint       // control: the unix socket for the commands; default unix:/run/rcpt-milter/control.sock
 	Metrics     Endpoint       // metrics: TCP; default inet:127.0.0.1:9417; zero: off
 	Page        Page           // page
@@ -53,7 +51,7 @@ type Config struct {
 	DomainAliases      map[string]string // domain_aliases: canonical domains, alias to target; default none
 	Inside             Inside            // inside: default no networks
 	RecipientDelimiter string            // recipient_delimiter: characters that begin an extension; default none
-	Exempt             Exempt            // exempt: default nobody
+	Exempt             Exempt            // exempt: default none
 
 	AlwaysAccept []string      // always_accept: canonical local parts; default postmaster and abuse
 	RemovalGrace time.Duration // removal_grace: how long a removed address gets 450; default 1h, zero: 550 at once
@@ -76,7 +74,7 @@ type Config struct {
 	at       map[string]position // where each key stands, by its path such as "directories[0].urls"
 }
 
-// Socket says who may open the unix sockets of listen.
+// Socket configures the permissions of the unix sockets of listen.
 type Socket struct {
 	Group string      // default postfix; empty: the group of the process
 	Mode  fs.FileMode // default 0660
@@ -85,20 +83,20 @@ type Socket struct {
 // Page is the status page on the listener of metrics.
 type Page struct {
 	Serve PageServe // default Loopback
-	Hosts []string  // host names, beside localhost and that of this machine, by which browsers may ask for it
+	Hosts []string  // allowed host names, in addition to localhost and the name of this host
 }
 
-// PageServe says where the status page is served.
+// PageServe selects when the status page is served.
 type PageServe string
 
-// Where it is.
+// The values of page.serve.
 const (
-	Loopback PageServe = "loopback" // where metrics listens on loopback only
+	Loopback PageServe = "loopback" // if metrics listens on loopback only
 	Always   PageServe = "always"
 	Never    PageServe = "never"
 )
 
-// ShowsPage reports whether there is a status page.
+// ShowsPage reports whether the status page is served.
 func (c *Config) ShowsPage() bool {
 	switch c.Page.Serve {
 	case Always:
@@ -109,56 +107,56 @@ func (c *Config) ShowsPage() bool {
 	return false
 }
 
-// Store is where the index is kept.
+// Store configures the index on disk.
 type Store struct {
 	Dir     string // absolute; default /var/lib/rcpt-milter
-	MinFree uint64 // octets that must stay free on its file system; default 256 MiB
-	KeyFile string // encryption_key_file: absolute; empty (default): it is not encrypted
+	MinFree uint64 // bytes that must stay free on its file system; default 256 MiB
+	KeyFile string // encryption_key_file: absolute; empty (default) means no encryption
 }
 
-// Canaries are addresses that tell when something is wrong.
+// Canaries are addresses that reveal a faulty pass.
 type Canaries struct {
-	Accept []address.Address // must never go: losing one holds removals back
-	Refuse []address.Address // must never be known: one that is raises an alarm
+	Accept []address.Address // must never be removed: the loss of one holds removals back
+	Refuse []address.Address // must never be known: a known one raises an alarm
 }
 
-// Confirm is how a directory is asked about a recipient before it is refused as unknown.
+// Confirm configures the search in the directory before a recipient is rejected as unknown.
 type Confirm struct {
-	Enabled   bool          // default true; false: the index is believed
-	Timeout   time.Duration // for which a recipient waits for the answer; default 300ms, below 10s
-	PerSecond float64       // how many recipients are asked about; default 5
+	Enabled   bool          // default true
+	Timeout   time.Duration // per recipient; default 300ms, below 10s
+	PerSecond float64       // searches per second; default 5
 }
 
-// Harvest says when the network of a client is taken for one that guesses addresses.
+// Harvest limits clients that guess addresses, by network.
 type Harvest struct {
-	Unknown  int           // distinct addresses that never existed within Window; default 0: there is no limit
+	Unknown  int           // distinct unknown addresses within Window; default 0, which means no limit
 	Ratio    float64       // of these to all distinct recipients, from 0 to 1; default 0.8
 	Window   time.Duration // default 1h
-	Penalty  time.Duration // for which it is kept off; default 1h
+	Penalty  time.Duration // how long the network is deferred; default 1h
 	IPv4     int           // networks.ipv4: length of the prefix of a network, 8 to 32; default 24
 	IPv6     int           // networks.ipv6: 16 to 128; default 64
 	Tempfail bool          // reply: tempfail, 450; default hangup, 421
-	All      bool          // scope: all; known recipients are put off as well; default unknown
+	All      bool          // scope: all; known recipients are deferred as well; default unknown
 }
 
-// Limits bounds what Postfix may use of us.
+// Limits bounds the connections of Postfix.
 type Limits struct {
-	Connections int           // milter connections at one time; default 2000
-	Idle        time.Duration // a connection without a packet for so long is closed; default 2h
+	Connections int           // concurrent milter connections; default 2000
+	Idle        time.Duration // idle connections are closed after this time; default 2h
 }
 
-// Journal is what passes changed.
+// Journal configures the journal of changes.
 type Journal struct {
 	Keep time.Duration // default 720h, written 30d
 }
 
-// Log is how the daemon logs.
+// Log configures the log of the daemon.
 type Log struct {
 	Format string // text (default) or json
 	Level  string // debug, info (default), warn or error
 
-	Syslog        string // the facility of syslog that gets it in place of standard error; empty (default): none
-	HashAddresses bool   // addresses: hash; local parts are replaced by a keyed hash
+	Syslog        string // syslog facility; empty (default) means standard error
+	HashAddresses bool   // addresses: hash; log a keyed hash instead of the local part
 }
 
 // Mode says what happens to the recipients in a domain.
@@ -181,8 +179,8 @@ const (
 	Refuse   = policy.FallbackRefuse
 )
 
-// Load reads and checks the file. The error is one or several *Error, joined, or the
-// reason why the file could not be read.
+// Load reads and checks the file. The error is one or several *Error, joined, or the error
+// of reading the file.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -196,8 +194,8 @@ func Load(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
-// Parse checks the text of a configuration file; name stands for it in errors, each
-// of which is an *Error. It touches nothing outside its arguments.
+// Parse checks the text of a configuration file. Errors are *Error, joined, with this name
+// of the file.
 func Parse(name string, data []byte) (*Config, error) {
 	r := &reader{file: name, at: map[string]position{}, written: map[string]string{}}
 	root := r.parse(data)
@@ -207,7 +205,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	c := defaults()
 	c.file, c.at = name, r.at
 	c.fields()(value{reader: r, node: root})
-	r.contradictions(c)
+	r.validate(c)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -215,12 +213,11 @@ func Parse(name string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-// Warnings lists what in the file is valid and hardly meant, each as an *Error: entries
-// of the lists that have no effect.
+// Warnings returns suspicious but valid configuration, each as an *Error.
 func (c *Config) Warnings() []error { return c.warnings }
 
-// defaults is the configuration of an empty file, which is not a valid one: domains
-// and directories have no default.
+// defaults returns the defaults of all keys. Domains and directories have none, so it is not
+// a valid configuration.
 func defaults() *Config {
 	return &Config{
 		Listen:       []Endpoint{{Network: "unix", Address: "/var/spool/postfix/rcpt-milter/milter.sock"}},

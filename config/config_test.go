@@ -36,7 +36,8 @@ func smallestConfig() *Config {
 }
 
 func diff(want, got *Config) string {
-	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateComparable(netip.Prefix{}, address.Address{}))
+	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}),
+		cmpopts.EquateComparable(netip.Prefix{}, address.Address{}))
 }
 
 func TestDefaults(t *testing.T) {
@@ -68,7 +69,8 @@ func TestEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	var canaries Canaries
-	for text, list := range map[string]*[]address.Address{"ceo@example.com": &canaries.Accept, "no-such-user@example.com": &canaries.Refuse} {
+	for text, list := range map[string]*[]address.Address{"ceo@example.com": &canaries.Accept,
+		"no-such-user@example.com": &canaries.Refuse} {
 		a, err := address.Parse(text)
 		if err != nil {
 			t.Fatal(err)
@@ -92,22 +94,26 @@ func TestEveryKey(t *testing.T) {
 		Listen: []Endpoint{
 			{"unix", "/run/one.sock"}, {"tcp", "192.0.2.1:8894"}, {"tcp", "[::1]:8894"},
 		},
-		ListenAllow:        []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
-		Socket:             Socket{Group: "mail", Mode: 0o600},
-		Control:            Endpoint{"unix", "/run/control.sock"},
-		Metrics:            Endpoint{},
-		Page:               Page{Serve: Always, Hosts: []string{"relay.example.com"}},
-		Store:              Store{Dir: "/srv/index", MinFree: 1_000_000_000, KeyFile: "/etc/rcpt-milter/key"},
-		Domains:            map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce, "10.example": Report},
-		Accept:             []string{"@catchall.example.org", "extra@example.com", `"odd one"@example.com`},
-		AcceptFiles:        []string{"/etc/postfix/relay_recipients", "/srv/lists"},
-		AcceptPatterns:     []string{`srs[01]=.*@example\.com`, `(?i)[A-Z]+-team@example\.com`},
-		Refuse:             refused,
-		DomainAliases:      map[string]string{"alias.example.org": "example.com", "xn--bcher-kva.example": "alias.example.org"},
-		Inside:             Inside{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("64:ff9b::c000:201/128")}},
+		ListenAllow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+		Socket:      Socket{Group: "mail", Mode: 0o600},
+		Control:     Endpoint{"unix", "/run/control.sock"},
+		Metrics:     Endpoint{},
+		Page:        Page{Serve: Always, Hosts: []string{"relay.example.com"}},
+		Store:       Store{Dir: "/srv/index", MinFree: 1_000_000_000, KeyFile: "/etc/rcpt-milter/key"},
+		Domains: map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce,
+			"10.example": Report},
+		Accept:         []string{"@catchall.example.org", "extra@example.com", `"odd one"@example.com`},
+		AcceptFiles:    []string{"/etc/postfix/relay_recipients", "/srv/lists"},
+		AcceptPatterns: []string{`srs[01]=.*@example\.com`, `(?i)[A-Z]+-team@example\.com`},
+		Refuse:         refused,
+		DomainAliases: map[string]string{"alias.example.org": "example.com",
+			"xn--bcher-kva.example": "alias.example.org"},
+		Inside: Inside{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("64:ff9b::c000:201/128")}},
 		RecipientDelimiter: "+-",
 		Exempt: Exempt{
-			Networks:      []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::2/128")},
+			Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"),
+				netip.MustParsePrefix("2001:db8::2/128")},
 			Authenticated: true,
 		},
 		AlwaysAccept: []string{"noc", "postmaster"},
@@ -152,7 +158,9 @@ func TestEveryKey(t *testing.T) {
 }
 
 func TestKeytabInPlaceOfPassword(t *testing.T) {
-	got, err := Parse("config.yaml", []byte(strings.Replace(smallest, "dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password", "keytab: /etc/k, principal: host/edge@CORP.EXAMPLE", 1)))
+	got, err := Parse("config.yaml", []byte(strings.Replace(smallest,
+		"dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password", "keytab: /etc/k, principal: "+
+			"host/edge@CORP.EXAMPLE", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +175,8 @@ func TestKeytabInPlaceOfPassword(t *testing.T) {
 }
 
 func TestDiscoverInPlaceOfURLs(t *testing.T) {
-	got, err := Parse("config.yaml", []byte(strings.Replace(smallest, "urls: [ldaps://dc1.corp.example]", "discover: Corp.Example.\n    site: Edge-1", 1)))
+	got, err := Parse("config.yaml", []byte(strings.Replace(smallest, "urls: [ldaps://dc1.corp.example]",
+		"discover: Corp.Example.\n    site: Edge-1", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,8 +243,8 @@ func TestShort(t *testing.T) {
 		{5 * time.Second, "5s"}, {300 * time.Millisecond, "300ms"}, {0, "0s"},
 		{time.Hour + 5*time.Second, "1h0m5s"}, {10 * time.Minute, "10m"}, {20 * time.Hour, "20h"},
 	} {
-		if got := short(c.in); got != c.want {
-			t.Errorf("short(%v) = %q, want %q", c.in, got, c.want)
+		if got := formatDuration(c.in); got != c.want {
+			t.Errorf("formatDuration(%v) = %q, want %q", c.in, got, c.want)
 		}
 	}
 }
@@ -274,7 +283,7 @@ func TestOurs(t *testing.T) {
 		"example.org": false, "a.example.org": true, "b.a.example.org": true, "aexample.org": false,
 		"off.example": true, "": false,
 	} {
-		if got := c.ours(domain); got != want {
+		if got := c.HasEntry(domain); got != want {
 			t.Errorf("ours(%q) = %t, want %t", domain, got, want)
 		}
 	}
@@ -346,7 +355,8 @@ func TestColonsInLists(t *testing.T) {
 			t.Errorf("%s: networks %v", networks, got)
 		}
 	}
-	flow := "{name: corp, urls: [ldaps://dc1.corp.example:636, ldaps://dc2.corp.example], bind: {dn: svc, password_file: /p}}"
+	flow := "{name: corp, urls: [ldaps://dc1.corp.example:636, ldaps://dc2.corp.example], bind: {dn: svc, " +
+		"password_file: /p}}"
 	c, err := Parse("test", []byte("domains: {example.com: enforce}\ndirectories: ["+flow+"]\n"))
 	if err != nil || len(c.Directories[0].URLs) != 2 {
 		t.Errorf("%s: %+v, %v", flow, c, err)

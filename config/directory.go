@@ -12,10 +12,11 @@ import (
 	"rcpt-milter/address"
 )
 
-// Directory is one Active Directory domain to be mirrored.
+// Directory configures one Active Directory domain to mirror.
 type Directory struct {
-	Name     string   // name: its name in logs, metrics and the store; required
-	URLs     []string // urls: "ldaps://host:port" or "ldap://host:port" with StartTLS, in order of preference; required unless Discover is there
+	Name string // name: its name in logs, metrics and the store; required
+	// urls: "ldaps://host:port", or "ldap://host:port" with StartTLS, in order of preference; required without Discover
+	URLs     []string
 	Discover string   // discover: DNS name of the Active Directory domain whose controllers DNS names, in place of urls
 	Site     string   // site: the Active Directory site whose controllers are preferred; only with Discover
 	Domains  []string // domains: canonical mail domains, or ".parent", that it may own; empty: all
@@ -24,10 +25,11 @@ type Directory struct {
 	Bases    []string // bases: DNs below which recipients live; empty: the whole domain
 	Exclude  []string // exclude: DNs below which no object owns an address
 
-	Poll           time.Duration // poll: from one incremental pass to the next; default 5s
-	Full           time.Duration // full: from one full pass to the next; default 24h
-	Notify         bool          // notify: the controller is asked to tell of changes, beside polling
-	ReplicationLag time.Duration // replication_lag: for so long absence on another controller removes nothing; default 3h, zero: it does at once
+	Poll   time.Duration // poll: from one incremental pass to the next; default 5s
+	Full   time.Duration // full: from one full pass to the next; default 24h
+	Notify bool          // notify: request change notifications, in addition to polling
+	// replication_lag: for so long absence on another controller removes nothing; default 3h, zero: it does at once
+	ReplicationLag time.Duration
 
 	AddressAttributes    []string // address_attributes: as written; default proxyAddresses and mail
 	RefuseInternalOnly   bool     // internal_only: refuse; outside senders may not write to restricted recipients
@@ -37,36 +39,36 @@ type Directory struct {
 	RemovalGuard Guard // removal_guard
 }
 
-// Bind is who we are to the directory: a name and a password, or a Kerberos key.
+// Bind is the account for the directory: a name with a password, or a Kerberos keytab.
 type Bind struct {
 	DN           string // dn: a distinguished name or user principal name; empty with Keytab
 	PasswordFile string // password_file: absolute; empty with Keytab
 	Keytab       string // keytab: absolute; empty with PasswordFile
-	Principal    string // principal: name@REALM, the one in the keytab to be; empty with PasswordFile
+	Principal    string // principal: name@REALM, as in the keytab; empty with PasswordFile
 }
 
-// Name is what the directory knows us as.
+// Name returns the account name.
 func (b Bind) Name() string { return b.DN + b.Principal }
 
-// TLS is how the domain controller proves who it is. It always has to.
+// TLS configures how certificates of domain controllers are verified.
 type TLS struct {
-	CAFile     string // absolute, PEM; empty: the authorities of the system
-	ServerName string // expected in the certificate; empty: the host of the URL, or the one discovered
+	CAFile     string // absolute, PEM; empty means the system roots
+	ServerName string // expected in the certificate; empty means the host of the URL
 }
 
-// Guard says when removals are held back: when over the window they exceed Max, or
-// both Count and Percent of the directory's addresses, or Share percent of the addresses
-// of the directory or of one judged domain.
+// Guard configures when removals are held: if within Window they exceed Max, or both Count
+// and Percent of the addresses of the directory, or Share percent of the addresses of the
+// directory or of one judged domain.
 type Guard struct {
 	Percent float64       // from 0 to 100; default 5
 	Count   int           // default 50
-	Max     int           // default 500; zero: no guard at all
-	Share   float64       // from 0 to 100; default 30; zero: no such limit
+	Max     int           // default 500; zero disables the guard
+	Share   float64       // from 0 to 100; default 30; zero means no limit
 	Window  time.Duration // default 24h
 }
 
-// DefaultGuard is the guard of a directory that has none of its own, or is not in the
-// file any more.
+// DefaultGuard returns the guard of a directory that configures none, or that is no longer
+// in the file.
 func DefaultGuard() Guard {
 	return Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
 }
@@ -78,7 +80,7 @@ func directories(target *[]Directory) field {
 			d.fields()(v)
 			for i, other := range *target {
 				if d.Name != "" && d.Name == other.Name {
-					v.failAt(v.at[v.path+".name"], "%s.name: directories[%d] has the name %q as well", v.path, i, d.Name)
+					v.failAt(v.at[v.path+".name"], "%s.name: directories[%d] has the same name %q", v.path, i, d.Name)
 				}
 			}
 			*target = append(*target, d)
@@ -123,9 +125,9 @@ func (d *Directory) fields() field {
 		"notify":             onOff(&d.Notify),
 		"replication_lag":    duration(&d.ReplicationLag, true),
 		"address_attributes": attributes(&d.AddressAttributes),
-		"internal_only":      flag(&d.RefuseInternalOnly, "accept", "refuse"),
-		"system_mailboxes":   flag(&d.OmitSystemMailboxes, "accept", "omit"),
-		"disabled_accounts":  flag(&d.OmitDisabledAccounts, "accept", "omit"),
+		"internal_only":      wordFlag(&d.RefuseInternalOnly, "accept", "refuse"),
+		"system_mailboxes":   wordFlag(&d.OmitSystemMailboxes, "accept", "omit"),
+		"disabled_accounts":  wordFlag(&d.OmitDisabledAccounts, "accept", "omit"),
 		"removal_guard": keys(fields{
 			"percent": between(&d.RemovalGuard.Percent, 0, 100),
 			"count":   integer(&d.RemovalGuard.Count, 0, 1_000_000_000),
@@ -138,36 +140,39 @@ func (d *Directory) fields() field {
 
 var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// parseName reads the name of a directory, which has to stand in keys of the store,
-// in labels of metrics and on command lines.
+// parseName reads the name of a directory. It is used in keys of the store, in labels of
+// metrics and on command lines.
 func parseName(text string) (string, error) {
 	if !nameSyntax.MatchString(text) {
-		return "", fmt.Errorf("expected a name of letters, digits, dots, dashes and underscores, 64 at most, got %s", quoted(text))
+		return "", fmt.Errorf("expected a name of letters, digits, dots, dashes and underscores, 64 at most, got %s",
+			quoted(text))
 	}
 	return text, nil
 }
 
-// parseURL reads the URL of one domain controller and completes its port. What it
-// says of a URL with a password in it does not repeat the password.
+// parseURL reads the URL of one domain controller and adds the default port. Its errors do
+// not contain a password in the URL.
 func parseURL(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return "", fmt.Errorf("expected a URL such as ldaps://dc1.corp.example, got something unreadable")
+		return "", fmt.Errorf("expected a URL such as ldaps://dc1.corp.example; this one cannot be parsed")
 	}
 	if u.User != nil {
-		return "", fmt.Errorf("a URL must not name a user or a password; they belong in bind")
+		return "", fmt.Errorf("user and password are not allowed in a URL; use bind")
 	}
 	ports := map[string]string{"ldaps": "636", "ldap": "389"}
 	port, known := ports[u.Scheme]
 	if !known || u.Opaque != "" {
-		return "", fmt.Errorf("expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got %s", quoted(text))
+		return "", fmt.Errorf("expected a URL such as ldaps://dc1.corp.example, or ldap:// for StartTLS, got %s",
+			quoted(text))
 	}
 	host := u.Hostname()
 	if host == "" || strings.ContainsAny(host, " \t%*") {
 		return "", fmt.Errorf("expected a host after %s://, got %s", u.Scheme, quoted(text))
 	}
 	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery {
-		return "", fmt.Errorf("expected nothing after the host and port, got %s; search bases belong in bases", quoted(text))
+		return "", fmt.Errorf("expected nothing after the host and port, got %s; use bases for search bases",
+			quoted(text))
 	}
 	if given := u.Port(); given != "" {
 		if n, err := strconv.ParseUint(given, 10, 16); err != nil || n == 0 {
@@ -182,12 +187,13 @@ func parseURL(text string) (string, error) {
 func parseDiscover(text string) (string, error) {
 	domain, err := address.ParseDomain(text)
 	if err != nil || strings.HasPrefix(domain, "[") || strings.ContainsAny(domain, "/*%") {
-		return "", fmt.Errorf("expected the DNS name of an Active Directory domain such as corp.example, got %s", quoted(text))
+		return "", fmt.Errorf("expected the DNS name of an Active Directory domain such as corp.example, got %s",
+			quoted(text))
 	}
 	return domain, nil
 }
 
-// principalSyntax tells a Kerberos principal from what was never meant to be one.
+// principalSyntax is a rough check of a Kerberos principal.
 var principalSyntax = regexp.MustCompile(`^[^@\s]+@[^@/\s]+$`)
 
 func parsePrincipal(text string) (string, error) {
@@ -197,7 +203,7 @@ func parsePrincipal(text string) (string, error) {
 	return text, nil
 }
 
-// siteSyntax is one label of a DNS name, which is what the name of a site has to be.
+// siteSyntax is one label of a DNS name, as the name of a site must be.
 var siteSyntax = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}$`)
 
 func parseSite(text string) (string, error) {
@@ -207,7 +213,7 @@ func parseSite(text string) (string, error) {
 	return text, nil
 }
 
-// orEmpty lets an empty text stand for a key that is left out.
+// orEmpty makes an empty text mean the same as a missing key.
 func orEmpty(parse func(string) (string, error)) func(string) (string, error) {
 	return func(text string) (string, error) {
 		if text == "" {
@@ -219,7 +225,7 @@ func orEmpty(parse func(string) (string, error)) func(string) (string, error) {
 
 var hostSyntax = regexp.MustCompile(`^[A-Za-z0-9._:-]*$`)
 
-// parseServerName reads the host name or IP address to expect in a certificate.
+// parseServerName reads the host name or IP address expected in a certificate.
 func parseServerName(text string) (string, error) {
 	if !hostSyntax.MatchString(text) {
 		return "", fmt.Errorf("expected a host name such as dc1.corp.example, got %s", quoted(text))
@@ -230,7 +236,7 @@ func parseServerName(text string) (string, error) {
 // attributeSyntax is RFC 4512 section 2.5, short names only.
 var attributeSyntax = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 
-// attributes reads the names of LDAP attributes, which know no case.
+// attributes reads names of LDAP attributes, which are case-insensitive.
 func attributes(target *[]string) field {
 	return func(v value) {
 		var folded []string
@@ -247,17 +253,17 @@ func attributes(target *[]string) field {
 	}
 }
 
-// baseSyntax only tells a distinguished name (RFC 4514) from what was never meant to
-// be one; whether it exists, the directory knows.
+// baseSyntax is a rough check of a distinguished name (RFC 4514).
 var baseSyntax = regexp.MustCompile(`(?i)^(\s*[a-z0-9.-]+\s*=([^,\\]|\\.)+(,|$))+$`)
 
-// bases reads distinguished names, of which no two may be equal but for case.
+// bases reads distinguished names without duplicates, ignoring case.
 func bases(target *[]string) field {
 	return func(v value) {
 		var folded []string
 		unique(&folded, "distinguished names", func(text string) (string, error) {
 			if !baseSyntax.MatchString(text) || strings.HasSuffix(text, ",") {
-				return "", fmt.Errorf("expected a distinguished name such as OU=Staff,DC=corp,DC=example, got %s", quoted(text))
+				return "", fmt.Errorf("expected a distinguished name such as OU=Staff,DC=corp,DC=example, got %s",
+					quoted(text))
 			}
 			return strings.ToLower(text), nil
 		})(v)

@@ -19,7 +19,8 @@ var (
 
 // theirs begins what looks like a setting and is one of somebody else, or no setting: what
 // LDIF, Prometheus and status say.
-var theirs = []string{"dn: ", "changetype: ", "rule_files: ", "scrape_configs:", "deleted_objects_visible: ", "its removals ", `bases: "…" does`}
+var theirs = []string{"dn: ", "changetype: ", "rule_files: ", "scrape_configs:", "deleted_objects_visible: ",
+	"its removals ", `bases: "…" does`}
 
 // TestDocumentedSettings: whatever the documents say that one may write into the
 // configuration, the parser takes, with what else it needs.
@@ -74,7 +75,8 @@ func isTheirs(text string) bool {
 // taken gives settings to the parser, as those of the file, of a directory, or of how it
 // is bound to, which is clear from the text around them.
 func taken(settings string) error {
-	settings = strings.ReplaceAll(strings.ReplaceAll(settings, "server_name: …", "server_name: dc1.corp.example"), "…", "/etc/there")
+	settings = strings.ReplaceAll(strings.ReplaceAll(settings, "server_name: …", "server_name: dc1.corp.example"), "…",
+		"/etc/there")
 	if regexp.MustCompile(`^[a-z.]+\.[a-z]+: (enforce|report|pass)$`).MatchString(settings) {
 		settings = "domains: {" + settings + "}"
 	}
@@ -82,11 +84,13 @@ func taken(settings string) error {
 		settings = m[1] + ": {" + m[2] + ": " + m[3] + "}"
 	}
 	_, err := Parse("whole", []byte(completed(settings, map[string]string{
-		"domains": "domains: {corp.example: enforce, .example.com: report}\n", "directories": "directories:\n  - " + directoryWith("")})))
+		"domains": "domains: {corp.example: enforce, .example.com: report}\n", "directories": "directories:\n  " +
+			"- " + directoryWith("")})))
 	if err != nil && strings.Contains(err.Error(), "unknown key") {
 		err = inDirectory(settings)
 	}
-	if err != nil && strings.Contains(err.Error(), "unknown key") && inDirectory("bind: {dn: svc-mail@corp.example, "+settings+"}") == nil {
+	if err != nil && strings.Contains(err.Error(), "unknown key") &&
+		inDirectory("bind: {dn: svc-mail@corp.example, "+settings+"}") == nil {
 		return nil
 	}
 	return err
@@ -99,7 +103,8 @@ func inDirectory(settings string) error {
 
 // directoryWith is a directory with these settings and what else it needs.
 func directoryWith(settings string) string {
-	needed := map[string]string{"name": "name: corp\n", "urls": "urls: [ldaps://dc1.corp.example]\n", "bind": "bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n"}
+	needed := map[string]string{"name": "name: corp\n", "urls": "urls: [ldaps://dc1.corp.example]\n",
+		"bind": "bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n"}
 	if strings.HasPrefix(settings, "discover: ") {
 		delete(needed, "urls")
 	}
@@ -120,8 +125,10 @@ func completed(settings string, needed map[string]string) string {
 // TestTaken: the test above can fail.
 func TestTaken(t *testing.T) {
 	for settings, want := range map[string]bool{
-		"poll: 5s": true, "confirm: {enabled: true}": true, "page.serve: always": true, "password_file: /etc/x": true, "pasword_file: /etc/x": false, "discover: corp.example\nsite: Edge\n": true,
-		"pol: 5s": false, "poll: soon": false, "confirm: {enable: true}": false, "page.server: always": false, "bind: {dn: a}": false, "listen: fd:": false,
+		"poll: 5s": true, "confirm: {enabled: true}": true, "page.serve: always": true, "password_file: " +
+			"/etc/x": true, "pasword_file: /etc/x": false, "discover: corp.example\nsite: Edge\n": true,
+		"pol: 5s": false, "poll: soon": false, "confirm: {enable: true}": false, "page.server: always": false, "bind: {dn: " +
+			"a}": false, "listen: fd:": false,
 	} {
 		if err := taken(settings); (err == nil) != want {
 			t.Errorf("%s: %v, want taken: %t", settings, err, want)

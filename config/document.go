@@ -14,11 +14,11 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// kind is what a value is in YAML 1.2, where only true and false are booleans.
+// kind is the type of a YAML 1.2 value: only true and false are booleans.
 type kind int
 
 const (
-	nothing kind = iota // null, ~ or an empty place
+	null kind = iota // null, ~ or no value
 	boolean
 	number
 	stringKind
@@ -26,7 +26,7 @@ const (
 	mapping
 )
 
-// node is one value of the file: all that the rest of the package sees of YAML.
+// node is one value of the file. The rest of the package knows nothing else of YAML.
 type node struct {
 	kind   kind
 	source string // of a scalar: its text, quotes and escapes resolved
@@ -37,21 +37,21 @@ type node struct {
 
 type entry struct{ key, value *node }
 
-// maxDepth is how deep brackets or dashes may nest. The file has four levels; the
-// parser's memory grows with the square of the depth.
+// maxDepth limits the nesting of brackets and dashes. The file has four levels. The memory
+// of the parser grows with the square of the depth.
 const maxDepth = 64
 
-// parse reads the YAML; nil where it is not readable, with the reason recorded.
+// parse reads the YAML. If it cannot be read, it records an error and returns nil.
 func (r *reader) parse(data []byte) (root *node) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors write it
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // byte order mark
 	if p, reason := unreadable(data); reason != "" {
 		r.failAt(p, "%s", reason)
 		return nil
 	}
-	// The parser is not ours, and a reload must not take the daemon down with it.
+	// A panic of the parser must not end the daemon during a reload.
 	defer func() {
 		if recover() != nil {
-			r.failAt(position{}, "not readable as YAML")
+			r.failAt(position{}, "not valid YAML")
 			root = nil
 		}
 	}()
@@ -63,10 +63,10 @@ func (r *reader) parse(data []byte) (root *node) {
 	return r.document(file)
 }
 
-// unreadable finds what cannot be given to the parser.
+// unreadable finds input that must not reach the parser.
 func unreadable(data []byte) (position, string) {
 	if len(data) > maxFile {
-		return position{}, fmt.Sprintf("larger than %d KiB; this is not a configuration file", maxFile>>10)
+		return position{}, fmt.Sprintf("larger than %d KiB; is this the configuration file?", maxFile>>10)
 	}
 	open := 0
 	for i, line := range bytes.Split(data, []byte("\n")) {
@@ -75,19 +75,19 @@ func unreadable(data []byte) (position, string) {
 			return at, "not valid UTF-8"
 		}
 		if bytes.IndexByte(line, 0) >= 0 {
-			return at, "has a NUL character; this is not a text file"
+			return at, "contains a NUL character; is this a text file?"
 		}
 		indent := line[:len(line)-len(bytes.TrimLeft(line, "-?: \t"))]
-		if bytes.Count(indent, []byte("- ")) > maxDepth || deepest(line, &open) > maxDepth {
-			return at, "nested too deep"
+		if bytes.Count(indent, []byte("- ")) > maxDepth || maxOpen(line, &open) > maxDepth {
+			return at, "nested too deeply"
 		}
 	}
 	return position{}, ""
 }
 
-// deepest is how many brackets are open at most in the line; open are those left open
-// by the lines before it, and becomes those left open after it.
-func deepest(line []byte, open *int) int {
+// maxOpen returns the maximum number of open brackets in a line. open is the number at the
+// end of the previous line, and is updated.
+func maxOpen(line []byte, open *int) int {
 	most := 0
 	for _, c := range line {
 		switch c {
@@ -101,8 +101,7 @@ func deepest(line []byte, open *int) int {
 	return most
 }
 
-// syntax records a parser's error: its message is kept, its picture of the source
-// lines is not.
+// syntax records an error of the parser without the excerpt of the source.
 func (r *reader) syntax(err error) {
 	var at interface {
 		GetToken() *token.Token
@@ -110,20 +109,20 @@ func (r *reader) syntax(err error) {
 	}
 	if !errors.As(err, &at) || at.GetToken() == nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")
-		r.failAt(position{}, "not readable as YAML: %s", first)
+		r.failAt(position{}, "not valid YAML: %s", first)
 		return
 	}
-	r.failAt(positionOf(at.GetToken()), "not readable as YAML: %s", at.GetMessage())
+	r.failAt(positionOf(at.GetToken()), "not valid YAML: %s", at.GetMessage())
 }
 
-// document is the root of a file that has exactly one document.
+// document returns the root of a file with exactly one document.
 func (r *reader) document(file *ast.File) *node {
 	if len(file.Docs) > 1 {
-		r.failAt(positionOf(file.Docs[1].Start), "has several YAML documents or a %%YAML directive; write one document")
+		r.failAt(positionOf(file.Docs[1].Start), "several YAML documents or a %%YAML directive; expected one document")
 		return nil
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
-		r.failAt(position{}, "empty; expected at least domains and directories")
+		r.failAt(position{}, "empty file; expected at least domains and directories")
 		return nil
 	}
 	root := r.convert(file.Docs[0].Body)
@@ -137,13 +136,13 @@ func (r *reader) document(file *ast.File) *node {
 	return root
 }
 
-// convert makes a node of ours of the parser's; nil where the file uses what is not
-// read here, with the reason recorded.
+// convert converts a node of the parser. For unsupported syntax it records an error and
+// returns nil.
 func (r *reader) convert(in ast.Node) *node {
 	n := &node{position: positionOf(in.GetToken())}
 	switch in := in.(type) {
 	case *ast.NullNode:
-		n.kind, n.source = nothing, in.GetToken().Value
+		n.kind, n.source = null, in.GetToken().Value
 	case *ast.BoolNode:
 		n.kind, n.source = boolean, in.GetToken().Value
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
@@ -155,7 +154,7 @@ func (r *reader) convert(in ast.Node) *node {
 	case *ast.SequenceNode:
 		n.kind = list
 		for _, item := range in.Values {
-			if whole, cut := mended(item); cut && in.IsFlowStyle {
+			if whole, cut := rejoinAtColon(item); cut && in.IsFlowStyle {
 				n.items = append(n.items, whole)
 			} else if item := r.convert(item); item != nil {
 				n.items = append(n.items, item)
@@ -166,35 +165,36 @@ func (r *reader) convert(in ast.Node) *node {
 	case *ast.MappingValueNode:
 		return r.convertMapping(n, []*ast.MappingValueNode{in})
 	default:
-		r.failAt(n.position, "anchors, aliases, tags and complex keys are not read; write the value out")
+		r.failAt(n.position, "anchors, aliases, tags and complex keys are not supported; write the value out")
 		return nil
 	}
 	return n
 }
 
-// mended is a text that the parser has cut in two at a colon without a space after it, as
-// it does in a list within braces: {urls: [ldaps://dc1.corp.example:636]}. In YAML such a
-// colon is part of the text (YAML 1.2.2 section 7.3.3).
-func mended(in ast.Node) (*node, bool) {
+// rejoinAtColon joins a text that the parser has split at a colon without a space after it,
+// as in {urls: [ldaps://dc1.corp.example:636]}. In YAML such a colon is part of the text
+// (YAML 1.2.2 section 7.3.3).
+func rejoinAtColon(in ast.Node) (*node, bool) {
 	m, ok := in.(*ast.MappingNode)
 	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
 		return nil, false
 	}
 	v := m.Values[0]
 	key, value := v.Key.GetToken(), v.Value.GetToken()
-	if inQuotes(key) || inQuotes(value) || !next(key, v.Start) || !next(v.Start, value) {
+	if isQuoted(key) || isQuoted(value) || !adjacent(key, v.Start) || !adjacent(v.Start, value) {
 		return nil, false
 	}
 	return &node{position: positionOf(key), kind: stringKind, source: key.Value + ":" + value.Value}, true
 }
 
-func inQuotes(t *token.Token) bool {
+func isQuoted(t *token.Token) bool {
 	return t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
 }
 
-// next reports whether a token begins where the one before it ends.
-func next(before, t *token.Token) bool {
-	return before.Position.Line == t.Position.Line && before.Position.Column+utf8.RuneCountInString(before.Value) == t.Position.Column
+// adjacent reports whether a token begins where the previous one ends.
+func adjacent(before, t *token.Token) bool {
+	return before.Position.Line == t.Position.Line &&
+		before.Position.Column+utf8.RuneCountInString(before.Value) == t.Position.Column
 }
 
 func (r *reader) convertMapping(n *node, values []*ast.MappingValueNode) *node {
@@ -205,7 +205,7 @@ func (r *reader) convertMapping(n *node, values []*ast.MappingValueNode) *node {
 			n.entries = append(n.entries, entry{key, value})
 		}
 	}
-	// The parser gives a block mapping the place of its first colon.
+	// The parser sets the position of a block mapping to its first colon.
 	if len(n.entries) > 0 && n.entries[0].key.line == n.line {
 		n.column = min(n.column, n.entries[0].key.column)
 	}
@@ -219,10 +219,10 @@ func positionOf(t *token.Token) position {
 	return position{t.Position.Line, t.Position.Column}
 }
 
-// String says what the node is, for errors; long texts are cut.
+// String describes the node for errors; long texts are truncated.
 func (n *node) String() string {
 	switch n.kind {
-	case nothing:
+	case null:
 		return "nothing"
 	case list:
 		return "a list"

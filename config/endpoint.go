@@ -10,19 +10,16 @@ import (
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/socket"
 )
 
-// maxSocketPath is what fits into sockaddr_un on Linux (unix(7)) with its final NUL and
-// the ".next" that a daemon has there which waits for the one before it.
-const maxSocketPath = 102
-
-// Endpoint is a place to listen on or to connect to. The zero value is none.
+// Endpoint is an address to listen on or to connect to. The zero value means none.
 type Endpoint struct {
-	Network string // "unix" or "tcp", as package net has them; "fd": a socket that systemd passes
-	Address string // an absolute path, or host:port; of "fd" the name of the socket, or nothing for all
+	Network string // "unix" or "tcp", as in package net; "fd" for a socket passed by systemd
+	Address string // an absolute path or host:port; for "fd" the name of the socket, empty for all
 }
 
-// String is the endpoint as the file has it: unix:/path, inet:host:port or fd:name.
+// String returns the endpoint in the syntax of the file: unix:/path, inet:host:port or fd:name.
 func (e Endpoint) String() string {
 	switch e.Network {
 	case "":
@@ -34,11 +31,11 @@ func (e Endpoint) String() string {
 	}
 }
 
-// IsZero reports whether there is no endpoint.
+// IsZero reports whether the endpoint is none.
 func (e Endpoint) IsZero() bool { return e == Endpoint{} }
 
-// Loopback reports whether only this host can reach the endpoint, as far as the file
-// tells: what systemd passes is seen when it is there.
+// Loopback reports whether only this host can reach the endpoint. Sockets passed by systemd
+// count as loopback here and are checked at the start.
 func (e Endpoint) Loopback() bool {
 	if e.Network != "tcp" {
 		return true
@@ -51,7 +48,7 @@ func (e Endpoint) Loopback() bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// parseListener reads what Postfix can connect to.
+// parseListener reads an endpoint for Postfix.
 func parseListener(text string) (Endpoint, error) {
 	switch scheme, rest, _ := strings.Cut(text, ":"); scheme {
 	case "unix":
@@ -60,7 +57,8 @@ func parseListener(text string) (Endpoint, error) {
 		return parseInet(rest)
 	case "fd":
 		if !fdNameSyntax.MatchString(rest) {
-			return Endpoint{}, fmt.Errorf("expected fd: or fd:name, the FileDescriptorName= of a socket unit, got %s", quoted(text))
+			return Endpoint{}, fmt.Errorf("expected fd: or fd:name, the FileDescriptorName= of a socket unit, got %s",
+				quoted(text))
 		}
 		return Endpoint{"fd", rest}, nil
 	default:
@@ -68,7 +66,7 @@ func parseListener(text string) (Endpoint, error) {
 	}
 }
 
-// fdNameSyntax is what sd_listen_fds_with_names(3) allows in a name.
+// fdNameSyntax is the syntax of names in sd_listen_fds_with_names(3).
 var fdNameSyntax = regexp.MustCompile(`^[!-9;-~]{0,255}$`)
 
 // parseUnix reads unix:/path.
@@ -81,8 +79,9 @@ func parseUnix(text string) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, err
 	}
-	if len(path) > maxSocketPath {
-		return Endpoint{}, fmt.Errorf("a socket's path may have %d octets at most, this one has %d", maxSocketPath, len(path))
+	if len(path) > socket.MaxPath {
+		return Endpoint{}, fmt.Errorf("the path of a socket has a limit of %d bytes, this one has %d", socket.MaxPath,
+			len(path))
 	}
 	return Endpoint{"unix", path}, nil
 }
@@ -106,7 +105,8 @@ func parseInet(text string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("expected inet:host:port, got %s", quoted("inet:"+text))
 	}
 	if host == "" || host == "*" {
-		return Endpoint{}, fmt.Errorf("expected a host before the port, got %s; 0.0.0.0 or [::] stands for all", quoted("inet:"+text))
+		return Endpoint{}, fmt.Errorf("expected a host before the port, got %s; use 0.0.0.0 or [::] for all addresses",
+			quoted("inet:"+text))
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return Endpoint{}, fmt.Errorf("expected a port from 1 to 65535, got %s", quoted(port))
@@ -114,7 +114,7 @@ func parseInet(text string) (Endpoint, error) {
 	return Endpoint{"tcp", net.JoinHostPort(host, port)}, nil
 }
 
-// parseHostName reads a name by which a browser asks for a page, without a port.
+// parseHostName reads the Host of an HTTP request, without a port.
 func parseHostName(text string) (string, error) {
 	domain, err := address.ParseDomain(text)
 	if err != nil || strings.HasPrefix(domain, "[") {
@@ -123,15 +123,15 @@ func parseHostName(text string) (string, error) {
 	return domain, nil
 }
 
-// parsePath reads an absolute path: a daemon has no directory to be relative to.
+// parsePath reads an absolute path.
 func parsePath(text string) (string, error) {
 	if !filepath.IsAbs(text) {
-		return "", fmt.Errorf("expected an absolute path, which begins with /, got %s", quoted(text))
+		return "", fmt.Errorf("expected an absolute path, got %s", quoted(text))
 	}
 	return filepath.Clean(text), nil
 }
 
-// parseOptionalPath is parsePath where an empty text means none.
+// parseOptionalPath reads an absolute path or an empty text.
 func parseOptionalPath(text string) (string, error) {
 	if text == "" {
 		return "", nil
@@ -150,10 +150,10 @@ func parseNetwork(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("expected a network such as 192.0.2.0/24 or an address, got %s", quoted(text))
 	}
 	if masked := prefix.Masked(); masked != prefix {
-		return netip.Prefix{}, fmt.Errorf("%s has bits of a host; the network is %s", quoted(text), masked)
+		return netip.Prefix{}, fmt.Errorf("%s has host bits set; the network is %s", quoted(text), masked)
 	}
 	if prefix.Addr().Is4In6() {
-		return netip.Prefix{}, fmt.Errorf("%s is an IPv4 network in IPv6 clothes; write it as IPv4", quoted(text))
+		return netip.Prefix{}, fmt.Errorf("%s is IPv4-mapped; write it as IPv4", quoted(text))
 	}
 	return prefix, nil
 }

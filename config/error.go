@@ -6,25 +6,25 @@ import (
 	"sort"
 )
 
-// maxErrors is how many errors of one file are reported; past them, what is wrong is
-// rarely what the later ones say.
+// maxErrors limits the errors reported for one file. Later ones are often consequences of
+// earlier ones.
 const maxErrors = 20
 
-// ErrMissing is what an Error wraps that is about a file or group which does not exist.
-var ErrMissing = errors.New("named in the configuration and does not exist")
+// ErrMissing is wrapped by an Error about a file or group that does not exist.
+var ErrMissing = errors.New("configured file or group does not exist")
 
-// Error is one thing wrong in a configuration file.
+// Error is one error in a configuration file.
 type Error struct {
 	File         string // as given to Load or Parse
-	Line, Column int    // from 1, the column in characters; zero: of the file as a whole
-	Text         string // what is wrong and what was expected, one sentence without a full stop
+	Line, Column int    // from 1, the column in characters; zero means the whole file
+	Text         string // the fact and the remedy, without a full stop
 	Kind         error  // ErrMissing or nil
 }
 
-// Unwrap gives Kind.
+// Unwrap returns Kind.
 func (e *Error) Unwrap() error { return e.Kind }
 
-// Error prints file:line:column: text, as compilers do.
+// Error returns file:line:column: text, as compilers print it.
 func (e *Error) Error() string {
 	if e.Line == 0 {
 		return fmt.Sprintf("%s: %s", e.File, e.Text)
@@ -32,21 +32,22 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Text)
 }
 
-// position is a place in the file; zero: none.
+// position is a position in the file. The zero value means none.
 type position struct{ line, column int }
 
-// reader gathers what is found while one file is read.
+// reader collects errors and positions while a file is read.
 type reader struct {
 	file     string
 	errs     []*Error
 	warnings []error
 	at       map[string]position
-	written  map[string]string // items of lists as they stand in the file, by path
+	written  map[string]string // items of lists as in the file, by path
 }
 
-// warnAt notes what is valid and hardly meant.
+// warnAt records suspicious but valid configuration.
 func (r *reader) warnAt(p position, format string, args ...any) {
-	r.warnings = append(r.warnings, &Error{File: r.file, Line: p.line, Column: p.column, Text: fmt.Sprintf(format, args...)})
+	r.warnings = append(r.warnings, &Error{File: r.file, Line: p.line, Column: p.column,
+		Text: fmt.Sprintf(format, args...)})
 }
 
 func (r *reader) failAt(p position, format string, args ...any) {
@@ -57,7 +58,7 @@ func (r *reader) add(p position, kind error, text string) {
 	r.errs = append(r.errs, &Error{r.file, p.line, p.column, text, kind})
 }
 
-// err joins what was found in the order of the file; nil where nothing was.
+// err joins the errors in the order of the file. It returns nil if there are none.
 func (r *reader) err() error {
 	sort.SliceStable(r.errs, func(i, j int) bool {
 		a, b := r.errs[i], r.errs[j]

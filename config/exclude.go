@@ -6,36 +6,35 @@ import (
 	"strings"
 )
 
-// excludes finds excluded subtrees that contradict the bases: those that leave nothing of
-// a base, and those outside all bases, which exclude nothing.
-func (r *reader) excludes(path string, d Directory) {
+// checkExcludes finds excluded subtrees that contradict the bases: those that contain a
+// base, and those outside all bases.
+func (r *reader) checkExcludes(path string, d Directory) {
 	for i, excluded := range d.Exclude {
 		at := fmt.Sprintf("%s.exclude[%d]", path, i)
 		if base := slices.IndexFunc(d.Bases, func(base string) bool { return isWithin(base, excluded) }); base >= 0 {
-			r.failAt(r.at[at], "%s: %s contains the base %s, so nothing of that base would count; take one of the two out",
+			r.failAt(r.at[at], "%s: %s contains the base %s, so that base has no recipients; remove one of the two",
 				at, quoted(excluded), quoted(d.Bases[base]))
 			continue
 		}
 		inside := func(base string) bool { return isWithin(excluded, base) || isEscaped(base) || isEscaped(excluded) }
 		if len(d.Bases) > 0 && !slices.ContainsFunc(d.Bases, inside) {
-			r.failAt(r.at[at], "%s: %s is outside all bases, so it excludes nothing; correct it, or take it out",
+			r.failAt(r.at[at], "%s: %s is outside all bases and has no effect; correct or remove it",
 				at, quoted(excluded))
 		}
 	}
 }
 
-// isWithin reports whether a distinguished name is a subtree, or below it, as far as that
-// shows without escapes.
+// isWithin reports whether a distinguished name is a subtree or below it. It does not
+// interpret escapes.
 func isWithin(dn, subtree string) bool {
 	dn, subtree = plainDN(dn), plainDN(subtree)
 	return dn == subtree || strings.HasSuffix(dn, ","+subtree)
 }
 
-// isEscaped reports whether a name may be written in another way, which the directory
-// decides.
+// isEscaped reports whether a name has escapes, so that other spellings may mean the same.
 func isEscaped(dn string) bool { return strings.Contains(dn, `\`) }
 
-// plainDN is a name in lower case without the spaces around commas and equal signs.
+// plainDN returns a name in lower case without spaces around commas and equal signs.
 func plainDN(dn string) string {
 	parts := strings.Split(strings.ToLower(dn), ",")
 	for i, part := range parts {

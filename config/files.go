@@ -13,12 +13,11 @@ import (
 	"rcpt-milter/internal/files"
 )
 
-// CheckFiles looks at what the configuration names outside itself: key, password, keytab and
-// CA files, accept files, and the group of the sockets. What is in accept files, those
-// know who read them. The error is one or several *Error, joined; it
-// wraps ErrMissing if one of them does. Warnings are *Error as well: they do not keep
-// a daemon from working. That one of the accept files that are held, because somebody has
-// read them before, is not there now is a warning.
+// CheckFiles checks the files that the configuration names (key, password, keytab, CA and
+// accept files) and the group of the sockets. It does not read the entries of accept files.
+// The error is one or several *Error, joined. It wraps ErrMissing if a file or the group
+// does not exist. Warnings are *Error too. A missing accept file is only a warning if it is
+// among the held ones, whose last good copy is in use.
 func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	r := &reader{file: c.file, at: c.at}
 	w := &reader{file: c.file, at: c.at}
@@ -26,23 +25,23 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 		c.checkGroup(r, w)
 	}
 	if _, err := c.Store.Key(); err != nil {
-		r.addFile("store.encryption_key_file", err)
+		r.failFile("store.encryption_key_file", err)
 	} else {
-		w.warnOpen("store.encryption_key_file", c.Store.KeyFile)
+		w.warnWorldReadable("store.encryption_key_file", c.Store.KeyFile)
 	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
 		key, file, doubts, err := d.Bind.secret()
 		if key = path + ".bind." + key; err != nil {
-			r.addFile(key, err)
+			r.failFile(key, err)
 		} else {
-			w.warnOpen(key, file)
+			w.warnWorldReadable(key, file)
 		}
 		for _, doubt := range doubts {
 			w.failAt(r.first(key), "%s: the password in %s %s", key, file, doubt)
 		}
 		if d.TLS.CAFile != "" {
-			r.addFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
+			r.failFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
 		}
 	}
 	for i, file := range c.AcceptFiles {
@@ -50,7 +49,7 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 		if slices.Contains(held, file) {
 			to = w
 		}
-		to.addFile(fmt.Sprintf("accept_files[%d]", i), checkReadable(file, "accept"))
+		to.failFile(fmt.Sprintf("accept_files[%d]", i), checkReadable(file, "accept"))
 	}
 	for _, e := range w.errs {
 		warnings = append(warnings, e)
@@ -58,8 +57,8 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	return warnings, r.err()
 }
 
-// secret finds what is wrong with the file that holds the secret, which it names
-// together with its key. Doubts are about a password that is allowed and rarely meant.
+// secret checks the file with the secret of the bind. It returns the key of the file, the
+// file, and doubts about a suspicious but valid password.
 func (b Bind) secret() (key, file string, doubts []string, err error) {
 	if b.Keytab != "" {
 		return "keytab", b.Keytab, nil, checkKeytab(b.Keytab)
@@ -68,14 +67,14 @@ func (b Bind) secret() (key, file string, doubts []string, err error) {
 	return "password_file", b.PasswordFile, files.Doubts(password), err
 }
 
-// readPassword reads a password file as a bind does.
+// readPassword reads a password file like a bind.
 func readPassword(path string) (string, error) {
 	password, err := files.Password(path)
 	return string(password), err
 }
 
-// addFile records what is wrong with a file, if anything is.
-func (r *reader) addFile(path string, err error) {
+// failFile records the error of a file, if there is one.
+func (r *reader) failFile(path string, err error) {
 	if err == nil {
 		return
 	}
@@ -86,15 +85,14 @@ func (r *reader) addFile(path string, err error) {
 	r.add(r.first(path), kind, fmt.Sprintf("%s: %v", path, err))
 }
 
-// warnOpen records that everybody may read a secret, if that is so.
-func (r *reader) warnOpen(key, file string) {
+// warnWorldReadable records a warning if every account may read a secret.
+func (r *reader) warnWorldReadable(key, file string) {
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-		r.failAt(r.first(key), "%s: everybody on this host may read %s; chmod o= %s", key, file, file)
+		r.failAt(r.first(key), "%s: %s is readable by every account on this host; chmod o= %s", key, file, file)
 	}
 }
 
-// checkGroup finds whether the group of the sockets exists. Only one that was asked
-// for has to.
+// checkGroup checks that the group of the sockets exists. The default group may be missing.
 func (c *Config) checkGroup(r, warnings *reader) {
 	gid, err := c.SocketGID()
 	switch {
@@ -102,12 +100,13 @@ func (c *Config) checkGroup(r, warnings *reader) {
 		r.add(r.first("socket.group"), ErrMissing, fmt.Sprintf("socket.group: %v", err))
 	case gid < 0 && c.Socket.Group != "":
 		warnings.failAt(r.first("socket", "listen"),
-			"socket.group: there is no group %q on this host; unless Postfix runs with our own group, it cannot connect", c.Socket.Group)
+			"socket.group: group %q does not exist on this host; Postfix cannot connect unless it runs with the group "+
+				"of the daemon", c.Socket.Group)
 	}
 }
 
-// SocketGID is the group that the unix sockets of listen are given to; -1: the group
-// of the process. A group that was not asked for and does not exist is the latter.
+// SocketGID returns the group of the unix sockets of listen, or -1 for the group of the
+// process. The latter also stands for a default group that does not exist.
 func (c *Config) SocketGID() (int, error) {
 	if c.Socket.Group == "" {
 		return -1, nil
@@ -118,7 +117,8 @@ func (c *Config) SocketGID() (int, error) {
 	if _, asked := c.at["socket.group"]; !asked {
 		return -1, nil
 	}
-	return 0, fmt.Errorf("there is no group %q on this host; name one that Postfix is in, or \"\" for the group of the daemon", c.Socket.Group)
+	return 0, fmt.Errorf("group %q does not exist on this host; use a group of Postfix, or \"\" for the group of the "+
+		"daemon", c.Socket.Group)
 }
 
 func (c *Config) listensUnix() bool {
@@ -130,8 +130,7 @@ func (c *Config) listensUnix() bool {
 	return false
 }
 
-// checkKeytab finds whether a file begins as a keytab does. What is in it, those know
-// who use it.
+// checkKeytab checks that a file begins like a keytab.
 func checkKeytab(path string) error {
 	data, err := files.Read(path, "keytab", files.MaxKeytab)
 	if err == nil && !bytes.HasPrefix(data, []byte{5, 2}) {
@@ -140,13 +139,13 @@ func checkKeytab(path string) error {
 	return err
 }
 
-// checkCA finds whether a file holds certificates, all of which can be read.
+// checkCA checks that all certificates of a file can be parsed.
 func checkCA(path string) error {
 	_, err := files.Certificates(path)
 	return err
 }
 
-// checkReadable finds whether a file is there to be read.
+// checkReadable checks that a regular file can be opened.
 func checkReadable(path, what string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {

@@ -77,13 +77,18 @@ func TestReadPassword(t *testing.T) {
 func TestCheckKeytab(t *testing.T) {
 	good := write(t, "k", "\x05\x02", 0o644)
 	for _, c := range []struct{ path, want, warnings string }{
-		{good, "", "config.yaml:6:20: directories[0].bind.keytab: everybody on this host may read PATH; chmod o= PATH"},
+		{good, "", "config.yaml:6:20: directories[0].bind.keytab: PATH is readable by every account on this host; " +
+			"chmod o= PATH"},
 		{write(t, "k", "\x05\x02\x00\x00\x00\x01", 0o640), "", ""},
-		{write(t, "k", "not a keytab", 0o600), "config.yaml:6:20: directories[0].bind.keytab: the keytab file PATH is not a keytab; export it again", ""},
-		{write(t, "k", "", 0o600), "config.yaml:6:20: directories[0].bind.keytab: the keytab file PATH is not a keytab; export it again", ""},
+		{write(t, "k", "not a keytab", 0o600), "config.yaml:6:20: directories[0].bind.keytab: the keytab file PATH " +
+			"is not a keytab; export it again", ""},
+		{write(t, "k", "", 0o600), "config.yaml:6:20: directories[0].bind.keytab: the keytab file PATH is not a " +
+			"keytab; export it again", ""},
 		{"/nonexistent", "config.yaml:6:20: directories[0].bind.keytab: the keytab file PATH does not exist", ""},
 	} {
-		parsed, err := Parse("config.yaml", []byte("domains:\n  example.com: enforce\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1]\n"+
+		parsed, err := Parse("config.yaml", []byte("domains:\n  example.com: enforce\n"+
+			"directories:\n  - name: corp\n    "+
+			"urls: [ldaps://dc1]\n"+
 			"    bind: {keytab: "+c.path+", principal: svc@CORP.EXAMPLE}\nlisten: inet:127.0.0.1:1\n"))
 		if err != nil {
 			t.Fatal(err)
@@ -129,24 +134,43 @@ func TestCheckFiles(t *testing.T) {
 	own := "inet:127.0.0.1:1"
 	for _, c := range []struct{ name, listen, password, ca, group, err, warnings string }{
 		{"all there", own, good, ca, "", "", ""},
-		{"open password", own, open, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: everybody on this host may read " + open + "; chmod o= " + open},
-		{"no password", own, "/nonexistent", "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file /nonexistent does not exist", ""},
-		{"empty password", own, empty, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + empty + " is empty; write the password into it, as its only line", ""},
-		{"password in UTF-16", own, wide, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + wide +
-			" is in UTF-16, as PowerShell and Notepad write it; convert it to UTF-8: printf %s \"$(iconv -f UTF-16 -t UTF-8 " + wide + ")\" >" + wide, ""},
-		{"password of two lines", own, two, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password file " + two + " has more than one line; the password must be its only line", ""},
+		{"open password", own, open, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: " + open +
+			" is readable by every account on this host; chmod o= " + open},
+		{"no password", own, "/nonexistent", "", "",
+			"config.yaml:8:36: directories[0].bind.password_file: the password " +
+				"file /nonexistent does not exist", ""},
+		{"empty password", own, empty, "", "",
+			"config.yaml:8:36: directories[0].bind.password_file: the password file " +
+				empty + " is empty; write the password into it, as its only line", ""},
+		{"password in UTF-16", own, wide, "", "", "config.yaml:8:36: directories[0].bind.password_file: the password " +
+			"file " + wide +
+			" is in UTF-16, as PowerShell and Notepad write it; convert it to UTF-8: printf %s \"$(iconv -f UTF-16 " +
+			"-t UTF-8 " + wide + ")\" >" + wide, ""},
+		{"password of two lines", own, two, "", "",
+			"config.yaml:8:36: directories[0].bind.password_file: the password " +
+				"file " + two + " has more than one line; the password must be its only line", ""},
 		{"password behind a mark", own, marked, "", "", "", ""},
-		{"password with a space", own, spaced, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: the password in " + spaced +
+		{"password with a space", own, spaced, "", "", "", "config.yaml:8:36: directories[0].bind.password_file: the " +
+			"password in " + spaced +
 			" begins or ends with a space, which counts as part of the password"},
-		{"no CA", own, good, "/nonexistent", "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file /nonexistent does not exist", ""},
-		{"not a CA", own, good, noCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + noCA + " has no certificate in PEM form (-----BEGIN CERTIFICATE-----)", ""},
-		{"damaged CA", own, good, badCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + badCA + " has a certificate that cannot be read: x509: malformed certificate", ""},
-		{"both", own, "/nonexistent", "/nonexistent", "", "config.yaml:8:36: directories[0].bind.password_file: the password file /nonexistent does not exist\nconfig.yaml:9:20: directories[0].tls.ca_file: the CA file /nonexistent does not exist", ""},
-		{"unknown group", "unix:/run/x", good, "", "no-such-group", `config.yaml:2:17: socket.group: there is no group "no-such-group" on this host; name one that Postfix is in, or "" for the group of the daemon`, ""},
+		{"no CA", own, good, "/nonexistent", "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " +
+			"/nonexistent does not exist", ""},
+		{"not a CA", own, good, noCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + noCA +
+			" has no certificate in PEM form (-----BEGIN CERTIFICATE-----)", ""},
+		{"damaged CA", own, good, badCA, "", "config.yaml:9:20: directories[0].tls.ca_file: the CA file " + badCA +
+			" has a certificate that cannot be read: x509: malformed certificate", ""},
+		{"both", own, "/nonexistent", "/nonexistent", "", "config.yaml:8:36: directories[0].bind.password_file: the " +
+			"password file /nonexistent does not exist\nconfig.yaml:9:20: directories[0].tls.ca_file: the CA file " +
+			"/nonexistent does not exist", ""},
+		{"unknown group", "unix:/run/x", good, "", "no-such-group",
+			`config.yaml:2:17: socket.group: group "no-such-group" does not exist on this host; ` +
+				`use a group of Postfix, or "" for the group of the daemon`, ""},
 		{"unknown group, unused", own, good, "", "no-such-group", "", ""},
 	} {
-		text := "listen: " + c.listen + "\nsocket: {group: \"" + c.group + "\"}\ndomains:\n  example.com: enforce\ndirectories:\n" +
-			"  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: {dn: a, password_file:   " + c.password + "}\n" +
+		text := "listen: " + c.listen + "\nsocket: {group: \"" + c.group + "\"}\ndomains:\n  example.com: " +
+			"enforce\ndirectories:\n" +
+			"  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: " +
+			"{dn: a, password_file:   " + c.password + "}\n" +
 			"    tls: {ca_file: \"" + c.ca + "\"}\n"
 		parsed, err := Parse("config.yaml", []byte(text))
 		if err != nil {
@@ -156,7 +180,8 @@ func TestCheckFiles(t *testing.T) {
 		if got := textOf(err); got != c.err {
 			t.Errorf("%s: CheckFiles:\n%s\nwant\n%s", c.name, got, c.err)
 		}
-		if got, want := errors.Is(err, ErrMissing), strings.Contains(c.err, "does not exist") || strings.Contains(c.err, "no group"); got != want {
+		if got, want := errors.Is(err, ErrMissing), strings.Contains(c.err, "does not exist") ||
+			strings.Contains(c.err, "no-such-group"); got != want {
 			t.Errorf("%s: errors.Is(%v, ErrMissing) = %t, want %t", c.name, err, got, want)
 		}
 		var all []string
@@ -200,8 +225,8 @@ func TestSocketGID(t *testing.T) {
 	}
 }
 
-// TestDefaultGroup: a host without a postfix group is worth a warning only where
-// nobody asked for the group.
+// TestDefaultGroup: a host without a postfix group is worth a warning only if
+// the file does not name the group.
 func TestDefaultGroup(t *testing.T) {
 	if _, err := user.LookupGroup("postfix"); err == nil {
 		t.Skip("this host has a group postfix")
@@ -212,7 +237,8 @@ func TestDefaultGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	warnings, err := parsed.CheckFiles()
-	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Error(), `no group "postfix"`) {
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Error(),
+		`socket.group: group "postfix" does not exist`) {
 		t.Errorf("CheckFiles() = %v, %v", warnings, err)
 	}
 	if gid, err := parsed.SocketGID(); gid != -1 || err != nil {
@@ -238,7 +264,8 @@ func TestCheckAcceptFiles(t *testing.T) {
 		{"/nonexistent", "config.yaml:1:16: accept_files[0]: the accept file /nonexistent does not exist"},
 		{t.TempDir(), "config.yaml:1:16: accept_files[0]: the accept file PATH is not a regular file"},
 	} {
-		text := "accept_files: [" + c.path + "]\n" + strings.ReplaceAll(smallest, "/etc/rcpt-milter/password", write(t, "password", "secret\n", 0o600))
+		text := "accept_files: [" + c.path + "]\n" + strings.ReplaceAll(smallest, "/etc/rcpt-milter/password",
+			write(t, "password", "secret\n", 0o600))
 		parsed, err := Parse("config.yaml", []byte(text))
 		if err != nil {
 			t.Fatal(err)

@@ -9,10 +9,10 @@ import (
 	"rcpt-milter/internal/files"
 )
 
-// keySizes are those of AES keys, in octets.
+// keySizes are the sizes of AES keys in bytes.
 var keySizes = []int{16, 24, 32}
 
-// Key reads the key that the store is encrypted with; nil: it is not.
+// Key reads the encryption key of the store. It returns nil if the store is not encrypted.
 func (s Store) Key() ([]byte, error) {
 	if s.KeyFile == "" {
 		return nil, nil
@@ -27,14 +27,16 @@ func (s Store) Key() ([]byte, error) {
 	if encoding := files.Encoding(data); encoding != "" {
 		return nil, fmt.Errorf("the key file %s %s", s.KeyFile, files.WrongEncoding(encoding, s.KeyFile))
 	}
-	return nil, fmt.Errorf("the key file %s holds no AES key: expected 16, 24 or 32 octets, as they are, in base64 or in hexadecimal; make one with: openssl rand -base64 32", s.KeyFile)
+	return nil, fmt.Errorf("the key file %s contains no AES key: expected 16, 24 or 32 bytes, raw, in base64 or in "+
+		"hexadecimal; create one with: openssl rand -base64 32", s.KeyFile)
 }
 
-// parseKey reads a key that stands in hexadecimal, in base64, or as it is; nil: it does
-// not. No random key looks like one of the others.
+// parseKey reads a key in hexadecimal, base64 or raw form, or returns nil. A random key in
+// one form is not valid in another.
 func parseKey(data []byte) []byte {
 	text := string(files.Line(data))
-	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString} {
+	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString,
+		base64.RawStdEncoding.DecodeString} {
 		if key, err := decode(text); err == nil && slices.Contains(keySizes, len(key)) {
 			return key
 		}

@@ -14,18 +14,18 @@ import (
 	"rcpt-milter/address"
 )
 
-// Exempt are clients to whom nothing is refused.
+// Exempt are clients whose recipients are all accepted.
 type Exempt struct {
-	Networks      []netip.Prefix // by address
-	Authenticated bool           // all that have logged in; default false
+	Networks      []netip.Prefix // client addresses
+	Authenticated bool           // authenticated clients; default false
 }
 
-// parseAccepted reads an address, or with an @ in front a whole domain.
+// parseAccepted reads an address, or "@domain" for all recipients of a domain.
 func parseAccepted(text string) (string, error) {
 	if domain, whole := strings.CutPrefix(text, "@"); whole {
 		domain, err := address.ParseDomain(domain)
 		if err != nil || strings.Contains(domain, "*") {
-			return "", fmt.Errorf("expected a domain behind the @, such as \"@example.com\", got %s", quoted(text))
+			return "", fmt.Errorf("expected a domain after the @, such as \"@example.com\", got %s", quoted(text))
 		}
 		return "@" + domain, nil
 	}
@@ -39,16 +39,17 @@ func parseAccepted(text string) (string, error) {
 // parseRefused reads an address.
 func parseRefused(text string) (address.Address, error) {
 	if strings.HasPrefix(text, "@") {
-		return address.Address{}, fmt.Errorf("expected an address, got the domain %s; who is not known in it is refused already", quoted(text))
+		return address.Address{}, fmt.Errorf("expected an address, got the domain %s; unknown recipients of a domain "+
+			"are rejected anyway", quoted(text))
 	}
 	return parseAddress(text)
 }
 
-// nobody are addresses that no pattern with a purpose matches all.
-var nobody = []string{"qzx7.kw-92_v@zqx.unlikely.invalid", "0@z.invalid"}
+// improbable are addresses that only a pattern for every address matches.
+var improbable = []string{"qzx7.kw-92_v@zqx.unlikely.invalid", "0@z.invalid"}
 
-// parsePattern reads RE2 that is meant to match whole addresses, and refuses what
-// matches none or all of them.
+// parsePattern reads an RE2 pattern for whole addresses. It rejects patterns that match no
+// address, or every address.
 func parsePattern(text string) (string, error) {
 	if text == "" {
 		return "", errors.New("must not be empty")
@@ -58,40 +59,42 @@ func parsePattern(text string) (string, error) {
 		return "", patternError(text, err)
 	}
 	if !mayMatch(parsed, '@') {
-		return "", fmt.Errorf("%s matches no address: a pattern is compared with the whole of it, as %s is", quoted(text), quoted(`sales-.*@example\.com`))
+		return "", fmt.Errorf("%s matches no address: a pattern must match the whole address, for example %s",
+			quoted(text), quoted(`sales-.*@example\.com`))
 	}
 	compiled, err := regexp.Compile(`\A(?:` + parsed.String() + `)\z`)
-	if err != nil { // too large, once it is compiled
+	if err != nil { // too large when compiled
 		return "", patternError(text, err)
 	}
-	if !slices.ContainsFunc(nobody, func(a string) bool { return !compiled.MatchString(a) }) {
-		return "", fmt.Errorf("%s matches every address, so that no recipient would be refused; a whole domain is accepted by \"@example.com\" in accept", quoted(text))
+	if !slices.ContainsFunc(improbable, func(a string) bool { return !compiled.MatchString(a) }) {
+		return "", fmt.Errorf("%s matches every address, so no recipient would be rejected; use \"@example.com\" in "+
+			"accept for all recipients of a domain", quoted(text))
 	}
 	return text, nil
 }
 
-// patternError says what is wrong with an expression, and where: the parser gives no
-// place, but quotes it.
+// patternError describes a syntax error and its position, which it derives from the
+// expression that the parser quotes.
 func patternError(text string, err error) error {
 	var wrong *syntax.Error
 	if !errors.As(err, &wrong) {
-		return fmt.Errorf("%s is no regular expression (RE2): %w", quoted(text), err)
+		return fmt.Errorf("%s is not a valid regular expression (RE2): %w", quoted(text), err)
 	}
 	place := ""
 	switch strings.Count(text, wrong.Expr) {
-	case 0: // it speaks of the whole
+	case 0: // about the whole expression
 	case 1:
 		if wrong.Expr != text {
 			at := utf8.RuneCountInString(text[:strings.Index(text, wrong.Expr)]) + 1
-			place = fmt.Sprintf(" at its character %d, %s", at, quoted(wrong.Expr))
+			place = fmt.Sprintf(" at character %d, %s", at, quoted(wrong.Expr))
 		}
 	default:
 		place = ", " + quoted(wrong.Expr)
 	}
-	return fmt.Errorf("%s is no regular expression (RE2): %s%s", quoted(text), wrong.Code, place)
+	return fmt.Errorf("%s is not a valid regular expression (RE2): %s%s", quoted(text), wrong.Code, place)
 }
 
-// mayMatch reports whether a character can be a part of what an expression matches.
+// mayMatch reports whether a match of an expression may contain a character.
 func mayMatch(re *syntax.Regexp, c rune) bool {
 	switch re.Op {
 	case syntax.OpLiteral:
@@ -109,33 +112,35 @@ func mayMatch(re *syntax.Regexp, c rune) bool {
 	return slices.ContainsFunc(re.Sub, func(sub *syntax.Regexp) bool { return mayMatch(sub, c) })
 }
 
-// parseDelimiters reads the characters that may begin an extension.
+// parseDelimiters reads the characters that separate an extension.
 func parseDelimiters(text string) (string, error) {
 	for i, r := range text {
-		if r >= utf8.RuneSelf || !unicode.IsPunct(r) && !unicode.IsSymbol(r) || strings.ContainsRune(`@"\()<>[],;:`, r) {
-			return "", fmt.Errorf("expected characters such as \"+\" or \"+-\" that may begin the extension of an address, got %s", quoted(text))
+		if r >= utf8.RuneSelf || !unicode.IsPunct(r) && !unicode.IsSymbol(r) ||
+			strings.ContainsRune(`@"\()<>[],;:`, r) {
+			return "", fmt.Errorf("expected delimiters such as \"+\" or \"+-\", got %s", quoted(text))
 		}
 		if strings.ContainsRune(text[:i], r) {
-			return "", fmt.Errorf("%s has the character %s twice", quoted(text), quoted(string(r)))
+			return "", fmt.Errorf("%s contains %s twice", quoted(text), quoted(string(r)))
 		}
 	}
 	return text, nil
 }
 
-// parseClients reads a network of clients that is not everybody.
+// parseClients reads a network of clients, which must not be every client.
 func parseClients(text string) (netip.Prefix, error) {
 	network, err := parseNetwork(text)
 	if err == nil && network.Bits() == 0 {
-		return network, fmt.Errorf("%s is every client, to whom nothing would be refused; to refuse nothing, set the domains to report or pass", quoted(text))
+		return network, fmt.Errorf("%s matches every client, so no recipient would be rejected; use mode report or "+
+			"pass for that", quoted(text))
 	}
 	return network, err
 }
 
-// lists finds entries that have no effect, or the opposite of another's. The order of the
-// lists says what becomes of these, so that they are no errors.
-func (r *reader) lists(c *Config) {
+// checkLists warns of entries that have no effect or contradict another entry. They are no
+// errors, because the order of the lists is defined.
+func (r *reader) checkLists(c *Config) {
 	for i, entry := range c.Accept {
-		r.judged(c, fmt.Sprintf("accept[%d]", i), entry)
+		r.checkEntry(c, fmt.Sprintf("accept[%d]", i), entry)
 	}
 	for i := range c.Canaries.Accept {
 		r.neverMatches(fmt.Sprintf("canaries.accept[%d]", i))
@@ -145,17 +150,19 @@ func (r *reader) lists(c *Config) {
 	}
 	for i, a := range c.Refuse {
 		path := fmt.Sprintf("refuse[%d]", i)
-		r.judged(c, path, a.String())
+		r.checkEntry(c, path, a.String())
 		if n := slices.Index(c.Accept, a.String()); n >= 0 {
-			r.warnAt(r.at[path], "%s: %s is in accept as well (accept[%d]), which comes first", path, quoted(a.String()), n)
+			r.warnAt(r.at[path], "%s: %s is also in accept (accept[%d]), which takes precedence", path,
+				quoted(a.String()), n)
 		}
 		if local := c.alwaysAccepted(a); local != "" {
-			r.warnAt(r.at[path], "%s: %s is never refused, because always_accept has %s; take it out there", path, quoted(a.String()), quoted(local))
+			r.warnAt(r.at[path], "%s: %s is never rejected, because always_accept contains %s; remove it there", path,
+				quoted(a.String()), quoted(local))
 		}
 	}
 }
 
-// neverMatches finds an entry that can match no recipient.
+// neverMatches warns of an entry that can match no recipient and reports whether it is one.
 func (r *reader) neverMatches(path string) bool {
 	err := address.CheckEntry(r.written[path])
 	if err != nil {
@@ -164,21 +171,21 @@ func (r *reader) neverMatches(path string) bool {
 	return err != nil
 }
 
-// judged finds entries that can never match, and those of domains that are not ours, in
-// which every recipient is accepted. A domain of ours in mode pass may have entries: it is
-// switched off for a while.
-func (r *reader) judged(c *Config, path, entry string) {
+// checkEntry warns of an entry that can never match, and of one whose domain has no entry in
+// domains. Domains in mode pass may have entries, because the mode may be temporary.
+func (r *reader) checkEntry(c *Config, path, entry string) {
 	if r.neverMatches(path) {
 		return
 	}
 	domain := entry[strings.LastIndexByte(entry, '@')+1:]
-	if !c.ours(domain) && len(c.Domains) > 0 {
-		r.warnAt(r.at[path], "%s: %s has no effect, because %s is not judged here; add it to domains, or leave the entry out", path, quoted(entry), quoted(domain))
+	if !c.HasEntry(domain) && len(c.Domains) > 0 {
+		r.warnAt(r.at[path], "%s: %s has no effect, because %s has no entry in domains; "+
+			"add the domain, or remove the entry",
+			path, quoted(entry), quoted(domain))
 	}
 }
 
-// alwaysAccepted is the local part in always_accept under which an address is accepted;
-// empty: none.
+// alwaysAccepted returns the local part in always_accept that accepts an address, or "".
 func (c *Config) alwaysAccepted(a address.Address) string {
 	bare, _ := a.WithoutExtension(c.RecipientDelimiter)
 	for _, form := range []address.Address{a, bare} {
@@ -187,15 +194,4 @@ func (c *Config) alwaysAccepted(a address.Address) string {
 		}
 	}
 	return ""
-}
-
-// ours reports whether domains has an entry for a canonical domain: itself, or a parent
-// for all its sub-domains.
-func (c *Config) ours(domain string) bool {
-	_, found := c.Domains[domain]
-	for i := 0; i < len(domain) && !found; i++ {
-		_, found = c.Domains[domain[i:]]
-		found = found && domain[i] == '.'
-	}
-	return found
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// restartKeys are the keys that only a start reads, with where their values stand. What
-// they stand for is held open as long as the daemon runs.
+// restartKeys are the keys that take effect only at a start, because the daemon holds what
+// they name open while it runs.
 var restartKeys = []struct {
 	key string
 	of  func(*Config) any // a pointer
@@ -25,9 +25,9 @@ var restartKeys = []struct {
 	{"store.min_free", func(c *Config) any { return &c.Store.MinFree }},
 }
 
-// Keeping gives the configuration with the values of another one, which a daemon runs
-// by, for the keys that it cannot change without a restart. It names those that differ.
-func (c *Config) Keeping(running *Config) (next *Config, restart []string) {
+// WithRestartKeysOf returns the configuration with the values of the running one for keys
+// that need a restart. It returns the keys among them that differ.
+func (c *Config) WithRestartKeysOf(running *Config) (next *Config, restart []string) {
 	kept := *c
 	for _, k := range restartKeys {
 		ours, theirs := k.of(&kept), k.of(running)
@@ -39,8 +39,8 @@ func (c *Config) Keeping(running *Config) (next *Config, restart []string) {
 	return &kept, restart
 }
 
-// Changes names the keys whose values differ between two configurations, those of one
-// directory as "directories[corp]".
+// Changes returns the keys whose values differ from those of another configuration. Changes
+// within a directory are returned as "directories[corp]".
 func (c *Config) Changes(from *Config) []string {
 	var changed []string
 	now, before := reflect.ValueOf(*c), reflect.ValueOf(*from)
@@ -58,7 +58,7 @@ func (c *Config) Changes(from *Config) []string {
 	return changed
 }
 
-// changedDirectories names those that came, went, or are not the same.
+// changedDirectories returns the directories that were added, removed or changed.
 func changedDirectories(now, before []Directory) []string {
 	var changed []string
 	for _, d := range now {
@@ -77,7 +77,7 @@ func changedDirectories(now, before []Directory) []string {
 	return changed
 }
 
-// keyOf is the key of a field of Config: RemovalGrace is removal_grace.
+// keyOf returns the key of a field of Config, such as removal_grace for RemovalGrace.
 func keyOf(field string) string {
 	var key strings.Builder
 	for i, r := range field {
@@ -89,9 +89,9 @@ func keyOf(field string) string {
 	return strings.ToLower(key.String())
 }
 
-// ControlSocket is the control socket that a file names which need not be valid: a daemon
-// that runs by an earlier version of it can be asked all the same. Where the file names
-// none, it is the default one; false: the file cannot be read at all.
+// ControlSocket returns the control socket of a file that may be invalid, so that commands
+// reach a daemon that runs with an earlier version of the file. Without the key it returns
+// the default. It returns false if the file cannot be read.
 func ControlSocket(path string) (Endpoint, bool) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -105,7 +105,7 @@ func ControlSocket(path string) (Endpoint, bool) {
 	c := defaults()
 	r := &reader{file: path, at: map[string]position{}, written: map[string]string{}}
 	root := r.parse(data)
-	if root == nil { // not even YAML: the one line may be
+	if root == nil { // no valid YAML: try the one line
 		root = r.parse([]byte(controlLine(string(data))))
 	}
 	if root == nil {
@@ -115,7 +115,7 @@ func ControlSocket(path string) (Endpoint, bool) {
 	return c.Control, true
 }
 
-// controlLine is the line that names the control socket.
+// controlLine returns the line with the key control.
 func controlLine(text string) string {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "control:") {

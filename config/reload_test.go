@@ -34,16 +34,20 @@ func TestKeepingAndChanges(t *testing.T) {
 		{nil, nil, nil},
 		{[]string{"enforce", "report"}, []string{"domains"}, nil},
 		{[]string{"listen: unix:/run/a.sock", "listen: [unix:/run/b.sock, unix:/run/a.sock]"}, nil, []string{"listen"}},
-		{[]string{"listen:", "store: {dir: /s, min_free: 1GiB, encryption_key_file: /k}\ncontrol: unix:/c\nmetrics: \"\"\nsocket: {group: x, mode: \"0666\"}\nlisten_allow: [10.0.0.0/8]\nlisten:"},
-			nil, []string{"listen_allow", "socket.group", "socket.mode", "control", "metrics", "store.dir", "store.encryption_key_file", "store.min_free"}},
-		{[]string{"directories:", "removal_grace: 2h\njournal: {keep: 1d}\nlog: {level: warn}\ndirectories:", "/run/a.sock", "/run/b.sock"},
+		{[]string{"listen:", "store: {dir: /s, min_free: 1GiB, encryption_key_file: /k}\ncontrol: unix:/c\nmetrics: " +
+			"\"\"\nsocket: {group: x, mode: \"0666\"}\nlisten_allow: [10.0.0.0/8]\nlisten:"},
+			nil, []string{"listen_allow", "socket.group", "socket.mode", "control", "metrics", "store.dir",
+				"store.encryption_key_file", "store.min_free"}},
+		{[]string{"directories:", "removal_grace: 2h\njournal: {keep: 1d}\nlog: {level: warn}\ndirectories:",
+			"/run/a.sock", "/run/b.sock"},
 			[]string{"removal_grace", "journal", "log"}, []string{"listen"}},
 		{[]string{"name: corp,", "name: corp, poll: 1s,"}, []string{"directories[corp]"}, nil},
 		{[]string{"name: lab,", "name: hub,"}, []string{"directories[hub]", "directories[lab]"}, nil},
-		{[]string{"name: lab,", "name: corp,", "name: corp,", "name: lab,", "lab.example", "corp.example", "corp.example", "lab.example"}, []string{"directories"}, nil},
+		{[]string{"name: lab,", "name: corp,", "name: corp,", "name: lab,", "lab.example", "corp.example",
+			"corp.example", "lab.example"}, []string{"directories"}, nil},
 	} {
 		running, read := mustRead(t), mustRead(t, c.edits...)
-		next, restart := read.Keeping(running)
+		next, restart := read.WithRestartKeysOf(running)
 		if changed := next.Changes(running); !slices.Equal(changed, c.changed) || !slices.Equal(restart, c.restart) {
 			t.Errorf("%q: changed %q, restart %q, want %q and %q", c.edits, changed, restart, c.changed, c.restart)
 		}
@@ -52,7 +56,8 @@ func TestKeepingAndChanges(t *testing.T) {
 				t.Errorf("%q: %s is half applied", c.edits, k.key)
 			}
 		}
-		if len(c.restart) > 0 && reflect.DeepEqual(read.Listen, running.Listen) == slices.Contains(c.restart, "listen") {
+		same := reflect.DeepEqual(read.Listen, running.Listen)
+		if len(c.restart) > 0 && same == slices.Contains(c.restart, "listen") {
 			t.Errorf("%q: what was read has changed", c.edits)
 		}
 	}
@@ -63,7 +68,8 @@ func TestKeyOf(t *testing.T) {
 	fields := reflect.TypeFor[Config]()
 	for i := range fields.NumField() {
 		if name := fields.Field(i).Name; fields.Field(i).IsExported() {
-			if _, err := Parse("c.yaml", []byte(keyOf(name)+": {}\n")); err == nil || strings.Contains(err.Error(), "unknown key") {
+			if _, err := Parse("c.yaml", []byte(keyOf(name)+": {}\n")); err == nil ||
+				strings.Contains(err.Error(), "unknown key") {
 				t.Errorf("keyOf(%q) = %q: %v", name, keyOf(name), err)
 			}
 		}

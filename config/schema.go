@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// fields is the whole file: every key there is.
+// fields has all keys of the file.
 func (c *Config) fields() field {
 	return keys(fields{
 		"listen":       oneOrMore(&c.Listen, "listeners", parseListener),
@@ -21,7 +21,7 @@ func (c *Config) fields() field {
 			"mode":  scalar(&c.Socket.Mode, parseMode),
 		}),
 		"control": scalar(&c.Control, parseUnix),
-		"metrics": orNothing(scalar(&c.Metrics, parseMetrics)),
+		"metrics": orNull(scalar(&c.Metrics, parseMetrics)),
 		"page": keys(fields{
 			"serve": choice(&c.Page.Serve, Loopback, Always, Never),
 			"hosts": unique(&c.Page.Hosts, "host names", parseHostName),
@@ -47,12 +47,7 @@ func (c *Config) fields() field {
 			"idle":        duration(&c.Limits.Idle, false),
 		}),
 		"journal": keys(fields{"keep": duration(&c.Journal.Keep, false)}),
-		"log": keys(fields{
-			"format":    choice(&c.Log.Format, "text", "json"),
-			"level":     choice(&c.Log.Level, "debug", "info", "warn", "error"),
-			"syslog":    scalar(&c.Log.Syslog, orEmpty(parseFacility)),
-			"addresses": flag(&c.Log.HashAddresses, "full", "hash"),
-		}),
+		"log":     c.Log.fields(),
 
 		"canaries": keys(fields{
 			"accept": unique(&c.Canaries.Accept, "addresses", parseAddress),
@@ -70,23 +65,36 @@ func (c *Config) fields() field {
 			"timeout":    duration(&c.Confirm.Timeout, false),
 			"per_second": between(&c.Confirm.PerSecond, 0.1, 10_000),
 		}),
-		"harvest": keys(fields{
-			"unknown": integer(&c.Harvest.Unknown, 0, 1_000_000),
-			"ratio":   between(&c.Harvest.Ratio, 0, 1),
-			"window":  duration(&c.Harvest.Window, false),
-			"penalty": duration(&c.Harvest.Penalty, false),
-			"networks": keys(fields{
-				"ipv4": integer(&c.Harvest.IPv4, 8, 32),
-				"ipv6": integer(&c.Harvest.IPv6, 16, 128),
-			}),
-			"reply": flag(&c.Harvest.Tempfail, "hangup", "tempfail"),
-			"scope": flag(&c.Harvest.All, "unknown", "all"),
-		}),
+		"harvest": c.Harvest.fields(),
 		"exempt": keys(fields{
 			"networks":      unique(&c.Exempt.Networks, "networks", parseClients),
 			"authenticated": onOff(&c.Exempt.Authenticated),
 		}),
 	}, "domains", "directories")
+}
+
+func (h *Harvest) fields() field {
+	return keys(fields{
+		"unknown": integer(&h.Unknown, 0, 1_000_000),
+		"ratio":   between(&h.Ratio, 0, 1),
+		"window":  duration(&h.Window, false),
+		"penalty": duration(&h.Penalty, false),
+		"networks": keys(fields{
+			"ipv4": integer(&h.IPv4, 8, 32),
+			"ipv6": integer(&h.IPv6, 16, 128),
+		}),
+		"reply": wordFlag(&h.Tempfail, "hangup", "tempfail"),
+		"scope": wordFlag(&h.All, "unknown", "all"),
+	})
+}
+
+func (l *Log) fields() field {
+	return keys(fields{
+		"format":    choice(&l.Format, "text", "json"),
+		"level":     choice(&l.Level, "debug", "info", "warn", "error"),
+		"syslog":    scalar(&l.Syslog, orEmpty(parseFacility)),
+		"addresses": wordFlag(&l.HashAddresses, "full", "hash"),
+	})
 }
 
 // facilities are those of syslog (RFC 5424 section 6.2.1) that a daemon may write to.
@@ -95,12 +103,13 @@ var facilities = []string{"mail", "daemon", "user", "auth", "authpriv", "cron", 
 
 func parseFacility(text string) (string, error) {
 	if !slices.Contains(facilities, text) {
-		return "", fmt.Errorf("expected a facility of syslog such as mail, daemon or local0, or \"\" for none, got %s", quoted(text))
+		return "", fmt.Errorf("expected a syslog facility such as mail, daemon or local0, or \"\" for none, got %s",
+			quoted(text))
 	}
 	return text, nil
 }
 
-// atLeastOne reads a list of different texts that is not empty.
+// atLeastOne reads a non-empty list of different texts.
 func atLeastOne[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
 	many := unique(target, what, parse)
 	return func(v value) {
@@ -111,7 +120,7 @@ func atLeastOne[T comparable](target *[]T, what string, parse func(string) (T, e
 	}
 }
 
-// oneOrMore is atLeastOne where a list of one may be written without its brackets.
+// oneOrMore is atLeastOne, but accepts a single item without brackets.
 func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
 	many := atLeastOne(target, what, parse)
 	return func(v value) {
@@ -132,21 +141,21 @@ func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, er
 	}
 }
 
-// orNothing lets a key stand without a value, as an empty text.
-func orNothing(read field) field {
+// orNull treats a key without a value as an empty text.
+func orNull(read field) field {
 	return func(v value) {
-		if v.node.kind == nothing {
+		if v.node.kind == null {
 			v.node = &node{kind: stringKind, position: v.node.position}
 		}
 		read(v)
 	}
 }
 
-// domains reads the mail domains and their modes.
+// domains reads a mapping of mail domains to modes.
 func domains(target map[string]Mode) field {
 	return func(v value) {
 		if v.node.kind != mapping {
-			v.expected("domains with their modes, such as \"example.com: enforce\"")
+			v.expected("domains and their modes, such as \"example.com: enforce\"")
 			return
 		}
 		lines := map[string]int{}
@@ -162,7 +171,7 @@ func domains(target map[string]Mode) field {
 				continue
 			}
 			if line, twice := lines[domain]; twice {
-				name.fail("%s for the second time; the first is in line %d", quoted(source), line)
+				name.fail("duplicate %s; the first is in line %d", quoted(source), line)
 				continue
 			}
 			lines[domain] = e.key.line
@@ -178,19 +187,21 @@ func domains(target map[string]Mode) field {
 	}
 }
 
-// parseDomain reads a domain, or with a dot in front all of its sub-domains.
+// parseDomain reads a domain, or ".domain" for all of its sub-domains.
 func parseDomain(text string) (string, error) {
 	if strings.ContainsAny(text, "*@") {
 		bare := strings.TrimLeft(text[strings.LastIndexByte(text, '@')+1:], "*.")
 		if _, err := address.ParseDomain(bare); err != nil {
 			bare = "example.com"
 		}
-		return "", fmt.Errorf("expected a domain such as %q, or %q for all its sub-domains, got %s", bare, "."+bare, quoted(text))
+		return "", fmt.Errorf("expected a domain such as %q, or %q for all its sub-domains, got %s", bare, "."+bare,
+			quoted(text))
 	}
 	name, sub := strings.CutPrefix(text, ".")
 	domain, err := address.ParseDomain(name)
 	if err != nil || sub && strings.HasPrefix(domain, "[") {
-		return "", fmt.Errorf("expected a domain such as \"example.com\", or \".example.com\" for all its sub-domains, got %s", quoted(text))
+		return "", fmt.Errorf("expected a domain such as \"example.com\", or \".example.com\" for all its "+
+			"sub-domains, got %s", quoted(text))
 	}
 	if sub {
 		domain = "." + domain
@@ -211,28 +222,28 @@ func parseAddress(text string) (address.Address, error) {
 func parseLocal(text string) (string, error) {
 	a, err := address.Parse(text + "@local.invalid")
 	if err != nil || strings.Contains(text, "@") {
-		return "", fmt.Errorf("expected a local part, which is what stands before the @, got %s", quoted(text))
+		return "", fmt.Errorf("expected a local part, the part of an address before the @, got %s", quoted(text))
 	}
 	return a.Local(), nil
 }
 
-// parseMode reads permissions in octal. Execute and special bits mean nothing on a
-// socket, so they are mistakes.
+// parseMode reads permissions in octal. Execute and special bits have no meaning on a
+// socket and are errors.
 func parseMode(text string) (fs.FileMode, error) {
 	n, err := strconv.ParseUint(text, 8, 16)
 	if err != nil || len(text) < 3 || len(text) > 4 || n&^0o666 != 0 {
 		return 0, fmt.Errorf("expected the mode of a socket in quotes, such as \"0660\", got %s", quoted(text))
 	}
 	if n&0o600 != 0o600 {
-		return 0, errors.New("the owner of a socket must be able to read and write it, as in \"0660\"")
+		return 0, errors.New("the owner of a socket needs read and write permission, as in \"0660\"")
 	}
 	return fs.FileMode(n), nil
 }
 
-// verbatim takes a text as it is.
+// verbatim accepts any text.
 func verbatim(text string) (string, error) { return text, nil }
 
-// nonEmpty takes any other text.
+// nonEmpty accepts any text that is not blank.
 func nonEmpty(text string) (string, error) {
 	if strings.TrimSpace(text) == "" {
 		return "", errors.New("must not be empty")

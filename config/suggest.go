@@ -2,10 +2,10 @@ package config
 
 import "strings"
 
-// nearest is the name that was probably meant: the one with the fewest edits, where
-// those are few for its length, else the only one that begins alike. Empty: none.
+// nearest returns the name that was probably meant: the one with the fewest edits, if they
+// are few for its length, otherwise the only one with the same beginning, otherwise "".
 func nearest(got string, names []string) string {
-	if len(got) > 64 { // nobody mistyped this
+	if len(got) > 64 { // not a typing error
 		return ""
 	}
 	folded := strings.ReplaceAll(strings.ToLower(got), "-", "_")
@@ -29,8 +29,8 @@ func nearest(got string, names []string) string {
 	return best
 }
 
-// distance is the number of octets to insert, delete, replace or swap with their
-// neighbour to make b of a (optimal string alignment).
+// distance returns the number of bytes to insert, delete, replace or transpose to turn a
+// into b (optimal string alignment).
 func distance(a, b string) int {
 	var before []int
 	row := make([]int, len(b)+1)

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// ParseDuration reads a duration as the file has them, for command lines. False: it is
-// none.
+// ParseDuration reads a duration in the syntax of the file, for command lines. It reports
+// whether it is valid.
 func ParseDuration(text string) (time.Duration, bool) { return parseDuration(text) }
 
-// parseDuration reads what time.ParseDuration reads, without a sign, and whole days
-// in front of it: 30d, 1d12h. False: not a duration, or above 290 years.
+// parseDuration reads the syntax of time.ParseDuration without a sign, with optional whole
+// days in front: 30d, 1d12h. It returns false for other text and above 290 years.
 func parseDuration(text string) (time.Duration, bool) {
 	const day = 24 * time.Hour
 	days, rest, hasDays := strings.Cut(text, "d")
@@ -41,8 +41,8 @@ func parseDuration(text string) (time.Duration, bool) {
 	return d + more, true
 }
 
-// short prints a duration as people write it: 15m, not 15m0s.
-func short(d time.Duration) string {
+// formatDuration formats a duration without zero units: 15m, not 15m0s.
+func formatDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")
@@ -59,8 +59,8 @@ var sizes = map[string]uint64{
 	"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
 }
 
-// parseSize reads a whole number with a unit, such as 256MiB or "256 MiB". False: not
-// a size, or more than 64 bits hold.
+// parseSize reads a whole number with a unit, such as 256MiB or "256 MiB". It returns false
+// for other text and for more than 64 bits.
 func parseSize(text string) (uint64, bool) {
 	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
 	n, err := strconv.ParseUint(text[:digits], 10, 64)

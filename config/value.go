@@ -10,14 +10,14 @@ import (
 	"unicode"
 )
 
-// value is one value of the file on its way into the configuration.
+// value is one value of the file and its path.
 type value struct {
 	*reader
-	path string // such as directories[0].bind; empty: the whole file
+	path string // such as directories[0].bind; empty for the whole file
 	node *node
 }
 
-// field reads a value into the place that it was made for, or records what is wrong.
+// field reads a value into its target, or records an error.
 type field func(value)
 
 // fields are the keys of one mapping.
@@ -27,7 +27,7 @@ func (v value) fail(format string, args ...any) {
 	v.failAt(v.node.position, "%s: %s", v.path, fmt.Sprintf(format, args...))
 }
 
-// expected records that the value is not what it should be.
+// expected records that the value is not the expected one.
 func (v value) expected(what string) {
 	got := v.node.String()
 	if v.node.kind == number || v.node.kind == boolean {
@@ -36,7 +36,7 @@ func (v value) expected(what string) {
 	v.fail("expected %s, got %s", what, got)
 }
 
-// key gives the value of one key of a mapping.
+// key returns the value of one key of a mapping.
 func (v value) key(e entry) value {
 	path := e.key.source
 	if v.path != "" {
@@ -45,7 +45,7 @@ func (v value) key(e entry) value {
 	return value{v.reader, path, e.value}
 }
 
-// keys reads a mapping. Keys that are required and missing are errors as well.
+// keys reads a mapping. Unknown keys and missing required keys are errors.
 func keys(known fields, required ...string) field {
 	return func(v value) {
 		if v.node.kind != mapping {
@@ -62,7 +62,8 @@ func keys(known fields, required ...string) field {
 				continue
 			}
 			if first, twice := seen[name]; twice {
-				v.failAt(e.key.position, "key %q for the second time%s; the first is in line %d", name, inside(v.path), first.line)
+				v.failAt(e.key.position, "duplicate key %q%s; the first is in line %d", name, inside(v.path),
+					first.line)
 				continue
 			}
 			seen[name] = e.key.position
@@ -94,7 +95,7 @@ func inside(path string) string {
 	return " in " + path
 }
 
-// items reads a list; a single value does not stand for a list of one.
+// items reads a list. A single value is not a list.
 func items(what string, item field) field {
 	return func(v value) {
 		if v.node.kind != list {
@@ -113,8 +114,7 @@ func (v value) eachItem(item field) {
 	}
 }
 
-// unique reads a list of different texts. Two are the same when parse makes the same
-// of them.
+// unique reads a list of different texts. Two are equal if parse returns equal values.
 func unique[T comparable](target *[]T, what string, parse func(string) (T, error)) field {
 	return func(v value) {
 		*target = nil
@@ -136,7 +136,7 @@ func unique[T comparable](target *[]T, what string, parse func(string) (T, error
 	}
 }
 
-// scalar reads a text that parse understands.
+// scalar reads a text with parse.
 func scalar[T any](target *T, parse func(string) (T, error)) field {
 	return func(v value) {
 		source, ok := v.text("a text")
@@ -152,32 +152,32 @@ func scalar[T any](target *T, parse func(string) (T, error)) field {
 	}
 }
 
-// text gives a printable text; what says what it should be.
+// text returns a printable text; what describes the expected value.
 func (v value) text(what string) (string, bool) {
 	if v.node.kind != stringKind {
 		v.expected(what)
 		return "", false
 	}
 	if strings.ContainsFunc(v.node.source, unicode.IsControl) {
-		v.fail("%s has a control character", quoted(v.node.source))
+		v.fail("%s contains a control character", quoted(v.node.source))
 		return "", false
 	}
 	return v.node.source, true
 }
 
-// choice reads one of a few words.
+// choice reads one of several words.
 func choice[T ~string](target *T, words ...T) field {
 	return func(v value) {
 		if v.node.kind == stringKind && slices.Contains(words, T(v.node.source)) {
 			*target = T(v.node.source)
 			return
 		}
-		v.expected(either(words))
+		v.expected(alternatives(words))
 	}
 }
 
-// either lists words for an error: "a", "b" or "c".
-func either[T ~string](words []T) string {
+// alternatives formats words for an error: "a", "b" or "c".
+func alternatives[T ~string](words []T) string {
 	var all []string
 	for _, w := range words {
 		all = append(all, fmt.Sprintf("%q", string(w)))
@@ -188,8 +188,8 @@ func either[T ~string](words []T) string {
 	return strings.Join(all[:len(all)-1], ", ") + " or " + all[len(all)-1]
 }
 
-// flag reads one of two words into a bool: which of them sets it.
-func flag(target *bool, unset, set string) field {
+// wordFlag reads one of two words into a bool.
+func wordFlag(target *bool, unset, set string) field {
 	return func(v value) {
 		var word string
 		choice(&word, unset, set)(v)
@@ -208,7 +208,7 @@ func onOff(target *bool) field {
 	}
 }
 
-// duration reads a time that is not negative, and zero only where zero has a meaning.
+// duration reads a duration that is positive, or zero if allowed.
 func duration(target *time.Duration, zeroAllowed bool) field {
 	return func(v value) {
 		if v.node.kind == number && v.node.source == "0" && zeroAllowed {
@@ -225,7 +225,7 @@ func duration(target *time.Duration, zeroAllowed bool) field {
 		case !ok:
 			v.expected(what)
 		case d == 0 && !zeroAllowed:
-			v.fail("must be more than zero, got %s", v.node)
+			v.fail("must be positive, got %s", v.node)
 		default:
 			*target = d
 		}
@@ -256,7 +256,7 @@ func between(target *float64, least, most float64) field {
 	}
 }
 
-// size reads a number of octets above zero.
+// size reads a positive number of bytes.
 func size(target *uint64) field {
 	return func(v value) {
 		const what = "a size with a unit such as 256MiB or 2GiB"
@@ -269,7 +269,7 @@ func size(target *uint64) field {
 		case !ok:
 			v.expected(what)
 		case n == 0:
-			v.fail("must be more than zero, got %s", v.node)
+			v.fail("must be positive, got %s", v.node)
 		default:
 			*target = n
 		}

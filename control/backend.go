@@ -1,12 +1,12 @@
-// Package control is how people and tools see a running daemon and tell it what to do.
+// Package control is how people and tools inspect and control a running daemon.
 //
 // # The control socket
 //
-// A [Server] serves HTTP with JSON over a unix socket; whoever may open the socket may
-// do everything, so its permissions are the access control. A [Client] is the other
-// end. Both speak of the plain types of this package, whose JSON names are a contract
-// with tools outside: they are added to, and never renamed. Times are RFC 3339 in UTC
-// or null, and durations are numbers of seconds.
+// A [Server] serves HTTP with JSON over a unix socket. Every account that may open the
+// socket may do everything, so the permissions of the socket are the access control. A
+// [Client] is the other end. Both use the plain types of this package, whose JSON names
+// are a contract: fields are added, never renamed. Times are RFC 3339 in UTC or null.
+// Durations are numbers of seconds.
 //
 //	GET  /v1/status    Status
 //	GET  /v1/lookup    ?address= &client= &authenticated= &at=  LookupAnswer
@@ -24,20 +24,9 @@
 // Lines of an event are {"event": ...}; the last line is {"end": {"error": ""}}.
 // An error is {"error": "one sentence"} with a status of 400 or above.
 //
-// # Metrics and health
+// # Concurrency
 //
-// [Metrics] are what the daemon counts while it works. [Metrics.Handler] serves them
-// to Prometheus, together with what Status says at the moment of the scrape, and
-// beside it /healthz and /readyz for supervisors.
-//
-// # Status page
-//
-// A [Page], on the same listener as the metrics, is the state of the daemon for people
-// with a browser. [History] is what its chart is drawn from.
-//
-// # What may run concurrently
-//
-// Everything. Nothing here keeps state but the counters of Metrics and a History; the
+// All functions and methods may be called concurrently. The package keeps no state. The
 // Backend is called by several requests at once.
 package control
 
@@ -46,65 +35,58 @@ import (
 	"errors"
 )
 
-// Backend is what stands behind the socket: a daemon, or a store that nobody runs.
+// Backend answers the requests of the control socket: a running daemon or a stopped store.
 type Backend interface {
-	// Status must be quick: it is called at every scrape.
+	// Status must be fast, because every scrape calls it.
 	Status(ctx context.Context) (Status, error)
-	// Lookup answers what a RCPT with this address would be told now, or would have been
-	// told with the index as it was at q.At, and why. It counts and charges nothing.
+	// Lookup returns the reply to a RCPT with this address and the reason, now or with the
+	// index as it was at q.At. It counts nothing and charges no limit.
 	Lookup(ctx context.Context, q LookupQuery) (LookupAnswer, error)
-	// Sync starts a pass of every directory now. With q.Wait it returns when a pass
-	// that began after the call has ended in each of them, with an error if one of
-	// them failed, and calls progress meanwhile, one call at a time. The passes go on
-	// when ctx ends.
+	// Sync starts a pass of every directory. With q.Wait it returns when a pass that began
+	// after the call has ended in each directory, with an error if one failed. It calls
+	// progress meanwhile, one call at a time. The passes continue when ctx ends.
 	Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)) error
-	// Removals visits the removals that wait, directory by directory. An error of visit
-	// ends it and is returned.
+	// Removals visits the held removals, directory by directory. It returns an error of visit.
 	Removals(ctx context.Context, q RemovalsQuery, visit func(HeldRemoval) error) error
-	// Approve applies the removals that the removal guard holds back, and tells of every
-	// directory that had some. It waits for a pass under way, whose own are not among them.
+	// Approve applies held removals and reports every directory that had some. It waits for
+	// a running pass, whose own removals are not approved.
 	Approve(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error
-	// Discard forgets them in the same way.
+	// Discard drops held removals in the same way.
 	Discard(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error
-	// Journal visits what passes changed, oldest pass first. An error of visit ends it
-	// and is returned.
+	// Journal visits the changes of passes, oldest pass first. It returns an error of visit.
 	Journal(ctx context.Context, q JournalQuery, visit func(JournalRow) error) error
-	// Report tells what was refused, or would have been.
+	// Report returns what was rejected, or would have been.
 	Report(ctx context.Context, q ReportQuery) (Report, error)
-	// Compare reads the directories in full and tells what the index has and they have
-	// not, or the reverse, directory by directory. It changes nothing. The error is
-	// that of directories that could not be read; the others are compared. An error of
-	// tell ends it and is returned.
+	// Compare reads the directories in full and reports the differences to the index,
+	// directory by directory. It changes nothing. The error is that of directories that
+	// could not be read, or of tell. The other directories are compared.
 	Compare(ctx context.Context, q CompareQuery, tell func(CompareEvent) error) error
-	// Reload reads the configuration file again, and puts it into force where it is good.
-	// That it is not is no error, but an answer. It may have to wait for a pass under way.
+	// Reload reads the configuration file again and applies it if it is valid. An invalid
+	// file is not an error. Reload may wait for a running pass.
 	Reload(ctx context.Context) (Reloaded, error)
-	// Export tells who is accepted, to outside senders in mode enforce: a head, and then
-	// recipients, each once, those of the index in the order of their text. Where a
-	// directory was never read in full it fails, unless it is forced. An error of tell
-	// ends it and is returned.
+	// Export reports the accepted recipients: a head, then each recipient once, those of the
+	// index in the order of their text. If no full pass of a directory has completed, it
+	// fails unless it is forced. It returns an error of tell.
 	Export(ctx context.Context, q ExportQuery, tell func(ExportEvent) error) error
-	// Verify reads the whole store, checks it against its checksums and counts it again.
-	// The error says what is wrong.
+	// Verify reads the whole store, checks its checksums and counts its records again.
 	Verify(ctx context.Context) (Verified, error)
 }
 
-// Verified is what a store holds that was found good.
+// Verified describes a store without errors.
 type Verified struct {
 	Addresses int64  `json:"addresses"`
 	Objects   int64  `json:"objects"`
 	Digest    string `json:"digest"`
 }
 
-// ErrNotSupported is what a Backend answers that cannot do what is asked: passes
-// without a daemon, for example.
+// ErrNotSupported is the error of a request that a Backend does not support, such as a pass
+// without a daemon.
 var ErrNotSupported = errors.New("not possible here")
 
-// ErrNotKept is what a Backend answers that is asked about a time of which nobody can
-// tell any more.
-var ErrNotKept = errors.New("that is before what is kept")
+// ErrNotKept is the error of a request about a time before the oldest record.
+var ErrNotKept = errors.New("no records are kept from that time")
 
-// Version says which program answers.
+// Version describes the program of the daemon.
 type Version struct {
 	Version string `json:"version"`
 	Go      string `json:"go"`

@@ -16,31 +16,30 @@ import (
 	"time"
 )
 
-// ErrNotReachable says that no daemon answers; the wrapping error says why and what
-// to do.
+// ErrNotReachable is wrapped by errors of requests that no daemon answers.
 var ErrNotReachable = errors.New("the daemon is not reachable")
 
-// dialTimeout bounds the connection, requestTimeout a whole request but a sync, and
-// statePatience one for the state: a monitoring system ends what takes it above 10 s, and
-// would show that and not that the daemon hangs.
+// dialTimeout limits the connection, requestTimeout a request without lines, and statusTimeout
+// a request for the status. The last is below the usual 10 s of monitoring systems, so they
+// report that the daemon hangs and not a timeout of their own.
 const (
 	dialTimeout    = 5 * time.Second
 	requestTimeout = answerTimeout
-	statePatience  = 7 * time.Second
-	maxAnswer      = 64 << 20 // octets, far above a status with thousands of domains
+	statusTimeout  = 7 * time.Second
+	maxAnswer      = 64 << 20 // bytes, far above a status with thousands of domains
 )
 
-// Client asks a daemon. Make it with NewClient; it needs no closing.
+// Client sends requests to a daemon. NewClient makes one. It needs no Close.
 type Client struct {
 	socket string
 	http   *http.Client
-	status time.Duration // how long the state is waited for
+	status time.Duration // timeout of Status
 }
 
-// NewClient makes a client for the control socket at the path. It does not connect.
+// NewClient returns a client for the control socket. It does not connect.
 func NewClient(socket string) *Client {
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	return &Client{socket: socket, status: statePatience, http: &http.Client{Transport: &http.Transport{
+	return &Client{socket: socket, status: statusTimeout, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", socket)
 		},
@@ -49,7 +48,7 @@ func NewClient(socket string) *Client {
 	}}}
 }
 
-// Status asks for the state of the daemon.
+// Status returns the state of the daemon.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.status)
 	defer cancel()
@@ -57,7 +56,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return status, c.get(ctx, "/v1/status", &status)
 }
 
-// Lookup asks what a RCPT with this address would be told.
+// Lookup returns the reply to a RCPT with this address.
 func (c *Client) Lookup(ctx context.Context, q LookupQuery) (LookupAnswer, error) {
 	values := url.Values{"address": {q.Address}}
 	if q.Client != "" {
@@ -73,14 +72,14 @@ func (c *Client) Lookup(ctx context.Context, q LookupQuery) (LookupAnswer, error
 	return answer, c.get(ctx, "/v1/lookup?"+values.Encode(), &answer)
 }
 
-// Version asks which program the daemon is.
+// Version returns the version of the daemon.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version
 	return v, c.get(ctx, "/v1/version", &v)
 }
 
-// Sync asks for passes. With q.Wait it returns when they have ended, however long
-// that takes, and calls progress meanwhile. The error is that of the passes as well.
+// Sync starts passes. With q.Wait it returns when they have ended, without a timeout, and calls
+// progress meanwhile. The error may be that of a pass.
 func (c *Client) Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)) error {
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -92,18 +91,18 @@ func (c *Client) Sync(ctx context.Context, q SyncQuery, progress func(SyncEvent)
 	})
 }
 
-// Removals visits the removals that wait. An error of visit ends it and is returned.
+// Removals visits the held removals. It returns an error of visit.
 func (c *Client) Removals(ctx context.Context, q RemovalsQuery, visit func(HeldRemoval) error) error {
 	values := url.Values{"directory": {q.Directory}}
 	return receive(ctx, c, http.MethodGet, "/v1/removals?"+values.Encode(), nil, visit)
 }
 
-// Approve applies the removals that are held back, after a pass that is under way.
+// Approve applies held removals, after a running pass.
 func (c *Client) Approve(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error {
 	return c.settle(ctx, "/v1/removals/approve", q, tell)
 }
 
-// Discard forgets them: what they are about stays until a full pass misses it again.
+// Discard drops held removals: the addresses stay until a full pass misses them again.
 func (c *Client) Discard(ctx context.Context, q RemovalsQuery, tell func(RemovalsDone)) error {
 	return c.settle(ctx, "/v1/removals/discard", q, tell)
 }
@@ -119,8 +118,7 @@ func (c *Client) settle(ctx context.Context, path string, q RemovalsQuery, tell 
 	})
 }
 
-// Journal visits what passes changed, oldest pass first. An error of visit ends it and
-// is returned.
+// Journal visits the changes of passes, oldest pass first. It returns an error of visit.
 func (c *Client) Journal(ctx context.Context, q JournalQuery, visit func(JournalRow) error) error {
 	values := url.Values{}
 	if !q.Since.IsZero() {
@@ -132,7 +130,7 @@ func (c *Client) Journal(ctx context.Context, q JournalQuery, visit func(Journal
 	return receive(ctx, c, http.MethodGet, "/v1/journal?"+values.Encode(), nil, visit)
 }
 
-// Report asks what was refused.
+// Report returns what was rejected.
 func (c *Client) Report(ctx context.Context, q ReportQuery) (Report, error) {
 	values := url.Values{}
 	if !q.Since.IsZero() {
@@ -145,9 +143,8 @@ func (c *Client) Report(ctx context.Context, q ReportQuery) (Report, error) {
 	return r, c.get(ctx, "/v1/report?"+values.Encode(), &r)
 }
 
-// Compare compares the index with the directories, which takes as long as reading them.
-// The error is that of directories that could not be read as well. An error of visit
-// ends it and is returned.
+// Compare compares the index with the directories, which takes as long as reading them. The
+// error is that of directories that could not be read, or of visit.
 func (c *Client) Compare(ctx context.Context, q CompareQuery, visit func(CompareEvent) error) error {
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -156,7 +153,7 @@ func (c *Client) Compare(ctx context.Context, q CompareQuery, visit func(Compare
 	return receive(ctx, c, http.MethodPost, "/v1/compare", bytes.NewReader(body), visit)
 }
 
-// Export asks for the list of recipients. An error of visit ends it and is returned.
+// Export visits the list of recipients. It returns an error of visit.
 func (c *Client) Export(ctx context.Context, q ExportQuery, visit func(ExportEvent) error) error {
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -165,7 +162,7 @@ func (c *Client) Export(ctx context.Context, q ExportQuery, visit func(ExportEve
 	return receive(ctx, c, http.MethodPost, "/v1/export", bytes.NewReader(body), visit)
 }
 
-// Verify has the daemon check its store, which takes as long as reading it.
+// Verify checks the store of the daemon, which takes as long as reading it.
 func (c *Client) Verify(ctx context.Context) (Verified, error) {
 	var found Verified
 	return found, receive(ctx, c, http.MethodPost, "/v1/verify", nil, func(v Verified) error {
@@ -174,8 +171,7 @@ func (c *Client) Verify(ctx context.Context) (Verified, error) {
 	})
 }
 
-// Reload has the daemon read its configuration file again. A file that is refused is no
-// error.
+// Reload makes the daemon read its configuration file again. An invalid file is not an error.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	var done Reloaded
 	return done, receive(ctx, c, http.MethodPost, "/v1/reload", nil, func(r Reloaded) error {
@@ -184,7 +180,7 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	})
 }
 
-// get asks one question with a JSON answer.
+// get sends a request with one JSON answer.
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -199,7 +195,7 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// do sends a request, and turns an answer that is an error into one.
+// do sends a request. It returns the error of an error response.
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://control"+path, body)
 	if err != nil {
@@ -223,13 +219,13 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	return nil, errors.New(f.Error)
 }
 
-// notKept is the daemon's wording of ErrNotKept.
+// notKept is ErrNotKept with the text of the daemon.
 type notKept string
 
 func (e notKept) Error() string { return string(e) }
 func (notKept) Unwrap() error   { return ErrNotKept }
 
-// unreachable says in one sentence why no daemon answers and what to do.
+// unreachable wraps ErrNotReachable with the cause and the remedy.
 func (c *Client) unreachable(err error) error {
 	advice := "is it running?"
 	switch {
@@ -238,11 +234,11 @@ func (c *Client) unreachable(err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		advice = "the socket does not exist; is the daemon running, with this configuration?"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		advice = "nobody answers on its socket; is it running?"
+		advice = "no process listens on the socket; is it running?"
 	case errors.Is(err, fs.ErrPermission):
-		advice = "this user may not open its socket; run the command as root or as a member of group rcpt-milter"
+		advice = "permission denied; run the command as root or as a member of group rcpt-milter"
 	case errors.Is(err, context.DeadlineExceeded):
-		advice = "it does not answer in time"
+		advice = "timeout"
 	default:
 		var inner *url.Error
 		if errors.As(err, &inner) {

@@ -13,9 +13,11 @@ func compareEvents() []CompareEvent {
 	at := Time{time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)}
 	return []CompareEvent{
 		{Progress: &CompareProgress{Directory: "corp", Objects: 1000}},
-		{Difference: &Difference{Directory: "corp", Address: "a@example.com", GUID: "01", DN: "CN=A", Class: "user", InIndex: true,
-			Cause: CauseReplication, NotBefore: at}},
-		{Directory: &ComparedDirectory{Name: "corp", DomainController: "dc1", Followed: true, USN: 9, Objects: 3, Addresses: 4, Differences: 1,
+		{Difference: &Difference{Directory: "corp", Address: "a@example.com", GUID: "01", DN: "CN=A", Class: "user",
+			InIndex: true,
+			Cause:   CauseReplication, NotBefore: at}},
+		{Directory: &ComparedDirectory{Name: "corp", DomainController: "dc1", Followed: true, USN: 9, Objects: 3,
+			Addresses: 4, Differences: 1,
 			Unlisted: 2, Unsettled: "the pass failed", Seconds: 1.5, Error: "cut off"}},
 	}
 }

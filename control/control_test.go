@@ -127,7 +127,8 @@ func TestHungDaemon(t *testing.T) {
 		t.Errorf("the state is waited for %v", client.status)
 	}
 	client.status = 50 * time.Millisecond
-	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNotReachable) || !strings.Contains(err.Error(), "it does not answer in time") {
+	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNotReachable) ||
+		!strings.Contains(err.Error(), "timeout") {
 		t.Errorf("Status of a daemon that hangs: %v", err)
 	}
 }
@@ -140,26 +141,35 @@ func fullStatus() Status {
 	visible := true
 	return Status{
 		Version: "1.2.3", Started: at, State: Late, Addresses: 3, Objects: 2, Unparsed: 1, Digest: "00ff",
-		UnparsedValues: []UnparsedValue{{Directory: "corp", DN: "CN=Ann,DC=corp,DC=example", Attribute: "mail", Value: "mailto:a@x.test", Reason: "mailto: begins a URL"}},
-		Domains:        map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
-		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4, HarvestClients: 5,
-		ReloadError: "bad file", RestartNeeded: []string{"listen"}, StoreVerified: Time{at.Add(time.Minute)}, JournalFrom: Time{at.Add(-time.Minute)},
-		Alarms: []string{"nobody is known"}, EmptyDomains: []string{"exmaple.com"},
-		AcceptFiles: []AcceptFile{{File: "/etc/postfix/relay_recipients", Entries: 3, Domains: 1, Read: at, Trouble: "it is gone", Since: at,
-			Unread: 2, UnreadLines: []string{"line 4: not an address"}, Aliases: 1, Unmatched: 4, UnmatchedLines: []string{"line 5: 4 entries"}}},
+		UnparsedValues: []UnparsedValue{{Directory: "corp", DN: "CN=Ann,DC=corp,DC=example", Attribute: "mail",
+			Value: "mailto:a@x.test", Reason: "mailto: begins a URL"}},
+		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
+		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4,
+		HarvestClients: 5, ReloadError: "bad file", RestartNeeded: []string{"listen"},
+		StoreVerified: Time{at.Add(time.Minute)},
+		JournalFrom:   Time{at.Add(-time.Minute)},
+		Alarms:        []string{"nobody is known"}, EmptyDomains: []string{"exmaple.com"},
+		AcceptFiles: []AcceptFile{{File: "/etc/postfix/relay_recipients", Entries: 3, Domains: 1, Read: at,
+			Trouble: "it is gone", Since: at,
+			Unread: 2, UnreadLines: []string{"line 4: not an address"}, Aliases: 1, Unmatched: 4,
+			UnmatchedLines: []string{"line 5: 4 entries"}}},
 		Confirm: &ConfirmStatus{Found: 1, NotFound: 2, Remembered: 3, OverBudget: 4, Unanswered: 5,
-			Directories: []ConfirmDirectory{{Name: "corp", DomainController: "dc2.corp.example", Followed: true, LastError: "down"}}},
+			Directories: []ConfirmDirectory{{Name: "corp", DomainController: "dc2.corp.example", Followed: true,
+				LastError: "down"}}},
 		Harvest: &HarvestStatus{Networks: 20, Octets: 4000,
 			Limited: []HarvestNetwork{{Network: "192.0.2.0/24", Unknown: 21, Until: at}}},
 		Directories: []DirectoryStatus{{
-			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10, HighestCommittedUSN: 12,
-			LastSuccess:     at,
-			LastIncremental: &PassStatus{Number: 9, Started: at, Seconds: 0.25, Seen: 1, Added: 2, Changed: 3, Removed: 4, Result: ResultOK},
-			LastFull:        &PassStatus{Number: 1, Started: Time{at.Add(-time.Hour)}, Seconds: 2, Result: ResultHeld},
-			FullPassReason:  "first", NextPass: Time{at.Add(5 * time.Second)}, LastError: "down", FailingSince: at,
+			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10,
+			HighestCommittedUSN: 12,
+			LastSuccess:         at,
+			LastIncremental: &PassStatus{Number: 9, Started: at, Seconds: 0.25, Seen: 1, Added: 2, Changed: 3,
+				Removed: 4, Result: ResultOK},
+			LastFull:       &PassStatus{Number: 1, Started: Time{at.Add(-time.Hour)}, Seconds: 2, Result: ResultHeld},
+			FullPassReason: "first", NextPass: Time{at.Add(5 * time.Second)}, LastError: "down", FailingSince: at,
 			Warnings:     []string{"a name leads to two controllers"},
 			Running:      &SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 5, Expected: 9},
-			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible, DeletedObjectsGrant: []string{"dsacls"}, Notify: true,
+			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible,
+			DeletedObjectsGrant: []string{"dsacls"}, Notify: true,
 		}},
 	}
 }
@@ -168,12 +178,14 @@ func fullAnswer() LookupAnswer {
 	at := Time{time.Date(2026, 3, 4, 14, 0, 0, 0, zone)}
 	return LookupAnswer{
 		Address: "A@example.com", Canonical: "a@example.com", Domain: "example.com", Mode: "report", Outcome: Accepted,
-		Reply: "continue", Verdict: "stale", WouldRefuse: true, WouldReply: "451 4.3.0 later", Rule: 9, Reason: "too old",
-		Harvest:  &HarvestNetwork{Network: "192.0.2.0/24", Unknown: 3, Recipients: 9},
+		Reply: "continue", Verdict: "stale", WouldRefuse: true, WouldReply: "451 4.3.0 later", Rule: 9,
+		Reason: "too old", Harvest: &HarvestNetwork{Network: "192.0.2.0/24", Unknown: 3, Recipients: 9},
 		JudgedAs: "a@example.org", AliasedBy: "domain_aliases",
-		Error: "none", LoggedAs: "0123456789ab@example.com", Directory: "corp", DirectoryState: Stale, Removed: at, RemovedPass: 8,
-		At: at, Assumed: []string{"fresh"}, History: journalRows(1),
-		Owners: []Owner{{Directory: "corp", GUID: "01", DN: "CN=A", Class: "user", Attribute: "mail", InternalOnly: true, Gone: true,
+		Error: "none", LoggedAs: "0123456789ab@example.com", Directory: "corp", DirectoryState: Stale, Removed: at,
+		RemovedPass: 8,
+		At:          at, Assumed: []string{"fresh"}, History: journalRows(1),
+		Owners: []Owner{{Directory: "corp", GUID: "01", DN: "CN=A", Class: "user", Attribute: "mail",
+			InternalOnly: true, Gone: true,
 			Learned: at, Pass: 3, DomainController: "dc1", USN: 5}},
 	}
 }
@@ -185,16 +197,20 @@ func TestJSON(t *testing.T) {
 		value any
 	}{
 		{"status.json", fullStatus().normal()},
-		{"status-empty.json", Status{AcceptFiles: []AcceptFile{{}}, Confirm: &ConfirmStatus{}, Harvest: &HarvestStatus{}, Directories: []DirectoryStatus{{}}}.normal()},
+		{"status-empty.json", Status{AcceptFiles: []AcceptFile{{}}, Confirm: &ConfirmStatus{},
+			Harvest: &HarvestStatus{}, Directories: []DirectoryStatus{{}}}.normal()},
 		{"lookup.json", fullAnswer().normal()},
 		{"lookup-empty.json", LookupAnswer{}.normal()},
-		{"sync.json", []line[SyncEvent]{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1, Pass: &PassStatus{Number: 2}}}, {End: &lineEnd{}}}},
+		{"sync.json", []line[SyncEvent]{{Event: &SyncEvent{Directory: "corp", Kind: "full", Seen: 1,
+			Pass: &PassStatus{Number: 2}}}, {End: &lineEnd{}}}},
 		{"compare.json", compareEvents()},
 		{"journal.json", journalRows(1)},
 		{"export.json", exportEvents()},
 		{"removals.json", heldRemovals(1)},
-		{"reloaded.json", []Reloaded{{Changed: []string{"domains"}, Restart: []string{"listen"}}, Reloaded{Refused: "bad"}.normal()}},
-		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Waiting: 6, Pass: 9}, {Directory: "lab", Kept: 3}}},
+		{"reloaded.json", []Reloaded{{Changed: []string{"domains"}, Restart: []string{"listen"}},
+			Reloaded{Refused: "bad"}.normal()}},
+		{"settled.json", []RemovalsDone{{Directory: "corp", Removed: 5, Waiting: 6, Pass: 9},
+			{Directory: "lab", Kept: 3}}},
 	} {
 		got, err := json.MarshalIndent(c.value, "", "  ")
 		if err != nil {
@@ -259,7 +275,8 @@ func TestLookup(t *testing.T) {
 			t.Errorf("Lookup(%+v) (-want +got):\n%s", q, d)
 		}
 	}
-	if _, err := client.Lookup(t.Context(), LookupQuery{}); err == nil || !strings.Contains(err.Error(), "expected an address") {
+	if _, err := client.Lookup(t.Context(), LookupQuery{}); err == nil ||
+		!strings.Contains(err.Error(), "expected address") {
 		t.Errorf("Lookup of nothing: %v", err)
 	}
 }
@@ -286,7 +303,8 @@ func TestVerify(t *testing.T) {
 func TestReload(t *testing.T) {
 	f := &fake{}
 	client, _ := start(t, f)
-	if got, err := client.Reload(t.Context()); err != nil || got.Refused != "" || len(got.Changed) != 1 || len(got.Restart) != 1 {
+	if got, err := client.Reload(t.Context()); err != nil || got.Refused != "" || len(got.Changed) != 1 ||
+		len(got.Restart) != 1 {
 		t.Errorf("Reload: %+v, %v", got, err)
 	}
 }
@@ -295,7 +313,7 @@ func TestReload(t *testing.T) {
 func TestNotKept(t *testing.T) {
 	client, _ := start(t, &fake{err: fmt.Errorf("yesterday: %w", ErrNotKept)})
 	_, err := client.Lookup(t.Context(), LookupQuery{Address: "a@b"})
-	if !errors.Is(err, ErrNotKept) || err.Error() != "yesterday: that is before what is kept" {
+	if !errors.Is(err, ErrNotKept) || err.Error() != "yesterday: no records are kept from that time" {
 		t.Errorf("Lookup: %v", err)
 	}
 }
@@ -384,8 +402,8 @@ func TestNotReachable(t *testing.T) {
 	}
 	for _, c := range []struct{ path, want string }{
 		{filepath.Join(dir, "none"), "the socket does not exist; is the daemon running, with this configuration?"},
-		{stale, "nobody answers on its socket; is it running?"},
-		{file, "nobody answers on its socket; is it running?"},
+		{stale, "no process listens on the socket; is it running?"},
+		{file, "no process listens on the socket; is it running?"},
 	} {
 		_, err := NewClient(c.path).Status(t.Context())
 		want := "the daemon is not reachable at unix:" + c.path + ": " + c.want
@@ -403,17 +421,21 @@ func TestStrangers(t *testing.T) {
 		status             int
 		want               string
 	}{
-		{"GET", "/v1/melt", "", 404, "this daemon (version 1.2.3) does not know GET /v1/melt"},
-		{"GET", "/v1/journal?since=yesterday", "", 400, "expected, if anything, since as a time of RFC 3339 and pass as a number"},
-		{"GET", "/v1/journal?pass=-1", "", 400, "expected, if anything, since as a time of RFC 3339 and pass as a number"},
-		{"POST", "/v1/status", "", 404, "this daemon (version 1.2.3) does not know POST /v1/status"},
+		{"GET", "/v1/melt", "", 404, "unknown request to this daemon (version 1.2.3): GET /v1/melt"},
+		{"GET", "/v1/journal?since=yesterday", "", 400, "expected optionally since (RFC 3339) and pass (a number)"},
+		{"GET", "/v1/journal?pass=-1", "", 400, "expected optionally since (RFC 3339) and pass (a number)"},
+		{"POST", "/v1/status", "", 404, "unknown request to this daemon (version 1.2.3): POST /v1/status"},
 		{"POST", "/v1/sync", "{", 400, "cannot read the request: unexpected EOF"},
 		{"POST", "/v1/sync", `{"fool": true}`, 400, `cannot read the request: json: unknown field "fool"`},
-		{"POST", "/v1/sync", `{"full": "` + strings.Repeat("x", maxBody) + `"}`, 400, "cannot read the request: http: request body too large"},
-		{"GET", "/v1/lookup?address=a&authenticated=maybe", "", 400, "expected an address, and perhaps client, authenticated and at, a time of RFC 3339"},
-		{"GET", "/v1/lookup?address=a&at=noon", "", 400, "expected an address, and perhaps client, authenticated and at, a time of RFC 3339"},
+		{"POST", "/v1/sync", `{"full": "` + strings.Repeat("x", maxBody) + `"}`, 400,
+			"cannot read the request: http: request body too large"},
+		{"GET", "/v1/lookup?address=a&authenticated=maybe", "", 400,
+			"expected address, and optionally client, authenticated and at (RFC 3339)"},
+		{"GET", "/v1/lookup?address=a&at=noon", "", 400,
+			"expected address, and optionally client, authenticated and at (RFC 3339)"},
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), c.method, "http://control"+c.path, strings.NewReader(c.body))
+		request, err := http.NewRequestWithContext(t.Context(), c.method, "http://control"+c.path,
+			strings.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,8 +2,7 @@ package control
 
 import "strings"
 
-// EmptyDomainText says what it means that no address of an enforced domain is known, and
-// what to do.
+// EmptyDomainText explains that no address of an enforced domain is known, with the remedy.
 func EmptyDomainText(domain string) string {
 	what := "no address of " + domain
 	if parent, sub := strings.CutPrefix(domain, "."); sub {

@@ -1,47 +1,47 @@
 package control
 
-// ExportQuery asks for the list of recipients.
+// ExportQuery selects recipients.
 type ExportQuery struct {
-	All   bool `json:"all"`   // also of domains that the configuration does not name, and of those with mode pass
-	Force bool `json:"force"` // also where a directory was never read in full
+	All   bool `json:"all"`   // include domains without an entry in domains, and those in mode pass
+	Force bool `json:"force"` // export even if no full pass of a directory has completed
 }
 
 // Sources of a recipient.
 const (
-	SourceIndex  = "index"         // somebody in a directory has the address
-	SourceAlias  = "alias"         // a directory has the same local part where the domain is an alias of another one
-	SourceAccept = "accept"        // the configuration accepts it
-	SourceFile   = "accept_files"  // a file does
-	SourceAlways = "always_accept" // its local part is accepted in all our domains
-	SourcePass   = "pass"          // the domain is not judged
+	SourceIndex  = "index"         // an object in a directory has the address
+	SourceAlias  = "alias"         // a directory has the local part in the target of the domain alias
+	SourceAccept = "accept"        // accept in the configuration
+	SourceFile   = "accept_files"  // a file of accept_files
+	SourceAlways = "always_accept" // the local part is accepted in all domains
+	SourcePass   = "pass"          // the domain is in mode pass
 )
 
 // Recipient is one entry of the list.
 type Recipient struct {
-	Address    string `json:"address"`    // a mailbox; or @ and a domain, all of which is accepted
+	Address    string `json:"address"`    // a mailbox, or @domain for all recipients of a domain
 	Source     string `json:"source"`     // one of the constants above
-	Restricted bool   `json:"restricted"` // only inside senders may write to it
+	Restricted bool   `json:"restricted"` // internal-only
 }
 
-// ExportEvent is one piece of the list: exactly one field is set. The head comes first.
+// ExportEvent is one part of the list: exactly one field is set. The head comes first.
 type ExportEvent struct {
 	Head       *ExportHead `json:"head,omitempty"`
 	Recipients []Recipient `json:"recipients,omitempty"`
 }
 
-// ExportHead says of what the list was made.
+// ExportHead describes the source of the list.
 type ExportHead struct {
 	Version     string            `json:"version"`
 	Time        Time              `json:"time"`
 	State       State             `json:"state"`
-	Addresses   int64             `json:"addresses"` // of the index, other domains included
-	Digest      string            `json:"digest"`    // of the index when the list was begun
-	Domains     map[string]string `json:"domains"`   // those of the configuration, with their modes
+	Addresses   int64             `json:"addresses"` // of the index, including other domains
+	Digest      string            `json:"digest"`    // of the index at the start
+	Domains     map[string]string `json:"domains"`   // modes by domain
 	Directories []ExportDirectory `json:"directories"`
-	Unlisted    []string          `json:"unlisted"` // what is accepted and cannot stand in a list, a sentence each
+	Unlisted    []string          `json:"unlisted"` // what is accepted and cannot be listed, one sentence each
 }
 
-// ExportDirectory is one directory whose recipients are in the list.
+// ExportDirectory is a directory whose recipients are in the list.
 type ExportDirectory struct {
 	Name        string `json:"name"`
 	State       State  `json:"state"`

@@ -12,9 +12,12 @@ import (
 func exportEvents() []ExportEvent {
 	at := Time{time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)}
 	return []ExportEvent{
-		{Head: &ExportHead{Version: "1", Time: at, State: Fresh, Addresses: 3, Digest: "00ff", Domains: map[string]string{"example.com": "enforce"},
-			Directories: []ExportDirectory{{Name: "corp", State: Fresh, LastSuccess: at}}, Unlisted: []string{"patterns"}}},
-		{Recipients: []Recipient{{Address: "a@example.com", Source: SourceIndex}, {Address: "b@example.com", Source: SourceIndex, Restricted: true}}},
+		{Head: &ExportHead{Version: "1", Time: at, State: Fresh, Addresses: 3, Digest: "00ff",
+			Domains:     map[string]string{"example.com": "enforce"},
+			Directories: []ExportDirectory{{Name: "corp", State: Fresh, LastSuccess: at}},
+			Unlisted:    []string{"patterns"}}},
+		{Recipients: []Recipient{{Address: "a@example.com", Source: SourceIndex},
+			{Address: "b@example.com", Source: SourceIndex, Restricted: true}}},
 		{Recipients: []Recipient{{Address: "@example.net", Source: SourcePass}}},
 	}
 }
@@ -42,7 +45,8 @@ func TestExport(t *testing.T) {
 		t.Errorf("Export (-want +got):\n%s", d)
 	}
 	enough := errors.New("enough")
-	if err := client.Export(t.Context(), ExportQuery{}, func(ExportEvent) error { return enough }); !errors.Is(err, enough) {
+	err = client.Export(t.Context(), ExportQuery{}, func(ExportEvent) error { return enough })
+	if !errors.Is(err, enough) {
 		t.Errorf("Export does not end with its visitor: %v", err)
 	}
 }

@@ -1,20 +1,19 @@
 package control
 
-// JournalQuery chooses rows of the journal. The zero value: all.
+// JournalQuery selects rows of the journal. The zero value selects all.
 type JournalQuery struct {
-	Since Time   // not older; zero: however old
-	Pass  uint64 // of this pass only; 0: of all
+	Since Time   // not older; zero means no limit
+	Pass  uint64 // of this pass only; 0 means all
 }
 
 // The two changes.
 const (
-	Gained = "+" // the object has the address from then on
-	Lost   = "-" // it has it no longer
+	Gained = "+" // the object gained the address
+	Lost   = "-" // the object lost the address
 )
 
-// JournalRow is one change: a directory object, or outside senders to it, gained an address
-// or lost it. The first
-// full pass of a directory writes none.
+// JournalRow is one change: an object gained or lost an address, for all senders or for
+// outside senders only. The first full pass of a directory writes none.
 type JournalRow struct {
 	Change           string `json:"change"` // Gained or Lost
 	Address          string `json:"address"`
@@ -22,16 +21,16 @@ type JournalRow struct {
 	GUID             string `json:"guid"`
 	DN               string `json:"dn"` // at that time
 	Pass             uint64 `json:"pass"`
-	DomainController string `json:"domain_controller"` // that said so; empty: not known any more
-	USN              uint64 `json:"usn"`               // of the object there; 0: a full pass did not see it
-	Time             Time   `json:"time"`              // of a gain when its pass began, of a loss when it took effect
+	DomainController string `json:"domain_controller"` // the source of the change; empty if no longer known
+	USN              uint64 `json:"usn"`               // of the object there; 0 if a full pass did not find it
+	Time             Time   `json:"time"`              // of a gain: when it was read; of a loss: when it took effect
 
-	// InternalOnly: the object had the address before and after. Lost says that it takes mail
-	// from inside senders only from now on, Gained that it takes mail from outside again.
+	// InternalOnly means that the object had the address before and after: it stopped (Lost)
+	// or began (Gained) to accept mail from outside senders.
 	InternalOnly bool `json:"internal_only,omitempty"`
 }
 
-// Note returns what a row of outside senders only says besides; empty: it is of all.
+// Note returns the remark of a row about outside senders only; empty for other rows.
 func (r JournalRow) Note() string {
 	switch {
 	case !r.InternalOnly:

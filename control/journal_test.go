@@ -11,7 +11,8 @@ import (
 func journalRows(n int) (list []JournalRow) {
 	at := Time{time.Date(2026, 3, 4, 12, 0, 0, 123456000, time.UTC)}
 	for i := range n {
-		list = append(list, JournalRow{Change: Lost, Address: fmt.Sprintf("u%d@example.com", i), Directory: "corp", GUID: "01", DN: "CN=U",
+		list = append(list, JournalRow{Change: Lost, Address: fmt.Sprintf("u%d@example.com", i), Directory: "corp",
+			GUID: "01", DN: "CN=U",
 			Pass: 7, DomainController: "dc1", USN: 9, Time: at})
 	}
 	return list

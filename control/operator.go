@@ -11,22 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Operator is the account or the signal that has the daemon do something. The zero value is an
-// account that is not known.
+// Operator is the account or the signal that requested an action. The zero value is an
+// unknown account.
 type Operator struct {
 	known  bool
 	uid    uint32
 	signal string
 }
 
-// BySignal is the sender of a signal, which a process is not told.
+// BySignal returns the operator of a signal, whose sender is unknown.
 func BySignal(name string) Operator { return Operator{signal: name} }
 
 // peerKey is the key of the Operator in the context of a request.
 type peerKey struct{}
 
-// withPeer notes the account at the other end of a unix socket, as the kernel had it when the
-// connection was made (SO_PEERCRED, unix(7)).
+// withPeer stores the account of the peer of a unix socket at the time of the connection
+// (SO_PEERCRED, unix(7)).
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	var o Operator
 	if u, ok := c.(*net.UnixConn); ok {
@@ -47,8 +47,7 @@ func operatorOf(ctx context.Context) Operator {
 	return o
 }
 
-// attrs are how a log line names the operator: the number of the account, and its name where
-// there is one.
+// attrs returns the log attributes of the operator: the uid, and the user name if it has one.
 func (o Operator) attrs() []any {
 	switch {
 	case o.signal != "":
@@ -64,7 +63,7 @@ func (o Operator) attrs() []any {
 	return attrs
 }
 
-// acted logs what an operator had the daemon do, and how it ended.
+// acted logs an action of an operator and its outcome.
 func (o Operator) acted(log *slog.Logger, action string, err error, attrs ...any) {
 	attrs = append(append([]any{"action", action}, o.attrs()...), attrs...)
 	if err != nil {
@@ -73,7 +72,7 @@ func (o Operator) acted(log *slog.Logger, action string, err error, attrs ...any
 	log.Info("operator action", attrs...)
 }
 
-// Reloaded logs a reload that an operator asked for.
+// Reloaded logs a reload that an operator requested.
 func (o Operator) Reloaded(log *slog.Logger, done Reloaded) {
 	var err error
 	if done.Refused != "" {
@@ -82,8 +81,7 @@ func (o Operator) Reloaded(log *slog.Logger, done Reloaded) {
 	o.acted(log, "reload", err, "changed", done.Changed, "restart_needed", done.Restart)
 }
 
-// settled logs the removals that were approved or discarded, a line for each directory that
-// had some.
+// settled logs approved or discarded removals, one line for each directory.
 type settled struct {
 	Operator
 	log    *slog.Logger
@@ -101,7 +99,7 @@ func (s *settled) done(d RemovalsDone) {
 	s.acted(s.log, s.action, nil, s.asked(attrs)...)
 }
 
-// end logs what no line says yet: that there was nothing to do, or an error.
+// end logs an error, or that there was nothing to do.
 func (s *settled) end(err error) {
 	if s.any && err == nil {
 		return
@@ -117,7 +115,7 @@ func (s *settled) end(err error) {
 	s.acted(s.log, s.action, err, s.asked(attrs)...)
 }
 
-// asked adds what limited the query.
+// asked adds the limit of the query.
 func (s *settled) asked(attrs []any) []any {
 	if s.query.UpTo != 0 {
 		attrs = append(attrs, "up_to", s.query.UpTo)

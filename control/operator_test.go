@@ -65,7 +65,8 @@ func TestOperatorActions(t *testing.T) {
 		report:   func(ReportQuery) (Report, error) { return Report{}, nil },
 		journal:  func(JournalQuery, func(JournalRow) error) error { return nil },
 		export: func(_ context.Context, _ ExportQuery, tell func(ExportEvent) error) error {
-			return errors.Join(tell(ExportEvent{Head: &ExportHead{}}), tell(ExportEvent{Recipients: make([]Recipient, 3)}))
+			return errors.Join(tell(ExportEvent{Head: &ExportHead{}}),
+				tell(ExportEvent{Recipients: make([]Recipient, 3)}))
 		},
 		compare: func(_ context.Context, _ CompareQuery, tell func(CompareEvent) error) error {
 			return errors.Join(tell(CompareEvent{Difference: &Difference{}}),
@@ -104,7 +105,8 @@ func TestOperatorActions(t *testing.T) {
 		want []string // lines, but for what all have in common
 	}{
 		{"approve", func() { c.Approve(ctx, RemovalsQuery{Directory: "corp", UpTo: 6}, ignore) }, []string{
-			"action=approve SELF directory=corp pass=7 removed=12 waiting=1 up_to=6", "action=approve SELF directory=lab " +
+			"action=approve SELF directory=corp pass=7 removed=12 waiting=1 up_to=6",
+			"action=approve SELF directory=lab " +
 				"pass=8 removed=0 waiting=0 up_to=6"}},
 		{"approve nothing", func() { c.Approve(ctx, RemovalsQuery{Directory: "none"}, ignore) },
 			[]string{"action=approve SELF directory=none removed=0"}},
@@ -115,7 +117,8 @@ func TestOperatorActions(t *testing.T) {
 		{"discard nothing", func() { c.Discard(ctx, RemovalsQuery{Directory: "none"}, ignore) },
 			[]string{"action=discard SELF directory=none objects=0"}},
 		{"reload", func() { c.Reload(ctx) }, []string{"action=reload SELF changed=[domains] restart_needed=[listen]"}},
-		{"sync", func() { c.Sync(ctx, SyncQuery{}, func(SyncEvent) {}) }, []string{"action=sync SELF full=false wait=false"}},
+		{"sync", func() { c.Sync(ctx, SyncQuery{}, func(SyncEvent) {}) },
+			[]string{"action=sync SELF full=false wait=false"}},
 		{"sync in full", func() { c.Sync(ctx, SyncQuery{Full: true, Wait: true}, func(SyncEvent) {}) },
 			[]string{"action=sync SELF full=true wait=true"}},
 		{"compare", func() { c.Compare(ctx, CompareQuery{Directory: "corp"}, func(CompareEvent) error { return nil }) },
@@ -146,7 +149,8 @@ func TestOperatorActions(t *testing.T) {
 func TestRefusedReload(t *testing.T) {
 	var log logBuffer
 	BySignal("SIGHUP").Reloaded(log.logger(), Reloaded{Refused: "config.yaml:1:1: bad"})
-	want := `level=INFO msg="operator action" action=reload signal=SIGHUP changed=[] restart_needed=[] error="config.yaml:1:1: bad"` + "\n"
+	want := `level=INFO msg="operator action" action=reload signal=SIGHUP changed=[] restart_needed=[] ` +
+		`error="config.yaml:1:1: bad"` + "\n"
 	if got := log.lines(); got != want {
 		t.Errorf("the log has %swant %s", got, want)
 	}

@@ -7,10 +7,10 @@ import (
 	"runtime/debug"
 )
 
-// errPanic is the answer to a request that ended with a panic.
-var errPanic = errors.New("an error in this program (panic); the log of the daemon has the details, please report it")
+// errPanic is the answer to a request that panicked.
+var errPanic = errors.New("internal error (panic); see the log of the daemon, and please report it")
 
-// recovering ends a request that panics with an error, and nothing else with it.
+// recovering answers a request that panics with an error.
 func recovering(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := &beginning{ResponseWriter: w}
@@ -23,7 +23,7 @@ func recovering(next http.Handler, log *slog.Logger) http.Handler {
 				log.Error("panic", "in", r.Method+" "+r.URL.Path, "panic", v, "stack", string(debug.Stack()))
 			}
 			if began.written {
-				panic(http.ErrAbortHandler) // the client has to see that the answer is not complete
+				panic(http.ErrAbortHandler) // the client must see that the answer is incomplete
 			}
 			writeFailure(w, http.StatusInternalServerError, errPanic)
 		}()
@@ -31,7 +31,7 @@ func recovering(next http.Handler, log *slog.Logger) http.Handler {
 	})
 }
 
-// beginning notes whether an answer has begun.
+// beginning records whether the answer has begun.
 type beginning struct {
 	http.ResponseWriter
 	written bool
@@ -47,5 +47,5 @@ func (b *beginning) WriteHeader(status int) {
 	b.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap is used by http.ResponseController.
 func (b *beginning) Unwrap() http.ResponseWriter { return b.ResponseWriter }

@@ -1,16 +1,16 @@
 package control
 
-// Reloaded is what became of the configuration file when it was read again.
+// Reloaded is the result of a reload.
 type Reloaded struct {
-	// Refused is why the file is not in force, a sentence a line; empty: it is.
+	// Refused has the errors of the file, one a line; empty if it is in effect.
 	Refused string `json:"refused"`
-	// Changed are the keys whose new values are in force.
+	// Changed are the keys whose new values are in effect.
 	Changed []string `json:"changed"`
-	// Restart are the keys whose new values need a restart: the old ones are in force.
+	// Restart are the keys whose new values need a restart; the old ones are in effect.
 	Restart []string `json:"restart"`
 }
 
-// normal makes empty lists of missing ones, so that tools see one form.
+// normal replaces missing lists with empty ones.
 func (r Reloaded) normal() Reloaded {
 	r.Changed, r.Restart = append([]string{}, r.Changed...), append([]string{}, r.Restart...)
 	return r

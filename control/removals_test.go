@@ -12,8 +12,10 @@ import (
 func heldRemovals(n int) (list []HeldRemoval) {
 	at := Time{time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)}
 	for i := range n {
-		list = append(list, HeldRemoval{Directory: []string{"corp", "lab"}[i%2], Address: fmt.Sprintf("u%d@example.com", i), GUID: "01",
-			DN: "CN=U", Class: "user", Pass: 7, Since: at, LastOwner: true, WaitsFor: WaitsReplication, NotBefore: Time{at.Add(time.Hour)}})
+		list = append(list, HeldRemoval{Directory: []string{"corp", "lab"}[i%2],
+			Address: fmt.Sprintf("u%d@example.com", i), GUID: "01",
+			DN: "CN=U", Class: "user", Pass: 7, Since: at, LastOwner: true, WaitsFor: WaitsReplication,
+			NotBefore: Time{at.Add(time.Hour)}})
 	}
 	return list
 }
@@ -44,7 +46,8 @@ func TestRemovals(t *testing.T) {
 		t.Errorf("Removals with an error of the visitor: %v", err)
 	}
 	f.err = errors.New("the disk is on fire")
-	if err := client.Removals(t.Context(), RemovalsQuery{}, func(HeldRemoval) error { return nil }); err == nil || err.Error() != f.err.Error() {
+	if err := client.Removals(t.Context(), RemovalsQuery{}, func(HeldRemoval) error { return nil }); err == nil ||
+		err.Error() != f.err.Error() {
 		t.Errorf("Removals with an error of the backend: %v", err)
 	}
 }

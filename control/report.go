@@ -1,35 +1,35 @@
 package control
 
-// ReportQuery asks what was refused.
+// ReportQuery selects rejected recipients.
 type ReportQuery struct {
-	Since Time // from the hour on in which it falls; zero: as long as is kept
-	Limit int  // rows of each list at most; 0: all there are
-	Brief bool // no addresses, and no near misses; not over the socket
+	Since Time // rounded down to the hour; zero means the whole retention
+	Limit int  // maximum rows of each list; 0 means no limit
+	Brief bool // without addresses and near misses; not sent over the socket
 }
 
-// Report is what was refused, or would have been if mode report had not kept it from
-// it, in whole hours. The numbers are exact; the lists hold the most frequent, and what
-// was left out of them for a while counts from then on.
+// Report has the recipients that were rejected, or would have been without mode report, in
+// whole hours. The totals are exact. The lists have the most frequent entries; an entry that
+// was dropped from a list for a while counts from its return.
 type Report struct {
-	From Time `json:"from"` // beginning of the first hour
+	From Time `json:"from"` // start of the first hour
 	To   Time `json:"to"`
 
 	Refused     int64            `json:"refused"`
-	WouldRefuse int64            `json:"would_refuse"` // beside Refused
-	Unlisted    int64            `json:"unlisted"`     // of both: what came too fast to be in a list
+	WouldRefuse int64            `json:"would_refuse"` // not included in Refused
+	Unlisted    int64            `json:"unlisted"`     // of both: too frequent to be listed
 	Verdicts    map[string]int64 `json:"verdicts"`     // of both, without Unlisted
-	Incomplete  string           `json:"incomplete"`   // why the last minutes are missing; empty: they are not
+	Incomplete  string           `json:"incomplete"`   // why the last minutes are missing; empty if they are not
 
 	Addresses []RefusedAddress `json:"addresses"`
 	Domains   []RefusedName    `json:"domains"`
 	Networks  []RefusedName    `json:"networks"` // of clients
-	// NearMisses are refused addresses that are one slip of the finger from one that is
-	// known. Nobody but the administrator may see them.
+	// NearMisses are rejected addresses that are one typing error away from a known one. Only
+	// administrators may see them.
 	NearMisses []NearMiss `json:"near_misses"`
-	Searched   int        `json:"near_misses_searched"` // of Addresses, the first so many were looked at
+	Searched   int        `json:"near_misses_searched"` // number of Addresses that were searched
 }
 
-// RefusedName is how often something was refused.
+// RefusedName counts the rejections of a domain, a network or an address.
 type RefusedName struct {
 	Name        string `json:"name"`
 	Refused     int64  `json:"refused"`
@@ -38,29 +38,29 @@ type RefusedName struct {
 	Last        Time   `json:"last"`
 }
 
-// RefusedAddress is one address that was refused.
+// RefusedAddress is a rejected address.
 type RefusedAddress struct {
 	RefusedName
-	Network string `json:"network"` // of the client that asked last; empty: not known
-	Verdict string `json:"verdict"` // that it got then
+	Network string `json:"network"` // of the last client; empty if not known
+	Verdict string `json:"verdict"` // at that time
 	Now     string `json:"now"`     // one of the Now constants
 }
 
-// What an address is when the report is made.
+// States of an address at the time of the report.
 const (
-	NowKnown   = "known"   // somebody owns it: mail was lost, or is welcome from now on
-	NowRemoved = "removed" // somebody owned it
-	NowUnknown = "unknown" // nobody ever did, as far as is kept
-	NowHidden  = "hidden"  // it is kept as a hash
+	NowKnown   = "known"   // it has an owner: mail was lost, or is accepted from now on
+	NowRemoved = "removed" // it had an owner
+	NowUnknown = "unknown" // it had no owner within the retention
+	NowHidden  = "hidden"  // it is stored as a hash
 )
 
-// NearMiss is a refused address that looks like a slip of the finger.
+// NearMiss is a rejected address that looks like a typing error.
 type NearMiss struct {
 	RefusedAddress
-	Known []string `json:"known"` // what may have been meant
+	Known []string `json:"known"` // known addresses that may have been meant
 }
 
-// normal makes empty lists of missing ones.
+// normal replaces missing lists with empty ones.
 func (r Report) normal() Report {
 	r.Verdicts = present(r.Verdicts)
 	r.Addresses = append([]RefusedAddress{}, r.Addresses...)

@@ -9,9 +9,12 @@ import (
 
 func TestReport(t *testing.T) {
 	at := journalRows(1)[0].Time
-	row := RefusedAddress{RefusedName: RefusedName{Name: "a@x.test", Refused: 3, WouldRefuse: 1, First: at, Last: at}, Network: "192.0.2.0/24", Now: NowUnknown}
-	want := Report{From: at, To: at, Refused: 3, WouldRefuse: 1, Verdicts: map[string]int64{"unknown": 4}, Addresses: []RefusedAddress{row},
-		Domains: []RefusedName{}, Networks: []RefusedName{}, NearMisses: []NearMiss{{RefusedAddress: row, Known: []string{"b@x.test"}}}, Searched: 1}
+	row := RefusedAddress{RefusedName: RefusedName{Name: "a@x.test", Refused: 3, WouldRefuse: 1, First: at, Last: at},
+		Network: "192.0.2.0/24", Now: NowUnknown}
+	want := Report{From: at, To: at, Refused: 3, WouldRefuse: 1, Verdicts: map[string]int64{"unknown": 4},
+		Addresses: []RefusedAddress{row},
+		Domains:   []RefusedName{}, Networks: []RefusedName{}, NearMisses: []NearMiss{{RefusedAddress: row,
+			Known: []string{"b@x.test"}}}, Searched: 1}
 	var asked ReportQuery
 	client, _ := start(t, &fake{report: func(q ReportQuery) (Report, error) {
 		asked = q

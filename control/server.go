@@ -13,19 +13,18 @@ import (
 	"time"
 )
 
-// Bounds on what a client may use of us. Whoever may connect is trusted to mean well,
-// not to work well.
+// Limits for clients. They are trusted, but may be faulty.
 const (
 	maxBody       = 64 << 10
 	maxHeader     = 16 << 10
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
-	answerTimeout = 30 * time.Second // for all that is not sent in lines
-	lineTimeout   = 10 * time.Second // for a line that somebody waits for
+	answerTimeout = 30 * time.Second // for answers that are not sent in lines
+	lineTimeout   = 10 * time.Second // for a line that the client waits for
 	idleTimeout   = time.Minute
 )
 
-// Server answers on the control socket. Make it with NewServer.
+// Server serves the control socket. NewServer makes one.
 type Server struct {
 	backend Backend
 	version Version
@@ -33,7 +32,7 @@ type Server struct {
 	http    *http.Server
 }
 
-// NewServer makes a server; version is of this program. A nil log discards.
+// NewServer returns a server with the version of this program. A nil log discards.
 func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -54,30 +53,40 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("POST /v1/removals/discard", s.settle(actionDiscard, backend.Discard))
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.version, nil) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, http.StatusNotFound, fmt.Errorf("this daemon (version %s) does not know %s %s", version, r.Method, r.URL.Path))
+		s.fail(w, http.StatusNotFound, fmt.Errorf("unknown request to this daemon (version %s): %s %s", version,
+			r.Method, r.URL.Path))
 	})
-	s.http = newHTTPServer(mux, answerTimeout, log)
+	s.http = newHTTPServer(mux, log)
 	s.http.ConnContext = withPeer
 	return s
 }
 
-// newHTTPServer is a server with every bound set.
-func newHTTPServer(handler http.Handler, answer time.Duration, log *slog.Logger) *http.Server {
+// newHTTPServer returns a server with all limits set.
+func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           recovering(handler, log),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      answer,
+		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }
 
-// Serve answers on the listener until ctx ends, and closes it. It returns nil where
-// ctx ended. Requests under way are cut off: a sync may wait for hours.
+// Serve serves the listener until ctx ends, and closes it. It returns nil if ctx ended. It does
+// not wait for running requests, because a sync may take hours.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return serve(ctx, s.http, l)
+}
+
+// Serve serves a handler on the listener until ctx ends, with the limits of a Server, and
+// closes the listener. It returns nil if ctx ended. A nil log discards.
+func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.Logger) error {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return serve(ctx, newHTTPServer(handler, log), l)
 }
 
 func serve(ctx context.Context, server *http.Server, l net.Listener) error {
@@ -106,7 +115,8 @@ func (s *Server) lookup(w http.ResponseWriter, r *http.Request) {
 		q.At.Time, bad = time.Parse(time.RFC3339, text)
 	}
 	if q.Address == "" || err != nil || bad != nil {
-		s.fail(w, http.StatusBadRequest, errors.New("expected an address, and perhaps client, authenticated and at, a time of RFC 3339"))
+		s.fail(w, http.StatusBadRequest,
+			errors.New("expected address, and optionally client, authenticated and at (RFC 3339)"))
 		return
 	}
 	answer, err := s.backend.Lookup(r.Context(), q)
@@ -118,10 +128,10 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
 	if !s.read(w, r, &q) {
 		return
 	}
-	// The passes are logged as they end, which may be hours from now.
+	// The ends of the passes are logged on their own, maybe hours later.
 	operatorOf(r.Context()).acted(s.log, "sync", nil, "full", q.Full, "wait", q.Wait)
 	stream(w, r, live, func(ctx context.Context, tell func(SyncEvent) error) error {
-		// A client that is gone ends the waiting, and not the passes.
+		// If the client disconnects, the passes continue.
 		return s.backend.Sync(ctx, q, func(e SyncEvent) { tell(e) })
 	})
 }
@@ -133,14 +143,15 @@ func (s *Server) removals(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// What may be done about held removals.
+// Actions for held removals.
 const (
 	actionApprove = "approve"
 	actionDiscard = "discard"
 )
 
 // settle approves or discards held removals.
-func (s *Server) settle(action string, do func(context.Context, RemovalsQuery, func(RemovalsDone)) error) http.HandlerFunc {
+func (s *Server) settle(action string, do func(context.Context, RemovalsQuery,
+	func(RemovalsDone)) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q RemovalsQuery
 		if !s.read(w, r, &q) {
@@ -186,7 +197,8 @@ func (s *Server) journal(w http.ResponseWriter, r *http.Request) {
 		q.Pass, bad = strconv.ParseUint(text, 10, 64)
 	}
 	if err != nil || bad != nil {
-		s.fail(w, http.StatusBadRequest, errors.New("expected, if anything, since as a time of RFC 3339 and pass as a number"))
+		s.fail(w, http.StatusBadRequest,
+			errors.New("expected optionally since (RFC 3339) and pass (a number)"))
 		return
 	}
 	stream(w, r, bulk, func(ctx context.Context, tell func(JournalRow) error) error {
@@ -205,7 +217,8 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 		q.Limit, bad = strconv.Atoi(text)
 	}
 	if err != nil || bad != nil || q.Limit < 0 {
-		s.fail(w, http.StatusBadRequest, errors.New("expected, if anything, since as a time of RFC 3339 and limit as a number"))
+		s.fail(w, http.StatusBadRequest,
+			errors.New("expected optionally since (RFC 3339) and limit (a number)"))
 		return
 	}
 	report, err := s.backend.Report(r.Context(), q)
@@ -230,7 +243,7 @@ func (s *Server) compare(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// single answers with one line what may take long.
+// single sends the one answer of a long request as a line.
 func single[E any](do func(context.Context) (E, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream(w, r, live, func(ctx context.Context, tell func(E) error) error {
@@ -259,7 +272,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// read reads the body of a request; false: it answered with an error.
+// read decodes the body of a request. It returns false if it has sent an error.
 func (s *Server) read(w http.ResponseWriter, r *http.Request, into any) bool {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	decoder.DisallowUnknownFields()
@@ -270,7 +283,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, into any) bool {
 	return true
 }
 
-// answer sends value, or the error instead.
+// answer sends value, or err if it is not nil.
 func (s *Server) answer(w http.ResponseWriter, value any, err error) {
 	if err != nil {
 		status := http.StatusInternalServerError
@@ -289,7 +302,7 @@ func (s *Server) answer(w http.ResponseWriter, value any, err error) {
 	}
 }
 
-// failure is how an error looks on the socket.
+// failure is the JSON of an error.
 type failure struct {
 	Error string `json:"error"`
 }

@@ -2,7 +2,6 @@ package control
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"rcpt-milter/policy"
@@ -104,6 +103,15 @@ type UnparsedValue struct {
 	Reason    string `json:"reason"`
 }
 
+// Text names the value for people. It is not escaped.
+func (v UnparsedValue) Text() string {
+	line := v.DN + ": " + v.Attribute
+	if v.Value != "" {
+		line += " " + v.Value
+	}
+	return line + ": " + v.Reason
+}
+
 // AcceptFile is the state of one file of addresses that are accepted.
 type AcceptFile struct {
 	File        string   `json:"file"`
@@ -148,9 +156,11 @@ type DirectoryStatus struct {
 	HeldRemovals int64  `json:"held_removals"` // addresses whose removal waits for approval
 	HoldReason   string `json:"hold_reason"`
 
-	DeletedObjectsVisible *bool    `json:"deleted_objects_visible"` // may we see deletions as they happen; null: not known yet
-	DeletedObjectsGrant   []string `json:"deleted_objects_grant"`   // what a domain administrator runs so that we may, a command each
-	Notify                bool     `json:"notify"`                  // the controller wakes us up
+	// may we see deletions as they happen; null: not known yet
+	DeletedObjectsVisible *bool `json:"deleted_objects_visible"`
+	// commands for a domain administrator that grant the right
+	DeletedObjectsGrant []string `json:"deleted_objects_grant"`
+	Notify              bool     `json:"notify"` // the controller wakes us up
 }
 
 // USNLag is how many update sequence numbers the index is behind its controller. Most
@@ -160,21 +170,6 @@ func (d *DirectoryStatus) USNLag() uint64 {
 		return 0
 	}
 	return d.HighestCommittedUSN - d.USN
-}
-
-// ParentMode is the mode that a sub-domain has from the most specific of its parents.
-func ParentMode(modes map[string]string, domain string) (mode string, ok bool) {
-	for i := strings.IndexByte(domain, '.'); i >= 0; {
-		if mode, ok := modes[domain[i:]]; ok {
-			return mode, true
-		}
-		next := strings.IndexByte(domain[i+1:], '.')
-		if next < 0 {
-			break
-		}
-		i += 1 + next
-	}
-	return "", false
 }
 
 // PassStatus is what one pass did.
@@ -189,7 +184,7 @@ type PassStatus struct {
 	Result  string  `json:"result"`  // ResultOK, ResultHeld or ResultFailed
 }
 
-// normal makes empty lists and maps of missing ones, so that tools see one form.
+// normal replaces missing lists and maps with empty ones.
 func (s Status) normal() Status {
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)

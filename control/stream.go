@@ -11,34 +11,35 @@ import (
 	"time"
 )
 
-// line is one line of an answer that comes in pieces: an event, or the end. Where the
-// end is missing, the daemon went away in between.
+// line is one line of a streamed answer: an event, or the end. If the end is missing, the
+// connection was lost.
 type line[E any] struct {
 	Event *E       `json:"event,omitempty"`
 	End   *lineEnd `json:"end,omitempty"`
 }
 
 type lineEnd struct {
-	Error string `json:"error"` // empty: what was asked for was done
+	Error string `json:"error"` // empty on success
 }
 
-// pace is how the lines of an answer are sent.
+// pace selects how the lines of an answer are sent.
 type pace int
 
 const (
-	live    pace = iota // each at once, to somebody who must take it soon
-	patient             // each at once, to somebody who may take it page by page
-	bulk                // as they fill packets, to the same
+	live    pace = iota // flush each line, with a write timeout
+	patient             // flush each line, without a timeout: the client may show it in a pager
+	bulk                // do not flush lines, without a timeout
 )
 
-// stream answers with lines as work makes them, so its status is sent before it is
-// known how it ends. An error of tell is that of a client that is gone.
-func stream[E any](w http.ResponseWriter, r *http.Request, p pace, work func(ctx context.Context, tell func(E) error) error) {
+// stream sends the events of work as lines. The HTTP status is sent before the outcome is
+// known. tell returns an error if the client has disconnected.
+func stream[E any](w http.ResponseWriter, r *http.Request, p pace,
+	work func(ctx context.Context, tell func(E) error) error) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := &lineWriter{w: w, control: http.NewResponseController(w)}
-	lines.control.SetReadDeadline(time.Time{}) // the client has said all it has to say
-	lines.write(line[E]{}, live)               // so that the client knows that it was heard
-	defer func() {                             // say so in the stream, and let the server deal with it
+	lines.control.SetReadDeadline(time.Time{}) // the request is complete
+	lines.write(line[E]{}, live)               // confirms the request
+	defer func() {                             // report a panic in the stream, then let the server handle it
 		if v := recover(); v != nil {
 			lines.write(line[E]{End: &lineEnd{Error: errPanic.Error()}}, min(p, patient))
 			panic(v)
@@ -57,7 +58,7 @@ func stream[E any](w http.ResponseWriter, r *http.Request, p pace, work func(ctx
 	lines.write(line[E]{End: end}, min(p, patient))
 }
 
-// lineWriter sends JSON values, each as a line.
+// lineWriter sends JSON values as lines.
 type lineWriter struct {
 	mu      sync.Mutex
 	w       http.ResponseWriter
@@ -67,7 +68,7 @@ type lineWriter struct {
 func (l *lineWriter) write(line any, p pace) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var deadline time.Time // of a reader who takes his time: none, and the end of the server cuts him off
+	var deadline time.Time // none for slow readers; Close of the server ends them
 	if p == live {
 		deadline = time.Now().Add(lineTimeout)
 	}
@@ -81,8 +82,8 @@ func (l *lineWriter) write(line any, p pace) error {
 	return nil
 }
 
-// receive sends a request that is answered with lines, and visits the events. The
-// error is that of visit, or the one that the answer ends with.
+// receive sends a request and visits the events of the answer. It returns the error of visit,
+// or of the end of the answer.
 func receive[E any](ctx context.Context, c *Client, method, path string, body io.Reader, visit func(E) error) error {
 	response, err := c.do(ctx, method, path, body)
 	if err != nil {
@@ -95,7 +96,7 @@ func receive[E any](ctx context.Context, c *Client, method, path string, body io
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return fmt.Errorf("%w any more: it went away before its answer had ended (%w)", ErrNotReachable, err)
+			return fmt.Errorf("%w: the connection was lost before the end of the answer (%w)", ErrNotReachable, err)
 		}
 		switch {
 		case l.End != nil && l.End.Error != "":

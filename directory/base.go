@@ -6,8 +6,8 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// Exists reports whether an object of this name can be seen. A name that no object can
-// have, or that belongs to another directory, is one that does not exist here.
+// Exists reports whether the account can see an object with this DN. A DN that cannot
+// name an object, or that belongs to another directory, does not exist here.
 func (c *Conn) Exists(ctx context.Context, dn string) (bool, error) {
 	_, err := c.lookup(ctx, dn, []string{"objectClass"})
 	if result, ok := fromServer(err); ok {
@@ -16,5 +16,5 @@ func (c *Conn) Exists(ctx context.Context, dn string) (bool, error) {
 			return false, nil
 		}
 	}
-	return err == nil, c.in("looking for "+dn, err)
+	return err == nil, c.operationError("looking for "+dn, err)
 }

@@ -6,14 +6,14 @@ import (
 	"fmt"
 )
 
-// ReadBelow reports one object and all that live below it, wherever it is by now, as Read
-// does with since 0. It reports nothing, and no error, if there is no such object. It may
-// be called from within the page function of another read: a controller keeps several
-// searches in pages for a connection (MaxResultSetsPerConn of Active Directory and the
-// limit of Samba are 10), and the oldest one is lost beyond that.
+// ReadBelow reports one object and its subtree, wherever the object is now, as Read does
+// with since 0. If the object does not exist, ReadBelow reports nothing and returns nil.
+// The page function of another read may call it: a controller keeps several paged searches
+// open for a connection, and drops the oldest one beyond 10 (MaxResultSetsPerConn of Active
+// Directory; Samba has the same limit).
 func (c *Conn) ReadBelow(ctx context.Context, top GUID, page func([]Object) error) error {
-	err := c.whole(ctx, query{top: fmt.Sprintf("<GUID=%x>", top[:]), filter: passFilter(0)}, page)
-	if errors.Is(err, errGone) {
+	err := c.searchWithRestarts(ctx, query{baseDN: fmt.Sprintf("<GUID=%x>", top[:]), filter: passFilter(0)}, page)
+	if errors.Is(err, errDeleted) {
 		return nil
 	}
 	return err

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,21 +24,25 @@ func TestParseURL(t *testing.T) {
 		{"ldaps://dc1/DC=corp,DC=example", "", false},
 		{"ldaps://dc1:port", "", false},
 	} {
-		at, err := parseURL(tc.url)
-		if tc.want == "" {
-			wantError(t, tc.url, err, ErrConfig, "domain controller")
-			continue
-		}
-		if err != nil || at.String() != tc.want || at.startTLS != tc.startTLS {
-			t.Errorf("parseURL(%q) = %q StartTLS %v, %v, want %q %v", tc.url, at, at.startTLS, err, tc.want, tc.startTLS)
-		}
+		t.Run(tc.url, func(t *testing.T) {
+			at, err := parseURL(tc.url)
+			if tc.want == "" {
+				wantError(t, tc.url, err, ErrConfig, "domain controller")
+				return
+			}
+			if err != nil || at.String() != tc.want || at.startTLS != tc.startTLS {
+				t.Errorf("parseURL(%q) = %q StartTLS %v, %v, want %q %v", tc.url, at, at.startTLS, err, tc.want,
+					tc.startTLS)
+			}
+		})
 	}
 }
 
 func TestConfigIsChecked(t *testing.T) {
 	password := func() ([]byte, error) { return []byte("x"), nil }
 	good := Config{URL: "ldaps://dc1", BindDN: "svc", Password: password}
-	if c, _, err := good.complete(); err != nil || c.PageSize != DefaultPageSize || c.ServerName != "dc1" || len(c.AddressAttributes) != 2 {
+	if c, _, err := good.withDefaults(); err != nil || c.PageSize != DefaultPageSize || c.ServerName != "dc1" ||
+		len(c.AddressAttributes) != 2 {
 		t.Errorf("complete() = %+v, %v", c, err)
 	}
 	for name, change := range map[string]func(*Config){
@@ -48,10 +53,12 @@ func TestConfigIsChecked(t *testing.T) {
 		"with options":  func(c *Config) { c.AddressAttributes = []string{"mail;range=0-1"} },
 		"negative":      func(c *Config) { c.Timeout = -1 },
 	} {
-		bad := good
-		change(&bad)
-		_, err := Dial(t.Context(), bad)
-		wantError(t, name, err, ErrConfig, "")
+		t.Run(name, func(t *testing.T) {
+			bad := good
+			change(&bad)
+			_, err := Dial(t.Context(), bad)
+			wantError(t, name, err, ErrConfig, "")
+		})
 	}
 }
 
@@ -65,13 +72,16 @@ func TestPasswordFile(t *testing.T) {
 		{"\ufeffsecret\r\n", "secret"},
 		{" päss wörd \n", " päss wörd "},
 	} {
-		path := filepath.Join(dir, "password")
-		ok(t, os.WriteFile(path, []byte(tc.content), 0o600))
-		if got, err := PasswordFile(path)(); err != nil || string(got) != tc.want {
-			t.Errorf("PasswordFile of %q = %q, %v, want %q", tc.content, got, err, tc.want)
-		}
+		t.Run(fmt.Sprintf("%q", tc.content), func(t *testing.T) {
+			path := filepath.Join(dir, "password")
+			ok(t, os.WriteFile(path, []byte(tc.content), 0o600))
+			if got, err := PasswordFile(path)(); err != nil || string(got) != tc.want {
+				t.Errorf("PasswordFile of %q = %q, %v, want %q", tc.content, got, err, tc.want)
+			}
+		})
 	}
-	for name, content := range map[string]string{"empty": "", "newline": "\n", "huge": strings.Repeat("x", maxPassword+1),
+	for name, content := range map[string]string{"empty": "", "newline": "\n",
+		"huge":   strings.Repeat("x", maxPassword+1),
 		"UTF-16": "\xff\xfex\x00x\x00x\x00", "several lines": "xxx\nxxx\n"} {
 		path := filepath.Join(dir, name)
 		ok(t, os.WriteFile(path, []byte(content), 0o600))
@@ -80,7 +90,8 @@ func TestPasswordFile(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := PasswordFile(filepath.Join(dir, "missing"))(); err == nil || !strings.Contains(err.Error(), "missing") {
+	if _, err := PasswordFile(filepath.Join(dir, "missing"))(); err == nil ||
+		!strings.Contains(err.Error(), "missing") {
 		t.Errorf("missing file: %v", err)
 	}
 }

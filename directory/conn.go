@@ -9,69 +9,68 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// Conn is one bound connection to one domain controller. It serves one goroutine at a
-// time; Close may be called from any. Use Dial to make one.
+// Conn is one bound connection to one domain controller. It serves one goroutine at a time;
+// any goroutine may call Close. Dial returns one.
 type Conn struct {
-	config Config // complete
+	config Config // with defaults
 	at     endpoint
-	wire   *wire
-	tunnel *tunnel    // TLS over wire
-	ldap   *ldap.Conn // over tunnel
-	root   Root       // what Root read last; zero: not yet
+	raw    *rawConn
+	tls    *tlsConn   // over raw
+	ldap   *ldap.Conn // over tls
+	root   Root       // result of the last Root; zero: not read yet
 
-	catalogued bool // the Global Catalog has the address attributes
+	gcChecked bool // the Global Catalog holds the address attributes
 }
 
-// Close ends the connection at once; an operation under way fails. It may be called
-// more than once and always returns nil.
+// Close ends the connection at once; an operation under way fails. It may be called more
+// than once and always returns nil.
 func (c *Conn) Close() error {
-	c.wire.hangUp()
+	c.raw.abort()
 	if c.ldap != nil {
-		c.ldap.Close() // cannot block: there is nothing beneath it any more
+		c.ldap.Close() // cannot block: the connection beneath is closed
 	}
 	return nil
 }
 
-// do runs one operation of the LDAP library within a limit of time. When the limit or
-// the context ends it, nothing can tell what of it was done, so the connection is
-// closed. An error that the server gave as a result is returned as it is, see
-// fromServer; any other is worded.
+// do runs one operation of the LDAP library within a time limit. If the limit or the context
+// ends the operation, its outcome is unknown, so do closes the connection. It returns a result
+// code of the server unchanged, see fromServer, and wraps any other error.
 func (c *Conn) do(ctx context.Context, limit time.Duration, operation func() error) error {
 	if ctx.Err() != nil {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
 	deadline := time.Now().Add(limit)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	c.wire.arm(deadline)
-	stop := context.AfterFunc(ctx, c.wire.hangUp)
+	c.raw.setDeadline(deadline)
+	stop := context.AfterFunc(ctx, c.raw.abort)
 	err := operation()
 	if !stop() {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
-	c.wire.arm(time.Time{})
+	c.raw.setDeadline(time.Time{})
 	if _, ok := fromServer(err); err == nil || ok {
 		return err
 	}
-	err = c.worded(ctx, err)
-	c.wire.hangUp()
+	err = c.wrapError(ctx, err)
+	c.raw.abort()
 	return err
 }
 
-// worded says why an operation got no result.
-func (c *Conn) worded(ctx context.Context, err error) error {
-	if lost := c.orLoss(ctx, nil); lost != nil {
+// wrapError explains why an operation returned no result.
+func (c *Conn) wrapError(ctx context.Context, err error) error {
+	if lost := c.connError(ctx, nil); lost != nil {
 		return lost
 	}
 	if ldap.IsErrorWithCode(err, ldap.ErrorNetwork) && c.ldap.IsClosing() {
-		return problem(ErrUnreachable, "the connection is closed; dial again")
+		return newError(ErrUnreachable, "the connection is closed; dial again")
 	}
-	return problem(ErrProtocol, "the answer cannot be read: %w", plain(err))
+	return newError(ErrProtocol, "cannot read the answer: %w", withoutPacket(err))
 }
 
-// plain keeps the text of an error of the LDAP library and drops the packet it carries.
-func plain(err error) error {
+// withoutPacket returns the text of an error of the LDAP library without the packet it carries.
+func withoutPacket(err error) error {
 	var packaged *ldap.Error
 	if errors.As(err, &packaged) && packaged.Err != nil {
 		return packaged.Err
@@ -79,8 +78,13 @@ func plain(err error) error {
 	return err
 }
 
-// search runs one search within a limit; entries come whole or not at all.
-func (c *Conn) search(ctx context.Context, limit time.Duration, request *ldap.SearchRequest) (*ldap.SearchResult, error) {
+// search runs one search within a time limit. It returns all entries, at most a given number, or
+// an error. The LDAP library collects the entries, so their size is limited while they arrive.
+func (c *Conn) search(
+	ctx context.Context, limit time.Duration, entries int, request *ldap.SearchRequest,
+) (*ldap.SearchResult, error) {
+	c.tls.frames.budget.set(entries)
+	defer c.tls.frames.budget.lift()
 	var found *ldap.SearchResult
 	err := c.do(ctx, limit, func() (err error) {
 		found, err = c.ldap.Search(request)
@@ -92,26 +96,50 @@ func (c *Conn) search(ctx context.Context, limit time.Duration, request *ldap.Se
 	return found, nil
 }
 
-// lookup reads one object by its name; an error of the server is returned as it is.
-func (c *Conn) lookup(ctx context.Context, dn string, attributes []string, controls ...ldap.Control) (*ldap.Entry, error) {
-	found, err := c.search(ctx, c.config.Lookup, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases,
-		0, 0, false, "(objectClass=*)", attributes, controls))
+// lookup reads one object by its DN. It returns a result code of the server unchanged.
+func (c *Conn) lookup(
+	ctx context.Context, dn string, attributes []string, controls ...ldap.Control,
+) (*ldap.Entry, error) {
+	found, err := c.search(ctx, c.config.Lookup, 1, oneObject(dn, attributes, controls...))
 	if err != nil {
 		return nil, err
 	}
 	if len(found.Entries) != 1 {
-		return nil, problem(ErrProtocol, "%d entries in the answer to a search for one", len(found.Entries))
+		return nil, newError(ErrProtocol, "search for one object returned %d entries", len(found.Entries))
 	}
 	return found.Entries[0], nil
 }
 
-// in says where an error happened and words it if it is still the server's.
-func (c *Conn) in(operation string, err error) error {
+// oneObject returns a search for one object.
+func oneObject(dn string, attributes []string, controls ...ldap.Control) *ldap.SearchRequest {
+	return ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)",
+		attributes, controls)
+}
+
+// ping reads rootDSE and keeps nothing of the answer. It does not count entries, because
+// notifications may arrive on the same connection.
+func (c *Conn) ping(ctx context.Context) error {
+	return c.do(ctx, c.config.Lookup, func() error {
+		answer := c.ldap.SearchAsync(ctx, oneObject("", []string{"highestCommittedUSN"}), 0)
+		entries := 0
+		for answer.Next() {
+			entries++
+		}
+		if answer.Err() == nil && entries == 0 {
+			return newError(ErrProtocol, "rootDSE is empty")
+		}
+		return answer.Err()
+	})
+}
+
+// operationError adds the controller and the operation to an error, and explains a result code
+// of the server.
+func (c *Conn) operationError(operation string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if result, ok := fromServer(err); ok {
-		err = refused(result)
+		err = resultError(result)
 	}
 	return fmt.Errorf("%s: %s: %w", c.at, operation, err)
 }

@@ -1,13 +1,11 @@
 package directory
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -17,20 +15,16 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// maxMessage bounds one LDAP message, in octets: see the package comment.
-const maxMessage = 16 << 20
+// limitDecoder lowers the decoder's limits, variables of its package, once per process. They hold
+// for the values of controls too, which the LDAP library decodes a second time.
+var limitDecoder = sync.OnceFunc(func() { ber.MaxPacketLengthBytes, ber.MaxNestingDepth = maxMessage, maxDepth })
 
-// limitMessages lowers the decoder's limit, which is a variable of its package, once
-// for the process.
-var limitMessages = sync.OnceFunc(func() { ber.MaxPacketLengthBytes = maxMessage })
-
-// Dial connects, makes the connection safe and binds, all within DialTimeout. The
-// context limits the dialling only, not the life of the connection. Errors:
-// ErrConfig, ErrSecret, ErrUnreachable, ErrTimeout, ErrTLS, ErrCredentials, ErrRefused,
-// ErrProtocol.
+// Dial connects, encrypts the connection and binds, all within DialTimeout. The context limits
+// only Dial, not the life of the connection. Errors: ErrConfig, ErrSecret, ErrUnreachable,
+// ErrTimeout, ErrTLS, ErrCredentials, ErrRefused, ErrProtocol.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
-	limitMessages()
-	config, at, err := config.complete()
+	limitDecoder()
+	config, at, err := config.withDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +37,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	return c, nil
 }
 
-// open brings up the layers one after the other: TCP, TLS, LDAP, bind.
+// open sets up the layers in order: TCP, TLS, LDAP, bind.
 func (c *Conn) open(ctx context.Context) error {
 	tlsConfig, err := c.config.tlsConfig()
 	if err != nil {
@@ -54,16 +48,16 @@ func (c *Conn) open(ctx context.Context) error {
 	}
 	raw, err := c.config.Dialer(ctx, "tcp", c.at.String())
 	if err != nil {
-		return unreachable(err)
+		return dialError(err)
 	}
-	c.wire = &wire{Conn: raw}
-	secured, err := c.secure(ctx, tlsConfig)
+	c.raw = &rawConn{Conn: raw}
+	secured, err := c.handshake(ctx, tlsConfig)
 	if err != nil {
-		c.wire.hangUp()
+		c.raw.abort()
 		return err
 	}
-	c.tunnel = newTunnel(secured, c.wire)
-	c.ldap = ldap.NewConn(c.tunnel, true)
+	c.tls = newTLSConn(secured, c.raw)
+	c.ldap = ldap.NewConn(c.tls, true)
 	c.ldap.Start()
 	if err := c.bind(ctx); err != nil {
 		c.Close()
@@ -72,60 +66,25 @@ func (c *Conn) open(ctx context.Context) error {
 	return nil
 }
 
-// secure asks for TLS where the URL wants StartTLS, and shakes hands.
-func (c *Conn) secure(ctx context.Context, config *tls.Config) (*tls.Conn, error) {
+// handshake requests StartTLS if the URL requires it, and runs the TLS handshake.
+func (c *Conn) handshake(ctx context.Context, config *tls.Config) (*tls.Conn, error) {
 	deadline, _ := ctx.Deadline()
-	c.wire.arm(deadline)
-	stop := context.AfterFunc(ctx, c.wire.hangUp)
+	c.raw.setDeadline(deadline)
+	stop := context.AfterFunc(ctx, c.raw.abort)
 	defer stop()
 	if c.at.startTLS {
 		if err := c.startTLS(); err != nil {
-			return nil, c.startTLSFailed(ctx, err)
+			return nil, c.startTLSError(ctx, err)
 		}
 	}
-	conn := tls.Client(c.wire, config)
+	conn := tls.Client(c.raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, c.handshakeFailed(ctx, err)
+		return nil, c.handshakeError(ctx, err)
 	}
 	return conn, nil
 }
 
-// startTLS asks to go on in TLS (RFC 4511 section 4.14). It reads exactly one message
-// and not an octet more, so that nothing which somebody slipped in behind it in clear
-// can pass for an answer later: it would spoil the handshake.
-func (c *Conn) startTLS() error {
-	request := ber.NewSequence("LDAPMessage")
-	request.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagInteger, 1, "messageID"))
-	op := ber.Encode(ber.ClassApplication, ber.TypeConstructed, ldap.ApplicationExtendedRequest, nil, "StartTLS")
-	op.AppendChild(ber.NewString(ber.ClassContext, ber.TypePrimitive, 0, "1.3.6.1.4.1.1466.20037", "requestName"))
-	request.AppendChild(op)
-	if _, err := c.wire.Write(request.Bytes()); err != nil {
-		return problem(ErrUnreachable, "StartTLS: %w", err)
-	}
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(c.wire, first); err != nil {
-		return problem(ErrProtocol, "StartTLS: no answer: %w", err)
-	}
-	if first[0] == recordAlert || first[0] == recordHandshake {
-		return errTLSOnly
-	}
-	answer, err := ber.ReadPacket(io.MultiReader(bytes.NewReader(first), c.wire))
-	if err != nil {
-		return problem(ErrProtocol, "StartTLS: the answer is not LDAP: %w", err)
-	}
-	if len(answer.Children) < 2 || answer.Children[1].Tag != ldap.ApplicationExtendedResponse {
-		return problem(ErrProtocol, "StartTLS: the answer is not one to this request")
-	}
-	if result, refused := fromServer(ldap.GetLDAPError(answer)); refused {
-		return problem(ErrTLS, "the controller refuses StartTLS (LDAP %d %s); has it a certificate?", result.ResultCode, diagnostic(result))
-	}
-	if err := ldap.GetLDAPError(answer); err != nil {
-		return problem(ErrProtocol, "StartTLS: the answer cannot be read")
-	}
-	return nil
-}
-
-// bind says who we are, over the encrypted connection.
+// bind authenticates over the encrypted connection.
 func (c *Conn) bind(ctx context.Context) error {
 	if c.config.Keytab != "" {
 		return c.bindKeytab(ctx)
@@ -133,41 +92,44 @@ func (c *Conn) bind(ctx context.Context) error {
 	return c.bindPassword(ctx)
 }
 
-// bindKeytab binds with Kerberos (RFC 4752). The controller is asked for its name first,
-// which the ticket has to be for: a URL may hold an alias or an address. Its certificate
-// has been verified, and a ticket for another host would be of no use to it.
+// bindKeytab binds with Kerberos (RFC 4752). It first asks the controller for its host name,
+// which the ticket must match, because the URL may hold an alias or an IP address. The
+// controller's certificate has been verified, and a ticket for another host would be of no use
+// to it.
 func (c *Conn) bindKeytab(ctx context.Context) error {
-	who := c.config.Principal
+	principal := c.config.Principal
 	center, err := newKDC(net.JoinHostPort(c.at.host, "88"), c.config)
 	if err != nil {
 		return err
 	}
 	entry, err := c.lookup(ctx, "", []string{"dnsHostName"})
 	if err != nil {
-		return fmt.Errorf("bind as %q: %w", who, c.in("reading rootDSE", err))
+		return fmt.Errorf("bind as %q: %w", principal, c.operationError("reading rootDSE", err))
 	}
 	host := strings.ToLower(entry.GetEqualFoldAttributeValue("dnsHostName"))
 	ticket, err := center.serviceTicket(ctx, "ldap/"+host)
 	if err != nil {
-		return fmt.Errorf("bind as %q: %w", who, err)
+		return fmt.Errorf("bind as %q: %w", principal, err)
 	}
-	n := &negotiation{ticket: ticket, binding: channelBinding(c.tunnel.ConnectionState())}
+	n := &gssapiClient{ticket: ticket, binding: channelBinding(c.tls.ConnectionState())}
 	limit, _ := ctx.Deadline()
 	err = c.do(ctx, time.Until(limit), func() error { return c.ldap.GSSAPIBind(n, "", "") })
 	result, answered := fromServer(err)
 	switch {
 	case answered && result.ResultCode == ldap.LDAPResultStrongAuthRequired:
-		return problem(ErrRefused, "bind as %q: the controller wants this bind signed or sealed though the connection is encrypted; on a Samba older than 4.21 set \"ldap server require strong auth = allow_sasl_over_tls\" (LDAP 8 %s)", who, diagnostic(result))
+		return newError(ErrRefused, "bind as %q: the controller requires signing or sealing although the connection "+
+			"is encrypted; on Samba older than 4.21 set \"ldap server require strong auth = allow_sasl_over_tls\" "+
+			"(LDAP 8 %s)", principal, diagnostic(result))
 	case answered:
-		return refusedBind(who, result)
+		return ticketError(principal, result)
 	}
 	if err = cmp.Or(n.err, err); err != nil {
-		return fmt.Errorf("bind as %q: %w", who, err)
+		return fmt.Errorf("bind as %q: %w", principal, err)
 	}
 	return nil
 }
 
-// bindPassword sends name and password (RFC 4513 section 5.1.3).
+// bindPassword runs a simple bind with name and password (RFC 4513 section 5.1.3).
 func (c *Conn) bindPassword(ctx context.Context) error {
 	secret, err := c.config.password()
 	if err != nil {
@@ -176,7 +138,7 @@ func (c *Conn) bindPassword(ctx context.Context) error {
 	limit, _ := ctx.Deadline()
 	err = c.do(ctx, time.Until(limit), func() error { return c.ldap.Bind(c.config.BindDN, string(secret)) })
 	if result, ok := fromServer(err); ok {
-		return refusedBind(c.config.BindDN, result)
+		return bindError(c.config.BindDN, result)
 	}
 	if err != nil {
 		return fmt.Errorf("bind as %q: %w", c.config.BindDN, err)
@@ -184,27 +146,28 @@ func (c *Conn) bindPassword(ctx context.Context) error {
 	return nil
 }
 
-// unreachable words a failure to connect.
-func unreachable(err error) error {
+// dialError explains a failure to connect.
+func dialError(err error) error {
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("given up: %w", err)
+		return fmt.Errorf("canceled: %w", err)
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return problem(ErrUnreachable, "the name does not resolve; correct the URL or the name server (%w)", err)
+		return newError(ErrUnreachable, "the host name does not resolve; correct the URL or the name server (%w)", err)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return problem(ErrUnreachable, "no answer to the connection; is there a firewall, or is the host down? (%w)", err)
+		return newError(ErrUnreachable, "connection timed out; check the firewall and that the host is up (%w)", err)
 	}
-	return problem(ErrUnreachable, "cannot connect: %w", err)
+	return newError(ErrUnreachable, "cannot connect: %w", err)
 }
 
-// orLoss prefers what happened beneath to what a layer above made of it.
-func (c *Conn) orLoss(ctx context.Context, err error) error {
+// connError prefers an error of the context or the connection to err, the error of an upper
+// layer.
+func (c *Conn) connError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
-	if lost := c.wire.trouble(); lost != nil {
+	if lost := c.raw.err(); lost != nil {
 		return lost
 	}
 	return err

@@ -25,9 +25,10 @@ func (z zone) resolver(t *testing.T) *net.Resolver {
 		z.serve(conn)
 	}()
 	t.Cleanup(func() { conn.Close(); <-done })
-	return &net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
+	return &net.Resolver{PreferGo: true, StrictErrors: true,
+		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
+		}}
 }
 
 func (z zone) serve(conn net.PacketConn) {
@@ -60,8 +61,9 @@ func (z zone) answer(m dnsmessage.Message) ([]byte, error) {
 	}
 	for _, r := range records {
 		m.Answers = append(m.Answers, dnsmessage.Resource{
-			Header: dnsmessage.ResourceHeader{Name: question.Name, Type: dnsmessage.TypeSRV, Class: dnsmessage.ClassINET, TTL: 600},
-			Body:   &r,
+			Header: dnsmessage.ResourceHeader{Name: question.Name, Type: dnsmessage.TypeSRV,
+				Class: dnsmessage.ClassINET, TTL: 600},
+			Body: &r,
 		})
 	}
 	return m.Pack()
@@ -77,7 +79,8 @@ const (
 )
 
 func TestDiscover(t *testing.T) {
-	everywhere := []dnsmessage.SRVResource{srv("dc3.corp.example.", 10, 100), srv("DC1.corp.example.", 0, 100), srv("dc2.corp.example.", 5, 100)}
+	everywhere := []dnsmessage.SRVResource{srv("dc3.corp.example.", 10, 100), srv("DC1.corp.example.", 0, 100),
+		srv("dc2.corp.example.", 5, 100)}
 	for _, tc := range []struct {
 		name   string
 		zone   zone
@@ -89,16 +92,24 @@ func TestDiscover(t *testing.T) {
 	}{
 		{"by priority", zone{ofDomain: everywhere}, "corp.example", "", "dc1 dc2 dc3", nil, ""},
 		{"as somebody writes it", zone{ofDomain: everywhere}, "CORP.Example.", "", "dc1 dc2 dc3", nil, ""},
-		{"site first, each once", zone{ofDomain: everywhere, ofSite: {srv("dc3.corp.example.", 0, 100)}}, "corp.example", "Edge", "dc3 dc1 dc2", nil, ""},
+		{"site first, each once", zone{ofDomain: everywhere, ofSite: {srv("dc3.corp.example.", 0, 100)}},
+			"corp.example", "Edge", "dc3 dc1 dc2", nil, ""},
 		{"a site that is not there", zone{ofDomain: everywhere}, "corp.example", "Edge", "dc1 dc2 dc3", nil, ""},
-		{"no service in the site", zone{ofDomain: everywhere, ofSite: {srv(".", 0, 0)}}, "corp.example", "Edge", "dc1 dc2 dc3", nil, ""},
-		{"one of them is elsewhere", zone{ofDomain: {srv("evil.example.", 0, 0), srv("dc1.corp.example.", 1, 0), srv("notcorp.example.", 2, 0)}}, "corp.example", "", "dc1", nil, ""},
-		{"a controller of a child domain", zone{ofDomain: {srv("dc1.sub.corp.example.", 0, 0)}}, "corp.example", "", "dc1.sub", nil, ""},
-		{"all of them are elsewhere", zone{ofDomain: {srv("dc1.evil.example.", 0, 0)}}, "corp.example", "", "", ErrConfig, "dc1.evil.example"},
+		{"no service in the site", zone{ofDomain: everywhere, ofSite: {srv(".", 0, 0)}}, "corp.example", "Edge",
+			"dc1 dc2 dc3", nil, ""},
+		{"one of them is elsewhere", zone{ofDomain: {srv("evil.example.", 0, 0), srv("dc1.corp.example.", 1, 0),
+			srv("notcorp.example.", 2, 0)}}, "corp.example", "", "dc1", nil, ""},
+		{"a controller of a child domain", zone{ofDomain: {srv("dc1.sub.corp.example.", 0, 0)}}, "corp.example", "",
+			"dc1.sub", nil, ""},
+		{"all of them are elsewhere", zone{ofDomain: {srv("dc1.evil.example.", 0, 0)}}, "corp.example", "", "",
+			ErrConfig, "dc1.evil.example"},
 		{"no such domain", zone{}, "corp.example", "", "", ErrConfig, "correct discover"},
-		{"the server fails", zone{ofDomain: nil}, "corp.example", "", "", ErrUnreachable, "DNS does not say"},
-		{"it fails for the site", zone{ofDomain: everywhere, ofSite: nil}, "corp.example", "Edge", "dc1 dc2 dc3", ErrUnreachable, "DNS does not say"},
-		{"it fails for the domain", zone{ofDomain: nil, ofSite: everywhere[:1]}, "corp.example", "Edge", "dc3", ErrUnreachable, "DNS does not say"},
+		{"the server fails", zone{ofDomain: nil}, "corp.example", "", "", ErrUnreachable,
+			"cannot look up the controllers"},
+		{"it fails for the site", zone{ofDomain: everywhere, ofSite: nil}, "corp.example", "Edge", "dc1 dc2 dc3",
+			ErrUnreachable, "cannot look up the controllers"},
+		{"it fails for the domain", zone{ofDomain: nil, ofSite: everywhere[:1]}, "corp.example", "Edge", "dc3",
+			ErrUnreachable, "cannot look up the controllers"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := Discover(t.Context(), tc.zone.resolver(t), tc.domain, tc.site)
@@ -125,7 +136,8 @@ func TestDiscover(t *testing.T) {
 
 // Among equals of one priority the weight decides how often each comes first.
 func TestDiscoverByWeight(t *testing.T) {
-	r := zone{ofDomain: {srv("heavy.corp.example.", 0, 300), srv("light.corp.example.", 0, 100), srv("last.corp.example.", 1, 1000)}}.resolver(t)
+	r := zone{ofDomain: {srv("heavy.corp.example.", 0, 300), srv("light.corp.example.", 0, 100),
+		srv("last.corp.example.", 1, 1000)}}.resolver(t)
 	first := map[string]int{}
 	for range 200 {
 		urls := must[[]string](t)(Discover(t.Context(), r, "corp.example", ""))
@@ -143,7 +155,8 @@ func TestDiscoverByWeight(t *testing.T) {
 func TestDiscoverEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if urls, err := Discover(ctx, zone{ofDomain: {srv("dc1.corp.example.", 0, 0)}}.resolver(t), "corp.example", ""); err == nil {
+	if urls, err := Discover(ctx, zone{ofDomain: {srv("dc1.corp.example.", 0, 0)}}.resolver(t), "corp.example",
+		""); err == nil {
 		t.Errorf("after its context ended: %q", urls)
 	}
 	if _, err := Discover(ctx, nil, "corp.example", ""); err == nil {

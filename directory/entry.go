@@ -9,7 +9,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// objectAttributes are what is read of every object beside its addresses.
+// objectAttributes are read of every object in addition to its addresses.
 var objectAttributes = []string{
 	"objectGUID", "objectClass", "uSNChanged", "uSNCreated", "whenChanged", "isDeleted", "isRecycled",
 	"userAccountControl", "msExchRequireAuthToSendTo", "msExchRecipientTypeDetails",
@@ -18,53 +18,55 @@ var objectAttributes = []string{
 // accountDisabled is ADS_UF_ACCOUNTDISABLE of userAccountControl (MS-ADTS 2.2.16).
 const accountDisabled = 0x2
 
-// managedClasses are those of machines that log on by themselves.
+// managedClasses are the classes of machines that log on by themselves.
 var managedClasses = []string{"computer", "msds-managedserviceaccount", "msds-groupmanagedserviceaccount"}
 
-// partial is an object with the attributes of which only the first values came.
-type partial struct {
+// partialObject is an object together with the attributes whose values are incomplete.
+type partialObject struct {
 	Object
-	rest []remainder
+	pending []pendingRange
+	size    int // bytes of Values
 }
 
-// remainder says which values of an attribute are still to be read.
-type remainder struct {
+// pendingRange describes the values of an attribute that are still to be read.
+type pendingRange struct {
 	attribute string // lower case
 	next      int    // index of the first one
 }
 
-// object makes an Object of an entry. An entry without identity or class must not be
-// judged: the error fails the pass. An entry may hide its USN.
-func (c *Conn) object(e *ldap.Entry) (partial, error) {
-	o := partial{Object: Object{DN: e.DN}}
+// parseEntry converts an entry to an Object. An entry without identity or class cannot be
+// classified: the error fails the pass. An entry may hide its USN.
+func (c *Conn) parseEntry(e *ldap.Entry) (partialObject, error) {
+	o := partialObject{Object: Object{DN: e.DN}}
 	for _, a := range e.Attributes {
 		name, span, ok := parseDescription(a.Name)
 		if !ok || span.low != 0 {
-			return o, problem(ErrProtocol, "%q has an attribute %q, which was not asked for", e.DN, a.Name)
+			return o, newError(ErrProtocol, "%q has attribute %q, which was not requested", e.DN, a.Name)
 		}
-		if slices.ContainsFunc(c.config.AddressAttributes, func(n string) bool { return strings.EqualFold(n, name) }) {
+		isName := func(n string) bool { return strings.EqualFold(n, name) }
+		if slices.ContainsFunc(c.config.AddressAttributes, isName) {
 			o.addValues(name, a.Values)
 			if next := span.next(); next > 0 {
-				o.rest = append(o.rest, remainder{name, next})
+				o.pending = append(o.pending, pendingRange{name, next})
 			}
 		}
 		if len(a.Values) > 0 {
-			if err := o.set(name, a); err != nil {
-				return o, problem(ErrProtocol, "%q: %s: %w", e.DN, a.Name, err)
+			if err := o.setAttribute(name, a); err != nil {
+				return o, newError(ErrProtocol, "%q: %s: %w", e.DN, a.Name, err)
 			}
 		}
 	}
-	if strings.Contains(e.DN, `\0ADEL:`) { // also where isDeleted cannot be read
+	if strings.Contains(e.DN, `\0ADEL:`) { // even if isDeleted is unreadable
 		o.Deleted = true
 	}
 	if !o.Deleted {
-		o.Death = Origin{} // of a deletion that was undone
+		o.Deletion = Origin{} // of a deletion that was undone
 	}
-	return o, o.check()
+	return o, o.validate()
 }
 
-// set takes over one attribute, which has at least one value.
-func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
+// setAttribute sets the field for one attribute, which has at least one value.
+func (o *partialObject) setAttribute(name string, a *ldap.EntryAttribute) (err error) {
 	first := a.Values[0]
 	switch name {
 	case "objectguid":
@@ -75,7 +77,8 @@ func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
 		for _, class := range a.Values {
 			o.Classes = append(o.Classes, strings.ToLower(class))
 		}
-		o.ManagedService = slices.ContainsFunc(o.Classes, func(class string) bool { return slices.Contains(managedClasses, class) })
+		isManaged := func(class string) bool { return slices.Contains(managedClasses, class) }
+		o.ManagedService = slices.ContainsFunc(o.Classes, isManaged)
 	case "usncreated":
 		o.Created, _ = parseUSN(first)
 	case "whenchanged":
@@ -83,45 +86,46 @@ func (o *partial) set(name string, a *ldap.EntryAttribute) (err error) {
 	case "isdeleted", "isrecycled":
 		o.Deleted = o.Deleted || first == "TRUE"
 	case metaDataKey:
-		o.Death = originOf(a.ByteValues[0], attrIsDeleted)
+		o.Deletion = parseOrigin(a.ByteValues[0], attrIsDeleted)
 	case "useraccountcontrol":
 		var control int64
 		control, err = strconv.ParseInt(first, 10, 64)
 		o.Disabled = control&accountDisabled != 0
 	case "msexchrequireauthtosendto":
-		o.RequireAuth = first == "TRUE"
+		o.InternalOnly = first == "TRUE"
 	case "msexchrecipienttypedetails":
 		o.RecipientType, err = strconv.ParseInt(first, 10, 64)
 	}
 	return err
 }
 
-func (o *partial) addValues(attribute string, values []string) {
+func (o *partialObject) addValues(attribute string, values []string) {
 	for _, v := range values {
 		o.Values = append(o.Values, Value{attribute, v})
+		o.size += len(v)
 	}
 }
 
-// check refuses an object without what everything else depends on.
-func (o *partial) check() error {
+// validate returns an error if an attribute that everything else depends on is missing.
+func (o *partialObject) validate() error {
 	switch {
 	case o.GUID.IsZero():
-		return problem(ErrProtocol, "%q came without objectGUID; this account must be able to read it", o.DN)
+		return newError(ErrProtocol, "%q has no readable objectGUID; give this account the right to read it", o.DN)
 	case len(o.Classes) == 0:
-		return problem(ErrProtocol, "%q came without objectClass; this account must be able to read it", o.DN)
+		return newError(ErrProtocol, "%q has no readable objectClass; give this account the right to read it", o.DN)
 	}
 	return nil
 }
 
-// parseGUID takes the sixteen octets of a GUID in wire order.
+// parseGUID converts the 16 bytes of a GUID in wire order.
 func parseGUID(raw []byte) (GUID, error) {
 	var guid GUID
 	if len(raw) != len(guid) {
-		return guid, fmt.Errorf("%d octets where a GUID has 16", len(raw))
+		return guid, fmt.Errorf("a GUID has 16 bytes, got %d", len(raw))
 	}
 	copy(guid[:], raw)
 	if guid.IsZero() {
-		return guid, fmt.Errorf("a GUID of zeros")
+		return guid, fmt.Errorf("the GUID is all zeros")
 	}
 	return guid, nil
 }

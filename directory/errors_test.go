@@ -17,9 +17,11 @@ func TestSubCode(t *testing.T) {
 		{"data ", ""},
 		{"", ""},
 	} {
-		if got := subCode(tc.text); got != tc.want {
-			t.Errorf("subCode(%q) = %q, want %q", tc.text, got, tc.want)
-		}
+		t.Run(tc.text, func(t *testing.T) {
+			if got := subCode(tc.text); got != tc.want {
+				t.Errorf("subCode(%q) = %q, want %q", tc.text, got, tc.want)
+			}
+		})
 	}
 }
 
@@ -29,9 +31,11 @@ func TestDiagnostic(t *testing.T) {
 		{"best match of:\n\t'DC=x'", `"best match of:'DC=x'"`},
 		{strings.Repeat("é", 150), `"` + strings.Repeat("é", 100) + `…"`},
 	} {
-		if got := diagnostic(&ldap.Error{Err: errors.New(tc.text)}); got != tc.want {
-			t.Errorf("diagnostic(%q) = %s, want %s", tc.text, got, tc.want)
-		}
+		t.Run(tc.text, func(t *testing.T) {
+			if got := diagnostic(&ldap.Error{Err: errors.New(tc.text)}); got != tc.want {
+				t.Errorf("diagnostic(%q) = %s, want %s", tc.text, got, tc.want)
+			}
+		})
 	}
 	if got := diagnostic(&ldap.Error{}); got != `""` {
 		t.Errorf("diagnostic of nothing = %s", got)
@@ -43,12 +47,15 @@ func TestGUIDString(t *testing.T) {
 		wire GUID
 		want string
 	}{
-		{GUID{0x53, 0x9e, 0x2f, 0x8a, 0x4c, 0x61, 0x7b, 0x42, 0x8d, 0x10, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06}, "8a2f9e53-614c-427b-8d10-010203040506"},
+		{GUID{0x53, 0x9e, 0x2f, 0x8a, 0x4c, 0x61, 0x7b, 0x42, 0x8d, 0x10, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06},
+			"8a2f9e53-614c-427b-8d10-010203040506"},
 		{GUID{}, "00000000-0000-0000-0000-000000000000"},
 		{GUID{15: 0xff}, "00000000-0000-0000-0000-0000000000ff"},
 	} {
-		if got := tc.wire.String(); got != tc.want {
-			t.Errorf("GUID(%x) = %s, want %s", tc.wire[:], got, tc.want)
-		}
+		t.Run(tc.want, func(t *testing.T) {
+			if got := tc.wire.String(); got != tc.want {
+				t.Errorf("GUID(%x) = %s, want %s", tc.wire[:], got, tc.want)
+			}
+		})
 	}
 }

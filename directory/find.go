@@ -11,19 +11,20 @@ import (
 	"rcpt-milter/address"
 )
 
-// maxFound is how many objects at most can have one address by mistake. More of them are
-// an answer to something else.
-const maxFound = 1000
+// maxCandidates limits the objects that can share one address by mistake. A longer answer does
+// not match the search.
+const maxCandidates = 1000
 
-// Find searches for the live objects that may own one address. Active Directory
-// compares text with less regard to differences than a mail system may, so what it
-// finds are candidates: the caller compares their values again in canonical form. An
-// empty list and no error means that nothing matches. Errors: as Read.
+// Find searches for the live objects that may own one address. Active Directory compares text
+// more loosely than a mail system, so the objects are candidates: the caller compares their
+// values again in canonical form. No objects and a nil error mean that nothing matches.
+// Errors: as Read.
 func (c *Conn) Find(ctx context.Context, a address.Address) ([]Object, error) {
 	var found []Object
-	err := c.pages(ctx, query{filter: findFilter(c.config.AddressAttributes, a)}, func(objects []Object) error {
-		if found = append(found, objects...); len(found) > maxFound {
-			return c.in("looking for an address", problem(ErrProtocol, "the answer has more than %d objects", maxFound))
+	err := c.searchPages(ctx, query{filter: findFilter(c.config.AddressAttributes, a)}, func(objects []Object) error {
+		if found = append(found, objects...); len(found) > maxCandidates {
+			return c.operationError("looking for an address",
+				newError(ErrProtocol, "the answer has more than %d objects", maxCandidates))
 		}
 		return nil
 	})
@@ -33,13 +34,13 @@ func (c *Conn) Find(ctx context.Context, a address.Address) ([]Object, error) {
 	return found, nil
 }
 
-// findFilter asks for every way in which an attribute may hold the address. In
-// proxyAddresses it stands after its type, in mail alone, in others either way.
+// findFilter matches every form in which an attribute may hold the address. In proxyAddresses
+// it follows a type prefix, in mail it does not, in other attributes it may.
 func findFilter(attributes []string, a address.Address) string {
 	var b strings.Builder
 	b.WriteString("(&(|")
 	for _, attribute := range attributes {
-		for _, text := range spellings(a) {
+		for _, text := range addressForms(a) {
 			if !strings.EqualFold(attribute, "mail") {
 				b.WriteString("(" + attribute + "=smtp:" + ldap.EscapeFilter(text) + ")")
 			}
@@ -52,11 +53,11 @@ func findFilter(attributes []string, a address.Address) string {
 	return b.String()
 }
 
-// spellings lists the ways to write an address that a directory may hold: the local
-// part quoted or not, the domain in A-labels or U-labels.
-func spellings(a address.Address) []string {
+// addressForms returns the forms of an address that a directory may hold: the local part
+// quoted or not, the domain in A-labels or U-labels.
+func addressForms(a address.Address) []string {
 	locals := []string{a.Local()}
-	if bare, ok := unquoted(a.Local()); ok {
+	if bare, ok := unquote(a.Local()); ok {
 		locals = append(locals, bare)
 	}
 	domains := []string{a.Domain()}
@@ -72,8 +73,8 @@ func spellings(a address.Address) []string {
 	return slices.Compact(out)
 }
 
-// unquoted gives the content of a canonical quoted local part.
-func unquoted(local string) (string, bool) {
+// unquote returns the content of a canonical quoted local part.
+func unquote(local string) (string, bool) {
 	if len(local) < 2 || local[0] != '"' {
 		return "", false
 	}

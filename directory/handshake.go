@@ -17,108 +17,109 @@ import (
 	"rcpt-milter/internal/files"
 )
 
-// Types of a record of TLS (RFC 8446 section 5.1), and what begins a message of LDAP.
+// Record types of TLS (RFC 8446 section 5.1), and the first byte of an LDAP message.
 const (
 	recordAlert     = 0x15
 	recordHandshake = 0x16
 	ldapMessage     = 0x30
 )
 
-// errTLSOnly is the error of StartTLS on a port that speaks TLS from the beginning.
-var errTLSOnly = problem(ErrTLS, "the port speaks TLS from the beginning, so it takes no StartTLS; write "+
+// errTLSOnly is the error of StartTLS on a port that speaks TLS from the first byte.
+var errTLSOnly = newError(ErrTLS, "the port speaks TLS from the first byte, so StartTLS is not possible; write "+
 	"ldaps:// in its URL")
 
-// wrongPort returns advice about a URL whose scheme does not fit the port; empty: it does.
-func (e endpoint) wrongPort() string {
+// portAdvice returns advice about a URL whose scheme does not match its port; empty if it does.
+func (e endpoint) portAdvice() string {
 	switch {
 	case !e.startTLS && (e.port == "389" || e.port == "3268"):
-		return fmt.Sprintf("domain controllers speak LDAP without TLS on port %s: write ldap:// for StartTLS there, or "+
+		return fmt.Sprintf("domain controllers speak LDAP without TLS on port %s: write ldap:// for StartTLS, or "+
 			"ldaps:// with port %s",
 			e.port, map[string]string{"389": "636", "3268": "3269"}[e.port])
 	case e.startTLS && (e.port == "636" || e.port == "3269"):
-		return fmt.Sprintf("domain controllers speak TLS from the beginning on port %s: write ldaps:// "+
+		return fmt.Sprintf("domain controllers speak TLS from the first byte on port %s: write ldaps:// "+
 			"instead of ldap://", e.port)
 	}
 	return ""
 }
 
-// startTLSFailed words an error before the handshake.
-func (c *Conn) startTLSFailed(ctx context.Context, err error) error {
+// startTLSError explains an error before the handshake.
+func (c *Conn) startTLSError(ctx context.Context, err error) error {
 	if errors.Is(err, errTLSOnly) || errors.Is(ctx.Err(), context.Canceled) {
-		return c.cancelledOr(ctx, err)
+		return c.cancelledOrErr(ctx, err)
 	}
-	err = c.orLoss(ctx, err)
-	switch advice := c.at.wrongPort(); {
+	err = c.connError(ctx, err)
+	switch advice := c.at.portAdvice(); {
 	case advice != "":
 		return fmt.Errorf("%w; %s", err, advice)
-	case hungUp(err):
-		return fmt.Errorf("the controller hung up at StartTLS; if the port speaks TLS from the beginning, write ldaps:// "+
-			"in its URL (%w)", err)
+	case isHangUp(err):
+		return fmt.Errorf("the controller closed the connection at StartTLS; if the port speaks TLS from the first "+
+			"byte, write ldaps:// in its URL (%w)", err)
 	case errors.Is(err, ErrTimeout):
-		return fmt.Errorf("no answer to StartTLS; if the port speaks TLS from the beginning, as 636 does, write ldaps:// "+
-			"in its URL (%w)", err)
+		return fmt.Errorf("no answer to StartTLS; if the port speaks TLS from the first byte, as 636 does, write "+
+			"ldaps:// in its URL (%w)", err)
 	}
 	return err
 }
 
-// cancelledOr prefers the end of the caller's context to an error.
-func (c *Conn) cancelledOr(ctx context.Context, err error) error {
+// cancelledOrErr prefers the cancellation of the caller's context to an error.
+func (c *Conn) cancelledOrErr(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return cancelled(ctx)
+		return contextError(ctx)
 	}
 	return err
 }
 
-// handshakeFailed words why there is no safe connection, and what to do.
-func (c *Conn) handshakeFailed(ctx context.Context, err error) error {
+// handshakeError explains why the connection cannot be secured, and how to fix it.
+func (c *Conn) handshakeError(ctx context.Context, err error) error {
 	var record tls.RecordHeaderError
 	var unverified *tls.CertificateVerificationError
 	alert, refused := remoteAlert(err)
-	advice := c.at.wrongPort()
+	advice := c.at.portAdvice()
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		return cancelled(ctx)
+		return contextError(ctx)
 	case errors.As(err, &unverified):
-		return c.unverified(unverified.UnverifiedCertificates, err)
+		return c.verificationError(unverified.UnverifiedCertificates, err)
 	case errors.As(err, &record) && record.RecordHeader[0] == ldapMessage:
-		return problem(ErrTLS, "the port speaks LDAP without TLS; write ldap:// for StartTLS there, or ldaps:// with a "+
+		return newError(ErrTLS, "the port speaks LDAP without TLS; write ldap:// for StartTLS, or ldaps:// with a "+
 			"port that speaks TLS (%w)", err)
 	case errors.As(err, &record):
-		return problem(ErrTLS, "the port does not speak TLS; write ldap:// for StartTLS on port 389, ldaps:// for "+
+		return newError(ErrTLS, "the port does not speak TLS; write ldap:// for StartTLS on port 389, or ldaps:// for "+
 			"port 636 (%w)", err)
 	case refused:
-		return problem(ErrTLS, "%s (%w)", alertWords(alert, c.config.ServerName), err)
-	case hungUp(err) && advice != "":
-		return problem(ErrTLS, "the controller hung up in the TLS handshake; %s (%w)", advice, err)
-	case hungUp(err):
-		return problem(ErrTLS, "the controller hung up in the TLS handshake; has it a certificate with a private key, "+
-			"does it allow TLS 1.2 with ECDHE, and does the port speak TLS? LDAP without TLS, as on port 389, is ldap:// "+
-			"with StartTLS (%w)", err)
+		return newError(ErrTLS, "%s (%w)", alertText(alert, c.config.ServerName), err)
+	case isHangUp(err) && advice != "":
+		return newError(ErrTLS, "the controller closed the connection in the TLS handshake; %s (%w)", advice, err)
+	case isHangUp(err):
+		return newError(ErrTLS, "the controller closed the connection in the TLS handshake; check that it has a "+
+			"certificate with a private key, that it allows TLS 1.2 with ECDHE, and that the port speaks TLS; for "+
+			"LDAP "+
+			"without TLS, as on port 389, write ldap:// (%w)", err)
 	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
-		return c.silent(ctx, advice)
+		return c.handshakeTimeout(ctx, advice)
 	}
-	if words := handshakeWords(err.Error()); words != "" {
-		return problem(ErrTLS, "%s (%w)", words, err)
+	if words := handshakeText(err.Error()); words != "" {
+		return newError(ErrTLS, "%s (%w)", words, err)
 	}
-	return c.orLoss(ctx, problem(ErrTLS, "the TLS handshake failed: %w", err))
+	return c.connError(ctx, newError(ErrTLS, "the TLS handshake failed: %w", err))
 }
 
-// silent words a handshake that was not answered.
-func (c *Conn) silent(ctx context.Context, advice string) error {
-	err := c.orLoss(ctx, problem(ErrTimeout, "the controller did not answer in time"))
+// handshakeTimeout explains a handshake without an answer.
+func (c *Conn) handshakeTimeout(ctx context.Context, advice string) error {
+	err := c.connError(ctx, newError(ErrTimeout, "the controller did not answer in time"))
 	if advice == "" {
-		advice = "does the port speak TLS? LDAP without TLS, as on port 389, is ldap:// with StartTLS"
+		advice = "check that the port speaks TLS; for LDAP without TLS, as on port 389, write ldap://"
 	}
 	return fmt.Errorf("no answer to the TLS handshake; %s (%w)", advice, err)
 }
 
-// hungUp reports whether the other side ended the connection.
-func hungUp(err error) bool {
+// isHangUp reports whether the other side closed the connection.
+func isHangUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// remoteAlert returns the name of an alert that the other side sent. Go gives alerts no type.
+// remoteAlert returns the name of an alert from the other side. Go has no type for alerts.
 func remoteAlert(err error) (name string, ok bool) {
 	var sent *net.OpError
 	if !errors.As(err, &sent) || sent.Op != "remote error" {
@@ -127,51 +128,52 @@ func remoteAlert(err error) (name string, ok bool) {
 	return strings.TrimPrefix(sent.Err.Error(), "tls: "), true
 }
 
-// Alerts of a controller that wants to know its client by a certificate.
+// Alerts of a controller that requires a client certificate.
 const (
 	certificateRequired = "certificate required"
 	badCertificate      = "bad certificate"
 )
 
-func wantsCertificate(alert string) bool {
+func isClientCertAlert(alert string) bool {
 	return alert == certificateRequired || alert == badCertificate
 }
 
-// allowECDHE is what to do where RSA key exchange is all that a controller offers.
+// allowECDHE is the remedy if a controller offers only RSA key exchange.
 const allowECDHE = "allow TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 or another suite with ECDHE and AES-GCM on it; RSA " +
 	"key exchange is not offered, because it is not safe"
 
-// allowTLS12 is what to do where a controller is too old for TLS 1.2, or is set so.
+// allowTLS12 is the remedy if a controller does not support TLS 1.2, or has it disabled.
 const allowTLS12 = "enable TLS 1.2 on it; older versions are not safe"
 
-// alertWords words an alert of the controller (RFC 8446 section 6.2), by its name in Go.
-func alertWords(alert, name string) string {
+// alertText explains an alert of the controller (RFC 8446 section 6.2) by its name in Go.
+func alertText(alert, name string) string {
 	switch alert {
 	case "handshake failure", "insufficient security level":
-		return "the controller and this program have no cipher suite in common, as when it allows RSA key " +
-			"exchange only; " + allowECDHE
+		return "the controller and this program share no cipher suite, for example because the controller allows " +
+			"only RSA key exchange; " + allowECDHE
 	case "protocol version not supported":
-		return "the controller refuses TLS 1.2 and 1.3; " + allowTLS12
+		return "the controller rejects TLS 1.2 and 1.3; " + allowTLS12
 	case "unrecognized name":
-		return fmt.Sprintf("the controller, or what stands in front of it, does not know the name %q; write a name it "+
-			"knows in the URL or as tls.server_name", name)
+		return fmt.Sprintf("the controller, or a proxy in front of it, does not know the name %q; write a name "+
+			"that it "+
+			"knows in the URL or in tls.server_name", name)
 	case certificateRequired, badCertificate:
-		return "the controller wants a certificate of its client, and there is none; let it take clients without, or " +
-			"connect past what stands in front of it"
+		return "the controller requires a client certificate, and this program has none; allow clients without a " +
+			"certificate, or connect past the proxy in front of it"
 	case "internal error":
-		return "the controller failed in the TLS handshake; can it use the private key of its certificate?"
+		return "the controller failed in the TLS handshake; check that it can use the private key of its certificate"
 	}
-	return "the controller refused the TLS handshake; its log says why"
+	return "the controller rejected the TLS handshake; see its log for the reason"
 }
 
-// failures of the handshake that Go gives no type, by a part of their texts.
-var failures = []struct{ text, words string }{
+// handshakeTexts explains handshake errors without a type in Go, by a part of their text.
+var handshakeTexts = []struct{ text, words string }{
 	{"negative serial number", "the certificate of the controller has a negative serial number, which RFC 5280 " +
-		"forbids (section 4.1.2.2); issue it again, by an authority whose serial numbers are positive"},
-	{"failed to parse certificate", "the certificate of the controller cannot be read; issue it again"},
+		"forbids (section 4.1.2.2); issue it again from an authority whose serial numbers are positive"},
+	{"failed to parse certificate", "cannot parse the certificate of the controller; issue it again"},
 	{"unsupported protocol version", "the controller speaks TLS 1.1 at most; " + allowTLS12},
-	{"unconfigured cipher suite", "the controller chose a cipher suite that was not offered, as one that knows RSA " +
-		"key exchange only does; " + allowECDHE},
+	{"unconfigured cipher suite", "the controller chose a cipher suite that was not offered, probably because it " +
+		"supports only RSA key exchange; " + allowECDHE},
 	{"invalid signature algorithm", "the controller signs the handshake with SHA-1, which is not safe; allow " +
 		"SHA-256 on it"},
 	{"unsupported signature algorithm", "the controller signs the handshake with SHA-1, which is not safe; allow " +
@@ -182,8 +184,9 @@ var failures = []struct{ text, words string }{
 		"2048 to 8192 bits"},
 }
 
-func handshakeWords(text string) string {
-	for _, f := range failures {
+// handshakeText returns the explanation of an error text; empty if it has none.
+func handshakeText(text string) string {
+	for _, f := range handshakeTexts {
 		if strings.Contains(text, f.text) {
 			return f.words
 		}
@@ -191,43 +194,43 @@ func handshakeWords(text string) string {
 	return ""
 }
 
-// unverified words which part of the verification failed. The chain is what the controller
-// showed, its own certificate first.
-func (c *Conn) unverified(chain []*x509.Certificate, err error) error {
+// verificationError explains which part of the verification failed. The chain holds the
+// certificates that the controller sent, its own first.
+func (c *Conn) verificationError(chain []*x509.Certificate, err error) error {
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &authority):
-		return problem(ErrTLS, "%s (%w)", c.unknownAuthority(chain), err)
+		return newError(ErrTLS, "%s (%w)", c.unknownAuthorityText(chain), err)
 	case errors.As(err, &name):
-		return problem(ErrTLS, "%s (%w)", wrongName(name.Host, name.Certificate), err)
+		return newError(ErrTLS, "%s (%w)", wrongNameText(name.Host, name.Certificate), err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return c.wrongTime(invalid, err)
+		return c.validityError(invalid, err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		return problem(ErrTLS, "the certificate is not for servers; issue one with the extended key usage Server "+
-			"Authentication, by the template \"Kerberos Authentication\" for one (%w)", err)
+		return newError(ErrTLS, "the certificate is not for servers; issue one with the extended key usage Server "+
+			"Authentication, for example from the template \"Kerberos Authentication\" (%w)", err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.NotAuthorizedToSign:
-		return problem(ErrTLS, "the certificate of %q is not that of an authority, and signed the controller's; issue "+
-			"that one again, by an authority (%w)", label(invalid.Cert), err)
+		return newError(ErrTLS, "the certificate of %q signed the controller's but does not belong to an authority; "+
+			"issue the controller's again from an authority (%w)", certificateLabel(invalid.Cert), err)
 	}
-	return problem(ErrTLS, "the certificate of the controller cannot be verified; issue it again (%w)", err)
+	return newError(ErrTLS, "the certificate of the controller cannot be verified; issue it again (%w)", err)
 }
 
-// unknownAuthority says why no trusted authority vouches for a chain, and what to do.
-func (c *Conn) unknownAuthority(chain []*x509.Certificate) string {
-	if at := slices.IndexFunc(chain, weak); at >= 0 {
-		return fmt.Sprintf("the certificate of %q is signed with %s, which is not safe; have its authority, %q, sign "+
-			"with SHA-256 and issue it again",
-			label(chain[at]), weakHash(chain[at]), chain[at].Issuer)
+// unknownAuthorityText explains why no trusted authority signed a chain, and how to fix it.
+func (c *Conn) unknownAuthorityText(chain []*x509.Certificate) string {
+	if at := slices.IndexFunc(chain, hasWeakHash); at >= 0 {
+		return fmt.Sprintf("the certificate of %q is signed with %s, which is not safe; issue it again with a SHA-256 "+
+			"signature of its authority, %q",
+			certificateLabel(chain[at]), weakHash(chain[at]), chain[at].Issuer)
 	}
 	last := chain[len(chain)-1]
 	if len(chain) == 1 && selfSigned(last) {
-		return fmt.Sprintf("the certificate of %q is self-signed; put it into tls.ca_file, or issue one by an authority "+
-			"that is trusted", label(last))
+		return fmt.Sprintf("the certificate of %q is self-signed; add it to tls.ca_file, or issue one from a trusted "+
+			"authority", certificateLabel(last))
 	}
-	text := fmt.Sprintf("the certificate is signed by an authority that is not trusted; set tls.ca_file to the "+
-		"certificate of the authority that issued it, %q", last.Issuer)
+	text := fmt.Sprintf("the certificate is signed by an untrusted authority; set tls.ca_file to the certificate of "+
+		"the authority that issued it, %q", last.Issuer)
 	if c.config.CAFile == "" {
 		return text
 	}
@@ -235,21 +238,21 @@ func (c *Conn) unknownAuthority(chain []*x509.Certificate) string {
 	var names []string
 	for _, cert := range trusted {
 		if cert.Subject.String() == last.Issuer.String() {
-			return fmt.Sprintf("the certificate is signed by another key than that of the authority %q in tls.ca_file; "+
-				"that authority was renewed, or another one bears its name: put the certificate that it has now into "+
-				"tls.ca_file", last.Issuer)
+			return fmt.Sprintf("the certificate is not signed by the key of the authority %q in tls.ca_file; that "+
+				"authority was renewed, or another one has the same name: add its current certificate to tls.ca_file",
+				last.Issuer)
 		}
 		names = append(names, fmt.Sprintf("%q", cert.Subject))
 	}
-	text += "; it holds " + list(names)
+	text += "; tls.ca_file holds " + joinNames(names)
 	if unreadable != nil {
 		text += ", and " + unreadable.Error()
 	}
 	return text
 }
 
-// weak reports whether a signature by another key is by a hash that Go does not accept.
-func weak(cert *x509.Certificate) bool { return weakHash(cert) != "" && !selfSigned(cert) }
+// hasWeakHash reports whether another key signed the certificate with a hash that Go rejects.
+func hasWeakHash(cert *x509.Certificate) bool { return weakHash(cert) != "" && !selfSigned(cert) }
 
 func weakHash(cert *x509.Certificate) string {
 	switch cert.SignatureAlgorithm {
@@ -265,8 +268,8 @@ func selfSigned(cert *x509.Certificate) bool {
 	return slices.Equal(cert.RawSubject, cert.RawIssuer)
 }
 
-// label names a certificate: by its subject, or the first host where that is empty.
-func label(cert *x509.Certificate) string {
+// certificateLabel names a certificate by its subject, or by its first host if that is empty.
+func certificateLabel(cert *x509.Certificate) string {
 	switch {
 	case cert == nil:
 		return "unknown"
@@ -276,32 +279,32 @@ func label(cert *x509.Certificate) string {
 	return cert.Subject.String()
 }
 
-// wrongName words a certificate that is for other hosts.
-func wrongName(host string, cert *x509.Certificate) string {
+// wrongNameText explains a certificate that is valid for other hosts only.
+func wrongNameText(host string, cert *x509.Certificate) string {
 	if cert != nil && len(cert.DNSNames)+len(cert.IPAddresses) == 0 {
-		return fmt.Sprintf("the certificate is not for %q: it names no host as subject alternative name, and its common "+
-			"name %q does not count; issue one that does",
+		return fmt.Sprintf("the certificate is not for %q: it has no host as subject alternative name, and its common "+
+			"name %q does not count; issue one with subject alternative names",
 			host, cert.Subject.CommonName)
 	}
-	return fmt.Sprintf("the certificate is not for %q; use a name it is for (%s) in the URL or as "+
+	return fmt.Sprintf("the certificate is not for %q; use one of its names (%s) in the URL or as "+
 		"tls.server_name", host, certificateNames(cert))
 }
 
-// wrongTime words a certificate that is not valid now.
-func (c *Conn) wrongTime(invalid x509.CertificateInvalidError, err error) error {
+// validityError explains a certificate that is not valid now.
+func (c *Conn) validityError(invalid x509.CertificateInvalidError, err error) error {
 	cert := invalid.Cert
 	switch {
 	case cert != nil && time.Now().Before(cert.NotBefore):
-		return problem(ErrTLS, "the certificate of %q is valid only from %s; is the clock of this machine "+
-			"right? (%w)", label(cert), cert.NotBefore.Format(time.RFC3339), err)
+		return newError(ErrTLS, "the certificate of %q is not valid before %s; check the clock of this "+
+			"machine (%w)", certificateLabel(cert), cert.NotBefore.Format(time.RFC3339), err)
 	case cert != nil && cert.IsCA:
-		return problem(ErrTLS, "the certificate of the authority %q has expired; renew it, and put the new one into "+
-			"tls.ca_file (%w)", label(cert), err)
+		return newError(ErrTLS, "the certificate of the authority %q has expired; renew it, and add the new one to "+
+			"tls.ca_file (%w)", certificateLabel(cert), err)
 	}
-	return problem(ErrTLS, "the certificate has expired; renew it on the controller (%w)", err)
+	return newError(ErrTLS, "the certificate has expired; renew it on the controller (%w)", err)
 }
 
-// certificateNames lists what a certificate is for.
+// certificateNames returns the names that a certificate is valid for.
 func certificateNames(cert *x509.Certificate) string {
 	if cert == nil {
 		return "none"

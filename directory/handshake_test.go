@@ -14,7 +14,10 @@ import (
 // unsafeConfig is for a server that keeps clients from a safe connection.
 func unsafeConfig(t *testing.T, s *adsim.UnsafeServer, scheme string) Config {
 	return Config{
-		URL: scheme + "://" + s.Address(), BindDN: "svc", Password: func() ([]byte, error) { return []byte("hunter2"), nil },
+		URL: scheme + "://" + s.Address(), BindDN: "svc", Password: func() ([]byte,
+			error) {
+			return []byte("hunter2"), nil
+		},
 		CAFile: must[string](t)(s.WriteCA(t.TempDir())), DialTimeout: 20 * time.Second,
 	}
 }
@@ -27,35 +30,40 @@ var kindsOfServers = []struct {
 	clear []string // nil: as words; empty: a server that does not keep us from binding
 }{
 	{adsim.SHA1Signature, ErrTLS, []string{`the certificate of "CN=dc1.corp.example" is signed with SHA-1`,
-		`have its authority, "CN=adsim root", sign with SHA-256 and issue it again`}, nil},
+		`issue it again with a SHA-256 signature of its authority, "CN=adsim root"`}, nil},
 	{adsim.SHA1Intermediate, ErrTLS, []string{`the certificate of "CN=adsim issuing authority" is signed with SHA-1`,
-		"sign with SHA-256"}, nil},
-	{adsim.NegativeSerial, ErrTLS, []string{"has a negative serial number", "RFC 5280", "issue it again, by an " +
+		"with a SHA-256 signature"}, nil},
+	{adsim.NegativeSerial, ErrTLS, []string{"has a negative serial number", "RFC 5280", "issue it again from an " +
 		"authority whose serial numbers are positive"}, nil},
-	{adsim.RSAKeyExchange, ErrTLS, []string{"it allows RSA key " +
-		"exchange only", "allow TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}, nil},
-	{adsim.OldTLS, ErrTLS, []string{"refuses TLS 1.2 and 1.3; enable TLS 1.2 on it"}, nil},
-	{adsim.ClientCertificate, ErrTLS, []string{"wants a certificate of its client"}, nil},
-	{adsim.NoAltNames, ErrTLS, []string{`not for "127.0.0.1"`, `its common name "dc1.corp.example" does not count`}, nil},
-	{adsim.ClientUseOnly, ErrTLS, []string{"the certificate is not for servers; issue one with the extended key usage " +
-		"Server Authentication"}, nil},
-	{adsim.SelfSigned, ErrTLS, []string{`the certificate of "CN=dc1.corp.example" is self-signed; put it into tls.ca_file`}, nil},
+	{adsim.RSAKeyExchange, ErrTLS, []string{"the controller allows only RSA key exchange",
+		"allow TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}, nil},
+	{adsim.OldTLS, ErrTLS, []string{"rejects TLS 1.2 and 1.3; enable TLS 1.2 on it"}, nil},
+	{adsim.ClientCertificate, ErrTLS, []string{"requires a client certificate"}, nil},
+	{adsim.NoAltNames, ErrTLS, []string{`not for "127.0.0.1"`, `its common name "dc1.corp.example" does not count`},
+		nil},
+	{adsim.ClientUseOnly, ErrTLS, []string{"the certificate is not for servers; issue one with the extended key " +
+		"usage Server Authentication"}, nil},
+	{adsim.SelfSigned, ErrTLS,
+		[]string{`the certificate of "CN=dc1.corp.example" is self-signed; add it to tls.ca_file`}, nil},
 	{adsim.NoIntermediate, ErrTLS, []string{"set tls.ca_file to the certificate of the authority that issued it, " +
-		`"CN=adsim issuing authority"; it holds "CN=adsim root"`}, nil},
-	{adsim.RenewedAuthority, ErrTLS, []string{`signed by another key than that of the authority "CN=adsim root" in tls.ca_file`,
-		"put the certificate that it has now into tls.ca_file"}, nil},
+		`"CN=adsim issuing authority"; tls.ca_file holds "CN=adsim root"`}, nil},
+	{adsim.RenewedAuthority, ErrTLS, []string{`not signed by the key of the authority "CN=adsim root" in tls.ca_file`,
+		"add its current certificate to tls.ca_file"}, nil},
 	{adsim.ExpiredAuthority, ErrTLS, []string{`the certificate of the authority "CN=adsim root" has expired`,
-		"put the new one into tls.ca_file"}, nil},
-	{adsim.HangsUp, ErrTLS, []string{"hung up in the TLS handshake; has it a certificate with a private key"}, []string{}},
+		"add the new one to tls.ca_file"}, nil},
+	{adsim.HangsUp, ErrTLS, []string{"closed the connection in the TLS handshake; check that it has a " +
+		"certificate with a private key"}, []string{}},
 	{adsim.LDAPNotice, ErrTLS, []string{"the port speaks LDAP without TLS; write ldap:// for StartTLS"}, []string{}},
-	{adsim.LDAPCloses, ErrTLS, []string{"hung up in the TLS handshake", "LDAP without TLS, as on port 389, is ldap:// " +
-		"with StartTLS"}, []string{}},
-	{adsim.LDAPSilent, ErrTimeout, []string{"no answer to the TLS handshake; does the port speak TLS? LDAP without " +
-		"TLS, as on port 389, is ldap:// with StartTLS"}, []string{}},
-	{adsim.TLSAlert, ErrTLS, []string{}, []string{"the port speaks TLS from the beginning", "write ldaps://"}},
-	{adsim.TLSCloses, ErrUnreachable, []string{}, []string{"hung up at StartTLS", "write ldaps://"}},
+	{adsim.LDAPCloses, ErrTLS, []string{"closed the connection in the TLS handshake",
+		"LDAP without TLS, as on port 389, " +
+			"write ldap://"}, []string{}},
+	{adsim.LDAPSilent, ErrTimeout, []string{"no answer to the TLS handshake; check that the port speaks TLS; for " +
+		"LDAP without " +
+		"TLS, as on port 389, write ldap://"}, []string{}},
+	{adsim.TLSAlert, ErrTLS, []string{}, []string{"the port speaks TLS from the first byte", "write ldaps://"}},
+	{adsim.TLSCloses, ErrUnreachable, []string{}, []string{"closed the connection at StartTLS", "write ldaps://"}},
 	{adsim.TLSSilent, ErrTimeout, []string{}, []string{"no answer to StartTLS; if the port speaks TLS from the " +
-		"beginning, as 636 does, write ldaps://"}},
+		"first byte, as 636 does, write ldaps://"}},
 }
 
 // TestKindsOfServers: each says what is wrong and what to do, and gets no password.
@@ -108,21 +116,26 @@ func TestSchemeThatDoesNotFitThePort(t *testing.T) {
 		words   string // of the first two servers
 		answers string // of the last one, which answers in its own protocol
 	}{
-		{"ldaps://dc1.corp.example:389", ldap, ErrTLS, "speak LDAP without TLS on port 389: write ldap:// for StartTLS " +
-			"there, or ldaps:// with port 636", "the port speaks LDAP without TLS; write ldap://"},
-		{"ldaps://dc1.corp.example:3268", ldap, ErrTLS, "speak LDAP without TLS on port 3268: write ldap:// for StartTLS " +
-			"there, or ldaps:// with port 3269", "the port speaks LDAP without TLS; write ldap://"},
-		{"ldap://dc1.corp.example:636", tls, ErrUnreachable, "speak TLS from the beginning on port 636: write ldaps:// " +
-			"instead of ldap://", "the port speaks TLS from the beginning"},
-		{"ldap://dc1.corp.example:3269", tls, ErrUnreachable, "speak TLS from the beginning on port 3269: write ldaps:// " +
-			"instead of ldap://", "the port speaks TLS from the beginning"},
+		{"ldaps://dc1.corp.example:389", ldap, ErrTLS, "speak LDAP without TLS on port 389: write ldap:// for " +
+			"StartTLS" +
+			", or ldaps:// with port 636", "the port speaks LDAP without TLS; write ldap://"},
+		{"ldaps://dc1.corp.example:3268", ldap, ErrTLS, "speak LDAP without TLS on port 3268: write ldap:// for " +
+			"StartTLS" +
+			", or ldaps:// with port 3269", "the port speaks LDAP without TLS; write ldap://"},
+		{"ldap://dc1.corp.example:636", tls, ErrUnreachable, "speak TLS from the first byte on port 636: write " +
+			"ldaps:// " +
+			"instead of ldap://", "the port speaks TLS from the first byte"},
+		{"ldap://dc1.corp.example:3269", tls, ErrUnreachable, "speak TLS from the first byte on port 3269: write " +
+			"ldaps:// " +
+			"instead of ldap://", "the port speaks TLS from the first byte"},
 	} {
 		for i, how := range c.servers {
 			t.Run(c.url+"/"+string(how), func(t *testing.T) {
 				t.Parallel()
 				s := adsim.StartUnsafe(t, how)
 				_, err := Dial(t.Context(), at(unsafeConfig(t, s, "ldap"), c.url, s))
-				wantError(t, c.url, err, []error{c.closed, ErrTimeout, ErrTLS}[i], []string{c.words, c.words, c.answers}[i])
+				wantError(t, c.url, err, []error{c.closed, ErrTimeout, ErrTLS}[i],
+					[]string{c.words, c.words, c.answers}[i])
 			})
 		}
 	}
@@ -136,50 +149,58 @@ func TestPortThatFits(t *testing.T) {
 		"ldaps://dc:1389": false, "ldap://dc:1636": false, "ldaps://dc:389": true, "ldaps://dc:3268": true,
 		"ldap://dc:636": true, "ldap://dc:3269": true,
 	} {
-		at, err := parseURL(url)
-		if got := at.wrongPort(); err != nil || (got != "") != want {
-			t.Errorf("%s: %q, %v", url, got, err)
-		}
+		t.Run(url, func(t *testing.T) {
+			at, err := parseURL(url)
+			if got := at.portAdvice(); err != nil || (got != "") != want {
+				t.Errorf("%s: %q, %v", url, got, err)
+			}
+		})
 	}
 }
 
 // TestHandshakeCancelled: the end of the caller's context is no error of the controller.
 func TestHandshakeCancelled(t *testing.T) {
 	for _, how := range []adsim.Unsafe{adsim.LDAPSilent, adsim.TLSSilent} {
-		s := adsim.StartUnsafe(t, how)
-		ctx, cancel := context.WithCancel(t.Context())
-		config := unsafeConfig(t, s, map[adsim.Unsafe]string{adsim.LDAPSilent: "ldaps", adsim.TLSSilent: "ldap"}[how])
-		config.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
-			defer time.AfterFunc(10*time.Millisecond, cancel)
-			return new(net.Dialer).DialContext(ctx, network, address)
-		}
-		_, err := Dial(ctx, config)
-		wantError(t, string(how), err, context.Canceled, "given up")
-		cancel()
+		t.Run(string(how), func(t *testing.T) {
+			s := adsim.StartUnsafe(t, how)
+			ctx, cancel := context.WithCancel(t.Context())
+			config := unsafeConfig(t, s, map[adsim.Unsafe]string{adsim.LDAPSilent: "ldaps", adsim.TLSSilent: "ldap"}[how])
+			config.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+				defer time.AfterFunc(10*time.Millisecond, cancel)
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}
+			_, err := Dial(ctx, config)
+			wantError(t, string(how), err, context.Canceled, "canceled")
+			cancel()
+		})
 	}
 }
 
-// TestHandshakeWords: of what no server here can be made to do.
-func TestHandshakeWords(t *testing.T) {
+// TestHandshakeText: of what no server here can be made to do.
+func TestHandshakeText(t *testing.T) {
 	for text, want := range map[string]string{
 		"tls: server selected unsupported protocol version 302": "TLS 1.1 at most; " +
 			"enable TLS 1.2 on it",
-		"tls: server chose an unconfigured cipher suite":         "RSA key exchange only",
+		"tls: server chose an unconfigured cipher suite":         "only RSA key exchange",
 		"tls: certificate used with invalid signature algorithm": "allow SHA-256",
-		"tls: failed to parse certificate from server: x509: malformed certificate": "cannot be read; " +
+		"tls: failed to parse certificate from server: x509: malformed certificate": "cannot parse the certificate " +
+			"of the controller; " +
 			"issue it again",
 		"tls: server sent certificate containing RSA key larger than 8192 bits":                   "too long",
 		"tls: invalid signature by the server certificate: crypto/rsa: 512-bit keys are insecure": "too short",
 	} {
-		if got := handshakeWords(text); !bytes.Contains([]byte(got), []byte(want)) {
-			t.Errorf("handshakeWords(%q) = %q, want %q", text, got, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got := handshakeText(text); !bytes.Contains([]byte(got), []byte(want)) {
+				t.Errorf("handshakeText(%q) = %q, want %q", text, got, want)
+			}
+		})
 	}
 	for _, alert := range []string{"unrecognized name", "internal error", "bad certificate",
 		"insufficient security level", "something new"} {
 		sent := &net.OpError{Op: "remote error", Err: errors.New("tls: " + alert)}
 		name, ok := remoteAlert(sent)
-		if words := alertWords(name, "dc1"); !ok || words == "" || (alert == "something new") != (words == alertWords("x", "dc1")) {
+		if words := alertText(name, "dc1"); !ok || words == "" || (alert == "something "+
+			"new") != (words == alertText("x", "dc1")) {
 			t.Errorf("%s: %q, %t", alert, words, ok)
 		}
 	}

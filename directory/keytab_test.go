@@ -56,15 +56,20 @@ func TestKeysOf(t *testing.T) {
 	}{
 		{"both", keytabOf(entry(svc, 2, 0, 17, key128), entry(svc, 2, 0, 18, key256)), []int32{18, 17}, 2, ""},
 		{"another case", keytabOf(entry("SVC-Mail@corp.EXAMPLE", 2, 0, 18, key256)), []int32{18}, 2, ""},
-		{"the newest", keytabOf(entry(svc, 3, 0, 18, key256), entry(svc, 2, 0, 17, key128), entry(svc, 2, 0, 18, key256)), []int32{18}, 3, ""},
-		{"long version", keytabOf(entry(svc, 1, 257, 18, key256), entry(svc, 255, 0, 18, key256)), []int32{18}, 257, ""},
-		{"others too", keytabOf(entry("host/edge@CORP.EXAMPLE", 9, 0, 18, key256), hole, entry(svc, 1, 0, 17, key128)), []int32{17}, 1, ""},
+		{"the newest", keytabOf(entry(svc, 3, 0, 18, key256), entry(svc, 2, 0, 17, key128),
+			entry(svc, 2, 0, 18, key256)), []int32{18}, 3, ""},
+		{"long version", keytabOf(entry(svc, 1, 257, 18, key256), entry(svc, 255, 0, 18, key256)), []int32{18}, 257,
+			""},
+		{"others too", keytabOf(entry("host/edge@CORP.EXAMPLE", 9, 0, 18, key256), hole,
+			entry(svc, 1, 0, 17, key128)), []int32{17}, 1, ""},
 		{"end in the middle", append(keytabOf(entry(svc, 1, 0, 18, key256)), 0, 0, 0, 0, 'x'), []int32{18}, 1, ""},
 		{"RC4 only", keytabOf(entry(svc, 1, 0, 23, key128)), nil, 0, "not an AES key"},
-		{"newer RC4", keytabOf(entry(svc, 1, 0, 18, key256), entry(svc, 2, 0, 23, key128)), nil, 0, "version 2) is not an AES key"},
+		{"newer RC4", keytabOf(entry(svc, 1, 0, 18, key256), entry(svc, 2, 0, 23, key128)), nil, 0,
+			"version 2) is not an AES key"},
 		{"short key", keytabOf(entry(svc, 1, 0, 18, "short")), nil, 0, "not an AES key"},
-		{"somebody else", keytabOf(entry("host/edge@CORP.EXAMPLE", 9, 0, 18, key256)), nil, 0, "keys of host/edge@CORP.EXAMPLE"},
-		{"nobody", keytabOf(), nil, 0, "keys of nobody"},
+		{"somebody else", keytabOf(entry("host/edge@CORP.EXAMPLE", 9, 0, 18, key256)), nil, 0,
+			"keys of host/edge@CORP.EXAMPLE"},
+		{"nobody", keytabOf(), nil, 0, "keys of none"},
 		{"empty", nil, nil, 0, "not a keytab"},
 		{"text", []byte("not a keytab"), nil, 0, "not a keytab"},
 		{"version 1", []byte{5, 1}, nil, 0, "not a keytab"},
@@ -72,12 +77,13 @@ func TestKeysOf(t *testing.T) {
 		{"cut hole", keytabOf(hole[:6]), nil, 0, "not a keytab"},
 		{"more than there is", []byte{5, 2, 0x7f, 0xff, 0xff, 0xff, 1}, nil, 0, "not a keytab"},
 		{"the smallest number", []byte{5, 2, 0x80, 0, 0, 0, 1}, nil, 0, "not a keytab"},
-		{"huge", append(keytabOf(entry(svc, 1, 0, 18, key256)), make([]byte, files.MaxKeytab)...), nil, 0, "is larger than 1024 KiB"},
+		{"huge", append(keytabOf(entry(svc, 1, 0, 18, key256)), make([]byte, files.MaxKeytab)...), nil, 0,
+			"is larger than 1024 KiB"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "svc.keytab")
 			ok(t, os.WriteFile(path, tc.content, 0o600))
-			keys, err := keysOf(path, svc)
+			keys, err := readKeys(path, svc)
 			if tc.words != "" {
 				wantError(t, tc.name, err, ErrConfig, tc.words)
 				if strings.Contains(err.Error(), "kkkk") {
@@ -90,7 +96,8 @@ func TestKeysOf(t *testing.T) {
 				got = append(got, k.key.KeyType)
 			}
 			if err != nil || !slices.Equal(got, tc.want) || keys[0].version != tc.version {
-				t.Errorf("keys %v, version %d, %v, want %v of version %d", got, keys[0].version, err, tc.want, tc.version)
+				t.Errorf("keys %v, version %d, %v, want %v of version %d", got, keys[0].version, err, tc.want,
+					tc.version)
 			}
 		})
 	}
@@ -104,7 +111,7 @@ func FuzzParseKeytab(f *testing.F) {
 		if !ok && len(keys) > 0 {
 			t.Errorf("keys of a damaged file: %v", keys)
 		}
-		choose(keys, "path", "svc-mail@CORP.EXAMPLE")
+		selectKeys(keys, "path", "svc-mail@CORP.EXAMPLE")
 	})
 }
 
@@ -121,7 +128,8 @@ func goodAnswers(f *testing.F) [][]byte {
 	as.MsgType = 11
 	var tgs messages.TGSRep
 	tgs.MsgType = 13
-	out := [][]byte{tokenOf(0x0200, []byte{0x6f, 2, 0x30, 0}), append([]byte{5, 4, 1, 0xff, 0, 12, 0, 28}, make([]byte, 40)...)}
+	out := [][]byte{tokenOf(0x0200, []byte{0x6f, 2, 0x30, 0}),
+		append([]byte{5, 4, 1, 0xff, 0, 12, 0, 28}, make([]byte, 40)...)}
 	for _, make := range []func() ([]byte, error){
 		func() ([]byte, error) { return r.refusal(24) },
 		func() ([]byte, error) { return r.reply(&as.KDCRepFields, q, keys.Entries[0].Key, 3, as.Marshal) },
@@ -148,18 +156,18 @@ func FuzzKerberosAnswers(f *testing.F) {
 		k := &kdc{keys: []keytabKey{key}}
 		var as messages.ASRep
 		if as.Unmarshal(b) == nil {
-			k.open(as.KDCRepFields, key.key, keyusage.AS_REP_ENCPART, 0)
+			k.decryptReply(as.KDCRepFields, key.key, keyusage.AS_REP_ENCPART, 0)
 		}
 		var tgs messages.TGSRep
 		if tgs.Unmarshal(b) == nil {
-			k.open(tgs.KDCRepFields, key.key, keyusage.TGS_REP_ENCPART_SESSION_KEY, 0)
+			k.decryptReply(tgs.KDCRepFields, key.key, keyusage.TGS_REP_ENCPART_SESSION_KEY, 0)
 		}
 		var refusal messages.KRBError
 		if refusal.Unmarshal(b) == nil {
-			k.refused(refusal)
+			k.krbError(refusal)
 		}
-		n := &negotiation{ticket: ticket{key: key.key}, key: key.key, ready: true}
-		if n.accept(b) == nil {
+		n := &gssapiClient{ticket: ticket{key: key.key}, key: key.key, authenticated: true}
+		if n.verifyReply(b) == nil {
 			t.Error("a forged proof is accepted")
 		}
 		if _, err := n.NegotiateSaslAuth(b, ""); err == nil {

@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// metaDataAttribute says of each attribute of an object when and where it was written last.
-// A deleted object keeps it (MS-ADTS 3.1.1.5.5.6.1).
+// metaDataAttribute holds, for each attribute of an object, the time and place of its last
+// write. A deleted object keeps it (MS-ADTS 3.1.1.5.5.6.1).
 const (
 	metaDataAttribute = "replPropertyMetaData"
 	metaDataKey       = "replpropertymetadata"
 )
 
-// attrIsDeleted is the number of isDeleted (1.2.840.113556.1.2.48) in metadata: that of the
-// prefix 1.2.840.113556.1.2, which is the same in every forest, and of the rest (MS-DRSR 5.16.4).
+// attrIsDeleted is the number of isDeleted (1.2.840.113556.1.2.48) in metadata. It combines the
+// prefix 1.2.840.113556.1.2, the same in every forest, and the rest (MS-DRSR 5.16.4).
 const attrIsDeleted = 0x20030
 
 const (
 	metaDataHeader = 16 // bytes: version, reserved, number of entries, reserved
 	metaDataEntry  = 48 // bytes: attribute, version, time, invocationId, USN, local USN
 
-	// epoch1601 is 1970-01-01 in seconds since 1601-01-01, which metadata count from.
+	// epoch1601 is 1970-01-01 in seconds since 1601-01-01, the epoch of metadata.
 	epoch1601 = 11644473600
 )
 
-// originOf finds in metadata when and where an attribute was written last; the zero Origin
-// means that they do not say, or cannot be read. All numbers are little-endian.
-func originOf(blob []byte, attribute uint32) Origin {
+// parseOrigin returns the origin of the last write of an attribute from metadata. The zero Origin
+// means that they do not hold it, or are unreadable. All numbers are little-endian.
+func parseOrigin(blob []byte, attribute uint32) Origin {
 	le := binary.LittleEndian
 	if len(blob) < metaDataHeader || le.Uint32(blob) != 1 {
 		return Origin{}

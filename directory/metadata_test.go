@@ -47,7 +47,7 @@ func TestOriginOf(t *testing.T) {
 		"a time before 1970":         {metaData(1, time.Unix(-1, 0), attrIsDeleted), Origin{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := originOf(c.blob, attrIsDeleted); got != c.want {
+			if got := parseOrigin(c.blob, attrIsDeleted); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
@@ -56,7 +56,7 @@ func TestOriginOf(t *testing.T) {
 
 func FuzzOriginOf(f *testing.F) {
 	f.Add(metaData(1, time.Now(), 0, attrIsDeleted))
-	f.Fuzz(func(t *testing.T, blob []byte) { originOf(blob, attrIsDeleted) })
+	f.Fuzz(func(t *testing.T, blob []byte) { parseOrigin(blob, attrIsDeleted) })
 }
 
 // TestDeathOfAReplica: a tombstone says when and where the object was deleted, on every
@@ -65,7 +65,8 @@ func FuzzOriginOf(f *testing.F) {
 func TestDeathOfAReplica(t *testing.T) {
 	for _, origin := range []bool{false, true} {
 		now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
-		d := adsim.NewDirectory(adsim.DirectoryConfig{Clock: func() time.Time { return now }, RecycleBin: true, OriginTimes: origin})
+		d := adsim.NewDirectory(adsim.DirectoryConfig{Clock: func() time.Time { return now }, RecycleBin: true,
+			OriginTimes: origin})
 		guid, err := d.Add(adsim.User, "CN=Ann,CN=Users,"+d.BaseDN(), adsim.Attrs{"mail": {"ann@corp.example"}})
 		if err != nil {
 			t.Fatal(err)
@@ -79,10 +80,13 @@ func TestDeathOfAReplica(t *testing.T) {
 		now = now.Add(time.Hour)
 		d2.ReplicateFrom(d, 0)
 		c, _ := connect(t, d2, adsim.ServerConfig{}, nil)
-		find := func(since uint64) Object { return must[map[GUID]Object](t)(readAll(t.Context(), c, since))[GUID(guid)] }
+		find := func(since uint64) Object {
+			return must[map[GUID]Object](t)(readAll(t.Context(), c,
+				since))[GUID(guid)]
+		}
 		o, want := find(5000), Origin{Time: deleted, Database: GUID(d.InvocationID()), USN: usn}
-		if !o.Deleted || o.Death != want {
-			t.Errorf("origin times %t: deleted %t, %+v, want %+v", origin, o.Deleted, o.Death, want)
+		if !o.Deleted || o.Deletion != want {
+			t.Errorf("origin times %t: deleted %t, %+v, want %+v", origin, o.Deleted, o.Deletion, want)
 		}
 		if changed := map[bool]time.Time{false: now, true: deleted}[origin]; !o.Changed.Equal(changed) {
 			t.Errorf("origin times %t: whenChanged %v, want %v", origin, o.Changed, changed)
@@ -91,7 +95,7 @@ func TestDeathOfAReplica(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, since := range []uint64{0, 5000} {
-			if o := find(since); o.Deleted || o.Death != (Origin{}) {
+			if o := find(since); o.Deleted || o.Deletion != (Origin{}) {
 				t.Errorf("after it came back, read since %d: %+v", since, o)
 			}
 		}

@@ -25,36 +25,35 @@ type Value struct {
 	Raw       string // for example "SMTP:John.Doe@corp.example"
 }
 
-// Object is one directory entry as read, before anyone judges what it means.
-// Nothing here says whether it is a recipient: that is the mirror's business.
+// Object is one directory entry as read, before the mirror classifies it. Nothing here says
+// whether it is a recipient.
 type Object struct {
 	GUID    GUID
 	DN      string    // distinguished name as the server printed it; may change, never identity
 	Classes []string  // objectClass values, lower case, in the server's order
-	USN     uint64    // uSNChanged on the domain controller that was read; 0: hidden from this account
+	USN     uint64    // uSNChanged on this domain controller; 0: hidden from this account
 	Created uint64    // uSNCreated on the same controller; 0: not readable
-	Changed time.Time // whenChanged on that controller; zero: not readable
+	Changed time.Time // whenChanged on this controller; zero: not readable
 
-	Deleted bool    // isDeleted or isRecycled is TRUE: it owns nothing, whatever it still carries
-	Death   Origin  // Deleted: when and where it was deleted; zero: not readable
-	Values  []Value // values of the address attributes, in the server's order, ranges completed
+	Deleted  bool    // isDeleted or isRecycled is TRUE: it owns no address, even if it has values
+	Deletion Origin  // time and place of the deletion; zero: not deleted, or not readable
+	Values   []Value // values of the address attributes, in the server's order, ranges completed
 
 	Disabled       bool  // userAccountControl has ADS_UF_ACCOUNTDISABLE (0x2)
-	RequireAuth    bool  // msExchRequireAuthToSendTo is TRUE: only inside senders
+	InternalOnly   bool  // msExchRequireAuthToSendTo is TRUE: inside senders only
 	RecipientType  int64 // msExchRecipientTypeDetails; 0: absent, which is normal
 	ManagedService bool  // a computer or a (group) managed service account
 }
 
-// Origin is when and where a change was made, before it was replicated to the controller
-// that was read.
+// Origin is the time and place of a change, before it was replicated to the controller that was
+// read.
 type Origin struct {
-	Time     time.Time // by the clock of the controller where it was made, in whole seconds
+	Time     time.Time // by the clock of the originating controller, in whole seconds
 	Database GUID      // invocationId of that controller
 	USN      uint64    // of the change, on that controller
 }
 
-// HasClass reports whether the object is of the class (any case is an error
-// of the caller: pass lower case).
+// HasClass reports whether the object has the class, which must be lower case.
 func (o *Object) HasClass(class string) bool {
 	for _, c := range o.Classes {
 		if c == class {
@@ -64,17 +63,17 @@ func (o *Object) HasClass(class string) bool {
 	return false
 }
 
-// Root is what one domain controller says of itself at the start of a pass,
-// read on the same connection as the searches that follow.
+// Root describes one domain controller at the start of a pass. It is read on the same connection
+// as the searches that follow.
 type Root struct {
 	HighestCommittedUSN  uint64
-	InvocationID         GUID   // of the database on this controller; changes when it is restored properly
+	InvocationID         GUID   // of the database on this controller; a supported restore changes it
 	DNSHostName          string // lower case
 	DefaultNamingContext string
 	ConfigNamingContext  string
 	GlobalCatalog        bool      // the port answers as a Global Catalog, whose objects may lack address attributes
-	Now                  time.Time // currentTime by the controller's clock; zero: not told
+	Now                  time.Time // currentTime by the controller's clock; zero: not readable
 	SupportedControls    []string
 	Account              string // the name that the connection is bound with
-	DeletedVisible       bool   // the bind may list CN=Deleted Objects; false: tombstones never arrive
+	DeletedVisible       bool   // the account may list CN=Deleted Objects; false: no tombstone arrives
 }

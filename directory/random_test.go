@@ -28,7 +28,8 @@ func (l *life) step(t *testing.T) {
 	name := fmt.Sprintf("o%d", l.made)
 	switch l.IntN(11) {
 	case 0, 1:
-		kinds := []adsim.Kind{adsim.User, adsim.Group, adsim.Contact, adsim.PublicFolder, adsim.DynamicList, adsim.InetOrgPerson, adsim.Computer}
+		kinds := []adsim.Kind{adsim.User, adsim.Group, adsim.Contact, adsim.PublicFolder, adsim.DynamicList,
+			adsim.InetOrgPerson, adsim.Computer}
 		l.guids = append(l.guids, add(t, l.d, kinds[l.IntN(len(kinds))], "CN="+name+","+ou, address[5:]))
 	case 2, 3:
 		l.d.Modify(guid, adsim.AddValues("proxyAddresses", address))

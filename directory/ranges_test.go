@@ -8,39 +8,42 @@ import (
 func TestParseDescription(t *testing.T) {
 	for _, tc := range []struct {
 		text, name string
-		span       span
+		span       valueRange
 		ok         bool
 		next       int
 	}{
-		{"mail", "mail", span{}, true, 0},
-		{"proxyAddresses", "proxyaddresses", span{}, true, 0},
-		{"proxyAddresses;range=0-1499", "proxyaddresses", span{true, 0, 1499}, true, 1500},
-		{"proxyAddresses;Range=1500-*", "proxyaddresses", span{true, 1500, -1}, true, 0},
-		{"proxyAddresses;range=0-0", "proxyaddresses", span{true, 0, 0}, true, 1},
-		{"proxyAddresses;binary;range=2-3", "proxyaddresses", span{true, 2, 3}, true, 4},
-		{"mail;lang-de", "mail", span{}, true, 0},
-		{"proxyAddresses;range=3-2", "proxyaddresses", span{}, false, 0},
-		{"proxyAddresses;range=0-", "proxyaddresses", span{}, false, 0},
-		{"proxyAddresses;range=5", "proxyaddresses", span{}, false, 0},
-		{"proxyAddresses;range=-5", "proxyaddresses", span{}, false, 0},
-		{"proxyAddresses;range=*-*", "proxyaddresses", span{}, false, 0},
-		{"proxyAddresses;range=0-99999999999", "proxyaddresses", span{}, false, 0},
-		{"proxyAddresses;range=0-1;range=2-3", "proxyaddresses", span{}, false, 0},
-		{"", "", span{}, false, 0},
-		{";range=0-1", "", span{true, 0, 1}, false, 2},
+		{"mail", "mail", valueRange{}, true, 0},
+		{"proxyAddresses", "proxyaddresses", valueRange{}, true, 0},
+		{"proxyAddresses;range=0-1499", "proxyaddresses", valueRange{true, 0, 1499}, true, 1500},
+		{"proxyAddresses;Range=1500-*", "proxyaddresses", valueRange{true, 1500, -1}, true, 0},
+		{"proxyAddresses;range=0-0", "proxyaddresses", valueRange{true, 0, 0}, true, 1},
+		{"proxyAddresses;binary;range=2-3", "proxyaddresses", valueRange{true, 2, 3}, true, 4},
+		{"mail;lang-de", "mail", valueRange{}, true, 0},
+		{"proxyAddresses;range=3-2", "proxyaddresses", valueRange{}, false, 0},
+		{"proxyAddresses;range=0-", "proxyaddresses", valueRange{}, false, 0},
+		{"proxyAddresses;range=5", "proxyaddresses", valueRange{}, false, 0},
+		{"proxyAddresses;range=-5", "proxyaddresses", valueRange{}, false, 0},
+		{"proxyAddresses;range=*-*", "proxyaddresses", valueRange{}, false, 0},
+		{"proxyAddresses;range=0-99999999999", "proxyaddresses", valueRange{}, false, 0},
+		{"proxyAddresses;range=0-1;range=2-3", "proxyaddresses", valueRange{}, false, 0},
+		{"", "", valueRange{}, false, 0},
+		{";range=0-1", "", valueRange{true, 0, 1}, false, 2},
 	} {
-		name, s, ok := parseDescription(tc.text)
-		if name != tc.name || s != tc.span || ok != tc.ok || s.next() != tc.next {
-			t.Errorf("parseDescription(%q) = %q %+v %v (next %d), want %q %+v %v (next %d)",
-				tc.text, name, s, ok, s.next(), tc.name, tc.span, tc.ok, tc.next)
-		}
+		t.Run(tc.text, func(t *testing.T) {
+			name, s, ok := parseDescription(tc.text)
+			if name != tc.name || s != tc.span || ok != tc.ok || s.next() != tc.next {
+				t.Errorf("parseDescription(%q) = %q %+v %v (next %d), want %q %+v %v (next %d)",
+					tc.text, name, s, ok, s.next(), tc.name, tc.span, tc.ok, tc.next)
+			}
+		})
 	}
 }
 
 // FuzzParseDescription: whatever a server sends, a range is never negative or reversed,
 // and reading on always moves forward.
 func FuzzParseDescription(f *testing.F) {
-	for _, s := range []string{"mail", "proxyAddresses;range=0-1499", "proxyAddresses;range=1500-*", "a;b;range=7-8", ";range=--"} {
+	for _, s := range []string{"mail", "proxyAddresses;range=0-1499", "proxyAddresses;range=1500-*", "a;b;range=7-8",
+		";range=--"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

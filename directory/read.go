@@ -20,26 +20,26 @@ const (
 )
 
 const (
-	// maxRestarts is how often a read begins again after the controller lost its place.
+	// maxRestarts limits how often a read restarts after the controller lost its place.
 	maxRestarts = 3
 
-	// maxEmptyPages is how many pages without an entry a controller may send one after
-	// the other: it does where a page takes too long to fill. More is going in circles.
+	// maxEmptyPages limits the consecutive pages without an entry. A controller sends one if a
+	// page takes too long to fill; more of them are a loop.
 	maxEmptyPages = 100
 )
 
-// critical makes a control that a server must not ignore. The library's own Show
-// Deleted cannot be made critical, and a server that ignores it shows no tombstones.
+// critical returns a control that a server must not ignore. The library's own Show Deleted
+// cannot be made critical, and a server that ignores it shows no tombstones.
 func critical(oid string) ldap.Control { return ldap.NewControlString(oid, true, "") }
 
-// classes are the kinds of object that may own addresses, and those that hold them.
+// classes are the object classes that may own addresses, and the containers that hold them.
 var classes = []string{
 	"user", "group", "contact", "publicFolder", "msExchDynamicDistributionList",
 	"organizationalUnit", "container",
 }
 
-// passFilter is the filter of a pass from a cursor; 0 is the full read. objectClass is
-// on every object, so that the negation cannot be undefined.
+// passFilter returns the filter of a pass from a cursor; 0 means the full read. Every object has
+// objectClass, so the negation cannot be undefined.
 func passFilter(since uint64) string {
 	var b strings.Builder
 	b.WriteString("(&")
@@ -54,12 +54,12 @@ func passFilter(since uint64) string {
 	return b.String()
 }
 
-// query is one search in pages.
+// query is one paged search.
 type query struct {
-	base    string // below the naming context; empty: all of it
-	top     string // in place of the naming context; empty: that
-	filter  string
-	deleted bool // also deleted objects
+	container string // prefix of the naming context; empty: all of it
+	baseDN    string // instead of the naming context; empty: that
+	filter    string
+	deleted   bool // includes deleted objects
 }
 
 func (q query) controls() []ldap.Control {
@@ -69,24 +69,23 @@ func (q query) controls() []ldap.Control {
 	return []ldap.Control{critical(oidDomainScope)}
 }
 
-// Read reports objects to page, some at a time: with since 0 all that live, otherwise
-// all, deleted ones included, whose uSNChanged is greater than since. It calls Root
-// first where nobody did. The slice belongs to page only during the call.
+// Read reports objects to page, some at a time. With since 0 it reports all live objects,
+// otherwise all objects, deleted ones included, whose uSNChanged is greater than since. It
+// calls Root first unless the caller did. The slice belongs to page only during the call.
 //
-// An object may be reported more than once, with the same content or a newer one: when
-// the controller loses its place in the middle, the read begins again, a few times at
-// most. Objects that hide uSNChanged (USN 0) are reported when all that live are read;
-// later reads cannot find them. When all objects hide it, the read fails, because no
-// change could be followed. An error of page ends the read and is returned as it is. Other errors:
-// ErrUnreachable, ErrTimeout, ErrRefused, ErrProtocol; after any of them what was
-// reported is true, but not the whole.
+// Read may report an object more than once, with the same or newer content: if the controller
+// loses its place, the read restarts, at most a few times. Read with since 0 also reports
+// objects that hide uSNChanged (USN 0); later reads cannot find them. If all objects hide it,
+// the read fails, because later reads would miss every change. An error of page ends the read
+// and is returned unchanged. Other errors: ErrUnreachable, ErrTimeout, ErrRefused,
+// ErrProtocol; after any of them, the objects reported so far are true but not complete.
 func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error) error {
 	q := query{filter: passFilter(since), deleted: since > 0}
 	if since > 0 {
-		return c.whole(ctx, q, page)
+		return c.searchWithRestarts(ctx, q, page)
 	}
 	var seen, hidden int
-	err := c.whole(ctx, q, func(objects []Object) error {
+	err := c.searchWithRestarts(ctx, q, func(objects []Object) error {
 		for _, o := range objects {
 			seen++
 			if o.USN == 0 {
@@ -94,62 +93,62 @@ func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error
 			}
 		}
 		if seen == hidden && seen >= maxHidden {
-			return c.allHidden(seen)
+			return c.errAllHidden(seen)
 		}
 		return page(objects)
 	})
 	if err == nil && seen > 0 && seen == hidden {
-		return c.allHidden(seen)
+		return c.errAllHidden(seen)
 	}
 	return err
 }
 
-// maxHidden is how many objects may hide uSNChanged before the first one that does not:
-// then reading on is pointless.
+// maxHidden limits how many objects may hide uSNChanged before the first one that shows it.
+// Beyond that, reading on is pointless.
 const maxHidden = 5000
 
-func (c *Conn) allHidden(n int) error {
-	return c.in("reading objects", problem(ErrProtocol,
-		"all of %d objects came without uSNChanged, so changes could not be followed; "+
+func (c *Conn) errAllHidden(n int) error {
+	return c.operationError("reading objects", newError(ErrProtocol,
+		"all of %d objects came without uSNChanged, so changes cannot be found; "+
 			"give this account the right to read it", n))
 }
 
-// ReadDeleted reports the deleted objects that the controller still has, as Read does. It
-// reports none, and no error, where this account may not see them.
+// ReadDeleted reports the deleted objects that the controller still has, as Read does. If this
+// account may not see them, it reports none and returns nil.
 func (c *Conn) ReadDeleted(ctx context.Context, page func([]Object) error) error {
-	if err := c.acquainted(ctx); err != nil || !c.root.DeletedVisible {
+	if err := c.ensureRoot(ctx); err != nil || !c.root.DeletedVisible {
 		return err
 	}
-	return c.whole(ctx, query{base: deletedObjects + ",", filter: passFilter(0), deleted: true}, page)
+	return c.searchWithRestarts(ctx, query{container: deletedObjects + ",", filter: passFilter(0), deleted: true}, page)
 }
 
-// whole runs a search, from its beginning again where the controller loses its place.
-func (c *Conn) whole(ctx context.Context, q query, page func([]Object) error) error {
+// searchWithRestarts runs a search and restarts it if the controller loses its place.
+func (c *Conn) searchWithRestarts(ctx context.Context, q query, page func([]Object) error) error {
 	for restarts := 0; ; restarts++ {
-		err := c.pages(ctx, q, page)
+		err := c.searchPages(ctx, q, page)
 		if !errors.Is(err, errLostCookie) || restarts == maxRestarts {
 			return err
 		}
 	}
 }
 
-// pages runs a search from its first page to its last.
-func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) error {
-	if err := c.acquainted(ctx); err != nil {
+// searchPages runs a search from its first page to its last.
+func (c *Conn) searchPages(ctx context.Context, q query, page func([]Object) error) error {
+	if err := c.ensureRoot(ctx); err != nil {
 		return err
 	}
-	if err := c.catalogHas(ctx); err != nil {
-		return c.in("asking what the Global Catalog has", err)
+	if err := c.checkGlobalCatalog(ctx); err != nil {
+		return c.operationError("checking the attributes of the Global Catalog", err)
 	}
 	var cookie []byte
 	for empty := 0; empty <= maxEmptyPages; empty++ {
-		entries, next, err := c.page(ctx, q, cookie)
+		entries, next, err := c.searchPage(ctx, q, cookie)
 		if err != nil {
-			return c.in("reading a page", err)
+			return c.operationError("reading a page", err)
 		}
-		objects, err := c.objects(ctx, q, entries)
+		objects, err := c.parseEntries(ctx, q, entries)
 		if err != nil {
-			return c.in("reading objects", err)
+			return c.operationError("reading objects", err)
 		}
 		if len(objects) > 0 {
 			if err := page(objects); err != nil {
@@ -162,15 +161,15 @@ func (c *Conn) pages(ctx context.Context, q query, page func([]Object) error) er
 		}
 		cookie = next
 	}
-	return c.in("reading a page", problem(ErrProtocol, "%d empty pages one after the other", maxEmptyPages))
+	return c.operationError("reading a page", newError(ErrProtocol, "%d empty pages in a row", maxEmptyPages))
 }
 
-// catalogHas makes sure, once for each connection, that a port of the Global Catalog shows
-// the address attributes: it has those that the schema says, and of the others no object
-// shows any value, as if nobody had an address (MS-ADTS 3.1.1.2.3,
-// isMemberOfPartialAttributeSet).
-func (c *Conn) catalogHas(ctx context.Context) error {
-	if !c.at.globalCatalog() || c.catalogued {
+// checkGlobalCatalog checks, once per connection, that a Global Catalog port shows the address
+// attributes. It holds only the attributes that the schema marks (MS-ADTS 3.1.1.2.3,
+// isMemberOfPartialAttributeSet). The others have no value on any object, as if no object had
+// an address.
+func (c *Conn) checkGlobalCatalog(ctx context.Context) error {
+	if !c.at.globalCatalog() || c.gcChecked {
 		return nil
 	}
 	for _, name := range c.config.AddressAttributes {
@@ -179,52 +178,52 @@ func (c *Conn) catalogHas(ctx context.Context) error {
 			return err
 		}
 		if schema.Exists && !schema.GlobalCatalog {
-			return problem(ErrProtocol, "the Global Catalog does not have %s, so that everybody would look as if without addresses; use port 636 or 389 in urls", name)
+			return newError(ErrProtocol, "the Global Catalog does not hold %s, so all objects would appear to have no "+
+				"address; use port 636 or 389 in urls", name)
 		}
 	}
-	c.catalogued = true
+	c.gcChecked = true
 	return nil
 }
 
-// page reads one page, with a request and a control of its own: the library writes the
-// cookie into those of the page before. It gives the cookie of the next page, empty
-// after the last.
-func (c *Conn) page(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
+// searchPage reads one page, with its own request and control: the library writes the cookie
+// into those of the previous page. It returns the cookie of the next page, empty after the last.
+func (c *Conn) searchPage(ctx context.Context, q query, cookie []byte) ([]*ldap.Entry, []byte, error) {
 	paging := ldap.NewControlPaging(uint32(c.config.PageSize))
 	paging.SetCookie(cookie)
-	base := cmp.Or(q.top, q.base+c.root.DefaultNamingContext)
-	found, err := c.search(ctx, c.config.Timeout, ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
-		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.wanted(q), append(q.controls(), paging)))
+	base := cmp.Or(q.baseDN, q.container+c.root.DefaultNamingContext)
+	found, err := c.search(ctx, c.config.Timeout, c.config.PageSize, ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree,
+		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.attributes(q), append(q.controls(), paging)))
 	result, ok := fromServer(err)
 	if ok && len(cookie) > 0 && lostCookie(result) {
-		return nil, nil, problem(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
+		return nil, nil, newError(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
 	}
-	if ok && q.top != "" && result.ResultCode == ldap.LDAPResultNoSuchObject {
-		return nil, nil, errGone
+	if ok && q.baseDN != "" && result.ResultCode == ldap.LDAPResultNoSuchObject {
+		return nil, nil, errDeleted
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	answer, ok := ldap.FindControl(found.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
 	if !ok {
-		return nil, nil, problem(ErrProtocol, "the answer lacks the paging control, so that it may not be the whole")
+		return nil, nil, newError(ErrProtocol, "the answer lacks the paging control, so it may be incomplete")
 	}
 	if len(answer.Cookie) > 0 && bytes.Equal(answer.Cookie, cookie) && len(found.Entries) == 0 {
-		return nil, nil, problem(ErrProtocol, "the controller sends the same empty page again")
+		return nil, nil, newError(ErrProtocol, "the controller returned the same empty page twice")
 	}
 	return found.Entries, answer.Cookie, nil
 }
 
-// lostCookie recognises ERROR_INVALID_PARAMETER (0x57, MS-ERREF 2.2) in the answer to
-// a cookie: the controller has thrown away what it stood for.
+// lostCookie recognizes ERROR_INVALID_PARAMETER (0x57, MS-ERREF 2.2) in the answer to a cookie:
+// the controller has dropped the search.
 func lostCookie(result *ldap.Error) bool {
 	return result.ResultCode == ldap.LDAPResultUnwillingToPerform ||
 		strings.HasPrefix(result.Err.Error(), "00000057")
 }
 
-// wanted are the attributes that a search asks for. Where there may be deleted objects, the
-// metadata tell when they were deleted.
-func (c *Conn) wanted(q query) []string {
+// attributes returns the attributes that a search requests. If it includes deleted objects, the
+// metadata hold the time of their deletion.
+func (c *Conn) attributes(q query) []string {
 	wanted := slices.Concat(objectAttributes, c.config.AddressAttributes)
 	if q.deleted {
 		wanted = append(wanted, metaDataAttribute)
@@ -232,23 +231,27 @@ func (c *Conn) wanted(q query) []string {
 	return wanted
 }
 
-// objects makes Objects of a page's entries, complete with all their values.
-func (c *Conn) objects(ctx context.Context, q query, entries []*ldap.Entry) ([]Object, error) {
+// parseEntries converts the entries of a page to Objects with all their values.
+func (c *Conn) parseEntries(ctx context.Context, q query, entries []*ldap.Entry) ([]Object, error) {
 	objects := make([]Object, 0, len(entries))
+	size := 0
 	for _, entry := range entries {
-		o, err := c.object(entry)
+		o, err := c.parseEntry(entry)
 		if err != nil {
 			return nil, err
 		}
-		if len(o.rest) > 0 {
-			whole, err := c.complete(ctx, q, o)
-			if errors.Is(err, errGone) {
+		if len(o.pending) > 0 {
+			complete, err := c.completeValues(ctx, q, o)
+			if errors.Is(err, errDeleted) {
 				continue
 			}
 			if err != nil {
 				return nil, err
 			}
-			o.Object = whole
+			o = complete
+		}
+		if size += o.size; size > maxPage {
+			return nil, newError(ErrProtocol, "the objects of one page have more than %d MiB of values", maxPage>>20)
 		}
 		objects = append(objects, o.Object)
 	}

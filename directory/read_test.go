@@ -31,9 +31,11 @@ func TestRoot(t *testing.T) {
 		t.Errorf("second Root() = %+v", root)
 	}
 	for _, missing := range rootAttributes[:4] {
-		s.SetFaults(adsim.Faults{HideRootDSE: []string{missing}})
-		_, err := c.Root(t.Context())
-		wantError(t, "without "+missing, err, ErrProtocol, missing)
+		t.Run(missing, func(t *testing.T) {
+			s.SetFaults(adsim.Faults{HideRootDSE: []string{missing}})
+			_, err := c.Root(t.Context())
+			wantError(t, "without "+missing, err, ErrProtocol, missing)
+		})
 	}
 	s.SetFaults(adsim.Faults{})
 	d.Hide("invocationId")
@@ -49,25 +51,27 @@ func TestFullReadInPages(t *testing.T) {
 	add(t, d, adsim.PrintQueue, "CN=printer,CN=Users,"+base)
 	ok(t, d.Delete(add(t, d, adsim.User, "CN=gone,CN=Users,"+base, "gone@corp.example")))
 	for _, tc := range []struct{ size, serverMax, pages int }{{7, 1000, 4}, {1000, 10, 3}, {1000, 1000, 1}} {
-		c, s := connect(t, d, adsim.ServerConfig{MaxPageSize: tc.serverMax}, func(c *Config) { c.PageSize = tc.size })
-		root := must[Root](t)(c.Root(t.Context()))
-		before := s.Stats()
-		all, err := readAll(t.Context(), c, 0)
-		ok(t, err)
-		if got, want := owners(all), truth(d); !slices.Equal(got, want) || len(got) != 25 {
-			t.Errorf("page size %d: owners = %q, want %q", tc.size, got, want)
-		}
-		if len(all) != 25+3 { // Users, Computers, Microsoft Exchange System Objects
-			t.Errorf("page size %d: %d objects: %s", tc.size, len(all), names(all))
-		}
-		if pages := s.Stats().Searches - before.Searches; pages != tc.pages {
-			t.Errorf("page size %d: %d pages, want %d", tc.size, pages, tc.pages)
-		}
-		for _, o := range all {
-			if o.USN > root.HighestCommittedUSN || o.Changed.IsZero() || o.Deleted {
-				t.Errorf("object %+v", o)
+		t.Run(fmt.Sprintf("size %d of %d", tc.size, tc.serverMax), func(t *testing.T) {
+			c, s := connect(t, d, adsim.ServerConfig{MaxPageSize: tc.serverMax}, func(c *Config) { c.PageSize = tc.size })
+			root := must[Root](t)(c.Root(t.Context()))
+			before := s.Stats()
+			all, err := readAll(t.Context(), c, 0)
+			ok(t, err)
+			if got, want := owners(all), truth(d); !slices.Equal(got, want) || len(got) != 25 {
+				t.Errorf("page size %d: owners = %q, want %q", tc.size, got, want)
 			}
-		}
+			if len(all) != 25+3 { // Users, Computers, Microsoft Exchange System Objects
+				t.Errorf("page size %d: %d objects: %s", tc.size, len(all), names(all))
+			}
+			if pages := s.Stats().Searches - before.Searches; pages != tc.pages {
+				t.Errorf("page size %d: %d pages, want %d", tc.size, pages, tc.pages)
+			}
+			for _, o := range all {
+				if o.USN > root.HighestCommittedUSN || o.Changed.IsZero() || o.Deleted {
+					t.Errorf("object %+v", o)
+				}
+			}
+		})
 	}
 }
 
@@ -120,7 +124,8 @@ func TestIncrementalReadSeesRecycledAndUndeleted(t *testing.T) {
 	ok(t, d.Undelete(guids[1], ""))
 	all, err := readAll(t.Context(), c, since)
 	ok(t, err)
-	if a, b := all[GUID(guids[0])], all[GUID(guids[1])]; len(all) != 2 || !a.Deleted || len(a.Values) != 0 || b.Deleted || len(b.Values) != 1 {
+	if a, b := all[GUID(guids[0])], all[GUID(guids[1])]; len(all) != 2 || !a.Deleted || len(a.Values) != 0 ||
+		b.Deleted || len(b.Values) != 1 {
 		t.Errorf("read %+v", all)
 	}
 }
@@ -162,18 +167,24 @@ func TestReadDeleted(t *testing.T) {
 func TestObjectFields(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	guid := must[adsim.GUID](t)(d.Add(adsim.User, "CN=Board Room,CN=Users,"+base, adsim.Attrs{
-		"proxyAddresses": {"SMTP:board@corp.example", "X500:/o=corp"}, "mail": {"Board@corp.example"}, "extensionAttribute1": {"x"},
-		"userAccountControl": {"514"}, "msExchRequireAuthToSendTo": {"TRUE"}, "msExchRecipientTypeDetails": {"549755813888"},
+		"proxyAddresses": {"SMTP:board@corp.example", "X500:/o=corp"}, "mail": {"Board@corp.example"},
+		"extensionAttribute1": {"x"},
+		"userAccountControl":  {"514"}, "msExchRequireAuthToSendTo": {"TRUE"},
+		"msExchRecipientTypeDetails": {"549755813888"},
 	}))
-	c, _ := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.AddressAttributes = []string{"PROXYADDRESSES", "mail", "absentAttribute"} })
+	c, _ := connect(t, d, adsim.ServerConfig{}, func(c *Config) {
+		c.AddressAttributes = []string{"PROXYADDRESSES",
+			"mail", "absentAttribute"}
+	})
 	all, err := readAll(t.Context(), c, 0)
 	ok(t, err)
 	o := all[GUID(guid)]
-	want := []Value{{"proxyaddresses", "SMTP:board@corp.example"}, {"proxyaddresses", "X500:/o=corp"}, {"mail", "Board@corp.example"}}
+	want := []Value{{"proxyaddresses", "SMTP:board@corp.example"}, {"proxyaddresses", "X500:/o=corp"},
+		{"mail", "Board@corp.example"}}
 	if !slices.Equal(o.Values, want) {
 		t.Errorf("values = %q, want %q", o.Values, want)
 	}
-	if !o.Disabled || !o.RequireAuth || o.RecipientType != 549755813888 || o.ManagedService || o.Deleted ||
+	if !o.Disabled || !o.InternalOnly || o.RecipientType != 549755813888 || o.ManagedService || o.Deleted ||
 		o.DN != "CN=Board Room,CN=Users,"+base || o.USN != d.HighestUSN() || !o.HasClass("user") {
 		t.Errorf("object = %+v", o)
 	}
@@ -207,25 +218,35 @@ func TestAnswersThatMustNotBeTrusted(t *testing.T) {
 	}{
 		{"no paging control", "", adsim.Faults{DropPagingControl: true}, ErrProtocol, "paging control"},
 		{"uSNChanged hidden", "uSNChanged", adsim.Faults{}, ErrProtocol, "came without uSNChanged"},
-		{"objectGUID hidden", "objectGUID", adsim.Faults{}, ErrProtocol, "came without objectGUID"},
+		{"objectGUID hidden", "objectGUID", adsim.Faults{}, ErrProtocol, "has no readable objectGUID"},
 		{"referral", "", adsim.Faults{SearchResult: 10}, ErrRefused, "not followed"},
 		{"time limit", "", adsim.Faults{SearchResult: 3}, ErrRefused, "time limit"},
 		{"size limit", "", adsim.Faults{SearchResult: 4}, ErrRefused, "limit of entries"},
-		{"unwilling on the first page", "", adsim.Faults{SearchResult: 53, SearchDiagnostic: "00000057: no"}, ErrRefused, "unwilling"},
+		{"unwilling on the first page", "", adsim.Faults{SearchResult: 53, SearchDiagnostic: "00000057: no"},
+			ErrRefused, "unwilling"},
 		{"unknown code", "", adsim.Faults{SearchResult: 80}, ErrRefused, "LDAP 80"},
 		{"cut in mid-page", "", adsim.Faults{CutAfterEntries: 3}, ErrUnreachable, "connection was lost"},
-		{"cut in mid-entry of page 2", "", adsim.Faults{CutAfterBytes: 300, OnPage: 2}, ErrUnreachable, "connection was lost"},
-		{"garbage", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte { return []byte{0x30, 0x03, 0x02, 0x05, 0x00} }}, ErrProtocol, "cannot be read"},
-		{"message too long", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte { return []byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff} }}, ErrProtocol, "greater than maximum"},
+		{"cut in mid-entry of page 2", "", adsim.Faults{CutAfterBytes: 300, OnPage: 2}, ErrUnreachable,
+			"connection was lost"},
+		{"garbage", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte {
+			return []byte{0x30, 0x03, 0x02, 0x05,
+				0x00}
+		}}, ErrProtocol, "a message that is not LDAP"},
+		{"message too long", "", adsim.Faults{Tamper: func(r adsim.Raw) []byte {
+			return []byte{0x30, 0x84, 0x7f,
+				0xff, 0xff, 0xff}
+		}}, ErrProtocol, "a message of 2147483653 bytes"},
 	} {
-		d := adsim.NewDirectory(adsim.DirectoryConfig{})
-		people(t, d, 10)
-		c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.PageSize = 5 })
-		must[Root](t)(c.Root(t.Context()))
-		s.SetFaults(tc.faults)
-		d.Hide(tc.hide)
-		_, err := readAll(t.Context(), c, 0)
-		wantError(t, tc.name, err, tc.kind, tc.words)
+		t.Run(tc.name, func(t *testing.T) {
+			d := adsim.NewDirectory(adsim.DirectoryConfig{})
+			people(t, d, 10)
+			c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.PageSize = 5 })
+			must[Root](t)(c.Root(t.Context()))
+			s.SetFaults(tc.faults)
+			d.Hide(tc.hide)
+			_, err := readAll(t.Context(), c, 0)
+			wantError(t, tc.name, err, tc.kind, tc.words)
+		})
 	}
 }
 
@@ -257,21 +278,23 @@ func TestControlsAndFilter(t *testing.T) {
 		{0, "(&" + classes, []string{oidDomainScope}},
 		{41, "(&(uSNChanged>=42)" + classes, []string{oidDomainScope, oidShowDeleted, oidShowRecycled}},
 	} {
-		var got adsim.Search
-		s.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) { got = s }})
-		_, err := readAll(t.Context(), c, tc.since)
-		ok(t, err)
-		if got.Filter != tc.filter || got.Base != base || got.Scope != 2 {
-			t.Errorf("since %d: search %+v, want filter %s", tc.since, got, tc.filter)
-		}
-		if len(got.Controls) != len(tc.oids)+1 {
-			t.Errorf("since %d: controls %v", tc.since, got.Controls)
-		}
-		for _, oid := range tc.oids {
-			if !got.Controls[oid] {
-				t.Errorf("since %d: control %s is not there or not critical", tc.since, oid)
+		t.Run(fmt.Sprintf("since %d", tc.since), func(t *testing.T) {
+			var got adsim.Search
+			s.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) { got = s }})
+			_, err := readAll(t.Context(), c, tc.since)
+			ok(t, err)
+			if got.Filter != tc.filter || got.Base != base || got.Scope != 2 {
+				t.Errorf("since %d: search %+v, want filter %s", tc.since, got, tc.filter)
 			}
-		}
+			if len(got.Controls) != len(tc.oids)+1 {
+				t.Errorf("since %d: controls %v", tc.since, got.Controls)
+			}
+			for _, oid := range tc.oids {
+				if !got.Controls[oid] {
+					t.Errorf("since %d: control %s is not there or not critical", tc.since, oid)
+				}
+			}
+		})
 	}
 }
 
@@ -393,7 +416,8 @@ func TestFind(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	people(t, d, 5)
 	must[adsim.GUID](t)(d.Add(adsim.Contact, "CN=mail only,CN=Users,"+base, adsim.Attrs{"mail": {"Only@Corp.example"}}))
-	must[adsim.GUID](t)(d.Add(adsim.Contact, "CN=odd,CN=Users,"+base, adsim.Attrs{"mail": {"o*d(d)@corp.example"}, "proxyAddresses": {"smtp:a b@corp.example"}}))
+	must[adsim.GUID](t)(d.Add(adsim.Contact, "CN=odd,CN=Users,"+base,
+		adsim.Attrs{"mail": {"o*d(d)@corp.example"}, "proxyAddresses": {"smtp:a b@corp.example"}}))
 	add(t, d, adsim.User, "CN=idn,CN=Users,"+base, "anna@bücher.example")
 	add(t, d, adsim.Computer, "CN=PC1,CN=Computers,"+base, "pc1@corp.example")
 	ok(t, d.Delete(add(t, d, adsim.User, "CN=gone,CN=Users,"+base, "gone@corp.example")))
@@ -409,22 +433,24 @@ func TestFind(t *testing.T) {
 		{"pc1@corp.example", ""},
 		{"nobody@corp.example", ""},
 	} {
-		found, err := c.Find(t.Context(), must[address.Address](t)(address.Parse(tc.address)))
-		var got []string
-		for _, o := range found {
-			rdn, _, _ := strings.Cut(o.DN, ",")
-			got = append(got, rdn[3:])
-		}
-		if err != nil || strings.Join(got, " ") != tc.want {
-			t.Errorf("Find(%s) = %q, %v, want %q", tc.address, got, err, tc.want)
-		}
+		t.Run(tc.address, func(t *testing.T) {
+			found, err := c.Find(t.Context(), must[address.Address](t)(address.Parse(tc.address)))
+			var got []string
+			for _, o := range found {
+				rdn, _, _ := strings.Cut(o.DN, ",")
+				got = append(got, rdn[3:])
+			}
+			if err != nil || strings.Join(got, " ") != tc.want {
+				t.Errorf("Find(%s) = %q, %v, want %q", tc.address, got, err, tc.want)
+			}
+		})
 	}
 }
 
 // An answer that would be that of everybody is none.
 func TestFindOfTooMany(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
-	for i := range maxFound + 1 {
+	for i := range maxCandidates + 1 {
 		add(t, d, adsim.User, fmt.Sprintf("CN=u%d,CN=Users,%s", i, base), "all@corp.example")
 	}
 	c, _ := connect(t, d, adsim.ServerConfig{}, nil)
@@ -447,7 +473,7 @@ func TestCancelInMidPage(t *testing.T) {
 		}
 	}})
 	_, err := readAll(ctx, c, 0) // Config.Timeout is 130 s: only the context can end this
-	wantError(t, "cancelled", err, context.Canceled, "given up")
+	wantError(t, "cancelled", err, context.Canceled, "canceled")
 	_, err = readAll(t.Context(), c, 0)
 	wantError(t, "after it", err, ErrUnreachable, "")
 }

@@ -61,7 +61,7 @@ type realm struct {
 var realmKeys = sync.OnceValues(func() (*keytab.Keytab, error) {
 	keys := keytab.New()
 	for _, name := range []string{"krbtgt/" + realmName, service, "svc-mail"} {
-		for _, etype := range strongest {
+		for _, etype := range encTypes {
 			if err := keys.AddEntry(name, realmName, "secret of "+name, time.Unix(1e9, 0), 3, etype); err != nil {
 				return nil, err
 			}
@@ -131,7 +131,8 @@ func (r *realm) answer(n int, question []byte) ([]byte, error) {
 }
 
 func (r *realm) refusal(code int32) ([]byte, error) {
-	e := messages.NewKRBError(types.NewPrincipalName(nametype.KRB_NT_SRV_INST, "krbtgt/"+realmName), realmName, code, "some\x00 text")
+	e := messages.NewKRBError(types.NewPrincipalName(nametype.KRB_NT_SRV_INST, "krbtgt/"+realmName), realmName, code,
+		"some\x00 text")
 	e.STime = e.STime.Add(-time.Hour).Truncate(time.Second)
 	return e.Marshal()
 }
@@ -174,16 +175,21 @@ func (r *realm) grant(q messages.TGSReq) ([]byte, error) {
 }
 
 // reply fills in the answer that both questions get, and encodes it.
-func (r *realm) reply(out *messages.KDCRepFields, q messages.KDCReqBody, key types.EncryptionKey, usage uint32, encode func() ([]byte, error)) ([]byte, error) {
+func (r *realm) reply(
+	out *messages.KDCRepFields, q messages.KDCReqBody, key types.EncryptionKey, usage uint32,
+	encode func() ([]byte, error),
+) ([]byte, error) {
 	etype, now := r.etype, time.Now().UTC().Truncate(time.Second)
 	if etype == 0 {
-		etype = strongest[0]
+		etype = encTypes[0]
 	}
-	t, session, err := messages.NewTicket(q.CName, realmName, q.SName, realmName, types.NewKrbFlags(), r.keys, etype, 3, now, now, now.Add(time.Hour), now)
+	t, session, err := messages.NewTicket(q.CName, realmName, q.SName, realmName, types.NewKrbFlags(), r.keys, etype,
+		3, now, now, now.Add(time.Hour), now)
 	if err != nil {
 		return r.refusal(7)
 	}
-	part := messages.EncKDCRepPart{Key: session, LastReqs: []messages.LastReq{{LRValue: now}}, Nonce: q.Nonce, Flags: types.NewKrbFlags(), AuthTime: now, EndTime: now.Add(time.Hour), SRealm: realmName, SName: q.SName}
+	part := messages.EncKDCRepPart{Key: session, LastReqs: []messages.LastReq{{LRValue: now}}, Nonce: q.Nonce,
+		Flags: types.NewKrbFlags(), AuthTime: now, EndTime: now.Add(time.Hour), SRealm: realmName, SName: q.SName}
 	plain, err := part.Marshal()
 	if err != nil {
 		return nil, err

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Grantee is the name under which we bind as dsacls takes it; empty: it does not take that.
+// Grantee returns the bind name in the form that dsacls accepts; empty if it has another form.
 func Grantee(bindName string) string {
 	if strings.Contains(bindName, "=") || !strings.ContainsAny(bindName, `@\`) {
 		return ""
@@ -13,18 +13,21 @@ func Grantee(bindName string) string {
 	return bindName
 }
 
-// deletedObjects is the container, at the root of a naming context, of what was deleted
-// there (MS-ADTS 6.1.1.4.2).
+// deletedObjects is the container of deleted objects at the root of a naming context (MS-ADTS
+// 6.1.1.4.2).
 const deletedObjects = "CN=Deleted Objects"
 
-// GrantDeletedObjects are the commands that a domain administrator runs, one after the
-// other, to let the bind account list deleted objects (Microsoft KB 892806): account is
-// DOMAIN\name or name@domain, and ACCOUNT stands for one that is not known. Without that
-// right a search for tombstones finds none and reports no error.
+// GrantDeletedObjects returns the commands, in order, with which a domain administrator lets the
+// bind account list deleted objects (Microsoft KB 892806). account is DOMAIN\name or
+// name@domain; ACCOUNT stands for an unknown one. Without that right a search for tombstones
+// finds none and reports no error.
 func GrantDeletedObjects(namingContext, account string) []string {
 	if account == "" {
 		account = "ACCOUNT"
 	}
 	dn := deletedObjects + "," + namingContext
-	return []string{fmt.Sprintf(`dsacls "%s" /takeownership`, dn), fmt.Sprintf(`dsacls "%s" /G "%s:LCRP"`, dn, account)}
+	return []string{
+		fmt.Sprintf(`dsacls "%s" /takeownership`, dn),
+		fmt.Sprintf(`dsacls "%s" /G "%s:LCRP"`, dn, account),
+	}
 }

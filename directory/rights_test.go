@@ -7,8 +7,10 @@ func TestGrantee(t *testing.T) {
 		"svc-mail@corp.example": "svc-mail@corp.example", `CORP\svc-mail`: `CORP\svc-mail`,
 		"CN=svc-mail,CN=Users,DC=corp,DC=example": "", "CN=a@b,DC=corp,DC=example": "", "": "",
 	} {
-		if got := Grantee(name); got != want {
-			t.Errorf("Grantee(%q) = %q, want %q", name, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := Grantee(name); got != want {
+				t.Errorf("Grantee(%q) = %q, want %q", name, got, want)
+			}
+		})
 	}
 }

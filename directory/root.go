@@ -10,32 +10,30 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// rootAttributes are what is read of rootDSE (MS-ADTS 3.1.1.3.2).
+// rootAttributes are read of rootDSE (MS-ADTS 3.1.1.3.2); the first four are required.
 var rootAttributes = []string{
 	"highestCommittedUSN", "dsServiceName", "dnsHostName", "defaultNamingContext",
 	"configurationNamingContext", "currentTime", "supportedControl",
 }
 
-// Root reads what the controller says of itself: rootDSE, the invocationId of its
-// database, and whether this account may see deleted objects. It comes before every
-// Read, on the same connection. Errors: as Read.
+// Root reads rootDSE, the invocationId of the controller's database, and whether this account
+// may see deleted objects. It comes before every Read, on the same connection. Errors: as Read.
 func (c *Conn) Root(ctx context.Context) (Root, error) {
 	root, service, err := c.rootDSE(ctx)
 	if err != nil {
-		return Root{}, c.in("reading rootDSE", err)
+		return Root{}, c.operationError("reading rootDSE", err)
 	}
 	if root.InvocationID, err = c.invocationID(ctx, service); err != nil {
-		return Root{}, c.in("reading invocationId of "+strconv.Quote(service), err)
+		return Root{}, c.operationError("reading invocationId of "+strconv.Quote(service), err)
 	}
 	if root.DeletedVisible, err = c.deletedVisible(ctx, root.DefaultNamingContext); err != nil {
-		return Root{}, c.in("looking for CN=Deleted Objects", err)
+		return Root{}, c.operationError("looking for CN=Deleted Objects", err)
 	}
 	c.root = root
 	return root, nil
 }
 
-// rootDSE reads the entry without a name, and gives the name of the object that stands
-// for the controller beside it.
+// rootDSE reads rootDSE. It also returns the DN of the controller's NTDS Settings object.
 func (c *Conn) rootDSE(ctx context.Context) (root Root, service string, err error) {
 	entry, err := c.lookup(ctx, "", rootAttributes)
 	if err != nil {
@@ -44,7 +42,8 @@ func (c *Conn) rootDSE(ctx context.Context) (root Root, service string, err erro
 	get := entry.GetEqualFoldAttributeValue
 	for _, name := range rootAttributes[:4] {
 		if get(name) == "" {
-			return Root{}, "", problem(ErrProtocol, "%s is missing; the server is not a domain controller of Active Directory, or hides it", name)
+			return Root{}, "", newError(ErrProtocol, "%s is missing; the server is not a domain controller of Active "+
+				"Directory, or hides it", name)
 		}
 	}
 	root = Root{
@@ -56,15 +55,14 @@ func (c *Conn) rootDSE(ctx context.Context) (root Root, service string, err erro
 		SupportedControls:    entry.GetEqualFoldAttributeValues("supportedControl"),
 	}
 	if root.HighestCommittedUSN, err = parseUSN(get("highestCommittedUSN")); err != nil {
-		return Root{}, "", problem(ErrProtocol, "highestCommittedUSN: %w", err)
+		return Root{}, "", newError(ErrProtocol, "highestCommittedUSN: %w", err)
 	}
 	root.Now, _ = parseTime(get("currentTime"))
 	return root, get("dsServiceName"), nil
 }
 
-// invocationID reads the identity of the controller's database from the nTDSDSA object
-// (MS-ADTS 6.1.1.2.2.1.2.1.1). Without it a restored database could not be told from
-// the one that was followed.
+// invocationID reads the identity of the controller's database from the nTDSDSA object (MS-ADTS
+// 6.1.1.2.2.1.2.1.1). Without it, a restored database would look like the one read before.
 func (c *Conn) invocationID(ctx context.Context, service string) (GUID, error) {
 	entry, err := c.lookup(ctx, service, []string{"invocationId"})
 	if err != nil {
@@ -72,28 +70,30 @@ func (c *Conn) invocationID(ctx context.Context, service string) (GUID, error) {
 	}
 	guid, err := parseGUID(entry.GetEqualFoldRawAttributeValue("invocationId"))
 	if err != nil {
-		return GUID{}, problem(ErrProtocol, "it cannot be read; give this account the right to read the controller's NTDS Settings object (%w)", err)
+		return GUID{}, newError(ErrProtocol, "it cannot be read; give this account the right to read the controller's "+
+			"NTDS Settings object (%w)", err)
 	}
 	return guid, nil
 }
 
-// deletedVisible asks for the container of deleted objects: who may not list it gets
-// searches without tombstones, and no error (MS-ADTS 3.1.1.4.5 and 3.1.1.5.5). The
-// container itself is found even then, but shows no attribute. Its rights to list and to
-// read are granted together (dsacls: LCRP); there is no way to ask for the former alone.
+// deletedVisible reads the container of deleted objects. An account without the right to list it
+// gets searches without tombstones and no error (MS-ADTS 3.1.1.4.5 and 3.1.1.5.5). Such an
+// account still finds the container itself, but sees no attribute of it. The rights to list and
+// to read it are granted together (dsacls: LCRP); the former cannot be checked alone.
 func (c *Conn) deletedVisible(ctx context.Context, root string) (bool, error) {
 	entry, err := c.lookup(ctx, deletedObjects+","+root, []string{"objectClass"}, critical(oidShowDeleted))
 	result, answered := fromServer(err)
 	switch {
 	case err == nil:
 		return entry.GetEqualFoldAttributeValue("objectClass") != "", nil
-	case answered && (result.ResultCode == ldap.LDAPResultNoSuchObject || result.ResultCode == ldap.LDAPResultInsufficientAccessRights):
+	case answered && (result.ResultCode == ldap.LDAPResultNoSuchObject ||
+		result.ResultCode == ldap.LDAPResultInsufficientAccessRights):
 		return false, nil
 	}
 	return false, err
 }
 
-// parseUSN reads a USN, which is never 0 or negative.
+// parseUSN parses a USN, which is never 0 or negative.
 func parseUSN(text string) (uint64, error) {
 	usn, err := strconv.ParseUint(text, 10, 63)
 	if err == nil && usn == 0 {
@@ -102,6 +102,6 @@ func parseUSN(text string) (uint64, error) {
 	return usn, err
 }
 
-// parseTime reads a generalized time (RFC 4517 section 3.3.13) as Active Directory
-// prints it, for example 20260131235959.0Z.
+// parseTime parses a generalized time (RFC 4517 section 3.3.13) in the form that Active
+// Directory prints, for example 20260131235959.0Z.
 func parseTime(text string) (time.Time, error) { return time.Parse("20060102150405Z0700", text) }

@@ -53,5 +53,9 @@ func TestSambaReadBelow(t *testing.T) {
 	if pages < 3 {
 		t.Errorf("the read around it ended after %d pages", pages)
 	}
-	ok(t, c.ReadBelow(t.Context(), GUID{1, 2, 3}, func([]Object) error { t.Error("an object that does not exist"); return nil }))
+	ok(t, c.ReadBelow(t.Context(), GUID{1, 2, 3}, func([]Object) error {
+		t.Error("an object that does not " +
+			"exist")
+		return nil
+	}))
 }

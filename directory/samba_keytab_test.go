@@ -90,8 +90,10 @@ func TestSambaKeytabRefusals(t *testing.T) {
 		_, err := Dial(t.Context(), config)
 		wantError(t, what, err, kind, words)
 	}
-	refused("unknown principal", dc.withKeytab(invented, "nobody@CORP.EXAMPLE"), ErrRefused, "knows no account nobody@CORP.EXAMPLE")
-	refused("another key", dc.withKeytab(invented, "svc-mail@CORP.EXAMPLE"), ErrCredentials, "(version 9) is not that of")
+	refused("unknown principal", dc.withKeytab(invented, "nobody@CORP.EXAMPLE"), ErrRefused,
+		"has no account nobody@CORP.EXAMPLE")
+	refused("another key", dc.withKeytab(invented, "svc-mail@CORP.EXAMPLE"), ErrCredentials,
+		"(version 9) does not match")
 	refused("another realm", dc.withKeytab(invented, "svc-mail@OTHER.EXAMPLE"), ErrRefused, "correct bind.principal")
 
 	dc.run(t, "samba-tool", "user", "create", "dir-kerberos", "Passw0rd.One", "--userou=OU=Service")
@@ -107,7 +109,8 @@ func TestSambaKeytabRefusals(t *testing.T) {
 	dc.run(t, "samba-tool", "user", "disable", "dir-kerberos")
 	refused("disabled", config, ErrCredentials, "disabled")
 	dc.run(t, "samba-tool", "user", "enable", "dir-kerberos")
-	dc.run(t, "samba-tool", "user", "setpassword", "dir-kerberos", "--newpassword=Passw0rd.Three", "--must-change-at-next-login")
+	dc.run(t, "samba-tool", "user", "setpassword", "dir-kerberos", "--newpassword=Passw0rd.Three",
+		"--must-change-at-next-login")
 	refused("password must change", dc.kerberos(t, "dir-kerberos@CORP.EXAMPLE"), ErrCredentials, "expired")
 }
 

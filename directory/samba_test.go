@@ -110,7 +110,8 @@ func sambaAddresses(objects map[GUID]Object) []string {
 func TestSambaIncrementalRead(t *testing.T) {
 	dc := samba(t)
 	person := func(name string) string {
-		dn := must[string](t)(dc.admin.AddUser(testenv.Person{Name: name, Mail: name + "@corp.example", Proxies: []string{"SMTP:" + name + "@corp.example"}}))
+		dn := must[string](t)(dc.admin.AddUser(testenv.Person{Name: name, Mail: name + "@corp.example",
+			Proxies: []string{"SMTP:" + name + "@corp.example"}}))
 		t.Cleanup(func() { dc.admin.Delete(dn) })
 		return dn
 	}

@@ -69,7 +69,8 @@ func people(t *testing.T, d *adsim.Directory, n int) []adsim.GUID {
 	t.Helper()
 	var guids []adsim.GUID
 	for i := range n {
-		guids = append(guids, add(t, d, adsim.User, fmt.Sprintf("CN=u%d,CN=Users,%s", i, base), fmt.Sprintf("u%d@corp.example", i)))
+		guids = append(guids, add(t, d, adsim.User, fmt.Sprintf("CN=u%d,CN=Users,%s", i, base),
+			fmt.Sprintf("u%d@corp.example", i)))
 	}
 	return guids
 }

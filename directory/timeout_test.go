@@ -51,16 +51,18 @@ func TestStalledSearchesTimeOut(t *testing.T) {
 		{"stalled on page 2", adsim.Faults{StallAfterEntries: 1, OnPage: 2}},
 		{"later than the limit", adsim.Faults{Delay: time.Hour}},
 	} {
-		d := adsim.NewDirectory(adsim.DirectoryConfig{})
-		people(t, d, 10)
-		c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.PageSize, c.Timeout = 5, 10*time.Second })
-		must[Root](t)(c.Root(t.Context()))
-		c.config.Timeout = 4 * short
-		s.SetFaults(tc.faults)
-		_, err := readAll(t.Context(), c, 0)
-		wantError(t, tc.name, err, ErrTimeout, "in time")
-		_, err = c.Root(t.Context())
-		wantError(t, tc.name+", afterwards", err, ErrTimeout, "")
+		t.Run(tc.name, func(t *testing.T) {
+			d := adsim.NewDirectory(adsim.DirectoryConfig{})
+			people(t, d, 10)
+			c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.PageSize, c.Timeout = 5, 10*time.Second })
+			must[Root](t)(c.Root(t.Context()))
+			c.config.Timeout = 4 * short
+			s.SetFaults(tc.faults)
+			_, err := readAll(t.Context(), c, 0)
+			wantError(t, tc.name, err, ErrTimeout, "in time")
+			_, err = c.Root(t.Context())
+			wantError(t, tc.name+", afterwards", err, ErrTimeout, "")
+		})
 	}
 }
 

@@ -25,7 +25,8 @@ func watch(t *testing.T, c *Conn) *watching {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	w := &watching{t: t, stop: cancel, ready: make(chan struct{}, 100), changed: make(chan struct{}, 10000), ended: make(chan error, 1)}
+	w := &watching{t: t, stop: cancel, ready: make(chan struct{}, 100), changed: make(chan struct{}, 10000),
+		ended: make(chan error, 1)}
 	go func() {
 		w.ended <- c.Watch(ctx, func() { w.ready <- struct{}{} }, func() { w.changed <- struct{}{} })
 	}()
@@ -86,7 +87,10 @@ func TestWatch(t *testing.T) {
 // The connection is used now and then, and a controller that went silent is noticed.
 func TestWatchIsKeptAlive(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
-	c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) { c.KeepAlive, c.Lookup = time.Millisecond, time.Second })
+	c, s := connect(t, d, adsim.ServerConfig{}, func(c *Config) {
+		c.KeepAlive, c.Lookup = time.Millisecond,
+			time.Second
+	})
 	w := watch(t, c)
 	w.await("registration", w.ready)
 	for before := s.Stats().Searches; s.Stats().Searches < before+3; {
@@ -103,17 +107,23 @@ func TestWatchFails(t *testing.T) {
 		kind          error
 		words         string
 	}{
-		"refused":         {before: func(s *adsim.Server, _ *Conn) { s.SetFaults(adsim.Faults{NotifyResult: 53}) }, kind: ErrRefused, words: "unwilling"},
-		"not known":       {before: func(s *adsim.Server, _ *Conn) { s.SetFaults(adsim.Faults{NotifyResult: 12}) }, kind: ErrRefused, words: "lacks a control"},
-		"cut":             {after: func(s *adsim.Server, _ *Conn) { s.CutConnections() }, kind: ErrUnreachable, words: "lost"},
-		"down":            {after: func(s *adsim.Server, _ *Conn) { s.Down() }, kind: ErrUnreachable, words: "lost"},
-		"closed by us":    {after: func(_ *adsim.Server, c *Conn) { c.Close() }, kind: ErrUnreachable, words: "closed"},
-		"closed before":   {before: func(_ *adsim.Server, c *Conn) { c.Close() }, kind: ErrUnreachable, words: "closed"},
-		"silent at first": {before: func(s *adsim.Server, _ *Conn) { s.SetFaults(adsim.Faults{Silent: true}) }, kind: ErrTimeout, words: "in time"},
+		"refused": {before: func(s *adsim.Server, _ *Conn) { s.SetFaults(adsim.Faults{NotifyResult: 53}) },
+			kind: ErrRefused, words: "unwilling"},
+		"not known": {before: func(s *adsim.Server, _ *Conn) { s.SetFaults(adsim.Faults{NotifyResult: 12}) },
+			kind: ErrRefused, words: "lacks a control"},
+		"cut": {after: func(s *adsim.Server, _ *Conn) { s.CutConnections() }, kind: ErrUnreachable,
+			words: "lost"},
+		"down":         {after: func(s *adsim.Server, _ *Conn) { s.Down() }, kind: ErrUnreachable, words: "lost"},
+		"closed by us": {after: func(_ *adsim.Server, c *Conn) { c.Close() }, kind: ErrUnreachable, words: "closed"},
+		"closed before": {before: func(_ *adsim.Server, c *Conn) { c.Close() }, kind: ErrUnreachable,
+			words: "closed"},
+		"silent at first": {before: func(s *adsim.Server, _ *Conn) { s.SetFaults(adsim.Faults{Silent: true}) },
+			kind: ErrTimeout, words: "in time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, s := connect(t, adsim.NewDirectory(adsim.DirectoryConfig{}), adsim.ServerConfig{}, func(c *Config) { c.Lookup = time.Second })
+			c, s := connect(t, adsim.NewDirectory(adsim.DirectoryConfig{}), adsim.ServerConfig{},
+				func(c *Config) { c.Lookup = time.Second })
 			if tc.before != nil {
 				tc.before(s, c)
 			}

@@ -12,113 +12,119 @@ import (
 	"time"
 )
 
-// wire is the TCP connection beneath TLS. Limits of time are set here, because the LDAP
-// library can time out neither a blocked write nor everything it reads, and because a
-// deadline beneath TLS ends whatever stands above it. It remembers the first thing that
-// went wrong, which the layers above turn into text.
-type wire struct {
+// rawConn is the TCP connection beneath TLS. Time limits are set here: the LDAP library cannot
+// time out a blocked write or every read, and a deadline beneath TLS ends all layers above it.
+// It keeps the first error, which the layers above explain.
+type rawConn struct {
 	net.Conn
 
-	mu     sync.Mutex // guards all below
-	first  error
-	closed bool // what fails from now on is of no interest
-	hungUp bool // by us
+	mu       sync.Mutex // guards the fields below
+	firstErr error
+	closed   bool // later errors do not count
+	aborted  bool // by this side
 }
 
-// arm ends all reading and writing at a time; the zero time lifts the limit.
-func (w *wire) arm(deadline time.Time) { w.SetDeadline(deadline) }
+// setDeadline limits all reads and writes; the zero time removes the limit.
+func (w *rawConn) setDeadline(deadline time.Time) { w.SetDeadline(deadline) }
 
-// hangUp ends all reading and writing now and for good. It is the end that we want; the
-// layers above call Close when they give up.
-func (w *wire) hangUp() {
+// abort ends all reads and writes for good. This side wants the end; the layers above call Close
+// when they give up.
+func (w *rawConn) abort() {
 	w.mu.Lock()
-	w.hungUp = true
+	w.aborted = true
 	w.mu.Unlock()
 	w.Close()
 }
 
-func (w *wire) Read(b []byte) (int, error) {
+func (w *rawConn) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
-	w.note(err)
+	w.recordError(err)
 	return n, err
 }
 
-func (w *wire) Write(b []byte) (int, error) {
+func (w *rawConn) Write(b []byte) (int, error) {
 	n, err := w.Conn.Write(b)
-	w.note(err)
+	w.recordError(err)
 	return n, err
 }
 
-// Close ends the TCP connection. Ending it here, beneath TLS, spares the farewell that
-// TLS would send and, on a connection that takes no octets any more, wait for.
-func (w *wire) Close() error {
+// Close ends the TCP connection. Closing it beneath TLS skips the TLS close message, which would
+// block on a connection that accepts no more bytes.
+func (w *rawConn) Close() error {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
 	return w.Conn.Close()
 }
 
-func (w *wire) note(err error) {
+func (w *rawConn) recordError(err error) {
 	if err == nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.first == nil && !w.closed {
-		w.first = err
+	if w.firstErr == nil && !w.closed {
+		w.firstErr = err
 	}
 }
 
-// trouble words what went wrong beneath TLS; nil: nothing did.
-func (w *wire) trouble() error {
+// err explains the first error beneath TLS; nil if there is none.
+func (w *rawConn) err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.first == nil && w.hungUp:
-		return problem(ErrUnreachable, "the connection is closed; dial again")
-	case w.first == nil:
+	case w.firstErr == nil && w.aborted:
+		return newError(ErrUnreachable, "the connection is closed; dial again")
+	case w.firstErr == nil:
 		return nil
-	case errors.Is(w.first, os.ErrDeadlineExceeded):
-		return problem(ErrTimeout, "the controller did not answer in time")
+	case errors.Is(w.firstErr, ErrProtocol):
+		return w.firstErr
+	case errors.Is(w.firstErr, os.ErrDeadlineExceeded):
+		return newError(ErrTimeout, "the controller did not answer in time")
 	}
-	if alert, _ := remoteAlert(w.first); wantsCertificate(alert) { // TLS 1.3 tells it after the handshake
-		return problem(ErrTLS, "%s (%w)", alertWords(alert, ""), w.first)
+	// In TLS 1.3 this alert arrives after the handshake.
+	if alert, _ := remoteAlert(w.firstErr); isClientCertAlert(alert) {
+		return newError(ErrTLS, "%s (%w)", alertText(alert, ""), w.firstErr)
 	}
-	return problem(ErrUnreachable, "the connection was lost: %w", w.first)
+	return newError(ErrUnreachable, "the connection was lost: %w", w.firstErr)
 }
 
-// tunnel is the encrypted connection over a wire. It tells the wire of the endings that
-// show only here: the other side said farewell in TLS, or sent an alert.
-type tunnel struct {
+// tlsConn is the encrypted connection over a rawConn. It records the errors that show only in
+// TLS: the other side closed the TLS connection, sent an alert, or sent messages beyond the limits
+// of frames.
+type tlsConn struct {
 	*tls.Conn
-	wire *wire
+	raw    *rawConn
+	frames frames
 
-	// Messages to the other side: counted before and after each is written, because an
-	// answer may be here before the writing of its question has returned.
-	begun, done atomic.Int64
-	written     chan struct{} // holds one: done has grown
+	// Messages to the other side, counted before and after each write: an answer may arrive
+	// before the write of its request has returned.
+	writesStarted, writesDone atomic.Int64
+	wrote                     chan struct{} // holds one: writesDone has grown
 }
 
-func newTunnel(conn *tls.Conn, wire *wire) *tunnel {
-	return &tunnel{Conn: conn, wire: wire, written: make(chan struct{}, 1)}
+func newTLSConn(conn *tls.Conn, wire *rawConn) *tlsConn {
+	t := &tlsConn{Conn: conn, raw: wire, wrote: make(chan struct{}, 1)}
+	t.frames.budget.lift()
+	return t
 }
 
-func (t *tunnel) Write(b []byte) (int, error) {
-	t.begun.Add(1)
+func (t *tlsConn) Write(b []byte) (int, error) {
+	t.writesStarted.Add(1)
 	n, err := t.Conn.Write(b)
-	t.done.Add(1)
+	t.writesDone.Add(1)
 	select {
-	case t.written <- struct{}{}:
+	case t.wrote <- struct{}{}:
 	default:
 	}
 	return n, err
 }
 
-// awaitWritten waits until more than so many messages have been written.
-func (t *tunnel) awaitWritten(ctx context.Context, messages int64) error {
-	for t.done.Load() <= messages {
+// waitWrites waits until more than this number of messages have been written.
+func (t *tlsConn) waitWrites(ctx context.Context, messages int64) error {
+	for t.writesDone.Load() <= messages {
 		select {
-		case <-t.written:
+		case <-t.wrote:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -126,12 +132,16 @@ func (t *tunnel) awaitWritten(ctx context.Context, messages int64) error {
 	return nil
 }
 
-func (t *tunnel) Read(b []byte) (int, error) {
+func (t *tlsConn) Read(b []byte) (int, error) {
 	n, err := t.Conn.Read(b)
+	if violation := t.frames.check(b[:n]); violation != nil {
+		t.raw.recordError(violation)
+		return 0, violation
+	}
 	if _, refused := remoteAlert(err); refused {
-		t.wire.note(err)
+		t.raw.recordError(err)
 	} else if errors.Is(err, io.EOF) {
-		t.wire.note(io.EOF)
+		t.raw.recordError(io.EOF)
 	}
 	return n, err
 }

@@ -56,7 +56,7 @@ func classify(o directory.Object, rules Rules) store.Object {
 			if !strings.EqualFold(v.Attribute, name) {
 				continue
 			}
-			addValue(&out, name, v, rules.RefuseOutside && o.RequireAuth)
+			addValue(&out, name, v, rules.RefuseOutside && o.InternalOnly)
 		}
 	}
 	return out
@@ -66,7 +66,7 @@ func classify(o directory.Object, rules Rules) store.Object {
 func addValue(o *store.Object, attribute string, v directory.Value, restricted bool) {
 	list, reason := readValue(v)
 	for _, a := range list {
-		o.Addresses = append(o.Addresses, store.Owned{Address: a, Attribute: attribute, Restricted: restricted})
+		o.Addresses = append(o.Addresses, store.Owned{Address: a, Attribute: attribute, InternalOnly: restricted})
 	}
 	if reason != "" {
 		o.Unparsed++

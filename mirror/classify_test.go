@@ -61,8 +61,8 @@ func TestClassify(t *testing.T) {
 		{name: "excluded", object: in(nil, "smtp:a@x.test"), rules: Rules{Exclude: []string{"OU=Other,DC=corp,DC=example", "ou=SALES, dc=corp,dc=example"}}},
 		{name: "excluded within the bases", object: in(nil, "smtp:a@x.test"), rules: Rules{Bases: []string{"DC=corp,DC=example"}, Exclude: []string{"OU=Sales,DC=corp,DC=example"}}},
 		{name: "beside what is excluded", object: in(nil, "smtp:a@x.test"), rules: Rules{Exclude: []string{"OU=ales,DC=corp,DC=example", "OU=x,OU=Sales,DC=corp,DC=example"}}, want: "a@x.test"},
-		{name: "inside senders only, ignored", object: in(func(o *directory.Object) { o.RequireAuth = true }, "smtp:a@x.test"), want: "a@x.test"},
-		{name: "inside senders only", object: in(func(o *directory.Object) { o.RequireAuth = true }, "smtp:a@x.test"), rules: Rules{RefuseOutside: true}, want: "!a@x.test"},
+		{name: "inside senders only, ignored", object: in(func(o *directory.Object) { o.InternalOnly = true }, "smtp:a@x.test"), want: "a@x.test"},
+		{name: "inside senders only", object: in(func(o *directory.Object) { o.InternalOnly = true }, "smtp:a@x.test"), rules: Rules{RefuseOutside: true}, want: "!a@x.test"},
 		{name: "disabled", object: in(func(o *directory.Object) { o.Disabled = true }, "smtp:a@x.test"), want: "a@x.test"},
 		{name: "disabled, omitted", object: in(func(o *directory.Object) { o.Disabled = true }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}},
 		{name: "shared mailbox", object: in(func(o *directory.Object) { o.Disabled, o.RecipientType = true, 4 }, "smtp:a@x.test"), rules: Rules{OmitDisabled: true}, want: "a@x.test"},
@@ -78,7 +78,7 @@ func TestClassify(t *testing.T) {
 		var list []string
 		for _, a := range got.Addresses {
 			text := a.Address.String()
-			if a.Restricted {
+			if a.InternalOnly {
 				text = "!" + text
 			}
 			list = append(list, text)

@@ -228,7 +228,7 @@ func TestInternalOnlyInTwoDirectories(t *testing.T) {
 				t.Helper()
 				got, err := w.store.Lookup(a)
 				w.must(err)
-				return got.Restricted
+				return got.InternalOnly
 			}
 			if restricted() {
 				t.Error("it is closed at once")
@@ -275,7 +275,7 @@ func TestInternalOnlyByReload(t *testing.T) {
 	w.pass(store.Full)
 	a, err := address.Parse("u0@corp.example")
 	w.must(err)
-	if got, err := w.store.Lookup(a); err != nil || got.Restricted || !got.Removed.IsZero() {
+	if got, err := w.store.Lookup(a); err != nil || got.InternalOnly || !got.Removed.IsZero() {
 		t.Errorf("to accept: %+v, %v", got, err)
 	}
 }

@@ -230,8 +230,8 @@ func (c *comparison) sweep(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			for _, o := range stored.Owns {
-				s.read.Addresses = append(s.read.Addresses, store.Owned{Address: o.Address, Restricted: o.Restricted})
+			for _, o := range stored.Addresses {
+				s.read.Addresses = append(s.read.Addresses, store.Owned{Address: o.Address, InternalOnly: o.InternalOnly})
 			}
 		}
 		if !recorded {

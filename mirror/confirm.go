@@ -306,7 +306,7 @@ func owned(o store.Object, a address.Address) Found {
 	var found Found
 	for _, own := range o.Addresses {
 		if own.Address == a {
-			found = found.or(Found{Known: true, Restricted: own.Restricted})
+			found = found.or(Found{Known: true, Restricted: own.InternalOnly})
 		}
 	}
 	return found

@@ -582,7 +582,7 @@ func (told) Close() error { return nil }
 // them knows counts whatever the others say, and that there is none takes all of them.
 func TestConfirmInSeveralDirectories(t *testing.T) {
 	owner := func(restricted bool) told {
-		return told{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x", RequireAuth: restricted,
+		return told{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x", InternalOnly: restricted,
 			Values: []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
 	}
 	open, closed, none, fails, silent := owner(false), owner(true), told{}, told{err: directory.ErrTimeout}, told{silent: true}

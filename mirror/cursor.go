@@ -114,8 +114,8 @@ func mustFull(s situation) string {
 		return "there is no cursor"
 	case s.stored.Fingerprint != s.fingerprint:
 		return "the rules of what a recipient is have changed"
-	case s.stored.Owed != "":
-		return fmt.Sprintf("a full pass was broken off (%s)", s.stored.Owed)
+	case s.stored.FullPassPending != "":
+		return fmt.Sprintf("a full pass was broken off (%s)", s.stored.FullPassPending)
 	case at.otherView(next) != "":
 		return at.otherView(next)
 	case at.InvocationID != s.root.InvocationID && at.Host == s.root.DNSHostName:

@@ -26,7 +26,7 @@ func TestWhyFull(t *testing.T) {
 		{"other rules", func(s *situation) { s.fingerprint = "new" }, "rules"},
 		{"another controller", func(s *situation) { s.root.InvocationID, s.root.DNSHostName = two, "dc2" }, "another domain controller than before (dc1)"},
 		{"a restored controller", func(s *situation) { s.root.InvocationID = two }, "new invocationId"},
-		{"a full pass was broken off", func(s *situation) { s.stored.Owed = "periodic" }, "broken off (periodic)"},
+		{"a full pass was broken off", func(s *situation) { s.stored.FullPassPending = "periodic" }, "broken off (periodic)"},
 		{"set back", func(s *situation) { s.root.HighestCommittedUSN = 99 }, "set back"},
 		{"no news", func(s *situation) { s.root.HighestCommittedUSN = 100 }, ""},
 		{"too long ago", func(s *situation) {

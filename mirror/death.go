@@ -20,17 +20,17 @@ const (
 // death says when an object was deleted for certain. It goes by the metadata of isDeleted,
 // which are the same on every controller. Not by whenChanged: on Windows it is when the
 // tombstone arrived at this controller, and any later change of it counts as well.
-func (r *reading) death(o directory.Object) store.Death {
-	if !o.Deleted || o.Death.Time.IsZero() {
-		return store.Death{}
+func (r *reading) death(o directory.Object) store.Deletion {
+	if !o.Deleted || o.Deletion.Time.IsZero() {
+		return store.Deletion{}
 	}
-	d := store.Death{Database: o.Death.Database.String(), USN: o.Death.USN}
+	d := store.Deletion{Database: o.Deletion.Database.String(), USN: o.Deletion.USN}
 	ahead := r.root.Now.Sub(r.started) // the controller's clock against ours
-	if r.root.Now.IsZero() || o.Death.Time.After(r.m.config.Now().Add(ahead+clockSkew)) {
+	if r.root.Now.IsZero() || o.Deletion.Time.After(r.m.config.Now().Add(ahead+clockSkew)) {
 		return d // a time still to come: one of the clocks was wrong
 	}
-	d.After = o.Death.Time.Add(-ahead - clockStep)
-	if o.Death.Database != r.root.InvocationID {
+	d.After = o.Deletion.Time.Add(-ahead - clockStep)
+	if o.Deletion.Database != r.root.InvocationID {
 		d.After = d.After.Add(-clockSkew)
 	}
 	return d

@@ -32,7 +32,7 @@ func TestDeathOfWrongClocks(t *testing.T) {
 			m := &Mirror{config: Config{Now: func() time.Time { return started.Add(c.read) }}}
 			r := &reading{m: m, started: started, root: directory.Root{InvocationID: here, Now: started.Add(c.clock)}}
 			o := directory.Object{Deleted: true}
-			o.Death.Database, o.Death.USN, o.Death.Time = c.at, 7, r.root.Now.Add(-c.age)
+			o.Deletion.Database, o.Deletion.USN, o.Deletion.Time = c.at, 7, r.root.Now.Add(-c.age)
 			want := started.Add(-c.after)
 			if c.after == 0 {
 				want = time.Time{}

@@ -42,22 +42,22 @@ func disagree(read store.Object, stored store.Stored, at store.Directory, now ti
 	has := map[address.Address]bool{} // addresses read, and whether restricted
 	for _, a := range read.Addresses {
 		if _, twice := has[a.Address]; !twice {
-			has[a.Address] = a.Restricted
+			has[a.Address] = a.InternalOnly
 		}
 	}
 	known := map[address.Address]bool{}
-	for _, o := range stored.Owns {
+	for _, o := range stored.Addresses {
 		if !o.Known {
 			continue
 		}
 		known[o.Address] = true
 		restricted, read := has[o.Address]
-		if read && restricted == o.Restricted {
+		if read && restricted == o.InternalOnly {
 			continue
 		}
 		d := base
 		d.Address, d.InIndex, d.InDirectory = o.Address, true, read
-		if !read && o.Gone || read && o.Closes {
+		if !read && o.Gone || read && o.BecomesInternalOnly {
 			d.Cause, d.NotBefore = why(o, at.Holds(o.Address.Domain()) != "", now)
 		}
 		all = append(all, d)
@@ -74,7 +74,7 @@ func disagree(read store.Object, stored store.Stored, at store.Directory, now ti
 }
 
 // why is the reason for which the index still has a marked address, or has it open.
-func why(o store.Owning, held bool, now time.Time) (Cause, time.Time) {
+func why(o store.StoredAddress, held bool, now time.Time) (Cause, time.Time) {
 	switch {
 	case o.NotBefore.After(now):
 		return CauseReplication, o.NotBefore

@@ -15,26 +15,26 @@ func TestDisagree(t *testing.T) {
 		o.DN = "CN=read"
 		for _, a := range addresses {
 			text, restricted := strings.CutPrefix(a, "!")
-			o.Addresses = append(o.Addresses, store.Owned{Address: mustParse(t, text), Restricted: restricted})
+			o.Addresses = append(o.Addresses, store.Owned{Address: mustParse(t, text), InternalOnly: restricted})
 		}
 		return o
 	}
-	owning := func(change func(*store.Owning), addresses ...string) (s store.Stored) {
+	owning := func(change func(*store.StoredAddress), addresses ...string) (s store.Stored) {
 		s.DN = "CN=stored"
 		for _, a := range addresses {
 			text, restricted := strings.CutPrefix(a, "!")
-			o := store.Owning{Address: mustParse(t, text), Restricted: restricted, Known: true}
+			o := store.StoredAddress{Address: mustParse(t, text), InternalOnly: restricted, Known: true}
 			if change != nil {
 				change(&o)
 			}
-			s.Owns = append(s.Owns, o)
+			s.Addresses = append(s.Addresses, o)
 		}
 		return s
 	}
-	gone := func(o *store.Owning) { o.Gone = true }
-	lagging := func(o *store.Owning) { o.Gone, o.NotBefore = true, now.Add(time.Hour) }
-	lagged := func(o *store.Owning) { o.Gone, o.NotBefore = true, now }
-	orphan := func(o *store.Owning) { o.Known = false }
+	gone := func(o *store.StoredAddress) { o.Gone = true }
+	lagging := func(o *store.StoredAddress) { o.Gone, o.NotBefore = true, now.Add(time.Hour) }
+	lagged := func(o *store.StoredAddress) { o.Gone, o.NotBefore = true, now }
+	orphan := func(o *store.StoredAddress) { o.Known = false }
 	for _, c := range []struct {
 		what   string
 		read   store.Object
@@ -84,7 +84,7 @@ func heldAll(held bool) (d store.Directory) {
 // the next pass.
 func TestDisagreeHeldByDomain(t *testing.T) {
 	at := store.Directory{Hold: "some", HeldDomains: []store.HeldDomain{{Domain: "held.test", Why: "too many"}}}
-	stored := store.Stored{DN: "CN=x", Owns: []store.Owning{
+	stored := store.Stored{DN: "CN=x", Addresses: []store.StoredAddress{
 		{Address: mustParse(t, "a@held.test"), Known: true, Gone: true},
 		{Address: mustParse(t, "a@free.test"), Known: true, Gone: true},
 	}}

@@ -48,6 +48,8 @@ func TestFailoverFromWhateverGoesWrong(t *testing.T) {
 		"unavailable":               {SearchResult: 52},
 		"unavailable, binds too":    {SearchResult: 52, BindResult: 52},
 		"a referral":                {SearchResult: 10},
+		"its own channel binding":   {SearchResult: 52, BindSubCode: "80090346"},
+		"no way to check passwords": {SearchResult: 52, BindSubCode: "51f"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -22,7 +22,20 @@ type Gate struct {
 	since  time.Time
 	wait   time.Duration
 	err    error // the refusal; nil: the gate is open
+
+	good      string // the last secret that was accepted
+	forgeable int    // refusals in a row that may be forged
 }
+
+// A refusal that an attacker can forge must not stop the reading for long, and a true one must not
+// lock the account. So the first such refusals in a row end after forgeableWait: one, or several of
+// a secret that was accepted before. Active Directory does not count the last two passwords of an
+// account as failed logons.
+const (
+	forgeableWait = time.Minute
+	forgeableNew  = 1
+	forgeableGood = 5
+)
 
 // RefusedError says that no bind is tried, because one was refused. It wraps the refusal.
 type RefusedError struct {
@@ -53,10 +66,23 @@ func (g *Gate) closed(secret string, now time.Time) *RefusedError {
 func (g *Gate) tried(secret string, err error, now time.Time, wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if errors.Is(err, directory.ErrCredentials) {
+	switch {
+	case errors.Is(err, directory.ErrForgeable):
+		if g.secret != secret {
+			g.forgeable = 0
+		}
+		limit := forgeableNew
+		if g.good == secret {
+			limit = forgeableGood
+		}
+		if g.forgeable++; g.forgeable <= limit {
+			wait = min(wait, forgeableWait)
+		}
+		fallthrough
+	case errors.Is(err, directory.ErrCredentials):
 		g.secret, g.since, g.wait, g.err = secret, now, wait, err
-	} else if err == nil {
-		g.err = nil
+	case err == nil:
+		g.err, g.good, g.forgeable = nil, secret, 0
 	}
 }
 
@@ -89,9 +115,9 @@ func (m *Mirror) open(ctx context.Context, c Candidate) (Source, error) {
 	}
 	source, err := c.Dial(ctx)
 	m.gate.tried(secret, err, m.config.Now(), m.config.RefusedWait)
-	if errors.Is(err, directory.ErrCredentials) {
+	if still := m.gate.closed(secret, m.config.Now()); still != nil && errors.Is(err, directory.ErrCredentials) {
 		m.config.Log.Error("bind refused: not trying again before the password file changes, lest the account gets locked",
-			"controller", c.Name, "wait", m.config.RefusedWait, "error", err)
+			"controller", c.Name, "wait", still.Until.Sub(m.config.Now()).Round(time.Second), "error", err)
 	}
 	return source, err
 }

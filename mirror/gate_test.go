@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -159,3 +160,50 @@ func TestGateIsHandedOver(t *testing.T) {
 		t.Errorf("%d failed binds", n)
 	}
 }
+
+// TestForgeableRefusals: a forged Kerberos error does not stop the reading for long, and a true one
+// does not lock the account.
+func TestForgeableRefusals(t *testing.T) {
+	forged := fmt.Errorf("Kerberos error 24: %w", directory.ErrForgeable)
+	now := time.Unix(1e9, 0)
+	for name, tc := range map[string]struct {
+		before error // of a bind with the same secret; errNone: none was tried
+		short  int
+	}{
+		"never accepted":           {errNone, 1},
+		"accepted before":          {nil, 5},
+		"refused by the directory": {directory.ErrCredentials, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &Gate{}
+			if tc.before != errNone {
+				g.tried("key", tc.before, now, refusedWait)
+			}
+			for n := 1; n <= tc.short+2; n++ {
+				g.tried("key", forged, now, refusedWait)
+				want := refusedWait
+				if n <= tc.short {
+					want = time.Minute
+				}
+				if still := g.closed("key", now); still == nil || still.Until.Sub(now) != want {
+					t.Errorf("refusal %d: %v, want a wait of %v", n, still, want)
+				}
+			}
+			g.tried("key", nil, now, refusedWait)
+			g.tried("key", forged, now, refusedWait)
+			if still := g.closed("key", now); still == nil || still.Until.Sub(now) != time.Minute {
+				t.Errorf("after a good bind: %v", still)
+			}
+			g.tried("another key", forged, now, refusedWait)
+			if still := g.closed("another key", now); still == nil || still.Until.Sub(now) != time.Minute {
+				t.Errorf("another key: %v", still)
+			}
+			if g.closed("key", now) != nil {
+				t.Error("the former key is refused as well")
+			}
+		})
+	}
+}
+
+// errNone stands for no bind at all.
+var errNone = errors.New("none")

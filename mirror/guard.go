@@ -221,7 +221,7 @@ func plainly(d time.Duration) string {
 // firstLost is the first of the addresses that would go; empty: none.
 func firstLost(pass *store.Pass, canaries []address.Address) (string, error) {
 	for _, a := range canaries {
-		if lost, err := pass.Loses(a); err != nil || lost {
+		if lost, err := pass.WouldLose(a); err != nil || lost {
 			return a.String(), err
 		}
 	}

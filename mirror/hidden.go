@@ -34,7 +34,7 @@ func (r *reading) holdHidden() (why string, err error) {
 	if len(r.hidden) == 0 {
 		return "", nil
 	}
-	if found, err := r.pass.MarksNew(); err != nil || !found {
+	if found, err := r.pass.HasNewMarks(); err != nil || !found {
 		return "", err
 	}
 	why = fmt.Sprintf("%d objects hide uSNChanged from this account, the first is %q; give it the right to read them. "+

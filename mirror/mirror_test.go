@@ -281,7 +281,7 @@ func TestMovedDuringTheRead(t *testing.T) {
 				}
 				desk, err := address.Parse("desk@corp.example")
 				w.must(err)
-				if got, err := w.store.Lookup(desk); err != nil || !got.Known || got.Restricted {
+				if got, err := w.store.Lookup(desk); err != nil || !got.Known || got.InternalOnly {
 					t.Errorf("right after the pass: %+v, %v", got, err)
 				}
 				w.server.SetFaults(adsim.Faults{})

@@ -100,9 +100,9 @@ func (r *reading) read(ctx context.Context, stored store.Directory, why string) 
 	r.meanwhile = r.begin(before)
 	origin := store.Origin{Controller: r.root.DNSHostName,
 		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag,
-		Before: r.before(stored), Rules: m.fingerprint, Shared: m.shared, Owed: why == setBack, Continues: r.continues}
+		PreviousRead: r.before(stored), Rules: m.fingerprint, HandOverWait: m.shared, RequireFullPass: why == setBack, IncrementalPossible: r.continues}
 	if r.narrow {
-		origin.Sees = func(dn string) bool { return inDomain(dn, r.root.DefaultNamingContext) }
+		origin.Visible = func(dn string) bool { return inDomain(dn, r.root.DefaultNamingContext) }
 	}
 	pass, err := m.config.Store.Begin(m.config.Name, r.kind, origin)
 	if err != nil {
@@ -203,7 +203,7 @@ func (r *reading) page(read []directory.Object) error {
 	for i, o := range read {
 		objects[i] = classify(o, m.config.Rules)
 		objects[i].Unsettled = o.USN > r.root.HighestCommittedUSN
-		objects[i].Read, objects[i].Death = now, r.death(o)
+		objects[i].Read, objects[i].Deletion = now, r.death(o)
 		r.meetHidden(&o, &objects[i])
 		if len(objects[i].Addresses) > 0 {
 			r.owners++

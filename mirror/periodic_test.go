@@ -224,7 +224,7 @@ func TestDueAndMust(t *testing.T) {
 	if must, due := mustFull(s), dueFull(s); must != "" || due == "" || whyFull(s) != due {
 		t.Errorf("must %q, due %q", must, due)
 	}
-	s.stored.Owed = "periodic"
+	s.stored.FullPassPending = "periodic"
 	if must := mustFull(s); must == "" || whyFull(s) != must {
 		t.Errorf("an owed one: must %q", must)
 	}

@@ -37,7 +37,8 @@ func TestAliasIsNeverStricter(t *testing.T) {
 				want = replies[0]
 			}
 			if replied(got) != want {
-				t.Fatalf("seed %d: Decide(%s@a.test) = %s %q; its forms get %s", seed, local, got.Verdict, got.Reply, shown(forms))
+				t.Fatalf("seed %d: Decide(%s@a.test) = %s %q; its forms get %s", seed, local, got.Verdict, got.Reply,
+					shown(forms))
 			}
 		}
 	}
@@ -75,7 +76,8 @@ func newAliasWorld(seed uint64) *aliasWorld {
 	index := &fakeIndex{entries: map[string]Entry{}, states: map[string]Freshness{}}
 	w := &aliasWorld{chain: []string{"a.test", "b.test", "c.test"}[:2+r.IntN(2)]}
 	mode := []Mode{ModeEnforce, ModeReport}[r.IntN(2)]
-	w.cfg = Config{Index: index, Domains: map[string]Mode{}, RemovalGrace: time.Hour, Now: func() time.Time { return now }}
+	w.cfg = Config{Index: index, Domains: map[string]Mode{}, RemovalGrace: time.Hour,
+		Now: func() time.Time { return now }}
 	confirmer := knowing{}
 	for _, domain := range w.chain {
 		w.cfg.Domains[domain] = mode
@@ -163,7 +165,8 @@ func FuzzAlias(f *testing.F) {
 			want = replied(own)
 		}
 		if replied(d) != want || d.Address != own.Address || d.Domain != "alias.test" {
-			t.Fatalf("%q: %s %q; as written %s, at the target %s", local, d.Verdict, d.Reply, own.Verdict, target.Verdict)
+			t.Fatalf("%q: %s %q; as written %s, at the target %s", local, d.Verdict, d.Reply, own.Verdict,
+				target.Verdict)
 		}
 		if text := d.Reply.String(); !d.Reply.IsContinue() && d.Address != (address.Address{}) && strings.Contains(text,
 			"@enforce.test>:") && !strings.Contains(local, "@enforce.test") {

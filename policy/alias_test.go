@@ -37,10 +37,12 @@ func aliased(t testing.TB, change func(*Config)) *Policy {
 			"filed.test", "outward.test", "twice.test", "sub.test", "xn--bcher-kva.test"} {
 			cfg.Domains[domain] = ModeEnforce
 		}
-		cfg.Domains["reported.test"], cfg.Domains["passed.test"], cfg.Domains[".below.test"] = ModeReport, ModePass, ModeEnforce
+		cfg.Domains["reported.test"], cfg.Domains["passed.test"] = ModeReport, ModePass
+		cfg.Domains[".below.test"] = ModeEnforce
 		cfg.DomainAliases = map[string]string{
-			"Alias.test": "ENFORCE.test.", "reported.test": "enforce.test", "second.test": "alias.test", "waiting.test": "notready.test",
-			"old.test": "stale.test", "bücher.test": "münchen.test", "passed.test": "enforce.test", "unserved.test": "enforce.test",
+			"Alias.test": "ENFORCE.test.", "reported.test": "enforce.test", "second.test": "alias.test",
+			"waiting.test": "notready.test", "old.test": "stale.test", "bücher.test": "münchen.test",
+			"passed.test": "enforce.test", "unserved.test": "enforce.test",
 			"a.below.test": "enforce.test", "inward.test": "internal.test",
 		}
 		cfg.Domains["inward.test"] = ModeEnforce
@@ -49,7 +51,8 @@ func aliased(t testing.TB, change func(*Config)) *Policy {
 				InternalOnly: true},
 			"closed@enforce.test": {Known: true, InternalOnly: true}, "half@alias.test": {Known: true,
 				InternalOnly: true}, "half@enforce.test": {Known: true},
-			"barred@alias.test": {Known: true}, "barred@enforce.test": {Known: true}, "went@alias.test": {Removed: now.Add(-10 * time.Minute)}, "ann@internal.test": {Known: true},
+			"barred@alias.test": {Known: true}, "barred@enforce.test": {Known: true},
+			"went@alias.test": {Removed: now.Add(-10 * time.Minute)}, "ann@internal.test": {Known: true},
 			"unwanted@enforce.test": {Known: true}, "quit@alias.test": {Removed: now.Add(-2 * time.Hour)},
 			"denied@sub.test": {Removed: now.Add(-2 * time.Hour)}, "shut@sub.test": {Known: true,
 				InternalOnly: true}, "split@sub.test": {Known: true},
@@ -63,7 +66,8 @@ func aliased(t testing.TB, change func(*Config)) *Policy {
 			"outward.test": {{"foreign.test", 6}},
 			"twice.test":   {{"enforce.test", 8}, {"sub.test", 8}},
 		}}
-		cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:5::/48")}
+		cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("2001:db8:5::/48")}
 		cfg.ExemptNetworks = nil
 		if change != nil {
 			change(cfg)
@@ -87,7 +91,8 @@ var aliasDecisions = []struct {
 	{"known as written", "own@alias.test", 6, VerdictKnown, "own@alias.test", "", goOn},
 	{"known as written, with an extension", "own+x@alias.test", 6, VerdictKnown, "own@alias.test", "", goOn},
 	{"open as written, internal-only there", "staff@alias.test", 6, VerdictKnown, "staff@alias.test", "", goOn},
-	{"internal-only as written, open there", "half@alias.test", 6, VerdictKnown, "half@enforce.test", aliasedByKey, goOn},
+	{"internal-only as written, open there", "half@alias.test", 6, VerdictKnown, "half@enforce.test", aliasedByKey,
+		goOn},
 	{"internal-only in both", "closed@alias.test", 6, VerdictRestricted, "closed@enforce.test", aliasedByKey, noUser},
 	{"internal-only in both, inside", "10.1.2.3 closed@alias.test", 6, VerdictKnown, "closed@alias.test", "", goOn},
 	{"in neither", "nobody@alias.test", 12, VerdictUnknown, "", aliasedByKey, noUser},
@@ -148,14 +153,16 @@ func TestDomainAliases(t *testing.T) {
 			if c.reply == "report" {
 				want = goOn
 			}
-			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want || d.WouldRefuse != (c.reply == "report") {
-				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row,
-					c.verdict, want)
+			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want ||
+				d.WouldRefuse != (c.reply == "report") {
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply,
+					c.row, c.verdict, want)
 			}
 			if d.AliasedBy != c.by || d.Match.String() != c.match {
 				t.Errorf("Decide(%q): match %q, by %q, want %q, %q", c.recipient, d.Match, d.AliasedBy, c.match, c.by)
 			}
-			if whole, err := address.Parse(recipient); err == nil && (d.Address != whole || d.Domain != whole.Domain()) {
+			if whole, err := address.Parse(recipient); err == nil &&
+				(d.Address != whole || d.Domain != whole.Domain()) {
 				t.Errorf("Decide(%q): address %q in %q, want it as written", c.recipient, d.Address, d.Domain)
 			}
 		})
@@ -194,8 +201,9 @@ func TestAliasTargets(t *testing.T) {
 	})
 	for domain, want := range map[string]string{
 		"enforce.test": "",
-		"x.test":       "a.test domain_aliases, b.test /table:1, c.test /table:2, d.test /table:4, enforce.test domain_aliases",
-		"d.test":       "enforce.test domain_aliases",
+		"x.test": "a.test domain_aliases, b.test /table:1, c.test /table:2, d.test /table:4, " +
+			"enforce.test domain_aliases",
+		"d.test": "enforce.test domain_aliases",
 	} {
 		t.Run(domain, func(t *testing.T) {
 			var got []string
@@ -227,7 +235,8 @@ func TestAliasOfEmptyDomain(t *testing.T) {
 		{"known all the same", "own@alias.test", []string{"alias.test"}, VerdictKnown},
 		{"one target of a line has none", "nobody@twofold.test", []string{"enforce.test"}, VerdictNotReady},
 		{"aliases of each other", "nobody@this.test", nil, VerdictNotReady},
-		{"aliases of each other, with addresses", "nobody@this.test", []string{"this.test", "that.test"}, VerdictUnknown},
+		{"aliases of each other, with addresses", "nobody@this.test", []string{"this.test", "that.test"},
+			VerdictUnknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := aliased(t, func(cfg *Config) {

@@ -72,14 +72,16 @@ func fullPolicy(t testing.TB, change func(*Config)) *Policy {
 			index.entries["left+own@"+domain] = Entry{Known: true}
 		}
 		cfg.Domains["catchall.test"] = ModeEnforce
-		cfg.Accept = []string{"Extra@enforce.test", "left+kept@enforce.test", "@catchall.test", `"Odd One"@enforce.test`,
-			"extra@report.test"}
-		cfg.Refuse = []string{"Left@enforce.test", "extra+closed@enforce.test", "left@catchall.test", "left@report.test"}
+		cfg.Accept = []string{"Extra@enforce.test", "left+kept@enforce.test", "@catchall.test",
+			`"Odd One"@enforce.test`, "extra@report.test"}
+		cfg.Refuse = []string{"Left@enforce.test", "extra+closed@enforce.test", "left@catchall.test",
+			"left@report.test"}
 		cfg.AcceptFiles = fakeTable{"filed@enforce.test": 7, "left+filed@enforce.test": 8, "@pass.test": 9}
 		cfg.AcceptPatterns = []string{`srs[01]=.*@enforce\.test`, `Team-[a-z]+@ENFORCE\.test`, `left.*@.*`,
 			`a|b@enforce\.test`}
 		cfg.RecipientDelimiter = "+-"
-		cfg.ExemptNetworks = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+		cfg.ExemptNetworks = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"),
+			netip.MustParsePrefix("2001:db8::/32")}
 		cfg.Confirm = &fakeConfirmer{}
 		cfg.Harvest = fakeLimit{guessers}
 		if change != nil {
@@ -264,10 +266,11 @@ func TestDecideFull(t *testing.T) {
 				want = goOn
 			}
 			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
-				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply, c.row,
-					c.verdict, want)
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply,
+					c.row, c.verdict, want)
 			}
-			if d.Match.String() != c.match && c.row > 3 || d.Entry != c.entry || d.WouldRefuse != (c.reply == "report") {
+			if d.Match.String() != c.match && c.row > 3 || d.Entry != c.entry ||
+				d.WouldRefuse != (c.reply == "report") {
 				t.Errorf("Decide(%q): match %q, entry %q, would refuse %v, want %q, %q", c.recipient, d.Match, d.Entry,
 					d.WouldRefuse, c.match, c.entry)
 			}
@@ -296,8 +299,8 @@ func TestReportMirrorsEnforceFull(t *testing.T) {
 				t.Errorf("Decide(%q) = %q, would be %q, want %q", c.recipient, r.Reply, r.WouldReply, e.Reply)
 			}
 			if r.Row != e.Row || r.Verdict != e.Verdict || r.Match != e.Match || r.Entry != e.Entry {
-				t.Errorf("Decide(%q) = row %d, %s in mode report, and row %d, %s in mode enforce", c.recipient, r.Row, r.Verdict,
-					e.Row, e.Verdict)
+				t.Errorf("Decide(%q) = row %d, %s in mode report, and row %d, %s in mode enforce", c.recipient, r.Row,
+					r.Verdict, e.Row, e.Verdict)
 			}
 		})
 	}
@@ -314,44 +317,46 @@ func TestDecideSwitches(t *testing.T) {
 	}{
 		{"exempt: authenticated", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "* nobody@enforce.test", 1,
 			VerdictExempt, goOn},
-		{"exempt: only those who logged in", func(cfg *Config) { cfg.ExemptAuthenticated = true }, "nobody@enforce.test",
-			12, VerdictUnknown, noUser},
+		{"exempt: only those who logged in", func(cfg *Config) { cfg.ExemptAuthenticated = true },
+			"nobody@enforce.test", 12, VerdictUnknown, noUser},
 		{"scope all: known", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@enforce.test", 11,
 			VerdictHarvestLimited, hangUp},
-		{"scope all: before not ready", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@notready.test",
-			11, VerdictHarvestLimited, hangUp},
-		{"scope all: after the lists", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 extra@enforce.test", 5,
-			VerdictAllowlisted, goOn},
+		{"scope all: before not ready", func(cfg *Config) { cfg.HarvestScopeAll = true },
+			"192.0.2.1 user@notready.test", 11, VerdictHarvestLimited, hangUp},
+		{"scope all: after the lists", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 extra@enforce.test",
+			5, VerdictAllowlisted, goOn},
 		{"scope all: others", func(cfg *Config) { cfg.HarvestScopeAll = true }, "203.0.113.1 user@enforce.test", 6,
 			VerdictKnown, goOn},
 		{"scope all: report", func(cfg *Config) { cfg.HarvestScopeAll = true }, "192.0.2.1 user@report.test", 11,
 			VerdictHarvestLimited, goOn},
-		{"reply: tempfail", func(cfg *Config) { cfg.HarvestReply = HarvestTempfail }, "192.0.2.1 nobody@enforce.test", 11,
-			VerdictHarvestLimited, strings.Replace(hangUp, "421 4.7.0", "450 4.7.1", 1)},
-		{"no limit", func(cfg *Config) { cfg.Harvest = nil }, "192.0.2.1 nobody@enforce.test", 12, VerdictUnknown, noUser},
+		{"reply: tempfail", func(cfg *Config) { cfg.HarvestReply = HarvestTempfail }, "192.0.2.1 nobody@enforce.test",
+			11, VerdictHarvestLimited, strings.Replace(hangUp, "421 4.7.0", "450 4.7.1", 1)},
+		{"no limit", func(cfg *Config) { cfg.Harvest = nil }, "192.0.2.1 nobody@enforce.test", 12, VerdictUnknown,
+			noUser},
 		{"no confirm", func(cfg *Config) { cfg.Confirm = nil }, "fresh@enforce.test", 12, VerdictUnknown, noUser},
 		{"no delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "" }, "user+x@enforce.test", 12, VerdictUnknown,
 			noUser},
-		{"another delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "=" }, "user=x@enforce.test", 6, VerdictKnown,
-			goOn},
+		{"another delimiter", func(cfg *Config) { cfg.RecipientDelimiter = "=" }, "user=x@enforce.test", 6,
+			VerdictKnown, goOn},
 		{"no lists", func(cfg *Config) {
 			cfg.Accept, cfg.Refuse, cfg.AcceptFiles, cfg.AcceptPatterns = nil, nil, nil, nil
 		}, "left@enforce.test", 6, VerdictKnown, goOn},
 		{"not ready accepts, but opens nothing", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept },
 			"staff@notready.test", 7, VerdictNotReady, noAnswer},
-		{"stale accepts, but opens nothing", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "staff@stale.test", 9,
-			VerdictStale, noAnswer},
+		{"stale accepts, but opens nothing", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "staff@stale.test",
+			9, VerdictStale, noAnswer},
 		{"stale refuses the restricted", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "staff@stale.test", 9,
 			VerdictStale, noUser},
-		{"a domain in Unicode", func(cfg *Config) { cfg.Accept = []string{"@MÜNCHEN.test"} }, "nobody@xn--mnchen-3ya.test",
-			5, VerdictAllowlisted, goOn},
+		{"a domain in Unicode", func(cfg *Config) { cfg.Accept = []string{"@MÜNCHEN.test"} },
+			"nobody@xn--mnchen-3ya.test", 5, VerdictAllowlisted, goOn},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q, recipient := fullQuery(t, c.recipient)
 			d := fullPolicy(t, c.change).Decide(context.Background(), q)
-			if want := expect(c.reply, recipient); d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != want {
-				t.Errorf("%s: Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.name, c.recipient, d.Row, d.Verdict, d.Reply,
-					c.row, c.verdict, want)
+			if want := expect(c.reply, recipient); d.Row != c.row || d.Verdict != c.verdict ||
+				d.Reply.String() != want {
+				t.Errorf("%s: Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.name, c.recipient, d.Row, d.Verdict,
+					d.Reply, c.row, c.verdict, want)
 			}
 		})
 	}
@@ -408,7 +413,8 @@ func TestExtensionIsNoWayAround(t *testing.T) {
 	p := fullPolicy(t, func(cfg *Config) { cfg.AcceptPatterns = nil })
 	for _, local := range []string{"left", "staff", "nobody"} {
 		for _, form := range []string{
-			"%+x", "%-x", "%+", "%++", "%+x+y", "%-+x", `"%+x"`, `"%"`, `"%+x y"`, `"%\+x"`, "%+postmaster", "%+abuse", `%.`, "%+é", "%=x", "+%", "%\u0301+x",
+			"%+x", "%-x", "%+", "%++", "%+x+y", "%-+x", `"%+x"`, `"%"`, `"%+x y"`, `"%\+x"`, "%+postmaster", "%+abuse",
+			`%.`, "%+é", "%=x", "+%", "%\u0301+x",
 		} {
 			recipient := strings.ReplaceAll(form, "%", local) + "@enforce.test"
 			if d := p.Decide(context.Background(), query(recipient)); d.Reply.Code() != 550 {
@@ -509,7 +515,8 @@ func TestNewRejectsLists(t *testing.T) {
 	}{
 		{func(cfg *Config) { cfg.Accept = []string{"nobody"} }, `accept: "nobody": not a mailbox address`},
 		{func(cfg *Config) { cfg.Accept = []string{"@"} }, `accept: "@": not a mailbox address`},
-		{func(cfg *Config) { cfg.Refuse = []string{"@enforce.test"} }, `refuse: "@enforce.test": not a mailbox address`},
+		{func(cfg *Config) { cfg.Refuse = []string{"@enforce.test"} },
+			`refuse: "@enforce.test": not a mailbox address`},
 		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a("} },
 			"accept patterns: error parsing regexp: missing closing ): `a(`"},
 		{func(cfg *Config) { cfg.AcceptPatterns = []string{"a)|(b"} },
@@ -551,7 +558,8 @@ func FuzzDecide(f *testing.F) {
 			would = d.WouldReply
 		}
 		switch {
-		case d.Reason == "" || (d.Err != nil) != (d.Verdict == VerdictError) || (d.Row == 0) != (d.Verdict == VerdictError):
+		case d.Reason == "" || (d.Err != nil) != (d.Verdict == VerdictError) ||
+			(d.Row == 0) != (d.Verdict == VerdictError):
 			t.Fatalf("Decide(%q) = %+v", q, d)
 		case !d.Reply.IsContinue() && d.Mode != ModeEnforce:
 			t.Fatalf("Decide(%q) refuses in mode %s: %+v", q, d.Mode, d)

@@ -61,10 +61,11 @@ func TestDecideEmptyDomain(t *testing.T) {
 		{"beside a pattern", lists, "nobody@enforce.test", VerdictNotReady, "451 4.3.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := emptyPolicy(t, c.change, "enforce.test", "a.sub.test", "xn--mnchen-3ya.test", "stale.test", "notready.test",
-				"pass.test", "report.test")
+			p := emptyPolicy(t, c.change, "enforce.test", "a.sub.test", "xn--mnchen-3ya.test", "stale.test",
+				"notready.test", "pass.test", "report.test")
 			d := p.Decide(context.Background(), query(c.recipient))
-			if d.Verdict != c.verdict || c.reply == "" != d.Reply.IsContinue() || !strings.HasPrefix(d.Reply.String(), c.reply) {
+			if d.Verdict != c.verdict || c.reply == "" != d.Reply.IsContinue() ||
+				!strings.HasPrefix(d.Reply.String(), c.reply) {
 				t.Errorf("verdict %s (%s), reply %q, want %s and %q", d.Verdict, d.Reason, d.Reply, c.verdict, c.reply)
 			}
 			if d.Verdict == VerdictNotReady && d.Row != 7 {

@@ -54,14 +54,15 @@ func TestGraceOfInternalOnly(t *testing.T) {
 		reply   string // its beginning; empty: continue
 		match   string
 	}{
-		{"a while ago", map[string]Entry{"a": {Known: true, InternalOnly: true, Removed: now.Add(-10 * time.Minute)}}, Query{},
-			VerdictInGrace, 8, "450 4.1.1 ", "a@enforce.test"},
-		{"a while ago, from inside", map[string]Entry{"a": {Known: true, InternalOnly: true, Removed: now.Add(-10 * time.Minute)}}, inside,
-			VerdictKnown, 6, "", "a@enforce.test"},
-		{"long ago", map[string]Entry{"a": {Known: true, InternalOnly: true, Removed: now.Add(-2 * time.Hour)}}, Query{},
-			VerdictRestricted, 6, "550 5.1.1 ", "a@enforce.test"},
-		{"in ten years", map[string]Entry{"a": {Known: true, InternalOnly: true, Removed: now.Add(10 * 365 * 24 * time.Hour)}}, Query{},
-			VerdictRestricted, 6, "550 5.1.1 ", "a@enforce.test"},
+		{"a while ago", map[string]Entry{"a": {Known: true, InternalOnly: true, Removed: now.Add(-10 * time.Minute)}},
+			Query{}, VerdictInGrace, 8, "450 4.1.1 ", "a@enforce.test"},
+		{"a while ago, from inside", map[string]Entry{"a": {Known: true, InternalOnly: true,
+			Removed: now.Add(-10 * time.Minute)}}, inside, VerdictKnown, 6, "", "a@enforce.test"},
+		{"long ago", map[string]Entry{"a": {Known: true, InternalOnly: true, Removed: now.Add(-2 * time.Hour)}},
+			Query{}, VerdictRestricted, 6, "550 5.1.1 ", "a@enforce.test"},
+		{"in ten years", map[string]Entry{"a": {Known: true, InternalOnly: true,
+			Removed: now.Add(10 * 365 * 24 * time.Hour)}}, Query{}, VerdictRestricted, 6, "550 5.1.1 ",
+			"a@enforce.test"},
 		{"from the start", map[string]Entry{"a": {Known: true, InternalOnly: true}}, Query{},
 			VerdictRestricted, 6, "550 5.1.1 ", "a@enforce.test"},
 		{"from the start, the whole form gone a while ago", map[string]Entry{"a": {Known: true, InternalOnly: true},

@@ -11,8 +11,9 @@ import (
 func TestInsideNetworks(t *testing.T) {
 	p := fullPolicy(t, func(cfg *Config) {
 		cfg.ExemptNetworks, cfg.ExemptAuthenticated = nil, true
-		cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:5::/48"),
-			netip.MustParsePrefix("64:ff9b::198.51.100.0/120"), netip.MustParsePrefix("192.0.2.64/26")}
+		cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("2001:db8:5::/48"), netip.MustParsePrefix("64:ff9b::198.51.100.0/120"),
+			netip.MustParsePrefix("192.0.2.64/26")}
 	})
 	for _, c := range []struct {
 		name, recipient string
@@ -27,7 +28,8 @@ func TestInsideNetworks(t *testing.T) {
 		{"IPv6 with a zone", "2001:db8:5::1%eth0 staff@enforce.test", 6, VerdictKnown, "2001:db8:5::/48", goOn},
 		{"IPv4-mapped", "::ffff:10.1.2.3 staff@enforce.test", 6, VerdictKnown, "10.0.0.0/8", goOn},
 		{"translated", "64:ff9b::10.1.2.3 staff@enforce.test", 6, VerdictKnown, "10.0.0.0/8", goOn},
-		{"a translated network", "64:ff9b::198.51.100.7 staff@enforce.test", 6, VerdictKnown, "64:ff9b::c633:6400/120", goOn},
+		{"a translated network", "64:ff9b::198.51.100.7 staff@enforce.test", 6, VerdictKnown, "64:ff9b::c633:6400/120",
+			goOn},
 		{"found by a search", "10.1.2.3 freshinside@enforce.test", 10, VerdictConfirmed, "10.0.0.0/8", goOn},
 		{"not ready", "10.1.2.3 staff@notready.test", 6, VerdictKnown, "10.0.0.0/8", goOn},
 		{"over the harvest limit", "192.0.2.65 staff@enforce.test", 6, VerdictKnown, "192.0.2.64/26", goOn},
@@ -41,13 +43,15 @@ func TestInsideNetworks(t *testing.T) {
 		{"beside the networks", "11.1.2.3 staff@enforce.test", 6, VerdictRestricted, "", noUser},
 		{"beside the IPv6 network", "2001:db8:6::1 staff@enforce.test", 6, VerdictRestricted, "", noUser},
 		{"another translated client", "64:ff9b::11.1.2.3 staff@enforce.test", 6, VerdictRestricted, "", noUser},
-		{"another prefix with the same end", "64:ff9b:1::10.1.2.3 staff@enforce.test", 6, VerdictRestricted, "", noUser},
+		{"another prefix with the same end", "64:ff9b:1::10.1.2.3 staff@enforce.test", 6, VerdictRestricted, "",
+			noUser},
 		{"no client address", "staff@enforce.test", 6, VerdictRestricted, "", noUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q, recipient := fullQuery(t, c.recipient)
 			d := p.Decide(context.Background(), q)
-			if d.Row != c.row || d.Verdict != c.verdict || d.Entry != c.entry || d.Reply.String() != expect(c.reply, recipient) {
+			if d.Row != c.row || d.Verdict != c.verdict || d.Entry != c.entry ||
+				d.Reply.String() != expect(c.reply, recipient) {
 				t.Errorf("Decide(%q) = row %d, %s, entry %q, %q, want row %d, %s, %q, %q",
 					c.recipient, d.Row, d.Verdict, d.Entry, d.Reply, c.row, c.verdict, c.entry, c.reply)
 			}

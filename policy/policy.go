@@ -171,9 +171,9 @@ func New(cfg Config) (*Policy, error) {
 		index: cfg.Index, populated: cfg.HasAddresses, delimiters: cfg.RecipientDelimiter,
 		exemptNetworks: slices.Clone(cfg.ExemptNetworks), exemptAuthenticated: cfg.ExemptAuthenticated,
 		insideNetworks: slices.Clone(cfg.InsideNetworks),
-		confirm:        cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll, harvestReply: cfg.HarvestReply,
-		removalGrace: cfg.RemovalGrace,
-		whenStale:    cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
+		confirm:        cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll,
+		harvestReply: cfg.HarvestReply, removalGrace: cfg.RemovalGrace,
+		whenStale: cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -243,16 +243,8 @@ func canonicalLocals(configured []string) (map[string]bool, error) {
 // mode returns the mode of a canonical domain: of its own entry, else of its nearest parent
 // with an entry for sub-domains, else pass.
 func (p *Policy) mode(domain string) Mode {
-	if mode, ours := p.domains[domain]; ours {
+	if mode, ours := address.LookupDomain(p.domains, domain); ours {
 		return mode
-	}
-	for i := 0; i < len(domain); i++ {
-		if domain[i] != '.' {
-			continue
-		}
-		if mode, ours := p.domains[domain[i:]]; ours {
-			return mode
-		}
 	}
 	return ModePass
 }

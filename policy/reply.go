@@ -65,7 +65,8 @@ func unknownUser(text string) Reply {
 // removedRecently is the reply to an address that was removed a short while ago. It does
 // not tell the client that the address has existed.
 func removedRecently(text string) Reply {
-	return about("450 4.1.1 <", text, ">: Recipient address rejected: Temporarily not available, please try again later")
+	return about("450 4.1.1 <", text,
+		">: Recipient address rejected: Temporarily not available, please try again later")
 }
 
 // CannotTell is the reply if the policy cannot decide. RFC 3463 4.3.0: other mail system
@@ -111,7 +112,8 @@ func printable(text string, limit int) string {
 func isPrintable(text string) bool {
 	for i := 0; i < len(text); i++ {
 		if text[i] >= utf8.RuneSelf {
-			return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+			return utf8.ValidString(text) &&
+				!strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 		}
 		if text[i] < ' ' || text[i] == 0x7f {
 			return false

@@ -68,7 +68,8 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, reply := range []Reply{unknownUser(text), removedRecently(text), CannotTell(text)} {
 			line := reply.String()
-			if strings.ContainsAny(line, "\r\n\x00") || !isPrintable(line) || !utf8.ValidString(line) || len(line) > 480 {
+			if strings.ContainsAny(line, "\r\n\x00") || !isPrintable(line) || !utf8.ValidString(line) ||
+				len(line) > 480 {
 				t.Fatalf("reply to %q: %q", text, line)
 			}
 			if c := reply.Code(); c != 450 && c != 451 && c != 550 || line[3] != ' ' || line[4] != line[0] {

@@ -22,7 +22,8 @@ func TestRowsAreDocumented(t *testing.T) {
 			for _, v := range row.Verdicts {
 				verdicts = append(verdicts, "`"+string(v)+"`")
 			}
-			want := fmt.Sprintf("| %d | %s | %s | %s |", row.Number, row.Condition, row.Reply, strings.Join(verdicts, ", "))
+			want := fmt.Sprintf("| %d | %s | %s | %s |", row.Number, row.Condition, row.Reply,
+				strings.Join(verdicts, ", "))
 			if i >= len(documented) || strings.TrimSpace(documented[i]) != want {
 				t.Errorf("docs/flow.md has no line %s, or at another place: %q", want, documented)
 			}
@@ -70,8 +71,8 @@ func TestRowsGiveVerdicts(t *testing.T) {
 			reply = reply[:len("550 5.1.1")]
 		}
 		if !slices.Contains(row.Verdicts, d.Verdict) || !strings.Contains(row.Reply, reply) {
-			t.Errorf("Decide(%q) = row %d, %s, %s; the row has %v, %s", c.recipient, d.Row, d.Verdict, reply, row.Verdicts,
-				row.Reply)
+			t.Errorf("Decide(%q) = row %d, %s, %s; the row has %v, %s", c.recipient, d.Row, d.Verdict, reply,
+				row.Verdicts, row.Reply)
 		}
 	}
 	for _, v := range Verdicts() {

@@ -11,78 +11,79 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// Level says how much a finding matters.
+// Level is the severity of a finding.
 type Level string
 
 // The levels.
 const (
-	Fault Level = "fault" // mail is lost, or accepted for nobody, or will be
-	Note  Level = "note"  // worth knowing; it may be as it should
+	Problem Level = "problem" // mail is or will be lost, or accepted for unknown recipients
+	Note    Level = "note"    // worth knowing; may be intended
 )
 
-// Finding is one thing that is not as it should be between Postfix and the daemon.
+// Finding is one thing that is wrong between Postfix and the daemon.
 type Finding struct {
-	Name  string   `json:"name"` // a constant word
+	Name  string   `json:"name"` // constant
 	Level Level    `json:"level"`
 	What  string   `json:"what"` // a sentence
 	Why   string   `json:"why"`  // why it matters
-	Mend  []string `json:"mend"` // commands, and lines of our configuration
+	Fix   []string `json:"fix"`  // commands, and lines of the configuration
 }
 
-// Daemon is what Examine has to know of the daemon and its configuration.
+// Daemon describes the daemon and its configuration for Examine.
 type Daemon struct {
 	Listen              []string            // "unix:/path" or "inet:host:port"
-	Domains             map[string]string   // canonical domain, or ".parent", and mode
-	Empty               []string            // enforced domains, or ".parent", of which it knows no address
+	Domains             map[string]string   // mode by canonical domain or ".parent"
+	Empty               []string            // enforced domains, or ".parent", without a known address
 	AlwaysAccept        []string            // local parts
-	Aliases             map[string][]string // canonical domains, and those that each is an alias of
+	Aliases             map[string][]string // targets by canonical domain
 	Connections         int                 // limits.connections
 	ExemptAuthenticated bool
-	Patience            time.Duration // the longest that an answer may take by configuration
-	State               string        // as status has it; empty: it does not answer
-	Trouble             string        // why it does not answer
+	Patience            time.Duration // the longest configured time of an answer
+	State               string        // as in status; empty if the daemon does not answer
+	Trouble             string        // why the daemon does not answer
 }
 
-// Judgement is what the daemon thinks of an address.
+// Judgement is the answer of the daemon about an address.
 type Judgement struct {
-	Accepted bool // by enforcement, also where the mode is report
-	Owned    bool // somebody in a directory has it
+	Accepted bool // as in mode enforce
+	Owned    bool // an object in a directory has it
 }
 
-// ErrCannotList is what a World says of a table that can be asked only, such as pcre or
-// ldap.
+// ErrCannotList is the error of a World for a table that has look-ups but no list, such as
+// pcre or ldap.
 var ErrCannotList = errors.New("a table of this type cannot be listed")
 
-// World is where Postfix runs, and the daemon that can be asked.
+// World is the host of Postfix, with a daemon that answers look-ups.
 type World interface {
 	// Keys visits the entries of a lookup table, "type:name", or the words of a file,
-	// "/path". The error wraps ErrCannotList where that is impossible.
+	// "/path". The error wraps ErrCannotList if that is impossible.
 	Keys(table string, visit func(key, value string)) error
-	// Has asks a lookup table for one key.
+	// Has reports whether a lookup table has a key.
 	Has(table, key string) (bool, error)
-	// Socket says what is at a path, for a user of this host.
+	// Socket examines a path, for a user of this host.
 	Socket(path, user string) Socket
-	// Judge asks the daemon about addresses, one answer for each.
+	// Judge asks the daemon about addresses and returns one answer for each.
 	Judge([]address.Address) ([]Judgement, error)
 	// Resolve follows symbolic links, as far as the path exists.
 	Resolve(path string) string
 }
 
-// Socket is what is at a path.
+// Socket is the state of a socket.
 type Socket struct {
 	Exists   bool
 	IsSocket bool
 	Writable bool   // by the user
-	Obstacle string // why it is not writable, in words
-	Answers  bool   // somebody takes connections
+	Obstacle string // why it is not writable
+	Answers  bool   // it accepts connections
 }
 
-// Examine finds what is wrong. It changes nothing.
+// Examine runs all checks. It changes nothing.
 func Examine(s Settings, d Daemon, w World) []Finding {
 	e := &examination{Settings: s, daemon: d, world: w}
 	e.listeners = e.findListeners()
 	for _, check := range []func(){
-		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol, e.checkConnections,
+		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol,
+		e.checkConnections,
 		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable,
 		e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
 	} {
@@ -100,30 +101,30 @@ type examination struct {
 	findings  []Finding
 }
 
-func (e *examination) find(name string, level Level, what, why string, mend ...string) {
-	e.findings = append(e.findings, Finding{name, level, what, why, append([]string{}, mend...)})
+func (e *examination) find(name string, level Level, what, why string, fix ...string) {
+	e.findings = append(e.findings, Finding{name, level, what, why, append([]string{}, fix...)})
 }
 
-// role is what a listener is for.
+// role is the purpose of a listener.
 type role int
 
 const (
-	outside     role = iota // takes mail from anywhere
-	submission              // takes mail from users
-	reinjection             // takes mail back from a content filter
+	outside     role = iota // accepts mail from anywhere
+	submission              // accepts mail from users
+	reinjection             // accepts mail back from a content filter
 )
 
 // listener is one smtpd service.
 type listener struct {
 	*Service
 	role  role
-	all   []Milter // that it asks
-	ours  []Milter // among them, as they should be
-	stray []Milter // meant to be ours, and at a place where we are not
-	maps  bool     // smtpd_milter_maps names us for some clients
+	all   []Milter // all milters
+	ours  []Milter // those of the daemon
+	stray []Milter // meant for the daemon, at a wrong address
+	maps  bool     // smtpd_milter_maps names the daemon for some clients
 }
 
-// findListeners looks at every smtpd of master.cf.
+// findListeners returns every smtpd of master.cf.
 func (e *examination) findListeners() []listener {
 	var all []listener
 	for i := range e.Services {
@@ -148,26 +149,27 @@ func (e *examination) findListeners() []listener {
 	return all
 }
 
-// roleOf tells listeners apart by what distributions and manuals call them, and by what
-// makes them what they are.
+// roleOf returns the role of a listener by its usual names and ports, and by its settings.
 func (e *examination) roleOf(s *Service) role {
 	host, port := "", s.Name
 	if i := strings.LastIndexByte(s.Name, ':'); i >= 0 {
 		host, port = strings.Trim(s.Name[:i], "[]"), s.Name[i+1:]
 	}
-	if slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port) || e.Value(s, "smtpd_tls_wrappermode") == "yes" {
+	if slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port) ||
+		e.Value(s, "smtpd_tls_wrappermode") == "yes" {
 		return submission
 	}
 	loopback := host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
 	filter, overridden := s.Overrides["content_filter"]
-	if s.Type == "inet" && loopback && port != "smtp" && port != "25" || overridden && filter == "" && e.Value(nil, "content_filter") != "" {
+	if s.Type == "inet" && loopback && port != "smtp" && port != "25" || overridden && filter == "" &&
+		e.Value(nil, "content_filter") != "" {
 		return reinjection
 	}
 	return outside
 }
 
-// seenAs is the path of a unix socket on this host, as a service sees it: it runs in the
-// queue directory, and chrooted there is nothing above it.
+// seenAs returns the path on this host of a unix socket of a service, which runs in the queue
+// directory, chrooted or not.
 func (e *examination) seenAs(s *Service, socket string) string {
 	if path.IsAbs(socket) && !e.chrooted(s) {
 		return path.Clean(socket)
@@ -194,8 +196,8 @@ func (e *examination) isOurs(s *Service, m Milter) bool {
 	return false
 }
 
-// samePort compares two "host:port" of which the second may be any address. What a name
-// stands for is not looked up: on one host two filters do not share a port.
+// samePort compares two "host:port"; the second may be any address. It does not resolve
+// names, because two filters on one host do not share a port.
 func samePort(theirs, own string) bool {
 	host, port := hostPort(theirs)
 	ownHost, ownPort := hostPort(own)
@@ -203,7 +205,8 @@ func samePort(theirs, own string) bool {
 		return false
 	}
 	numeric := strings.Trim(host, "0123456789abcdef.:") == ""
-	return host == ownHost || !numeric || ownHost == "" || ownHost == "0.0.0.0" || ownHost == "::" || !strings.ContainsAny(ownHost, "0123456789:")
+	return host == ownHost || !numeric || ownHost == "" || ownHost == "0.0.0.0" || ownHost == "::" ||
+		!strings.ContainsAny(ownHost, "0123456789:")
 }
 
 func hostPort(text string) (host, port string) {
@@ -211,8 +214,8 @@ func hostPort(text string) (host, port string) {
 	return strings.Trim(text[:max(i, 0)], "[]"), text[i+1:]
 }
 
-// isStray reports whether a milter was meant to be the daemon: it has our name, or our
-// path in another place.
+// isStray reports whether a milter was meant to be the daemon: by its name, or by the path
+// of the socket in another directory.
 func (e *examination) isStray(m Milter) bool {
 	kind, where := m.split()
 	if kind != "unix" {
@@ -240,9 +243,13 @@ func (e *examination) mapsNameUs(s *Service) bool {
 	return found
 }
 
-// endpoint is how smtpd_milters names us best; empty: from a chroot we cannot be reached.
+// endpoint returns the endpoint of the daemon for smtpd_milters. It is empty if a chrooted
+// smtpd cannot reach the daemon.
 func (e *examination) endpoint() string {
-	chrooted := slices.ContainsFunc(e.listeners, func(l listener) bool { return l.role == outside && e.chrooted(l.Service) })
+	chrooted := slices.ContainsFunc(e.listeners, func(l listener) bool {
+		return l.role == outside &&
+			e.chrooted(l.Service)
+	})
 	other := ""
 	for _, own := range e.daemon.Listen {
 		kind, at, _ := strings.Cut(own, ":")
@@ -264,34 +271,26 @@ func (e *examination) endpoint() string {
 	return other
 }
 
-// entry is how smtpd_milters should name us.
+// entry returns the recommended entry for smtpd_milters.
 func (e *examination) entry(endpoint string) string {
 	return "{ " + endpoint + ", connect_timeout=5s, command_timeout=10s, default_action=tempfail }"
 }
 
-// postconf is a command that sets a parameter, of main.cf or of a service.
+// postconf returns the command that sets a parameter of main.cf or of a service.
 func (e *examination) postconf(option, assignment string) string {
 	command := "postconf "
 	if e.Dir != "" {
-		command += "-c " + shellQuoted(e.Dir) + " "
+		command += "-c " + text.ShellQuoted(e.Dir) + " "
 	}
-	return command + option + " " + shellQuoted(assignment)
+	return command + option + " " + text.ShellQuoted(assignment)
 }
 
-// set is the command that sets a parameter in main.cf.
+// set returns the command that sets a parameter in main.cf.
 func (e *examination) set(name, value string) string {
 	return e.postconf("-e", strings.TrimSpace(name+" = "+value))
 }
 
-// shellQuoted is a word as a shell takes it for one.
-func shellQuoted(text string) string {
-	if text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=@") == "" {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-}
-
-// names lists listeners for a sentence.
+// names formats listeners for a sentence.
 func names(all []listener) string {
 	var words []string
 	for _, l := range all {
@@ -300,7 +299,7 @@ func names(all []listener) string {
 	return text.List(words, len(words))
 }
 
-// those are the listeners of a kind.
+// those returns the listeners that match.
 func (e *examination) those(is func(listener) bool) []listener {
 	var found []listener
 	for _, l := range e.listeners {

@@ -7,6 +7,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/internal/text"
+	"rcpt-milter/postfix/table"
 )
 
 // rewritten is a whole domain that a table of Postfix rewrites.
@@ -18,7 +19,7 @@ type rewritten struct {
 // rewrittenBy reads the line of a whole domain. It returns nothing for one that Postfix
 // leaves as it is, or cannot use.
 func rewrittenBy(domain, value string) []rewritten {
-	targets, err := targetsOf("@"+domain, []byte(value), false)
+	targets, err := table.AliasTargets(domain, value)
 	if err != nil {
 		return nil
 	}
@@ -47,15 +48,15 @@ func (e *examination) refusedDomains(parameter, table string, domains []rewritte
 	e.findOpen(inTable(parameter, table), table, open)
 }
 
-// askedBefore is why what Postfix rewrites is a matter of the daemon.
-const askedBefore = "It is asked before Postfix rewrites them."
+// askedBefore explains why the daemon must know what Postfix rewrites.
+const askedBefore = "Postfix asks the daemon before it rewrites them."
 
 func (e *examination) findCatchAll(where string, all []rewritten) {
 	if len(all) == 0 {
 		return
 	}
-	e.find("domain-rewritten", Fault,
-		fmt.Sprintf("%s takes every recipient of %s, and the daemon only those whom the directory has under that name",
+	e.find("domain-rewritten", Problem,
+		fmt.Sprintf("%s accepts every recipient of %s, and the daemon only those in the directory",
 			where, text.List(wholeDomains(all), shownAddresses)),
 		askedBefore, fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(wholeDomains(all)), ", ")))
 }
@@ -64,10 +65,10 @@ func (e *examination) findAliases(where, table string, all []rewritten) {
 	if len(all) == 0 {
 		return
 	}
-	e.find("domain-rewritten", Fault,
-		fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon does not",
+	e.find("domain-rewritten", Problem,
+		fmt.Sprintf("%s maps %s to another domain, and the daemon does not",
 			where, text.List(wholeDomains(all), shownAddresses)),
-		askedBefore, e.mendAliases(table, all)...)
+		askedBefore, e.fixAliases(table, all)...)
 }
 
 func (e *examination) findOpen(where, table string, all []rewritten) {
@@ -75,14 +76,15 @@ func (e *examination) findOpen(where, table string, all []rewritten) {
 		return
 	}
 	e.find("alias-accepts-all", Note,
-		fmt.Sprintf("%s takes the recipients of %s for those of another domain, and the daemon accepts every one",
+		fmt.Sprintf("%s maps %s to another domain, and the daemon accepts every recipient",
 			where, text.List(wholeDomains(all), shownAddresses)),
-		"Unknown recipients are accepted, and bounce behind us.",
-		append(e.mendAliases(table, all), fmt.Sprintf("and take %s out of accept", strings.Join(wholeDomains(all), ", ")))...)
+		"Mail for unknown recipients is accepted and bounces later.",
+		append(e.fixAliases(table, all), fmt.Sprintf("and remove %s from accept",
+			strings.Join(wholeDomains(all), ", ")))...)
 }
 
-// acceptsAll asks the daemon about a recipient that does not exist, which only a rule for the
-// whole domain accepts. It reports whether there was an answer.
+// acceptsAll reports whether the daemon accepts every recipient of a domain, by asking about
+// one that does not exist, and whether it answered.
 func (e *examination) acceptsAll(domain string) (accepted, known bool) {
 	probe, err := address.Parse("rcpt-milter-doctor-probe@" + domain)
 	if err != nil {
@@ -95,15 +97,15 @@ func (e *examination) acceptsAll(domain string) (accepted, known bool) {
 	return answers[0].Accepted, true
 }
 
-// knowsAlias reports whether the daemon takes a domain for an alias as Postfix does.
+// knowsAlias reports whether the daemon has the same alias as Postfix.
 func (e *examination) knowsAlias(r rewritten) bool {
 	missing := func(target string) bool { return !slices.Contains(e.daemon.Aliases[r.domain], target) }
 	return len(r.targets) > 0 && !slices.ContainsFunc(r.targets, missing)
 }
 
-// mendAliases is the configuration that judges the recipients of aliases where they are. One
-// that has several targets takes the table itself.
-func (e *examination) mendAliases(table string, aliases []rewritten) (mend []string) {
+// fixAliases returns the configuration for aliases. An alias with several targets needs the
+// table itself.
+func (e *examination) fixAliases(table string, aliases []rewritten) (fix []string) {
 	var pairs, foreign []string
 	for _, r := range aliases {
 		if len(r.targets) != 1 {
@@ -116,15 +118,15 @@ func (e *examination) mendAliases(table string, aliases []rewritten) (mend []str
 			foreign = append(foreign, "@"+r.domain)
 		}
 	}
-	mend = []string{fmt.Sprintf("in config.yaml: domain_aliases: {%s}", strings.Join(pairs, ", "))}
+	fix = []string{fmt.Sprintf("in config.yaml: domain_aliases: {%s}", strings.Join(pairs, ", "))}
 	if len(foreign) > 0 {
-		mend = append(mend, fmt.Sprintf("or, where no directory has the addresses of the other domain: accept: [%s]",
+		fix = append(fix, fmt.Sprintf("or, if no directory has the addresses of the other domain: accept: [%s]",
 			strings.Join(yamlQuoted(foreign), ", ")))
 	}
-	return mend
+	return fix
 }
 
-// wholeDomains are the keys of rewritten domains.
+// wholeDomains returns the keys of rewritten domains.
 func wholeDomains(all []rewritten) []string {
 	var keys []string
 	for _, r := range all {
@@ -133,7 +135,7 @@ func wholeDomains(all []rewritten) []string {
 	return keys
 }
 
-// ownedAsAlias reports whether an address has an owner in a domain that its own is an alias of.
+// ownedAsAlias reports whether an address has an owner in a target of its domain.
 func (e *examination) ownedAsAlias(a address.Address) bool {
 	var forms []address.Address
 	for _, target := range e.daemon.Aliases[a.Domain()] {

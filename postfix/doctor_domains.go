@@ -12,12 +12,12 @@ import (
 
 // relayed is one entry of relay_domains.
 type relayed struct {
-	domain string // canonical; with a dot in front where only sub-domains are meant
-	subs   bool   // its sub-domains too, by parent_domain_matches_subdomains
+	domain string // canonical; ".domain" for sub-domains only
+	subs   bool   // sub-domains too (parent_domain_matches_subdomains)
 }
 
-// domainList reads a list of domains such as relay_domains: words, tables and files.
-// Tables that cannot be listed come back by name.
+// domainList returns the domains of a list such as relay_domains: words, tables and files. It
+// returns the names of tables that cannot be listed.
 func (e *examination) domainList(parameter string) (domains []relayed, blind []string) {
 	parents := slices.Contains(list(e.Value(nil, "parent_domain_matches_subdomains")), parameter)
 	add := func(word string) {
@@ -51,8 +51,7 @@ func isTable(word string) bool {
 	return found && kind != "" && strings.Trim(kind, "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
 }
 
-// members are the tables that a word stands for: without the proxy in front, and the
-// parts of a union.
+// members returns the tables of a word: without proxy:, and the parts of a unionmap.
 func members(word string) []string {
 	for {
 		bare, proxied := strings.CutPrefix(word, "proxy:")
@@ -75,29 +74,19 @@ func members(word string) []string {
 	return all
 }
 
-// modeOf is the mode of a canonical domain, its own or that of its nearest parent; empty:
-// it is not in our domains.
+// modeOf returns the mode of a canonical domain, or "" if domains has no entry for it.
 func (e *examination) modeOf(domain string) string {
-	if mode, own := e.daemon.Domains[domain]; own {
-		return mode
-	}
-	for i := range len(domain) {
-		if domain[i] == '.' && (i > 0 || len(domain) > 1) {
-			if mode, parent := e.daemon.Domains[domain[i:]]; parent {
-				return mode
-			}
-		}
-	}
-	return ""
+	mode, _ := address.LookupDomain(e.daemon.Domains, domain)
+	return mode
 }
 
-// judged reports whether recipients in a domain may be refused, now or in mode enforce.
+// judged reports whether the mode of a domain is enforce or report.
 func (e *examination) judged(domain string) bool {
 	mode := e.modeOf(domain)
 	return mode == "enforce" || mode == "report"
 }
 
-// checkRelayed: every domain that Postfix relays is one of ours.
+// checkRelayed checks that domains has an entry for every domain that Postfix relays.
 func (e *examination) checkRelayed() {
 	domains, blind := e.domainList("relay_domains")
 	var unserved, below []string
@@ -111,23 +100,28 @@ func (e *examination) checkRelayed() {
 		}
 	}
 	if len(unserved) > 0 {
-		e.find("relayed-not-served", Fault, "Postfix relays "+text.List(unserved, 10)+", which our domains do not name",
-			"Every recipient there is accepted, whoever it is.", "in config.yaml, under domains: "+unserved[0]+": report (or pass, where that is meant)")
+		e.find("relayed-not-served", Problem, "Postfix relays "+text.List(unserved, 10)+", which domains does not name",
+			"Every recipient there is accepted.",
+			"in config.yaml, under domains: "+unserved[0]+": report (or pass, if this is intended)")
 	}
 	if len(below) > 0 {
-		e.find("subdomains-not-served", Note, "Postfix also relays all sub-domains of "+text.List(below, 10)+" (parent_domain_matches_subdomains), which our domains do not name",
-			"Every recipient there is accepted.", "in config.yaml, under domains: ."+below[0]+": report", e.set("parent_domain_matches_subdomains", e.withoutParents("relay_domains")))
+		e.find("subdomains-not-served", Note, "Postfix also relays all sub-domains of "+text.List(below, 10)+
+			" (parent_domain_matches_subdomains), which domains does not name",
+			"Every recipient there is accepted.", "in config.yaml, under domains: ."+below[0]+": "+
+				"report", e.set("parent_domain_matches_subdomains", e.withoutParents("relay_domains")))
 	}
 	for _, table := range blind {
-		e.find("map-unreadable", Note, "relay_domains names "+table+", which cannot be listed here", "Domains that stand only there could not be compared with ours.")
+		e.find("map-unreadable", Note, "relay_domains names "+table+", which cannot be listed here",
+			"Its domains could not be compared with domains in config.yaml.")
 	}
 }
 
 func (e *examination) withoutParents(parameter string) string {
-	return strings.Join(slices.DeleteFunc(list(e.Value(nil, "parent_domain_matches_subdomains")), func(word string) bool { return word == parameter }), ", ")
+	return strings.Join(slices.DeleteFunc(list(e.Value(nil, "parent_domain_matches_subdomains")),
+		func(word string) bool { return word == parameter }), ", ")
 }
 
-// checkServed: every domain of ours is one that Postfix takes mail for.
+// checkServed checks that Postfix accepts mail for every judged domain.
 func (e *examination) checkServed() {
 	var foreign []string
 	for _, domain := range slices.Sorted(maps.Keys(e.daemon.Domains)) {
@@ -138,23 +132,27 @@ func (e *examination) checkServed() {
 	if len(foreign) == 0 {
 		return
 	}
-	e.find("served-not-relayed", Fault, "Postfix does not take mail for "+text.List(foreign, 10)+", which our domains name",
-		"Clients are told \"Relay access denied\" before anybody is asked.",
-		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+strings.Join(foreign, ", "), ", ")))
+	e.find("served-not-relayed", Problem,
+		"Postfix does not accept mail for "+text.List(foreign, 10)+", which domains names",
+		"Clients get \"Relay access denied\" before the daemon is asked.",
+		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+
+			strings.Join(foreign, ", "), ", ")))
 }
 
-// takesMailFor asks all classes of domains.
+// takesMailFor reports whether a domain is in one of the address classes of Postfix.
 func (e *examination) takesMailFor(domain string) bool {
 	bare, sub := strings.CutPrefix(domain, ".")
-	for _, parameter := range []string{"relay_domains", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains"} {
+	for _, parameter := range []string{"relay_domains", "mydestination", "virtual_alias_domains",
+		"virtual_mailbox_domains"} {
 		domains, _ := e.domainList(parameter)
 		for _, r := range domains {
 			own := strings.TrimPrefix(r.domain, ".")
 			switch {
 			case r.domain == domain,
-				sub && r.domain != own && strings.HasSuffix(domain, r.domain),         // .example.com of ours, .com of theirs
-				sub && parameter != "mydestination" && strings.HasSuffix(own, domain), // one is enough, but for this host's own name
-				r.subs && (own == bare && sub || strings.HasSuffix(bare, "."+own)),    // by its parent
+				sub && r.domain != own && strings.HasSuffix(domain, r.domain), // .example.com in domains, .com in Postfix
+				// one sub-domain is enough, except the name of this host
+				sub && parameter != "mydestination" && strings.HasSuffix(own, domain),
+				r.subs && (own == bare && sub || strings.HasSuffix(bare, "."+own)), // by its parent
 				!sub && r.domain != own && strings.HasSuffix(bare, r.domain):
 				return true
 			}
@@ -166,7 +164,7 @@ func (e *examination) takesMailFor(domain string) bool {
 	return false
 }
 
-// tableHas asks the tables of a list of domains, those that cannot be listed as well.
+// tableHas looks keys up in the tables of a list, including those that cannot be listed.
 func (e *examination) tableHas(parameter string, keys ...string) bool {
 	for _, word := range list(e.Value(nil, parameter)) {
 		for _, table := range members(word) {
@@ -187,22 +185,24 @@ func (e *examination) has(table, key string) (bool, error) {
 	return e.world.Has(table, key)
 }
 
-// checkOldTable: nothing but the daemon decides which recipients exist.
+// checkOldTable checks that only the daemon decides which recipients exist.
 func (e *examination) checkOldTable() {
 	var tables []string
 	for _, word := range list(e.Value(nil, "relay_recipient_maps")) {
-		if !strings.HasPrefix(word, "static:") { // knows everybody
+		if !strings.HasPrefix(word, "static:") { // matches every address
 			tables = append(tables, word)
 		}
 	}
 	if len(tables) == 0 {
 		return
 	}
-	level, why := Fault, "Postfix refuses what is not in there before it asks the daemon: whoever is new in the directory gets no mail until the table is made again."
-	mend := []string{e.set("relay_recipient_maps", "")}
+	level, why := Problem, "Postfix rejects other recipients before it asks the daemon, so new ones in the directory "+
+		"get no mail."
+	fix := []string{e.set("relay_recipient_maps", "")}
 	if !slices.Contains(slices.Collect(maps.Values(e.daemon.Domains)), "enforce") && len(e.daemon.Domains) > 0 {
-		level, why = Note, "That is right as long as no domain is in mode enforce. Then it has to go."
-		mend = append([]string{"in config.yaml: the domains to enforce; then"}, mend...)
+		level, why = Note, "This is right until a domain is in mode enforce. Then remove it."
+		fix = append([]string{"in config.yaml: set domains to enforce; then"}, fix...)
 	}
-	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in force (%s)", text.List(tables, 5)), why, mend...)
+	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in effect (%s)", text.List(tables, 5)), why,
+		fix...)
 }

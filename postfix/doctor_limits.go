@@ -10,7 +10,7 @@ import (
 
 func sortedDomains(domains map[string]string) []string { return slices.Sorted(maps.Keys(domains)) }
 
-// checkSoftBounce: a refusal is one.
+// checkSoftBounce checks that rejections are permanent.
 func (e *examination) checkSoftBounce() {
 	var soft []string
 	if e.Value(nil, "soft_bounce") == "yes" {
@@ -22,13 +22,13 @@ func (e *examination) checkSoftBounce() {
 		}
 	}
 	if len(soft) > 0 {
-		e.find("soft-bounce", Fault, "soft_bounce makes a temporary error of every refusal",
-			"Whoever writes to nobody tries again for days instead of being told.", soft...)
+		e.find("soft-bounce", Problem, "soft_bounce makes every rejection temporary",
+			"Clients retry unknown recipients for days instead of returning the mail.", soft...)
 	}
 }
 
-// Below these an honest sender of a list with old addresses in it is cut off, together
-// with the good ones.
+// Below these limits a legitimate client with some old addresses is disconnected, and its
+// valid recipients are lost too.
 const (
 	leastHard  = 20
 	leastSoft  = 10
@@ -37,14 +37,14 @@ const (
 	stockSleep = "1s"
 )
 
-// checkErrorLimits: a few refused recipients do not end a session.
+// checkErrorLimits checks that a few rejected recipients do not end a session.
 func (e *examination) checkErrorLimits() {
 	found := map[string][]listener{}
-	mend := map[string]string{}
+	fix := map[string]string{}
 	for _, l := range e.asked() {
 		note := func(parameter, stock string) {
 			what := parameter + " is " + e.Value(l.Service, parameter)
-			found[what], mend[what] = append(found[what], l), e.set(parameter, stock)
+			found[what], fix[what] = append(found[what], l), e.set(parameter, stock)
 		}
 		if n, ok := e.number(l.Service, "smtpd_hard_error_limit"); ok && n < leastHard {
 			note("smtpd_hard_error_limit", stockHard)
@@ -58,17 +58,17 @@ func (e *examination) checkErrorLimits() {
 		}
 	}
 	for _, what := range slices.Sorted(maps.Keys(found)) {
-		e.find("error-limit", Fault, what+" for "+names(found[what]),
-			"Our refusals count as errors: a sender whose list has some old addresses is cut off or slowed down, and the good ones in the list with it.", mend[what])
+		e.find("error-limit", Problem, what+" for "+names(found[what]),
+			"Rejections count as errors: a client with some old addresses is slowed down or disconnected.", fix[what])
 	}
 }
 
-// checkInstances: other instances have a configuration of their own.
+// checkInstances reports other instances, which have their own configuration.
 func (e *examination) checkInstances() {
 	others := list(e.Value(nil, "multi_instance_directories"))
 	if len(others) == 0 || e.Dir != "" {
 		return
 	}
 	e.find("instances", Note, "there are other instances of Postfix: "+strings.Join(others, ", "),
-		"Each has settings of its own, which were not looked at.", "rcpt-milter doctor --postfix-config "+others[0])
+		"Each has its own settings, which were not checked.", "rcpt-milter doctor --postfix-config "+others[0])
 }

@@ -10,21 +10,23 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// checkDaemon: the daemon answers, and can be trusted.
+// checkDaemon checks that the daemon answers and that its index is ready and fresh.
 func (e *examination) checkDaemon() {
 	switch e.daemon.State {
 	case "":
-		e.find("daemon-silent", Fault, "the daemon does not answer: "+e.daemon.Trouble,
-			"While it is away Postfix acts by its default action. What its index knows could not be checked here.",
+		e.find("daemon-silent", Problem, "the daemon does not answer: "+e.daemon.Trouble,
+			"Meanwhile Postfix takes its default action. Checks that need the index were skipped.",
 			"systemctl start rcpt-milter")
 	case "not_ready":
-		e.find("index-not-ready", Fault, "a directory has not been read in full yet",
-			"Recipients that are not known are put off with 451 until it is.", "rcpt-milter status", "rcpt-milter check --live")
+		e.find("index-not-ready", Problem, "no full pass of a directory has completed",
+			"Unknown recipients are deferred with 451 until the first full pass has ended.", "rcpt-milter "+
+				"status", "rcpt-milter check --live")
 	case "stale":
-		e.find("index-stale", Fault, "the index is too old to be trusted about whom it does not know",
-			"Recipients that are not known are put off with 451 until a pass succeeds.", "rcpt-milter status", "rcpt-milter check --live")
+		e.find("index-stale", Problem, "the index is stale",
+			"Unknown recipients are deferred with 451 until a pass succeeds.", "rcpt-milter status",
+			"rcpt-milter check --live")
 	case "late":
-		e.find("index-late", Note, "the index is older than it should be", "New recipients are not known yet.", "rcpt-milter status")
+		e.find("index-late", Note, "the index is late", "New recipients are not known yet.", "rcpt-milter status")
 	}
 	var watched []string
 	for _, domain := range slices.Sorted(maps.Keys(e.daemon.Domains)) {
@@ -33,17 +35,19 @@ func (e *examination) checkDaemon() {
 		}
 	}
 	if len(watched) > 0 {
-		e.find("mode-report", Note, "nothing is refused in "+text.List(watched, 10)+", whose mode is report",
-			"That is right while you look at what would be refused.", "rcpt-milter report", "in config.yaml: "+watched[0]+": enforce")
+		e.find("mode-report", Note, "no recipient is rejected in "+text.List(watched, 10)+" (mode report)",
+			"This is right while you review what enforce would reject.", "rcpt-milter report", "in "+
+				"config.yaml: "+watched[0]+": enforce")
 	}
 }
 
-// checkAsked: every listener that takes mail from outside asks us.
+// checkAsked checks that every listener for mail from outside uses the daemon.
 func (e *examination) checkAsked() {
 	outsiders := e.those(func(l listener) bool { return l.role == outside })
 	if len(outsiders) == 0 {
-		e.find("no-listener", Fault, "master.cf has no smtpd that takes mail from outside",
-			"Nobody can be asked about recipients.", "rcpt-milter doctor --postfix-config DIR, where Postfix runs with another directory")
+		e.find("no-listener", Problem, "master.cf has no smtpd for mail from outside",
+			"The daemon checks recipients only for an smtpd.",
+			"if Postfix uses another directory: rcpt-milter doctor --postfix-config DIR")
 		return
 	}
 	missing := func(overridden bool) []listener {
@@ -55,27 +59,29 @@ func (e *examination) checkAsked() {
 		e.notAsked(all, e.addUs("smtpd_milters")...)
 	}
 	if all := missing(true); len(all) > 0 {
-		var mend []string
-		if !slices.ContainsFunc(ParseMilters(e.Value(nil, "smtpd_milters")), func(m Milter) bool { return e.isOurs(all[0].Service, m) }) {
-			mend = e.addUs("smtpd_milters")
+		var fix []string
+		if !slices.ContainsFunc(ParseMilters(e.Value(nil, "smtpd_milters")),
+			func(m Milter) bool { return e.isOurs(all[0].Service, m) }) {
+			fix = e.addUs("smtpd_milters")
 		}
 		for _, l := range all {
 			for _, name := range []string{"smtpd_milters", "receive_override_options"} {
-				if _, set := l.Overrides[name]; set && (name == "smtpd_milters" || strings.Contains(l.Overrides[name], "no_milters")) {
-					mend = append(mend, e.postconf("-PX", l.String()+"/"+name))
+				if _, set := l.Overrides[name]; set && (name == "smtpd_milters" ||
+					strings.Contains(l.Overrides[name], "no_milters")) {
+					fix = append(fix, e.postconf("-PX", l.String()+"/"+name))
 				}
 			}
 		}
-		e.notAsked(all, mend...)
+		e.notAsked(all, fix...)
 	}
 }
 
-func (e *examination) notAsked(all []listener, mend ...string) {
-	e.find("milter-missing", Fault, "rcpt-milter is not asked about recipients that come in through "+names(all),
-		"Mail for nobody is accepted there, and bounces later to senders that are often forged.", mend...)
+func (e *examination) notAsked(all []listener, fix ...string) {
+	e.find("milter-missing", Problem, "rcpt-milter is not a milter of "+names(all),
+		"Mail for unknown recipients is accepted there and bounces later, often to forged senders.", fix...)
 }
 
-// overridesMilters reports whether -o of master.cf decides which milters a listener has.
+// overridesMilters reports whether -o in master.cf sets the milters of a listener.
 func (e *examination) overridesMilters(l listener) bool {
 	_, milters := l.Overrides["smtpd_milters"]
 	if options, own := l.Overrides["receive_override_options"]; own {
@@ -84,7 +90,7 @@ func (e *examination) overridesMilters(l listener) bool {
 	return milters && !strings.Contains(e.Value(nil, "receive_override_options"), "no_milters")
 }
 
-// addUs are the commands that put us in front of the milters of main.cf.
+// addUs returns the commands that put the daemon before the milters of main.cf.
 func (e *examination) addUs(parameter string) []string {
 	endpoint := e.endpoint()
 	if endpoint == "" {
@@ -94,24 +100,26 @@ func (e *examination) addUs(parameter string) []string {
 	if others := e.Parameters[parameter]; others != "" {
 		value += ", " + others
 	}
-	var mend []string
+	var fix []string
 	if strings.Contains(e.Value(nil, "receive_override_options"), "no_milters") {
-		mend = append(mend, e.set("receive_override_options", strings.Join(slices.DeleteFunc(list(e.Value(nil, "receive_override_options")),
+		fix = append(fix, e.set("receive_override_options", strings.Join(slices.DeleteFunc(list(e.Value(nil,
+			"receive_override_options")),
 			func(word string) bool { return word == "no_milters" }), ", ")))
 	}
-	if slices.ContainsFunc(ParseMilters(e.Value(nil, parameter)), func(m Milter) bool { return m.Endpoint == endpoint }) {
-		return mend
+	if slices.ContainsFunc(ParseMilters(e.Value(nil, parameter)),
+		func(m Milter) bool { return m.Endpoint == endpoint }) {
+		return fix
 	}
-	return append(mend, e.set(parameter, value))
+	return append(fix, e.set(parameter, value))
 }
 
-// moveSocket is how to get our socket where a chrooted smtpd sees it.
+// moveSocket returns how to move the socket into the chroot of smtpd.
 func (e *examination) moveSocket() []string {
 	return []string{"in config.yaml: listen: unix:" + e.queue() + "/rcpt-milter/milter.sock",
 		e.set("smtpd_milters", e.entry("unix:rcpt-milter/milter.sock"))}
 }
 
-// without is a list of milters without the daemon.
+// without returns a list of milters without the daemon.
 func (e *examination) without(s *Service, all []Milter) string {
 	var rest []string
 	for _, m := range all {
@@ -122,13 +130,13 @@ func (e *examination) without(s *Service, all []Milter) string {
 	return strings.Join(rest, ", ")
 }
 
-// checkElsewhere: we are asked once, and nowhere else.
+// checkElsewhere checks that only listeners for mail from outside use the daemon, and once.
 func (e *examination) checkElsewhere() {
 	cleanup := &Service{Chroot: "n", Overrides: map[string]string{}}
 	local := ParseMilters(e.Value(nil, "non_smtpd_milters"))
 	if slices.ContainsFunc(local, func(m Milter) bool { return e.isOurs(cleanup, m) || e.isStray(m) }) {
-		e.find("milter-non-smtpd", Fault, "rcpt-milter is in non_smtpd_milters",
-			"Mail that programs of this host submit, bounces and forwarded mail among them, would be dropped or put off where a recipient is not known.",
+		e.find("milter-non-smtpd", Problem, "rcpt-milter is in non_smtpd_milters",
+			"Mail of local programs, bounces and forwarded mail to unknown recipients would be dropped or deferred.",
 			e.set("non_smtpd_milters", e.without(cleanup, local)))
 	}
 	for _, l := range e.listeners {
@@ -136,21 +144,24 @@ func (e *examination) checkElsewhere() {
 		case len(l.ours) == 0 || l.role == outside:
 		case l.role == submission && e.daemon.ExemptAuthenticated:
 		case l.role == submission:
-			e.find("milter-submission", Fault, "rcpt-milter is asked about mail that users submit, on "+l.String(),
-				"Mail programs take a 451 for a failure, and users would be refused or put off where the index cannot tell.", e.override(l)...)
+			e.find("milter-submission", Problem, "rcpt-milter is a milter of the submission service "+l.String(),
+				"Mail programs report a 451 as a failure, and users may be rejected or deferred.", e.override(l)...)
 		default:
-			e.find("milter-reinjection", Fault, "rcpt-milter is asked again about mail that comes back from a content filter, on "+l.String(),
-				"That mail has been accepted: whoever left in between now causes a bounce, and a 451 fills the filter's queue.", e.override(l)...)
+			e.find("milter-reinjection", Problem, "rcpt-milter is a milter of "+l.String()+
+				", which accepts mail back from a content filter",
+				"That mail is already accepted: a rejection causes a bounce, and a 451 fills the queue of the "+
+					"filter.", e.override(l)...)
 		}
 		if len(l.ours) > 1 {
-			e.find("milter-twice", Note, "rcpt-milter is asked twice by "+l.String(), "It answers the same and costs twice.",
+			e.find("milter-twice", Note, l.String()+" has rcpt-milter twice",
+				"The second check costs time and changes nothing.",
 				e.set("smtpd_milters", strings.TrimSuffix(l.ours[0].source+", "+e.without(l.Service, l.all), ", ")))
 		}
 	}
 }
 
-// override takes us out of the milters of one listener. postconf -P takes no value with
-// white space in it; a name for that value does.
+// override removes the daemon from the milters of one listener. postconf -P accepts no value
+// with white space, so such a value gets a parameter of its own.
 func (e *examination) override(l listener) []string {
 	rest := e.without(l.Service, l.all)
 	if !strings.ContainsAny(rest, " \t") {
@@ -162,12 +173,12 @@ func (e *examination) override(l listener) []string {
 	return []string{e.set("inside_milters", rest), e.postconf("-P", l.String()+"/smtpd_milters=$inside_milters")}
 }
 
-// asked are the listeners that ask us.
+// asked returns the listeners that use the daemon.
 func (e *examination) asked() []listener {
 	return e.those(func(l listener) bool { return len(l.ours) > 0 })
 }
 
-// byValue groups the listeners that ask us by what a check finds of them; empty: nothing.
+// byValue groups the listeners that use the daemon by a value; an empty value means no finding.
 func (e *examination) byValue(value func(listener, Milter) string) map[string][]listener {
 	groups := map[string][]listener{}
 	for _, l := range e.asked() {
@@ -178,7 +189,7 @@ func (e *examination) byValue(value func(listener, Milter) string) map[string][]
 	return groups
 }
 
-// checkActions: what Postfix does when nobody answers.
+// checkActions checks the default action if the daemon does not answer.
 func (e *examination) checkActions() {
 	groups := e.byValue(func(l listener, m Milter) string {
 		action, given := m.Options["default_action"]
@@ -194,22 +205,23 @@ func (e *examination) checkActions() {
 		return action
 	})
 	for _, action := range slices.Sorted(maps.Keys(groups)) {
-		what := fmt.Sprintf("with the daemon away, %s acts by milter_default_action %s", names(groups[action]), action)
-		why := "It is none of tempfail, shutdown."
+		what := fmt.Sprintf("without the daemon, %s takes milter_default_action %s", names(groups[action]), action)
+		why := "Expected tempfail or shutdown."
 		switch action {
 		case "unset":
-			what = "what " + names(groups[action]) + " does with the daemon away is left to Postfix's default"
+			what = "milter_default_action of " + names(groups[action]) + " is not set"
 			why = "The default differs between releases (tempfail, shutdown)."
 		case "accept", "quarantine":
-			why = "Every restart of the daemon lets mail for nobody in, for the rest of each SMTP session."
+			why = "During a restart of the daemon mail for unknown recipients is accepted, " +
+				"for the rest of each SMTP session."
 		case "reject":
-			why = "Every restart of the daemon refuses valid mail for good."
+			why = "During a restart of the daemon valid mail is rejected permanently."
 		}
-		e.find("default-action", Fault, what, why, e.withOption(groups[action][0], "default_action=tempfail"))
+		e.find("default-action", Problem, what, why, e.withOption(groups[action][0], "default_action=tempfail"))
 	}
 }
 
-// withOption is the command that gives our entry in smtpd_milters an option.
+// withOption returns the command that sets an option of the daemon in smtpd_milters.
 func (e *examination) withOption(l listener, option string) string {
 	ours := l.ours[0]
 	options := maps.Clone(ours.Options)
@@ -226,22 +238,22 @@ func (e *examination) withOption(l listener, option string) string {
 	return e.set("smtpd_milters", text)
 }
 
-// Times between which Postfix may be told to wait for us: below, a moment of load makes
-// it give up for the rest of the session; above, sessions pile up behind a daemon that
-// hangs.
+// Limits of the timeouts: below them, a moment of load makes Postfix give up for the rest of
+// the session; above them, sessions pile up behind a daemon that hangs.
 const (
 	leastConnect, mostConnect = time.Second, time.Minute
 	leastCommand, mostCommand = 3 * time.Second, 2 * time.Minute
 )
 
-// checkTimeouts: Postfix waits long enough for an answer, and not for ever.
+// checkTimeouts checks that Postfix waits long enough for an answer, but not too long.
 func (e *examination) checkTimeouts() {
 	for _, c := range []struct {
 		option, parameter, good string
 		least, most             time.Duration
 	}{
 		{"connect_timeout", "milter_connect_timeout", "5s", leastConnect, mostConnect},
-		{"command_timeout", "milter_command_timeout", "10s", max(leastCommand, e.daemon.Patience+time.Second), mostCommand},
+		{"command_timeout", "milter_command_timeout", "10s", max(leastCommand, e.daemon.Patience+time.Second),
+			mostCommand},
 	} {
 		groups := e.byValue(func(l listener, m Milter) string {
 			text, given := m.Options[c.option]
@@ -254,17 +266,19 @@ func (e *examination) checkTimeouts() {
 			return text
 		})
 		for _, text := range slices.Sorted(maps.Keys(groups)) {
-			why := "After that it gives up on the daemon for the rest of the SMTP session, although only the moment was busy."
+			why := "After this time it gives up on the daemon for the rest of the SMTP session, " +
+				"even if the load was short."
 			if wait, _ := parseTime(text); wait > c.most {
-				why = "Should the daemon ever hang, sessions pile up until no smtpd is left."
+				why = "If the daemon hangs, sessions pile up until no smtpd process is left."
 			}
-			e.find("timeout", Fault, fmt.Sprintf("%s waits %s at %s", names(groups[text]), text, c.option), why,
+			e.find("timeout", Problem, fmt.Sprintf("%s of %s is %s", c.option, names(groups[text]), text), why,
 				e.withOption(groups[text][0], c.option+"="+c.good))
 		}
 	}
 }
 
-// checkProtocol: the macros that the decision needs come with version 6 only.
+// checkProtocol checks the protocol version: earlier versions do not send the macros that the
+// decision needs.
 func (e *examination) checkProtocol() {
 	groups := e.byValue(func(l listener, m Milter) string {
 		text, given := m.Options["protocol"]
@@ -277,12 +291,13 @@ func (e *examination) checkProtocol() {
 		return text
 	})
 	for _, version := range slices.Sorted(maps.Keys(groups)) {
-		e.find("protocol", Fault, fmt.Sprintf("%s speaks version %s of the milter protocol", names(groups[version]), version),
-			"The daemon has to ask for the recipient as Postfix understood it, which takes version 6.", e.set("milter_protocol", "6"))
+		e.find("protocol", Problem, fmt.Sprintf("milter_protocol of %s is %s", names(groups[version]), version),
+			"The daemon needs the macro {rcpt_addr}, which it can request only with version 6.",
+			e.set("milter_protocol", "6"))
 	}
 }
 
-// checkConnections: every smtpd keeps a connection to us.
+// checkConnections checks the number of connections: every smtpd process keeps one.
 func (e *examination) checkConnections() {
 	sum, unlimited := 0, []listener{}
 	for _, l := range e.asked() {
@@ -291,21 +306,23 @@ func (e *examination) checkConnections() {
 			unlimited = append(unlimited, l)
 		}
 	}
-	const why = "Beyond the limit connections wait, and with them the SMTP sessions of those who write to us."
+	const why = "Connections beyond the limit wait, and so do their SMTP sessions."
 	switch {
 	case len(unlimited) > 0:
-		e.find("connections", Fault, fmt.Sprintf("the number of processes of %s is not limited, and limits.connections is %d", names(unlimited), e.daemon.Connections),
-			why, "limit the column maxproc in master.cf to a number below limits.connections")
+		e.find("connections", Problem, fmt.Sprintf("the number of processes of %s is not limited, and "+
+			"limits.connections is %d", names(unlimited), e.daemon.Connections),
+			why, "in master.cf: set maxproc below limits.connections")
 	case sum > e.daemon.Connections:
-		e.find("connections", Fault, fmt.Sprintf("%s may run %d processes with a connection each, and limits.connections is %d", names(e.asked()), sum, e.daemon.Connections),
+		e.find("connections", Problem, fmt.Sprintf("%s may open %d connections, and limits.connections is %d",
+			names(e.asked()), sum, e.daemon.Connections),
 			why, fmt.Sprintf("in config.yaml: limits: {connections: %d}", roundUp(sum)))
 	}
 }
 
-// roundUp leaves some room.
+// roundUp returns the next multiple of 100.
 func roundUp(n int) int { return (n/100 + 1) * 100 }
 
-// checkSockets: the socket is where smtpd looks for it, and lets it in.
+// checkSockets checks that smtpd can reach and open the socket.
 func (e *examination) checkSockets() {
 	seen := map[string]bool{}
 	for _, l := range e.listeners {
@@ -322,19 +339,21 @@ func (e *examination) checkSockets() {
 	}
 }
 
-// strayed: a path that leads somewhere else than to our socket.
+// strayed reports a path that does not lead to the socket of the daemon.
 func (e *examination) strayed(l listener, m Milter) {
 	_, where := m.split()
 	state := "smtpd of " + l.String() + " looks for"
 	if e.chrooted(l.Service) {
 		state = "smtpd of " + l.String() + ", which is chrooted in " + e.queue() + ", looks for"
 	}
-	mend := e.moveSocket()
+	fix := e.moveSocket()
 	if endpoint := e.endpoint(); endpoint != "" {
-		mend = []string{e.set("smtpd_milters", strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", "))}
+		milters := strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", ")
+		fix = []string{e.set("smtpd_milters", milters)}
 	}
-	e.find("socket-path", Fault, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint, e.seenAs(l.Service, where), text.List(e.daemon.Listen, 5)),
-		"It finds nobody there, and acts by its default action on every recipient.", mend...)
+	e.find("socket-path", Problem, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint,
+		e.seenAs(l.Service, where), text.List(e.daemon.Listen, 5)),
+		"smtpd finds no daemon there and takes its default action for every recipient.", fix...)
 }
 
 func (e *examination) checkSocket(at string) {
@@ -342,17 +361,22 @@ func (e *examination) checkSocket(at string) {
 	socket := e.world.Socket(at, user)
 	switch {
 	case !socket.Exists && socket.Obstacle != "":
-		e.find("socket-unseen", Note, "whether the socket "+at+" is there cannot be seen: "+socket.Obstacle, "Run doctor as root.")
+		e.find("socket-unseen", Note, "cannot examine the socket "+at+": "+socket.Obstacle, "Run doctor as root.")
 	case !socket.Exists:
-		e.find("socket-missing", Fault, "there is no socket at "+at, "Postfix acts by its default action on every recipient.", "systemctl start rcpt-milter")
+		e.find("socket-missing", Problem, "there is no socket at "+at,
+			"Postfix takes its default action for every recipient.", "systemctl start rcpt-milter")
 	case !socket.IsSocket:
-		e.find("socket-missing", Fault, at+" is not a socket", "Postfix acts by its default action on every recipient.", "rm "+shellQuoted(at), "systemctl restart rcpt-milter")
+		e.find("socket-missing", Problem, at+" is not a socket",
+			"Postfix takes its default action for every recipient.", "rm "+text.ShellQuoted(at),
+			"systemctl restart rcpt-milter")
 	case !socket.Writable:
-		e.find("socket-not-writable", Fault, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at, socket.Obstacle),
-			"smtpd runs as that user, cannot connect, and acts by its default action on every recipient.",
+		e.find("socket-not-writable", Problem, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at,
+			socket.Obstacle),
+			"smtpd runs as that user, cannot connect, and takes its default action for every recipient.",
 			fmt.Sprintf("in config.yaml: socket: {group: %s, mode: \"0660\"}", user), "systemctl restart rcpt-milter")
 	case !socket.Answers:
-		e.find("socket-deaf", Fault, "nobody takes connections on the socket "+at, "The daemon that made it is gone, and Postfix acts by its default action on every recipient.",
+		e.find("socket-deaf", Problem, "no process accepts connections on the socket "+at,
+			"The daemon has ended. Postfix takes its default action for every recipient.",
 			"systemctl restart rcpt-milter")
 	}
 }

@@ -10,19 +10,19 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// shownAddresses is how many addresses one finding names.
+// shownAddresses limits the addresses in one finding.
 const shownAddresses = 8
 
-// aliasMaps are the parameters whose tables make Postfix take an address for known,
-// although the directory may know nothing of it.
+// aliasMaps are the parameters whose tables define addresses that the directory may not have.
 var aliasMaps = []string{"virtual_alias_maps", "canonical_maps", "recipient_canonical_maps"}
 
-// checkMaps: what Postfix rewrites or redirects is accepted by us, who see it as it came
-// in.
+// checkMaps checks that the daemon accepts addresses that Postfix rewrites or redirects,
+// because it sees the address before.
 func (e *examination) checkMaps() {
 	done := map[string]bool{}
 	for _, parameter := range aliasMaps {
-		if parameter == "canonical_maps" && !slices.Contains(list(e.Value(nil, "canonical_classes")), "envelope_recipient") && e.Value(nil, "canonical_classes") != "" {
+		if parameter == "canonical_maps" && !slices.Contains(list(e.Value(nil, "canonical_classes")),
+			"envelope_recipient") && e.Value(nil, "canonical_classes") != "" {
 			continue
 		}
 		for _, word := range list(e.Value(nil, parameter)) {
@@ -38,7 +38,7 @@ func (e *examination) checkMaps() {
 		return
 	}
 	for _, table := range list(e.Value(nil, "alias_maps")) {
-		builtIn := strings.HasPrefix(table, "nis:") && !e.Set["alias_maps"] // built in on some systems, and used by none
+		builtIn := strings.HasPrefix(table, "nis:") && !e.Set["alias_maps"] // a default of some systems
 		if isTable(table) && !done[table] && !builtIn {
 			done[table] = true
 			e.checkMap("alias_maps", table)
@@ -46,8 +46,7 @@ func (e *examination) checkMaps() {
 	}
 }
 
-// inMyDestination is a domain of ours in which bare user names are addresses; empty:
-// there is none.
+// inMyDestination returns a judged domain of mydestination, or "".
 func (e *examination) inMyDestination() string {
 	domains, _ := e.domainList("mydestination")
 	for _, r := range domains {
@@ -86,10 +85,11 @@ func (e *examination) checkMap(parameter, table string) {
 	e.refusedDomains(parameter, table, domains)
 }
 
-// bareUser is the address that a key without a domain stands for in a domain of ours;
-// empty: in none. A bare domain is no user.
+// bareUser returns the address of a key without a domain in a judged domain, or "". A bare
+// domain is no user.
 func (e *examination) bareUser(parameter, key string) string {
-	if origin := canonicalDomain(e.Value(nil, "myorigin")); parameter != "alias_maps" && e.judged(origin) && !strings.Contains(key, ".") {
+	if origin := canonicalDomain(e.Value(nil, "myorigin")); parameter != "alias_maps" && e.judged(origin) &&
+		!strings.Contains(key, ".") {
 		return key + "@" + origin
 	}
 	if own := e.inMyDestination(); own != "" && !strings.Contains(key, ".") {
@@ -106,11 +106,11 @@ func canonicalDomain(text string) string {
 	return domain
 }
 
-// refusedKeys finds the addresses of a table that the daemon would refuse.
+// refusedKeys finds the addresses of a table that the daemon would reject.
 func (e *examination) refusedKeys(parameter, table string, keys []address.Address) {
 	answers, err := e.judge(keys)
 	if err != nil || len(answers) != len(keys) {
-		return // that the daemon does not answer is a finding of its own
+		return // checkDaemon reports it
 	}
 	var refused []string
 	for i, a := range keys {
@@ -121,13 +121,14 @@ func (e *examination) refusedKeys(parameter, table string, keys []address.Addres
 	if len(refused) == 0 {
 		return
 	}
-	mend := fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(refused[:min(len(refused), 3)]), ", "))
+	fix := fmt.Sprintf("in config.yaml: accept: [%s]", strings.Join(yamlQuoted(refused[:min(len(refused), 3)]), ", "))
 	if file, ok := sourceOf(table); ok && parameter != "alias_maps" {
-		mend = fmt.Sprintf("in config.yaml: accept_files: [%s]", file)
+		fix = fmt.Sprintf("in config.yaml: accept_files: [%s]", file)
 	}
-	e.find("alias-not-accepted", Fault, fmt.Sprintf("%s has %s that the daemon does not accept: %s", inTable(parameter, table),
+	e.find("alias-not-accepted", Problem, fmt.Sprintf("%s has %s that the daemon does not accept: %s",
+		inTable(parameter, table),
 		text.Count(len(refused), "address", "addresses"), text.List(refused, shownAddresses)),
-		"Postfix would rewrite or redirect them, but asks the daemon before it does, and the directory does not have them.", mend)
+		"Postfix rewrites or redirects them, but asks the daemon first, and the directory does not have them.", fix)
 }
 
 func (e *examination) judge(all []address.Address) ([]Judgement, error) {
@@ -142,19 +143,20 @@ func (e *examination) judge(all []address.Address) ([]Judgement, error) {
 
 func inTable(parameter, table string) string { return table + ", of " + parameter + "," }
 
-// unreadable is a table that nobody could look into.
+// unreadable reports a table that could not be read.
 func (e *examination) unreadable(parameter, table string, err error) {
 	if errors.Is(err, ErrCannotList) {
 		e.find("map-unreadable", Note, inTable(parameter, table)+" cannot be listed here: "+err.Error(),
-			"What Postfix rewrites or redirects by it, and the directory does not have, is refused by the daemon.",
-			"in config.yaml: accept_patterns or accept_files, for what is only there")
+			"The daemon rejects addresses in it that the directory does not have.",
+			"in config.yaml: accept_patterns or accept_files for these addresses")
 		return
 	}
-	e.find("map-broken", Fault, inTable(parameter, table)+" cannot be read: "+err.Error(),
-		"Where Postfix cannot read it either, it puts mail off. What is in there could not be compared.", "postmap "+shellQuoted(table))
+	e.find("map-broken", Problem, inTable(parameter, table)+" cannot be read: "+err.Error(),
+		"If Postfix cannot read it either, it defers mail. Its addresses could not be "+
+			"checked.", "postmap "+text.ShellQuoted(table))
 }
 
-// sourceOf is the file that a table is made of.
+// sourceOf returns the source file of a table.
 func sourceOf(table string) (file string, ok bool) {
 	kind, name, _ := strings.Cut(table, ":")
 	switch kind {
@@ -164,7 +166,7 @@ func sourceOf(table string) (file string, ok bool) {
 	return "", false
 }
 
-// yamlQuoted are words as a YAML list takes them.
+// yamlQuoted quotes words for a YAML list.
 func yamlQuoted(words []string) []string {
 	var all []string
 	for _, word := range words {
@@ -173,8 +175,8 @@ func yamlQuoted(words []string) []string {
 	return all
 }
 
-// checkProbe: other servers that verify their senders with us ask for the address that
-// our own probes come from.
+// checkProbe checks that the daemon accepts the sender of address probes, because other
+// servers verify it.
 func (e *examination) checkProbe() {
 	sender := e.Value(nil, "address_verify_sender")
 	if sender == "" || sender == "<>" {
@@ -191,17 +193,19 @@ func (e *examination) checkProbe() {
 	if err != nil || len(answers) != 1 || answers[0].Accepted {
 		return
 	}
-	mend := fmt.Sprintf("in config.yaml: accept: [%q]", a)
-	if ttl, ok := e.time(nil, "address_verify_sender_ttl"); ok && ttl > 0 { // it changes its name with the time
-		mend = fmt.Sprintf("in config.yaml: accept_patterns: ['%s[0-9a-z]*@%s']", regexQuoted(a.Local()), regexQuoted(a.Domain()))
+	fix := fmt.Sprintf("in config.yaml: accept: [%q]", a)
+	if ttl, ok := e.time(nil, "address_verify_sender_ttl"); ok && ttl > 0 { // the local part changes over time
+		fix = fmt.Sprintf("in config.yaml: accept_patterns: ['%s[0-9a-z]*@%s']", regexQuoted(a.Local()),
+			regexQuoted(a.Domain()))
 	}
-	e.find("probe-sender", Fault, "the daemon refuses "+a.String()+", from which Postfix sends address probes (address_verify_sender)",
-		"Servers that verify senders find that ours does not exist, and refuse our probes and bounces.", mend)
+	e.find("probe-sender", Problem, "the daemon rejects "+a.String()+
+		", the sender of address probes (address_verify_sender)",
+		"Servers that verify senders reject address probes and bounces of this host.", fix)
 }
 
 func regexQuoted(text string) string { return strings.ReplaceAll(text, ".", `\.`) }
 
-// checkRoles: what we accept for everybody also arrives somewhere.
+// checkRoles checks that role addresses, which are always accepted, have a mailbox.
 func (e *examination) checkRoles() {
 	var all []address.Address
 	for _, domain := range sortedDomains(e.daemon.Domains) {
@@ -209,7 +213,8 @@ func (e *examination) checkRoles() {
 			continue
 		}
 		for _, local := range []string{"postmaster", "abuse"} {
-			if a, err := address.Parse(local + "@" + domain); err == nil && slices.Contains(e.daemon.AlwaysAccept, local) {
+			if a, err := address.Parse(local + "@" + domain); err == nil &&
+				slices.Contains(e.daemon.AlwaysAccept, local) {
 				all = append(all, a)
 			}
 		}
@@ -227,12 +232,13 @@ func (e *examination) checkRoles() {
 	if len(ownerless) == 0 {
 		return
 	}
-	e.find("role-ownerless", Fault, text.List(ownerless, shownAddresses)+" are accepted, as they must be, and owned by nobody in the directory",
-		"Behind us they bounce. RFC 5321 asks for postmaster, RFC 2142 for abuse.",
+	e.find("role-ownerless", Problem, text.List(ownerless, shownAddresses)+
+		" are always accepted, but no object in the directory has them",
+		"Mail to them bounces later. RFC 5321 requires postmaster, RFC 2142 abuse.",
 		"give the addresses to a mailbox in the directory, or redirect them in virtual_alias_maps")
 }
 
-// redirected reports whether Postfix sends an address elsewhere.
+// redirected reports whether Postfix redirects an address.
 func (e *examination) redirected(a address.Address) bool {
 	for _, parameter := range aliasMaps {
 		if e.tableHas(parameter, a.String(), "@"+a.Domain()) {
@@ -243,5 +249,6 @@ func (e *examination) redirected(a address.Address) bool {
 		return e.tableHas("virtual_alias_maps", a.Local())
 	}
 	domains, _ := e.domainList("mydestination")
-	return slices.ContainsFunc(domains, func(r relayed) bool { return r.domain == a.Domain() }) && e.tableHas("alias_maps", a.Local())
+	return slices.ContainsFunc(domains, func(r relayed) bool { return r.domain == a.Domain() }) &&
+		e.tableHas("alias_maps", a.Local())
 }

@@ -91,11 +91,13 @@ type scene struct {
 
 func newScene(t *testing.T, name string) *scene {
 	s := &scene{Settings: recorded(t, name)}
-	s.Daemon = Daemon{Listen: []string{"unix:" + ownSocket}, Domains: map[string]string{"example.com": "enforce", "example.org": "enforce"},
+	s.Daemon = Daemon{Listen: []string{"unix:" + ownSocket}, Domains: map[string]string{"example.com": "enforce",
+		"example.org": "enforce"},
 		AlwaysAccept: []string{"postmaster", "abuse"}, Connections: 2000, State: "fresh"}
 	s.sockets = map[string]Socket{ownSocket: {Exists: true, IsSocket: true, Writable: true, Answers: true}}
 	s.known = map[string]bool{}
-	for _, a := range []string{"postmaster@example.com", "abuse@example.com", "postmaster@example.org", "abuse@example.org", "ann@example.com"} {
+	for _, a := range []string{"postmaster@example.com", "abuse@example.com", "postmaster@example.org",
+		"abuse@example.org", "ann@example.com"} {
 		s.known[a] = true
 	}
 	s.tables = map[string]map[string]string{"hash:/etc/aliases": {}}
@@ -149,11 +151,13 @@ func TestHealthy(t *testing.T) {
 		{"another instance, with tables and smtpd_milter_maps", "instance", func(s *scene) {
 			s.Dir = "/etc/postfix-in"
 			s.Listen = []string{"unix:/var/spool/postfix-in/rcpt-milter/milter.sock"}
-			s.sockets = map[string]Socket{"/var/spool/postfix-in/rcpt-milter/milter.sock": {Exists: true, IsSocket: true, Writable: true, Answers: true}}
+			s.sockets = map[string]Socket{"/var/spool/postfix-in/rcpt-milter/milter.sock": {Exists: true,
+				IsSocket: true, Writable: true, Answers: true}}
 			s.tables = map[string]map[string]string{
 				"cidr:/etc/postfix/no-milter":     nil,
 				"hash:/etc/postfix/relay_domains": {"example.com": "OK", "Example.ORG": "OK"},
-				"hash:/etc/postfix/virtual":       {"postmaster": "root", "ann@example.com": "ann@inside", "x@elsewhere.example": "y", "example.net": "anything"},
+				"hash:/etc/postfix/virtual": {"postmaster": "root", "ann@example.com": "ann@inside",
+					"x@elsewhere.example": "y", "example.net": "anything"},
 			}
 		}, ""},
 		{"our socket below a link", "debian", func(s *scene) {
@@ -168,7 +172,8 @@ func TestHealthy(t *testing.T) {
 			s.set("smtpd_milters", strings.ReplaceAll(good, "rcpt-milter/milter.sock", ownSocket))
 		}, ""},
 		{"beside a milter that signs, and with braces in braces", "debian", func(s *scene) {
-			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.sock, { default_action = tempfail } }, { inet:localhost:8891, default_action=accept }")
+			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.sock, { default_action = tempfail } }, { "+
+				"inet:localhost:8891, default_action=accept }")
 		}, ""},
 		{"shutdown as default action", "debian", func(s *scene) {
 			s.set("smtpd_milters", "unix:rcpt-milter/milter.sock")
@@ -208,7 +213,8 @@ func TestHealthy(t *testing.T) {
 			s.fakeWorld.tables["inline"] = nil
 			delete(s.Domains, "example.org")
 		}, "(map-unreadable)"},
-		{"everybody is known to the old table", "debian", func(s *scene) { s.set("relay_recipient_maps", "static:all") }, ""},
+		{"everybody is known to the old table", "debian",
+			func(s *scene) { s.set("relay_recipient_maps", "static:all") }, ""},
 		{"the old table while nothing is refused", "debian", func(s *scene) {
 			s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients")
 			s.Domains = map[string]string{"example.com": "report", "example.org": "report"}
@@ -261,9 +267,9 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
-// TestFaults plants one fault each. want is what is found, mend the first line that
-// mends it, and text a part of what is said.
-func TestFaults(t *testing.T) {
+// TestProblems plants one problem each. want is what is found, fix the first line that
+// fixes it, and text a part of what is said.
+func TestProblems(t *testing.T) {
 	const (
 		good    = "{ unix:rcpt-milter/milter.sock, connect_timeout=5s, command_timeout=10s, default_action=tempfail }"
 		setGood = "postconf -e 'smtpd_milters = " + good + "'"
@@ -273,119 +279,185 @@ func TestFaults(t *testing.T) {
 		plant func(*scene)
 		want  string
 		text  string
-		mend  string
+		fix   string
 	}{
-		{"no daemon", func(s *scene) { s.State, s.Trouble = "", "is it running?" }, "daemon-silent", "the daemon does not answer: is it running?", "systemctl start rcpt-milter"},
+		{"no daemon", func(s *scene) { s.State, s.Trouble = "", "is it running?" }, "daemon-silent",
+			"the daemon does not answer: is it running?", "systemctl start rcpt-milter"},
 		{"not ready", func(s *scene) { s.State = "not_ready" }, "index-not-ready", "", "rcpt-milter status"},
 		{"stale", func(s *scene) { s.State = "stale" }, "index-stale", "", "rcpt-milter status"},
 		{"late", func(s *scene) { s.State = "late" }, "(index-late)", "", "rcpt-milter status"},
-		{"report", func(s *scene) { s.Domains["example.com"] = "report" }, "(mode-report)", "example.com", "rcpt-milter report"},
+		{"report", func(s *scene) { s.Domains["example.com"] = "report" }, "(mode-report)", "example.com",
+			"rcpt-milter report"},
 
 		{"not in smtpd_milters", func(s *scene) { s.set("smtpd_milters", "") }, "milter-missing", "smtp/inet", setGood},
-		{"others in smtpd_milters", func(s *scene) { s.set("smtpd_milters", "$dkim, inet:b:1"); s.set("dkim", "inet:a:1") }, "milter-missing", "",
+		{"others in smtpd_milters",
+			func(s *scene) { s.set("smtpd_milters", "$dkim, inet:b:1"); s.set("dkim", "inet:a:1") },
+			"milter-missing", "",
 			"postconf -e 'smtpd_milters = " + good + ", $dkim, inet:b:1'"},
-		{"overridden in master.cf", func(s *scene) { s.override("smtp/inet", "smtpd_milters", "") }, "milter-missing", "smtp/inet", "postconf -PX smtp/inet/smtpd_milters"},
-		{"no_milters in main.cf", func(s *scene) { s.set("receive_override_options", "no_milters, no_header_body_checks") }, "milter-missing", "",
+		{"overridden in master.cf", func(s *scene) { s.override("smtp/inet", "smtpd_milters", "") }, "milter-missing",
+			"smtp/inet", "postconf -PX smtp/inet/smtpd_milters"},
+		{"no_milters in main.cf",
+			func(s *scene) { s.set("receive_override_options", "no_milters, no_header_body_checks") },
+			"milter-missing", "",
 			"postconf -e 'receive_override_options = no_header_body_checks'"},
 		{"no_milters in main.cf, for listeners with milters of their own", func(s *scene) {
 			s.set("receive_override_options", "no_milters")
 			s.Services = append(s.Services, smtpd("2525", "y", map[string]string{"smtpd_milters": good}))
 		}, "milter-missing", "smtp/inet and 2525/inet", "postconf -e 'receive_override_options ='"},
-		{"no_milters in master.cf", func(s *scene) { s.override("smtp/inet", "receive_override_options", "no_milters") }, "milter-missing", "",
+		{"no_milters in master.cf",
+			func(s *scene) { s.override("smtp/inet", "receive_override_options", "no_milters") },
+			"milter-missing", "",
 			"postconf -PX smtp/inet/receive_override_options"},
-		{"another port", func(s *scene) { s.Listen = []string{"inet:127.0.0.1:1"}; s.set("smtpd_milters", "inet:127.0.0.1:2") }, "milter-missing", "",
-			"postconf -e 'smtpd_milters = { inet:127.0.0.1:1, connect_timeout=5s, command_timeout=10s, default_action=tempfail }, inet:127.0.0.1:2'"},
-		{"another host", func(s *scene) { s.Listen = []string{"inet:192.0.2.1:1"}; s.set("smtpd_milters", "inet:192.0.2.2:1") }, "milter-missing", "", ""},
-		{"another instance", func(s *scene) { s.Dir = "/etc/postfix-in"; s.set("smtpd_milters", "") }, "milter-missing", "",
-			"postconf -c /etc/postfix-in -e 'smtpd_milters = " + good + "'"},
+		{"another port", func(s *scene) {
+			s.Listen = []string{"inet:127.0.0.1:1"}
+			s.set("smtpd_milters",
+				"inet:127.0.0.1:2")
+		}, "milter-missing", "",
+			"postconf -e 'smtpd_milters = { inet:127.0.0.1:1, connect_timeout=5s, command_timeout=10s, " +
+				"default_action=tempfail }, inet:127.0.0.1:2'"},
+		{"another host", func(s *scene) {
+			s.Listen = []string{"inet:192.0.2.1:1"}
+			s.set("smtpd_milters",
+				"inet:192.0.2.2:1")
+		}, "milter-missing", "", ""},
+		{"another instance", func(s *scene) { s.Dir = "/etc/postfix-in"; s.set("smtpd_milters", "") }, "milter-missing",
+			"", "postconf -c /etc/postfix-in -e 'smtpd_milters = " + good + "'"},
 		{"no smtpd", func(s *scene) { s.service("smtp/inet").Program = "postscreen" }, "no-listener", "", ""},
 
-		{"in non_smtpd_milters", func(s *scene) { s.set("non_smtpd_milters", "unix:rcpt-milter/milter.sock inet:localhost:8891") }, "milter-non-smtpd", "",
+		{"in non_smtpd_milters", func(s *scene) {
+			s.set("non_smtpd_milters",
+				"unix:rcpt-milter/milter.sock inet:localhost:8891")
+		}, "milter-non-smtpd", "",
 			"postconf -e 'non_smtpd_milters = inet:localhost:8891'"},
-		{"in non_smtpd_milters by name", func(s *scene) { s.set("non_smtpd_milters", "$smtpd_milters") }, "milter-non-smtpd", "", "postconf -e 'non_smtpd_milters ='"},
-		{"on submission", func(s *scene) { s.Services = append(s.Services, smtpd("submission", "y", nil)) }, "milter-submission", "submission/inet",
+		{"in non_smtpd_milters by name", func(s *scene) { s.set("non_smtpd_milters", "$smtpd_milters") },
+			"milter-non-smtpd", "", "postconf -e 'non_smtpd_milters ='"},
+		{"on submission", func(s *scene) { s.Services = append(s.Services, smtpd("submission", "y", nil)) },
+			"milter-submission", "submission/inet",
 			"postconf -P submission/inet/smtpd_milters="},
 		{"on port 465", func(s *scene) {
-			s.Services = append(s.Services, smtpd("0.0.0.0:465", "y", map[string]string{"smtpd_milters": "inet:a:1, " + good}))
+			s.Services = append(s.Services, smtpd("0.0.0.0:465", "y",
+				map[string]string{"smtpd_milters": "inet:a:1, " + good}))
 		}, "milter-submission", "", "postconf -P 0.0.0.0:465/inet/smtpd_milters=inet:a:1"},
 		{"on submission beside others", func(s *scene) {
 			s.set("smtpd_milters", good+", inet:a:1, { inet:b:2, default_action=accept }")
 			s.Services = append(s.Services, smtpd("submission", "y", nil))
 		}, "milter-submission", "", "postconf -e 'inside_milters = inet:a:1, { inet:b:2, default_action=accept }'"},
-		{"behind a filter", func(s *scene) { s.Services = append(s.Services, smtpd("127.0.0.1:10025", "y", nil)) }, "milter-reinjection", "127.0.0.1:10025/inet",
+		{"behind a filter", func(s *scene) { s.Services = append(s.Services, smtpd("127.0.0.1:10025", "y", nil)) },
+			"milter-reinjection", "127.0.0.1:10025/inet",
 			"postconf -P 127.0.0.1:10025/inet/smtpd_milters="},
 		{"behind a filter on another host", func(s *scene) {
 			s.set("content_filter", "smtp:[192.0.2.1]:10024")
 			s.Services = append(s.Services, smtpd("192.0.2.9:10025", "y", map[string]string{"content_filter": ""}))
 		}, "milter-reinjection", "", ""},
-		{"twice", func(s *scene) { s.set("smtpd_milters", good+", unix:rcpt-milter/milter.sock") }, "(milter-twice)", "", setGood},
+		{"twice", func(s *scene) { s.set("smtpd_milters", good+", unix:rcpt-milter/milter.sock") }, "(milter-twice)",
+			"", setGood},
 
-		{"absolute path in a chroot", func(s *scene) { s.set("smtpd_milters", strings.ReplaceAll(good, "rcpt-milter/milter.sock", ownSocket)) }, "socket-path",
-			"chrooted in /var/spool/postfix, looks for unix:" + ownSocket + " at /var/spool/postfix" + ownSocket, setGood},
+		{"absolute path in a chroot", func(s *scene) {
+			s.set("smtpd_milters",
+				strings.ReplaceAll(good, "rcpt-milter/milter.sock", ownSocket))
+		}, "socket-path",
+			"chrooted in /var/spool/postfix, looks for unix:" + ownSocket + " at /var/spool/postfix" + ownSocket,
+			setGood},
 		{"socket outside the chroot", func(s *scene) {
 			s.Listen = []string{"unix:/run/rcpt-milter/milter.sock"}
 			s.set("smtpd_milters", "{ unix:/run/rcpt-milter/milter.sock, default_action=tempfail }")
-		}, "socket-path", "at /var/spool/postfix/run/rcpt-milter/milter.sock, and the daemon listens on unix:/run/rcpt-milter/milter.sock",
+		}, "socket-path", "at /var/spool/postfix/run/rcpt-milter/milter.sock, and the daemon listens on " +
+			"unix:/run/rcpt-milter/milter.sock",
 			"in config.yaml: listen: unix:/var/spool/postfix/rcpt-milter/milter.sock"},
-		{"mistyped path", func(s *scene) { s.set("smtpd_milters", "{ unix:rcpt-milter/milter.socket, default_action=tempfail }") }, "socket-path", "", setGood},
-		{"no socket", func(s *scene) { s.sockets = nil }, "socket-missing", "there is no socket at " + ownSocket, "systemctl start rcpt-milter"},
-		{"no socket to see", func(s *scene) { s.sockets[ownSocket] = Socket{Obstacle: "permission denied"} }, "(socket-unseen)", "permission denied", ""},
-		{"a file", func(s *scene) { s.sockets[ownSocket] = Socket{Exists: true} }, "socket-missing", "is not a socket", "rm " + ownSocket},
+		{"mistyped path", func(s *scene) {
+			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.socket, "+
+				"default_action=tempfail }")
+		}, "socket-path", "", setGood},
+		{"no socket", func(s *scene) { s.sockets = nil }, "socket-missing", "there is no socket at " + ownSocket,
+			"systemctl start rcpt-milter"},
+		{"no socket to see", func(s *scene) { s.sockets[ownSocket] = Socket{Obstacle: "permission denied"} },
+			"(socket-unseen)", "permission denied", ""},
+		{"a file", func(s *scene) { s.sockets[ownSocket] = Socket{Exists: true} }, "socket-missing", "is not a socket",
+			"rm " + ownSocket},
 		{"not writable", func(s *scene) {
 			s.sockets[ownSocket] = Socket{Exists: true, IsSocket: true, Obstacle: "it has mode 0600", Answers: true}
-		}, "socket-not-writable", "the user postfix may not write to the socket " + ownSocket + ": it has mode 0600", `in config.yaml: socket: {group: postfix, mode: "0660"}`},
-		{"left behind", func(s *scene) { s.sockets[ownSocket] = Socket{Exists: true, IsSocket: true, Writable: true} }, "socket-deaf", "", "systemctl restart rcpt-milter"},
+		}, "socket-not-writable", "the user postfix may not write to the socket " + ownSocket + ": it has mode " +
+			"0600", `in config.yaml: socket: {group: postfix, mode: "0660"}`},
+		{"left behind", func(s *scene) { s.sockets[ownSocket] = Socket{Exists: true, IsSocket: true, Writable: true} },
+			"socket-deaf", "", "systemctl restart rcpt-milter"},
 
-		{"default action unset", func(s *scene) { s.set("smtpd_milters", "unix:rcpt-milter/milter.sock, inet:a:1") }, "default-action", "left to Postfix's default",
+		{"default action unset", func(s *scene) { s.set("smtpd_milters", "unix:rcpt-milter/milter.sock, inet:a:1") },
+			"default-action", "milter_default_action of smtp/inet is not set",
 			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=tempfail }, inet:a:1'"},
 		{"default action accept", func(s *scene) {
 			s.set("milter_default_action", "accept")
 			s.set("smtpd_milters", "unix:rcpt-milter/milter.sock")
 		}, "default-action",
-			"milter_default_action accept", "postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=tempfail }'"},
-		{"its own default action accept", func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "tempfail", "accept", 1)) }, "default-action", "accept",
-			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=10s, connect_timeout=5s, default_action=tempfail }'"},
-		{"default action reject", func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "tempfail", "reject", 1)) }, "default-action", "reject", ""},
+			"milter_default_action accept", "postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, " +
+				"default_action=tempfail }'"},
+		{"its own default action accept", func(s *scene) {
+			s.set("smtpd_milters",
+				strings.Replace(good, "tempfail", "accept", 1))
+		}, "default-action", "accept",
+			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=10s, connect_timeout=5s, " +
+				"default_action=tempfail }'"},
+		{"default action reject",
+			func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "tempfail", "reject", 1)) },
+			"default-action", "reject", ""},
 		{"default action in master.cf", func(s *scene) {
 			s.set("smtpd_milters", "unix:rcpt-milter/milter.sock")
 			s.set("milter_default_action", "tempfail")
 			s.override("smtp/inet", "milter_default_action", "accept")
 		}, "default-action", "smtp/inet", ""},
 
-		{"command timeout short", func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "10s", "1s", 1)) }, "timeout", "waits 1s at command_timeout",
-			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=10s, connect_timeout=5s, default_action=tempfail }'"},
-		{"command timeout shorter than an answer may take", func(s *scene) { s.Patience = 10 * time.Second }, "timeout", "waits 10s", ""},
+		{"command timeout short", func(s *scene) { s.set("smtpd_milters", strings.Replace(good, "10s", "1s", 1)) },
+			"timeout", "command_timeout of smtp/inet is 1s",
+			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=10s, connect_timeout=5s, " +
+				"default_action=tempfail }'"},
+		{"command timeout shorter than an answer may take", func(s *scene) { s.Patience = 10 * time.Second }, "timeout",
+			"command_timeout of smtp/inet is 10s", ""},
 		{"connect timeout long", func(s *scene) {
 			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.sock, default_action=tempfail }")
 			s.set("milter_connect_timeout", "1h")
-		}, "timeout", "waits 1h at connect_timeout", ""},
-		{"old protocol", func(s *scene) { s.set("milter_protocol", "2") }, "protocol", "version 2", "postconf -e 'milter_protocol = 6'"},
-		{"more processes", func(s *scene) { s.Connections = 99 }, "connections", "may run 100 processes with a connection each, and limits.connections is 99",
+		}, "timeout", "connect_timeout of smtp/inet is 1h", ""},
+		{"old protocol", func(s *scene) { s.set("milter_protocol", "2") }, "protocol", "smtp/inet is 2",
+			"postconf -e 'milter_protocol = 6'"},
+		{"more processes", func(s *scene) { s.Connections = 99 }, "connections",
+			"may open 100 connections, and limits.connections is 99",
 			"in config.yaml: limits: {connections: 200}"},
 		{"more processes of several", func(s *scene) {
 			s.Services = append(s.Services, smtpd("192.0.2.1:smtp", "y", nil))
 			s.set("default_process_limit", "1500")
 		}, "connections", "3000", "in config.yaml: limits: {connections: 3100}"},
-		{"any number of processes", func(s *scene) { s.service("smtp/inet").Processes = "0" }, "connections", "not limited", ""},
+		{"any number of processes", func(s *scene) { s.service("smtp/inet").Processes = "0" }, "connections",
+			"not limited", ""},
 
-		{"relayed and not served", func(s *scene) { s.set("relay_domains", "example.com, example.org, MÜNCHEN.example") }, "relayed-not-served", "xn--mnchen-3ya.example", ""},
+		{"relayed and not served",
+			func(s *scene) { s.set("relay_domains", "example.com, example.org, MÜNCHEN.example") },
+			"relayed-not-served", "xn--mnchen-3ya.example", ""},
 		{"relayed by a table", func(s *scene) {
 			s.set("relay_domains", "$mydestination, hash:/etc/postfix/relay")
 			s.set("mydestination", "")
-			s.tables["hash:/etc/postfix/relay"] = map[string]string{"example.com": "", "example.org": "", "example.net": ""}
+			s.tables["hash:/etc/postfix/relay"] = map[string]string{"example.com": "", "example.org": "",
+				"example.net": ""}
 		}, "relayed-not-served", "example.net", ""},
-		{"sub-domains relayed and not served", func(s *scene) { s.set("relay_domains", "example.com example.org .example.com") }, "relayed-not-served", ".example.com", ""},
-		{"sub-domains by their parent", func(s *scene) { s.set("parent_domain_matches_subdomains", "relay_domains") }, "(subdomains-not-served)", "example.com and example.org", ""},
-		{"served and not relayed", func(s *scene) { s.set("relay_domains", "example.com") }, "served-not-relayed", "example.org", "postconf -e 'relay_domains = example.com, example.org'"},
-		{"sub-domains served and not relayed", func(s *scene) { s.Domains[".example.com"] = "enforce" }, "served-not-relayed", ".example.com", ""},
-		{"a domain without addresses", func(s *scene) { s.Empty = []string{"example.org"} }, "domain-empty", "no address of example.org is known", ""},
-		{"old table", func(s *scene) { s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients") }, "old-table", "hash:/etc/postfix/relay_recipients",
+		{"sub-domains relayed and not served", func(s *scene) {
+			s.set("relay_domains",
+				"example.com example.org .example.com")
+		}, "relayed-not-served", ".example.com", ""},
+		{"sub-domains by their parent", func(s *scene) { s.set("parent_domain_matches_subdomains", "relay_domains") },
+			"(subdomains-not-served)", "example.com and example.org", ""},
+		{"served and not relayed", func(s *scene) { s.set("relay_domains", "example.com") }, "served-not-relayed",
+			"example.org", "postconf -e 'relay_domains = example.com, example.org'"},
+		{"sub-domains served and not relayed", func(s *scene) { s.Domains[".example.com"] = "enforce" },
+			"served-not-relayed", ".example.com", ""},
+		{"a domain without addresses", func(s *scene) { s.Empty = []string{"example.org"} }, "domain-empty",
+			"no address of example.org is known", ""},
+		{"old table", func(s *scene) { s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients") },
+			"old-table", "hash:/etc/postfix/relay_recipients",
 			"postconf -e 'relay_recipient_maps ='"},
 
 		{"alias", func(s *scene) {
 			s.set("virtual_alias_maps", "proxy:hash:/etc/postfix/virtual")
-			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"ann@example.com": "", "info@example.com": "", "x@elsewhere.example": ""}
-		}, "alias-not-accepted", "1 address that the daemon does not accept: info@example.com", "in config.yaml: accept_files: [/etc/postfix/virtual]"},
+			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"ann@example.com": "", "info@example.com": "",
+				"x@elsewhere.example": ""}
+		}, "alias-not-accepted", "1 address that the daemon does not accept: info@example.com", "in config.yaml: " +
+			"accept_files: [/etc/postfix/virtual]"},
 		{"alias without a domain", func(s *scene) {
 			s.set("virtual_alias_maps", "inline:{info=x}")
 			s.set("myorigin", "example.com")
@@ -405,7 +477,8 @@ func TestFaults(t *testing.T) {
 		{"rewritten domain", func(s *scene) {
 			s.set("canonical_maps", "hash:/etc/postfix/canonical")
 			s.tables["hash:/etc/postfix/canonical"] = map[string]string{"@example.org": "@example.com"}
-		}, "domain-rewritten", "recipients of @example.org for those of another domain", "in config.yaml: domain_aliases: {example.org: example.com}"},
+		}, "domain-rewritten", "maps @example.org to another domain", "in config.yaml: domain_aliases: {example.org: " +
+			"example.com}"},
 		{"rewritten domain, in a spelling of its own", func(s *scene) {
 			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
 			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@Example.ORG": "@EXAMPLE.com."}
@@ -431,12 +504,14 @@ func TestFaults(t *testing.T) {
 			s.set("virtual_alias_maps", "hash:/etc/postfix/virtual")
 			s.tables["hash:/etc/postfix/virtual"] = map[string]string{"@example.org": "@example.com"}
 			s.known["@example.org"] = false
-		}, "(alias-accepts-all)", "accepts every one", "in config.yaml: domain_aliases: {example.org: example.com}"},
+		}, "(alias-accepts-all)", "the daemon accepts every recipient", "in config.yaml: domain_aliases: " +
+			"{example.org: example.com}"},
 		{"pattern table", func(s *scene) {
 			s.set("virtual_alias_maps", "pcre:/etc/postfix/virtual.pcre")
 			s.tables["pcre:/etc/postfix/virtual.pcre"] = nil
 		}, "(map-unreadable)", "pcre:/etc/postfix/virtual.pcre", ""},
-		{"table that is not there", func(s *scene) { s.set("virtual_alias_maps", "hash:/etc/postfix/none") }, "map-broken", "No such file", "postmap hash:/etc/postfix/none"},
+		{"table that is not there", func(s *scene) { s.set("virtual_alias_maps", "hash:/etc/postfix/none") },
+			"map-broken", "No such file", "postmap hash:/etc/postfix/none"},
 
 		{"probe sender", func(s *scene) {
 			s.set("address_verify_sender", "$double_bounce_sender")
@@ -447,15 +522,22 @@ func TestFaults(t *testing.T) {
 			s.set("address_verify_sender", "probe@example.com")
 			s.set("address_verify_sender_ttl", "12h")
 		}, "probe-sender", "", `in config.yaml: accept_patterns: ['probe[0-9a-z]*@example\.com']`},
-		{"postmaster of nobody", func(s *scene) { s.known["postmaster@example.com"] = false }, "role-ownerless", "postmaster@example.com", ""},
+		{"postmaster of nobody", func(s *scene) { s.known["postmaster@example.com"] = false }, "role-ownerless",
+			"postmaster@example.com", ""},
 
-		{"soft bounce", func(s *scene) { s.set("soft_bounce", "yes") }, "soft-bounce", "", "postconf -e 'soft_bounce = no'"},
-		{"soft bounce in master.cf", func(s *scene) { s.override("smtp/inet", "soft_bounce", "yes") }, "soft-bounce", "", "postconf -PX smtp/inet/soft_bounce"},
-		{"hard error limit", func(s *scene) { s.set("smtpd_hard_error_limit", "3") }, "error-limit", "smtpd_hard_error_limit is 3 for smtp/inet",
+		{"soft bounce", func(s *scene) { s.set("soft_bounce", "yes") }, "soft-bounce", "",
+			"postconf -e 'soft_bounce = no'"},
+		{"soft bounce in master.cf", func(s *scene) { s.override("smtp/inet", "soft_bounce", "yes") }, "soft-bounce",
+			"", "postconf -PX smtp/inet/soft_bounce"},
+		{"hard error limit", func(s *scene) { s.set("smtpd_hard_error_limit", "3") }, "error-limit",
+			"smtpd_hard_error_limit is 3 for smtp/inet",
 			"postconf -e 'smtpd_hard_error_limit = ${stress?{1}:{20}}'"},
-		{"soft error limit", func(s *scene) { s.set("smtpd_soft_error_limit", "2") }, "error-limit", "smtpd_soft_error_limit is 2", "postconf -e 'smtpd_soft_error_limit = 10'"},
-		{"sleep", func(s *scene) { s.set("smtpd_error_sleep_time", "1m") }, "error-limit", "smtpd_error_sleep_time is 1m", "postconf -e 'smtpd_error_sleep_time = 1s'"},
-		{"instances", func(s *scene) { s.set("multi_instance_directories", "/etc/postfix-in") }, "(instances)", "/etc/postfix-in",
+		{"soft error limit", func(s *scene) { s.set("smtpd_soft_error_limit", "2") }, "error-limit",
+			"smtpd_soft_error_limit is 2", "postconf -e 'smtpd_soft_error_limit = 10'"},
+		{"sleep", func(s *scene) { s.set("smtpd_error_sleep_time", "1m") }, "error-limit",
+			"smtpd_error_sleep_time is 1m", "postconf -e 'smtpd_error_sleep_time = 1s'"},
+		{"instances", func(s *scene) { s.set("multi_instance_directories", "/etc/postfix-in") }, "(instances)",
+			"/etc/postfix-in",
 			"rcpt-milter doctor --postfix-config /etc/postfix-in"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -468,8 +550,8 @@ func TestFaults(t *testing.T) {
 			if !strings.Contains(got[0].What, c.text) || got[0].Why == "" {
 				t.Errorf("says %q because %q, want %q", got[0].What, got[0].Why, c.text)
 			}
-			if c.mend != "" && (len(got[0].Mend) == 0 || got[0].Mend[0] != c.mend) {
-				t.Errorf("mended by %q, want %q", got[0].Mend, c.mend)
+			if c.fix != "" && (len(got[0].Fix) == 0 || got[0].Fix[0] != c.fix) {
+				t.Errorf("fixed by %q, want %q", got[0].Fix, c.fix)
 			}
 		})
 	}

@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// space is what Postfix takes for white space: ASCII only.
+const space = " \t\n\v\f\r"
+
 // maxNesting bounds how deep $names may refer to each other; a loop ends there.
 const maxNesting = 20
 

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"rcpt-milter/postfix/table"
 )
 
 // ErrNoPostfix says that postconf is not there; the wrapping error says where it was
@@ -96,7 +98,8 @@ func (e *commandError) Error() string {
 }
 
 // cannotList are the types of tables that give an answer to a question only.
-var cannotList = []string{"regexp", "pcre", "ldap", "mysql", "pgsql", "sqlite", "mongodb", "tcp", "socketmap", "memcache",
+var cannotList = []string{"regexp", "pcre", "ldap", "mysql", "pgsql", "sqlite", "mongodb", "tcp", "socketmap",
+	"memcache",
 	"nis", "nisplus", "netinfo", "static", "environ", "unix", "randmap", "pipemap", "fail", "internal"}
 
 // Keys implements World by postmap -s.
@@ -130,7 +133,8 @@ func (h *Host) Keys(table string, visit func(key, value string)) error {
 	in.CloseWithError(lines.Err()) // postmap need not go on where reading ended early
 	err := <-ended
 	var said *commandError
-	if errors.As(err, &said) && (strings.Contains(said.said, "not supported") || strings.Contains(said.said, "unsupported dictionary type")) {
+	if errors.As(err, &said) && (strings.Contains(said.said, "not supported") ||
+		strings.Contains(said.said, "unsupported dictionary type")) {
 		return fmt.Errorf("%w (%w)", ErrCannotList, err)
 	}
 	if broken := lines.Err(); broken != nil { // also what the command said
@@ -155,21 +159,15 @@ func eachLine(path string, visit func(line string)) error {
 		return err
 	}
 	defer f.Close()
-	l := newLines(f)
-	for l.next() {
-		visit(strings.Join(strings.Fields(string(l.text)), " "))
-	}
-	if l.err != io.EOF {
-		return l.err
-	}
-	return nil
+	return table.EachLine(f, visit)
 }
 
 // Has implements World by postmap -q.
 func (h *Host) Has(table, key string) (bool, error) {
 	err := h.run("postmap", []string{"-q", key, table}, io.Discard)
 	var said *commandError
-	if errors.As(err, &said) && said.status == 1 && !strings.Contains(said.said, "fatal:") && !strings.Contains(said.said, "error:") {
+	if errors.As(err, &said) && said.status == 1 && !strings.Contains(said.said, "fatal:") &&
+		!strings.Contains(said.said, "error:") {
 		return false, nil
 	}
 	return err == nil, err
@@ -211,7 +209,7 @@ func (h *Host) Socket(path, owner string) Socket {
 }
 
 // obstacle says what keeps a user from connecting to a socket; empty: nothing. smtpd
-// begins in the queue directory, so that what is above it does not matter.
+// begins in the queue directory, so the directories above it do not matter.
 func (h *Host) obstacle(path, owner string) string {
 	who, err := identify(owner)
 	if err != nil {

@@ -28,7 +28,8 @@ func TestHostKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	cidr := filepath.Join(dir, "cidr")
-	if err := os.WriteFile(cidr, []byte("# c\n192.0.2.0/24\tDISABLE\n0.0.0.0/0  unix:a,\n  inet:b:1\n"), 0o644); err != nil {
+	if err := os.WriteFile(cidr, []byte("# c\n192.0.2.0/24\tDISABLE\n0.0.0.0/0  unix:a,\n  inet:b:1\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	fakeCommands(t, map[string]string{"postmap": `[ "$1" = -c ] && shift 2
@@ -55,8 +56,10 @@ esac`})
 		{"hash:/long", "", "token too long", false},
 	} {
 		var all []string
-		err := NewHost(t.Context(), "/etc/postfix-in").Keys(c.table, func(key, value string) { all = append(all, key+"="+value) })
-		if got := strings.Join(all, " "); got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || errors.Is(err, ErrCannotList) != c.cannot {
+		err := NewHost(t.Context(), "/etc/postfix-in").Keys(c.table,
+			func(key, value string) { all = append(all, key+"="+value) })
+		if got := strings.Join(all, " "); got != c.want || (err == nil) != (c.err == "") || err != nil &&
+			!strings.Contains(err.Error(), c.err) || errors.Is(err, ErrCannotList) != c.cannot {
 			t.Errorf("Keys(%q) = %q, %v, want %q, %q", c.table, got, err, c.want, c.err)
 		}
 	}
@@ -85,11 +88,14 @@ case "$1" in
 -P) echo 'smtp/inet/a = d=e';;
 esac`})
 	s, err := NewHost(t.Context(), "/etc/in").Settings()
-	if err != nil || s.Dir != "/etc/in" || s.Value(nil, "a") != "c" || len(s.Services) != 1 || s.Value(&s.Services[0], "a") != "d=e" || s.queue() != "/var/spool/in" {
+	if err != nil || s.Dir != "/etc/in" || s.Value(nil, "a") != "c" || len(s.Services) != 1 ||
+		s.Value(&s.Services[0], "a") != "d=e" || s.queue() != "/var/spool/in" {
 		t.Errorf("Settings: %+v, %v", s, err)
 	}
-	fakeCommands(t, map[string]string{"postconf": "echo 'postconf: fatal: open /etc/none/main.cf: No such file or directory' >&2; exit 1"})
-	if _, err := NewHost(t.Context(), "/etc/none").Settings(); err == nil || err.Error() != "open /etc/none/main.cf: No such file or directory" {
+	fakeCommands(t, map[string]string{"postconf": "echo 'postconf: fatal: open /etc/none/main.cf: No such file or " +
+		"directory' >&2; exit 1"})
+	if _, err := NewHost(t.Context(), "/etc/none").Settings(); err == nil ||
+		err.Error() != "open /etc/none/main.cf: No such file or directory" {
 		t.Errorf("Settings of nothing: %v", err)
 	}
 }
@@ -126,14 +132,19 @@ func TestHostSocket(t *testing.T) {
 	}{
 		{"open", "nobody", 0o666, 0o755, ""},
 		{"mode", "nobody", 0o660, 0o755, path + " has mode 0660 and belongs to root:root and does not let it write"},
-		{"directory", "nobody", 0o666, 0o750, filepath.Dir(path) + " has mode 0750 and belongs to root:root and does not let it through"},
+		{"directory", "nobody", 0o666, 0o750, filepath.Dir(path) +
+			" has mode 0750 and belongs to root:root and does not " +
+			"let it through"},
 		{"owner", "root", 0o600, 0o700, ""},
-		{"owner without a right", "root", 0o066, 0o755, path + " has mode 0066 and belongs to root:root and does not let it write"},
+		{"owner without a right", "root", 0o066, 0o755,
+			path + " has mode 0066 and belongs to root:root and does not let " +
+				"it write"},
 		{"no user", "no-such-user", 0o666, 0o755, "mail_owner: user: unknown user no-such-user"},
 	} {
 		os.Chmod(path, c.socket)
 		os.Chmod(filepath.Dir(path), c.dir)
-		if s := h.Socket(path, c.user); !s.Exists || !s.IsSocket || !s.Answers || s.Obstacle != c.obstacle || s.Writable != (c.obstacle == "") {
+		if s := h.Socket(path, c.user); !s.Exists || !s.IsSocket || !s.Answers || s.Obstacle != c.obstacle ||
+			s.Writable != (c.obstacle == "") {
 			t.Errorf("%s: %+v, want %q", c.what, s, c.obstacle)
 		}
 	}

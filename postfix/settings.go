@@ -39,7 +39,8 @@ func ParseSettings(all, set, services, overrides string) Settings {
 	}
 	for line := range strings.Lines(services) {
 		if f := strings.Fields(line); len(f) >= 8 {
-			s.Services = append(s.Services, Service{Name: f[0], Type: f[1], Chroot: f[4], Processes: f[6], Program: f[7], Overrides: map[string]string{}})
+			s.Services = append(s.Services, Service{Name: f[0], Type: f[1], Chroot: f[4], Processes: f[6],
+				Program: f[7], Overrides: map[string]string{}})
 		}
 	}
 	for name, value := range assignments(overrides) {

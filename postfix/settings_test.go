@@ -11,10 +11,13 @@ import (
 func TestExpand(t *testing.T) {
 	values := map[string]string{"a": "1", "b": "x$a", "empty": "", "loop": "$loop", "level": "3.6"}
 	for _, c := range []struct{ text, want string }{
-		{"", ""}, {"plain", "plain"}, {"$a", "1"}, {"${a}", "1"}, {"$(a)", "1"}, {"$b-", "x1-"}, {"$a$b", "1x1"}, {"$$a", "$a"}, {"$", ""},
-		{"$none", ""}, {"<$empty>", "<>"}, {"${a?yes}", "yes"}, {"${empty?yes}", ""}, {"${a:no}", ""}, {"${empty:no}", "no"},
+		{"", ""}, {"plain", "plain"}, {"$a", "1"}, {"${a}", "1"}, {"$(a)", "1"}, {"$b-", "x1-"}, {"$a$b", "1x1"},
+		{"$$a", "$a"}, {"$", ""},
+		{"$none", ""}, {"<$empty>", "<>"}, {"${a?yes}", "yes"}, {"${empty?yes}", ""}, {"${a:no}", ""},
+		{"${empty:no}", "no"},
 		{"${a?{yes $b}:{no}}", "yes x1"}, {"${empty?{yes}:{no $b}}", "no x1"}, {"${empty?{1}:{20}}", "20"},
-		{"${{$a} == {1} ? {same} : {other}}", "same"}, {"${{$level} <level {3.10} ? {old} : {new}}", "old"}, {"${{$level} <level {2} ? {old} : {new}}", "new"},
+		{"${{$a} == {1} ? {same} : {other}}", "same"}, {"${{$level} <level {3.10} ? {old} : {new}}",
+			"old"}, {"${{$level} <level {2} ? {old} : {new}}", "new"},
 		{"${{$b} != {x1} ? {a}}", ""}, {"${{2} >= {10} ? {a} : {b}}", "b"}, {"${{$none} == {} ? {a}}", "a"},
 		{"$loop", "$loop"}, {"${a", "1"}, {"${{a} ? {b}", ""},
 	} {
@@ -30,8 +33,10 @@ func TestList(t *testing.T) {
 		text string
 		want []string
 	}{
-		{"", nil}, {" , ", nil}, {"a b,c,,d", []string{"a", "b", "c", "d"}}, {"{ a, b } c", []string{"{ a, b }", "c"}}, {"{a {b c}},d", []string{"{a {b c}}", "d"}},
-		{"inline:{ {a=b}, {c=d} } e", []string{"inline:{ {a=b}, {c=d} }", "e"}}, {"{ a", []string{"{ a"}}, {"a} b", []string{"a}", "b"}},
+		{"", nil}, {" , ", nil}, {"a b,c,,d", []string{"a", "b", "c", "d"}}, {"{ a, b } c",
+			[]string{"{ a, b }", "c"}}, {"{a {b c}},d", []string{"{a {b c}}", "d"}},
+		{"inline:{ {a=b}, {c=d} } e", []string{"inline:{ {a=b}, {c=d} }", "e"}}, {"{ a", []string{"{ a"}}, {"a} b",
+			[]string{"a}", "b"}},
 	} {
 		if got := list(c.text); !slices.Equal(got, c.want) {
 			t.Errorf("list(%q) = %q, want %q", c.text, got, c.want)
@@ -44,8 +49,10 @@ func TestParseMilters(t *testing.T) {
 		{"", "[]"},
 		{"unix:a/b", "[unix:a/b map[]]"},
 		{"unix:a inet:b:1,inet:[::1]:2", "[unix:a map[] inet:b:1 map[] inet:[::1]:2 map[]]"},
-		{"{ unix:a, connect_timeout=5s, default_action=tempfail }, inet:b:1", "[unix:a map[connect_timeout:5s default_action:tempfail] inet:b:1 map[]]"},
-		{"{unix:a}", "[unix:a map[]]"}, {"{ unix:a { default_action = accept } }", "[unix:a map[default_action:accept]]"}, {"{}", "[]"},
+		{"{ unix:a, connect_timeout=5s, default_action=tempfail }, inet:b:1",
+			"[unix:a map[connect_timeout:5s default_action:tempfail] inet:b:1 map[]]"},
+		{"{unix:a}", "[unix:a map[]]"}, {"{ unix:a { default_action = accept } }",
+			"[unix:a map[default_action:accept]]"}, {"{}", "[]"},
 	} {
 		var got []string
 		for _, m := range ParseMilters(c.text) {
@@ -63,7 +70,8 @@ func TestParseTime(t *testing.T) {
 		want time.Duration
 		ok   bool
 	}{
-		{"30", 30 * time.Second, true}, {"5s", 5 * time.Second, true}, {"2m", 2 * time.Minute, true}, {"1h", time.Hour, true}, {"1d", 24 * time.Hour, true},
+		{"30", 30 * time.Second, true}, {"5s", 5 * time.Second, true}, {"2m", 2 * time.Minute, true}, {"1h", time.Hour,
+			true}, {"1d", 24 * time.Hour, true},
 		{"1w", 7 * 24 * time.Hour, true}, {"", 0, false}, {"s", 0, false}, {"5x", 0, false}, {"5ss", 0, false},
 	} {
 		if got, ok := parseTime(c.text); got != c.want && ok || ok != c.ok {

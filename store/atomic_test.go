@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// checkSound fails unless look-ups, records, marks and counts agree, in memory and on disk.
+// checkSound fails unless lookups, records, marks and counts agree, in memory and on disk.
 func checkSound(t testing.TB, s *Store) {
 	t.Helper()
 	if err := soundness(s); err != nil {
@@ -19,8 +19,8 @@ func checkSound(t testing.TB, s *Store) {
 	}
 }
 
-// soundness recounts everything from the records of objects: what no store may ever
-// disagree about, not even right after a crash.
+// soundness recounts everything from the records of objects and returns the differences. A store
+// has none at any time, not even right after a crash.
 func soundness(s *Store) error {
 	if err := s.Recount(); err != nil {
 		return err
@@ -61,7 +61,8 @@ func soundness(s *Store) error {
 		return err
 	})
 	for _, prefix := range []string{prefixMarked, prefixWaiting} {
-		err = errors.Join(err, s.scan([]byte(prefix), true, func(kv pair) error { got[string(kv.key)] = "mark"; return nil }))
+		err = errors.Join(err, s.scan([]byte(prefix), true,
+			func(kv pair) error { got[string(kv.key)] = "mark"; return nil }))
 	}
 	if err != nil {
 		return err
@@ -69,11 +70,11 @@ func soundness(s *Store) error {
 	if maps.Equal(want, got) {
 		return nil
 	}
-	return fmt.Errorf("records say (-), look-ups and keys of marks say (+):\n%.3000s", cmp.Diff(want, got))
+	return fmt.Errorf("records say (-), lookups and keys of marks say (+):\n%.3000s", cmp.Diff(want, got))
 }
 
-// person makes an object with an address in each of twenty domains, as long as they are in
-// large organisations.
+// person returns an object with an address in each of twenty domains; large organisations have
+// such people.
 func person(t testing.TB, n int) Object {
 	o := object(t, 0)
 	o.GUID = GUID{2, byte(n >> 16), byte(n >> 8), byte(n)}
@@ -85,7 +86,7 @@ func person(t testing.TB, n int) Object {
 	return o
 }
 
-// newsletter makes an object with about as many addresses as Active Directory allows.
+// newsletter returns an object with about as many addresses as Active Directory allows.
 func newsletter(t testing.TB, id byte, n, length int) Object {
 	o := Object{GUID: GUID{id}, Class: "user", DN: fmt.Sprintf("CN=Newsletter %d,OU=Services,DC=corp,DC=example", id)}
 	for i := range n {
@@ -95,7 +96,7 @@ func newsletter(t testing.TB, id byte, n, length int) Object {
 	return o
 }
 
-// TestEveryCommitIsSound: whatever was committed may be all that a crash leaves.
+// TestEveryCommitIsSound: a crash may leave the state after any commit, so each must be sound.
 func TestEveryCommitIsSound(t *testing.T) {
 	for name, page := range map[string]func(*testing.T, int) []Object{
 		"people with twenty addresses": func(t *testing.T, n int) (objects []Object) {
@@ -140,10 +141,10 @@ func TestEveryCommitIsSound(t *testing.T) {
 			}
 			for i := range all {
 				for j := range all[i].Addresses {
-					all[i].Addresses[j].Restricted = true
+					all[i].Addresses[j].InternalOnly = true
 				}
 			}
-			pass(t, s, "corp", Incremental, start, "", all...) // restricts all
+			pass(t, s, "corp", Incremental, start, "", all...) // makes all internal-only
 			pass(t, s, "corp", Full, start, "", stays)         // releases all
 			wantKnown(t, s, "stays@x.test")
 			if commits < 12 {
@@ -153,10 +154,10 @@ func TestEveryCommitIsSound(t *testing.T) {
 	}
 }
 
-// TestDiskFullInAnObject: a page ends with an object of 1,200 addresses, and the disk gets
-// full in the middle. The object is deleted before it is read again.
+// TestDiskFullInAnObject: a page ends with an object of 1,200 addresses, and the disk becomes
+// full in the middle of it. The object is deleted before it is read again.
 func TestDiskFullInAnObject(t *testing.T) {
-	left := -1 // commits that still work; negative: all
+	left := -1 // commits that still work; negative means all
 	s := open(t, Config{Dir: t.TempDir(), MinFree: 1, FreeSpace: func(string) (uint64, error) {
 		if left == 0 {
 			return 0, nil
@@ -195,7 +196,7 @@ func TestDiskFullInAnObject(t *testing.T) {
 	}
 }
 
-// TestFailedCommitCountsNothing: what was not committed is in no count.
+// TestFailedCommitCountsNothing: no count includes what was not committed.
 func TestFailedCommitCountsNothing(t *testing.T) {
 	full := false
 	s := open(t, Config{Dir: t.TempDir(), MinFree: 1, FreeSpace: func(string) (uint64, error) {
@@ -217,7 +218,7 @@ func TestFailedCommitCountsNothing(t *testing.T) {
 		}
 		full = false
 		p.Abort()
-		if d := s.Directory("corp"); s.totals.Load() != before || d.Marked != 0 || d.Owed != "" {
+		if d := s.Directory("corp"); s.totals.Load() != before || d.Marked != 0 || d.FullPassPending != "" {
 			t.Errorf("after a failed %s pass: %+v, totals %+v", kind, d, s.Totals())
 		}
 	}
@@ -227,13 +228,13 @@ func TestFailedCommitCountsNothing(t *testing.T) {
 	checkSound(t, s)
 }
 
-// TestMend: what an earlier version left half written is mended by a full pass, and what
-// no object has is judged like a removal.
-func TestMend(t *testing.T) {
+// TestRepair: a full pass completes what an earlier version wrote by half. It treats an owner
+// without a record like a removal.
+func TestRepair(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	people := []Object{object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test", "d@x.test")}
 	pass(t, s, "corp", Full, start, "", people...)
-	id, _ := s.idOf("corp")
+	id, _ := s.directoryID("corp")
 	breakIt := func(change func(tx *tx) error) {
 		t.Helper()
 		if err := errors.Join(s.write(change), s.recountTotals(), s.write(func(tx *tx) error {
@@ -257,12 +258,12 @@ func TestMend(t *testing.T) {
 			return errors.Join(err, tx.set(addressKey(a), record.encode()))
 		}
 	}
-	breakIt(owns("orphan@x.test", 2, 9)) // one object that is there, and one that is not
-	breakIt(owns("b@x.test", 1))         // an owner too many
+	breakIt(owns("orphan@x.test", 2, 9)) // one object that exists, and one that does not
+	breakIt(owns("b@x.test", 1))         // one owner too many
 	breakIt(func(tx *tx) error { return tx.delete(addressKey("c@x.test")) })
 	wantKnown(t, s, "a@x.test", "b@x.test", "d@x.test", "orphan@x.test")
 
-	pass(t, s, "corp", Incremental, start, "", people[2]) // read again: its owner is back
+	pass(t, s, "corp", Incremental, start, "", people[2]) // read again: its owner comes back
 	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test", "d@x.test", "orphan@x.test")
 
 	breakIt(func(tx *tx) error { return tx.delete(addressKey("c@x.test")) })

@@ -27,9 +27,9 @@ const (
 func badgerOptions(config Config) badger.Options {
 	o := badger.DefaultOptions(config.Dir).
 		WithLogger(badgerLog{config.Log}).
-		WithSyncWrites(true). // a cursor on disk means its data is on disk
-		// A damaged block is never taken for its content. Badger's check of whole tables at
-		// opening ends the process; verifyFiles does that.
+		WithSyncWrites(true). // a cursor on disk means that its data is on disk
+		// Never accept the content of a damaged block. Badger's own check of whole tables at
+		// opening ends the process; verifyFiles does that check instead.
 		WithChecksumVerificationMode(options.OnBlockRead).
 		WithVerifyValueChecksum(true).
 		WithDetectConflicts(false). // one writer at a time
@@ -37,15 +37,15 @@ func badgerOptions(config Config) badger.Options {
 		WithMemTableSize(config.memTable).
 		WithNumMemtables(3).
 		WithValueLogFileSize(logFileSize).
-		WithValueThreshold(min(valueThreshold, config.memTable/10)). // less than a transaction
+		WithValueThreshold(min(valueThreshold, config.memTable/10)). // smaller than a transaction
 		WithBlockCacheSize(config.blockCache).
 		WithCompression(options.ZSTD).
 		WithNumCompactors(2).
 		WithReadOnly(config.ReadOnly).
 		WithMetricsEnabled(false)
-	// Badger makes the tables of deeper levels larger as the store grows, and builds a dozen
-	// of them in memory at a time: with 5 million addresses 1.2 GB for some seconds, twice
-	// what it takes where all are of one size.
+	// By default Badger makes the tables of deeper levels larger as the store grows, and builds
+	// a dozen of them in memory at a time. With 5 million addresses that takes 1.2 GB for some
+	// seconds, twice as much as with tables of one size.
 	o.TableSizeMultiplier = 1
 	if len(config.Key) > 0 {
 		o = o.WithEncryptionKey(config.Key).WithIndexCacheSize(indexCacheSize) // required together
@@ -53,8 +53,8 @@ func badgerOptions(config Config) badger.Options {
 	return o
 }
 
-// openLocked opens Badger in managed mode, in which a reader never waits for commits
-// in flight, and waits while another process holds the lock.
+// openLocked opens Badger in managed mode and waits while another process holds the lock. In
+// managed mode a reader never waits for commits in flight.
 func openLocked(ctx context.Context, config Config) (*badger.DB, error) {
 	deadline := time.Now().Add(config.LockWait)
 	for {
@@ -63,7 +63,7 @@ func openLocked(ctx context.Context, config Config) (*badger.DB, error) {
 			return db, err
 		}
 		if !time.Now().Before(deadline) {
-			return nil, fmt.Errorf("store %s: %w; stop that process, or give this one another store.dir", config.Dir, ErrLocked)
+			return nil, fmt.Errorf("store %s: %w; stop that process, or set another store.dir", config.Dir, ErrLocked)
 		}
 		select {
 		case <-ctx.Done():
@@ -73,7 +73,7 @@ func openLocked(ctx context.Context, config Config) (*badger.DB, error) {
 	}
 }
 
-// openVerified checks the files, under the lock that Badger will take, and opens them.
+// openVerified checks the files under the lock that Badger will take, then opens them.
 func openVerified(config Config) (*badger.DB, error) {
 	dir, err := os.Open(config.Dir)
 	if err != nil {
@@ -91,7 +91,7 @@ func openVerified(config Config) (*badger.DB, error) {
 		return nil, err
 	}
 	if !config.ReadOnly {
-		if err := removeUnbegun(config.Dir); err != nil {
+		if err := removeEmptyLogs(config.Dir); err != nil {
 			return nil, fmt.Errorf("store %s: %w", config.Dir, err)
 		}
 	}
@@ -99,7 +99,7 @@ func openVerified(config Config) (*badger.DB, error) {
 		return nil, fmt.Errorf("store %s: unlock: %w", config.Dir, err)
 	}
 	if config.ReadOnly {
-		if err := closedWell(config.Dir); err != nil {
+		if err := checkCleanShutdown(config.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -110,10 +110,10 @@ func openVerified(config Config) (*badger.DB, error) {
 	return db, err
 }
 
-// removeUnbegun removes logs, of memory tables and of values, that have no octet. A process
-// that was killed between making such a file and giving it its size leaves one, and Badger
-// takes it for damage, though there is nothing in it to lose.
-func removeUnbegun(dir string) error {
+// removeEmptyLogs removes logs of memory tables and of values that are empty. A process that is
+// killed between creating such a file and setting its size leaves one. Badger treats it as
+// damage, though there is no data in it to lose.
+func removeEmptyLogs(dir string) error {
 	for _, pattern := range []string{"*.mem", "*.vlog"} {
 		logs, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
@@ -131,14 +131,14 @@ func removeUnbegun(dir string) error {
 	return nil
 }
 
-// closedWell reports whether the process before us closed the store: it then wrote its
-// memory tables out, and left none behind.
-func closedWell(dir string) error {
+// checkCleanShutdown returns ErrUnclean unless the previous process closed the store. Closing
+// writes all memory tables to disk and leaves no log of one.
+func checkCleanShutdown(dir string) error {
 	left, err := filepath.Glob(filepath.Join(dir, "*.mem"))
 	if err != nil || len(left) == 0 {
 		return err
 	}
-	return fmt.Errorf("store %s: %w; the next start of the daemon finishes what is left", dir, ErrUnclean)
+	return fmt.Errorf("store %s: %w; start the daemon to recover it", dir, ErrUnclean)
 }
 
 // openManaged turns Badger's panics at damaged files into errors.
@@ -152,13 +152,16 @@ func openManaged(opts badger.Options) (db *badger.DB, err error) {
 }
 
 func isLocked(err error) bool {
-	return err != nil && (errors.Is(err, syscall.EWOULDBLOCK) || strings.Contains(err.Error(), "Cannot acquire directory lock"))
+	return err != nil && (errors.Is(err, syscall.EWOULDBLOCK) ||
+		strings.Contains(err.Error(), "Cannot acquire directory lock"))
 }
 
-// openError words what Badger says when it cannot open its files. Whatever is not a
-// matter of permissions or resources is damage.
+// openError explains why Badger cannot open its files. Every error that is not about permissions
+// or resources is damage.
 func openError(dir string, err error) error {
-	for _, plain := range []error{syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENOMEM, syscall.ENOSPC} {
+	for _, plain := range []error{
+		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENOMEM, syscall.ENOSPC,
+	} {
 		if errors.Is(err, plain) || strings.Contains(err.Error(), plain.Error()) {
 			return fmt.Errorf("store %s: open: %w", dir, err)
 		}
@@ -166,9 +169,9 @@ func openError(dir string, err error) error {
 	return damageError(dir, err)
 }
 
-// badgerLog passes Badger's messages on. What it calls information is of interest to
-// nobody who runs a mail relay, and what it debugs, several lines for each commit, to
-// nobody but who works on Badger.
+// badgerLog forwards Badger's messages. Badger's information level only helps to debug the
+// store, so it becomes debug. Badger's debug level has several lines for each commit and only
+// helps to debug Badger, so it is dropped.
 type badgerLog struct{ log *slog.Logger }
 
 func (l badgerLog) Errorf(f string, args ...any)   { l.write(slog.LevelError, f, args) }

@@ -11,28 +11,29 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// A census holds in memory, for every key that answers and writers depend on, which
-// commit wrote it last. Badger takes what it cannot read of a damaged file for absent:
-// a get then finds nothing, or an older version, and a compaction leaves out what it
-// could not read and writes the rest to a file whose checksums are right. Neither gives
-// an error. The census tells such an answer from a true one. It takes 12 bytes a key.
+// A census records in memory which commit last wrote each key that answers and writers depend
+// on. Badger treats what it cannot read of a damaged file as absent: a get finds nothing or an
+// older version. A compaction omits what it could not read and writes the rest to a file with
+// correct checksums. Neither returns an error. The census distinguishes such an answer from a
+// true one. It takes 12 bytes for each key.
 type census struct {
 	seed   maphash.Seed
 	shards []censusShard
 }
 
-// censusShards is how many locks share the keys: look-ups take one of them for reading.
+// censusShards is the number of locks that share the keys. A lookup takes one of them for
+// reading.
 const censusShards = 1 << censusBits
 
 const censusBits = 12
 
 type censusShard struct {
 	sync.RWMutex
-	rows []censusRow // in the order of their hashes
+	rows []censusRow // sorted by hash
 }
 
-// A censusRow is one key. Its hash has 64 bits, so that two keys of millions do not
-// share one; commits are counted modulo 2^32.
+// A censusRow is one key. Its hash has 64 bits, so two of millions of keys do not share one.
+// Commits are counted modulo 2^32.
 type censusRow struct{ high, low, commit uint32 }
 
 func (r censusRow) hash() uint64 { return uint64(r.high)<<32 | uint64(r.low) }
@@ -41,11 +42,12 @@ func newCensus() *census {
 	return &census{seed: maphash.MakeSeed(), shards: make([]censusShard, censusShards)}
 }
 
-// tracks reports whether the census holds a key. Of the others a read that finds
-// nothing takes no recipient away: they are read at opening, after the files were
-// verified, or explain what happened.
+// tracks reports whether the census holds a key. No other key can make a recipient disappear
+// when a read finds nothing: it is read at opening, after the files were verified, or it only
+// explains what happened.
 func (c *census) tracks(key []byte) bool {
-	return c != nil && slices.ContainsFunc(trackedPrefixes, func(prefix []byte) bool { return bytes.HasPrefix(key, prefix) })
+	hasPrefix := func(prefix []byte) bool { return bytes.HasPrefix(key, prefix) }
+	return c != nil && slices.ContainsFunc(trackedPrefixes, hasPrefix)
 }
 
 var trackedPrefixes = [][]byte{[]byte(prefixAddress), []byte(prefixObject), []byte(prefixRedo)}
@@ -55,12 +57,14 @@ func (c *census) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
 func (c *census) shard(hash uint64) *censusShard { return &c.shards[hash>>(64-censusBits)] }
 
 func (s *censusShard) find(hash uint64) (int, bool) {
-	return slices.BinarySearchFunc(s.rows, hash, func(r censusRow, hash uint64) int { return cmp.Compare(r.hash(), hash) })
+	return slices.BinarySearchFunc(s.rows, hash, func(r censusRow, hash uint64) int {
+		return cmp.Compare(r.hash(), hash)
+	})
 }
 
-// wrote returns the commit that wrote a key last; zero if there is none, or if the
-// census does not hold the key.
-func (c *census) wrote(key []byte) uint64 {
+// lastCommit returns the commit that last wrote a key. Zero means that there is none or that the
+// census does not track the key.
+func (c *census) lastCommit(key []byte) uint64 {
 	if !c.tracks(key) {
 		return 0
 	}
@@ -85,7 +89,7 @@ func (c *census) set(hash, commit uint64) {
 	s.rows[i].commit = uint32(commit)
 }
 
-// remove removes a key, and appends its row to those that were removed before.
+// remove removes a key and appends its row to removed.
 func (c *census) remove(hash uint64, removed []censusRow) []censusRow {
 	s := c.shard(hash)
 	s.Lock()
@@ -97,18 +101,18 @@ func (c *census) remove(hash uint64, removed []censusRow) []censusRow {
 	return removed
 }
 
-// A ledger is what a batch does to the keys of the census, by their hashes: true if it
-// writes the key, false if it deletes it.
+// A ledger maps the hash of each census key that a batch changes to true if the batch writes the
+// key, or to false if it deletes the key.
 type ledger map[uint64]bool
 
-func (c *census) note(l ledger, key []byte, written bool) {
+func (c *census) record(l ledger, key []byte, written bool) {
 	if c.tracks(key) {
 		l[c.hash(key)] = written
 	}
 }
 
-// noted reports whether the batch itself wrote or deleted the key.
-func (c *census) noted(l ledger, key []byte) bool {
+// changedIn reports whether the batch itself wrote or deleted the key.
+func (c *census) changedIn(l ledger, key []byte) bool {
 	if len(l) == 0 || !c.tracks(key) {
 		return false
 	}
@@ -116,9 +120,9 @@ func (c *census) noted(l ledger, key []byte) bool {
 	return ok
 }
 
-// release removes what a batch deletes. It is called before the commit, as write is
-// called after it: at no time does the census hold what a reader cannot find.
-func (c *census) release(l ledger) (released []censusRow) {
+// removeDeleted removes the keys that a batch deletes and returns their rows. It runs before the
+// commit and write runs after it, so the census never holds a key that a reader cannot find.
+func (c *census) removeDeleted(l ledger) (released []censusRow) {
 	for hash, written := range l {
 		if !written {
 			released = c.remove(hash, released)
@@ -127,14 +131,14 @@ func (c *census) release(l ledger) (released []censusRow) {
 	return released
 }
 
-// enter puts back what was released for a commit that failed.
-func (c *census) enter(released []censusRow) {
+// restore puts back what removeDeleted removed for a commit that failed.
+func (c *census) restore(released []censusRow) {
 	for _, r := range released {
 		c.set(r.hash(), uint64(r.commit))
 	}
 }
 
-// write records what a batch wrote, once it is committed.
+// write records what a batch wrote, after its commit.
 func (c *census) write(l ledger, commit uint64) {
 	for hash, written := range l {
 		if written {
@@ -143,13 +147,13 @@ func (c *census) write(l ledger, commit uint64) {
 	}
 }
 
-// takeCensus reads the keys of a store that was just opened and verified.
-func (s *Store) takeCensus() error {
+// loadCensus reads the keys of a store that was just opened and verified.
+func (s *Store) loadCensus() error {
 	c := newCensus()
 	errs := make([]error, len(trackedPrefixes))
 	var readers sync.WaitGroup
 	for i, prefix := range trackedPrefixes {
-		readers.Go(func() { errs[i] = s.countKeys(c, prefix) })
+		readers.Go(func() { errs[i] = s.addKeys(c, prefix) })
 	}
 	readers.Wait()
 	for i := range c.shards {
@@ -159,9 +163,9 @@ func (s *Store) takeCensus() error {
 	return errors.Join(errs...)
 }
 
-// countKeys adds the keys under a prefix, unsorted.
-func (s *Store) countKeys(c *census, prefix []byte) (err error) {
-	defer s.recovered(&err)
+// addKeys adds the keys under a prefix, unsorted.
+func (s *Store) addKeys(c *census, prefix []byte) (err error) {
+	defer s.recoverPanic(&err)
 	txn := s.db.NewTransactionAt(s.writer.ts, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A stored time after now was written down while the clock was ahead, and says nothing
-// about when something happened. What is older than a time is told by the order of passes
-// instead; their numbers only grow.
+// A stored time in the future was recorded while the clock was ahead and does not say when
+// something happened. The order of passes decides what is older than a time instead, because
+// pass numbers only grow.
 
-// clockSlack is by how much a stored time may be ahead and still be believed: clocks are
-// set back by a little now and then.
+// clockSlack is how far ahead of now a stored time may be and still be accepted, because small
+// corrections set clocks back now and then.
 const clockSlack = 5 * time.Minute
 
 // believable reports whether something may have happened at a time.
@@ -22,10 +22,10 @@ func inWindow(at, after, now time.Time) bool { return at.After(after) && believa
 // RemovedBetween counts the addresses that passes took from objects of a directory in a
 // window that ends now, without approved removals.
 func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return 0, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	s.state.Lock()
 	defer s.state.Unlock()
 	if d := s.state.dirs[name]; d != nil {
@@ -34,18 +34,18 @@ func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
 	return 0, nil
 }
 
-// A cut finds the last pass that is older than a time. It is given passes in their order,
+// A cutoff finds the last pass that is older than a time. It receives passes in their order,
 // with their times.
-type cut struct {
+type cutoff struct {
 	before, now time.Time
-	latest      time.Time // of what was believed so far
-	pass        uint64    // all up to this one are older; zero: none is
+	latest      time.Time // of the times accepted so far
+	pass        uint64    // this pass and all before it are older; zero means none
 }
 
-// add takes the next pass, and reports whether a later one may be older too. A pass with
-// a time in the future, or before that of an earlier pass, is as old as the next one
-// whose time can be right.
-func (c *cut) add(pass uint64, at time.Time) bool {
+// add takes the next pass and reports whether a later one may be older too. A pass whose time is
+// in the future, or before the time of an earlier pass, is as old as the next pass with a
+// possible time.
+func (c *cutoff) add(pass uint64, at time.Time) bool {
 	if !believable(at, c.now) || !believable(c.latest, at) {
 		return true
 	}
@@ -59,18 +59,18 @@ func (c *cut) add(pass uint64, at time.Time) bool {
 	return true
 }
 
-// oldRows returns the last pass of which all journal rows are older than a time.
-func (s *Store) oldRows(before time.Time) (uint64, error) {
-	c := cut{before: before, now: s.config.Now()}
+// lastOldJournalPass returns the last pass whose journal rows are all older than a time.
+func (s *Store) lastOldJournalPass(before time.Time) (uint64, error) {
+	c := cutoff{before: before, now: s.config.Now()}
 	var err error
-	if c.latest, err = s.newest().journalFrom(); err != nil { // all rows before that are gone
+	if c.latest, err = s.newest().journalFrom(); err != nil { // all rows before that time are gone
 		return 0, err
 	}
-	if first, _ := s.firstRead(c.now); first.After(c.latest) { // a first full pass has no rows
+	if first, _ := s.firstFullRead(c.now); first.After(c.latest) { // a first full pass has no rows
 		c.latest = first
 	}
 	for from := uint64(0); ; {
-		pass, at, err := s.rowsFrom(from)
+		pass, at, err := s.nextJournalPass(from)
 		if err != nil || pass == 0 || !c.add(pass, at) || pass == math.MaxUint64 {
 			return c.pass, err
 		}
@@ -78,9 +78,9 @@ func (s *Store) oldRows(before time.Time) (uint64, error) {
 	}
 }
 
-// rowsFrom returns the first pass from a number on that has rows in the journal, and the
-// time of its last one; zero if there is none.
-func (s *Store) rowsFrom(number uint64) (pass uint64, at time.Time, err error) {
+// nextJournalPass returns the first pass from a number on that has rows in the journal, and the
+// time of its last row. Zero means that there is none.
+func (s *Store) nextJournalPass(number uint64) (pass uint64, at time.Time, err error) {
 	key, _, err := s.seek(prefixJournal, journalKey(number, 0), false)
 	if err != nil || key == nil {
 		return 0, time.Time{}, err
@@ -94,26 +94,26 @@ func (s *Store) rowsFrom(number uint64) (pass uint64, at time.Time, err error) {
 	return pass, d.time(), nil
 }
 
-// oldPasses returns the last pass whose own row is older than a time.
-func (s *Store) oldPasses(before time.Time) (uint64, error) {
-	c := cut{before: before, now: s.config.Now()}
+// lastOldPass returns the last pass whose own row is older than a time.
+func (s *Store) lastOldPass(before time.Time) (uint64, error) {
+	c := cutoff{before: before, now: s.config.Now()}
 	err := s.scan([]byte(prefixPass), false, func(kv pair) error {
 		d := newDecoder(kv.value)
 		if p := d.pass(); d.err == nil && !c.add(passOf(kv.key), p.Ended) {
-			return errStop
+			return errStopScan
 		}
 		return nil
 	})
 	return c.pass, ignoreStop(err)
 }
 
-// firstBelieved returns the time of the first pass that has a row and is believed.
-func (r reader) firstBelieved(now time.Time) (first time.Time, err error) {
+// firstBelievable returns the time of the first pass that has a row with a possible time.
+func (r reader) firstBelievable(now time.Time) (first time.Time, err error) {
 	err = r.scan([]byte(prefixPass), false, func(kv pair) error {
 		d := newDecoder(kv.value)
 		if p := d.pass(); d.err == nil && believable(p.Ended, now) {
 			first = p.Ended
-			return errStop
+			return errStopScan
 		}
 		return nil
 	})

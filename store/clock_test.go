@@ -13,9 +13,9 @@ const (
 	year = 365 * day
 )
 
-// TestCut: passes are given in days after the start; the clock then shows day 100, and
-// what is older than day 70 may go.
-func TestCut(t *testing.T) {
+// TestCutoff: passes have times in days after the start. The clock then shows day 100, and
+// everything older than day 70 may go.
+func TestCutoff(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		days []int
@@ -35,15 +35,17 @@ func TestCut(t *testing.T) {
 		{"the clock was set back among the old", []int{1, -3650, 2, 80}, 3},
 		{"the clock was ahead, but not of now", []int{1, 75, 2, 3, 80}, 1},
 	} {
-		cut := cut{before: start.Add(70 * day), now: start.Add(100 * day)}
-		for i, d := range c.days {
-			if !cut.add(uint64(i+1), start.Add(time.Duration(d)*day)) {
-				break
+		t.Run(c.what, func(t *testing.T) {
+			cut := cutoff{before: start.Add(70 * day), now: start.Add(100 * day)}
+			for i, d := range c.days {
+				if !cut.add(uint64(i+1), start.Add(time.Duration(d)*day)) {
+					break
+				}
 			}
-		}
-		if cut.pass != c.want {
-			t.Errorf("%s: cut after pass %d, want %d", c.what, cut.pass, c.want)
-		}
+			if cut.pass != c.want {
+				t.Errorf("cut after pass %d, want %d", cut.pass, c.want)
+			}
+		})
 	}
 }
 
@@ -57,7 +59,7 @@ type clocked struct {
 	passes []clockedPass
 }
 
-// clockedPass is a pass with what it wrote into the journal: that one address went.
+// clockedPass is a pass and the one removal that it wrote to the journal.
 type clockedPass struct {
 	number  uint64
 	true    time.Time
@@ -74,7 +76,7 @@ func newClocked(t *testing.T) *clocked {
 	return c
 }
 
-// removal runs two passes: an address comes, and goes.
+// removal runs two passes: an address comes and goes.
 func (c *clocked) removal() {
 	c.t.Helper()
 	c.turns++
@@ -85,7 +87,7 @@ func (c *clocked) removal() {
 	c.passes = append(c.passes, clockedPass{info.Number, c.true, c.wrong, a})
 }
 
-// kept reports whether row and tombstone of a removal are there; both or none of them.
+// kept reports whether row and tombstone of a removal exist. They must exist both or not at all.
 func (c *clocked) kept(p clockedPass) bool {
 	c.t.Helper()
 	d, err := c.Describe(mustParse(c.t, p.address))
@@ -95,9 +97,9 @@ func (c *clocked) kept(p clockedPass) bool {
 	return !d.Removed.IsZero()
 }
 
-// TestRandomClock: the clock goes ahead by years and back, and behind by years and back,
-// at random. While it is right, pruning drops what is older than the retention, by the
-// order of passes, and nothing else; the guard counts what went within its window.
+// TestRandomClock: at random, the clock jumps years ahead and back, or years back and forth.
+// While it is right, pruning deletes exactly what is older than the retention by the order of
+// passes, and the guard counts the removals within its window.
 func TestRandomClock(t *testing.T) {
 	const keep = 30 * day
 	for seed := range uint64(8) {
@@ -117,7 +119,7 @@ func TestRandomClock(t *testing.T) {
 				}
 				c.removal()
 				if c.wrong != 0 {
-					continue // that the clock is wrong now, nothing can tell
+					continue // a wrong clock cannot be detected now
 				}
 				if _, err := c.Prune(c.now().Add(-keep)); err != nil {
 					t.Fatal(err)
@@ -130,7 +132,7 @@ func TestRandomClock(t *testing.T) {
 
 func (c *clocked) check(keep time.Duration) {
 	c.t.Helper()
-	var old uint64 // passes up to this one are older than the retention for certain
+	var old uint64 // passes up to this one are certainly older than the retention
 	removed := 0
 	for _, p := range c.passes {
 		age := c.true.Sub(p.true)
@@ -155,8 +157,8 @@ func (c *clocked) check(keep time.Duration) {
 	}
 }
 
-// TestPrunedWhileAhead: rows that were dropped while the clock was ahead by years do not
-// make the journal begin years from now, and what is said of the past is true.
+// TestPrunedWhileAhead: rows were pruned while the clock was ahead by years. The journal then
+// does not begin years from now, and answers about the past are true.
 func TestPrunedWhileAhead(t *testing.T) {
 	c := newClocked(t)
 	c.true = c.true.Add(day)
@@ -191,8 +193,8 @@ func TestPrunedWhileAhead(t *testing.T) {
 	}
 }
 
-// TestLearnedWhileAhead: an address that was learned, and one that went, while the clock
-// was ahead are told of as far as can be told.
+// TestLearnedWhileAhead: an address was learned, and another one removed, while the clock was
+// ahead. Their past is known as far as possible.
 func TestLearnedWhileAhead(t *testing.T) {
 	c := newClocked(t)
 	c.true = c.true.Add(day)
@@ -202,7 +204,8 @@ func TestLearnedWhileAhead(t *testing.T) {
 	c.removal()
 	c.wrong = 0
 	c.true = c.true.Add(10 * day)
-	for text, want := range map[string]bool{"ahead@x.test": true, "stays@x.test": true, "lab@y.test": true, c.passes[0].address: false} {
+	for text, want := range map[string]bool{"ahead@x.test": true, "stays@x.test": true, "lab@y.test": true,
+		c.passes[0].address: false} {
 		if got, err := c.At(mustParse(t, text), c.now()); err != nil || got.Known != want {
 			t.Errorf("%s: %+v, %v, want known %t", text, got, err, want)
 		}
@@ -212,13 +215,13 @@ func TestLearnedWhileAhead(t *testing.T) {
 	}
 }
 
-// TestRefusalsOfTheFuture: what was refused while the clock was ahead is in no sum.
+// TestRefusalsOfTheFuture: no sum includes what was refused while the clock was ahead.
 func TestRefusalsOfTheFuture(t *testing.T) {
 	c := newClocked(t)
 	for _, wrong := range []time.Duration{0, 10 * year} {
 		c.wrong = wrong
 		hour := NewRefusals(c.now())
-		hour.Miss(1, 0)
+		hour.AddUnlisted(1, 0)
 		if err := c.PutRefusals(hour); err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +232,7 @@ func TestRefusalsOfTheFuture(t *testing.T) {
 	}
 }
 
-// TestPruneInBatches: many rows of one pass go in small batches, and others stay.
+// TestPruneInBatches: many rows of one pass go in small batches, and other rows stay.
 func TestPruneInBatches(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "stays@x.test"))
@@ -239,7 +242,7 @@ func TestPruneInBatches(t *testing.T) {
 	if n, err := s.Prune(start.Add(day)); n != 6000 || err != nil {
 		t.Errorf("pruned %d rows, %v, want 6000", n, err)
 	}
-	if n := s.writer.commits - before; n < 6000/sweepChunk {
+	if n := s.writer.commits - before; n < 6000/writeChunk {
 		t.Errorf("in %d commits", n)
 	}
 	if rows := rowsOf(t, s, JournalQuery{}); len(rows) != 1 {

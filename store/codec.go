@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// recordVersion begins every value, so that a later version of one kind of record
-// can be told from this one.
+// recordVersion begins every value and distinguishes it from later versions of the same kind of
+// record.
 const recordVersion = 1
 
-// errRecord says that a stored value is not what this version writes: damage, or a
-// newer format.
+// errRecord means that this version did not write the stored value: it is damaged or has a newer
+// format.
 var errRecord = errors.New("unreadable record")
 
 // An encoder appends fields: varints, length-prefixed strings, times in microseconds.
@@ -31,7 +31,7 @@ func (e *encoder) bool(v bool) {
 	*e = append(*e, b)
 }
 
-// time writes 0 for the zero time; whatever else is at least a microsecond into 1970.
+// time writes 0 for the zero time. All other times are at least one microsecond after 1970.
 func (e *encoder) time(v time.Time) {
 	if v.IsZero() {
 		e.uint(0)
@@ -40,8 +40,8 @@ func (e *encoder) time(v time.Time) {
 	e.uint(uint64(max(v.UnixMicro(), 1)))
 }
 
-// A decoder reads the fields back in the same order. The first field that cannot be
-// read makes every later one zero and err non-nil.
+// A decoder reads the fields back in the same order. After the first field that cannot be read,
+// all further fields are zero and err is set.
 type decoder struct {
 	rest []byte
 	err  error
@@ -89,8 +89,8 @@ func (d *decoder) time() time.Time {
 	return time.UnixMicro(int64(v)).UTC()
 }
 
-// count reads the length of a list whose entries take at least one octet each, so
-// that a damaged length cannot ask for more memory than the value has.
+// count reads the length of a list whose entries take at least one byte each. A damaged length
+// cannot request more memory than the size of the value.
 func (d *decoder) count() int {
 	n := d.uint()
 	if n > uint64(len(d.rest)) {
@@ -107,7 +107,7 @@ func (d *decoder) fail() {
 	d.rest = nil
 }
 
-// done gives the first error, or errRecord where something was left over.
+// done returns the first error, or errRecord if bytes are left over.
 func (d *decoder) done() error {
 	if d.err == nil && len(d.rest) > 0 {
 		d.err = errRecord

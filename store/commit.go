@@ -5,30 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 )
 
-// Outcome says how a completed pass ends.
+// Outcome is how a completed pass ends.
 type Outcome struct {
-	Cursor      []byte    // where the next incremental pass begins; opaque here
-	USN         uint64    // the same for people: what highestCommittedUSN was
+	Cursor      []byte    // start of the next incremental pass; opaque to the store
+	USN         uint64    // the same position for people: highestCommittedUSN at the time
 	Fingerprint string    // of the rules that were applied
-	Ended       time.Time // when the pass ended; removed addresses count their grace from here
-	Hold        string    // why removals are held back; empty: release them
-	// HoldDomains holds the removals of these domains only, at most MaxHeldDomains; the
+	Ended       time.Time // when the pass ended; the removal grace of its removed addresses begins then
+	Hold        string    // why removals are held back; empty releases them
+	// HoldDomains limits the hold to the removals of these domains, at most MaxHeldDomains; all
 	// others are released. Hold is then the reason in one line.
 	HoldDomains []HeldDomain
 }
 
-// redoRecord is the value of an r/ key: a pass that is decided and will be finished,
-// whatever happens to the process.
+// redoRecord is the value of an r/ key: a pass that is decided and will be completed, even if
+// the process ends before that.
 type redoRecord struct {
 	info        PassInfo
 	cursor      []byte
 	fingerprint string
-	upTo        uint64 // of an approval; 0: all
-	later       string // see Pass
+	upTo        uint64 // of an approval; 0 means all
+	laterHold   string // see Pass
 	held        heldDomains
 }
 
@@ -38,7 +37,7 @@ func (r *redoRecord) encode() []byte {
 	e.string(string(r.cursor))
 	e.string(r.fingerprint)
 	e.uint(r.upTo)
-	e.string(r.later)
+	e.string(r.laterHold)
 	e.heldDomains(r.held)
 	return e
 }
@@ -46,8 +45,8 @@ func (r *redoRecord) encode() []byte {
 func decodeRedo(value []byte) (redoRecord, error) {
 	d := newDecoder(value)
 	r := redoRecord{info: d.pass(), cursor: []byte(d.string()), fingerprint: d.string()}
-	if d.err == nil && len(d.rest) > 0 { // not in those of the first versions
-		r.upTo, r.later = d.uint(), d.string()
+	if d.err == nil && len(d.rest) > 0 { // redo records of the first versions end here
+		r.upTo, r.laterHold = d.uint(), d.string()
 	}
 	if d.err == nil && len(d.rest) > 0 {
 		r.held = d.heldDomains()
@@ -55,13 +54,13 @@ func decodeRedo(value []byte) (redoRecord, error) {
 	return r, d.done()
 }
 
-// Commit ends a completed pass: it releases what is marked as gone, or holds it back,
-// and moves the cursor. When it returns without an error all of it is on disk. After an
-// error before the decision was written the pass is aborted; after it, the next pass, or
-// opening the store, finishes it first.
+// Commit ends a completed pass: it releases the removals that are due, or holds them back, and
+// moves the cursor. When it returns without an error, everything is on disk. An error before the
+// decision was written aborts the pass. After an error behind that point, the next pass or the
+// next opening of the store completes this one.
 func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 	if p.closed {
-		return PassInfo{}, errors.New("store: commit of a pass that has ended")
+		return PassInfo{}, errors.New("store: commit of a closed pass")
 	}
 	defer p.Abort()
 	held, err := newHeldDomains(o.HoldDomains)
@@ -71,12 +70,12 @@ func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 	p.held = held
 	p.info.USN, p.info.Hold = o.USN, o.Hold
 	p.info.Ended = o.Ended.UTC().Truncate(time.Microsecond)
-	return p.conclude(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint, held: held})
+	return p.decideAndFinish(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint, held: held})
 }
 
-// conclude decides, releases and finishes.
-func (p *Pass) conclude(redo redoRecord) (PassInfo, error) {
-	decided, err := p.judge()
+// decideAndFinish writes the decision, releases what it covers and finishes the pass.
+func (p *Pass) decideAndFinish(redo redoRecord) (PassInfo, error) {
+	decided, err := p.countRemovals()
 	if err != nil {
 		return PassInfo{}, err
 	}
@@ -98,9 +97,9 @@ func (p *Pass) conclude(redo redoRecord) (PassInfo, error) {
 	return p.info, p.finish(redo, decided)
 }
 
-// judge counts what is marked, as removed or as held, and reports whether there is
+// countRemovals counts the due marks as removed or as held, and reports whether there is
 // anything to release.
-func (p *Pass) judge() (bool, error) {
+func (p *Pass) countRemovals() (bool, error) {
 	owned, err := p.owned(p.upTo)
 	if err != nil {
 		return false, err
@@ -120,8 +119,8 @@ func (p *Pass) judge() (bool, error) {
 	return p.info.Removed > 0, nil
 }
 
-// release takes the marked addresses from their object, in batches. It can be begun
-// again at any point.
+// release takes the marked addresses from their objects, in batches. It can be repeated from any
+// point.
 func (p *Pass) release() error {
 	var marked []GUID
 	err := p.s.newest().marked(p.dir.record.id, markDue, p.dir.firstDue, p.upTo, func(guid GUID) error {
@@ -131,20 +130,10 @@ func (p *Pass) release() error {
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(distinctGUIDs(marked), sweepChunk) {
-		err := p.s.write(func(t *tx) error {
-			for _, guid := range chunk {
-				if err := p.releaseObject(t, guid); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	if err := writeInChunks(p.s, distinctGUIDs(marked), p.releaseObject); err != nil {
+		return err
 	}
-	p.noneDue()
+	p.noteNoneDue()
 	return nil
 }
 
@@ -153,37 +142,17 @@ func (p *Pass) releaseObject(t *tx, guid GUID) error {
 	if err != nil {
 		return err
 	}
-	kept, gone := release(stored, p.now(), p.upTo, p.held) // what was judged, though more may be due by now
+	kept, gone := release(stored, p.now(), p.upTo, p.held) // at the time of the decision; by now more marks may be due
 	if len(gone) == 0 {
 		return nil
 	}
 	return p.rewrite(t, guid, &stored, &kept)
 }
 
-// finish moves the cursor: the last transaction of a pass, and the only one of a pass
-// that found nothing new.
+// finish moves the cursor in the last transaction of a pass. A pass that found no changes has no
+// other transaction.
 func (p *Pass) finish(redo redoRecord, decided bool) error {
-	record := p.dir.record
-	record.fingerprint = redo.fingerprint
-	switch {
-	case p.info.Approved: // nothing was read
-		if record.hold = p.later; p.later == "" {
-			record.held = nil
-		}
-	case p.info.Kind == Full:
-		if record.full.Number == 0 {
-			record.first = p.info.Ended
-		}
-		record.full, record.owed = p.info, ""
-	default:
-		record.incremental = p.info
-	}
-	if !p.info.Approved {
-		record.hold, record.held = p.info.Hold, p.held
-	}
-	if !p.info.Approved && p.info.Controller != "" {
-		record.remember(p.origin, p.readAt(), max(p.usn, p.info.USN), p.info.Number)
-	}
+	record := p.finalRecord(redo.fingerprint)
 	cursor := cursorRecord{cursor: redo.cursor, controller: p.info.Controller, time: p.info.Ended}
 	err := p.s.write(func(t *tx) error {
 		u := &unit{}
@@ -192,12 +161,12 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 			u.set(originKey(record.id, p.origin), record.origins[p.origin-1].encode())
 		}
 		u.set(dirKey(prefixCursor, record.id), cursor.encode())
-		u.then(func() { p.dir.cursor = cursor })
-		if p.notable() {
+		u.afterCommit(func() { p.dir.cursor = cursor })
+		if p.needsRow() {
 			e := newEncoder()
 			e.pass(&p.info)
 			u.set(passKey(p.info.Number), e)
-			u.then(func() { p.dir.removals.add(p.info) })
+			u.afterCommit(func() { p.dir.removals.add(p.info) })
 		}
 		if decided {
 			u.delete(dirKey(prefixRedo, record.id))
@@ -210,21 +179,47 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	return err
 }
 
-// notable reports whether the pass is worth a row of its own: a poll that found nothing,
-// every few seconds, is not, nor is one that still holds what the one before held.
-func (p *Pass) notable() bool {
+// finalRecord returns the record of the directory after the pass.
+func (p *Pass) finalRecord(fingerprint string) directoryRecord {
+	record := p.dir.record
+	record.fingerprint = fingerprint
+	if p.info.Approved { // an approval reads nothing
+		if record.hold = p.laterHold; p.laterHold == "" {
+			record.held = nil
+		}
+		return record
+	}
+	if p.info.Kind == Full {
+		if record.full.Number == 0 {
+			record.first = p.info.Ended
+		}
+		record.full, record.fullPassPending = p.info, ""
+	} else {
+		record.incremental = p.info
+	}
+	record.hold, record.held = p.info.Hold, p.held
+	if p.info.Controller != "" {
+		record.remember(p.origin, p.readAt(), max(p.usn, p.info.USN), p.info.Number)
+	}
+	return record
+}
+
+// needsRow reports whether the pass gets a row of its own. A poll without changes, every few
+// seconds, does not, nor does a pass that still holds what the pass before it held.
+func (p *Pass) needsRow() bool {
 	return p.info.Kind == Full || p.info.Added+p.info.Changed+p.info.Removed > 0 || p.info.Hold != p.dir.record.hold
 }
 
-// redo finishes the passes that were decided when the process ended.
-func (s *Store) redo() error {
+// finishDecidedPasses completes the passes that were decided when the previous process ended.
+func (s *Store) finishDecidedPasses() error {
 	names := map[dirID]string{}
 	for name, d := range s.state.dirs {
 		names[d.record.id] = name
 	}
 	return s.scan([]byte(prefixRedo), false, func(kv pair) error {
 		if s.config.ReadOnly {
-			return fmt.Errorf("store %s: %w: a pass was decided and not completed; the next start of the daemon does it", s.config.Dir, ErrUnclean)
+			return fmt.Errorf("store %s: %w: a decided pass is not complete; start the daemon to complete it",
+				s.config.Dir, ErrUnclean)
 		}
 		redo, err := decodeRedo(kv.value)
 		if err != nil {
@@ -232,15 +227,15 @@ func (s *Store) redo() error {
 		}
 		d := s.state.dirs[names[dirOf(kv.key)]]
 		if d == nil {
-			return s.unreadable(fmt.Sprintf("%x", kv.key), errors.New("it belongs to no directory"))
+			return s.unreadable(fmt.Sprintf("%x", kv.key), errors.New("its directory does not exist"))
 		}
-		return s.finishDecided(d, redo)
+		return s.finishPass(d, redo)
 	})
 }
 
-// redoOf is redo for one directory: after an error in the middle of a release the
-// process may live on.
-func (s *Store) redoOf(d *directory) error {
+// finishDecidedPass does the same for one directory, because the process may continue after an
+// error in the middle of a release.
+func (s *Store) finishDecidedPass(d *directory) error {
 	key := dirKey(prefixRedo, d.record.id)
 	value, err := s.get(key)
 	if err != nil || value == nil {
@@ -250,19 +245,19 @@ func (s *Store) redoOf(d *directory) error {
 	if err != nil {
 		return s.unreadable(fmt.Sprintf("%x", key), err)
 	}
-	return s.finishDecided(d, redo)
+	return s.finishPass(d, redo)
 }
 
-func (s *Store) finishDecided(d *directory, redo redoRecord) (err error) {
+func (s *Store) finishPass(d *directory, redo redoRecord) (err error) {
 	p := &Pass{s: s, dir: d, origin: d.record.lastOriginOf(redo.info.Controller), info: redo.info, held: redo.held,
-		upTo: cmp.Or(redo.upTo, math.MaxUint64), later: redo.later}
-	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // how far it had read is not known any more
+		upTo: cmp.Or(redo.upTo, math.MaxUint64), laterHold: redo.laterHold}
+	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // unknown by now how far the pass had read
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}
-	s.config.Log.Info("finishing a pass that was decided and not completed",
+	s.config.Log.Info("completing a decided pass",
 		"directory", redo.info.Directory, "pass", redo.info.Number)
-	if err := p.ripenDue(); err != nil {
+	if err := p.makeDueAtStart(); err != nil {
 		return err
 	}
 	if err := p.release(); err != nil {

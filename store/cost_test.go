@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// contacts makes objects with an address each in a domain of their own.
+// contacts returns objects with one address each, all in different domains.
 func contacts(t testing.TB, from, n int) []Object {
 	var objects []Object
 	for i := from; i < from+n; i++ {
@@ -20,8 +20,8 @@ func contacts(t testing.TB, from, n int) []Object {
 	return objects
 }
 
-// used is how many bytes the tables of a store and the used parts of its logs take. Logs
-// are made larger than what is in them.
+// used returns how many bytes the tables of a store and the used parts of its logs take. Log
+// files are larger than their content.
 func used(t testing.TB, s *Store) (n int64) {
 	t.Helper()
 	for _, pattern := range []string{"*.mem", "*.vlog", "*.sst"} {
@@ -40,8 +40,8 @@ func used(t testing.TB, s *Store) (n int64) {
 	return n
 }
 
-// TestDiskWrittenWithManyDomains: a change of one address writes what it changes, however
-// many domains and databases there are.
+// TestDiskWrittenWithManyDomains: the change of one address writes only that change, whatever
+// the number of domains and databases.
 func TestDiskWrittenWithManyDomains(t *testing.T) {
 	const changes, limit = 200, 2 << 20
 	domains := 50_000
@@ -61,7 +61,7 @@ func TestDiskWrittenWithManyDomains(t *testing.T) {
 	if _, err := p.Commit(Outcome{Cursor: []byte("x"), Ended: start}); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 500 { // databases that were read once
+	for i := range 500 { // each database was read once
 		once := Origin{Controller: "dc1.corp.example", Database: fmt.Sprint(i), Started: start}
 		p, err := s.Begin("corp", Incremental, once)
 		if err != nil {
@@ -86,7 +86,8 @@ func TestDiskWrittenWithManyDomains(t *testing.T) {
 	grown := used(t, s) - before
 	t.Logf("%d changes of one address with %d domains write %d KiB", changes, domains, grown>>10)
 	if grown > limit {
-		t.Errorf("%d changes of one address with %d domains write %d bytes, want at most %d", changes, domains, grown, limit)
+		t.Errorf("%d changes of one address with %d domains write %d bytes, want at most %d", changes, domains, grown,
+			limit)
 	}
 	if err := s.Recount(); err != nil {
 		t.Error(err)
@@ -96,7 +97,7 @@ func TestDiskWrittenWithManyDomains(t *testing.T) {
 	}
 }
 
-// holding makes a store that holds the removals of so many objects with two addresses each.
+// holding returns a store that holds the removals of n objects with two addresses each.
 func holding(b testing.TB, n int) *Store {
 	s, _ := filled(b, n)
 	p, err := s.Begin("corp", Full, Origin{Started: start})
@@ -112,7 +113,7 @@ func holding(b testing.TB, n int) *Store {
 	return s
 }
 
-// emptyPass is what a pass does that reads nothing: the guard asks about what is held.
+// emptyPass does what a pass without changes does, including the guard's queries.
 func emptyPass(t testing.TB, s *Store, held int) {
 	p, err := s.Begin("corp", Incremental, Origin{Started: start, Lag: 3 * time.Hour})
 	if err != nil {
@@ -126,7 +127,7 @@ func emptyPass(t testing.TB, s *Store, held int) {
 	if _, err := s.RemovedBetween("corp", start, s.config.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if lost, err := p.Loses(mustParse(t, "u0@corp.example")); err != nil || lost != (held > 0) {
+	if lost, err := p.WouldLose(mustParse(t, "u0@corp.example")); err != nil || lost != (held > 0) {
 		t.Fatal(lost, err)
 	}
 	if _, err := p.Commit(Outcome{Cursor: []byte("x"), Ended: start, Hold: "held"}); err != nil {
@@ -134,17 +135,17 @@ func emptyPass(t testing.TB, s *Store, held int) {
 	}
 }
 
-// TestEmptyPassReadsNoMarks: what a pass costs that finds nothing does not depend on how
-// many removals are held.
+// TestEmptyPassReadsNoMarks: the cost of a pass without changes does not depend on the number of
+// held removals.
 func TestEmptyPassReadsNoMarks(t *testing.T) {
 	allocations := func(objects int) float64 {
 		s := holding(t, objects)
-		rows, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true)
+		rows, err := s.readChunk([]byte(prefixPass), []byte(prefixPass), true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		n := testing.AllocsPerRun(10, func() { emptyPass(t, s, 2*objects) })
-		after, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true)
+		after, err := s.readChunk([]byte(prefixPass), []byte(prefixPass), true)
 		if err != nil || len(after) != len(rows) {
 			t.Errorf("passes that still hold the same left %d rows (%v)", len(after)-len(rows), err)
 		}

@@ -14,21 +14,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// life is a store with several directories, of which passes are read from one of two
-// databases each, held, approved, discarded and broken off, while the disk gets full and
-// the process is killed. Everything that is counted is counted again after every commit.
+// life is a store with several directories. Passes read one of two databases each; they are
+// held, approved, discarded and aborted while the disk becomes full and the process is killed.
+// All counts are checked by a recount after every commit.
 type life struct {
 	t    *testing.T
 	r    *rand.Rand
 	s    *Store
 	now  time.Time
-	full int // commits until the disk is full; negative: it does not get full
+	full int // commits until the disk is full; negative means never
 	dirs []*lifeDir
 
 	checked int
 }
 
-// lifeDir is one directory: the addresses of its objects, with "!" if restricted.
+// lifeDir is one directory: the addresses of its objects, with "!" if internal-only.
 type lifeDir struct {
 	name    string
 	has     map[byte][]string
@@ -70,7 +70,7 @@ func (l *life) check() {
 	}
 }
 
-// kill goes on with what is on disk at this moment.
+// kill continues with what is on disk at this moment.
 func (l *life) kill() {
 	dir := copyOfRunning(l.t, l.s)
 	l.s.config.afterCommit = nil
@@ -78,8 +78,8 @@ func (l *life) kill() {
 	l.open(dir)
 }
 
-// copyOfRunning copies the files of an open store as one moment has them: it copies again if
-// Badger made or removed one meanwhile.
+// copyOfRunning copies the files of an open store. It copies again if Badger created or removed
+// a file meanwhile.
 func copyOfRunning(t *testing.T, s *Store) string {
 	t.Helper()
 	files := func() (names []string) {
@@ -117,11 +117,11 @@ func (l *life) change(d *lifeDir) {
 		d.changed[id] = true
 		var list []string
 		for range l.r.IntN(5) {
-			restricted := ""
+			internalOnly := ""
 			if l.one(5) {
-				restricted = "!"
+				internalOnly = "!"
 			}
-			list = append(list, fmt.Sprintf("%sa%d@d%d.test", restricted, l.r.IntN(20), l.r.IntN(4)))
+			list = append(list, fmt.Sprintf("%sa%d@d%d.test", internalOnly, l.r.IntN(20), l.r.IntN(4)))
 		}
 		d.has[id] = list
 	}
@@ -134,7 +134,7 @@ func (l *life) change(d *lifeDir) {
 	}
 }
 
-// pass runs a pass; an error must be that of a full disk.
+// pass runs a pass. It returns an error only for a full disk.
 func (l *life) pass(d *lifeDir, lag time.Duration, calm bool) error {
 	kind := Incremental
 	if !d.read || calm || l.one(4) {
@@ -188,7 +188,7 @@ func (l *life) pass(d *lifeDir, lag time.Duration, calm bool) error {
 	return nil
 }
 
-// checkPending compares what the pass would take away with what the records say.
+// checkPending compares Pending with the records.
 func (l *life) checkPending(p *Pass) {
 	l.t.Helper()
 	due := map[string]bool{}
@@ -214,9 +214,9 @@ func (l *life) checkPending(p *Pass) {
 	err = errors.Join(err, l.s.scan([]byte(prefixAddress), false, func(kv pair) error {
 		a := string(kv.key[len(prefixAddress):])
 		r, err := decodeAddress(kv.value)
-		open := slices.ContainsFunc(r.owners, func(o owner) bool { return !o.restricted })
+		open := slices.ContainsFunc(r.owners, func(o owner) bool { return !o.internalOnly })
 		goes := r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool {
-			return (!open || !o.restricted) && (o.dir != id || !due[fmt.Sprintf("%s %x", a, o.guid)])
+			return (!open || !o.internalOnly) && (o.dir != id || !due[fmt.Sprintf("%s %x", a, o.guid)])
 		})
 		if goes {
 			want.Last[domainOf(a)]++
@@ -224,7 +224,7 @@ func (l *life) checkPending(p *Pass) {
 			loss.Last++
 			want.Domains[domainOf(a)] = loss
 		}
-		if lost, err := p.Loses(parse(a)); lost != goes || err != nil {
+		if lost, err := p.WouldLose(parse(a)); lost != goes || err != nil {
 			l.t.Errorf("loses %s: %t, %v", a, lost, err)
 		}
 		return err
@@ -257,15 +257,14 @@ func (l *life) step() error {
 	return l.pass(d, time.Duration(l.r.IntN(3))*time.Hour, false)
 }
 
-// end reads everything once more when all is well: the index then is what the directories
-// have.
+// end reads everything again without faults. The index must then equal the directories.
 func (l *life) end() {
 	l.t.Helper()
 	l.full = -1
-	restricted := map[string]bool{} // all known addresses
+	internalOnly := map[string]bool{} // all known addresses
 	for _, d := range l.dirs {
 		l.now = l.now.Add(24 * time.Hour)
-		for range 2 { // the second one releases what waited for the lag
+		for range 2 { // the second pass releases what waited for the lag
 			if err := l.pass(d, 0, true); err != nil {
 				l.t.Fatal(err)
 			}
@@ -278,15 +277,15 @@ func (l *life) end() {
 					continue
 				}
 				seen[a] = true
-				if was, there := restricted[a]; there {
+				if was, there := internalOnly[a]; there {
 					flag = flag && was
 				}
-				restricted[a] = flag
+				internalOnly[a] = flag
 			}
 		}
 	}
 	want := []string{}
-	for a, flag := range restricted {
+	for a, flag := range internalOnly {
 		if flag {
 			a = "!" + a
 		}

@@ -20,8 +20,8 @@ import (
 	"rcpt-milter/address"
 )
 
-// The crash test runs a script of passes in a child process that kills itself right
-// after the n-th commit, for every n, and looks at what the store then says.
+// The crash test runs a script of passes in a child process that kills itself right after the
+// n-th commit, for every n. Then it checks what the store answers.
 
 const (
 	crashDir    = "STORE_TEST_CRASH_DIR"
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// step is one pass, or what an operator does: what is read, and what is known then.
+// A step is one pass or one command: what is read, and what is known afterwards.
 type step struct {
 	kind Kind
 	hold string            // or approve or discard
@@ -46,11 +46,11 @@ type step struct {
 
 const approve, discard = "approve", "discard"
 
-// A crashTest is a script, and the store that it is played on.
+// A crashTest is a script and the store that it runs on.
 type crashTest struct {
 	steps    []step
 	memTable int64
-	commits  int // it takes at least so many
+	commits  int // it takes at least this many
 }
 
 var scripts = map[string]crashTest{
@@ -58,7 +58,7 @@ var scripts = map[string]crashTest{
 	"heavy objects":        {heavyScript, 1 << 20, 40},
 }
 
-// heavyScript has objects that a transaction of its store does not hold.
+// heavyScript has objects that do not fit a transaction of its store.
 var heavyScript = []step{
 	{Full, "", map[byte][]string{1: {"news#1200@x"}, 2: {"p#20@x"}, 3: {"q#20@y"}},
 		[]string{"news#1200@x", "p#20@x", "q#20@y"}},
@@ -75,7 +75,7 @@ var heavyScript = []step{
 	{Full, "", map[byte][]string{3: {"q#20@y"}}, []string{"q#20@y"}},
 }
 
-// expand writes out what a word like n#3@x stands for; n2#3@x begins at n3@x.
+// expand returns the addresses that a pattern like n#3@x stands for; n2#3@x begins at n3@x.
 func expand(words []string) (all []string) {
 	for _, word := range words {
 		name, rest, many := strings.Cut(word, "#")
@@ -95,23 +95,29 @@ func expand(words []string) (all []string) {
 	return all
 }
 
-// script has every kind of change: first read, gain, loss, move in both orders, a
-// second owner, deletion, removals held and released later, sweep.
+// script has every kind of change: first read, gain, loss, move in both orders, a second owner,
+// deletion, removals that are held and released later, sweep.
 var script = []step{
-	{Full, "", map[byte][]string{1: {"a1@x", "a2@x"}, 2: {"b1@x"}, 3: {"c1@x", "c2@x"}, 4: {"d1@x"}}, []string{"a1@x", "a2@x", "b1@x", "c1@x", "c2@x", "d1@x"}},
-	{Incremental, "", map[byte][]string{1: {"a1@x", "a3@x"}, 5: {"e1@x"}}, []string{"a1@x", "a3@x", "b1@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
-	{Incremental, "", map[byte][]string{1: {"a1@x"}, 2: {"b1@x", "a3@x", "c2@x"}, 3: {"c1@x"}}, []string{"a1@x", "a3@x", "b1@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
-	{Full, "too many", map[byte][]string{1: {"a1@x", "a4@x"}, 2: {"b1@x", "!b2@x"}}, []string{"a1@x", "a3@x", "a4@x", "b1@x", "!b2@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
-	{Full, "", map[byte][]string{1: {"a1@x", "a4@x"}, 2: {"b1@x", "b2@x"}, 4: {"d1@x"}}, []string{"a1@x", "a4@x", "b1@x", "b2@x", "d1@x"}},
+	{Full, "", map[byte][]string{1: {"a1@x", "a2@x"}, 2: {"b1@x"}, 3: {"c1@x", "c2@x"}, 4: {"d1@x"}},
+		[]string{"a1@x", "a2@x", "b1@x", "c1@x", "c2@x", "d1@x"}},
+	{Incremental, "", map[byte][]string{1: {"a1@x", "a3@x"}, 5: {"e1@x"}},
+		[]string{"a1@x", "a3@x", "b1@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
+	{Incremental, "", map[byte][]string{1: {"a1@x"}, 2: {"b1@x", "a3@x", "c2@x"}, 3: {"c1@x"}},
+		[]string{"a1@x", "a3@x", "b1@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
+	{Full, "too many", map[byte][]string{1: {"a1@x", "a4@x"}, 2: {"b1@x", "!b2@x"}},
+		[]string{"a1@x", "a3@x", "a4@x", "b1@x", "!b2@x", "c1@x", "c2@x", "d1@x", "e1@x"}},
+	{Full, "", map[byte][]string{1: {"a1@x", "a4@x"}, 2: {"b1@x", "b2@x"}, 4: {"d1@x"}},
+		[]string{"a1@x", "a4@x", "b1@x", "b2@x", "d1@x"}},
 	{Incremental, "", nil, []string{"a1@x", "a4@x", "b1@x", "b2@x", "d1@x"}},
 	{Full, "", nil, nil},
 	{Incremental, "", map[byte][]string{2: {"b1@x"}}, []string{"b1@x"}},
-	{Incremental, "", map[byte][]string{2: {"b1@x"}, 6: {"f1@x", "f2@y"}, 7: {"g1@x", "g2@y"}}, []string{"b1@x", "f1@x", "f2@y", "g1@x", "g2@y"}},
+	{Incremental, "", map[byte][]string{2: {"b1@x"}, 6: {"f1@x", "f2@y"}, 7: {"g1@x", "g2@y"}},
+		[]string{"b1@x", "f1@x", "f2@y", "g1@x", "g2@y"}},
 	{Incremental, "y", map[byte][]string{6: {"f2@y"}, 7: nil}, []string{"b1@x", "f2@y", "g2@y"}}, // of that domain only
 	{Full, "", map[byte][]string{2: {"b1@x"}, 6: {"f2@y"}}, []string{"b1@x", "f2@y"}},
 }
 
-// play runs the script from where the cursor of the store stands.
+// play runs the script from the cursor of the store on.
 func (c crashTest) play(s *Store) error {
 	for i := position(s); i < len(c.steps); i++ {
 		if err := playStep(s, i, c.steps[i]); err != nil {
@@ -147,12 +153,12 @@ func playStep(s *Store, i int, do step) error {
 	for _, id := range slices.Sorted(maps.Keys(do.read)) {
 		o := Object{GUID: GUID{id}, DN: fmt.Sprint("CN=", id)}
 		for _, text := range expand(do.read[id]) {
-			text, restricted := strings.CutPrefix(text, "!")
+			text, internalOnly := strings.CutPrefix(text, "!")
 			a, err := address.Parse(text)
 			if err != nil {
 				return err
 			}
-			o.Addresses = append(o.Addresses, Owned{Address: a, Restricted: restricted})
+			o.Addresses = append(o.Addresses, Owned{Address: a, InternalOnly: internalOnly})
 		}
 		if _, err := p.Apply([]Object{o}); err != nil { // one commit each
 			return err
@@ -202,8 +208,8 @@ func TestCrashAfterEveryCommit(t *testing.T) {
 	}
 }
 
-// TestDiskFullAtEveryCommit: the n-th commit and all after it fail, and then there is room
-// again, with and without a restart.
+// TestDiskFullAtEveryCommit: the n-th commit and all after it fail. Then there is space again,
+// with and without a restart.
 func TestDiskFullAtEveryCommit(t *testing.T) {
 	for name, c := range scripts {
 		t.Run(name, func(t *testing.T) { c.atEveryCommit(t, 2, c.diskFullOnce) })
@@ -212,8 +218,8 @@ func TestDiskFullAtEveryCommit(t *testing.T) {
 
 var everyCommit = flag.Bool("every-commit", false, "crashes and failures at every commit, not at one of eight")
 
-// atEveryCommit runs a test for the first commit, for later ones up to that at which it
-// reports that the script ended before. By default it skips some; which ones, first tells.
+// atEveryCommit runs a test for the first commit and later ones, until the test reports that the
+// script ended before. By default it skips some; first selects which ones.
 func (c crashTest) atEveryCommit(t *testing.T, first int, once func(t *testing.T, n int) (ended bool)) {
 	var ended sync.Map
 	const together = 4
@@ -268,7 +274,7 @@ func (c crashTest) diskFullOnce(t *testing.T, n int) bool {
 	return err == nil
 }
 
-// playOn plays the rest of a script that was broken off, and checks what comes out.
+// playOn runs the rest of an interrupted script and checks the result.
 func (c crashTest) playOn(t *testing.T, s *Store) {
 	t.Helper()
 	if err := c.play(s); err != nil {
@@ -301,8 +307,8 @@ func (c crashTest) crashOnce(t *testing.T, name string, n int) bool {
 	return err == nil
 }
 
-// checkBetween: the cursor says what must be in the data. Further than that, whatever
-// the next step keeps must be there, and nothing that neither of them has.
+// checkBetween: the data must have everything up to the cursor. Beyond it, the data must have
+// what the next step keeps, and nothing that neither step has.
 func (c crashTest) checkBetween(t *testing.T, s *Store) {
 	t.Helper()
 	at := position(s)
@@ -341,8 +347,8 @@ func (c crashTest) checkBetween(t *testing.T, s *Store) {
 	}
 }
 
-// checkHistory: an object gains and loses an address in turns, and so do outside senders
-// as long as it has it.
+// checkHistory: an object gains and loses an address alternately. So do outside senders while
+// the object has it.
 func checkHistory(t *testing.T, s *Store) {
 	t.Helper()
 	for _, text := range []string{"a1@x", "a2@x", "a3@x", "a4@x", "b1@x", "b2@x", "c1@x", "c2@x", "d1@x", "e1@x"} {
@@ -353,7 +359,7 @@ func checkHistory(t *testing.T, s *Store) {
 		has, open := map[GUID]bool{}, map[GUID]bool{}
 		for i, e := range events {
 			turns := has
-			if e.Outside {
+			if e.OutsideOnly {
 				turns = open
 			} else {
 				delete(open, e.GUID)
@@ -361,7 +367,7 @@ func checkHistory(t *testing.T, s *Store) {
 			if before, seen := turns[e.GUID]; seen && before == e.Added {
 				t.Errorf("history of %s, row %d of %+v: the same change twice", text, i, events)
 			}
-			if there, seen := has[e.GUID]; e.Outside && seen && !there {
+			if there, seen := has[e.GUID]; e.OutsideOnly && seen && !there {
 				t.Errorf("history of %s, row %d of %+v: of an object that does not have it", text, i, events)
 			}
 			turns[e.GUID] = e.Added

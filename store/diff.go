@@ -6,153 +6,169 @@ import (
 	"rcpt-milter/address"
 )
 
-// Object is what a pass read of one directory entry, already judged: it owns exactly
-// these addresses.
+// Object is what a pass read of one directory entry. The mirror has already decided which
+// addresses it owns: exactly these.
 type Object struct {
 	GUID      GUID
-	Class     string // the word that `lookup` shows, for example "user"
+	Class     string // the word that lookup prints, for example "user"
 	DN        string
 	USN       uint64 // uSNChanged, recorded with the addresses learned from it
-	Container bool   // an OU or container, kept to notice that it moved
-	Deleted   bool   // a tombstone: it owns nothing, whatever it still names
-	Death     Death
-	Read      time.Time // when it was read, by our clock; zero: when the pass began
-	Unparsed  int       // values that are meant as SMTP addresses and should be corrected
-	// Unread are these values, all of them or the first ones.
+	Container bool   // an OU or container, stored to detect that it moved
+	Deleted   bool   // a tombstone: it owns nothing, even if it still has addresses
+	Deletion  Deletion
+	Read      time.Time // when it was read, by the local clock; zero means when the pass began
+	Unparsed  int       // values that are meant as SMTP addresses and need correction
+	// Unread lists these values, all of them or the first ones.
 	Unread    []UnreadValue
 	Addresses []Owned
-	// Unsettled: it changed after the pass began to read. What it lost, another object
-	// may have gained unseen, so that its losses are left to the next pass, which reads
-	// it again.
+	// Unsettled means that the object changed after the pass began to read. Another object may
+	// have gained the lost address unseen, so the losses wait for the next pass, which reads the
+	// object again.
 	Unsettled bool
 }
 
-// Owned is one address of an object. Where two attributes of an object hold the same
-// address, the first one counts.
+// Owned is one address of an object. If two attributes of an object have the same address, the
+// first one counts.
 type Owned struct {
-	Address    address.Address
-	Attribute  string
-	Restricted bool // its owner takes mail from inside senders only
+	Address      address.Address
+	Attribute    string
+	InternalOnly bool // the object accepts mail from internal senders only
 }
 
-// Death says when an object was deleted for certain. The zero value says nothing: the
-// deletion may be older than the object's return, of which its controller has not heard.
-type Death struct {
-	After    time.Time // it was deleted after that, by our clock; zero: not known
-	Database string    // where it was deleted
-	USN      uint64    // under which it was deleted there
+// Deletion is when an object was certainly deleted. The zero value means unknown: the deletion
+// may be older than a restoration of the object that its controller has not received yet.
+type Deletion struct {
+	After    time.Time // deleted after this time, by the local clock; zero means unknown
+	Database string    // the database in which it was deleted
+	USN      uint64    // the USN of the deletion there
 }
 
-// delta is what diff found, by address.
-type delta struct {
-	added []ownedRecord // new to this object: live as soon as it is written
-	opens int           // not restricted any more: live as soon as it is written
-	gone  int           // newly marked: live only when a completed pass releases it
+// objectDelta is what diff found, by address.
+type objectDelta struct {
+	added  []ownedRecord // new to this object, in effect as soon as they are written
+	opened int           // no longer internal-only, in effect as soon as they are written
+	marked int           // newly marked, in effect when a completed pass releases them
 }
 
-// diff compares what is stored of an object with what now was read, and gives the
-// record to store. It is a pure function, and the only place that says what a change
-// is. An address that is not there any more stays in the record, marked with the pass
-// that missed it; one that came back loses its mark, and counts as taught by the database
-// that has it again. One that is restricted now is lost to outside senders: it stays open
-// with a mark that closes it. How long a mark waits, and which marks are judged anew, says
-// judge.
-func diff(stored objectRecord, read Object, j judge) (objectRecord, delta) {
+// diff compares the stored record of an object with what was read now, and returns the record to
+// store. It is a pure function and the only place that decides what a change is. An address that
+// was read takes effect as mergeAddress describes; an address that is missing stays, marked with
+// the pass that missed it. The judge decides how long a mark waits and which marks are evaluated
+// again.
+func diff(stored objectRecord, read Object, j judge) (objectRecord, objectDelta) {
 	next := objectRecord{class: read.Class, dn: read.DN, container: read.Container, unparsed: uint64(read.Unparsed)}
-	if read.Deleted && stored.dn != "" { // the name of a tombstone does not say where it lived
+	if read.Deleted && stored.dn != "" { // the name of a tombstone does not show the former place
 		next.dn = stored.dn
 	}
-	var d delta
+	var d objectDelta
+	seen := j.mergeRead(&next, &stored, read, &d)
+	j.markMissing(&next, &stored, read, seen, &d)
+	return next, d
+}
+
+// mergeRead adds the addresses that were read to next, each once and in the order of the
+// directory. It returns the set of them.
+func (j judge) mergeRead(next, stored *objectRecord, read Object, d *objectDelta) (seen map[string]bool) {
 	index := make(map[string]int, len(stored.addresses))
 	for i, a := range stored.addresses {
 		index[a.address] = i
 	}
-	seen := make(map[string]bool, len(read.Addresses))
+	seen = make(map[string]bool, len(read.Addresses))
 	for _, a := range read.Addresses {
 		text := a.Address.String()
 		if text == "" || seen[text] {
 			continue
 		}
 		seen[text] = true
-		entry := ownedRecord{address: text, attribute: a.Attribute, restricted: a.Restricted, learned: j.learned(read)}
+		entry := ownedRecord{address: text, attribute: a.Attribute, internalOnly: a.InternalOnly,
+			learned: j.stampOf(read)}
 		if i, known := index[text]; !known {
 			d.added = append(d.added, entry)
 		} else {
-			entry = j.again(stored.addresses[i], entry, read, &d)
+			entry = j.mergeAddress(stored.addresses[i], entry, read, d)
 		}
 		next.addresses = append(next.addresses, entry)
 	}
-	for _, a := range stored.addresses {
-		if seen[a.address] {
-			continue
-		}
-		if read.Unsettled {
-			next.addresses = append(next.addresses, a.unmarked())
-			continue
-		}
-		if a.gone.isZero() || a.closes {
-			d.gone++
-		}
-		next.addresses = append(next.addresses, j.mark(a, read, false))
-	}
-	return next, d
+	return seen
 }
 
-// again returns the record of an address that was stored and is read again.
-func (j judge) again(stored, entry ownedRecord, read Object, d *delta) ownedRecord {
-	entry.learned, entry.again = stored.learned, stored.again
-	closes := entry.restricted && !stored.restricted
-	if !stored.gone.isZero() && !(stored.closes && closes) || stored.restricted && !entry.restricted {
-		entry.again = j.learned(read)
+// markMissing adds the stored addresses that were not read to next, with marks. An unsettled
+// object keeps them without marks.
+func (j judge) markMissing(next, stored *objectRecord, read Object, seen map[string]bool, d *objectDelta) {
+	for _, a := range stored.addresses {
+		switch {
+		case seen[a.address]:
+		case read.Unsettled:
+			next.addresses = append(next.addresses, a.unmarked())
+		default:
+			if a.gone.isZero() || a.becomesInternalOnly {
+				d.marked++
+			}
+			next.addresses = append(next.addresses, j.mark(a, read, false))
+		}
 	}
-	if stored.restricted && !entry.restricted {
-		d.opens++
+}
+
+// mergeAddress returns the record of an address that was stored and is read again. An address
+// that came back loses its mark, and the database that has it again becomes its last source. An
+// address that is internal-only now is lost to outside senders: it stays open, with a mark that
+// makes it internal-only.
+func (j judge) mergeAddress(stored, entry ownedRecord, read Object, d *objectDelta) ownedRecord {
+	entry.learned, entry.lastSource = stored.learned, stored.lastSource
+	becomes := entry.internalOnly && !stored.internalOnly
+	opens := stored.internalOnly && !entry.internalOnly
+	cameBack := !stored.gone.isZero() && !(stored.becomesInternalOnly && becomes)
+	if cameBack || opens {
+		entry.lastSource = j.stampOf(read)
 	}
-	if !closes {
+	if opens {
+		d.opened++
+	}
+	if !becomes {
 		return entry
 	}
-	entry.restricted = false
+	entry.internalOnly = false
 	if read.Unsettled {
 		return entry
 	}
-	if stored.closes {
-		entry.gone, entry.notBefore, entry.cause, entry.seen, entry.closes =
-			stored.gone, stored.notBefore, stored.cause, stored.seen, true
+	if stored.becomesInternalOnly {
+		entry.gone, entry.notBefore, entry.rules, entry.seen, entry.becomesInternalOnly =
+			stored.gone, stored.notBefore, stored.rules, stored.seen, true
 	} else {
-		d.gone++
+		d.marked++
 	}
 	return j.mark(entry, read, true)
 }
 
-// vanished is what a full pass makes of an object that it did not see: it keeps its
-// name, and owns nothing.
-func vanished(guid GUID, stored objectRecord) Object {
+// missingObject is what a full pass reads of an object that it did not see: the object keeps its
+// name and owns nothing.
+func missingObject(guid GUID, stored objectRecord) Object {
 	return Object{GUID: guid, Class: stored.class, DN: stored.dn}
 }
 
-// release splits a record into what stays and the addresses that now go, for all or for
-// outside senders: those whose mark may be released at that time, is of no later pass than
-// upTo, and whose domain is not held. An address that is closed stays, restricted.
+// release splits a record into what stays and the addresses that go now, for all senders or for
+// outside senders. An address goes if its mark is due at that time and not of a pass after upTo,
+// and if its domain is not held. An address that becomes internal-only also stays.
 func release(stored objectRecord, at time.Time, upTo uint64, held heldDomains) (kept objectRecord, gone []ownedRecord) {
 	kept = stored
 	kept.addresses = nil
 	for _, a := range stored.addresses {
-		if a.gone.isZero() || a.notBefore.After(at) || a.gone.pass > upTo || held.keeps(a.address) {
+		if a.gone.isZero() || a.notBefore.After(at) || a.gone.pass > upTo || held.holds(a.address) {
 			kept.addresses = append(kept.addresses, a)
 			continue
 		}
 		gone = append(gone, a)
-		if a.closes {
+		if a.becomesInternalOnly {
 			a = a.unmarked()
-			a.restricted = true
+			a.internalOnly = true
 			kept.addresses = append(kept.addresses, a)
 		}
 	}
 	return kept, gone
 }
 
-// earlier is the earlier of two times. A time in the future, written down before the
-// clock was set back, says nothing.
+// earlier returns the earlier of two times. It replaces a time in the future, recorded before
+// the clock was set back, which has no meaning.
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b
@@ -160,9 +176,10 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// unmark clears the marks of passes after the last committed one: an unfinished pass
-// may have read a controller that nobody follows any more. No other mark waits beyond
-// the latest time (zero: there is none): it would if the clock was set back.
+// unmark clears the marks of all passes after the last committed one, because an unfinished pass
+// may have read a controller that the daemon no longer follows. It limits the wait of all other
+// marks to latest, because a clock that was set back would prolong it. A zero latest means no
+// limit.
 func unmark(stored objectRecord, lastPass uint64, latest time.Time) objectRecord {
 	kept := stored
 	kept.addresses = append([]ownedRecord(nil), stored.addresses...)

@@ -27,12 +27,12 @@ func TestDiff(t *testing.T) {
 	none := stamp{}
 	shut := func(a string, learned, gone stamp) ownedRecord {
 		r := entry(a, learned, gone)
-		r.restricted = true
+		r.internalOnly = true
 		return r
 	}
 	closing := func(a string, gone stamp) ownedRecord {
 		r := entry(a, old, gone)
-		r.closes = true
+		r.becomesInternalOnly = true
 		return r
 	}
 	for _, c := range []struct {
@@ -47,8 +47,10 @@ func TestDiff(t *testing.T) {
 		unsettled bool
 	}{
 		{name: "never seen", read: []string{"a@x"}, want: record(entry("a@x", now, none)), added: 1},
-		{name: "unchanged", stored: record(entry("a@x", old, none)), read: []string{"a@x"}, want: record(entry("a@x", old, none))},
-		{name: "the same twice", stored: record(entry("a@x", old, none)), read: []string{"a@x", "A@X"}, want: record(entry("a@x", old, none))},
+		{name: "unchanged", stored: record(entry("a@x", old, none)), read: []string{"a@x"},
+			want: record(entry("a@x", old, none))},
+		{name: "the same twice", stored: record(entry("a@x", old, none)), read: []string{"a@x", "A@X"},
+			want: record(entry("a@x", old, none))},
 		{name: "gained", stored: record(entry("a@x", old, none)), read: []string{"b@x", "a@x"},
 			want: record(entry("b@x", now, none), entry("a@x", old, none)), added: 1},
 		{name: "lost", stored: record(entry("a@x", old, none), entry("b@x", old, none)), read: []string{"b@x"},
@@ -56,98 +58,115 @@ func TestDiff(t *testing.T) {
 		{name: "lost all", stored: record(entry("a@x", old, none)), want: record(entry("a@x", old, now)), gone: 1},
 		{name: "still gone", stored: record(entry("a@x", old, old)), want: record(entry("a@x", old, old))},
 		{name: "came back", stored: record(entry("a@x", old, old)), read: []string{"a@x"},
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, again: now})},
-		{name: "lost while the pass read", unsettled: true, stored: record(entry("a@x", old, none), entry("b@x", old, none)),
-			read: []string{"c@x", "b@x"}, want: record(entry("c@x", now, none), entry("b@x", old, none), entry("a@x", old, none)), added: 1},
-		{name: "still gone, changed while the pass read", unsettled: true, stored: record(entry("a@x", old, old)), want: record(entry("a@x", old, none))},
-		{name: "restricted now", stored: record(entry("a@x", old, none)), read: []string{"!a@x"},
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now})},
+		{name: "lost while the pass read", unsettled: true,
+			stored: record(entry("a@x", old, none), entry("b@x", old, none)),
+			read:   []string{"c@x", "b@x"}, want: record(entry("c@x", now, none), entry("b@x", old, none),
+				entry("a@x", old, none)), added: 1},
+		{name: "still gone, changed while the pass read", unsettled: true, stored: record(entry("a@x", old, old)),
+			want: record(entry("a@x", old, none))},
+		{name: "internal-only now", stored: record(entry("a@x", old, none)), read: []string{"!a@x"},
 			want: record(closing("a@x", now)), gone: 1},
-		{name: "restricted before, too", stored: record(closing("a@x", old)), read: []string{"!a@x"}, want: record(closing("a@x", old))},
-		{name: "restricted from the start", read: []string{"!a@x"}, want: record(shut("a@x", now, none)), added: 1},
-		{name: "restricted as ever", stored: record(shut("a@x", old, none)), read: []string{"!a@x"}, want: record(shut("a@x", old, none))},
+		{name: "internal-only before, too", stored: record(closing("a@x", old)), read: []string{"!a@x"},
+			want: record(closing("a@x", old))},
+		{name: "internal-only from the start", read: []string{"!a@x"}, want: record(shut("a@x", now, none)), added: 1},
+		{name: "internal-only as ever", stored: record(shut("a@x", old, none)), read: []string{"!a@x"},
+			want: record(shut("a@x", old, none))},
 		{name: "open again", stored: record(shut("a@x", old, none)), read: []string{"a@x"}, opens: 1,
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, again: now})},
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now})},
 		{name: "open again before it was closed", stored: record(closing("a@x", old)), read: []string{"a@x"},
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, again: now})},
-		{name: "gone, and to be closed before", stored: record(closing("a@x", old)), want: record(entry("a@x", old, now)), gone: 1},
-		{name: "back restricted", stored: record(entry("a@x", old, old)), read: []string{"!a@x"}, gone: 1,
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, again: now, gone: now, closes: true})},
-		{name: "restricted while the pass read", unsettled: true, stored: record(entry("a@x", old, none), closing("b@x", old)),
-			read: []string{"!a@x", "!b@x"}, want: record(entry("a@x", old, none), entry("b@x", old, none))},
-		{name: "restricted and back restricted", stored: record(shut("a@x", old, old)), read: []string{"!a@x"},
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", restricted: true, learned: old, again: now})},
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now})},
+		{name: "gone, and to be closed before", stored: record(closing("a@x", old)),
+			want: record(entry("a@x", old, now)), gone: 1},
+		{name: "back internal-only", stored: record(entry("a@x", old, old)), read: []string{"!a@x"}, gone: 1,
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now,
+				gone: now, becomesInternalOnly: true})},
+		{name: "internal-only while the pass read", unsettled: true,
+			stored: record(entry("a@x", old, none), closing("b@x", old)),
+			read:   []string{"!a@x", "!b@x"}, want: record(entry("a@x", old, none), entry("b@x", old, none))},
+		{name: "internal-only and back internal-only", stored: record(shut("a@x", old, old)), read: []string{"!a@x"},
+			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", internalOnly: true, learned: old,
+				lastSource: now})},
 	} {
-		read := object(t, 7, c.read...)
-		read.Unsettled = c.unsettled
-		c.want.class, c.want.dn = read.Class, read.DN
-		got, d := diff(c.stored, read, judge{now: now, lag: time.Hour})
-		for i := range c.want.addresses { // all of them were last seen when they were learned
-			if a := &c.want.addresses[i]; a.gone == now {
-				a.seen = old.time
-				if !a.again.isZero() {
-					a.seen = now.time
+		t.Run(c.name, func(t *testing.T) {
+			read := object(t, 7, c.read...)
+			read.Unsettled = c.unsettled
+			c.want.class, c.want.dn = read.Class, read.DN
+			got, d := diff(c.stored, read, judge{current: now, lag: time.Hour})
+			for i := range c.want.addresses { // all of them were last seen when they were learned
+				if a := &c.want.addresses[i]; a.gone == now {
+					a.seen = old.time
+					if !a.lastSource.isZero() {
+						a.seen = now.time
+					}
 				}
 			}
-		}
-		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", c.name, diff)
-		}
-		if len(d.added) != c.added || d.opens != c.opens || d.gone != c.gone {
-			t.Errorf("%s: %d added, %d opens, %d gone, want %d, %d, %d", c.name, len(d.added), d.opens, d.gone, c.added, c.opens, c.gone)
-		}
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if len(d.added) != c.added || d.opened != c.opens || d.marked != c.gone {
+				t.Errorf("%d added, %d opened, %d marked, want %d, %d, %d", len(d.added), d.opened, d.marked,
+					c.added, c.opens, c.gone)
+			}
+		})
 	}
 }
 
 func TestRelease(t *testing.T) {
 	old := stamp{time: start, pass: 1}
 	r := objectRecord{addresses: []ownedRecord{{address: "here@x"}, {address: "gone@x", gone: old},
-		{address: "later@x", gone: old, notBefore: start.Add(time.Hour)}, {address: "shut@x", gone: old, closes: true}}}
+		{address: "later@x", gone: old, notBefore: start.Add(time.Hour)},
+		{address: "shut@x", gone: old, becomesInternalOnly: true}}}
 	for _, c := range []struct {
 		at         time.Time
 		kept, gone int
 	}{{start, 3, 2}, {start.Add(time.Hour), 2, 3}} {
-		kept, gone := release(r, c.at, math.MaxUint64, nil)
-		if len(kept.addresses) != c.kept || len(gone) != c.gone {
-			t.Errorf("at %v %d stay and %d go, want %d and %d", c.at, len(kept.addresses), len(gone), c.kept, c.gone)
-		}
-		shut := ownedRecord{address: "shut@x", restricted: true}
-		if !slices.Contains(kept.addresses, shut) || kept.addresses[0].restricted {
-			t.Errorf("at %v these stay: %+v", c.at, kept.addresses)
-		}
+		t.Run(c.at.Sub(start).String(), func(t *testing.T) {
+			kept, gone := release(r, c.at, math.MaxUint64, nil)
+			if len(kept.addresses) != c.kept || len(gone) != c.gone {
+				t.Errorf("at %v %d stay and %d go, want %d and %d", c.at, len(kept.addresses), len(gone), c.kept,
+					c.gone)
+			}
+			shut := ownedRecord{address: "shut@x", internalOnly: true}
+			if !slices.Contains(kept.addresses, shut) || kept.addresses[0].internalOnly {
+				t.Errorf("at %v these stay: %+v", c.at, kept.addresses)
+			}
+		})
 	}
 }
 
-// TestClockSetBack: what was written down while the clock was ahead does not wait for
-// the clock to get there again.
+// TestClockSetBack: a time that was recorded while the clock was ahead does not delay a removal
+// until that time.
 func TestClockSetBack(t *testing.T) {
 	const lag = time.Hour
 	learned := stamp{time: start.Add(365 * 24 * time.Hour), pass: 1, origin: 1}
 	now := stamp{time: start, pass: 2, origin: 2}
 	stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: learned}}}
-	next, _ := diff(stored, Object{}, judge{now: now, lag: lag})
+	next, _ := diff(stored, Object{}, judge{current: now, lag: lag})
 	if got := next.addresses[0].notBefore; !got.Equal(start.Add(lag)) {
 		t.Errorf("marked: not before %v, want %v", got, start.Add(lag))
 	}
 	next.addresses[0].notBefore = learned.time
-	for _, c := range []struct{ latest, want time.Time }{{start.Add(lag), start.Add(lag)}, {time.Time{}, learned.time}} {
+	for _, c := range []struct{ latest, want time.Time }{{start.Add(lag), start.Add(lag)},
+		{time.Time{}, learned.time}} {
 		if got := unmark(next, 2, c.latest).addresses[0].notBefore; !got.Equal(c.want) {
 			t.Errorf("marked before, latest %v: not before %v, want %v", c.latest, got, c.want)
 		}
 	}
 }
 
-// TestReplicationLag: what another database taught us lately is not given up for being
-// absent, until the lag has passed; a tombstone ends it at once.
+// TestReplicationLag: an address that was recently learned from another database stays until the
+// lag has passed, unless there is a tombstone.
 func TestReplicationLag(t *testing.T) {
 	const lag = time.Hour
 	learned := start
-	died := func(after time.Time) Object { return Object{Deleted: true, Death: Death{After: after}} }
+	died := func(after time.Time) Object { return Object{Deleted: true, Deletion: Deletion{After: after}} }
 	for _, c := range []struct {
 		name   string
 		origin originID
 		at     time.Duration // after it was learned
 		read   Object
-		want   time.Duration // not before, after it was learned; negative: at once
+		want   time.Duration // not before, after it was learned; negative means at once
 	}{
 		{"the same database", 1, time.Minute, Object{}, -1},
 		{"another one, soon after", 2, time.Minute, Object{}, lag},
@@ -157,25 +176,30 @@ func TestReplicationLag(t *testing.T) {
 		{"an old tombstone from another one", 2, time.Minute, died(learned), lag},
 		{"a tombstone of no known age", 2, time.Minute, Object{Deleted: true}, lag},
 	} {
-		stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: stamp{time: learned, pass: 1, origin: 1}}}}
-		next, _ := diff(stored, c.read, judge{now: stamp{time: learned.Add(c.at), pass: 2, origin: c.origin}, lag: lag})
-		want := time.Time{}
-		if c.want >= 0 {
-			want = learned.Add(c.want)
-		}
-		if got := next.addresses[0].notBefore; !got.Equal(want) || next.addresses[0].gone.isZero() {
-			t.Errorf("%s: not before %v, want %v", c.name, got, want)
-		}
-		again, _ := diff(next, died(learned.Add(time.Second)), judge{now: stamp{time: learned.Add(c.at), pass: 3, origin: c.origin}, lag: lag})
-		if got := again.addresses[0].notBefore; !got.IsZero() {
-			t.Errorf("%s, then a tombstone: not before %v", c.name, got)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			stored := objectRecord{addresses: []ownedRecord{{address: "a@x",
+				learned: stamp{time: learned, pass: 1, origin: 1}}}}
+			next, _ := diff(stored, c.read, judge{current: stamp{time: learned.Add(c.at), pass: 2, origin: c.origin},
+				lag: lag})
+			want := time.Time{}
+			if c.want >= 0 {
+				want = learned.Add(c.want)
+			}
+			if got := next.addresses[0].notBefore; !got.Equal(want) || next.addresses[0].gone.isZero() {
+				t.Errorf("not before %v, want %v", got, want)
+			}
+			again, _ := diff(next, died(learned.Add(time.Second)),
+				judge{current: stamp{time: learned.Add(c.at), pass: 3, origin: c.origin}, lag: lag})
+			if got := again.addresses[0].notBefore; !got.IsZero() {
+				t.Errorf("then a tombstone: not before %v", got)
+			}
+		})
 	}
 }
 
-// TestReplicationLagOfWhatCameBack: an address that a pass missed, and that is not
-// released, comes back on another database. That one taught it last, and the one before
-// may not have heard of it.
+// TestReplicationLagOfWhatCameBack: an address comes back on another database after a pass
+// missed it and before it is released. That database is its last source, and the previous one
+// may not have it yet.
 func TestReplicationLagOfWhatCameBack(t *testing.T) {
 	const lag = time.Hour
 	a, err := address.Parse("a@x.test")
@@ -185,10 +209,10 @@ func TestReplicationLagOfWhatCameBack(t *testing.T) {
 	has, at := Object{Addresses: []Owned{{Address: a}}}, func(pass uint64, origin originID, after time.Duration) stamp {
 		return stamp{time: start.Add(after), pass: pass, origin: origin}
 	}
-	learned, _ := diff(objectRecord{}, has, judge{now: at(1, 1, 0), lag: lag})
-	missed, _ := diff(learned, Object{}, judge{now: at(2, 1, 24*time.Hour), lag: lag})
-	back, _ := diff(missed, has, judge{now: at(3, 2, 25*time.Hour), lag: lag})
-	if same, _ := diff(back, has, judge{now: at(4, 2, 26*time.Hour), lag: lag}); !same.equal(&back) {
+	learned, _ := diff(objectRecord{}, has, judge{current: at(1, 1, 0), lag: lag})
+	missed, _ := diff(learned, Object{}, judge{current: at(2, 1, 24*time.Hour), lag: lag})
+	back, _ := diff(missed, has, judge{current: at(3, 2, 25*time.Hour), lag: lag})
+	if same, _ := diff(back, has, judge{current: at(4, 2, 26*time.Hour), lag: lag}); !same.equal(&back) {
 		t.Errorf("unchanged, it is %+v, before it was %+v", same, back)
 	}
 	if got := back.addresses[0].learned; got != at(1, 1, 0) {
@@ -198,7 +222,7 @@ func TestReplicationLagOfWhatCameBack(t *testing.T) {
 		origin originID
 		want   time.Time
 	}{{1, start.Add(25*time.Hour + lag)}, {2, time.Time{}}} {
-		gone, _ := diff(back, Object{}, judge{now: at(5, c.origin, 25*time.Hour+time.Minute), lag: lag})
+		gone, _ := diff(back, Object{}, judge{current: at(5, c.origin, 25*time.Hour+time.Minute), lag: lag})
 		if got := gone.addresses[0].notBefore; !got.Equal(c.want) {
 			t.Errorf("missed by database %d: not before %v, want %v", c.origin, got, c.want)
 		}

@@ -13,7 +13,7 @@ type Kind int
 
 const (
 	Incremental Kind = iota // reads what changed since the cursor
-	Full                    // reads everything; what it does not see is gone
+	Full                    // reads everything; an object that it does not see is gone
 )
 
 func (k Kind) String() string {
@@ -23,26 +23,26 @@ func (k Kind) String() string {
 	return "incremental"
 }
 
-// MarshalText has a log in JSON say it in words.
+// MarshalText makes JSON logs print the kind as a word.
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// PassInfo is what is kept of a committed pass. The zero value: there was none.
+// PassInfo describes a committed pass. The zero value means that there was none.
 type PassInfo struct {
 	Number     uint64
 	Directory  string
 	Kind       Kind
 	Why        string // reason for a full pass
 	Controller string // DNS name of the domain controller that was read
-	USN        uint64 // where its cursor ended
+	USN        uint64 // the USN at which its cursor ended
 	Started    time.Time
 	Ended      time.Time
 	Seen       int    // objects read
-	Added      int    // addresses an object gained
+	Added      int    // addresses that objects gained
 	Changed    int    // objects written
-	Removed    int    // addresses an object lost, once released
-	Held       int    // addresses whose removal was held back instead
-	Hold       string // why they were held back; empty: not held
-	Approved   bool   // no reading, but the release of what was held
+	Removed    int    // addresses that objects lost by its release
+	Held       int    // addresses whose removal was held back
+	Hold       string // why they were held back; empty means not held
+	Approved   bool   // it read nothing and released held removals
 }
 
 func (e *encoder) pass(p *PassInfo) {
@@ -74,25 +74,25 @@ func (d *decoder) pass() (p PassInfo) {
 
 // directoryRecord is the value of a d/ key.
 type directoryRecord struct {
-	id          dirID
-	fingerprint string
-	full        PassInfo       // last committed full pass
-	incremental PassInfo       // last committed incremental pass
-	hold        string         // why removals are held back; empty: they are not
-	origins     []originRecord // each has a q/ key of its own
-	first       time.Time      // when the first full pass ended; zero: long ago, or never
-	owed        string         // why a full pass that was broken off had begun; empty: none is owed
-	held        heldDomains    // hold is about these domains only; none: it is about all
+	id              dirID
+	fingerprint     string
+	full            PassInfo       // last committed full pass
+	incremental     PassInfo       // last committed incremental pass
+	hold            string         // why removals are held back; empty means they are not
+	origins         []originRecord // each has a q/ key of its own
+	first           time.Time      // when the first full pass ended; zero means long ago or never
+	fullPassPending string         // why an aborted full pass had begun; empty means none is pending
+	held            heldDomains    // the domains that hold is limited to; none means all
 }
 
-// originID numbers the databases that a directory was read from, from 1. Stamps are
-// many, and carry this instead of names.
+// originID numbers the databases that a directory was read from, beginning with 1. Stamps are
+// numerous and contain this number instead of names.
 type originID uint32
 
 type originRecord struct {
 	controller, database string
 
-	read time.Time // when the last committed pass of it last read something; zero: not known
+	read time.Time // when its last committed pass last read an object; zero means unknown
 	usn  uint64    // no later change of it was read by then
 	pass uint64    // the number of that pass
 }
@@ -113,7 +113,7 @@ func decodeOrigin(value []byte) (originRecord, error) {
 	return r, d.done()
 }
 
-// origin finds a database among those known, or adds it and says so.
+// origin returns the number of a database. It adds an unknown one and reports whether it did.
 func (r *directoryRecord) origin(controller, database string) (id originID, added bool) {
 	for i, o := range r.origins {
 		if o.controller == controller && o.database == database {
@@ -124,7 +124,8 @@ func (r *directoryRecord) origin(controller, database string) (id originID, adde
 	return originID(len(r.origins)), true
 }
 
-// lastOriginOf is the newest database of a domain controller; zero: none is known.
+// lastOriginOf returns the newest database of a domain controller. Zero means that none is
+// known.
 func (r *directoryRecord) lastOriginOf(controller string) originID {
 	for i := len(r.origins) - 1; i >= 0; i-- {
 		if r.origins[i].controller == controller {
@@ -134,7 +135,7 @@ func (r *directoryRecord) lastOriginOf(controller string) originID {
 	return 0
 }
 
-// databaseOf is the name of the database behind an id.
+// databaseOf returns the database with a number; empty means unknown.
 func (r *directoryRecord) databaseOf(id originID) string {
 	if id == 0 || int(id) > len(r.origins) {
 		return ""
@@ -142,7 +143,7 @@ func (r *directoryRecord) databaseOf(id originID) string {
 	return r.origins[id-1].database
 }
 
-// controllerOf is the name of the domain controller behind an id.
+// controllerOf returns the domain controller with a number; empty means unknown.
 func (r *directoryRecord) controllerOf(id originID) string {
 	if id == 0 || int(id) > len(r.origins) {
 		return ""
@@ -159,23 +160,24 @@ func (r *directoryRecord) encode() []byte {
 	e.string(r.hold)
 	e.uint(0) // format 1 had the origins here
 	e.time(r.first)
-	e.string(r.owed)
+	e.string(r.fullPassPending)
 	e.heldDomains(r.held)
 	return e
 }
 
 func decodeDirectory(value []byte) (directoryRecord, error) {
 	d := newDecoder(value)
-	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(), incremental: d.pass(), hold: d.string()}
+	r := directoryRecord{id: dirID(d.uint()), fingerprint: d.string(), full: d.pass(),
+		incremental: d.pass(), hold: d.string()}
 	r.origins = make([]originRecord, d.count())
 	for i := range r.origins {
 		r.origins[i] = originRecord{controller: d.string(), database: d.string()}
 	}
-	if d.err == nil && len(d.rest) > 0 { // records of the first days end here
+	if d.err == nil && len(d.rest) > 0 { // records of the first versions end here
 		r.first = d.time()
 	}
 	if d.err == nil && len(d.rest) > 0 {
-		r.owed = d.string()
+		r.fullPassPending = d.string()
 	}
 	if d.err == nil && len(d.rest) > 0 {
 		r.held = d.heldDomains()
@@ -183,7 +185,7 @@ func decodeDirectory(value []byte) (directoryRecord, error) {
 	return r, d.done()
 }
 
-// lastPass is the number of the last committed pass.
+// lastPass returns the number of the last committed pass.
 func (r *directoryRecord) lastPass() uint64 { return max(r.full.Number, r.incremental.Number) }
 
 // cursorRecord is the value of a c/ key.
@@ -210,30 +212,29 @@ func decodeCursor(value []byte) (cursorRecord, error) {
 	return r, d.done()
 }
 
-// Directory is what the store knows of one directory. The zero value: never read.
+// Directory is the state of one directory. The zero value means never read.
 type Directory struct {
 	Name            string
-	Cursor          []byte    // opaque here; nil: no pass was ever committed
+	Cursor          []byte    // opaque to the store; nil means that no pass was ever committed
 	Controller      string    // the domain controller that the cursor belongs to
-	Fingerprint     string    // of the rules under which it was last read in full
-	FirstFull       time.Time // when its first full pass ended; zero: long ago, never, or not believable
+	Fingerprint     string    // of the rules at the last full pass
+	FirstFull       time.Time // when the first full pass ended; zero means long ago, never, or an impossible time
 	LastFull        PassInfo
 	LastIncremental PassInfo
 	Marked          int    // objects with addresses whose removal waits
-	Owned           int64  // addresses of its objects, each object's counted
-	Hold            string // why removals are held back; empty: they are not
-	// HeldDomains, sorted, are the only domains whose removals Hold is about; empty: it is
-	// about all.
+	Owned           int64  // addresses of its objects; an address of two objects counts twice
+	Hold            string // why removals are held back; empty means they are not
+	// HeldDomains are the domains that Hold is limited to, sorted. Empty means all.
 	HeldDomains []HeldDomain
 
-	// Owed is why a full pass began that was broken off after it had written something;
-	// empty: there was none since the last good one. What it wrote may come from another
-	// domain controller, or of other rules, so that no cursor leads on from there: only
-	// another full pass makes it good.
-	Owed string
+	// FullPassPending is the reason of a full pass that was aborted after it had written
+	// something. Empty means that there was none since the last good one. The aborted pass may
+	// have read another domain controller or used other rules, so no cursor continues from its
+	// data: only another full pass makes the index complete again.
+	FullPassPending string
 }
 
-// Holds returns why the removal of an address of a domain is held back; empty: it is not.
+// Holds returns why the removals of a domain are held back; empty means they are not.
 func (d Directory) Holds(domain string) string {
 	if len(d.HeldDomains) == 0 {
 		return d.Hold
@@ -246,7 +247,7 @@ func (d Directory) Holds(domain string) string {
 	return ""
 }
 
-// Newest is the last committed pass of either kind.
+// Newest returns the last committed pass of either kind.
 func (d Directory) Newest() PassInfo {
 	if d.LastFull.Number > d.LastIncremental.Number {
 		return d.LastFull
@@ -254,17 +255,17 @@ func (d Directory) Newest() PassInfo {
 	return d.LastIncremental
 }
 
-// ReadBy reports whether it had been read in full at a time.
+// ReadBy reports whether the directory had been read in full by a time.
 func (d Directory) ReadBy(at time.Time) bool {
 	return d.LastFull.Number != 0 && !d.FirstFull.After(at)
 }
 
-// LastGood is when the newest committed pass began: the index is at least that young.
-// It may be in the future, where the clock was set back since.
+// LastGood returns when the newest committed pass began: the index is at least as recent as
+// that. It may be in the future if the clock was set back since.
 func (d Directory) LastGood() time.Time { return d.Newest().Started }
 
-// Directory gives the state of one directory; the zero Directory but for its name
-// where the store never heard of it.
+// Directory returns the state of one directory. For an unknown directory all but the name is
+// zero.
 func (s *Store) Directory(name string) Directory {
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -278,11 +279,13 @@ func (s *Store) Directory(name string) Directory {
 	}
 	counts := s.totals.Load().dirs[d.record.id]
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
-		Fingerprint: d.record.fingerprint, FirstFull: first, LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: int(counts.marked), Hold: d.record.hold, HeldDomains: d.record.held, Owed: d.record.owed, Owned: counts.owned}
+		Fingerprint: d.record.fingerprint, FirstFull: first,
+		LastFull: d.record.full, LastIncremental: d.record.incremental,
+		Marked: int(counts.marked), Owned: counts.owned, Hold: d.record.hold, HeldDomains: d.record.held,
+		FullPassPending: d.record.fullPassPending}
 }
 
-// Directories are the names that the store knows.
+// Directories returns the names of all directories in the store.
 func (s *Store) Directories() []string {
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -331,11 +334,11 @@ func (s *Store) loadOrigins(record *directoryRecord) error {
 	})
 }
 
-// formatVersion is the layout of keys.go and record.go. Format 1 had no keys for single
-// counts, and other h/ keys: see migrate.
+// formatVersion is the layout of keys.go and record.go. Format 1 had no keys for single counts
+// and other h/ keys; migrate converts it.
 const formatVersion = 2
 
-// checkFormat refuses a store that this version may not touch, and marks a new one.
+// checkFormat rejects a store of a newer format and marks a new store with this one.
 func (s *Store) checkFormat() error {
 	value, err := s.get([]byte(keyFormat))
 	if err != nil {
@@ -360,15 +363,16 @@ func (s *Store) checkFormat() error {
 	if d.err != nil {
 		return s.unreadable(keyFormat, d.err)
 	}
-	unfinished := len(d.rest) > 0 // see migrate
+	unfinished := len(d.rest) > 0 // a conversion was interrupted: see migrate
 	if unfinished && s.config.ReadOnly {
-		return fmt.Errorf("store %s: %w: it is being converted; the next start of the daemon finishes that", s.config.Dir, ErrUnclean)
+		return fmt.Errorf("store %s: %w: its conversion is not complete; start the daemon to complete it",
+			s.config.Dir, ErrUnclean)
 	}
 	s.older = v < formatVersion || unfinished
 	return nil
 }
 
 func newerError(found uint64) error {
-	return fmt.Errorf("%w: its format is %d and this one knows %d; install the newer rcpt-milter again, or %s",
-		ErrNewer, found, formatVersion, rebuildAdvice)
+	return fmt.Errorf("%w: its format is %d, this version supports up to %d; "+
+		"install the newer rcpt-milter again, or %s", ErrNewer, found, formatVersion, rebuildAdvice)
 }

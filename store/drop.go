@@ -2,8 +2,8 @@ package store
 
 import "fmt"
 
-// Drop forgets a directory, unless it still owns something, which it reports as false.
-// Its journal stays. One that the store never heard of is forgotten already.
+// Drop deletes a directory, except its journal. If the directory still owns something, Drop
+// keeps it and returns false. For an unknown directory it returns true.
 func (s *Store) Drop(name string) (bool, error) {
 	d, err := s.claimIdle(name)
 	if err != nil || d == nil {
@@ -15,27 +15,28 @@ func (s *Store) Drop(name string) (bool, error) {
 		s.state.Unlock()
 	}()
 	for _, prefix := range []string{prefixObject, prefixMarked, prefixRedo} {
-		left, err := s.chunk(dirKey(prefix, d.record.id), dirKey(prefix, d.record.id), true)
+		left, err := s.readChunk(dirKey(prefix, d.record.id), dirKey(prefix, d.record.id), true)
 		if err != nil || len(left) > 0 {
 			return false, err
 		}
 	}
 	err = s.write(func(t *tx) error {
 		u := &unit{}
-		// No later pass may take the number of one of its passes.
+		// No later pass may get the number of one of its passes.
 		u.delta.nextPass = d.record.lastPass() + 1
 		u.delete([]byte(prefixDirectory + name))
 		u.delete(dirKey(prefixCursor, d.record.id))
 		for i := range d.record.origins {
 			u.delete(originKey(d.record.id, originID(i+1)))
 		}
-		u.then(func() { delete(s.state.dirs, name) })
+		u.afterCommit(func() { delete(s.state.dirs, name) })
 		return t.add(u)
 	})
 	return err == nil, err
 }
 
-// claimIdle takes a directory of which no pass is open; nil: there is none of the name.
+// claimIdle claims a directory that has no open pass. Nil means that the directory does not
+// exist.
 func (s *Store) claimIdle(name string) (*directory, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed

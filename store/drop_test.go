@@ -47,7 +47,8 @@ func TestDrop(t *testing.T) {
 		}
 		s = reopen(t, s)
 	}
-	if again := pass(t, s, "corp", Full, start.Add(4*time.Hour), "", object(t, 1, "a@x.test")); again.Number <= last.Number {
+	if again := pass(t, s, "corp", Full, start.Add(4*time.Hour), "",
+		object(t, 1, "a@x.test")); again.Number <= last.Number {
 		t.Errorf("the next pass has number %d, after %d", again.Number, last.Number)
 	}
 	s.Close()

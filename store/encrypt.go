@@ -14,26 +14,27 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 )
 
-// ErrKey says that the key is not the one that the store was made with.
-var ErrKey = errors.New("the encryption key does not fit the store")
+// ErrWrongKey means that the store was made with another key, or without one.
+var ErrWrongKey = errors.New("wrong encryption key")
 
-// indexCacheSize is for the indexes of encrypted tables, which Badger keeps decrypted.
+// indexCacheSize limits the memory for indexes of encrypted tables, which Badger keeps
+// decrypted.
 const indexCacheSize = 32 << 20
 
-// keyring opens what a store encrypts its tables with. The zero value is that of a store
-// without a key.
+// A keyring has the keys that decrypt the tables of a store. The zero value is for a store
+// without encryption.
 type keyring struct {
 	registry *badger.KeyRegistry
-	indexes  *ristretto.Cache[uint64, *fb.TableIndex] // Badger wants one
+	indexes  *ristretto.Cache[uint64, *fb.TableIndex] // Badger requires one
 }
 
-// openKeyring checks the key before anything is opened with it: an error says in what way
-// it does not fit.
+// openKeyring checks the key before any file is opened with it. Its error explains the mismatch.
 func openKeyring(config Config) (keyring, error) {
 	switch len(config.Key) {
 	case 0, 16, 24, 32:
 	default:
-		return keyring{}, fmt.Errorf("store %s: %w: it has %d octets; AES takes 16, 24 or 32", config.Dir, ErrKey, len(config.Key))
+		return keyring{}, fmt.Errorf("store %s: %w: the key has %d bytes; AES requires 16, 24 or 32",
+			config.Dir, ErrWrongKey, len(config.Key))
 	}
 	if _, err := os.Stat(filepath.Join(config.Dir, badger.KeyRegistryFileName)); errors.Is(err, os.ErrNotExist) {
 		return keyring{}, nil // a new store
@@ -41,13 +42,14 @@ func openKeyring(config Config) (keyring, error) {
 	registry, err := readRegistry(config.Dir, config.Key)
 	switch {
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
-		return keyring{}, fmt.Errorf("store %s: %w: %s", config.Dir, ErrKey, misfit(config))
+		return keyring{}, fmt.Errorf("store %s: %w: %s", config.Dir, ErrWrongKey, keyMismatch(config))
 	case err != nil:
 		return keyring{}, openError(config.Dir, fmt.Errorf("key registry: %w", err))
 	case len(config.Key) == 0:
 		return keyring{}, nil
 	}
-	indexes, err := ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{NumCounters: 1000, MaxCost: 1 << 20, BufferItems: 64})
+	indexes, err := ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{
+		NumCounters: 1000, MaxCost: 1 << 20, BufferItems: 64})
 	return keyring{registry, indexes}, err
 }
 
@@ -55,18 +57,18 @@ func readRegistry(dir string, key []byte) (*badger.KeyRegistry, error) {
 	return badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: dir, ReadOnly: true, EncryptionKey: key})
 }
 
-// misfit says in what way the key does not fit, and what to do.
-func misfit(config Config) string {
+// keyMismatch explains why the key is wrong and what to do.
+func keyMismatch(config Config) string {
 	if len(config.Key) == 0 {
-		return "it is encrypted; name its key in store.encryption_key_file"
+		return "the store is encrypted; set store.encryption_key_file to its key"
 	}
 	if _, err := readRegistry(config.Dir, nil); err == nil {
-		return "it was made without one; leave store.encryption_key_file out, or " + rebuildAdvice
+		return "the store was made without a key; remove store.encryption_key_file, or " + rebuildAdvice
 	}
-	return "it was made with another one; put that into store.encryption_key_file, or " + rebuildAdvice
+	return "the store was made with another key; set store.encryption_key_file to that key, or " + rebuildAdvice
 }
 
-// close lets go of the cache.
+// close frees the cache.
 func (k keyring) close() {
 	if k.indexes != nil {
 		k.indexes.Close()
@@ -76,7 +78,7 @@ func (k keyring) close() {
 // encrypts reports whether tables may be encrypted.
 func (k keyring) encrypts() bool { return k.registry != nil }
 
-// options are those to open one table file with.
+// options returns the options to open one table file.
 func (k keyring) options(key uint64) (*table.Options, error) {
 	o := &table.Options{BlockSize: 4096, Compression: options.ZSTD}
 	if k.registry == nil {

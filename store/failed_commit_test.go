@@ -11,8 +11,8 @@ import (
 
 var errDisk = errors.New("input/output error")
 
-// TestCommitFailsAtEveryCommit: the n-th commit fails, before it is in effect or after:
-// Badger reports that a log could not be written out when it answers from it already.
+// TestCommitFailsAtEveryCommit: the n-th commit fails, before or after it is in effect. Badger
+// may report that it cannot write out a log and answer from that log already.
 func TestCommitFailsAtEveryCommit(t *testing.T) {
 	for i, mode := range []string{"before it is in effect", "after it is in effect"} {
 		for name, c := range scripts {
@@ -51,8 +51,8 @@ func (c crashTest) failOnce(t *testing.T, n int, arrives bool) bool {
 	return err == nil
 }
 
-// TestFailedDeletionIsStillThere: a key whose deletion failed is not taken for absent if a
-// damaged file hides it later.
+// TestFailedDeletionIsStillThere: the deletion of a key failed and a damaged file hides the key
+// later. It does not count as absent.
 func TestFailedDeletionIsStillThere(t *testing.T) {
 	fails := false
 	s := open(t, Config{Dir: t.TempDir(), commit: func(txn *badger.Txn, ts uint64) error {
@@ -63,18 +63,18 @@ func TestFailedDeletionIsStillThere(t *testing.T) {
 	}})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	key := addressKey("a@x.test")
-	wrote := s.census.wrote(key)
+	wrote := s.census.lastCommit(key)
 	fails = true
 	if err := s.write(func(tx *tx) error { return tx.delete(key) }); !errors.Is(err, errDisk) {
 		t.Fatal(err)
 	}
-	if got := s.census.wrote(key); wrote == 0 || got != wrote {
+	if got := s.census.lastCommit(key); wrote == 0 || got != wrote {
 		t.Errorf("the census has commit %d of a key whose deletion failed, want %d", got, wrote)
 	}
 }
 
-// TestTableRemovedMeanwhile: Badger cuts a table that it has compacted away short before it
-// removes the file. That is no damage; the same of a table in use is.
+// TestTableRemovedMeanwhile: Badger truncates a table after a compaction before it removes the
+// file. That is no damage; a truncated table in use is.
 func TestTableRemovedMeanwhile(t *testing.T) {
 	for _, size := range []int{0, 5000} {
 		s := open(t, Config{Dir: filledDir(t, nil, 300)})
@@ -89,7 +89,7 @@ func TestTableRemovedMeanwhile(t *testing.T) {
 			t.Errorf("after that: %v", err)
 		}
 		if _, err := s.Lookup(mustParse(t, "never@x.test")); err != nil {
-			t.Errorf("look-up after that: %v", err)
+			t.Errorf("lookup after that: %v", err)
 		}
 		used := table.NewFilename(s.db.Tables()[0].ID, s.config.Dir)
 		data, err := os.ReadFile(used)

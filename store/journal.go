@@ -9,8 +9,8 @@ import (
 	"rcpt-milter/address"
 )
 
-// journalRecord is the value of a j/ key: an object gained or lost an address, or outside
-// senders did.
+// journalRecord is the value of a j/ key: an object gained or lost an address, for all senders
+// or for outside senders.
 type journalRecord struct {
 	time    time.Time
 	added   bool
@@ -18,12 +18,12 @@ type journalRecord struct {
 	guid    GUID
 	dn      string
 	address string
-	origin  originID // the database that said so
-	usn     uint64   // of the object there; zero: a full pass did not see the object
-	// Of a loss, what the object's record does not tell any more:
-	learned    time.Time // when the address was learned
-	restricted bool
-	outside    bool // outside senders only gained or lost the address
+	origin  originID // the database that showed it
+	usn     uint64   // of the object there; zero means that a full pass did not see the object
+	// Of a loss, what the object's record no longer has:
+	learned      time.Time // when the address was learned
+	internalOnly bool
+	outsideOnly  bool // only outside senders gained or lost the address
 }
 
 func (r *journalRecord) encode() []byte {
@@ -46,25 +46,25 @@ func decodeJournal(value []byte) (journalRecord, error) {
 	r := journalRecord{time: d.time(), added: d.bool(), dir: dirID(d.uint())}
 	copy(r.guid[:], d.raw(uint64(len(r.guid))))
 	r.dn, r.address = d.string(), d.string()
-	if d.err == nil && len(d.rest) > 0 { // rows of the first days end here
+	if d.err == nil && len(d.rest) > 0 { // rows of the first versions end here
 		r.origin, r.usn, r.learned = originID(d.uint()), d.uint(), d.time()
-		r.restricted, r.outside = d.journalFlags()
+		r.internalOnly, r.outsideOnly = d.journalFlags()
 	}
 	return r, d.done()
 }
 
 func (e *encoder) journalFlags(r *journalRecord) {
 	var b byte
-	if r.restricted {
+	if r.internalOnly {
 		b |= 1
 	}
-	if r.outside {
+	if r.outsideOnly {
 		b |= 2
 	}
 	*e = append(*e, b)
 }
 
-func (d *decoder) journalFlags() (restricted, outside bool) {
+func (d *decoder) journalFlags() (internalOnly, outsideOnly bool) {
 	b := d.raw(1)
 	if len(b) != 1 || b[0] > 3 {
 		d.fail()
@@ -73,8 +73,8 @@ func (d *decoder) journalFlags() (restricted, outside bool) {
 	return b[0]&1 != 0, b[0]&2 != 0
 }
 
-// journal writes one row, and the way to it from its address. The first full pass of a
-// directory writes none: it would say of every address that it was not there before.
+// journal writes one row and adds it to the rows of its address. The first full pass of a
+// directory writes none, because every address would get one.
 func (p *Pass) journal(t *tx, u *unit, r journalRecord) error {
 	if p.first {
 		return nil
@@ -96,7 +96,7 @@ func (p *Pass) journal(t *tx, u *unit, r journalRecord) error {
 	return nil
 }
 
-// nextRow is the journal row after the last one of a pass.
+// nextRow returns the number after the last journal row of a pass.
 func (s *Store) nextRow(pass uint64) (uint32, error) {
 	key, _, err := s.seek(prefixJournal, journalKey(pass, math.MaxUint32), true)
 	if err != nil || key == nil || passOf(key) != pass {
@@ -105,24 +105,24 @@ func (s *Store) nextRow(pass uint64) (uint32, error) {
 	return binary.BigEndian.Uint32(key[len(prefixJournal)+8:]) + 1, nil
 }
 
-// Event is one row of the journal: an object gained an address or lost it, or outside
-// senders did.
+// Event is one row of the journal: an object gained or lost an address, for all senders or for
+// outside senders.
 type Event struct {
-	Time       time.Time // of a gain when its pass began, of a loss when it took effect
-	Pass       uint64
-	Added      bool // false: removed
-	Address    address.Address
-	Directory  string
-	GUID       GUID
-	DN         string
-	Controller string    // the domain controller that said so; empty: not known any more
-	USN        uint64    // uSNChanged of the object there; zero: a full pass did not see the object
-	Learned    time.Time // of a loss: when the address was learned; zero: long ago
-	Restricted bool      // of a loss: the object took mail from inside senders only
-	Outside    bool      // the object had the address before and after: it began or ceased to take mail from outside senders
+	Time         time.Time // of a gain when its pass began, of a loss when it took effect
+	Pass         uint64
+	Added        bool // false means removed
+	Address      address.Address
+	Directory    string
+	GUID         GUID
+	DN           string
+	Controller   string    // the domain controller that showed it; empty means no longer known
+	USN          uint64    // uSNChanged of the object there; zero means that a full pass did not see the object
+	Learned      time.Time // of a loss: when the address was learned; zero means long ago
+	InternalOnly bool      // of a loss: the object accepted mail from internal senders only
+	OutsideOnly  bool      // the object had the address before and after: only outside senders gained or lost it
 }
 
-// History gives the journal of one address, oldest first, as far back as it is kept.
+// History returns the journal of one address, oldest first, as far back as the journal reaches.
 func (s *Store) History(a address.Address) ([]Event, error) {
 	v, err := s.view()
 	if err != nil {
@@ -158,15 +158,15 @@ func (r reader) history(a address.Address) ([]Event, error) {
 	return events, err
 }
 
-// JournalQuery chooses rows of the journal. The zero value: all.
+// JournalQuery selects rows of the journal. The zero value selects all.
 type JournalQuery struct {
-	Since time.Time // not older
-	Pass  uint64    // of this pass only; zero: of all
+	Since time.Time // not older than this
+	Pass  uint64    // of this pass only; zero means all
 }
 
-// Journal visits rows in the order of passes and, within a pass, as they were written.
-// All are of one commit. An error of visit ends it and is returned. Close waits for it.
-// The first full pass of a directory wrote no rows.
+// Journal visits rows in the order of passes and, within a pass, in the order they were written.
+// All rows are of one commit. An error from visit stops it and is returned. Close waits for it.
+// The first full pass of a directory has no rows.
 func (s *Store) Journal(q JournalQuery, visit func(Event) error) error {
 	v, err := s.view()
 	if err != nil {
@@ -187,8 +187,8 @@ func (s *Store) Journal(q JournalQuery, visit func(Event) error) error {
 	})
 }
 
-// passNames makes events of rows. Of a directory that is not known any more it looks
-// the name up in the row of the pass, and remembers the last one.
+// passNames turns rows into events. For a directory that no longer exists it reads the name from
+// the row of the pass, and caches the last one.
 type passNames struct {
 	r    reader
 	pass PassInfo
@@ -200,7 +200,7 @@ func (n *passNames) event(row pair) (Event, error) {
 		return Event{}, n.r.s.unreadable(fmt.Sprintf("%x", row.key), err)
 	}
 	e := Event{Time: r.time, Pass: passOf(row.key), Added: r.added, Address: parse(r.address), GUID: r.guid, DN: r.dn,
-		USN: r.usn, Learned: r.learned, Restricted: r.restricted, Outside: r.outside}
+		USN: r.usn, Learned: r.learned, InternalOnly: r.internalOnly, OutsideOnly: r.outsideOnly}
 	if e.Directory, e.Controller = n.r.s.originOf(r.dir, r.origin); e.Directory != "" {
 		return e, nil
 	}
@@ -218,9 +218,9 @@ func (n *passNames) event(row pair) (Event, error) {
 	return e, nil
 }
 
-// JournalFrom returns the time from which on the journal is whole; zero if nothing was
-// ever dropped. If rows were dropped while the clock was ahead, it is whole from the
-// first pass since that can be dated.
+// JournalFrom returns the time from which on the journal is complete. Zero means that nothing
+// was ever pruned. If rows were pruned while the clock was ahead, the journal is complete from
+// the first pass since with a possible time.
 func (s *Store) JournalFrom() (time.Time, error) {
 	v, err := s.view()
 	if err != nil {
@@ -244,41 +244,41 @@ func (r reader) journalFrom() (time.Time, error) {
 	if believable(at, now) {
 		return at, nil
 	}
-	first, err := r.firstBelieved(now) // what is kept begins before that
+	first, err := r.firstBelievable(now) // the remaining rows begin before that
 	if err == nil && first.IsZero() {
 		first = now
 	}
 	return first, err
 }
 
-// Prune drops the journal rows of all passes up to the last one that is older than a
-// time, and with them the tombstones of the addresses they removed; keep the time before
-// any removal grace. The order of passes decides: rows that were written while the clock
-// was wrong stop nothing. It reports how many rows went.
+// Prune deletes the journal rows of all passes up to the last one that is older than a time, and
+// with them the tombstones of the addresses they removed. The time must be older than any
+// removal grace. The order of passes decides, so rows that were written while the clock was
+// wrong do not stop it. Prune returns the number of deleted rows.
 func (s *Store) Prune(before time.Time) (int, error) {
-	rows, err := s.oldRows(before)
+	rows, err := s.lastOldJournalPass(before)
 	if err != nil {
 		return 0, err
 	}
 	if rows > 0 {
-		if err := s.prunedUpTo(before); err != nil {
+		if err := s.notePruned(before); err != nil {
 			return 0, err
 		}
 	}
-	pruned, err := s.dropUpTo(prefixJournal, rows, (*tx).prune)
+	pruned, err := s.deleteUpTo(prefixJournal, rows, (*tx).prune)
 	if err != nil {
 		return pruned, err
 	}
-	passes, err := s.oldPasses(before)
+	passes, err := s.lastOldPass(before)
 	if err != nil {
 		return pruned, err
 	}
-	_, err = s.dropUpTo(prefixPass, passes, func(t *tx, kv pair) error { return t.delete(kv.key) })
+	_, err = s.deleteUpTo(prefixPass, passes, func(t *tx, kv pair) error { return t.delete(kv.key) })
 	return pruned, err
 }
 
-// prunedUpTo notes from when on the journal is whole: never earlier than before.
-func (s *Store) prunedUpTo(before time.Time) error {
+// notePruned records from when on the journal is complete, never earlier than before.
+func (s *Store) notePruned(before time.Time) error {
 	from, err := s.newest().journalFrom()
 	if err != nil {
 		return err
@@ -293,20 +293,13 @@ func (s *Store) prunedUpTo(before time.Time) error {
 	})
 }
 
-// dropUpTo drops the rows of a kind up to those of a pass, a few in each batch, and
-// counts them.
-func (s *Store) dropUpTo(prefix string, pass uint64, drop func(*tx, pair) error) (int, error) {
+// deleteUpTo deletes the rows under a prefix up to those of a pass, in small batches, and counts
+// them.
+func (s *Store) deleteUpTo(prefix string, pass uint64, drop func(*tx, pair) error) (int, error) {
 	var batch []pair
 	dropped := 0
 	flush := func() error {
-		err := s.write(func(t *tx) error {
-			for _, kv := range batch {
-				if err := drop(t, kv); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		err := writeInChunks(s, batch, drop)
 		if err == nil {
 			dropped += len(batch)
 		}
@@ -315,9 +308,9 @@ func (s *Store) dropUpTo(prefix string, pass uint64, drop func(*tx, pair) error)
 	}
 	err := s.scan([]byte(prefix), false, func(kv pair) error {
 		if passOf(kv.key) > pass {
-			return errStop
+			return errStopScan
 		}
-		if batch = append(batch, kv); len(batch) < sweepChunk {
+		if batch = append(batch, kv); len(batch) < writeChunk {
 			return nil
 		}
 		return flush()
@@ -328,10 +321,10 @@ func (s *Store) dropUpTo(prefix string, pass uint64, drop func(*tx, pair) error)
 	return dropped, err
 }
 
-// errStop ends a scan early.
-var errStop = fmt.Errorf("store: stop")
+// errStopScan ends a scan early.
+var errStopScan = fmt.Errorf("store: stop")
 
-// passOf is the pass in the key of a pass or of a journal row.
+// passOf returns the pass in the key of a pass or of a journal row.
 func passOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(prefixJournal):]) }
 
 func (t *tx) prune(kv pair) error {
@@ -361,7 +354,7 @@ func (t *tx) prune(kv pair) error {
 }
 
 func ignoreStop(err error) error {
-	if err == errStop {
+	if err == errStopScan {
 		return nil
 	}
 	return err

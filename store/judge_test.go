@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestDiedAfter: a deletion ends the lag only if it is later for certain than every sighting at
+// TestDeletedAfter: a deletion ends the lag only if it is certainly later than every sighting in
 // another database.
-func TestDiedAfter(t *testing.T) {
+func TestDeletedAfter(t *testing.T) {
 	const lag = time.Hour
 	at := func(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.Minute) }
 	now := stamp{time: at(30), pass: 9, origin: 2}
@@ -23,57 +23,59 @@ func TestDiedAfter(t *testing.T) {
 		others  []sighting
 		learned stamp
 		again   stamp
-		death   Death
+		death   Deletion
 		want    time.Time // not before
 	}{
-		"nothing known of it":      {[]sighting{one}, learned, stamp{}, Death{}, at(10 + 60)},
-		"older":                    {[]sighting{one}, learned, stamp{}, Death{After: at(10)}, at(10 + 60)},
-		"newer":                    {[]sighting{one}, learned, stamp{}, Death{After: at(11)}, never},
-		"newer than one of two":    {twice, learned, stamp{}, Death{After: at(11)}, at(20 + 60)},
-		"at the other one, unread": {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 501}, never},
-		"at the other one, read":   {[]sighting{one}, learned, stamp{}, Death{Database: "one", USN: 500}, at(10 + 60)},
-		"at the other one of two":  {twice, learned, stamp{}, Death{Database: "one", USN: 501}, at(20 + 60)},
-		"learned here after that":  {[]sighting{one}, since, stamp{}, Death{}, never},
-		"a pass elsewhere failed":  {[]sighting{failed}, since, stamp{}, Death{}, at(25 + 60)},
-		"back at another one":      {nil, here, back, Death{}, at(12 + 60)},
+		"nothing known of it":      {[]sighting{one}, learned, stamp{}, Deletion{}, at(10 + 60)},
+		"older":                    {[]sighting{one}, learned, stamp{}, Deletion{After: at(10)}, at(10 + 60)},
+		"newer":                    {[]sighting{one}, learned, stamp{}, Deletion{After: at(11)}, never},
+		"newer than one of two":    {twice, learned, stamp{}, Deletion{After: at(11)}, at(20 + 60)},
+		"at the other one, unread": {[]sighting{one}, learned, stamp{}, Deletion{Database: "one", USN: 501}, never},
+		"at the other one, read": {[]sighting{one}, learned, stamp{}, Deletion{Database: "one", USN: 500},
+			at(10 + 60)},
+		"at the other one of two": {twice, learned, stamp{}, Deletion{Database: "one", USN: 501}, at(20 + 60)},
+		"learned here after that": {[]sighting{one}, since, stamp{}, Deletion{}, never},
+		"a pass elsewhere failed": {[]sighting{failed}, since, stamp{}, Deletion{}, at(25 + 60)},
+		"back at another one":     {nil, here, back, Deletion{}, at(12 + 60)},
 		"died there after it was back": {nil, here, back,
-			Death{Database: "three", USN: 91}, never},
-		"only this database": {nil, here, stamp{}, Death{}, never},
+			Deletion{Database: "three", USN: 91}, never},
+		"only this database": {nil, here, stamp{}, Deletion{}, never},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: c.learned, again: c.again}}}
-			j := judge{now: now, lag: lag, others: c.others, name: names, latest: at(25)}
-			next, d := diff(stored, Object{Deleted: true, Death: c.death}, j)
+			stored := objectRecord{addresses: []ownedRecord{{address: "a@x", learned: c.learned, lastSource: c.again}}}
+			j := judge{current: now, lag: lag, otherDatabases: c.others, databaseOf: names, latest: at(25)}
+			next, d := diff(stored, Object{Deleted: true, Deletion: c.death}, j)
 			a := next.addresses[0]
-			if !a.notBefore.Equal(c.want) || d.gone != 1 || !a.seen.Equal(at(25)) {
+			if !a.notBefore.Equal(c.want) || d.marked != 1 || !a.seen.Equal(at(25)) {
 				t.Errorf("not before %v, want %v; last seen %v", a.notBefore, c.want, a.seen)
 			}
-			if again, _ := diff(next, Object{Deleted: true, Death: c.death}, j); !again.equal(&next) {
+			if again, _ := diff(next, Object{Deleted: true, Deletion: c.death}, j); !again.equal(&next) {
 				t.Errorf("met again it is %+v, before it was %+v", again, next)
 			}
-			j.now.origin, j.now.pass = 3, 10
+			j.current.origin, j.current.pass = 3, 10
 			other, d := diff(next, Object{}, j)
 			got := other.addresses[0]
-			if got.gone.pass != 9 || got.gone.origin != 3 || !got.seen.Equal(a.seen) || d.gone != 0 {
+			if got.gone.pass != 9 || got.gone.origin != 3 || !got.seen.Equal(a.seen) || d.marked != 0 {
 				t.Errorf("missed at another database: %+v", got)
 			}
-			j.cause = 7
+			j.rules = 7
 			other, _ = diff(next, Object{}, j)
-			if got = other.addresses[0]; got.gone.pass != 10 || got.cause != 7 {
+			if got = other.addresses[0]; got.gone.pass != 10 || got.rules != 7 {
 				t.Errorf("missed under other rules: %+v", got)
 			}
 		})
 	}
 }
 
-// TestMarkRecords: what a mark remembers is stored, and records of earlier versions are read.
+// TestMarkRecords: the details of a mark are stored, and records of earlier versions can be
+// read.
 func TestMarkRecords(t *testing.T) {
 	gone := stamp{time: start, pass: 3, origin: 2, usn: 8}
 	r := objectRecord{class: "user", dn: "CN=Ann", addresses: []ownedRecord{
 		{address: "a@x", learned: stamp{time: start, pass: 1, origin: 1}},
-		{address: "b@x", learned: stamp{time: start, pass: 1, origin: 1}, again: gone},
-		{address: "c@x", learned: gone, again: gone, gone: gone, notBefore: start.Add(time.Hour),
-			cause: 1<<63 + 5, seen: start},
+		{address: "b@x", learned: stamp{time: start, pass: 1, origin: 1}, lastSource: gone},
+		{address: "c@x", learned: gone, lastSource: gone, gone: gone, notBefore: start.Add(time.Hour),
+			rules: 1<<63 + 5, seen: start},
 		{address: "d@x", learned: gone, gone: gone},
 	}}
 	got, err := decodeObject(r.encode())
@@ -84,7 +86,7 @@ func TestMarkRecords(t *testing.T) {
 	if read, err := decodeOrigin(o.encode()); err != nil || read != o {
 		t.Errorf("decoded %+v, %v, want %+v", read, err, o)
 	}
-	d := directoryRecord{id: 4, owed: "because"}
+	d := directoryRecord{id: 4, fullPassPending: "because"}
 	object, dir := r.encode(), d.encode()
 	for _, damaged := range [][]byte{slices.Concat(object, []byte{9, 1}),
 		slices.Concat(object, []byte{4, 4, 1, 1}), slices.Concat(dir, []byte{2, 1, 1, 1})} {

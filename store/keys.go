@@ -8,20 +8,20 @@ import (
 	"rcpt-milter/address"
 )
 
-// The key space. Integers are big-endian, so that keys sort by number.
+// The key space. Integers are big-endian, which sorts keys by number.
 //
 //	m/format               format and normalisation version
 //	m/totals               counters and digest
 //	n/<domain>             addresses with an owner in the domain
 //	t/<dir>                counts of a directory
 //	y/<dir><domain>        due marks of a directory in the domain, and addresses that are lost with them
-//	m/pruned               the journal from this time on is whole
-//	m/secret               a random key, once it was asked for
+//	m/pruned               the time from which on the journal is complete
+//	m/secret               a random key, created on first use
 //	d/<name>               directory: id, fingerprint of its rules, last good passes
 //	c/<dir>                the live cursor of a directory
-//	o/<dir><guid>          what an object owns
-//	a/<address>            who owns an address, or when its last owner went
-//	u/<dir><guid>          values of the object that should be corrected
+//	o/<dir><guid>          the addresses of an object
+//	a/<address>            the owners of an address, or when its last owner went
+//	u/<dir><guid>          values of the object that need correction
 //	h/<dir><state><pass><guid>  the object has marks of the pass, which are due or wait
 //	w/<dir><time><guid>    the object has marks that wait for the time
 //	q/<dir><origin>        a database that the directory was read from
@@ -29,7 +29,7 @@ import (
 //	p/<pass>               what a pass did
 //	j/<pass><seq>          journal: one change of one address
 //	l/<address>\0<pass>    journal by address: its rows in that pass
-//	x/<hour>               what was refused in an hour: counts and the most frequent
+//	x/<hour>               refusals of an hour: counters and the most frequent texts
 const (
 	keyFormat       = "m/format"
 	keyTotals       = "m/totals"
@@ -53,7 +53,7 @@ const (
 	prefixRefusals  = "x/"
 )
 
-// A dirID stands for a directory's name in keys. It is never reused.
+// A dirID replaces the name of a directory in keys. It is never reused.
 type dirID uint32
 
 const dirIDSize = 4
@@ -64,12 +64,12 @@ func dirKey(prefix string, dir dirID) []byte {
 
 func objectKey(dir dirID, guid GUID) []byte { return append(dirKey(prefixObject, dir), guid[:]...) }
 
-// A markState is a part of the h/ keys: marks that are due, or that wait.
+// A markState is the part of an h/ key that separates due marks from waiting ones.
 type markState byte
 
 const (
 	markDue     markState = 1 // the next committed pass may release it
-	markWaiting markState = 2 // until its time has come
+	markWaiting markState = 2 // not before its time has come
 )
 
 // markedPrefix returns the beginning of the h/ keys of a state.
@@ -97,10 +97,10 @@ func leavingKey(dir dirID, domain string) []byte {
 	return append(dirKey(prefixLeaving, dir), domain...)
 }
 
-// dirOf is the directory in an object, mark, count, origin or redo key.
+// dirOf returns the directory in an object, mark, count, origin or redo key.
 func dirOf(key []byte) dirID { return dirID(binary.BigEndian.Uint32(key[len(prefixObject):])) }
 
-// guidOf is the GUID at the end of an object or mark key.
+// guidOf returns the GUID at the end of an object or mark key.
 func guidOf(key []byte) (g GUID) {
 	copy(g[:], key[len(key)-len(g):])
 	return g
@@ -122,11 +122,11 @@ func byAddressKey(a string, pass uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(key, 0), pass)
 }
 
-// domainOf is the domain of a canonical address.
+// domainOf returns the domain of a canonical address.
 func domainOf(a string) string { return a[strings.LastIndexByte(a, '@')+1:] }
 
-// parse turns stored text into an address again. It is canonical already, and the
-// zero address only where the canonical form changed since it was stored.
+// parse turns stored text back into an address. The text is canonical already. The result is the
+// zero address only if the canonical form has changed since it was stored.
 func parse(a string) address.Address {
 	parsed, _ := address.Parse(a)
 	return parsed

@@ -8,18 +8,18 @@ import (
 	"rcpt-milter/address"
 )
 
-// Presence is the answer to a RCPT. The zero value: never seen.
+// Presence is the answer to a RCPT. The zero value means never seen.
 type Presence struct {
-	Known      bool
-	Restricted bool // every owner takes mail from inside senders only
-	// Removed is when the last owner went, if the address is not known any more. If it is
-	// restricted, it is when outside senders lost it; zero: they never had it.
+	Known        bool
+	InternalOnly bool // every owner accepts mail from internal senders only
+	// Removed is when the last owner went, unless the address is known. For an internal-only
+	// address it is when outside senders lost it; zero means that they never had it.
 	Removed time.Time
 }
 
-// Lookup reports whether an address is known. It reads one key at its newest version and
-// does not wait for writers. Any error means that it cannot tell, which is not the same
-// as unknown: a record that a damaged file hides is an error.
+// Lookup reports whether an address is known. It reads one key at its newest version and does
+// not wait for writers. Any error means that the answer cannot be determined, which is not the
+// same as unknown. A record that a damaged file hides is an error.
 func (s *Store) Lookup(a address.Address) (Presence, error) {
 	r, err := s.addressRecord(a.String())
 	if err != nil {
@@ -28,7 +28,7 @@ func (s *Store) Lookup(a address.Address) (Presence, error) {
 	if !r.known() && s.damaged.Load() {
 		return Presence{}, fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)
 	}
-	return Presence{Known: r.known(), Restricted: r.restricted(), Removed: r.lost()}, nil
+	return Presence{Known: r.known(), InternalOnly: r.internalOnly(), Removed: r.lostAt()}, nil
 }
 
 func (s *Store) addressRecord(a string) (addressRecord, error) { return s.newest().addressRecord(a) }
@@ -47,31 +47,31 @@ func (r reader) addressRecord(a string) (record addressRecord, err error) {
 	return record, err
 }
 
-// Owner is one object that has an address, with what is known of how it came to it.
+// Owner is one object that has an address, and how the address was learned.
 type Owner struct {
-	Directory  string
-	GUID       GUID
-	DN         string
-	Class      string
-	Attribute  string
-	Restricted bool
-	Learned    time.Time // when the address was first read of this object
-	Pass       uint64    // and in which pass
-	Controller string    // and from which domain controller
-	USN        uint64    // and at which uSNChanged there
-	Gone       bool      // no longer there in the directory, its removal is not in effect
-	Closes     bool      // internal-only in the directory, which is not in effect
+	Directory           string
+	GUID                GUID
+	DN                  string
+	Class               string
+	Attribute           string
+	InternalOnly        bool
+	Learned             time.Time // when the address was first read from this object
+	Pass                uint64    // in which pass
+	Controller          string    // from which domain controller
+	USN                 uint64    // at which uSNChanged there
+	Gone                bool      // gone from the directory; the removal is not yet in effect
+	BecomesInternalOnly bool      // internal-only in the directory, not yet in effect
 }
 
-// Detail is all that the store knows of an address.
+// Detail is everything that the store has about an address.
 type Detail struct {
 	Owners      []Owner
-	Removed     time.Time // when the last owner went; zero: never, or it is known
-	RemovedPass uint64    // and by which pass
+	Removed     time.Time // when the last owner went; zero means never, or that it is known
+	RemovedPass uint64    // by which pass
 	History     []Event   // oldest first
 }
 
-// Describe explains an address, as of the newest commit.
+// Describe returns the details of an address, as of the newest commit.
 func (s *Store) Describe(a address.Address) (Detail, error) {
 	v, err := s.view()
 	if err != nil {
@@ -100,7 +100,7 @@ func (r reader) describe(a address.Address) (Detail, error) {
 
 func (r reader) owner(o owner, a string) (Owner, error) {
 	s := r.s
-	out := Owner{GUID: o.guid, Restricted: o.restricted}
+	out := Owner{GUID: o.guid, InternalOnly: o.internalOnly}
 	out.Directory, _ = s.originOf(o.dir, 0)
 	record, err := r.object(o.dir, o.guid)
 	if err != nil {
@@ -109,8 +109,8 @@ func (r reader) owner(o owner, a string) (Owner, error) {
 	out.DN, out.Class = record.dn, record.class
 	for _, owned := range record.addresses {
 		if owned.address == a {
-			out.Attribute, out.Closes = owned.attribute, owned.closes
-			out.Gone = !owned.gone.isZero() && !owned.closes
+			out.Attribute, out.BecomesInternalOnly = owned.attribute, owned.becomesInternalOnly
+			out.Gone = !owned.gone.isZero() && !owned.becomesInternalOnly
 			out.Learned, out.Pass = owned.learned.time, owned.learned.pass
 			_, out.Controller = s.originOf(o.dir, owned.learned.origin)
 			out.USN = owned.learned.usn
@@ -119,8 +119,8 @@ func (r reader) owner(o owner, a string) (Owner, error) {
 	return out, nil
 }
 
-// originOf names a directory, and the domain controller behind an origin of it. Both
-// are empty where the directory is not known any more.
+// originOf returns the name of a directory and the domain controller of one of its origins. Both
+// are empty if the directory no longer exists.
 func (s *Store) originOf(id dirID, origin originID) (name, controller string) {
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -132,16 +132,16 @@ func (s *Store) originOf(id dirID, origin originID) (name, controller string) {
 	return "", ""
 }
 
-// Totals are kept up with every change, so reading them costs nothing.
+// Totals are updated with every change, so reading them costs nothing.
 type Totals struct {
 	Addresses int64            // with an owner
 	Objects   int64            // with an address
-	Unparsed  int64            // values that look like SMTP addresses and cannot be read
+	Unparsed  int64            // values that look like SMTP addresses and cannot be parsed
 	Domains   map[string]int64 // addresses by domain
-	Digest    string           // order-free: equal digests hold equal addresses and restricted flags
+	Digest    string           // independent of order; equal digests mean equal addresses and internal-only flags
 }
 
-// Totals gives the counters as of the last commit.
+// Totals returns the counters as of the last commit.
 func (s *Store) Totals() Totals { return s.totals.Load().public() }
 
 func (t *totals) public() Totals {
@@ -149,20 +149,19 @@ func (t *totals) public() Totals {
 		Domains: t.domains.clone(), Digest: t.digest.String()}
 }
 
-// Addresses visits every known address in the order of their text, all of one commit. An
-// error of visit ends it and is returned. An error at the end says that a damaged file
-// hides some.
-func (s *Store) Addresses(visit func(a address.Address, restricted bool) error) error {
+// Addresses visits every known address, sorted by text, all of one commit. An error from visit
+// stops it and is returned. An error at the end means that a damaged file hides some addresses.
+func (s *Store) Addresses(visit func(a address.Address, internalOnly bool) error) error {
 	v, err := s.view()
 	if err != nil {
 		return err
 	}
 	defer v.done()
-	return v.addresses(func(text string, r addressRecord) error { return visit(parse(text), r.restricted()) })
+	return v.addresses(func(text string, r addressRecord) error { return visit(parse(text), r.internalOnly()) })
 }
 
-// addresses visits the records of all known addresses, and compares with the totals
-// whether these were all.
+// addresses visits the records of all known addresses, then compares their number with the
+// totals.
 func (r reader) addresses(visit func(text string, record addressRecord) error) error {
 	var visited int64
 	err := r.scan([]byte(prefixAddress), false, func(kv pair) error {
@@ -181,7 +180,7 @@ func (r reader) addresses(visit func(text string, record addressRecord) error) e
 	}
 	t, err := r.totals()
 	if err == nil && t.addresses != visited {
-		err = r.s.doubt(fmt.Errorf("%d addresses can be read of %d", visited, t.addresses))
+		err = r.s.markDoubtful(fmt.Errorf("%d of %d addresses can be read", visited, t.addresses))
 	}
 	return err
 }

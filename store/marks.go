@@ -9,22 +9,22 @@ import (
 	"rcpt-milter/address"
 )
 
-// A mark on an address says that a pass did not find it any more, or found that it takes
-// mail from inside senders only, which closes it to the others. It has no effect
-// before a completed pass releases it. A mark is due, or it waits for a time; Begin makes
-// those due whose time has come. The counts of due marks are kept with every change, and
-// the h/ and w/ keys lead to the objects that have marks: a pass that has nothing to
-// release reads none of them, however many are held.
+// A mark on an address means that a pass did not find it, or found that its object now accepts
+// mail from internal senders only. A mark has no effect before a completed pass releases it. It
+// is either due or waits for a time; Begin makes the marks due whose time has come.
+//
+// The counts of due marks are updated with every change, and the h/ and w/ keys lead to the
+// objects with marks. A pass that has nothing to release reads no marks, however many are held.
 
 // Pending is what releasing the marks of a directory would take away.
 type Pending struct {
-	Owned   int                   // addresses that an object loses
-	Last    map[string]int        // of these, addresses that would be lost, by domain: see Loses
+	Owned   int                   // addresses that objects lose
+	Last    map[string]int        // of these, addresses that would be lost, by domain: see WouldLose
 	Objects int                   // objects that lose addresses
 	Domains map[string]DomainLoss // what each domain would lose
 }
 
-// Addresses is how many addresses would be lost.
+// Addresses returns how many addresses would be lost.
 func (p Pending) Addresses() int {
 	n := 0
 	for _, count := range p.Last {
@@ -33,13 +33,13 @@ func (p Pending) Addresses() int {
 	return n
 }
 
-// Pending returns what the marks of this pass and those held back before it take away.
-// Its cost depends on the number of domains, not of marks.
+// Pending returns what the marks of this pass and the held marks before it would take away. Its
+// cost depends on the number of domains, not of marks.
 func (p *Pass) Pending() (Pending, error) {
-	if err := p.s.enter(); err != nil {
+	if err := p.s.beginRead(); err != nil {
 		return Pending{}, err
 	}
-	defer p.s.leave()
+	defer p.s.endRead()
 	d := p.s.totals.Load().dirs[p.dir.record.id]
 	pending := Pending{Owned: int(d.due), Objects: int(d.leaving), Last: make(map[string]int, d.last.len()),
 		Domains: make(map[string]DomainLoss, d.dueIn.len())}
@@ -50,7 +50,7 @@ func (p *Pass) Pending() (Pending, error) {
 	return pending, nil
 }
 
-// owned counts the addresses that the approval of passes up to a number takes away.
+// owned counts the addresses that an approval of passes up to a number would take away.
 func (p *Pass) owned(upTo uint64) (int, error) {
 	if upTo == math.MaxUint64 {
 		return int(p.s.totals.Load().dirs[p.dir.record.id].due), nil
@@ -73,27 +73,28 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 	return owned, err
 }
 
-// MarksNew reports whether an address that this pass missed, and none before it, is due.
-func (p *Pass) MarksNew() (found bool, err error) {
+// HasNewMarks reports whether a mark is due that this pass made for an address that was not
+// marked.
+func (p *Pass) HasNewMarks() (found bool, err error) {
 	err = p.s.newest().marked(p.dir.record.id, markDue, p.info.Number, math.MaxUint64, func(GUID) error {
 		found = true
-		return errStop
+		return errStopScan
 	})
 	return found, ignoreStop(err)
 }
 
-// Loses reports whether releasing the marks of the directory would leave no owner of a
-// known address or, if it is open to outside senders, none that takes mail from them.
-func (p *Pass) Loses(a address.Address) (bool, error) {
+// WouldLose reports whether releasing the marks of the directory would lose a known address: no
+// owner would be left or, if the address is open to outside senders, no open owner.
+func (p *Pass) WouldLose(a address.Address) (bool, error) {
 	record, err := p.s.addressRecord(a.String())
 	if err != nil {
 		return false, err
 	}
-	dir, leaving := record.leaving()
+	dir, leaving := record.lostWith()
 	return leaving && dir == p.dir.record.id, nil
 }
 
-// setMarks brings the h/ and w/ keys to the marks that an object now has.
+// setMarks changes the h/ and w/ keys to match the marks that an object has now.
 func (u *unit) setMarks(dir dirID, guid GUID, before, after *objectRecord) {
 	was, is := before.markKeys(dir, guid), after.markKeys(dir, guid)
 	for key := range was {
@@ -108,7 +109,7 @@ func (u *unit) setMarks(dir dirID, guid GUID, before, after *objectRecord) {
 	}
 }
 
-// markKeys returns the h/ and w/ keys of an object; nil: it has no marks.
+// markKeys returns the h/ and w/ keys of an object. Nil means that it has no marks.
 func (r *objectRecord) markKeys(dir dirID, guid GUID) map[string]bool {
 	var keys map[string]bool
 	for i := range r.addresses {
@@ -129,8 +130,8 @@ func (r *objectRecord) markKeys(dir dirID, guid GUID) map[string]bool {
 	return keys
 }
 
-// marked visits the objects of a directory that have marks of passes in a range, in the
-// order of passes. Visit may change what was visited.
+// marked visits the objects of a directory that have marks of passes in a range, in the order of
+// passes. visit may change what has been visited.
 func (r reader) marked(dir dirID, state markState, first, last uint64, visit func(GUID) error) error {
 	if first > last {
 		return nil
@@ -140,13 +141,13 @@ func (r reader) marked(dir dirID, state markState, first, last uint64, visit fun
 		func(key []byte) error { return visit(guidOf(key)) })
 }
 
-// lastGUID sorts behind all others.
+// lastGUID sorts after all others.
 var lastGUID = GUID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// keysBetween visits the keys under a prefix from one on, as long as they are wanted.
+// keysBetween visits the keys under a prefix, starting with from, until wanted returns false.
 func (r reader) keysBetween(prefix, from []byte, wanted func(key []byte) bool, visit func(key []byte) error) error {
 	for {
-		chunk, err := r.chunk(prefix, from, true)
+		chunk, err := r.readChunk(prefix, from, true)
 		if err != nil {
 			return err
 		}
@@ -165,10 +166,10 @@ func (r reader) keysBetween(prefix, from []byte, wanted func(key []byte) bool, v
 	}
 }
 
-// settle prepares the marks for a pass: it clears those of passes after the last
-// committed one, makes no mark wait for longer than the lag from now, and makes those
-// due whose time has come.
-func (p *Pass) settle() error {
+// prepareMarks prepares the marks for a pass. It clears the marks of passes after the last
+// committed one, limits every wait to the lag from now, and makes the marks due whose time has
+// come.
+func (p *Pass) prepareMarks() error {
 	id := p.dir.record.id
 	counts := p.s.totals.Load().dirs[id]
 	if counts.marked == 0 {
@@ -189,7 +190,7 @@ func (p *Pass) settle() error {
 		}
 	}
 	err := p.changeMarks(found, func(stored objectRecord) objectRecord {
-		return ripen(unmark(stored, last, latest), p.now())
+		return makeDue(unmark(stored, last, latest), p.now())
 	})
 	if err == nil && counts.waiting > 0 {
 		p.dir.firstWaiting = p.now()
@@ -197,9 +198,10 @@ func (p *Pass) settle() error {
 	return err
 }
 
-// ripenDue makes those marks due whose time had come when the pass began. Begin does that
-// for every pass, but a pass that an earlier version decided has judged them by their time.
-func (p *Pass) ripenDue() error {
+// makeDueAtStart makes the marks due whose time had come when the pass began. Begin does that
+// for every pass, but an earlier version decided passes without it and judged the marks by their
+// time.
+func (p *Pass) makeDueAtStart() error {
 	if p.s.totals.Load().dirs[p.dir.record.id].waiting == 0 {
 		return nil
 	}
@@ -207,10 +209,11 @@ func (p *Pass) ripenDue() error {
 	if err := p.waiting(time.Time{}, func(guid GUID) error { found = append(found, guid); return nil }); err != nil {
 		return err
 	}
-	return p.changeMarks(found, func(stored objectRecord) objectRecord { return ripen(stored, p.now()) })
+	return p.changeMarks(found, func(stored objectRecord) objectRecord { return makeDue(stored, p.now()) })
 }
 
-// latest is the time until which a mark may wait; zero: an approval knows of none.
+// latest returns the time until which a mark may wait. Zero means no limit: an approval has
+// none.
 func (p *Pass) latest() time.Time {
 	if p.lag <= 0 {
 		return time.Time{}
@@ -218,8 +221,8 @@ func (p *Pass) latest() time.Time {
 	return p.now().Add(p.lag)
 }
 
-// expect has marks looked for that an object now has.
-func (d *directory) expect(r *objectRecord) {
+// noteMarks lowers the positions from which marks are searched to those of an object's marks.
+func (d *directory) noteMarks(r *objectRecord) {
 	for i := range r.addresses {
 		switch a := &r.addresses[i]; {
 		case a.gone.isZero():
@@ -231,15 +234,15 @@ func (d *directory) expect(r *objectRecord) {
 	}
 }
 
-// noneDue notes, if it is so, that no marks of a pass or earlier ones are due.
-func (p *Pass) noneDue() {
+// noteNoneDue raises the position from which due marks are searched if no mark is due.
+func (p *Pass) noteNoneDue() {
 	if p.s.totals.Load().dirs[p.dir.record.id].due == 0 {
 		p.dir.firstDue = p.info.Number
 	}
 }
 
-// waiting visits the objects with marks whose time has come, and with marks that wait for
-// later than the latest time (zero: there is none).
+// waiting visits the objects with marks whose time has come and those with marks that wait
+// beyond latest. A zero latest means no limit.
 func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
 	id := p.dir.record.id
 	prefix := dirKey(prefixWaiting, id)
@@ -254,8 +257,8 @@ func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
 	return p.s.newest().keysBetween(prefix, later, func([]byte) bool { return true }, visitKey)
 }
 
-// ripen makes marks due whose time has come. The record is not changed in place.
-func ripen(r objectRecord, now time.Time) objectRecord {
+// makeDue makes the marks due whose time has come. It does not change the record in place.
+func makeDue(r objectRecord, now time.Time) objectRecord {
 	ripe := func(a ownedRecord) bool { return !a.gone.isZero() && !a.notBefore.IsZero() && !a.notBefore.After(now) }
 	if !slices.ContainsFunc(r.addresses, ripe) {
 		return r
@@ -277,15 +280,15 @@ func (p *Pass) clearMarks() error {
 	}
 	err = p.changeMarks(found, func(stored objectRecord) objectRecord { return unmark(stored, 0, time.Time{}) })
 	if err == nil {
-		p.noneDue()
+		p.noteNoneDue()
 	}
 	return err
 }
 
-// markedObjects lists the objects that have marks, in the order of GUIDs.
+// markedObjects lists the objects that have marks, sorted by GUID.
 func (r reader) markedObjects(dir dirID) ([]GUID, error) {
 	var found []GUID
-	if r.s.older { // its h/ keys are those of format 1
+	if r.s.older { // its h/ keys have format 1
 		err := r.scan(dirKey(prefixObject, dir), false, func(kv pair) error {
 			record, err := decodeObject(kv.value)
 			if err != nil {
@@ -298,43 +301,32 @@ func (r reader) markedObjects(dir dirID) ([]GUID, error) {
 		})
 		return found, err
 	}
+	collect := func(guid GUID) error { found = append(found, guid); return nil }
 	for _, state := range []markState{markDue, markWaiting} {
-		err := r.marked(dir, state, 0, math.MaxUint64, func(guid GUID) error { found = append(found, guid); return nil })
-		if err != nil {
+		if err := r.marked(dir, state, 0, math.MaxUint64, collect); err != nil {
 			return nil, err
 		}
 	}
 	return distinctGUIDs(found), nil
 }
 
-// distinctGUIDs sorts and drops what is there twice.
+// distinctGUIDs sorts a list and drops duplicates.
 func distinctGUIDs(list []GUID) []GUID {
 	slices.SortFunc(list, func(a, b GUID) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(list)
 }
 
-// changeMarks rewrites objects with other marks.
+// changeMarks rewrites objects with changed marks.
 func (p *Pass) changeMarks(guids []GUID, change func(objectRecord) objectRecord) error {
-	for chunk := range slices.Chunk(distinctGUIDs(guids), sweepChunk) {
-		err := p.s.write(func(t *tx) error {
-			for _, guid := range chunk {
-				stored, err := t.object(p.dir.record.id, guid)
-				if err != nil {
-					return err
-				}
-				next := change(stored)
-				if next.equal(&stored) {
-					continue
-				}
-				if err := p.rewrite(t, guid, &stored, &next); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	return writeInChunks(p.s, distinctGUIDs(guids), func(t *tx, guid GUID) error {
+		stored, err := t.object(p.dir.record.id, guid)
 		if err != nil {
 			return err
 		}
-	}
-	return nil
+		next := change(stored)
+		if next.equal(&stored) {
+			return nil
+		}
+		return p.rewrite(t, guid, &stored, &next)
+	})
 }

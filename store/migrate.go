@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// migrate brings a store of format 1 to the present one. What format 1 lacks follows from
-// the records of objects and addresses, so that a conversion which a crash breaks off can
-// begin again. Until it is complete m/format says so, and an older version does not open
-// the store. One that is open for reading only is counted, and stays as it is.
+// migrate converts a store of format 1 to the present format. Everything that format 1 lacks
+// follows from the records of objects and addresses, so a conversion that a crash interrupts can
+// start again. Until it is complete, m/format marks it as unfinished, and an older version does
+// not open the store. A store that is open read-only is counted in memory and not changed.
 func (s *Store) migrate() error {
 	if s.config.ReadOnly {
 		return s.recountTotals()
@@ -31,7 +31,7 @@ func (s *Store) migrate() error {
 	return nil
 }
 
-// recountTotals replaces the totals in memory with what the records say.
+// recountTotals replaces the totals in memory by a count of the records.
 func (s *Store) recountTotals() error {
 	counted, err := s.newest().count()
 	if err != nil {
@@ -49,14 +49,14 @@ func beginMigration(t *tx) error {
 	return t.set([]byte(keyFormat), e)
 }
 
-// formatValue is the value of m/format in a store of the present format.
+// formatValue returns the value of m/format in a store of the present format.
 func formatValue() encoder {
 	e := newEncoder()
 	e.uint(formatVersion)
 	return e
 }
 
-// dropDerived deletes what the next steps write, in this format or the one before.
+// dropDerived deletes what the next steps write, in this format and in the previous one.
 func dropDerived(t *tx) error {
 	for _, prefix := range []string{prefixMarked, prefixWaiting, prefixDomain, prefixCounts, prefixLeaving} {
 		err := t.s.scan([]byte(prefix), true, func(kv pair) error { return t.delete(kv.key) })
@@ -67,8 +67,8 @@ func dropDerived(t *tx) error {
 	return nil
 }
 
-// deriveMarks writes the keys of the marks that objects have, and the flags that follow
-// from them in the records of addresses.
+// deriveMarks writes the keys for the marks of objects, and the flags that follow from them in
+// the records of addresses.
 func deriveMarks(t *tx) error {
 	return t.s.scan([]byte(prefixObject), false, func(kv pair) error {
 		r, err := decodeObject(kv.value)
@@ -101,16 +101,16 @@ func deriveFlags(t *tx, dir dirID, guid GUID, a *ownedRecord) error {
 		return err
 	}
 	flags, there := record.owner(dir, guid)
-	if !there || flags == a.flags() { // a full pass adds an owner that is missing
+	if !there || flags == a.flags() { // a full pass adds a missing owner
 		return nil
 	}
 	marked := a.flags()
-	flags.leaving, flags.closing = marked.leaving, marked.closing
+	flags.leaving, flags.becomesInternalOnly = marked.leaving, marked.becomesInternalOnly
 	record.set(owner{dir: dir, guid: guid, ownerFlags: flags})
 	return t.set(addressKey(a.address), record.encode())
 }
 
-// moveOrigins gives each database that a directory was read from a key of its own.
+// moveOrigins gives each database that a directory was read from its own key.
 func (s *Store) moveOrigins(t *tx) error {
 	for name, d := range s.state.dirs {
 		u := &unit{}
@@ -125,7 +125,7 @@ func (s *Store) moveOrigins(t *tx) error {
 	return nil
 }
 
-// finishMigration writes the totals, and then that all is done.
+// finishMigration writes the totals, then marks the conversion as complete.
 func finishMigration(t *tx) error {
 	counted := *t.s.totals.Load()
 	all := totalsDelta{dirs: map[dirID]*dirDelta{}, domains: counted.domains.clone()}

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// formatOne unpacks a store that the last version with format 1 has written: two
-// directories, removals that are held and one that waits, and half an object.
+// formatOne unpacks a store of the last version with format 1. It has two directories, held
+// removals, one that waits, and half an object.
 func formatOne(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -50,10 +50,11 @@ func formatOne(t *testing.T) (dir string) {
 	}
 }
 
-// wantConverted checks that nothing of the store is lost.
+// wantConverted checks that the store is complete.
 func wantConverted(t *testing.T, s *Store) {
 	t.Helper()
-	wantKnown(t, s, "a@x.test", "b@x.test", "c@y.test", "!d@x.test", "e@x.test", "f@x.test", "orphan@x.test", "z@z.test")
+	wantKnown(t, s, "a@x.test", "b@x.test", "c@y.test", "!d@x.test", "e@x.test", "f@x.test", "orphan@x.test",
+		"z@z.test")
 	totals := s.Totals()
 	if totals.Addresses != 8 || totals.Objects != 6 || totals.Domains["x.test"] != 6 ||
 		totals.Digest != "08d617abacebb5129168b89486fc328c2329c6be0c83dd195b27067410239a5c" {
@@ -63,12 +64,13 @@ func wantConverted(t *testing.T, s *Store) {
 		t.Error(err)
 	}
 	corp, lab := s.Directory("corp"), s.Directory("lab")
-	if corp.Marked != 5 || corp.Owned != 7 || lab.Owned != 2 || corp.Hold != "too many" || corp.LastIncremental.Number != 6 ||
+	if corp.Marked != 5 || corp.Owned != 7 || lab.Owned != 2 || corp.Hold != "too many" ||
+		corp.LastIncremental.Number != 6 ||
 		corp.Controller != "dc2.corp.example" || string(corp.Cursor) != "cursor" {
 		t.Errorf("directories: %+v, %+v", corp, lab)
 	}
 	var held []string
-	err := s.Held("corp", func(h Held) error {
+	err := s.HeldRemovals("corp", func(h HeldRemoval) error {
 		held = append(held, fmt.Sprint(h.Address, h.GUID[15], h.Pass, h.Last))
 		return nil
 	})
@@ -78,7 +80,8 @@ func wantConverted(t *testing.T, s *Store) {
 		t.Errorf("held: %v (-want +got):\n%s", err, d)
 	}
 	detail, err := s.Describe(mustParse(t, "b@x.test"))
-	if err != nil || len(detail.Owners) != 1 || detail.Owners[0].Controller != "dc1.corp.example" || !detail.Owners[0].Gone {
+	if err != nil || len(detail.Owners) != 1 || detail.Owners[0].Controller != "dc1.corp.example" ||
+		!detail.Owners[0].Gone {
 		t.Errorf("b@x.test: %+v, %v", detail, err)
 	}
 	if n, err := s.RemovedBetween("corp", start, s.config.Now()); n != 1 || err != nil {
@@ -113,7 +116,7 @@ func TestOlderFormat(t *testing.T) {
 	checkSound(t, s)
 }
 
-// TestOlderFormatReadOnly: it is read as it is.
+// TestOlderFormatReadOnly: a store of format 1 can be read without a conversion.
 func TestOlderFormatReadOnly(t *testing.T) {
 	dir := formatOne(t)
 	before := files(t, dir)
@@ -127,7 +130,7 @@ func TestOlderFormatReadOnly(t *testing.T) {
 	}
 }
 
-// TestBrokenConversion: what a crash or a full disk breaks off begins again.
+// TestBrokenConversion: a conversion that a crash or a full disk interrupts starts again.
 func TestBrokenConversion(t *testing.T) {
 	for n := 1; ; n++ {
 		dir, left := formatOne(t), n
@@ -161,15 +164,15 @@ func TestBrokenConversion(t *testing.T) {
 	}
 }
 
-// TestDecidedByAnOlderVersion: a mark whose time had come was judged by that time. The next
-// start releases it, and not one that still waits.
+// TestDecidedByAnOlderVersion: an older version released marks by their time. The next start
+// releases a mark whose time had come, and not one that still waits.
 func TestDecidedByAnOlderVersion(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
 	for i, at := range []time.Duration{time.Hour, 2 * time.Hour} { // by another controller
 		pass(t, s, "corp", Incremental, start.Add(at-30*time.Minute), "") // the first one shows it still
 		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc2.corp.example", Started: start.Add(at),
-			Lag: 12 * time.Hour, Before: start.Add(at)})
+			Lag: 12 * time.Hour, PreviousRead: start.Add(at)})
 		if err != nil {
 			t.Fatal(err)
 		}

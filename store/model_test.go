@@ -10,9 +10,9 @@ import (
 	"rcpt-milter/address"
 )
 
-// TestRandomPasses compares the store with a map after many random passes of two
-// directories: full and incremental, complete, aborted and held. Addresses become
-// internal-only, and open again.
+// TestRandomPasses compares the store with a map after many random passes of two directories:
+// full and incremental, complete, aborted and held. Addresses become internal-only and open
+// again.
 func TestRandomPasses(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -39,8 +39,8 @@ func TestRandomPasses(t *testing.T) {
 
 const objects, pool = 12, 30
 
-// truth is one directory: which of a pool of addresses each object has now, whether they
-// are restricted, and which objects changed since the last committed pass.
+// truth is one directory: which of a pool of addresses each object has now, whether they are
+// internal-only, and which objects changed since the last committed pass.
 type truth struct {
 	name    string
 	read    bool
@@ -77,20 +77,21 @@ type ownership struct {
 	address int
 }
 
-// model is what the store should hold: who owns what, and whether it is restricted.
+// model is what the store should hold: the owners of each address, and whether they are
+// internal-only.
 type model struct{ owns map[ownership]bool }
 
 func (m *model) known() []string {
-	restricted := map[string]bool{}
+	internalOnly := map[string]bool{}
 	for o, is := range m.owns {
 		a := fmt.Sprintf("a%d@x.test", o.address)
-		if was, there := restricted[a]; there {
+		if was, there := internalOnly[a]; there {
 			is = is && was
 		}
-		restricted[a] = is
+		internalOnly[a] = is
 	}
 	var list []string
-	for a, is := range restricted {
+	for a, is := range internalOnly {
 		if is {
 			a = "!" + a
 		}
@@ -142,34 +143,35 @@ func (m *model) pass(t *testing.T, s *Store, d *truth, r *rand.Rand, at time.Tim
 
 func (m *model) read(t *testing.T, p *Pass, d *truth, o int) {
 	read := Object{GUID: GUID{byte(o + 1)}, DN: "CN=x"}
-	for a, restricted := range d.has[o] {
+	for a, internalOnly := range d.has[o] {
 		text, key := fmt.Sprintf("a%d@x.test", a), ownership{d.name, o, a}
-		read.Addresses = append(read.Addresses, Owned{Address: mustParse(t, text), Restricted: restricted})
+		read.Addresses = append(read.Addresses, Owned{Address: mustParse(t, text), InternalOnly: internalOnly})
 		was, owned := m.owns[key]
-		m.owns[key] = restricted && (was || !owned) // what was open stays so until the commit
+		m.owns[key] = internalOnly && (was || !owned) // an open address stays open until the commit
 	}
 	if _, err := p.Apply([]Object{read}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// commit: whatever the directory does not have, or restricts, goes or is held. An object
-// that an incremental pass did not read has not changed, so the truth serves for all.
+// commit removes or holds everything that the directory does not have or made internal-only. An
+// object that an incremental pass did not read has not changed, so the truth holds for all
+// objects.
 func (m *model) commit(d *truth, hold bool) {
 	for o := range m.owns {
 		if o.dir != d.name || hold {
 			continue
 		}
-		if restricted, there := d.has[o.object][o.address]; there {
-			m.owns[o] = restricted
+		if internalOnly, there := d.has[o.object][o.address]; there {
+			m.owns[o] = internalOnly
 		} else {
 			delete(m.owns, o)
 		}
 	}
 }
 
-// TestReadersBesideWriters: an address that is there before and after every pass is
-// known at every moment.
+// TestReadersBesideWriters: an address that exists before and after every pass is known at every
+// moment.
 func TestReadersBesideWriters(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "stays@x.test"), object(t, 2))
@@ -199,13 +201,14 @@ func TestReadersBesideWriters(t *testing.T) {
 	}
 	for i := range 30 { // the address moves between two objects
 		from, to := byte(1+i%2), byte(2-i%2)
-		pass(t, s, "corp", Kind(i%2), start, "", object(t, from), object(t, to, "stays@x.test", fmt.Sprintf("n%d@x.test", i)))
+		pass(t, s, "corp", Kind(i%2), start, "", object(t, from),
+			object(t, to, "stays@x.test", fmt.Sprintf("n%d@x.test", i)))
 	}
 	close(stop)
 	readers.Wait()
 }
 
-// filled makes a store of so many objects with two addresses each.
+// filled returns a store of n objects with two addresses each.
 func filled(b testing.TB, n int) (*Store, []address.Address) {
 	s := open(b, Config{Dir: b.TempDir()})
 	p, err := s.Begin("corp", Full, Origin{Started: start})

@@ -5,107 +5,106 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 )
 
-// ErrBusy says that a pass of this directory is open already.
-var ErrBusy = errors.New("a pass of this directory is under way")
+// ErrBusy means that a pass of this directory is already open.
+var ErrBusy = errors.New("a pass of this directory is running")
 
-// Origin says where and why a pass reads.
+// Origin is where and why a pass reads.
 type Origin struct {
-	Controller string    // DNS name of the domain controller; empty: none is read
+	Controller string    // DNS name of the domain controller; empty means that none is read
 	Database   string    // identity of its copy of the directory (invocationId)
-	Why        string    // reason for a full pass; empty for an incremental one
+	Why        string    // reason for a full pass; empty for an incremental pass
 	Started    time.Time // when reading began
-	// Lag is how long a change may need from one domain controller to another: what was
-	// learned from another database that recently is not given up because it is absent.
+	// Lag is how long a change may need from one domain controller to another. Within it, an
+	// address that was learned from another database stays, although it is missing here.
 	Lag time.Duration
-	// Before is when another database than this one was last read to its end; zero: it was
-	// this one. What is stored was there then. It is for a store of an earlier version, which
-	// does not remember when it read which one.
-	Before time.Time
-	// Rules are the fingerprint of the rules under which the pass reads.
+	// PreviousRead is when another database was last read to its end, at which time everything
+	// stored existed there. Zero means that this database was. It is for a store of an earlier
+	// version, which does not record when it read which database.
+	PreviousRead time.Time
+	// Rules is the fingerprint of the rules under which the pass reads.
 	Rules string
-	// Shared is how long another directory may need to hear of an address of a mail domain
-	// that this one gave away; zero: no other one may have it. For the empty domain it is
-	// the longest of all. Nil means zero.
-	Shared func(domain string) time.Duration
-	// Owed: this full pass is owed from now on, because a later one could not tell why it
-	// has to be full.
-	Owed bool
-	// Continues: an incremental pass could be run in place of this full one, because it
-	// reads the database of the cursor under the same rules. Broken off, it owes nothing.
-	Continues bool
-	// Sees reports whether an object of this name can be seen where the pass reads; Sweep
-	// leaves the others alone. Nil: all can.
-	Sees func(dn string) bool
+	// HandOverWait returns how long another directory may need to receive an address of a mail
+	// domain that this one gave away. Zero means that no other directory may have it. For the
+	// empty domain it returns the longest of all. A nil function means zero.
+	HandOverWait func(domain string) time.Duration
+	// RequireFullPass makes a full pass required from now on, because a later pass could not
+	// detect the reason.
+	RequireFullPass bool
+	// IncrementalPossible means that an incremental pass could replace this full one, because it
+	// reads the database of the cursor under the same rules. Aborting it does not require
+	// another full pass.
+	IncrementalPossible bool
+	// Visible reports whether the pass can see an object with this name. Sweep ignores the
+	// others. Nil means that it can see all.
+	Visible func(dn string) bool
 }
 
-// Pass is one run over a directory: Apply what was read, Sweep after a full read, then
-// Commit, or Abort. It belongs to one goroutine.
+// Pass is one run over a directory: Apply what was read, Sweep after a full read, then Commit,
+// or Abort. It is used by one goroutine.
 type Pass struct {
-	s       *Store
-	dir     *directory
-	info    PassInfo
-	origin  originID
-	lag     time.Duration // the longest that a mark of it may wait
-	marks   judge         // of the marks; now and shared belong to one object
-	from    Origin
-	reached time.Time // when the last object was read; zero: none was
-	usn     uint64    // the highest uSNChanged of what was read
-	first   bool      // first full pass: no journal
-	owing   bool      // broken off after it wrote something, it is owed
-	sees    func(string) bool
-	seen    map[GUID]bool // full pass: what to spare from the sweep
-	upTo    uint64        // approval: marks of later passes stay
-	later   string        // approval: why those are held; empty: there are none
-	held    heldDomains   // Commit: their removals are held, the others go
-	seq     uint32        // next journal row
-	closed  bool
+	s               *Store
+	dir             *directory
+	info            PassInfo
+	origin          originID
+	lag             time.Duration // the longest wait of its marks
+	judge           judge         // without current and handOverWait, which depend on the object
+	from            Origin
+	reached         time.Time // when the last object was read; zero means that none was
+	usn             uint64    // the highest uSNChanged that was read
+	first           bool      // first full pass: it has no journal
+	fullPassOnAbort bool      // if it is aborted after a write, a full pass is required
+	visible         func(string) bool
+	seen            map[GUID]bool // full pass: objects that the sweep leaves
+	upTo            uint64        // approval: marks of later passes stay
+	laterHold       string        // approval: why marks of later passes are held; empty means that there are none
+	held            heldDomains   // Commit: their removals are held, all others released
+	seq             uint32        // next journal row
+	closed          bool
 
 	unsettled map[GUID]bool // full pass: objects that changed after it began to read
 }
 
 // Changes counts what one Apply did.
 type Changes struct {
-	Added   int // addresses that an object gained, in effect now
+	Added   int // addresses that objects gained, in effect now
 	Changed int // objects written
 	Gone    int // addresses newly marked, not in effect before Commit
-	// Touched are the places, in what was applied, of objects whose addresses changed.
+	// Touched has the indexes of the applied objects whose addresses changed.
 	Touched []int
-	Unread  []Unread // values that are to be corrected and were not stored before
+	Unread  []Unread // values that need correction and were not stored before
 }
 
-// Begin opens a pass. A directory that the store never heard of gets its id now. A pass
-// that was decided and could not be completed is, now, and marks that an earlier pass
-// left without a decision are cleared.
+// Begin opens a pass. It gives a new directory its id, completes a pass that was decided and
+// could not be completed, and clears the marks that an aborted pass left.
 func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
-	d, number, err := s.claim(name)
+	d, number, err := s.claimDirectory(name)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.wait("")), from: origin,
-		owing: kind == Full && !origin.Continues, sees: origin.Sees,
+	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.handOverWait("")), from: origin,
+		fullPassOnAbort: kind == Full && !origin.IncrementalPossible, visible: origin.Visible,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
 	if kind == Full {
 		p.seen = map[GUID]bool{}
 	}
-	err = s.redoOf(d)
+	err = s.finishDecidedPass(d)
 	p.first = kind == Full && d.record.full.Number == 0
 	if err == nil {
 		err = p.setOrigin(origin)
 	}
 	if err == nil {
-		p.marks = p.newJudge()
-		err = p.settle()
+		p.judge = p.newJudge()
+		err = p.prepareMarks()
 	}
-	if err == nil && origin.Owed {
+	if err == nil && origin.RequireFullPass {
 		err = p.s.write(func(t *tx) error {
 			u := &unit{}
-			p.owe(u)
+			p.requireFullPass(u)
 			return t.add(u)
 		})
 	}
@@ -116,8 +115,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	return p, nil
 }
 
-// setOrigin numbers the database that is read. A new one is stored before anything
-// refers to it.
+// setOrigin numbers the database that is read. It stores a new one before anything refers to it.
 func (p *Pass) setOrigin(o Origin) error {
 	record := p.dir.record
 	id, added := record.origin(o.Controller, o.Database)
@@ -128,13 +126,13 @@ func (p *Pass) setOrigin(o Origin) error {
 	return p.s.write(func(t *tx) error {
 		u := &unit{}
 		u.set(originKey(record.id, id), record.origins[id-1].encode())
-		u.then(func() { p.dir.record.origins = record.origins })
+		u.afterCommit(func() { p.dir.record.origins = record.origins })
 		return t.add(u)
 	})
 }
 
-// claim finds or makes the directory and takes the next pass number.
-func (s *Store) claim(name string) (*directory, uint64, error) {
+// claimDirectory finds or creates the directory and takes the next pass number.
+func (s *Store) claimDirectory(name string) (*directory, uint64, error) {
 	if s.closed.Load() {
 		return nil, 0, ErrClosed
 	}
@@ -172,17 +170,17 @@ func (s *Store) createDirectory(name string) (*directory, error) {
 		u := &unit{}
 		u.delta.nextDir = id + 1
 		u.setDirectory(name, d, d.record)
-		u.then(func() { s.state.dirs[name] = d })
+		u.afterCommit(func() { s.state.dirs[name] = d })
 		return t.add(u)
 	})
 	return d, err
 }
 
-// Number is the number of the pass, as journal and status show it.
+// Number returns the number of the pass, as journal and status show it.
 func (p *Pass) Number() uint64 { return p.info.Number }
 
-// Abort ends a pass without committing it. What it added stays, because it is true;
-// what it marked has no effect. After Commit it does nothing.
+// Abort ends a pass without committing it. What it added stays, because it is true; what it
+// marked has no effect. After Commit, Abort does nothing.
 func (p *Pass) Abort() {
 	if p.closed {
 		return
@@ -194,15 +192,15 @@ func (p *Pass) Abort() {
 	p.s.state.Unlock()
 }
 
-// Apply writes what was read of some objects. Reading an object twice in a pass is
-// harmless; the last reading counts.
+// Apply writes what was read of some objects. Reading an object twice in a pass is harmless; the
+// last reading counts.
 func (p *Pass) Apply(objects []Object) (Changes, error) {
 	var c Changes
 	err := p.s.write(func(t *tx) error {
 		for i, o := range objects {
 			if p.seen != nil {
 				p.seen[o.GUID] = true
-				p.note(o)
+				p.noteUnsettled(o)
 			}
 			before := c.Added + c.Gone
 			if err := p.apply(t, o, &c); err != nil {
@@ -220,8 +218,9 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 	return c, err
 }
 
-// note remembers whether an object changed while a full pass read. The last reading counts.
-func (p *Pass) note(o Object) {
+// noteUnsettled records whether an object changed while a full pass read. The last reading
+// counts.
+func (p *Pass) noteUnsettled(o Object) {
 	if !o.Unsettled {
 		delete(p.unsettled, o.GUID)
 		return
@@ -232,14 +231,14 @@ func (p *Pass) note(o Object) {
 	p.unsettled[o.GUID] = true
 }
 
-// apply brings the record of one object, and the addresses it names, to what was read.
+// apply changes the record of one object, and the records of its addresses, to what was read.
 func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	stored, err := t.object(p.dir.record.id, o.GUID)
 	if err != nil {
 		return err
 	}
 	p.noteRead(o)
-	j := p.judgeOf(t, o)
+	j := p.objectJudge(t, o)
 	next, d := diff(stored, o, j.judge)
 	if j.err != nil {
 		return j.err
@@ -251,39 +250,39 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
 	}
-	next = ripen(next, p.now())
-	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, p.seen == nil || !p.dir.agreed)
+	next = makeDue(next, p.now())
+	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, p.seen == nil || !p.dir.ownersMatch)
 	if err != nil {
 		return err
 	}
 	if len(changes) == 0 && !rewrite && next.equal(&stored) {
 		return nil
 	}
-	news := &unit{}
+	extra := &unit{}
 	if rewrite {
-		news.setUnread(p.dir.record.id, o)
+		extra.setUnread(p.dir.record.id, o)
 	}
-	if err := p.rewriteWith(t, o.GUID, &stored, &next, changes, news); err != nil {
+	if err := p.rewriteChanges(t, o.GUID, &stored, &next, changes, extra); err != nil {
 		return err
 	}
 	for _, v := range unread {
 		c.Unread = append(c.Unread, Unread{p.info.Directory, o.GUID, o.DN, v})
 	}
 	c.Added += len(d.added)
-	c.Gone += d.gone
+	c.Gone += d.marked
 	c.Changed++
 	return nil
 }
 
-// A Move is an OU or container that has another name than before.
+// A Move is an OU or container whose name has changed.
 type Move struct {
-	From string // empty: it was not known
+	From string // empty means that it was not stored
 	To   string
 }
 
-// MovedContainers lists the OUs and containers, among what was read, that are stored
-// under another name or not at all. It is asked before they are applied: moving one
-// moves all below it, and the directory does not say so of each.
+// MovedContainers lists the OUs and containers, among what was read, that are stored under
+// another name or not at all. Call it before Apply. Moving a container moves everything below
+// it, and the directory does not report that for each object.
 func (p *Pass) MovedContainers(objects []Object) ([]Move, error) {
 	var moved []Move
 	for _, o := range objects {
@@ -303,26 +302,33 @@ func (p *Pass) MovedContainers(objects []Object) ([]Move, error) {
 	return moved, nil
 }
 
-// claimNumber makes sure, with the first thing a pass writes, that no later pass gets
-// its number: journal rows carry it.
+// StoredName returns the name under which an object is stored, by this pass or before it.
+// Empty means that it is not stored.
+func (p *Pass) StoredName(guid GUID) (string, error) {
+	stored, err := p.s.object(p.dir.record.id, guid)
+	return stored.dn, err
+}
+
+// claimNumber reserves the number of the pass with the first thing it writes, so no later pass
+// gets the number. Journal rows refer to it.
 func (p *Pass) claimNumber(t *tx, u *unit) {
 	if t.s.totals.Load().nextPass <= p.info.Number && t.delta.nextPass <= p.info.Number {
 		u.delta.nextPass = p.info.Number + 1
 	}
-	if t.owing != p {
-		p.owe(u)
-		u.owes = p
+	if t.fullPassOf != p {
+		p.requireFullPass(u)
+		u.fullPassOf = p
 	}
 }
 
-// owe makes a full pass that changes something owed until it is completed. It is in the
-// same transaction as the first change, so that a crash cannot part them.
-func (p *Pass) owe(u *unit) {
-	if !p.owing || p.first || p.dir.record.owed != "" {
+// requireFullPass makes a full pass required until one completes, if this one is aborted. It is
+// in the same transaction as the first change, so a crash cannot separate them.
+func (p *Pass) requireFullPass(u *unit) {
+	if !p.fullPassOnAbort || p.first || p.dir.record.fullPassPending != "" {
 		return
 	}
 	record := p.dir.record
-	record.owed = cmp.Or(p.info.Why, "no reason was given")
+	record.fullPassPending = cmp.Or(p.info.Why, "no reason was given")
 	u.setDirectory(p.info.Directory, p.dir, record)
 }
 
@@ -330,15 +336,12 @@ func (p *Pass) stamp(usn uint64) stamp {
 	return stamp{time: p.now(), pass: p.info.Number, origin: p.origin, usn: usn}
 }
 
-// now is the time of everything that a pass does: when it began to read.
+// now returns the time of everything that a pass does: when it began to read.
 func (p *Pass) now() time.Time { return p.info.Started }
 
-// sweepChunk is how many objects are swept under one hold of the writer lock.
-const sweepChunk = 500
-
 // Sweep marks what a full pass did not see. Before it, the caller reads once more,
-// incrementally, from where the pass began: an address may have moved during the read
-// from an object read late to one read early.
+// incrementally, from where the pass began. During the read, an address may have moved from an
+// object that was read late to one that was read early.
 func (p *Pass) Sweep() error {
 	if p.seen == nil {
 		return errors.New("store: sweep of an incremental pass")
@@ -353,30 +356,25 @@ func (p *Pass) Sweep() error {
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(missing, sweepChunk) {
-		if err := p.s.write(func(t *tx) error { return p.vanish(t, chunk) }); err != nil {
-			return err
-		}
+	if err := writeInChunks(p.s, missing, p.markMissing); err != nil {
+		return err
 	}
-	return p.mend()
+	return p.repairOwners()
 }
 
-func (p *Pass) vanish(t *tx, guids []GUID) error {
-	var c Changes
-	defer func() { p.info.Changed += c.Changed }()
-	for _, guid := range guids {
-		stored, err := t.object(p.dir.record.id, guid)
-		if err != nil {
-			return err
-		}
-		if p.sees != nil && !p.sees(stored.dn) {
-			continue
-		}
-		missing := vanished(guid, stored)
-		missing.Read = p.reached
-		if err := p.apply(t, missing, &c); err != nil {
-			return err
-		}
+// markMissing marks the addresses of an object that the pass did not see.
+func (p *Pass) markMissing(t *tx, guid GUID) error {
+	stored, err := t.object(p.dir.record.id, guid)
+	if err != nil {
+		return err
 	}
-	return nil
+	if p.visible != nil && !p.visible(stored.dn) {
+		return nil
+	}
+	missing := missingObject(guid, stored)
+	missing.Read = p.reached
+	var c Changes
+	err = p.apply(t, missing, &c)
+	p.info.Changed += c.Changed
+	return err
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// files lists what is in a directory, with sizes and times.
+// files lists the content of a directory, with sizes and times.
 func files(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -26,8 +26,8 @@ func files(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// TestReadOnly: a store that was closed is read without a trace, by several at a time,
-// and not beside somebody who writes.
+// TestReadOnly: several readers at a time can read a closed store without a trace, but not
+// during a writer.
 func TestReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
@@ -49,7 +49,7 @@ func TestReadOnly(t *testing.T) {
 		if err := r.Recount(); err != nil {
 			t.Error(err)
 		}
-		if err := r.PutRefusals(NewRefusals(start)); !errors.Is(err, ErrReading) {
+		if err := r.PutRefusals(NewRefusals(start)); !errors.Is(err, ErrReadOnly) {
 			t.Errorf("writing: %v, want ErrReading", err)
 		}
 	}
@@ -66,15 +66,16 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestReadOnlyNeedsOrder: what was not closed in good order is for a writer to mend.
-func TestReadOnlyNeedsOrder(t *testing.T) {
-	if _, err := Open(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "none"), ReadOnly: true}); !errors.Is(err, ErrMissing) {
+// TestReadOnlyNeedsCleanShutdown: only a writer can recover a store that was not closed cleanly.
+func TestReadOnlyNeedsCleanShutdown(t *testing.T) {
+	if _, err := Open(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "none"), ReadOnly: true}); !errors.Is(err,
+		ErrMissing) {
 		t.Errorf("no store: %v, want ErrMissing", err)
 	}
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
-	killed := t.TempDir() // as a process leaves it that has been killed
+	killed := t.TempDir() // as a killed process leaves it
 	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -93,13 +94,16 @@ func TestReadOnlyNeedsOrder(t *testing.T) {
 	wantKnown(t, open(t, Config{Dir: dir, ReadOnly: true}), "a@x.test")
 }
 
-// TestReadOnlyOfADecidedPass: a release that was not finished is not looked at halfway.
+// TestReadOnlyOfADecidedPass: a store with an incomplete release cannot be read.
 func TestReadOnlyOfADecidedPass(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	redo := redoRecord{info: PassInfo{Number: 2, Directory: "corp"}}
-	if err := s.write(func(tx *tx) error { return tx.set(dirKey(prefixRedo, s.state.dirs["corp"].record.id), redo.encode()) }); err != nil {
+	if err := s.write(func(tx *tx) error {
+		return tx.set(dirKey(prefixRedo, s.state.dirs["corp"].record.id),
+			redo.encode())
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

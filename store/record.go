@@ -13,35 +13,37 @@ type objectRecord struct {
 	class     string
 	dn        string
 	container bool
-	unparsed  uint64 // values that look like SMTP addresses and cannot be read
+	unparsed  uint64 // values that look like SMTP addresses and cannot be parsed
 	addresses []ownedRecord
 }
 
-// ownedRecord is one address of an object. Its order in the record is the
-// directory's.
+// ownedRecord is one address of an object. The records of an object keep the order of the
+// directory.
 type ownedRecord struct {
-	address    string // canonical
-	attribute  string
-	restricted bool
-	learned    stamp
-	again      stamp     // when it came back after a pass had missed it, or was opened again; zero: that never was
-	gone       stamp     // of the pass that did not find it any more, or not open; zero: there
-	notBefore  time.Time // gone, but not to be released before; zero: any time
-	cause      cause     // gone: under which rules
-	seen       time.Time // gone: no database showed it after that; zero: not known
-	closes     bool      // gone: for outside senders only, who may write to it until the mark is released
+	address             string // canonical
+	attribute           string
+	internalOnly        bool
+	learned             stamp
+	lastSource          stamp     // when it came back after a pass had missed it, or was opened again; zero means never
+	gone                stamp     // the mark: of the pass that missed it, or found it internal-only; zero means no mark
+	notBefore           time.Time // of a mark: the earliest release; zero means at any time
+	rules               rulesID   // of a mark: the rules it was made under
+	seen                time.Time // of a mark: no database showed the address later; zero means unknown
+	becomesInternalOnly bool      // of a mark: only for outside senders, which may use the address until the release
 }
 
-// due reports whether the address is marked and the mark waits for no time. A mark that
-// waits becomes due when a pass begins at that time or later, which clears notBefore.
+// due reports whether the address has a mark that does not wait. A waiting mark becomes due when
+// a pass begins at its time or later, which clears notBefore.
 func (r *ownedRecord) due() bool { return !r.gone.isZero() && r.notBefore.IsZero() }
 
-// flags returns what the a/ record says of the object's ownership.
+// flags returns the flags of the object's ownership in the a/ record.
 func (r *ownedRecord) flags() ownerFlags {
-	return ownerFlags{restricted: r.restricted, leaving: r.due() && !r.closes, closing: r.due() && r.closes}
+	due := r.due()
+	return ownerFlags{internalOnly: r.internalOnly, leaving: due && !r.becomesInternalOnly,
+		becomesInternalOnly: due && r.becomesInternalOnly}
 }
 
-// A stamp says when, in which pass and from where something was learned.
+// A stamp is when, in which pass and from where something was learned.
 type stamp struct {
 	time   time.Time
 	pass   uint64
@@ -51,18 +53,18 @@ type stamp struct {
 
 func (s stamp) isZero() bool { return s.pass == 0 }
 
-// keeps reports whether nothing is about to take the address from the object, or only from
-// outside senders if all owners are restricted. If not, it must be open to them.
-func (r *ownedRecord) keeps(restricted bool) bool {
-	if restricted {
-		return r.gone.isZero() || r.closes
+// stays reports whether the object is going to keep the address. Unless all owners are
+// internal-only (internalOnly), the address must also stay open to outside senders.
+func (r *ownedRecord) stays(internalOnly bool) bool {
+	if internalOnly {
+		return r.gone.isZero() || r.becomesInternalOnly
 	}
-	return r.gone.isZero() && !r.restricted
+	return r.gone.isZero() && !r.internalOnly
 }
 
-// unmarked is the address without its mark.
+// unmarked returns the address without its mark.
 func (r ownedRecord) unmarked() ownedRecord {
-	r.gone, r.notBefore, r.cause, r.seen, r.closes = stamp{}, time.Time{}, 0, time.Time{}, false
+	r.gone, r.notBefore, r.rules, r.seen, r.becomesInternalOnly = stamp{}, time.Time{}, 0, time.Time{}, false
 	return r
 }
 
@@ -100,25 +102,25 @@ func (r *objectRecord) encode() []byte {
 		e.time(a.notBefore)
 	}
 	for i, a := range r.addresses { // few have ever come back
-		if !a.again.isZero() {
+		if !a.lastSource.isZero() {
 			e.uint(uint64(i))
-			e.stamp(a.again)
+			e.stamp(a.lastSource)
 		}
-		if a.cause != 0 || !a.seen.IsZero() { // few are marked
+		if a.rules != 0 || !a.seen.IsZero() { // few are marked
 			e.uint(uint64(len(r.addresses)) + markTag)
 			e.uint(uint64(i))
-			e.uint(uint64(a.cause))
+			e.uint(uint64(a.rules))
 			e.time(a.seen)
 		}
 	}
 	return e
 }
 
-// markTag stands, added to the number of addresses, where the index of an address that came
-// back may be: what a mark remembers of its cause follows.
+// markTag plus the number of addresses takes the place of the index of an address that came
+// back. The rules and the last sighting of a mark follow it.
 const markTag = 0
 
-// decodeObject reads an o/ value. No value (nil) is an object that was never seen.
+// decodeObject reads an o/ value. A nil value is an object that was never seen.
 func decodeObject(value []byte) (objectRecord, error) {
 	if value == nil {
 		return objectRecord{}, nil
@@ -128,9 +130,9 @@ func decodeObject(value []byte) (objectRecord, error) {
 	r.addresses = make([]ownedRecord, d.count())
 	for i := range r.addresses {
 		a := ownedRecord{address: d.string(), attribute: d.string()}
-		a.restricted, a.closes = d.addressFlags()
+		a.internalOnly, a.becomesInternalOnly = d.addressFlags()
 		a.learned, a.gone, a.notBefore = d.stamp(), d.stamp(), d.time()
-		if a.closes && (a.restricted || a.gone.isZero()) {
+		if a.becomesInternalOnly && (a.internalOnly || a.gone.isZero()) {
 			d.fail()
 		}
 		r.addresses[i] = a
@@ -145,29 +147,29 @@ func decodeObject(value []byte) (objectRecord, error) {
 		case i >= n:
 			return r, errRecord
 		case marked:
-			r.addresses[i].cause, r.addresses[i].seen = cause(d.uint()), d.time()
+			r.addresses[i].rules, r.addresses[i].seen = rulesID(d.uint()), d.time()
 		default:
-			r.addresses[i].again = d.stamp()
+			r.addresses[i].lastSource = d.stamp()
 		}
 	}
 	return r, d.done()
 }
 
-// addressFlags writes the byte whose bit 0 says that an address is restricted, and bit 1
-// that its mark closes it. The others are free, for other kinds of marks: a version that
-// does not know one must not take it for a removal.
+// addressFlags writes a byte. Bit 0 means internal-only, and bit 1 means that the mark makes the
+// address internal-only. The other bits are free for other kinds of marks: a version that does
+// not know one must not treat it as a removal.
 func (e *encoder) addressFlags(a *ownedRecord) {
 	var b byte
-	if a.restricted {
+	if a.internalOnly {
 		b |= 1
 	}
-	if a.closes {
+	if a.becomesInternalOnly {
 		b |= 2
 	}
 	*e = append(*e, b)
 }
 
-func (d *decoder) addressFlags() (restricted, closes bool) {
+func (d *decoder) addressFlags() (internalOnly, becomesInternalOnly bool) {
 	b := d.raw(1)
 	if len(b) != 1 || b[0] > 3 {
 		d.fail()
@@ -176,19 +178,19 @@ func (d *decoder) addressFlags() (restricted, closes bool) {
 	return b[0]&1 != 0, b[0]&2 != 0
 }
 
-// empty reports whether there is nothing to keep a record for.
+// empty reports whether the object needs no record.
 func (r *objectRecord) empty() bool {
 	return len(r.addresses) == 0 && !r.container && r.unparsed == 0
 }
 
-// equal ignores nothing: what a pass reads of an unchanged object gives an equal
-// record, because stamps are kept from the stored one.
+// equal compares all fields. An unchanged object gives an equal record, because diff keeps the
+// stored stamps.
 func (r *objectRecord) equal(o *objectRecord) bool {
 	return r.class == o.class && r.dn == o.dn && r.container == o.container &&
 		r.unparsed == o.unparsed && slices.Equal(r.addresses, o.addresses)
 }
 
-// marked reports whether any address of the object is marked as gone.
+// marked reports whether any address of the object has a mark.
 func (r *objectRecord) marked() bool {
 	return slices.ContainsFunc(r.addresses, func(a ownedRecord) bool { return !a.gone.isZero() })
 }
@@ -198,33 +200,35 @@ type addressRecord struct {
 	owners  []owner
 	removed time.Time
 	pass    uint64
-	closed  time.Time // all owners are restricted: when outside senders lost it; zero: they never had it
+	// If all owners are internal-only, internalOnlySince is when outside senders lost the
+	// address. Zero means that they never had it.
+	internalOnlySince time.Time
 }
 
-// owner is one (directory, object) that has the address. An object has it once, even
-// if several of its attributes name it.
+// owner is one (directory, object) pair that has the address. An object has it once, even if
+// several of its attributes have it.
 type owner struct {
 	dir  dirID
 	guid GUID
 	ownerFlags
 }
 
-// ownerFlags are one byte of the a/ record. Format 1 had the first bit only.
+// ownerFlags is one byte of the a/ record. Format 1 had the first bit only.
 type ownerFlags struct {
-	restricted bool // bit 0: the object takes mail from inside senders only
-	leaving    bool // bit 1: the object's mark of the address is due, and removes it
-	closing    bool // bit 2: the mark is due, and closes the address to outside senders
+	internalOnly        bool // bit 0: the object accepts mail from internal senders only
+	leaving             bool // bit 1: the object's mark is due and removes the address
+	becomesInternalOnly bool // bit 2: the mark is due and makes the address internal-only
 }
 
 func (e *encoder) ownerFlags(f ownerFlags) {
 	var b byte
-	if f.restricted {
+	if f.internalOnly {
 		b |= 1
 	}
 	if f.leaving {
 		b |= 2
 	}
-	if f.closing {
+	if f.becomesInternalOnly {
 		b |= 4
 	}
 	*e = append(*e, b)
@@ -236,7 +240,7 @@ func (d *decoder) ownerFlags() (f ownerFlags) {
 		d.fail()
 		return f
 	}
-	return ownerFlags{restricted: b[0]&1 != 0, leaving: b[0]&2 != 0, closing: b[0]&4 != 0}
+	return ownerFlags{internalOnly: b[0]&1 != 0, leaving: b[0]&2 != 0, becomesInternalOnly: b[0]&4 != 0}
 }
 
 func (r *addressRecord) encode() []byte {
@@ -250,13 +254,13 @@ func (r *addressRecord) encode() []byte {
 	if len(r.owners) == 0 {
 		e.time(r.removed)
 		e.uint(r.pass)
-	} else if !r.closed.IsZero() {
-		e.time(r.closed)
+	} else if !r.internalOnlySince.IsZero() {
+		e.time(r.internalOnlySince)
 	}
 	return e
 }
 
-// decodeAddress reads an a/ value. No value (nil) is an address never seen.
+// decodeAddress reads an a/ value. A nil value is an address that was never seen.
 func decodeAddress(value []byte) (addressRecord, error) {
 	var r addressRecord
 	if value == nil {
@@ -270,8 +274,8 @@ func decodeAddress(value []byte) (addressRecord, error) {
 			copy(r.owners[i].guid[:], d.raw(uint64(len(GUID{}))))
 			r.owners[i].ownerFlags = d.ownerFlags()
 		}
-		if d.err == nil && len(d.rest) > 0 { // most were never open, or are
-			r.closed = d.time()
+		if d.err == nil && len(d.rest) > 0 { // most addresses are open, or were never open
+			r.internalOnlySince = d.time()
 		}
 		return r, d.done()
 	}
@@ -281,27 +285,28 @@ func decodeAddress(value []byte) (addressRecord, error) {
 
 func (r *addressRecord) known() bool { return len(r.owners) > 0 }
 
-// leaving reports whether releasing the due marks of one directory would leave the
-// address without an owner that counts, and of which.
-func (r *addressRecord) leaving() (dirID, bool) {
+// lostWith returns the directory whose due marks, once released, leave the address without a
+// decisive owner. It reports whether there is one.
+func (r *addressRecord) lostWith() (dirID, bool) {
 	if !r.known() {
 		return 0, false
 	}
-	counting := r.counting()
-	dir := counting[0].dir
-	return dir, !slices.ContainsFunc(counting, func(o owner) bool { return o.dir != dir || !o.leaving && !o.closing })
+	decisive := r.decisiveOwners()
+	dir := decisive[0].dir
+	stays := func(o owner) bool { return o.dir != dir || !o.leaving && !o.becomesInternalOnly }
+	return dir, !slices.ContainsFunc(decisive, stays)
 }
 
-// counting returns the owners that keep an address from being lost: those that take mail
+// decisiveOwners returns the owners that keep an address from being lost: those that accept mail
 // from outside senders or, if there are none, all.
-func (r *addressRecord) counting() []owner {
-	if r.restricted() || !slices.ContainsFunc(r.owners, func(o owner) bool { return o.restricted }) {
+func (r *addressRecord) decisiveOwners() []owner {
+	if r.internalOnly() || !slices.ContainsFunc(r.owners, func(o owner) bool { return o.internalOnly }) {
 		return r.owners
 	}
-	return slices.DeleteFunc(slices.Clone(r.owners), func(o owner) bool { return o.restricted })
+	return slices.DeleteFunc(slices.Clone(r.owners), func(o owner) bool { return o.internalOnly })
 }
 
-// owner returns the flags of an owner, and whether it is one.
+// owner returns the flags of an owner and reports whether it is one.
 func (r *addressRecord) owner(dir dirID, guid GUID) (ownerFlags, bool) {
 	for _, o := range r.owners {
 		if o.dir == dir && o.guid == guid {
@@ -311,20 +316,20 @@ func (r *addressRecord) owner(dir dirID, guid GUID) (ownerFlags, bool) {
 	return ownerFlags{}, false
 }
 
-// restricted reports whether every owner takes mail from inside senders only.
-func (r *addressRecord) restricted() bool {
-	return r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool { return !o.restricted })
+// internalOnly reports whether every owner accepts mail from internal senders only.
+func (r *addressRecord) internalOnly() bool {
+	return r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool { return !o.internalOnly })
 }
 
-// lost is when the address was lost: to all, or to outside senders.
-func (r *addressRecord) lost() time.Time {
+// lostAt returns when the address was lost, to all senders or to outside senders.
+func (r *addressRecord) lostAt() time.Time {
 	if r.known() {
-		return r.closed
+		return r.internalOnlySince
 	}
 	return r.removed
 }
 
-// set adds an owner or changes its flag.
+// set adds an owner or changes its flags.
 func (r *addressRecord) set(o owner) {
 	i := slices.IndexFunc(r.owners, func(p owner) bool { return p.dir == o.dir && p.guid == o.guid })
 	if i < 0 {
@@ -335,7 +340,7 @@ func (r *addressRecord) set(o owner) {
 	r.removed, r.pass = time.Time{}, 0
 }
 
-// remove takes an owner away, and reports whether it was one.
+// remove removes an owner and reports whether it was one.
 func (r *addressRecord) remove(dir dirID, guid GUID) bool {
 	before := len(r.owners)
 	r.owners = slices.DeleteFunc(r.owners, func(o owner) bool { return o.dir == dir && o.guid == guid })

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// How many rows of each kind the record of an hour keeps. An hour takes about 50 KB at
-// most, whatever is asked of the daemon in it.
+// The number of rows of each kind in the record of an hour. An hour takes about 50 KB at most,
+// whatever clients ask for in it.
 const (
 	keptAddresses = 500
 	keptNetworks  = 250
@@ -19,26 +19,26 @@ const (
 // Refusal is one recipient that was refused, or would have been.
 type Refusal struct {
 	Time        time.Time
-	Address     string // as it is to be kept; empty: not readable as one
+	Address     string // perhaps hashed; empty means that it could not be parsed
 	Domain      string
-	Network     string // of the client; empty: not known
+	Network     string // of the client; empty means unknown
 	Verdict     string
-	WouldRefuse bool // mode report kept it from being refused
+	WouldRefuse bool // report mode accepted it
 }
 
-// Refusals are what was refused in some time. The numbers are exact, the tallies keep
-// the most frequent.
+// Refusals counts what was refused in some time. The counters are exact; the tallies have the
+// most frequent texts.
 type Refusals struct {
-	From        time.Time // begins with an hour, in UTC
+	From        time.Time // beginning of an hour, in UTC
 	Total       int64
-	WouldRefuse int64 // of Total: what mode report kept from being refused
-	Unlisted    int64 // of Total: what came too fast to be looked at, and is in no tally
+	WouldRefuse int64 // of Total: accepted in report mode
+	Unlisted    int64 // of Total: refusals that came too fast to be recorded and are in no tally
 	Verdicts    map[string]int64
 
 	Addresses, Domains, Networks *Tally
 }
 
-// NewRefusals makes an empty record of the hour in which a time falls.
+// NewRefusals returns an empty record of the hour that contains a time.
 func NewRefusals(at time.Time) *Refusals {
 	return &Refusals{From: at.UTC().Truncate(time.Hour), Verdicts: map[string]int64{},
 		Addresses: newTally(keptAddresses), Domains: newTally(keptDomains), Networks: newTally(keptNetworks)}
@@ -58,14 +58,14 @@ func (r *Refusals) Add(f Refusal) {
 	r.Networks.add(f.Network, c)
 }
 
-// Miss counts refusals of which nothing else is known.
-func (r *Refusals) Miss(refused, wouldRefuse int64) {
+// AddUnlisted counts refusals without details.
+func (r *Refusals) AddUnlisted(refused, wouldRefuse int64) {
 	r.Total += refused + wouldRefuse
 	r.WouldRefuse += wouldRefuse
 	r.Unlisted += refused + wouldRefuse
 }
 
-// Merge adds what another record holds.
+// Merge adds the counts of another record.
 func (r *Refusals) Merge(other *Refusals) {
 	if other.From.Before(r.From) {
 		r.From = other.From
@@ -110,7 +110,7 @@ func decodeRefusals(value []byte) (*Refusals, error) {
 	return r, d.done()
 }
 
-// refusalsKey is the key of the hour in which a time falls.
+// refusalsKey returns the key of the hour that contains a time.
 func refusalsKey(at time.Time) []byte {
 	return binary.BigEndian.AppendUint64([]byte(prefixRefusals), uint64(max(0, at.Unix()/3600)))
 }
@@ -120,14 +120,14 @@ func (s *Store) PutRefusals(r *Refusals) error {
 	return s.write(func(t *tx) error { return t.set(refusalsKey(r.From), r.encode()) })
 }
 
-// RefusalsOf gives the record of the hour in which a time falls; an empty one where
-// nothing was refused.
+// RefusalsOf returns the record of the hour that contains a time. It is empty if nothing was
+// refused.
 func (s *Store) RefusalsOf(at time.Time) (*Refusals, error) {
 	empty := NewRefusals(at)
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return empty, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	value, err := s.get(refusalsKey(empty.From))
 	if err != nil || value == nil {
 		return empty, err
@@ -139,7 +139,7 @@ func (s *Store) RefusalsOf(at time.Time) (*Refusals, error) {
 	return r, nil
 }
 
-// RefusalsSince adds up the records from the hour on in which a time falls, up to now.
+// RefusalsSince adds up the records from the hour that contains a time up to now.
 func (s *Store) RefusalsSince(since time.Time) (*Refusals, error) {
 	sum := NewRefusals(since)
 	for _, t := range []*Tally{sum.Addresses, sum.Domains, sum.Networks} {
@@ -162,10 +162,10 @@ func (s *Store) RefusalsSince(since time.Time) (*Refusals, error) {
 	return sum, nil
 }
 
-// sumFactor is how many times more rows than an hour a sum of hours keeps.
+// sumFactor is how many times more rows the sum of several hours has than one hour.
 const sumFactor = 20
 
-// DropRefusals forgets the hours before the one in which a time falls.
+// DropRefusals deletes the hours before the one that contains a time.
 func (s *Store) DropRefusals(before time.Time) error {
 	keys, err := s.refusalKeys(func(key []byte) bool { return bytes.Compare(key, refusalsKey(before)) < 0 })
 	if err != nil || len(keys) == 0 {
@@ -181,12 +181,12 @@ func (s *Store) DropRefusals(before time.Time) error {
 	})
 }
 
-// refusalKeys lists the records that there are, as far as they are wanted.
+// refusalKeys lists the keys of existing records for which wanted returns true.
 func (s *Store) refusalKeys(wanted func(key []byte) bool) (keys [][]byte, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	err = s.scan([]byte(prefixRefusals), true, func(kv pair) error {
 		if len(kv.key) == len(refusalsKey(time.Time{})) && wanted(kv.key) {
 			keys = append(keys, kv.key)

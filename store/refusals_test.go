@@ -15,7 +15,7 @@ func refuse(r *Refusals, n int, address, network string, at time.Time) {
 	}
 }
 
-// counts are the totals by text.
+// counts returns the totals by text.
 func counts(t *Tally) map[string]int64 {
 	m := map[string]int64{}
 	for _, r := range t.Rows() {
@@ -34,7 +34,7 @@ func TestRefusalsAreKept(t *testing.T) {
 		}
 		refuse(r, h+1, "a@x.test", "192.0.2.0/24", at.Add(time.Duration(h)*time.Hour))
 		r.Add(Refusal{Time: at, Domain: "y.test", Verdict: "refused", WouldRefuse: true})
-		r.Miss(5, 1)
+		r.AddUnlisted(5, 1)
 		if err := s.PutRefusals(r); err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,8 @@ func TestRefusalsAreKept(t *testing.T) {
 	if diff := cmp.Diff(map[string]int64{"unknown": 5, "refused": 2}, sum.Verdicts); diff != "" {
 		t.Error(diff)
 	}
-	want := []Row{{"a@x.test", Count{Total: 5, First: at.Add(time.Hour), Last: at.Add(2 * time.Hour), Network: "192.0.2.0/24", Verdict: "unknown"}}}
+	want := []Row{{"a@x.test", Count{Total: 5, First: at.Add(time.Hour), Last: at.Add(2 * time.Hour),
+		Network: "192.0.2.0/24", Verdict: "unknown"}}}
 	if diff := cmp.Diff(want, sum.Addresses.Rows()); diff != "" {
 		t.Error(diff)
 	}
@@ -68,8 +69,8 @@ func TestRefusalsAreKept(t *testing.T) {
 	}
 }
 
-// TestTallyIsBounded: an attack of made-up addresses takes the place of its own, not of
-// what others did; and the record of an hour stays small.
+// TestTallyIsBounded: an attack with invented addresses displaces its own rows and not those of
+// other clients, and the record of an hour stays small.
 func TestTallyIsBounded(t *testing.T) {
 	r := NewRefusals(start)
 	refuse(r, 3, "jane.deo@x.test", "198.51.100.0/24", start)
@@ -82,7 +83,7 @@ func TestTallyIsBounded(t *testing.T) {
 	}
 	value := r.encode()
 	if len(value) > 60<<10 {
-		t.Errorf("an hour takes %d octets", len(value))
+		t.Errorf("an hour takes %d bytes", len(value))
 	}
 	back, err := decodeRefusals(value)
 	if err != nil {
@@ -101,7 +102,7 @@ func TestTallyIsBounded(t *testing.T) {
 	}
 }
 
-// TestTallyOfOneNetwork: where all mail comes over one relay, the most frequent stay.
+// TestTallyOfOneNetwork: if all mail comes through one relay, the most frequent addresses stay.
 func TestTallyOfOneNetwork(t *testing.T) {
 	r := NewRefusals(start)
 	for i := range 3 * keptAddresses {

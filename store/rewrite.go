@@ -8,39 +8,40 @@ import (
 // ownerChange is a change of an a/ record that follows from a change of an object's record.
 type ownerChange struct {
 	address       string
-	before, after *ownedRecord  // in the object's record; nil: not there
+	before, after *ownedRecord  // in the object's record; nil means not there
 	stored, next  addressRecord // the a/ record
 }
 
-// rewrite replaces the record of an object and all that follows from it: look-ups,
-// journal, marks and counts. That is one unit, unless a transaction cannot hold it. Then
-// it is several: after each of them the object has some of the changes and not yet the
-// rest, and is sound.
+// rewrite replaces the record of an object and everything that follows from it: lookups,
+// journal, marks and counts. That is one unit, or several if a transaction cannot hold it. After
+// each of several units the object has some of the changes and is sound.
 func (p *Pass) rewrite(t *tx, guid GUID, before, after *objectRecord) error {
 	changes, err := p.ownerChanges(t, guid, before, after, false)
 	if err != nil {
 		return err
 	}
-	return p.rewriteWith(t, guid, before, after, changes, nil)
+	return p.rewriteChanges(t, guid, before, after, changes, nil)
 }
 
-// rewriteWith does it with changes that ownerChanges has listed. With news, which the pass
-// read besides, it uses up the number of the pass; nil: the pass read nothing of this.
-func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange, news *unit) error {
+// rewriteChanges does the same with changes that ownerChanges has listed. A non-nil extra has
+// further entries that the pass read of the object, and the number of the pass is used up. Nil
+// means that the pass read nothing of the object.
+func (p *Pass) rewriteChanges(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange, extra *unit,
+) error {
 	from := *before
 	for n := len(changes); ; {
 		to := *after
 		if n < len(changes) {
-			to = without(&from, after, changes[n:])
+			to = withoutChanges(&from, after, changes[n:])
 		}
 		row := p.seq
-		u, err := p.unit(t, guid, &from, &to, changes[:n])
+		u, err := p.objectUnit(t, guid, &from, &to, changes[:n])
 		if err != nil {
 			return err
 		}
-		if news != nil {
+		if extra != nil {
 			p.claimNumber(t, u)
-			u.entries, u.bytes = append(u.entries, news.entries...), u.bytes+news.bytes
+			u.entries, u.bytes = append(u.entries, extra.entries...), u.bytes+extra.bytes
 		}
 		if n > 1 && !t.fitsAlone(u) {
 			p.seq = row
@@ -53,16 +54,16 @@ func (p *Pass) rewriteWith(t *tx, guid GUID, before, after *objectRecord, change
 		if n == len(changes) {
 			return nil
 		}
-		if news != nil {
-			news = &unit{}
+		if extra != nil {
+			extra = &unit{}
 		}
 		from, changes = to, changes[n:]
 		n = min(2*n, len(changes))
 	}
 }
 
-// without returns the record after a change of which some owner changes are left out.
-func without(before, after *objectRecord, left []ownerChange) objectRecord {
+// withoutChanges returns the record after a change, except for the owner changes in left.
+func withoutChanges(before, after *objectRecord, left []ownerChange) objectRecord {
 	late := make(map[string]*ownedRecord, len(left))
 	for _, c := range left {
 		late[c.address] = c.before
@@ -84,8 +85,8 @@ func without(before, after *objectRecord, left []ownerChange) objectRecord {
 	return next
 }
 
-// ownerChanges lists what changes in the a/ records. With all it reads those too that
-// should not change, and lists the ones that are not what the record says.
+// ownerChanges lists the changes of a/ records. With all, it also reads the a/ records that
+// should not change, and lists those that differ from the object's record.
 func (p *Pass) ownerChanges(t *tx, guid GUID, before, after *objectRecord, all bool) ([]ownerChange, error) {
 	old := make(map[string]*ownedRecord, len(before.addresses))
 	for i := range before.addresses {
@@ -120,7 +121,7 @@ func (p *Pass) ownerChanges(t *tx, guid GUID, before, after *objectRecord, all b
 	return changes, nil
 }
 
-// readOwner reads the a/ record, and works out what becomes of it.
+// readOwner reads the a/ record and computes the changed one.
 func (p *Pass) readOwner(t *tx, guid GUID, c *ownerChange) (err error) {
 	if c.stored, err = t.address(c.address); err != nil {
 		return err
@@ -132,26 +133,27 @@ func (p *Pass) readOwner(t *tx, guid GUID, c *ownerChange) (err error) {
 	} else if c.next.remove(p.dir.record.id, guid) && !c.next.known() {
 		c.next.removed, c.next.pass = p.info.Ended, p.info.Number
 	}
-	c.next.closed = c.closedAt(p.info.Ended)
+	c.next.internalOnlySince = c.internalOnlySince(p.info.Ended)
 	return nil
 }
 
-// closedAt is when outside senders lost the address, if what changes it takes effect at a
-// time. One that was removed and comes back restricted was lost to them when it went.
-func (c *ownerChange) closedAt(at time.Time) time.Time {
+// internalOnlySince returns when outside senders lost the address, if the change takes effect at
+// a time. If an address was removed and comes back internal-only, they lost it when it was
+// removed.
+func (c *ownerChange) internalOnlySince(at time.Time) time.Time {
 	switch {
-	case !c.next.restricted():
+	case !c.next.internalOnly():
 		return time.Time{}
-	case c.stored.restricted():
-		return c.stored.closed
+	case c.stored.internalOnly():
+		return c.stored.internalOnlySince
 	case c.stored.known():
 		return at
 	}
 	return c.stored.removed
 }
 
-// unit gathers everything that belongs to one change of an object.
-func (p *Pass) unit(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange) (*unit, error) {
+// objectUnit collects everything that belongs to one change of an object.
+func (p *Pass) objectUnit(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange) (*unit, error) {
 	u := &unit{}
 	for i := range changes {
 		if err := p.changeOwner(t, u, guid, after.dn, &changes[i]); err != nil {
@@ -166,7 +168,7 @@ func (p *Pass) unit(t *tx, guid GUID, before, after *objectRecord, changes []own
 		u.set(objectKey(id, guid), after.encode())
 	}
 	u.setMarks(id, guid, before, after)
-	p.dir.expect(after)
+	p.dir.noteMarks(after)
 	return u, nil
 }
 
@@ -181,17 +183,19 @@ func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange)
 	row := journalRecord{dir: p.dir.record.id, guid: guid, dn: dn, address: c.address}
 	switch {
 	case c.before == nil && !there:
-		// A look-up of the past asks when the index learned of it, not when the pass began.
+		// The row has the time when the index learned the address, not when the pass began. A
+		// lookup of the past compares with it.
 		learned := c.after.learned
 		row.time, row.added, row.origin, row.usn = learned.time, true, learned.origin, learned.usn
 	case c.after == nil:
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
-		row.learned, row.restricted = c.before.learned.time, c.before.restricted
-	case c.before != nil && !c.before.restricted && c.after.restricted:
+		row.learned, row.internalOnly = c.before.learned.time, c.before.internalOnly
+	case c.before != nil && !c.before.internalOnly && c.after.internalOnly:
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
-		row.learned, row.outside = c.before.learned.time, true
-	case c.before != nil && c.before.restricted && !c.after.restricted:
-		row.time, row.added, row.origin, row.usn, row.outside = p.now(), true, c.after.again.origin, c.after.again.usn, true
+		row.learned, row.outsideOnly = c.before.learned.time, true
+	case c.before != nil && c.before.internalOnly && !c.after.internalOnly:
+		source := c.after.lastSource
+		row.time, row.added, row.origin, row.usn, row.outsideOnly = p.now(), true, source.origin, source.usn, true
 	default:
 		return nil
 	}

@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// secretSize is how many octets a secret has.
+// secretSize is the size of a secret in bytes.
 const secretSize = 32
 
-// Secret is a random key that lasts as long as the store. It is made when it is first
-// asked for; nil: there is none in a store that is open for reading only.
+// Secret returns a random key that lasts as long as the store. The first call creates it. In a
+// read-only store it is nil if there is none.
 func (s *Store) Secret() (secret []byte, err error) {
 	if s.config.ReadOnly {
 		return s.readSecret()
@@ -24,7 +24,7 @@ func (s *Store) Secret() (secret []byte, err error) {
 			return err
 		}
 		secret = make([]byte, secretSize)
-		rand.Read(secret) // it never fails
+		rand.Read(secret) // never fails
 		e := newEncoder()
 		e.string(string(secret))
 		return t.set([]byte(keySecret), e)
@@ -36,10 +36,10 @@ func (s *Store) Secret() (secret []byte, err error) {
 }
 
 func (s *Store) readSecret() ([]byte, error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	value, err := s.get([]byte(keySecret))
 	if err != nil || value == nil {
 		return nil, err

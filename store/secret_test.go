@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestSecret: it is made once, and no two stores have the same.
+// TestSecret: a secret is created once, and no two stores have the same.
 func TestSecret(t *testing.T) {
 	var secrets [][]byte
 	for range 2 {
@@ -19,7 +19,7 @@ func TestSecret(t *testing.T) {
 			for range 2 {
 				secret, err := s.Secret()
 				if err != nil || len(secret) != secretSize {
-					t.Fatalf("Secret: %d octets, %v", len(secret), err)
+					t.Fatalf("Secret: %d bytes, %v", len(secret), err)
 				}
 				secrets = append(secrets, secret)
 			}

@@ -2,7 +2,7 @@ package store
 
 import "golang.org/x/sys/unix"
 
-// freeSpace is how many octets an unprivileged process may still write below dir.
+// freeSpace returns how many bytes an unprivileged process may still write below dir.
 func freeSpace(dir string) (uint64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {

@@ -51,13 +51,14 @@ func reopen(t testing.TB, s *Store) *Store {
 	return open(t, s.config)
 }
 
-// object makes an object from words: a number for its GUID, then addresses; a leading
-// "!" marks a restricted one.
+// object returns an object with a number as GUID, and with addresses. A leading "!" marks an
+// internal-only one.
 func object(t testing.TB, id byte, addresses ...string) Object {
 	o := Object{GUID: GUID{15: id}, Class: "user", DN: fmt.Sprintf("CN=%d,DC=corp,DC=example", id), USN: uint64(id)}
 	for _, a := range addresses {
-		text, restricted := strings.CutPrefix(a, "!")
-		o.Addresses = append(o.Addresses, Owned{Address: mustParse(t, text), Attribute: "proxyaddresses", Restricted: restricted})
+		text, internalOnly := strings.CutPrefix(a, "!")
+		o.Addresses = append(o.Addresses, Owned{Address: mustParse(t, text), Attribute: "proxyaddresses",
+			InternalOnly: internalOnly})
 	}
 	return o
 }
@@ -78,7 +79,8 @@ func pass(t testing.TB, s *Store, dir string, kind Kind, at time.Time, hold stri
 			t.Fatal(err)
 		}
 	}
-	info, err := p.Commit(Outcome{Cursor: []byte(fmt.Sprint(at.Unix())), USN: 7, Fingerprint: "rules", Ended: at.Add(time.Second), Hold: hold})
+	info, err := p.Commit(Outcome{Cursor: []byte(fmt.Sprint(at.Unix())), USN: 7, Fingerprint: "rules",
+		Ended: at.Add(time.Second), Hold: hold})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,18 +90,18 @@ func pass(t testing.TB, s *Store, dir string, kind Kind, at time.Time, hold stri
 	return info
 }
 
-// known lists what the index knows, restricted addresses with "!".
+// known lists what is in the index, internal-only addresses with "!".
 func known(t testing.TB, s *Store) []string {
 	t.Helper()
 	list := []string{}
-	err := s.Addresses(func(a address.Address, restricted bool) error {
+	err := s.Addresses(func(a address.Address, internalOnly bool) error {
 		text := a.String()
-		if restricted {
+		if internalOnly {
 			text = "!" + text
 		}
 		list = append(list, text)
 		got, err := s.Lookup(a)
-		if err != nil || !got.Known || got.Restricted != restricted {
+		if err != nil || !got.Known || got.InternalOnly != internalOnly {
 			t.Errorf("Lookup(%q) = %+v, %v, and a scan found it", a, got, err)
 		}
 		return nil
@@ -155,7 +157,8 @@ func TestLifeOfAnAddress(t *testing.T) {
 		t.Errorf("totals after opening again:\n%s", diff)
 	}
 	d := s.Directory("corp")
-	if d.LastFull.Number != info.Number || string(d.Cursor) != fmt.Sprint(start.Add(time.Hour).Unix()) || d.Fingerprint != "rules" ||
+	if d.LastFull.Number != info.Number || string(d.Cursor) != fmt.Sprint(start.Add(time.Hour).Unix()) ||
+		d.Fingerprint != "rules" ||
 		!d.LastGood().Equal(start.Add(time.Hour)) || d.Controller != "dc1.corp.example" {
 		t.Errorf("directory after opening again: %+v", d)
 	}
@@ -177,8 +180,8 @@ func TestAddressWithTwoOwners(t *testing.T) {
 	wantKnown(t, s)
 }
 
-// TestRestrictionsWait: to outside senders a restriction is a removal, which a pass that
-// breaks off must not leave behind.
+// TestRestrictionsWait: for outside senders, becoming internal-only is a removal, and an aborted
+// pass must not apply it.
 func TestRestrictionsWait(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "!c@x.test"))
@@ -186,7 +189,8 @@ func TestRestrictionsWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Apply([]Object{object(t, 1, "!a@x.test"), object(t, 2, "!b@x.test"), object(t, 3, "c@x.test")}); err != nil {
+	if _, err := p.Apply([]Object{object(t, 1, "!a@x.test"), object(t, 2, "!b@x.test"),
+		object(t, 3, "c@x.test")}); err != nil {
 		t.Fatal(err)
 	}
 	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test")
@@ -206,7 +210,7 @@ func TestFlagChangesAtOnce(t *testing.T) {
 	pass(t, s, "corp", Incremental, start, "", object(t, 1, "!a@x.test"))
 	wantKnown(t, s, "!a@x.test")
 	if s.Totals().Digest == open {
-		t.Error("the digest does not cover the restricted flag")
+		t.Error("the digest does not cover the internal-only flag")
 	}
 	pass(t, s, "corp", Incremental, start, "", object(t, 1, "a@x.test"))
 	if got := s.Totals().Digest; got != open {
@@ -269,7 +273,8 @@ func TestAbortedPassRemovesNothing(t *testing.T) {
 	}
 	p.Abort()
 	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test", "new@x.test")
-	// What the aborted pass marked must not go with the next one, which read nothing of it.
+	// The marks of the aborted pass must not be released by the next one, which read nothing of
+	// these objects.
 	s = reopen(t, s)
 	pass(t, s, "corp", Incremental, start, "")
 	wantKnown(t, s, "a@x.test", "b@x.test", "c@x.test", "new@x.test")
@@ -301,11 +306,11 @@ func TestHeldRemovals(t *testing.T) {
 	wantKnown(t, s, "a@x.test", "c@y.test", "new@x.test")
 }
 
-// wantHeld compares what waits, the last owners named as such.
+// wantHeld compares what waits, with a note at last owners.
 func wantHeld(t *testing.T, s *Store, dir string, pass uint64, want ...string) {
 	t.Helper()
 	var got []string
-	err := s.Held(dir, func(h Held) error {
+	err := s.HeldRemovals(dir, func(h HeldRemoval) error {
 		text := fmt.Sprintf("%s of %d", h.Address, h.GUID[15])
 		if h.Last {
 			text += ", the last"
@@ -321,13 +326,14 @@ func wantHeld(t *testing.T, s *Store, dir string, pass uint64, want ...string) {
 	}
 }
 
-// TestTombstoneKeepsTheName: what waits is shown where it lived.
+// TestTombstoneKeepsTheName: a waiting removal has the name where the object lived.
 func TestTombstoneKeepsTheName(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
-	stone := Object{GUID: GUID{15: 1}, Class: "user", DN: `CN=1\0ADEL:0f,CN=Deleted Objects,DC=corp,DC=example`, Deleted: true}
+	stone := Object{GUID: GUID{15: 1}, Class: "user", DN: `CN=1\0ADEL:0f,CN=Deleted Objects,DC=corp,DC=example`,
+		Deleted: true}
 	pass(t, s, "corp", Incremental, start, "held", stone)
-	err := s.Held("corp", func(h Held) error {
+	err := s.HeldRemovals("corp", func(h HeldRemoval) error {
 		if h.DN != "CN=1,DC=corp,DC=example" {
 			t.Errorf("held: %+v", h)
 		}
@@ -338,11 +344,12 @@ func TestTombstoneKeepsTheName(t *testing.T) {
 	}
 }
 
-// TestWhoIsTheLastOwner: whoever keeps an address, in whatever directory, and what a
-// pass under way marks.
-func TestWhoIsTheLastOwner(t *testing.T) {
+// TestLastOwner: which objects keep an address, in the same or another directory, and what a
+// running pass marks.
+func TestLastOwner(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	pass(t, s, "corp", Full, start, "", object(t, 1, "one@x.test", "two@x.test", "three@x.test", "four@x.test"), object(t, 2, "two@x.test"), object(t, 3, "three@x.test"))
+	pass(t, s, "corp", Full, start, "", object(t, 1, "one@x.test", "two@x.test", "three@x.test", "four@x.test"),
+		object(t, 2, "two@x.test"), object(t, 3, "three@x.test"))
 	pass(t, s, "lab", Full, start, "", object(t, 1, "four@x.test"))
 	held := pass(t, s, "corp", Full, start, "too many", object(t, 2, "two@x.test"))
 	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1", "three@x.test of 1, the last",
@@ -357,9 +364,10 @@ func TestWhoIsTheLastOwner(t *testing.T) {
 	if _, err := p.Apply([]Object{object(t, 2), object(t, 3, "three@x.test")}); err != nil {
 		t.Fatal(err)
 	}
-	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1, the last", "three@x.test of 1", "four@x.test of 1")
+	wantHeld(t, s, "corp", held.Number, "one@x.test of 1, the last", "two@x.test of 1, the last", "three@x.test of 1",
+		"four@x.test of 1")
 	enough := errors.New("enough")
-	if err := s.Held("corp", func(Held) error { return enough }); err != enough {
+	if err := s.HeldRemovals("corp", func(HeldRemoval) error { return enough }); err != enough {
 		t.Errorf("Held with an error of the visitor: %v", err)
 	}
 }
@@ -397,14 +405,14 @@ func TestApproveAndDiscard(t *testing.T) {
 	}
 }
 
-// TestDecidedPassIsFinished: a pass that ran out of space after it was decided is finished
-// by the next one, and not when the store is opened much later, with what the guard holds
-// back then.
+// TestDecidedPassIsFinished: a pass ran out of space after its decision. The next pass completes
+// it, not only a much later opening of the store, when the guard may hold other removals.
 func TestDecidedPassIsFinished(t *testing.T) {
 	var free atomic.Uint64
 	free.Store(1 << 30)
 	var failing atomic.Bool
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20,
+		FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
 		afterCommit: func(int) {
 			if failing.Load() {
 				free.Store(1 << 19)
@@ -418,7 +426,7 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	if _, err := p.Apply([]Object{object(t, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	failing.Store(true) // the next commit is the decision, and the last one that works
+	failing.Store(true) // the next commit is the decision and the last one that works
 	if _, err := p.Commit(Outcome{Cursor: []byte("decided"), Ended: start}); !errors.Is(err, ErrNoSpace) {
 		t.Fatalf("commit: %v, want %v", err, ErrNoSpace)
 	}
@@ -434,9 +442,9 @@ func TestDecidedPassIsFinished(t *testing.T) {
 	}
 }
 
-// TestBrokenFullPassIsOwed: one that has written something, until another is completed,
-// over a restart too.
-func TestBrokenFullPassIsOwed(t *testing.T) {
+// TestBrokenFullPassIsRequired: an aborted full pass that has written something makes another
+// one required until that completes, also over a restart.
+func TestBrokenFullPassIsRequired(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	broken := func(why string, o Object) {
 		t.Helper()
@@ -451,7 +459,7 @@ func TestBrokenFullPassIsOwed(t *testing.T) {
 	}
 	want := func(want string) {
 		t.Helper()
-		if got := s.Directory("corp").Owed; got != want {
+		if got := s.Directory("corp").FullPassPending; got != want {
 			t.Errorf("owed because %q, want %q", got, want)
 		}
 	}
@@ -472,9 +480,9 @@ func TestBrokenFullPassIsOwed(t *testing.T) {
 	want("")
 }
 
-// TestReleasedIsWhatWasJudged: an address whose time comes while a long pass is read was
-// not before the guard, and waits for the next pass.
-func TestReleasedIsWhatWasJudged(t *testing.T) {
+// TestReleaseMatchesJudgment: an address whose time comes while a long pass reads was not
+// counted for the guard, so it waits for the next pass.
+func TestReleaseMatchesJudgment(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
 	origin := Origin{Controller: "dc2.corp.example", Started: start.Add(59 * time.Minute), Lag: time.Hour}
@@ -496,14 +504,15 @@ func TestReleasedIsWhatWasJudged(t *testing.T) {
 		}
 		info, err := p.Commit(Outcome{Ended: origin.Started.Add(2 * time.Minute)})
 		if err != nil || pending.Owned != want || info.Removed != want {
-			t.Errorf("pass at %v: judged %d, released %d (%v), want %d", origin.Started, pending.Owned, info.Removed, err, want)
+			t.Errorf("pass at %v: judged %d, released %d (%v), want %d", origin.Started, pending.Owned, info.Removed,
+				err, want)
 		}
 		origin.Started = origin.Started.Add(time.Minute)
 	}
 }
 
-// TestLastGoodIsTheNewestPass: not the one with the latest time, which the clock may have
-// been set back from.
+// TestLastGoodIsTheNewestPass: not the one with the latest time, because the clock may have been
+// set back since.
 func TestLastGoodIsTheNewestPass(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start.Add(24*time.Hour), "", object(t, 1, "a@x.test"))
@@ -515,7 +524,8 @@ func TestLastGoodIsTheNewestPass(t *testing.T) {
 
 func TestPending(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "b@x.test", "c@y.test"), object(t, 3, "b@x.test"))
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "b@x.test", "c@y.test"),
+		object(t, 3, "b@x.test"))
 	p, err := s.Begin("corp", Incremental, Origin{Started: start})
 	if err != nil {
 		t.Fatal(err)
@@ -530,8 +540,9 @@ func TestPending(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("pending: %v (-want +got):\n%s", err, diff)
 	}
-	for text, want := range map[string]bool{"a@x.test": true, "b@x.test": false, "c@y.test": true, "never@x.test": false} {
-		if got, err := p.Loses(mustParse(t, text)); got != want || err != nil {
+	for text, want := range map[string]bool{"a@x.test": true, "b@x.test": false, "c@y.test": true,
+		"never@x.test": false} {
+		if got, err := p.WouldLose(mustParse(t, text)); got != want || err != nil {
 			t.Errorf("the pass would lose %s: %t, %v, want %t", text, got, err, want)
 		}
 	}
@@ -542,7 +553,8 @@ func TestPending(t *testing.T) {
 
 func TestUnchangedObjectsWriteNothing(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	objects := []Object{object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "!c@y.test"), {GUID: GUID{9}, Class: "organizationalunit", DN: "OU=x", Container: true}, object(t, 3)}
+	objects := []Object{object(t, 1, "a@x.test", "b@x.test"), object(t, 2, "!c@y.test"),
+		{GUID: GUID{9}, Class: "organizationalunit", DN: "OU=x", Container: true}, object(t, 3)}
 	pass(t, s, "corp", Full, start, "", objects...)
 	pass(t, s, "corp", Full, start, "", objects...)
 	before := s.writer.commits
@@ -554,7 +566,7 @@ func TestUnchangedObjectsWriteNothing(t *testing.T) {
 	if n := s.writer.commits - before; n != 2 {
 		t.Errorf("two passes that found nothing made %d commits, want 2", n)
 	}
-	if c, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 3 {
+	if c, err := s.readChunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 3 {
 		t.Errorf("%d rows of passes, want one for each full pass (%v)", len(c), err)
 	}
 }
@@ -572,8 +584,9 @@ func TestDescribe(t *testing.T) {
 	}
 	got, err = s.Describe(mustParse(t, "b@x.test"))
 	want = Detail{Removed: third.Ended, RemovedPass: third.Number, History: []Event{
-		{Time: second.Started, Pass: second.Number, Added: true, Address: mustParse(t, "b@x.test"), Directory: "corp", GUID: GUID{15: 2},
-			DN: "CN=2,DC=corp,DC=example", Controller: "dc1.corp.example", USN: 2},
+		{Time: second.Started, Pass: second.Number, Added: true, Address: mustParse(t, "b@x.test"), Directory: "corp",
+			GUID: GUID{15: 2},
+			DN:   "CN=2,DC=corp,DC=example", Controller: "dc1.corp.example", USN: 2},
 		{Time: third.Ended, Pass: third.Number, Address: mustParse(t, "b@x.test"), Directory: "corp", GUID: GUID{15: 2},
 			DN: "CN=2,DC=corp,DC=example", Controller: "dc1.corp.example", USN: 2, Learned: second.Started},
 	}}
@@ -611,7 +624,7 @@ func TestPrune(t *testing.T) {
 			t.Errorf("%s after pruning: %+v, %v", c.address, d, err)
 		}
 	}
-	if c, err := s.chunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 1 {
+	if c, err := s.readChunk([]byte(prefixPass), []byte(prefixPass), true); err != nil || len(c) != 1 {
 		t.Errorf("%d rows of passes left (%v), want 1", len(c), err)
 	}
 }
@@ -620,7 +633,8 @@ func TestManyBatches(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	big := Object{GUID: GUID{1}, DN: "CN=big"}
 	for i := range 12_000 {
-		big.Addresses = append(big.Addresses, Owned{Address: mustParse(t, fmt.Sprintf("big%d@x.test", i)), Attribute: "proxyaddresses"})
+		big.Addresses = append(big.Addresses, Owned{Address: mustParse(t, fmt.Sprintf("big%d@x.test", i)),
+			Attribute: "proxyaddresses"})
 	}
 	objects := []Object{big}
 	for i := range 9_000 {
@@ -633,7 +647,8 @@ func TestManyBatches(t *testing.T) {
 		t.Errorf("%d addresses in %d commits, want 30000 in several", got, s.writer.commits)
 	}
 	pass(t, s, "corp", Full, start, "")
-	if got := s.Totals(); got.Addresses != 0 || got.Objects != 0 || len(got.Domains) != 0 || strings.Trim(got.Digest, "0") != "" {
+	if got := s.Totals(); got.Addresses != 0 || got.Objects != 0 || len(got.Domains) != 0 ||
+		strings.Trim(got.Digest, "0") != "" {
 		t.Errorf("totals of an emptied index: %+v", got)
 	}
 }
@@ -660,7 +675,7 @@ func TestSecondProcess(t *testing.T) {
 	}
 }
 
-// TestBadgerLog: level debug is not drowned by what Badger debugs.
+// TestBadgerLog: Badger's debug messages do not fill the debug log.
 func TestBadgerLog(t *testing.T) {
 	var out bytes.Buffer
 	l := badgerLog{slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}
@@ -668,8 +683,10 @@ func TestBadgerLog(t *testing.T) {
 	l.Infof("info %d\n", 2)
 	l.Warningf("warning %d", 3)
 	l.Errorf("error %d", 4)
-	for i, want := range []string{`level=DEBUG msg=badger text="info 2"`, `level=WARN msg=badger text="warning 3"`, `level=ERROR msg=badger text="error 4"`, ""} {
-		if line := append(strings.Split(out.String(), "\n"), "")[i]; !strings.HasSuffix(line, want) || want == "" && line != "" {
+	for i, want := range []string{`level=DEBUG msg=badger text="info 2"`, `level=WARN msg=badger text="warning 3"`,
+		`level=ERROR msg=badger text="error 4"`, ""} {
+		if line := append(strings.Split(out.String(), "\n"), "")[i]; !strings.HasSuffix(line, want) ||
+			want == "" && line != "" {
 			t.Errorf("line %d is %q, want %q", i, line, want)
 		}
 	}
@@ -685,41 +702,47 @@ func TestBadDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
+		name   string
 		config Config
 		want   string
 	}{
-		{Config{Dir: file}, "it is not a directory"},
-		{Config{Dir: filepath.Join(file, "below")}, "not a directory"},
-		{Config{Dir: filepath.Join(t.TempDir(), "none"), MustExist: true}, "there is no store"},
-		{Config{Dir: t.TempDir(), MustExist: true}, "there is no store"},
-		{Config{Dir: loop, MustExist: true}, "too many levels of symbolic links"},
-		{Config{Dir: t.TempDir(), MinFree: 1 << 62}, "make room"},
+		{"a file", Config{Dir: file}, "not a directory; set store.dir"},
+		{"below a file", Config{Dir: filepath.Join(file, "below")}, "not a directory"},
+		{"not there", Config{Dir: filepath.Join(t.TempDir(), "none"), MustExist: true}, "there is no store"},
+		{"an empty directory", Config{Dir: t.TempDir(), MustExist: true}, "there is no store"},
+		{"a loop of links", Config{Dir: loop, MustExist: true}, "too many levels of symbolic links"},
+		{"too little space", Config{Dir: t.TempDir(), MinFree: 1 << 62}, "free space on that file system"},
 	} {
-		s, err := Open(context.Background(), c.config)
-		if err == nil {
-			s.Close()
-		}
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("Open(%+v) gives %v, want %q", c.config, err, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Open(context.Background(), c.config)
+			if err == nil {
+				s.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Open gives %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 
-// TestNotThere: only where nothing is there is no store.
-func TestNotThere(t *testing.T) {
+// TestMissingError: only a missing file means that there is no store.
+func TestMissingError(t *testing.T) {
 	for _, c := range []struct {
 		errno   syscall.Errno
 		missing bool
 		want    string
 	}{
 		{syscall.ENOENT, true, "store /s: there is no store"},
-		{syscall.EACCES, false, "store /s: stat /s/MANIFEST: permission denied; run this as root or as the account of the daemon"},
+		{syscall.EACCES, false, "store /s: stat /s/MANIFEST: permission denied; " +
+			"run this command as root or with the account of the daemon"},
 		{syscall.EIO, false, "store /s: stat /s/MANIFEST: input/output error"},
 	} {
-		err := notThere("/s", &fs.PathError{Op: "stat", Path: "/s/MANIFEST", Err: c.errno})
-		if err.Error() != c.want || errors.Is(err, ErrMissing) != c.missing {
-			t.Errorf("%v: %v, want %s", c.errno, err, c.want)
-		}
+		t.Run(c.errno.Error(), func(t *testing.T) {
+			err := missingError("/s", &fs.PathError{Op: "stat", Path: "/s/MANIFEST", Err: c.errno})
+			if err.Error() != c.want || errors.Is(err, ErrMissing) != c.missing {
+				t.Errorf("%v: %v, want %s", c.errno, err, c.want)
+			}
+		})
 	}
 }
 
@@ -738,7 +761,8 @@ func TestNewerFormat(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	free := uint64(1 << 30)
-	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20, FreeSpace: func(string) (uint64, error) { return free, nil }})
+	s := open(t, Config{Dir: t.TempDir(), MinFree: 1 << 20,
+		FreeSpace: func(string) (uint64, error) { return free, nil }})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
 	free = 1 << 19
 	p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: start})
@@ -788,7 +812,7 @@ func TestDamagedTable(t *testing.T) {
 }
 
 func damagedTable(t *testing.T, key []byte) {
-	// Blocks in the cache were sound when they were read, and stay so: leave it no room.
+	// The cache must not keep blocks that were sound when they were read.
 	s := open(t, Config{Dir: t.TempDir(), Key: key, blockCache: 1})
 	var objects []Object
 	for i := range 200 {
@@ -813,13 +837,14 @@ func damagedTable(t *testing.T, key []byte) {
 		t.Errorf("a miss in a damaged store: %v", err)
 	}
 	s.Close()
-	if _, err := Open(context.Background(), s.config); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "move its directory away") {
+	if _, err := Open(context.Background(), s.config); !errors.Is(err, ErrDamaged) ||
+		!strings.Contains(err.Error(), "move its directory away") {
 		t.Errorf("opening a damaged store: %v", err)
 	}
 }
 
-// TestUnfinishedTable: a process that is killed while it writes a table leaves a file
-// that nothing refers to yet, empty or in part.
+// TestUnfinishedTable: a process that is killed while it writes a table leaves a file, empty or
+// partial, that nothing refers to yet.
 func TestUnfinishedTable(t *testing.T) {
 	for name, content := range map[string][]byte{"empty": nil, "in part": bytes.Repeat([]byte{0x5a}, 5000)} {
 		t.Run(name, func(t *testing.T) {
@@ -840,9 +865,9 @@ func TestUnfinishedTable(t *testing.T) {
 	}
 }
 
-// TestUnbegunLog: a process that is killed while it opens the store, or begins another
-// log, leaves a file without an octet.
-func TestUnbegunLog(t *testing.T) {
+// TestEmptyLog: a process that is killed while it opens the store, or begins another log, leaves
+// an empty file.
+func TestEmptyLog(t *testing.T) {
 	for _, name := range []string{"00099.mem", "000099.vlog", "DISCARD"} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, Config{Dir: t.TempDir()})
@@ -850,7 +875,7 @@ func TestUnbegunLog(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // and again, over what that leaves
+			for range 2 { // and again, over what the first time leaves
 				if err := os.WriteFile(filepath.Join(s.config.Dir, name), nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -864,7 +889,7 @@ func TestUnbegunLog(t *testing.T) {
 	}
 }
 
-// TestDamagedManifest: without it nobody knows which files belong to the store.
+// TestDamagedManifest: without the manifest it is unknown which files belong to the store.
 func TestDamagedManifest(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
@@ -898,47 +923,51 @@ func TestClosed(t *testing.T) {
 func TestRecordsSurviveEncoding(t *testing.T) {
 	at := stamp{time: start, pass: 3, origin: 2, usn: 99}
 	record := objectRecord{class: "user", dn: "CN=ä", container: true, unparsed: 2, addresses: []ownedRecord{
-		{address: "a@x.test", attribute: "mail", restricted: true, learned: at},
+		{address: "a@x.test", attribute: "mail", internalOnly: true, learned: at},
 		{address: "b@x.test", gone: at, notBefore: start, learned: at},
-		{address: "d@x.test", gone: at, notBefore: start, learned: at, closes: true}}}
+		{address: "d@x.test", gone: at, notBefore: start, learned: at, becomesInternalOnly: true}}}
 	back := record
-	back.addresses = append(slices.Clone(record.addresses), ownedRecord{address: "c@x.test", learned: at, again: stamp{time: start, pass: 7, origin: 3, usn: 1}})
+	back.addresses = append(slices.Clone(record.addresses),
+		ownedRecord{address: "c@x.test", learned: at, lastSource: stamp{time: start, pass: 7, origin: 3, usn: 1}})
 	for _, r := range []objectRecord{record, back} {
 		if got, err := decodeObject(r.encode()); err != nil || !got.equal(&r) {
 			t.Errorf("object record: %+v, %v, want %+v", got, err, r)
 		}
 	}
-	closed := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true}}}, closed: start}
-	marked := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{closing: true}},
-		{dir: 2, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true, leaving: true}}}}
+	closed := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true}}},
+		internalOnlySince: start}
+	marked := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{becomesInternalOnly: true}},
+		{dir: 2, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true, leaving: true}}}}
 	for _, r := range []addressRecord{closed, marked, {removed: start, pass: 4}} {
 		got, err := decodeAddress(r.encode())
 		if d := cmp.Diff(r, got, cmp.AllowUnexported(r, owner{}, ownerFlags{})); err != nil || d != "" {
 			t.Errorf("address record: %v (-want +got):\n%s", err, d)
 		}
 	}
-	row := journalRecord{time: start, address: "a@x.test", outside: true, restricted: true}
+	row := journalRecord{time: start, address: "a@x.test", outsideOnly: true, internalOnly: true}
 	if got, err := decodeJournal(row.encode()); err != nil || got != row {
 		t.Errorf("journal record: %+v, %v, want %+v", got, err, row)
 	}
 	for n := range record.encode() {
 		if _, err := decodeObject(record.encode()[:n:n]); err == nil {
-			t.Errorf("the first %d octets of an object record are read as one", n)
+			t.Errorf("the first %d bytes of an object record are read as one", n)
 		}
 	}
 }
 
-// FuzzDecode: damaged values give errors, never panics, never much memory.
+// FuzzDecode: damaged values give errors, never panics or large allocations.
 func FuzzDecode(f *testing.F) {
-	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x", addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}},
-		{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, again: stamp{pass: 2}}}}} {
+	for _, r := range []objectRecord{{}, {class: "user", dn: "CN=x",
+		addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}}}},
+		{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, lastSource: stamp{pass: 2}}}}} {
 		f.Add(r.encode())
 	}
-	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{restricted: true}}}}
+	one := addressRecord{owners: []owner{{dir: 1, guid: GUID{1}, ownerFlags: ownerFlags{internalOnly: true}}}}
 	f.Add(one.encode())
-	one.closed = start
+	one.internalOnlySince = start
 	f.Add(one.encode())
-	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, gone: stamp{pass: 2}, closes: true}}}
+	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, gone: stamp{pass: 2},
+		becomesInternalOnly: true}}}
 	f.Add(shut.encode())
 	gone := addressRecord{removed: start, pass: 4}
 	f.Add(gone.encode())
@@ -955,7 +984,8 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		if r, err := decodeAddress(value); err == nil && value != nil {
-			if again, err := decodeAddress(r.encode()); err != nil || cmp.Diff(r, again, cmp.AllowUnexported(r, owner{}, ownerFlags{})) != "" {
+			if again, err := decodeAddress(r.encode()); err != nil ||
+				cmp.Diff(r, again, cmp.AllowUnexported(r, owner{}, ownerFlags{})) != "" {
 				t.Fatalf("address record %x reads as %+v and that as %+v, %v", value, r, again, err)
 			}
 		}
@@ -977,21 +1007,23 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestCrashInAPartialApproval: what is not approved is held after a crash, too.
+// TestCrashInAPartialApproval: removals that were not approved are still held after a crash.
 func TestCrashInAPartialApproval(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test"))
-	one := pass(t, s, "corp", Full, start.Add(time.Hour), "too many", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+	one := pass(t, s, "corp", Full, start.Add(time.Hour), "too many", object(t, 1, "a@x.test"),
+		object(t, 2, "b@x.test"))
 	pass(t, s, "corp", Full, start.Add(2*time.Hour), "too many", object(t, 1, "a@x.test"))
 	p, err := s.Begin("corp", Incremental, s.lastOrigin("corp", start.Add(3*time.Hour)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.upTo, p.later = one.Number, p.dir.record.hold
+	p.upTo, p.laterHold = one.Number, p.dir.record.hold
 	p.info.Approved, p.info.Ended = true, p.info.Started
 	p.info.Removed = 1
-	redo := redoRecord{info: p.info, cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint, upTo: one.Number, later: p.later}
+	redo := redoRecord{info: p.info, cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint,
+		upTo: one.Number, laterHold: p.laterHold}
 	err = s.write(func(t *tx) error {
 		u := &unit{}
 		p.claimNumber(t, u)

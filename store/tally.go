@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// Tally counts texts that others choose, and keeps the ones that matter: whatever is
-// asked of it, it holds no more than twice its size. What it lets go of is counted
-// again from nothing when it comes back, so that a count is never too high. The zero
-// value holds nothing; make one with newTally.
+// Tally counts texts that clients choose, and keeps the most important ones. It never holds more
+// than twice its size, whatever clients send. A text that it drops starts again from zero when
+// it comes back, so a count is never too high. The zero value holds nothing; use newTally.
 type Tally struct {
 	size int
 	rows map[string]*Count
@@ -18,15 +17,15 @@ type Tally struct {
 // Count is how often one text was refused.
 type Count struct {
 	Total       int64 // refusals, at least
-	WouldRefuse int64 // of these, what mode report kept from being one
+	WouldRefuse int64 // of these, accepted in report mode
 	First, Last time.Time
-	Network     string // of the client that came last; empty: not known
-	Verdict     string // that was last given
+	Network     string // of the last client; empty means unknown
+	Verdict     string // the last one
 }
 
 func newTally(size int) *Tally { return &Tally{size: size, rows: map[string]*Count{}} }
 
-// add counts a refusal under a text; an empty one is not kept.
+// add counts a refusal under a text. It ignores an empty text.
 func (t *Tally) add(text string, c Count) {
 	if text == "" {
 		return
@@ -49,16 +48,16 @@ func (t *Tally) add(text string, c Count) {
 	}
 }
 
-// merge counts what another tally has counted.
+// merge adds the counts of another tally.
 func (t *Tally) merge(other *Tally) {
 	for text, c := range other.rows {
 		t.add(text, *c)
 	}
 }
 
-// prune keeps as many rows as the tally has room for. Each client network has its
-// first row weighed in full, its second by half and so on: one that guesses addresses
-// by the thousand pushes out its own, and not the one typing error of somebody else.
+// prune reduces the rows to the size of the tally. For each client network, the first row has
+// full weight, the second half, and so on. A client that guesses thousands of addresses
+// displaces its own rows, and not a single typing error of another client.
 func (t *Tally) prune() {
 	if len(t.rows) <= t.size {
 		return
@@ -82,7 +81,7 @@ type Row struct {
 	Count
 }
 
-// Rows lists what is kept: the most frequent first, of equals the latest.
+// Rows returns the rows, the most frequent first. Among equals the latest is first.
 func (t *Tally) Rows() []Row {
 	all := make([]Row, 0, len(t.rows))
 	for text, c := range t.rows {

@@ -8,10 +8,9 @@ import (
 	"math/bits"
 )
 
-// totals is everything that the store counts, as of one commit. It is never changed in
-// place. The counters are the value of m/totals; a directory's counts and the addresses
-// of a domain have a key each, which is written only when it changes, in the same
-// transaction as what it counts.
+// totals is everything that the store counts, as of one commit. It is never changed in place.
+// m/totals has the counters. Each directory and each domain has a key of its own, which is
+// written only when its counts change, in the same transaction as the change.
 type totals struct {
 	nextPass  uint64
 	nextDir   dirID
@@ -27,12 +26,12 @@ type totals struct {
 type dirTotals struct {
 	dirCounts
 	dueIn domainCounts // due marks
-	last  domainCounts // addresses that are lost once the due marks are released: see addressRecord.leaving
+	last  domainCounts // addresses that are lost once the due marks are released: see addressRecord.lostWith
 }
 
-// dirCounts is the value of a t/ key. All but owned count marks: see objectRecord.
+// dirCounts is the value of a t/ key. All fields but owned count marks: see objectRecord.
 type dirCounts struct {
-	owned   int64 // addresses of its objects, each object's counted
+	owned   int64 // addresses of its objects; an address of two objects counts twice
 	marked  int64 // objects with marks
 	leaving int64 // objects with due marks
 	due     int64 // due marks
@@ -41,7 +40,7 @@ type dirCounts struct {
 
 func newTotals() totals { return totals{nextPass: 1, nextDir: 1} }
 
-// counters returns the part of the totals that m/totals holds.
+// counters returns the value of m/totals.
 func (t *totals) counters() []byte {
 	e := newEncoder()
 	e.uint(t.nextPass)
@@ -53,8 +52,8 @@ func (t *totals) counters() []byte {
 	return e
 }
 
-// decodeCounters reads m/totals. Format 1 kept the counts by domain and by directory
-// there too; they are skipped.
+// decodeCounters reads m/totals. It skips the counts by domain and by directory that format 1
+// had there.
 func decodeCounters(value []byte) (totals, error) {
 	t := newTotals()
 	if value == nil {
@@ -100,22 +99,22 @@ func (c *dirCounts) add(o dirCounts) {
 	c.waiting += o.waiting
 }
 
-// differsFrom compares everything that a recount can count. It returns what differs, for
-// people; empty: nothing.
+// differsFrom compares everything that a recount can count. It describes the first difference;
+// empty means none.
 func (t *totals) differsFrom(kept *totals) string {
 	same := func(a, b dirTotals) bool {
 		return a.dirCounts == b.dirCounts && a.dueIn.equal(b.dueIn) && a.last.equal(b.last)
 	}
 	switch {
 	case t.addresses != kept.addresses || t.objects != kept.objects || t.digest != kept.digest:
-		return fmt.Sprintf("it holds %d addresses of %d objects (digest %s) and its totals say %d of %d (digest %s)",
+		return fmt.Sprintf("it has %d addresses of %d objects (digest %s), its totals are %d of %d (digest %s)",
 			t.addresses, t.objects, t.digest, kept.addresses, kept.objects, kept.digest)
 	case t.unparsed != kept.unparsed:
-		return fmt.Sprintf("it holds %d values that cannot be read and its totals say %d", t.unparsed, kept.unparsed)
+		return fmt.Sprintf("it has %d values that cannot be read, its totals are %d", t.unparsed, kept.unparsed)
 	case !t.domains.equal(kept.domains):
-		return "its addresses by domain are not what its totals say"
+		return "its addresses by domain differ from its totals"
 	case !maps.EqualFunc(t.dirs, kept.dirs, same):
-		return "the addresses and marks of its directories are not what its totals say"
+		return "the addresses and marks of its directories differ from its totals"
 	}
 	return ""
 }
@@ -146,14 +145,14 @@ func (t *totals) after(c *totalsDelta) totals {
 	return next
 }
 
-// digest is a sum of SHA-256 values modulo 2^256, least significant word first. Sums
-// do not depend on the order and can be undone, so it is kept up change by change;
-// equal digests hold equal sets of addresses and restricted flags.
+// digest is a sum of SHA-256 values modulo 2^256, least significant word first. Sums do not
+// depend on the order and can be undone, so each change updates it. Equal digests mean equal
+// sets of addresses and internal-only flags.
 type digest [4]uint64
 
-func addressDigest(address string, restricted bool) digest {
+func addressDigest(address string, internalOnly bool) digest {
 	flag := "\x00o"
-	if restricted {
+	if internalOnly {
 		flag = "\x00r"
 	}
 	sum := sha256.Sum256([]byte(address + flag))
@@ -194,5 +193,5 @@ func (d *digest) sub(o digest) {
 	}
 }
 
-// String is the digest in hexadecimal.
+// String returns the digest in hexadecimal.
 func (d digest) String() string { return hex.EncodeToString(d.bytes()) }

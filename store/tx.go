@@ -4,30 +4,31 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
 
-// tx writes batches of units. It commits and begins another Badger transaction between
-// two units when the next one does not fit, never in the middle of one: every state on
-// disk is sound. It sees the units that it was given. The counts that changed go into
-// every transaction. Only one tx exists at a time.
+// tx writes batches of units. If the next unit does not fit, it commits and begins another
+// Badger transaction, never in the middle of a unit: every state on disk is sound. It sees the
+// units that it has written. Every transaction includes the changed counts. Only one tx exists
+// at a time.
 type tx struct {
 	s          *Store
 	txn        *badger.Txn
 	delta      totalsDelta
 	committed  []func()
-	owing      *Pass // the full pass that it makes owed
-	entries    int64 // put into the transaction
-	bytes      int64 // that these take: see entrySize
-	counts     int64 // entries that the changed counts take
+	fullPassOf *Pass // the pass for which it has required a full pass
+	entries    int64 // entries in the transaction
+	bytes      int64 // their size: see entrySize
+	counts     int64 // entries of the changed counts
 	countBytes int64
 	ledger     ledger
-	last       []byte // key that was put last
+	last       []byte // the key that was put last
 }
 
-// write runs f under the writer lock and commits what it wrote. When f or a commit
-// fails, the batches committed before stay.
+// write runs f under the writer lock and commits what f wrote. If f or a commit fails, the
+// batches that were committed before stay.
 func (s *Store) write(f func(*tx) error) error {
 	s.writer.Lock()
 	defer s.writer.Unlock()
@@ -35,7 +36,7 @@ func (s *Store) write(f func(*tx) error) error {
 		return ErrClosed
 	}
 	if s.config.ReadOnly {
-		return fmt.Errorf("store %s: %w", s.config.Dir, ErrReading)
+		return fmt.Errorf("store %s: %w", s.config.Dir, ErrReadOnly)
 	}
 	if s.damaged.Load() {
 		return fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)
@@ -49,11 +50,33 @@ func (s *Store) write(f func(*tx) error) error {
 	return t.flush()
 }
 
+// writeChunk limits how many items are written under one hold of the writer lock.
+const writeChunk = 500
+
+// writeInChunks calls write for each item. It releases the writer lock between chunks, so writers
+// of other directories have their turn. Chunks before an error stay written.
+func writeInChunks[T any](s *Store, items []T, write func(*tx, T) error) error {
+	for chunk := range slices.Chunk(items, writeChunk) {
+		err := s.write(func(t *tx) error {
+			for _, item := range chunk {
+				if err := write(t, item); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *tx) begin() {
 	*t = tx{s: t.s, txn: t.s.db.NewTransactionAt(math.MaxUint64, true), ledger: ledger{}}
 }
 
-// flush commits what was written so far, if anything, and begins the next batch.
+// flush commits what was written, if anything, and begins the next batch.
 func (t *tx) flush() error {
 	before := t.s.totals.Load()
 	after := before.after(&t.delta)
@@ -67,18 +90,18 @@ func (t *tx) flush() error {
 		return err
 	}
 	t.s.writer.ts++
-	released := t.s.census.release(t.ledger)
+	released := t.s.census.removeDeleted(t.ledger)
 	failed := t.s.config.commit(t.txn, t.s.writer.ts)
 	if failed != nil {
 		failed = fmt.Errorf("store %s: commit: %w", t.s.config.Dir, failed)
-		if !t.arrived() {
-			t.s.census.enter(released)
+		if !t.tookEffect() {
+			t.s.census.restore(released)
 			return failed
 		}
 	}
 	t.s.census.write(t.ledger, t.s.writer.ts)
 	t.publish(&after)
-	t.s.show(t.s.writer.ts)
+	t.s.publishCommit(t.s.writer.ts)
 	t.s.writer.commits++
 	if t.s.config.afterCommit != nil {
 		t.s.config.afterCommit(t.s.writer.commits)
@@ -87,10 +110,10 @@ func (t *tx) flush() error {
 	return failed
 }
 
-// arrived reports whether a commit that failed is in effect all the same: its log could
-// not be written out to the disk, and Badger answers from it. Then the store in memory has
-// to follow. Whether it is there after a restart, the disk decides.
-func (t *tx) arrived() bool {
+// tookEffect reports whether a failed commit is in effect nevertheless: Badger could not write
+// its log to disk, but answers from it. The state in memory then has to follow. After a restart
+// the disk decides.
+func (t *tx) tookEffect() bool {
 	txn := t.s.db.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
 	it := txn.NewKeyIterator(t.last, badger.IteratorOptions{AllVersions: true})
@@ -99,7 +122,7 @@ func (t *tx) arrived() bool {
 	return it.Valid() && it.Item().Version() == t.s.writer.ts
 }
 
-// publish makes what is kept in memory agree with what was committed.
+// publish updates the state in memory after a commit.
 func (t *tx) publish(after *totals) {
 	t.s.totals.Store(after)
 	t.s.state.Lock()
@@ -109,28 +132,28 @@ func (t *tx) publish(after *totals) {
 	}
 }
 
-func (t *tx) get(key []byte) ([]byte, error) { return t.s.getIn(t.txn, key, t.ledger) }
+func (t *tx) get(key []byte) ([]byte, error) { return t.s.getInTxn(t.txn, key, t.ledger) }
 
-// set writes one entry that nothing else belongs to.
+// set writes a single entry.
 func (t *tx) set(key, value []byte) error {
 	var u unit
 	u.set(key, value)
 	return t.add(&u)
 }
 
-// delete deletes one entry that nothing else belongs to.
+// delete deletes a single entry.
 func (t *tx) delete(key []byte) error {
 	var u unit
 	u.delete(key)
 	return t.add(&u)
 }
 
-// put writes into the transaction; a nil value deletes the key.
+// put adds an entry to the transaction. A nil value deletes the key.
 func (t *tx) put(key, value []byte) error {
 	t.entries++
 	t.last = key
 	t.bytes += entrySize(key, value)
-	t.s.census.note(t.ledger, key, value != nil)
+	t.s.census.record(t.ledger, key, value != nil)
 	var err error
 	if value == nil {
 		err = t.txn.Delete(key)
@@ -143,7 +166,7 @@ func (t *tx) put(key, value []byte) error {
 	return err
 }
 
-// object reads the record of an object; the zero record: there is none.
+// object reads the record of an object. The zero record means that there is none.
 func (t *tx) object(dir dirID, guid GUID) (objectRecord, error) {
 	key := objectKey(dir, guid)
 	value, err := t.get(key)
@@ -157,7 +180,7 @@ func (t *tx) object(dir dirID, guid GUID) (objectRecord, error) {
 	return r, nil
 }
 
-// address reads the record of an address; the zero record: there is none.
+// address reads the record of an address. The zero record means that there is none.
 func (t *tx) address(a string) (addressRecord, error) {
 	key := addressKey(a)
 	value, err := t.get(key)

@@ -1,13 +1,13 @@
 package store
 
-// A unit is what must be committed together or not at all: entries, what they change in
-// the totals, and what they change in memory once they are committed.
+// A unit is what must be committed together: entries, their change of the totals, and what
+// changes in memory after the commit.
 type unit struct {
-	entries   []pair // a nil value deletes the key
-	bytes     int64
-	delta     totalsDelta
-	committed []func() // called with the state locked
-	owes      *Pass    // a full pass that it makes owed
+	entries    []pair // a nil value deletes the key
+	bytes      int64
+	delta      totalsDelta
+	committed  []func() // called with the state locked
+	fullPassOf *Pass    // the pass for which it requires a full pass
 }
 
 func (u *unit) set(key, value []byte) {
@@ -20,13 +20,13 @@ func (u *unit) delete(key []byte) { u.set(key, nil) }
 // setDirectory replaces the record of a directory, on disk and in memory.
 func (u *unit) setDirectory(name string, d *directory, record directoryRecord) {
 	u.set([]byte(prefixDirectory+name), record.encode())
-	u.then(func() { d.record = record })
+	u.afterCommit(func() { d.record = record })
 }
 
-// then has a function called after the commit, with the state locked.
-func (u *unit) then(f func()) { u.committed = append(u.committed, f) }
+// afterCommit registers a function to call after the commit, with the state locked.
+func (u *unit) afterCommit(f func()) { u.committed = append(u.committed, f) }
 
-// entrySize is what an entry takes of a transaction, rather too much than too little.
+// entrySize returns the size of an entry in a transaction, rounded up.
 func entrySize(key, value []byte) int64 {
 	n := entryOverhead + int64(len(key))
 	if len(value) < valueThreshold {
@@ -35,48 +35,48 @@ func entrySize(key, value []byte) int64 {
 	return n + valuePointerSize
 }
 
-// valuePointerSize is the size of what stands for a value in the value log.
+// valuePointerSize is the size of a pointer to a value in the value log.
 const valuePointerSize = 12
 
-// entryOverhead is what an entry takes besides its key and value. Badger counts 12 bytes;
-// in its log an entry has up to 26 more than those.
+// entryOverhead is the size of an entry without its key and value. Badger counts 12 bytes; its
+// log adds up to 26.
 const entryOverhead = 32
 
-// totalsSize bounds the entry of m/totals.
+// totalsSize limits the size of the m/totals entry.
 const totalsSize = 128
 
-// fits reports whether a unit fits what is left of the transaction, counts included.
+// fits reports whether a unit and its counts fit the rest of the transaction.
 func (t *tx) fits(u *unit) bool {
-	entries, bytes := t.delta.keys(&u.delta)
+	entries, bytes := t.delta.newKeys(&u.delta)
 	return t.within(t.entries+t.counts+entries+int64(len(u.entries)), t.bytes+t.countBytes+bytes+u.bytes)
 }
 
 // fitsAlone reports whether a unit fits a transaction of its own.
 func (t *tx) fitsAlone(u *unit) bool {
-	entries, bytes := new(totalsDelta).keys(&u.delta)
+	entries, bytes := new(totalsDelta).newKeys(&u.delta)
 	return t.within(entries+int64(len(u.entries)), bytes+u.bytes)
 }
 
-// within keeps to three quarters of what a transaction holds, m/totals included.
+// within limits a transaction to three quarters of its capacity, including m/totals.
 func (t *tx) within(entries, bytes int64) bool {
 	return 4*(entries+1) < 3*t.s.db.MaxBatchCount() && 4*(bytes+totalsSize) < 3*t.s.db.MaxBatchSize()
 }
 
-// add puts a unit into the transaction. If it does not fit what is left, the transaction
-// is committed first, and the unit begins the next one.
+// add puts a unit into the transaction. If the unit does not fit, add commits the transaction
+// first and begins the next one with the unit.
 func (t *tx) add(u *unit) error {
 	if t.entries > 0 && !t.fits(u) {
 		if err := t.flush(); err != nil {
 			return err
 		}
 	}
-	entries, bytes := t.delta.keys(&u.delta)
+	entries, bytes := t.delta.newKeys(&u.delta)
 	t.counts += entries
 	t.countBytes += bytes
 	t.delta.add(&u.delta)
 	t.committed = append(t.committed, u.committed...)
-	if u.owes != nil {
-		t.owing = u.owes
+	if u.fullPassOf != nil {
+		t.fullPassOf = u.fullPassOf
 	}
 	for _, e := range u.entries {
 		if err := t.put(e.key, e.value); err != nil {

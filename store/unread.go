@@ -8,12 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// UnreadValue is a value of a directory that is meant as an SMTP address and should be
-// corrected: it cannot be read, or not as a reader would take it.
+// UnreadValue is a value of a directory that is meant as an SMTP address and needs correction:
+// it cannot be parsed, or it is parsed differently from how it looks.
 type UnreadValue struct {
 	Attribute string
-	Value     string // as the directory holds it; the store cuts long ones
-	Reason    string // what is wrong, and what to do about it
+	Value     string // as in the directory; the store truncates a long one
+	Reason    string // the problem and how to fix it
 }
 
 // Unread is an UnreadValue of a stored object.
@@ -24,24 +24,23 @@ type Unread struct {
 	UnreadValue
 }
 
-// Of each object the store keeps the first unread values and the beginning of each; it
-// counts all of them.
+// The store keeps the first unread values of each object, truncated, and counts all of them.
 const (
 	maxUnread       = 8
 	maxUnreadLength = 256
 )
 
-// unreadValues returns what the store keeps of the unread values of an object.
+// unreadValues returns the unread values of an object that the store keeps.
 func unreadValues(list []UnreadValue) []UnreadValue {
 	kept := slices.Clone(list[:min(len(list), maxUnread)])
 	for i := range kept {
-		kept[i].Value, kept[i].Reason = shortened(kept[i].Value), shortened(kept[i].Reason)
+		kept[i].Value, kept[i].Reason = truncated(kept[i].Value), truncated(kept[i].Reason)
 	}
 	return kept
 }
 
-// shortened cuts a text between two characters.
-func shortened(text string) string {
+// truncated cuts a long text between two characters.
+func truncated(text string) string {
 	if len(text) <= maxUnreadLength {
 		return text
 	}
@@ -63,7 +62,7 @@ func encodeUnread(list []UnreadValue) []byte {
 	return e
 }
 
-// decodeUnread reads a u/ value. No value (nil) is an object without unread values.
+// decodeUnread reads a u/ value. A nil value is an object without unread values.
 func decodeUnread(value []byte) ([]UnreadValue, error) {
 	if value == nil {
 		return nil, nil
@@ -78,9 +77,9 @@ func decodeUnread(value []byte) ([]UnreadValue, error) {
 
 func unreadKey(dir dirID, guid GUID) []byte { return append(dirKey(prefixUnread, dir), guid[:]...) }
 
-// unreadChange compares the unread values of an object with the stored ones. It returns
-// those that are new, and whether anything differs. Most objects have none and never
-// had, and cost no read.
+// unreadChange compares the unread values of an object with the stored ones. It returns the new
+// ones and whether there is any difference. Most objects have none and never had any; for them
+// it reads nothing.
 func (p *Pass) unreadChange(t *tx, stored *objectRecord, o Object) (added []UnreadValue, changed bool, err error) {
 	if stored.unparsed == 0 && len(o.Unread) == 0 {
 		return nil, false, nil
@@ -113,35 +112,35 @@ func (u *unit) setUnread(dir dirID, o Object) {
 	u.set(key, encodeUnread(unreadValues(o.Unread)))
 }
 
-// errEnough ends a scan.
-var errEnough = errors.New("enough")
+// errUnreadFull ends a scan.
+var errUnreadFull = errors.New("enough")
 
-// Unread lists values that are meant as SMTP addresses and should be corrected, of all
-// directories, at most so many. Totals.Unparsed counts them; the list may be shorter
-// than that, because the store keeps the first few values of each object.
-func (s *Store) Unread(most int) ([]Unread, error) {
-	if err := s.enter(); err != nil {
+// Unread lists at most limit values of all directories that are meant as SMTP addresses and need
+// correction. Totals.Unparsed counts all of them; the list may be shorter, because the store
+// keeps only the first few values of each object.
+func (s *Store) Unread(limit int) ([]Unread, error) {
+	if err := s.beginRead(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.endRead()
 	names := s.Directories()
 	slices.SortFunc(names, strings.Compare)
 	var list []Unread
 	for _, name := range names {
-		id, ok := s.idOf(name)
+		id, ok := s.directoryID(name)
 		if !ok {
 			continue
 		}
 		err := s.scan(dirKey(prefixUnread, id), false, func(kv pair) error {
 			var err error
 			list, err = s.appendUnread(list, name, id, kv)
-			if err == nil && len(list) >= most {
-				return errEnough
+			if err == nil && len(list) >= limit {
+				return errUnreadFull
 			}
 			return err
 		})
-		if errors.Is(err, errEnough) {
-			return list[:most], nil
+		if errors.Is(err, errUnreadFull) {
+			return list[:limit], nil
 		}
 		if err != nil {
 			return nil, err

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// unread makes an object with values that are to be corrected.
+// unread returns an object with values that need correction.
 func unread(t *testing.T, id byte, values ...string) Object {
 	o := object(t, id, fmt.Sprintf("u%d@x.test", id))
 	o.Unparsed = len(values)
@@ -19,7 +19,7 @@ func unread(t *testing.T, id byte, values ...string) Object {
 	return o
 }
 
-// wantUnread compares what is listed, as directory/object/value.
+// wantUnread compares the list, as directory/object/value.
 func wantUnread(t *testing.T, s *Store, count int64, want ...string) {
 	t.Helper()
 	list, err := s.Unread(100)
@@ -38,7 +38,7 @@ func wantUnread(t *testing.T, s *Store, count int64, want ...string) {
 	}
 }
 
-// TestUnread: values that are to be corrected are listed by object, once each, survive a
+// TestUnread: values that need correction are listed by object, once each. They survive a
 // restart, and go when the object is corrected or deleted.
 func TestUnread(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
@@ -55,15 +55,16 @@ func TestUnread(t *testing.T) {
 	pass(t, s, "corp", Incremental, start.Add(time.Minute), "", unread(t, 1, "a", "e"))
 	wantUnread(t, s, 4, "corp/CN=1/a", "corp/CN=1/e", "corp/CN=3/c", "lab/CN=1/d")
 	// One is corrected, the other object deleted.
-	pass(t, s, "corp", Incremental, start.Add(2*time.Minute), "", unread(t, 1), Object{GUID: GUID{15: 3}, Deleted: true})
+	pass(t, s, "corp", Incremental, start.Add(2*time.Minute), "", unread(t, 1),
+		Object{GUID: GUID{15: 3}, Deleted: true})
 	wantUnread(t, s, 1, "lab/CN=1/d")
-	// A full pass does not see the object any more.
+	// A full pass no longer sees the object.
 	pass(t, s, "lab", Full, start.Add(3*time.Minute), "", unread(t, 2))
 	wantUnread(t, s, 0)
 	wantKnown(t, s, "u1@x.test", "u2@x.test")
 }
 
-// TestUnreadIsNew: Apply reports a value once, not again with each pass.
+// TestUnreadIsNew: Apply reports a value once, and not in each pass.
 func TestUnreadIsNew(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	for i, c := range []struct {
@@ -97,8 +98,8 @@ func TestUnreadIsNew(t *testing.T) {
 	}
 }
 
-// TestUnreadIsBounded: of an object with many long values the first ones are kept,
-// shortened between two characters, and all are counted.
+// TestUnreadIsBounded: of an object with many long values the store keeps the first ones,
+// truncated between two characters, and counts all.
 func TestUnreadIsBounded(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	long := strings.Repeat("ü", 10_000)

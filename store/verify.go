@@ -16,11 +16,11 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 )
 
-// Verify checks what is on disk: every table file against its checksums, and the totals
-// against a recount, both as of one commit, whatever is written meanwhile. After a failure
-// a look-up that finds nothing is an error, what is found is still answered, and nothing
-// is written any more. That ends with the process, unless only the recount had failed and
-// a later verification finds all of it right. It reads the whole store; call it seldom.
+// Verify checks the store on disk, as of one commit even during writes: every table file against
+// its checksums, and the totals against a recount. After a failure, nothing is written any more,
+// and a lookup still answers what it finds; a lookup that finds nothing returns an error. That
+// lasts until the process ends, unless only the recount failed and a later verification
+// succeeds. Verify reads the whole store; call it rarely.
 func (s *Store) Verify() error {
 	v, err := s.view()
 	if err != nil {
@@ -34,17 +34,16 @@ func (s *Store) Verify() error {
 		return err
 	}
 	if err := v.recount(); errors.Is(err, ErrDamaged) {
-		return s.doubt(err)
+		return s.markDoubtful(err)
 	} else if err != nil {
 		return err
 	}
-	s.believe()
+	s.clearDoubt()
 	return nil
 }
 
-// verifyTables checks the manifest, and the files of the tables that there are now. Which
-// key each has, if any, the manifest tells; a table that it does not name was compacted
-// away since.
+// verifyTables checks the manifest and the files of the present tables. The manifest has the
+// encryption key of each table. A table that is not in it was removed by a compaction meanwhile.
 func (s *Store) verifyTables() error { return s.verifyListed(s.db.Tables()) }
 
 func (s *Store) verifyListed(tables []badger.TableInfo) error {
@@ -55,7 +54,7 @@ func (s *Store) verifyListed(tables []badger.TableInfo) error {
 	defer keys.close()
 	named, err := s.readManifest()
 	if err != nil {
-		return s.damage(err)
+		return s.markDamaged(err)
 	}
 	for _, info := range tables {
 		entry, there := named[info.ID]
@@ -71,13 +70,14 @@ func (s *Store) verifyListed(tables []badger.TableInfo) error {
 	return nil
 }
 
-// hasTable reports whether a table is in use. Badger takes one out of use before it cuts
-// its file short and removes it.
+// hasTable reports whether a table is in use. Badger takes a table out of use before it
+// truncates and removes its file.
 func (s *Store) hasTable(id uint64) bool {
 	return slices.ContainsFunc(s.db.Tables(), func(info badger.TableInfo) bool { return info.ID == id })
 }
 
-// readManifest reads the manifest of the running store, again if Badger was writing to it.
+// readManifest reads the manifest of the running store. It tries again if Badger was writing to
+// it.
 func (s *Store) readManifest() (named map[uint64]badger.TableManifest, err error) {
 	for range 5 {
 		if named, err = manifestTables(s.config); err == nil {
@@ -88,40 +88,40 @@ func (s *Store) readManifest() (named map[uint64]badger.TableManifest, err error
 	return nil, err
 }
 
-// damagedFile marks an error that the content of a file is the cause of, or the disk. That
-// a file cannot be opened is none.
+// damagedFile marks an error whose cause is the content of a file, or the disk. A file that
+// cannot be opened is not such an error.
 type damagedFile struct{ error }
 
 func (e damagedFile) Unwrap() error { return e.error }
 
-// fileError returns what a verification found of a file, and notes damage.
+// fileError returns the error for a file that failed its verification, and records damage.
 func (s *Store) fileError(err error) error {
 	if errors.As(err, new(damagedFile)) || errors.Is(err, syscall.EIO) {
-		return s.damage(err)
+		return s.markDamaged(err)
 	}
 	return fmt.Errorf("store %s: cannot verify: %w", s.config.Dir, err)
 }
 
-// damage notes that a file is damaged, and words it. A file does not heal, and what
-// compaction makes of it looks sound: only opening the store again, which verifies all of
-// it, ends that.
-func (s *Store) damage(err error) error {
+// markDamaged records that a file is damaged, and returns the error for it. A file does not
+// heal, and the output of compacting it looks sound. Only reopening the store, which verifies
+// all of it, ends that state.
+func (s *Store) markDamaged(err error) error {
 	s.damaged.Store(true)
 	s.doubted.Store(false)
 	return s.damageError(err)
 }
 
-// doubt notes that what was counted differs from the totals. It is damage, unless all
-// files are sound and a later count agrees: then one read went wrong.
-func (s *Store) doubt(err error) error {
+// markDoubtful records that a count differs from the totals. That is damage, unless all files
+// are sound and a later count agrees: then a single read was wrong.
+func (s *Store) markDoubtful(err error) error {
 	if s.damaged.CompareAndSwap(false, true) {
 		s.doubted.Store(true)
 	}
 	return s.damageError(err)
 }
 
-// believe ends a doubt after everything was found right.
-func (s *Store) believe() {
+// clearDoubt ends that state after a verification succeeded.
+func (s *Store) clearDoubt() {
 	if s.doubted.CompareAndSwap(true, false) {
 		s.damaged.Store(false)
 	}
@@ -135,16 +135,15 @@ func (s *Store) damageError(err error) error {
 }
 
 func damageError(dir string, err error) error {
-	// Badger speaks in several lines.
+	// Badger's messages have several lines.
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	return fmt.Errorf("store %s: %w: %s; %s", dir, ErrDamaged, text, rebuildAdvice)
 }
 
-// verifyFiles checks the table files before Badger opens them. Badger's own check at
-// opening ends the process when a damaged block cannot even be decompressed, and a
-// file it cannot check by other means it may leave out. Files that the manifest does
-// not name are none of the store: a process that was killed had begun to write them,
-// and Badger removes them.
+// verifyFiles checks the table files before Badger opens them. Badger's own check at opening
+// ends the process if a damaged block cannot be decompressed, and it may skip a file that it
+// cannot check. Files that are not in the manifest are not part of the store: a process that was
+// killed had begun to write them, and Badger removes them.
 func verifyFiles(config Config) error {
 	keys, err := openKeyring(config)
 	if err != nil {
@@ -163,7 +162,7 @@ func verifyFiles(config Config) error {
 	return nil
 }
 
-// manifestTables are the tables that the manifest names; none in a new store.
+// manifestTables returns the tables in the manifest; none for a new store.
 func manifestTables(config Config) (map[uint64]badger.TableManifest, error) {
 	f, err := os.Open(filepath.Join(config.Dir, badger.ManifestFilename))
 	if errors.Is(err, os.ErrNotExist) {
@@ -180,15 +179,15 @@ func manifestTables(config Config) (map[uint64]badger.TableManifest, error) {
 	return manifest.Tables, nil
 }
 
-// tableSums are the checksums of whole table files, which never change, as they were when
-// they were first verified. Those in a file do not cover the whole of it.
+// tableSums has the checksums of whole table files from their first verification. Table files
+// never change. The checksums inside a file do not cover all of it.
 type tableSums struct {
 	sync.Mutex
 	by map[string]uint32
 }
 
-// same reports whether a file has the checksum that it had before, if there was one.
-func (t *tableSums) same(file string, data []byte) bool {
+// matches reports whether a file still has its first checksum. It records an unknown one.
+func (t *tableSums) matches(file string, data []byte) bool {
 	sum := crc32.Checksum(data, castagnoli)
 	t.Lock()
 	defer t.Unlock()
@@ -199,7 +198,7 @@ func (t *tableSums) same(file string, data []byte) bool {
 	return !ok || before == sum
 }
 
-// keep forgets all other tables. Badger gives no number twice while it runs.
+// keep deletes the checksums of all other tables. Badger uses no number twice while it runs.
 func (t *tableSums) keep(dir string, tables []badger.TableInfo) {
 	t.Lock()
 	defer t.Unlock()
@@ -213,8 +212,8 @@ func (t *tableSums) keep(dir string, tables []badger.TableInfo) {
 	t.by = kept
 }
 
-// verifyTable checks one file, on a copy in memory: mapped pages of a file that was cut
-// short would end the process. A file that is gone was compacted away.
+// verifyTable checks a copy of one file in memory, because mapped pages of a truncated file
+// would end the process. A file that is gone was removed by a compaction.
 func verifyTable(file string, keys keyring, key uint64, sums *tableSums) (err error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -223,7 +222,7 @@ func verifyTable(file string, keys keyring, key uint64, sums *tableSums) (err er
 	if err != nil {
 		return err
 	}
-	defer func() { // garbage sends Badger's parser out of bounds
+	defer func() { // a damaged file makes Badger's parser index out of range
 		if p := recover(); p != nil {
 			err = damagedFile{fmt.Errorf("table %s: %v", filepath.Base(file), p)}
 		}
@@ -240,14 +239,14 @@ func verifyTable(file string, keys keyring, key uint64, sums *tableSums) (err er
 	if err != nil {
 		return damagedFile{fmt.Errorf("table %s: %w", filepath.Base(file), err)}
 	}
-	if !sums.same(file, data) {
-		return damagedFile{fmt.Errorf("table %s: it has changed", filepath.Base(file))}
+	if !sums.matches(file, data) {
+		return damagedFile{fmt.Errorf("table %s: the file has changed", filepath.Base(file))}
 	}
 	return nil
 }
 
-// Recount goes through the addresses and objects as of the newest commit, and compares
-// what it counts with the totals of that commit. An error says what differs.
+// Recount counts the addresses and objects as of the newest commit and compares the result with
+// the totals of that commit. It returns an error that describes the difference.
 func (s *Store) Recount() error {
 	v, err := s.view()
 	if err != nil {
@@ -266,7 +265,7 @@ func (r reader) recount() error {
 	if err != nil {
 		return err
 	}
-	if r.s.older { // its counts were worked out at opening
+	if r.s.older { // its counts were made at opening
 		kept = *r.s.totals.Load()
 	}
 	if differs := counted.differsFrom(&kept); differs != "" {
@@ -275,13 +274,13 @@ func (r reader) recount() error {
 	return nil
 }
 
-// count works the totals out from the records of addresses and objects.
+// count computes the totals from the records of addresses and objects.
 func (r reader) count() (totals, error) {
 	var count totalsDelta
 	err := r.scan([]byte(prefixAddress), false, func(kv pair) error {
 		record, err := decodeAddress(kv.value)
 		if err != nil {
-			return r.s.damage(r.s.unreadable(string(kv.key), err))
+			return r.s.markDamaged(r.s.unreadable(string(kv.key), err))
 		}
 		count.address(string(kv.key[len(prefixAddress):]), &addressRecord{}, &record)
 		return nil
@@ -292,7 +291,7 @@ func (r reader) count() (totals, error) {
 	err = r.scan([]byte(prefixObject), false, func(kv pair) error {
 		record, err := decodeObject(kv.value)
 		if err != nil {
-			return r.s.damage(r.s.unreadable(fmt.Sprintf("%x", kv.key), err))
+			return r.s.markDamaged(r.s.unreadable(fmt.Sprintf("%x", kv.key), err))
 		}
 		count.object(dirOf(kv.key), &objectRecord{}, &record)
 		return nil

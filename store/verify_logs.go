@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 )
 
-// verifyLogs checks the logs that Badger replays at the next opening, of memory tables
-// and of large values, each while no commit writes to it. Badger takes a log to end at
-// the first entry that it cannot read.
+// verifyLogs checks the logs of memory tables and of large values, which Badger replays at the
+// next opening. It checks each while no commit writes to it. Badger treats the first entry that
+// it cannot read as the end of a log.
 func (s *Store) verifyLogs() error {
 	for _, pattern := range []string{"*.mem", "*.vlog"} {
 		logs, err := filepath.Glob(filepath.Join(s.config.Dir, pattern))
@@ -32,8 +32,8 @@ func (s *Store) verifyLogs() error {
 	return nil
 }
 
-// The layout of a log, see Badger's memtable.go: a header of the file, then entries of
-// header, key, value and checksum; what was not written yet is zero.
+// The layout of a log, see Badger's memtable.go: a file header, then entries of header, key,
+// value and checksum. What is not written yet is zero.
 const (
 	logHeader  = 20
 	logMaxKey  = 1 << 16
@@ -42,11 +42,11 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errLog says that a log has something else than entries and zeros.
+// errLog means that a log has content other than entries and zeros.
 var errLog = errors.New("checksum mismatch")
 
-// verifyLog checks one log. One that is gone was written out to a table; it is cut short
-// before it goes.
+// verifyLog checks one log. A log that is gone was written to a table; Badger truncates it
+// before removing it.
 func verifyLog(path string) error {
 	for {
 		size, err := checkLog(path)
@@ -59,7 +59,7 @@ func verifyLog(path string) error {
 	}
 }
 
-// checkLog reads one log once, and returns how long it was at the beginning.
+// checkLog reads one log once and returns its size at the beginning.
 func checkLog(path string) (int64, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -75,7 +75,7 @@ func checkLog(path string) (int64, error) {
 	}
 	in := &logReader{in: bufio.NewReaderSize(f, 1<<16)}
 	if _, err := in.in.Discard(logHeader); err != nil {
-		return info.Size(), nil // not begun
+		return info.Size(), nil // not started yet
 	}
 	for {
 		more, err := in.entry()
@@ -85,7 +85,7 @@ func checkLog(path string) (int64, error) {
 	}
 }
 
-// logReader reads entries, and sums up the bytes of one.
+// logReader reads entries and computes the checksum of each.
 type logReader struct {
 	in  *bufio.Reader
 	sum uint32
@@ -97,7 +97,7 @@ func (r *logReader) ReadByte() (byte, error) {
 	return b, err
 }
 
-// entry checks one entry, and reports whether there was one before the zeros.
+// entry checks one entry. It returns false at the zeros.
 func (r *logReader) entry() (bool, error) {
 	begin, err := r.in.Peek(4)
 	if err == io.EOF || err == nil && binary.BigEndian.Uint32(begin) == 0 {
@@ -129,7 +129,7 @@ func (r *logReader) entry() (bool, error) {
 	return true, nil
 }
 
-// zeros reads the rest of the file.
+// zeros checks that the rest of the file is zero.
 func (r *logReader) zeros() error {
 	buffer := make([]byte, 1<<16)
 	for {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// written returns how many bytes of a log are in use: the rest of the file is zeros.
+// written returns how many bytes of a log are in use. The rest of the file is zero.
 func written(t *testing.T, path string) int64 {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -24,7 +24,7 @@ func written(t *testing.T, path string) int64 {
 	return int64(n)
 }
 
-// onlyFile returns the file of a pattern that has the most in use.
+// onlyFile returns the file of a pattern with the most bytes in use.
 func onlyFile(t *testing.T, dir, pattern string) (path string, size int64) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -39,7 +39,7 @@ func onlyFile(t *testing.T, dir, pattern string) (path string, size int64) {
 	return path, size
 }
 
-// TestFlippedLogs: one bit changes in what Badger would replay at the next opening, or in
+// TestFlippedLogs: one bit changes in a log that Badger would replay at the next opening, or in
 // a value that is too large for a table.
 func TestFlippedLogs(t *testing.T) {
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": testKey(32)} {
@@ -73,26 +73,29 @@ func TestFlippedLogs(t *testing.T) {
 	}
 }
 
-// TestLogsBesideFlushes: a log that is written out to a table while it is read is no damage.
+// TestLogsBesideFlushes: a log that is flushed to a table while it is read is no damage.
 func TestLogsBesideFlushes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "00001.mem")
-	for n, c := range []struct {
+	for _, c := range []struct {
+		name    string
 		content []byte
 		want    bool
 	}{
-		{nil, true},
-		{make([]byte, logHeader), true},
-		{make([]byte, 5000), true},
-		{append(make([]byte, 5000), 1), false},
-		{append(make([]byte, logHeader), 0, 0, 1, 1, 0, 'k', 'v', 1, 2, 3, 4), false},
-		{append(make([]byte, logHeader), 64, 0, 0xff, 0xff), false},
+		{"empty", nil, true},
+		{"a header", make([]byte, logHeader), true},
+		{"zeros", make([]byte, 5000), true},
+		{"a byte after zeros", append(make([]byte, 5000), 1), false},
+		{"a wrong checksum", append(make([]byte, logHeader), 0, 0, 1, 1, 0, 'k', 'v', 1, 2, 3, 4), false},
+		{"a truncated entry", append(make([]byte, logHeader), 64, 0, 0xff, 0xff), false},
 	} {
-		if err := os.WriteFile(path, c.content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := verifyLog(path); (err == nil) != c.want {
-			t.Errorf("log %d: %v", n, err)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.WriteFile(path, c.content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := verifyLog(path); (err == nil) != c.want {
+				t.Error(err)
+			}
+		})
 	}
 	if err := verifyLog(path + "gone"); err != nil {
 		t.Error(fmt.Errorf("a log that is gone: %w", err))

@@ -14,11 +14,13 @@ import (
 	"rcpt-milter/address"
 )
 
-var verifications = flag.Int("verifications", 8, "how many times a store is verified beside writers, and with a flipped bit")
+var verifications = flag.Int("verifications", 8,
+	"how many times a store is verified beside writers, and with a flipped bit")
 
-// employee makes an object with two addresses of its own and one that it shares.
+// employee returns an object with two addresses of its own and one shared address.
 func employee(t testing.TB, i int) Object {
-	o := object(t, 0, fmt.Sprintf("first.last%d@corp.example", i), fmt.Sprintf("u%d@corp.example", i), fmt.Sprintf("team%d@corp.example", i/100))
+	o := object(t, 0, fmt.Sprintf("first.last%d@corp.example", i), fmt.Sprintf("u%d@corp.example", i),
+		fmt.Sprintf("team%d@corp.example", i/100))
 	o.GUID = GUID{1, byte(i >> 16), byte(i >> 8), byte(i)}
 	return o
 }
@@ -30,7 +32,7 @@ func employees(t testing.TB, from, to int) (all []Object) {
 	return all
 }
 
-// TestVerifyBesideWriters: a sound store is never found damaged, whatever is written
+// TestVerifyBesideWriters: a verification never finds a sound store damaged, whatever is written
 // meanwhile: the first full pass of a directory, then additions, removals and sweeps of two.
 func TestVerifyBesideWriters(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
@@ -59,7 +61,7 @@ func TestVerifyBesideWriters(t *testing.T) {
 	}
 }
 
-// churn is one pass that changes what the one before it wrote.
+// churn runs one pass that changes what the previous one wrote.
 func churn(t *testing.T, s *Store, dir string, n int) error {
 	p, err := s.Begin(dir, Kind(1-n%2), Origin{Controller: "dc1", Started: start})
 	if err != nil {
@@ -86,8 +88,8 @@ func churn(t *testing.T, s *Store, dir string, n int) error {
 	return err
 }
 
-// TestReadersSeeOneCommit: what several keys tell belongs together, though an address
-// moves from one object to another all the time.
+// TestReadersSeeOneCommit: an answer from several keys is consistent, although an address moves
+// from one object to another all the time.
 func TestReadersSeeOneCommit(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "moves@x.test"), object(t, 2))
@@ -144,8 +146,8 @@ func TestReadersSeeOneCommit(t *testing.T) {
 	}
 }
 
-// TestDoubtEnds: after a recount that differed nothing is written and nothing is refused,
-// until a later verification finds all of it right. Damage of a file stays.
+// TestDoubtEnds: after a wrong recount, nothing is written and no recipient is rejected until a
+// later verification succeeds. Damage of a file does not end that way.
 func TestDoubtEnds(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
 	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
@@ -159,21 +161,21 @@ func TestDoubtEnds(t *testing.T) {
 			t.Errorf("%s: writing gives %v", what, err)
 		}
 	}
-	s.doubt(errors.New("counted otherwise"))
+	s.markDoubtful(errors.New("counted otherwise"))
 	want("in doubt", true)
 	if err := s.Verify(); err != nil {
 		t.Error(err)
 	}
 	want("verified again", false)
-	s.doubt(errors.New("counted otherwise"))
-	s.damage(errors.New("checksum mismatch"))
+	s.markDoubtful(errors.New("counted otherwise"))
+	s.markDamaged(errors.New("checksum mismatch"))
 	if err := s.Verify(); err != nil {
 		t.Error(err)
 	}
 	want("a damaged file", true)
 }
 
-// filledDir makes the directory of a closed store with people of two directories, in
+// filledDir returns the directory of a closed store with the people of two directories, in
 // several tables and with several versions of the records.
 func filledDir(t *testing.T, key []byte, n int) string {
 	s := open(t, Config{Dir: t.TempDir(), Key: key})
@@ -226,9 +228,9 @@ func flipAt(t *testing.T, path string, at int64, bit int) string {
 	return fmt.Sprintf("bit %d of byte %d of %s", bit, at, filepath.Base(path))
 }
 
-// TestFlippedBits: one bit of a table changes while the store is open. No known address
-// becomes unknown without an error, before a pass, in it and after it, and the damage is
-// found by the next verification.
+// TestFlippedBits: one bit of a table changes while the store is open. No known address becomes
+// unknown without an error, before, during and after a pass, and the next verification finds the
+// damage.
 func TestFlippedBits(t *testing.T) {
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": testKey(32)} {
 		t.Run(name, func(t *testing.T) {
@@ -247,7 +249,7 @@ func flipped(t *testing.T, from string, key []byte, n int, seed uint64) {
 	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
-	// Blocks in the cache were sound when they were read, and stay so: leave it no room.
+	// The cache must not keep blocks that were sound when they were read.
 	s := open(t, Config{Dir: dir, Key: key, blockCache: 1})
 	defer s.Close()
 	what := fmt.Sprintf("seed %d: %s", seed, flip(t, r, dir, "*.sst"))
@@ -291,7 +293,7 @@ func wantNoneLost(t *testing.T, s *Store, known map[string]bool, what string) {
 	t.Helper()
 	for a := range known {
 		got, err := s.Lookup(mustParse(t, a))
-		if err == nil && (!got.Known || got.Restricted) {
+		if err == nil && (!got.Known || got.InternalOnly) {
 			t.Errorf("%s: %s is taken for %+v", what, a, got)
 			return
 		}

@@ -16,22 +16,21 @@ type reader struct {
 	at uint64
 }
 
-// newest reads each key at its newest version. One key is always whole; several, read
-// one after the other, may differ by a commit in between.
+// newest returns a reader of the newest version of each key. A single key is always consistent;
+// several keys that are read one after another may differ by a commit in between.
 func (s *Store) newest() reader { return reader{s, math.MaxUint64} }
 
-// views are the commits that readers look at. Badger drops no version that they need.
+// views are the commits that readers use. Badger keeps the versions that they need.
 type views struct {
 	sync.Mutex
 	last uint64         // newest commit that has returned
-	open map[uint64]int // readers by commit
+	open map[uint64]int // number of readers by commit
 }
 
-// view begins to read the store as it stood after the newest commit, whatever is
-// written meanwhile: all keys, and the totals, belong to that commit. The caller calls
-// done at the end. Close waits for that.
+// view returns a reader of the store as of the newest commit, even during writes: all keys and
+// the totals belong to that commit. The caller must call done. Close waits for that.
 func (s *Store) view() (reader, error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return reader{}, err
 	}
 	s.views.Lock()
@@ -50,12 +49,12 @@ func (r reader) done() {
 		delete(r.s.views.open, r.at)
 	}
 	r.s.views.Unlock()
-	r.s.leave()
+	r.s.endRead()
 }
 
-// show makes a commit that has returned the one that new views begin with. Versions
-// that no view needs may be dropped from now on.
-func (s *Store) show(commit uint64) {
+// publishCommit makes new views begin with a commit that has returned. It lets Badger drop the
+// versions that no view needs.
+func (s *Store) publishCommit(commit uint64) {
 	s.views.Lock()
 	defer s.views.Unlock()
 	s.views.last = commit
@@ -65,10 +64,10 @@ func (s *Store) show(commit uint64) {
 	s.db.SetDiscardTs(commit)
 }
 
-// look reads one key, and returns the commit that wrote what it found; zero if it found
-// nothing. The value is valid only within use.
-func (s *Store) look(txn *badger.Txn, key []byte, use func(value []byte) error) (found uint64, err error) {
-	defer s.recovered(&err)
+// getItem reads one key and returns the commit that wrote the version it found; zero means that
+// it found nothing. The value is valid only within use.
+func (s *Store) getItem(txn *badger.Txn, key []byte, use func(value []byte) error) (found uint64, err error) {
+	defer s.recoverPanic(&err)
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, nil
@@ -80,25 +79,25 @@ func (s *Store) look(txn *badger.Txn, key []byte, use func(value []byte) error) 
 	return found, err
 }
 
-// recovered turns a panic of Badger's, which damaged files send out of bounds, into an
-// error.
-func (s *Store) recovered(err *error) {
+// recoverPanic turns a panic of Badger into an error. Damaged files make Badger index out of
+// range.
+func (s *Store) recoverPanic(err *error) {
 	if p := recover(); p != nil {
-		*err = s.damage(fmt.Errorf("%v", p))
+		*err = s.markDamaged(fmt.Errorf("%v", p))
 	}
 }
 
-// read passes the value of one key to use, which is not called if there is none. What
-// it finds, and that it finds nothing, is true: otherwise there is an error.
+// read passes the value of one key to use. It does not call use if the key does not exist. Both
+// answers are certain; otherwise read returns an error.
 func (r reader) read(key []byte, use func(value []byte) error) error {
-	if err := r.s.enter(); err != nil {
+	if err := r.s.beginRead(); err != nil {
 		return err
 	}
-	defer r.s.leave()
+	defer r.s.endRead()
 	for {
-		wrote := r.s.census.wrote(key)
+		wrote := r.s.census.lastCommit(key)
 		txn := r.s.db.NewTransactionAt(r.at, false)
-		found, err := r.s.look(txn, key, use)
+		found, err := r.s.getItem(txn, key, use)
 		txn.Discard()
 		if err != nil {
 			return err
@@ -106,21 +105,21 @@ func (r reader) read(key []byte, use func(value []byte) error) error {
 		if found >= wrote || wrote > r.at {
 			return nil
 		}
-		if r.s.census.wrote(key) == wrote { // no commit came in between
-			return r.s.lost(key)
+		if r.s.census.lastCommit(key) == wrote { // no commit in between
+			return r.s.hiddenError(key)
 		}
 	}
 }
 
-// lost is the error for a key that the store has and Badger does not find.
-func (s *Store) lost(key []byte) error {
+// hiddenError is the error for a key that the store has and Badger does not find.
+func (s *Store) hiddenError(key []byte) error {
 	if bytes.HasPrefix(key, []byte(prefixAddress)) {
-		return s.damage(fmt.Errorf("record %q was written and cannot be read", key))
+		return s.markDamaged(fmt.Errorf("record %q was written and cannot be read", key))
 	}
-	return s.damage(fmt.Errorf("record %x was written and cannot be read", key))
+	return s.markDamaged(fmt.Errorf("record %x was written and cannot be read", key))
 }
 
-// get reads one key; nil if there is none.
+// get reads one key. It returns nil if the key does not exist.
 func (r reader) get(key []byte) (value []byte, err error) {
 	err = r.read(key, func(v []byte) error {
 		value = append([]byte{}, v...)
@@ -132,22 +131,22 @@ func (r reader) get(key []byte) (value []byte, err error) {
 	return value, err
 }
 
-// get reads one key at the newest version; nil if there is none.
+// get reads one key at the newest version. It returns nil if the key does not exist.
 func (s *Store) get(key []byte) ([]byte, error) { return s.newest().get(key) }
 
 // A pair is one key with its value.
 type pair struct{ key, value []byte }
 
-// scanChunk is how many pairs are read in one transaction: an open one keeps Badger
-// from removing old files.
+// scanChunk limits how many pairs are read in one transaction, because an open transaction keeps
+// Badger from removing old files.
 const scanChunk = 2000
 
-// scan visits all pairs under a prefix in the order of keys. At the newest version it
-// does not see keys that are written behind the place it has reached.
+// scan visits all pairs under a prefix in key order. At the newest version it misses keys that
+// are written behind its position.
 func (r reader) scan(prefix []byte, keysOnly bool, visit func(pair) error) error {
 	from := prefix
 	for {
-		chunk, err := r.chunk(prefix, from, keysOnly)
+		chunk, err := r.readChunk(prefix, from, keysOnly)
 		if err != nil {
 			return err
 		}
@@ -167,13 +166,13 @@ func (s *Store) scan(prefix []byte, keysOnly bool, visit func(pair) error) error
 	return s.newest().scan(prefix, keysOnly, visit)
 }
 
-// chunk reads the next pairs under a prefix.
-func (r reader) chunk(prefix, from []byte, keysOnly bool) (pairs []pair, err error) {
-	if err := r.s.enter(); err != nil {
+// readChunk reads the next pairs under a prefix.
+func (r reader) readChunk(prefix, from []byte, keysOnly bool) (pairs []pair, err error) {
+	if err := r.s.beginRead(); err != nil {
 		return nil, err
 	}
-	defer r.s.leave()
-	defer r.s.recovered(&err)
+	defer r.s.endRead()
+	defer r.s.recoverPanic(&err)
 	txn := r.s.db.NewTransactionAt(r.at, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
@@ -181,8 +180,8 @@ func (r reader) chunk(prefix, from []byte, keysOnly bool) (pairs []pair, err err
 	for it.Seek(from); it.ValidForPrefix(prefix) && len(pairs) < scanChunk; it.Next() {
 		item := it.Item()
 		if r.at != math.MaxUint64 {
-			if wrote := r.s.census.wrote(item.Key()); item.Version() < wrote && wrote <= r.at {
-				return nil, r.s.lost(item.KeyCopy(nil))
+			if wrote := r.s.census.lastCommit(item.Key()); item.Version() < wrote && wrote <= r.at {
+				return nil, r.s.hiddenError(item.KeyCopy(nil))
 			}
 		}
 		p := pair{key: item.KeyCopy(nil)}
@@ -196,14 +195,14 @@ func (r reader) chunk(prefix, from []byte, keysOnly bool) (pairs []pair, err err
 	return pairs, nil
 }
 
-func (s *Store) chunk(prefix, from []byte, keysOnly bool) ([]pair, error) {
-	return s.newest().chunk(prefix, from, keysOnly)
+func (s *Store) readChunk(prefix, from []byte, keysOnly bool) ([]pair, error) {
+	return s.newest().readChunk(prefix, from, keysOnly)
 }
 
-// getIn reads one key in the transaction of a writer, which sees what the batch wrote
-// before. It is the only way in which writers read: what they do not find is not there.
-func (s *Store) getIn(txn *badger.Txn, key []byte, l ledger) (value []byte, err error) {
-	found, err := s.look(txn, key, func(v []byte) error {
+// getInTxn reads one key in the transaction of a writer, which sees what the batch has written.
+// Writers read in no other way: what they do not find does not exist.
+func (s *Store) getInTxn(txn *badger.Txn, key []byte, l ledger) (value []byte, err error) {
+	found, err := s.getItem(txn, key, func(v []byte) error {
 		value = append([]byte{}, v...)
 		return nil
 	})
@@ -212,20 +211,20 @@ func (s *Store) getIn(txn *badger.Txn, key []byte, l ledger) (value []byte, err 
 		return nil, fmt.Errorf("store %s: read: %w", s.config.Dir, err)
 	case err != nil:
 		return nil, err
-	case found < s.census.wrote(key) && !s.census.noted(l, key):
-		return nil, s.lost(key)
+	case found < s.census.lastCommit(key) && !s.census.changedIn(l, key):
+		return nil, s.hiddenError(key)
 	}
 	return value, nil
 }
 
-// seek returns the first pair under a prefix from a key on, or the last one up to it; nil
-// if there is none.
+// seek returns the first pair under a prefix from a key on or, with back, the last one up to it.
+// It returns nil if there is none.
 func (s *Store) seek(prefix string, key []byte, back bool) (found, value []byte, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.beginRead(); err != nil {
 		return nil, nil, err
 	}
-	defer s.leave()
-	defer s.recovered(&err)
+	defer s.endRead()
+	defer s.recoverPanic(&err)
 	txn := s.db.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), Reverse: back})

@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// What this machine's apt knows of the Debian archive: the harness has no address of
-// an archive of its own.
+// This file reads the settings of this machine's apt: the harness has no archive address of
+// its own.
 
-// hostRelease is the codename of the Debian this machine runs, or an error when it
-// runs something else.
+// hostRelease returns the codename of the Debian release of this machine. Any other system is
+// an error.
 func hostRelease() (string, error) {
 	text, err := os.ReadFile("/etc/os-release")
 	if err != nil {
@@ -28,7 +28,7 @@ func hostRelease() (string, error) {
 	return codename, nil
 }
 
-// osRelease reads ID and VERSION_CODENAME of os-release(5).
+// osRelease returns ID and VERSION_CODENAME of os-release(5).
 func osRelease(text string) (id, codename string) {
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
@@ -43,7 +43,7 @@ func osRelease(text string) (id, codename string) {
 	return id, codename
 }
 
-// aptMirror is where this machine gets its own Debian release from.
+// aptMirror returns the archive of this machine's own Debian release.
 func aptMirror(ctx context.Context) (string, error) {
 	release, err := hostRelease()
 	if err != nil {
@@ -57,9 +57,9 @@ func aptMirror(ctx context.Context) (string, error) {
 	return pickMirror(out, release, os.ReadFile)
 }
 
-// pickMirror chooses among lines "RELEASE COMPONENT URI" the archive that has the
-// main component of a release. A mirror list (mirror+file:, as on cloud images) is
-// read for its first line.
+// pickMirror selects, from lines "RELEASE COMPONENT URI", the archive that has the main
+// component of a release. It reads the first line of a mirror list (mirror+file:, as on cloud
+// images).
 func pickMirror(targets, release string, read func(string) ([]byte, error)) (string, error) {
 	for line := range strings.Lines(targets) {
 		fields := strings.Fields(line)
@@ -80,8 +80,8 @@ func pickMirror(targets, release string, read func(string) ([]byte, error)) (str
 	return "", errors.New("apt has no source with the main component of " + release + "; see `apt-get indextargets`")
 }
 
-// aptSettings are the lines of this machine's apt configuration that decide whether
-// and how an archive can be reached; empty where there is no apt.
+// aptSettings returns the lines of this machine's apt configuration that control access to an
+// archive; none if there is no apt.
 func aptSettings(ctx context.Context) []string {
 	out, err := mustRun(ctx, exec.CommandContext(ctx, "apt-config", "dump"))
 	if err != nil {
@@ -90,8 +90,8 @@ func aptSettings(ctx context.Context) []string {
 	return reachSettings(out)
 }
 
-// reachSettings picks proxies, retries and validity checks out of `apt-config dump`.
-// Settings that name files are left out: the files are not in the container.
+// reachSettings selects proxies, retries and validity checks from `apt-config dump`. It skips
+// settings that name files: the container does not have the files.
 func reachSettings(dump string) []string {
 	var settings []string
 	scanner := bufio.NewScanner(strings.NewReader(dump))
@@ -102,8 +102,10 @@ func reachSettings(dump string) []string {
 		if !strings.HasPrefix(lower, "acquire::") || value == `"";` {
 			continue
 		}
-		for _, part := range []string{"::proxy", "::retries", "::timeout", "::forceipv", "::check-valid-until", "::check-date"} {
-			if strings.Contains(lower, part) && !strings.Contains(lower, "proxy-auto-detect") && !strings.Contains(lower, "proxyautodetect") {
+		for _, part := range []string{"::proxy", "::retries", "::timeout", "::forceipv", "::check-valid-until",
+			"::check-date"} {
+			if strings.Contains(lower, part) && !strings.Contains(lower, "proxy-auto-detect") &&
+				!strings.Contains(lower, "proxyautodetect") {
 				settings = append(settings, line)
 				break
 			}
@@ -112,8 +114,8 @@ func reachSettings(dump string) []string {
 	return settings
 }
 
-// aptProxies are the http_proxy variables that those settings amount to, for
-// programs that download without apt.
+// aptProxies returns the http_proxy variables that match the settings, for programs that
+// download without apt.
 func aptProxies(settings []string) []string {
 	var env []string
 	for _, line := range settings {
@@ -129,8 +131,8 @@ func aptProxies(settings []string) []string {
 	return env
 }
 
-// buildArgs are the docker build options that carry apt settings and proxy variables
-// into a build. A proxy on this machine's loopback is only reached from its network.
+// buildArgs returns the docker build options that pass apt settings and proxy variables to a
+// build. Only the host network reaches a proxy on this machine's loopback.
 func buildArgs(settings, environ []string) []string {
 	args := []string{"--build-arg", "APT_CONF=" + strings.Join(settings, "\n")}
 	proxies := strings.Join(settings, "\n")
@@ -155,7 +157,7 @@ func AptInstall(ctx context.Context, log io.Writer, packages ...string) error {
 	for _, args := range [][]string{{"-q", "update"}, append([]string{"-q", "-y", "install"}, packages...)} {
 		cmd := exec.CommandContext(ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		out, err := run(ctx, logged(log, cmd))
+		out, err := run(ctx, withOutput(log, cmd))
 		if err != nil {
 			return err
 		}

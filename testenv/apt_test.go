@@ -17,17 +17,20 @@ func TestPickMirror(t *testing.T) {
 	}
 	tests := []struct{ name, targets, want string }{
 		{"plain", "trixie main http://a.example/debian/\n", "http://a.example/debian/"},
-		{"not security nor another component", "trixie-security main http://s.example/\ntrixie contrib http://c.example/\ntrixie main http://a.example/debian/\n", "http://a.example/debian/"},
+		{"not security nor another component", "trixie-security main http://s.example/\ntrixie contrib " +
+			"http://c.example/\ntrixie main http://a.example/debian/\n", "http://a.example/debian/"},
 		{"the base's own release", "bookworm main http://b.example/\n", "http://b.example/"},
 		{"mirror list", "trixie main mirror+file:/etc/apt/mirrors/debian.list/\n", "https://near.example/debian"},
 		{"mirror list that is not there", "trixie main mirror+file:/nowhere\n", ""},
 		{"none", "nodistro main https://other.example/\n", ""},
 	}
 	for _, test := range tests {
-		got, err := pickMirror(test.targets, "trixie", read)
-		if got != test.want || (err == nil) != (test.want != "") {
-			t.Errorf("%s: pickMirror(%q) = %q, %v, want %q", test.name, test.targets, got, err, test.want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			got, err := pickMirror(test.targets, "trixie", read)
+			if got != test.want || (err == nil) != (test.want != "") {
+				t.Errorf("%s: pickMirror(%q) = %q, %v, want %q", test.name, test.targets, got, err, test.want)
+			}
+		})
 	}
 }
 
@@ -65,14 +68,17 @@ func TestBuildArgs(t *testing.T) {
 	}{
 		{"nothing", nil, []string{"PATH=/bin"}, []string{"--build-arg", "APT_CONF="}},
 		{"proxy elsewhere", nil, []string{"HTTP_PROXY=http://10.0.0.1:1", "no_proxy=localhost"},
-			[]string{"--build-arg", "APT_CONF=", "--build-arg", "HTTP_PROXY=http://10.0.0.1:1", "--build-arg", "no_proxy=localhost"}},
+			[]string{"--build-arg", "APT_CONF=", "--build-arg", "HTTP_PROXY=http://10.0.0.1:1", "--build-arg",
+				"no_proxy=localhost"}},
 		{"proxy on this machine", []string{`Acquire::http::Proxy "http://localhost:3142";`}, nil,
 			[]string{"--build-arg", `APT_CONF=Acquire::http::Proxy "http://localhost:3142";`, "--network", "host"}},
 	}
 	for _, test := range tests {
-		if diff := cmp.Diff(test.want, buildArgs(test.settings, test.environ)); diff != "" {
-			t.Errorf("%s: buildArgs (-want +got):\n%s", test.name, diff)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, buildArgs(test.settings, test.environ)); diff != "" {
+				t.Errorf("%s: buildArgs (-want +got):\n%s", test.name, diff)
+			}
+		})
 	}
 }
 

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// Await asks done until it says true, and returns nil. It asks at once and then
-// every interval. An error of done ends it. When the context ends first, the error
-// wraps the context's.
+// Await calls done at once and then at every interval until it returns true. An error of done
+// ends it. If the context ends first, the error wraps the context's.
 func Await(ctx context.Context, interval time.Duration, done func(context.Context) (bool, error)) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -20,17 +19,17 @@ func Await(ctx context.Context, interval time.Duration, done func(context.Contex
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("gave up waiting: %w", context.Cause(ctx))
+			return fmt.Errorf("wait ended: %w", context.Cause(ctx))
 		case <-ticker.C:
 		}
 	}
 }
 
-// errNotYet marks a condition that did not hold when it was last asked.
+// errNotYet marks a condition that did not hold at the last call.
 var errNotYet = errors.New("not yet")
 
-// AwaitNil asks check until it returns nil. When the context ends first, the error
-// is the last one that check returned, which says what was still missing.
+// AwaitNil calls check until it returns nil. If the context ends first, the error wraps the last
+// error of check, which shows what was still missing.
 func AwaitNil(ctx context.Context, interval time.Duration, check func(context.Context) error) error {
 	last := errNotYet
 	err := Await(ctx, interval, func(ctx context.Context) (bool, error) {

@@ -12,67 +12,68 @@ import (
 	"time"
 )
 
-// baseImage is what every Dockerfile of the harness starts from.
+// baseImage is the base of every Dockerfile of the harness.
 const (
 	baseImage = "debian:bookworm-slim"
 	baseSuite = "bookworm"
 )
 
-// How long a registry may take to say anything at all, and to deliver.
+// The time limits for the first output of a pull, and for the whole pull.
 const (
 	pullFirstWord = 20 * time.Second
 	pullDeadline  = 5 * time.Minute
 )
 
-// buildBase makes sure of the base image: one that is there, else pulled, else made
-// of the machine's own Debian archive.
+// buildBase ensures that the base image exists: it pulls it, or builds it from the machine's own
+// Debian archive.
 func (s *Setup) buildBase(ctx context.Context, log io.Writer) error {
 	if s.engine.hasImage(ctx, baseImage) {
 		return nil
 	}
 	var pullErr error
-	s.progress.step("asking the registry for base image "+baseImage, func() error {
+	s.progress.run("pulling base image "+baseImage, func() error {
 		pullErr = s.pullBase(ctx, log)
-		return nil // not there is not yet a failure
+		return nil // a failed pull is not a failure yet
 	})
 	if pullErr == nil || ctx.Err() != nil {
 		return pullErr
 	}
 	if err := canBootstrap(); err != nil {
-		return fmt.Errorf("base image %s: cannot be pulled (%w) and cannot be made here: %w", baseImage, pullErr, err)
+		return fmt.Errorf("base image %s: cannot be pulled (%w) and cannot be built here: %w", baseImage, pullErr, err)
 	}
-	return s.progress.step("no registry: making base image "+baseImage+" by debootstrap (about a minute)", func() error {
-		return s.bootstrapBase(ctx, log)
-	})
+	return s.progress.run("pull failed: building base image "+baseImage+" with debootstrap (about a minute)",
+		func() error {
+			return s.bootstrapBase(ctx, log)
+		})
 }
 
-// pullBase asks the registry, and gives up early on one that stays silent.
+// pullBase pulls the base image, and gives up early if the registry does not answer.
 func (s *Setup) pullBase(ctx context.Context, log io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, pullDeadline)
 	defer cancel()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	silence := time.AfterFunc(pullFirstWord, func() { giveUp(errors.New("the registry does not answer")) })
 	defer silence.Stop()
-	heard := &firstWrite{to: log, then: sync.OnceFunc(func() { silence.Stop() })}
-	out, err := run(ctx, logged(heard, exec.CommandContext(ctx, "docker", "pull", baseImage)))
+	heard := &firstWriter{to: log, onWrite: sync.OnceFunc(func() { silence.Stop() })}
+	out, err := run(ctx, withOutput(heard, exec.CommandContext(ctx, "docker", "pull", baseImage)))
 	if err == nil && out.Status != 0 {
 		err = fmt.Errorf("docker pull ended with status %d", out.Status)
 	}
 	return err
 }
 
-// firstWrite is a writer that tells when something was written.
-type firstWrite struct {
-	to   io.Writer
-	then func()
+// firstWriter is a writer that calls onWrite before each write.
+type firstWriter struct {
+	to      io.Writer
+	onWrite func()
 }
 
-func (w *firstWrite) Write(p []byte) (int, error) {
-	w.then()
+func (w *firstWriter) Write(p []byte) (int, error) {
+	w.onWrite()
 	return w.to.Write(p)
 }
 
-// canBootstrap says whether this machine can make a Debian image of its own.
+// canBootstrap returns an error if this machine cannot build a Debian image.
 func canBootstrap() error {
 	if os.Geteuid() != 0 {
 		return errors.New("debootstrap needs root: run once as root, or load the image with `docker load`")
@@ -83,8 +84,7 @@ func canBootstrap() error {
 	return nil
 }
 
-// bootstrapBase makes the base image from the archive in this machine's apt
-// configuration.
+// bootstrapBase builds the base image from the archive in this machine's apt configuration.
 func (s *Setup) bootstrapBase(ctx context.Context, log io.Writer) error {
 	if err := needDebootstrap(ctx, log); err != nil {
 		return err
@@ -101,23 +101,26 @@ func (s *Setup) bootstrapBase(ctx context.Context, log io.Writer) error {
 	defer os.RemoveAll(dir)
 	cmd := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", baseSuite, dir, mirror)
 	cmd.Env = append(os.Environ(), aptProxies(aptSettings(ctx))...)
-	if out, err := run(ctx, logged(log, cmd)); err != nil || out.Status != 0 {
-		return errors.Join(err, fmt.Errorf("debootstrap of %s from %s ended with status %d", baseSuite, mirror, out.Status))
+	if out, err := run(ctx, withOutput(log, cmd)); err != nil || out.Status != 0 {
+		return errors.Join(err, fmt.Errorf("debootstrap of %s from %s ended with status %d", baseSuite, mirror,
+			out.Status))
 	}
 	os.Remove(filepath.Join(dir, "etc", "resolv.conf"))
 	os.Remove(filepath.Join(dir, "etc", "hostname"))
 	return s.importBase(ctx, log, dir)
 }
 
-// importBase is `tar | docker import`, without what apt downloaded on the way.
+// importBase runs `tar | docker import`, without the files that apt downloaded.
 func (s *Setup) importBase(ctx context.Context, log io.Writer, dir string) error {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	tar := exec.CommandContext(ctx, "tar", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "--exclude=./dev/*", "-C", dir, "-c", ".")
+	tar := exec.CommandContext(ctx, "tar", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*",
+		"--exclude=./dev/*", "-C", dir, "-c", ".")
 	tar.Stdout, tar.Stderr = write, log
-	imports := exec.CommandContext(ctx, "docker", "import", "--change", "CMD [\"bash\"]", "--change", "LABEL "+imageLabel+"=base", "-", baseImage)
+	imports := exec.CommandContext(ctx, "docker", "import", "--change", "CMD [\"bash\"]", "--change",
+		"LABEL "+imageLabel+"=base", "-", baseImage)
 	imports.Stdin, imports.Stdout, imports.Stderr = read, log, log
 	packed := make(chan error, 1)
 	go func() {
@@ -136,7 +139,7 @@ func (s *Setup) importBase(ctx context.Context, log io.Writer, dir string) error
 	return errors.Join(err, <-packed)
 }
 
-// needDebootstrap installs it if it is missing.
+// needDebootstrap installs debootstrap if it is missing.
 func needDebootstrap(ctx context.Context, log io.Writer) error {
 	if _, err := exec.LookPath("debootstrap"); err == nil {
 		return nil

@@ -10,14 +10,13 @@ import (
 	"path/filepath"
 )
 
-// ErrNoCheckout says that the current directory is not inside a checkout of the
-// project.
+// ErrNoCheckout means that the current directory is not inside a checkout of the project.
 var ErrNoCheckout = errors.New("not inside a checkout: no directory above has both go.mod and docker-compose.yml")
 
-// checkout is the directory of the project the harness belongs to.
+// checkout is the project directory that the harness belongs to.
 type checkout string
 
-// findCheckout looks upwards from dir.
+// findCheckout searches dir and its parents.
 func findCheckout(dir string) (checkout, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -40,8 +39,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// project is the compose project's name: the same for every run in this checkout,
-// another for every other checkout.
+// project returns the compose project's name: the same for every run in this checkout, another
+// for every other checkout.
 func (c checkout) project() string {
 	sum := sha256.Sum256([]byte(c))
 	return "rcpt-milter-" + hex.EncodeToString(sum[:4])
@@ -52,14 +51,14 @@ func (c checkout) path(elem ...string) string {
 	return filepath.Join(append([]string{string(c)}, elem...)...)
 }
 
-// state is a file below .testenv, which holds locks, logs and what is being built,
+// statePath returns the path of a file below .testenv, which holds locks, logs and build output
 // and is never committed.
-func (c checkout) state(elem ...string) (string, error) {
+func (c checkout) statePath(elem ...string) (string, error) {
 	path := c.path(append([]string{".testenv"}, elem...)...)
 	return path, os.MkdirAll(filepath.Dir(path), 0o755)
 }
 
-// digest names the content of a directory: its files' names, modes and bytes.
+// digest returns a digest of a directory: its files' names, modes and bytes.
 func digest(dir string) (string, error) {
 	hash := sha256.New()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {

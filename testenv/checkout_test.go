@@ -98,7 +98,8 @@ func TestRunLeavesStatus(t *testing.T) {
 	if err != nil || out.Status != 3 || out.Stdout != "out\n" || out.Stderr != "err\n" {
 		t.Errorf("run = %+v, %v, want status 3 with both outputs", out, err)
 	}
-	if _, err := mustRun(t.Context(), command(t.Context(), "echo why >&2; exit 3")); err == nil || !strings.Contains(err.Error(), "why") {
+	if _, err := mustRun(t.Context(), command(t.Context(), "echo why >&2; exit 3")); err == nil ||
+		!strings.Contains(err.Error(), "why") {
 		t.Errorf("mustRun = %v, want an error with the command's words", err)
 	}
 }

@@ -12,17 +12,16 @@ import (
 	"time"
 )
 
-// Output is what a command printed and its exit status.
+// Output is the output of a command and its exit status.
 type Output struct {
 	Stdout, Stderr string
 	Status         int
 }
 
-// run runs a command to its end. A status other than zero is not an error here;
-// not being able to start it, or a context that ended, is. The command gets a
-// process group of its own, so that Ctrl-C at the terminal reaches only this
-// process, which then takes the harness down with commands that must not be
-// interrupted themselves.
+// run runs a command to its end. A non-zero status is not an error here; a failed start or the
+// end of the context is. The command gets its own process group: Ctrl-C at the terminal must
+// reach only this process, which then takes the harness down with commands that must not be
+// interrupted.
 func run(ctx context.Context, cmd *exec.Cmd) (Output, error) {
 	var out, errs bytes.Buffer
 	if cmd.Stdout == nil {
@@ -46,27 +45,28 @@ func run(ctx context.Context, cmd *exec.Cmd) (Output, error) {
 	return result, nil
 }
 
-// mustRun is run for commands whose failure is an error; the error ends with the
-// last lines the command printed.
+// mustRun is run for commands whose failure is an error. The error ends with the command's last
+// output lines.
 func mustRun(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	out, err := run(ctx, cmd)
 	if err != nil {
 		return "", err
 	}
 	if out.Status != 0 {
-		return "", fmt.Errorf("%s: exit status %d: %s", strings.Join(cmd.Args, " "), out.Status, lastLines(out.Stderr+out.Stdout, 5))
+		return "", fmt.Errorf("%s: exit status %d: %s", strings.Join(cmd.Args, " "), out.Status,
+			lastLines(out.Stderr+out.Stdout, 5))
 	}
 	return out.Stdout, nil
 }
 
-// lastLines is the end of a text, for error messages.
+// lastLines returns the last n lines of a text, for error messages.
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// logged makes a command print both its streams to w.
-func logged(w io.Writer, cmd *exec.Cmd) *exec.Cmd {
+// withOutput sends both output streams of a command to w.
+func withOutput(w io.Writer, cmd *exec.Cmd) *exec.Cmd {
 	cmd.Stdout, cmd.Stderr = w, w
 	return cmd
 }

@@ -8,21 +8,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Where things are in the daemon's container.
+// Paths in the daemon's container.
 const (
 	ConfigFile   = "/etc/rcpt-milter/config.yaml"
 	PasswordFile = "/etc/rcpt-milter/password"
 	StoreDir     = "/var/lib/rcpt-milter"
 )
 
-// Status is the part of `rcpt-milter status --json` that tests ask about.
+// Status is the part of `rcpt-milter status --json` that tests use.
 type Status struct {
 	State       string `json:"state"`
 	Addresses   int    `json:"addresses"`
@@ -38,14 +37,14 @@ type Status struct {
 		LastIncremental         Pass         `json:"last_incremental"`
 		LastFull                Pass         `json:"last_full"`
 		FullPassReason          string       `json:"full_pass_reason"`
-		Running                 *RunningPass `json:"running"` // nil: no pass is under way
+		Running                 *RunningPass `json:"running"` // nil: no pass is running
 		LastError               string       `json:"last_error"`
 		HeldRemovals            int          `json:"held_removals"`
 		DeletedObjectsAreListed bool         `json:"deleted_objects_visible"`
 	} `json:"directories"`
 }
 
-// Pass is one sync run as status shows it.
+// Pass is one sync run in status.
 type Pass struct {
 	Number  uint64    `json:"number"`
 	Started time.Time `json:"started"`
@@ -57,14 +56,14 @@ type Pass struct {
 	Result  string    `json:"result"`
 }
 
-// RunningPass is the pass that is under way, as status shows it.
+// RunningPass is the running pass in status.
 type RunningPass struct {
 	Kind    string    `json:"kind"` // full or incremental
 	Started time.Time `json:"started"`
 	Seen    int       `json:"seen"` // objects read so far
 }
 
-// Status asks the daemon. An error means that it did not answer.
+// Status queries the daemon. An error means that it did not answer.
 func (h *Harness) Status(ctx context.Context) (Status, error) {
 	var status Status
 	out, err := h.RunMilter(ctx, "status", "--json")
@@ -80,7 +79,7 @@ func (h *Harness) Status(ctx context.Context) (Status, error) {
 	return status, nil
 }
 
-// AwaitFresh waits until the daemon says that its index is fresh.
+// AwaitFresh waits until the daemon reports that its index is fresh.
 func (h *Harness) AwaitFresh(ctx context.Context) (Status, error) {
 	var status Status
 	err := AwaitNil(ctx, healthPoll, func(ctx context.Context) error {
@@ -96,7 +95,7 @@ func (h *Harness) AwaitFresh(ctx context.Context) (Status, error) {
 	return status, err
 }
 
-// errors are the last errors of a status's directories.
+// errors returns the last errors of the directories.
 func (s Status) errors() string {
 	var text []string
 	for _, d := range s.Directories {
@@ -107,7 +106,7 @@ func (s Status) errors() string {
 	return strings.Join(text, "; ")
 }
 
-// Sync runs a pass to its end.
+// Sync runs a pass and waits until it ends.
 func (h *Harness) Sync(ctx context.Context, args ...string) error {
 	out, err := h.RunMilter(ctx, append([]string{"sync", "--wait"}, args...)...)
 	if err == nil && out.Status != 0 {
@@ -116,16 +115,16 @@ func (h *Harness) Sync(ctx context.Context, args ...string) error {
 	return err
 }
 
-// Stock is the daemon's configuration as the harness starts it.
-func (h *Harness) Stock() (string, error) {
-	text, err := os.ReadFile(h.stock)
+// DefaultConfig returns the configuration that the harness starts the daemon with.
+func (h *Harness) DefaultConfig() (string, error) {
+	text, err := os.ReadFile(h.configPath)
 	return string(text), err
 }
 
-// Configure gives the daemon the stock configuration as changed by the edits, without
-// restarting it. An edit gets the YAML text and returns the new one.
+// Configure writes the default configuration, changed by the edits, without restarting the
+// daemon. An edit gets the YAML text and returns the new one.
 func (h *Harness) Configure(ctx context.Context, edits ...func(string) string) error {
-	text, err := h.Stock()
+	text, err := h.DefaultConfig()
 	if err != nil {
 		return err
 	}
@@ -135,9 +134,8 @@ func (h *Harness) Configure(ctx context.Context, edits ...func(string) string) e
 	return h.WriteFile(ctx, Milter, ConfigFile, text)
 }
 
-// Replace is an edit of a configuration: old text, which must be there, becomes new.
-// Where it is not there the result is no longer YAML, so that a test cannot go on
-// with the configuration it did not mean.
+// Replace returns an edit that replaces old, which must be in the text, by new. If old is
+// missing, the result is not valid YAML, which stops the test.
 func Replace(old, new string) func(string) string {
 	return func(text string) string {
 		if !strings.Contains(text, old) {
@@ -147,26 +145,26 @@ func Replace(old, new string) func(string) string {
 	}
 }
 
-// Overlay is an edit of a configuration: each key on the top level of more, with all
-// below it, takes the place of the same key, or joins the others.
+// Overlay returns an edit that merges more into the text: each top-level key of more, with its
+// value, replaces the same key or is added.
 func Overlay(more string) func(string) string {
 	return func(text string) string {
 		names := map[string]bool{}
 		for _, block := range topLevel(more) {
-			names[keyOf(block)] = true
+			names[topLevelKey(block)] = true
 		}
-		delete(names, "") // comments of more take no comment's place
-		kept := slices.DeleteFunc(topLevel(text), func(block string) bool { return names[keyOf(block)] })
+		delete(names, "") // comments of more replace no comment
+		kept := slices.DeleteFunc(topLevel(text), func(block string) bool { return names[topLevelKey(block)] })
 		return strings.Join(kept, "") + more
 	}
 }
 
-// topLevel cuts YAML text in block style into its keys on the top level, each with
-// what is below it. What stands before the first one, comments, is a block too.
+// topLevel splits YAML text in block style into its top-level keys with their values. The
+// comments before the first key are a block too.
 func topLevel(text string) []string {
 	var blocks []string
 	for line := range strings.Lines(text) {
-		if len(blocks) > 0 && keyOf(line) == "" {
+		if len(blocks) > 0 && topLevelKey(line) == "" {
 			blocks[len(blocks)-1] += line
 		} else {
 			blocks = append(blocks, line)
@@ -175,8 +173,8 @@ func topLevel(text string) []string {
 	return blocks
 }
 
-// keyOf is the key that a block begins with; empty for one that begins otherwise.
-func keyOf(block string) string {
+// topLevelKey returns the key at the beginning of a block; empty if there is none.
+func topLevelKey(block string) string {
 	key, _, found := strings.Cut(block, ":")
 	if !found || strings.ContainsAny(key[:min(1, len(key))], " #-\n") {
 		return ""
@@ -184,25 +182,19 @@ func keyOf(block string) string {
 	return key
 }
 
-// WriteFile puts a text file into a container, running or not; the group rcpt-milter
-// (310) may read it.
+// WriteFile writes a text file into a container, running or not. The group rcpt-milter (310) may
+// read it.
 func (h *Harness) WriteFile(ctx context.Context, service, name, text string) error {
-	id, err := h.engine.container(ctx, service)
-	if err != nil {
-		return err
-	}
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	err = errors.Join(
-		w.WriteHeader(&tar.Header{Name: path.Base(name), Mode: 0o640, Size: int64(len(text)), Gid: 310, ModTime: time.Now()}),
+	err := errors.Join(
+		w.WriteHeader(&tar.Header{Name: path.Base(name), Mode: 0o640, Size: int64(len(text)), Gid: 310,
+			ModTime: time.Now()}),
 		write(w, text), w.Close())
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "docker", "cp", "-", id+":"+path.Dir(name))
-	cmd.Stdin = &archive
-	_, err = mustRun(ctx, cmd)
-	return err
+	return h.copyArchive(ctx, service, path.Dir(name), &archive)
 }
 
 func write(w *tar.Writer, text string) error {
@@ -229,8 +221,9 @@ func (h *Harness) EmptyStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The container is not running: another one of the same image has its volumes.
-	_, err = h.engine.docker(ctx, "run", "--rm", "--volumes-from", id, "--user", "root", "--network", "none", "--entrypoint", "find",
+	// The container is not running, so another one of the same image mounts its volumes.
+	_, err = h.engine.docker(ctx, "run", "--rm", "--volumes-from", id, "--user", "root", "--network", "none",
+		"--entrypoint", "find",
 		image, StoreDir, "-mindepth", "1", "-delete")
 	return err
 }

@@ -1,9 +1,13 @@
 package testenv
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestOverlay(t *testing.T) {
-	const stock = "# What this is.\nlisten: unix:/a\nstore: {dir: /b}\ndomains:\n  a.example: enforce\n\n  b.example: pass\n# About grace.\nremoval_grace: 0s\n"
+	const stock = "# What this is.\nlisten: unix:/a\nstore: {dir: /b}\ndomains:\n  a.example: enforce\n\n  " +
+		"b.example: pass\n# About grace.\nremoval_grace: 0s\n"
 	tests := []struct{ more, want string }{
 		{"", stock},
 		{"refuse: [x@a.example]\n", stock + "refuse: [x@a.example]\n"},
@@ -18,8 +22,10 @@ func TestOverlay(t *testing.T) {
 		},
 	}
 	for _, test := range tests {
-		if got := Overlay(test.more)(stock); got != test.want {
-			t.Errorf("Overlay(%q) = %q, want %q", test.more, got, test.want)
-		}
+		t.Run(fmt.Sprintf("%q", test.more), func(t *testing.T) {
+			if got := Overlay(test.more)(stock); got != test.want {
+				t.Errorf("Overlay(%q) = %q, want %q", test.more, got, test.want)
+			}
+		})
 	}
 }

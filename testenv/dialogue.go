@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// Dialogue is an SMTP conversation written down as text, one in a file:
+// Dialogue is an SMTP conversation in a text file:
 //
-//	# A comment. Empty lines are nothing.
+//	# A comment. Empty lines are ignored.
 //	S: 220 mx...                  the server's next reply must match
 //	C: RCPT TO:<${user}@x.example>    the client sends this line
 //	S: 550 5.1.1 <${user}@x.example>: Recipient address rejected: User unknown
 //	S~ ^(250|251) .*$             the reply must match a regular expression
 //	S! closed                     the server must have closed the connection
-//	=> alice@x.example            the message must arrive for exactly these
+//	=> alice@x.example            exactly these recipients must get the message
 //
-// In a pattern "..." stands for any text, also for further lines of the same reply;
-// everything else stands for itself. Several S: lines in a row are the lines of one
-// reply. ${name} is a variable, in every kind of line. A client line without a reply
-// behind it (a message's text, pipelining) is just sent.
+// In a pattern, "..." matches any text, including further lines of the same reply; all other
+// characters match themselves. Consecutive S: lines are the lines of one reply. ${name} is a
+// variable in every kind of line. A client line without a reply after it (a message's text,
+// pipelining) is only sent.
 type Dialogue struct {
 	name  string
 	steps []step
-	// Delivered are the recipients of the => lines, which Run does not look at.
+	// Delivered are the recipients of the => lines, which Run ignores.
 	Delivered []string
 }
 
@@ -35,16 +35,16 @@ type Dialogue struct {
 type step struct {
 	line    int
 	kind    stepKind
-	text    string         // what is sent, or the pattern as written
-	pattern *regexp.Regexp // of a reply
+	text    string         // the line to send, or the pattern as written
+	pattern *regexp.Regexp // for a reply
 }
 
 type stepKind int
 
 const (
-	sends stepKind = iota
-	expects
-	expectsClose
+	sendLine stepKind = iota
+	expectReply
+	expectClose
 )
 
 // ReadDialogue reads a dialogue from a file and fills in its variables.
@@ -56,10 +56,10 @@ func ReadDialogue(path string, variables map[string]string) (*Dialogue, error) {
 	return ParseDialogue(path, string(text), variables)
 }
 
-// ParseDialogue reads a dialogue from a text; name is for error messages.
+// ParseDialogue parses a dialogue; name appears in error messages.
 func ParseDialogue(name, text string, variables map[string]string) (*Dialogue, error) {
 	d := &Dialogue{name: name}
-	joinable := false // the line before was an S: line
+	joinable := false // the previous line was an S: line
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -71,7 +71,7 @@ func ParseDialogue(name, text string, variables map[string]string) (*Dialogue, e
 		marker, rest := cutMarker(line)
 		rest, err := expand(rest, variables)
 		if err == nil {
-			err = d.add(number, marker, rest, joinable)
+			err = d.parseLine(number, marker, rest, joinable)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
@@ -79,13 +79,13 @@ func ParseDialogue(name, text string, variables map[string]string) (*Dialogue, e
 		joinable = marker == "S:"
 	}
 	if len(d.steps) == 0 {
-		return nil, fmt.Errorf("%s: an empty dialogue", name)
+		return nil, fmt.Errorf("%s: dialogue is empty", name)
 	}
 	return d, nil
 }
 
-// cutMarker splits "S: text" into "S:" and "text". One space after the marker
-// belongs to it, further ones to the text.
+// cutMarker splits "S: text" into "S:" and "text". One space after the marker belongs to the
+// marker, further spaces to the text.
 func cutMarker(line string) (marker, rest string) {
 	if len(line) < 2 {
 		return line, ""
@@ -108,33 +108,32 @@ func expand(text string, variables map[string]string) (string, error) {
 	return text, missing
 }
 
-// add takes in one line. An S: line right behind another is the next line of the
-// same reply.
-func (d *Dialogue) add(number int, marker, text string, joinable bool) error {
+// parseLine adds one line. An S: line directly after another is the next line of the same reply.
+func (d *Dialogue) parseLine(number int, marker, text string, joinable bool) error {
 	switch marker {
 	case "C:":
-		d.steps = append(d.steps, step{line: number, kind: sends, text: text})
+		d.steps = append(d.steps, step{line: number, kind: sendLine, text: text})
 	case "S:":
-		next := step{line: number, kind: expects, text: text}
+		next := step{line: number, kind: expectReply, text: text}
 		if joinable {
 			last := len(d.steps) - 1
 			next = d.steps[last]
 			next.text += "\n" + text
 			d.steps = d.steps[:last]
 		}
-		next.pattern = wildcard(next.text)
+		next.pattern = compileWildcard(next.text)
 		d.steps = append(d.steps, next)
 	case "S~":
 		pattern, err := regexp.Compile("(?s)" + text)
 		if err != nil {
 			return err
 		}
-		d.steps = append(d.steps, step{line: number, kind: expects, text: text, pattern: pattern})
+		d.steps = append(d.steps, step{line: number, kind: expectReply, text: text, pattern: pattern})
 	case "S!":
 		if text != "closed" {
-			return errors.New("after S! only \"closed\" is known")
+			return errors.New("want \"closed\" after the S! marker")
 		}
-		d.steps = append(d.steps, step{line: number, kind: expectsClose, text: text})
+		d.steps = append(d.steps, step{line: number, kind: expectClose, text: text})
 	case "=>":
 		d.Delivered = append(d.Delivered, strings.TrimSpace(text))
 	default:
@@ -143,8 +142,8 @@ func (d *Dialogue) add(number int, marker, text string, joinable bool) error {
 	return nil
 }
 
-// wildcard turns a pattern with "..." into a regular expression for a whole reply.
-func wildcard(pattern string) *regexp.Regexp {
+// compileWildcard compiles a pattern with "..." to a regular expression for a whole reply.
+func compileWildcard(pattern string) *regexp.Regexp {
 	parts := strings.Split(pattern, "...")
 	for i := range parts {
 		parts[i] = regexp.QuoteMeta(parts[i])
@@ -152,9 +151,8 @@ func wildcard(pattern string) *regexp.Regexp {
 	return regexp.MustCompile("(?s)^" + strings.Join(parts, ".*") + "$")
 }
 
-// Run holds the dialogue with the server at an address. The transcript is what was
-// said, also when it fails; the error names file and line and shows both what was
-// expected and what came.
+// Run runs the dialogue with the server at an address. It returns the transcript even if it
+// fails. The error names file and line and shows the expected and the actual reply.
 func (d *Dialogue) Run(ctx context.Context, address string) (transcript string, err error) {
 	session, err := DialSMTP(ctx, address)
 	if err != nil {
@@ -163,16 +161,17 @@ func (d *Dialogue) Run(ctx context.Context, address string) (transcript string, 
 	defer session.Close()
 	var said strings.Builder
 	for _, step := range d.steps {
-		if err := step.hold(session, &said); err != nil {
-			return said.String(), fmt.Errorf("%s:%d: %w\nthe dialogue so far:\n%s", d.name, step.line, err, said.String())
+		if err := step.run(session, &said); err != nil {
+			return said.String(), fmt.Errorf("%s:%d: %w\nthe dialogue so far:\n%s", d.name, step.line, err,
+				said.String())
 		}
 	}
 	return said.String(), nil
 }
 
-// hold does one step.
-func (s step) hold(session *Session, said io.Writer) error {
-	if s.kind == sends {
+// run runs one step.
+func (s step) run(session *Session, said io.Writer) error {
+	if s.kind == sendLine {
 		fmt.Fprintf(said, "C: %s\n", s.text)
 		return session.Send(s.text)
 	}
@@ -180,7 +179,7 @@ func (s step) hold(session *Session, said io.Writer) error {
 	for _, line := range reply.Lines {
 		fmt.Fprintf(said, "S: %s\n", line)
 	}
-	if s.kind == expectsClose {
+	if s.kind == expectClose {
 		if err == io.EOF {
 			return nil
 		}
@@ -190,7 +189,7 @@ func (s step) hold(session *Session, said io.Writer) error {
 		return fmt.Errorf("no reply: %w\n  expected: %s", err, s.text)
 	}
 	if !s.pattern.MatchString(reply.String()) {
-		return fmt.Errorf("another reply\n  expected: %s\n  got:      %s", s.text, reply)
+		return fmt.Errorf("unexpected reply\n  expected: %s\n  got:      %s", s.text, reply)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -26,14 +27,17 @@ func TestWildcard(t *testing.T) {
 		{"250 Ok", "250 Ok\n250 more", false},
 	}
 	for _, test := range tests {
-		if got := wildcard(test.pattern).MatchString(test.reply); got != test.want {
-			t.Errorf("wildcard(%q) matches %q = %v, want %v", test.pattern, test.reply, got, test.want)
-		}
+		t.Run(test.pattern, func(t *testing.T) {
+			if got := compileWildcard(test.pattern).MatchString(test.reply); got != test.want {
+				t.Errorf("wildcard(%q) matches %q = %v, want %v", test.pattern, test.reply, got, test.want)
+			}
+		})
 	}
 }
 
 func TestParseDialogue(t *testing.T) {
-	text := "# comment\n\nS: 220 ${host}...\nC: RCPT TO:<${user}@x.example>\nS: 250-a\nS: 250 b\nC: \nS~ ^2..\nS! closed\n=> ${user}@x.example\n"
+	text := "# comment\n\nS: 220 ${host}...\nC: RCPT TO:<${user}@x.example>\nS: 250-a\nS: 250 b\nC: \nS~ ^2..\nS! " +
+		"closed\n=> ${user}@x.example\n"
 	d, err := ParseDialogue("t", text, map[string]string{"host": "mx", "user": "alice"})
 	if err != nil {
 		t.Fatal(err)
@@ -53,18 +57,20 @@ func TestParseDialogue(t *testing.T) {
 
 func TestParseDialogueErrors(t *testing.T) {
 	tests := []struct{ text, want string }{
-		{"# nothing\n", "empty dialogue"},
+		{"# nothing\n", "dialogue is empty"},
 		{"C: x\nQ: y\n", "t:2: line starts with \"Q:\""},
 		{"C: ${who}\n", "t:1: variable ${who} has no value"},
 		{"S~ (\n", "t:1: error parsing regexp"},
-		{"S! open\n", "only \"closed\""},
+		{"S! open\n", "\"closed\" after the S! marker"},
 		{"x\n", "line starts with \"x\""},
 	}
 	for _, test := range tests {
-		_, err := ParseDialogue("t", test.text, nil)
-		if err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("ParseDialogue(%q) = %v, want an error with %q", test.text, err, test.want)
-		}
+		t.Run(fmt.Sprintf("%q", test.text), func(t *testing.T) {
+			_, err := ParseDialogue("t", test.text, nil)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("ParseDialogue(%q) = %v, want an error with %q", test.text, err, test.want)
+			}
+		})
 	}
 }
 
@@ -97,7 +103,8 @@ func serve(t *testing.T, greeting string, replies ...string) string {
 
 func TestDialogueRun(t *testing.T) {
 	address := serve(t, "220 mx ready", "250-mx\r\n250 DSN", "550 5.1.1 <x@y>: User unknown")
-	d, err := ParseDialogue("t", "S: 220 mx...\nC: EHLO c\nS: 250...DSN\nC: RCPT TO:<x@y>\nS: 550 5.1.1 <x@y>...\nS! closed\n", nil)
+	d, err := ParseDialogue("t", "S: 220 mx...\nC: EHLO c\nS: 250...DSN\nC: RCPT TO:<x@y>\nS: 550 5.1.1 "+
+		"<x@y>...\nS! closed\n", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +123,10 @@ func TestDialogueRunFails(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"another reply", "S: 220...\nC: RCPT\nS: 250...\n", []string{"t:3: another reply", "expected: 250...", "got:      550 no", "C: RCPT"}},
-		{"closed", "S: 220...\nC: RCPT\nS: 550...\nC: QUIT\nS: 221...\n", []string{"t:5: no reply", "expected: 221..."}},
+		{"unexpected reply", "S: 220...\nC: RCPT\nS: 250...\n", []string{"t:3: unexpected reply", "expected: " +
+			"250...", "got:      550 no", "C: RCPT"}},
+		{"closed", "S: 220...\nC: RCPT\nS: 550...\nC: QUIT\nS: 221...\n",
+			[]string{"t:5: no reply", "expected: 221..."}},
 		{"still open", "S! closed\n", []string{"t:1: the connection is still open", "220 mx"}},
 	}
 	for _, test := range tests {
@@ -149,8 +158,10 @@ func TestReplyCode(t *testing.T) {
 		{[]string{"250 Ok"}, 250}, {[]string{"250-a", "250 b"}, 250}, {[]string{"421"}, 421},
 	}
 	for _, test := range tests {
-		if got := (Reply{Lines: test.lines}).Code(); got != test.want {
-			t.Errorf("Code(%q) = %d, want %d", test.lines, got, test.want)
-		}
+		t.Run(fmt.Sprint(test.lines), func(t *testing.T) {
+			if got := (Reply{Lines: test.lines}).Code(); got != test.want {
+				t.Errorf("Code(%q) = %d, want %d", test.lines, got, test.want)
+			}
+		})
 	}
 }

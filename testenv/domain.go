@@ -14,7 +14,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// The domain that dc1 serves and its accounts. They exist in the harness only.
+// The domain of dc1 and its accounts. They exist only in the harness.
 const (
 	BaseDN        = "DC=corp,DC=example"
 	StaffOU       = "OU=Staff," + BaseDN
@@ -28,23 +28,23 @@ const (
 	MailAccount   = "svc-mail@corp.example" // may list deleted objects
 	MailPassword  = "Passw0rd.Mail"
 	MailDN        = "CN=svc-mail,OU=Service," + BaseDN
-	PlainAccount  = "svc-plain@corp.example" // may not
+	PlainAccount  = "svc-plain@corp.example" // may not list them
 	PlainPassword = "Passw0rd.Plain"
 )
 
-// ldapDeadline bounds one LDAP request; Samba takes milliseconds.
+// ldapDeadline limits one LDAP request; Samba takes milliseconds.
 const ldapDeadline = 30 * time.Second
 
-// Domain is one LDAP connection to a domain controller, as some account.
+// Domain is one LDAP connection to a domain controller, bound as some account.
 type Domain struct {
 	conn *ldap.Conn
 	name string // of the service
 }
 
-// HostOf is the DNS name of a domain controller.
+// HostOf returns the DNS name of a domain controller.
 func HostOf(service string) string { return service + ".corp.example" }
 
-// Host is the DNS name of the domain controller.
+// Host returns the DNS name of the domain controller.
 func (d *Domain) Host() string { return HostOf(d.name) }
 
 // Administrator connects to dc1 over LDAPS as the administrator. The caller closes it.
@@ -52,7 +52,7 @@ func (h *Harness) Administrator(ctx context.Context) (*Domain, error) {
 	return h.AdministratorOf(ctx, DC)
 }
 
-// AdministratorOf does the same for one of the domain controllers.
+// AdministratorOf is Administrator for any of the domain controllers.
 func (h *Harness) AdministratorOf(ctx context.Context, service string) (*Domain, error) {
 	return h.Bind(ctx, service, AdminAccount, AdminPassword)
 }
@@ -63,7 +63,7 @@ func (h *Harness) Bind(ctx context.Context, service, account, password string) (
 	if err != nil {
 		return nil, err
 	}
-	config, err := h.trust(ctx, service)
+	config, err := h.tlsConfig(ctx, service)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +80,8 @@ func (h *Harness) Bind(ctx context.Context, service, account, password string) (
 	return &Domain{conn: conn, name: service}, nil
 }
 
-// trust is a TLS configuration that knows the harness's certificate authority.
-func (h *Harness) trust(ctx context.Context, service string) (*tls.Config, error) {
+// tlsConfig returns a TLS configuration that trusts the harness's certificate authority.
+func (h *Harness) tlsConfig(ctx context.Context, service string) (*tls.Config, error) {
 	authority, err := h.ReadFile(ctx, DC, "/ca/ca.pem")
 	if err != nil { // dc1 is down
 		authority, err = h.ReadFile(ctx, Milter, "/ca/ca.pem")
@@ -96,8 +96,8 @@ func (h *Harness) trust(ctx context.Context, service string) (*tls.Config, error
 	return &tls.Config{RootCAs: pool, ServerName: HostOf(service)}, nil
 }
 
-// UseCertificate makes dc1 show another certificate: "good", "expired" or
-// "unknown-ca". It restarts dc1 unless that is the one it shows already.
+// UseCertificate makes dc1 use another certificate: "good", "expired" or "unknown-ca". It
+// restarts dc1 unless dc1 uses that certificate already.
 func (h *Harness) UseCertificate(ctx context.Context, name string) error {
 	const file = "/var/lib/samba/harness-tls/use"
 	if now, err := h.ReadFile(ctx, DC, file); (err == nil && now == name) || (err != nil && name == "good") {
@@ -109,23 +109,23 @@ func (h *Harness) UseCertificate(ctx context.Context, name string) error {
 	return h.Restart(ctx, DC)
 }
 
-// ListDeleted gives an account, by its DN, the right to see deleted objects at dc1, or
-// takes it away.
+// ListDeleted grants an account, by its DN, the right to see deleted objects at dc1, or revokes
+// it.
 func (h *Harness) ListDeleted(ctx context.Context, account string, may bool) error {
 	argv := []string{"grant-deleted.sh", account}
 	if !may {
 		argv = append(argv, "take")
 	}
-	return h.succeed(ctx, DC, argv...)
+	return h.mustExec(ctx, DC, argv...)
 }
 
 // Close ends the connection.
 func (d *Domain) Close() error { return d.conn.Close() }
 
-// Person is what AddUser, AddGroup and AddContact make: Name is the common name and,
-// for users and groups, the account name; OU its parent, with a default for each
-// kind; Mail the mail attribute; Proxies the proxyAddresses with their prefixes.
-// Empty fields set nothing. More holds further attributes.
+// Person describes an object for AddUser, AddGroup and AddContact. Name is the common name and,
+// for users and groups, the account name. OU is its parent, with a default for each kind. Mail
+// is the mail attribute, Proxies the proxyAddresses with their prefixes. Empty fields set
+// nothing. More holds further attributes.
 type Person struct {
 	Name, OU string
 	Mail     string
@@ -133,7 +133,7 @@ type Person struct {
 	More     map[string][]string
 }
 
-// add makes an object of a class and returns its DN.
+// add adds an object of a class and returns its DN.
 func (d *Domain) add(p Person, class, ou string, own map[string][]string) (string, error) {
 	if p.OU != "" {
 		ou = p.OU
@@ -158,24 +158,24 @@ func (d *Domain) add(p Person, class, ou string, own map[string][]string) (strin
 	return dn, nil
 }
 
-// AddUser makes an enabled account.
+// AddUser adds an enabled account.
 func (d *Domain) AddUser(p Person) (dn string, err error) {
 	// 544: a normal account that needs no password, which keeps adding fast.
 	return d.add(p, "user", StaffOU, map[string][]string{"sAMAccountName": {p.Name}, "userAccountControl": {"544"}})
 }
 
-// AddShared makes a shared mailbox, which is a disabled account.
+// AddShared adds a shared mailbox, which is a disabled account.
 func (d *Domain) AddShared(p Person) (dn string, err error) {
 	return d.add(p, "user", SharedOU, map[string][]string{
 		"sAMAccountName": {p.Name}, "userAccountControl": {"546"}, "msExchRecipientTypeDetails": {"4"}})
 }
 
-// AddGroup makes a distribution group.
+// AddGroup adds a distribution group.
 func (d *Domain) AddGroup(p Person) (dn string, err error) {
 	return d.add(p, "group", GroupsOU, map[string][]string{"sAMAccountName": {p.Name}, "groupType": {"8"}})
 }
 
-// AddContact makes a contact.
+// AddContact adds a contact.
 func (d *Domain) AddContact(p Person) (dn string, err error) {
 	return d.add(p, "contact", ContactsOU, nil)
 }
@@ -204,8 +204,7 @@ func (d *Domain) modify(dn string, change func(*ldap.ModifyRequest)) error {
 	return nil
 }
 
-// Move renames an object and puts it below another parent; it returns the new DN.
-// Its GUID stays.
+// Move renames an object, moves it below another parent and returns the new DN. Its GUID stays.
 func (d *Domain) Move(dn, name, ou string) (string, error) {
 	rdn := "CN=" + ldap.EscapeDN(name)
 	if err := d.conn.ModifyDN(ldap.NewModifyDNRequest(dn, rdn, true, ou)); err != nil {
@@ -214,7 +213,7 @@ func (d *Domain) Move(dn, name, ou string) (string, error) {
 	return rdn + "," + ou, nil
 }
 
-// AddOU makes an organizational unit. One that is there is no error.
+// AddOU adds an organizational unit. An existing one is no error.
 func (d *Domain) AddOU(name, parent string) error {
 	request := ldap.NewAddRequest("OU="+ldap.EscapeDN(name)+","+parent, nil)
 	request.Attribute("objectClass", []string{"organizationalUnit"})
@@ -225,7 +224,7 @@ func (d *Domain) AddOU(name, parent string) error {
 	return nil
 }
 
-// MoveOU puts an organizational unit, and all below it, below another parent.
+// MoveOU moves an organizational unit, with its subtree, below another parent.
 func (d *Domain) MoveOU(dn, parent string) error {
 	rdn, _, _ := strings.Cut(dn, ",")
 	if err := d.conn.ModifyDN(ldap.NewModifyDNRequest(dn, rdn, true, parent)); err != nil {
@@ -234,7 +233,7 @@ func (d *Domain) MoveOU(dn, parent string) error {
 	return nil
 }
 
-// Delete makes an object a tombstone. One that is not there is no error.
+// Delete makes an object a tombstone. A missing object is no error.
 func (d *Domain) Delete(dn string) error {
 	err := d.conn.Del(ldap.NewDelRequest(dn, nil))
 	if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
@@ -243,7 +242,7 @@ func (d *Domain) Delete(dn string) error {
 	return nil
 }
 
-// DeleteTree deletes an object and all below it. One that is not there is no error.
+// DeleteTree deletes an object and its subtree. A missing object is no error.
 func (d *Domain) DeleteTree(dn string) error {
 	request := ldap.NewDelRequest(dn, []ldap.Control{ldap.NewControlString(treeDelete, true, "")})
 	err := d.conn.Del(request)
@@ -253,11 +252,11 @@ func (d *Domain) DeleteTree(dn string) error {
 	return nil
 }
 
-// Undelete brings the tombstone of an object with this common name back to a DN. Of
-// several the one deleted last is taken. Attributes that the tombstone has lost stay
-// lost.
+// Undelete restores the tombstone of an object with this common name at a DN. Of several it takes
+// the one deleted last. Attributes that the tombstone has lost stay lost.
 func (d *Domain) Undelete(name, dn string) error {
-	entries, err := d.Search(BaseDN, "(&(isDeleted=TRUE)(cn="+ldap.EscapeFilter(name)+"*))", []string{"whenChanged"}, WithDeleted)
+	entries, err := d.Search(BaseDN, "(&(isDeleted=TRUE)(cn="+ldap.EscapeFilter(name)+"*))", []string{"whenChanged"},
+		WithDeleted)
 	if err != nil {
 		return err
 	}

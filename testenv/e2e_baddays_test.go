@@ -110,7 +110,8 @@ func TestCertificateGoesBad(t *testing.T) {
 	e.must(e.Restart(e.ctx, testenv.Milter))
 	e.must(testenv.AwaitNil(e.ctx, poll, func(ctx context.Context) error {
 		status, err := e.Status(ctx)
-		if err == nil && (len(status.Directories) != 1 || !strings.Contains(status.Directories[0].LastError, "expired")) {
+		if err == nil && (len(status.Directories) != 1 || !strings.Contains(status.Directories[0].LastError,
+			"expired")) {
 			err = errNoReason
 		}
 		return err
@@ -167,7 +168,8 @@ func TestBase(t *testing.T) {
 	e := require(t)
 	domain := e.administrator()
 	e.must(e.Stop(e.ctx, testenv.Milter))
-	e.startEmpty(testenv.Replace("    poll: 1s\n", "    poll: 1s\n    bases: [\"OU=Berlin,OU=Staff,DC=corp,DC=example\"]\n"))
+	e.startEmpty(testenv.Replace("    poll: 1s\n", "    poll: 1s\n    bases: "+
+		"[\"OU=Berlin,OU=Staff,DC=corp,DC=example\"]\n"))
 	_, err := e.AwaitCaughtUp(e.ctx, domain)
 	e.must(err)
 	e.replies("ines@corp.example", 250, "")
@@ -198,7 +200,8 @@ func TestBlindAccount(t *testing.T) {
 	e.must(e.Stop(e.ctx, testenv.Milter))
 	e.must(e.WriteFile(e.ctx, testenv.Milter, testenv.PasswordFile, testenv.PlainPassword+"\n"))
 	const full = 10 * time.Second
-	e.startEmpty(testenv.Replace(testenv.MailAccount, testenv.PlainAccount), testenv.Replace("    poll: 1s\n", "    poll: 1s\n    full: 10s\n"))
+	e.startEmpty(testenv.Replace(testenv.MailAccount, testenv.PlainAccount),
+		testenv.Replace("    poll: 1s\n", "    poll: 1s\n    full: 10s\n"))
 	status, err := e.AwaitCaughtUp(e.ctx, domain)
 	e.must(err)
 	if status.Directories[0].DeletedObjectsAreListed {
@@ -214,7 +217,8 @@ func TestBlindAccount(t *testing.T) {
 	e.must(err)
 	status, err = e.Status(e.ctx)
 	e.must(err)
-	t.Logf("a deletion that cannot be seen took effect after %.1f s, full is %v; full_pass_reason: %s", took.Seconds(), full, status.Directories[0].FullPassReason)
+	t.Logf("a deletion that cannot be seen took effect after %.1f s, full is %v; full_pass_reason: %s",
+		took.Seconds(), full, status.Directories[0].FullPassReason)
 	if took > 2*full {
 		t.Errorf("it took %v, full is %v", took, full)
 	}
@@ -224,7 +228,8 @@ func TestBlindAccount(t *testing.T) {
 	out, err := e.RunMilter(e.ctx, "check", "--live")
 	e.must(err)
 	if out.Status != 1 || !strings.Contains(out.Stdout+out.Stderr, "Deleted Objects") {
-		t.Errorf("check --live: exit status %d, want 1 with a word on Deleted Objects in:\n%s%s", out.Status, out.Stdout, out.Stderr)
+		t.Errorf("check --live: exit status %d, want 1 with a word on Deleted Objects in:\n%s%s", out.Status,
+			out.Stdout, out.Stderr)
 	}
 }
 
@@ -238,11 +243,15 @@ func TestRefusesToStart(t *testing.T) {
 		status int
 		words  []string
 	}{
-		{"unknown key", testenv.Replace("removal_grace:", "removal_graze:"), 78, []string{"config.yaml:", "removal_graze"}},
+		{"unknown key", testenv.Replace("removal_grace:", "removal_graze:"), 78,
+			[]string{"config.yaml:", "removal_graze"}},
 		{"wrong type", testenv.Replace("poll: 1s", "poll: often"), 78, []string{"config.yaml:", "poll"}},
-		{"no such mode", testenv.Replace("corp.example: enforce", "corp.example: strict"), 78, []string{"config.yaml:", "strict"}},
-		{"missing password file", testenv.Replace("password_file: /etc/rcpt-milter/password", "password_file: /etc/rcpt-milter/absent"), 78, []string{"/etc/rcpt-milter/absent"}},
-		{"missing CA file", testenv.Replace("ca_file: /ca/ca.pem", "ca_file: /ca/absent.pem"), 78, []string{"/ca/absent.pem"}},
+		{"no such mode", testenv.Replace("corp.example: enforce", "corp.example: strict"), 78,
+			[]string{"config.yaml:", "strict"}},
+		{"missing password file", testenv.Replace("password_file: /etc/rcpt-milter/password",
+			"password_file: /etc/rcpt-milter/absent"), 78, []string{"/etc/rcpt-milter/absent"}},
+		{"missing CA file", testenv.Replace("ca_file: /ca/ca.pem", "ca_file: /ca/absent.pem"), 78,
+			[]string{"/ca/absent.pem"}},
 	} {
 		t.Run(strings.ReplaceAll(bad.name, " ", "-"), func(t *testing.T) {
 			e := &edge{Harness: world.Harness, t: t, ctx: world.ctx}

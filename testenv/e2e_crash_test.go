@@ -113,7 +113,8 @@ func (e *edge) changeMany(domain *testenv.Domain, round int, made map[string]boo
 	for i := range 20 {
 		name := fmt.Sprintf("crash%d-%02d", round, i)
 		address, alias := name+"@corp.example", name+".alias@corp.example"
-		dn, err := domain.AddUser(testenv.Person{Name: name, Mail: address, Proxies: []string{"SMTP:" + address, "smtp:" + alias}})
+		dn, err := domain.AddUser(testenv.Person{Name: name, Mail: address,
+			Proxies: []string{"SMTP:" + address, "smtp:" + alias}})
 		e.must(err)
 		made[dn] = true
 		if round == 0 {

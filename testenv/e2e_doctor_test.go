@@ -14,7 +14,7 @@ import (
 )
 
 // Where the tests of this file work in mx: copies of Postfix's configuration, in which
-// faults are planted, while the one in force stays as it is.
+// problems are planted, while the one in force stays as it is.
 const (
 	wardDir  = "/tmp/doctor"
 	toolPath = "/usr/local/bin/rcpt-milter"
@@ -29,7 +29,7 @@ type clinic struct{ *edge }
 // finding is what doctor --json tells.
 type finding struct {
 	Name, Level, What, Why string
-	Mend                   []string
+	Fix                    []string
 }
 
 func openClinic(t *testing.T) clinic {
@@ -39,7 +39,8 @@ func openClinic(t *testing.T) clinic {
 	e.ctx = ctx
 	c := clinic{e}
 	e.must(e.CopyTool(e.ctx, testenv.MX, toolPath))
-	shared := testenv.Replace("control: unix:/run/rcpt-milter/control.sock", "control: unix:/var/spool/postfix/rcpt-milter/control.sock")
+	shared := testenv.Replace("control: unix:/run/rcpt-milter/control.sock",
+		"control: unix:/var/spool/postfix/rcpt-milter/control.sock")
 	e.must(e.Stop(e.ctx, testenv.Milter))
 	e.must(e.Configure(e.ctx, shared))
 	e.must(e.Start(e.ctx, testenv.Milter))
@@ -81,7 +82,8 @@ func (c clinic) examine(fresh bool, scripts ...string) []examined {
 			fmt.Fprintf(&all, "rm -rf %[1]s && mkdir -p %[1]s && cp -a /etc/postfix/. %[1]s\n", dir)
 		}
 		fmt.Fprintf(&all, "cd %s\n%s\n", dir, script)
-		fmt.Fprintf(&all, "if %s doctor --json --postfix-config %s > doctor.json; then echo 0; else echo $?; fi > doctor.status\n", toolPath, dir)
+		fmt.Fprintf(&all, "if %s doctor --json --postfix-config %s > doctor.json; then echo 0; else echo $?; fi > "+
+			"doctor.status\n", toolPath, dir)
 	}
 	for i := range scripts {
 		fmt.Fprintf(&all, "cd %s/%d; tr -d '\\n' < doctor.json; echo; cat doctor.status\n", wardDir, i)
@@ -104,10 +106,10 @@ func (c clinic) examine(fresh bool, scripts ...string) []examined {
 	return results
 }
 
-// mend is the script of what a finding says to postconf.
-func (f finding) mend() string {
+// fix is the script of what a finding says to postconf.
+func (f finding) fix() string {
 	var commands []string
-	for _, line := range f.Mend {
+	for _, line := range f.Fix {
 		if strings.HasPrefix(line, "postconf ") {
 			commands = append(commands, line)
 		}
@@ -115,10 +117,10 @@ func (f finding) mend() string {
 	return strings.Join(commands, "\n")
 }
 
-// plantedFaults are mistakes that people make, as the shell commands that make them in
+// plantedProblems are mistakes that people make, as the shell commands that make them in
 // the directory of a copy of the configuration. want is the finding; healed tells that
 // the commands that doctor gives make it go away.
-var plantedFaults = []struct {
+var plantedProblems = []struct {
 	what, script, want string
 	healed             bool
 }{
@@ -127,28 +129,41 @@ var plantedFaults = []struct {
 	{"overridden on port 25", `postconf -c . -P 'smtp/inet/smtpd_milters='`, "milter-missing", true},
 	{"no_milters", `postconf -c . -e 'receive_override_options = no_milters'`, "milter-missing", true},
 	{"in non_smtpd_milters", `postconf -c . -e 'non_smtpd_milters = $smtpd_milters'`, "milter-non-smtpd", true},
-	{"absolute path in the chroot", `postconf -c . -e 'smtpd_milters = { unix:/var/spool/postfix/rcpt-milter/milter.sock, default_action=tempfail }'`, "socket-path", true},
+	{"absolute path in the " +
+		"chroot", `postconf -c . -e 'smtpd_milters = { unix:/var/spool/postfix/rcpt-milter/milter.sock, default_action=tempfail }'`, "socket-path", true},
 	{"mistyped path", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.socket, default_action=tempfail }'`, "socket-path", true},
 	{"default action unset", `postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock'`, "default-action", true},
-	{"default action accept", `postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock' 'milter_default_action = accept'`, "default-action", true},
-	{"its own default action accept", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=accept }'`, "default-action", true},
-	{"default action reject", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=reject }'`, "default-action", true},
-	{"command timeout of 1 s", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=1s, default_action=tempfail }'`, "timeout", true},
-	{"connect timeout of an hour", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=1h, default_action=tempfail }'`, "timeout", true},
+	{"default action accept",
+		`postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock' 'milter_default_action = accept'`,
+		"default-action", true},
+	{"its own default action " +
+		"accept", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=accept }'`,
+		"default-action", true},
+	{"default action reject",
+		`postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=reject }'`,
+		"default-action", true},
+	{"command timeout of 1 " +
+		"s", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=1s, default_action=tempfail }'`, "timeout", true},
+	{"connect timeout of an " +
+		"hour", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=1h, default_action=tempfail }'`, "timeout", true},
 	{"protocol 2", `postconf -c . -e 'milter_protocol = 2'`, "protocol", true},
 	{"on submission", `printf '465 inet n - y - - smtpd\n' >> master.cf`, "milter-submission", true},
 	{"on submission beside a signer", `printf '465 inet n - y - - smtpd\n' >> master.cf
 postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=tempfail }, { inet:localhost:8891, default_action=accept }, inet:localhost:8892'`, "milter-submission", true},
-	{"behind amavis", `printf '127.0.0.1:10025 inet n - y - - smtpd\n  -o content_filter=\n' >> master.cf`, "milter-reinjection", true},
-	{"relayed and not served", `postconf -c . -e 'relay_domains = corp.example, report.example, pass.example, .sub.example, elsewhere.example'`, "relayed-not-served", false},
+	{"behind amavis", `printf '127.0.0.1:10025 inet n - y - - smtpd\n  -o content_filter=\n' >> master.cf`,
+		"milter-reinjection", true},
+	{"relayed and not served",
+		`postconf -c . -e 'relay_domains = corp.example, report.example, pass.example, .sub.example, elsewhere.example'`, "relayed-not-served", false},
 	{"relayed by a table", `printf 'corp.example x\nreport.example x\npass.example x\nelsewhere.example x\n' > relay && postmap relay
 postconf -c . -e "relay_domains = .sub.example, hash:$PWD/relay"`, "relayed-not-served", false},
-	{"served and not relayed", `postconf -c . -e 'relay_domains = corp.example, pass.example, .sub.example'`, "served-not-relayed", true},
+	{"served and not relayed", `postconf -c . -e 'relay_domains = corp.example, pass.example, .sub.example'`,
+		"served-not-relayed", true},
 	{"an alias that AD lacks", `printf 'catalogue@corp.example x@corp.example\n' > virtual && postmap virtual
 postconf -c . -e "virtual_alias_maps = hash:$PWD/virtual"`, "alias-not-accepted", false},
 	{"an alias in texthash behind proxymap", `printf 'old@corp.example x@corp.example\n' > canonical
 postconf -c . -e "recipient_canonical_maps = proxy:texthash:$PWD/canonical"`, "alias-not-accepted", false},
-	{"an inline alias", `postconf -c . -e 'virtual_alias_maps = inline:{ {fair-2019@corp.example=x@corp.example} }'`, "alias-not-accepted", false},
+	{"an inline alias", `postconf -c . -e 'virtual_alias_maps = inline:{ {fair-2019@corp.example=x@corp.example} }'`,
+		"alias-not-accepted", false},
 	{"a domain that is rewritten", `printf '@corp.example @pass.example\n' > canonical && postmap canonical
 postconf -c . -e "canonical_maps = hash:$PWD/canonical"`, "domain-rewritten", false},
 	{"a map of patterns", `printf '/^x@corp/ y@corp.example\n' > virtual.regexp
@@ -159,36 +174,38 @@ postconf -c . -e "virtual_alias_maps = regexp:$PWD/virtual.regexp"`, "map-unread
 	{"any number of processes", `sed -i 's/^smtp  *inet.*/smtp inet n - y - 0 smtpd/' master.cf`, "connections", false},
 	{"soft_bounce", `postconf -c . -e 'soft_bounce = yes'`, "soft-bounce", true},
 	{"hard error limit of 3", `postconf -c . -e 'smtpd_hard_error_limit = 3'`, "error-limit", true},
-	{"soft error limit of 2", `postconf -c . -e 'smtpd_soft_error_limit = 2' 'smtpd_error_sleep_time = 1s'`, "error-limit", true},
+	{"soft error limit of 2", `postconf -c . -e 'smtpd_soft_error_limit = 2' 'smtpd_error_sleep_time = 1s'`,
+		"error-limit", true},
 	{"an old table", `printf 'ann@corp.example x\n' > relay_recipients && postmap relay_recipients
 postconf -c . -e "relay_recipient_maps = hash:$PWD/relay_recipients"`, "old-table", true},
 }
 
-// TestDoctor plants each fault into a real Postfix and looks for what doctor finds, and
-// whether what it says mends it.
+// TestDoctor plants each problem into a real Postfix and looks for what doctor finds, and
+// whether what it says fixes it.
 func TestDoctor(t *testing.T) {
 	c := openClinic(t)
 	scripts := []string{""}
-	for _, p := range plantedFaults {
+	for _, p := range plantedProblems {
 		scripts = append(scripts, p.script)
 	}
 	results := c.examine(true, scripts...)
 	before := results[0].findings
 	for _, f := range before {
-		if !strings.Contains("mode-report role-ownerless", f.Name) && !strings.Contains(f.What, "sub.example") { // the harness is so
+		// the harness is so
+		if !strings.Contains("mode-report role-ownerless", f.Name) && !strings.Contains(f.What, "sub.example") {
 			t.Errorf("nothing is planted, and doctor finds %+v", f)
 		}
 	}
-	mends := []string{""}
-	for i, p := range plantedFaults {
-		mends = append(mends, "")
+	fixes := []string{""}
+	for i, p := range plantedProblems {
+		fixes = append(fixes, "")
 		if found := added(before, results[i+1].findings); p.healed && len(found) > 0 {
-			mends[i+1] = found[0].mend()
+			fixes[i+1] = found[0].fix()
 		}
 	}
-	after := c.examine(false, mends...)
+	after := c.examine(false, fixes...)
 	var table strings.Builder
-	for i, p := range plantedFaults {
+	for i, p := range plantedProblems {
 		found, left := added(before, results[i+1].findings), added(before, after[i+1].findings)
 		result := "found"
 		switch {
@@ -198,14 +215,14 @@ func TestDoctor(t *testing.T) {
 		case len(found) > 1:
 			result += fmt.Sprintf(", and %d more", len(found)-1)
 			t.Errorf("%s: doctor finds %+v, want %s alone", p.what, found, p.want)
-		case found[0].Level == "fault" && results[i+1].status != 1:
+		case found[0].Level == "problem" && results[i+1].status != 1:
 			t.Errorf("%s: exit status %d", p.what, results[i+1].status)
 		}
 		if p.healed && len(left) > 0 {
-			result += ", not mended"
-			t.Errorf("%s: after %q doctor finds %+v", p.what, mends[i+1], left)
+			result += ", not fixed"
+			t.Errorf("%s: after %q doctor finds %+v", p.what, fixes[i+1], left)
 		} else if p.healed {
-			result += ", mended by its own words"
+			result += ", fixed by its own words"
 		}
 		fmt.Fprintf(&table, "%-40s %-20s %s\n", p.what, p.want, result)
 	}
@@ -226,14 +243,15 @@ func TestDoctorSocket(t *testing.T) {
 	c := openClinic(t)
 	const socket = "/var/spool/postfix/rcpt-milter/milter.sock"
 	before := c.examine(true, "")[0].findings
-	for _, p := range []struct{ what, spoil, mend, want string }{
+	for _, p := range []struct{ what, spoil, fix, want string }{
 		{"mode of the socket", "chmod 600 " + socket, "chmod 660 " + socket, "socket-not-writable"},
 		{"group of the socket", "chgrp root " + socket, "chgrp postfix " + socket, "socket-not-writable"},
-		{"mode of its directory", "chmod 700 /var/spool/postfix/rcpt-milter", "chmod 2750 /var/spool/postfix/rcpt-milter", "socket-not-writable"},
+		{"mode of its directory", "chmod 700 /var/spool/postfix/rcpt-milter",
+			"chmod 2750 /var/spool/postfix/rcpt-milter", "socket-not-writable"},
 		{"no socket", "mv " + socket + " " + socket + ".away", "mv " + socket + ".away " + socket, "socket-missing"},
 	} {
 		found := added(before, c.examine(true, p.spoil)[0].findings)
-		c.root(p.mend)
+		c.root(p.fix)
 		if len(found) != 1 || found[0].Name != p.want {
 			t.Errorf("%s: doctor finds %+v, want %s", p.what, found, p.want)
 		}
@@ -248,7 +266,7 @@ func TestDoctorSocket(t *testing.T) {
 	}
 	out, err := c.Exec(c.ctx, testenv.MX, toolPath, "doctor")
 	c.must(err)
-	if out.Status != 1 || !strings.Contains(out.Stdout, "fault: the daemon does not answer") {
+	if out.Status != 1 || !strings.Contains(out.Stdout, "problem: the daemon does not answer") {
 		t.Errorf("doctor ends with %d:\n%s%s", out.Status, out.Stdout, out.Stderr)
 	}
 	t.Log(out.Stdout)

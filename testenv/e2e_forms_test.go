@@ -32,7 +32,8 @@ func TestPostfixForms(t *testing.T) {
 		switch reply := replies[i]; {
 		case f.Macro == "":
 			if reply.Code()/100 != 5 {
-				t.Errorf("line %d: RCPT TO:%s = %q, which Postfix refused when it was recorded", f.Line, f.Argument, reply)
+				t.Errorf("line %d: RCPT TO:%s = %q, which Postfix refused when it was recorded", f.Line, f.Argument,
+					reply)
 			}
 		case judged(f.Canonical) && reply.Code() != unowned(f.Canonical):
 			t.Errorf("line %d: RCPT TO:%s = %q, and nobody has that address", f.Line, f.Argument, reply)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rcpt-milter/internal/text"
 	"rcpt-milter/testenv"
 )
 
@@ -72,7 +73,8 @@ func TestImage(t *testing.T) {
 	e.replies("nobody@corp.example", 550, "5.1.1")
 	_, err := e.Docker(e.ctx, "stop", name) // it has ten seconds, then it is killed
 	e.must(err)
-	if out, err := e.Docker(e.ctx, "inspect", "--format", "{{.State.ExitCode}}", name); err != nil || strings.TrimSpace(out) != "0" {
+	if out, err := e.Docker(e.ctx, "inspect", "--format", "{{.State.ExitCode}}", name); err != nil ||
+		strings.TrimSpace(out) != "0" {
 		t.Errorf("it ended with %s, %v", out, err)
 	}
 }
@@ -80,7 +82,7 @@ func TestImage(t *testing.T) {
 // writeSettings writes the harness's configuration, for an image without groups.
 func (e *edge) writeSettings(dir string) {
 	e.t.Helper()
-	text, err := e.Stock()
+	text, err := e.DefaultConfig()
 	e.must(err)
 	text = testenv.Replace("{group: postfix, ", `{group: "", `)(text)
 	e.must(os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o644))
@@ -112,7 +114,7 @@ func edited(t *testing.T, line string, pairs ...string) string {
 // quoted is a list of arguments for the shell.
 func quoted(args []string) string {
 	for i, a := range args {
-		args[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		args[i] = text.ShellQuoted(a)
 	}
 	return strings.Join(args, " ")
 }

@@ -137,7 +137,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	load := e.traffic(*loadClients)
 	for round := range *loadRounds {
 		e.must(load.await(e.ctx, *loadPerRound))
-		e.must(e.Configure(e.ctx, testenv.Overlay(fmt.Sprintf("refuse: [refused%d@corp.example]\naccept: [accepted%d@corp.example]\n", round, round))))
+		e.must(e.Configure(e.ctx, testenv.Overlay(fmt.Sprintf("refuse: [refused%d@corp.example]\naccept: "+
+			"[accepted%d@corp.example]\n", round, round))))
 		e.reload(0)
 		e.replies(fmt.Sprintf("accepted%d@corp.example", round), 250, "")
 		e.must(e.WriteFile(e.ctx, testenv.Milter, testenv.ConfigFile, "domains: {corp.example: perhaps}\n"))
@@ -197,7 +198,8 @@ func TestAttack(t *testing.T) {
 	e := require(t).in(t, *loadDeadline)
 	const limit = 10
 	e.must(e.Stop(e.ctx, testenv.Milter))
-	e.must(e.Configure(e.ctx, testenv.Overlay(fmt.Sprintf("harvest: {unknown: %d, ratio: 0.8, reply: hangup}\n", limit))))
+	e.must(e.Configure(e.ctx, testenv.Overlay(fmt.Sprintf("harvest: {unknown: %d, ratio: 0.8, reply: hangup}\n",
+		limit))))
 	e.must(e.Start(e.ctx, testenv.Milter))
 	_, err := e.AwaitFresh(e.ctx)
 	e.must(err)
@@ -226,7 +228,8 @@ func TestAttack(t *testing.T) {
 		for code, times := range g.codes {
 			all[code] += times
 		}
-		if g.err != nil || g.codes[550] != min(limit, *guesses / *attackers) || g.codes[550]+g.codes[421] != *guesses / *attackers {
+		if g.err != nil || g.codes[550] != min(limit, *guesses / *attackers) ||
+			g.codes[550]+g.codes[421] != *guesses / *attackers {
 			t.Errorf("network %d was told %v (%v), want %d times 550 and 421 for all others", n, g.codes, g.err, limit)
 		}
 	}

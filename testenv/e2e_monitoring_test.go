@@ -36,7 +36,8 @@ func TestPrometheus(t *testing.T) {
 		e.guestFile(testenv.Prometheus, "/rules/"+name, e.deployed("prometheus/"+name))
 	}
 	// The rules wait for minutes, a test does not.
-	quick := regexp.MustCompile(`for: \d+[mh]`).ReplaceAllString(e.deployed("prometheus/rcpt-milter.rules.yml"), "for: 1s")
+	quick := regexp.MustCompile(`for: \d+[mh]`).ReplaceAllString(e.deployed("prometheus/rcpt-milter.rules.yml"),
+		"for: 1s")
 	e.guestFile(testenv.Prometheus, "/rules/quick.yml", quick)
 	e.guestFile(testenv.Prometheus, "/etc/prometheus/prometheus.yml", scrapeConfig)
 
@@ -49,7 +50,8 @@ func TestPrometheus(t *testing.T) {
 		t.Errorf("promtool check metrics says\n%s", ours)
 	}
 
-	e.inGuest(testenv.Prometheus, "sh", "-c", "setsid prometheus --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/tmp/data > /tmp/log 2>&1 &")
+	e.inGuest(testenv.Prometheus, "sh", "-c", "setsid prometheus --config.file=/etc/prometheus/prometheus.yml "+
+		"--storage.tsdb.path=/tmp/data > /tmp/log 2>&1 &")
 	e.firing(`up{job="rcpt-milter"} == 1`)
 	e.firing(`rcpt_milter_directory_state{state="fresh"} == 1`)
 	e.dashboard()
@@ -70,7 +72,8 @@ func (e *edge) dashboard() {
 	for _, m := range regexp.MustCompile(`"expr": ("(?:[^"\\]|\\.)*")`).FindAllStringSubmatch(e.deployed("grafana/rcpt-milter.json"), -1) {
 		var expression string
 		e.must(json.Unmarshal([]byte(m[1]), &expression))
-		expression = strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*", "$directory", ".*").Replace(expression)
+		expression = strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*", "$directory",
+			".*").Replace(expression)
 		asked++
 		if regexp.MustCompile(`> 0$|histogram_quantile|accept_file`).MatchString(expression) {
 			_, err := e.tryQuery(e.ctx, expression)

@@ -29,12 +29,15 @@ func (c clinic) inForce(script string) {
 func TestExportedTable(t *testing.T) {
 	c := openClinic(t)
 	domain := c.administrator()
-	dn, err := domain.AddUser(testenv.Person{Name: "spelling", Proxies: []string{`smtp:"two words"@corp.example`, "smtp:dots..in.it@corp.example", "smtp:grüße@corp.example", `smtp:"a,b;c"@corp.example`, "smtp:o'brien+x%y@corp.example"}})
+	dn, err := domain.AddUser(testenv.Person{Name: "spelling",
+		Proxies: []string{`smtp:"two words"@corp.example`, "smtp:dots..in.it@corp.example",
+			"smtp:grüße@corp.example", `smtp:"a,b;c"@corp.example`, "smtp:o'brien+x%y@corp.example"}})
 	c.must(err)
 	t.Cleanup(func() { domain.Delete(dn) })
 	_, err = c.AwaitCaughtUp(c.ctx, domain)
 	c.must(err)
-	said := c.root("cd /etc/postfix && " + toolPath + " export --output /etc/postfix/exported && postmap hash:/etc/postfix/exported 2>&1")
+	said := c.root("cd /etc/postfix && " + toolPath + " export --output /etc/postfix/exported && postmap " +
+		"hash:/etc/postfix/exported 2>&1")
 	if said != "" {
 		t.Errorf("postmap says %s", said)
 	}
@@ -43,11 +46,13 @@ func TestExportedTable(t *testing.T) {
 	c.must(err)
 	ours := recipients[:0:0]
 	for _, a := range recipients {
-		if name := a[strings.LastIndexByte(a, '@')+1:]; name == "corp.example" || name == "report.example" || strings.HasSuffix(name, ".sub.example") {
+		if name := a[strings.LastIndexByte(a, '@')+1:]; name == "corp.example" || name == "report.example" ||
+			strings.HasSuffix(name, ".sub.example") {
 			ours = append(ours, a)
 		}
 	}
-	replies, err := c.AskAll(c.ctx, append(ours, "anybody@pass.example", "postmaster@corp.example", "nobody@corp.example", "nobody@report.example"))
+	replies, err := c.AskAll(c.ctx, append(ours, "anybody@pass.example", "postmaster@corp.example",
+		"nobody@corp.example", "nobody@report.example"))
 	c.must(err)
 	for recipient, reply := range replies {
 		want := 250
@@ -93,7 +98,8 @@ func TestMovingOver(t *testing.T) {
 	out, err := e.RunMilter(e.ctx, "compare", "--table", table)
 	e.must(err)
 	t.Logf("compare --table (exit status %d):\n%s%s", out.Status, out.Stdout, out.Stderr)
-	for _, want := range []string{"stale@corp.example ", "nobody in the directories has it", "leaver@corp.example ", "left the directories ", "fresh@corp.example ", "refused where the table is in force",
+	for _, want := range []string{"stale@corp.example ", "not in any directory", "leaver@corp.example ",
+		"left the directories ", "fresh@corp.example ", "rejected by the table",
 		"2 in the table only, 1 in the index only", `does not count: line 3: "spoilt" is neither`} {
 		if !strings.Contains(out.Stdout, want) {
 			t.Errorf("compare --table has no %q", want)
@@ -103,7 +109,8 @@ func TestMovingOver(t *testing.T) {
 		t.Errorf("compare --table ends with %d", out.Status)
 	}
 	// Nobody is lost on the way: what the table has and AD has not is accepted.
-	for recipient, code := range map[string]int{"stale@corp.example": 250, "leaver@corp.example": 250, "fresh@corp.example": 250, "nobody@corp.example": 550} {
+	for recipient, code := range map[string]int{"stale@corp.example": 250, "leaver@corp.example": 250,
+		"fresh@corp.example": 250, "nobody@corp.example": 550} {
 		e.replies(recipient, code, "")
 	}
 	// The file is watched: a stale line taken out counts without a word to the daemon.
@@ -135,7 +142,8 @@ func TestRelocated(t *testing.T) {
 func TestDocumentedCommands(t *testing.T) {
 	c := openClinic(t)
 	script := "rm -rf /tmp/docs && cp -a /etc/postfix /tmp/docs && cd /tmp/docs\n" +
-		"sed -i '/^submission/,$d' master.cf\nprintf 'submission inet n - y - - smtpd\\n127.0.0.1:10025 inet n - y - - smtpd\\n' >> master.cf\n" +
+		"sed -i '/^submission/,$d' master.cf\nprintf 'submission inet n - y - - smtpd\\n127.0.0.1:10025 inet n - y " +
+		"- - smtpd\\n' >> master.cf\n" +
 		"postconf -c . -e 'virtual_alias_maps =' && printf 'ann@corp.example OK\\n' > relay_recipients\n"
 	ran := 0
 	for _, page := range []string{"postfix.md", "moving-over.md"} {
@@ -148,7 +156,8 @@ func TestDocumentedCommands(t *testing.T) {
 			}
 			command = inCopy(command)
 			ran++
-			script += fmt.Sprintf("{ %s\n} > out 2>&1 || { echo 'does not work:' && echo %q && cat out; }\n", command, command)
+			script += fmt.Sprintf("{ %s\n} > out 2>&1 || { echo 'does not work:' && echo %q && cat out; }\n",
+				command, command)
 		}
 	}
 	if said := c.root(script); said != "" || ran < 20 {
@@ -160,7 +169,8 @@ func TestDocumentedCommands(t *testing.T) {
 // harness, or wants a part that it does not have, is left out.
 func inCopy(command string) string {
 	command = strings.NewReplacer("-c /etc/postfix-in ", "", "--postfix-config /etc/postfix-in", "", "lmdb:", "hash:",
-		"/etc/postfix/relay_recipients", "/tmp/docs/relay_recipients", "/var/lib/postfix/", "/tmp/docs/").Replace(command)
+		"/etc/postfix/relay_recipients", "/tmp/docs/relay_recipients", "/var/lib/postfix/",
+		"/tmp/docs/").Replace(command)
 	word, rest, _ := strings.Cut(command, " ")
 	switch word {
 	case "postconf":

@@ -213,7 +213,8 @@ const envSystemd = "TESTENV_SYSTEMD"
 
 func (e *edge) joinSystemd() {
 	e.t.Helper()
-	if err := e.Join(e.ctx, testenv.Systemd); err != nil && !errors.Is(err, testenv.ErrNoImages) && os.Getenv(envSystemd) != "require" {
+	if err := e.Join(e.ctx, testenv.Systemd); err != nil && !errors.Is(err, testenv.ErrNoImages) &&
+		os.Getenv(envSystemd) != "require" {
 		fmt.Fprintf(os.Stderr, "PACKAGE TEST SKIPPED: systemd does not run in a container of this engine: %v\n", err)
 		e.Leave(context.WithoutCancel(e.ctx), testenv.Systemd)
 		e.t.Skip("PACKAGE TEST SKIPPED: systemd does not run in a container of this engine")
@@ -256,7 +257,8 @@ func (n *newcomer) knowsAuthority() {
 }
 
 // ownController is the edit that the shipped configuration needs here.
-var ownController = testenv.Replace("[ldaps://dc1.corp.example, ldaps://dc2.corp.example]", "[ldaps://dc1.corp.example]")
+var ownController = testenv.Replace("[ldaps://dc1.corp.example, ldaps://dc2.corp.example]",
+	"[ldaps://dc1.corp.example]")
 
 // buildPackage builds the package for the harness's machine, by the document's command.
 func buildPackage(t *testing.T, command, version string) string {

@@ -64,15 +64,17 @@ func (n *newcomer) install() {
 	n.does("install -m 0640 -g rcpt-milter /dev/null /etc/rcpt-milter/password")
 	n.types("nano /etc/rcpt-milter/password", testenv.PasswordFile, testenv.MailPassword+"\n")
 	n.knowsAuthority()
-	n.has("check", n.does("runuser -u rcpt-milter -- rcpt-milter check --live"), "svc-mail@corp.example may list deleted objects")
+	n.has("check", n.does("runuser -u rcpt-milter -- rcpt-milter check --live"),
+		"svc-mail@corp.example may list deleted objects")
 	n.does("systemctl start rcpt-milter")
 	n.is("rcpt-milter", "ActiveState", "active")
 	n.fresh()
 	n.has("status", n.does("rcpt-milter status"), "State: fresh", "rcpt-milter 1.0.0")
 	n.has("lookup", n.does("rcpt-milter lookup ann@corp.example"), "accepted", "(verdict known, row 6)")
-	n.does("postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=5s, command_timeout=10s, default_action=tempfail }'")
+	n.does("postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=5s, command_timeout=10s, " +
+		"default_action=tempfail }'")
 	n.does("systemctl reload postfix")
-	n.has("doctor", n.does("rcpt-milter doctor"), "No fault, 1 note", "[mode-report]")
+	n.has("doctor", n.does("rcpt-milter doctor"), "No problems, 1 note", "[mode-report]")
 	n.hears("ann@corp.example", accepted)
 	n.hears("nobody@corp.example", accepted) // in mode report
 	n.has("report", n.sh("rcpt-milter report"), "nobody@corp.example")
@@ -97,7 +99,8 @@ const maxExposure = 1.5
 
 // systemd has a service that tells of itself, and is shut in.
 func (n *newcomer) systemd() {
-	for name, want := range map[string]string{"Type": "notify", "WatchdogUSec": "1min", "NRestarts": "0", "SubState": "running"} {
+	for name, want := range map[string]string{"Type": "notify", "WatchdogUSec": "1min", "NRestarts": "0",
+		"SubState": "running"} {
 		n.is("rcpt-milter", name, want)
 	}
 	n.must(testenv.AwaitNil(n.ctx, poll, func(ctx context.Context) error {
@@ -125,8 +128,10 @@ func (n *newcomer) systemd() {
 	before := n.property("rcpt-milter", "MainPID")
 	n.sh("systemctl kill --signal ABRT rcpt-milter")
 	n.must(testenv.AwaitNil(n.ctx, poll, func(ctx context.Context) error {
-		out, err := n.Exec(ctx, testenv.Systemd, "systemctl", "show", "--value", "-p", "NRestarts", "-p", "ActiveState", "rcpt-milter")
-		if err == nil && strings.Join(strings.Fields(out.Stdout), " ") != "active 1" && strings.Join(strings.Fields(out.Stdout), " ") != "1 active" {
+		out, err := n.Exec(ctx, testenv.Systemd, "systemctl", "show", "--value", "-p", "NRestarts", "-p",
+			"ActiveState", "rcpt-milter")
+		if err == nil && strings.Join(strings.Fields(out.Stdout), " ") != "active 1" &&
+			strings.Join(strings.Fields(out.Stdout), " ") != "1 active" {
 			err = fmt.Errorf("after its end the service is %q", out.Stdout)
 		}
 		return err
@@ -145,7 +150,8 @@ func (n *newcomer) upgrade(deb string) {
 		dpkg-deb --root-owner-group -Zgzip -z1 -b next rcpt-milter_*.deb && rm -r next`)
 	mine, pid := n.sh("cat "+testenv.ConfigFile), n.property("rcpt-milter", "MainPID")
 	// The newline answers dpkg's question with its default.
-	n.has("apt", n.sh("echo | apt install ./rcpt-milter_*.deb"), "Configuration file '/etc/rcpt-milter/config.yaml'", "keep your current version")
+	n.has("apt", n.sh("echo | apt install ./rcpt-milter_*.deb"), "Configuration file '/etc/rcpt-milter/config.yaml'",
+		"keep your current version")
 	if got := n.sh("cat " + testenv.ConfigFile); got != mine {
 		n.t.Errorf("the configuration after the upgrade:\n%s", got)
 	}
@@ -175,7 +181,8 @@ func (n *newcomer) options() {
 
 	n.does("install -d -m 0700 /etc/credstore")
 	n.does("install -m 0600 /dev/null /etc/credstore/rcpt-milter.password")
-	n.types("nano /etc/credstore/rcpt-milter.password", "/etc/credstore/rcpt-milter.password", testenv.MailPassword+"\n")
+	n.types("nano /etc/credstore/rcpt-milter.password", "/etc/credstore/rcpt-milter.password",
+		testenv.MailPassword+"\n")
 	n.sh("rm " + testenv.PasswordFile)
 	n.writes("/root/new/editor", `#!/bin/sh
 for file; do :; done
@@ -183,7 +190,8 @@ for file; do :; done
 sed -i '/^### Anything between here/r /tmp/lines' "$file"
 `)
 	n.sh("chmod +x editor; SYSTEMD_EDITOR=/root/new/editor script -qec 'systemctl edit rcpt-milter' /dev/null")
-	n.edits(testenv.Replace("password_file: /etc/rcpt-milter/password", "password_file: /run/credentials/rcpt-milter.service/password"))
+	n.edits(testenv.Replace("password_file: /etc/rcpt-milter/password",
+		"password_file: /run/credentials/rcpt-milter.service/password"))
 	n.does("systemctl restart rcpt-milter")
 	n.sh("rcpt-milter sync --wait --full")
 	n.shows("stat -c '%U %a' /run/credentials/rcpt-milter.service/password", "rcpt-milter 400")
@@ -237,8 +245,10 @@ func (n *newcomer) patient() {
 
 // What the package and the daemon have in the file system, but for the account.
 var (
-	packageFiles = []string{"/usr/bin/rcpt-milter", "/lib/systemd/system/rcpt-milter.service", "/lib/systemd/system/rcpt-milter.socket",
-		"/usr/lib/sysusers.d/rcpt-milter.conf", "/usr/lib/tmpfiles.d/rcpt-milter.conf", "/usr/share/man/man8/rcpt-milter.8.gz", "/usr/share/doc/rcpt-milter"}
+	packageFiles = []string{"/usr/bin/rcpt-milter", "/lib/systemd/system/rcpt-milter.service",
+		"/lib/systemd/system/rcpt-milter.socket",
+		"/usr/lib/sysusers.d/rcpt-milter.conf", "/usr/lib/tmpfiles.d/rcpt-milter.conf",
+		"/usr/share/man/man8/rcpt-milter.8.gz", "/usr/share/doc/rcpt-milter"}
 	dataFiles = []string{testenv.ConfigFile, testenv.StoreDir + "/MANIFEST"}
 )
 
@@ -283,10 +293,12 @@ func (n *newcomer) again(deb string) {
 // purge takes everything but the number of the account.
 func (n *newcomer) purge() {
 	n.sh("apt purge --yes rcpt-milter")
-	n.absent(append(slices.Clone(packageFiles), "/etc/rcpt-milter", testenv.StoreDir, "/var/spool/postfix/rcpt-milter", "/run/rcpt-milter")...)
+	n.absent(append(slices.Clone(packageFiles), "/etc/rcpt-milter", testenv.StoreDir,
+		"/var/spool/postfix/rcpt-milter", "/run/rcpt-milter")...)
 	n.stopped()
 	// The administrator's own: the drop-in, and the password beside it.
-	left := n.sh("find /etc /lib /run /usr /var -xdev -name '*rcpt-milter*' ! -path '/var/cache/man/*' ! -path '/etc/credstore/*' ! -path '/etc/systemd/system/rcpt-milter.service.d'")
+	left := n.sh("find /etc /lib /run /usr /var -xdev -name '*rcpt-milter*' ! -path '/var/cache/man/*' ! -path " +
+		"'/etc/credstore/*' ! -path '/etc/systemd/system/rcpt-milter.service.d'")
 	if strings.TrimSpace(left) != "" {
 		n.t.Errorf("purge leaves\n%s", left)
 	}
@@ -325,7 +337,8 @@ func (n *newcomer) fromSource() {
 	binary := filepath.Join(n.t.TempDir(), "rcpt-milter")
 	n.here(edited(n.t, n.next("CGO_ENABLED=0 go build ./cmd/rcpt-milter"), "go build ", "go build -o "+binary+" "))
 	n.sh("mkdir deploy")
-	for from, dir := range map[string]string{binary: "/root/new", "../deploy/systemd": "/root/new/deploy", "../deploy/config.yaml": "/root/new/deploy"} {
+	for from, dir := range map[string]string{binary: "/root/new", "../deploy/systemd": "/root/new/deploy",
+		"../deploy/config.yaml": "/root/new/deploy"} {
 		n.must(n.CopyIn(n.ctx, testenv.Systemd, from, dir))
 	}
 	for len(n.lines) > 0 {

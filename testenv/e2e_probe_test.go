@@ -50,7 +50,8 @@ func (p *prober) verdict(t *testing.T) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t.Logf("prober: %d questions about valid addresses, %d answered with 4xx, %d with 5xx", p.asked, p.deferred, len(p.refused))
+	t.Logf("prober: %d questions about valid addresses, %d answered with 4xx, %d with 5xx", p.asked, p.deferred,
+		len(p.refused))
 	if len(p.refused) > 0 {
 		t.Errorf("valid addresses were refused %d times; the first: %s", len(p.refused), p.refused[0])
 	}

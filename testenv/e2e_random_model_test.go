@@ -60,7 +60,8 @@ type change struct {
 }
 
 func newModel() *model {
-	m := &model{rules: rules{Bases: []string{lifeIn}}, ous: map[string]*unit{}, run: strconv.FormatInt(time.Now().Unix(), 36)}
+	m := &model{rules: rules{Bases: []string{lifeIn}}, ous: map[string]*unit{},
+		run: strconv.FormatInt(time.Now().Unix(), 36)}
 	for i, parent := range []string{lifeIn, lifeOut, lifeSecond} {
 		u := &unit{name: fmt.Sprint("w", i), parent: parent}
 		m.ous[u.name], m.wander = u, append(m.wander, u.name)
@@ -89,7 +90,8 @@ func (m *model) furnish(d *testenv.Domain) error {
 		errs = append(errs, d.AddOU(name, m.ous[name].parent))
 	}
 	for i, ou := range []string{lifeIn, lifeSecond} {
-		o := &person{name: m.newName(), class: "anchor", ou: ou, proxies: []string{fmt.Sprintf("SMTP:anchor%d@corp.example", i)}}
+		o := &person{name: m.newName(), class: "anchor", ou: ou,
+			proxies: []string{fmt.Sprintf("SMTP:anchor%d@corp.example", i)}}
 		errs = append(errs, m.create(o).domain(d))
 		m.objects = append(m.objects, o)
 	}

@@ -65,7 +65,8 @@ func TestRandomSamba(t *testing.T) {
 		}
 	}
 	l.quiet()
-	t.Logf("seed %d: %d operations, %d quiet points, %.0f s: %v", *randomSeed, l.ops, l.quiets, time.Since(began).Seconds(), l.counts)
+	t.Logf("seed %d: %d operations, %d quiet points, %.0f s: %v", *randomSeed, l.ops, l.quiets,
+		time.Since(began).Seconds(), l.counts)
 }
 
 func newLife(t *testing.T) *life {
@@ -74,7 +75,8 @@ func newLife(t *testing.T) *life {
 	ctx, cancel := context.WithTimeout(t.Context(), testDeadline+time.Duration(*randomOps)*randomEach)
 	t.Cleanup(cancel)
 	e.ctx = ctx
-	l := &life{edge: e, rnd: rand.New(rand.NewPCG(*randomSeed, 0x5a3ba)), known: map[string]bool{}, digests: map[string]string{}, counts: map[string]int{}}
+	l := &life{edge: e, rnd: rand.New(rand.NewPCG(*randomSeed, 0x5a3ba)), known: map[string]bool{},
+		digests: map[string]string{}, counts: map[string]int{}}
 	l.connect()
 	t.Cleanup(l.clean)
 	l.must(l.domain.DeleteTree(lifeOU)) // of a run that was interrupted
@@ -122,7 +124,8 @@ func (l *life) clean() {
 // report says how to come here again.
 func (l *life) report() {
 	if l.t.Failed() {
-		l.t.Logf("seed %d, steps since the last quiet point:\n%s\nto see it again: go run ./cmd/testenv test ./testenv -v -run TestRandomSamba -args -random.seed %d -random.ops %d",
+		l.t.Logf("seed %d, steps since the last quiet point:\n%s\nto see it again: go run ./cmd/testenv test "+
+			"./testenv -v -run TestRandomSamba -args -random.seed %d -random.ops %d",
 			*randomSeed, strings.Join(l.steps, "\n"), *randomSeed, l.ops+1)
 	}
 }
@@ -177,12 +180,14 @@ func draw[T any](l *life, list []T) T { return list[l.rnd.IntN(len(list))] }
 
 // address draws one of few, so that they meet each other.
 func (l *life) address() string {
-	return fmt.Sprintf("life%d@%s", l.rnd.IntN(randomPool), draw(l, []string{"corp.example", "corp.example", "lab.sub.example"}))
+	return fmt.Sprintf("life%d@%s", l.rnd.IntN(randomPool), draw(l,
+		[]string{"corp.example", "corp.example", "lab.sub.example"}))
 }
 
 // proxy spells an address as a value of proxyAddresses.
 func (l *life) proxy(address string) string {
-	return draw(l, []string{"smtp:", "SMTP:", "sMtP:"}) + draw(l, []string{address, strings.ToUpper(address[:1]) + address[1:]})
+	return draw(l, []string{"smtp:", "SMTP:", "sMtP:"}) + draw(l,
+		[]string{address, strings.ToUpper(address[:1]) + address[1:]})
 }
 
 // one is one operation.
@@ -247,7 +252,8 @@ func (l *life) one() {
 
 func (l *life) create(addresses ...string) {
 	l.t.Helper()
-	o := person{name: l.world.newName(), class: draw(l, []string{"user", "user", "user", "group", "contact"}), ou: draw(l, l.world.places())}
+	o := person{name: l.world.newName(), class: draw(l, []string{"user", "user", "user", "group", "contact"}),
+		ou: draw(l, l.world.places())}
 	for _, a := range addresses {
 		o.proxies = append(o.proxies, l.proxy(a))
 	}
@@ -405,7 +411,8 @@ func (l *life) quiet() {
 		l.known[a] = true
 	}
 	l.prober.add(want...)
-	l.t.Logf("quiet point after %d operations: %d objects, %d addresses in the index, %v", l.ops, len(l.world.objects), len(want), l.world.rules)
+	l.t.Logf("quiet point after %d operations: %d objects, %d addresses in the index, %v", l.ops,
+		len(l.world.objects), len(want), l.world.rules)
 	l.steps = nil
 }
 
@@ -472,7 +479,7 @@ func (l *life) answers(valid map[string]bool) {
 			want = []int{450, 550}
 		}
 		if !slices.Contains(want, replies[a].Code()) {
-			l.t.Errorf("the edge says %q to %s, want %d", replies[a], a, want)
+			l.t.Errorf("edge replied %q to %s, want %d", replies[a], a, want)
 		}
 	}
 }

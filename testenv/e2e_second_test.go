@@ -39,7 +39,8 @@ type pair struct {
 func requirePair(t *testing.T, edits ...func(string) string) *pair {
 	t.Helper()
 	if !*second {
-		t.Skip("two domain controllers: run it with `go run ./cmd/testenv test ./testenv -run Controller -args -second`")
+		t.Skip("two domain controllers: run it with `go run ./cmd/testenv test ./testenv -run Controller -args " +
+			"-second`")
 	}
 	p := &pair{edge: require(t)}
 	p.must(p.StartSecond(t.Context()))
@@ -51,7 +52,8 @@ func requirePair(t *testing.T, edits ...func(string) string) *pair {
 	p.replicate()
 	p.must(p.Stop(p.ctx, testenv.Milter))
 	p.must(p.Configure(p.ctx, append([]func(string) string{
-		testenv.Replace("[ldaps://dc1.corp.example]", "[ldaps://dc2.corp.example, ldaps://dc1.corp.example]")}, edits...)...))
+		testenv.Replace("[ldaps://dc1.corp.example]", "[ldaps://dc2.corp.example, ldaps://dc1.corp.example]")},
+		edits...)...))
 	p.must(p.EmptyStore(p.ctx))
 	p.must(p.Start(p.ctx, testenv.Milter))
 	_, err := p.AwaitCaughtUp(p.ctx, p.dc2)
@@ -173,7 +175,8 @@ func (s *stream) one(at *testenv.Domain, i int) error {
 	address := func(i int) string { return fmt.Sprintf("%s%d@corp.example", s.prefix, i) }
 	alias := s.prefix + "-desk@corp.example"
 	before := fmt.Sprintf("CN=%s%d,%s", s.prefix, i-1, testenv.StaffOU)
-	dn, err := at.AddUser(testenv.Person{Name: fmt.Sprint(s.prefix, i), Mail: address(i), Proxies: []string{"SMTP:" + address(i), "smtp:" + alias}})
+	dn, err := at.AddUser(testenv.Person{Name: fmt.Sprint(s.prefix, i), Mail: address(i),
+		Proxies: []string{"SMTP:" + address(i), "smtp:" + alias}})
 	if err != nil {
 		return err
 	}
@@ -210,7 +213,8 @@ func (p *pair) equals(at *testenv.Domain, kept ...string) {
 			return err
 		}
 		if want := len(p.valid(at)) + len(kept); status.Addresses != want {
-			return fmt.Errorf("the index has %d addresses, %s has %d, and %q may be kept", status.Addresses, at.Host(), want-len(kept), kept)
+			return fmt.Errorf("the index has %d addresses, %s has %d, and %q may be kept", status.Addresses,
+				at.Host(), want-len(kept), kept)
 		}
 		return nil
 	})
@@ -227,7 +231,7 @@ func (p *pair) equals(at *testenv.Domain, kept ...string) {
 			want = 550
 		}
 		if reply.Code() != want {
-			p.t.Errorf("the edge says %q to %s, want %d", reply, address, want)
+			p.t.Errorf("edge replied %q to %s, want %d", reply, address, want)
 		}
 	}
 }
@@ -307,7 +311,8 @@ func TestPartition(t *testing.T) {
 	cut := time.Now()
 	t.Cleanup(func() { p.Connect(context.Background(), testenv.DC2) }) // harmless if it is
 	// Behind the cut the user gets another alias; before it, somebody else comes.
-	p.must(p.Modify(p.ctx, testenv.DC2, "dn: "+dn+"\nchangetype: modify\nadd: proxyAddresses\nproxyAddresses: smtp:behind@corp.example\n"))
+	p.must(p.Modify(p.ctx, testenv.DC2, "dn: "+dn+"\nchangetype: modify\nadd: proxyAddresses\nproxyAddresses: "+
+		"smtp:behind@corp.example\n"))
 	_, before := p.user(p.dc1, "before-the-cut")
 	p.follows(p.dc1)
 	t.Logf("dc1 is followed %.1f s after dc2 was cut off", time.Since(cut).Seconds())
@@ -364,11 +369,12 @@ func TestLaggingController(t *testing.T) {
 // snapshot of a virtual machine does. It keeps its invocationId, and its USNs begin again
 // where they were.
 func TestControllerSetBack(t *testing.T) {
-	p := requirePair(t, testenv.Replace("[ldaps://dc2.corp.example, ldaps://dc1.corp.example]", "[ldaps://dc2.corp.example]"),
+	p := requirePair(t, testenv.Replace("[ldaps://dc2.corp.example, ldaps://dc1.corp.example]",
+		"[ldaps://dc2.corp.example]"),
 		testenv.Replace("    poll: 1s\n", "    poll: 1s\n    replication_lag: 5s\n"))
 	t.Cleanup(func() { p.RemoveSecond(context.Background()) }) // it has lost its partner's trust
 	p.must(p.CutReplication(p.ctx, testenv.DC2, true))
-	p.must(p.Suffer(p.ctx, testenv.DC2, testenv.FateKeep))
+	p.must(p.RunDatabaseAction(p.ctx, testenv.DC2, testenv.CopyDatabase))
 	p.connect()
 	before := p.follows(p.dc2)
 	_, stop := p.probe(p.valid(p.dc2)...)
@@ -380,13 +386,14 @@ func TestControllerSetBack(t *testing.T) {
 	p.replies(p.gone[0], 250, "")
 	mark, err := p.MarkLog(p.ctx, testenv.Milter)
 	p.must(err)
-	p.must(p.Suffer(p.ctx, testenv.DC2, testenv.FateSetBack))
+	p.must(p.RunDatabaseAction(p.ctx, testenv.DC2, testenv.RestoreDatabase))
 	_, err = p.AwaitLog(p.ctx, mark, "full pass begins.*set back")
 	p.must(err)
 	p.connect()
 	p.equals(p.dc2)
 	if after := p.follows(p.dc2); after.Directories[0].InvocationID != before.Directories[0].InvocationID {
-		t.Errorf("invocationId %s, before it was %s", after.Directories[0].InvocationID, before.Directories[0].InvocationID)
+		t.Errorf("invocationId %s, before it was %s", after.Directories[0].InvocationID,
+			before.Directories[0].InvocationID)
 	}
 	stop()
 }
@@ -395,7 +402,8 @@ func TestControllerSetBack(t *testing.T) {
 // backup as another one. What happened after the backup is undone, as it is there.
 func TestControllerRestored(t *testing.T) {
 	if !*second {
-		t.Skip("two domain controllers: run it with `go run ./cmd/testenv test ./testenv -run Controller -args -second`")
+		t.Skip("two domain controllers: run it with `go run ./cmd/testenv test ./testenv -run Controller -args " +
+			"-second`")
 	}
 	p := &pair{edge: require(t)}
 	ctx, cancel := context.WithTimeout(t.Context(), secondDeadline)

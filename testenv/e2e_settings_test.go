@@ -28,7 +28,8 @@ func (e *edge) configure(name string) {
 		case ".yaml":
 			e.must(e.Configure(e.ctx, testenv.Overlay(string(text))))
 		case "":
-			e.must(e.WriteFile(e.ctx, testenv.Milter, filepath.Join(filepath.Dir(testenv.ConfigFile), filepath.Base(file)), string(text)))
+			e.must(e.WriteFile(e.ctx, testenv.Milter, filepath.Join(filepath.Dir(testenv.ConfigFile),
+				filepath.Base(file)), string(text)))
 		}
 	}
 	e.must(e.Start(e.ctx, testenv.Milter))
@@ -54,7 +55,8 @@ func TestSettings(t *testing.T) {
 			e.configure(name)
 			for _, file := range dialogues {
 				t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-					e.in(t, dialogueDeadline).dialogue(strings.TrimSuffix(strings.TrimPrefix(file, "testdata/dialogues/"), ".txt"), nil)
+					e.in(t, dialogueDeadline).dialogue(strings.TrimSuffix(strings.TrimPrefix(file,
+						"testdata/dialogues/"), ".txt"), nil)
 				})
 			}
 		})
@@ -66,7 +68,8 @@ func TestConfirmed(t *testing.T) {
 	e := require(t)
 	domain := e.administrator()
 	e.must(e.Stop(e.ctx, testenv.Milter))
-	e.must(e.Configure(e.ctx, testenv.Replace("poll: 1s", "poll: 1h"), testenv.Overlay("confirm: {enabled: true, timeout: 5s, per_second: 50}\n")))
+	e.must(e.Configure(e.ctx, testenv.Replace("poll: 1s", "poll: 1h"), testenv.Overlay("confirm: {enabled: true, "+
+		"timeout: 5s, per_second: 50}\n")))
 	e.must(e.Start(e.ctx, testenv.Milter))
 	_, err := e.AwaitFresh(e.ctx)
 	e.must(err)

@@ -29,7 +29,8 @@ func TestStory(t *testing.T) {
 	}{
 		{"1-nobody-yet", func() error { return nil }},
 		{"2-added", func() error {
-			_, err := domain.AddUser(testenv.Person{Name: user, Mail: user + "@corp.example", Proxies: []string{"SMTP:" + user + "@corp.example"}})
+			_, err := domain.AddUser(testenv.Person{Name: user, Mail: user + "@corp.example",
+				Proxies: []string{"SMTP:" + user + "@corp.example"}})
 			return err
 		}},
 		{"3-alias-added", func() error { return domain.AddProxy(dn, "smtp:Story.Alias@Corp.Example") }},
@@ -89,7 +90,8 @@ func TestKinds(t *testing.T) {
 		name string
 		add  func(testenv.Person) (string, error)
 	}{
-		{"kind-user", domain.AddUser}, {"kind-shared", domain.AddShared}, {"kind-group", domain.AddGroup}, {"kind-contact", domain.AddContact},
+		{"kind-user", domain.AddUser}, {"kind-shared", domain.AddShared}, {"kind-group", domain.AddGroup},
+		{"kind-contact", domain.AddContact},
 	} {
 		address := kind.name + "@corp.example"
 		e.replies(address, 550, "5.1.1")
@@ -134,7 +136,8 @@ func TestAwayAndBack(t *testing.T) {
 	after, err := e.AwaitCaughtUp(e.ctx, again)
 	e.must(err)
 	if len(after.Directories) == 1 && after.Directories[0].LastFull.Number != before.Directories[0].LastFull.Number {
-		t.Errorf("the restart cost a full pass: %+v, before it was %+v", after.Directories[0].LastFull, before.Directories[0].LastFull)
+		t.Errorf("the restart cost a full pass: %+v, before it was %+v", after.Directories[0].LastFull,
+			before.Directories[0].LastFull)
 	}
 	e.equalsAD(again)
 }
@@ -143,7 +146,8 @@ func TestAwayAndBack(t *testing.T) {
 func TestStale(t *testing.T) {
 	e := require(t)
 	e.must(e.Stop(e.ctx, testenv.Milter))
-	e.must(e.Configure(e.ctx, testenv.Replace("removal_grace: 0s", "removal_grace: 0s\nlate_after: 3s\nstale_after: 6s")))
+	e.must(e.Configure(e.ctx, testenv.Replace("removal_grace: 0s", "removal_grace: 0s\nlate_after: "+
+		"3s\nstale_after: 6s")))
 	e.must(e.Start(e.ctx, testenv.Milter))
 	_, err := e.AwaitFresh(e.ctx)
 	e.must(err)
@@ -187,7 +191,8 @@ func TestCommands(t *testing.T) {
 		out, err := e.RunMilter(e.ctx, test.args...)
 		e.must(err)
 		if out.Status != test.status || !contains(out.Stdout, test.stdout) {
-			t.Errorf("rcpt-milter %v: exit status %d, want %d, with %q in:\n%s%s", test.args, out.Status, test.status, test.stdout, out.Stdout, out.Stderr)
+			t.Errorf("rcpt-milter %v: exit status %d, want %d, with %q in:\n%s%s", test.args, out.Status,
+				test.status, test.stdout, out.Stdout, out.Stderr)
 		}
 	}
 }

@@ -143,7 +143,8 @@ func (e *edge) equalsAD(domain *testenv.Domain, gone ...string) {
 	}
 	if len(wrong) > 0 {
 		e.t.Errorf("%d addresses of %d differ, %d removals are held; the first ones:\n%s",
-			len(wrong), len(replies), status.Directories[0].HeldRemovals, strings.Join(wrong[:min(5, len(wrong))], "\n"))
+			len(wrong), len(replies), status.Directories[0].HeldRemovals,
+			strings.Join(wrong[:min(5, len(wrong))], "\n"))
 	}
 }
 
@@ -180,7 +181,8 @@ func TestPorts(t *testing.T) {
 
 // TestDialoguesParse reads every dialogue without a harness.
 func TestDialoguesParse(t *testing.T) {
-	for _, pattern := range []string{"testdata/dialogues/*.txt", "testdata/dialogues/*/*.txt", "testdata/dialogues/settings/*/*.txt"} {
+	for _, pattern := range []string{"testdata/dialogues/*.txt", "testdata/dialogues/*/*.txt",
+		"testdata/dialogues/settings/*/*.txt"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no dialogues %s: %v", pattern, err)
@@ -201,7 +203,8 @@ func TestIndexEqualsAD(t *testing.T) {
 	e.must(err)
 	reply, err := e.Ask(e.ctx, "nobody@corp.example")
 	e.must(err)
-	if got, want := reply.String(), "550 5.1.1 <nobody@corp.example>: Recipient address rejected: User unknown"; got != want {
+	if got, want := reply.String(), "550 5.1.1 <nobody@corp.example>: Recipient address rejected: User "+
+		"unknown"; got != want {
 		t.Errorf("reply = %q, want %q", got, want)
 	}
 	line, err := e.AwaitLog(e.ctx, mark, "milter-reject: RCPT .*<nobody@corp.example>")
@@ -243,6 +246,6 @@ func (e *edge) replies(recipient string, code int, enhanced string) {
 	reply, err := e.Ask(e.ctx, recipient)
 	e.must(err)
 	if reply.Code() != code || !strings.Contains(reply.String(), enhanced) {
-		e.t.Errorf("the edge says %q to %s, want %d %s", reply, recipient, code, enhanced)
+		e.t.Errorf("edge replied %q to %s, want %d %s", reply, recipient, code, enhanced)
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// edgePoll is how often the edge is asked about a recipient while somebody waits for
-// its answer to change. It is the resolution of the seconds that are measured.
+// edgePoll is the interval between queries of the edge while a test waits for a new answer. It is
+// the resolution of the measured seconds.
 const edgePoll = 25 * time.Millisecond
 
-// Session opens an SMTP session with mx, past EHLO. A client address, if not empty,
-// is whom mx takes the client for.
+// Session opens an SMTP session with mx, past EHLO. If client is not empty, mx takes it for the
+// address of the client.
 func (h *Harness) Session(ctx context.Context, client string) (*Session, error) {
 	address, err := h.Address(ctx, MX, PortSMTP)
 	if err != nil {
@@ -34,8 +34,8 @@ func openSession(ctx context.Context, address, client string) (*Session, error) 
 	return session, nil
 }
 
-// Ask is what mx answers to one RCPT, in a session of its own: Postfix gives up on a
-// milter it could not reach for as long as the session lasts.
+// Ask returns the answer of mx to one RCPT, in its own session: Postfix stops using an
+// unreachable milter for the rest of a session.
 func (h *Harness) Ask(ctx context.Context, recipient string) (Reply, error) {
 	address, err := h.Address(ctx, MX, PortSMTP)
 	if err != nil {
@@ -58,8 +58,8 @@ func AskOnce(ctx context.Context, address, recipient string) (Reply, error) {
 	return reply, err
 }
 
-// AwaitReply asks mx about a recipient until the reply has this code, and returns it
-// and how long that took.
+// AwaitReply queries mx about a recipient until the reply has this code. It returns the reply and
+// the time that took.
 func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (Reply, time.Duration, error) {
 	start := time.Now()
 	address, err := h.Address(ctx, MX, PortSMTP)
@@ -73,19 +73,19 @@ func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (R
 			return err
 		}
 		if reply.Code() != code {
-			return fmt.Errorf("the edge says %q to %s, want %d", reply, recipient, code)
+			return fmt.Errorf("edge replied %q to %s, want %d", reply, recipient, code)
 		}
 		return nil
 	})
 	return reply, time.Since(start), err
 }
 
-// transaction is how many recipients AskAll names in one transaction; Postfix takes
-// smtpd_recipient_limit, 1000.
-const transaction = 500
+// recipientsPerTransaction is the number of recipients in one transaction of AskAll; Postfix
+// allows smtpd_recipient_limit, 1000.
+const recipientsPerTransaction = 500
 
-// AskAll asks mx about many recipients in one session and returns the reply to each.
-// They share transactions, because Postfix makes a queue file for each of those.
+// AskAll queries mx about many recipients in one session and returns the reply to each. They
+// share transactions, because Postfix creates a queue file for each transaction.
 func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]Reply, error) {
 	session, err := h.Session(ctx, "")
 	if err != nil {
@@ -93,7 +93,7 @@ func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]R
 	}
 	defer session.Close()
 	replies := make(map[string]Reply, len(recipients))
-	for some := range slices.Chunk(recipients, transaction) {
+	for some := range slices.Chunk(recipients, recipientsPerTransaction) {
 		reply, err := session.Do("MAIL FROM:<sender@elsewhere.example> SMTPUTF8")
 		if err != nil || reply.Code() != 250 {
 			return replies, fmt.Errorf("smtp: MAIL: %q: %w", reply, errors.Join(err, errRefused))
@@ -111,8 +111,8 @@ func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]R
 	return replies, err
 }
 
-// AwaitCaughtUp waits until the daemon follows this domain controller, and has read
-// everything that it has now.
+// AwaitCaughtUp waits until the daemon reads from this domain controller, and has read all its
+// current changes.
 func (h *Harness) AwaitCaughtUp(ctx context.Context, domain *Domain) (Status, error) {
 	usn, err := domain.USN()
 	if err != nil {

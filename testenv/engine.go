@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// ErrNoEngine says that no container engine, or no compose command, can be used.
+// ErrNoEngine means that no container engine or no compose command is usable.
 var ErrNoEngine = errors.New("no container engine")
 
-// engineDeadline bounds the question whether an engine answers at all.
+// engineDeadline limits the check that an engine answers.
 const engineDeadline = 15 * time.Second
 
 // engine runs the docker and compose commands of this machine for one project.
@@ -24,14 +24,15 @@ type engine struct {
 	env     []string // image tags for docker-compose.yml
 }
 
-// findEngine asks for a running engine and a compose command; the error wraps
-// ErrNoEngine and says which of them is missing.
+// findEngine finds a running engine and a compose command. The error wraps ErrNoEngine and names
+// the missing one.
 func findEngine(ctx context.Context, home checkout) (*engine, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineDeadline)
 	defer cancel()
 	e := &engine{dir: string(home), project: home.project()}
 	if _, err := e.docker(ctx, "version", "--format", "{{.Server.Version}}"); err != nil {
-		return nil, fmt.Errorf("%w: docker does not answer (%v); install and start Docker, or run `go run ./cmd/testenv demo --install` as root on Debian", ErrNoEngine, err)
+		return nil, fmt.Errorf("%w: docker does not answer (%v); install and start Docker, or run `go run "+
+			"./cmd/testenv demo --install` as root on Debian", ErrNoEngine, err)
 	}
 	for _, compose := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
 		out, err := run(ctx, exec.CommandContext(ctx, compose[0], append(compose[1:], "version")...))
@@ -40,16 +41,17 @@ func findEngine(ctx context.Context, home checkout) (*engine, error) {
 			return e, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: neither `docker compose` nor `docker-compose` works; install Debian's docker-compose or Compose v2", ErrNoEngine)
+	return nil, fmt.Errorf("%w: neither `docker compose` nor `docker-compose` works; install Debian's "+
+		"docker-compose or Compose v2", ErrNoEngine)
 }
 
-// docker runs one docker command and returns what it printed.
+// docker runs one docker command and returns its output.
 func (e *engine) docker(ctx context.Context, args ...string) (string, error) {
 	return mustRun(ctx, exec.CommandContext(ctx, "docker", args...))
 }
 
-// composed is a compose command on the project.
-func (e *engine) composed(ctx context.Context, args ...string) *exec.Cmd {
+// composeCommand returns a compose command on the project.
+func (e *engine) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
 	full := append([]string{}, e.compose[1:]...)
 	full = append(full, "-p", e.project, "-f", "docker-compose.yml")
 	cmd := exec.CommandContext(ctx, e.compose[0], append(full, args...)...)
@@ -58,8 +60,8 @@ func (e *engine) composed(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// container is the id of a service's container, running or not. Compose v1 and v2
-// name containers differently, so it is found by label.
+// container returns the id of a service's container, running or not. It searches by label,
+// because Compose v1 and v2 name containers differently.
 func (e *engine) container(ctx context.Context, service string) (string, error) {
 	out, err := e.docker(ctx, "ps", "--all", "--quiet", "--no-trunc",
 		"--filter", "label=com.docker.compose.project="+e.project,
@@ -74,7 +76,7 @@ func (e *engine) container(ctx context.Context, service string) (string, error) 
 	return ids[0], nil
 }
 
-// inspect is one field of a container, in docker's template language.
+// inspect returns one field of a container, in docker's template language.
 func (e *engine) inspect(ctx context.Context, id, format string) (string, error) {
 	out, err := e.docker(ctx, "inspect", "--format", format, id)
 	return strings.TrimSpace(out), err

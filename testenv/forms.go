@@ -8,23 +8,23 @@ import (
 	"strings"
 )
 
-// Form is one way to write a recipient, and what becomes of it:
+// Form is one way to write a recipient, and its results:
 //
 //	<Jane."Doe"@Corp.Example>	jane.doe@corp.example	jane.doe@corp.example
 //
-// The columns of a line stand between tabs. {U+0301} stands for that character, where
-// it would not be seen. Empty lines, and those that begin with "# ", are nothing.
+// Tabs separate the columns of a line. {U+0301} stands for an invisible character. Empty lines,
+// and lines that begin with "# ", are ignored.
 type Form struct {
 	Line     int
-	Argument string // what the client sends behind RCPT TO:, in a session with SMTPUTF8
-	// Macro is what Postfix makes of it, its {rcpt_addr}; empty, written -: it refuses
-	// the command before a milter is asked.
+	Argument string // the client's argument of RCPT TO:, in a session with SMTPUTF8
+	// Macro is Postfix's {rcpt_addr} for it. Empty, written "-", means that Postfix rejects the
+	// command before it queries a milter.
 	Macro string
-	// Canonical is what we make of that, where Postfix folded a domain into another
-	// together with Argument; empty, written -: not readable.
+	// Canonical is the daemon's canonical form of Macro, if Postfix folded a domain into another
+	// together with Argument. Empty, written "-", means unreadable.
 	Canonical string
-	// Alone is what we make of Argument without a macro. The column is left out where it
-	// is the same as Canonical.
+	// Alone is the daemon's canonical form of Argument without a macro. The column is omitted if
+	// it equals Canonical.
 	Alone string
 }
 
@@ -50,7 +50,7 @@ func ReadForms(path string) ([]Form, error) {
 			return nil, fmt.Errorf("%s:%d: expected 3 or 4 columns between tabs, got %d", path, number, len(columns))
 		}
 		for i, c := range columns {
-			if columns[i] = visible.ReplaceAllStringFunc(c, character); c == "-" {
+			if columns[i] = codePoint.ReplaceAllStringFunc(c, decodeCodePoint); c == "-" {
 				columns[i] = ""
 			}
 		}
@@ -59,10 +59,10 @@ func ReadForms(path string) ([]Form, error) {
 	return forms, nil
 }
 
-// visible finds a character that is written by its number.
-var visible = regexp.MustCompile(`\{U\+[0-9A-F]{4,6}\}`)
+// codePoint matches a character written as its number.
+var codePoint = regexp.MustCompile(`\{U\+[0-9A-F]{4,6}\}`)
 
-func character(written string) string {
+func decodeCodePoint(written string) string {
 	number, err := strconv.ParseUint(written[3:len(written)-1], 16, 21)
 	if err != nil {
 		return written

@@ -30,7 +30,8 @@ func TestForms(t *testing.T) {
 		}
 		read, _ := address.Parse(f.Macro)
 		if got := read.WithDomainOf(asked).String(); got != f.Canonical {
-			t.Errorf("line %d: Parse(%q) with the domain of %q = %q, want %q", f.Line, f.Macro, f.Argument, got, f.Canonical)
+			t.Errorf("line %d: Parse(%q) with the domain of %q = %q, want %q", f.Line, f.Macro, f.Argument, got,
+				f.Canonical)
 		}
 		// Where both can be read they are the same mailbox, or Postfix gave the address
 		// another form altogether, which is the exception.

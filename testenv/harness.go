@@ -10,19 +10,18 @@ import (
 	"time"
 )
 
-// Harness is a running harness. Its methods may be used by one test at a time.
+// Harness is a running harness. One test at a time may use its methods.
 type Harness struct {
-	engine *engine
-	images []image
-	stock  string // path of the daemon's configuration in the tree
+	engine     *engine
+	images     []image
+	configPath string // path of the daemon's configuration in the tree
 }
 
-// healthPoll is how often the engine is asked for a container's health, which it
-// tells nobody by itself.
+// healthPoll is the interval between health checks of a container; the engine does not report
+// changes by itself.
 const healthPoll = 200 * time.Millisecond
 
-// Exec runs a command inside a service's container, as the account that the image
-// runs as.
+// Exec runs a command inside a service's container, as the account of the image.
 func (h *Harness) Exec(ctx context.Context, service string, argv ...string) (Output, error) {
 	return h.exec(ctx, service, nil, "", argv...)
 }
@@ -32,7 +31,9 @@ func (h *Harness) ExecInput(ctx context.Context, service, input string, argv ...
 	return h.exec(ctx, service, []string{"--user", "root", "--interactive"}, input, argv...)
 }
 
-func (h *Harness) exec(ctx context.Context, service string, options []string, input string, argv ...string) (Output, error) {
+func (h *Harness) exec(
+	ctx context.Context, service string, options []string, input string, argv ...string,
+) (Output, error) {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
 		return Output{}, err
@@ -50,8 +51,8 @@ func (h *Harness) RunMilter(ctx context.Context, args ...string) (Output, error)
 	return h.Exec(ctx, Milter, append([]string{"rcpt-milter"}, args...)...)
 }
 
-// Address is where a port of a service is reached from this machine. It changes
-// whenever the container starts.
+// Address returns the address of a service's port on this machine. It changes at every start of
+// the container.
 func (h *Harness) Address(ctx context.Context, service string, port int) (string, error) {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
@@ -68,9 +69,8 @@ func (h *Harness) Address(ctx context.Context, service string, port int) (string
 	return address, nil
 }
 
-// Join starts a service that the harness does without unless somebody asks for it, and
-// returns when it is healthy. Leave removes it again. The error wraps ErrNoImages where
-// its image was not built.
+// Join starts an optional service and returns when it is healthy. Leave removes it. The error
+// wraps ErrNoImages if its image is not built.
 func (h *Harness) Join(ctx context.Context, service string) error {
 	if err := h.JoinOnly(ctx, service); err != nil {
 		return err
@@ -85,23 +85,22 @@ func (h *Harness) JoinOnly(ctx context.Context, service string) error {
 			return fmt.Errorf("%w: %s is missing; `go run ./cmd/testenv test` builds it", ErrNoImages, image.ref())
 		}
 	}
-	_, err := mustRun(ctx, h.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", service))
+	_, err := mustRun(ctx, h.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps", service))
 	return err
 }
 
-// Leave see Join.
+// Leave removes a service that Join started.
 func (h *Harness) Leave(ctx context.Context, service string) error {
-	_, err := mustRun(ctx, h.engine.composed(ctx, "rm", "--stop", "--force", service))
+	_, err := mustRun(ctx, h.engine.composeCommand(ctx, "rm", "--stop", "--force", service))
 	return err
 }
 
-// Stop ends a service in good order, Start starts it again, and Restart does both.
-// Start and Restart return when it is healthy.
+// Stop stops a service in good order.
 func (h *Harness) Stop(ctx context.Context, service string) error {
-	return h.each(ctx, service, "stop")
+	return h.containerCommand(ctx, service, "stop")
 }
 
-// Start see Stop.
+// Start starts a stopped service and returns when it is healthy.
 func (h *Harness) Start(ctx context.Context, service string) error {
 	if err := h.StartOnly(ctx, service); err != nil {
 		return err
@@ -109,15 +108,15 @@ func (h *Harness) Start(ctx context.Context, service string) error {
 	return h.AwaitHealthy(ctx, service)
 }
 
-// StartOnly starts a service and does not wait for its health: for a daemon that is
-// expected to end at once.
+// StartOnly starts a service without waiting for its health, for a daemon that should exit at
+// once.
 func (h *Harness) StartOnly(ctx context.Context, service string) error {
-	return h.each(ctx, service, "start")
+	return h.containerCommand(ctx, service, "start")
 }
 
-// Restart see Stop.
+// Restart stops and starts a service, and returns when it is healthy.
 func (h *Harness) Restart(ctx context.Context, service string) error {
-	if err := h.each(ctx, service, "restart"); err != nil {
+	if err := h.containerCommand(ctx, service, "restart"); err != nil {
 		return err
 	}
 	return h.AwaitHealthy(ctx, service)
@@ -125,27 +124,26 @@ func (h *Harness) Restart(ctx context.Context, service string) error {
 
 // Kill ends a service with SIGKILL.
 func (h *Harness) Kill(ctx context.Context, service string) error {
-	return h.each(ctx, service, "kill", "--signal", "KILL")
+	return h.containerCommand(ctx, service, "kill", "--signal", "KILL")
 }
 
 // Signal sends a service's first process a signal, such as "HUP".
 func (h *Harness) Signal(ctx context.Context, service, signal string) error {
-	return h.each(ctx, service, "kill", "--signal", signal)
+	return h.containerCommand(ctx, service, "kill", "--signal", signal)
 }
 
-// Pause freezes a service: its connections stay open and nothing answers. Unpause
-// lets it go on.
+// Pause freezes a service: its connections stay open and it does not answer.
 func (h *Harness) Pause(ctx context.Context, service string) error {
-	return h.each(ctx, service, "pause")
+	return h.containerCommand(ctx, service, "pause")
 }
 
-// Unpause see Pause.
+// Unpause continues a paused service.
 func (h *Harness) Unpause(ctx context.Context, service string) error {
-	return h.each(ctx, service, "unpause")
+	return h.containerCommand(ctx, service, "unpause")
 }
 
-// each applies one docker command to a service's container.
-func (h *Harness) each(ctx context.Context, service string, args ...string) error {
+// containerCommand runs one docker command on a service's container.
+func (h *Harness) containerCommand(ctx context.Context, service string, args ...string) error {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
 		return err
@@ -154,8 +152,8 @@ func (h *Harness) each(ctx context.Context, service string, args ...string) erro
 	return err
 }
 
-// State is the engine's word for what a service's container does: running, paused,
-// exited; and its exit status once exited.
+// State returns the engine's state of a service's container, such as running, paused or exited,
+// and its exit status once it has exited.
 func (h *Harness) State(ctx context.Context, service string) (state string, exit int, err error) {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
@@ -169,8 +167,8 @@ func (h *Harness) State(ctx context.Context, service string) (state string, exit
 	return state, exit, err
 }
 
-// AwaitHealthy waits until the health checks of services pass. A service that ended
-// instead is an error with the end of its log.
+// AwaitHealthy waits until the health checks of services pass. If a service exits, the error
+// contains the end of its log.
 func (h *Harness) AwaitHealthy(ctx context.Context, services ...string) error {
 	for _, service := range services {
 		id, err := h.engine.container(ctx, service)
@@ -180,18 +178,19 @@ func (h *Harness) AwaitHealthy(ctx context.Context, services ...string) error {
 		err = Await(ctx, healthPoll, func(ctx context.Context) (bool, error) {
 			out, err := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.Health.Status}}")
 			if err == nil && strings.HasPrefix(out, "exited") {
-				err = errors.New("it ended")
+				err = errors.New("it has exited")
 			}
 			return out == "running healthy", err
 		})
 		if err != nil {
-			return fmt.Errorf("service %s is not healthy: %w; its log ends:\n%s", service, err, h.logTail(context.WithoutCancel(ctx), id))
+			return fmt.Errorf("service %s is not healthy: %w; its log ends:\n%s", service, err,
+				h.logTail(context.WithoutCancel(ctx), id))
 		}
 	}
 	return nil
 }
 
-// AwaitExit waits until a service has ended by itself and returns its exit status.
+// AwaitExit waits until a service exits and returns its exit status.
 func (h *Harness) AwaitExit(ctx context.Context, service string) (status int, err error) {
 	err = Await(ctx, healthPoll, func(ctx context.Context) (bool, error) {
 		var state string
@@ -201,7 +200,7 @@ func (h *Harness) AwaitExit(ctx context.Context, service string) (status int, er
 	return status, err
 }
 
-// unhealthy is the end of the log of each service that does not run as it should.
+// unhealthy returns the end of the log of each service that is not healthy.
 func (h *Harness) unhealthy(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -211,7 +210,8 @@ func (h *Harness) unhealthy(ctx context.Context) string {
 		if err != nil {
 			continue
 		}
-		if state, _ := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.Health.Status}}"); state != "running healthy" {
+		if state, _ := h.engine.inspect(ctx, id, "{{.State.Status}} {{.State.Health.Status}}"); state != "running "+
+			"healthy" {
 			fmt.Fprintf(&text, "%s is %s; its log ends:\n%s\n", service, state, h.logTail(ctx, id))
 		}
 	}

@@ -12,38 +12,38 @@ import (
 	"strings"
 )
 
-// ErrNoImages says that the harness's images have not been built yet.
-var ErrNoImages = errors.New("the harness's images are not built")
+// ErrNoImages means that the images of the harness are not built yet.
+var ErrNoImages = errors.New("harness images are not built")
 
-// imageLabel marks every image this package makes; its value is the image's name.
+// imageLabel marks every image of this package; its value is the image's name.
 const imageLabel = "rcpt-milter.testenv"
 
 // image is one image of docker-compose.yml.
 type image struct {
-	name string // below rcpt-milter-testenv/
-	tag  string
-	what string // for people
-	join bool   // of a service that only Join starts
+	name        string // below rcpt-milter-testenv/
+	tag         string
+	description string // for progress messages
+	optional    bool   // only Join starts its service
 }
 
 func (i image) ref() string { return "rcpt-milter-testenv/" + i.name + ":" + i.tag }
 
-// variable is the line of environment that docker-compose.yml takes the tag from.
+// variable returns the environment variable from which docker-compose.yml takes the tag.
 func (i image) variable() string {
 	name := strings.TrimPrefix(strings.ToUpper(i.name), "RCPT-")
 	return "TESTENV_" + name + "_TAG=" + i.tag
 }
 
-// findImages names the images this checkout needs. The tag of all but the
-// daemon's is a digest of what they are made of, so that an image of other sources is
-// not taken for them; the daemon's is built anew each time.
+// findImages returns the images that this checkout needs. The tag of each image but the daemon's
+// is a digest of its sources, which keeps images of other sources apart. The daemon's image is
+// built every time.
 func findImages(home checkout) ([]image, error) {
 	images := []image{
-		{name: "dc1", what: "Samba AD, also for dc2, about a minute"},
-		{name: "postfix", what: "Postfix, about 20 seconds"},
-		{name: Sendmail, what: "Sendmail and miltertest, about 30 seconds", join: true},
-		{name: Systemd, what: "systemd, Postfix and lintian, about two minutes", join: true},
-		{name: Prometheus, what: "Prometheus, about a minute", join: true},
+		{name: "dc1", description: "Samba AD, also for dc2, about a minute"},
+		{name: "postfix", description: "Postfix, about 20 seconds"},
+		{name: Sendmail, description: "Sendmail and miltertest, about 30 seconds", optional: true},
+		{name: Systemd, description: "systemd, Postfix and lintian, about two minutes", optional: true},
+		{name: Prometheus, description: "Prometheus, about a minute", optional: true},
 	}
 	for i := range images {
 		tag, err := digest(home.path("testenv", "images", images[i].name))
@@ -52,15 +52,14 @@ func findImages(home checkout) ([]image, error) {
 		}
 		images[i].tag = tag
 	}
-	return append(images, image{name: "rcpt-milter", tag: home.project(), what: "this checkout"}), nil
+	return append(images, image{name: "rcpt-milter", tag: home.project(), description: "this checkout"}), nil
 }
 
-// Built reports whether the images that take long to build are there; otherwise the
-// error wraps ErrNoImages.
+// Built returns an error that wraps ErrNoImages if an image that takes long to build is missing.
 func (s *Setup) Built(ctx context.Context) error {
 	for _, image := range s.images {
-		if image.name == Milter || image.join {
-			continue // seconds, Up does it; not needed by everybody
+		if image.name == Milter || image.optional {
+			continue // Up builds the daemon in seconds; optional images are not always needed
 		}
 		if !s.engine.hasImage(ctx, image.ref()) {
 			return fmt.Errorf("%w: %s is missing; `go run ./cmd/testenv test` builds it", ErrNoImages, image.ref())
@@ -69,11 +68,12 @@ func (s *Setup) Built(ctx context.Context) error {
 	return nil
 }
 
-// Build makes the base image and every other image that is not there yet. Those of
-// services that only Join starts are made where they are named.
+// Build builds the base image and every other missing image. It builds images of optional
+// services only if join names them.
 func (s *Setup) Build(ctx context.Context, join ...string) error {
 	missing := slices.DeleteFunc(slices.Clone(s.images), func(image image) bool {
-		return image.name == Milter || image.join && !slices.Contains(join, image.name) || s.engine.hasImage(ctx, image.ref())
+		return image.name == Milter || image.optional && !slices.Contains(join, image.name) ||
+			s.engine.hasImage(ctx, image.ref())
 	})
 	if len(missing) == 0 && s.engine.hasImage(ctx, baseImage) {
 		return nil
@@ -83,7 +83,7 @@ func (s *Setup) Build(ctx context.Context, join ...string) error {
 			return err
 		}
 		for _, image := range missing {
-			err := s.progress.step(fmt.Sprintf("building image %s (%s)", image.name, image.what), func() error {
+			err := s.progress.run(fmt.Sprintf("building image %s (%s)", image.name, image.description), func() error {
 				return s.buildImage(ctx, log, image, s.home.path("testenv", "images", image.name))
 			})
 			if err != nil {
@@ -94,10 +94,10 @@ func (s *Setup) Build(ctx context.Context, join ...string) error {
 	})
 }
 
-// withLog runs a build with .testenv/build.log as its log, whose end becomes part of
-// the error when it fails.
+// withLog runs a build with .testenv/build.log as its log. If the build fails, the error contains
+// the end of the log.
 func (s *Setup) withLog(build func(log io.Writer) error) error {
-	path, err := s.home.state("build.log")
+	path, err := s.home.statePath("build.log")
 	if err != nil {
 		return err
 	}
@@ -113,13 +113,13 @@ func (s *Setup) withLog(build func(log io.Writer) error) error {
 	return nil
 }
 
-// buildImage is one docker build. It takes the machine's apt settings and proxies
-// along, because apt inside the build has to reach the same archive.
+// buildImage runs one docker build with the machine's apt settings and proxies, because apt inside
+// the build must reach the same archive.
 func (s *Setup) buildImage(ctx context.Context, log io.Writer, image image, dir string) error {
 	args := []string{"build", "--tag", image.ref()}
 	args = append(args, buildArgs(aptSettings(ctx), os.Environ())...)
 	cmd := exec.CommandContext(ctx, "docker", append(args, dir)...)
-	out, err := run(ctx, logged(log, cmd))
+	out, err := run(ctx, withOutput(log, cmd))
 	if err != nil {
 		return err
 	}
@@ -129,14 +129,13 @@ func (s *Setup) buildImage(ctx context.Context, log io.Writer, image image, dir 
 	return nil
 }
 
-// buildDaemon compiles the daemon of this checkout for the engine and puts it into
-// its image.
+// buildDaemon compiles the daemon of this checkout for the engine and builds its image.
 func (s *Setup) buildDaemon(ctx context.Context) error {
-	stage, err := s.home.state("rcpt-milter", "rcpt-milter")
+	stage, err := s.home.statePath("rcpt-milter", "rcpt-milter")
 	if err != nil {
 		return err
 	}
-	return s.progress.step("building the daemon of this checkout", func() error {
+	return s.progress.run("building the daemon of this checkout", func() error {
 		if err := s.compile(ctx, stage); err != nil {
 			return err
 		}
@@ -157,7 +156,7 @@ func (s *Setup) buildDaemon(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// The image of the sources before has lost its tag, and goes unless a container
+		// The image of the previous sources has lost its tag. Remove it unless a container
 		// still uses it.
 		after, err := s.engine.docker(ctx, "image", "ls", "--quiet", "--no-trunc", daemon.ref())
 		if err == nil && before != "" && before != after {
@@ -167,7 +166,7 @@ func (s *Setup) buildDaemon(ctx context.Context) error {
 	})
 }
 
-// compile builds a static binary, the same bytes for the same sources.
+// compile builds a static binary. The same sources give the same bytes.
 func (s *Setup) compile(ctx context.Context, output string) error {
 	arch, err := s.engine.docker(ctx, "version", "--format", "{{.Server.Arch}}")
 	if err != nil {
@@ -180,12 +179,12 @@ func (s *Setup) compile(ctx context.Context, output string) error {
 	return err
 }
 
-// removeImages removes every image that carries the label, also those of other states
-// of the sources and of other checkouts. An image that a container still uses belongs
-// to a harness that is up, and stays.
+// removeImages removes every image with the label, including those of other sources and other
+// checkouts. An image in use by a container belongs to a running harness, and stays.
 func (s *Setup) removeImages(ctx context.Context) error {
-	for { // each round frees the parents of what the round before removed
-		out, err := s.engine.docker(ctx, "image", "ls", "--filter", "label="+imageLabel, "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+	for { // each round makes the parents of the removed images removable
+		out, err := s.engine.docker(ctx, "image", "ls", "--filter", "label="+imageLabel, "--format",
+			"{{.Repository}}:{{.Tag}} {{.ID}}")
 		if err != nil {
 			return err
 		}
@@ -193,7 +192,7 @@ func (s *Setup) removeImages(ctx context.Context) error {
 		for _, line := range lines {
 			name, id, _ := strings.Cut(line, " ")
 			if name == "" || name == baseImage && len(lines) > 1 {
-				continue // the others stand on it
+				continue // it is the parent of the others
 			}
 			if strings.HasSuffix(name, ":<none>") {
 				name = id
@@ -202,7 +201,7 @@ func (s *Setup) removeImages(ctx context.Context) error {
 			switch {
 			case err == nil:
 				removed++
-			case !inUse(err):
+			case !isImageInUse(err):
 				return err
 			}
 		}
@@ -212,9 +211,8 @@ func (s *Setup) removeImages(ctx context.Context) error {
 	}
 }
 
-// inUse tells an image that is needed from one that cannot be removed for another
-// reason.
-func inUse(err error) bool {
+// isImageInUse reports whether an image could not be removed because it is in use.
+func isImageInUse(err error) bool {
 	for _, words := range []string{"is using its referenced image", "is being used by", "has dependent child images"} {
 		if strings.Contains(err.Error(), words) {
 			return true

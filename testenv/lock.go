@@ -13,19 +13,19 @@ import (
 
 // The locks of a checkout; see the package comment.
 const (
-	ownerLock = "owner.lock" // who started the harness and will take it down
-	turnLock  = "turn.lock"  // who uses it now
+	ownerLock = "owner.lock" // held by the process that started the harness and will take it down
+	turnLock  = "turn.lock"  // held by the process that uses it now
 )
 
-// lockRetry is how often a taken lock is tried again; flock(2) tells nobody when
-// it becomes free.
+// lockRetry is the interval between attempts to take a lock; flock(2) does not report when it
+// becomes free.
 const lockRetry = 100 * time.Millisecond
 
-// lock takes a file lock of the checkout and returns what gives it back. The
-// kernel gives it back too when the process dies. While another process has it,
-// wait is told once who that is.
+// lock takes a file lock of the checkout and returns the function that releases it. The kernel
+// also releases it when the process dies. While another process holds the lock, lock calls wait
+// once with that process.
 func (c checkout) lock(ctx context.Context, name string, wait func(holder string)) (release func(), err error) {
-	path, err := c.state(name)
+	path, err := c.statePath(name)
 	if err != nil {
 		return nil, err
 	}
@@ -33,14 +33,14 @@ func (c checkout) lock(ctx context.Context, name string, wait func(holder string
 	if err != nil {
 		return nil, fmt.Errorf("harness lock: %w", err)
 	}
-	told := false
+	notified := false
 	err = Await(ctx, lockRetry, func(context.Context) (bool, error) {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			if !told && wait != nil {
+			if !notified && wait != nil {
 				wait(holder(file))
 			}
-			told = true
+			notified = true
 			return false, nil
 		}
 		return err == nil, err
@@ -58,7 +58,7 @@ func (c checkout) lock(ctx context.Context, name string, wait func(holder string
 	}, nil
 }
 
-// holder is the line that the process with the lock wrote.
+// holder returns the line that the process with the lock wrote.
 func holder(file *os.File) string {
 	text, _ := io.ReadAll(io.NewSectionReader(file, 0, 300))
 	line, _, _ := strings.Cut(string(text), "\n")

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// logPoll is how often a log is read while somebody waits for a line in it.
+// logPoll is the interval between reads of a log while a test waits for a line.
 const logPoll = 200 * time.Millisecond
 
-// Mark is a place in a service's log: everything before it has been written.
+// Mark is a position in a service's log.
 type Mark struct {
 	service string
 	bytes   int
 }
 
-// MarkLog notes how far a service's log has come.
+// MarkLog returns the current end of a service's log.
 func (h *Harness) MarkLog(ctx context.Context, service string) (Mark, error) {
 	text, err := h.log(ctx, service)
 	return Mark{service: service, bytes: len(text)}, err
 }
 
-// LogSince is what a service has logged since a mark. For mx that is the Postfix log.
-// The log lives as long as the container, over restarts too.
+// LogSince returns a service's log since a mark. For mx that is the Postfix log. The log lives as
+// long as the container, across restarts.
 func (h *Harness) LogSince(ctx context.Context, mark Mark) (string, error) {
 	text, err := h.log(ctx, mark.service)
 	if err != nil {
@@ -34,8 +34,7 @@ func (h *Harness) LogSince(ctx context.Context, mark Mark) (string, error) {
 	return text[min(mark.bytes, len(text)):], nil
 }
 
-// AwaitLog waits for a line that matches a regular expression to appear after a
-// mark, and returns it.
+// AwaitLog waits for a line after a mark that matches a regular expression, and returns it.
 func (h *Harness) AwaitLog(ctx context.Context, mark Mark, pattern string) (string, error) {
 	wanted, err := regexp.Compile("(?m)^.*(?:" + pattern + ").*$")
 	if err != nil {
@@ -55,8 +54,7 @@ func (h *Harness) AwaitLog(ctx context.Context, mark Mark, pattern string) (stri
 	return line, err
 }
 
-// log is everything a service has logged on one stream or the other; a service of
-// the harness uses one of them.
+// log returns a service's whole log on both streams; a service of the harness uses one of them.
 func (h *Harness) log(ctx context.Context, service string) (string, error) {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
@@ -67,7 +65,8 @@ func (h *Harness) log(ctx context.Context, service string) (string, error) {
 		return "", err
 	}
 	if out.Status != 0 {
-		return "", fmt.Errorf("docker logs of %s: exit status %d: %s", service, out.Status, strings.TrimSpace(out.Stderr))
+		return "", fmt.Errorf("docker logs of %s: exit status %d: %s", service, out.Status,
+			strings.TrimSpace(out.Stderr))
 	}
 	return out.Stdout + out.Stderr, nil
 }

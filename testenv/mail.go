@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Arrived waits until a message with this Subject has arrived at the sink for every
-// one of the recipients, and returns all the recipients it has arrived for, sorted.
-// The queue of mx is empty of it by then, so that nobody else can follow.
+// Arrived waits until a message with this Subject has arrived at the sink for each recipient. It
+// returns all recipients that it has arrived for, sorted. By then the queue of mx is empty, so no
+// further copy can arrive.
 func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...string) ([]string, error) {
 	var got []string
 	err := AwaitNil(ctx, logPoll, func(ctx context.Context) error {
@@ -21,7 +21,7 @@ func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...str
 		}
 		for _, want := range recipients {
 			if !slices.Contains(got, want) {
-				return fmt.Errorf("message %q has not arrived for %s; it has for %v", subject, want, got)
+				return fmt.Errorf("message %q has not arrived for %s, only for %v", subject, want, got)
 			}
 		}
 		return nil
@@ -32,7 +32,7 @@ func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...str
 	err = AwaitNil(ctx, logPoll, func(ctx context.Context) error {
 		out, err := h.Exec(ctx, MX, "postqueue", "-j")
 		if err == nil && strings.TrimSpace(out.Stdout) != "" {
-			err = errors.New("mx still has mail queued: " + lastLines(out.Stdout, 3))
+			err = errors.New("mx still has queued mail: " + lastLines(out.Stdout, 3))
 		}
 		return err
 	})
@@ -42,11 +42,12 @@ func (h *Harness) Arrived(ctx context.Context, subject string, recipients ...str
 	return h.deliveries(ctx, subject)
 }
 
-// deliveries are the recipients a message has arrived for, as the sink's Delivered-To
-// headers spell them.
+// deliveries returns the recipients that a message has arrived for, as in the sink's Delivered-To
+// headers.
 func (h *Harness) deliveries(ctx context.Context, subject string) ([]string, error) {
 	const separator = "=-=-= next message =-=-="
-	out, err := h.ExecInput(ctx, Sink, "", "find", "/var/mail/inbox/new", "-type", "f", "-exec", "cat", "{}", ";", "-exec", "echo", separator, ";")
+	out, err := h.ExecInput(ctx, Sink, "", "find", "/var/mail/inbox/new", "-type", "f", "-exec", "cat", "{}", ";",
+		"-exec", "echo", separator, ";")
 	if err != nil || out.Status != 0 && !strings.Contains(out.Stderr, "No such file") {
 		return nil, errors.Join(err, fmt.Errorf("sink: exit status %d: %s", out.Status, out.Stderr))
 	}

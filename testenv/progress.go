@@ -1,12 +1,11 @@
 package testenv
 
-// Progress tells a person what is being done. It is called when a step starts and
-// what it returns is called when the step has ended. Steps do not overlap. Nil is
-// silence.
+// Progress reports the steps of a longer operation. It is called when a step starts; the function
+// it returns is called when the step ends. Steps do not overlap. Nil reports nothing.
 type Progress func(step string) (end func(err error))
 
-// step runs one step under p.
-func (p Progress) step(name string, do func() error) error {
+// run runs one step and reports it to p.
+func (p Progress) run(name string, do func() error) error {
 	if p == nil {
 		return do()
 	}

@@ -9,15 +9,14 @@ import (
 	"time"
 )
 
-// Proxy is a TCP path that can fail: it forwards connections to a target, and can be
-// told to refuse new ones, to cut those that are open, or to stall (bytes stop in both
-// directions and nothing is closed, as when a firewall forgets a connection). Its
-// methods may be used concurrently with traffic.
+// Proxy is a TCP path that can fail. It forwards connections to a target. It can refuse new
+// connections, cut open ones, or stall: bytes stop in both directions and nothing is closed, as
+// when a firewall forgets a connection. Its methods may be used concurrently with traffic.
 type Proxy struct {
 	listener *net.TCPListener
 	target   string
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	refuse  bool
 	gate    chan struct{} // closed: bytes flow
 	stalled bool
@@ -25,8 +24,8 @@ type Proxy struct {
 	total   int
 }
 
-// NewProxy listens on a loopback port of its own for connections to a target. It
-// forwards once Run is called. Close gives the port back where Run never was.
+// NewProxy listens on its own loopback port for connections to a target. Run starts forwarding.
+// Without Run, Close frees the port.
 func NewProxy(target string) (*Proxy, error) {
 	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -63,31 +62,31 @@ func (p *Proxy) Run(ctx context.Context) error {
 // Close ends listening.
 func (p *Proxy) Close() error { return p.listener.Close() }
 
-// Refuse makes the proxy reset new connections, which is as near to a refusal as a
-// listening port comes. Open ones go on.
-func (p *Proxy) Refuse() { p.set(func() { p.refuse = true }) }
+// Refuse makes the proxy reset new connections, the closest a listening port comes to a refusal.
+// Open connections continue.
+func (p *Proxy) Refuse() { p.locked(func() { p.refuse = true }) }
 
 // Cut resets every open connection.
 func (p *Proxy) Cut() {
-	p.set(func() {
+	p.locked(func() {
 		for conn := range p.open {
 			reset(conn)
 		}
 	})
 }
 
-// Stall stops all bytes, of new connections too, and closes nothing.
+// Stall stops all bytes, including those of new connections, and closes nothing.
 func (p *Proxy) Stall() {
-	p.set(func() {
+	p.locked(func() {
 		if !p.stalled {
 			p.stalled, p.gate = true, make(chan struct{})
 		}
 	})
 }
 
-// Resume ends Refuse and Stall; bytes that were held back arrive.
+// Resume ends Refuse and Stall; held bytes arrive.
 func (p *Proxy) Resume() {
-	p.set(func() {
+	p.locked(func() {
 		p.refuse = false
 		if p.stalled {
 			p.stalled = false
@@ -96,22 +95,22 @@ func (p *Proxy) Resume() {
 	})
 }
 
-// Connections is how many connections are open and how many there ever were.
+// Connections returns the number of open connections and of all connections so far.
 func (p *Proxy) Connections() (open, total int) {
-	p.set(func() { open, total = len(p.open)/2, p.total })
+	p.locked(func() { open, total = len(p.open)/2, p.total })
 	return open, total
 }
 
-func (p *Proxy) set(change func()) {
+func (p *Proxy) locked(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change()
 }
 
-// forward is one connection, in both directions.
+// forward forwards one connection in both directions.
 func (p *Proxy) forward(ctx context.Context, client *net.TCPConn) {
 	var refuse bool
-	p.set(func() { refuse = p.refuse; p.total++ })
+	p.locked(func() { refuse = p.refuse; p.total++ })
 	if refuse {
 		reset(client)
 		return
@@ -124,25 +123,25 @@ func (p *Proxy) forward(ctx context.Context, client *net.TCPConn) {
 	server := upstream.(*net.TCPConn)
 	defer client.Close()
 	defer server.Close()
-	p.set(func() { p.open[client], p.open[server] = struct{}{}, struct{}{} })
-	defer p.set(func() { delete(p.open, client); delete(p.open, server) })
-	if ctx.Err() != nil { // Cut at the end of Run may have come too early for this one
+	p.locked(func() { p.open[client], p.open[server] = struct{}{}, struct{}{} })
+	defer p.locked(func() { delete(p.open, client); delete(p.open, server) })
+	if ctx.Err() != nil { // Cut at the end of Run may have missed this connection
 		reset(client)
 		reset(server)
 	}
 	var directions sync.WaitGroup
-	directions.Go(func() { p.pump(ctx, server, client) })
-	directions.Go(func() { p.pump(ctx, client, server) })
+	directions.Go(func() { p.copyBytes(ctx, server, client) })
+	directions.Go(func() { p.copyBytes(ctx, client, server) })
 	directions.Wait()
 }
 
-// pump copies one direction, holding bytes back while the proxy is stalled. An
-// orderly end is passed on as such, anything else resets both sides.
-func (p *Proxy) pump(ctx context.Context, to, from *net.TCPConn) {
+// copyBytes copies one direction and holds bytes while the proxy is stalled. It passes on an
+// orderly end; anything else resets both sides.
+func (p *Proxy) copyBytes(ctx context.Context, to, from *net.TCPConn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		p.pass(ctx)
+		p.waitFlow(ctx)
 		if n > 0 {
 			if _, werr := to.Write(buffer[:n]); werr != nil {
 				err = werr
@@ -161,17 +160,17 @@ func (p *Proxy) pump(ctx context.Context, to, from *net.TCPConn) {
 	}
 }
 
-// pass waits while the proxy is stalled.
-func (p *Proxy) pass(ctx context.Context) {
+// waitFlow waits while the proxy is stalled.
+func (p *Proxy) waitFlow(ctx context.Context) {
 	var gate chan struct{}
-	p.set(func() { gate = p.gate })
+	p.locked(func() { gate = p.gate })
 	select {
 	case <-gate:
 	case <-ctx.Done():
 	}
 }
 
-// reset closes a connection so that its peer sees a reset, not an end.
+// reset closes a connection in a way that its peer sees as a reset, not as an end.
 func reset(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)

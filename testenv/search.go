@@ -18,19 +18,20 @@ const (
 	treeDelete   = "1.2.840.113556.1.4.805"
 )
 
-// searchPage is how many entries one answer holds.
+// searchPage is the number of entries in one page.
 const searchPage = 500
 
-// Search reads all entries below a DN that match a filter, page by page. Options may
-// ask for deleted objects with WithDeleted.
+// Search reads all entries below a DN that match a filter, page by page. The option WithDeleted
+// includes deleted objects.
 func (d *Domain) Search(base, filter string, attributes []string, options ...SearchOption) ([]*ldap.Entry, error) {
 	var entries []*ldap.Entry
 	cookie := []byte(nil)
 	for {
-		// go-ldap writes the cookie into the control: a new one each time.
+		// go-ldap writes the cookie into the control, so each page gets a new one.
 		paging := ldap.NewControlPaging(searchPage)
 		paging.SetCookie(cookie)
-		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter, attributes,
+		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter,
+			attributes,
 			[]ldap.Control{ldap.NewControlString(domainScope, true, ""), paging})
 		for _, option := range options {
 			option(request)
@@ -51,13 +52,13 @@ func (d *Domain) Search(base, filter string, attributes []string, options ...Sea
 // SearchOption changes a search.
 type SearchOption func(*ldap.SearchRequest)
 
-// WithDeleted makes a search return tombstones too, where the account may see them.
+// WithDeleted makes a search include tombstones if the account may see them.
 func WithDeleted(request *ldap.SearchRequest) {
 	request.Controls = append(request.Controls,
 		ldap.NewControlString(showDeleted, true, ""), ldap.NewControlString(showRecycled, true, ""))
 }
 
-// USN is the highestCommittedUSN of the domain controller.
+// USN returns highestCommittedUSN of the domain controller.
 func (d *Domain) USN() (uint64, error) {
 	request := ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false,
 		"(objectClass=*)", []string{"highestCommittedUSN"}, nil)
@@ -71,14 +72,14 @@ func (d *Domain) USN() (uint64, error) {
 	return strconv.ParseUint(result.Entries[0].GetAttributeValue("highestCommittedUSN"), 10, 64)
 }
 
-// recipientFilter matches everything that can be a recipient; computers are users too,
-// and are not.
+// recipientFilter matches everything that can be a recipient. Computers are users too, but not
+// recipients.
 const recipientFilter = "(&(|(mail=*)(proxyAddresses=*))(|(objectClass=user)(objectClass=group)(objectClass=contact)" +
 	"(objectClass=publicFolder)(objectClass=msExchDynamicDistributionList))(!(objectClass=computer)))"
 
-// Recipients is every address that the domain gives to a recipient, in lower case, sorted,
-// each once, and the number of objects they belong to. It is read and reckoned apart
-// from the daemon, so that tests can compare the two.
+// Recipients returns every address that the domain gives to a recipient, in lower case, sorted,
+// without duplicates, and the number of objects that own them. It shares no code with the daemon,
+// so tests can compare the two.
 func (d *Domain) Recipients() (addresses []string, objects int, err error) {
 	entries, err := d.Search(BaseDN, recipientFilter, []string{"mail", "proxyAddresses"})
 	if err != nil {
@@ -102,13 +103,13 @@ func (d *Domain) Recipients() (addresses []string, objects int, err error) {
 	return slices.Compact(addresses), objects, nil
 }
 
-// Count is how many objects match a filter.
+// Count returns the number of objects that match a filter.
 func (d *Domain) Count(filter string) (int, error) {
 	entries, err := d.Search(BaseDN, filter, []string{"objectGUID"})
 	return len(entries), err
 }
 
-// Objects describes the recipients below a DN, also those without an address, sorted: see
+// Objects describes the recipients below a DN, including those without an address, sorted: see
 // DescribeObject.
 func (d *Domain) Objects(base string) ([]string, error) {
 	entries, err := d.Search(base, "(|(objectClass=user)(objectClass=group)(objectClass=contact))",
@@ -119,14 +120,15 @@ func (d *Domain) Objects(base string) ([]string, error) {
 	var list []string
 	for _, e := range entries {
 		control, _ := strconv.Atoi(e.GetAttributeValue("userAccountControl")) // a group has none
-		list = append(list, DescribeObject(e.DN, control&2 != 0, append(e.GetAttributeValues("proxyAddresses"), e.GetAttributeValues("mail")...)))
+		list = append(list, DescribeObject(e.DN, control&2 != 0,
+			append(e.GetAttributeValues("proxyAddresses"), e.GetAttributeValues("mail")...)))
 	}
 	slices.Sort(list)
 	return list, nil
 }
 
-// DescribeObject is one line about an object: its DN, whether its account is disabled, and
-// what it has in mail and proxyAddresses.
+// DescribeObject describes an object in one line: its DN, whether its account is disabled, and
+// its values of mail and proxyAddresses.
 func DescribeObject(dn string, disabled bool, values []string) string {
 	return fmt.Sprintf("%s disabled=%t %q", dn, disabled, slices.Sorted(slices.Values(values)))
 }

@@ -7,25 +7,24 @@ import (
 	"time"
 )
 
-// joinDeadline bounds the first start of dc2, which takes half a minute where nothing
-// else is going on.
+// joinDeadline limits the first start of dc2, which takes half a minute on an idle machine.
 const joinDeadline = 10 * time.Minute
 
-// StartSecond makes sure that dc2 runs: a second domain controller of the domain, which
-// joins it the first time. It stays for later tests until the harness is taken down or
-// RemoveSecond.
+// StartSecond ensures that dc2 runs: a second domain controller, which joins the domain at its
+// first start. It stays for later tests until RemoveSecond or until the harness is taken down.
 func (h *Harness) StartSecond(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinDeadline)
 	defer cancel()
-	if _, err := mustRun(ctx, h.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", "--no-recreate", DC2)); err != nil {
+	if _, err := mustRun(ctx, h.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps",
+		"--no-recreate", DC2)); err != nil {
 		return err
 	}
-	return h.wake(ctx, DC2)
+	return h.ensureRunning(ctx, DC2)
 }
 
-// RemoveSecond removes dc2 with its database. The domain goes on believing in it, as it
-// does in a controller whose machine has burned. dc1 is restarted, because it would use
-// the Kerberos tickets that it has for dc2 with another one of the same name.
+// RemoveSecond removes dc2 with its database. The domain still lists it, like a controller whose
+// machine has burned. RemoveSecond restarts dc1, which otherwise would use its Kerberos tickets
+// for dc2 with another dc2.
 func (h *Harness) RemoveSecond(ctx context.Context) error {
 	id, err := h.engine.container(ctx, DC2)
 	if err != nil {
@@ -40,38 +39,38 @@ func (h *Harness) RemoveSecond(ctx context.Context) error {
 	return h.Restart(ctx, DC)
 }
 
-// backupDir is where a backup of the domain is, in dc1.
+// backupDir is the directory in dc1 that holds the backup of the domain.
 const backupDir = "/var/lib/samba/backup"
 
-// Backup makes a backup of the domain at dc1, from which dc2 is restored when it starts
-// for the first time; see RemoveSecond. A dc2 that the domain believes in from before is
-// forgotten: a controller cannot be restored under a name that is taken.
+// Backup makes a backup of the domain at dc1. The first start of dc2 restores it; see
+// RemoveSecond. Backup removes an earlier dc2 from the domain: a controller cannot be restored
+// under a name in use.
 func (h *Harness) Backup(ctx context.Context) error {
 	if _, err := h.Exec(ctx, DC, "samba-tool", "domain", "demote", "--remove-other-dead-server="+DC2); err != nil {
 		return err
 	}
-	if err := h.succeed(ctx, DC, "mkdir", backupDir); err != nil {
+	if err := h.mustExec(ctx, DC, "mkdir", backupDir); err != nil {
 		return err
 	}
 	return h.sambaTool(ctx, DC, "domain", "backup", "offline", "--targetdir="+backupDir)
 }
 
-// RemoveBackup removes what Backup made.
+// RemoveBackup removes the backup.
 func (h *Harness) RemoveBackup(ctx context.Context) error {
-	return h.succeed(ctx, DC, "rm", "-rf", backupDir)
+	return h.mustExec(ctx, DC, "rm", "-rf", backupDir)
 }
 
-// HasSecond reports whether there is a dc2, running or not.
+// HasSecond reports whether dc2 exists, running or not.
 func (h *Harness) HasSecond(ctx context.Context) bool {
 	_, err := h.engine.container(ctx, DC2)
 	return err == nil
 }
 
-// replicateDeadline bounds how long a controller that has just started may not replicate.
+// replicateDeadline limits the time until a controller that has just started replicates.
 const replicateDeadline = time.Minute
 
-// Replicate brings one domain controller what another one knows, and returns when it is
-// there. One that has just started, or lost a connection to its partner, is asked again.
+// Replicate replicates from one domain controller to another, and returns when it is done. It
+// retries for a controller that has just started, or has lost the connection to its partner.
 func (h *Harness) Replicate(ctx context.Context, from, to string) error {
 	ctx, cancel := context.WithTimeout(ctx, replicateDeadline)
 	defer cancel()
@@ -80,8 +79,7 @@ func (h *Harness) Replicate(ctx context.Context, from, to string) error {
 	})
 }
 
-// CutReplication keeps a domain controller from hearing of changes elsewhere and from
-// telling of its own, or ends that.
+// CutReplication stops the replication of a domain controller in both directions, or resumes it.
 func (h *Harness) CutReplication(ctx context.Context, service string, cut bool) error {
 	sign := "-"
 	if cut {
@@ -101,20 +99,21 @@ func (h *Harness) drs(ctx context.Context, service string, args ...string) error
 }
 
 func (h *Harness) sambaTool(ctx context.Context, service string, args ...string) error {
-	return h.succeed(ctx, service, append([]string{"samba-tool"}, args...)...)
+	return h.mustExec(ctx, service, append([]string{"samba-tool"}, args...)...)
 }
 
-// succeed runs a command in a container, which has to succeed.
-func (h *Harness) succeed(ctx context.Context, service string, argv ...string) error {
+// mustExec runs a command in a container; a non-zero exit status is an error.
+func (h *Harness) mustExec(ctx context.Context, service string, argv ...string) error {
 	out, err := h.Exec(ctx, service, argv...)
 	if err == nil && out.Status != 0 {
-		err = fmt.Errorf("%s: %s: exit status %d: %s", service, strings.Join(argv, " "), out.Status, lastLines(out.Stdout+out.Stderr, 5))
+		err = fmt.Errorf("%s: %s: exit status %d: %s", service, strings.Join(argv, " "), out.Status,
+			lastLines(out.Stdout+out.Stderr, 5))
 	}
 	return err
 }
 
-// Disconnect takes a service off the network: packets to it are lost. From this machine
-// it cannot be reached either, but for Exec.
+// Disconnect takes a service off the network: packets to it are lost. This machine cannot reach
+// it either, except with Exec.
 func (h *Harness) Disconnect(ctx context.Context, service string) error {
 	id, err := h.engine.container(ctx, service)
 	if err != nil {
@@ -134,28 +133,28 @@ func (h *Harness) Connect(ctx context.Context, service string) error {
 	return err
 }
 
-// network is the name of the network of the harness.
+// network returns the name of the network of the harness.
 func (h *Harness) network() string { return h.engine.project + "_edge" }
 
-// Fates of a domain controller's database: see images/dc1/entrypoint.sh.
+// Actions on a domain controller's database: see images/dc1/entrypoint.sh.
 const (
-	FateKeep    = "keep"     // its files are copied
-	FateSetBack = "set-back" // the copy is put back: the same invocationId, lower USNs
+	CopyDatabase    = "keep"     // copy its files
+	RestoreDatabase = "set-back" // restore the copy: the same invocationId, lower USNs
 )
 
-// Suffer stops a domain controller, lets its database have a fate, and starts it again.
-func (h *Harness) Suffer(ctx context.Context, service, fate string) error {
+// RunDatabaseAction stops a domain controller, runs an action on its database, and starts it.
+func (h *Harness) RunDatabaseAction(ctx context.Context, service, action string) error {
 	if err := h.Stop(ctx, service); err != nil {
 		return err
 	}
-	if err := h.WriteFile(ctx, service, "/var/lib/samba/fate", fate); err != nil {
+	if err := h.WriteFile(ctx, service, "/var/lib/samba/fate", action); err != nil {
 		return err
 	}
 	return h.Start(ctx, service)
 }
 
-// Modify applies LDIF to a domain controller's database from inside, for one that cannot
-// be reached.
+// Modify applies LDIF to the database inside a domain controller's container, for a controller
+// that cannot be reached.
 func (h *Harness) Modify(ctx context.Context, service, ldif string) error {
 	out, err := h.ExecInput(ctx, service, ldif, "ldbmodify", "-H", "/var/lib/samba/private/sam.ldb")
 	if err == nil && out.Status != 0 {

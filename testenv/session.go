@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// replyDeadline bounds one SMTP reply. Postfix waits up to 10 s for the milter.
+// replyDeadline limits one SMTP reply. Postfix waits up to 10 s for the milter.
 const replyDeadline = 30 * time.Second
 
-// maxReply bounds the bytes of one reply; RFC 5321 section 4.5.3.1.5 allows 512 a line.
+// maxReply limits the bytes of one reply; RFC 5321 section 4.5.3.1.5 allows 512 a line.
 const maxReply = 64 << 10
 
-// Reply is one SMTP reply, its lines as they came.
+// Reply is one SMTP reply with its lines as received.
 type Reply struct{ Lines []string }
 
-// Code is the reply code; 0 when there is none.
+// Code returns the reply code; 0 if there is none.
 func (r Reply) Code() int {
 	if len(r.Lines) == 0 || len(r.Lines[0]) < 3 {
 		return 0
@@ -33,19 +33,18 @@ func (r Reply) Code() int {
 	return code
 }
 
-// String is the reply's lines without the last line end.
+// String returns the reply's lines without the last line end.
 func (r Reply) String() string { return strings.Join(r.Lines, "\n") }
 
-// Session is one SMTP connection as its client. It sends what it is told, sensible or
-// not, and reads replies.
+// Session is the client side of one SMTP connection. It sends any line, valid or not, and reads
+// replies.
 type Session struct {
 	conn net.Conn
 	read *bufio.Reader
 	stop func() bool
 }
 
-// DialSMTP connects and leaves the greeting to be read. Ending the context breaks
-// the connection.
+// DialSMTP connects and does not read the greeting. The end of the context breaks the connection.
 func DialSMTP(ctx context.Context, address string) (*Session, error) {
 	conn, err := (&net.Dialer{Timeout: replyDeadline}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -61,7 +60,7 @@ func (s *Session) Close() error {
 	return s.conn.Close()
 }
 
-// Send writes one line; its end is added.
+// Send writes one line and adds the line end.
 func (s *Session) Send(line string) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(replyDeadline)); err != nil {
 		return err
@@ -70,8 +69,7 @@ func (s *Session) Send(line string) error {
 	return err
 }
 
-// Reply reads one reply, RFC 5321 section 4.2. At the end of the connection the
-// error is io.EOF.
+// Reply reads one reply (RFC 5321 section 4.2). At the end of the connection the error is io.EOF.
 func (s *Session) Reply() (Reply, error) {
 	var reply Reply
 	for {
@@ -91,7 +89,7 @@ func (s *Session) Reply() (Reply, error) {
 			return reply, nil
 		}
 		if len(reply.Lines) > 100 {
-			return reply, errors.New("smtp: reply without end")
+			return reply, errors.New("smtp: reply has more than 100 lines")
 		}
 	}
 }
@@ -104,9 +102,8 @@ func (s *Session) Do(line string) (Reply, error) {
 	return s.Reply()
 }
 
-// Open reads the greeting and says EHLO, optionally as a client at another address
-// (XCLIENT, which Postfix takes from the harness's network); every answer must be
-// positive.
+// Open reads the greeting and sends EHLO, optionally as a client at another address (XCLIENT,
+// which Postfix accepts from the harness's network). Every answer must be positive.
 func (s *Session) Open(client string) error {
 	greeting, err := s.Reply()
 	if err != nil || greeting.Code() != 220 {
@@ -125,10 +122,10 @@ func (s *Session) Open(client string) error {
 	return nil
 }
 
-var errRefused = errors.New("not the expected reply")
+var errRefused = errors.New("unexpected reply")
 
-// Ask is MAIL, RCPT and RSET: what the server says to one recipient. The answer may
-// be to MAIL when that was refused.
+// Ask sends MAIL, RCPT and RSET and returns the reply to one recipient, or to MAIL if that was
+// rejected.
 func (s *Session) Ask(recipient string) (Reply, error) {
 	mail := "MAIL FROM:<sender@elsewhere.example>"
 	for _, c := range recipient {

@@ -13,39 +13,39 @@ import (
 // The services of docker-compose.yml.
 const (
 	DC     = "dc1"
-	DC2    = "dc2" // not started before somebody asks for it, see StartSecond
+	DC2    = "dc2" // optional, see StartSecond
 	MX     = "mx"
 	Sink   = "sink"
 	Milter = "rcpt-milter"
 
-	// Started by Join only. miltertest is in the image of Sendmail, too.
+	// Only Join starts these. The image of Sendmail also contains miltertest.
 	Sendmail   = "sendmail"
 	Prometheus = "prometheus" // with promtool
-	Systemd    = "systemd"    // a Debian with systemd and Postfix, to install the package on
-	Successor  = "successor"  // a second daemon, with the store and the sockets of the first
+	Systemd    = "systemd"    // Debian with systemd and Postfix, to install the package on
+	Successor  = "successor"  // a second daemon with the store and the sockets of the first
 )
 
 // The ports of mx.
 const (
 	PortSMTP       = 25
-	PortSubmission = 587  // for those who log in; no milter
-	PortChroot     = 2525 // as 25, where smtpd runs in its chroot; else its milter is not found
+	PortSubmission = 587  // for authenticated clients; no milter
+	PortChroot     = 2525 // as 25, but smtpd runs in its chroot and finds its milter only there
 )
 
-// ErrNotRunning says that there is no complete harness to use.
+// ErrNotRunning means that there is no complete harness.
 var ErrNotRunning = errors.New("the harness is not running")
 
-// keptMark is the file that says that a harness is to stay up.
+// keptMark is the file that marks a harness that stays up.
 const keptMark = "kept"
 
-// How long taking the harness up and down may last.
+// The time limits for taking the harness up and down.
 const (
 	upDeadline   = 5 * time.Minute
 	downDeadline = 2 * time.Minute
 )
 
-// Setup is a checkout together with the container engine of this machine: what is
-// needed to build images and to take a harness up and down.
+// Setup is a checkout together with the container engine of this machine. It builds images and
+// takes a harness up and down.
 type Setup struct {
 	home     checkout
 	engine   *engine
@@ -53,8 +53,8 @@ type Setup struct {
 	progress Progress
 }
 
-// Open finds the checkout around the current directory and the engine. The error
-// wraps ErrNoCheckout or ErrNoEngine.
+// Open finds the checkout around the current directory and the engine. The error wraps
+// ErrNoCheckout or ErrNoEngine.
 func Open(ctx context.Context, progress Progress) (*Setup, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -78,32 +78,33 @@ func Open(ctx context.Context, progress Progress) (*Setup, error) {
 	return &Setup{home: home, engine: engine, images: images, progress: progress}, nil
 }
 
-// Root is the checkout's directory.
+// Root returns the checkout's directory.
 func (s *Setup) Root() string { return string(s.home) }
 
-// Own takes the owner lock: from then on nobody else starts or stops a harness of
-// this checkout. While another process has it, wait (if not nil) is told who.
+// Own takes the owner lock: until release, no other process starts or stops a harness of this
+// checkout. While another process holds the lock, Own calls wait, if not nil, with that process.
 func (s *Setup) Own(ctx context.Context, wait func(holder string)) (release func(), err error) {
 	return s.home.lock(ctx, ownerLock, wait)
 }
 
-// Up takes down whatever an earlier run left, starts a new harness with an empty
-// store and waits until every part is healthy. The images must have been built, the
-// caller must own the harness. When it fails, nothing is left behind.
+// Up removes the remains of an earlier run, starts a new harness with an empty store and waits
+// until every part is healthy. The images must exist, and the caller must own the harness. If Up
+// fails, it leaves nothing behind.
 func (s *Setup) Up(ctx context.Context) (*Harness, error) {
 	ctx, cancel := context.WithTimeout(ctx, upDeadline)
 	defer cancel()
 	if err := s.buildDaemon(ctx); err != nil {
 		return nil, err
 	}
-	// dc1 recreated alone would leave the others with the address and the CA of the
-	// one before.
+	// Without Down, a recreated dc1 would leave the others with the address and the CA of the
+	// old one.
 	if err := s.Down(ctx); err != nil {
 		return nil, err
 	}
 	h := s.harness()
-	err := s.progress.step("starting dc1, mx, sink and rcpt-milter", func() error {
-		if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build", DC, Sink, MX, Milter)); err != nil {
+	err := s.progress.run("starting dc1, mx, sink and rcpt-milter", func() error {
+		if _, err := mustRun(ctx, s.engine.composeCommand(ctx, "up", "--detach", "--no-build", DC, Sink, MX,
+			Milter)); err != nil {
 			return fmt.Errorf("%w\n%s", err, h.unhealthy(ctx))
 		}
 		return h.AwaitHealthy(ctx, DC, Sink, MX, Milter)
@@ -114,40 +115,43 @@ func (s *Setup) Up(ctx context.Context) (*Harness, error) {
 	return h, nil
 }
 
-// Attach gives the harness that is already running. The error wraps ErrNotRunning.
+// Attach returns the running harness. The error wraps ErrNotRunning.
 func (s *Setup) Attach(ctx context.Context) (*Harness, error) {
 	h := s.harness()
 	for _, service := range []string{DC, Sink, MX, Milter} {
 		if _, err := s.engine.container(ctx, service); err != nil {
-			return nil, fmt.Errorf("%w: %v; take it down with `go run ./cmd/testenv down` and start again", ErrNotRunning, err)
+			return nil, fmt.Errorf("%w: %v; take it down with `go run ./cmd/testenv down` and start again",
+				ErrNotRunning, err)
 		}
 	}
 	return h, nil
 }
 
-// Refresh puts the daemon of the checkout as it is now into a harness that was left
-// running, with its store.
+// Refresh installs the current daemon of the checkout in a harness that was left running, and
+// keeps its store.
 func (s *Setup) Refresh(ctx context.Context) error {
 	if err := s.buildDaemon(ctx); err != nil {
 		return err
 	}
-	// A test that was interrupted may have left it, with the store in its hands.
+	// An interrupted test may have left the successor, which holds the store.
 	if err := s.harness().Leave(ctx, Successor); err != nil {
 		return err
 	}
-	if _, err := mustRun(ctx, s.engine.composed(ctx, "up", "--detach", "--no-build", "--no-deps", Milter)); err != nil {
+	if _, err := mustRun(ctx, s.engine.composeCommand(ctx, "up", "--detach", "--no-build", "--no-deps",
+		Milter)); err != nil {
 		return err
 	}
 	return s.harness().AwaitHealthy(ctx, Milter)
 }
 
 func (s *Setup) harness() *Harness {
-	return &Harness{engine: s.engine, images: s.images, stock: s.home.path("testenv", "images", "rcpt-milter", "config.yaml")}
+	return &Harness{engine: s.engine, images: s.images, configPath: s.home.path("testenv", "images", "rcpt-milter",
+		"config.yaml")}
 }
 
-// Keep says that the harness is to stay up for later test runs, until Down.
+// Keep marks the harness to stay up for later test runs, until Down.
 func (s *Setup) Keep() error {
-	path, err := s.home.state(keptMark)
+	path, err := s.home.statePath(keptMark)
 	if err != nil {
 		return err
 	}
@@ -159,11 +163,11 @@ func (s *Setup) Kept() bool {
 	return exists(s.home.path(".testenv", keptMark))
 }
 
-// Down removes the harness's containers, networks and volumes, however far they got.
+// Down removes the harness's containers, networks and volumes, even after an incomplete start.
 func (s *Setup) Down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, downDeadline)
 	defer cancel()
-	return s.progress.step("removing containers, networks and volumes", func() error {
+	return s.progress.run("removing containers, networks and volumes", func() error {
 		os.Remove(s.home.path(".testenv", keptMark))
 		// A paused container cannot be stopped.
 		if ids, err := s.engine.docker(ctx, "ps", "--quiet", "--filter", "status=paused",
@@ -172,17 +176,17 @@ func (s *Setup) Down(ctx context.Context) error {
 				s.engine.docker(ctx, "unpause", id)
 			}
 		}
-		_, err := mustRun(ctx, s.engine.composed(ctx, "down", "--volumes", "--remove-orphans", "--timeout", "1"))
+		_, err := mustRun(ctx, s.engine.composeCommand(ctx, "down", "--volumes", "--remove-orphans", "--timeout", "1"))
 		return err
 	})
 }
 
-// Clean takes the harness down and removes the images, also the base image if it
-// was made here.
+// Clean takes the harness down and removes the images, including a base image that was built
+// here.
 func (s *Setup) Clean(ctx context.Context) error {
 	if err := s.Down(ctx); err != nil {
 		return err
 	}
-	err := s.progress.step("removing images", func() error { return s.removeImages(ctx) })
+	err := s.progress.run("removing images", func() error { return s.removeImages(ctx) })
 	return errors.Join(err, os.RemoveAll(filepath.Join(string(s.home), ".testenv", "rcpt-milter")))
 }

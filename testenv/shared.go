@@ -13,20 +13,19 @@ import (
 
 // The environment variables that decide how tests get a harness.
 const (
-	// EnvMode is TESTENV: "require" makes a test fail that would otherwise be skipped
-	// because there is no engine or no images; "off" skips it in any case.
+	// EnvMode is TESTENV. With "require", a test fails instead of being skipped if there is no
+	// engine or no images; with "off", it is always skipped.
 	EnvMode = "TESTENV"
-	// EnvKept is TESTENV_HARNESS: "kept" says that the parent process (cmd/testenv
-	// test) has the harness up and will take it down.
+	// EnvKept is TESTENV_HARNESS. "kept" means that the parent process (cmd/testenv test) runs
+	// the harness and will take it down.
 	EnvKept = "TESTENV_HARNESS"
 )
 
-// errOff is why tests are skipped with TESTENV=off.
+// errOff is the reason for skipping tests with TESTENV=off.
 var errOff = errors.New("TESTENV=off")
 
-// Shared is the harness of one test binary: started when the first test asks for it,
-// taken down when the last has ended. The zero value is ready to use. A test package
-// has
+// Shared is the harness of one test binary: the first test that needs it starts it, and it is
+// taken down after the last test. The zero value is ready to use. A test package has
 //
 //	var shared testenv.Shared
 //
@@ -34,15 +33,15 @@ var errOff = errors.New("TESTENV=off")
 type Shared struct {
 	interrupted context.Context // ends at Ctrl-C; nil outside Main
 
-	mu      sync.Mutex // guards what follows
-	tried   bool
-	harness *Harness
-	err     error
-	undo    []func() error
+	mu       sync.Mutex // guards the fields below
+	started  bool
+	harness  *Harness
+	err      error
+	cleanups []func() error
 }
 
-// Main runs the tests of a package and takes down what they started, also when the
-// process is interrupted. It returns the exit status.
+// Main runs the tests of a package and takes down the harness, also if the process is
+// interrupted. It returns the exit status.
 func (s *Shared) Main(m *testing.M) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -62,21 +61,21 @@ func (s *Shared) Main(m *testing.M) int {
 	return status
 }
 
-// close undoes everything, the last first. It waits for a start in progress.
+// close runs all cleanups, the last first. It waits for a start in progress.
 func (s *Shared) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for i := len(s.undo) - 1; i >= 0; i-- {
-		errs = append(errs, s.undo[i]())
+	for i := len(s.cleanups) - 1; i >= 0; i-- {
+		errs = append(errs, s.cleanups[i]())
 	}
-	s.undo, s.harness, s.tried, s.err = nil, nil, true, errors.New("the harness was taken down")
+	s.cleanups, s.harness, s.started, s.err = nil, nil, true, errors.New("the harness was taken down")
 	return errors.Join(errs...)
 }
 
-// Require gives a test the harness, in order and with a fresh index (see Settle). It
-// skips the test where there is no engine or no images, saying which command to run;
-// with TESTENV=require that is a failure. Tests that use it must not run in parallel.
+// Require returns the harness, reset and with a fresh index (see Settle). Without an engine or
+// images it skips the test and names the command to run; with TESTENV=require that is a failure.
+// Tests that use it must not run in parallel.
 func (s *Shared) Require(t testing.TB) *Harness {
 	t.Helper()
 	harness, err := s.start(t.Context())
@@ -88,20 +87,19 @@ func (s *Shared) Require(t testing.TB) *Harness {
 		t.Fatalf("no harness: %v", err)
 	}
 	if err := harness.Settle(t.Context()); err != nil {
-		t.Fatalf("the harness cannot be put in order: %v", err)
+		t.Fatalf("cannot reset the harness: %v", err)
 	}
 	return harness
 }
 
 func required() bool { return os.Getenv(EnvMode) == "require" }
 
-// start makes sure of a harness, once per process; later calls get what the first
-// one got.
+// start starts a harness once per process; later calls get the same result.
 func (s *Shared) start(ctx context.Context) (*Harness, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.tried {
-		s.tried = true
+	if !s.started {
+		s.started = true
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		if s.interrupted != nil {
@@ -122,7 +120,7 @@ func (s *Shared) open(ctx context.Context) (*Harness, error) {
 		return nil, err
 	}
 	if os.Getenv(EnvKept) == "kept" {
-		if err := s.take(ctx, setup, turnLock); err != nil {
+		if err := s.takeLock(ctx, setup, turnLock); err != nil {
 			return nil, err
 		}
 		return setup.Attach(ctx)
@@ -131,7 +129,7 @@ func (s *Shared) open(ctx context.Context) (*Harness, error) {
 		return nil, err
 	}
 	for _, name := range []string{ownerLock, turnLock} {
-		if err := s.take(ctx, setup, name); err != nil {
+		if err := s.takeLock(ctx, setup, name); err != nil {
 			return nil, err
 		}
 	}
@@ -140,18 +138,18 @@ func (s *Shared) open(ctx context.Context) (*Harness, error) {
 			return harness, setup.Refresh(ctx)
 		}
 	}
-	s.undo = append(s.undo, func() error { return setup.Down(context.Background()) })
+	s.cleanups = append(s.cleanups, func() error { return setup.Down(context.Background()) })
 	return setup.Up(ctx)
 }
 
-// take takes a lock until the process ends its tests.
-func (s *Shared) take(ctx context.Context, setup *Setup, name string) error {
+// takeLock takes a lock until the tests of the process end.
+func (s *Shared) takeLock(ctx context.Context, setup *Setup, name string) error {
 	release, err := setup.home.lock(ctx, name, func(holder string) {
 		fmt.Fprintf(os.Stderr, "testenv: waiting for the harness, which is in use by %s\n", holder)
 	})
 	if err != nil {
 		return err
 	}
-	s.undo = append(s.undo, func() error { release(); return nil })
+	s.cleanups = append(s.cleanups, func() error { release(); return nil })
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 // throttlePeriod is the scheduling period of Throttle, in microseconds.
 const throttlePeriod = 100_000
 
-// Throttle limits a service to this percentage of one processor. Its answers stay
-// correct and become slow. Zero removes the limit.
+// Throttle limits a service to this percentage of one processor. Its answers stay correct but
+// become slow. Zero removes the limit.
 func (h *Harness) Throttle(ctx context.Context, service string, percent int) error {
 	if percent < 0 {
 		return fmt.Errorf("throttle %s: %d percent is negative", service, percent)
@@ -19,6 +19,6 @@ func (h *Harness) Throttle(ctx context.Context, service string, percent int) err
 	if percent > 0 {
 		quota = throttlePeriod * percent / 100
 	}
-	return h.each(ctx, service, "update",
+	return h.containerCommand(ctx, service, "update",
 		"--cpu-period", strconv.Itoa(throttlePeriod), "--cpu-quota", strconv.Itoa(quota))
 }

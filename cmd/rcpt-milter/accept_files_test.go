@@ -55,7 +55,7 @@ func TestAcceptFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.want(exitOK, "reload") // takes the last good copy over
-	if files := r.status().AcceptFiles; len(files) != 1 || files[0].Entries != 1 || !strings.HasSuffix(files[0].Trouble, "it has no address in it") {
+	if files := r.status().AcceptFiles; len(files) != 1 || files[0].Entries != 1 || !strings.HasSuffix(files[0].Trouble, "it contains no address") {
 		t.Errorf("status says %+v", files)
 	}
 	r.want(exitOK, "lookup", "other@corp.example")
@@ -75,7 +75,7 @@ func TestAcceptFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.stop()
-	if status, _, trouble := r.command("serve"); status != exitConfig || !strings.Contains(trouble, "accept_files: "+file+": it has no address in it") {
+	if status, _, trouble := r.command("serve"); status != exitConfig || !strings.Contains(trouble, "accept_files: "+file+": it contains no address") {
 		t.Errorf("serve with an empty file: %d, %s", status, trouble)
 	}
 	if err := os.Remove(file); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/daemon"
 	"rcpt-milter/testenv/adsim"
 )
 
@@ -161,7 +161,7 @@ func TestExportAliases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range compared.Differences {
-		if d.Cause != causeAlways && d.Cause != causeListed && d.Cause != causeDomain {
+		if d.Cause != daemon.TableAlways && d.Cause != daemon.TableListed && d.Cause != daemon.TableDomain {
 			t.Errorf("comparing what was exported finds %+v", d)
 		}
 	}
@@ -209,7 +209,7 @@ func TestCompareAliases(t *testing.T) {
 			got[d.Address] = strings.TrimSpace(d.Cause + " " + d.Entry)
 		}
 	}
-	want := map[string]string{"gone@alias.example": causeUnknown, "@missing.example": "alias @corp.example", "@whole.example": "listed @whole.example"}
+	want := map[string]string{"gone@alias.example": daemon.TableUnknown, "@missing.example": "alias @corp.example", "@whole.example": "listed @whole.example"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("table only (-want +got):\n%s", d)
 	}
@@ -283,19 +283,6 @@ func TestAliasesForDoctor(t *testing.T) {
 	for alias, want := range map[string]string{"alias.example": "corp.example", "reported.example": "corp.example", "filed.example": "corp.example", "outward.example": "elsewhere.example"} {
 		if !slices.Equal(got[alias], []string{want}) {
 			t.Errorf("%s is an alias of %q, want %s", alias, got[alias], want)
-		}
-	}
-}
-
-// TestClientNetworkOfReport: the record of refusals counts a client in the network in which
-// every other list has it.
-func TestClientNetworkOfReport(t *testing.T) {
-	for client, want := range map[string]string{
-		"192.0.2.1": "192.0.2.0/24", "::ffff:192.0.2.1": "192.0.2.0/24", "64:ff9b::192.0.2.1": "192.0.2.0/24",
-		"2001:db8:1:2::3": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
-	} {
-		if got := (clientNetworks{24, 64}).of(netip.MustParseAddr(client)); got != want {
-			t.Errorf("client %s is counted in %s, want %s", client, got, want)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func TestCanaries(t *testing.T) {
 	if s := r.status(); s.Alarms == nil || len(s.Alarms) != 0 {
 		t.Errorf("alarms on a good day: %q", s.Alarms)
 	}
-	if !strings.Contains(d.log.String(), `it guards nothing" address=typo@corp.example`) || strings.Contains(d.log.String(), "address=ceo@corp.example") {
+	if !strings.Contains(d.log.String(), `canary inactive" address=typo@corp.example`) || strings.Contains(d.log.String(), "address=ceo@corp.example") {
 		t.Errorf("the log does not tell of the canary that is not there, and of no other:\n%s", d.log)
 	}
 	bad := r.addUser("bad", "smtp:no-such-user@corp.example")
@@ -36,7 +36,7 @@ func TestCanaries(t *testing.T) {
 	r.delete(bad)
 	r.want(exitOK, "sync", "--wait")
 	r.want(exitOK, "status")
-	for text, want := range map[string]int{"an address that must not exist is known": 1, "named in canaries.refuse is no longer known": 1} {
+	for text, want := range map[string]int{"canary of canaries.refuse is known": 1, "canary of canaries.refuse is no longer known": 1} {
 		if got := strings.Count(d.log.String(), text); got != want {
 			t.Errorf("%d lines of log say that %s, want %d:\n%s", got, text, want, d.log)
 		}

@@ -11,11 +11,11 @@ import (
 // us from a safe connection.
 func TestCheckLiveNamesTLSFaults(t *testing.T) {
 	for how, want := range map[adsim.Unsafe]string{
-		adsim.SHA1Signature:  "is signed with SHA-1, which is not safe; have its authority",
+		adsim.SHA1Signature:  "is signed with SHA-1, which is not safe; issue it again",
 		adsim.NegativeSerial: "has a negative serial number, which RFC 5280 forbids (section 4.1.2.2); issue it again",
-		adsim.RSAKeyExchange: "as when it allows RSA key exchange only; allow TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-		adsim.OldTLS:         "refuses TLS 1.2 and 1.3; enable TLS 1.2 on it",
-		adsim.LDAPNotice:     "the port speaks LDAP without TLS; write ldap:// for StartTLS there",
+		adsim.RSAKeyExchange: "the controller allows only RSA key exchange; allow TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+		adsim.OldTLS:         "rejects TLS 1.2 and 1.3; enable TLS 1.2 on it",
+		adsim.LDAPNotice:     "the port speaks LDAP without TLS; write ldap:// for StartTLS",
 	} {
 		t.Run(string(how), func(t *testing.T) {
 			r := newRig(t)
@@ -43,7 +43,7 @@ func TestCheckWarnsOfThePort(t *testing.T) {
 	r := newRig(t)
 	r.edit(r.server.URL(), "ldap://dc1.corp.example:636")
 	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: "+r.config+":12:12: directories[0].urls[0]: "+
-		"domain controllers speak TLS from the beginning on port 636") {
+		"port 636 of a domain controller is LDAP over TLS") {
 		t.Errorf("check says\n%s", out)
 	}
 }

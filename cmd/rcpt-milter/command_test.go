@@ -40,7 +40,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"removals", "approve", "--up-to", "x"}, exitUsage, `rcpt-milter: --up-to: expected a whole number, not below 0, got "x"; see "rcpt-milter removals approve --help"`},
 		{[]string{"report", "--limit", "x"}, exitUsage, `rcpt-milter: --limit: expected a whole number, got "x"; see "rcpt-milter report --help"`},
 		{[]string{"status", "--every", "x"}, exitUsage, `rcpt-milter: --every: expected a duration such as 500ms, 2s or 1m, got "x"; see "rcpt-milter status --help"`},
-		{[]string{"status", "--every", "2s"}, exitUsage, "rcpt-milter: --every goes with --watch"},
+		{[]string{"status", "--every", "2s"}, exitUsage, "rcpt-milter: --every requires --watch"},
 		{[]string{"status", "--json=x"}, exitUsage, `rcpt-milter: --json: expected true or false, got "x"; see "rcpt-milter status --help"`},
 		{[]string{"version"}, exitOK, ""},
 		{[]string{"--help"}, exitOK, ""},
@@ -126,7 +126,7 @@ func TestCheckFindings(t *testing.T) {
 		want   string
 	}{
 		{"open password", func(r *rig) { os.Chmod(filepath.Join(r.dir, "password"), 0o644) }, exitOK,
-			"warning: DIR/config.yaml:13:56: directories[0].bind.password_file: everybody on this host may read DIR/password; chmod o= DIR/password"},
+			"warning: DIR/config.yaml:13:56: directories[0].bind.password_file: DIR/password is readable by every account on this host; chmod o= DIR/password"},
 		{"empty password", func(r *rig) { r.write("password", "") }, exitFailure,
 			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password is empty; write the password into it, as its only line"},
 		{"no password", func(r *rig) { os.Remove(filepath.Join(r.dir, "password")) }, exitConfig,

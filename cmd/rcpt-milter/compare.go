@@ -21,18 +21,18 @@ func (a *app) compareCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "compare",
 		Short: "Compare the index with the directories, or with a table",
-		Long: "Reads the directories in full, over connections of its own, and reports every address that the index\n" +
-			"has and they do not, or the reverse. It changes nothing. What differs is looked at again after another\n" +
-			"pass, so that what changes meanwhile is not reported. Of removals that wait the reason is named.\n\n" +
-			"With --table the index is compared with a table in Postfix's source format, such as the one that was in\n" +
-			"relay_recipient_maps before: what is only in the table, and whether it was in a directory once, and which\n" +
-			"recipients the table lacks. Entries of domains that are not judged are only counted.\n\n" +
-			"Exit status: 0 equal, 1 differs, also by removals that wait, 2 a directory or the table could not be read, or the\n" +
-			"command was interrupted.",
+		Long: "Reads the directories in full over connections of its own, and reports each address that only the index or\n" +
+			"only a directory has. It changes nothing. It looks at each difference again after another pass, and does not\n" +
+			"report what has changed in the meantime. For removals that wait it names the reason.\n\n" +
+			"With --table it compares the index with a table in Postfix's source format, such as an old\n" +
+			"relay_recipient_maps. It reports addresses that only the table has, whether a directory had them before, and\n" +
+			"recipients that the table lacks. It counts entries in domains that are not judged, but does not list them.\n\n" +
+			"Exit status: 0 equal, 1 different, also because of removals that wait, 2 a directory or the table could not\n" +
+			"be read, or the command was interrupted.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if file != "" && q.Directory != "" {
-				return &exit{exitUsage, errors.New("--table compares with the whole index; leave --directory out")}
+				return &exitError{exitUsage, errors.New("--table compares with the whole index; leave --directory out")}
 			}
 			if file != "" {
 				return a.compareTable(command.Context(), file, asJSON)
@@ -46,7 +46,7 @@ func (a *app) compareCommand() *cobra.Command {
 	return command
 }
 
-// comparison shows what comes of comparing.
+// comparison prints the events of a comparison.
 type comparison interface {
 	add(control.CompareEvent) error
 	end(equal bool) error
@@ -70,23 +70,23 @@ func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) 
 	switch {
 	case errors.Is(err, control.ErrNotReachable):
 		return err
-	case ctx.Err() != nil: // 1 would say that there is a difference
+	case ctx.Err() != nil: // status 1 would mean a difference
 		shown.interrupted()
-		return &exit{exitTemporary, ctx.Err()}
+		return &exitError{exitTemporary, ctx.Err()}
 	}
 	if failed := shown.end(equal && err == nil); failed != nil {
 		return failed
 	}
 	switch {
 	case err != nil:
-		return &exit{exitTemporary, err}
+		return &exitError{exitTemporary, err}
 	case !equal:
-		return &exit{status: exitFailure}
+		return &exitError{status: exitFailure}
 	}
 	return nil
 }
 
-// comparePage is for people.
+// comparePage prints text.
 type comparePage struct {
 	*app
 	progress terminal.Progress
@@ -101,7 +101,7 @@ func (c *comparePage) add(e control.CompareEvent) error {
 			text.Count(e.Progress.Objects, "object", "objects")))
 	case e.Difference != nil:
 		d := e.Difference
-		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(d.DN), text.Printable(d.Class), where(*d), c.cause(*d)})
+		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(d.DN), text.Printable(d.Class), locationOf(*d), c.cause(*d)})
 		if len(c.block) == blockRows {
 			return c.flush()
 		}
@@ -114,8 +114,8 @@ func (c *comparePage) add(e control.CompareEvent) error {
 	return nil
 }
 
-// where says who has an address.
-func where(d control.Difference) string {
+// locationOf says which side has an address.
+func locationOf(d control.Difference) string {
 	switch {
 	case d.InIndex && d.InDirectory:
 		return "restricted on one side"
@@ -159,7 +159,7 @@ func (c *comparePage) flush() error {
 func (c *comparePage) directory(d control.ComparedDirectory) {
 	name := text.Printable(d.Name)
 	if d.Error != "" {
-		return // the end of the answer repeats it
+		return // the final error repeats it
 	}
 	result := "equal"
 	if !d.Equal() {
@@ -189,7 +189,7 @@ func (c *comparePage) end(bool) error {
 
 func (c *comparePage) interrupted() { c.progress.Clear() }
 
-// compareJSON writes one document, the differences as they come.
+// compareJSON prints one document, each difference as it arrives.
 type compareJSON struct {
 	rows        jsonRows
 	directories []control.ComparedDirectory
@@ -212,7 +212,7 @@ func (c *compareJSON) add(e control.CompareEvent) error {
 	return nil
 }
 
-func (*compareJSON) interrupted() {} // half a document is not one, and does not look like one
+func (*compareJSON) interrupted() {} // an unfinished document is not valid JSON
 
 func (c *compareJSON) begin() { io.WriteString(c.rows.w, `{"differences": `) }
 

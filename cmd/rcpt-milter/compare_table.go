@@ -5,81 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"strings"
 
 	"rcpt-milter/control"
+	"rcpt-milter/daemon"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/policy"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
-// Causes of an address that a table has and the index has not.
-const (
-	causeUnknown  = "unknown"  // nobody has it, as far back as the journal reaches
-	causeRemoved  = "removed"  // its last owner went
-	causeListed   = "listed"   // the configuration accepts it, or another file does
-	causeAlways   = "always"   // its local part is always accepted
-	causeNotOurs  = "not-ours" // its domain is not judged
-	causeDomain   = "domain"   // the table accepts a whole domain
-	causeAlias    = "alias"    // the table maps a whole domain to another one, and the configuration does not
-	causeCovered  = "covered"  // not in the table, but its whole domain is
-	causeMissing  = "missing"  // not in the table
-	causeInternal = "error"    // cannot be told
-)
-
-// tableDifference is one address about which a table and the index do not agree.
-type tableDifference struct {
-	Address string       `json:"address"`
-	InTable bool         `json:"in_table"`
-	InIndex bool         `json:"in_index"`
-	Line    int          `json:"line"`    // of the table; 0: it is not in there
-	Cause   string       `json:"cause"`   // one of the constants above
-	Removed control.Time `json:"removed"` // of causeRemoved
-	Entry   string       `json:"entry"`   // of causeListed: what accepts it; of causeAlias: the targets
-}
-
-// matters reports whether somebody is treated differently with the table and without it.
-func (d tableDifference) matters() bool {
-	return d.Cause != causeAlways && d.Cause != causeNotOurs && d.Cause != causeCovered
-}
-
-// tableCompared is what came out.
-type tableCompared struct {
-	File        string   `json:"file"`
-	Entries     int      `json:"entries"`      // of the table
-	Recipients  int      `json:"recipients"`   // of the index, in domains that are judged
-	Common      int      `json:"common"`       // in both
-	TableOnly   int      `json:"table_only"`   // that matter
-	IndexOnly   int      `json:"index_only"`   // that matter
-	Unjudged    int      `json:"unjudged"`     // entries of domains that are not judged
-	Unread      int      `json:"unread"`       // lines of the table that do not count
-	UnreadLines []string `json:"unread_lines"` // the first of them
-	Equal       bool     `json:"equal"`
-}
-
-// tableComparison compares a table with the index. Both come in the order of their text,
-// so that they are read side by side.
-type tableComparison struct {
-	ctx   context.Context
-	from  reader
-	table *postfix.Table
-	show  func(tableDifference) error
-	done  tableCompared
-
-	next func() (string, int, bool)
-	key  string // of the table, not compared yet; empty: there is none
-	line int
-}
-
-// compareTable reads a table and shows where it differs from the index.
+// compareTable prints where a table differs from the index.
 func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error {
-	table, err := postfix.ReadFile(file)
+	table, err := tables.ReadFile(file)
 	if err != nil {
-		return &exit{exitTemporary, err}
+		return &exitError{exitTemporary, err}
 	}
-	var done tableCompared
+	var done daemon.ComparedTable
 	err = a.ask(ctx, func(from reader) error {
 		if done.Recipients > 0 {
 			return errCutOff
@@ -87,48 +28,42 @@ func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error 
 		done, err = a.compareWith(ctx, from, file, table, asJSON)
 		return err
 	})
-	var chosen *exit
+	var chosen *exitError
 	switch {
 	case errors.Is(err, control.ErrNotReachable) || errors.As(err, &chosen):
 		return err
 	case err != nil:
-		return &exit{exitTemporary, err}
+		return &exitError{exitTemporary, err}
 	case !done.Equal:
-		return &exit{status: exitFailure}
+		return &exitError{status: exitFailure}
 	}
 	return nil
 }
 
-func (a *app) compareWith(ctx context.Context, from reader, file string, table *postfix.Table, asJSON bool) (tableCompared, error) {
+func (a *app) compareWith(ctx context.Context, from reader, file string, table *tables.Table, asJSON bool) (daemon.ComparedTable, error) {
 	page, rows := &tablePage{app: a}, &jsonRows{w: a.stdout}
-	c := tableComparison{ctx: ctx, from: from, table: table, show: page.add}
+	show := page.add
 	if asJSON {
-		c.show = func(d tableDifference) error {
+		show = func(d daemon.TableDifference) error {
 			if rows.rows == 0 {
 				io.WriteString(a.stdout, beginTableJSON)
 			}
 			return rows.add(d)
 		}
 	}
-	c.done.File, c.done.Entries = file, table.Len()
-	first, all := table.Problems()
-	c.done.Unread, c.done.UnreadLines = all, []string{}
-	for _, p := range first {
-		c.done.UnreadLines = append(c.done.UnreadLines, p.String())
+	done, err := daemon.CompareTable(ctx, from, file, table, show)
+	if err != nil {
+		return done, err
 	}
-	if err := c.run(); err != nil {
-		return c.done, err
-	}
-	c.done.Equal = c.done.TableOnly+c.done.IndexOnly == 0
 	if asJSON {
-		return c.done, endTableJSON(rows, c.done)
+		return done, endTableJSON(rows, done)
 	}
-	return c.done, page.end(c.done)
+	return done, page.end(done)
 }
 
 const beginTableJSON = `{"differences": `
 
-func endTableJSON(rows *jsonRows, done tableCompared) error {
+func endTableJSON(rows *jsonRows, done daemon.ComparedTable) error {
 	if rows.rows == 0 {
 		io.WriteString(rows.w, beginTableJSON)
 	}
@@ -142,139 +77,13 @@ func endTableJSON(rows *jsonRows, done tableCompared) error {
 	return err
 }
 
-func (c *tableComparison) run() error {
-	next, stop := iter.Pull2(c.table.All())
-	defer stop()
-	c.next = next
-	c.advance()
-	err := c.from.Export(c.ctx, control.ExportQuery{}, func(e control.ExportEvent) error {
-		for _, r := range e.Recipients {
-			if r.Source != control.SourceIndex {
-				continue // a list is no reason to be in the index
-			}
-			if err := c.recipient(r.Address); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	for err == nil && c.key != "" {
-		err = c.tableOnly()
-	}
-	for domain, targets := range c.table.AllAliases() {
-		if err == nil {
-			err = c.alias(domain, targets)
-		}
-	}
-	return err
-}
-
-// compareProbe is a local part that nobody has.
-const compareProbe = "rcpt-milter-compare-probe"
-
-// alias finds out whether the daemon knows a domain alias of the table, by the way in which
-// it judges an unknown recipient.
-func (c *tableComparison) alias(domain string, targets []string) error {
-	l, err := c.from.Lookup(c.ctx, control.LookupQuery{Address: compareProbe + "@" + domain})
-	if err != nil {
-		return err
-	}
-	_, line := c.table.Aliases(domain)
-	d := tableDifference{Address: "@" + domain, InTable: true, Line: line,
-		Cause: causeAlias, Entry: "@" + strings.Join(targets, ", @")}
-	switch verdict := policy.Verdict(l.Verdict); {
-	case verdict == policy.VerdictNotOurs:
-		c.done.Unjudged++
-		return nil
-	case l.AliasedBy != "":
-		c.done.Common++
-		return nil
-	case verdict == policy.VerdictAllowlisted:
-		d.Cause, d.Entry = causeListed, l.Entry
-	}
-	c.done.TableOnly++
-	return c.shown(d)
-}
-
-func (c *tableComparison) advance() {
-	c.key, c.line, _ = c.next()
-}
-
-// recipient compares one of the index with what the table has up to it.
-func (c *tableComparison) recipient(address string) error {
-	c.done.Recipients++
-	for c.key != "" && c.key < address {
-		if err := c.tableOnly(); err != nil {
-			return err
-		}
-	}
-	if c.key == address {
-		c.done.Common++
-		c.advance()
-		return nil
-	}
-	d := tableDifference{Address: address, InIndex: true, Cause: causeMissing}
-	domain := address[strings.LastIndexByte(address, '@')+1:]
-	if _, alias := c.table.Aliases(domain); alias != 0 || c.table.Has("@"+domain) {
-		d.Cause = causeCovered
-	} else {
-		c.done.IndexOnly++
-	}
-	return c.shown(d)
-}
-
-// tableOnly finds out about an entry that the index does not have.
-func (c *tableComparison) tableOnly() error {
-	d := tableDifference{Address: c.key, InTable: true, Line: c.line}
-	asked := c.key
-	if strings.HasPrefix(asked, "@") {
-		asked, d.Cause = compareProbe+asked, causeDomain
-	}
-	l, err := c.from.Lookup(c.ctx, control.LookupQuery{Address: asked})
-	if err != nil {
-		return err
-	}
-	switch verdict := policy.Verdict(l.Verdict); {
-	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != causeDomain: // in the index by the name of its alias
-		c.done.Common++
-		c.advance()
-		return nil
-	case verdict == policy.VerdictNotOurs:
-		d.Cause = causeNotOurs
-		c.done.Unjudged++
-	case d.Cause == causeDomain:
-	case verdict == policy.VerdictAlways:
-		d.Cause = causeAlways
-	case verdict == policy.VerdictError:
-		d.Cause = causeInternal
-	case verdict == policy.VerdictAllowlisted && !strings.HasPrefix(l.Entry, c.done.File+":"):
-		d.Cause, d.Entry = causeListed, l.Entry
-	case !l.Removed.IsZero():
-		d.Cause, d.Removed = causeRemoved, l.Removed
-	default:
-		d.Cause = causeUnknown
-	}
-	if d.matters() {
-		c.done.TableOnly++
-	}
-	c.advance()
-	return c.shown(d)
-}
-
-func (c *tableComparison) shown(d tableDifference) error {
-	if d.Cause == causeCovered || d.Cause == causeNotOurs {
-		return nil
-	}
-	return c.show(d)
-}
-
-// tablePage is for people.
+// tablePage prints text.
 type tablePage struct {
 	*app
 	block [][]string
 }
 
-func (t *tablePage) add(d tableDifference) error {
+func (t *tablePage) add(d daemon.TableDifference) error {
 	where, line := "table only", fmt.Sprint(d.Line)
 	if d.InIndex {
 		where, line = "index only", ""
@@ -286,27 +95,27 @@ func (t *tablePage) add(d tableDifference) error {
 	return nil
 }
 
-func (t *tablePage) because(d tableDifference) string {
+func (t *tablePage) because(d daemon.TableDifference) string {
 	switch d.Cause {
-	case causeUnknown:
-		return "nobody in the directories has it"
-	case causeRemoved:
+	case daemon.TableUnknown:
+		return "not in any directory"
+	case daemon.TableRemoved:
 		return "left the directories " + t.at(d.Removed)
-	case causeListed:
+	case daemon.TableListed:
 		if d.Entry == "" {
 			return "accepted by the configuration"
 		}
 		return "accepted by " + text.Printable(d.Entry)
-	case causeAlways:
+	case daemon.TableAlways:
 		return "always accepted"
-	case causeDomain:
-		return "accepts everybody in the domain"
-	case causeAlias:
+	case daemon.TableDomain:
+		return "accepts the whole domain"
+	case daemon.TableAlias:
 		return "maps the domain to " + text.Printable(d.Entry) + ": domain_aliases"
-	case causeMissing:
-		return "refused where the table is in force"
+	case daemon.TableMissing:
+		return "rejected by the table"
 	default:
-		return "cannot be told"
+		return "unknown, because of an internal error"
 	}
 }
 
@@ -318,7 +127,7 @@ func (t *tablePage) flush() error {
 	return err
 }
 
-func (t *tablePage) end(done tableCompared) error {
+func (t *tablePage) end(done daemon.ComparedTable) error {
 	if len(t.block) > 0 {
 		if err := t.flush(); err != nil {
 			return err

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"rcpt-milter/daemon"
 )
 
 // comparedTable is what compare --table --json prints.
 type comparedTable struct {
-	Differences []tableDifference
-	Table       tableCompared
+	Differences []daemon.TableDifference
+	Table       daemon.ComparedTable
 }
 
 // TestCompareTable: an old table with stale and missing entries, while it is in
@@ -41,12 +43,12 @@ func TestCompareTable(t *testing.T) {
 	causes := map[string]string{}
 	for _, d := range got.Differences {
 		causes[d.Address] = d.Cause
-		if (d.Cause == causeRemoved) == d.Removed.IsZero() || d.InIndex == d.InTable || d.InTable != (d.Line > 0) {
+		if (d.Cause == daemon.TableRemoved) == d.Removed.IsZero() || d.InIndex == d.InTable || d.InTable != (d.Line > 0) {
 			t.Errorf("difference %+v", d)
 		}
 	}
-	for address, cause := range map[string]string{"stale@corp.example": causeUnknown, "left@corp.example": causeRemoved, "listed@corp.example": causeListed,
-		"postmaster@corp.example": causeAlways, "@report.example": causeDomain, "jane.doe@corp.example": causeMissing} {
+	for address, cause := range map[string]string{"stale@corp.example": daemon.TableUnknown, "left@corp.example": daemon.TableRemoved, "listed@corp.example": daemon.TableListed,
+		"postmaster@corp.example": daemon.TableAlways, "@report.example": daemon.TableDomain, "jane.doe@corp.example": daemon.TableMissing} {
 		if causes[address] != cause {
 			t.Errorf("%s: %q, want %q", address, causes[address], cause)
 		}
@@ -59,7 +61,7 @@ func TestCompareTable(t *testing.T) {
 		t.Errorf("the table: %+v", c)
 	}
 	out := r.want(exitFailure, "compare", "--table", file)
-	for _, want := range []string{"stale@corp.example        table only   3      nobody in the directories has it\n", "left the directories 20", "jane.doe@corp.example     index only          refused where the table is in force\n",
+	for _, want := range []string{"stale@corp.example        table only   3      not in any directory\n", "left the directories 20", "jane.doe@corp.example     index only          rejected by the table\n",
 		file + ": 7 entries, 1 in both, 4 in the table only, 1 in the index only\n", "1 entry is of domains that are not judged here\n", "does not count: line 9: \"spoilt\" is neither"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("compare --table has no %q:\n%s", want, out)

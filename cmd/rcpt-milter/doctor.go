@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/policy"
 	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -22,11 +22,11 @@ func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find what is wrong between Postfix and this daemon",
-		Long: "Reads the settings of Postfix with postconf, looks at the socket, and asks the daemon: says what is\n" +
-			"wrong between them, why it matters, and what mends it. It changes nothing. Run it as root, where\n" +
-			"Postfix runs; after a change run \"postfix reload\" and doctor again.\n\n" +
-			"Exit status: 0 no fault, though there may be notes, 1 a fault.",
+		Short: "Find problems between Postfix and this daemon",
+		Long: "Reads the settings of Postfix with postconf, looks at the socket, and queries the daemon. It reports what is\n" +
+			"wrong between them, why that matters, and how to correct it. It changes nothing. Run it as root on the host\n" +
+			"of Postfix. After a change run \"postfix reload\" and doctor again.\n\n" +
+			"Exit status: 0 no problem, though there may be notes, 1 a problem.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.doctor(command.Context(), dir, asJSON) },
 	}
@@ -37,7 +37,7 @@ func (a *app) doctorCommand() *cobra.Command {
 
 // diagnosis is what doctor --json prints.
 type diagnosis struct {
-	Faults   int               `json:"faults"`
+	Problems int               `json:"problems"`
 	Notes    int               `json:"notes"`
 	Findings []postfix.Finding `json:"findings"`
 }
@@ -53,12 +53,12 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 		return err
 	}
 	client := control.NewClient(c.Control.Address)
-	w := patient{Host: host, ctx: ctx, client: client}
+	w := doctorHost{Host: host, ctx: ctx, client: client}
 	daemon := daemonOf(ctx, c, client, path.Join(settings.Value(nil, "queue_directory"), "rcpt-milter/milter.sock"))
 	d := diagnosis{Findings: append([]postfix.Finding{}, postfix.Examine(settings, daemon, w)...)}
 	for _, f := range d.Findings {
-		if f.Level == postfix.Fault {
-			d.Faults++
+		if f.Level == postfix.Problem {
+			d.Problems++
 		} else {
 			d.Notes++
 		}
@@ -68,14 +68,14 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 	} else {
 		err = a.printDiagnosis(d)
 	}
-	if err == nil && d.Faults > 0 {
-		return &exit{status: exitFailure}
+	if err == nil && d.Problems > 0 {
+		return &exitError{status: exitFailure}
 	}
 	return err
 }
 
-// daemonOf is what the configuration and the daemon say of themselves. Where systemd
-// passes the sockets, usual is where its unit has them.
+// daemonOf returns what doctor needs to know about the daemon. If systemd passes the sockets,
+// usual is the path in its unit.
 func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usual string) postfix.Daemon {
 	d := postfix.Daemon{Domains: map[string]string{}, AlwaysAccept: c.AlwaysAccept, Connections: c.Limits.Connections,
 		ExemptAuthenticated: c.Exempt.Authenticated}
@@ -101,15 +101,15 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 	return d
 }
 
-// aliasesOf are the domain aliases of a configuration and of its accept files. A file that
-// cannot be read has none.
+// aliasesOf returns the domain aliases of a configuration and of its accept files. It skips a
+// file that cannot be read.
 func aliasesOf(c *config.Config) map[string][]string {
 	all := map[string][]string{}
 	for alias := range c.DomainAliases {
 		all[alias], _ = c.AliasTargets(alias)
 	}
 	for _, file := range c.AcceptFiles {
-		table, err := postfix.ReadFile(file)
+		table, err := tables.ReadFile(file)
 		if err != nil {
 			continue
 		}
@@ -120,34 +120,34 @@ func aliasesOf(c *config.Config) map[string][]string {
 	return all
 }
 
-// patient is the world of doctor.
-type patient struct {
+// doctorHost is a host with a daemon to ask.
+type doctorHost struct {
 	*postfix.Host
 	ctx    context.Context
 	client *control.Client
 }
 
-var _ postfix.World = patient{}
+var _ postfix.World = doctorHost{}
 
-// Judge asks the daemon as an outside sender would.
-func (p patient) Judge(all []address.Address) ([]postfix.Judgement, error) {
+// Judge asks the daemon as for an outside sender.
+func (p doctorHost) Judge(all []address.Address) ([]postfix.Judgement, error) {
 	var answers []postfix.Judgement
 	for _, a := range all {
 		l, err := p.client.Lookup(p.ctx, control.LookupQuery{Address: a.String()})
 		if err != nil {
 			return nil, err
 		}
-		// What is put off at the moment is no matter of configuration.
+		// A temporary reply is no matter of the configuration.
 		refused := l.Outcome == control.Refused || l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5") || inEmptyDomain(l)
 		answers = append(answers, postfix.Judgement{Accepted: !refused, Owned: len(l.Owners) > 0})
 	}
 	return answers, nil
 }
 
-// inEmptyDomain reports whether a recipient is deferred because no address of its domain
-// is known, though its directories have been read: that does not pass by itself.
+// inEmptyDomain reports whether a recipient is deferred because its domain has no known
+// address, although its directories have been read. That lasts until an operator acts.
 func inEmptyDomain(l control.LookupAnswer) bool {
-	if l.Verdict != string(policy.VerdictNotReady) {
+	if l.Verdict != control.VerdictNotReady {
 		return false
 	}
 	switch l.DirectoryState {
@@ -160,14 +160,14 @@ func inEmptyDomain(l control.LookupAnswer) bool {
 func (a *app) printDiagnosis(d diagnosis) error {
 	p := &terminal.Page{Colours: terminal.HasColours(a.stdout)}
 	for _, f := range d.Findings {
-		head := p.Paint("fault", "31")
+		head := p.Paint("problem", "31")
 		if f.Level == postfix.Note {
 			head = p.Warn("note")
 		}
 		p.WriteString(head + ": " + text.Printable(f.What) + " [" + f.Name + "]\n")
 		p.Line("why", text.Printable(f.Why))
-		label := "mend"
-		for _, line := range f.Mend {
+		label := "fix"
+		for _, line := range f.Fix {
 			p.Line(label, text.Printable(line))
 			label = ""
 		}
@@ -180,11 +180,12 @@ func (a *app) printDiagnosis(d diagnosis) error {
 
 func verdictOf(d diagnosis) string {
 	switch {
-	case d.Faults == 0 && d.Notes == 0:
+	case d.Problems == 0 && d.Notes == 0:
 		return "Nothing is wrong between Postfix and rcpt-milter."
-	case d.Faults == 0:
-		return "No fault, " + text.Count(d.Notes, "note", "notes") + "."
+	case d.Problems == 0:
+		return "No problems, " + text.Count(d.Notes, "note", "notes") + "."
 	default:
-		return text.Count(d.Faults, "fault", "faults") + ", " + text.Count(d.Notes, "note", "notes") + ". After mending: postfix reload, or rcpt-milter reload, and doctor again."
+		return text.Count(d.Problems, "problem", "problems") + ", " + text.Count(d.Notes, "note",
+			"notes") + ". After the fix: postfix reload, or rcpt-milter reload, and doctor again."
 	}
 }

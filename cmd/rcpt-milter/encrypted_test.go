@@ -24,9 +24,9 @@ func TestEncryptedStore(t *testing.T) {
 	r.want(exitOK, "check")
 	d.stop()
 	for _, c := range []struct{ old, new, want string }{
-		{"encryption_key_file: " + key, `encryption_key_file: ""`, "it is encrypted; name its key in store.encryption_key_file\n"},
-		{`encryption_key_file: ""`, "encryption_key_file: " + r.write("other", strings.Repeat("b2", 32)), "it was made with another one; "},
-		{"/other", "/password", "holds no AES key: expected 16, 24 or 32 octets"},
+		{"encryption_key_file: " + key, `encryption_key_file: ""`, "the store is encrypted; set store.encryption_key_file to its key\n"},
+		{`encryption_key_file: ""`, "encryption_key_file: " + r.write("other", strings.Repeat("b2", 32)), "the store was made with another key; "},
+		{"/other", "/password", "contains no AES key: expected 16, 24 or 32 bytes"},
 	} {
 		r.edit(c.old, c.new)
 		for _, command := range []string{"serve", "check"} {

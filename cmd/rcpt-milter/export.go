@@ -16,10 +16,10 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 )
 
-// exportOptions are those of the command line.
+// exportOptions are the options of the command line.
 type exportOptions struct {
 	control.ExportQuery
 	format     string
@@ -35,23 +35,22 @@ func (a *app) exportCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "export",
 		Short: "Write the list of recipients, also as a table for Postfix",
-		Long: "Writes the list of recipients that are accepted in the domains of the configuration: those of the index,\n" +
-			"and those of accept and accept_files. Who takes mail from inside senders only (internal_only: refuse) is\n" +
-			"left out, but for JSON, which marks them.\n\n" +
+		Long: "Writes the list of recipients in the configured domains: those of the index, accept and accept_files. It\n" +
+			"omits internal-only recipients (internal_only: refuse), except in JSON, which marks them.\n\n" +
 			"Formats:\n" +
-			"  postmap  the source of a table for relay_recipient_maps, which can stand in for the daemon; it has\n" +
-			"           always_accept and domains with mode pass in it too. Make the table with \"postmap lmdb:FILE\",\n" +
-			"           or cdb: where there is no lmdb; hash: is on its way out of Postfix\n" +
-			"  text     one address a line\n" +
+			"  postmap  the source of a table for relay_recipient_maps, which can replace the daemon. It also has\n" +
+			"           always_accept and domains in mode pass. Create the table with \"postmap lmdb:FILE\", or cdb: where\n" +
+			"           lmdb is missing; Postfix will drop hash:\n" +
+			"  text     one address per line\n" +
 			"  json     an array\n\n" +
-			"With --output the file is written beside its place and renamed over what was there, whose owner and\n" +
-			"permissions stay. An empty list, or one of an index that was never filled, is not written without\n" +
-			"--force. Where no daemon runs, its store is read, if it was stopped cleanly.\n\n" +
-			"Exit status: 0 written, 1 not.",
+			"With --output the file is replaced atomically, and keeps its owner and permissions. An empty list, or the\n" +
+			"list of an index that was never filled, needs --force. If no daemon runs, the command reads its store, which\n" +
+			"must have been closed cleanly.\n\n" +
+			"Exit status: 0 written, 1 not written.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if !slices.Contains(exportFormats, o.format) {
-				return &exit{exitUsage, fmt.Errorf("--format: expected postmap, text or json, got %q", o.format)}
+				return &exitError{exitUsage, fmt.Errorf("--format: expected postmap, text or json, got %q", o.format)}
 			}
 			return a.export(command.Context(), o)
 		},
@@ -59,18 +58,19 @@ func (a *app) exportCommand() *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&o.format, "format", "postmap", "`FORMAT`: postmap, text or json")
 	command.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
-	flags.StringVar(&o.output, "output", "", "write this `FILE`, not to standard output")
+	flags.StringVar(&o.output, "output", "", "write to this `FILE` instead of standard output")
 	flags.BoolVar(&o.All, "all", false, "also addresses of the index in domains that are not judged")
-	flags.BoolVar(&o.restricted, "restricted", false, "also who takes mail from inside senders only")
-	flags.BoolVar(&o.Force, "force", false, "also a list that is empty, or of an index that was never filled")
+	flags.BoolVar(&o.restricted, "restricted", false, "include internal-only recipients")
+	flags.BoolVar(&o.Force, "force", false, "also an empty list, or that of an index that was never filled")
 	return command
 }
 
-// errEmpty is why nothing is written.
-var errEmpty = errors.New("the index has no recipient in the domains of the configuration; an empty list would refuse everybody, and is not written without --force")
+// errEmpty explains why an empty list is not written.
+var errEmpty = errors.New("the index has no recipient in the domains of the configuration; an empty list would reject every recipient; to write it use --force")
 
-// errCutOff is why the store is not asked for the rest of what a daemon began to tell.
-var errCutOff = errors.New("the daemon went away while it told the list; try again")
+// errCutOff means that the daemon stopped after it had sent a part of the list. The store may
+// have changed since, so it cannot continue the list.
+var errCutOff = errors.New("the daemon stopped in the middle of the list; try again")
 
 func (a *app) export(ctx context.Context, o exportOptions) error {
 	if o.output == "" {
@@ -78,7 +78,7 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 		return err
 	}
 	var written int
-	err := postfix.Replace(o.output, func(w io.Writer) (err error) {
+	err := tables.Replace(o.output, func(w io.Writer) (err error) {
 		written, err = a.exportTo(ctx, o, w)
 		return err
 	})
@@ -94,7 +94,7 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 	return nil
 }
 
-// exportTo writes the list, and gives the number of its entries.
+// exportTo writes the list, and returns the number of its entries.
 func (a *app) exportTo(ctx context.Context, o exportOptions, w io.Writer) (int, error) {
 	list := newExportList(o, w)
 	err := a.ask(ctx, func(r reader) error {
@@ -117,22 +117,21 @@ func (a *app) exportTo(ctx context.Context, o exportOptions, w io.Writer) (int, 
 	return list.end()
 }
 
-// exportList writes a list in one of the formats. Nothing is written before there is
-// something to write.
+// exportList writes a list in one of the formats. It writes nothing before the first entry.
 type exportList struct {
 	options exportOptions
 	head    control.ExportHead
-	out     *bufio.Writer // rows may be millions
-	table   *postfix.Writer
+	out     *bufio.Writer // there may be millions of rows
+	table   *tables.Writer
 	rows    *jsonRows
 	begun   bool
 	entries int
-	indexed int // of them, from the index
+	indexed int // number of entries from the index
 }
 
 func newExportList(o exportOptions, w io.Writer) *exportList {
 	out := bufio.NewWriterSize(w, 64<<10)
-	return &exportList{options: o, out: out, table: postfix.NewWriter(w), rows: &jsonRows{w: out}}
+	return &exportList{options: o, out: out, table: tables.NewWriter(w), rows: &jsonRows{w: out}}
 }
 
 func (l *exportList) addAll(all []control.Recipient) error {
@@ -150,7 +149,7 @@ func (l *exportList) addAll(all []control.Recipient) error {
 	return nil
 }
 
-// wanted reports whether a recipient belongs into the list in this format.
+// wanted reports whether a recipient belongs in the list in this format.
 func (l *exportList) wanted(r control.Recipient) bool {
 	switch l.options.format {
 	case "json":
@@ -165,7 +164,7 @@ func (l *exportList) wanted(r control.Recipient) bool {
 
 func (l *exportList) add(r control.Recipient) error {
 	if l.indexed == 0 && !l.options.Force {
-		return nil // not before somebody of the index is in it: see end
+		return nil // the list may turn out to be empty; see end
 	}
 	l.begin()
 	l.entries++
@@ -207,7 +206,7 @@ func (l *exportList) end() (int, error) {
 	return l.entries, l.out.Flush()
 }
 
-// tableHead says what a table is, and how to use it.
+// tableHead returns the comment at the beginning of a table.
 func tableHead(h control.ExportHead, o exportOptions) string {
 	file := o.output
 	if file == "" {
@@ -225,7 +224,7 @@ func tableHead(h control.ExportHead, o exportOptions) string {
 		fmt.Fprintf(&b, " %s (%s)", text.Printable(domain), text.Printable(h.Domains[domain]))
 	}
 	fmt.Fprintf(&b, "\n\nFor Postfix, in place of the daemon:\n    postmap lmdb:%[1]s\n    postconf -e 'relay_recipient_maps = lmdb:%[1]s'\n", text.Printable(file))
-	b.WriteString("With it Postfix refuses whoever is not in here, and everybody in relay domains that are not named above.\n")
+	b.WriteString("With it Postfix rejects all other recipients, also in relay domains that are not named above.\n")
 	for _, line := range h.Unlisted {
 		b.WriteString("Accepted by the daemon, and not by this table: " + text.Printable(line) + "\n")
 	}

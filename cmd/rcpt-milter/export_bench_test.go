@@ -78,11 +78,7 @@ func (r *rig) fill(addresses int) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	at, err := storeConfig(c)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	s, err := store.Open(context.Background(), at)
+	s, err := store.Open(context.Background(), store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree})
 	if err != nil {
 		r.t.Fatal(err)
 	}

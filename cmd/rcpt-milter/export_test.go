@@ -10,7 +10,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
-	"rcpt-milter/postfix"
+	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/testenv/adsim"
 )
 
@@ -53,7 +53,7 @@ func TestExport(t *testing.T) {
 	table := r.want(exitOK, "export")
 	r.wantTable(table)
 	for _, want := range []string{"# The index is fresh: 12 addresses, digest ", "\n# Directory corp: fresh, last read 20", "pass.example (pass)",
-		"\n#     postmap lmdb:FILE\n", "\n# Accepted by the daemon, and not by this table: what matches srs0=", "\n# 1 address cannot stand in a table, because it begins with #: #hash@corp.example\n",
+		"\n#     postmap lmdb:FILE\n", "\n# Accepted by the daemon, and not by this table: what matches srs0=", "\n# omitted because a line that begins with # is a comment: #hash@corp.example\n",
 		"\njürgen@münchen.below.example\tOK\n"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("export has no %q:\n%s", want, table)
@@ -76,7 +76,7 @@ func TestExport(t *testing.T) {
 	}
 	d.stop()
 	out := r.want(exitOK, "export", "--format", "text")
-	if !strings.HasPrefix(out, exportedText+"rcpt-milter: the daemon is not reachable") || !strings.Contains(out, "this is what its store says, as it was left\n") {
+	if !strings.HasPrefix(out, exportedText+"rcpt-milter: the daemon is not reachable") || !strings.Contains(out, "answering from its store\n") {
 		t.Errorf("export from the store gives\n%s", out)
 	}
 }
@@ -84,7 +84,7 @@ func TestExport(t *testing.T) {
 // wantTable checks that a table has what the edge accepts, and nothing twice.
 func (r *rig) wantTable(text string) {
 	r.t.Helper()
-	table, err := postfix.Read(strings.NewReader(text))
+	table, err := tables.Read(strings.NewReader(text))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestExportToFile(t *testing.T) {
 	r.edit("corp.example: enforce", "other.example: enforce")
 	d = r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitFailure, "export", "--output", path); !strings.Contains(out, "an empty list would refuse everybody") {
+	if out := r.want(exitFailure, "export", "--output", path); !strings.Contains(out, "an empty list would reject every recipient") {
 		t.Errorf("empty: %s", out)
 	}
 	old("empty")
@@ -153,7 +153,7 @@ func TestExportToFile(t *testing.T) {
 	r.serve()
 	r.want(exitOK, "export", "--output", path)
 	info, err := os.Stat(path)
-	table, err2 := postfix.ReadFile(path)
+	table, err2 := tables.ReadFile(path)
 	if err != nil || err2 != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("written: %v, %v, %v", info.Mode(), err, err2)
 	}

@@ -20,16 +20,16 @@ func (a *app) journalCommand() *cobra.Command {
 		Use:   "journal",
 		Short: "Show which addresses passes added and removed",
 		Long: "Shows what passes changed, oldest first: + or -, the address, the object that gained or lost it, the\n" +
-			"pass, the domain controller that said so, the object's USN there (\"not seen\" where a full pass did\n" +
-			"not find the object), and when. A gain has the time at which its pass began, a loss the one at which\n" +
-			"it took effect.\n\n" +
-			"The first full pass of a directory writes no rows: it would say of every address that it was not\n" +
-			"there before. How long rows are kept says journal.keep in the configuration.\n\n" +
+			"pass, the domain controller, the object's USN there (\"not seen\" if a full pass did not find the\n" +
+			"object), and the time. An addition has the time when it was read, a removal the one when it took\n" +
+			"effect.\n\n" +
+			"The first full pass of a directory writes no rows, because every address would be an addition.\n" +
+			"journal.keep in the configuration sets the retention.\n\n" +
 			"Exit status: 0.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if q.Pass == 0 || command.Flags().Changed("since") {
-				at, err := a.past("since", since)
+				at, err := a.parsePast("since", since)
 				if err != nil {
 					return err
 				}
@@ -40,7 +40,7 @@ func (a *app) journalCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringVar(&since, "since", "24h", "from this `TIME` on: a duration ago, \"2026-01-31 15:04\", or RFC 3339")
-	flags.Uint64Var(&q.Pass, "pass", 0, "only what the pass with this `NUMBER` changed, whenever it was")
+	flags.Uint64Var(&q.Pass, "pass", 0, "only changes of the pass with this `NUMBER`, at any time")
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	return command
 }
@@ -71,7 +71,7 @@ func (a *app) journalOf(ctx context.Context, from reader, q control.JournalQuery
 	return list.end(q)
 }
 
-// journalList prints rows aligned, as far as they fit a block.
+// journalList prints rows in aligned blocks.
 type journalList struct {
 	*app
 	block [][]string

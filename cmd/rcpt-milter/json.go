@@ -8,8 +8,8 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// printJSON writes value for people and tools. What is not printable is escaped as
-// JSON has it, since a terminal may be what reads it.
+// printJSON writes a value as JSON. It escapes what does not print, because the reader may be a
+// terminal.
 func printJSON(w io.Writer, value any) error {
 	text, err := encodeJSON(value, "  ")
 	if err != nil {
@@ -19,7 +19,7 @@ func printJSON(w io.Writer, value any) error {
 	return err
 }
 
-// encodeJSON ends with a newline; without an indent that is the only one.
+// encodeJSON returns JSON that ends with a newline. Without an indent it has no other one.
 func encodeJSON(value any, indent string) (string, error) {
 	var encoded strings.Builder
 	encoder := json.NewEncoder(&encoded)
@@ -31,7 +31,7 @@ func encodeJSON(value any, indent string) (string, error) {
 	return text.PrintableJSON(encoded.String()), nil
 }
 
-// jsonRows writes a JSON array row by row, each on a line of its own: rows may be many.
+// jsonRows writes a JSON array, one row a line, as the rows arrive.
 type jsonRows struct {
 	w    io.Writer
 	rows int

@@ -51,7 +51,7 @@ func TestLookupRows(t *testing.T) {
 		}},
 		{"staff+x@corp.example", exitFailure, []string{"(verdict restricted, row 6)", "CN=staff,CN=Users,"}},
 		{"staff@report.example", exitOK, []string{"in mode enforce it would be 550 5.1.1", "(verdict restricted, row 6)"}},
-		{"staff+x@corp.example --authenticated", exitOK, []string{"in the index (verdict known, row 6)", "takes mail from inside senders only"}},
+		{"staff+x@corp.example --authenticated", exitOK, []string{"in the index (verdict known, row 6)", "internal-only: accepts mail from inside senders only"}},
 	} {
 		out := r.want(c.status, append([]string{"lookup"}, strings.Fields(c.args)...)...)
 		for _, want := range c.want {

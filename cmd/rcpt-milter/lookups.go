@@ -15,13 +15,13 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// standardInput is the argument of lookup that stands for a list of addresses.
+// standardInput is the argument that stands for a list on standard input.
 const standardInput = "-"
 
-// maxLookupLine is the longest line of a list, in bytes: far above any address.
+// maxLookupLine is the longest line of a list in bytes, far above any address.
 const maxLookupLine = 64 << 10
 
-// lookupArguments requires an address.
+// lookupArguments requires at least one address.
 func lookupArguments(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return errors.New("expected an ADDRESS, several, or - for a list on standard input")
@@ -29,7 +29,7 @@ func lookupArguments(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// checkAddresses checks the addresses of the command line before one of them is answered.
+// checkAddresses checks all addresses of the command line before the first lookup.
 func checkAddresses(args []string) error {
 	lists := 0
 	for _, arg := range args {
@@ -44,8 +44,8 @@ func checkAddresses(args []string) error {
 	return nil
 }
 
-// checkDomain reports an error about an address without a domain, which no rule applies to.
-// RFC 5321 section 4.5.1 allows postmaster alone.
+// checkDomain rejects an address without a domain, because no rule applies to it. RFC 5321
+// section 4.5.1 allows postmaster alone.
 func checkDomain(text string) error {
 	bare := strings.Trim(text, "<> \t")
 	at := strings.LastIndexByte(bare, '@')
@@ -58,23 +58,23 @@ func checkDomain(text string) error {
 	return fmt.Errorf("%q has no domain; expected an ADDRESS such as user@example.com", text)
 }
 
-// lookups answers the addresses of one command, one after the other. It goes on where it
-// was when another backend takes over.
-type lookups struct {
+// lookupRun looks up the addresses of one command in turn. It continues where it was when the
+// store takes over from the daemon.
+type lookupRun struct {
 	app    *app
 	query  control.LookupQuery
 	args   []string
 	input  *bufio.Scanner // of standard input
 	line   int            // of standard input
-	next   string         // not answered yet; empty: none was read
-	many   bool           // the answers are a list
-	rows   *jsonRows      // nil: for people
-	count  int            // of the answers so far
-	status int            // the highest so far
+	next   string         // not answered yet; empty if there is none
+	many   bool           // print a list
+	rows   *jsonRows      // nil prints text
+	count  int            // of answers
+	status int            // the highest exit status
 }
 
-func newLookups(a *app, q control.LookupQuery, args []string, asJSON bool) *lookups {
-	l := &lookups{app: a, query: q, args: args, many: len(args) > 1 || args[0] == standardInput}
+func newLookupRun(a *app, q control.LookupQuery, args []string, asJSON bool) *lookupRun {
+	l := &lookupRun{app: a, query: q, args: args, many: len(args) > 1 || args[0] == standardInput}
 	if asJSON {
 		l.rows = &jsonRows{w: a.stdout}
 	}
@@ -87,8 +87,8 @@ func newLookups(a *app, q control.LookupQuery, args []string, asJSON bool) *look
 	return l
 }
 
-// run answers what is left.
-func (l *lookups) run(ctx context.Context, from reader) error {
+// run answers the remaining addresses.
+func (l *lookupRun) run(ctx context.Context, from reader) error {
 	for {
 		more, err := l.advance()
 		if err != nil {
@@ -113,8 +113,8 @@ func (l *lookups) run(ctx context.Context, from reader) error {
 	return nil
 }
 
-// advance reads the next address; false: there is none any more.
-func (l *lookups) advance() (bool, error) {
+// advance reads the next address. It reports false at the end.
+func (l *lookupRun) advance() (bool, error) {
 	for l.next == "" && len(l.args) > 0 {
 		if l.args[0] != standardInput {
 			l.next, l.args = l.args[0], l.args[1:]
@@ -131,13 +131,13 @@ func (l *lookups) advance() (bool, error) {
 	return l.next != "", nil
 }
 
-// readLine reads a line of standard input into next, which stays empty where there is no
-// address in it; false: that was the last one.
-func (l *lookups) readLine() (bool, error) {
+// readLine reads a line of standard input into next, which stays empty if the line has no
+// address. It reports false at the end.
+func (l *lookupRun) readLine() (bool, error) {
 	if !l.input.Scan() {
 		err := l.input.Err()
 		if errors.Is(err, bufio.ErrTooLong) {
-			err = &exit{exitUsage, fmt.Errorf("line %d of standard input is too long for an address", l.line+1)}
+			err = &exitError{exitUsage, fmt.Errorf("line %d of standard input is too long for an address", l.line+1)}
 		}
 		return false, err
 	}
@@ -159,7 +159,7 @@ func (l *lookups) readLine() (bool, error) {
 }
 
 // show prints an answer.
-func (l *lookups) show(answer control.LookupAnswer) error {
+func (l *lookupRun) show(answer control.LookupAnswer) error {
 	l.count++
 	switch {
 	case l.rows == nil:

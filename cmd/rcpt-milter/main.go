@@ -1,10 +1,9 @@
-// Command rcpt-milter answers RCPT TO for Postfix from an index that follows Active
-// Directory. "rcpt-milter serve" is the daemon; the other commands check its
-// configuration, ask it and tell it what to do, over its control socket.
+// Command rcpt-milter answers RCPT TO for Postfix from an index of the recipients in Active
+// Directory. "rcpt-milter serve" is the daemon. The other commands check its configuration,
+// query it and control it over its control socket.
 //
-// Exit statuses, of all commands: 0 as it should be; 1 not; 3 the daemon is not
-// reachable; 64 wrong usage; 78 bad configuration. "status" and "lookup" have a
-// finer meaning of 1 and add 2, see their help.
+// Exit statuses of all commands: 0 success, 1 failure, 3 daemon not reachable, 64 wrong usage,
+// 78 bad configuration. The help of "status", "lookup" and others says what 1 and 2 mean there.
 package main
 
 import (

@@ -34,7 +34,7 @@ func (a *app) manCommand() *cobra.Command {
 				return writePages(dir, pages)
 			}
 			if dir != "" {
-				return &exit{exitUsage, fmt.Errorf("--dir writes all pages, so it goes without %q", args[0])}
+				return &exitError{exitUsage, fmt.Errorf("--dir writes all pages, so it goes without %q", args[0])}
 			}
 			return a.printPage(pages, strings.Join(append([]string{command.Root().Name()}, args...), "-"))
 		},
@@ -44,9 +44,9 @@ func (a *app) manCommand() *cobra.Command {
 	return command
 }
 
-// manPages are all pages by their file names, such as rcpt-milter-status.8.
+// manPages returns all pages by file name, such as rcpt-milter-status.8.
 func manPages(root *cobra.Command) (map[string][]byte, error) {
-	root.DisableAutoGenTag = true // no line about who made the page, and when
+	root.DisableAutoGenTag = true // omit the line with author and date
 	pages := map[string][]byte{configPage + ".5": pageOfConfiguration()}
 	var add func(*cobra.Command) error
 	add = func(command *cobra.Command) error {
@@ -75,16 +75,16 @@ const (
 	configPage = "rcpt-milter.yaml"
 )
 
-// pageOfConfiguration makes rcpt-milter.yaml(5) of docs/configuration.md.
+// pageOfConfiguration renders rcpt-milter.yaml(5) from docs/configuration.md.
 func pageOfConfiguration() []byte {
-	_, text, _ := strings.Cut(docs.Configuration, "\n") // its title
+	_, text, _ := strings.Cut(docs.Configuration, "\n") // without the title
 	head := fmt.Sprintf("%% %q \"5\" %q %q %q\n# NAME\n%s \\- the configuration of rcpt-milter\n\n# DESCRIPTION\n",
 		strings.ToUpper(configPage), builtAt().Format("Jan 2006"), "rcpt-milter "+programVersion(), "File Formats", configPage)
 	return md2man.Render([]byte(head + text + "\n# SEE ALSO\n**rcpt-milter(8)**, **rcpt-milter-check(8)**\n"))
 }
 
-// builtAt is the time that pages bear: of the commit, so that the same sources make the
-// same pages, or of now where it is not known.
+// builtAt returns the time of the commit, so that pages are reproducible. If the commit is
+// unknown, it returns the present time.
 func builtAt() *time.Time {
 	at, err := time.Parse(time.RFC3339, buildOf().time)
 	if err != nil {
@@ -93,7 +93,7 @@ func builtAt() *time.Time {
 	return &at
 }
 
-// printPage prints the page with this name, in whatever section.
+// printPage prints the page with this name in any section.
 func (a *app) printPage(pages map[string][]byte, name string) error {
 	known := []string{}
 	for file, page := range pages {
@@ -105,7 +105,7 @@ func (a *app) printPage(pages map[string][]byte, name string) error {
 		known = append(known, stem)
 	}
 	slices.Sort(known)
-	return &exit{exitUsage, fmt.Errorf("there is no manual page %q; there are %s", name, strings.Join(known, ", "))}
+	return &exitError{exitUsage, fmt.Errorf("there is no manual page %q; there are %s", name, strings.Join(known, ", "))}
 }
 
 func writePages(dir string, pages map[string][]byte) error {

@@ -7,19 +7,19 @@ import (
 	"rcpt-milter/config"
 )
 
-// localTimes are the forms of a time without a zone; it is that of this machine.
+// localTimes are the layouts of a time without a zone, which is local.
 var localTimes = []string{"2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02"}
 
-// past reads a time that has been: RFC 3339, local, or so long ago. The flag names it
-// in errors.
-func (a *app) past(flag, text string) (time.Time, error) {
+// parsePast reads a time in the past: RFC 3339, local time, or a duration ago. Errors name the
+// flag.
+func (a *app) parsePast(flag, text string) (time.Time, error) {
 	now := a.now()
 	at, ok := readTime(text, now)
 	if !ok {
-		return at, &exit{exitUsage, fmt.Errorf("--%s: expected a duration (2h is two hours ago), a time such as \"2026-01-31 15:04\", or one of RFC 3339, got %q", flag, text)}
+		return at, &exitError{exitUsage, fmt.Errorf("--%s: expected a duration (2h is two hours ago), a time such as \"2026-01-31 15:04\", or one of RFC 3339, got %q", flag, text)}
 	}
 	if at.After(now) {
-		return at, &exit{exitUsage, fmt.Errorf("--%s: %s is still to come", flag, a.moment(at))}
+		return at, &exitError{exitUsage, fmt.Errorf("--%s: %s is in the future", flag, a.moment(at))}
 	}
 	return at, nil
 }

@@ -16,7 +16,7 @@ func TestOffline(t *testing.T) {
 	r := newRig(t)
 	for _, command := range [][]string{{"status"}, {"lookup", "jane@corp.example"}, {"report"}} {
 		out := r.want(exitNotReachable, command...)
-		for _, want := range []string{"the daemon is not reachable at unix:" + r.dir + "/run/control.sock: the socket does not exist; is the daemon running", "what it left cannot be read either: store " + r.dir + "/store: there is no store"} {
+		for _, want := range []string{"the daemon is not reachable at unix:" + r.dir + "/run/control.sock: the socket does not exist; is the daemon running", "cannot read its store either: store " + r.dir + "/store: there is no store"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s without a store says\n%swant %q", command, out, want)
 			}
@@ -29,7 +29,7 @@ func TestOffline(t *testing.T) {
 	live := r.status()
 	d.stop()
 
-	const note = "this is what its store says, as it was left"
+	const note = "answering from its store"
 	for _, c := range []struct {
 		status int
 		args   []string
@@ -61,7 +61,7 @@ func TestOffline(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.dir, "store", "00042.mem"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := r.want(exitNotReachable, "lookup", "jane@corp.example"); !strings.Contains(out, "the store was not closed in good order; the next start of the daemon finishes what is left") {
+	if out := r.want(exitNotReachable, "lookup", "jane@corp.example"); !strings.Contains(out, "the store was not closed cleanly; start the daemon to recover it") {
 		t.Errorf("lookup after a kill says\n%s", out)
 	}
 }

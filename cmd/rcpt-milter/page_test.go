@@ -120,6 +120,15 @@ func TestPrintStatus(t *testing.T) {
 	}
 }
 
+// TestPrintStatusJSON: the tests in testenv/ui read the file too.
+func TestPrintStatusJSON(t *testing.T) {
+	var out bytes.Buffer
+	if err := printJSON(&out, troubledStatus()); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "status-troubled.json", out.String())
+}
+
 func TestStatusExit(t *testing.T) {
 	status := func(state control.State, d control.DirectoryStatus) control.Status {
 		return control.Status{State: state, Directories: []control.DirectoryStatus{{State: control.Fresh}, d}}
@@ -265,7 +274,7 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 			p.event(e)
 			return nil
 		}},
-		{"an error", func(a *app) error { a.report(&exit{1, errorText(s.Version)}); return nil }},
+		{"an error", func(a *app) error { a.report(&exitError{1, errorText(s.Version)}); return nil }},
 	} {
 		a, out := pageApp()
 		if err := c.print(a); err != nil {

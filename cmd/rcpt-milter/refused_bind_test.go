@@ -35,7 +35,7 @@ func TestNothingBindsAfterARefusal(t *testing.T) {
 	if more := r.server.Stats().FailedBinds - before; more > 0 {
 		t.Errorf("%d failed logons more by commands and reloads", more)
 	}
-	if got := r.status().Directories[0].LastError; !strings.Contains(got, "is refused") {
+	if got := r.status().Directories[0].LastError; !strings.Contains(got, "rejected: the name or the password") {
 		t.Errorf("last error: %q", got)
 	}
 	r.server.SetFaults(adsim.Faults{})

@@ -30,7 +30,7 @@ func TestReload(t *testing.T) {
 	r.edit("report.example: report", "report.example: enforce\n  new.example: enforce")
 	r.edit("level: debug", "level: warn, format: json")
 	r.edit("removal_grace: 0s", "removal_grace: 0s\nalways_accept: [postmaster, sales]\nlimits: {connections: 3, idle: 1h}\nlate_after: 1m")
-	want := "The configuration is in force. Changed: domains, always_accept, late_after, limits, log\n"
+	want := "The configuration is in effect. Changed: domains, always_accept, late_after, limits, log\n"
 	if out := r.want(exitOK, "reload"); out != want {
 		t.Errorf("reload says %q, want %q", out, want)
 	}
@@ -40,14 +40,14 @@ func TestReload(t *testing.T) {
 	if s := r.status(); s.Modes["new.example"] != "enforce" || s.ReloadError != "" || len(s.RestartNeeded) != 0 {
 		t.Errorf("status: %+v", s)
 	}
-	if out := r.want(exitOK, "reload"); out != "The configuration is in force; nothing in it has changed.\n" {
+	if out := r.want(exitOK, "reload"); out != "The configuration is in effect. Nothing has changed.\n" {
 		t.Errorf("reload again says %q", out)
 	}
 	stop()
 	if n := r.server.Stats().Connections; n != connections {
 		t.Errorf("the directory was connected to %d times more", n-connections)
 	}
-	if strings.Contains(d.log.String(), `"msg":"configuration read again"`) {
+	if strings.Contains(d.log.String(), `"msg":"configuration reloaded"`) {
 		t.Errorf("level warn is not in force:\n%s", d.log)
 	}
 }
@@ -70,7 +70,7 @@ func TestReloadRefused(t *testing.T) {
 	} {
 		r.edit(c.old, c.new)
 		out := r.want(exitConfig, "reload")
-		if !strings.Contains(out, c.want) || !strings.HasSuffix(out, "rcpt-milter: the configuration is refused; the one before it stays in force\n") {
+		if !strings.Contains(out, c.want) || !strings.HasSuffix(out, "rcpt-milter: the configuration is rejected; the previous one stays in effect\n") {
 			t.Errorf("with %q reload says %q, want %q", c.new, out, c.want)
 		}
 		if s := r.status(); !strings.Contains(s.ReloadError, c.want) {
@@ -95,7 +95,7 @@ func TestReloadNeedsRestart(t *testing.T) {
 	r.edit("min_free: 1MiB", "min_free: 2MiB")
 	r.edit(`metrics: ""`, "metrics: inet:"+freePort(t))
 	r.edit("report.example: report", "report.example: enforce")
-	want := "The configuration is in force. Changed: domains\nChanged too, and waiting for a restart: listen, metrics, store.min_free\n"
+	want := "The configuration is in effect. Changed: domains\nChanged, but in effect only after a restart: listen, metrics, store.min_free\n"
 	for range 2 {
 		if out := r.want(exitOK, "reload"); out != want {
 			t.Errorf("reload says %q, want %q", out, want)
@@ -103,7 +103,7 @@ func TestReloadNeedsRestart(t *testing.T) {
 		if got := r.status().RestartNeeded; !slices.Equal(got, []string{"listen", "metrics", "store.min_free"}) {
 			t.Errorf("restart_needed: %q", got)
 		}
-		want = strings.Replace(want, ". Changed: domains", "; nothing in it has changed.", 1)
+		want = strings.Replace(want, ". Changed: domains", ". Nothing has changed.", 1)
 	}
 	if _, err := os.Lstat(filepath.Join(r.dir, "milter/other.sock")); !os.IsNotExist(err) {
 		t.Errorf("the new socket is there already (%v)", err)

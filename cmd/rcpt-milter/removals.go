@@ -19,35 +19,34 @@ func (a *app) removalsCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "removals",
-		Short: "List the removals that are held back; approve or discard them",
-		Long: "Lists the removals that wait: addresses that an object of a directory no longer has, and that are\n" +
-			"still accepted, because so many at once look like an accident, or because the domain controller may\n" +
-			"not have heard of them yet. With internal_only: refuse, an address that becomes internal-only is\n" +
-			"listed, too: it is still accepted from outside senders.\n\n" +
-			"Exit status: 0 listed, approved or discarded, also where there was nothing to; 1 not.",
+		Short: "List held removals; approve or discard them",
+		Long: "Lists the removals that wait: addresses that a directory no longer has, and that are still accepted. They\n" +
+			"wait because so many at once may be an accident, or because the domain controller may not have replicated\n" +
+			"them yet.\n\n" +
+			"Exit status: 0 listed, approved or discarded, also if there are none; 1 failure.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.removals(command.Context(), q, asJSON) },
 	}
 	command.PersistentFlags().StringVar(&q.Directory, "directory", "", "only those of the directory with this `NAME`")
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	approve := a.settleCommand("approve", "Apply the removals that are held back", "Applies the removals that are held back: people really left.\n"+
-		"A pass that is under way is waited for; what it will hold back in its turn is not approved. Removals\n"+
-		"that wait for replication go by themselves.", &q, (*control.Client).Approve)
-	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those that this `PASS` and earlier ones held back (default: all that are held when it is asked for)")
+	approve := a.settleCommand("approve", "Apply the held removals", "Applies the held removals.\n"+
+		"The command waits for a running pass, but does not approve what that pass holds. Removals that wait\n"+
+		"for replication do not need approval.", &q, (*control.Client).Approve)
+	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all that are held now)")
 	command.AddCommand(approve,
-		a.settleCommand("discard", "Forget the removals that are held back", "Forgets the removals that are held back: the addresses stay until a full pass misses them again.\n"+
-			"A pass that is under way is waited for.", &q, (*control.Client).Discard))
+		a.settleCommand("discard", "Discard the held removals", "Discards the held removals: the addresses stay until a full pass finds them missing again.\n"+
+			"The command waits for a running pass.", &q, (*control.Client).Discard))
 	return command
 }
 
 func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 	do func(*control.Client, context.Context, control.RemovalsQuery, func(control.RemovalsDone)) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Long: long + "\n\nExit status: 0 done, also where nothing was held back; 1 not.",
+		Use: use, Short: short, Long: long + "\n\nExit status: 0 done, also if nothing was held; 1 failure.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if q.UpTo != 0 && q.Directory == "" {
-				return &exit{exitUsage, errors.New("--up-to goes with --directory: passes are counted over all directories, and one of another may have ended since you looked")}
+				return &exitError{exitUsage, errors.New("--up-to requires --directory: passes are numbered across all directories, and another directory may have made one since")}
 			}
 			client, err := a.client()
 			if err != nil {
@@ -56,7 +55,7 @@ func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 			any := false
 			err = do(client, command.Context(), *q, func(d control.RemovalsDone) {
 				any = true
-				fmt.Fprintln(a.stdout, settled(d))
+				fmt.Fprintln(a.stdout, settledText(d))
 			})
 			if err == nil && !any {
 				fmt.Fprintln(a.stdout, "No removals are held back.")
@@ -66,8 +65,8 @@ func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 	}
 }
 
-// settled says what became of held removals.
-func settled(d control.RemovalsDone) string {
+// settledText says what happened to the held removals of a directory.
+func settledText(d control.RemovalsDone) string {
 	name := text.Printable(d.Directory)
 	if d.Pass != 0 {
 		s := fmt.Sprintf("%s: %s removed", name, text.Count(d.Removed, "address", "addresses"))
@@ -106,26 +105,25 @@ func (a *app) removalsOf(ctx context.Context, from reader, q control.RemovalsQue
 	return list.end(q)
 }
 
-// removalList prints removals directory by directory, sorted as far as they fit a
-// block.
+// removalList prints removals by directory, in sorted blocks.
 type removalList struct {
 	*app
 	status    control.Status
 	titles    []string
 	directory string
 	block     []control.HeldRemoval
-	approvals []approvable // by directory
+	approvals []approvable // one for each directory
 	any       bool
 }
 
-// approvable is what may be approved in one directory: what passes up to one held back.
+// approvable is a command that approves what one directory holds.
 type approvable struct {
 	directory string
 	upTo      uint64
 }
 
-// blockRows is how many rows are kept to be sorted and aligned: a directory that
-// vanished may hold a million.
+// blockRows is how many rows are sorted and aligned together. A directory that lost everything
+// may hold a million.
 const blockRows = 10_000
 
 func (l *removalList) add(h control.HeldRemoval) error {
@@ -165,7 +163,7 @@ func (l *removalList) flush() error {
 	return err
 }
 
-// heading says why the removals of the directory are held back.
+// heading says why the removals of the directory are held.
 func (l *removalList) heading(p *terminal.Page) string {
 	for _, d := range l.status.Directories {
 		if d.Name == l.directory && d.HeldRemovals > 0 {
@@ -175,8 +173,7 @@ func (l *removalList) heading(p *terminal.Page) string {
 	return "removals that go by themselves"
 }
 
-// reasons lists why the removals of the block are held where there are several reasons: one
-// for each domain.
+// reasons returns the reasons of the block, if domains have different ones.
 func (l *removalList) reasons() []string {
 	var all []string
 	for _, h := range l.block {

@@ -139,7 +139,7 @@ func TestSettled(t *testing.T) {
 		{control.RemovalsDone{Directory: "corp", Removed: 1, Pass: 9, Waiting: 1}, "corp: 1 address removed, by pass 9; 1 later one still waits"},
 		{control.RemovalsDone{Directory: "corp", Pass: 9, Waiting: 60}, "corp: 0 addresses removed; 60 later ones still wait"},
 	} {
-		if got := settled(c.done); got != c.want {
+		if got := settledText(c.done); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.done, got, c.want)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// reportRows is how many rows of each list are shown unless told otherwise.
+// reportRows is the default of --limit.
 const reportRows = 20
 
 func (a *app) reportCommand() *cobra.Command {
@@ -24,22 +24,22 @@ func (a *app) reportCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "report",
-		Short: "Show what was refused, or would have been",
-		Long: "Shows the recipients that were refused, and those that mode report let through: by address, domain and\n" +
-			"client network. Of the refused addresses those are named that are known by now, and those that are one\n" +
-			"slip of the finger from a known one; the latter is for you alone, and nobody who asks is ever told.\n\n" +
-			"With log.addresses: hash the addresses are hashes, and nothing is said of near misses.\n\n" +
-			"It is counted by the hour, and kept as long as the journal (journal.keep in the configuration). The\n" +
-			"lists hold the most frequent: 500 addresses, 100 domains and 250 networks of each hour.\n\n" +
+		Short: "Show rejected recipients, also those of mode report",
+		Long: "Shows the recipients that were rejected, and those that only mode report accepted: by address, domain and\n" +
+			"client network. It marks rejected addresses that are known now, and lists near misses: rejected addresses\n" +
+			"that differ from a known address by one typing error. Clients never learn of near misses.\n\n" +
+			"With log.addresses: hash the addresses are hashes, and near misses are not available.\n\n" +
+			"Counters are kept by hour, for the time of journal.keep in the configuration. Each hour keeps the 500 most\n" +
+			"frequent addresses, 100 domains and 250 networks.\n\n" +
 			"Exit status: 0.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			at, err := a.past("since", since)
+			at, err := a.parsePast("since", since)
 			if err != nil {
 				return err
 			}
 			if limit < 0 {
-				return &exit{exitUsage, fmt.Errorf("--limit: expected a number of rows, or 0 for all, got %d", limit)}
+				return &exitError{exitUsage, fmt.Errorf("--limit: expected a number of rows, or 0 for all, got %d", limit)}
 			}
 			if asJSON && !command.Flags().Changed("limit") {
 				limit = 0
@@ -107,7 +107,7 @@ func (a *app) refusedAddresses(p *terminal.Page, all []control.RefusedAddress) {
 		if r.Now == control.NowKnown {
 			known++
 		}
-		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse), a.short(r.Last), text.Printable(r.Network), now})
+		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse), a.shortTime(r.Last), text.Printable(r.Network), now})
 	}
 	p.Table(rows, 1, 2)
 	if known > 0 {
@@ -125,7 +125,7 @@ func isOrAre(n int, what string) string {
 func (a *app) refusedNames(p *terminal.Page, title string, all []control.RefusedName) {
 	rows := [][]string{{title, "Refused", "Let through", "Last"}}
 	for _, r := range all {
-		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse), a.short(r.Last)})
+		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse), a.shortTime(r.Last)})
 	}
 	p.Table(rows, 1, 2)
 }
@@ -133,17 +133,17 @@ func (a *app) refusedNames(p *terminal.Page, title string, all []control.Refused
 func (a *app) nearMissTable(p *terminal.Page, r control.Report) {
 	rows := [][]string{{"Near miss", "Known address", "Refused", "Let through", "Last"}}
 	for _, m := range r.NearMisses {
-		rows = append(rows, []string{text.Printable(m.Name), text.Printable(strings.Join(m.Known, ", ")), text.Number(m.Refused), text.Number(m.WouldRefuse), a.short(m.Last)})
+		rows = append(rows, []string{text.Printable(m.Name), text.Printable(strings.Join(m.Known, ", ")), text.Number(m.Refused), text.Number(m.WouldRefuse), a.shortTime(m.Last)})
 	}
 	p.Table(rows, 2, 3)
 	if len(r.NearMisses) > 0 {
-		p.WriteString("One slip of the finger from an address that is known. For your eyes only: whoever\n" +
-			"asks gets the same refusal as for any other, so that nobody can feel his way to a hit.\n")
+		p.WriteString("Near misses differ from a known address by one typing error. Only this report shows\n" +
+			"them: clients get the same reply as for any other unknown recipient.\n")
 	}
 }
 
-// short is a time of the last day as the time of day, and any other as a date too.
-func (a *app) short(t control.Time) string {
+// shortTime returns the time of day, and the date unless it is today.
+func (a *app) shortTime(t control.Time) string {
 	local, now := t.In(a.now().Location()), a.now()
 	if local.YearDay() == now.YearDay() && local.Year() == now.Year() {
 		return local.Format("15:04:05")

@@ -13,6 +13,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/daemon"
 	"rcpt-milter/internal/text"
 )
 
@@ -26,31 +27,31 @@ const (
 	exitConfig       = 78
 )
 
-// exit is an error that chooses the exit status.
-type exit struct {
+// exitError is an error with its own exit status.
+type exitError struct {
 	status int
-	err    error // nil: all has been said
+	err    error // nil if there is nothing to print
 }
 
-func (e *exit) Error() string {
+func (e *exitError) Error() string {
 	if e.err == nil {
 		return fmt.Sprintf("exit status %d", e.status)
 	}
 	return e.err.Error()
 }
 
-func (e *exit) Unwrap() error { return e.err }
+func (e *exitError) Unwrap() error { return e.err }
 
-// app is what the commands share.
+// app holds what all commands share.
 type app struct {
-	stdin          io.Reader // nil: that of the process
+	stdin          io.Reader // nil is that of the process
 	stdout, stderr io.Writer
 	now            func() time.Time
-	lockWait       time.Duration // how long serve waits for the daemon before it to let the store go
+	lockWait       time.Duration // how long serve waits for an earlier daemon to release the store
 	configPath     string
 }
 
-// run is the whole program. It gives the exit status.
+// run executes a command line, and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	a := &app{stdout: stdout, stderr: stderr, now: time.Now, lockWait: lockWait}
 	return a.run(ctx, args)
@@ -63,16 +64,16 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	root.SetErr(a.stderr)
 	command, err := root.ExecuteContextC(ctx)
-	if err != nil && !began { // it did not get past the command line
+	if err != nil && !began { // the command line is wrong
 		hint := fmt.Sprintf("%s --help", command.CommandPath())
-		err = &exit{exitUsage, fmt.Errorf("%s; see %q", inPlainWords(err), hint)}
+		err = &exitError{exitUsage, fmt.Errorf("%s; see %q", usageMessage(err), hint)}
 	}
 	return a.report(err)
 }
 
-// inPlainWords says in one line what is wrong with a command line. Of a value that cannot
-// be read the package of the flags tells what its own functions think of it.
-func inPlainWords(err error) string {
+// usageMessage returns one line about a wrong command line. It replaces the errors of pflag
+// about values, which name Go functions.
+func usageMessage(err error) string {
 	var value *pflag.InvalidValueError
 	if errors.As(err, &value) {
 		flag := value.GetFlag()
@@ -90,22 +91,24 @@ func firstLine(err error) string {
 	return line
 }
 
-// report says what went wrong, a sentence a line, and gives the exit status.
+// report prints an error, one sentence a line, and returns the exit status.
 func (a *app) report(err error) int {
 	if err == nil {
 		return exitOK
 	}
 	status := exitFailure
-	var chosen *exit
+	var chosen *exitError
 	switch {
 	case errors.As(err, &chosen):
 		if status = chosen.status; chosen.err == nil {
 			return status
 		}
+	case errors.Is(err, daemon.ErrConfig):
+		status = exitConfig
 	case errors.Is(err, control.ErrNotReachable):
 		status = exitNotReachable
 	}
-	if errors.Is(err, context.Canceled) { // by a signal; where that was noticed is of no interest
+	if errors.Is(err, context.Canceled) { // by a signal; the place does not matter
 		err = errors.New("interrupted")
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -117,13 +120,13 @@ func (a *app) report(err error) int {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rcpt-milter COMMAND",
-		Short: "Refuses unknown recipients at RCPT TO, from an index that follows Active Directory",
-		Long: "Refuses unknown recipients at RCPT TO, from an index that follows Active Directory.\n\n" +
+		Short: "Rejects unknown recipients at RCPT TO, from an index of Active Directory",
+		Long: "Rejects unknown recipients at RCPT TO, from an index of Active Directory.\n\n" +
 			"Exit status of all commands: 3 daemon not reachable, 64 wrong usage, 78 bad configuration.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(root *cobra.Command, _ []string) error {
-			return &exit{exitUsage, fmt.Errorf("expected a command; see %q", root.Name()+" --help")}
+			return &exitError{exitUsage, fmt.Errorf("expected a command; see %q", root.Name()+" --help")}
 		},
 	}
 	root.PersistentFlags().StringVar(&a.configPath, "config", config.DefaultPath, "configuration `FILE`")
@@ -132,19 +135,19 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.serveCommand(), a.checkCommand(), a.statusCommand(), a.lookupCommand(),
 		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.exportCommand(), a.doctorCommand(), a.reportCommand(),
 		a.reloadCommand(), a.manCommand(), a.versionCommand())
-	root.SetOut(a.stdout) // what the scripts are printed to is settled when their commands are made
+	root.SetOut(a.stdout) // the completion command takes its output when it is created
 	root.InitDefaultCompletionCmd()
 	for _, command := range root.Commands() {
 		if command.Name() == "completion" {
-			needsShell(command)
+			requireShell(command)
 		}
 	}
 	return root
 }
 
-// needsShell has the command of the completion scripts refuse what is no shell: it would
-// print its help as if that were a script.
-func needsShell(completion *cobra.Command) {
+// requireShell makes the completion command reject anything but a shell. By default it prints
+// its help, which a script would install.
+func requireShell(completion *cobra.Command) {
 	var shells []string
 	for _, c := range completion.Commands() {
 		shells = append(shells, c.Name())
@@ -156,10 +159,10 @@ func needsShell(completion *cobra.Command) {
 		}
 		return fmt.Errorf("unknown shell %q, expected one of %s", args[0], known)
 	}
-	completion.RunE = func(*cobra.Command, []string) error { return nil } // Args refuse everything
+	completion.RunE = func(*cobra.Command, []string) error { return nil } // Args rejects everything
 }
 
-// noArguments is for commands that take flags only.
+// noArguments is for commands with flags only.
 func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
@@ -167,21 +170,21 @@ func noArguments(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// load reads the configuration; whatever is wrong with it has its own exit status.
+// load reads the configuration. Its errors have their own exit status.
 func (a *app) load() (*config.Config, error) {
 	c, err := config.Load(a.configPath)
 	if err != nil {
-		return nil, &exit{exitConfig, err}
+		return nil, &exitError{exitConfig, err}
 	}
 	return c, nil
 }
 
-// versionPatience is how long a daemon may take to say its version. With the time for its
-// state it has to stay below the 10 s that a monitoring system waits.
-const versionPatience = 2 * time.Second
+// versionTimeout limits the request for the version. Together with the request for the status
+// it must stay below the 10 s that a monitoring system waits.
+const versionTimeout = 2 * time.Second
 
-// client is for the control socket that the configuration names. A daemon that runs by an
-// earlier version of a file that is bad now can be asked all the same.
+// client returns a client for the control socket of the configuration. If the file is invalid
+// now, but a daemon still runs by an earlier version of it, the client can reach that daemon.
 func (a *app) client() (*control.Client, error) {
 	c, err := a.load()
 	if err == nil {
@@ -189,7 +192,7 @@ func (a *app) client() (*control.Client, error) {
 	}
 	if socket, readable := config.ControlSocket(a.configPath); readable {
 		client := control.NewClient(socket.Address)
-		ctx, cancel := context.WithTimeout(context.Background(), versionPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), versionTimeout)
 		defer cancel()
 		if _, nobody := client.Version(ctx); nobody == nil {
 			return client, nil

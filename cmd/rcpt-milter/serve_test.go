@@ -204,7 +204,7 @@ func TestBadDays(t *testing.T) {
 		make func(r *rig)
 		want string
 	}{
-		{"wrong password", func(r *rig) { r.write("password", "wrong") }, "is refused"},
+		{"wrong password", func(r *rig) { r.write("password", "wrong") }, "rejected: the name or the password"},
 		{"empty password file", func(r *rig) { r.write("password", "") }, "is empty"},
 		{"damaged CA file", func(r *rig) { r.write("other.pem", "no certificate"); r.edit(r.ca, r.dir+"/other.pem") }, "no certificate in PEM form"},
 		{"unreachable", func(r *rig) { r.server.Down() }, "connect"},
@@ -244,7 +244,7 @@ func TestServeRefuses(t *testing.T) {
 		want   string
 	}{
 		{"store in use", func(o *rig) { o.edit(o.dir+"/store", r.dir+"/store") }, exitFailure,
-			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or give this one another store.dir\n"},
+			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or set another store.dir\n"},
 		{"control socket in use", func(o *rig) { o.edit(o.dir+"/run", r.dir+"/run") }, exitFailure,
 			`rcpt-milter: control: listen "unix:` + r.dir + `/run/control.sock": another process listens there; stop it or choose another address` + "\n"},
 		{"milter socket in use", func(o *rig) { o.edit(o.dir+"/milter", r.dir+"/milter") }, exitFailure,
@@ -256,13 +256,13 @@ func TestServeRefuses(t *testing.T) {
 		{"password file missing", func(o *rig) { o.edit("/password}", "/passwort}") }, exitConfig,
 			"directories[0].bind.password_file: the password file DIR/passwort does not exist\n"},
 		{"unknown group", func(o *rig) { o.edit(`group: ""`, "group: no-such-group") }, exitConfig,
-			`config.yaml:3:17: socket.group: there is no group "no-such-group" on this host; name one that Postfix is in, or "" for the group of the daemon` + "\n"},
+			`config.yaml:3:17: socket.group: group "no-such-group" does not exist on this host; use a group of Postfix, or "" for the group of the daemon` + "\n"},
 		{"store on a file", func(o *rig) { o.edit("/store,", "/password,") }, exitFailure,
-			"rcpt-milter: store DIR/password: it is not a directory; set store.dir to one\n"},
+			"rcpt-milter: store DIR/password: not a directory; set store.dir to a directory\n"},
 		{"metrics port in use", func(o *rig) { o.edit(`metrics: ""`, "metrics: inet:"+strings.TrimPrefix(r.server.URL(), "ldaps://")) }, exitFailure,
 			"address already in use; choose another port, or \"\" to do without\n"},
 		{"disk nearly full", func(o *rig) { o.edit("1MiB", "100000TiB") }, exitFailure,
-			"make room on that file system\n"},
+			"free space on that file system\n"},
 	} {
 		o := second("config.yaml")
 		c.edit(o)

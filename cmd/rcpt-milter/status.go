@@ -19,21 +19,20 @@ func (a *app) statusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of the index and of each directory",
-		Long: "Shows the state of the index and of each directory. Where no daemon runs, its store is shown, if it was\n" +
-			"closed in good order, with the state that it has by now.\n\n" +
-			"With --nagios it is one line with performance data for Nagios and its like: OK, WARNING, CRITICAL or\n" +
-			"UNKNOWN by the exit status; a bad configuration is UNKNOWN too. With --watch it is drawn again and\n" +
-			"again until q or Ctrl-C, over a restart of the daemon too; arrows scroll.\n\n" +
-			"Exit status: 0 fresh; 1 late, removals held, a directory failing or an alarm; 2 stale or not ready,\n" +
-			"also where no address of an enforced domain is known; 3 the daemon is not reachable, also where its\n" +
-			"store is shown.",
+		Long: "Shows the state of the index and of each directory. If no daemon runs, the command shows its store, which\n" +
+			"must have been closed cleanly, with the present states.\n\n" +
+			"With --nagios it prints one line with performance data for Nagios and compatible systems: OK, WARNING,\n" +
+			"CRITICAL or UNKNOWN by the exit status; an invalid configuration is UNKNOWN too. With --watch it refreshes\n" +
+			"the status until q or Ctrl-C, also across restarts of the daemon; arrow keys scroll.\n\n" +
+			"Exit status: 0 fresh; 1 late, removals held, a directory failing or an alarm; 2 stale or not ready, also if\n" +
+			"an enforced domain has no known address; 3 daemon not reachable, also if its store is shown.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			switch {
 			case nagios && watch || nagios && asJSON || watch && asJSON:
-				return &exit{exitUsage, errors.New("of --json, --nagios and --watch there can be one")}
+				return &exitError{exitUsage, errors.New("--json, --nagios and --watch are mutually exclusive")}
 			case command.Flags().Changed("every") && !watch:
-				return &exit{exitUsage, errors.New("--every goes with --watch")}
+				return &exitError{exitUsage, errors.New("--every requires --watch")}
 			case nagios:
 				return a.nagios(command.Context())
 			case watch:
@@ -44,9 +43,9 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	flags.BoolVar(&nagios, "nagios", false, "as one line with performance data, for Nagios and its like")
-	flags.BoolVar(&watch, "watch", false, "on a terminal, drawn again and again")
-	flags.DurationVar(&every, "every", 2*time.Second, "with --watch: how often, from 500ms on")
+	flags.BoolVar(&nagios, "nagios", false, "one line with performance data, for Nagios and compatible systems")
+	flags.BoolVar(&watch, "watch", false, "refresh the status on a terminal")
+	flags.DurationVar(&every, "every", 2*time.Second, "with --watch: the interval, at least 500ms")
 	return command
 }
 
@@ -62,12 +61,12 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 		return a.printStatus(s)
 	})
 	if status := statusExit(s); err == nil && status != exitOK {
-		return &exit{status: status}
+		return &exitError{status: status}
 	}
 	return err
 }
 
-// statusExit is how well the daemon is, as an exit status.
+// statusExit returns the exit status of a status.
 func statusExit(s control.Status) int {
 	state := s.State
 	attention := s.ReloadError != "" || len(s.Alarms) > 0
@@ -92,7 +91,7 @@ func statusExit(s control.Status) int {
 	}
 }
 
-// stateWords returns a state in words, in the colour of its weight.
+// stateWords returns a state in words, coloured by severity.
 func stateWords(p *terminal.Page, s control.State) string {
 	words := strings.ReplaceAll(text.Printable(string(s)), "_", " ")
 	colour := "31" // red

@@ -10,43 +10,42 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// nagiosWords are the states of the plugin interface of Nagios by exit status, which is
-// that of status.
-var nagiosWords = [...]string{exitOK: "OK", exitFailure: "WARNING", exitTemporary: "CRITICAL", exitNotReachable: "UNKNOWN"}
+// nagiosStates are the states of a Nagios plugin by exit status.
+var nagiosStates = [...]string{exitOK: "OK", exitFailure: "WARNING", exitTemporary: "CRITICAL", exitNotReachable: "UNKNOWN"}
 
-// nagios prints the line that a monitoring system shows, with performance data behind a
-// bar: 'label'=value[unit];[warning];[critical].
+// nagios prints the line of a Nagios plugin. Performance data follow a bar:
+// 'label'=value[unit];[warning];[critical].
 func (a *app) nagios(ctx context.Context) error {
 	client, err := a.client()
 	if err != nil {
-		return a.nagiosUnknown(err)
+		return a.printUnknown(err)
 	}
 	s, err := client.Status(ctx)
 	if err != nil {
-		return a.nagiosUnknown(err)
+		return a.printUnknown(err)
 	}
-	c, _ := a.load() // nil where the daemon runs by an earlier file; nobody else has its limits
+	c, _ := a.load() // nil if the file is invalid now; the limits are unknown then
 	status := statusExit(s)
-	fmt.Fprintf(a.stdout, "RCPT-MILTER %s - %s | %s\n", nagiosWords[status], nagiosText(troubles(s)), a.performance(s, c))
+	fmt.Fprintf(a.stdout, "RCPT-MILTER %s - %s | %s\n", nagiosStates[status], nagiosText(problemsOf(s)), a.performanceData(s, c))
 	if status != exitOK {
-		return &exit{status: status}
+		return &exitError{status: status}
 	}
 	return nil
 }
 
-// nagiosUnknown says why nothing is known. Its one line is on stdout, where Nagios looks.
-func (a *app) nagiosUnknown(err error) error {
+// printUnknown prints an error on standard output, where Nagios reads it.
+func (a *app) printUnknown(err error) error {
 	fmt.Fprintf(a.stdout, "RCPT-MILTER UNKNOWN - %s\n", nagiosText(strings.Split(err.Error(), "\n")))
-	return &exit{status: exitNotReachable}
+	return &exitError{status: exitNotReachable}
 }
 
-// nagiosText makes one line of several sentences, without what would end it.
+// nagiosText joins sentences to one line without bars.
 func nagiosText(sentences []string) string {
 	return text.Printable(strings.ReplaceAll(strings.Join(sentences, "; "), "|", "/"))
 }
 
-// troubles says how the daemon is, the worst first.
-func troubles(s control.Status) []string {
+// problemsOf returns what is wrong, the worst first, and the size of the index.
+func problemsOf(s control.Status) []string {
 	all := append([]string{}, s.Alarms...)
 	for _, domain := range s.EmptyDomains {
 		all = append(all, control.EmptyDomainText(domain))
@@ -77,9 +76,9 @@ func troubles(s control.Status) []string {
 		text.Count(int64(len(s.Domains)), "domain", "domains")))
 }
 
-// performance are the numbers to be drawn. Counters end in c, seconds in s. Where no
-// configuration can be read, c is nil, and what it limits has no limits: a zero would be one.
-func (a *app) performance(s control.Status, c *config.Config) string {
+// performanceData returns the performance data. Counters end in c, seconds in s. Without a
+// configuration there are no limits, because zero would be one.
+func (a *app) performanceData(s control.Status, c *config.Config) string {
 	var all []string
 	add := func(label string, value any, unit, limits string) {
 		label = strings.NewReplacer("'", "", "=", "", "|", "").Replace(text.Printable(label))

@@ -8,25 +8,26 @@ import (
 	"strings"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 )
 
-// printStatus writes the status to be read: the state and what needs attention
-// first, then the directories, then the numbers.
+// printStatus prints a status: first the state and what needs attention, then the directories,
+// then the numbers.
 func (a *app) printStatus(s control.Status) error {
 	p := terminal.NewPage(a.stdout)
-	a.write(p, s)
+	a.writeStatus(p, s)
 	_, err := io.WriteString(a.stdout, p.String())
 	return err
 }
 
-func (a *app) write(p *terminal.Page, s control.Status) {
-	a.overall(p, s)
+func (a *app) writeStatus(p *terminal.Page, s control.Status) {
+	a.overview(p, s)
 	for _, d := range s.Directories {
-		a.directory(p, d)
+		a.directoryLines(p, d)
 	}
 	domainTable(p, s)
 	if !s.Offline {
@@ -34,14 +35,14 @@ func (a *app) write(p *terminal.Page, s control.Status) {
 	}
 }
 
-// meaning explains a state to whoever sees it for the first time.
-var meaning = map[control.State]string{
+// stateMeanings explains the states.
+var stateMeanings = map[control.State]string{
 	control.Late:     ", the index is older than it should be",
 	control.Stale:    ", the index is too old to be trusted about whom it does not know",
 	control.NotReady: ", a directory has never been read in full",
 }
 
-func (a *app) overall(p *terminal.Page, s control.Status) {
+func (a *app) overview(p *terminal.Page, s control.Status) {
 	program := "rcpt-milter " + text.Printable(s.Version)
 	if !s.Started.IsZero() {
 		program += ", up " + text.Duration(a.now().Sub(s.Started.Time))
@@ -50,7 +51,7 @@ func (a *app) overall(p *terminal.Page, s control.Status) {
 	if s.Offline {
 		begin = p.Paint("No daemon is running.", "31") + " Its index, as it was left: "
 	}
-	p.Title(begin + stateWords(p, s.State) + meaning[s.State])
+	p.Title(begin + stateWords(p, s.State) + stateMeanings[s.State])
 	label := "alarm"
 	for _, alarm := range s.Alarms {
 		p.Line(label, p.Warn(text.Printable(alarm)))
@@ -63,7 +64,7 @@ func (a *app) overall(p *terminal.Page, s control.Status) {
 	}
 	p.Line("index", fmt.Sprintf("%s of %s", text.Count(s.Addresses, "address", "addresses"), text.Count(s.Objects, "object", "objects")))
 	if s.Digest != "" {
-		p.Line("digest", halved(p, text.Printable(s.Digest)))
+		p.Line("digest", breakInHalf(p, text.Printable(s.Digest)))
 	}
 	if s.Unparsed > 0 {
 		unparsed(p, s)
@@ -78,8 +79,8 @@ func (a *app) overall(p *terminal.Page, s control.Status) {
 		return
 	}
 	p.Line("sessions", text.Number(int64(s.Sessions)))
-	a.confirm(p, s.Confirm)
-	a.harvest(p, s.Harvest, s.HarvestClients)
+	a.confirmLines(p, s.Confirm)
+	a.harvestLines(p, s.Harvest, s.HarvestClients)
 	p.Line("daemon", program)
 	if own := programVersion(); s.Version != own {
 		p.More(fmt.Sprintf("this command is %s: restart the daemon to run the same", own))
@@ -95,8 +96,22 @@ func (a *app) overall(p *terminal.Page, s control.Status) {
 	}
 }
 
-// halved breaks a word that is too long for a line in its middle, not at the last letters.
-func halved(p *terminal.Page, word string) string {
+// shownUnparsed is how many unusable values are printed.
+const shownUnparsed = 3
+
+// unparsed writes the number of unusable values, and the first of them.
+func unparsed(p *terminal.Page, s control.Status) {
+	p.Line("unreadable", text.Count(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
+	for _, v := range s.UnparsedValues[:min(len(s.UnparsedValues), shownUnparsed)] {
+		p.More(text.Printable(v.Text()))
+	}
+	if more := s.Unparsed - shownUnparsed; more > 0 && len(s.UnparsedValues) > shownUnparsed {
+		p.More("and " + text.Count(more, "other", "others") + "; \"rcpt-milter status --json\" lists them")
+	}
+}
+
+// breakInHalf breaks a word that is too long for a line in its middle.
+func breakInHalf(p *terminal.Page, word string) string {
 	half := len(word) / 2
 	if room := p.Room(); room >= terminal.Width(word) || room < half || len(word) != terminal.Width(word) {
 		return word
@@ -121,7 +136,7 @@ func (a *app) acceptFile(p *terminal.Page, f control.AcceptFile) {
 	}
 }
 
-func (a *app) directory(p *terminal.Page, d control.DirectoryStatus) {
+func (a *app) directoryLines(p *terminal.Page, d control.DirectoryStatus) {
 	p.WriteString("\nDirectory " + text.Printable(d.Name) + ": " + stateWords(p, d.State) + "\n")
 	if d.LastError != "" {
 		s := "last pass failed"
@@ -148,14 +163,14 @@ func (a *app) directory(p *terminal.Page, d control.DirectoryStatus) {
 	if retired {
 		p.Line("retired", "no longer in the configuration; its addresses leave through the removal guard")
 	} else {
-		a.controller(p, d)
+		a.controllerLines(p, d)
 	}
-	a.running(p, d)
+	a.runningLine(p, d)
 	if !retired || d.LastIncremental != nil {
-		a.pass(p, "last incremental", d.LastIncremental)
+		a.passLine(p, "last incremental", d.LastIncremental)
 	}
 	if !retired || d.LastFull != nil {
-		a.pass(p, "last full", d.LastFull)
+		a.passLine(p, "last full", d.LastFull)
 	}
 	if d.LastFull != nil && d.FullPassReason != "" {
 		p.More("full because " + text.Printable(d.FullPassReason))
@@ -169,7 +184,7 @@ func (a *app) directory(p *terminal.Page, d control.DirectoryStatus) {
 	}
 }
 
-func (a *app) controller(p *terminal.Page, d control.DirectoryStatus) {
+func (a *app) controllerLines(p *terminal.Page, d control.DirectoryStatus) {
 	if d.DomainController == "" {
 		p.Line("domain controller", "none followed yet")
 		return
@@ -188,7 +203,7 @@ func (a *app) controller(p *terminal.Page, d control.DirectoryStatus) {
 		p.Line("deleted objects", p.Warn("not visible: removals are noticed by full passes only"))
 		p.More("give the account the right to list them, on a controller, as a domain administrator:")
 		grant := d.DeletedObjectsGrant
-		if len(grant) == 0 { // a daemon of before
+		if len(grant) == 0 { // from a daemon of an earlier version
 			grant = directory.GrantDeletedObjects("DC=...", "")
 		}
 		for _, command := range grant {
@@ -197,7 +212,7 @@ func (a *app) controller(p *terminal.Page, d control.DirectoryStatus) {
 	}
 }
 
-func (a *app) running(p *terminal.Page, d control.DirectoryStatus) {
+func (a *app) runningLine(p *terminal.Page, d control.DirectoryStatus) {
 	if d.Running == nil {
 		return
 	}
@@ -205,31 +220,31 @@ func (a *app) running(p *terminal.Page, d control.DirectoryStatus) {
 	if !d.Running.Started.IsZero() {
 		s += " for " + text.Duration(a.now().Sub(d.Running.Started.Time))
 	}
-	p.Line("running", s+", "+seen(*d.Running))
+	p.Line("running", s+", "+progressOf(*d.Running))
 }
 
-// seen is how far a pass under way has come.
-func seen(e control.SyncEvent) string {
+// progressOf returns the progress of a running pass.
+func progressOf(e control.SyncEvent) string {
 	if e.Expected > 0 {
 		return fmt.Sprintf("%s of about %s", text.Number(e.Seen), text.Count(e.Expected, "object", "objects"))
 	}
 	return text.Count(e.Seen, "object", "objects")
 }
 
-func (a *app) pass(p *terminal.Page, label string, pass *control.PassStatus) {
+func (a *app) passLine(p *terminal.Page, label string, pass *control.PassStatus) {
 	if pass == nil {
 		p.Line(label, "none yet")
 		return
 	}
-	s := text.Age(a.now(), pass.Started.Time) + ": " + outcome(*pass)
+	s := text.Age(a.now(), pass.Started.Time) + ": " + passSummary(*pass)
 	if pass.Result != control.ResultOK {
 		s += ", " + p.Warn(text.Printable(pass.Result))
 	}
 	p.Line(label, s)
 }
 
-// outcome is what a pass did, in a line.
-func outcome(pass control.PassStatus) string {
+// passSummary returns what a pass did.
+func passSummary(pass control.PassStatus) string {
 	digits := 3
 	if pass.Seconds >= 10 {
 		digits = 0
@@ -238,17 +253,17 @@ func outcome(pass control.PassStatus) string {
 		text.Number(pass.Seen), text.Number(pass.Added), text.Number(pass.Changed), text.Number(pass.Removed))
 }
 
-// at is a moment for people: the time of day, and how long ago.
+// at returns the time of day, and the distance to now.
 func (a *app) at(t control.Time) string {
 	return fmt.Sprintf("%s (%s)", a.moment(t.Time), text.Age(a.now(), t.Time))
 }
 
-// moment is a time in the zone of whoever asks.
+// moment returns a time in the local zone.
 func (a *app) moment(t time.Time) string {
 	return t.In(a.now().Location()).Format("2006-01-02 15:04:05 MST")
 }
 
-// domainTable lists the domains of the configuration and of the index.
+// domainTable writes the domains of the configuration and of the index.
 func domainTable(p *terminal.Page, s control.Status) {
 	all := map[string]bool{}
 	for domain := range s.Modes {
@@ -259,22 +274,20 @@ func domainTable(p *terminal.Page, s control.Status) {
 	}
 	rows := [][]string{{"Domain", "Mode", "Addresses"}}
 	for _, domain := range slices.Sorted(maps.Keys(all)) {
-		mode, n := s.Modes[domain], text.Number(s.Domains[domain])
-		if parent, ok := control.ParentMode(s.Modes, domain); mode == "" && ok {
-			mode = parent
-		}
+		n := text.Number(s.Domains[domain])
+		mode, _ := address.LookupDomain(s.Modes, domain)
 		if mode == "" {
 			mode = "-"
 		}
 		if strings.HasPrefix(domain, ".") {
-			n = "" // its sub-domains stand by themselves
+			n = "" // its subdomains have rows of their own
 		}
 		rows = append(rows, []string{text.Printable(domain), text.Printable(mode), n})
 	}
 	p.Table(rows, 2)
 }
 
-// decisionTable lists the verdicts that were given, the most frequent first.
+// decisionTable writes the verdicts by frequency.
 func decisionTable(p *terminal.Page, s control.Status) {
 	var verdicts []string
 	for verdict, n := range s.Decisions {

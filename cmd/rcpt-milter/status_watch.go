@@ -19,17 +19,17 @@ import (
 func (a *app) watch(ctx context.Context, every time.Duration) error {
 	screen, ok := a.stdout.(*os.File)
 	if !ok || !terminal.IsScreen(screen) {
-		return &exit{exitUsage, errors.New("--watch needs a terminal that can move its cursor; for anything else there are --json and --nagios")}
+		return &exitError{exitUsage, errors.New("--watch needs a terminal that can move its cursor; for anything else there are --json and --nagios")}
 	}
 	if every < 500*time.Millisecond {
-		return &exit{exitUsage, fmt.Errorf("--every: expected 500ms or longer, got %v", every)}
+		return &exitError{exitUsage, fmt.Errorf("--every: expected 500ms or longer, got %v", every)}
 	}
 	client, err := a.client()
 	if err != nil {
 		return err
 	}
 	keys, restore := terminal.ReadKeys(os.Stdin)
-	defer restore() // without a keyboard Ctrl-C still ends it
+	defer restore() // Ctrl-C works without raw mode
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, syscall.SIGWINCH)
 	defer signal.Stop(resized)
@@ -39,54 +39,54 @@ func (a *app) watch(ctx context.Context, every time.Duration) error {
 	return w.run(ctx, ticker.C, keys, resized)
 }
 
-// watcher draws the status, and keeps what sparklines are drawn from.
+// watcher draws the status and the sparklines.
 type watcher struct {
 	*app
 	*terminal.Screen
 	every time.Duration
 	fetch func(context.Context) (control.Status, error)
 
-	status  control.Status // the last one there was; zero: none yet
-	asked   time.Time      // when the daemon was asked that has not answered yet; zero: it has
-	since   time.Time      // not reachable since; zero: it is
-	trouble error
+	status           control.Status // the latest one; zero before the first
+	pending          time.Time      // when the pending request was sent; zero if there is none
+	unreachableSince time.Time      // zero if the daemon is reachable
+	trouble          error
 
-	taken  time.Time // when status was
-	counts control.Judged
-	rates  [2][]float64 // of all decisions, and of refusals, in each second
-	passes map[string]*passTrail
+	polledAt time.Time // time of status
+	counts   control.Judged
+	rates    [2][]float64 // of all decisions and of rejections, for each second
+	passes   map[string]*passTimes
 }
 
-// passTrail is how long the passes of one directory took.
-type passTrail struct {
+// passTimes are the durations of the passes of one directory.
+type passTimes struct {
 	number  uint64
 	seconds []float64
 }
 
-// samples is how many values a sparkline can need.
+// samples limits the values for a sparkline.
 const samples = 400
 
-// run draws at once, at every tick, answer and key, and when the size changes. A daemon
-// that does not answer keeps nobody from leaving.
+// run draws at the start, at each tick, answer and key, and when the size changes. Keys work
+// while an answer is pending.
 func (w *watcher) run(ctx context.Context, ticks <-chan time.Time, keys <-chan byte, resized <-chan os.Signal) error {
 	w.Enter()
 	defer w.Leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answers := make(chan answered, 1)
-	w.ask(ctx, answers)
+	answers := make(chan pollResult, 1)
+	w.poll(ctx, answers)
 	for {
 		w.draw()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticks:
-			if w.asked.IsZero() {
-				w.ask(ctx, answers)
+			if w.pending.IsZero() {
+				w.poll(ctx, answers)
 			}
 		case a := <-answers:
-			w.asked = time.Time{}
-			w.take(a)
+			w.pending = time.Time{}
+			w.record(a)
 		case <-resized:
 		case key := <-keys:
 			if !w.Key(key) {
@@ -96,39 +96,39 @@ func (w *watcher) run(ctx context.Context, ticks <-chan time.Time, keys <-chan b
 	}
 }
 
-// answered is what came of asking the daemon.
-type answered struct {
+// pollResult is the answer of the daemon, or an error.
+type pollResult struct {
 	status control.Status
 	err    error
 }
 
-// ask asks the daemon; there is room for the answer even if nobody waits for it any more.
-func (w *watcher) ask(ctx context.Context, answers chan<- answered) {
-	w.asked = w.now()
+// poll requests the status. The channel has room for the answer, so poll ends even after run.
+func (w *watcher) poll(ctx context.Context, answers chan<- pollResult) {
+	w.pending = w.now()
 	go func() {
 		s, err := w.fetch(ctx)
-		answers <- answered{s, err}
+		answers <- pollResult{s, err}
 	}()
 }
 
-// take notes an answer, and what sparklines need.
-func (w *watcher) take(a answered) {
+// record keeps an answer, and the values for the sparklines.
+func (w *watcher) record(a pollResult) {
 	s, now := a.status, w.now()
 	if a.err != nil {
-		if w.since.IsZero() {
-			w.since = now
+		if w.unreachableSince.IsZero() {
+			w.unreachableSince = now
 		}
 		w.trouble = a.err
 		w.rate(0, 0)
 		return
 	}
 	counts := control.JudgedOf(s)
-	if elapsed := now.Sub(w.taken).Seconds(); w.since.IsZero() && s.Started.Equal(w.status.Started.Time) && elapsed > 0 {
+	if elapsed := now.Sub(w.polledAt).Seconds(); w.unreachableSince.IsZero() && s.Started.Equal(w.status.Started.Time) && elapsed > 0 {
 		all, refused := counts.Total()-w.counts.Total(), counts.Refused-w.counts.Refused
 		w.rate(float64(all)/elapsed, float64(refused)/elapsed)
 	}
-	w.notePasses(s)
-	w.status, w.counts, w.taken, w.since, w.trouble = s, counts, now, time.Time{}, nil
+	w.recordPasses(s)
+	w.status, w.counts, w.polledAt, w.unreachableSince, w.trouble = s, counts, now, time.Time{}, nil
 }
 
 func (w *watcher) rate(all, refused float64) {
@@ -140,10 +140,10 @@ func (w *watcher) rate(all, refused float64) {
 	}
 }
 
-// notePasses adds the passes that are new since the last look.
-func (w *watcher) notePasses(s control.Status) {
+// recordPasses adds the passes since the last answer.
+func (w *watcher) recordPasses(s control.Status) {
 	if w.passes == nil {
-		w.passes = map[string]*passTrail{}
+		w.passes = map[string]*passTimes{}
 	}
 	for _, d := range s.Directories {
 		newest := d.LastIncremental
@@ -152,7 +152,7 @@ func (w *watcher) notePasses(s control.Status) {
 		}
 		trail := w.passes[d.Name]
 		if trail == nil {
-			trail = &passTrail{}
+			trail = &passTimes{}
 			w.passes[d.Name] = trail
 		}
 		if newest == nil || newest.Number == trail.number {
@@ -170,14 +170,14 @@ func (w *watcher) draw() {
 	w.Draw(w.lines(columns))
 }
 
-// lines are the head, the sparklines and the page.
+// lines returns the head, the sparklines and the page.
 func (w *watcher) lines(columns int) []string {
 	p := &terminal.Page{Colours: terminal.HasColours(w.Out), Width: columns, Narrow: true}
 	fmt.Fprintf(p, "%s   every %v, q ends\n", w.now().Format("15:04:05"), w.every)
-	if waited := w.now().Sub(w.asked); !w.asked.IsZero() && waited > w.every {
+	if waited := w.now().Sub(w.pending); !w.pending.IsZero() && waited > w.every {
 		p.Title(p.Paint("no answer for "+text.Duration(waited)+", still waiting", "31"))
 	} else if w.trouble != nil {
-		p.Title(p.Paint("not reachable for "+text.Duration(w.now().Sub(w.since))+", still trying: "+text.Printable(firstLine(w.trouble)), "31"))
+		p.Title(p.Paint("not reachable for "+text.Duration(w.now().Sub(w.unreachableSince))+", still trying: "+text.Printable(firstLine(w.trouble)), "31"))
 	}
 	width := max(8, p.Room()-sparkNote)
 	for i, label := range []string{"decisions", "refusals"} {
@@ -190,15 +190,15 @@ func (w *watcher) lines(columns int) []string {
 	}
 	p.WriteByte('\n')
 	if w.status.State != "" {
-		w.write(p, w.status)
+		w.writeStatus(p, w.status)
 	}
 	return strings.Split(strings.TrimSuffix(p.String(), "\n"), "\n")
 }
 
-// sparkNote is the room for what stands behind a sparkline.
+// sparkNote is the width of the note after a sparkline.
 const sparkNote = 19
 
-// noted puts a note behind a sparkline, always in the same column.
+// noted appends a note to a sparkline, always in the same column.
 func noted(line string, width int, note string) string {
 	return line + strings.Repeat(" ", max(0, width-len([]rune(line)))+2) + note
 }

@@ -18,9 +18,9 @@ func (a *app) syncCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "sync",
 		Short: "Start a pass of every directory now",
-		Long: "Starts a pass of every directory now. Interrupting the command does not stop the passes.\n\n" +
-			"Exit status: 0 the passes are under way, or with --wait have ended well; 1 one of them failed, or the\n" +
-			"command was interrupted.",
+		Long: "Starts a pass of every directory now. The passes continue if the command is interrupted.\n\n" +
+			"Exit status: 0 the passes have started, or have succeeded with --wait; 1 one of them failed, or the command\n" +
+			"was interrupted.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.sync(command.Context(), q) },
 	}
@@ -46,8 +46,8 @@ func (a *app) sync(ctx context.Context, q control.SyncQuery) error {
 	return err
 }
 
-// progress shows passes under way on one line of a terminal, and passes that ended on
-// a line each, on a terminal or not.
+// progress shows running passes on one line of a terminal. It prints a line for each pass that
+// has ended, also without a terminal.
 type progress struct {
 	*app
 	terminal.Progress
@@ -70,14 +70,14 @@ func (p *progress) event(e control.SyncEvent) {
 	case !over:
 		p.running = append(p.running, e)
 	}
-	if e.Error == "" && e.Pass != nil { // an error stands at the end of the answer as well
-		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", text.Printable(e.Directory), text.Printable(e.Kind), outcome(*e.Pass),
+	if e.Error == "" && e.Pass != nil { // the final error repeats it
+		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", text.Printable(e.Directory), text.Printable(e.Kind), passSummary(*e.Pass),
 			text.Printable(e.Pass.Result))
 	}
 	p.draw()
 }
 
-// draw writes the line of the passes under way.
+// draw writes the line of the running passes.
 func (p *progress) draw() {
 	var passes []string
 	for _, e := range p.running {
@@ -85,7 +85,7 @@ func (p *progress) draw() {
 		if bar != "" {
 			bar += " "
 		}
-		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind), bar, seen(e)))
+		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind), bar, progressOf(e)))
 	}
 	p.Draw(strings.Join(passes, "; "))
 }

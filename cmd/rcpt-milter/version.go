@@ -9,11 +9,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by packages at link time: -ldflags "-X main.version=1.2.3".
+// version is set at link time: -ldflags "-X main.version=1.2.3".
 var version string
 
-// programVersion is the version of this program: as packaged, or as the Go toolchain
-// noted it from the checkout.
+// programVersion returns the version set at link time, or the one that the Go toolchain
+// recorded.
 func programVersion() string {
 	if version != "" {
 		return version
@@ -24,12 +24,12 @@ func programVersion() string {
 	return "unknown"
 }
 
-// build is the state of the sources, as the Go toolchain noted it. All is empty where
-// it did not: in tests, and with -buildvcs=false.
+// build is the state of the sources that the Go toolchain recorded. It is empty in tests and
+// with -buildvcs=false.
 type build struct {
 	commit   string
 	time     string // of the commit, RFC 3339
-	modified bool   // there were changes beside it
+	modified bool   // with changes that are not committed
 }
 
 func buildOf() build {
@@ -55,7 +55,7 @@ func readBuild(info *debug.BuildInfo) build {
 	return b
 }
 
-// String is what version says of the sources; empty where nothing is known.
+// String returns the state for the version command, or "" if it is unknown.
 func (b build) String() string {
 	if b.commit == "" {
 		return ""

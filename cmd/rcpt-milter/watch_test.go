@@ -41,7 +41,7 @@ func (d *watched) step(t *testing.T) string {
 	t.Helper()
 	d.clock = d.clock.Add(2 * time.Second)
 	status, err := d.fetch(t.Context())
-	d.take(answered{status, err})
+	d.record(pollResult{status, err})
 	d.out.Reset()
 	d.draw()
 	lines := strings.Split(ansi.Strip(strings.ReplaceAll(d.out.String(), "\r", "")), "\n")
@@ -166,13 +166,13 @@ func TestNagios(t *testing.T) {
 			`open /etc/postfix/relay_recipients: no such file or directory; the configuration is refused: /etc/rcpt-milter/config.yaml:3:1: unknown key "x"; 1,234,567 addresses in 3 domains`},
 		{control.Status{State: control.Late, Directories: []control.DirectoryStatus{{Name: "a|b\n", State: control.Late}}}, `directory a/b\n is late; 0 addresses in 0 domains`},
 	} {
-		if got := nagiosText(troubles(c.s)); got != c.want {
+		if got := nagiosText(problemsOf(c.s)); got != c.want {
 			t.Errorf("the text is\n%s\nwant\n%s", got, c.want)
 		}
 	}
 	want := "'age_corp'=3s;300;1800;0 'usn_lag_corp'=9;;;0 'held_corp'=0;0;;0 'addresses'=1234567;;;0 'objects'=456789;;;0 'sessions'=12;;;0;2000 " +
 		"'accepted'=98772c 'let_through'=32c 'put_off'=0c 'refused'=400c"
-	if got := a.performance(freshStatus(), settings); got != want {
+	if got := a.performanceData(freshStatus(), settings); got != want {
 		t.Errorf("performance data is\n%s\nwant\n%s", got, want)
 	}
 }
@@ -180,7 +180,7 @@ func TestNagios(t *testing.T) {
 // TestNagiosWithoutLimits: what is not known is no limit of zero.
 func TestNagiosWithoutLimits(t *testing.T) {
 	a, _ := pageApp()
-	got := a.performance(freshStatus(), nil)
+	got := a.performanceData(freshStatus(), nil)
 	for _, want := range []string{"'age_corp'=3s;;;0 'usn", "'sessions'=12;;;0 'accepted"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("performance data has no %q:\n%s", want, got)

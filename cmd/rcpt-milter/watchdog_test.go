@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -60,58 +59,5 @@ func TestWatchdog(t *testing.T) {
 	go d.stop()
 	for seen["STOPPING=1"] == 0 {
 		seen[told()]++
-	}
-}
-
-// TestWatchdogHangs: while a look-up does not come back, systemd is told nothing.
-func TestWatchdogHangs(t *testing.T) {
-	told := systemdSocket(t, t.TempDir())
-	asked, hang := make(chan struct{}), make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
-	w := &watchdog{every: time.Millisecond, answer: func() string {
-		select {
-		case asked <- struct{}{}:
-		case <-hang:
-		}
-		return ""
-	}}
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
-	<-asked
-	if got := told(); got != "WATCHDOG=1" {
-		t.Errorf("told %q, want WATCHDOG=1", got)
-	}
-	<-asked // told again; the look-up after it hangs
-	if got := told(); got != "WATCHDOG=1" {
-		t.Errorf("told %q, want WATCHDOG=1", got)
-	}
-	notify("between")
-	if got := told(); got != "between" {
-		t.Errorf("told %q while the look-up hangs", got)
-	}
-	cancel()
-	close(hang)
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-}
-
-// TestWatchdogOff: without systemd there is nothing to do.
-func TestWatchdogOff(t *testing.T) {
-	for _, c := range []struct {
-		usec, pid string
-		fails     bool
-	}{{"", "", false}, {"1000000", "1", false}, {"soon", "", true}} {
-		t.Setenv("WATCHDOG_USEC", c.usec)
-		t.Setenv("WATCHDOG_PID", c.pid)
-		w, err := newWatchdog(func() string { t.Error("asked"); return "" })
-		if (err != nil) != c.fails {
-			t.Errorf("WATCHDOG_USEC=%s: %v", c.usec, err)
-		}
-		if err == nil {
-			if err := w.Run(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}
 	}
 }

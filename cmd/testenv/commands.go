@@ -12,21 +12,23 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// own opens the setup and makes this process the harness's owner.
-func own(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
+// openOwned opens the setup and takes the owner lock for this process.
+func openOwned(ctx context.Context, t *terminal) (*testenv.Setup, func(), error) {
 	setup, err := testenv.Open(ctx, t.step)
 	if err != nil {
 		return nil, nil, err
 	}
-	release, err := setup.Own(ctx, func(holder string) { t.say("waiting for the harness, which belongs to %s", holder) })
+	release, err := setup.Own(ctx, func(holder string) { t.say("waiting for the harness, owned by %s", holder) })
 	return setup, release, err
 }
 
-// withHarness builds what is missing, starts a harness, does something with it and
-// takes it down again, however that ended, unless it is to be kept. Images of services
-// that may join the harness are built where they are named.
-func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error, join ...string) (err error) {
-	setup, release, err := own(ctx, t)
+// withHarness builds missing images, starts a harness and calls do. Afterwards it takes the harness
+// down, even after an error, unless keep is true. It builds images of optional services only if
+// join names them.
+func withHarness(
+	ctx context.Context, t *terminal, keep bool, do func(*testenv.Setup, *testenv.Harness) error, join ...string,
+) (err error) {
+	setup, release, err := openOwned(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -46,7 +48,7 @@ func withHarness(ctx context.Context, t *terminal, keep bool, do func(*testenv.S
 	return do(setup, harness)
 }
 
-// up leaves a harness running, with the daemon as the checkout has it now.
+// up leaves a harness running with the current daemon of the checkout.
 func up(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
@@ -73,7 +75,7 @@ func down(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
 	}
-	setup, release, err := own(ctx, newTerminal(os.Stdout))
+	setup, release, err := openOwned(ctx, newTerminal(os.Stdout))
 	if err != nil {
 		return err
 	}
@@ -86,7 +88,7 @@ func clean(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
 	}
-	setup, release, err := own(ctx, newTerminal(os.Stdout))
+	setup, release, err := openOwned(ctx, newTerminal(os.Stdout))
 	if err != nil {
 		return err
 	}
@@ -94,31 +96,81 @@ func clean(ctx context.Context, args []string) error {
 	return setup.Clean(ctx)
 }
 
-// test runs go test over the whole project while a harness is up, and ends with go
-// test's exit status.
+// test runs go test over the whole project while a harness is up, and exits with its status.
 func test(ctx context.Context, args []string) error {
 	t := newTerminal(os.Stdout)
 	return withHarness(ctx, t, false, func(setup *testenv.Setup, _ *testenv.Harness) error {
-		arguments := testArguments(args, os.Getenv("RACE") != "")
-		t.say("go %s", strings.Join(arguments, " "))
-		cmd := exec.CommandContext(ctx, "go", arguments...)
-		cmd.Dir = setup.Root()
-		cmd.Env = append(os.Environ(), testenv.EnvMode+"=require", testenv.EnvKept+"=kept")
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-		err := cmd.Run()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && ctx.Err() == nil {
-			return exitStatus(max(exit.ExitCode(), 1))
+		var failed error
+		for _, run := range testRuns(args, os.Getenv("RACE") != "") {
+			t.say("go %s", strings.Join(run, " "))
+			err := goTest(ctx, setup.Root(), run)
+			var exit *exec.ExitError
+			if err != nil && (!errors.As(err, &exit) || ctx.Err() != nil) {
+				return err
+			}
+			if exit != nil && failed == nil { // the next run still shows its failures
+				failed = exitStatus(max(exit.ExitCode(), 1))
+			}
 		}
-		return err
+		return failed
 	}, testenv.Sendmail, testenv.Prometheus, testenv.Systemd)
 }
 
-// testArguments are the arguments of go test: the harness's own, then what the person
-// gave, then all packages unless packages were named.
+// goTest runs the go command in the root of the checkout, with the harness that is up.
+func goTest(ctx context.Context, root string, arguments []string) error {
+	cmd := exec.CommandContext(ctx, "go", arguments...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), testenv.EnvMode+"=require", testenv.EnvKept+"=kept")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	return cmd.Run()
+}
+
+// uiModule is the directory of the tests that are a module of their own.
+const uiModule = "testenv/ui"
+
+// testRuns returns the arguments of the go command, for each run that the command line needs: one
+// for the packages of the product's module and one for those of uiModule. Without packages on the
+// command line, it needs both.
+func testRuns(args []string, race bool) (runs [][]string) {
+	var product, ui []string
+	productNamed, uiNamed := false, false
+	for _, arg := range args {
+		if !isPackage(arg) {
+			product, ui = append(product, arg), append(ui, arg)
+			continue
+		}
+		inProduct, inUI := modulesOf(arg)
+		if inProduct {
+			product, productNamed = append(product, arg), true
+		}
+		if inUI && !uiNamed {
+			ui, uiNamed = append(ui, "./..."), true
+		}
+	}
+	if productNamed || !uiNamed {
+		runs = append(runs, append([]string{"test"}, testArguments(product, race)...))
+	}
+	if uiNamed || !productNamed {
+		runs = append(runs, append([]string{"-C", uiModule, "test"}, testArguments(ui, race)...))
+	}
+	return runs
+}
+
+// modulesOf reports which modules have packages of this pattern.
+func modulesOf(pattern string) (product, ui bool) {
+	path := strings.TrimPrefix(strings.TrimPrefix(pattern, "./"), "rcpt-milter/")
+	if path == uiModule || strings.HasPrefix(path, uiModule+"/") {
+		return false, true
+	}
+	parent, wildcard := strings.CutSuffix(path, "...")
+	return true, wildcard && strings.HasPrefix(uiModule, parent)
+}
+
+// testArguments returns the arguments of go test: the harness's own, then those of the command
+// line, then all packages unless packages were named.
 func testArguments(args []string, race bool) []string {
-	arguments := []string{"test", "-count=1", "-timeout", "40m"}
+	arguments := []string{"-count=1", "-timeout", "40m"}
 	if race && !slices.Contains(args, "-race") {
 		arguments = append(arguments, "-race")
 	}
@@ -129,12 +181,12 @@ func testArguments(args []string, race bool) []string {
 	return arguments
 }
 
-// isPackage tells a package pattern from a flag and its value.
+// isPackage distinguishes a package pattern from a flag and its value.
 func isPackage(arg string) bool {
 	return strings.HasPrefix(arg, "./") || arg == "." || strings.HasPrefix(arg, "rcpt-milter/")
 }
 
-// switches reads arguments that are all switches, with one dash or two.
+// switches parses arguments that are all switches, with one dash or two.
 func switches(args []string, known ...string) (map[string]bool, error) {
 	on := map[string]bool{}
 	for _, arg := range args {

@@ -10,10 +10,10 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// edgeDeadline is how long the demo waits for the edge to know of one change.
+// edgeDeadline limits the wait of the demo for one change to reach the edge.
 const edgeDeadline = 60 * time.Second
 
-// demo tells on the terminal what the daemon does, with the real parts.
+// demo shows on the terminal what the daemon does, with the real parts.
 func demo(ctx context.Context, args []string) error {
 	on, err := switches(args, "install", "keep")
 	if err != nil {
@@ -26,63 +26,64 @@ func demo(ctx context.Context, args []string) error {
 		}
 	}
 	err = withHarness(ctx, t, on["keep"], func(_ *testenv.Setup, h *testenv.Harness) error {
-		return tell(ctx, &teller{h: h, out: t})
+		return runStory(ctx, &storyteller{h: h, out: t})
 	})
 	if err == nil {
-		t.say("the demo is over")
+		t.say("the demo has ended")
 	}
 	return err
 }
 
-// teller tells the story: it does something and shows what was done and answered.
-type teller struct {
+// storyteller runs the demo: it performs actions and prints them with the answers.
+type storyteller struct {
 	h       *testenv.Harness
 	domain  *testenv.Domain // nil while dc1 is stopped
 	out     *terminal
 	chapter int
-	learned []time.Duration
+	delays  []time.Duration
 }
 
-// title opens a chapter.
-func (s *teller) title(text string) {
+// title begins a chapter.
+func (s *storyteller) title(text string) {
 	s.chapter++
 	fmt.Fprintf(s.out.out, "\n%s == %d. %s\n", s.out.elapsed(), s.chapter, text)
 }
 
-// line shows one thing.
-func (s *teller) line(format string, args ...any) {
+// line prints one line.
+func (s *storyteller) line(format string, args ...any) {
 	fmt.Fprintf(s.out.out, "           %s\n", fmt.Sprintf(format, args...))
 }
 
-// block shows a text of several lines.
-func (s *teller) block(text string) {
+// block prints a text of several lines.
+func (s *storyteller) block(text string) {
 	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
 		s.line("  %s", strings.TrimRight(line, "\n"))
 	}
 }
 
-// connect makes the connection on which the story changes AD.
-func (s *teller) connect(ctx context.Context) (err error) {
+// connect opens the connection on which the demo changes AD.
+func (s *storyteller) connect(ctx context.Context) (err error) {
 	s.domain, err = s.h.Administrator(ctx)
 	return err
 }
 
-// shows asks the edge once and checks that it answers with this code.
-func (s *teller) shows(ctx context.Context, recipient string, code int) error {
+// expectReply queries the edge once and checks the code of its reply.
+func (s *storyteller) expectReply(ctx context.Context, recipient string, code int) error {
 	reply, err := s.h.Ask(ctx, recipient)
 	if err != nil {
 		return err
 	}
 	s.dialogue(recipient, reply)
 	if reply.Code() != code {
-		return fmt.Errorf("the edge says %q to %s, want %d", reply, recipient, code)
+		return fmt.Errorf("edge replied %q to %s, want %d", reply, recipient, code)
 	}
 	return nil
 }
 
-// learns makes a change in AD and measures how long it takes until the edge answers
-// with this code.
-func (s *teller) learns(ctx context.Context, what string, change func() error, recipient string, code int) error {
+// expectChange makes a change in AD and measures the time until the edge replies with this code.
+func (s *storyteller) expectChange(
+	ctx context.Context, what string, change func() error, recipient string, code int,
+) error {
 	s.line("AD: %s", what)
 	ctx, cancel := context.WithTimeout(ctx, edgeDeadline)
 	defer cancel()
@@ -94,12 +95,12 @@ func (s *teller) learns(ctx context.Context, what string, change func() error, r
 		return err
 	}
 	s.dialogue(recipient, reply)
-	s.line("the edge knew after %.2f s", took.Seconds())
-	s.learned = append(s.learned, took)
+	s.line("the edge replied so after %.2f s", took.Seconds())
+	s.delays = append(s.delays, took)
 	return nil
 }
 
-func (s *teller) dialogue(recipient string, reply testenv.Reply) {
+func (s *storyteller) dialogue(recipient string, reply testenv.Reply) {
 	s.line("  C: RCPT TO:<%s>", recipient)
 	s.line("  S: %s", reply)
 }

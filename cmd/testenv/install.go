@@ -14,19 +14,19 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// engineStart is how long a freshly started engine may take to answer.
+// engineStart limits the wait for a newly started engine to answer.
 const engineStart = 30 * time.Second
 
-// install makes sure of a container engine and a compose command: it installs
-// Debian's packages where they are missing and starts the engine where it does not
-// answer.
+// install ensures that there are a container engine and a compose command. It installs Debian's
+// packages if they are missing, and starts the engine if it does not answer.
 func install(ctx context.Context, t *terminal) error {
 	_, err := testenv.Open(ctx, nil)
 	if !errors.Is(err, testenv.ErrNoEngine) {
 		return err
 	}
 	if os.Geteuid() != 0 || !isFile("/etc/debian_version") {
-		return fmt.Errorf("--install needs root on a Debian system; otherwise install Docker and Compose yourself: %w", err)
+		return fmt.Errorf("--install needs root on a Debian system; otherwise install Docker and Compose yourself: "+
+			"%w", err)
 	}
 	log, err := os.Create(filepath.Join(os.TempDir(), "rcpt-milter-install.log"))
 	if err != nil {
@@ -45,7 +45,7 @@ func install(ctx context.Context, t *terminal) error {
 	return nil
 }
 
-// installOnly does nothing else.
+// installOnly runs install alone.
 func installOnly(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return errUsage
@@ -58,7 +58,7 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// installPackages installs what is missing of engine and compose.
+// installPackages installs the engine and compose if they are missing.
 func installPackages(ctx context.Context, t *terminal, log io.Writer) (err error) {
 	var missing []string
 	if _, err := exec.LookPath("dockerd"); err != nil {
@@ -78,8 +78,8 @@ func installPackages(ctx context.Context, t *terminal, log io.Writer) (err error
 	return testenv.AptInstall(ctx, log, missing...)
 }
 
-// startEngine starts dockerd by the system's own means, and where there are none
-// (a container, a minimal machine) as a process of its own that outlives this one.
+// startEngine starts dockerd with the system's service manager. If there is none (a container, a
+// minimal machine), it starts dockerd as its own process that outlives this one.
 func startEngine(ctx context.Context, log *os.File) error {
 	for _, start := range [][]string{{"systemctl", "start", "docker"}, {"service", "docker", "start"}} {
 		cmd := exec.CommandContext(ctx, start[0], start[1:]...)

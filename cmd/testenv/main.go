@@ -1,16 +1,15 @@
-// Command testenv brings the test harness up and down for people: a Samba AD domain
-// controller, Postfix, a sink for what it delivers, and the daemon of this checkout,
-// in containers.
+// Command testenv takes the test harness up and down: a Samba AD domain controller, Postfix, a
+// sink for the mail it delivers, and the daemon of this checkout, in containers.
 //
 //	go run ./cmd/testenv demo [--install] [--keep]      shows on the terminal what the daemon does
-//	go run ./cmd/testenv test [-race] [go test flags]   runs all tests, end-to-end ones too
+//	go run ./cmd/testenv test [-race] [go test flags]   runs all tests, end-to-end tests included
 //	go run ./cmd/testenv measure [-n 50]                seconds from a directory change to the new answer
 //	go run ./cmd/testenv up | down                      leaves a harness running; removes it
 //	go run ./cmd/testenv clean                          removes the harness and its images
-//	go run ./cmd/testenv install                        makes sure of Docker and Compose (root on Debian)
+//	go run ./cmd/testenv install                        installs Docker and Compose (root on Debian)
 //
-// Images are built when they are missing, which takes a few minutes the first time.
-// Everything but images is removed at the end, also after Ctrl-C.
+// Missing images are built, which takes a few minutes the first time. Everything but images is
+// removed at the end, also after Ctrl-C.
 package main
 
 import (
@@ -24,15 +23,15 @@ import (
 
 const usage = `usage: go run ./cmd/testenv COMMAND
 
-  demo [--install] [--keep]   tell on the terminal what the daemon does
+  demo [--install] [--keep]   show on the terminal what the daemon does
                               --install: install and start Docker (root on Debian)
                               --keep: leave the harness running afterwards
   test [-race] [FLAGS]        run all tests with a harness; FLAGS go to go test
   measure [-n 50]             seconds from a directory change to the edge's new answer
   up                          start a harness and leave it running for tests and people
-  down                        remove it
-  clean                       remove it and the images
-  install                     install and start Docker where it is missing (root on Debian)
+  down                        remove the harness
+  clean                       remove the harness and its images
+  install                     install and start Docker if it is missing (root on Debian)
 `
 
 // exitUsage is EX_USAGE of sysexits(3).
@@ -44,7 +43,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
-// run is one command; it returns the exit status.
+// run runs one command and returns the exit status.
 func run(ctx context.Context, args []string) int {
 	commands := map[string]func(context.Context, []string) error{
 		"demo": demo, "test": test, "measure": measure, "up": up, "down": down, "clean": clean,
@@ -72,10 +71,10 @@ func run(ctx context.Context, args []string) int {
 	return 1
 }
 
-// exitStatus is the exit status of a command that has printed its own troubles.
+// exitStatus is the exit status of a command that has printed its own errors.
 type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// errUsage says that the command line is not understood.
+// errUsage means that the command line is wrong.
 var errUsage = errors.New("usage")

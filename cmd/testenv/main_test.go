@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,26 +13,40 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTestArguments(t *testing.T) {
+func TestTestRuns(t *testing.T) {
+	const product, ui = "test -count=1 -timeout 40m ", "-C testenv/ui test -count=1 -timeout 40m "
 	tests := []struct {
 		name string
 		args []string
 		race bool
-		want string
+		want []string
 	}{
-		{"all", nil, false, "test -count=1 -timeout 40m ./..."},
-		{"race by flag", []string{"-race"}, false, "test -count=1 -timeout 40m -race ./..."},
-		{"race by environment", nil, true, "test -count=1 -timeout 40m -race ./..."},
-		{"race by both", []string{"-race"}, true, "test -count=1 -timeout 40m -race ./..."},
-		{"flags with values", []string{"-run", "TestStory", "-v"}, false, "test -count=1 -timeout 40m -run TestStory -v ./..."},
-		{"packages", []string{"-v", "./testenv"}, false, "test -count=1 -timeout 40m -v ./testenv"},
-		{"package by name", []string{"rcpt-milter/mirror"}, false, "test -count=1 -timeout 40m rcpt-milter/mirror"},
-		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false, "test -count=1 -timeout 40m -timeout 5m ./..."},
+		{"all", nil, false, []string{product + "./...", ui + "./..."}},
+		{"race by flag", []string{"-race"}, false, []string{product + "-race ./...", ui + "-race ./..."}},
+		{"race by environment", nil, true, []string{product + "-race ./...", ui + "-race ./..."}},
+		{"race by both", []string{"-race"}, true, []string{product + "-race ./...", ui + "-race ./..."}},
+		{"flags with values", []string{"-run", "TestStory", "-v"}, false,
+			[]string{product + "-run TestStory -v ./...", ui + "-run TestStory -v ./..."}},
+		{"packages", []string{"-v", "./testenv"}, false, []string{product + "-v ./testenv"}},
+		{"package by name", []string{"rcpt-milter/mirror"}, false, []string{product + "rcpt-milter/mirror"}},
+		{"package of the other module", []string{"./testenv/ui", "-run", "X"}, false, []string{ui + "./... -run X"}},
+		{"packages of both modules", []string{"./store", "rcpt-milter/testenv/ui", "-v"}, false,
+			[]string{product + "./store -v", ui + "./... -v"}},
+		{"pattern over both modules", []string{"./testenv/...", "-v"}, false,
+			[]string{product + "./testenv/... -v", ui + "./... -v"}},
+		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false,
+			[]string{product + "-timeout 5m ./...", ui + "-timeout 5m ./..."}},
 	}
 	for _, test := range tests {
-		if got := strings.Join(testArguments(test.args, test.race), " "); got != test.want {
-			t.Errorf("%s: testArguments(%q) = %q, want %q", test.name, test.args, got, test.want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			var got []string
+			for _, run := range testRuns(test.args, test.race) {
+				got = append(got, strings.Join(run, " "))
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("testRuns(%q) (-want +got):\n%s", test.args, diff)
+			}
+		})
 	}
 }
 
@@ -47,18 +62,22 @@ func TestSwitches(t *testing.T) {
 		{[]string{"--keeep"}, nil, true},
 	}
 	for _, test := range tests {
-		got, err := switches(test.args, "keep", "install")
-		if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
-			t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
-		}
+		t.Run(fmt.Sprint(test.args), func(t *testing.T) {
+			got, err := switches(test.args, "keep", "install")
+			if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
+				t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
+			}
+		})
 	}
 }
 
 func TestRunUsage(t *testing.T) {
 	for _, args := range [][]string{nil, {"tset"}, {"down", "now"}, {"measure", "-n", "0"}, {"demo", "--forever"}} {
-		if got := run(context.Background(), args); got != exitUsage {
-			t.Errorf("run(%q) = %d, want %d", args, got, exitUsage)
-		}
+		t.Run(fmt.Sprint(args), func(t *testing.T) {
+			if got := run(context.Background(), args); got != exitUsage {
+				t.Errorf("run(%q) = %d, want %d", args, got, exitUsage)
+			}
+		})
 	}
 }
 

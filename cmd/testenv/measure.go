@@ -11,10 +11,9 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// measure makes changes in AD one after the other and prints the seconds from the
-// directory's answer to the new reply of the edge: median and worst. Each change is
-// made as soon as the edge knows the one before, that is right behind a pass: the
-// moment from which the next pass is the farthest.
+// measure makes changes in AD one after the other and prints the seconds from the directory's
+// answer to the new reply of the edge: median and worst. It makes each change as soon as the edge
+// knows the previous one, right after a pass, when the next pass is farthest away.
 func measure(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("measure", flag.ContinueOnError)
 	changes := flags.Int("n", 50, "number of changes")
@@ -36,14 +35,14 @@ func measure(ctx context.Context, args []string) error {
 			return err
 		}
 		slices.Sort(took)
-		t.say("%d changes, seconds until the edge knew: median %.2f, worst %.2f, best %.2f", len(took),
+		t.say("%d changes, seconds until the edge's new answer: median %.2f, worst %.2f, best %.2f", len(took),
 			took[len(took)/2].Seconds(), took[len(took)-1].Seconds(), took[0].Seconds())
 		return nil
 	})
 }
 
-// measureChanges goes round four kinds of change: a user added, an alias added, that
-// alias removed, the user deleted.
+// measureChanges cycles through four kinds of change: add a user, add an alias, remove that alias,
+// delete the user.
 func measureChanges(ctx context.Context, h *testenv.Harness, domain *testenv.Domain, n int) ([]time.Duration, error) {
 	var took []time.Duration
 	for i := range n {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// terminal prints what is being done: one line a step, with the time since the start
-// in front and the step's own time behind. While a step lasts, a terminal shows its
-// seconds; a pipe or a file gets the line when the step ends.
+// terminal prints progress: one line per step, with the time since the start in front and the
+// step's own time at the end. During a step, a terminal shows its seconds; a pipe or a file gets
+// the line when the step ends.
 type terminal struct {
 	out   io.Writer
 	live  bool
@@ -23,12 +23,12 @@ func newTerminal(out *os.File) *terminal {
 	return &terminal{out: out, live: live, start: time.Now()}
 }
 
-// elapsed is the time since the start, as it stands in front of lines.
+// elapsed returns the time since the start in the form for line prefixes.
 func (t *terminal) elapsed() string {
 	return fmt.Sprintf("[%6.1fs]", time.Since(t.start).Seconds())
 }
 
-// step is a testenv.Progress.
+// step implements testenv.Progress.
 func (t *terminal) step(name string) func(error) {
 	began := time.Now()
 	if !t.live {
@@ -68,7 +68,7 @@ func (t *terminal) tick(name string, began time.Time) (stop func()) {
 	return func() { close(end); ticking.Wait() }
 }
 
-// say prints one line under the clock.
+// say prints one line with the elapsed time.
 func (t *terminal) say(format string, args ...any) {
 	fmt.Fprintf(t.out, "%s %s\n", t.elapsed(), fmt.Sprintf(format, args...))
 }

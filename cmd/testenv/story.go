@@ -11,9 +11,8 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// tell tells the whole story; the first chapter that does not go as told ends it
-// with an error.
-func tell(ctx context.Context, s *teller) error {
+// runStory runs all chapters. The first one with an unexpected result ends it with an error.
+func runStory(ctx context.Context, s *storyteller) error {
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
@@ -23,26 +22,31 @@ func tell(ctx context.Context, s *teller) error {
 		}
 	}()
 	for _, chapter := range []func(context.Context) error{
-		s.whatIsThere, s.oneMail, s.newUser, s.aliases, s.renameAndMove, s.deletion, s.status, s.withoutDC, s.fromDisk,
+		s.showDirectory, s.sendMessage, s.addUser, s.changeAliases, s.renameAndMove, s.deleteUser, s.showStatus,
+		s.stopController, s.restartDaemon,
 	} {
 		if err := chapter(ctx); err != nil {
 			return fmt.Errorf("chapter %d: %w", s.chapter, err)
 		}
 	}
-	slices.Sort(s.learned)
+	slices.Sort(s.delays)
 	fmt.Fprintln(s.out.out)
-	s.out.say("%d changes in AD, which is asked every second here; the slowest was known at the edge after %.2f s, the median after %.2f s",
-		len(s.learned), s.learned[len(s.learned)-1].Seconds(), s.learned[len(s.learned)/2].Seconds())
+	s.out.say("%d changes in AD, polled every second here; the edge had the slowest after %.2f s, the median after "+
+		"%.2f s",
+		len(s.delays), s.delays[len(s.delays)-1].Seconds(), s.delays[len(s.delays)/2].Seconds())
 	return nil
 }
 
-// whatIsThere counts what AD holds.
-func (s *teller) whatIsThere(ctx context.Context) error {
+// showDirectory counts the objects in AD.
+func (s *storyteller) showDirectory(ctx context.Context) error {
 	s.title("What is in Active Directory (dc1, Samba, corp.example)")
 	const addressed = "(|(mail=*)(proxyAddresses=*))"
 	for _, kind := range []struct{ what, filter string }{
-		{"users with addresses", "(&(objectCategory=person)(objectClass=user)(!(userAccountControl:1.2.840.113556.1.4.803:=2))" + addressed + ")"},
-		{"shared, room and other mailboxes (disabled accounts)", "(&(objectCategory=person)(objectClass=user)(userAccountControl:1.2.840.113556.1.4.803:=2)" + addressed + ")"},
+		{"users with addresses",
+			"(&(objectCategory=person)(objectClass=user)(!(userAccountControl:1.2.840.113556.1.4.803:=2))" +
+				addressed + ")"},
+		{"shared, room and other mailboxes (disabled " +
+			"accounts)", "(&(objectCategory=person)(objectClass=user)(userAccountControl:1.2.840.113556.1.4.803:=2)" + addressed + ")"},
 		{"groups", "(&(objectClass=group)" + addressed + ")"},
 		{"contacts", "(&(objectClass=contact)" + addressed + ")"},
 		{"dynamic distribution lists", "(objectClass=msExchDynamicDistributionList)"},
@@ -95,8 +99,8 @@ S: 221...
 => A.Adams@CORP.example
 `
 
-// oneMail shows a whole SMTP dialogue and what arrives behind the edge.
-func (s *teller) oneMail(ctx context.Context) error {
+// sendMessage shows a whole SMTP dialogue and the delivered mail.
+func (s *storyteller) sendMessage(ctx context.Context) error {
 	s.title("A message for two known recipients and an unknown one, through the real Postfix")
 	subject := fmt.Sprintf("demo %d", time.Now().UnixNano())
 	dialogue, err := testenv.ParseDialogue("demo", mixedMail, map[string]string{"subject": subject})
@@ -118,82 +122,87 @@ func (s *teller) oneMail(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.line("arrived at the mail server behind: %s", strings.Join(arrived, ", "))
+	s.line("delivered to the mail server behind the edge: %s", strings.Join(arrived, ", "))
 	return nil
 }
 
-// dora is the user the story is about.
+// userAddress is an address of the user in the demo.
 const (
-	dora      = "dora@corp.example"
-	doraAlias = "d.demo@corp.example"
-	doraNew   = "dora.newname@corp.example"
+	userAddress    = "dora@corp.example"
+	userAlias      = "d.demo@corp.example"
+	userNewAddress = "dora.newname@corp.example"
 )
 
-func doraDN(name, ou string) string { return "CN=" + name + "," + ou }
+func userDN(name, ou string) string { return "CN=" + name + "," + ou }
 
-// newUser adds a user.
-func (s *teller) newUser(ctx context.Context) error {
+// addUser adds a user.
+func (s *storyteller) addUser(ctx context.Context) error {
 	s.title("A user is added")
-	if err := s.shows(ctx, dora, 550); err != nil {
+	if err := s.expectReply(ctx, userAddress, 550); err != nil {
 		return err
 	}
-	return s.learns(ctx, "add "+doraDN("Dora Demo", testenv.StaffOU)+" with SMTP:"+dora, func() error {
-		_, err := s.domain.AddUser(testenv.Person{Name: "Dora Demo", Mail: dora, Proxies: []string{"SMTP:" + dora}})
+	return s.expectChange(ctx, "add "+userDN("Dora Demo", testenv.StaffOU)+" with SMTP:"+userAddress, func() error {
+		_, err := s.domain.AddUser(testenv.Person{Name: "Dora Demo", Mail: userAddress,
+			Proxies: []string{"SMTP:" + userAddress}})
 		return err
-	}, dora, 250)
+	}, userAddress, 250)
 }
 
-// aliases adds an alias and removes it again.
-func (s *teller) aliases(ctx context.Context) error {
-	s.title("An alias is added, and removed again")
-	dn := doraDN("Dora Demo", testenv.StaffOU)
-	err := s.learns(ctx, "proxyAddresses + smtp:"+doraAlias, func() error { return s.domain.AddProxy(dn, "smtp:"+doraAlias) }, doraAlias, 250)
+// changeAliases adds an alias and removes it again.
+func (s *storyteller) changeAliases(ctx context.Context) error {
+	s.title("An alias is added and removed")
+	dn := userDN("Dora Demo", testenv.StaffOU)
+	err := s.expectChange(ctx, "proxyAddresses + "+
+		"smtp:"+userAlias, func() error { return s.domain.AddProxy(dn, "smtp:"+userAlias) }, userAlias, 250)
 	if err != nil {
 		return err
 	}
-	return s.learns(ctx, "proxyAddresses - smtp:"+doraAlias, func() error { return s.domain.RemoveProxy(dn, "smtp:"+doraAlias) }, doraAlias, 550)
+	return s.expectChange(ctx, "proxyAddresses - "+
+		"smtp:"+userAlias, func() error { return s.domain.RemoveProxy(dn, "smtp:"+userAlias) }, userAlias, 550)
 }
 
 // renameAndMove gives the user another name, address and place.
-func (s *teller) renameAndMove(ctx context.Context) error {
-	s.title("The user is renamed, gets a new address, and moves to another unit")
-	dn := doraDN("Dora Demo", testenv.StaffOU)
-	err := s.learns(ctx, "rename to Dora Newname, address "+doraNew, func() error {
+func (s *storyteller) renameAndMove(ctx context.Context) error {
+	s.title("The user is renamed, gets a new address, and moves to another organizational unit")
+	dn := userDN("Dora Demo", testenv.StaffOU)
+	err := s.expectChange(ctx, "rename to Dora Newname, address "+userNewAddress, func() error {
 		renamed, err := s.domain.Move(dn, "Dora Newname", testenv.StaffOU)
-		return errors.Join(err, s.domain.Set(renamed, "mail", doraNew), s.domain.Set(renamed, "proxyAddresses", "SMTP:"+doraNew))
-	}, doraNew, 250)
+		return errors.Join(err, s.domain.Set(renamed, "mail", userNewAddress),
+			s.domain.Set(renamed, "proxyAddresses", "SMTP:"+userNewAddress))
+	}, userNewAddress, 250)
 	if err != nil {
 		return err
 	}
 	if _, err := s.h.AwaitCaughtUp(ctx, s.domain); err != nil {
 		return err
 	}
-	s.line("and the old address is gone:")
-	if err := s.shows(ctx, dora, 550); err != nil {
+	s.line("the old address no longer exists:")
+	if err := s.expectReply(ctx, userAddress, 550); err != nil {
 		return err
 	}
 	s.line("AD: move to %s", testenv.LeaversOU)
-	if _, err := s.domain.Move(doraDN("Dora Newname", testenv.StaffOU), "Dora Newname", testenv.LeaversOU); err != nil {
+	if _, err := s.domain.Move(userDN("Dora Newname", testenv.StaffOU), "Dora Newname", testenv.LeaversOU); err != nil {
 		return err
 	}
 	if _, err := s.h.AwaitCaughtUp(ctx, s.domain); err != nil {
 		return err
 	}
-	s.line("the daemon has read the move, and the address goes with the user:")
-	return s.shows(ctx, doraNew, 250)
+	s.line("the daemon has read the move; the user keeps the address:")
+	return s.expectReply(ctx, userNewAddress, 250)
 }
 
-// deletion deletes the user.
-func (s *teller) deletion(ctx context.Context) error {
+// deleteUser deletes the user.
+func (s *storyteller) deleteUser(ctx context.Context) error {
 	s.title("The user is deleted")
-	dn := doraDN("Dora Newname", testenv.LeaversOU)
-	return s.learns(ctx, "delete "+dn, func() error { return s.domain.Delete(dn) }, doraNew, 550)
+	dn := userDN("Dora Newname", testenv.LeaversOU)
+	return s.expectChange(ctx, "delete "+dn, func() error { return s.domain.Delete(dn) }, userNewAddress, 550)
 }
 
-// status shows what the daemon says of itself.
-func (s *teller) status(ctx context.Context) error {
-	s.title("rcpt-milter status, and lookup")
-	for _, command := range [][]string{{"status"}, {"lookup", "alice@corp.example"}, {"lookup", "nobody@corp.example"}} {
+// showStatus shows the output of status and lookup.
+func (s *storyteller) showStatus(ctx context.Context) error {
+	s.title("rcpt-milter status and lookup")
+	for _, command := range [][]string{{"status"}, {"lookup", "alice@corp.example"},
+		{"lookup", "nobody@corp.example"}} {
 		out, err := s.h.RunMilter(ctx, command...)
 		if err != nil {
 			return err
@@ -207,34 +216,34 @@ func (s *teller) status(ctx context.Context) error {
 	return nil
 }
 
-// withoutDC stops the domain controller; mail goes on being judged.
-func (s *teller) withoutDC(ctx context.Context) error {
-	s.title("The domain controller is stopped, and mail is still judged")
+// stopController stops the domain controller; the daemon still answers.
+func (s *storyteller) stopController(ctx context.Context) error {
+	s.title("The domain controller is stopped; the daemon still answers")
 	s.domain.Close()
 	s.domain = nil
 	if err := s.h.Stop(ctx, testenv.DC); err != nil {
 		return err
 	}
 	s.line("dc1 is stopped")
-	return s.known(ctx)
+	return s.expectBoth(ctx)
 }
 
-// known shows that a known and an unknown recipient get their answers.
-func (s *teller) known(ctx context.Context) error {
-	if err := s.shows(ctx, "alice@corp.example", 250); err != nil {
+// expectBoth checks the answers for a known and an unknown recipient.
+func (s *storyteller) expectBoth(ctx context.Context) error {
+	if err := s.expectReply(ctx, "alice@corp.example", 250); err != nil {
 		return err
 	}
-	return s.shows(ctx, "nobody@corp.example", 550)
+	return s.expectReply(ctx, "nobody@corp.example", 550)
 }
 
-// fromDisk restarts the daemon while the domain controller is away.
-func (s *teller) fromDisk(ctx context.Context) error {
-	s.title("The daemon is restarted while the domain controller is away, and answers from disk")
+// restartDaemon restarts the daemon while the domain controller is down.
+func (s *storyteller) restartDaemon(ctx context.Context) error {
+	s.title("The daemon is restarted without a domain controller, and answers from disk")
 	if err := s.h.Kill(ctx, testenv.Milter); err != nil {
 		return err
 	}
-	s.line("rcpt-milter was killed (SIGKILL); meanwhile Postfix says \"later\", never \"unknown\":")
-	if err := s.shows(ctx, "alice@corp.example", 451); err != nil {
+	s.line("rcpt-milter was killed (SIGKILL); until it is back, Postfix defers and never rejects:")
+	if err := s.expectReply(ctx, "alice@corp.example", 451); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -246,8 +255,8 @@ func (s *teller) fromDisk(ctx context.Context) error {
 	if _, _, err := s.h.AwaitReply(deadline, "alice@corp.example", 250); err != nil {
 		return err
 	}
-	s.line("%.2f s after the start it answers, without a domain controller:", time.Since(began).Seconds())
-	if err := s.known(ctx); err != nil {
+	s.line("it answers %.2f s after its start, without a domain controller:", time.Since(began).Seconds())
+	if err := s.expectBoth(ctx); err != nil {
 		return err
 	}
 	if err := s.h.Start(ctx, testenv.DC); err != nil {

@@ -5,7 +5,7 @@
 // A package holds one static binary, the systemd units, a commented configuration, the
 // manual pages and completions that the binary writes itself, alert rules and a
 // dashboard, and the licences of all that was linked in. Nothing but Go is needed to
-// build it. The same commit makes the same packages, octet by octet.
+// build it. The same commit gives the same packages, byte by byte.
 package main
 
 import (

@@ -13,12 +13,13 @@ import (
 
 const description = `recipients for Postfix, from an index of Active Directory
  A daemon on the smtpd_milters of Postfix. It answers each RCPT TO from an
- index on local disk, which follows Active Directory within seconds, and
- refuses recipients that nobody has. When it cannot tell, it says so, and mail
- is put off: a valid recipient is never refused. With the directory down it
- goes on answering.`
+ index on local disk, which has changes of Active Directory within seconds,
+ and rejects unknown recipients. If it cannot tell whether a recipient exists,
+ it defers the mail, so a valid recipient is never rejected. It keeps
+ answering while the directory is down.`
 
-// maintainer is who builds the package, named as Debian's own tools have it.
+// maintainer returns the name and address of the package's builder, from the environment variables
+// of Debian's own tools.
 func maintainer() string {
 	name, mail := os.Getenv("DEBFULLNAME"), os.Getenv("DEBEMAIL")
 	if name == "" || mail == "" {

@@ -37,7 +37,8 @@ func inPEM(der []byte) string {
 
 func TestCertificates(t *testing.T) {
 	one, other := der(t), der(t)
-	negative := bytes.Replace(der(t), serial, bytes.Repeat([]byte{0xaa}, len(serial)), 1) // its signature is not looked at
+	// its signature is not looked at
+	negative := bytes.Replace(der(t), serial, bytes.Repeat([]byte{0xaa}, len(serial)), 1)
 	for _, c := range []struct {
 		name, content string
 		want          int
@@ -45,7 +46,8 @@ func TestCertificates(t *testing.T) {
 	}{
 		{"two", "# a comment\n" + inPEM(one) + "\n" + inPEM(other), 2, ""},
 		{"behind a byte order mark", "\ufeff" + inPEM(one), 1, ""},
-		{"with a key beside it", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n" + inPEM(one), 1, ""},
+		{"with a key beside it", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n" + inPEM(one),
+			1, ""},
 		{"none", "hello", 0, "has no certificate in PEM form"},
 		{"empty", "", 0, "has no certificate in PEM form"},
 		{"DER", string(one), 0, "is a certificate in DER form, and PEM is expected; convert it: openssl x509 " +
@@ -53,7 +55,8 @@ func TestCertificates(t *testing.T) {
 		{"UTF-16", wide(inPEM(one), false), 0, "is in UTF-16"},
 		{"damaged", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", 0, "has a certificate that " +
 			"cannot be read: x509: malformed certificate"},
-		{"a negative serial number", inPEM(negative), 0, "its serial number must be positive (RFC 5280 section 4.1.2.2)"},
+		{"a negative serial number", inPEM(negative), 0, "its serial number must be positive (RFC 5280 section " +
+			"4.1.2.2)"},
 		{"a negative serial number among others", inPEM(one) + inPEM(negative) + inPEM(other), 2, "its serial number " +
 			"must be positive"},
 	} {
@@ -66,7 +69,8 @@ func TestCertificates(t *testing.T) {
 			if err == nil {
 				return
 			}
-			if text := err.Error(); !strings.HasPrefix(text, "the CA file "+path+" ") || !strings.Contains(text, c.fault) {
+			if text := err.Error(); !strings.HasPrefix(text, "the CA file "+path+" ") ||
+				!strings.Contains(text, c.fault) {
 				t.Errorf("error %q, want %q", err, c.fault)
 			}
 		})

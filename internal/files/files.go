@@ -1,9 +1,8 @@
 // Package files reads the small files that the configuration names: passwords, keytabs, keys
-// and certificates. Package config checks them and package directory reads them before each
-// bind. Both use the one rule that is written here, so a file that passes the check is a file
-// that the bind can use.
+// and certificates. Package config checks them, and package directory reads them before each
+// bind. Both use the rules of this package, so a bind can use every file that passes the check.
 //
-// Errors name the file once and say what to do. No error holds anything of a secret.
+// Errors name the file once and state the remedy. No error contains any part of a secret.
 package files
 
 import (
@@ -12,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -26,39 +24,39 @@ const (
 )
 
 const (
-	// settle is the age from which on a file counts as completely written. A younger one is
-	// read again: an editor or a shell empties a file before it writes the new content.
-	settle = 100 * time.Millisecond
+	// settleTime is the age at which a file counts as completely written. A younger file is read
+	// again: an editor or a shell empties a file before it writes the new content.
+	settleTime = 100 * time.Millisecond
 
 	// maxReads limits how often a file that keeps changing is read.
 	maxReads = 10
 )
 
-// Read returns the content of a regular file. What says what the file is, in errors. A file
-// that was written to at this moment is read again until it stays the same for 100 ms.
+// Read returns the content of a regular file. what names the kind of file in errors. Read reads
+// a file that is being written again until it has not changed for 100 ms.
 func Read(path, what string, limit int64) ([]byte, error) { return onDisk.read(path, what, limit) }
 
-// reader reads files by a clock.
+// reader reads files with an injected clock.
 type reader struct {
 	now   func() time.Time
-	pause func(time.Duration)
+	sleep func(time.Duration)
 }
 
-var onDisk = reader{now: time.Now, pause: time.Sleep}
+var onDisk = reader{now: time.Now, sleep: time.Sleep}
 
 func (r reader) read(path, what string, limit int64) ([]byte, error) {
 	for range maxReads {
 		data, modified, err := readOnce(path, what, limit)
 		age := r.now().Sub(modified)
-		if err != nil || age < 0 || age >= settle {
+		if err != nil || age < 0 || age >= settleTime {
 			return data, err
 		}
-		r.pause(settle - age)
+		r.sleep(settleTime - age)
 	}
 	return nil, fmt.Errorf("the %s file %s changes all the time; let it be written once", what, path)
 }
 
-// readOnce returns the content of a file, and when it was last written to.
+// readOnce returns the content of a file and its modification time.
 func readOnce(path, what string, limit int64) ([]byte, time.Time, error) {
 	// Without O_NONBLOCK, opening a named pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -80,19 +78,19 @@ func readOnce(path, what string, limit int64) ([]byte, time.Time, error) {
 	case int64(len(data)) > limit:
 		return nil, time.Time{}, fmt.Errorf("the %s file %s is larger than %d KiB", what, path, limit>>10)
 	}
-	if info, err = f.Stat(); err != nil { // after the content: it may have changed meanwhile
+	if info, err = f.Stat(); err != nil { // after reading: the file may have changed meanwhile
 		return nil, time.Time{}, Unusable(err, path, what)
 	}
 	return data, info.ModTime(), nil
 }
 
-// Unusable words the reason why a file cannot be used, and what to do.
+// Unusable explains why a file cannot be used, and states the remedy.
 func Unusable(err error, path, what string) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return missing(fmt.Sprintf("the %s file %s does not exist", what, path))
+		return notExistError(fmt.Sprintf("the %s file %s does not exist", what, path))
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the %s file %s cannot be read by this user (uid %d); change its "+
 			"owner or group", what, path, os.Geteuid())
@@ -100,19 +98,10 @@ func Unusable(err error, path, what string) error {
 	return fmt.Errorf("the %s file cannot be read: %w", what, err)
 }
 
-// missing is a sentence about a file that does not exist.
-type missing string
+// notExistError is the message for a file that does not exist.
+type notExistError string
 
-func (m missing) Error() string { return string(m) }
+func (m notExistError) Error() string { return string(m) }
 
-// Is makes it fs.ErrNotExist for errors.Is.
-func (m missing) Is(target error) bool { return target == fs.ErrNotExist }
-
-// inShell returns a path as a shell takes it.
-func inShell(path string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,@="
-	if strings.Trim(path, plain) == "" {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-}
+// Is makes errors.Is match fs.ErrNotExist.
+func (m notExistError) Is(target error) bool { return target == fs.ErrNotExist }

@@ -97,7 +97,8 @@ func TestPassword(t *testing.T) {
 			if err == nil {
 				return
 			}
-			if text := err.Error(); !strings.HasPrefix(text, "the password file "+path+" ") || !strings.Contains(text, c.fault) {
+			if text := err.Error(); !strings.HasPrefix(text, "the password file "+path+" ") ||
+				!strings.Contains(text, c.fault) {
 				t.Errorf("error %q, want %q", text, c.fault)
 			}
 			told := strings.ReplaceAll(err.Error(), path, "")
@@ -151,16 +152,19 @@ func TestDoubts(t *testing.T) {
 		{"secret\u00a0", []string{"holds the white space U+00A0"}},
 		{"se\tcret", []string{"holds the white space U+0009"}},
 		{"se\u200bcr\u200bet", []string{"holds the invisible character U+200B"}},
-		{"se\u00adcret\ufeff", []string{"holds the invisible character U+00AD", "holds the invisible character U+FEFF"}},
+		{"se\u00adcret\ufeff", []string{"holds the invisible character U+00AD",
+			"holds the invisible character U+FEFF"}},
 		{`"secret"`, []string{"stands in quotation marks"}},
 	} {
-		var want []string
-		for _, w := range c.want {
-			want = append(want, w+", which counts as part of the password")
-		}
-		if got := Doubts(c.password); !slices.Equal(got, want) {
-			t.Errorf("Doubts(%q) = %q, want %q", c.password, got, want)
-		}
+		t.Run(fmt.Sprintf("%q", c.password), func(t *testing.T) {
+			var want []string
+			for _, w := range c.want {
+				want = append(want, w+", which counts as part of the password")
+			}
+			if got := Doubts(c.password); !slices.Equal(got, want) {
+				t.Errorf("Doubts(%q) = %q, want %q", c.password, got, want)
+			}
+		})
 	}
 }
 
@@ -174,13 +178,15 @@ func TestNotAFile(t *testing.T) {
 		filepath.Join(dir, "none"): "does not exist", dir: "is not a regular file", pipe: "is not a regular file",
 		"/dev/zero": "is not a regular file",
 	} {
-		_, err := Password(path)
-		if err == nil || err.Error() != "the password file "+path+" "+want {
-			t.Errorf("%s: %v, want %q", path, err, want)
-		}
-		if missing := want == "does not exist"; errors.Is(err, fs.ErrNotExist) != missing {
-			t.Errorf("%s: errors.Is(%v, fs.ErrNotExist) = %v", path, err, !missing)
-		}
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			_, err := Password(path)
+			if err == nil || err.Error() != "the password file "+path+" "+want {
+				t.Errorf("%s: %v, want %q", path, err, want)
+			}
+			if missing := want == "does not exist"; errors.Is(err, fs.ErrNotExist) != missing {
+				t.Errorf("%s: errors.Is(%v, fs.ErrNotExist) = %v", path, err, !missing)
+			}
+		})
 	}
 	if os.Geteuid() != 0 {
 		path := write(t, "password", "secret")
@@ -211,8 +217,8 @@ func TestFileBeingWritten(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path, now, step := filepath.Join(t.TempDir(), "password"), start, 0
 			put(t, path, c.steps[0], now)
-			r := reader{now: func() time.Time { return now }, pause: func(d time.Duration) {
-				if d <= 0 || d > settle {
+			r := reader{now: func() time.Time { return now }, sleep: func(d time.Duration) {
+				if d <= 0 || d > settleTime {
 					t.Errorf("a pause of %s", d)
 				}
 				now = now.Add(d)
@@ -221,7 +227,8 @@ func TestFileBeingWritten(t *testing.T) {
 				}
 			}}
 			got, err := r.password(path)
-			if string(got) != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			if string(got) != c.want || (err == nil) != (c.err == "") || err != nil &&
+				!strings.Contains(err.Error(), c.err) {
 				t.Errorf("Password = %q, %v, want %q, %q", got, err, c.want, c.err)
 			}
 			if want := max(len(c.steps), 1); step != want {
@@ -236,7 +243,7 @@ func TestFileThatKeepsChanging(t *testing.T) {
 	path, now := filepath.Join(t.TempDir(), "password"), time.Now()
 	put(t, path, "0", now)
 	var waited time.Duration
-	r := reader{now: func() time.Time { return now }, pause: func(d time.Duration) {
+	r := reader{now: func() time.Time { return now }, sleep: func(d time.Duration) {
 		waited += d
 		now = now.Add(d)
 		put(t, path, fmt.Sprint(waited), now)
@@ -253,7 +260,7 @@ func TestFileThatKeepsChanging(t *testing.T) {
 func TestFileFromTheFuture(t *testing.T) {
 	path, now := filepath.Join(t.TempDir(), "password"), time.Now()
 	put(t, path, "secret", now.Add(time.Hour))
-	r := reader{now: func() time.Time { return now }, pause: func(d time.Duration) { t.Errorf("a pause of %s", d) }}
+	r := reader{now: func() time.Time { return now }, sleep: func(d time.Duration) { t.Errorf("a pause of %s", d) }}
 	if got, err := r.password(path); err != nil || string(got) != "secret" {
 		t.Errorf("Password = %q, %v", got, err)
 	}

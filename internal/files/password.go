@@ -7,12 +7,14 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"rcpt-milter/internal/text"
 )
 
-// Password returns the password that a file holds as its only line, in UTF-8. A byte order
-// mark in front of it and the end of the line are not part of it; all else is, spaces too. A
-// file that cannot be meant as a password is an error, because a bind with a wrong password
-// counts towards the lockout of the account.
+// Password returns the password in a file: its only line, in UTF-8. A byte order mark before it
+// and the line end are not part of it; everything else is, including spaces. Content that cannot
+// be a password is an error, because a bind with a wrong password counts towards the lockout of
+// the account.
 func Password(path string) ([]byte, error) { return onDisk.password(path) }
 
 func (r reader) password(path string) ([]byte, error) {
@@ -21,23 +23,23 @@ func (r reader) password(path string) ([]byte, error) {
 		return nil, err
 	}
 	line := Line(data)
-	if fault := faultOf(data, line, path); fault != "" {
+	if fault := contentProblem(data, line, path); fault != "" {
 		return nil, fmt.Errorf("the password file %s %s", path, fault)
 	}
 	return line, nil
 }
 
-// byteOrderMark begins a text file that an editor of Windows wrote in UTF-8.
+// byteOrderMark begins a UTF-8 text file of many Windows editors.
 var byteOrderMark = []byte("\ufeff")
 
-// Line returns text without a byte order mark in front and without the end of its last line.
+// Line returns text without the byte order mark at its beginning and the line end at its end.
 func Line(data []byte) []byte {
 	return bytes.TrimRight(bytes.TrimPrefix(data, byteOrderMark), "\r\n")
 }
 
-// faultOf returns why the content of a password file cannot be a password, and what to do;
-// empty: it can.
-func faultOf(data, line []byte, path string) string {
+// contentProblem explains why the content of a password file cannot be a password, and states the
+// remedy; empty if it can.
+func contentProblem(data, line []byte, path string) string {
 	if encoding := Encoding(data); encoding != "" {
 		return WrongEncoding(encoding, path)
 	}
@@ -49,7 +51,8 @@ func faultOf(data, line []byte, path string) string {
 	case bytes.ContainsAny(line, "\r\n"):
 		return "has more than one line; the password must be its only line"
 	case !utf8.Valid(line):
-		return fmt.Sprintf("is not in UTF-8; if it is in Windows-1252, convert it: %s", conversion("WINDOWS-1252", path))
+		return fmt.Sprintf("is not in UTF-8; if it is in Windows-1252, convert it: %s",
+			convertCommand("WINDOWS-1252", path))
 	}
 	if at := bytes.IndexFunc(line, isControl); at >= 0 {
 		r, _ := utf8.DecodeRune(line[at:])
@@ -60,16 +63,16 @@ func faultOf(data, line []byte, path string) string {
 
 func isControl(r rune) bool { return unicode.IsControl(r) && r != '\t' }
 
-// marks begin text in an encoding other than UTF-8. The longer one comes first.
-var marks = []struct{ encoding, mark string }{
+// byteOrderMarks begin text in an encoding other than UTF-8; longer marks come first.
+var byteOrderMarks = []struct{ encoding, mark string }{
 	{"UTF-32", "\xff\xfe\x00\x00"}, {"UTF-32", "\x00\x00\xfe\xff"}, {"UTF-16", "\xff\xfe"}, {"UTF-16", "\xfe\xff"},
 }
 
-// Encoding returns the encoding of text that is not in UTF-8 and shows it: by a mark at its
-// beginning, or because many bytes are zero and only every second one is, as in UTF-16 without
-// a mark. Empty: there is no sign of one.
+// Encoding detects text in an encoding other than UTF-8: by a mark at its beginning, or by many
+// zero bytes that are all at even or all at odd places, as in UTF-16 without a mark. Empty means
+// that it found neither.
 func Encoding(data []byte) string {
-	for _, m := range marks {
+	for _, m := range byteOrderMarks {
 		if bytes.HasPrefix(data, []byte(m.mark)) {
 			return m.encoding
 		}
@@ -92,26 +95,26 @@ func Encoding(data []byte) string {
 	return ""
 }
 
-// WrongEncoding says that a file is in an encoding other than UTF-8, with the command that
-// converts it.
+// WrongEncoding explains that a file is not in UTF-8, and gives the command that converts it.
 func WrongEncoding(encoding, path string) string {
 	return fmt.Sprintf("is in %s, as PowerShell and Notepad write it; convert it to UTF-8: %s",
-		strings.TrimRight(encoding, "BLE"), conversion(encoding, path))
+		strings.TrimRight(encoding, "BLE"), convertCommand(encoding, path))
 }
 
-// conversion is a command that converts a file to UTF-8 where it is, so that it keeps its owner
-// and mode.
-func conversion(from, path string) string {
-	path = inShell(path)
+// convertCommand returns a command that converts a file to UTF-8 in place, which keeps its owner and
+// mode.
+func convertCommand(from, path string) string {
+	path = text.ShellQuoted(path)
 	return fmt.Sprintf(`printf %%s "$(iconv -f %s -t UTF-8 %s)" >%s`, from, path, path)
 }
 
-// Doubts lists what is allowed in a password and rarely meant, as ends of a sentence about its
-// file. They tell single characters of it by their code points, and those are no letters.
+// Doubts returns warnings about a password that is allowed but probably a mistake. Each one is the
+// end of a sentence about its file. They show single characters by code point, never letters.
 func Doubts(password string) []string {
 	var doubts []string
 	add := func(format string, args ...any) {
-		if text := fmt.Sprintf(format, args...) + ", which counts as part of the password"; !slices.Contains(doubts, text) {
+		if text := fmt.Sprintf(format, args...) + ", which counts as part of the password"; !slices.Contains(doubts,
+			text) {
 			doubts = append(doubts, text)
 		}
 	}

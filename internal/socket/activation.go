@@ -38,8 +38,8 @@ func (p Passed) Find(name string, others []string) ([]net.Listener, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("systemd passed no socket of that name, but %s; set FileDescriptorName= in the socket unit "+
-			"or use the name that it has", strings.Join(names, ", "))
+		return nil, fmt.Errorf("systemd passed no socket of that name, but %s; "+
+			"set FileDescriptorName= in the socket unit or use the name that it has", strings.Join(names, ", "))
 	}
 	return found, nil
 }

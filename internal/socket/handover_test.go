@@ -166,7 +166,7 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 	defer open.Close()
 	if _, err := Adopt(open, Options{}); err == nil {
-		t.Error("a socket beyond loopback is adopted without listen_allow")
+		t.Error("a socket beyond loopback is adopted without allowed networks")
 	}
 	if _, err := Adopt(notSocket{open}, Options{}); err == nil {
 		t.Error("a listener that is not a socket is adopted")

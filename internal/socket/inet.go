@@ -37,6 +37,7 @@ func listenInet(hostPort string, o Options) (*Listener, error) {
 // allowList holds the networks that may connect over TCP. Nil allows every peer.
 type allowList struct {
 	networks []netip.Prefix
+	name     string // in messages
 	log      *logging.Limited
 }
 
@@ -46,13 +47,13 @@ func newAllowList(addr *net.TCPAddr, o Options) (*allowList, error) {
 		return nil, nil
 	}
 	if len(o.Allow) == 0 {
-		return nil, errors.New("the address is not loopback and the protocol has no authentication; " +
-			"set listen_allow to the networks of the MTAs")
+		return nil, fmt.Errorf("the address is not loopback and the protocol has no authentication; "+
+			"set %s to the networks of the clients", o.AllowName)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &allowList{networks: o.Allow, log: logging.NewLimited(o.Logger)}, nil
+	return &allowList{networks: o.Allow, name: o.AllowName, log: logging.NewLimited(o.Logger)}, nil
 }
 
 // permits reports whether a connection comes from an allowed network.
@@ -60,7 +61,8 @@ func (l *allowList) permits(c net.Conn) bool {
 	if l == nil || l.contains(c.RemoteAddr()) {
 		return true
 	}
-	l.log.Warn("rejected a connection from a network that is not in listen_allow", "peer", c.RemoteAddr().String())
+	l.log.Warn("rejected a connection from a network that is not allowed", "peer", c.RemoteAddr().String(),
+		"setting", l.name)
 	return false
 }
 

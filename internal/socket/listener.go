@@ -22,14 +22,16 @@ var ErrInUse = errors.New("another process listens there; stop it or choose anot
 
 // Options restrict access to a socket.
 type Options struct {
-	// Group owns a unix socket, by name or number. Empty means the group of the process.
-	Group string
+	// GID is the ID of the group of a unix socket. Nil means the group of the process.
+	GID *int
 	// Mode is the permissions of a unix socket. Zero means 0660. Connecting takes write
 	// permission.
 	Mode os.FileMode
 	// Allow lists the networks that may connect to an inet listener beyond loopback. Without
 	// one such a listener is an error, because the protocol has no authentication.
 	Allow []netip.Prefix
+	// AllowName is the name of Allow in messages, such as a configuration key.
+	AllowName string
 	// Logger receives a warning for each rejected connection. Nil discards them.
 	Logger *slog.Logger
 }

@@ -60,31 +60,30 @@ func TestListenRefuses(t *testing.T) {
 	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)
 	}
-	long := "/" + strings.Repeat("x", maxPath)
-	for _, c := range []struct{ addr, group, want string }{
-		{"", "", "expected unix:/path or inet:host:port"},
-		{"/run/milter.sock", "", "expected unix:/path or inet:host:port"},
-		{"tcp:127.0.0.1:1", "", "expected unix:/path or inet:host:port"},
-		{"unix:", "", "must be absolute"},
-		{"unix:milter.sock", "", "must be absolute"},
-		{"unix:@abstract", "", "must be absolute"},
-		{"unix:" + long, "", "at most 102 bytes, this one has 103"},
-		{"unix:" + dir + "/no/milter.sock", "", "the directory " + dir + "/no does not exist; create it"},
-		{"unix:" + file + "/milter.sock", "", file + " is not a directory"},
-		{"unix:" + file, "", file + " exists and is not a socket (-rw-------); move it away"},
-		{"unix:" + dir, "", "exists and is not a socket (drwx------)"},
-		{"unix:" + link, "", "exists and is not a socket (L"},
-		{"unix:" + dir + "/milter.sock", "no-such-group", `there is no group "no-such-group"`},
-		{"inet:", "", "expected inet:host:port"},
-		{"inet:127.0.0.1", "", "expected inet:host:port"},
-		{"inet:8891@localhost", "", "expected inet:host:port"},
-		{"inet:127.0.0.1:99999", "", "invalid port"},
-		{"inet::0", "", "set listen_allow to the networks of the MTAs"},
-		{"inet:0.0.0.0:0", "", "set listen_allow to the networks of the MTAs"},
-		{"inet:[::]:0", "", "set listen_allow to the networks of the MTAs"},
-		{"inet:192.0.2.1:0", "", "set listen_allow to the networks of the MTAs"},
+	long := "/" + strings.Repeat("x", MaxPath)
+	for _, c := range []struct{ addr, want string }{
+		{"", "expected unix:/path or inet:host:port"},
+		{"/run/milter.sock", "expected unix:/path or inet:host:port"},
+		{"tcp:127.0.0.1:1", "expected unix:/path or inet:host:port"},
+		{"unix:", "must be absolute"},
+		{"unix:milter.sock", "must be absolute"},
+		{"unix:@abstract", "must be absolute"},
+		{"unix:" + long, "at most 102 bytes, this one has 103"},
+		{"unix:" + dir + "/no/milter.sock", "the directory " + dir + "/no does not exist; create it"},
+		{"unix:" + file + "/milter.sock", file + " is not a directory"},
+		{"unix:" + file, file + " exists and is not a socket (-rw-------); move it away"},
+		{"unix:" + dir, "exists and is not a socket (drwx------)"},
+		{"unix:" + link, "exists and is not a socket (L"},
+		{"inet:", "expected inet:host:port"},
+		{"inet:127.0.0.1", "expected inet:host:port"},
+		{"inet:8891@localhost", "expected inet:host:port"},
+		{"inet:127.0.0.1:99999", "invalid port"},
+		{"inet::0", "set allowed_here to the networks of the clients"},
+		{"inet:0.0.0.0:0", "set allowed_here to the networks of the clients"},
+		{"inet:[::]:0", "set allowed_here to the networks of the clients"},
+		{"inet:192.0.2.1:0", "set allowed_here to the networks of the clients"},
 	} {
-		l, err := Listen(c.addr, Options{Group: c.group})
+		l, err := Listen(c.addr, Options{AllowName: "allowed_here"})
 		if err == nil {
 			l.Close()
 			t.Errorf("Listen(%q) succeeded, want %q", c.addr, c.want)
@@ -106,7 +105,7 @@ func TestListenUnixMode(t *testing.T) {
 	}
 	for _, c := range []struct{ mode, want os.FileMode }{{0, 0o660}, {0o600, 0o600}, {0o666, 0o666}} {
 		path := socketPath(t)
-		l, err := Listen("unix:"+path, Options{Group: strconv.Itoa(gid), Mode: c.mode})
+		l, err := Listen("unix:"+path, Options{GID: &gid, Mode: c.mode})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +247,8 @@ func TestAllowed(t *testing.T) {
 		{"127.0.0.1:1", false},
 	} {
 		l := allowList{networks: []netip.Prefix{
-			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("fe80::/10"),
+			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"),
+			netip.MustParsePrefix("fe80::/10"),
 		}}
 		if got := l.contains(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.peer))); got != c.want {
 			t.Errorf("contains(%s) = %v, want %v", c.peer, got, c.want)
@@ -267,7 +267,7 @@ func TestListenAllow(t *testing.T) {
 	}{{"127.0.0.0/8", true}, {"192.0.2.0/24", false}} {
 		var log syncBuffer
 		l, err := Listen("inet:0.0.0.0:0", Options{Allow: []netip.Prefix{netip.MustParsePrefix(c.allow)},
-			Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			AllowName: "allowed_here", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,7 @@ func TestListenAllow(t *testing.T) {
 		if got := <-accepted; got != c.want {
 			t.Errorf("with %s allowed, accepted is %v", c.allow, got)
 		}
-		if got := strings.Contains(log.String(), "not in listen_allow"); got == c.want {
+		if got := strings.Contains(log.String(), "setting=allowed_here"); got == c.want {
 			t.Errorf("with %s allowed, the log is %s", c.allow, log.String())
 		}
 		peer.Close()

@@ -7,9 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -22,9 +20,9 @@ const (
 	newSuffix  = ".new"
 )
 
-// maxPath is the longest path of a unix socket in bytes: sun_path of unix(7) less the final NUL
+// MaxPath is the longest path of a unix socket in bytes: sun_path of unix(7) less the final NUL
 // and the suffix of a waiting socket.
-const maxPath = 107 - len(nextSuffix)
+const MaxPath = 107 - len(nextSuffix)
 
 // dialWait limits the check whether a process listens on an existing socket.
 const dialWait = 2 * time.Second
@@ -36,13 +34,9 @@ func prepareUnix(path string, o Options) (*Listener, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("the path of a unix socket must be absolute")
 	}
-	if len(path) > maxPath {
+	if len(path) > MaxPath {
 		return nil, fmt.Errorf("the path of a unix socket has at most %d bytes, this one has %d; choose a shorter path",
-			maxPath, len(path))
-	}
-	gid, err := groupID(o.Group)
-	if err != nil {
-		return nil, err
+			MaxPath, len(path))
 	}
 	if _, err := served(path); err != nil {
 		return nil, err
@@ -52,7 +46,7 @@ func prepareUnix(path string, o Options) (*Listener, error) {
 		return nil, explain(err, path)
 	}
 	own := &Listener{kernel: l, name: name}
-	if err = name.open(gid, o.Mode); err == nil {
+	if err = name.open(o.GID, o.Mode); err == nil {
 		err = name.wait()
 	}
 	// Only now the process at the path cannot stop without handing it over.
@@ -121,10 +115,10 @@ func bindClosed(path string) (*net.UnixListener, error) {
 }
 
 // open sets the group and the permissions.
-func (n *socketFile) open(gid int, mode os.FileMode) error {
-	if gid >= 0 {
-		if err := os.Lchown(n.new, -1, gid); err != nil {
-			return fmt.Errorf("giving the socket to group %d: %w; run as root or as a member of the group", gid, err)
+func (n *socketFile) open(gid *int, mode os.FileMode) error {
+	if gid != nil {
+		if err := os.Lchown(n.new, -1, *gid); err != nil {
+			return fmt.Errorf("giving the socket to group %d: %w; run as root or as a member of the group", *gid, err)
 		}
 	}
 	if mode == 0 {
@@ -219,19 +213,4 @@ func explain(err error, path string) error {
 		return ErrInUse
 	}
 	return err
-}
-
-// groupID returns the ID of a group by name or number, and -1 for an empty name.
-func groupID(group string) (int, error) {
-	if group == "" {
-		return -1, nil
-	}
-	if gid, err := strconv.Atoi(group); err == nil && gid >= 0 {
-		return gid, nil
-	}
-	found, err := user.LookupGroup(group)
-	if err != nil {
-		return 0, fmt.Errorf("there is no group %q; create it or name another one", group)
-	}
-	return strconv.Atoi(found.Gid)
 }

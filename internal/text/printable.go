@@ -51,7 +51,8 @@ func Quoted(s string, limit int) string {
 func IsPrintable(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] >= utf8.RuneSelf {
-			return utf8.ValidString(s[i:]) && !strings.ContainsFunc(s[i:], func(r rune) bool { return !unicode.IsPrint(r) })
+			return utf8.ValidString(s[i:]) &&
+				!strings.ContainsFunc(s[i:], func(r rune) bool { return !unicode.IsPrint(r) })
 		}
 		if s[i] < ' ' || s[i] == 0x7f {
 			return false

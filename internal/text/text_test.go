@@ -8,6 +8,19 @@ import (
 	"time"
 )
 
+func TestShellQuoted(t *testing.T) {
+	for word, want := range map[string]string{
+		"": "''", "/etc/a-b_c.d": "/etc/a-b_c.d", "x=inet:[::1]:25": "'x=inet:[::1]:25'", "a b": "'a b'",
+		"it's": `'it'\''s'`,
+	} {
+		t.Run(word, func(t *testing.T) {
+			if got := ShellQuoted(word); got != want {
+				t.Errorf("ShellQuoted(%q) = %s, want %s", word, got, want)
+			}
+		})
+	}
+}
+
 func TestCount(t *testing.T) {
 	for _, c := range []struct {
 		n    int64

@@ -23,7 +23,8 @@ func BenchmarkHarvest(b *testing.B) {
 		off, on := policyWith(b, nil), policyWith(b, h)
 		b.Run(recipient+"/many clients", func(b *testing.B) { compare(b, off, on, recipient, 1<<10) })
 		for i := range 10_000 {
-			h.Charge(policy.Query{Client: clientOf(0), From: "from@client.test"}, fmt.Sprintf("reader%d@enforce.test", i), false)
+			h.Charge(policy.Query{Client: clientOf(0), From: "from@client.test"},
+				fmt.Sprintf("reader%d@enforce.test", i), false)
 		}
 		b.Run(recipient+"/sample full", func(b *testing.B) { compare(b, off, on, recipient, 1) })
 		b.Run(recipient+"/parallel", func(b *testing.B) { inParallel(b, on, recipient) })

@@ -32,12 +32,13 @@ func newHarvester(t testing.TB) *harvester { return newHarvesterIn(t, NewMemory(
 
 func newHarvesterIn(t testing.TB, memory *Memory) *harvester {
 	h := &harvester{t: t, now: now}
-	log := slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	withoutTime := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
-	}}))
+	}
+	log := slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	var err error
 	h.Limit, err = New(Config{
 		Memory: memory, Unknown: 5, Ratio: 0.8, Window: time.Hour, Penalty: 30 * time.Minute, IPv4: 24, IPv6: 64,
@@ -111,7 +112,8 @@ func TestLogs(t *testing.T) {
 	h := newHarvester(t)
 	h.ask("192.0.2.1", "info@corp.example", false)
 	h.guess("192.0.2.1", "a", 9)
-	const want = `level=WARN msg="network goes over the harvest limit" network=192.0.2.0/24 client=unknown[192.0.2.1] unknown=5 recipients=6 until=2024-05-01T12:30:00.000Z` + "\n"
+	const want = `level=WARN msg="network goes over the harvest limit" network=192.0.2.0/24 ` +
+		`client=unknown[192.0.2.1] unknown=5 recipients=6 until=2024-05-01T12:30:00.000Z` + "\n"
 	if got := h.log.String(); got != want {
 		t.Errorf("log:\n%swant:\n%s", got, want)
 	}

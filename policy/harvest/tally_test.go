@@ -43,7 +43,8 @@ func TestTallyIsExactWhileItIsSmall(t *testing.T) {
 			}
 			got, grew := sample.note(hash, unknown, now, window)
 			if got != after || grew != (after.unknown > before.unknown) {
-				t.Fatalf("seed %d: note = %+v, %t, want %+v, %t", seed, got, grew, after, after.unknown > before.unknown)
+				t.Fatalf("seed %d: note = %+v, %t, want %+v, %t", seed, got, grew, after,
+					after.unknown > before.unknown)
 			}
 		}
 	}

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// lower is the key of an attribute name.
-func lower(name string) string { return strings.ToLower(name) }
+// foldName returns the key of an attribute name.
+func foldName(name string) string { return strings.ToLower(name) }
 
-// values gives what an object holds under an attribute, computed or stored, whoever
-// may read it. An absent attribute has none.
+// values returns the values of an attribute, computed or stored, regardless of access rights. An
+// absent attribute has none.
 func (d *Directory) values(i int32, key string) []string {
 	e := &d.entries[i]
 	switch key {
@@ -21,7 +21,7 @@ func (d *Directory) values(i int32, key string) []string {
 		return e.kind.info().classes
 	case "objectcategory":
 		if e.deleted && !d.recycleBin && i != d.deletedObjects {
-			return nil // a tombstone loses it
+			return nil // a tombstone has none
 		}
 		return []string{"CN=" + e.kind.info().category + ",CN=Schema," + d.entries[d.configRoot].name}
 	case "distinguishedname":
@@ -31,10 +31,10 @@ func (d *Directory) values(i int32, key string) []string {
 	case "usncreated":
 		return []string{strconv.FormatUint(e.created, 10)}
 	case "whenchanged":
-		return []string{generalizedTime(time.Unix(e.changed, 0))}
+		return []string{generalizedTime(time.Unix(e.changedAt, 0))}
 	case "whencreated":
-		return []string{generalizedTime(time.Unix(e.born, 0))}
-	case "name", lower(e.kind.info().naming):
+		return []string{generalizedTime(time.Unix(e.createdAt, 0))}
+	case "name", foldName(e.kind.info().naming):
 		return []string{e.name}
 	case "isdeleted":
 		return flag(e.deleted)
@@ -59,16 +59,16 @@ func (d *Directory) values(i int32, key string) []string {
 	return nil
 }
 
-// readable is values as a client sees them: nothing of what is hidden, and nothing of
-// the container of deleted objects without the right to it.
+// readable returns the values that a client sees. It omits hidden attributes, and all attributes
+// of the container of deleted objects if the client lacks the right to it.
 func (d *Directory) readable(i int32, key string) []string {
-	if d.hidden[key] || d.hiddenOf[d.entries[i].guid][key] || d.withhold && i == d.deletedObjects {
+	if d.hidden[key] || d.hiddenOf[d.entries[i].guid][key] || d.hideDeleted && i == d.deletedObjects {
 		return nil
 	}
 	return d.values(i, key)
 }
 
-// printName is the case in which the directory prints an attribute of an object.
+// printName returns an attribute name in the case that the directory prints.
 func (d *Directory) printName(i int32, key string) string {
 	if name, ok := schemaNames[key]; ok {
 		return name
@@ -88,7 +88,7 @@ var computed = []string{
 	"lastknownparent", "invocationid",
 }
 
-// allKeys lists what a search for "*" returns of an object.
+// allKeys returns the attributes that a search for "*" returns.
 func (d *Directory) allKeys(i int32) []string {
 	keys := slices.Clone(computed)
 	for _, a := range d.entries[i].attrs {
@@ -97,7 +97,7 @@ func (d *Directory) allKeys(i int32) []string {
 	return keys
 }
 
-// flag prints a boolean that is absent where it is not set.
+// flag returns a boolean that is absent if it is false.
 func flag(set bool) []string {
 	if set {
 		return []string{"TRUE"}
@@ -105,15 +105,15 @@ func flag(set bool) []string {
 	return nil
 }
 
-// generalizedTime prints a time as Active Directory does (RFC 4517 section 3.3.13).
+// generalizedTime formats a time as Active Directory does (RFC 4517 section 3.3.13).
 func generalizedTime(t time.Time) string { return t.UTC().Format("20060102150405.0Z") }
 
-// sortedAttrs brings attributes into their stored form, in a fixed order.
+// sortedAttrs returns attributes in their stored form, in a fixed order.
 func sortedAttrs(attrs Attrs) []attr {
 	var out []attr
 	for name, values := range attrs {
 		if len(values) > 0 {
-			out = append(out, attr{key: lower(name), name: name, values: slices.Clone(values)})
+			out = append(out, attr{key: foldName(name), name: name, values: slices.Clone(values)})
 		}
 	}
 	slices.SortFunc(out, func(a, b attr) int { return strings.Compare(a.key, b.key) })

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// catalogPort is the LDAPS port of a Global Catalog, by which clients know one.
+// catalogPort is the LDAPS port of a Global Catalog, by which clients recognize one.
 const catalogPort = "3269"
 
-// AddDomain makes a child domain, for example DC=child,DC=corp,DC=example. Objects are
-// added to it like others. Only the port of the Global Catalog shows them, under USNs of
-// this controller, as a partial replica of that domain would.
+// AddDomain adds a child domain, for example DC=child,DC=corp,DC=example. Objects are added to it
+// like others. Only the port of the Global Catalog shows them, with USNs of this controller, as a
+// partial replica of that domain would.
 func (d *Directory) AddDomain(label string) GUID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -19,14 +19,14 @@ func (d *Directory) AddDomain(label string) GUID {
 	return d.entries[d.insert(domainRoot, d.root, label, nil)].guid
 }
 
-// elsewhere reports whether an object belongs to a child domain.
-func (d *Directory) elsewhere(i int32) bool {
+// inChildDomain reports whether an object belongs to a child domain.
+func (d *Directory) inChildDomain(i int32) bool {
 	for d.domains && i >= 0 && i != d.root {
 		e := &d.entries[i]
 		if e.kind == domainRoot {
 			return true
 		}
-		if i = e.parent; e.deleted && e.lastParent >= 0 { // its tombstone stays with its domain
+		if i = e.parent; e.deleted && e.lastParent >= 0 { // a tombstone stays in its domain
 			i = e.lastParent
 		}
 	}
@@ -38,29 +38,28 @@ func (d *Directory) InChild(guid GUID) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	i, known := d.byGUID[guid]
-	return known && d.elsewhere(i)
+	return known && d.inChildDomain(i)
 }
 
-// view is what a connection may see, beside its rights to deleted objects.
+// view is the part of the forest that a connection may see, apart from deleted objects.
 type view struct {
-	catalog bool     // the other domains of the forest too
-	hidden  []string // names of objects that are not seen, with all below them
+	catalog bool     // includes the other domains of the forest
+	hidden  []string // DNs of objects that are hidden with their subtrees
 }
 
-// shows reports whether a connection sees an object at all.
-func (d *Directory) shows(i int32, v view) bool {
-	return (v.catalog || !d.elsewhere(i)) && (len(v.hidden) == 0 || !under(d.dn(i), v.hidden))
+// inView reports whether a connection sees an object at all.
+func (d *Directory) inView(i int32, v view) bool {
+	return (v.catalog || !d.inChildDomain(i)) && (len(v.hidden) == 0 || !under(d.dn(i), v.hidden))
 }
 
-// CatalogURL is where the server answers as a Global Catalog, over LDAPS. The port in it is
-// the real one, by which clients know a catalog; they get there by DialCatalog.
+// CatalogURL returns the LDAPS URL of the Global Catalog. It has the standard port, by which
+// clients recognize a catalog; DialCatalog connects them.
 func (s *Server) CatalogURL() string {
 	host, _, _ := net.SplitHostPort(s.address(2))
 	return "ldaps://" + net.JoinHostPort(host, catalogPort)
 }
 
-// DialCatalog connects as net.Dialer does, but for the port of the Global Catalog, which
-// leads to this server.
+// DialCatalog connects like net.Dialer, but the port of the Global Catalog leads to this server.
 func (s *Server) DialCatalog(ctx context.Context, network, address string) (net.Conn, error) {
 	if strings.HasSuffix(address, ":"+catalogPort) {
 		address = s.address(2)
@@ -68,19 +67,19 @@ func (s *Server) DialCatalog(ctx context.Context, network, address string) (net.
 	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
-// AddAccount lets another name bind, with the same password. It does not see the objects
-// of the hidden names, and what is below them.
+// AddAccount lets another name bind with the same password. The account does not see the objects
+// with the hidden DNs and their subtrees.
 func (s *Server) AddAccount(name string, hidden ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.accounts[lower(name)] = hidden
+	s.accounts[foldName(name)] = hidden
 }
 
-// account reports whether a name may bind, and what is hidden from it.
+// account reports whether a name may bind, and which objects are hidden from it.
 func (s *Server) account(name string) (hidden []string, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	hidden, known = s.accounts[lower(name)]
+	hidden, known = s.accounts[foldName(name)]
 	return hidden, known
 }
 

@@ -16,21 +16,21 @@ import (
 	"time"
 )
 
-// Certificate names one of the certificates that a server can show.
+// Certificate selects one of the certificates that a server can use.
 type Certificate int
 
-// The certificates: one good one, and each of the usual ways to be wrong.
+// The certificates: a good one, and one for each usual fault.
 const (
 	Good         Certificate = iota // for 127.0.0.1, ::1, localhost and the controller's DNS name
 	Expiring                        // as Good, for another week
 	Expired                         // as Good, until yesterday
 	NotYetValid                     // as Good, from tomorrow
-	OtherCA                         // as Good, from an authority nobody told the client of
+	OtherCA                         // as Good, from an authority that the client does not trust
 	WrongName                       // for elsewhere.example only
 	certificates int         = iota
 )
 
-// authority is a throw-away certification authority.
+// authority is a temporary certification authority.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -57,7 +57,7 @@ func newAuthority(name string) (*authority, error) {
 	return a, err
 }
 
-// issue makes a server certificate for a host, or for this machine and the host.
+// issue issues a server certificate for a host and, if local, for this machine.
 func (a *authority) issue(host string, local bool, from, to time.Time) (tls.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: host},
@@ -76,7 +76,7 @@ func (a *authority) issue(host string, local bool, from, to time.Time) (tls.Cert
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
-// identity is all that a server can show, and the authority that clients should trust.
+// identity holds all certificates of a server, and the authority that clients should trust.
 type identity struct {
 	ca    *authority
 	chain [certificates]tls.Certificate
@@ -114,10 +114,10 @@ func newIdentity(host string) (*identity, error) {
 	return id, nil
 }
 
-// CA is the certificate of the authority that clients should trust, as PEM.
+// CA returns the certificate of the authority that clients should trust, as PEM.
 func (s *Server) CA() []byte { return s.id.ca.pem }
 
-// WriteCA writes [Server.CA] to a file in dir and gives its path.
+// WriteCA writes [Server.CA] to a file in dir and returns its path.
 func (s *Server) WriteCA(dir string) (string, error) {
 	path := filepath.Join(dir, "adsim-ca.pem")
 	if err := os.WriteFile(path, s.CA(), 0o644); err != nil {
@@ -126,14 +126,14 @@ func (s *Server) WriteCA(dir string) (string, error) {
 	return path, nil
 }
 
-// SetCertificate chooses what the server shows to clients that connect from now on.
+// SetCertificate selects the certificate for clients that connect from now on.
 func (s *Server) SetCertificate(c Certificate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.certificate = c
 }
 
-// tlsConfig is the server's side of TLS with the certificate chosen now.
+// tlsConfig returns the server's TLS configuration with the current certificate.
 func (s *Server) tlsConfig() *tls.Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// preserved are the stored attributes that a tombstone keeps (MS-ADTS 3.1.1.5.5.1.1);
-// everything else goes, objectCategory and the addresses included.
+// preserved are the stored attributes that a tombstone keeps (MS-ADTS 3.1.1.5.5.1.1). It loses all
+// others, including objectCategory and the addresses.
 var preserved = []string{"samaccountname", "useraccountcontrol", "legacyexchangedn", "grouptype"}
 
-// Delete makes a live leaf object a deleted one: renamed to "name\nDEL:guid", moved to
-// CN=Deleted Objects, isDeleted TRUE. Without the recycle bin it is a tombstone and
-// loses most attributes; with it, it keeps them all.
+// Delete deletes a live leaf object: it becomes "name\nDEL:guid" in CN=Deleted Objects, with
+// isDeleted TRUE. Without the recycle bin it is a tombstone and loses most attributes; with it,
+// it keeps all.
 func (d *Directory) Delete(guid GUID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -31,15 +31,15 @@ func (d *Directory) Delete(guid GUID) error {
 	e.lastParent, e.parent = e.parent, d.deletedObjects
 	e.originalName, e.name = e.name, e.name+"\nDEL:"+e.guid.String()
 	if !d.recycleBin {
-		e.attrs = d.strip(e.attrs)
+		e.attrs = d.stripAttributes(e.attrs)
 	}
 	e.place = d.next(e.place)
 	d.replace(i, e)
 	return nil
 }
 
-// strip gives what a tombstone keeps of the stored attributes.
-func (d *Directory) strip(attrs []attr) []attr {
+// stripAttributes returns the stored attributes that a tombstone keeps.
+func (d *Directory) stripAttributes(attrs []attr) []attr {
 	attrs = slices.Clone(attrs)
 	for n, a := range attrs {
 		if len(a.values) > 0 && !slices.Contains(preserved, a.key) {
@@ -49,8 +49,8 @@ func (d *Directory) strip(attrs []attr) []attr {
 	return attrs
 }
 
-// Recycle ends the time in the recycle bin: the deleted object loses its attributes,
-// isRecycled becomes TRUE, and it cannot come back.
+// Recycle ends the time in the recycle bin: the deleted object loses its attributes, isRecycled
+// becomes TRUE, and it cannot be restored.
 func (d *Directory) Recycle(guid GUID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,13 +64,13 @@ func (d *Directory) Recycle(guid GUID) error {
 	}
 	e.recycled = true
 	e.place = d.next(e.place)
-	e.attrs = d.strip(e.attrs)
-	d.stamp(e)
+	e.attrs = d.stripAttributes(e.attrs)
+	d.recordWrite(e)
 	return nil
 }
 
-// Purge removes a deleted object for good, as garbage collection does after the
-// tombstone lifetime. It takes no USN: nobody is told.
+// Purge removes a deleted object for good, as garbage collection does after the tombstone
+// lifetime. It takes no USN, so clients do not notice.
 func (d *Directory) Purge(guid GUID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,13 +85,13 @@ func (d *Directory) Purge(guid GUID) error {
 	delete(d.byName, e.key())
 	delete(d.byGUID, guid)
 	d.entries[e.parent].children--
-	*e = entry{gone: true, parent: -1, lastParent: -1}
+	*e = entry{purged: true, parent: -1, lastParent: -1}
 	return nil
 }
 
-// Undelete brings a deleted object back under its old name: to its last parent, or
-// to the container with the given DN. With the recycle bin its attributes return with
-// it; a tombstone comes back bare. It keeps its GUID.
+// Undelete restores a deleted object under its old name, in its last parent or in the container
+// with the given DN. With the recycle bin it gets its attributes back; a tombstone has none. It
+// keeps its GUID.
 func (d *Directory) Undelete(guid GUID, parentDN string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -109,7 +109,7 @@ func (d *Directory) Undelete(guid GUID, parentDN string) error {
 			return err
 		}
 	}
-	if p := &d.entries[e.parent]; p.deleted || p.gone {
+	if p := &d.entries[e.parent]; p.deleted || p.purged {
 		return fmt.Errorf("%w: its parent is deleted", ErrNoObject)
 	}
 	e.deleted, e.lastParent = false, -1
@@ -123,7 +123,7 @@ func (d *Directory) Undelete(guid GUID, parentDN string) error {
 	return nil
 }
 
-// SetRecycleBin switches the recycle bin for deletions from now on.
+// SetRecycleBin enables or disables the recycle bin for later deletions.
 func (d *Directory) SetRecycleBin(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -13,19 +13,19 @@ import (
 // GUID is an objectGUID in wire order.
 type GUID [16]byte
 
-// String is the usual printed form, with the first three groups little-endian.
+// String returns the usual printed form, with the first three groups little-endian.
 func (g GUID) String() string {
 	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", binary.LittleEndian.Uint32(g[:4]),
 		binary.LittleEndian.Uint16(g[4:]), binary.LittleEndian.Uint16(g[6:]), g[8:10], g[10:])
 }
 
-// Errors of the model, for tests that draw operations at random.
+// Errors of the model, for tests with random operations.
 var (
 	ErrNoObject   = errors.New("no such object")
-	ErrExists     = errors.New("an object of this name exists already")
+	ErrExists     = errors.New("an object with this name already exists")
 	ErrNotEmpty   = errors.New("the object has children")
-	ErrNotDeleted = errors.New("the object is not deleted, or cannot be brought back")
-	ErrName       = errors.New("not a usable name")
+	ErrNotDeleted = errors.New("the object is not deleted, or cannot be restored")
+	ErrName       = errors.New("invalid name")
 )
 
 // Attrs are the attributes of an object, by name in any case.
@@ -38,72 +38,72 @@ type DirectoryConfig struct {
 	RecycleBin bool             // a deleted object keeps its attributes until [Directory.Recycle]
 	Clock      func() time.Time // for whenChanged and currentTime; default time.Now
 	FirstUSN   uint64           // highestCommittedUSN of the new directory; default 12000
-	// OriginTimes has a change that arrives by replication set whenChanged to when it was
-	// made, as Samba does; otherwise it is when it arrived, as on Windows.
+	// OriginTimes makes a replicated change set whenChanged to the time of the original change, as
+	// Samba does; otherwise it is the time of replication, as on Windows.
 	OriginTimes bool
-	NewGUID     func() GUID // for tests that must come out the same again; default random
+	NewGUID     func() GUID // for reproducible tests; default random
 }
 
-// Directory is the database of one domain controller. Its objects live in one slice
-// in the order of their creation, which is also the order of every search: a page
-// cursor is an index into it, and a million objects stay cheap.
+// Directory is the database of one domain controller. Its objects are in one slice in the order of
+// their creation, which is also the order of every search. A page cursor is an index into the
+// slice, so a million objects stay cheap.
 type Directory struct {
 	config DirectoryConfig
 
-	mu         sync.RWMutex // guards all below
-	entries    []entry
-	byGUID     map[GUID]int32
-	byName     map[childKey]int32
-	usn        uint64 // highestCommittedUSN
-	serial     uint32 // of the last write of a property; not set back by Restore
-	invocation GUID
-	recycleBin bool
-	hidden     map[string]bool          // attributes nobody may read, lower case
-	hiddenOf   map[GUID]map[string]bool // the same of single objects
-	withhold   bool                     // no right to see deleted objects
-	watchers   []*watcher
-	domains    bool // there are child domains
+	mu          sync.RWMutex // guards the fields below
+	entries     []entry
+	byGUID      map[GUID]int32
+	byName      map[childKey]int32
+	usn         uint64 // highestCommittedUSN
+	serial      uint32 // of the last write of a property; Restore does not reset it
+	invocation  GUID
+	recycleBin  bool
+	hidden      map[string]bool          // attributes that no client may read, lower case
+	hiddenOf    map[GUID]map[string]bool // the same for single objects
+	hideDeleted bool                     // no right to see deleted objects
+	watchers    []*watcher
+	domains     bool // there are child domains
 
 	root, configRoot, users, deletedObjects, lostAndFound, dsa int32 // indices that never change
 }
 
-// entry is one object. Attribute slices are never changed in place, so that copying
-// the entries makes a snapshot.
+// entry is one object. Attribute slices are never changed in place, so a copy of the entries is a
+// snapshot.
 type entry struct {
-	guid          GUID
-	kind          Kind
-	deleted       bool
-	recycled      bool
-	gone          bool  // removed for good: the slot is empty
-	parent        int32 // -1: root of a naming context
-	lastParent    int32 // where a deleted object was
-	children      int32 // how many objects stand directly in it
-	name          string
-	created, usn  uint64 // USNs
-	born, changed int64  // Unix times
-	attrs         []attr
-	originalName  string  // of a deleted object
-	place         version // of name, parent and deletion
-	deletion      deletion
+	guid                 GUID
+	kind                 Kind
+	deleted              bool
+	recycled             bool
+	purged               bool  // removed for good: the slot is empty
+	parent               int32 // -1: root of a naming context
+	lastParent           int32 // the parent of a deleted object before its deletion
+	children             int32 // number of direct children
+	name                 string
+	created, usn         uint64 // USNs
+	createdAt, changedAt int64  // Unix times
+	attrs                []attr
+	originalName         string  // of a deleted object
+	place                version // of name, parent and deletion
+	deletion             deletion
 }
 
 // attr is one stored attribute; its key is the lower-case name.
 type attr struct {
 	key     string
 	name    string
-	values  []string // none: it was removed, which a partner must hear of
+	values  []string // none: removed, which must still replicate
 	written version
 }
 
-// childKey finds an object by its place in the tree.
+// childKey identifies an object by its parent and name.
 type childKey struct {
 	parent int32
 	rdn    string // folded, with its type: "cn=anna berg"
 }
 
-// NewDirectory makes a domain that has only what every domain has: the containers
-// Users, Computers, Deleted Objects and Microsoft Exchange System Objects, and a
-// configuration naming context with the controller and the domain in it.
+// NewDirectory returns a domain with the default objects: the containers Users, Computers, Deleted
+// Objects and Microsoft Exchange System Objects, and a configuration naming context with the
+// controller and the domain.
 func NewDirectory(config DirectoryConfig) *Directory {
 	if config.Domain == "" {
 		config.Domain = "corp.example"
@@ -132,7 +132,7 @@ func NewDirectory(config DirectoryConfig) *Directory {
 	d.insert(Container, d.root, "Microsoft Exchange System Objects", nil)
 	var at int32
 	d.deletedObjects = d.insert(Container, d.root, "Deleted Objects", nil)
-	d.entries[d.deletedObjects].deleted = true // as in the original: it carries isDeleted itself
+	d.entries[d.deletedObjects].deleted = true // as in Active Directory: it has isDeleted itself
 	d.lostAndFound = d.insert(lostAndFound, d.root, "LostAndFound", nil)
 	for _, name := range []string{"Services", "Schema", "Partitions"} {
 		at = d.insert(Container, d.configRoot, name, nil)
@@ -148,14 +148,14 @@ func NewDirectory(config DirectoryConfig) *Directory {
 	return d
 }
 
-// insert makes an object; the caller holds the lock, or nobody knows d yet.
+// insert adds an object. The caller holds the lock, or has not shared d yet.
 func (d *Directory) insert(kind Kind, parent int32, name string, attrs []attr) int32 {
 	d.usn++
 	now := d.config.Clock().Unix()
 	i := int32(len(d.entries))
 	d.entries = append(d.entries, entry{
 		guid: d.config.NewGUID(), kind: kind, parent: parent, lastParent: -1, name: name,
-		created: d.usn, usn: d.usn, born: now, changed: now, attrs: attrs,
+		created: d.usn, usn: d.usn, createdAt: now, changedAt: now, attrs: attrs,
 	})
 	e := &d.entries[i]
 	e.place = d.next(version{})
@@ -167,11 +167,11 @@ func (d *Directory) insert(kind Kind, parent int32, name string, attrs []attr) i
 	if parent >= 0 {
 		d.entries[parent].children++
 	}
-	d.written(i)
+	d.notifyWatchers(i)
 	return i
 }
 
-// newGUID draws a random GUID (RFC 9562 version 4).
+// newGUID returns a random GUID (RFC 9562 version 4).
 func newGUID() (g GUID) {
 	rand.Read(g[:]) // never fails
 	g[7] = g[7]&0x0f | 0x40
@@ -183,18 +183,18 @@ func (e *entry) key() childKey {
 	return childKey{e.parent, foldValue(e.kind.info().naming + "=" + e.name)}
 }
 
-// stamp records a change of an object under the next USN.
-func (d *Directory) stamp(e *entry) {
+// recordWrite records a change of an object under the next USN.
+func (d *Directory) recordWrite(e *entry) {
 	d.usn++
 	e.usn = d.usn
-	e.changed = d.config.Clock().Unix()
-	d.written(d.byGUID[e.guid])
+	e.changedAt = d.config.Clock().Unix()
+	d.notifyWatchers(d.byGUID[e.guid])
 }
 
-// find gives the live slot of a GUID.
+// find returns the slot of an object.
 func (d *Directory) find(guid GUID) (int32, error) {
 	i, ok := d.byGUID[guid]
-	if !ok || d.entries[i].gone {
+	if !ok || d.entries[i].purged {
 		return 0, fmt.Errorf("%w: %s", ErrNoObject, guid)
 	}
 	return i, nil
@@ -209,7 +209,7 @@ func (d *Directory) findLive(guid GUID) (int32, error) {
 	return i, err
 }
 
-// dn prints the distinguished name that an object has now.
+// dn returns the current distinguished name of an object.
 func (d *Directory) dn(i int32) string {
 	var b strings.Builder
 	for ; ; i = d.entries[i].parent {
@@ -222,7 +222,7 @@ func (d *Directory) dn(i int32) string {
 	}
 }
 
-// within reports whether i is base or stands below it.
+// within reports whether i is base or below it.
 func (d *Directory) within(i, base int32) bool {
 	for ; i >= 0; i = d.entries[i].parent {
 		if i == base {
@@ -232,20 +232,20 @@ func (d *Directory) within(i, base int32) bool {
 	return false
 }
 
-// BaseDN is the name of the domain's naming context, for example DC=corp,DC=example.
+// BaseDN returns the DN of the domain's naming context, for example DC=corp,DC=example.
 func (d *Directory) BaseDN() string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.entries[d.root].name
 }
 
-// ConfigurationDN is the name of the configuration naming context.
+// ConfigurationDN returns the DN of the configuration naming context.
 func (d *Directory) ConfigurationDN() string { return "CN=Configuration," + d.BaseDN() }
 
-// HostName is the DNS name of the controller, for example dc1.corp.example.
+// HostName returns the DNS name of the controller, for example dc1.corp.example.
 func (d *Directory) HostName() string { return d.config.Host + "." + d.config.Domain }
 
-// HighestUSN is highestCommittedUSN as it stands.
+// HighestUSN returns the current highestCommittedUSN.
 func (d *Directory) HighestUSN() uint64 {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

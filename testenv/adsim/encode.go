@@ -1,9 +1,9 @@
 package adsim
 
-// Answers are encoded by hand into one buffer: a page of a thousand entries through a
-// tree of packets would copy each byte once per level.
+// Answers are encoded by hand into one buffer: a tree of packets would copy each byte of a page
+// of a thousand entries once per level.
 
-// Tags of RFC 4511 as octets on the wire: class, constructed bit and number.
+// Tags of RFC 4511 as bytes on the wire: class, constructed bit and number.
 const (
 	tagBoolean     = 0x01
 	tagInteger     = 0x02
@@ -22,7 +22,7 @@ const (
 	tagResponseName     = 0x8a
 )
 
-// tlv writes one element: tag, length, and the contents one after the other.
+// tlv encodes one element: tag, length and contents.
 func tlv(tag byte, contents ...[]byte) []byte {
 	n := 0
 	for _, c := range contents {
@@ -44,9 +44,9 @@ func tlv(tag byte, contents ...[]byte) []byte {
 	return out
 }
 
-func octets(s string) []byte { return tlv(tagOctetString, []byte(s)) }
+func octetString(s string) []byte { return tlv(tagOctetString, []byte(s)) }
 
-// integer writes a number that is not negative.
+// integer encodes a non-negative number.
 func integer(tag byte, v int64) []byte {
 	var b [9]byte
 	i := len(b) - 1
@@ -57,7 +57,7 @@ func integer(tag byte, v int64) []byte {
 	return tlv(tag, b[i:])
 }
 
-// message wraps an operation and its controls.
+// message encodes an operation and its controls.
 func message(id int64, op []byte, controls ...[]byte) []byte {
 	if len(controls) == 0 {
 		return tlv(tagSequence, integer(tagInteger, id), op)
@@ -65,28 +65,29 @@ func message(id int64, op []byte, controls ...[]byte) []byte {
 	return tlv(tagSequence, integer(tagInteger, id), op, tlv(tagControls, controls...))
 }
 
-// result writes an LDAPResult (RFC 4511 section 4.1.9).
+// result encodes an LDAPResult (RFC 4511 section 4.1.9).
 func result(tag byte, code int, diagnostic string, extra ...[]byte) []byte {
-	parts := [][]byte{integer(tagEnumerated, int64(code)), octets(""), octets(diagnostic)}
+	parts := [][]byte{integer(tagEnumerated, int64(code)), octetString(""), octetString(diagnostic)}
 	return tlv(tag, append(parts, extra...)...)
 }
 
-// referralResult is a result with code referral and a URL to go to.
+// referralResult encodes a result with code referral and a URL.
 func referralResult(url string) []byte {
-	return result(tagSearchDone, 10, "0000202B: RefErr: DSID-0310082F, data 0, 1 access points", tlv(tagReferral, octets(url)))
+	return result(tagSearchDone, 10, "0000202B: RefErr: DSID-0310082F, data 0, 1 access points",
+		tlv(tagReferral, octetString(url)))
 }
 
-// pagingControl is the answer to a paged search (RFC 2696).
+// pagingControl encodes the answer to a paged search (RFC 2696).
 func pagingControl(cookie string) []byte {
-	value := tlv(tagSequence, integer(tagInteger, 0), octets(cookie))
-	return tlv(tagSequence, octets(oidPaging), tlv(tagOctetString, value))
+	value := tlv(tagSequence, integer(tagInteger, 0), octetString(cookie))
+	return tlv(tagSequence, octetString(oidPaging), tlv(tagOctetString, value))
 }
 
-// attribute writes a PartialAttribute.
+// attribute encodes a PartialAttribute.
 func attribute(name string, values []string) []byte {
 	encoded := make([][]byte, len(values))
 	for i, v := range values {
-		encoded[i] = octets(v)
+		encoded[i] = octetString(v)
 	}
-	return tlv(tagSequence, octets(name), tlv(tagSet, encoded...))
+	return tlv(tagSequence, octetString(name), tlv(tagSet, encoded...))
 }

@@ -2,49 +2,49 @@ package adsim
 
 import "time"
 
-// Faults are the ways in which a server misbehaves. The zero value is an honest
-// server. They apply from the next operation on; rootDSE is read undisturbed unless a
-// field names it.
+// Faults make a server misbehave. The zero value is a correct server. They apply from the next
+// operation on, and to rootDSE only if a field names it.
 type Faults struct {
 	// Connecting
-	SilentAccept   bool   // connections are taken and nothing is ever said on them
+	SilentAccept   bool   // the server accepts connections and never sends anything
 	RefuseStartTLS bool   // StartTLS is answered with unavailable
 	InjectStartTLS []byte // sent in clear right after the answer to StartTLS
 	SilentBind     bool   // binds get no answer
-	BindSubCode    string // Active Directory's sub-code, "775" for one: every bind fails with invalidCredentials
+	BindSubCode    string // Active Directory's sub-code, such as "775": every bind fails with invalidCredentials
 	BindResult     int    // another LDAP result code for every bind
 
 	// Everything
-	Silent bool // requests of every kind get no answer, on connections there are too
+	Silent bool // no request gets an answer, on open connections too
 
 	// rootDSE
-	HideRootDSE []string // attributes that rootDSE lacks
+	HideRootDSE []string // attributes missing from rootDSE
 
 	// Searches
 	SilentSearch      bool             // searches get no answer
 	Empty             bool             // searches succeed and find nothing
 	Delay             time.Duration    // before the answer to each search
-	SearchResult      int              // result code of every search in place of entries; 10 carries a referral
-	SearchDiagnostic  string           // its text
-	References        []string         // continuation references sent with each page, asked for or not
-	DropPagingControl bool             // a paged answer lacks the control, though it is cut to a page
+	SearchResult      int              // result code of every search instead of entries; 10 carries a referral
+	SearchDiagnostic  string           // diagnostic text of that result
+	References        []string         // continuation references sent with each page, requested or not
+	DropPagingControl bool             // a paged answer lacks the control, although it is limited to a page
 	BeforePage        func(Search)     // called before each search is answered; it may change the directory
-	OnPage            int              // the three faults below strike on this page only; 0: on every page
-	StallAfterEntries int              // after so many entries of a page nothing more is said
-	CutAfterEntries   int              // after so many entries of a page the connection is cut
-	CutAfterBytes     int              // after so many octets of a page the connection is cut
-	NotifyResult      int              // result code of a search for notification, in place of waiting for changes
+	OnPage            int              // page of the three faults below; 0: every page
+	StallAfterEntries int              // nothing is sent after this number of entries of a page
+	CutAfterEntries   int              // the connection is reset after this number of entries of a page
+	CutAfterBytes     int              // the connection is reset after this number of bytes of a page
+	NotifyResult      int              // result code of a notification search, instead of waiting for changes
 	DropNotifications bool             // changes are not reported
-	Tamper            func(Raw) []byte // replaces an encoded entry before it is sent; nil leaves it out
+	Tamper            func(Raw) []byte // replaces an encoded entry before it is sent; nil omits it
+	Repeat            int              // every entry is sent this number of times more
 }
 
-// Raw is an entry about to be sent: its name, and the whole encoded LDAP message.
+// Raw is an entry before it is sent: its DN and the encoded LDAP message.
 type Raw struct {
 	DN      string
 	Message []byte
 }
 
-// Search is one search request, or one page of it, as the server read it.
+// Search is one search request, or one page of it, as the server parsed it.
 type Search struct {
 	Page       int // 1: the first
 	Base       string
@@ -54,18 +54,18 @@ type Search struct {
 	Controls   map[string]bool // by OID: critical?
 }
 
-// Stats counts what a server saw since it started.
+// Stats counts the events of a server since its start.
 type Stats struct {
 	Connections int // accepted
 	StartTLS    int // upgraded
 	Binds       int // that succeeded
 	FailedBinds int
-	ClearBinds  int // that carried a password without TLS: always a mistake of the client
+	ClearBinds  int // with a password without TLS: always a bug in the client
 	NoPassword  int // a name with an empty password, which Active Directory takes as anonymous
 	Searches    int // pages, rootDSE included
 	Entries     int // sent
 
-	Notifications int // searches for notification that wait for changes now
+	Notifications int // active notification searches
 }
 
 // SetFaults replaces all faults.
@@ -81,15 +81,15 @@ func (s *Server) currentFaults() Faults {
 	return s.faults
 }
 
-// LoseCookies lets the next n paging cookies that come back be unknown; a negative n
-// means all from now on, 0 ends it.
+// LoseCookies makes the server forget the next n paging cookies that clients send. A negative n
+// means all from now on; 0 means none.
 func (s *Server) LoseCookies(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.loseCookies = n
 }
 
-// Stats tells what the server saw.
+// Stats returns the current counters.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// truth is the value of a filter on an entry (RFC 4511 section 4.5.1.7). Their order
-// makes AND the least and OR the greatest of their parts.
+// truth is the value of a filter on an entry (RFC 4511 section 4.5.1.7). With this order, AND is
+// the minimum and OR the maximum of its parts.
 type truth int8
 
 const (
@@ -37,7 +37,7 @@ const (
 
 var errFilter = errors.New("malformed filter")
 
-// parseFilter reads a filter as it came over the wire.
+// parseFilter parses an encoded filter.
 func parseFilter(p *ber.Packet) (filter, error) {
 	f := filter{op: int(p.Tag)}
 	if p.ClassType != ber.ClassContext || p.Tag > ldap.FilterExtensibleMatch {
@@ -57,7 +57,7 @@ func parseFilter(p *ber.Packet) (filter, error) {
 		}
 		return f, nil
 	case ldap.FilterPresent:
-		f.key = lower(text(p))
+		f.key = foldName(packetText(p))
 		return f, nil
 	case ldap.FilterExtensibleMatch:
 		return f, f.parseExtensible(p)
@@ -65,27 +65,27 @@ func parseFilter(p *ber.Packet) (filter, error) {
 	if len(p.Children) != 2 {
 		return f, errFilter
 	}
-	f.key = lower(text(p.Children[0]))
+	f.key = foldName(packetText(p.Children[0]))
 	if f.op == ldap.FilterSubstrings {
 		f.pieces = parseSubstrings(p.Children[1].Children)
 		return f, nil
 	}
-	f.value = text(p.Children[1])
+	f.value = packetText(p.Children[1])
 	return f, nil
 }
 
-// text is the content of a packet, whatever its tag.
-func text(p *ber.Packet) string { return p.Data.String() }
+// packetText returns the content of a packet with any tag.
+func packetText(p *ber.Packet) string { return p.Data.String() }
 
 func (f *filter) parseExtensible(p *ber.Packet) error {
 	for _, child := range p.Children {
 		switch child.Tag {
 		case ldap.MatchingRuleAssertionMatchingRule:
-			f.rule = text(child)
+			f.rule = packetText(child)
 		case ldap.MatchingRuleAssertionType:
-			f.key = lower(text(child))
+			f.key = foldName(packetText(child))
 		case ldap.MatchingRuleAssertionMatchValue:
-			f.value = text(child)
+			f.value = packetText(child)
 		}
 	}
 	if f.key == "" {
@@ -94,16 +94,16 @@ func (f *filter) parseExtensible(p *ber.Packet) error {
 	return nil
 }
 
-// parseSubstrings gives initial, any and final pieces, the ends empty where open.
+// parseSubstrings returns initial, any and final pieces; an open end is empty.
 func parseSubstrings(parts []*ber.Packet) []string {
 	pieces := []string{""}
 	closed := false
 	for _, part := range parts {
 		switch part.Tag {
 		case ldap.FilterSubstringsInitial:
-			pieces[0] = foldValue(text(part))
+			pieces[0] = foldValue(packetText(part))
 		default:
-			pieces = append(pieces, foldValue(text(part)))
+			pieces = append(pieces, foldValue(packetText(part)))
 			closed = part.Tag == ldap.FilterSubstringsFinal
 		}
 	}
@@ -113,7 +113,7 @@ func parseSubstrings(parts []*ber.Packet) []string {
 	return pieces
 }
 
-// eval applies the filter to one object as a client sees it.
+// eval evaluates the filter on one object as a client sees it.
 func (f *filter) eval(d *Directory, i int32) truth {
 	switch f.op {
 	case ldap.FilterAnd:
@@ -135,15 +135,15 @@ func (f *filter) eval(d *Directory, i int32) truth {
 	case ldap.FilterNot:
 		return yes - f.parts[0].eval(d, i)
 	case ldap.FilterPresent:
-		if f.key == "objectclass" { // true of every object, whoever asks
+		if f.key == "objectclass" { // true of every object, regardless of access rights
 			return yes
 		}
 	}
 	return f.assert(d.readable(i, f.key))
 }
 
-// assert tests the values of the attribute: Undefined where there are none, except for
-// the question whether there are any.
+// assert tests the values of the attribute. Without values it is Undefined, but a presence test is
+// False.
 func (f *filter) assert(values []string) truth {
 	if f.op == ldap.FilterPresent {
 		if len(values) > 0 {
@@ -184,7 +184,7 @@ func (f *filter) match(value string) truth {
 	return boolean(order == 0)
 }
 
-// matchPieces finds the pieces of a substring filter one after the other.
+// matchPieces finds the pieces of a substring filter in order.
 func (f *filter) matchPieces(value string) bool {
 	last := len(f.pieces) - 1
 	value, ok := strings.CutPrefix(value, f.pieces[0])

@@ -1,6 +1,6 @@
 package adsim
 
-// Kind says what an object is: its objectClass chain and how it is named.
+// Kind is the type of an object: its objectClass chain and naming attribute.
 type Kind uint8
 
 // The kinds of object that tests may add.
@@ -15,7 +15,7 @@ const (
 	Container
 	Computer
 	ManagedService // msDS-GroupManagedServiceAccount: a computer by class
-	PrintQueue     // a class that no reader of recipients asks for
+	PrintQueue     // a class that the mirror does not read
 
 	// Of the configuration naming context.
 	CrossRef        // a domain of the forest, in CN=Partitions
@@ -28,7 +28,7 @@ const (
 	dsaSettings
 )
 
-// kindInfo is the part of the schema that a kind stands for.
+// kindInfo is the schema of a kind.
 type kindInfo struct {
 	classes  []string // objectClass, most general first
 	naming   string   // attribute of the relative distinguished name
@@ -37,16 +37,18 @@ type kindInfo struct {
 
 // kinds is the schema. Index: Kind.
 var kinds = [...]kindInfo{
-	User:              {[]string{"top", "person", "organizationalPerson", "user"}, "CN", "Person"},
-	InetOrgPerson:     {[]string{"top", "person", "organizationalPerson", "user", "inetOrgPerson"}, "CN", "Person"},
-	Group:             {[]string{"top", "group"}, "CN", "Group"},
-	Contact:           {[]string{"top", "person", "organizationalPerson", "contact"}, "CN", "Person"},
-	PublicFolder:      {[]string{"top", "publicFolder"}, "CN", "ms-Exch-Public-Folder"},
-	DynamicList:       {[]string{"top", "msExchBaseClass", "msExchDynamicDistributionList"}, "CN", "ms-Exch-Dynamic-Distribution-List"},
-	OU:                {[]string{"top", "organizationalUnit"}, "OU", "Organizational-Unit"},
-	Container:         {[]string{"top", "container"}, "CN", "Container"},
-	Computer:          {[]string{"top", "person", "organizationalPerson", "user", "computer"}, "CN", "Computer"},
-	ManagedService:    {[]string{"top", "person", "organizationalPerson", "user", "computer", "msDS-GroupManagedServiceAccount"}, "CN", "ms-DS-Group-Managed-Service-Account"},
+	User:          {[]string{"top", "person", "organizationalPerson", "user"}, "CN", "Person"},
+	InetOrgPerson: {[]string{"top", "person", "organizationalPerson", "user", "inetOrgPerson"}, "CN", "Person"},
+	Group:         {[]string{"top", "group"}, "CN", "Group"},
+	Contact:       {[]string{"top", "person", "organizationalPerson", "contact"}, "CN", "Person"},
+	PublicFolder:  {[]string{"top", "publicFolder"}, "CN", "ms-Exch-Public-Folder"},
+	DynamicList: {[]string{"top", "msExchBaseClass", "msExchDynamicDistributionList"}, "CN",
+		"ms-Exch-Dynamic-Distribution-List"},
+	OU:        {[]string{"top", "organizationalUnit"}, "OU", "Organizational-Unit"},
+	Container: {[]string{"top", "container"}, "CN", "Container"},
+	Computer:  {[]string{"top", "person", "organizationalPerson", "user", "computer"}, "CN", "Computer"},
+	ManagedService: {[]string{"top", "person", "organizationalPerson", "user", "computer",
+		"msDS-GroupManagedServiceAccount"}, "CN", "ms-DS-Group-Managed-Service-Account"},
 	PrintQueue:        {[]string{"top", "leaf", "connectionPoint", "printQueue"}, "CN", "Print-Queue"},
 	CrossRef:          {[]string{"top", "crossRef"}, "CN", "Cross-Ref"},
 	AcceptedDomain:    {[]string{"top", "msExchAcceptedDomain"}, "CN", "ms-Exch-Accepted-Domain"},
@@ -62,8 +64,8 @@ func (k Kind) info() kindInfo { return kinds[k] }
 // valid reports whether tests may add objects of the kind.
 func (k Kind) valid() bool { return k >= User && k <= AttributeSchema }
 
-// schemaNames gives attributes the case in which the directory prints them. Others
-// are printed as they were written first.
+// schemaNames holds attribute names in the case that the directory prints. Other names keep the
+// case of their first write.
 var schemaNames = func() map[string]string {
 	names := map[string]string{}
 	for _, n := range []string{
@@ -73,7 +75,7 @@ var schemaNames = func() map[string]string {
 		"userAccountControl", "msExchRequireAuthToSendTo", "msExchRecipientTypeDetails",
 		"targetAddress", "userPrincipalName", "displayName", "description", "member",
 	} {
-		names[lower(n)] = n
+		names[foldName(n)] = n
 	}
 	return names
 }()

@@ -8,17 +8,17 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// numeric are the attributes of integer syntax; all others compare as folded text.
+// numeric are the attributes with integer syntax; all others compare as folded text.
 var numeric = map[string]bool{
 	"usnchanged": true, "usncreated": true, "useraccountcontrol": true, "grouptype": true,
 	"msexchrecipienttypedetails": true, "instancetype": true,
 }
 
-// binary are the attributes of octet string syntax, compared as they are.
+// binaries are the attributes with octet string syntax, which compare byte by byte.
 var binaries = map[string]bool{"objectguid": true, "invocationid": true}
 
-// foldValue brings text into the form in which Active Directory compares it: without
-// regard to case, accents and width, which is more than two mailboxes may differ in.
+// foldValue returns text in the form that Active Directory compares. It ignores case, accents and
+// width, although mailboxes may differ in them.
 func foldValue(s string) string {
 	if isASCII(s) {
 		return strings.ToLower(s)
@@ -40,8 +40,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// compare orders a value against an assertion by the syntax of the attribute; ok is
-// false where the assertion makes no sense for it.
+// compare compares a value with an assertion by the syntax of the attribute. ok is false if the
+// assertion does not match the syntax.
 func compare(key, value, assertion string) (order int, ok bool) {
 	switch {
 	case numeric[key]:

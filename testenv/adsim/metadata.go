@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 )
 
-// deletion is the replication metadata of isDeleted: of the last deletion of an object, or
-// of its return. The zero value means that it was never deleted.
+// deletion is the replication metadata of isDeleted, from the last deletion or undeletion of an
+// object. The zero value means that it was never deleted.
 type deletion struct {
 	writes     uint32
 	at         int64 // Unix time, by the clock of the controller that wrote it
@@ -13,7 +13,7 @@ type deletion struct {
 	usn        uint64
 }
 
-// writeDeletion gives the metadata of isDeleted, written here under the next USN.
+// writeDeletion returns the metadata of isDeleted for a write under the next USN.
 func (d *Directory) writeDeletion(before deletion) deletion {
 	return deletion{before.writes + 1, d.config.Clock().Unix(), d.invocation, d.usn + 1}
 }
@@ -24,17 +24,17 @@ const (
 	attrIsDeleted   = 0x20030
 )
 
-// unixEpoch is 1970-01-01 in seconds since 1601-01-01, as metadata count.
+// unixEpoch is 1970-01-01 in seconds since 1601-01-01, the epoch of metadata.
 const unixEpoch = 11644473600
 
-// metaData is the value of replPropertyMetaData: version 1, the number of entries, and the
-// entries of 48 bytes each, in little-endian order. Of all that the original has in it, it
-// has objectClass and, if the object was ever deleted, isDeleted.
+// metaData returns the value of replPropertyMetaData: version 1, the number of entries, and entries
+// of 48 bytes each, little-endian. It holds only objectClass and, if the object was ever deleted,
+// isDeleted.
 func (e *entry) metaData() []string {
 	entries := []struct {
 		attribute uint32
 		of        deletion
-	}{{attrObjectClass, deletion{writes: 1, at: e.born, usn: e.created}}}
+	}{{attrObjectClass, deletion{writes: 1, at: e.createdAt, usn: e.created}}}
 	if e.deletion.writes > 0 {
 		entries = append(entries, entries[0])
 		entries[1].attribute, entries[1].of = attrIsDeleted, e.deletion
@@ -53,8 +53,8 @@ func (e *entry) metaData() []string {
 	return []string{string(value)}
 }
 
-// SetOriginTimes chooses between the whenChanged of Windows and that of Samba: see
-// [DirectoryConfig]. It holds for what is replicated here from now on.
+// SetOriginTimes selects whenChanged of Samba (true) or Windows for later replication: see
+// [DirectoryConfig].
 func (d *Directory) SetOriginTimes(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -57,7 +57,8 @@ func TestMovingAnOUTouchesOnlyTheOU(t *testing.T) {
 	if e := must[Entry](t)(d.Lookup(strings.ToUpper(after.DN))); e.GUID != anna {
 		t.Errorf("Lookup after the move found %s", e.GUID)
 	}
-	if err := d.Move(must[Entry](t)(d.Lookup("OU=Old,"+base)).GUID, "OU=People,OU=Old,"+base); !errors.Is(err, ErrName) {
+	if err := d.Move(must[Entry](t)(d.Lookup("OU=Old,"+base)).GUID, "OU=People,OU=Old,"+base); !errors.Is(err,
+		ErrName) {
 		t.Errorf("move into itself: %v", err)
 	}
 }
@@ -69,7 +70,8 @@ func TestDeleteAndUndelete(t *testing.T) {
 		usn := d.HighestUSN()
 		ok(t, d.Delete(guid))
 		e := must[Entry](t)(d.Get(guid))
-		if !e.Deleted || e.USN != usn+1 || !strings.HasSuffix(e.DN, `\0ADEL:`+guid.String()+",CN=Deleted Objects,"+base) {
+		if !e.Deleted || e.USN != usn+1 || !strings.HasSuffix(e.DN, `\0ADEL:`+guid.String()+",CN=Deleted "+
+			"Objects,"+base) {
 			t.Errorf("deleted: %+v", e)
 		}
 		if kept := len(e.Attrs["proxyaddresses"]) == 1; kept != bin {
@@ -112,9 +114,11 @@ func TestModelErrors(t *testing.T) {
 		{"purge a live one", d.Purge(guid), ErrNotDeleted},
 		{"move into nothing", d.Move(guid, "OU=Nowhere,"+base), ErrNoObject},
 	} {
-		if !errors.Is(tc.got, tc.want) {
-			t.Errorf("%s: %v, want %v", tc.name, tc.got, tc.want)
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			if !errors.Is(tc.got, tc.want) {
+				t.Errorf("%s: %v, want %v", tc.name, tc.got, tc.want)
+			}
+		})
 	}
 }
 
@@ -125,7 +129,8 @@ func TestSnapshotIsIndependent(t *testing.T) {
 	ok(t, d.Modify(guid, AddValues("proxyAddresses", "smtp:a2@corp.example"), Set("mail", "m@corp.example")))
 	ok(t, d.Rename(guid, "Anna Berg"))
 	add(t, d, User, "CN=Later,CN=Users,"+base, "later@corp.example")
-	if got := slices.Sorted(maps.Keys(d.Owners())); !slices.Equal(got, []string{"a2@corp.example", "anna@corp.example", "later@corp.example", "m@corp.example"}) {
+	if got := slices.Sorted(maps.Keys(d.Owners())); !slices.Equal(got,
+		[]string{"a2@corp.example", "anna@corp.example", "later@corp.example", "m@corp.example"}) {
 		t.Errorf("owners = %q", got)
 	}
 	d.Restore(then)

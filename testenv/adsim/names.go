@@ -8,8 +8,8 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// escapeRDN writes a name for use in a distinguished name, as Active Directory does
-// (RFC 4514 section 2.4; control characters in hexadecimal, as in "Anna\0ADEL:…").
+// escapeRDN escapes a name for a distinguished name as Active Directory does (RFC 4514 section
+// 2.4; control characters in hexadecimal, as in "Anna\0ADEL:…").
 func escapeRDN(name string) string {
 	var b strings.Builder
 	for i := 0; i < len(name); i++ {
@@ -28,8 +28,8 @@ func escapeRDN(name string) string {
 	return b.String()
 }
 
-// lookupDN finds the object of a distinguished name, or of the form <GUID=…> in
-// either of its notations (MS-ADTS 3.1.1.3.1.2.4).
+// lookupDN finds an object by its distinguished name, or by <GUID=…> in either of its notations
+// (MS-ADTS 3.1.1.3.1.2.4).
 func (d *Directory) lookupDN(dn string) (int32, error) {
 	if guid, ok := parseGUIDName(dn); ok {
 		return d.find(guid)
@@ -60,8 +60,7 @@ func (d *Directory) lookupDN(dn string) (int32, error) {
 	return at, nil
 }
 
-// splitDN gives the naming attribute and value of the first component, and the DN of
-// what it stands in.
+// splitDN returns the naming attribute and value of the first component, and the DN of the parent.
 func splitDN(dn string) (naming, name, parent string, err error) {
 	parsed, err := ldap.ParseDN(dn)
 	if err != nil || len(parsed.RDNs) < 2 || len(parsed.RDNs[0].Attributes) != 1 {
@@ -72,7 +71,7 @@ func splitDN(dn string) (naming, name, parent string, err error) {
 	return first.Type, first.Value, parsed.String(), nil
 }
 
-// parseGUIDName reads <GUID=hex> and <GUID=xxxxxxxx-xxxx-…>.
+// parseGUIDName parses <GUID=hex> and <GUID=xxxxxxxx-xxxx-…>.
 func parseGUIDName(dn string) (guid GUID, ok bool) {
 	inner, ok := strings.CutPrefix(dn, "<GUID=")
 	if !ok {

@@ -6,21 +6,21 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// oidNotification is the control of a search that never ends and reports each object
-// under its base as it changes (MS-ADTS 3.1.1.3.4.1.9).
+// oidNotification is the control of a search without end that reports each object under its base
+// when it changes (MS-ADTS 3.1.1.3.4.1.9).
 const oidNotification = "1.2.840.113556.1.4.528"
 
-// maxNotifications is how many of them one connection may have: MaxNotificationPerConn.
+// maxNotifications limits notification searches per connection: MaxNotificationPerConn.
 const maxNotifications = 5
 
-// watcher is told of writes under a base.
+// watcher collects writes under a base.
 type watcher struct {
 	base    int32
 	pending []int32       // guarded by the lock of the directory
 	wake    chan struct{} // holds one
 }
 
-// watch begins to collect what is written under a base.
+// watch starts to collect the writes under a base.
 func (d *Directory) watch(base int32) *watcher {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -35,8 +35,8 @@ func (d *Directory) unwatch(w *watcher) {
 	d.watchers = slices.DeleteFunc(d.watchers, func(o *watcher) bool { return o == w })
 }
 
-// written tells those who watch of one write; the caller holds the lock.
-func (d *Directory) written(i int32) {
+// notifyWatchers reports one write to the watchers. The caller holds the lock.
+func (d *Directory) notifyWatchers(i int32) {
 	for _, w := range d.watchers {
 		if !d.within(i, w.base) {
 			continue
@@ -49,13 +49,13 @@ func (d *Directory) written(i int32) {
 	}
 }
 
-// collect gives what was written since, as entries of the search.
-func (d *Directory) collect(w *watcher, req *request, maxRange int) ([]found, error) {
+// takePending returns the writes since the last call as entries of the search.
+func (d *Directory) takePending(w *watcher, req *request, maxRange int) ([]encodedEntry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	pending := w.pending
 	w.pending = nil
-	var out []found
+	var out []encodedEntry
 	for _, i := range pending {
 		if int(i) >= len(d.entries) || !d.visible(i, req) || !d.inScope(i, w.base, req.Scope) {
 			continue
@@ -64,15 +64,15 @@ func (d *Directory) collect(w *watcher, req *request, maxRange int) ([]found, er
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, found{d.dn(i), op})
+		out = append(out, encodedEntry{d.dn(i), op})
 	}
 	return out, nil
 }
 
-// register answers a search for notification: with nothing, until something changes or
-// the connection ends. The original takes no filter but one that all objects match, and
-// a subtree only of a whole naming context.
-func (c *session) register(id int64, req *request) error {
+// startNotification starts a notification search. It sends nothing until an object changes or the
+// connection ends. As in Active Directory, the filter must match all objects, and scope subtree
+// requires a whole naming context.
+func (c *session) startNotification(id int64, req *request) error {
 	faults := c.server.currentFaults()
 	d := c.server.dir
 	d.mu.RLock()
@@ -83,11 +83,13 @@ func (c *session) register(id int64, req *request) error {
 	case err != nil:
 		return err
 	case faults.NotifyResult != 0:
-		return failure{faults.NotifyResult, "as the test wants it"}
+		return ldapError{faults.NotifyResult, "as the test wants it"}
 	case req.Filter != "(objectClass=*)", req.Scope == ldap.ScopeWholeSubtree && !whole:
-		return failure{ldap.LDAPResultUnwillingToPerform, "0000200D: SvcErr: DSID-0315105B, problem 5003 (WILL_NOT_PERFORM), data 0"}
+		return ldapError{ldap.LDAPResultUnwillingToPerform, "0000200D: SvcErr: DSID-0315105B, problem 5003 " +
+			"(WILL_NOT_PERFORM), data 0"}
 	case c.notifications == maxNotifications:
-		return failure{ldap.LDAPResultAdminLimitExceeded, "00002024: SvcErr: DSID-0315109F, problem 5008 (ADMIN_LIMIT_EXCEEDED), data 0"}
+		return ldapError{ldap.LDAPResultAdminLimitExceeded, "00002024: SvcErr: DSID-0315109F, problem 5008 " +
+			"(ADMIN_LIMIT_EXCEEDED), data 0"}
 	}
 	c.notifications++
 	w := d.watch(base)
@@ -95,20 +97,20 @@ func (c *session) register(id int64, req *request) error {
 	c.server.running.Go(func() {
 		defer d.unwatch(w)
 		defer c.server.count(func(s *Stats) { s.Notifications-- })
-		c.report(id, req, w)
+		c.sendNotifications(id, req, w)
 	})
 	return nil
 }
 
-// report sends what changes until the connection ends.
-func (c *session) report(id int64, req *request, w *watcher) {
+// sendNotifications sends changes until the connection ends.
+func (c *session) sendNotifications(id int64, req *request, w *watcher) {
 	for {
 		select {
 		case <-c.ended:
 			return
 		case <-w.wake:
 		}
-		entries, err := c.server.dir.collect(w, req, c.server.config.MaxValRange)
+		entries, err := c.server.dir.takePending(w, req, c.server.config.MaxValRange)
 		if err != nil || c.server.currentFaults().DropNotifications {
 			continue
 		}

@@ -32,7 +32,8 @@ func TestNotification(t *testing.T) {
 	d := NewDirectory(DirectoryConfig{})
 	s := StartTest(t, d, ServerConfig{})
 	c := dial(t, s)
-	events := registered(t, s, c, query(ldap.ScopeWholeSubtree, base, "(objectClass=*)", []string{"objectGUID"}, critical(oidNotification), critical(oidShowDeleted)))
+	events := registered(t, s, c, query(ldap.ScopeWholeSubtree, base, "(objectClass=*)", []string{"objectGUID"},
+		critical(oidNotification), critical(oidShowDeleted)))
 	next := func(what, want string) {
 		t.Helper()
 		if !events.Next() || events.Entry() == nil {

@@ -9,21 +9,21 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// page is one answer: entries ready to send, and where the next page begins.
+// page is one answer: encoded entries, and the position of the next page.
 type page struct {
-	entries    []found
+	entries    []encodedEntry
 	references []string
 	next       int32 // -1: nothing follows
 }
 
-// found is one encoded entry.
-type found struct {
+// encodedEntry is one encoded entry.
+type encodedEntry struct {
 	dn string
 	op []byte
 }
 
-// search collects at most limit entries from req.from on. It reads the directory as it
-// is now: what changes between two pages shows in the second where it stands there.
+// search returns at most limit entries from req.from on. It reads the current state: a change
+// between two pages shows in the second page if its object is there.
 func (d *Directory) search(req *request, limit, maxRange int) (page, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -48,26 +48,28 @@ func (d *Directory) search(req *request, limit, maxRange int) (page, error) {
 		if err != nil {
 			return out, err
 		}
-		out.entries = append(out.entries, found{d.dn(i), op})
+		out.entries = append(out.entries, encodedEntry{d.dn(i), op})
 	}
-	if req.Scope == ldap.ScopeWholeSubtree && base == d.root && !has(req.Controls, oidDomainScope) {
+	if req.Scope == ldap.ScopeWholeSubtree && base == d.root && !hasControl(req.Controls, oidDomainScope) {
 		out.references = []string{"ldap://" + d.config.Domain + "/" + d.entries[d.configRoot].name}
 	}
 	return out, nil
 }
 
-func has(controls map[string]bool, oid string) bool { _, ok := controls[oid]; return ok }
+func hasControl(controls map[string]bool, oid string) bool { _, ok := controls[oid]; return ok }
 
 // resolve finds the base of a search.
 func (d *Directory) resolve(req *request) (int32, error) {
 	base, err := d.lookupDN(req.Base)
 	switch {
 	case errors.Is(err, ErrName):
-		return 0, failure{ldap.LDAPResultInvalidDNSyntax, "0000208F: NameErr: DSID-03100225, problem 2006 (BAD_NAME), data 8350, best match of: ''"}
+		return 0, ldapError{ldap.LDAPResultInvalidDNSyntax, "0000208F: NameErr: DSID-03100225, problem 2006 " +
+			"(BAD_NAME), data 8350, best match of: ''"}
 	case err != nil && !strings.HasPrefix(req.Base, "<") && !under(req.Base, []string{d.entries[d.root].name}):
-		return 0, failure{ldap.LDAPResultReferral, ""}
+		return 0, ldapError{ldap.LDAPResultReferral, ""}
 	case err != nil || !d.visible(base, req):
-		return 0, failure{ldap.LDAPResultNoSuchObject, "0000208D: NameErr: DSID-0310028B, problem 2001 (NO_OBJECT), data 0, best match of: '" + d.entries[d.root].name + "'"}
+		return 0, ldapError{ldap.LDAPResultNoSuchObject, "0000208D: NameErr: DSID-0310028B, problem 2001 " +
+			"(NO_OBJECT), data 0, best match of: '" + d.entries[d.root].name + "'"}
 	}
 	return base, nil
 }
@@ -77,14 +79,14 @@ func (d *Directory) resolve(req *request) (int32, error) {
 func (d *Directory) visible(i int32, req *request) bool {
 	e := &d.entries[i]
 	switch {
-	case e.gone || !d.shows(i, req.view):
+	case e.purged || !d.inView(i, req.view):
 		return false
 	case !e.deleted:
 		return true
-	case d.withhold && i != d.deletedObjects: // that one is found, and shows nothing
+	case d.hideDeleted && i != d.deletedObjects: // the container is visible, without attributes
 		return false
 	}
-	return has(req.Controls, oidShowRecycled) || has(req.Controls, oidShowDeleted) && !e.recycled
+	return hasControl(req.Controls, oidShowRecycled) || hasControl(req.Controls, oidShowDeleted) && !e.recycled
 }
 
 func (d *Directory) inScope(i, base int32, scope int) bool {
@@ -97,7 +99,7 @@ func (d *Directory) inScope(i, base int32, scope int) bool {
 	return d.within(i, base)
 }
 
-// encode writes an entry with the attributes that the search wants.
+// encode encodes an entry with the requested attributes.
 func (d *Directory) encode(i int32, req *request, maxRange int) ([]byte, error) {
 	list := req.selection.list
 	if req.selection.all {
@@ -113,11 +115,12 @@ func (d *Directory) encode(i int32, req *request, maxRange int) ([]byte, error) 
 			continue
 		}
 		part, option, ok := w.cut(values, maxRange)
-		if !ok && !has(req.Controls, oidRangeNoError) {
-			return nil, failure{ldap.LDAPResultOperationsError, "00002121: SvcErr: DSID-031401D0, problem 5012 (DIR_ERROR), data 0"}
+		if !ok && !hasControl(req.Controls, oidRangeNoError) {
+			return nil, ldapError{ldap.LDAPResultOperationsError, "00002121: SvcErr: DSID-031401D0, problem 5012 " +
+				"(DIR_ERROR), data 0"}
 		}
 		name := d.printName(i, w.key)
-		if option != "" && !w.ranged { // told that there is more than was asked for
+		if option != "" && !w.ranged { // shows that there are more values than in this answer
 			attrs = append(attrs, attribute(name, nil))
 		}
 		if req.typesOnly {
@@ -125,10 +128,10 @@ func (d *Directory) encode(i int32, req *request, maxRange int) ([]byte, error) 
 		}
 		attrs = append(attrs, attribute(name+option, part))
 	}
-	return tlv(tagSearchEntry, octets(d.dn(i)), tlv(tagSequence, attrs...)), nil
+	return tlv(tagSearchEntry, octetString(d.dn(i)), tlv(tagSequence, attrs...)), nil
 }
 
-// rootDSE writes the entry that describes the server (MS-ADTS 3.1.1.3.2).
+// rootDSE encodes rootDSE (MS-ADTS 3.1.1.3.2).
 func (s *Server) rootDSE(req *request) []byte {
 	d := s.dir
 	d.mu.RLock()
@@ -152,10 +155,11 @@ func (s *Server) rootDSE(req *request) []byte {
 		{name: "isGlobalCatalogReady", values: []string{"TRUE"}},
 		{name: "isSynchronized", values: []string{"TRUE"}},
 	} {
-		wants := req.selection.all || slices.ContainsFunc(req.selection.list, func(w wanted) bool { return w.key == lower(a.name) })
+		wants := req.selection.all || slices.ContainsFunc(req.selection.list,
+			func(w wanted) bool { return w.key == foldName(a.name) })
 		if wants && !slices.Contains(hidden, a.name) {
 			attrs = append(attrs, attribute(a.name, a.values))
 		}
 	}
-	return tlv(tagSearchEntry, octets(""), tlv(tagSequence, attrs...))
+	return tlv(tagSearchEntry, octetString(""), tlv(tagSequence, attrs...))
 }

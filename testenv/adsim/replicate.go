@@ -9,27 +9,28 @@ import (
 	"strings"
 )
 
-// version counts the writes of one property of an object, as the metadata do by which
-// controllers agree on one value (MS-ADTS 3.1.1.1.9): the one written more often
-// counts, and of two as often the one of the greater database. A database that was set
-// back writes as often again what it had written before; then the later one counts.
+// version counts the writes of one property of an object, like the metadata with which controllers
+// resolve conflicts (MS-ADTS 3.1.1.1.9). The property with more writes wins; between equal
+// counts, the greater database wins. A restored database repeats counts; then the later write
+// wins.
 type version struct {
 	writes, origin, serial uint32
 	at                     int64 // Unix time of the write, by the clock of the controller that made it
 }
 
 func (v version) newer(than version) bool {
-	return cmp.Or(cmp.Compare(v.writes, than.writes), cmp.Compare(v.origin, than.origin), cmp.Compare(v.serial, than.serial)) > 0
+	return cmp.Or(cmp.Compare(v.writes, than.writes), cmp.Compare(v.origin, than.origin),
+		cmp.Compare(v.serial, than.serial)) > 0
 }
 
-// next is the version of a property that is written here.
+// next returns the version for a write on this controller.
 func (d *Directory) next(v version) version {
 	d.serial++
 	return version{v.writes + 1, binary.BigEndian.Uint32(d.invocation[:]), d.serial, d.config.Clock().Unix()}
 }
 
-// NewReplica makes another controller of the same domain: it has all that d has now,
-// under USNs of its own from firstUSN on, and hears of nothing more by itself.
+// NewReplica returns another controller of the same domain. It has all current objects of d, with
+// its own USNs from firstUSN on, and gets no later changes by itself.
 func (d *Directory) NewReplica(host string, firstUSN uint64) *Directory {
 	config := d.config
 	config.Host, config.FirstUSN = host, firstUSN
@@ -53,11 +54,11 @@ func (d *Directory) NewReplica(host string, firstUSN uint64) *Directory {
 	return r
 }
 
-// byUSN lists the slots in use in the order of their last change.
+// byUSN returns the slots in use in the order of their last change.
 func (d *Directory) byUSN() []int32 {
 	var list []int32
 	for i := range d.entries {
-		if !d.entries[i].gone {
+		if !d.entries[i].purged {
 			list = append(list, int32(i))
 		}
 	}
@@ -65,40 +66,40 @@ func (d *Directory) byUSN() []int32 {
 	return list
 }
 
-// ReplicateFrom brings what another controller of the domain knows better, object by
-// object in the order of its USNs, at most limit objects (0: all). Each object that it
-// changes gets a USN of this controller. It reports how many it changed. After both
-// have replicated from each other until nothing changes they hold the same.
+// ReplicateFrom replicates newer objects from another controller of the domain, in the order of
+// its USNs, at most limit objects; 0 means no limit. Each changed object gets a USN of this
+// controller. It returns the number of changed objects. Controllers that replicate from each
+// other until nothing changes hold the same objects.
 //
-// An object whose parent is deleted here, or would stand below itself, goes to
-// LostAndFound, and of two objects of one name the one that arrives is renamed, as in
-// the original. Values are not merged: proxyAddresses replicates as one.
+// An object whose parent is deleted here, or that would be below itself, moves to LostAndFound. If
+// two objects have the same name, the incoming one is renamed, as in Active Directory. Values are
+// not merged: proxyAddresses replicates as a whole.
 func (d *Directory) ReplicateFrom(partner *Directory, limit int) int {
 	copied := &Directory{config: partner.config, root: partner.root}
 	copied.Restore(partner.Snapshot())
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	in := inbound{d: d, from: copied, done: map[int32]bool{}}
+	in := replication{d: d, from: copied, done: map[int32]bool{}}
 	for _, i := range copied.byUSN() {
 		if limit > 0 && in.changed >= limit {
 			break
 		}
 		if i != copied.root && copied.within(i, copied.root) {
-			in.object(i)
+			in.replicate(i)
 		}
 	}
 	return in.changed
 }
 
-// inbound is one replication under way.
-type inbound struct {
+// replication is one replication in progress.
+type replication struct {
 	d, from *Directory
 	done    map[int32]bool
 	changed int
 }
 
-// object brings one object, its parent first.
-func (in *inbound) object(theirs int32) {
+// replicate replicates one object after its parent.
+func (in *replication) replicate(theirs int32) {
 	if in.done[theirs] {
 		return
 	}
@@ -106,36 +107,36 @@ func (in *inbound) object(theirs int32) {
 	s := &in.from.entries[theirs]
 	ours, known := in.d.byGUID[s.guid]
 	if !known && s.deleted {
-		return // nobody here has to hear of it
+		return // it never existed here
 	}
 	for _, above := range []int32{s.parent, s.lastParent} {
 		if above >= 0 && above != in.from.root {
-			in.object(above)
+			in.replicate(above)
 		}
 	}
 	if !known {
-		in.make(s)
+		in.create(s)
 		in.changed++
 		return
 	}
 	e := in.d.entries[ours]
 	if newest, changed := in.merge(ours, &e, s); changed {
 		in.d.replace(ours, e)
-		in.arrived(ours, newest)
+		in.setChangedAt(ours, newest)
 		in.changed++
 	}
 }
 
-// arrived sets whenChanged of an object that replication changed: see
-// [DirectoryConfig.OriginTimes]. The newest of the changes was made at a Unix time.
-func (in *inbound) arrived(ours int32, newest int64) {
+// setChangedAt sets whenChanged of a replicated object: see [DirectoryConfig.OriginTimes]. newest
+// is the Unix time of the newest change.
+func (in *replication) setChangedAt(ours int32, newest int64) {
 	if in.d.config.OriginTimes {
-		in.d.entries[ours].changed = newest
+		in.d.entries[ours].changedAt = newest
 	}
 }
 
-// parent gives the slot here of an object there.
-func (in *inbound) parent(theirs int32) int32 {
+// localParent returns the local slot of an object of the partner.
+func (in *replication) localParent(theirs int32) int32 {
 	if theirs < 0 {
 		return -1
 	}
@@ -146,11 +147,11 @@ func (in *inbound) parent(theirs int32) int32 {
 	return ours
 }
 
-// make creates an object that is not known here.
-func (in *inbound) make(s *entry) {
+// create creates an object that does not exist here.
+func (in *replication) create(s *entry) {
 	e := *s
-	e.parent, e.lastParent, e.children = in.parent(s.parent), -1, 0
-	in.settle(-1, &e)
+	e.parent, e.lastParent, e.children = in.localParent(s.parent), -1, 0
+	in.place(-1, &e)
 	i := in.d.insert(e.kind, e.parent, e.name, slices.Clone(s.attrs))
 	at := &in.d.entries[i]
 	delete(in.d.byGUID, at.guid)
@@ -160,21 +161,21 @@ func (in *inbound) make(s *entry) {
 	for _, a := range s.attrs {
 		newest = max(newest, a.written.at)
 	}
-	in.arrived(i, newest)
+	in.setChangedAt(i, newest)
 }
 
-// merge takes over what is newer there. It reports whether anything was, and the Unix
+// merge takes newer properties from the partner. It reports whether there were any, and the Unix
 // time of the newest change.
-func (in *inbound) merge(ours int32, e, s *entry) (newest int64, changed bool) {
+func (in *replication) merge(ours int32, e, s *entry) (newest int64, changed bool) {
 	if s.place.newer(e.place) {
 		newest, changed = s.place.at, true
 		e.deletion = s.deletion
 		e.name, e.originalName, e.deleted, e.recycled, e.place = s.name, s.originalName, s.deleted, s.recycled, s.place
-		e.parent, e.lastParent = in.parent(s.parent), in.parent(s.lastParent)
+		e.parent, e.lastParent = in.localParent(s.parent), in.localParent(s.lastParent)
 		if e.deleted {
-			in.orphan(ours, e)
+			in.moveChildren(ours, e)
 		} else {
-			in.settle(ours, e)
+			in.place(ours, e)
 		}
 	}
 	e.attrs = slices.Clone(e.attrs)
@@ -193,8 +194,8 @@ func (in *inbound) merge(ours int32, e, s *entry) (newest int64, changed bool) {
 	return newest, changed
 }
 
-// settle makes sure of a place for a live object.
-func (in *inbound) settle(ours int32, e *entry) {
+// place resolves conflicts of parent and name for a live object.
+func (in *replication) place(ours int32, e *entry) {
 	d := in.d
 	if e.parent < 0 || d.entries[e.parent].deleted || ours >= 0 && d.within(e.parent, ours) {
 		e.parent, e.place = d.lostAndFound, d.next(e.place)
@@ -204,8 +205,8 @@ func (in *inbound) settle(ours int32, e *entry) {
 	}
 }
 
-// orphan moves what stands below an object that is deleted.
-func (in *inbound) orphan(parent int32, gone *entry) {
+// moveChildren moves the children of a deleted object to LostAndFound.
+func (in *replication) moveChildren(parent int32, gone *entry) {
 	d := in.d
 	for _, i := range slices.Sorted(maps.Values(d.byGUID)) {
 		e := d.entries[i]
@@ -213,7 +214,7 @@ func (in *inbound) orphan(parent int32, gone *entry) {
 			continue
 		}
 		e.parent, e.place = d.lostAndFound, d.next(e.place)
-		in.settle(i, &e)
+		in.place(i, &e)
 		d.replace(i, e)
 		gone.children--
 	}

@@ -9,23 +9,23 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// selection is the list of attributes that a search wants.
+// selection is the list of requested attributes.
 type selection struct {
 	all  bool
 	list []wanted
 }
 
-// wanted is one attribute of it, perhaps with a range of its values
-// (MS-ADTS 3.1.1.3.1.3.3).
+// wanted is one requested attribute, optionally with a range of its values (MS-ADTS
+// 3.1.1.3.1.3.3).
 type wanted struct {
 	key       string
 	ranged    bool
 	low, high int // high -1: to the end
 }
 
-// parseRequest reads a SearchRequest (RFC 4511 section 4.5.1) and its controls.
+// parseRequest parses a SearchRequest (RFC 4511 section 4.5.1) and its controls.
 func parseRequest(op *ber.Packet, controls []*ber.Packet) (*request, error) {
-	malformed := failure{ldap.LDAPResultProtocolError, "malformed search request"}
+	malformed := ldapError{ldap.LDAPResultProtocolError, "malformed search request"}
 	if len(op.Children) != 8 {
 		return nil, malformed
 	}
@@ -33,7 +33,7 @@ func parseRequest(op *ber.Packet, controls []*ber.Packet) (*request, error) {
 	if !ok || scope < 0 || scope > 2 {
 		return nil, malformed
 	}
-	req := &request{Search: Search{Base: text(op.Children[0]), Scope: int(scope), Controls: map[string]bool{}}}
+	req := &request{Search: Search{Base: packetText(op.Children[0]), Scope: int(scope), Controls: map[string]bool{}}}
 	req.typesOnly, _ = op.Children[5].Value.(bool)
 	var err error
 	if req.filter, err = parseFilter(op.Children[6]); err != nil {
@@ -43,7 +43,7 @@ func parseRequest(op *ber.Packet, controls []*ber.Packet) (*request, error) {
 		return nil, malformed
 	}
 	for _, a := range op.Children[7].Children {
-		req.Attributes = append(req.Attributes, text(a))
+		req.Attributes = append(req.Attributes, packetText(a))
 	}
 	if req.selection, ok = parseSelection(req.Attributes); !ok {
 		return nil, malformed
@@ -60,7 +60,7 @@ func (r *request) parseControl(p *ber.Packet) bool {
 	if len(p.Children) == 0 {
 		return false
 	}
-	oid, critical, value := text(p.Children[0]), false, []byte(nil)
+	oid, critical, value := packetText(p.Children[0]), false, []byte(nil)
 	for _, child := range p.Children[1:] {
 		switch child.Tag {
 		case ber.TagBoolean:
@@ -78,11 +78,11 @@ func (r *request) parseControl(p *ber.Packet) bool {
 		return false
 	}
 	size, ok := paging.Children[0].Value.(int64)
-	r.pageSize, r.cookie = max(int(size), 1), text(paging.Children[1])
+	r.pageSize, r.cookie = max(int(size), 1), packetText(paging.Children[1])
 	return ok
 }
 
-// parseSelection reads the attribute list: none or "*" means all, "1.1" means none.
+// parseSelection parses the attribute list: none or "*" means all, "1.1" means none.
 func parseSelection(names []string) (s selection, ok bool) {
 	s.all = len(names) == 0
 	for _, name := range names {
@@ -93,7 +93,7 @@ func parseSelection(names []string) (s selection, ok bool) {
 		case "1.1":
 			continue
 		}
-		base, option, ranged := strings.Cut(lower(name), ";range=")
+		base, option, ranged := strings.Cut(foldName(name), ";range=")
 		w := wanted{key: base, ranged: ranged, high: -1}
 		if ranged {
 			low, high, _ := strings.Cut(option, "-")
@@ -114,8 +114,8 @@ func parseSelection(names []string) (s selection, ok bool) {
 	return s, true
 }
 
-// cut gives the values of one answer and the option that says which they are; empty
-// where they are all. ok is false where the range begins past the end.
+// cut returns the values of one answer and the range option, empty if these are all values. ok is
+// false if the range begins past the end.
 func (w wanted) cut(values []string, limit int) (part []string, option string, ok bool) {
 	if !w.ranged && len(values) <= limit {
 		return values, "", true

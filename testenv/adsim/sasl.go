@@ -12,8 +12,8 @@ const (
 	tagServerCreds = 0x87 // RFC 4511 section 4.2.2
 )
 
-// sasl handles one step of a bind by SASL. Like Active Directory it takes one over TLS
-// only here: what it would have to do without is not simulated.
+// sasl handles one step of a SASL bind. Like Active Directory with channel binding, it works only
+// over TLS: signing and sealing are not simulated.
 func (c *session) sasl(id int64, auth *ber.Packet) error {
 	refuse := func(code int, diagnostic string) error {
 		c.acceptor, c.bound = nil, false
@@ -27,8 +27,9 @@ func (c *session) sasl(id int64, auth *ber.Packet) error {
 		return refuse(faults.BindResult, "00000000: LdapErr: DSID-0C090259, comment: as the test wants it")
 	}
 	accept := c.server.config.Accept
-	if !c.tls || accept == nil || len(auth.Children) == 0 || text(auth.Children[0]) != "GSSAPI" {
-		return refuse(ldap.LDAPResultAuthMethodNotSupported, "00002027: LdapErr: DSID-0C090539, comment: Invalid Authentication method, data 0, v4563")
+	if !c.tls || accept == nil || len(auth.Children) == 0 || packetText(auth.Children[0]) != "GSSAPI" {
+		return refuse(ldap.LDAPResultAuthMethodNotSupported, "00002027: LdapErr: DSID-0C090539, comment: Invalid "+
+			"Authentication method, data 0, v4563")
 	}
 	if c.acceptor == nil {
 		certificate, err := x509.ParseCertificate(c.server.tlsConfig().Certificates[0].Certificate[0])

@@ -11,7 +11,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// The controls that the server knows (MS-ADTS 3.1.1.3.4.1, RFC 2696).
+// The controls that the server supports (MS-ADTS 3.1.1.3.4.1, RFC 2696).
 const (
 	oidPaging       = "1.2.840.113556.1.4.319"
 	oidShowDeleted  = "1.2.840.113556.1.4.417"
@@ -20,17 +20,17 @@ const (
 	oidRangeNoError = "1.2.840.113556.1.4.1948"
 )
 
-var supportedControls = []string{oidPaging, oidShowDeleted, oidShowRecycled, oidDomainScope, oidRangeNoError, oidNotification}
+var supportedControls = []string{oidPaging, oidShowDeleted, oidShowRecycled, oidDomainScope, oidRangeNoError,
+	oidNotification}
 
-// cursor is what a paging cookie stands for: the page that follows, and the search it
-// belongs to.
+// cursor is the state behind a paging cookie: the next page, and the search it belongs to.
 type cursor struct {
 	next   int32
 	page   int
 	search string
 }
 
-// request is a search as the server works on it.
+// request is a parsed search.
 type request struct {
 	Search
 	filter    filter
@@ -42,13 +42,13 @@ type request struct {
 	view      view
 }
 
-// failure is a search that ends with another result than success.
-type failure struct {
+// ldapError is a result code other than success.
+type ldapError struct {
 	code       int
 	diagnostic string
 }
 
-func (f failure) Error() string { return fmt.Sprintf("result %d: %s", f.code, f.diagnostic) }
+func (f ldapError) Error() string { return fmt.Sprintf("result %d: %s", f.code, f.diagnostic) }
 
 // search answers one search request, or one page of it.
 func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error {
@@ -61,25 +61,25 @@ func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error
 		return c.send(append(message(id, c.server.rootDSE(req)), message(id, result(tagSearchDone, 0, ""))...))
 	}
 	if err == nil {
-		err = c.admit(req)
+		err = c.validate(req)
 	}
 	faults := c.server.currentFaults()
 	if err == nil && faults.BeforePage != nil {
 		faults.BeforePage(req.Search)
 	}
-	if faults.SilentSearch || !c.pause(faults.Delay) {
-		return c.silence()
+	if faults.SilentSearch || !c.delay(faults.Delay) {
+		return c.discardInput()
 	}
-	if err == nil && has(req.Controls, oidNotification) {
-		if err = c.register(id, req); err == nil {
+	if err == nil && hasControl(req.Controls, oidNotification) {
+		if err = c.startNotification(id, req); err == nil {
 			return nil
 		}
 	}
 	var found page
 	if err == nil {
-		found, err = c.run(req, faults)
+		found, err = c.findPage(req, faults)
 	}
-	var refusal failure
+	var refusal ldapError
 	if errors.As(err, &refusal) {
 		if refusal.code == ldap.LDAPResultReferral {
 			return c.send(message(id, referralResult("ldap://elsewhere.example/"+req.Base)))
@@ -89,11 +89,11 @@ func (c *session) search(id int64, op *ber.Packet, controls []*ber.Packet) error
 	if err != nil {
 		return err
 	}
-	return c.deliver(id, req, found, faults)
+	return c.sendPage(id, req, found, faults)
 }
 
-// pause waits as a slow server does; false: the connection ended meanwhile.
-func (c *session) pause(d time.Duration) bool {
+// delay waits like a slow server. It returns false if the connection ended meanwhile.
+func (c *session) delay(d time.Duration) bool {
 	if d == 0 {
 		return true
 	}
@@ -107,14 +107,16 @@ func (c *session) pause(d time.Duration) bool {
 	}
 }
 
-// admit checks rights, controls and the paging cookie.
-func (c *session) admit(req *request) error {
+// validate checks rights, controls and the paging cookie.
+func (c *session) validate(req *request) error {
 	if !c.bound {
-		return failure{ldap.LDAPResultOperationsError, "000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed on the connection., data 0, v4563"}
+		return ldapError{ldap.LDAPResultOperationsError, "000004DC: LdapErr: DSID-0C090A5C, comment: In order to " +
+			"perform this operation a successful bind must be completed on the connection., data 0, v4563"}
 	}
 	for oid, critical := range req.Controls {
 		if critical && !known(oid) {
-			return failure{ldap.LDAPResultUnavailableCriticalExtension, "00000057: LdapErr: DSID-0C09079A, comment: Error processing control, data 0, v4563"}
+			return ldapError{ldap.LDAPResultUnavailableCriticalExtension,
+				"00000057: LdapErr: DSID-0C09079A, comment: Error processing control, data 0, v4563"}
 		}
 	}
 	req.Page = 1
@@ -123,8 +125,9 @@ func (c *session) admit(req *request) error {
 	}
 	at, ok := c.cookies[req.cookie]
 	delete(c.cookies, req.cookie)
-	if !ok || at.search != req.identity() || c.server.loses() {
-		return failure{ldap.LDAPResultUnwillingToPerform, "00000057: LdapErr: DSID-0C090A7D, comment: Error processing control, data 0, v4563"}
+	if !ok || at.search != req.searchKey() || c.server.dropsCookie() {
+		return ldapError{ldap.LDAPResultUnwillingToPerform, "00000057: LdapErr: DSID-0C090A7D, comment: Error " +
+			"processing control, data 0, v4563"}
 	}
 	req.from, req.Page = at, at.page
 	return nil
@@ -139,8 +142,8 @@ func known(oid string) bool {
 	return false
 }
 
-// loses decides whether a cookie that came back is forgotten.
-func (s *Server) loses() bool {
+// dropsCookie reports whether the server has forgotten a cookie that a client sends.
+func (s *Server) dropsCookie() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.loseCookies > 0 {
@@ -150,10 +153,10 @@ func (s *Server) loses() bool {
 	return s.loseCookies < 0
 }
 
-// run finds the entries of the answer.
-func (c *session) run(req *request, faults Faults) (page, error) {
+// findPage returns the entries of the answer.
+func (c *session) findPage(req *request, faults Faults) (page, error) {
 	if faults.SearchResult != 0 {
-		return page{}, failure{faults.SearchResult, faults.SearchDiagnostic}
+		return page{}, ldapError{faults.SearchResult, faults.SearchDiagnostic}
 	}
 	if faults.Empty {
 		return page{next: -1}, nil
@@ -165,8 +168,8 @@ func (c *session) run(req *request, faults Faults) (page, error) {
 	return c.server.dir.search(req, limit, c.server.config.MaxValRange)
 }
 
-// deliver sends a page with its faults.
-func (c *session) deliver(id int64, req *request, found page, faults Faults) error {
+// sendPage sends a page and applies its faults.
+func (c *session) sendPage(id int64, req *request, found page, faults Faults) error {
 	c.out.Lock()
 	defer c.out.Unlock()
 	struck := faults.OnPage == 0 || faults.OnPage == req.Page
@@ -180,35 +183,41 @@ func (c *session) deliver(id int64, req *request, found page, faults Faults) err
 		if struck && faults.CutAfterBytes > 0 && sent+len(raw) >= faults.CutAfterBytes {
 			out.Write(raw[:faults.CutAfterBytes-sent])
 			out.Flush()
-			c.cut()
-			return errEnd
+			c.abort()
+			return errSessionEnd
 		}
 		out.Write(raw)
 		sent += len(raw)
+		for range faults.Repeat {
+			if _, err := out.Write(raw); err != nil {
+				return err
+			}
+		}
 		if struck && n+1 == faults.StallAfterEntries {
 			out.Flush()
-			return c.silence()
+			return c.discardInput()
 		}
 		if struck && n+1 == faults.CutAfterEntries {
 			out.Flush()
-			c.cut()
-			return errEnd
+			c.abort()
+			return errSessionEnd
 		}
 	}
 	for _, url := range append(found.references, faults.References...) {
-		out.Write(message(id, tlv(tagSearchReference, octets(url))))
+		out.Write(message(id, tlv(tagSearchReference, octetString(url))))
 	}
 	c.server.count(func(s *Stats) { s.Entries += len(found.entries) })
-	out.Write(c.done(id, req, found, faults))
+	out.Write(c.searchDone(id, req, found, faults))
 	return out.Flush()
 }
 
-// done words the end of a page, and remembers the cookie it hands out.
-func (c *session) done(id int64, req *request, found page, faults Faults) []byte {
+// searchDone encodes the end of a page, and stores the cookie it returns.
+func (c *session) searchDone(id int64, req *request, found page, faults Faults) []byte {
 	more := found.next >= 0
 	switch {
 	case req.pageSize == 0 && more:
-		return message(id, result(tagSearchDone, ldap.LDAPResultSizeLimitExceeded, "000020BA: LdapErr: DSID-0C090A5C, comment: size limit, data 0, v4563"))
+		return message(id, result(tagSearchDone, ldap.LDAPResultSizeLimitExceeded,
+			"000020BA: LdapErr: DSID-0C090A5C, comment: size limit, data 0, v4563"))
 	case req.pageSize == 0 || faults.DropPagingControl:
 		return message(id, result(tagSearchDone, 0, ""))
 	case !more:
@@ -219,15 +228,15 @@ func (c *session) done(id int64, req *request, found page, faults Faults) []byte
 	}
 	c.issued++
 	cookie := "cookie-" + strconv.Itoa(c.issued)
-	c.cookies[cookie] = cursor{found.next, req.Page + 1, req.identity()}
+	c.cookies[cookie] = cursor{found.next, req.Page + 1, req.searchKey()}
 	return message(id, result(tagSearchDone, 0, ""), pagingControl(cookie))
 }
 
-// maxResultSets is how many searches in pages a connection may have under way:
-// MaxResultSetsPerConn. Beyond that the oldest one is lost.
+// maxResultSets limits the paged searches in progress per connection: MaxResultSetsPerConn. The
+// oldest one beyond the limit is lost.
 const maxResultSets = 10
 
-// oldest is the number of the oldest cookie that was not used.
+// oldest returns the number of the oldest unused cookie.
 func (c *session) oldest() int {
 	for n := 1; ; n++ {
 		if _, there := c.cookies["cookie-"+strconv.Itoa(n)]; there {
@@ -236,5 +245,5 @@ func (c *session) oldest() int {
 	}
 }
 
-// identity tells searches apart: a cookie belongs to one.
-func (r *request) identity() string { return fmt.Sprintf("%d %q %s", r.Scope, r.Base, r.Filter) }
+// searchKey identifies a search: a cookie belongs to one.
+func (r *request) searchKey() string { return fmt.Sprintf("%d %q %s", r.Scope, r.Base, r.Filter) }

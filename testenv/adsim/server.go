@@ -12,38 +12,37 @@ import (
 	"time"
 )
 
-// ServerConfig describes how a directory is served. The zero value is usable.
+// ServerConfig configures a server. The zero value is usable.
 type ServerConfig struct {
 	BindDN      string // name that may bind, any case; default svc-mail@ the domain
 	Password    string // default "correct horse battery"
-	MaxPageSize int    // most entries of one answer; default 1000, as the policy of Active Directory
-	MaxValRange int    // most values of one attribute in one answer; default 1500
+	MaxPageSize int    // maximum entries of one answer; default 1000, as in Active Directory
+	MaxValRange int    // maximum values of one attribute in one answer; default 1500
 
-	// Accept makes the server's side of a SASL bind with the mechanism GSSAPI, one for
-	// each connection. Nil: the server does not know the mechanism.
+	// Accept returns the server side of a SASL bind with the mechanism GSSAPI, once for each
+	// connection. Nil means that the server does not support the mechanism.
 	Accept func(certificate *x509.Certificate) Acceptor
 }
 
-// Acceptor is the server's side of a SASL bind (RFC 4513 section 5.2). It gets what the
-// client sends, step by step, and gives what to answer; done ends the bind. An error
-// refuses it.
+// Acceptor is the server side of a SASL bind (RFC 4513 section 5.2). It gets the client's
+// credentials step by step, and returns the answers; done ends the bind. An error rejects it.
 type Acceptor func(credentials []byte) (answer []byte, done bool, err error)
 
-// Server shows a Directory over LDAP on 127.0.0.1: LDAPS on one port, StartTLS on
-// another, and LDAPS of a Global Catalog on a third. A password in clear is refused.
+// Server serves a Directory over LDAP on 127.0.0.1: LDAPS on one port, StartTLS on another, and
+// LDAPS of a Global Catalog on a third. It rejects a password in clear.
 type Server struct {
 	dir    *Directory
 	config ServerConfig
 	id     *identity
 
-	mu          sync.Mutex // guards all below
+	mu          sync.Mutex // guards the fields below
 	password    string
 	certificate Certificate
 	faults      Faults
 	loseCookies int
 	stats       Stats
-	accounts    map[string][]string // names that may bind, in lower case, and what is hidden from them
-	addrs       [3]string           // where it listens: LDAPS, StartTLS, and LDAPS of the Global Catalog
+	accounts    map[string][]string // names that may bind, in lower case, and the DNs hidden from them
+	addrs       [3]string           // of LDAPS, StartTLS, and LDAPS of the Global Catalog
 	listeners   []net.Listener
 	sessions    map[*session]bool
 	running     sync.WaitGroup
@@ -65,17 +64,17 @@ func Start(d *Directory, config ServerConfig) (*Server, error) {
 	}
 	id, err := newIdentity(d.HostName())
 	if err != nil {
-		return nil, fmt.Errorf("adsim: making certificates: %w", err)
+		return nil, fmt.Errorf("adsim: cannot make certificates: %w", err)
 	}
 	s := &Server{
 		dir: d, config: config, id: id, password: config.Password,
 		addrs: [3]string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}, sessions: map[*session]bool{},
-		accounts: map[string][]string{lower(config.BindDN): nil},
+		accounts: map[string][]string{foldName(config.BindDN): nil},
 	}
 	return s, s.Up()
 }
 
-// StartTest is Start for a test: it fails the test if it cannot, and closes at its end.
+// StartTest is Start for a test: it fails the test on an error, and closes the server at its end.
 func StartTest(t testing.TB, d *Directory, config ServerConfig) *Server {
 	t.Helper()
 	s, err := Start(d, config)
@@ -86,10 +85,10 @@ func StartTest(t testing.TB, d *Directory, config ServerConfig) *Server {
 	return s
 }
 
-// URL is where the server speaks LDAPS.
+// URL returns the LDAPS URL.
 func (s *Server) URL() string { return "ldaps://" + s.address(0) }
 
-// StartTLSURL is where it speaks LDAP and wants StartTLS.
+// StartTLSURL returns the LDAP URL, which requires StartTLS.
 func (s *Server) StartTLSURL() string { return "ldap://" + s.address(1) }
 
 func (s *Server) address(i int) string {
@@ -98,24 +97,24 @@ func (s *Server) address(i int) string {
 	return s.addrs[i]
 }
 
-// BindDN is the name that may bind.
+// BindDN returns the name that may bind.
 func (s *Server) BindDN() string { return s.config.BindDN }
 
-// Password is the password that fits it now.
+// Password returns its current password.
 func (s *Server) Password() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.password
 }
 
-// SetPassword changes the password; connections that are bound stay so.
+// SetPassword changes the password; bound connections stay bound.
 func (s *Server) SetPassword(password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.password = password
 }
 
-// Up lets a server that is down listen again, on the ports it had before.
+// Up makes a server that is down listen again on its previous ports.
 func (s *Server) Up() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +137,7 @@ func (s *Server) Up() error {
 	return nil
 }
 
-// portWait bounds how long listen waits for a port that is in use.
+// portWait limits how long listen waits for a port in use.
 const portWait = 10 * time.Second
 
 // listen listens on an address. While a server is down another process may use its port, most
@@ -152,8 +151,8 @@ func listen(addr string) (net.Listener, error) {
 	}
 }
 
-// Down stops listening and cuts all connections, as a controller that loses power: a
-// client sees its connection reset and is refused when it tries again.
+// Down stops listening and resets all connections, like a controller that loses power: a client
+// sees a reset, and its next connection is refused.
 func (s *Server) Down() {
 	s.mu.Lock()
 	for _, l := range s.listeners {
@@ -165,16 +164,16 @@ func (s *Server) Down() {
 	s.running.Wait()
 }
 
-// CutConnections cuts all connections and goes on listening.
+// CutConnections resets all connections and keeps listening.
 func (s *Server) CutConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.sessions {
-		c.cut()
+		c.abort()
 	}
 }
 
-// Close ends the server and waits for what it started.
+// Close stops the server and waits for its goroutines.
 func (s *Server) Close() { s.Down() }
 
 func (s *Server) accept(l net.Listener, ldaps, catalog bool) {
@@ -188,22 +187,22 @@ func (s *Server) accept(l net.Listener, ldaps, catalog bool) {
 		}
 		c := newSession(s, raw)
 		c.view.catalog = catalog
-		if !s.enter(c, l) {
-			c.cut()
+		if !s.addSession(c, l) {
+			c.abort()
 			return
 		}
 		s.running.Go(func() {
-			defer s.leave(c)
+			defer s.removeSession(c)
 			if ldaps && !s.currentFaults().SilentAccept {
-				c.secure(tls.Server(raw, s.tlsConfig()))
+				c.switchToTLS(tls.Server(raw, s.tlsConfig()))
 			}
 			c.serve()
 		})
 	}
 }
 
-// enter registers a connection, unless the server went down meanwhile.
-func (s *Server) enter(c *session, l net.Listener) bool {
+// addSession registers a connection unless the server went down meanwhile.
+func (s *Server) addSession(c *session, l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, open := range s.listeners {
@@ -216,9 +215,9 @@ func (s *Server) enter(c *session, l net.Listener) bool {
 	return false
 }
 
-func (s *Server) leave(c *session) {
+func (s *Server) removeSession(c *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, c)
-	c.cut()
+	c.abort()
 }

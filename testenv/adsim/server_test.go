@@ -35,7 +35,8 @@ func TestFilters(t *testing.T) {
 	c := dial(t, StartTest(t, d, ServerConfig{}))
 	people := "OU=People," + base
 	add(t, d, OU, people)
-	must[GUID](t)(d.Add(User, "CN=Anna,"+people, Attrs{"mail": {"Anna@Corp.example"}, "proxyAddresses": {"SMTP:anna@corp.example", "X500:/o=x"}}))
+	must[GUID](t)(d.Add(User, "CN=Anna,"+people, Attrs{"mail": {"Anna@Corp.example"},
+		"proxyAddresses": {"SMTP:anna@corp.example", "X500:/o=x"}}))
 	must[GUID](t)(d.Add(User, "CN=Zoë,"+people, Attrs{"mail": {"zoë@corp.example"}}))
 	ok(t, d.SetDisabled(must[GUID](t)(d.Add(User, "CN=Room,"+people, nil)), true))
 	add(t, d, Computer, "CN=PC1,"+people)
@@ -58,18 +59,20 @@ func TestFilters(t *testing.T) {
 		{"(&(uSNChanged>=13)(cn=Room))", "Room"},
 		{"(objectCategory=*)", "People Anna Zoë Room PC1"},
 	} {
-		found, err := c.Search(query(ldap.ScopeWholeSubtree, people, tc.filter, []string{"name"}))
-		if err != nil {
-			t.Errorf("search %s: %v", tc.filter, err)
-			continue
-		}
-		var names []string
-		for _, e := range found.Entries {
-			names = append(names, e.GetAttributeValue("name"))
-		}
-		if got := strings.Join(names, " "); got != tc.want {
-			t.Errorf("search %s = %q, want %q", tc.filter, got, tc.want)
-		}
+		t.Run(tc.filter, func(t *testing.T) {
+			found, err := c.Search(query(ldap.ScopeWholeSubtree, people, tc.filter, []string{"name"}))
+			if err != nil {
+				t.Errorf("search %s: %v", tc.filter, err)
+				return
+			}
+			var names []string
+			for _, e := range found.Entries {
+				names = append(names, e.GetAttributeValue("name"))
+			}
+			if got := strings.Join(names, " "); got != tc.want {
+				t.Errorf("search %s = %q, want %q", tc.filter, got, tc.want)
+			}
+		})
 	}
 }
 
@@ -137,11 +140,13 @@ func TestRangesAndHiding(t *testing.T) {
 		{"proxyaddresses;range=2-*", "proxyAddresses;range=2-3", "smtp:3@x smtp:4@x"},
 		{"proxyAddresses;range=4-*", "proxyAddresses;range=4-*", "smtp:5@x"},
 	} {
-		found, err := c.Search(query(ldap.ScopeBaseObject, dn, "(objectClass=*)", []string{tc.ask}))
-		ok(t, err)
-		if got := strings.Join(found.Entries[0].GetAttributeValues(tc.name), " "); got != tc.values {
-			t.Errorf("%s: %s = %q, want %q", tc.ask, tc.name, got, tc.values)
-		}
+		t.Run(tc.ask, func(t *testing.T) {
+			found, err := c.Search(query(ldap.ScopeBaseObject, dn, "(objectClass=*)", []string{tc.ask}))
+			ok(t, err)
+			if got := strings.Join(found.Entries[0].GetAttributeValues(tc.name), " "); got != tc.values {
+				t.Errorf("%s: %s = %q, want %q", tc.ask, tc.name, got, tc.values)
+			}
+		})
 	}
 	_, err := c.Search(query(ldap.ScopeBaseObject, dn, "(objectClass=*)", []string{"proxyAddresses;range=9-*"}))
 	if !ldap.IsErrorWithCode(err, ldap.LDAPResultOperationsError) {
@@ -159,7 +164,8 @@ func TestContainerOfDeletedObjectsWithoutTheRight(t *testing.T) {
 	c := dial(t, StartTest(t, d, ServerConfig{}))
 	for _, withheld := range []bool{false, true} {
 		d.WithholdDeleted(withheld)
-		found, err := c.Search(query(ldap.ScopeBaseObject, "CN=Deleted Objects,"+base, "(objectClass=*)", []string{"objectClass"}, critical(oidShowDeleted)))
+		found, err := c.Search(query(ldap.ScopeBaseObject, "CN=Deleted Objects,"+base, "(objectClass=*)",
+			[]string{"objectClass"}, critical(oidShowDeleted)))
 		ok(t, err)
 		if attrs := len(found.Entries[0].Attributes); (attrs == 0) != withheld {
 			t.Errorf("withheld %v: %d attributes", withheld, attrs)

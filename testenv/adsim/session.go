@@ -27,14 +27,14 @@ const (
 	oidWhoAmI   = "1.3.6.1.4.1.4203.1.11.3"
 )
 
-// errEnd ends a session without being anybody's fault.
-var errEnd = errors.New("session ended")
+// errSessionEnd ends a session without an error.
+var errSessionEnd = errors.New("session ended")
 
-// session is one connection. Its requests are answered one after the other.
+// session is one connection. It answers requests one after the other.
 type session struct {
 	server *Server
 	raw    net.Conn
-	ended  chan struct{} // closed by cut
+	ended  chan struct{} // closed by abort
 	once   sync.Once
 	out    sync.Mutex // held while one answer is written
 
@@ -58,9 +58,8 @@ func newSession(s *Server, raw net.Conn) *session {
 	}
 }
 
-// cut ends the connection at once and without a farewell, so that the client sees a
-// reset; any goroutine may call it.
-func (c *session) cut() {
+// abort resets the connection at once; any goroutine may call it.
+func (c *session) abort() {
 	c.once.Do(func() {
 		close(c.ended)
 		if tcp, ok := c.raw.(*net.TCPConn); ok {
@@ -70,15 +69,15 @@ func (c *session) cut() {
 	})
 }
 
-// secure goes on over TLS.
-func (c *session) secure(conn *tls.Conn) {
+// switchToTLS continues over TLS.
+func (c *session) switchToTLS(conn *tls.Conn) {
 	c.conn, c.in, c.tls = conn, bufio.NewReader(conn), true
 }
 
 // serve answers requests until the connection ends.
 func (c *session) serve() {
 	if c.server.currentFaults().SilentAccept {
-		c.silence()
+		c.discardInput()
 		return
 	}
 	for {
@@ -89,16 +88,16 @@ func (c *session) serve() {
 	}
 }
 
-// silence reads and says nothing until the client leaves or the server goes down.
-func (c *session) silence() error {
+// discardInput reads and sends nothing until the client leaves or the server goes down.
+func (c *session) discardInput() error {
 	io.Copy(io.Discard, c.in)
-	return errEnd
+	return errSessionEnd
 }
 
 // answer handles one request; an error ends the session.
 func (c *session) answer(p *ber.Packet) error {
 	if c.server.currentFaults().Silent {
-		return c.silence()
+		return c.discardInput()
 	}
 	id, _ := p.Children[0].Value.(int64)
 	op := p.Children[1]
@@ -116,10 +115,10 @@ func (c *session) answer(p *ber.Packet) error {
 	case opAbandon:
 		return nil
 	case opUnbind:
-		c.conn.Close() // with a farewell
-		return errEnd
+		c.conn.Close() // with a TLS close message
+		return errSessionEnd
 	}
-	return errEnd
+	return errSessionEnd
 }
 
 func (c *session) send(b []byte) error {
@@ -129,20 +128,20 @@ func (c *session) send(b []byte) error {
 	return err
 }
 
-// bind handles a simple bind (RFC 4511 section 4.2), or a step of one by SASL.
+// bind handles a simple bind (RFC 4511 section 4.2), or a step of a SASL bind.
 func (c *session) bind(id int64, op *ber.Packet) error {
 	if len(op.Children) != 3 {
-		return errEnd
+		return errSessionEnd
 	}
 	faults := c.server.currentFaults()
 	if faults.SilentBind {
-		return c.silence()
+		return c.discardInput()
 	}
 	if op.Children[2].Tag == 3 {
 		return c.sasl(id, op.Children[2])
 	}
-	name, password := text(op.Children[1]), text(op.Children[2])
-	code, diagnostic := c.judge(name, password, faults)
+	name, password := packetText(op.Children[1]), packetText(op.Children[2])
+	code, diagnostic := c.checkBind(name, password, faults)
 	c.bound = code == 0 && password != ""
 	c.view.hidden, _ = c.server.account(name)
 	c.server.count(func(s *Stats) {
@@ -161,11 +160,12 @@ func (c *session) bind(id int64, op *ber.Packet) error {
 	return c.send(message(id, result(tagBindResponse, code, diagnostic)))
 }
 
-// judge decides a bind the way Active Directory words it.
-func (c *session) judge(name, password string, faults Faults) (code int, diagnostic string) {
+// checkBind decides a bind and returns the texts of Active Directory.
+func (c *session) checkBind(name, password string, faults Faults) (code int, diagnostic string) {
 	switch {
 	case !c.tls && password != "":
-		return ldap.LDAPResultStrongAuthRequired, "00002028: LdapErr: DSID-0C090259, comment: The server requires binds to turn on integrity checking if SSL\\TLS are not already active on the connection, data 0, v4563"
+		return ldap.LDAPResultStrongAuthRequired, "00002028: LdapErr: DSID-0C090259, comment: The server requires " +
+			"binds to turn on integrity checking if SSL\\TLS are not already active on the connection, data 0, v4563"
 	case faults.BindSubCode != "":
 		return ldap.LDAPResultInvalidCredentials, subCode(faults.BindSubCode)
 	case faults.BindResult != 0:
@@ -180,16 +180,17 @@ func (c *session) judge(name, password string, faults Faults) (code int, diagnos
 	return ldap.LDAPResultSuccess, ""
 }
 
-// subCode words a refused bind; the original ends the text with a zero octet too.
+// subCode returns the text of a rejected bind; like Active Directory it ends with a zero byte.
 func subCode(data string) string {
-	return fmt.Sprintf("80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data %s, v4563\x00", data)
+	return fmt.Sprintf("80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data %s, v4563\x00",
+		data)
 }
 
-// extended handles StartTLS (RFC 4511 section 4.14) and "who am I" (RFC 4532).
+// extended handles StartTLS (RFC 4511 section 4.14) and "Who am I?" (RFC 4532).
 func (c *session) extended(id int64, op *ber.Packet) error {
 	oid := ""
 	if len(op.Children) > 0 {
-		oid = text(op.Children[0])
+		oid = packetText(op.Children[0])
 	}
 	name := tlv(tagResponseName, []byte(oid))
 	switch {
@@ -198,13 +199,15 @@ func (c *session) extended(id int64, op *ber.Packet) error {
 	case oid == oidWhoAmI:
 		return c.send(message(id, result(tagExtendedResponse, 0, "", tlv(0x8b, []byte("u:"+c.server.config.BindDN)))))
 	}
-	return c.send(message(id, result(tagExtendedResponse, ldap.LDAPResultProtocolError, "unknown extended operation", name)))
+	return c.send(message(id, result(tagExtendedResponse, ldap.LDAPResultProtocolError, "unknown extended operation",
+		name)))
 }
 
 func (c *session) startTLS(id int64, name []byte) error {
 	faults := c.server.currentFaults()
 	if faults.RefuseStartTLS {
-		return c.send(message(id, result(tagExtendedResponse, ldap.LDAPResultUnavailable, "00000000: LdapErr: DSID-0C09122A, comment: Error initializing SSL/TLS, data 0, v4563", name)))
+		return c.send(message(id, result(tagExtendedResponse, ldap.LDAPResultUnavailable,
+			"00000000: LdapErr: DSID-0C09122A, comment: Error initializing SSL/TLS, data 0, v4563", name)))
 	}
 	answer := message(id, result(tagExtendedResponse, 0, "", name))
 	if err := c.send(append(answer, faults.InjectStartTLS...)); err != nil {
@@ -214,7 +217,7 @@ func (c *session) startTLS(id int64, name []byte) error {
 	if err := conn.Handshake(); err != nil {
 		return err
 	}
-	c.secure(conn)
+	c.switchToTLS(conn)
 	c.server.count(func(s *Stats) { s.StartTLS++ })
 	return nil
 }

@@ -15,7 +15,7 @@ type Snapshot struct {
 	domains    bool
 }
 
-// Snapshot copies the database, as a copy of the files of a stopped controller does.
+// Snapshot copies the database, like a copy of the files of a stopped controller.
 func (d *Directory) Snapshot() *Snapshot {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -24,9 +24,8 @@ func (d *Directory) Snapshot() *Snapshot {
 	}
 }
 
-// Restore puts a copy of the database back: objects, USNs and invocationId are as they
-// were. That is the bad way to restore a controller; a supported restore also calls
-// [Directory.NewInvocationID].
+// Restore restores a snapshot: objects, USNs and invocationId are as before. That is an
+// unsupported restore of a controller; a supported one also calls [Directory.NewInvocationID].
 func (d *Directory) Restore(s *Snapshot) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -36,7 +35,7 @@ func (d *Directory) Restore(s *Snapshot) {
 	d.usn, d.invocation, d.domains = s.usn, s.invocation, s.domains
 }
 
-// InvocationID is the identity of the database.
+// InvocationID returns the identity of the database.
 func (d *Directory) InvocationID() GUID {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -50,33 +49,33 @@ func (d *Directory) NewInvocationID() GUID {
 	return guid
 }
 
-// SetInvocationID gives the database a certain identity.
+// SetInvocationID sets the identity of the database.
 func (d *Directory) SetInvocationID(guid GUID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.invocation = guid
 }
 
-// SetHighestUSN moves highestCommittedUSN, also back; objects keep theirs.
+// SetHighestUSN sets highestCommittedUSN, also to a lower value; objects keep their USNs.
 func (d *Directory) SetHighestUSN(usn uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.usn = usn
 }
 
-// Hide makes attributes unreadable for every client: absent from entries, and any
-// assertion about them Undefined. It replaces what was hidden before.
+// Hide makes attributes unreadable for every client: entries lack them, and any assertion about
+// them is Undefined. It replaces the attributes hidden before.
 func (d *Directory) Hide(names ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.hidden)
 	for _, n := range names {
-		d.hidden[lower(n)] = true
+		d.hidden[foldName(n)] = true
 	}
 }
 
-// HideOf denies the right to read attributes of one object; without names, all of it can
-// be read again.
+// HideOf denies the right to read attributes of one object; without names, it restores the right
+// to read all.
 func (d *Directory) HideOf(guid GUID, names ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,16 +84,16 @@ func (d *Directory) HideOf(guid GUID, names ...string) {
 	}
 	hidden := map[string]bool{}
 	for _, n := range names {
-		hidden[lower(n)] = true
+		hidden[foldName(n)] = true
 	}
 	d.hiddenOf[guid] = hidden
 }
 
-// WithholdDeleted takes away, or gives back, the right to list deleted objects and to
-// read their container. Searches then leave them out without an error; the container is
-// still found by its name, but without any attribute.
+// WithholdDeleted revokes, or restores, the right to list deleted objects and to read their
+// container. Searches then omit them without an error; the container is still found by its name,
+// but without any attribute.
 func (d *Directory) WithholdDeleted(withhold bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.withhold = withhold
+	d.hideDeleted = withhold
 }

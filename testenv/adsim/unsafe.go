@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -21,15 +22,15 @@ import (
 	"testing"
 	"time"
 
-	_ "crypto/sha1" // of the signatures that are not to be accepted
+	_ "crypto/sha1" // for signatures that clients must reject
 	_ "crypto/sha256"
 )
 
-// Unsafe is one of the ways in which a server keeps clients from a safe connection. It answers
-// LDAPS and StartTLS on the same port, but for those that have the name of one.
+// Unsafe is one way in which a server prevents a safe connection. The server answers LDAPS and
+// StartTLS on the same port, unless the fault names one of them.
 type Unsafe string
 
-// What is wrong with the certificate, the protocol, or the port.
+// The faults of the certificate, the protocol, or the port.
 const (
 	SHA1Signature    Unsafe = "certificate signed with SHA-1"
 	SHA1Intermediate Unsafe = "certificate of an intermediate authority signed with SHA-1"
@@ -52,9 +53,12 @@ const (
 	TLSAlert   Unsafe = "TLS only, other messages get an alert"
 	TLSCloses  Unsafe = "TLS only, other messages end the connection"
 	TLSSilent  Unsafe = "TLS only, waits for more of other messages"
+
+	NestedAnswer Unsafe = "answers StartTLS with a message nested a thousand levels deep"
+	LongAnswer   Unsafe = "answers StartTLS with a message that never ends"
 )
 
-// UnsafeServer is a port that no client binds at. It speaks no more LDAP than StartTLS.
+// UnsafeServer is a port that no client can bind at. StartTLS is all the LDAP that it supports.
 type UnsafeServer struct {
 	how      Unsafe
 	listener net.Listener
@@ -82,7 +86,7 @@ func StartUnsafe(t testing.TB, how Unsafe) *UnsafeServer {
 	return s
 }
 
-// Address is host and port, "127.0.0.1:1234".
+// Address returns host and port, "127.0.0.1:1234".
 func (s *UnsafeServer) Address() string { return s.listener.Addr().String() }
 
 // WriteCA writes the certificate of the authority that clients should trust to a file in dir.
@@ -91,7 +95,7 @@ func (s *UnsafeServer) WriteCA(dir string) (string, error) {
 	return path, os.WriteFile(path, s.ca, 0o644)
 }
 
-// Received is what clients sent over encrypted connections.
+// Received returns the bytes that clients sent over encrypted connections.
 func (s *UnsafeServer) Received() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +113,7 @@ func (s *UnsafeServer) serve() {
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		running.Go(func() {
 			defer conn.Close()
-			s.talk(&peeked{conn, bufio.NewReader(conn)})
+			s.handle(&peekedConn{conn, bufio.NewReader(conn)})
 		})
 	}
 }
@@ -121,8 +125,37 @@ var (
 	alert        = []byte("\x15\x03\x01\x00\x02\x02\x0a") // fatal, unexpected_message
 )
 
-// talk has one conversation.
-func (s *UnsafeServer) talk(conn *peeked) {
+// nestedLevels is a little less than the levels that the BER library decodes by default.
+const nestedLevels = 990
+
+// NestedSize is the size of the innermost value of Nested, in bytes.
+const NestedSize = 64 << 10
+
+// Nested returns an element of NestedSize bytes within as many sequences as the BER library
+// decodes by default. The library copies the content once for each level.
+var Nested = sync.OnceValue(func() []byte {
+	const header = 6
+	var out []byte
+	for level := nestedLevels; level > 0; level-- {
+		n := uint32(NestedSize + header*level)
+		out = binary.BigEndian.AppendUint32(append(out, tagSequence, 0x84), n)
+	}
+	return append(out, tlv(tagOctetString, make([]byte, NestedSize))...)
+})
+
+// endless writes the start of an answer that declares 2 GiB, and then zeros until the client
+// leaves.
+func endless(conn net.Conn) {
+	conn.Write([]byte("\x30\x84\x7f\xff\xff\xff\x02\x01\x01\x78\x84\x7f\xff\xff\xf0\x04\x84\x7f\xff\xff\xe0"))
+	for zeros := make([]byte, 1<<16); ; {
+		if _, err := conn.Write(zeros); err != nil {
+			return
+		}
+	}
+}
+
+// handle handles one connection.
+func (s *UnsafeServer) handle(conn *peekedConn) {
 	first, err := conn.from.Peek(1)
 	if err != nil || s.how == HangsUp {
 		return
@@ -145,6 +178,14 @@ func (s *UnsafeServer) talk(conn *peeked) {
 		request := make([]byte, 2)
 		io.ReadFull(conn.from, request)
 		io.CopyN(io.Discard, conn.from, int64(request[1]))
+		switch s.how {
+		case NestedAnswer:
+			conn.Write(Nested())
+			return
+		case LongAnswer:
+			endless(conn)
+			return
+		}
 		conn.Write(startTLSDone)
 	}
 	secured := tls.Server(conn, s.config)
@@ -157,16 +198,16 @@ func (s *UnsafeServer) talk(conn *peeked) {
 	s.received.Write(data)
 }
 
-// peeked is a connection of which something was read already.
-type peeked struct {
+// peekedConn is a connection with a buffered first byte.
+type peekedConn struct {
 	net.Conn
 	from *bufio.Reader
 }
 
-func (p *peeked) Read(b []byte) (int, error) { return p.from.Read(b) }
+func (p *peekedConn) Read(b []byte) (int, error) { return p.from.Read(b) }
 
-// keys are two RSA keys, which take long to make: for authorities and for servers.
-var keys = sync.OnceValues(func() (pair [2]*rsa.PrivateKey, err error) {
+// rsaKeys are two RSA keys, which are slow to generate: for authorities and for servers.
+var rsaKeys = sync.OnceValues(func() (pair [2]*rsa.PrivateKey, err error) {
 	for i := range pair {
 		if pair[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 			return pair, err
@@ -175,12 +216,12 @@ var keys = sync.OnceValues(func() (pair [2]*rsa.PrivateKey, err error) {
 	return pair, nil
 })
 
-// marker is a serial number that is found again in the encoded certificate.
+// marker is a serial number that can be found in the encoded certificate.
 var marker = bytes.Repeat([]byte{0x55}, 12)
 
-// unsafeTLS makes the server's side of TLS, and the authority that clients should trust.
+// unsafeTLS returns the server's TLS configuration, and the authority that clients should trust.
 func unsafeTLS(how Unsafe) (*tls.Config, []byte, error) {
-	keys, err := keys()
+	keys, err := rsaKeys()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -198,9 +239,9 @@ func unsafeTLS(how Unsafe) (*tls.Config, []byte, error) {
 	return config, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: trusted}), err
 }
 
-// unsafeChain makes what the server shows, in DER, and the trusted authority.
+// unsafeChain returns the server's chain, in DER, and the trusted authority.
 func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte, trusted []byte, err error) {
-	m := &maker{}
+	m := &certMaker{}
 	now, day := time.Now(), 24*time.Hour
 	root := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "adsim root"}, NotBefore: now.Add(-48 * time.Hour),
@@ -223,29 +264,30 @@ func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte,
 	case ExpiredAuthority:
 		root.NotAfter = now.Add(-time.Hour)
 	}
-	trusted = m.make(root, root, authority, authority)
+	trusted = m.create(root, root, authority, authority)
 	switch how {
 	case SHA1Signature:
-		return [][]byte{m.resign(m.make(leaf, root, server, authority), authority, toSHA1)}, trusted, m.err
+		return [][]byte{m.resign(m.create(leaf, root, server, authority), authority, toSHA1)}, trusted, m.err
 	case NegativeSerial:
-		return [][]byte{m.resign(m.make(leaf, root, server, authority), authority, toNegative)}, trusted, m.err
+		return [][]byte{m.resign(m.create(leaf, root, server, authority), authority, toNegative)}, trusted, m.err
 	case SHA1Intermediate:
-		return [][]byte{m.make(leaf, &between, server, authority), m.resign(m.make(&between, root, authority, authority),
-			authority, toSHA1)}, trusted, m.err
+		return [][]byte{m.create(leaf, &between, server, authority),
+			m.resign(m.create(&between, root, authority, authority),
+				authority, toSHA1)}, trusted, m.err
 	case NoIntermediate:
-		return [][]byte{m.make(leaf, &between, server, authority)}, trusted, m.err
+		return [][]byte{m.create(leaf, &between, server, authority)}, trusted, m.err
 	case SelfSigned:
-		return [][]byte{m.make(leaf, leaf, server, server)}, trusted, m.err
+		return [][]byte{m.create(leaf, leaf, server, server)}, trusted, m.err
 	case RenewedAuthority:
-		return [][]byte{m.make(leaf, root, server, authority)}, m.make(root, root, server, server), m.err
+		return [][]byte{m.create(leaf, root, server, authority)}, m.create(root, root, server, server), m.err
 	}
-	return [][]byte{m.make(leaf, root, server, authority)}, trusted, m.err
+	return [][]byte{m.create(leaf, root, server, authority)}, trusted, m.err
 }
 
-// maker makes certificates until one fails.
-type maker struct{ err error }
+// certMaker creates certificates until one fails.
+type certMaker struct{ err error }
 
-func (m *maker) make(template, parent *x509.Certificate, of, by *rsa.PrivateKey) []byte {
+func (m *certMaker) create(template, parent *x509.Certificate, of, by *rsa.PrivateKey) []byte {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &of.PublicKey, by)
 	if m.err == nil {
 		m.err = err
@@ -253,16 +295,16 @@ func (m *maker) make(template, parent *x509.Certificate, of, by *rsa.PrivateKey)
 	return der
 }
 
-// signed is a certificate (RFC 5280 section 4.1).
-type signed struct {
+// certificateASN1 is a certificate (RFC 5280 section 4.1).
+type certificateASN1 struct {
 	Content   asn1.RawValue
 	Algorithm pkix.AlgorithmIdentifier
 	Signature asn1.BitString
 }
 
-// resign changes a certificate that Go would not make, and signs it again.
-func (m *maker) resign(der []byte, by *rsa.PrivateKey, change func(*signed) crypto.Hash) []byte {
-	var c signed
+// resign changes a certificate in a way that Go does not support, and signs it again.
+func (m *certMaker) resign(der []byte, by *rsa.PrivateKey, change func(*certificateASN1) crypto.Hash) []byte {
+	var c certificateASN1
 	if _, err := asn1.Unmarshal(der, &c); err != nil {
 		m.err = err
 		return nil
@@ -283,8 +325,8 @@ func (m *maker) resign(der []byte, by *rsa.PrivateKey, change func(*signed) cryp
 	return out
 }
 
-// toSHA1 makes sha256WithRSAEncryption sha1WithRSAEncryption (RFC 8017 appendix C).
-func toSHA1(c *signed) crypto.Hash {
+// toSHA1 replaces sha256WithRSAEncryption by sha1WithRSAEncryption (RFC 8017 appendix C).
+func toSHA1(c *certificateASN1) crypto.Hash {
 	rsaWith := []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01")
 	c.Content.FullBytes = bytes.Replace(c.Content.FullBytes, append(bytes.Clone(rsaWith), 0x0b),
 		append(bytes.Clone(rsaWith), 0x05), 1)
@@ -292,7 +334,7 @@ func toSHA1(c *signed) crypto.Hash {
 	return crypto.SHA1
 }
 
-func toNegative(c *signed) crypto.Hash {
+func toNegative(c *certificateASN1) crypto.Hash {
 	c.Content.FullBytes = bytes.Replace(c.Content.FullBytes, marker, bytes.Repeat([]byte{0xaa}, len(marker)), 1)
 	return crypto.SHA256
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Add makes an object. Its dn names it and says where it stands; the parent must
-// exist. A zero userAccountControl is filled in for accounts (512, enabled).
+// Add adds an object with a DN; the parent must exist. Accounts get a userAccountControl (512,
+// enabled) if they have none.
 func (d *Directory) Add(kind Kind, dn string, attrs Attrs) (GUID, error) {
 	naming, name, parentDN, err := splitDN(dn)
 	if err != nil {
@@ -51,18 +51,17 @@ const (
 	removeSome
 )
 
-// Set replaces all values of an attribute; none removes it.
+// Set replaces all values of an attribute; no values remove it.
 func Set(name string, values ...string) Change { return Change{name, values, replaceAll} }
 
-// AddValues adds values that are not there yet.
+// AddValues adds values that do not exist yet.
 func AddValues(name string, values ...string) Change { return Change{name, values, addSome} }
 
-// RemoveValues removes values, compared without regard to case.
+// RemoveValues removes values; it ignores case.
 func RemoveValues(name string, values ...string) Change { return Change{name, values, removeSome} }
 
-// Modify changes attributes of a live object under one new USN, whether or not
-// anything differs afterwards. Without a change it only moves uSNChanged, as a logon
-// and many other things do.
+// Modify changes attributes of a live object under one new USN, even if nothing differs
+// afterwards. Without a change it only moves uSNChanged, as a logon does.
 func (d *Directory) Modify(guid GUID, changes ...Change) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -74,13 +73,13 @@ func (d *Directory) Modify(guid GUID, changes ...Change) error {
 	for _, c := range changes {
 		e.attrs = c.apply(e.attrs, d.next)
 	}
-	d.stamp(e)
+	d.recordWrite(e)
 	return nil
 }
 
-// apply gives the attributes after a change, in slices of their own.
+// apply returns the attributes after a change, in new slices.
 func (c Change) apply(attrs []attr, next func(version) version) []attr {
-	key := lower(c.name)
+	key := foldName(c.name)
 	attrs = slices.Clone(attrs)
 	n := slices.IndexFunc(attrs, func(a attr) bool { return a.key == key })
 	if n < 0 {
@@ -110,8 +109,7 @@ func (c Change) apply(attrs []attr, next func(version) version) []attr {
 // Touch moves an object's uSNChanged and changes nothing else.
 func (d *Directory) Touch(guid GUID) error { return d.Modify(guid) }
 
-// SetDisabled switches an account off (ADS_UF_ACCOUNTDISABLE in userAccountControl)
-// or on.
+// SetDisabled disables an account (ADS_UF_ACCOUNTDISABLE in userAccountControl) or enables it.
 func (d *Directory) SetDisabled(guid GUID, disabled bool) error {
 	control := 512
 	if disabled {
@@ -120,8 +118,8 @@ func (d *Directory) SetDisabled(guid GUID, disabled bool) error {
 	return d.Modify(guid, Set("userAccountControl", strconv.Itoa(control)))
 }
 
-// Rename gives a live object another name in the same place. The objects below it
-// get another DN and no new USN.
+// Rename renames a live object in the same parent. The objects below it get another DN and no new
+// USN.
 func (d *Directory) Rename(guid GUID, name string) error {
 	return d.relocate(guid, func(e *entry) error {
 		e.name = name
@@ -129,8 +127,8 @@ func (d *Directory) Rename(guid GUID, name string) error {
 	})
 }
 
-// Move puts a live object, with all below it, into another container or
-// organizational unit, named by its DN.
+// Move moves a live object, with its subtree, into another container or organizational unit, named
+// by its DN.
 func (d *Directory) Move(guid GUID, parentDN string) error {
 	return d.relocate(guid, func(e *entry) error {
 		parent, err := d.lookupDN(parentDN)
@@ -142,7 +140,7 @@ func (d *Directory) Move(guid GUID, parentDN string) error {
 	})
 }
 
-// relocate changes the place or name of an object, if nothing stands there yet.
+// relocate changes the parent or name of an object unless the new name is in use.
 func (d *Directory) relocate(guid GUID, change func(*entry) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,12 +163,12 @@ func (d *Directory) relocate(guid GUID, change func(*entry) error) error {
 	return nil
 }
 
-// replace stores an object in its slot under a new USN and keeps the name index.
+// replace stores an object in its slot under a new USN and updates the name index.
 func (d *Directory) replace(i int32, e entry) {
 	delete(d.byName, d.entries[i].key())
 	d.entries[d.entries[i].parent].children--
 	d.entries[e.parent].children++
 	d.entries[i] = e
 	d.byName[e.key()] = i
-	d.stamp(&d.entries[i])
+	d.recordWrite(&d.entries[i])
 }

@@ -31,7 +31,7 @@ type index struct{ w *world }
 
 func (i index) Lookup(a address.Address) (policy.Entry, error) {
 	p, err := i.w.store.Lookup(a)
-	return policy.Entry{Known: p.Known, InternalOnly: p.Restricted, Removed: p.Removed}, err
+	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, err
 }
 
 // Freshness returns the worst state of the directories that may own a domain.

@@ -254,7 +254,7 @@ func (c *controller) held(guid adsim.GUID) map[string]bool {
 		c.f.w.fail("stored object: %v", err)
 	}
 	held := map[string]bool{}
-	for _, o := range stored.Owns {
+	for _, o := range stored.Addresses {
 		held[o.Address.String()] = !o.Gone
 	}
 	return held
@@ -363,7 +363,7 @@ func (w *world) check(when string) {
 			case !got.Known:
 				w.fail("%s: %s is unknown, and somebody at %s has had it since step %d (last good pass: %d)",
 					when, text, p.followed.host(), since, p.asOf)
-			case open && got.Restricted:
+			case open && got.InternalOnly:
 				w.fail("%s: %s is refused to the outside, and somebody at %s has taken it from there since step %d (last good pass: %d)",
 					when, text, p.followed.host(), since, p.asOf)
 			}

@@ -187,7 +187,7 @@ func (w *world) history(a address.Address, detail store.Detail) error {
 	has := map[string]bool{}
 	seen := map[string]bool{}
 	for _, e := range detail.History {
-		if e.Outside { // the object had it before and after
+		if e.OutsideOnly { // the object had it before and after
 			continue
 		}
 		who := fmt.Sprintf("%s/%x", e.Directory, e.GUID)

@@ -1,0 +1,134 @@
+package metrics
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/control"
+)
+
+var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
+
+// fake is a backend with a fixed status.
+type fake struct {
+	status control.Status
+	err    error
+}
+
+func (f *fake) Status(context.Context) (control.Status, error) { return f.status, f.err }
+
+// fullStatus reads the status that has something in every field.
+func fullStatus(t *testing.T) (s control.Status) {
+	t.Helper()
+	text, err := os.ReadFile("../testdata/status.json")
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func get(t *testing.T, handler http.Handler, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	return w.Code, w.Body.String()
+}
+
+// TestMetrics compares all that is ours in a scrape: names, help, types, labels.
+func TestMetrics(t *testing.T) {
+	m := New("1.2.3")
+	m.ObserveDecision(30 * time.Microsecond)
+	m.ObserveDecision(2 * time.Second)
+	m.PassDone("corp", "full", control.ResultOK)
+	m.PassDone("corp", "incremental", control.ResultFailed)
+	m.PassDone("corp", "incremental", control.ResultFailed)
+	m.ObserveLag("corp", 3*time.Second)
+	m.ObserveLag("corp", -3*time.Second)
+	code, body := get(t, m.Handler(&fake{status: fullStatus(t)}, nil, nil), "/metrics")
+	if code != http.StatusOK {
+		t.Fatalf("%d %s", code, body)
+	}
+	var ours []string
+	for line := range strings.Lines(body) {
+		if strings.Contains(line, "rcpt_milter_") && !strings.Contains(line, "build_info{") {
+			ours = append(ours, line)
+		}
+	}
+	got := []byte(strings.Join(ours, ""))
+	const golden = "testdata/metrics.txt"
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(golden); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s: %v (-want +got):\n%s", golden, err, cmp.Diff(string(want), string(got)))
+	}
+	for _, want := range []string{`rcpt_milter_build_info{go="go`, `version="1.2.3"} 1`, "go_goroutines ",
+		"process_open_fds "} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+}
+
+// TestMetricsOfAcceptFiles: a file that is named twice, or has an odd name, spoils no scrape.
+func TestMetricsOfAcceptFiles(t *testing.T) {
+	s := fullStatus(t)
+	s.AcceptFiles = append(s.AcceptFiles, s.AcceptFiles[0], control.AcceptFile{File: "/etc/\xff\"x\n", Entries: 2})
+	code, body := get(t, New("1.2.3").Handler(&fake{status: s}, nil, nil), "/metrics")
+	for _, want := range []string{`accept_file_failing{file="/etc/postfix/relay_recipients"} 1`,
+		"accept_file_failing{file=\"/etc/\ufffd\\\"x\\n\"} 0", "accept_file_entries{file=\"/etc/\ufffd\\\"x\\n\"} 2"} {
+		if code != http.StatusOK || strings.Count(body, want) != 1 {
+			t.Errorf("%d, and no %s in\n%s", code, want, body)
+		}
+	}
+}
+
+// TestMetricsWithoutStatus: the rest is still given.
+func TestMetricsWithoutStatus(t *testing.T) {
+	code, body := get(t, New("1.2.3").Handler(&fake{err: errors.New("no")}, nil, nil), "/metrics")
+	if code != http.StatusOK || !strings.Contains(body, "rcpt_milter_build_info") ||
+		strings.Contains(body, "rcpt_milter_sessions") {
+		t.Errorf("%d\n%s", code, body)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	state := func(s control.State) *fake { return &fake{status: control.Status{State: s}} }
+	for _, c := range []struct {
+		backend *fake
+		path    string
+		code    int
+		want    string
+	}{
+		{state(control.NotReady), "/healthz", 200, "ok\n"},
+		{state(control.Fresh), "/readyz", 200, "ready: the index is fresh\n"},
+		{state(control.Late), "/readyz", 200, "ready: the index is late\n"},
+		{state(control.Stale), "/readyz", 200, "ready: the index is stale\n"},
+		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet; recipients " +
+			"that are not in the index get 451\n"},
+		{&fake{err: errors.New("closed")}, "/readyz", 503, "not ready: closed\n"},
+		{state(control.Fresh), "/", 404, ""},
+		{state(control.Fresh), "/v1/status", 404, ""},
+	} {
+		code, body := get(t, New("").Handler(c.backend, nil, nil), c.path)
+		if code != c.code || c.want != "" && body != c.want {
+			t.Errorf("%s: %d %q, want %d %q", c.path, code, body, c.code, c.want)
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/control"
+	"rcpt-milter/directory"
+	"rcpt-milter/policy"
+	tables "rcpt-milter/postfix/table"
+	"rcpt-milter/store"
+)
+
+// backend answers the control socket.
+type backend struct {
+	*daemon
+	started time.Time
+	now     func() time.Time
+}
+
+var _ control.Backend = backend{}
+
+func (b backend) Status(context.Context) (control.Status, error) {
+	totals := b.store.Totals()
+	s := control.Status{
+		Version: b.version, Started: control.Time{Time: b.started},
+		Addresses: totals.Addresses, Objects: totals.Objects, Unparsed: totals.Unparsed,
+		Digest: totals.Digest, Domains: totals.Domains, Modes: map[string]string{},
+		Decisions:   byName(b.server.Counters().Decisions()),
+		WouldRefuse: byName(b.server.Counters().WouldRefuse()),
+		Sessions:    b.server.Sessions(),
+		Alarms:      b.canaries.Alarms(),
+		Directories: b.syncs.Directories(), StoreVerified: control.Time{Time: b.maintenance.verified()},
+	}
+	if !b.started.IsZero() { // zero for a stopped daemon, whose secrets this user may not read
+		b.syncs.active().warnOfSecrets(s.Directories)
+	}
+	read := b.reloads.lastOutcome()
+	s.ReloadError, s.RestartNeeded = read.Refused, read.Restart
+	if from, err := b.store.JournalFrom(); err == nil {
+		s.JournalFrom = control.Time{Time: from}
+	}
+	s.UnparsedValues = b.unparsedValues(totals.Unparsed)
+	for domain, mode := range b.config.Load().Domains {
+		s.Modes[domain] = string(mode)
+	}
+	for _, f := range b.files.Status() {
+		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f))
+	}
+	s.EmptyDomains = emptyDomains(b.config.Load(), b.index(), b.files)
+	s.Confirm = b.confirmer.Load().status()
+	addHarvest(b.harvest.Load(), &s)
+	s.State = control.Fresh
+	for _, d := range s.Directories {
+		s.State = control.Worst(s.State, d.State)
+	}
+	return s, nil
+}
+
+func acceptFileOf(f tables.FileStatus) control.AcceptFile {
+	out := control.AcceptFile{File: f.File, Read: control.Time{Time: f.Read},
+		Entries: int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
+		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Useless)}
+	for _, p := range f.Problems {
+		out.UnreadLines = append(out.UnreadLines, p.String())
+	}
+	for _, p := range f.Unjudged {
+		out.UnmatchedLines = append(out.UnmatchedLines, p.String())
+	}
+	return out
+}
+
+// byName converts counters by verdict to counters by name.
+func byName(counts map[policy.Verdict]int64) map[string]int64 {
+	m := make(map[string]int64, len(counts))
+	for verdict, n := range counts {
+		m[string(verdict)] = n
+	}
+	return m
+}
+
+func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.LookupAnswer, error) {
+	query := policy.Query{Argument: q.Address}
+	if q.Client != "" {
+		client, err := netip.ParseAddr(q.Client)
+		if err != nil {
+			return control.LookupAnswer{}, fmt.Errorf("client: expected an IP address, got %q", q.Client)
+		}
+		query.Client = client
+	}
+	if q.Authenticated {
+		query.Authenticated = "lookup"
+	}
+	if !q.At.IsZero() {
+		return b.lookupAt(ctx, q, query)
+	}
+	d := b.server.Policy().Decide(ctx, query)
+	answer := answerOf(d)
+	answer.Address, answer.LoggedAs = q.Address, b.server.LoggedAs(q.Address)
+	answer.Harvest = harvestOf(b.harvest.Load(), query.Client)
+	return answer, b.describe(subject(d), &answer)
+}
+
+// subject returns the form of the address that was found. If none was found, it returns the
+// whole address.
+func subject(d policy.Decision) address.Address {
+	switch {
+	case !d.Match.IsZero():
+		return d.Match
+	case !d.JudgedAs.IsZero():
+		return d.JudgedAs
+	}
+	return d.Address
+}
+
+// answerOf converts a decision.
+func answerOf(d policy.Decision) control.LookupAnswer {
+	answer := control.LookupAnswer{
+		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
+		Outcome: d.Reply.Outcome(), Reply: d.Reply.String(), Verdict: string(d.Verdict),
+		WouldRefuse: d.WouldRefuse, Rule: d.Row, Reason: d.Reason, Entry: d.Entry, Matched: d.Match.String(),
+		JudgedAs: d.JudgedAs.String(), AliasedBy: d.AliasedBy,
+	}
+	if d.WouldRefuse {
+		answer.WouldReply = d.WouldReply.String()
+	}
+	if d.Err != nil {
+		answer.Error = d.Err.Error()
+	}
+	if d.Asked {
+		answer.Directory, answer.DirectoryState = d.Freshness.Directory, d.Freshness.State
+	}
+	return answer
+}
+
+// describe adds what the store has about an address. An error of the store is part of the
+// decision already.
+func (b backend) describe(a address.Address, answer *control.LookupAnswer) error {
+	if a.IsZero() {
+		return nil
+	}
+	detail, err := b.store.Describe(a)
+	if err != nil {
+		if answer.Error == "" {
+			answer.Error = err.Error()
+		}
+		return nil
+	}
+	for _, o := range detail.Owners {
+		answer.Owners = append(answer.Owners, ownerOf(o))
+	}
+	for _, e := range detail.History {
+		answer.History = append(answer.History, journalRowOf(e))
+	}
+	answer.Removed = control.Time{Time: detail.Removed}
+	answer.RemovedPass = detail.RemovedPass
+	return nil
+}
+
+func ownerOf(o store.Owner) control.Owner {
+	return control.Owner{
+		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class,
+		Attribute:    schemaSpelling(o.Attribute),
+		InternalOnly: o.InternalOnly, Gone: o.Gone, BecomesInternalOnly: o.BecomesInternalOnly,
+		Learned: control.Time{Time: o.Learned}, Pass: o.Pass,
+		DomainController: o.Controller, USN: o.USN,
+	}
+}
+
+// schemaSpelling returns the name of an attribute as the schema of Active Directory spells it.
+// The store has it in lower case.
+func schemaSpelling(attribute string) string {
+	for _, name := range []string{"proxyAddresses", "uSNChanged", "targetAddress", "userPrincipalName",
+		"otherMailbox", "msExchShadowProxyAddresses"} {
+		if strings.EqualFold(name, attribute) {
+			return name
+		}
+	}
+	return attribute
+}
+
+func (b backend) Verify(context.Context) (control.Verified, error) {
+	if err := b.maintenance.Verify(); err != nil {
+		return control.Verified{}, err
+	}
+	t := b.store.Totals()
+	return control.Verified{Addresses: t.Addresses, Objects: t.Objects, Digest: t.Digest}, nil
+}
+
+func (b backend) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
+	return b.syncs.Sync(ctx, q, progress)
+}

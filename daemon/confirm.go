@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"context"
+	"reflect"
+	"slices"
+
+	"rcpt-milter/address"
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
+)
+
+// directoryConfirmer asks the directories of one configuration about recipients. The zero value
+// asks none.
+type directoryConfirmer struct {
+	*mirror.Confirmer // nil if off
+	config            config.Confirm
+	directories       directorySet
+}
+
+// prepareConfirmer creates the confirmer of a configuration. A confirmer that would not change
+// stays, and so do its connections.
+func (d *daemon) prepareConfirmer(c config.Confirm, directories directorySet) (directoryConfirmer, error) {
+	now := *d.confirmer.Load()
+	if c == now.config && slices.EqualFunc(directories, now.directories, sameDirectory) {
+		return now, nil
+	}
+	next := directoryConfirmer{config: c, directories: directories}
+	if !c.Enabled || len(directories) == 0 {
+		return next, nil
+	}
+	list := make([]mirror.Confirmed, 0, len(directories))
+	for _, f := range directories {
+		list = append(list, mirror.Confirmed{Mirror: f.Mirror, MayOwn: f.config.MayOwn})
+	}
+	var err error
+	next.Confirmer, err = mirror.NewConfirmer(mirror.ConfirmConfig{
+		Directories: list, Timeout: c.Timeout, PerSecond: c.PerSecond, Counters: d.confirmCounters,
+		Before: now.Confirmer,
+	})
+	return next, err
+}
+
+func sameDirectory(a, b syncedDirectory) bool {
+	return a.Mirror == b.Mirror && reflect.DeepEqual(a.config, b.config)
+}
+
+// applyConfirmer makes a prepared confirmer take effect.
+func (d *daemon) applyConfirmer(next directoryConfirmer) {
+	before := d.confirmer.Swap(&next)
+	if before.Confirmer == next.Confirmer {
+		return
+	}
+	old, new := before.Runners(), next.Runners()
+	d.confirmWorkers.Remove(without(old, new)...)
+	d.confirmWorkers.Add(without(new, old)...)
+}
+
+// without returns the runners of all that are not in others.
+func without(all, others []mirror.Runner) []mirror.Runner {
+	return slices.DeleteFunc(slices.Clone(all), func(r mirror.Runner) bool { return slices.Contains(others, r) })
+}
+
+// policy returns the confirmer for a policy, which expects nil for none.
+func (c directoryConfirmer) policy() policy.Confirmer {
+	if c.Confirmer == nil {
+		return nil
+	}
+	return policyConfirmer{c.Confirmer}
+}
+
+// policyConfirmer converts the answers of a mirror.Confirmer.
+type policyConfirmer struct{ *mirror.Confirmer }
+
+func (c policyConfirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
+	found, err := c.Confirmer.Confirm(ctx, a, suspect)
+	return policy.Entry{Known: found.Known, InternalOnly: found.Restricted}, err
+}
+
+// status returns nil if the confirmer is off.
+func (c directoryConfirmer) status() *control.ConfirmStatus {
+	if c.Confirmer == nil {
+		return nil
+	}
+	n := c.Counts()
+	s := &control.ConfirmStatus{Found: n.Found, NotFound: n.NotFound, Remembered: n.Remembered, OverBudget: n.OverBudget, Unanswered: n.Unanswered}
+	for _, a := range c.Status() {
+		at := control.ConfirmDirectory{Name: a.Directory, DomainController: a.Controller, Followed: a.Followed}
+		if a.LastError != nil {
+			at.LastError = a.LastError.Error()
+		}
+		s.Directories = append(s.Directories, at)
+	}
+	return s
+}
+
+// wake starts a pass of the directories that may own a domain. It is called when a directory
+// has confirmed a recipient that the index does not have.
+func (n directorySet) wake(domain string) {
+	for _, d := range n {
+		if d.config.MayOwn(domain) {
+			d.Wake()
+		}
+	}
+}

@@ -1,0 +1,375 @@
+// Package daemon is what "rcpt-milter serve" runs. It creates the parts from a configuration,
+// starts, reloads and stops them, and answers the control socket. It also reads the store of a
+// stopped daemon, and checks a configuration with everything that it names.
+//
+// Serve, OpenStopped, Check and CompareTable are its entry points. They print nothing and know
+// no command line: they return values, and errors that may be an ErrConfig.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/control/metrics"
+	"rcpt-milter/control/web"
+	"rcpt-milter/internal/logging"
+	"rcpt-milter/internal/socket"
+	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
+	"rcpt-milter/policy/harvest"
+	tables "rcpt-milter/postfix/table"
+	"rcpt-milter/store"
+)
+
+// drainTimeout is how long open sessions may continue after the daemon is told to stop. New
+// connections wait in the queue of the socket for the next daemon. This time and the start of
+// the next daemon must stay below Postfix's milter command timeout, for which the documents
+// recommend 10 s. A recipient is answered in well under a second.
+const drainTimeout = 5 * time.Second
+
+// daemon is what serve runs. Its parts live as long as the process: assemble creates them, and
+// close releases them. Parts that each configuration creates anew are in prepared.
+type daemon struct {
+	version string
+	config  atomic.Pointer[config.Config] // in effect
+	reloads reloads
+
+	logs        *logging.Log
+	log         *slog.Logger
+	metrics     *metrics.Metrics
+	store       *store.Store
+	maintenance *maintenance
+	refusals    *refusals
+	history     *web.History
+	syncs       *syncManager
+	canaries    *canaries
+	emptyLog    *emptyLog
+	states      *stateLog
+	files       *tables.Files // accept_files
+	server      *milter.Server
+	watchdog    *watchdog
+
+	confirmer       atomic.Pointer[directoryConfirmer]
+	confirmCounters *mirror.ConfirmCounters // of all confirmers
+	confirmWorkers  mirror.Group            // of the confirmer in effect
+	harvest         atomic.Pointer[harvest.Limit]
+	harvestMemory   *harvest.Memory // of all limits
+
+	mtaListeners []*socket.Listener // for Postfix
+	control      net.Listener
+	telemetry    net.Listener // nil if off
+}
+
+// openDaemon creates a daemon. It opens the sockets for Postfix first, so clients wait in their
+// queues and are answered later. The store comes next: its lock waits for an earlier daemon to
+// exit.
+func openDaemon(ctx context.Context, o Options) (_ *daemon, err error) {
+	c := o.Config
+	d := newDaemon(o)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if d.mtaListeners, err = openMTAListeners(c, d.log); err != nil {
+		return nil, err
+	}
+	at, err := storeConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	at.LockWait = o.LockWait
+	if err = d.assemble(ctx, c, at); err != nil {
+		return nil, err
+	}
+	return d, d.listen()
+}
+
+func newDaemon(o Options) *daemon {
+	d := &daemon{version: o.Version, logs: o.Log, log: o.Log.Logger(), metrics: metrics.New(o.Version), history: &web.History{}}
+	d.reloads.path = o.ConfigPath
+	d.config.Store(o.Config)
+	d.confirmer.Store(&directoryConfirmer{})
+	d.confirmCounters, d.harvestMemory = new(mirror.ConfirmCounters), harvest.NewMemory()
+	return d
+}
+
+// assemble creates the parts between the sockets. It starts nothing.
+func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config) (err error) {
+	log := d.log
+	at.Log = log
+	if d.store, err = store.Open(ctx, at); err != nil {
+		return err
+	}
+	d.maintenance = newMaintenance(d.store, c, log)
+	d.refusals = newRefusals(d.store, log, time.Now)
+	d.syncs = newSyncManager(d.store, d.metrics, log)
+	d.canaries = newCanaries(d.index, log)
+	d.emptyLog = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) }}
+	d.states = newStateLog(d.syncs.states, log, time.Now)
+	d.syncs.onPass = func() {
+		d.canaries.Check()
+		d.emptyLog.Check()
+		d.states.Check()
+	}
+	d.files = tables.NewFiles(tables.Config{
+		Log: log, Judged: func(domain string) bool { return d.config.Load().HasEntry(domain) },
+	})
+	first, err := d.prepare(c)
+	if err != nil {
+		return err
+	}
+	d.server, err = milter.NewServer(milter.ServerConfig{
+		Policy: first.policy, Observer: observer{d.metrics, d.refusals, d.wake}, Logger: log, Drain: drainTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	if d.watchdog, err = newWatchdog(d.alive); err != nil {
+		return err
+	}
+	d.apply(first)
+	return nil
+}
+
+// prepared is a configuration and what is made from it. The policy keeps the directories that
+// it was made with, so both change at the same moment.
+type prepared struct {
+	config      *config.Config
+	directories directorySet
+	files       tables.Prepared
+	confirmer   directoryConfirmer
+	harvest     *harvest.Limit // nil if off
+	policy      *policy.Policy
+	redact      func(address string) string // in the log; nil shows addresses
+}
+
+// prepare does everything with a configuration that can fail. Nothing changes.
+func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
+	s.config = c
+	if s.directories, err = d.syncs.prepare(c); err != nil {
+		return s, err
+	}
+	if s.files, err = d.files.Prepare(c.AcceptFiles); err != nil {
+		return s, configError{fmt.Errorf("accept_files: %w", err)}
+	}
+	if s.confirmer, err = d.prepareConfirmer(c.Confirm, s.directories); err != nil {
+		return s, err
+	}
+	if s.harvest, err = newHarvest(c.Harvest, d.harvestMemory, d.log); err != nil {
+		return s, err
+	}
+	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, queryChecks{s.confirmer, s.harvest}, time.Now); err != nil {
+		return s, err
+	}
+	if c.Log.HashAddresses {
+		key, err := d.store.Secret()
+		if err != nil {
+			return s, fmt.Errorf("log.addresses: %w", err)
+		}
+		if key != nil {
+			s.redact = milter.HashAddress(key)
+		}
+	}
+	return s, nil
+}
+
+// apply makes a prepared configuration take effect, at the start and at a reload. It cannot
+// fail.
+func (d *daemon) apply(s prepared) {
+	c := s.config
+	d.logs.Set(LogOptions(c))
+	d.server.SetRedaction(s.redact)
+	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
+	d.maintenance.Set(c)
+	d.refusals.Set(c, s.redact)
+	d.canaries.Set(c.Canaries)
+	d.syncs.apply(c, s.directories, func() {
+		d.files.Change(s.files, func() { d.server.SetPolicy(s.policy) })
+	})
+	d.applyConfirmer(s.confirmer)
+	d.harvest.Store(s.harvest)
+	d.config.Store(c)
+	d.files.ReportUnjudged()
+}
+
+// index returns the index with the directories that are active now.
+func (d *daemon) index() index { return index{d.store, d.syncs.active()} }
+
+// wake starts a pass of the directories that may own a domain.
+func (d *daemon) wake(domain string) { d.syncs.active().wake(domain) }
+
+// queryChecks are the checks that apply only to a query of this moment. The zero value has
+// none.
+type queryChecks struct {
+	confirmer directoryConfirmer
+	harvest   *harvest.Limit
+}
+
+// harvestLimit returns the limit for a policy, which expects nil for none.
+func (l queryChecks) harvestLimit() policy.HarvestLimit {
+	if l.harvest == nil {
+		return nil
+	}
+	return l.harvest
+}
+
+// newPolicy creates the policy of a configuration, for the daemon and for lookups, also of the
+// past. The caller passes what outlives the configuration.
+func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChecks, now func() time.Time) (*policy.Policy, error) {
+	refuse := make([]string, 0, len(c.Refuse))
+	for _, a := range c.Refuse {
+		refuse = append(refuse, a.String())
+	}
+	return policy.New(policy.Config{
+		Index: i, HasAddresses: hasAddresses(c, i, files), Domains: c.Domains,
+		AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
+		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
+		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
+		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
+		Confirm: l.confirmer.policy(), Harvest: l.harvestLimit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
+		WhenStale: c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
+	})
+}
+
+// observer counts decisions and records refusals. It wakes the directories that knew more than
+// the index.
+type observer struct {
+	metrics  *metrics.Metrics
+	refusals *refusals
+	wake     func(domain string)
+}
+
+func (o observer) Observe(q policy.Query, d policy.Decision, took time.Duration) {
+	o.metrics.ObserveDecision(took)
+	o.refusals.Observe(q, d)
+	if d.Verdict == policy.VerdictConfirmed {
+		o.wake(d.Match.Domain()) // the directories know the target of an alias, not the alias
+	}
+}
+
+// listen opens the sockets for people and tools, and takes over those for Postfix.
+func (d *daemon) listen() (err error) {
+	c := d.config.Load()
+	ensureSocketDir(c.Control)
+	// A nil *Listener must not become a net.Listener that is not nil.
+	control, err := socket.Listen(c.Control.String(), socket.Options{Mode: 0o660})
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	d.control = control
+	if m := c.Metrics; !m.IsZero() {
+		if d.telemetry, err = net.Listen(m.Network, m.Address); err != nil {
+			return fmt.Errorf("metrics: %w; choose another port, or \"\" to do without", err)
+		}
+	}
+	for _, l := range d.mtaListeners {
+		if err := l.Take(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// component is a part of the daemon that runs from its start to its end.
+type component struct {
+	name string // in the log
+	run  func(context.Context) error
+}
+
+// components returns all parts but the server for Postfix.
+func (d *daemon) components(b backend) []component {
+	all := []component{
+		{"control", func(ctx context.Context) error {
+			return control.NewServer(b, d.version, d.log).Serve(ctx, d.control)
+		}},
+		{"mirror", d.syncs.Run},
+		{"states", d.states.Run},
+		{"confirm", d.confirmWorkers.Run},
+		{"accept files", d.files.Run},
+		{"store", d.maintenance.Run},
+		{"refusals", d.refusals.Run},
+		{"watchdog", d.watchdog.Run},
+	}
+	if d.telemetry != nil {
+		handler := d.metrics.Handler(b, d.statusPage(b), d.log)
+		all = append(all, component{"history", d.recordHistory}, component{"metrics", func(ctx context.Context) error {
+			return control.Serve(ctx, d.telemetry, handler, d.log)
+		}})
+	}
+	return all
+}
+
+// run answers until ctx ends or a component fails. It stops in this order: the sockets for
+// Postfix, the sessions once they have drained, and the components, which the sessions need.
+func (d *daemon) run(ctx context.Context) error {
+	group, ending := errgroup.WithContext(ctx)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for _, c := range d.components(backend{d, time.Now(), time.Now}) {
+		group.Go(func() error {
+			if err := mirror.KeepRunning(running, d.log, c.name, c.run); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			return nil
+		})
+	}
+	d.canaries.Check()
+	d.emptyLog.Check()
+	notify(systemd.SdNotifyReady)
+	d.log.Info("ready", "version", d.version, "addresses", d.store.Totals().Addresses)
+	group.Go(func() error {
+		defer stop()
+		return d.answer(ending)
+	})
+	_ = group.Wait() // the first error is the cause of the end
+	d.reloads.close()
+	if cause := context.Cause(ending); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// answer serves Postfix until ctx ends and the sessions have drained.
+func (d *daemon) answer(ctx context.Context) error {
+	listeners := make([]net.Listener, len(d.mtaListeners))
+	for i, l := range d.mtaListeners {
+		listeners[i] = l
+	}
+	err := d.server.Run(ctx, listeners...)
+	if ctx.Err() != nil && err != nil {
+		d.log.Warn("sessions cut off", "error", err)
+		return nil
+	}
+	return err
+}
+
+// notify sends a state to systemd, if systemd started the process.
+func notify(state string) { systemd.SdNotify(false, state) }
+
+// close releases everything, the store last. It works at any stage of openDaemon.
+func (d *daemon) close() error {
+	for _, l := range d.mtaListeners {
+		l.Close()
+	}
+	for _, l := range []net.Listener{d.control, d.telemetry} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	if d.store == nil {
+		return nil
+	}
+	return d.store.Close()
+}

@@ -1,0 +1,177 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control/metrics"
+	"rcpt-milter/mirror"
+	"rcpt-milter/store"
+)
+
+// syncManager keeps the store equal to the directories of the configuration in effect. It lives
+// as long as the daemon. apply replaces its directories.
+type syncManager struct {
+	store   *store.Store
+	metrics *metrics.Metrics
+	log     *slog.Logger
+	onPass  func() // called after each pass; set before Run
+
+	group   mirror.Group
+	current atomic.Pointer[directorySet]
+
+	mu      sync.Mutex
+	retired []*mirror.Retired // in the store, but not in the configuration
+}
+
+// directorySet are the directories of one configuration. It is immutable.
+type directorySet []syncedDirectory
+
+// syncedDirectory is a directory and its mirror.
+type syncedDirectory struct {
+	*mirror.Mirror
+	config config.Directory
+}
+
+// newSyncManager returns a manager without directories.
+func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *syncManager {
+	f := &syncManager{store: s, metrics: metrics, log: log, onPass: func() {}}
+	f.current.Store(&directorySet{})
+	return f
+}
+
+// active returns the directories in effect.
+func (f *syncManager) active() directorySet { return *f.current.Load() }
+
+// prepare creates the mirrors for a configuration. A directory that has not changed keeps its
+// mirror, and so its connection. At a reload, a directory that has changed needs a usable
+// password file or keytab. Nothing changes before apply.
+func (f *syncManager) prepare(c *config.Config) (directorySet, error) {
+	now := f.active()
+	next := make(directorySet, 0, len(c.Directories))
+	for _, d := range c.Directories {
+		at := slices.IndexFunc(now, func(o syncedDirectory) bool { return sameMirror(o.config, d) })
+		if at >= 0 {
+			next = append(next, syncedDirectory{now[at].Mirror, d})
+			continue
+		}
+		if len(now) > 0 { // at a reload, a new mirror gives up a connection that works
+			if err := checkSecret(d); err != nil {
+				return nil, configError{err}
+			}
+		}
+		config := f.mirrorConfig(c, d)
+		config.Gate = now.gateOf(d)
+		m, err := mirror.New(config)
+		if err != nil {
+			return nil, err
+		}
+		next = append(next, syncedDirectory{m, d})
+	}
+	return next, nil
+}
+
+// gateOf returns the gate of the mirror that the mirror of d replaces, if both use the same
+// account at the same controllers. The gate remembers that a bind was rejected. gateOf returns
+// nil if there is none.
+func (n directorySet) gateOf(d config.Directory) *mirror.Gate {
+	at := slices.IndexFunc(n, func(o syncedDirectory) bool {
+		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover &&
+			slices.Equal(o.config.URLs, d.URLs)
+	})
+	if at < 0 {
+		return nil
+	}
+	return n[at].Gate()
+}
+
+// sameMirror reports whether one mirror can serve both directories. Their mail domains do not
+// matter to a mirror.
+func sameMirror(a, b config.Directory) bool {
+	a.Domains, b.Domains = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
+// apply replaces the active directories by prepared ones. It calls swap while no runner works
+// on a directory that changes hands, and after each new mirror has read the state that its
+// predecessor left. Mirrors that stay are not disturbed.
+func (f *syncManager) apply(c *config.Config, next directorySet, swap func()) {
+	before := f.active()
+	f.group.Remove(f.stoppedBy(next)...)
+	var coming []mirror.Runner
+	for _, d := range next {
+		if !before.contains(d.Mirror) {
+			d.Reread()
+			coming = append(coming, d.Mirror)
+		}
+		d.SetLimits(f.limitsOf(c, d.config))
+	}
+	swap()
+	f.current.Store(&next)
+	f.group.Add(append(coming, f.retireRemoved(c)...)...)
+}
+
+// stoppedBy returns the runners to stop before next starts: mirrors that next does not have,
+// and retired directories that come back.
+func (f *syncManager) stoppedBy(next directorySet) []mirror.Runner {
+	var leaving []mirror.Runner
+	for _, d := range f.active() {
+		if !next.contains(d.Mirror) {
+			leaving = append(leaving, d.Mirror)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.retired = slices.DeleteFunc(slices.Clone(f.retired), func(r *mirror.Retired) bool {
+		back := slices.ContainsFunc(next, func(d syncedDirectory) bool { return d.Name() == r.Name() })
+		if back {
+			leaving = append(leaving, r)
+		}
+		return back || r.Gone()
+	})
+	return leaving
+}
+
+func (n directorySet) contains(m *mirror.Mirror) bool {
+	return slices.ContainsFunc(n, func(d syncedDirectory) bool { return d.Mirror == m })
+}
+
+// retireRemoved retires the directories of the store that are not in the configuration. It
+// returns the newly retired ones.
+func (f *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var begin []mirror.Runner
+	for _, name := range slices.Sorted(slices.Values(f.store.Directories())) {
+		if inConfig(c, name) ||
+			slices.ContainsFunc(f.retired, func(r *mirror.Retired) bool { return r.Name() == name }) {
+			continue
+		}
+		f.log.Warn("directory no longer in the configuration; removing its addresses through the removal guard", "directory", name)
+		r := mirror.NewRetired(mirror.RetiredConfig{
+			Name: name, Store: f.store, Guard: mirror.Guard(config.DefaultGuard()), Log: f.log,
+			Observe: func(r mirror.PassResult) { f.passEnded(name, store.Full, r) },
+		})
+		f.retired, begin = append(f.retired, r), append(begin, r)
+	}
+	for _, r := range f.retired {
+		r.SetCanaries(c.Canaries.Accept)
+		r.SetJudged(c.Judges)
+		r.SetShared(f.shared(c, r.Name(), 0))
+	}
+	return begin
+}
+
+// passEnded counts a pass and calls onPass.
+func (f *syncManager) passEnded(directory string, kind store.Kind, r mirror.PassResult) {
+	f.metrics.PassDone(directory, kind.String(), resultOf(r))
+	f.onPass()
+}
+
+// Run makes passes until ctx ends. It then returns nil.
+func (f *syncManager) Run(ctx context.Context) error { return f.group.Run(ctx) }

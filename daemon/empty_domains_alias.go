@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"slices"
+
+	"rcpt-milter/address"
+	"rcpt-milter/config"
+	tables "rcpt-milter/postfix/table"
+)
+
+// domainsNeedingAddress returns the domains, and parents of subdomains, that need a known
+// address: the enforced ones. An enforced alias is replaced by its destinations.
+func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]bool {
+	if files == nil {
+		files = tables.NewFiles(tables.Config{})
+	}
+	names := map[string]bool{}
+	for domain, mode := range c.Domains {
+		if mode == config.Enforce {
+			names[domain] = true
+		}
+	}
+	for _, alias := range allAliases(c, files) {
+		if c.ModeOf(alias) != config.Enforce {
+			continue
+		}
+		delete(names, alias)
+		for parent := range address.Parents(alias) { // the entry by which the alias is judged
+			if _, own := c.Domains[alias]; !own {
+				delete(names, parent)
+			}
+		}
+		for _, end := range aliasDestinations(c, files, alias) {
+			names[end] = true
+		}
+	}
+	return names
+}
+
+// allAliases returns the domains that the configuration or a file makes an alias, in order.
+func allAliases(c *config.Config, files *tables.Files) (all []string) {
+	for alias := range c.DomainAliases {
+		all = append(all, alias)
+	}
+	for _, table := range files.Snapshot() {
+		for alias := range table.AllAliases() {
+			all = append(all, alias)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// aliasDestinations follows an alias through all steps, and returns the domains that are no
+// aliases. For a circle it returns all of its domains. It omits domains that a file names and
+// that are not judged, because all of their recipients are accepted.
+func aliasDestinations(c *config.Config, files *tables.Files, alias string) []string {
+	seen, ends := []string{alias}, []string{}
+	for next := 0; next < len(seen); next++ {
+		targets := targetsOf(c, files, seen[next])
+		if len(targets) == 0 {
+			ends = append(ends, seen[next])
+		}
+		for _, target := range targets {
+			if !slices.Contains(seen, target) {
+				seen = append(seen, target)
+			}
+		}
+	}
+	if len(ends) == 0 {
+		ends = seen
+	}
+	filed := func(domain string) bool { return c.ModeOf(domain) == config.Pass && !isTarget(c, domain) }
+	return slices.DeleteFunc(ends, filed)
+}
+
+// targetsOf returns the direct targets of a domain.
+func targetsOf(c *config.Config, files *tables.Files, domain string) (all []string) {
+	if target, alias := c.DomainAliases[domain]; alias {
+		all = append(all, target)
+	}
+	files.Aliases(domain, func(target, _ string, _ int) { all = append(all, target) })
+	return all
+}
+
+// isTarget reports whether domain_aliases has a domain as a target.
+func isTarget(c *config.Config, domain string) bool {
+	for _, target := range c.DomainAliases {
+		if target == domain {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,262 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/policy"
+	tables "rcpt-milter/postfix/table"
+	"rcpt-milter/store"
+)
+
+// exportBatch is how many recipients one event holds.
+const exportBatch = 500
+
+func (b backend) Export(ctx context.Context, q control.ExportQuery, tell func(control.ExportEvent) error) error {
+	c := b.config.Load()
+	policy, err := newPolicy(c, b.index(), b.files, queryChecks{}, time.Now)
+	if err != nil {
+		return err
+	}
+	e := exporter{version: b.version, config: c, store: b.store, files: b.files.Snapshot(), policy: policy, query: q, tell: tell}
+	for _, d := range b.syncs.Directories() {
+		e.directories = append(e.directories, control.ExportDirectory{Name: d.Name, State: d.State, LastSuccess: d.LastSuccess})
+	}
+	return e.run(ctx, b.now())
+}
+
+// exporter lists the recipients of one configuration. The policy decides as for an outside
+// sender, so the list accepts what the daemon accepts.
+type exporter struct {
+	version     string
+	config      *config.Config
+	store       *store.Store
+	files       []*tables.Table // of accept_files
+	policy      *policy.Policy
+	directories []control.ExportDirectory
+	query       control.ExportQuery
+	tell        func(control.ExportEvent) error
+
+	ctx   context.Context
+	batch []control.Recipient
+}
+
+func (e *exporter) run(ctx context.Context, now time.Time) error {
+	e.ctx = ctx
+	head := e.head(now)
+	if head.State == control.NotReady && !e.query.Force {
+		return fmt.Errorf("%s not been read in full yet, and its recipients would be missing; wait for it, or force it", e.unread())
+	}
+	if err := e.tell(control.ExportEvent{Head: &head}); err != nil {
+		return err
+	}
+	for _, part := range []func() error{e.addIndexed, e.addAliased, e.addAccepted, e.addFiled, e.addAlways, e.addPassed, e.flush} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *exporter) head(now time.Time) control.ExportHead {
+	totals := e.store.Totals()
+	head := control.ExportHead{Version: e.version, Time: control.Time{Time: now}, State: control.Fresh, Addresses: totals.Addresses,
+		Digest: totals.Digest, Domains: map[string]string{}, Directories: e.directories, Unlisted: []string{}}
+	for domain, mode := range e.config.Domains {
+		head.Domains[domain] = string(mode)
+		if mode == config.Pass && strings.HasPrefix(domain, ".") {
+			head.Unlisted = append(head.Unlisted, "all recipients in sub-domains of "+domain[1:]+", which are not judged")
+		}
+	}
+	slices.Sort(head.Unlisted)
+	for _, pattern := range e.config.AcceptPatterns {
+		head.Unlisted = append(head.Unlisted, "what matches "+pattern+" (accept_patterns)")
+	}
+	for _, d := range e.directories {
+		head.State = control.Worst(head.State, d.State)
+	}
+	return head
+}
+
+// unread names the directories that are not ready, as the beginning of a sentence.
+func (e *exporter) unread() string {
+	var names []string
+	for _, d := range e.directories {
+		if d.State == control.NotReady {
+			names = append(names, d.Name)
+		}
+	}
+	if len(names) == 1 {
+		return "directory " + names[0] + " has"
+	}
+	return "directories " + strings.Join(names, ", ") + " have"
+}
+
+func (e *exporter) add(r control.Recipient) error {
+	e.batch = append(e.batch, r)
+	if len(e.batch) < exportBatch {
+		return nil
+	}
+	return e.flush()
+}
+
+func (e *exporter) flush() error {
+	if len(e.batch) == 0 {
+		return nil
+	}
+	batch := e.batch
+	e.batch = nil
+	return e.tell(control.ExportEvent{Recipients: batch})
+}
+
+// judge returns the decision about a canonical address.
+func (e *exporter) judge(a address.Address) policy.Decision {
+	return e.policy.Decide(e.ctx, policy.Query{Recipient: a.String()})
+}
+
+// addIndexed lists the addresses of the index, unless the configuration rejects them.
+func (e *exporter) addIndexed() error {
+	return e.store.Addresses(func(a address.Address, restricted bool) error {
+		if err := e.ctx.Err(); err != nil {
+			return err
+		}
+		r := control.Recipient{Address: a.String(), Source: control.SourceIndex}
+		switch d := e.judge(a); d.Verdict {
+		case policy.VerdictDenylisted:
+			return nil
+		case policy.VerdictNotOurs:
+			if !e.query.All {
+				return nil
+			}
+		case policy.VerdictKnown, policy.VerdictAllowlisted, policy.VerdictAlways:
+		case policy.VerdictError:
+			return d.Err
+		default: // only internal-only addresses get to the rows below 6
+			r.Restricted = restricted
+		}
+		return e.add(r)
+	})
+}
+
+// known reports whether the index has an address. Such an address is in the list already.
+func (e *exporter) known(a address.Address) (bool, error) {
+	p, err := e.store.Lookup(a)
+	return p.Known, err
+}
+
+// addAccepted lists the entries of accept.
+func (e *exporter) addAccepted() error {
+	for _, text := range e.config.Accept {
+		if a, err := address.Parse(text); err == nil {
+			if known, err := e.known(a); err != nil || known {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err := e.add(control.Recipient{Address: text, Source: control.SourceAccept}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addFiled lists the entries of accept_files.
+func (e *exporter) addFiled() error {
+	for i, table := range e.files {
+		for key := range table.All() {
+			if err := e.ctx.Err(); err != nil {
+				return err
+			}
+			listed, err := e.listedBy(i, key)
+			if err != nil {
+				return err
+			}
+			if listed {
+				if err := e.add(control.Recipient{Address: key, Source: control.SourceFile}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// listedBy reports whether a key belongs in the list, and the file with this number is its only
+// reason.
+func (e *exporter) listedBy(file int, key string) (bool, error) {
+	if slices.Contains(e.config.Accept, key) || slices.ContainsFunc(e.files[:file], func(t *tables.Table) bool { return t.Has(key) }) {
+		return false, nil
+	}
+	a, err := address.Parse(key)
+	if err != nil { // a whole domain
+		probe, err := address.Parse("probe" + key)
+		return err == nil && (e.query.All || e.judge(probe).Verdict != policy.VerdictNotOurs), nil
+	}
+	if v := e.judge(a).Verdict; v == policy.VerdictDenylisted || v == policy.VerdictNotOurs && !e.query.All {
+		return false, nil
+	}
+	known, err := e.known(a)
+	return !known, err
+}
+
+// addAlways lists the addresses of always_accept in all judged domains.
+func (e *exporter) addAlways() error {
+	for _, domain := range e.judged() {
+		for _, local := range e.config.AlwaysAccept {
+			a, err := address.Parse(local + "@" + domain)
+			if err != nil || slices.Contains(e.config.Accept, a.String()) ||
+				slices.ContainsFunc(e.files, func(t *tables.Table) bool { return t.Has(a.String()) }) {
+				continue
+			}
+			if known, err := e.known(a); err != nil {
+				return err
+			} else if known {
+				continue
+			}
+			if err := e.add(control.Recipient{Address: a.String(), Source: control.SourceAlways}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// judged returns the judged domains of the configuration, and their subdomains that have an
+// address.
+func (e *exporter) judged() []string {
+	all := map[string]bool{}
+	for domain, mode := range e.config.Domains {
+		all[domain] = mode != config.Pass && !strings.HasPrefix(domain, ".")
+	}
+	for domain := range e.store.Totals().Domains {
+		if _, named := all[domain]; named {
+			continue
+		}
+		probe, err := address.Parse("probe@" + domain)
+		all[domain] = err == nil && e.judge(probe).Mode != policy.ModePass
+	}
+	maps.DeleteFunc(all, func(_ string, judged bool) bool { return !judged })
+	return slices.Sorted(maps.Keys(all))
+}
+
+// addPassed lists the domains in mode pass.
+func (e *exporter) addPassed() error {
+	for _, domain := range slices.Sorted(maps.Keys(e.config.Domains)) {
+		if e.config.Domains[domain] != config.Pass || strings.HasPrefix(domain, ".") || slices.Contains(e.config.Accept, "@"+domain) {
+			continue
+		}
+		if err := e.add(control.Recipient{Address: "@" + domain, Source: control.SourcePass}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+package daemon
+
+import (
+	"rcpt-milter/address"
+	"rcpt-milter/policy"
+	"rcpt-milter/store"
+)
+
+// index joins the store with the freshness of the directories of one configuration. It is
+// immutable.
+type index struct {
+	store       *store.Store
+	directories directorySet
+}
+
+var _ policy.Index = index{}
+
+func (i index) Lookup(a address.Address) (policy.Entry, error) {
+	p, err := i.store.Lookup(a)
+	if err != nil {
+		return policy.Entry{}, err
+	}
+	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, nil
+}
+
+// Freshness returns the worst state among the directories that may own the domain.
+func (i index) Freshness(domain string) policy.Freshness {
+	worst := policy.Freshness{State: policy.Fresh}
+	for _, d := range i.directories {
+		if !d.config.MayOwn(domain) {
+			continue
+		}
+		if state, since := d.State(); worst.Directory == "" || state.Rank() > worst.State.Rank() {
+			worst = policy.Freshness{State: state, Directory: d.Name(), Since: since}
+		}
+	}
+	return worst
+}

@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/control"
+	"rcpt-milter/policy"
+	"rcpt-milter/store"
+)
+
+// indexAt is the index at a time in the past, for the policy of now.
+type indexAt struct {
+	index
+	at time.Time
+}
+
+func (i indexAt) Lookup(a address.Address) (policy.Entry, error) {
+	p, err := i.store.At(a, i.at)
+	if err != nil {
+		return policy.Entry{}, err
+	}
+	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, nil
+}
+
+// Freshness treats each directory that had been read by then as fresh, because the age of its
+// last good pass is not recorded.
+func (i indexAt) Freshness(domain string) policy.Freshness {
+	for _, d := range i.directories {
+		if d.config.MayOwn(domain) && !i.store.Directory(d.Name()).ReadBy(i.at) {
+			return policy.Freshness{State: policy.NotReady, Directory: d.Name()}
+		}
+	}
+	return policy.Freshness{State: policy.Fresh}
+}
+
+// pastAssumptions are what an answer about the past assumes.
+var pastAssumptions = []string{
+	"assumed: today's configuration, and that every directory read in full by then was fresh",
+	"assumed: no client over the harvest limit, and no recipient confirmed by the directory",
+}
+
+// notKept marks an error with control.ErrNotKept for the client.
+func notKept(err error) error { return notKeptError{err} }
+
+type notKeptError struct{ error }
+
+func (e notKeptError) Unwrap() []error { return []error{e.error, control.ErrNotKept} }
+
+// lookupAt makes a decision for a time in the past.
+func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query policy.Query) (control.LookupAnswer, error) {
+	at := q.At.Time
+	if at.After(b.now()) {
+		return control.LookupAnswer{}, fmt.Errorf("%s is in the future", at.Format(time.RFC3339))
+	}
+	c := b.config.Load()
+	// The removal grace needs the journal of the time before as well.
+	if from, err := b.store.JournalFrom(); err == nil && at.Add(-c.RemovalGrace).Before(from) {
+		return control.LookupAnswer{}, notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
+			store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
+	}
+	policy, err := newPolicy(c, indexAt{b.index(), at}, b.files, queryChecks{}, func() time.Time { return at })
+	if err != nil {
+		return control.LookupAnswer{}, err
+	}
+	d := policy.Decide(ctx, query)
+	if errors.Is(d.Err, store.ErrNotKept) {
+		return control.LookupAnswer{}, notKept(d.Err)
+	}
+	answer := answerOf(d)
+	answer.Address, answer.At, answer.Assumed = q.Address, q.At, pastAssumptions
+	return answer, b.describeAt(subject(d), at, &answer)
+}
+
+// describeAt adds what the store knows about an address at that time, and the whole history. An
+// incomplete journal is no error if the decision did not need the index.
+func (b backend) describeAt(a address.Address, at time.Time, answer *control.LookupAnswer) error {
+	if a.IsZero() {
+		return nil
+	}
+	then, err := b.store.At(a, at)
+	if err != nil && !errors.Is(err, store.ErrNotKept) {
+		return err
+	}
+	for _, o := range then.Owners {
+		answer.Owners = append(answer.Owners, ownerOf(o))
+	}
+	if !then.Known {
+		answer.Removed = control.Time{Time: then.Removed}
+	}
+	history, err := b.store.History(a)
+	for _, e := range history {
+		answer.History = append(answer.History, journalRowOf(e))
+	}
+	return err
+}
+
+// HasDomain reports whether the index had an address of a domain at that time. If the journal
+// cannot be read, it reports whether the index has one now.
+func (i indexAt) HasDomain(domain string) bool {
+	had, err := i.store.HadDomain(domain, i.at)
+	if err != nil {
+		return i.store.HasDomain(domain)
+	}
+	return had
+}

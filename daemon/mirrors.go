@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"time"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/mirror"
+	"rcpt-milter/policy"
+	"rcpt-milter/store"
+)
+
+// mirrorConfig returns the configuration of the mirror of a directory.
+func (f *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
+	m := mirror.Config{
+		Name: d.Name, Store: f.store, Log: f.log,
+		Rules: rulesOf(d),
+		Poll:  d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
+		Guard: mirror.Guard(d.RemovalGuard), Limits: f.limitsOf(c, d), Notify: d.Notify,
+		Account: d.Bind.Name(), Secret: secretDigest(d.Bind),
+		Observe: mirror.Observer{
+			Pass: func(r mirror.PassResult) { f.passEnded(d.Name, r.Info.Kind, r) },
+			Lag:  func(behind time.Duration) { f.metrics.ObserveLag(d.Name, behind) },
+		},
+	}
+	m.Candidates, m.Discover = controllers(d)
+	return m
+}
+
+// rulesOf returns the rules by which an object of a directory is a recipient.
+func rulesOf(d config.Directory) mirror.Rules {
+	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude,
+		RefuseOutside: d.RefuseInternalOnly,
+		OmitSystem:    d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
+}
+
+// limitsOf returns the limits that depend on keys outside the directory's entry.
+func (f *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
+	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges,
+		ConcealValues: c.Log.HashAddresses, Shared: f.shared(c, d.Name, d.ReplicationLag)}
+}
+
+func resultOf(r mirror.PassResult) string {
+	switch {
+	case r.Err != nil:
+		return control.ResultFailed
+	case r.Info.Hold != "":
+		return control.ResultHeld
+	default:
+		return control.ResultOK
+	}
+}
+
+// Directories returns the status of all directories.
+func (f *syncManager) Directories() []control.DirectoryStatus {
+	var all []control.DirectoryStatus
+	for _, k := range f.syncers() {
+		all = append(all, statusOf(k.Name(), k.Status()))
+	}
+	return all
+}
+
+// statusOf converts the status of a mirror.
+func statusOf(name string, s mirror.Status) control.DirectoryStatus {
+	d := control.DirectoryStatus{
+		Name: name, State: stateOf(s.State), DomainController: s.Controller,
+		USN: s.USN, HighestCommittedUSN: s.HighestUSN, LastSuccess: control.Time{Time: s.LastGood},
+		LastIncremental: passOf(s.Incremental), LastFull: passOf(s.Full), FullPassReason: s.WhyFull,
+		NextPass: control.Time{Time: s.NextPass}, FailingSince: control.Time{Time: s.FailingSince},
+		FullFailingSince: control.Time{Time: s.FullFailingSince},
+	}
+	if !s.InvocationID.IsZero() {
+		d.InvocationID = s.InvocationID.String()
+	}
+	if s.LastError != nil {
+		d.LastError = s.LastError.Error()
+	}
+	if s.RootKnown {
+		visible := !s.Blind
+		d.DeletedObjectsVisible, d.DeletedObjectsGrant = &visible, s.Grant
+	}
+	if s.Running != nil {
+		d.NextPass = control.Time{} // the pass that is running
+		d.Running = &control.SyncEvent{Directory: name, Kind: s.Running.Kind.String(),
+			Started: control.Time{Time: s.Running.Started}, Seen: int64(s.Running.Seen), Expected: expected(s)}
+	}
+	d.Notify, d.Warnings = s.Notified, s.Warnings
+	d.HeldRemovals, d.HoldReason = int64(s.Held), s.Hold
+	return d
+}
+
+// expected estimates how many objects the running pass reads: as many as the last full pass, if
+// it is full. Zero means unknown.
+func expected(s mirror.Status) int64 {
+	if s.Running.Kind != store.Full {
+		return 0
+	}
+	return int64(s.Full.Seen)
+}
+
+// stateOf returns the state that status shows for a mirror: a widening index is not ready.
+func stateOf(s policy.State) policy.State {
+	if s == policy.Widening {
+		return policy.NotReady
+	}
+	return s
+}
+
+// passOf converts a pass. It returns nil if there was none.
+func passOf(i store.PassInfo) *control.PassStatus {
+	if i.Number == 0 {
+		return nil
+	}
+	return &control.PassStatus{
+		Number: i.Number, Started: control.Time{Time: i.Started}, Seconds: i.Ended.Sub(i.Started).Seconds(),
+		Seen: int64(i.Seen), Added: int64(i.Added), Changed: int64(i.Changed), Removed: int64(i.Removed),
+		Result: resultOf(mirror.PassResult{Info: i}),
+	}
+}

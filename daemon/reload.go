@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/mirror"
+)
+
+// reloads serializes reloads and keeps the result of the last one.
+type reloads struct {
+	path string // of the configuration file
+
+	turn   sync.Mutex // locked during a reload
+	closed bool       // the daemon stops and releases what a reload would use
+
+	mu   sync.Mutex
+	last control.Reloaded
+}
+
+func (r *reloads) record(last control.Reloaded) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last.Refused != "" { // the configuration in effect still waits for its restart
+		last.Restart = r.last.Restart
+	}
+	r.last = last
+}
+
+// lastOutcome returns the result of the last reload. It is zero before the first one.
+func (r *reloads) lastOutcome() control.Reloaded {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// close waits for a running reload and prevents later ones.
+func (r *reloads) close() {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	r.closed = true
+}
+
+// reload reads the configuration again and applies all of it but the keys that need a restart.
+// An invalid file changes nothing.
+func (d *daemon) reload() control.Reloaded {
+	d.reloads.turn.Lock()
+	defer d.reloads.turn.Unlock()
+	if d.reloads.closed {
+		return control.Reloaded{Refused: "the daemon is about to stop"}
+	}
+	notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
+	defer notify(systemd.SdNotifyReady)
+	var done control.Reloaded
+	err := mirror.Safely(d.log, "reload", func() (err error) {
+		done, err = d.reread()
+		return err
+	})
+	if err != nil {
+		done.Refused = err.Error()
+		d.log.Error("configuration rejected; the previous one stays in effect", "error", err)
+	} else {
+		d.log.Info("configuration reloaded", "changed", done.Changed)
+	}
+	if len(done.Restart) > 0 {
+		d.log.Warn("changed keys need a restart", "keys", done.Restart)
+	}
+	d.reloads.record(done)
+	return done
+}
+
+func (d *daemon) reread() (done control.Reloaded, err error) {
+	read, err := config.Load(d.reloads.path)
+	if err != nil {
+		return done, err
+	}
+	running := d.config.Load()
+	if err := logFiles(read, d.log, running.AcceptFiles...); err != nil {
+		return done, err
+	}
+	next, restart := read.WithRestartKeysOf(running)
+	s, err := d.prepare(next)
+	if err != nil {
+		return done, err
+	}
+	d.apply(s)
+	return control.Reloaded{Changed: next.Changes(running), Restart: restart}, nil
+}
+
+func (b backend) Reload(context.Context) (control.Reloaded, error) { return b.daemon.reload(), nil }

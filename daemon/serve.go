@@ -1,0 +1,121 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+
+	"rcpt-milter/config"
+	"rcpt-milter/control"
+	"rcpt-milter/internal/logging"
+	"rcpt-milter/milter"
+	"rcpt-milter/mirror"
+)
+
+// ErrConfig marks errors that a mistake in the configuration causes.
+var ErrConfig = errors.New("bad configuration")
+
+// configError marks an error with ErrConfig and keeps its text.
+type configError struct{ error }
+
+func (e configError) Unwrap() []error { return []error{e.error, ErrConfig} }
+
+// Options configure a daemon. All but LockWait are required.
+type Options struct {
+	ConfigPath string         // a reload reads it again
+	Config     *config.Config // the content of ConfigPath
+	Version    string         // of the program, as shown to people
+	Log        *logging.Log
+	LockWait   time.Duration // how long to wait for an earlier daemon to release the store
+}
+
+// Serve runs the daemon until ctx ends or a part of the daemon fails. SIGHUP reloads the
+// configuration. Serve runs and closes the log. It returns an ErrConfig if the configuration is
+// wrong.
+func Serve(ctx context.Context, o Options) error {
+	hangup := make(chan os.Signal, 1) // from now on SIGHUP does not end the process
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	log := o.Log.Logger()
+	go func() {
+		stderr := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the log cannot report its own end
+		_ = mirror.Safely(stderr, "log", func() error { o.Log.Run(); return nil })
+	}()
+	defer o.Log.Close()
+	defer milter.BridgeLog(log)()
+	if err := logFiles(o.Config, log); err != nil {
+		return err
+	}
+	d, err := openDaemon(ctx, o)
+	if ctx.Err() != nil {
+		err = nil // stopped before it started
+	}
+	if d == nil || err != nil {
+		return err
+	}
+	stop := d.watchSignals(ctx, hangup)
+	err = d.run(ctx)
+	stop()
+	if closed := d.close(); err == nil {
+		err = closed
+	}
+	log.Info("stopped")
+	return err
+}
+
+// LogOptions returns the part of a configuration that concerns the log.
+func LogOptions(c *config.Config) logging.Options {
+	return logging.Options{Format: c.Log.Format, Level: c.Log.Level, Syslog: c.Log.Syslog}
+}
+
+// logFiles logs warnings about the configuration and the files that it names. A file that does
+// not exist is an ErrConfig. An unusable file is only logged: it keeps a directory from being
+// read, but the index still answers. CheckFiles skips the accept files in held.
+func logFiles(c *config.Config, log *slog.Logger, held ...string) error {
+	warnings, err := c.CheckFiles(held...)
+	if errors.Is(err, config.ErrMissing) {
+		return configError{err}
+	}
+	if err != nil {
+		warnings = append(warnings, err)
+	}
+	for _, w := range warnings {
+		log.Warn("cannot use configured file", "error", w)
+	}
+	for _, w := range c.Warnings() {
+		log.Warn("suspicious configuration", "error", w)
+	}
+	return nil
+}
+
+// watchSignals reloads at SIGHUP, and logs the end of ctx. The function that it returns ends
+// it.
+func (d *daemon) watchSignals(ctx context.Context, hangup <-chan os.Signal) func() {
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for {
+			select {
+			case <-hangup:
+				control.BySignal("SIGHUP").Reloaded(d.log, d.reload())
+			case <-ctx.Done():
+				notify(systemd.SdNotifyStopping)
+				d.log.Info("stopping; waiting for open sessions", "longest", drainTimeout)
+				return
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		watch.Wait()
+	}
+}

@@ -1,0 +1,28 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"rcpt-milter/config"
+	"rcpt-milter/store"
+)
+
+// storeConfig returns the location of the store and its key.
+func storeConfig(c *config.Config) (store.Config, error) {
+	key, err := c.Store.Key()
+	if err != nil {
+		return store.Config{}, fmt.Errorf("store.encryption_key_file: %w", err)
+	}
+	return store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, Key: key}, nil
+}
+
+// openStored opens the store of a stopped daemon. The store must exist.
+func openStored(ctx context.Context, c *config.Config) (*store.Store, error) {
+	at, err := storeConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	at.MustExist = true
+	return store.Open(ctx, at)
+}

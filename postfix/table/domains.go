@@ -1,0 +1,26 @@
+package table
+
+// NamesDomain reports whether the table names a canonical domain or an address of it.
+func (t *Table) NamesDomain(domain string) bool { return t.byDomain[domain].keys > 0 }
+
+// NamesDomain reports whether a file names a canonical domain or an address of it.
+func (t *Files) NamesDomain(domain string) bool {
+	for _, w := range *t.files.Load() {
+		if w.table.NamesDomain(domain) {
+			return true
+		}
+	}
+	return false
+}
+
+// DomainsNamed visits the domains that the files name, or name an address of, until visit
+// returns false. A domain that several files name is visited several times.
+func (t *Files) DomainsNamed(visit func(domain string) bool) {
+	for _, w := range *t.files.Load() {
+		for domain, n := range w.table.byDomain {
+			if n.keys > 0 && !visit(domain) {
+				return
+			}
+		}
+	}
+}

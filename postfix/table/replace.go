@@ -1,0 +1,80 @@
+package table
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Replace puts a new file in the place of one, or nothing: it is written beside it, to
+// the disk, and then renamed over it, with the permissions and the owner of the one
+// before. A new one may be read by everybody. A symbolic link stays one. When write or
+// anything else fails, what was there stays as it was.
+func Replace(path string, write func(io.Writer) error) (err error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	before, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if before != nil && !before.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file, and cannot be replaced by one", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if err := resemble(f, before); err != nil {
+		return err
+	}
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// resemble gives a file the permissions and the owner of another.
+func resemble(f *os.File, before fs.FileInfo) error {
+	if before == nil {
+		return f.Chmod(0o644)
+	}
+	stat, ok := before.Sys().(*syscall.Stat_t)
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	own, known := info.Sys().(*syscall.Stat_t)
+	if ok && known && (own.Uid != stat.Uid || own.Gid != stat.Gid) {
+		if err := f.Chown(int(stat.Uid), int(stat.Gid)); err != nil {
+			return fmt.Errorf("it belongs to another user, who would lose it: %w", err)
+		}
+	}
+	return f.Chmod(before.Mode().Perm()) // after the owner, because a change of that may take rights away
+}
+
+// syncDir writes the names in a directory to the disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,239 @@
+package store
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"rcpt-milter/address"
+)
+
+// HeldRemoval is one address whose removal waits, for all senders or for outside senders.
+type HeldRemoval struct {
+	Address   address.Address
+	GUID      GUID
+	DN        string
+	Class     string
+	Pass      uint64    // the pass that missed it
+	Since     time.Time // when that pass read the object
+	NotBefore time.Time // the earliest release; zero means at any time
+	// Last means that releasing everything that waits in the directory loses the address: no
+	// owner is left or, if the address is open to outside senders, no open owner.
+	Last                bool
+	BecomesInternalOnly bool // the object keeps the address, for internal senders only
+}
+
+// HeldRemovals visits the removals of a directory that wait after completed passes, object by
+// object. An error from visit stops it and is returned. Close waits for it.
+func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
+	v, err := s.view()
+	if err != nil {
+		return err
+	}
+	defer v.done()
+	d, err := v.directory(name)
+	if err != nil || d.id == 0 {
+		return err
+	}
+	marked, err := v.markedObjects(d.id)
+	if err != nil {
+		return err
+	}
+	completed := d.lastPass()
+	for _, guid := range marked {
+		record, err := v.object(d.id, guid)
+		if err != nil {
+			return err
+		}
+		for _, a := range record.addresses {
+			if a.gone.isZero() || a.gone.pass > completed { // not held: the mark of a running pass
+				continue
+			}
+			last, err := v.lostWith(a.address, d.id)
+			if err != nil {
+				return err
+			}
+			err = visit(HeldRemoval{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
+				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: last,
+				BecomesInternalOnly: a.becomesInternalOnly})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lostWith reports whether an address is known and each of its decisive owners is an object of a
+// directory that has marked it, with a mark that is due or waits.
+func (r reader) lostWith(a string, dir dirID) (bool, error) {
+	record, err := r.addressRecord(a)
+	if err != nil || !record.known() {
+		return false, err
+	}
+	for _, o := range record.decisiveOwners() {
+		if o.dir != dir {
+			return false, nil
+		}
+		object, err := r.object(dir, o.guid)
+		if err != nil {
+			return false, err
+		}
+		stays := func(owned ownedRecord) bool { return owned.address == a && owned.stays(o.internalOnly) }
+		if slices.ContainsFunc(object.addresses, stays) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// object reads the record of an object. The zero record means that there is none.
+func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
+	return s.newest().object(dir, guid)
+}
+
+func (r reader) object(dir dirID, guid GUID) (objectRecord, error) {
+	key := objectKey(dir, guid)
+	value, err := r.get(key)
+	if err != nil {
+		return objectRecord{}, err
+	}
+	record, err := decodeObject(value)
+	if err != nil {
+		return record, r.s.unreadable(fmt.Sprintf("%x", key), err)
+	}
+	return record, nil
+}
+
+// directory reads the record of a directory. The zero record means that there is none.
+func (r reader) directory(name string) (directoryRecord, error) {
+	key := []byte(prefixDirectory + name)
+	value, err := r.get(key)
+	if err != nil || value == nil {
+		return directoryRecord{}, err
+	}
+	record, err := decodeDirectory(value)
+	if err != nil {
+		return record, r.s.unreadable(string(key), err)
+	}
+	return record, nil
+}
+
+// Approve releases what passes up to a number held back. Removals of later passes stay held, and
+// the next pass judges them again. An approval is a pass of its own; it reads nothing and keeps
+// the cursor.
+func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error) {
+	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
+	if err != nil {
+		return PassInfo{}, err
+	}
+	defer p.Abort()
+	if p.upTo, p.laterHold = upTo, p.dir.record.hold; p.laterHold != "" {
+		all, err := p.owned(math.MaxUint64)
+		if err != nil {
+			return PassInfo{}, err
+		}
+		some, err := p.owned(upTo)
+		if err != nil {
+			return PassInfo{}, err
+		}
+		if some == all {
+			p.laterHold = ""
+		}
+	}
+	p.info.Approved, p.info.Ended = true, p.info.Started
+	var info PassInfo
+	err = s.Decide(func() (err error) {
+		info, err = p.decideAndFinish(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint,
+			upTo: upTo, laterHold: p.laterHold})
+		return err
+	})
+	return info, err
+}
+
+// Discard clears all held removals and returns how many objects had some. The addresses stay
+// until a full pass misses them again.
+func (s *Store) Discard(name string, at time.Time) (int, error) {
+	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
+	if err != nil {
+		return 0, err
+	}
+	defer p.Abort()
+	marked := s.Directory(name).Marked
+	if err := p.clearMarks(); err != nil {
+		return 0, err
+	}
+	record := p.dir.record
+	record.hold, record.held = "", nil
+	err = s.write(func(t *tx) error {
+		u := &unit{}
+		u.setDirectory(name, p.dir, record)
+		return t.add(u)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return marked, nil
+}
+
+// lastOrigin returns the database that a directory was last read from.
+func (s *Store) lastOrigin(name string, at time.Time) Origin {
+	s.state.Lock()
+	defer s.state.Unlock()
+	o := Origin{Started: at}
+	if d := s.state.dirs[name]; d != nil && len(d.record.origins) > 0 {
+		last := d.record.origins[len(d.record.origins)-1]
+		o.Controller, o.Database = last.controller, last.database
+	}
+	return o
+}
+
+// removals counts what passes removed, for the removal guard. The counts are those of the p/
+// rows, with passes that ended within one minute added up.
+type removals []removal
+
+type removal struct {
+	ended   time.Time // when the last of them ended
+	removed int
+}
+
+// add counts a pass, unless it was an approval.
+func (r *removals) add(p PassInfo) {
+	if p.Removed == 0 || p.Approved {
+		return
+	}
+	if n := len(*r); n > 0 {
+		last := &(*r)[n-1]
+		if last.ended.Truncate(time.Minute).Equal(p.Ended.Truncate(time.Minute)) {
+			last.removed += p.Removed
+			if p.Ended.After(last.ended) {
+				last.ended = p.Ended
+			}
+			return
+		}
+	}
+	*r = append(*r, removal{p.Ended, p.Removed})
+}
+
+func (r removals) between(after, now time.Time) int {
+	n := 0
+	for _, one := range r {
+		if inWindow(one.ended, after, now) {
+			n += one.removed
+		}
+	}
+	return n
+}
+
+// loadRemovals reads what the passes of each directory removed, as far back as p/ rows reach.
+func (s *Store) loadRemovals() error {
+	return s.scan([]byte(prefixPass), false, func(kv pair) error {
+		d := newDecoder(kv.value)
+		p := d.pass()
+		if dir := s.state.dirs[p.Directory]; d.err == nil && dir != nil {
+			dir.removals.add(p)
+		}
+		return nil
+	})
+}
