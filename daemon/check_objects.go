@@ -64,7 +64,7 @@ func (c *controllerCheck) checkObjects(ctx context.Context) error {
 func (o *objectsCheck) look(object directory.Object) {
 	o.seen++
 	e := o.rules.Examine(object)
-	if !e.Counts {
+	if !e.InScope {
 		o.noteOutside(object.DN, e)
 		return
 	}

@@ -31,14 +31,14 @@ func (d *daemon) prepareConfirmer(c config.Confirm, directories directorySet) (d
 	if !c.Enabled || len(directories) == 0 {
 		return next, nil
 	}
-	list := make([]mirror.Confirmed, 0, len(directories))
+	list := make([]mirror.ConfirmDirectory, 0, len(directories))
 	for _, f := range directories {
-		list = append(list, mirror.Confirmed{Mirror: f.Mirror, MayOwn: f.config.MayOwn})
+		list = append(list, mirror.ConfirmDirectory{Mirror: f.Mirror, MayOwn: f.config.MayOwn})
 	}
 	var err error
 	next.Confirmer, err = mirror.NewConfirmer(mirror.ConfirmConfig{
 		Directories: list, Timeout: c.Timeout, PerSecond: c.PerSecond, Counters: d.confirmCounters,
-		Before: now.Confirmer,
+		Previous: now.Confirmer,
 	})
 	return next, err
 }
@@ -76,7 +76,7 @@ type policyConfirmer struct{ *mirror.Confirmer }
 
 func (c policyConfirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
 	found, err := c.Confirmer.Confirm(ctx, a, suspect)
-	return policy.Entry{Known: found.Known, InternalOnly: found.Restricted}, err
+	return policy.Entry{Known: found.Known, InternalOnly: found.InternalOnly}, err
 }
 
 // status returns nil if the confirmer is off.

@@ -26,7 +26,7 @@ type syncManager struct {
 	current atomic.Pointer[directorySet]
 
 	mu      sync.Mutex
-	retired []*mirror.Retired // in the store, but not in the configuration
+	retired []*mirror.RetiredDirectory // in the store, but not in the configuration
 }
 
 // directorySet are the directories of one configuration. It is immutable.
@@ -106,7 +106,7 @@ func (f *syncManager) apply(c *config.Config, next directorySet, swap func()) {
 	var coming []mirror.Runner
 	for _, d := range next {
 		if !before.contains(d.Mirror) {
-			d.Reread()
+			d.Refresh()
 			coming = append(coming, d.Mirror)
 		}
 		d.SetLimits(f.limitsOf(c, d.config))
@@ -127,7 +127,7 @@ func (f *syncManager) stoppedBy(next directorySet) []mirror.Runner {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.retired = slices.DeleteFunc(slices.Clone(f.retired), func(r *mirror.Retired) bool {
+	f.retired = slices.DeleteFunc(slices.Clone(f.retired), func(r *mirror.RetiredDirectory) bool {
 		back := slices.ContainsFunc(next, func(d syncedDirectory) bool { return d.Name() == r.Name() })
 		if back {
 			leaving = append(leaving, r)
@@ -149,11 +149,11 @@ func (f *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 	var begin []mirror.Runner
 	for _, name := range slices.Sorted(slices.Values(f.store.Directories())) {
 		if inConfig(c, name) ||
-			slices.ContainsFunc(f.retired, func(r *mirror.Retired) bool { return r.Name() == name }) {
+			slices.ContainsFunc(f.retired, func(r *mirror.RetiredDirectory) bool { return r.Name() == name }) {
 			continue
 		}
 		f.log.Warn("directory no longer in the configuration; removing its addresses through the removal guard", "directory", name)
-		r := mirror.NewRetired(mirror.RetiredConfig{
+		r := mirror.NewRetiredDirectory(mirror.RetiredConfig{
 			Name: name, Store: f.store, Guard: mirror.Guard(config.DefaultGuard()), Log: f.log,
 			Observe: func(r mirror.PassResult) { f.passEnded(name, store.Full, r) },
 		})
@@ -161,8 +161,8 @@ func (f *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 	}
 	for _, r := range f.retired {
 		r.SetCanaries(c.Canaries.Accept)
-		r.SetJudged(c.Judges)
-		r.SetShared(f.shared(c, r.Name(), 0))
+		r.SetGuarded(c.Judges)
+		r.SetHandoverLag(f.shared(c, r.Name(), 0))
 	}
 	return begin
 }

@@ -37,10 +37,10 @@ func TestStatesOfMirrors(t *testing.T) {
 func TestStatusOf(t *testing.T) {
 	started := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	got := statusOf("corp", mirror.Status{
-		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7, WhyFull: "first", LastGood: started,
+		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7, FullReason: "first", LastGood: started,
 		Full:        store.PassInfo{Number: 1, Kind: store.Full, Started: started, Ended: started.Add(1500 * time.Millisecond), Seen: 9, Added: 8, Changed: 7, Removed: 6},
-		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"}, Held: 4, Hold: "too many",
-		NextPass: started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, Blind: true, Grant: []string{"dsacls"},
+		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"}, HeldAddresses: 4, HoldReason: "too many",
+		NextPass: started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, DeletedHidden: true, GrantCommands: []string{"dsacls"},
 		Running: &mirror.Progress{Kind: store.Full, Started: started, Seen: 3},
 	})
 	at := control.Time{Time: started}
@@ -203,7 +203,7 @@ func TestSyncManagerChange(t *testing.T) {
 		var all []string
 		for _, k := range f.syncers() {
 			kind := " followed"
-			if _, retired := k.(*mirror.Retired); retired {
+			if _, retired := k.(*mirror.RetiredDirectory); retired {
 				kind = " retired"
 			}
 			all = append(all, k.Name()+kind)

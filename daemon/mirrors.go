@@ -30,14 +30,14 @@ func (f *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror.
 // rulesOf returns the rules by which an object of a directory is a recipient.
 func rulesOf(d config.Directory) mirror.Rules {
 	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude,
-		RefuseOutside: d.RefuseInternalOnly,
-		OmitSystem:    d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
+		InternalOnly: d.RefuseInternalOnly,
+		OmitSystem:   d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
 }
 
 // limitsOf returns the limits that depend on keys outside the directory's entry.
 func (f *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
-	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept, Judged: c.Judges,
-		ConcealValues: c.Log.HashAddresses, Shared: f.shared(c, d.Name, d.ReplicationLag)}
+	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept,
+		Guarded: c.Judges, RedactValues: c.Log.HashAddresses, HandoverLag: f.shared(c, d.Name, d.ReplicationLag)}
 }
 
 func resultOf(r mirror.PassResult) string {
@@ -65,7 +65,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 	d := control.DirectoryStatus{
 		Name: name, State: stateOf(s.State), DomainController: s.Controller,
 		USN: s.USN, HighestCommittedUSN: s.HighestUSN, LastSuccess: control.Time{Time: s.LastGood},
-		LastIncremental: passOf(s.Incremental), LastFull: passOf(s.Full), FullPassReason: s.WhyFull,
+		LastIncremental: passOf(s.Incremental), LastFull: passOf(s.Full), FullPassReason: s.FullReason,
 		NextPass: control.Time{Time: s.NextPass}, FailingSince: control.Time{Time: s.FailingSince},
 		FullFailingSince: control.Time{Time: s.FullFailingSince},
 	}
@@ -76,8 +76,8 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 		d.LastError = s.LastError.Error()
 	}
 	if s.RootKnown {
-		visible := !s.Blind
-		d.DeletedObjectsVisible, d.DeletedObjectsGrant = &visible, s.Grant
+		visible := !s.DeletedHidden
+		d.DeletedObjectsVisible, d.DeletedObjectsGrant = &visible, s.GrantCommands
 	}
 	if s.Running != nil {
 		d.NextPass = control.Time{} // the pass that is running
@@ -85,7 +85,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 			Started: control.Time{Time: s.Running.Started}, Seen: int64(s.Running.Seen), Expected: expected(s)}
 	}
 	d.Notify, d.Warnings = s.Notified, s.Warnings
-	d.HeldRemovals, d.HoldReason = int64(s.Held), s.Hold
+	d.HeldRemovals, d.HoldReason = int64(s.HeldAddresses), s.HoldReason
 	return d
 }
 

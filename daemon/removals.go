@@ -24,7 +24,7 @@ type directorySyncer interface {
 
 var (
 	_ directorySyncer = (*mirror.Mirror)(nil)
-	_ directorySyncer = (*mirror.Retired)(nil)
+	_ directorySyncer = (*mirror.RetiredDirectory)(nil)
 )
 
 // syncers returns the syncers of all directories, in the order of the configuration. Retired
@@ -131,7 +131,7 @@ func (b backend) settleHeld(q control.RemovalsQuery, tell func(control.RemovalsD
 	}
 	var failed []error
 	for _, k := range keepers {
-		if k.Status().Hold == "" {
+		if k.Status().HoldReason == "" {
 			continue
 		}
 		done, err := do(k)

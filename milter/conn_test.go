@@ -50,7 +50,8 @@ const (
 func scriptedConn(t *testing.T, pieces ...string) (*conn, *scripted, *logBuffer) {
 	t.Helper()
 	log := newLogBuffer()
-	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(-4), Idle: testIdle, Packet: testPacket})
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(-4), Idle: testIdle,
+		Packet: testPacket})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,22 +81,25 @@ func TestConnReads(t *testing.T) {
 	}{
 		{"all at once", []string{stream}, stream},
 		{"bytewise", bytewise(stream), stream},
-		{"header and body apart", []string{short[:4], short[4:], full[:4], full[4:], over[:4], over[4:]}, short + full + over},
+		{"header and body apart", []string{short[:4], short[4:], full[:4], full[4:], over[:4], over[4:]},
+			short + full + over},
 		{"two headers at once", []string{short + short[:4], short[4:]}, short + short},
 		{"half a header at the end", []string{short + short[:2]}, short},
 		{"half a body at the end", []string{short + short[:9]}, short},
 		{"half a large body at the end", []string{short + large[:60000]}, short},
 		{"header of a large packet only", []string{large[:4]}, ""},
 		{"no packet length", []string{short, "\x00\x00\x00\x00" + short}, short},
-		{"one octet too much", []string{short, "\x00\x01\x00\x01" + large}, short},
+		{"one byte too many", []string{short, "\x00\x01\x00\x01" + large}, short},
 		{"the library's own limit", []string{"\x00\x10\x00\x00"}, ""},
 		{"all that can be announced", []string{"\xff\xff\xff\xff"}, ""},
 	} {
-		conn, _, _ := scriptedConn(t, c.pieces...)
-		got, err := io.ReadAll(conn)
-		if string(got) != c.want || err != nil {
-			t.Errorf("%s: read %d octets, %v, want %d", c.name, len(got), err, len(c.want))
-		}
+		t.Run(c.name, func(t *testing.T) {
+			conn, _, _ := scriptedConn(t, c.pieces...)
+			got, err := io.ReadAll(conn)
+			if string(got) != c.want || err != nil {
+				t.Errorf("read %d bytes, %v, want %d", len(got), err, len(c.want))
+			}
+		})
 	}
 }
 
@@ -131,14 +135,18 @@ func TestConnReports(t *testing.T) {
 	}{
 		{"silent", nil, `level=WARN msg="milter connection dropped" peer=local error="i/o timeout"`},
 		{"idle", []string{p}, `level=DEBUG msg="milter session idle for too long" peer=local`},
-		{"half a packet", []string{p, p[:7]}, `level=WARN msg="milter connection dropped" peer=local error="i/o timeout"`},
-		{"http", []string{"GET / HTTP/1.1\r\n\r\n"}, `level=WARN msg="milter connection dropped" peer=local error="not a milter packet: it begins with \"GET \""`},
+		{"half a packet", []string{p, p[:7]},
+			`level=WARN msg="milter connection dropped" peer=local error="i/o timeout"`},
+		{"http", []string{"GET / HTTP/1.1\r\n\r\n"},
+			`level=WARN msg="milter connection dropped" peer=local error="not a milter packet: it begins with \"GET \""`},
 	} {
-		conn, _, log := scriptedConn(t, c.pieces...)
-		io.Copy(io.Discard, conn)
-		if got := strings.TrimSpace(log.String()); got != c.want {
-			t.Errorf("%s: log %s, want %s", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			conn, _, log := scriptedConn(t, c.pieces...)
+			io.Copy(io.Discard, conn)
+			if got := strings.TrimSpace(log.String()); got != c.want {
+				t.Errorf("log %s, want %s", got, c.want)
+			}
+		})
 	}
 }
 
@@ -205,7 +213,7 @@ func TestAnnouncementMemory(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	// TotalAlloc only grows. A buffer, a session and some of the test's own.
 	if got := (after.TotalAlloc - before.TotalAlloc) / peers; got > 32<<10 {
-		t.Errorf("%d octets allocated for each peer, want less than 32 KiB", got)
+		t.Errorf("%d bytes allocated for each peer, want less than 32 KiB", got)
 	}
 }
 

@@ -73,7 +73,8 @@ func checkReplies(t *testing.T, c net.Conn, want string) {
 		}
 		line := strings.TrimSuffix(data, "\x00")
 		good := code == 'c' && data == "" || code == 'y' && len(data) == len(line)+1 && text.IsPrintable(line) &&
-			(strings.HasPrefix(line, "550 5.1.1 ") || strings.HasPrefix(line, "451 4.3.0 ") || strings.HasPrefix(line, "450 4.1.1 "))
+			(strings.HasPrefix(line, "550 5.1.1 ") || strings.HasPrefix(line, "451 4.3.0 ") ||
+				strings.HasPrefix(line, "450 4.1.1 "))
 		if !good {
 			t.Fatalf("reply %d to RCPT is %c %q", i, code, data)
 		}

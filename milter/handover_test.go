@@ -126,32 +126,34 @@ func TestHandOver(t *testing.T) {
 // TestPrepareAtOnce: where nobody serves the path, MTAs can connect at once.
 func TestPrepareAtOnce(t *testing.T) {
 	for _, stale := range []bool{false, true} {
-		path := socketPath(t)
-		if stale {
-			for _, name := range []string{path, path + ".next"} {
-				l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
-				if err != nil {
-					t.Fatal(err)
+		t.Run(fmt.Sprintf("stale %t", stale), func(t *testing.T) {
+			path := socketPath(t)
+			if stale {
+				for _, name := range []string{path, path + ".next"} {
+					l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+					if err != nil {
+						t.Fatal(err)
+					}
+					l.SetUnlinkOnClose(false)
+					l.Close()
 				}
-				l.SetUnlinkOnClose(false)
-				l.Close()
 			}
-		}
-		l, err := socket.Prepare("unix:"+path, socket.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := begin(t, path)
-		if err := l.Take(); err != nil {
-			t.Error(err)
-		}
-		s, served := serving(t, nil, l)
-		wantAnswer(t, c, "connected before it was served")
-		s.Shutdown(context.Background())
-		<-served
-		if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
-			t.Errorf("left behind: %q", left)
-		}
+			l, err := socket.Prepare("unix:"+path, socket.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := begin(t, path)
+			if err := l.Take(); err != nil {
+				t.Error(err)
+			}
+			s, served := serving(t, nil, l)
+			wantAnswer(t, c, "connected before it was served")
+			s.Shutdown(context.Background())
+			<-served
+			if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
 	}
 }
 

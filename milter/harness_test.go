@@ -220,7 +220,8 @@ func goroutines(t *testing.T) (check func()) {
 		for start := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
 			if time.Since(start) > patience {
 				stacks := make([]byte, 1<<20)
-				t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+				t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before,
+					stacks[:runtime.Stack(stacks, true)])
 			}
 		}
 	}

@@ -215,8 +215,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// stop has all listeners end as soon as their queues are empty. Names go first: whoever
-// connects to a socket after its queue was found empty would be lost.
+// stop has all listeners end as soon as their queues are empty. Names go first: a client
+// that connects to a socket after its queue was found empty would be lost.
 func (s *Server) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,7 +31,8 @@ func TestNewServerRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := s.cfg; c.Connections != 2000 || c.Idle != 2*time.Hour || c.Packet != 20*time.Second || c.Write != 10*time.Second || c.Drain != 30*time.Second {
+	if c := s.cfg; c.Connections != 2000 || c.Idle != 2*time.Hour || c.Packet != 20*time.Second ||
+		c.Write != 10*time.Second || c.Drain != 30*time.Second {
 		t.Errorf("defaults: %+v", c)
 	}
 	if s.Policy() != p {
@@ -104,14 +105,16 @@ func TestAcceptRetries(t *testing.T) {
 	}
 	served := make(chan error)
 	go func() {
-		served <- r.Serve(&failing{l, []error{syscall.EMFILE, errors.New("odd"), &net.OpError{Op: "accept", Err: syscall.ECONNABORTED}}})
+		served <- r.Serve(&failing{l, []error{syscall.EMFILE, errors.New("odd"),
+			&net.OpError{Op: "accept", Err: syscall.ECONNABORTED}}})
 	}()
 	s := (&running{Server: r.Server, network: "tcp", address: l.Addr().String()}).session(t)
 	if got := rcpt(t, s, "user@enforce.test"); got != goOn {
 		t.Errorf("RCPT = %q", got)
 	}
 	s.Close()
-	for _, want := range []string{"accepting a connection failed, trying again", "too many open files", "odd", "connection abort"} {
+	for _, want := range []string{"accepting a connection failed, trying again", "too many open files", "odd",
+		"connection abort"} {
 		if !strings.Contains(r.log.String(), want) {
 			t.Errorf("no %q in the log:\n%s", want, r.log)
 		}
@@ -191,7 +194,8 @@ func TestDrainDeadline(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := r.Shutdown(ctx); err == nil || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "4 sessions cut") {
+	if err := r.Shutdown(ctx); err == nil || !errors.Is(err, context.Canceled) ||
+		!strings.Contains(err.Error(), "4 sessions cut") {
 		t.Errorf("Shutdown: %v", err)
 	}
 	if got := r.Sessions(); got != 0 {
@@ -271,27 +275,29 @@ func TestRunEnds(t *testing.T) {
 		{"context", func(cancel func(), _ net.Listener) { cancel() }, nil},
 		{"listener", func(_ func(), l net.Listener) { l.Close() }, net.ErrClosed},
 	} {
-		s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		broken, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		other, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		c.end(cancel, broken)
-		if err := s.Run(ctx, broken, other); !errors.Is(err, c.want) {
-			t.Errorf("%s: Run: %v, want %v", c.name, err, c.want)
-		}
-		if _, err := net.Dial("tcp", other.Addr().String()); err == nil {
-			t.Errorf("%s: the other listener is still open", c.name)
-		}
-		cancel()
+		t.Run(c.name, func(t *testing.T) {
+			s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			broken, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			other, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			c.end(cancel, broken)
+			if err := s.Run(ctx, broken, other); !errors.Is(err, c.want) {
+				t.Errorf("Run: %v, want %v", err, c.want)
+			}
+			if _, err := net.Dial("tcp", other.Addr().String()); err == nil {
+				t.Errorf("the other listener is still open")
+			}
+			cancel()
+		})
 	}
 }
 

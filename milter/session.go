@@ -78,7 +78,8 @@ func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response
 func (s *session) RcptTo(argument string, m *gomilter.Modifier) (answer gomilter.Response, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			s.server.log.Error("panic while answering a recipient", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			s.server.log.Error("panic while answering a recipient", "panic", fmt.Sprint(v), "stack",
+				string(debug.Stack()))
 			if answer == nil { // not yet decided
 				answer = response(policy.CannotTell(argument))
 			}

@@ -75,7 +75,8 @@ func TestMacros(t *testing.T) {
 	if err := s.Macros(gomilter.CodeRcpt, "i", "4ABC", "{rcpt_addr}", ""); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := bareRcpt(t, s, "@route.test:nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
+	want := expect(noUser, "nobody@enforce.test")
+	if got := bareRcpt(t, s, "@route.test:nobody@enforce.test"); got != want {
 		t.Errorf("with an empty macro: %q, want %q", got, want)
 	}
 	// The macro of one recipient says nothing about the next.
@@ -118,10 +119,12 @@ func TestSuppressedCommands(t *testing.T) {
 		packet('M', "<from@x.test>\x00SIZE=1\x00"), packet('T', ""), packet('L', "Subject\x00hello\x00"),
 		packet('N', ""), packet('B', strings.Repeat("x", 65535)), packet('E', ""),
 	} {
-		fmt.Fprint(c, p)
-		if code, data, err := readReply(c); err != nil || code != 'c' || data != "" {
-			t.Errorf("reply to %c: %c %q, %v, want c", p[4], code, data, err)
-		}
+		t.Run(string(p[4]), func(t *testing.T) {
+			fmt.Fprint(c, p)
+			if code, data, err := readReply(c); err != nil || code != 'c' || data != "" {
+				t.Errorf("reply to %c: %c %q, %v, want c", p[4], code, data, err)
+			}
+		})
 	}
 }
 
@@ -151,12 +154,14 @@ func TestCounting(t *testing.T) {
 	}
 	decisions, would := r.Counters().Decisions(), r.Counters().WouldRefuse()
 	for verdict, want := range map[policy.Verdict][2]int64{
-		policy.VerdictKnown: {1, 0}, policy.VerdictUnknown: {3, 1}, policy.VerdictError: {1, 1}, policy.VerdictInGrace: {1,
-			0}, policy.VerdictStale: {0, 0},
+		policy.VerdictKnown: {1, 0}, policy.VerdictUnknown: {3, 1}, policy.VerdictError: {1, 1},
+		policy.VerdictInGrace: {1, 0}, policy.VerdictStale: {0, 0},
 	} {
-		if got := [2]int64{decisions[verdict], would[verdict]}; got != want {
-			t.Errorf("%s was counted %v, want %v", verdict, got, want)
-		}
+		t.Run(string(verdict), func(t *testing.T) {
+			if got := [2]int64{decisions[verdict], would[verdict]}; got != want {
+				t.Errorf("%s was counted %v, want %v", verdict, got, want)
+			}
+		})
 	}
 	if len(decisions) != len(policy.Verdicts()) || len(would) != len(policy.Verdicts()) {
 		t.Errorf("%d and %d verdicts counted, want %d", len(decisions), len(would), len(policy.Verdicts()))
@@ -192,7 +197,8 @@ func TestLogLine(t *testing.T) {
 level=INFO msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=Nobody@report.test verdict=unknown reply=continue would_refuse=true would_reply="550 5.1.1 <nobody@report.test>: Recipient address rejected: User unknown" reason="not in the index" directory=corp
 level=ERROR msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=broken@report.test verdict=error reply=continue would_refuse=true would_reply="451 4.3.0 <broken@report.test>: Recipient address cannot be checked at the moment, please try again later" reason="an internal error" error="index: the index is closed"
 `
-	want = strings.ReplaceAll(want, `helo=evil\r\nlevel=INFO`, `helo="evil\\r\\nlevel=INFO"`) // = has the handler quote it
+	want = strings.ReplaceAll(want, `helo=evil\r\nlevel=INFO`,
+		`helo="evil\\r\\nlevel=INFO"`) // = has the handler quote it
 	if got := log.String(); got != want {
 		t.Errorf("log:\n%s\nwant:\n%s", got, want)
 	}
@@ -256,9 +262,11 @@ func TestEscaped(t *testing.T) {
 		{strings.Repeat("a", maxLogged), strings.Repeat("a", maxLogged)},
 		{strings.Repeat("a", maxLogged+1), strings.Repeat("a", maxLogged) + "..."},
 	} {
-		if got := escaped(c.in); got != c.want {
-			t.Errorf("escaped(%q) = %q, want %q", c.in, got, c.want)
-		}
+		t.Run(c.in, func(t *testing.T) {
+			if got := escaped(c.in); got != c.want {
+				t.Errorf("escaped(%q) = %q, want %q", c.in, got, c.want)
+			}
+		})
 	}
 }
 
@@ -273,10 +281,12 @@ func TestClientAddr(t *testing.T) {
 		{"IPv6:", ""},
 		{"", ""},
 	} {
-		got, ok := clientAddr(c.in)
-		if want, _ := netip.ParseAddr(c.want); got != want || ok != (c.want != "") {
-			t.Errorf("clientAddr(%q) = %v, %v, want %q", c.in, got, ok, c.want)
-		}
+		t.Run(c.in, func(t *testing.T) {
+			got, ok := clientAddr(c.in)
+			if want, _ := netip.ParseAddr(c.want); got != want || ok != (c.want != "") {
+				t.Errorf("clientAddr(%q) = %v, %v, want %q", c.in, got, ok, c.want)
+			}
+		})
 	}
 }
 
@@ -318,11 +328,14 @@ func TestQueryOfSendmail(t *testing.T) {
 		{"user@d.test", "[IPv6:2001:db8::1]", "user@d.test", "unknown"},
 	}
 	for _, test := range tests {
-		q := (&session{}).query("user@d.test", map[string]string{"{rcpt_addr}": test.macro, "{client_name}": test.clientName})
-		if q.Recipient != test.recipient || q.ClientName != test.wantName {
-			t.Errorf("query(%q, %q) = recipient %q of client %q, want %q of %q",
-				test.macro, test.clientName, q.Recipient, q.ClientName, test.recipient, test.wantName)
-		}
+		t.Run(test.macro, func(t *testing.T) {
+			q := (&session{}).query("user@d.test",
+				map[string]string{"{rcpt_addr}": test.macro, "{client_name}": test.clientName})
+			if q.Recipient != test.recipient || q.ClientName != test.wantName {
+				t.Errorf("query(%q, %q) = recipient %q of client %q, want %q of %q",
+					test.macro, test.clientName, q.Recipient, q.ClientName, test.recipient, test.wantName)
+			}
+		})
 	}
 }
 
@@ -336,7 +349,8 @@ func TestObserverPanics(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = panicking{} })
 	s := r.session(t)
 	for recipient, want := range map[string]string{
-		"user@enforce.test": goOn, "nobody@report.test": goOn, "nobody@enforce.test": expect(noUser, "nobody@enforce.test"),
+		"user@enforce.test": goOn, "nobody@report.test": goOn,
+		"nobody@enforce.test": expect(noUser, "nobody@enforce.test"),
 	} {
 		if got := rcpt(t, s, recipient); got != want {
 			t.Errorf("RCPT %q = %q, want %q", recipient, got, want)

@@ -61,33 +61,35 @@ func TestUndeletedElsewhere(t *testing.T) {
 // new owner and fails before the old one, the next one reads both.
 func TestMoveInAFailedPass(t *testing.T) {
 	for _, gainsFirst := range []bool{true, false} {
-		w := newWorld(t, nil)
-		var others []adsim.GUID
-		for i := range 4 {
-			others = append(others, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
-		}
-		from, to := w.user("From", "from@corp.example", "desk@corp.example"), w.user("To", "to@corp.example")
-		if !gainsFirst {
-			from, to = to, from
-			w.set(from, "from@corp.example", "desk@corp.example")
-			w.set(to, "to@corp.example")
-		}
-		w.pass(store.Full)
-		w.set(from, "from@corp.example")
-		for _, guid := range others { // so that the two come on different pages
-			w.must(w.d.Touch(guid))
-		}
-		w.set(to, "to@corp.example", "desk@corp.example")
-		w.server.SetFaults(adsim.Faults{OnPage: 2, CutAfterEntries: 1})
-		if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
-			t.Fatal("a pass that was cut off is good")
-		}
-		if !w.knows("desk@corp.example") {
-			t.Errorf("gains first %t: the address is unknown after the failed pass", gainsFirst)
-		}
-		w.server.SetFaults(adsim.Faults{})
-		w.pass(store.Incremental)
-		w.wantEqual()
+		t.Run(fmt.Sprintf("gains first %t", gainsFirst), func(t *testing.T) {
+			w := newWorld(t, nil)
+			var others []adsim.GUID
+			for i := range 4 {
+				others = append(others, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
+			}
+			from, to := w.user("From", "from@corp.example", "desk@corp.example"), w.user("To", "to@corp.example")
+			if !gainsFirst {
+				from, to = to, from
+				w.set(from, "from@corp.example", "desk@corp.example")
+				w.set(to, "to@corp.example")
+			}
+			w.pass(store.Full)
+			w.set(from, "from@corp.example")
+			for _, guid := range others { // so that the two come on different pages
+				w.must(w.d.Touch(guid))
+			}
+			w.set(to, "to@corp.example", "desk@corp.example")
+			w.server.SetFaults(adsim.Faults{OnPage: 2, CutAfterEntries: 1})
+			if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+				t.Fatal("a pass that was cut off is good")
+			}
+			if !w.knows("desk@corp.example") {
+				t.Errorf("gains first %t: the address is unknown after the failed pass", gainsFirst)
+			}
+			w.server.SetFaults(adsim.Faults{})
+			w.pass(store.Incremental)
+			w.wantEqual()
+		})
 	}
 }
 
@@ -182,8 +184,8 @@ func TestGuardOverARestart(t *testing.T) {
 		t.Errorf("a fourth removal after a restart: %+v, want it held", info)
 	}
 	w.restart()
-	if s := w.mirror.Status(); s.Held != 1 || s.Hold == "" {
-		t.Errorf("after another restart %d are held (%q), want 1", s.Held, s.Hold)
+	if s := w.mirror.Status(); s.HeldAddresses != 1 || s.HoldReason == "" {
+		t.Errorf("after another restart %d are held (%q), want 1", s.HeldAddresses, s.HoldReason)
 	}
 	if n, err := w.store.Discard("corp", w.config.Now()); n != 1 || err != nil {
 		t.Fatalf("discard: %d, %v", n, err)
@@ -209,26 +211,28 @@ func addressesOf(from, to int) (list []string) {
 // TestClockOfTheController: what a controller says of the time decides nothing.
 func TestClockOfTheController(t *testing.T) {
 	for _, ahead := range []time.Duration{-10 * 365 * 24 * time.Hour, 10 * 365 * 24 * time.Hour} {
-		w := newWorld(t, nil)
-		w.d = adsim.NewDirectory(adsim.DirectoryConfig{Clock: func() time.Time { return time.Now().Add(ahead) }})
-		w.server = adsim.StartTest(t, w.d, adsim.ServerConfig{MaxPageSize: 3})
-		w.add(adsim.OU, people)
-		w.config.Candidates = []Candidate{w.candidate(w.server)}
-		var lags []time.Duration
-		w.config.Observe.Lag = func(d time.Duration) { lags = append(lags, d) }
-		w.restart()
-		ann := w.user("Ann", "ann@corp.example")
-		w.user("Bob", "bob@corp.example")
-		w.pass(store.Full)
-		w.set(ann, "anne@corp.example")
-		w.pass(store.Incremental)
-		w.wantEqual()
-		w.must(w.d.Delete(ann))
-		w.pass(store.Incremental)
-		w.wantEqual()
-		if len(lags) == 0 || slices.Max(lags) > time.Hour {
-			t.Errorf("a clock that is %v ahead gives the lags %v", ahead, lags)
-		}
+		t.Run(ahead.String(), func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.d = adsim.NewDirectory(adsim.DirectoryConfig{Clock: func() time.Time { return time.Now().Add(ahead) }})
+			w.server = adsim.StartTest(t, w.d, adsim.ServerConfig{MaxPageSize: 3})
+			w.add(adsim.OU, people)
+			w.config.Candidates = []Candidate{w.candidate(w.server)}
+			var lags []time.Duration
+			w.config.Observe.Lag = func(d time.Duration) { lags = append(lags, d) }
+			w.restart()
+			ann := w.user("Ann", "ann@corp.example")
+			w.user("Bob", "bob@corp.example")
+			w.pass(store.Full)
+			w.set(ann, "anne@corp.example")
+			w.pass(store.Incremental)
+			w.wantEqual()
+			w.must(w.d.Delete(ann))
+			w.pass(store.Incremental)
+			w.wantEqual()
+			if len(lags) == 0 || slices.Max(lags) > time.Hour {
+				t.Errorf("a clock that is %v ahead gives the lags %v", ahead, lags)
+			}
+		})
 	}
 }
 
@@ -268,7 +272,8 @@ func TestOutOfTheBasesAndBackDuringAnIncrementalPass(t *testing.T) {
 	sales := w.add(adsim.OU, "OU=Sales,"+people)
 	var all []adsim.GUID
 	for i := range 12 {
-		all = append(all, w.add(adsim.User, fmt.Sprintf("CN=u%d,OU=Sales,%s", i, people), fmt.Sprintf("u%d@corp.example", i)))
+		all = append(all, w.add(adsim.User, fmt.Sprintf("CN=u%d,OU=Sales,%s", i, people),
+			fmt.Sprintf("u%d@corp.example", i)))
 	}
 	w.user("Bob", "bob@corp.example")
 	w.pass(store.Full)
@@ -342,7 +347,10 @@ func TestBaseInHexadecimal(t *testing.T) {
 // TestNobodyStaysHeld: what a full pass without anybody holds back stays held, also where nothing
 // but that speaks for it.
 func TestNobodyStaysHeld(t *testing.T) {
-	w := newWorld(t, func(w *world, c *Config) { c.Guard = Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour} })
+	w := newWorld(t, func(w *world, c *Config) {
+		c.Guard = Guard{Percent: 5, Count: 50, Max: 500,
+			Window: 24 * time.Hour}
+	})
 	var want []string
 	for i := range 9 {
 		want = append(want, fmt.Sprintf("u%d@corp.example", i))
@@ -352,7 +360,8 @@ func TestNobodyStaysHeld(t *testing.T) {
 	p, err := w.store.Begin("other", store.Full, store.Origin{Database: "x", Started: w.now()})
 	w.must(err)
 	a, _ := address.Parse("zoe@corp.example")
-	_, err = p.Apply([]store.Object{{GUID: store.GUID{9}, Class: "user", DN: "CN=Zoe", Addresses: []store.Owned{{Address: a, Attribute: "mail"}}}})
+	_, err = p.Apply([]store.Object{{GUID: store.GUID{9}, Class: "user", DN: "CN=Zoe",
+		Addresses: []store.Owned{{Address: a, Attribute: "mail"}}}})
 	w.must(err)
 	w.must(p.Sweep())
 	_, err = p.Commit(store.Outcome{Cursor: []byte("{}"), Ended: w.now()})

@@ -72,8 +72,10 @@ func benchMirror(b *testing.B, server *adsim.Server) (m *Mirror, dir string) {
 	}
 	config := directory.Config{URL: server.URL(), BindDN: server.BindDN(), CAFile: ca,
 		Password: func() ([]byte, error) { return []byte(server.Password()), nil }}
-	m, err = New(Config{Name: "corp", Store: s, Poll: time.Minute, Full: 24 * time.Hour, Log: slog.New(slog.DiscardHandler),
-		Candidates: []Candidate{{Name: server.URL(), Dial: func(ctx context.Context) (Source, error) { return directory.Dial(ctx, config) }}}})
+	m, err = New(Config{Name: "corp", Store: s, Poll: time.Minute, Full: 24 * time.Hour,
+		Log: slog.New(slog.DiscardHandler),
+		Candidates: []Candidate{{Name: server.URL(),
+			Dial: func(ctx context.Context) (Source, error) { return directory.Dial(ctx, config) }}}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -101,7 +103,8 @@ type usage struct {
 
 func startUsage(dir string) usage {
 	runtime.GC()
-	u := usage{dir: dir, before: onDisk(dir), written: writtenBytes(), heap: heap(), stop: make(chan struct{}), peak: make(chan uint64)}
+	u := usage{dir: dir, before: onDisk(dir), written: writtenBytes(), heap: heap(), stop: make(chan struct{}),
+		peak: make(chan uint64)}
 	go func() {
 		ticker := time.NewTicker(50 * time.Millisecond)
 		defer ticker.Stop()

@@ -12,93 +12,94 @@ import (
 	"rcpt-milter/directory"
 )
 
-// Candidate is one domain controller that can be connected to.
+// Candidate is a domain controller that the mirror can connect to.
 type Candidate struct {
 	Name string // for logs: its URL
-	Host string // the name in the URL, in lower case; empty: none is known
-	View string // what the port of the URL shows, see ViewOfPort; empty: not known
+	Host string // host name of the URL in lower case; empty if unknown
+	View string // what the port of the URL shows, see ViewOfPort; empty if unknown
 	Dial func(context.Context) (Source, error)
 }
 
 const (
-	// rediscoverEvery is how often at most the candidates are asked for.
-	rediscoverEvery = time.Minute
+	// rediscoverInterval is the shortest time between two discoveries.
+	rediscoverInterval = time.Minute
 
-	// maxRepins is how often a name that leads to several controllers is connected to
-	// again for the one that is followed: a logon costs less than a full pass.
-	maxRepins = 3
+	// maxHostRetries is how often a name that leads to several controllers is dialed again
+	// to reach the followed one: a logon costs less than a full pass.
+	maxHostRetries = 3
 
-	// flapsFor is how long status warns of a name that led elsewhere.
-	flapsFor = 24 * time.Hour
+	// ambiguousHostWarning is how long status shows the warning of warnAmbiguousHost.
+	ambiguousHostWarning = 24 * time.Hour
 )
 
-// roster is the list of candidates, in order of preference, and which one is used. It
-// belongs to the goroutine of the passes.
-type roster struct {
-	list    []Candidate
-	at      int                  // which one the source belongs to, or is tried next
-	served  string               // name of the one that served last
-	asked   time.Time            // when the list was last asked for
-	reached map[string]*crossing // by the name of a candidate
+// controllerList is the list of candidates in order of preference, and the position of the
+// current one. Only the goroutine of the passes uses it.
+type controllerList struct {
+	list         []Candidate
+	current      int                     // the one that the source belongs to, or that is tried next
+	lastServed   string                  // name of the candidate of the last good pass
+	discoveredAt time.Time               // time of the last discovery
+	hosts        map[string]*hostHistory // by name of the candidate
 }
 
-// crossing is what was met behind the name of a candidate.
-type crossing struct {
-	host   string          // the controller there now
-	view   string          // what the connection shows
-	hosts  map[string]bool // all that were met
-	warned time.Time
+// hostHistory records the controllers that the name of a candidate led to.
+type hostHistory struct {
+	host     string          // the controller of the last connection
+	view     string          // what that connection shows
+	seen     map[string]bool // all controllers so far
+	warnedAt time.Time
 }
 
-// locate makes sure of a list of candidates. One that has failed may be gone, and a
-// better one may be there, so it is asked for again, now and then; while there is no
-// answer the old list stands.
-func (m *Mirror) locate(ctx context.Context) error {
-	r, now := &m.roster, m.config.Now()
-	if m.config.Discover == nil || len(r.list) > 0 && now.Sub(r.asked).Abs() < rediscoverEvery {
+// discover makes sure that there are candidates. It discovers them again from time to time,
+// because a failed one may be gone and a better one may exist. If discovery fails, the old
+// list stays.
+func (m *Mirror) discover(ctx context.Context) error {
+	r, now := &m.controllers, m.config.Now()
+	if m.config.Discover == nil || len(r.list) > 0 && now.Sub(r.discoveredAt).Abs() < rediscoverInterval {
 		return nil
 	}
-	r.asked = now
+	r.discoveredAt = now
 	list, err := m.config.Discover(ctx)
 	if ctx.Err() != nil {
 		return fmt.Errorf("given up: %w", ctx.Err())
 	}
-	m.warn("discovery", err, time.Hour)
+	m.setWarning("discovery", err, time.Hour)
 	switch {
 	case err != nil && len(r.list) > 0:
-		m.config.Log.Warn("domain controllers cannot be discovered, those known stay", "error", err)
+		m.config.Log.Warn("cannot discover domain controllers, keeping the known ones", "error", err)
 		return nil
 	case len(list) == 0:
-		return cmp.Or(err, errors.New("no domain controllers were discovered"))
+		return cmp.Or(err, errors.New("no domain controllers discovered"))
 	case err != nil:
-		m.config.Log.Warn("domain controllers may not all be discovered", "error", err)
+		m.config.Log.Warn("discovery of domain controllers may be incomplete", "error", err)
 	}
-	if names(list) != names(r.list) {
-		m.config.Log.Info("domain controllers discovered", "controllers", names(list))
+	if joinNames(list) != joinNames(r.list) {
+		m.config.Log.Info("domain controllers discovered", "controllers", joinNames(list))
 	}
-	m.relist(list)
+	m.setControllers(list)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.listed = list
+	m.knownCandidates = list
 	return nil
 }
 
-// relist exchanges the list. The candidate in use stays that if it is still there;
-// otherwise the one is chosen that a new connection should begin with.
-func (m *Mirror) relist(list []Candidate) {
-	r := &m.roster
+// setControllers replaces the list. The current candidate stays if it is in the new list.
+// Otherwise selectController chooses another.
+func (m *Mirror) setControllers(list []Candidate) {
+	r := &m.controllers
 	used := ""
 	if len(r.list) > 0 {
 		used = m.current().Name
 	}
 	r.list = list
-	if r.at = slices.IndexFunc(list, func(c Candidate) bool { return c.Name == used }); r.at < 0 {
-		m.pin()
+	if r.current = slices.IndexFunc(list, func(c Candidate) bool { return c.Name == used }); r.current < 0 {
+		m.selectController()
 	}
 }
 
-// names lists candidates, whatever their order: among equals it is drawn by lot.
-func names(list []Candidate) string {
+// joinNames lists candidates by name. It sorts them, because discovery returns equals in
+// random order.
+func joinNames(list []Candidate) string {
 	var all []string
 	for _, c := range list {
 		all = append(all, c.Name)
@@ -107,8 +108,9 @@ func names(list []Candidate) string {
 	return strings.Join(all, " ")
 }
 
-// controllers are the candidates known, the one that is followed last, and its database.
-func (m *Mirror) controllers() ([]Candidate, directory.GUID) {
+// candidatesFollowedLast returns the known candidates with the followed one at the end, and
+// the invocation ID of its database.
+func (m *Mirror) candidatesFollowedLast() ([]Candidate, directory.GUID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	followed := func(c Candidate) int {
@@ -117,36 +119,38 @@ func (m *Mirror) controllers() ([]Candidate, directory.GUID) {
 		}
 		return 0
 	}
-	ordered := slices.SortedStableFunc(slices.Values(m.listed), func(x, y Candidate) int { return followed(x) - followed(y) })
-	return ordered, m.status.InvocationID
+	byFollowed := func(x, y Candidate) int { return followed(x) - followed(y) }
+	return slices.SortedStableFunc(slices.Values(m.knownCandidates), byFollowed), m.status.InvocationID
 }
 
-// pin goes to the candidate that leads to the controller which the cursor belongs to,
-// as far as one can tell: any other costs a full pass. Where none does, to the first.
-func (m *Mirror) pin() {
-	r := &m.roster
+// selectController selects the candidate that leads to the controller of the cursor, as far
+// as is known, because any other one costs a full pass. Without such a candidate it selects
+// the first.
+func (m *Mirror) selectController() {
+	r := &m.controllers
 	host := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
 	at := slices.IndexFunc(r.list, func(c Candidate) bool { return c.Host != "" && c.Host == host })
 	if at < 0 {
-		at = slices.IndexFunc(r.list, func(c Candidate) bool { return c.Name == r.served })
+		at = slices.IndexFunc(r.list, func(c Candidate) bool { return c.Name == r.lastServed })
 	}
-	r.at = max(at, 0)
+	r.current = max(at, 0)
 }
 
-// current is the candidate in use, or to be tried next.
-func (m *Mirror) current() Candidate { return m.roster.list[m.roster.at] }
+// current returns the candidate in use, or the one that is tried next.
+func (m *Mirror) current() Candidate { return m.controllers.list[m.controllers.current] }
 
-// next goes to the best candidate that was not tried; false: there is none.
-func (r *roster) next(tried map[string]bool) bool {
+// next selects the first candidate that has not been tried. It reports whether there is
+// one.
+func (r *controllerList) next(tried map[string]bool) bool {
 	at := slices.IndexFunc(r.list, func(c Candidate) bool { return !tried[c.Name] })
 	if at < 0 {
 		return false
 	}
-	r.at = at
+	r.current = at
 	return true
 }
 
-// connect makes sure of a connection, and asks who is at its other end.
+// connect makes sure of a connection and reads the rootDSE.
 func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 	if m.source != nil {
 		return m.source.Root(ctx)
@@ -155,17 +159,17 @@ func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 	if err != nil {
 		return root, err
 	}
-	for again := 0; again < maxRepins && m.cross(root); again++ {
-		other, its, err := m.dial(ctx)
+	for retry := 0; retry < maxHostRetries && m.recordHost(root); retry++ {
+		newSource, newRoot, err := m.dial(ctx)
 		if err != nil {
 			continue
 		}
 		source.Close()
-		source, root = other, its
+		source, root = newSource, newRoot
 	}
-	m.cross(root)
+	m.recordHost(root)
 	m.source = source
-	m.admit()
+	m.signalReached()
 	return root, nil
 }
 
@@ -183,30 +187,31 @@ func (m *Mirror) dial(ctx context.Context) (Source, directory.Root, error) {
 	return source, root, nil
 }
 
-// cross notes which controller the name of the current candidate led to. It reports
-// whether another one was wanted, to which the name led before.
-func (m *Mirror) cross(root directory.Root) (astray bool) {
+// recordHost records which controller the name of the current candidate led to. It reports
+// whether the cursor belongs to another controller that the same name led to before.
+func (m *Mirror) recordHost(root directory.Root) (wrongHost bool) {
 	name := m.current().Name
-	c := m.roster.reached[name]
+	c := m.controllers.hosts[name]
 	if c == nil {
-		c = &crossing{host: root.DNSHostName, hosts: map[string]bool{}}
-		m.roster.reached[name] = c
+		c = &hostHistory{host: root.DNSHostName, seen: map[string]bool{}}
+		m.controllers.hosts[name] = c
 	}
-	c.hosts[root.DNSHostName], c.view = true, viewOf(root)
+	c.seen[root.DNSHostName], c.view = true, viewOf(root)
 	if c.host != root.DNSHostName {
-		m.flapped(name, c, root.DNSHostName)
+		m.warnAmbiguousHost(name, c, root.DNSHostName)
 	}
 	c.host = root.DNSHostName
 	wanted := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
-	return wanted != root.DNSHostName && c.hosts[wanted]
+	return wanted != root.DNSHostName && c.seen[wanted]
 }
 
-// flapped complains of a name that leads to several controllers.
-func (m *Mirror) flapped(name string, c *crossing, host string) {
-	err := fmt.Errorf("%s leads now to %s and now to %s, and each change costs a full pass; name the controllers themselves in urls, or use discover", name, c.host, host)
-	m.warn("url "+name, err, flapsFor)
-	if now := m.config.Now(); now.Sub(c.warned) > time.Hour {
-		c.warned = now
-		m.config.Log.Warn("the name of a domain controller leads to different ones", "url", name, "before", c.host, "now", host)
+// warnAmbiguousHost warns that a name leads to several controllers.
+func (m *Mirror) warnAmbiguousHost(name string, c *hostHistory, host string) {
+	err := fmt.Errorf("%s leads now to %s and now to %s, and each change costs a full pass; "+
+		"name the controllers themselves in urls, or use discover", name, c.host, host)
+	m.setWarning("url "+name, err, ambiguousHostWarning)
+	if now := m.config.Now(); now.Sub(c.warnedAt) > time.Hour {
+		c.warnedAt = now
+		m.config.Log.Warn("one name leads to several domain controllers", "url", name, "before", c.host, "now", host)
 	}
 }

@@ -139,10 +139,11 @@ func (w *world) roundRobin(servers ...*adsim.Server) Candidate {
 		all = append(all, w.candidate(s))
 	}
 	turn := -1
-	return Candidate{Name: "ldaps://corp.example:636", Host: "corp.example", Dial: func(ctx context.Context) (Source, error) {
-		turn++
-		return all[turn%len(all)].Dial(ctx)
-	}}
+	return Candidate{Name: "ldaps://corp.example:636", Host: "corp.example",
+		Dial: func(ctx context.Context) (Source, error) {
+			turn++
+			return all[turn%len(all)].Dial(ctx)
+		}}
 }
 
 func TestNameThatLeadsToDifferentControllers(t *testing.T) {
@@ -168,7 +169,8 @@ func TestNameThatLeadsToDifferentControllers(t *testing.T) {
 		t.Errorf("%+v after %d connections to the other controller", info, second.Stats().Connections)
 	}
 	got := w.mirror.Status().Warnings
-	if len(got) != 1 || !strings.Contains(got[0], "dc1.corp.example") || !strings.Contains(got[0], "dc2.corp.example") || !strings.Contains(got[0], "ldaps://corp.example:636") {
+	if len(got) != 1 || !strings.Contains(got[0], "dc1.corp.example") ||
+		!strings.Contains(got[0], "dc2.corp.example") || !strings.Contains(got[0], "ldaps://corp.example:636") {
 		t.Errorf("warnings %q", got)
 	}
 	// The one that is followed is gone: the other one will do.
@@ -180,10 +182,10 @@ func TestNameThatLeadsToDifferentControllers(t *testing.T) {
 	if r.Err != nil || r.Info.Controller != "dc2.corp.example" {
 		t.Errorf("with the other one only: %+v", r)
 	}
-	if got := strings.Count(log.String(), "leads to different ones"); got != 1 {
+	if got := strings.Count(log.String(), "one name leads to several domain controllers"); got != 1 {
 		t.Errorf("%d warnings in the log within an hour, want one:\n%s", got, &log)
 	}
-	w.advance(flapsFor + time.Minute)
+	w.advance(ambiguousHostWarning + time.Minute)
 	if got := w.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings %q a day later", got)
 	}

@@ -10,37 +10,37 @@ import (
 	"rcpt-milter/store"
 )
 
-// Rules say which objects of a directory are recipients. A change of any of them shows
-// in the fingerprint and so leads to a full pass.
+// Rules define which objects of a directory are recipients. A change of a rule changes the
+// fingerprint and so leads to a full pass.
 type Rules struct {
-	// Attributes hold the addresses; nil: proxyAddresses and mail. The first attribute
-	// that names an address is the one remembered.
+	// Attributes hold the addresses; nil means proxyAddresses and mail. The index records
+	// the first attribute that contains an address.
 	Attributes []string
-	// Bases are the subtrees whose objects count; none: all.
+	// Bases are the subtrees whose objects count; empty means all.
 	Bases []string
 	// Exclude are subtrees whose objects do not count.
 	Exclude []string
-	// RefuseOutside takes msExchRequireAuthToSendTo at its word: mail from outside
-	// senders is refused. Otherwise it is ignored.
-	RefuseOutside bool
-	// OmitSystem leaves out system mailboxes (systemTypes).
+	// InternalOnly applies msExchRequireAuthToSendTo: such recipients accept no mail from
+	// outside senders. Otherwise the attribute is ignored.
+	InternalOnly bool
+	// OmitSystem omits system mailboxes (systemTypes).
 	OmitSystem bool
-	// OmitDisabled leaves out disabled accounts, except those of mailboxes whose accounts
-	// are always disabled (disabledTypes).
+	// OmitDisabled omits disabled accounts, except those of mailboxes whose accounts are
+	// always disabled (disabledTypes).
 	OmitDisabled bool
 }
 
-// recipientClasses are the classes whose objects may own addresses; the most telling
+// recipientClasses are the classes whose objects may own addresses, the most specific
 // first. inetOrgPerson is a kind of user.
 var recipientClasses = []string{"publicfolder", "msexchdynamicdistributionlist", "group", "contact", "user"}
 
-// containerClasses are watched, because moving one moves what is below it without
-// touching it.
+// containerClasses are watched, because moving a container moves the objects below it
+// without changing them.
 var containerClasses = []string{"organizationalunit", "container"}
 
-// classify says what an object owns. It is a pure function, and the only place that
-// says what a recipient is. An object that is no recipient owns nothing, which is how
-// the store learns that it is none any more.
+// classify returns what an object owns. It is a pure function and the only definition of a
+// recipient. An object that is no recipient owns nothing. This tells the store when an
+// object stops being one.
 func classify(o directory.Object, rules Rules) store.Object {
 	out := store.Object{GUID: store.GUID(o.GUID), Class: classOf(&o), DN: o.DN, USN: o.USN}
 	if o.Deleted {
@@ -56,17 +56,17 @@ func classify(o directory.Object, rules Rules) store.Object {
 			if !strings.EqualFold(v.Attribute, name) {
 				continue
 			}
-			addValue(&out, name, v, rules.RefuseOutside && o.InternalOnly)
+			addValue(&out, name, v, rules.InternalOnly && o.InternalOnly)
 		}
 	}
 	return out
 }
 
-// addValue adds the addresses of one value to what an object owns.
-func addValue(o *store.Object, attribute string, v directory.Value, restricted bool) {
+// addValue adds the addresses of one value to those of an object.
+func addValue(o *store.Object, attribute string, v directory.Value, internalOnly bool) {
 	list, reason := readValue(v)
 	for _, a := range list {
-		o.Addresses = append(o.Addresses, store.Owned{Address: a, Attribute: attribute, InternalOnly: restricted})
+		o.Addresses = append(o.Addresses, store.Owned{Address: a, Attribute: attribute, InternalOnly: internalOnly})
 	}
 	if reason != "" {
 		o.Unparsed++
@@ -80,11 +80,11 @@ func isRecipient(o *directory.Object, rules Rules) bool {
 		return false
 	case !slices.ContainsFunc(recipientClasses, o.HasClass):
 		return false
-	case !rules.owns(o.DN):
+	case !rules.inScope(o.DN):
 		return false
-	case rules.OmitSystem && isOneOf(o.RecipientType, systemTypes):
+	case rules.OmitSystem && hasType(o.RecipientType, systemTypes):
 		return false
-	case rules.OmitDisabled && o.Disabled && !isOneOf(o.RecipientType, disabledTypes):
+	case rules.OmitDisabled && o.Disabled && !hasType(o.RecipientType, disabledTypes):
 		return false
 	}
 	return true
@@ -94,7 +94,7 @@ func isContainer(o *directory.Object) bool {
 	return slices.ContainsFunc(containerClasses, o.HasClass)
 }
 
-// classOf is the word for an object that people know.
+// classOf returns the class that an administrator would name.
 func classOf(o *directory.Object) string {
 	for _, class := range slices.Concat(recipientClasses, containerClasses) {
 		if o.HasClass(class) {
@@ -118,15 +118,15 @@ func (r Rules) attributes() []string {
 	return lower
 }
 
-// addressForm is raised when the same values of a directory begin to stand for other
-// addresses. Every index is read anew then.
+// addressForm is increased when the same directory values begin to mean other addresses.
+// Each index is then read again in full.
 const addressForm = 3
 
-// fingerprint tells two sets of rules apart.
+// fingerprint identifies a set of rules.
 func (r Rules) fingerprint() string {
 	return fmt.Sprintf("form=%d attributes=%q bases=%q exclude=%q outside=%t system=%t disabled=%t classes=%q",
 		addressForm, r.attributes(), foldedDNs(r.Bases), foldedDNs(r.Exclude),
-		r.RefuseOutside, r.OmitSystem, r.OmitDisabled, recipientClasses)
+		r.InternalOnly, r.OmitSystem, r.OmitDisabled, recipientClasses)
 }
 
 // foldedDNs makes lists of names comparable.
@@ -139,13 +139,14 @@ func foldedDNs(list []string) []string {
 	return folded
 }
 
-// owns reports whether objects of this name count: in the bases, and not excluded.
-func (r Rules) owns(dn string) bool {
+// inScope reports whether objects of this name count: they are in the bases and not
+// excluded.
+func (r Rules) inScope(dn string) bool {
 	return inBases(dn, r.Bases) && (len(r.Exclude) == 0 || !inBases(dn, r.Exclude))
 }
 
-// borders are the subtrees at whose tops objects begin or cease to count.
-func (r Rules) borders() []string { return slices.Concat(r.Bases, r.Exclude) }
+// scopeBorders returns the subtrees at whose tops objects begin or stop to count.
+func (r Rules) scopeBorders() []string { return slices.Concat(r.Bases, r.Exclude) }
 
 // inBases reports whether a name is one of the bases or below one.
 func inBases(dn string, bases []string) bool {
@@ -159,13 +160,13 @@ func inBases(dn string, bases []string) bool {
 	})
 }
 
-// foldDN makes names comparable: lower case, one way to escape, without the spaces that
-// people write after commas and around equal signs (RFC 4514 has none; escaped ones
-// stay).
+// foldDN makes names comparable: in lower case, with one form of escaping, and without the
+// spaces that people write after commas and around equal signs. RFC 4514 has no such
+// spaces. Escaped ones stay.
 func foldDN(dn string) string {
 	var out strings.Builder
-	escaped, skip := false, true // skip: spaces here mean nothing
-	for _, r := range strings.ToLower(plainDN(dn)) {
+	escaped, skip := false, true // skip: spaces here have no meaning
+	for _, r := range strings.ToLower(unescapeDN(dn)) {
 		switch {
 		case escaped:
 			escaped, skip = false, false
@@ -188,9 +189,9 @@ func foldDN(dn string) string {
 	return strings.TrimRight(out.String(), " ")
 }
 
-// plainDN takes away the escapes that a name can do without: octets in hexadecimal, and
-// characters that need none where they stand (RFC 4514 section 2.4).
-func plainDN(dn string) string {
+// unescapeDN removes escapes that a name does not need: bytes in hexadecimal, and
+// characters that need no escape at their position (RFC 4514 section 2.4).
+func unescapeDN(dn string) string {
 	if !strings.Contains(dn, `\`) {
 		return dn
 	}
@@ -202,8 +203,8 @@ func plainDN(dn string) string {
 		}
 		c := dn[i+1]
 		if i+2 < len(dn) {
-			if octet, err := strconv.ParseUint(dn[i+1:i+3], 16, 8); err == nil {
-				c = byte(octet)
+			if value, err := strconv.ParseUint(dn[i+1:i+3], 16, 8); err == nil {
+				c = byte(value)
 				i++
 			}
 		}

@@ -14,66 +14,69 @@ import (
 )
 
 var (
-	// ErrComparing says that a comparison of this directory is under way already.
-	ErrComparing = errors.New("a comparison of this directory is under way already")
-	// ErrNeverRead says that there is nothing yet to compare a directory with.
-	ErrNeverRead = errors.New("the directory has not been read in full yet")
+	// ErrCompareRunning means that a comparison of this directory is already running.
+	ErrCompareRunning = errors.New("a comparison of this directory is already running")
+	// ErrNoFullPass means that there is no index yet to compare a directory with.
+	ErrNoFullPass = errors.New("the directory has not been read in full yet")
 )
 
-// errMoving says why a comparison within bases may be wrong.
-var errMoving = errors.New("an organizational unit or container changed meanwhile, so that what is below it may have been read under its old name; compare again")
+// errContainersMoved explains why a comparison within bases may be wrong.
+var errContainersMoved = errors.New("an organizational unit or container changed during the comparison, " +
+	"so objects below it may have been read under their old names; compare again")
 
 const (
-	// maxSuspects is how many objects that differ are kept in memory; the rest is counted.
+	// maxSuspects is the number of differing objects that are kept in memory. More are only
+	// counted.
 	maxSuspects = 100_000
 
-	// maxRounds is how often what differs is looked at again.
-	maxRounds = 5
+	// maxRechecks is how often differences are checked again.
+	maxRechecks = 5
 
 	// maxRereads is how often everything is read again because a container moved.
 	maxRereads = 2
 )
 
-// Comparison is what came out of comparing the index with a directory.
+// Comparison is the result of comparing the index with a directory.
 type Comparison struct {
-	Controller string // that was read
-	Followed   bool   // it is the one that the mirror follows; another may lag behind it, or be ahead
-	USN        uint64 // how far it was
-	Objects    int    // that own an address there
-	Addresses  int    // of these objects, each object's counted
-	Differs    int    // objects about which the index and the directory do not agree
-	Unlisted   int    // of these, not looked at more closely: too many
-	Unsettled  error  // why what differs could not be looked at again after a pass; nil: it was
+	Controller string // the one that was read
+	Followed   bool   // the mirror follows this controller; another one may lag behind it or be ahead
+	USN        uint64 // its highest USN
+	Objects    int    // objects that own an address there
+	Addresses  int    // addresses of these objects, counted for each object
+	Differs    int    // objects that differ between index and directory
+	Unlisted   int    // those of them that were only counted, because there are too many
+	Unsettled  error  // why differences could not be checked again after a pass; nil if they were
 }
 
-// Compare reads the directory in full over a connection of its own, and reports every
-// address that the index has and the directory has not, or the reverse. It changes
-// nothing. What differs is looked at again after another pass of the mirror, because
-// the directory changes meanwhile; Run must be under way. Progress is told how many
-// objects were read.
-func (m *Mirror) Compare(ctx context.Context, progress func(objects int), report func(Difference) error) (Comparison, error) {
+// Compare reads the directory in full over its own connection, and reports each address
+// that only the index or only the directory has. It changes nothing. Because the directory
+// changes during the comparison, it checks differences again after another pass of the
+// mirror; Run must be running. It calls progress with the number of objects read so far.
+func (m *Mirror) Compare(
+	ctx context.Context, progress func(objects int), report func(Difference) error,
+) (Comparison, error) {
 	if !m.comparing.TryLock() {
-		return Comparison{}, ErrComparing
+		return Comparison{}, ErrCompareRunning
 	}
 	defer m.comparing.Unlock()
 	if m.config.Store.Directory(m.config.Name).LastFull.Number == 0 {
-		return Comparison{}, ErrNeverRead
+		return Comparison{}, ErrNoFullPass
 	}
 	c := &comparison{m: m, progress: progress}
 	if err := c.connect(ctx); err != nil {
 		return Comparison{}, err
 	}
 	defer c.source.Close()
-	if err := c.everything(ctx); err != nil {
+	if err := c.readAll(ctx); err != nil {
 		return c.result, err
 	}
-	if err := c.settle(ctx); err != nil {
+	if err := c.recheckUntilStable(ctx); err != nil {
 		return c.result, err
 	}
 	return c.result, c.report(report)
 }
 
-// comparison is one comparison under way.
+// comparison is the state of a running comparison.
 type comparison struct {
 	m        *Mirror
 	source   Source
@@ -81,24 +84,24 @@ type comparison struct {
 	progress func(int)
 	result   Comparison
 
-	read     int                  // objects
-	owners   map[store.GUID]int32 // objects that own addresses, and how many
-	suspects map[store.GUID]*suspect
-	unlisted map[store.GUID]bool   // more of them
-	names    map[store.GUID]string // of containers
-	began    uint64                // how far the controller was when it began to read all
-	moving   bool                  // a container changed while the rest was read
+	objectsRead     int
+	owners          map[store.GUID]int32 // objects that own addresses, and the number of their addresses
+	suspects        map[store.GUID]*suspect
+	unlisted        map[store.GUID]bool   // suspects beyond maxSuspects
+	containerNames  map[store.GUID]string // by container
+	startUSN        uint64                // highest USN of the controller before everything was read
+	containersMoved bool                  // a container changed while the rest was read
 }
 
-// connect takes the domain controller that the mirror follows, or one that answers.
+// connect takes the domain controller that the mirror follows, or another one that answers.
 func (c *comparison) connect(ctx context.Context) error {
-	candidates, err := between(ctx, c.m, func() ([]Candidate, error) {
-		if len(c.m.roster.list) == 0 {
+	candidates, err := runBetweenPasses(ctx, c.m, func() ([]Candidate, error) {
+		if len(c.m.controllers.list) == 0 {
 			return nil, errors.New("no domain controller is known yet")
 		}
 		list := []Candidate{c.m.current()}
-		for i, other := range c.m.roster.list {
-			if i != c.m.roster.at {
+		for i, other := range c.m.controllers.list {
+			if i != c.m.controllers.current {
 				list = append(list, other)
 			}
 		}
@@ -109,9 +112,9 @@ func (c *comparison) connect(ctx context.Context) error {
 	}
 	var failed []error
 	for _, candidate := range candidates {
-		source, err := c.m.openAside(ctx, candidate)
+		source, err := c.m.openSecondary(ctx, candidate)
 		if err == nil {
-			if err = c.ask(ctx, source); err == nil {
+			if err = c.checkSource(ctx, source); err == nil {
 				c.source = source
 				c.result.Controller, c.result.USN = c.root.DNSHostName, c.root.HighestCommittedUSN
 				c.result.Followed = c.root.InvocationID == c.m.Status().InvocationID
@@ -120,49 +123,50 @@ func (c *comparison) connect(ctx context.Context) error {
 			source.Close()
 		}
 		failed = append(failed, err)
-		if ctx.Err() != nil || awaitsSecret(err) { // trying on may lock the account
+		if ctx.Err() != nil || needsNewSecret(err) { // another attempt may lock the account
 			break
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// ask finds out which controller a connection leads to, and whether it shows what the
-// index holds.
-func (c *comparison) ask(ctx context.Context, source Source) (err error) {
+// checkSource reads the rootDSE of a connection, and fails if the connection does not show
+// what the index holds.
+func (c *comparison) checkSource(ctx context.Context, source Source) (err error) {
 	if c.root, err = source.Root(ctx); err != nil {
 		return err
 	}
 	at := decodeCursor(c.m.config.Store.Directory(c.m.config.Name).Cursor)
-	if why := at.otherView(at.next(c.m.identify(c.root), store.Full)); why != "" {
+	if why := at.viewMismatch(at.next(c.m.withAccount(c.root), store.Full)); why != "" {
 		return fmt.Errorf("%s does not show what the index holds: %s", c.root.DNSHostName, why)
 	}
 	return nil
 }
 
-// everything reads all that lives, what changed meanwhile, and then what only the index
-// has. Where a container moved meanwhile, what is below it may have been read under its
-// old name, so that all is read again.
-func (c *comparison) everything(ctx context.Context) error {
-	if err := haveBases(ctx, c.source, c.m.config.Rules.Bases); err != nil {
+// readAll reads all live objects, then the changes since, then the objects that only the
+// index has. If a container moved while it was read, objects below it may have been read
+// under their old names, so everything is read again.
+func (c *comparison) readAll(ctx context.Context) error {
+	if err := checkBases(ctx, c.source, c.m.config.Rules.Bases); err != nil {
 		return err
 	}
-	for again := 0; ; again++ {
-		c.owners, c.suspects, c.unlisted, c.read = map[store.GUID]int32{}, map[store.GUID]*suspect{}, map[store.GUID]bool{}, 0
-		c.names, c.began = map[store.GUID]string{}, c.root.HighestCommittedUSN
+	for rereads := 0; ; rereads++ {
+		c.owners, c.suspects, c.unlisted = map[store.GUID]int32{}, map[store.GUID]*suspect{}, map[store.GUID]bool{}
+		c.objectsRead = 0
+		c.containerNames, c.startUSN = map[store.GUID]string{}, c.root.HighestCommittedUSN
 		if err := c.source.Read(ctx, 0, c.page); err != nil {
 			return err
 		}
-		c.moving = false
+		c.containersMoved = false
 		if err := c.catchUp(ctx); err != nil {
 			return err
 		}
-		if !c.moving || again == maxRereads {
+		if !c.containersMoved || rereads == maxRereads {
 			break
 		}
 	}
-	if c.moving {
-		c.result.Unsettled = errMoving
+	if c.containersMoved {
+		c.result.Unsettled = errContainersMoved
 	}
 	c.result.Objects, c.result.Addresses = len(c.owners), 0
 	for _, n := range c.owners {
@@ -171,7 +175,7 @@ func (c *comparison) everything(ctx context.Context) error {
 	return c.sweep(ctx)
 }
 
-// catchUp reads what changed since the root was last asked for, and asks for it anew.
+// catchUp reads the changes since the last rootDSE, and the rootDSE again.
 func (c *comparison) catchUp(ctx context.Context) error {
 	since := c.root.HighestCommittedUSN
 	root, err := c.source.Root(ctx)
@@ -182,32 +186,32 @@ func (c *comparison) catchUp(ctx context.Context) error {
 	return c.source.Read(ctx, since, c.page)
 }
 
-// page compares one page with what is stored.
+// page compares one page with the store.
 func (c *comparison) page(objects []directory.Object) error {
 	for _, o := range objects {
 		read := classify(o, c.m.config.Rules)
 		if read.Container {
-			c.moving = c.moving || c.moved(read, o.Created > c.began)
-			c.names[read.GUID] = read.DN
+			c.containersMoved = c.containersMoved || c.moved(read, o.Created > c.startUSN)
+			c.containerNames[read.GUID] = read.DN
 		}
 		delete(c.owners, read.GUID)
 		if len(read.Addresses) > 0 {
-			c.owners[read.GUID] = int32(distinct(read.Addresses))
+			c.owners[read.GUID] = int32(countDistinct(read.Addresses))
 		}
 		if err := c.examine(&suspect{read: read}); err != nil {
 			return err
 		}
 	}
-	c.read += len(objects)
-	c.progress(c.read)
+	c.objectsRead += len(objects)
+	c.progress(c.objectsRead)
 	return nil
 }
 
-// moved reports whether what is below a container may have been read under its old name,
+// moved reports whether objects below a container may have been read under their old names,
 // or not at all.
 func (c *comparison) moved(o store.Object, isNew bool) bool {
-	name, known := c.names[o.GUID]
-	return len(c.m.config.Rules.borders()) > 0 || known && name != o.DN || !known && !isNew
+	name, known := c.containerNames[o.GUID]
+	return len(c.m.config.Rules.scopeBorders()) > 0 || known && name != o.DN || !known && !isNew
 }
 
 // sweep finds what only the index has.
@@ -219,13 +223,13 @@ func (c *comparison) sweep(ctx context.Context) error {
 		}
 		_, owns := c.owners[guid]
 		if owns && recorded {
-			return nil // the object was looked at when it was read
+			return nil // the object was examined when it was read
 		}
 		s := c.suspects[guid]
 		if s == nil {
 			s = &suspect{read: store.Object{GUID: guid}}
 		}
-		if owns { // what was read of it is not kept, and was the same as its record
+		if owns { // its addresses were not kept, because they equal its record
 			stored, err := c.m.config.Store.Stored(c.m.config.Name, guid)
 			if err != nil {
 				return err
@@ -235,32 +239,32 @@ func (c *comparison) sweep(ctx context.Context) error {
 			}
 		}
 		if !recorded {
-			s.besides = append(s.besides, a)
+			s.extraAddresses = append(s.extraAddresses, a)
 		}
 		return c.examine(s)
 	})
 }
 
-// suspect is an object about which the index and the directory do not agree.
+// suspect is an object that differs between index and directory.
 type suspect struct {
-	read    store.Object      // as the directory has it; without addresses: it does not have it, or it owns nothing
-	besides []address.Address // that look-ups found to be its own, and its record did not have
-	last    []Difference      // when it was last looked at
-	settled bool              // it was looked at twice with a pass between, and nothing had changed
+	read           store.Object      // in the directory; no addresses: missing there, or owns nothing
+	extraAddresses []address.Address // attributed to it by lookups, but missing in its record
+	differences    []Difference      // as of the last check
+	stable         bool              // unchanged between two checks with a pass between them
 }
 
-// examine keeps an object if it differs, and forgets it if it does not.
+// examine keeps an object if it differs, and drops it otherwise.
 func (c *comparison) examine(s *suspect) error {
 	before := c.suspects[s.read.GUID]
 	if before != nil {
-		s.besides = before.besides
+		s.extraAddresses = before.extraAddresses
 	}
 	var err error
-	if s.last, err = c.look(s); err != nil {
+	if s.differences, err = c.compareStored(s); err != nil {
 		return err
 	}
 	switch {
-	case len(s.last) == 0:
+	case len(s.differences) == 0:
 		delete(c.suspects, s.read.GUID)
 	case before == nil && len(c.suspects) >= maxSuspects:
 		c.unlisted[s.read.GUID] = true
@@ -270,21 +274,21 @@ func (c *comparison) examine(s *suspect) error {
 	return nil
 }
 
-// look compares an object with what is stored of it now.
-func (c *comparison) look(s *suspect) ([]Difference, error) {
+// compareStored compares an object with its present record in the store.
+func (c *comparison) compareStored(s *suspect) ([]Difference, error) {
 	name := c.m.config.Name
-	stored, err := c.m.config.Store.Stored(name, s.read.GUID, s.besides...)
+	stored, err := c.m.config.Store.Stored(name, s.read.GUID, s.extraAddresses...)
 	if err != nil {
 		return nil, err
 	}
-	return disagree(s.read, stored, c.m.config.Store.Directory(name), c.m.config.Now()), nil
+	return compareObject(s.read, stored, c.m.config.Store.Directory(name), c.m.config.Now()), nil
 }
 
-// settle looks again at what differs, after a pass of the mirror and after reading what
-// changed meanwhile, until nothing moves any more.
-func (c *comparison) settle(ctx context.Context) error {
-	c.moving = false
-	for range maxRounds {
+// recheckUntilStable checks the differences again until they no longer change, each time
+// after a pass of the mirror and after reading the changes.
+func (c *comparison) recheckUntilStable(ctx context.Context) error {
+	c.containersMoved = false
+	for range maxRechecks {
 		if len(c.suspects) == 0 {
 			return nil
 		}
@@ -293,25 +297,26 @@ func (c *comparison) settle(ctx context.Context) error {
 			return ctx.Err()
 		case r := <-c.m.Sync(false):
 			if r.Err != nil {
-				c.result.Unsettled = fmt.Errorf("what differs may only not have been read yet, because the pass failed: %w", r.Err)
+				c.result.Unsettled = fmt.Errorf(
+					"the pass failed, so differences may be changes that it has not read yet: %w", r.Err)
 				return nil
 			}
 		}
 		if err := c.catchUp(ctx); err != nil {
 			return err
 		}
-		if settled, err := c.again(); err != nil || settled {
+		if settled, err := c.recheck(); err != nil || settled {
 			return err
 		}
 	}
 	return nil
 }
 
-// again looks at all suspects, and reports whether none of them moved.
-func (c *comparison) again() (settled bool, err error) {
+// recheck checks all suspects again, and reports whether none changed.
+func (c *comparison) recheck() (settled bool, err error) {
 	settled = true
 	for guid, s := range c.suspects {
-		now, err := c.look(s)
+		now, err := c.compareStored(s)
 		if err != nil {
 			return false, err
 		}
@@ -319,22 +324,22 @@ func (c *comparison) again() (settled bool, err error) {
 			delete(c.suspects, guid)
 			continue
 		}
-		s.settled = slices.Equal(now, s.last)
-		settled = settled && s.settled
-		s.last = now
+		s.stable = slices.Equal(now, s.differences)
+		settled = settled && s.stable
+		s.differences = now
 	}
 	return settled, nil
 }
 
-// report gives what differs in the order of addresses.
+// report passes the differences to a function, ordered by address.
 func (c *comparison) report(report func(Difference) error) error {
-	if c.moving && c.result.Unsettled == nil {
-		c.result.Unsettled = errMoving
+	if c.containersMoved && c.result.Unsettled == nil {
+		c.result.Unsettled = errContainersMoved
 	}
 	var all []Difference
 	for _, s := range c.suspects {
-		for _, d := range s.last {
-			if !s.settled && d.Cause == "" && c.result.Unsettled == nil {
+		for _, d := range s.differences {
+			if !s.stable && d.Cause == "" && c.result.Unsettled == nil {
 				d.Cause = CauseChanging
 			}
 			all = append(all, d)

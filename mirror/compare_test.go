@@ -35,7 +35,8 @@ func (w *world) compare() ([]string, Comparison, error) {
 	defer stop()
 	lines := []string{}
 	result, err := w.mirror.Compare(w.t.Context(), func(int) {}, func(d Difference) error {
-		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s index:%t directory:%t %s", d.Address, d.InIndex, d.InDirectory, d.Cause)))
+		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s index:%t directory:%t %s", d.Address, d.InIndex,
+			d.InDirectory, d.Cause)))
 		return nil
 	})
 	return lines, result, err
@@ -61,7 +62,8 @@ func (w *world) corrupt(objects ...store.Object) {
 	w.t.Helper()
 	before := w.store.Directory("corp")
 	at := decodeCursor(before.Cursor)
-	p, err := w.store.Begin("corp", store.Incremental, store.Origin{Controller: at.Host, Database: at.database(), Started: time.Now()})
+	p, err := w.store.Begin("corp", store.Incremental,
+		store.Origin{Controller: at.Host, Database: at.database(), Started: time.Now()})
 	w.must(err)
 	defer p.Abort()
 	_, err = p.Apply(objects)
@@ -86,7 +88,8 @@ func TestCompare(t *testing.T) {
 	w.add(adsim.Computer, "CN=PC1,"+people, "pc1@corp.example")
 	w.pass(store.Full)
 	connections := w.server.Stats().Connections
-	if got := w.wantDifferences(); got.Objects != 3 || got.Addresses != 6 || got.Differs != 0 || got.Unsettled != nil || !got.Followed ||
+	if got := w.wantDifferences(); got.Objects != 3 || got.Addresses != 6 || got.Differs != 0 ||
+		got.Unsettled != nil || !got.Followed ||
 		got.Controller != "dc1.corp.example" || got.USN == 0 {
 		t.Errorf("an equal index: %+v", got)
 	}
@@ -94,10 +97,12 @@ func TestCompare(t *testing.T) {
 		t.Errorf("%d new connections, want one of its own", n)
 	}
 	before := w.known()
-	w.corrupt(owning(t, ann, "ann@corp.example"), owning(t, bob, "bob@corp.example", "robert@corp.example", "team@corp.example"),
+	w.corrupt(owning(t, ann, "ann@corp.example"),
+		owning(t, bob, "bob@corp.example", "robert@corp.example", "team@corp.example"),
 		owning(t, adsim.GUID{9}, "ghost@corp.example", "team@corp.example"))
 	for range 2 {
-		got := w.wantDifferences("a.smith@corp.example index:false directory:true", "ghost@corp.example index:true directory:false",
+		got := w.wantDifferences("a.smith@corp.example index:false directory:true",
+			"ghost@corp.example index:true directory:false",
 			"robert@corp.example index:true directory:false", "team@corp.example index:true directory:false")
 		if got.Differs != 3 || got.Unsettled != nil {
 			t.Errorf("a wrong index: %+v", got)
@@ -149,7 +154,8 @@ func TestCompareNamesTheCause(t *testing.T) {
 // TestCompareWhileItChanges: whatever happens during the read is no difference.
 func TestCompareWhileItChanges(t *testing.T) {
 	w := comparing(t, nil)
-	ann, bob, cid := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example"), w.user("Cid", "cid@corp.example")
+	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example")
+	cid := w.user("Cid", "cid@corp.example")
 	for i := range 10 {
 		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
 	}
@@ -201,7 +207,7 @@ func TestCompareMovedContainer(t *testing.T) {
 // TestCompareCannotRead: what fails is an error, and no word about differences.
 func TestCompareCannotRead(t *testing.T) {
 	w := comparing(t, nil)
-	if _, _, err := w.compare(); !errors.Is(err, ErrNeverRead) { // a pass that finds nobody fails
+	if _, _, err := w.compare(); !errors.Is(err, ErrNoFullPass) { // a pass that finds nobody fails
 		t.Errorf("before the first full pass: %v, want ErrNeverRead", err)
 	}
 	w.user("Ann", "ann@corp.example")
@@ -222,11 +228,13 @@ func TestCompareCannotRead(t *testing.T) {
 		}},
 		{"down", func() { w.server.Down() }},
 	} {
-		c.make()
-		if got, result, err := w.compare(); err == nil || len(got) > 0 {
-			t.Errorf("%s: %q, %+v, %v", c.what, got, result, err)
-		}
-		w.server.SetFaults(adsim.Faults{})
+		t.Run(c.what, func(t *testing.T) {
+			c.make()
+			if got, result, err := w.compare(); err == nil || len(got) > 0 {
+				t.Errorf("%q, %+v, %v", got, result, err)
+			}
+			w.server.SetFaults(adsim.Faults{})
+		})
 	}
 }
 
@@ -258,13 +266,14 @@ func TestCompareWithoutPasses(t *testing.T) {
 		got = append(got, d.Address.String())
 		return nil
 	})
-	if err != nil || !slices.Equal(got, []string{"ann@corp.example"}) || result.Unsettled == nil || !strings.Contains(result.Unsettled.Error(), "out of order") {
+	if err != nil || !slices.Equal(got, []string{"ann@corp.example"}) || result.Unsettled == nil ||
+		!strings.Contains(result.Unsettled.Error(), "out of order") {
 		t.Errorf("%q, %+v, %v", got, result, err)
 	}
 	// Beside another one there is none.
 	w.mirror.comparing.Lock()
 	defer w.mirror.comparing.Unlock()
-	if _, err := w.mirror.Compare(t.Context(), nil, nil); !errors.Is(err, ErrComparing) {
+	if _, err := w.mirror.Compare(t.Context(), nil, nil); !errors.Is(err, ErrCompareRunning) {
 		t.Errorf("a second comparison: %v", err)
 	}
 }

@@ -17,106 +17,106 @@ import (
 	"rcpt-milter/store"
 )
 
-// Why there is no answer about an address.
+// Errors of Confirm. Both mean that there is no answer.
 var (
-	// ErrOverBudget says that so many searches in so short a time are not allowed.
+	// ErrOverBudget means that PerSecond allows no further search now.
 	ErrOverBudget = errors.New("the budget of searches is used up")
-	// ErrUnanswered says that no directory answered in time, or none can be asked now.
+	// ErrUnanswered means that no directory answered in time, or that there is no
+	// connection.
 	ErrUnanswered = errors.New("no directory answers")
 )
 
 const (
-	// missesLast and hitsLast limit how long an answer is remembered. The first keeps
-	// repeated questions for one address away from the directory; it is about as long as
-	// the index takes to learn of a new address. The second bounds a hit while no pass
-	// succeeds. A hit ends earlier, with the first good pass that began after it: from
-	// then on the index knows the address, or it was removed, or the followed controller
-	// lags behind, and only another search can tell.
-	missesLast = 5 * time.Second
-	hitsLast   = 30 * time.Second
+	// missTTL and hitTTL limit how long an answer is cached. A cached miss keeps repeated
+	// requests for one address away from the directory; the index takes about as long to
+	// learn a new address. hitTTL limits a hit while no pass succeeds. A hit ends earlier,
+	// with the first good pass that began after it. After that pass the index knows the
+	// address, or the address was removed, or the followed controller lags behind, and only
+	// another search can tell.
+	missTTL = 5 * time.Second
+	hitTTL  = 30 * time.Second
 
-	// maxRemembered bounds the answers that are remembered.
-	maxRemembered = 1024
+	// maxCached limits the number of cached answers.
+	maxCached = 1024
 )
 
-// ConfirmConfig says how directories are asked about single addresses.
+// ConfirmConfig configures a Confirmer.
 type ConfirmConfig struct {
-	Directories []Confirmed   // at least one
-	Timeout     time.Duration // for which one waits for an answer; must be positive
-	PerSecond   float64       // how many addresses may be asked about; must be positive
+	Directories []ConfirmDirectory // at least one
+	Timeout     time.Duration      // of one answer; must be positive
+	PerSecond   float64            // searches a second; must be positive
 
-	Counters *ConfirmCounters // of those before too; nil: its own
-	// Before is the one that this one takes over from: where the directory and the timeout
-	// are the same, its connection stays. Nil: there was none.
-	Before *Confirmer
+	Counters *ConfirmCounters // kept over a reload; nil means new ones
+	// Previous is the Confirmer that this one replaces. Its connections stay if the
+	// directory and the timeout are the same. It may be nil.
+	Previous *Confirmer
 
 	Now func() time.Time // nil: time.Now
 }
 
-// Confirmed is a directory that can be asked.
-type Confirmed struct {
+// ConfirmDirectory is a directory that answers requests.
+type ConfirmDirectory struct {
 	Mirror *Mirror
-	// MayOwn reports whether addresses in a canonical domain may be this directory's; nil:
-	// all may.
+	// MayOwn reports whether the directory may own addresses in a canonical domain; nil
+	// means all.
 	MayOwn func(domain string) bool
 }
 
-// Found is what came out of asking about an address. The zero value: nobody has it.
-type Found struct {
-	Known      bool
-	Restricted bool // Known, and every owner is restricted to inside senders
+// ConfirmResult is the answer for an address. The zero value means that no object has it.
+type ConfirmResult struct {
+	Known        bool
+	InternalOnly bool // Known, and every owner accepts inside senders only
 }
 
-// Confirmer asks the directories themselves about an address that the index does not
-// know, over connections that Run keeps. What it may cost them is bounded: so many
-// searches a second, each once for all who ask at a time, an answer remembered for some
-// seconds, and none at all while a controller fails. What it may cost the caller is
-// bounded too: the timeout, and nothing where there is no connection. All methods may be
-// called concurrently.
+// Confirmer asks the directories for an address that the index does not know, over
+// connections that Run keeps. It limits the load on them: a number of searches a second,
+// one search for all concurrent callers with the same address, answers cached for some
+// seconds, and no search while a controller fails. A caller waits at most for the timeout,
+// and not at all without a connection. All methods may be called concurrently.
 type Confirmer struct {
-	config  ConfirmConfig
-	askers  []*asker // of the directories, in their order
-	limit   *rate.Limiter
-	flights singleflight.Group
-	counts  *ConfirmCounters
+	config   ConfirmConfig
+	workers  []*confirmWorker // in the order of the directories
+	limit    *rate.Limiter
+	inFlight singleflight.Group
+	counters *ConfirmCounters
 
-	mu      sync.Mutex // guards answers
-	answers map[address.Address]remembered
+	mu    sync.Mutex // guards cache
+	cache map[address.Address]cachedResult
 }
 
-type remembered struct {
-	found     Found
-	at, until time.Time
+type cachedResult struct {
+	result      ConfirmResult
+	at, expires time.Time
 }
 
-// ConfirmCounts says how often what came out since the start.
+// ConfirmCounts are the numbers of answers since the start.
 type ConfirmCounts struct {
-	Found      int64 // an owner
-	NotFound   int64 // none
-	Remembered int64 // one of these two, from memory or together with somebody else
-	OverBudget int64 // no search: too many of them
-	Unanswered int64 // no answer, or nobody to ask
+	Found      int64 // at least one owner
+	NotFound   int64 // no owner
+	Remembered int64 // either of these, from the cache or from another caller's search
+	OverBudget int64 // no search, because of the budget
+	Unanswered int64 // no answer, or no connection
 }
 
-// ConfirmCounters count, for one Confirmer or for several that follow each other. The zero
-// value is ready; all methods may be called concurrently.
+// ConfirmCounters count answers, for one Confirmer or for several that replace each other.
+// The zero value is ready. All methods may be called concurrently.
 type ConfirmCounters struct{ found, notFound, remembered, overBudget, unanswered atomic.Int64 }
 
-// Counts are those since it was made.
+// Counts returns the present values.
 func (c *ConfirmCounters) Counts() ConfirmCounts {
 	return ConfirmCounts{Found: c.found.Load(), NotFound: c.notFound.Load(), Remembered: c.remembered.Load(),
 		OverBudget: c.overBudget.Load(), Unanswered: c.unanswered.Load()}
 }
 
-// NewConfirmer checks the configuration. It does nothing before Run.
+// NewConfirmer validates the configuration. It starts nothing.
 func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	switch {
 	case len(config.Directories) == 0:
-		return nil, errors.New("confirm: no directory to ask")
+		return nil, errors.New("confirm: no directories")
 	case config.Timeout <= 0:
-		return nil, fmt.Errorf("confirm: a timeout of %v is none", config.Timeout)
+		return nil, fmt.Errorf("confirm: timeout must be positive, got %v", config.Timeout)
 	case !(config.PerSecond > 0):
-		return nil, fmt.Errorf("confirm: with %v searches a second there is none", config.PerSecond)
+		return nil, fmt.Errorf("confirm: per_second must be positive, got %v", config.PerSecond)
 	}
 	if config.Now == nil {
 		config.Now = time.Now
@@ -124,139 +124,139 @@ func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	if config.Counters == nil {
 		config.Counters = new(ConfirmCounters)
 	}
-	c := &Confirmer{config: config, counts: config.Counters, answers: map[address.Address]remembered{}}
+	c := &Confirmer{config: config, counters: config.Counters, cache: map[address.Address]cachedResult{}}
 	c.limit = rate.NewLimiter(rate.Limit(config.PerSecond), int(max(1, math.Ceil(config.PerSecond))))
 	for _, d := range config.Directories {
-		c.askers = append(c.askers, config.Before.askerOf(d.Mirror, config.Timeout))
+		c.workers = append(c.workers, config.Previous.workerFor(d.Mirror, config.Timeout))
 	}
-	c.config.Before = nil // it has served
+	c.config.Previous = nil // no longer needed
 	return c, nil
 }
 
-// askerOf is the asker of a directory, if there is one that fits, or a new one.
-func (c *Confirmer) askerOf(m *Mirror, timeout time.Duration) *asker {
+// workerFor returns the worker of this Confirmer for a directory, or a new one if there is
+// none with the same timeout.
+func (c *Confirmer) workerFor(m *Mirror, timeout time.Duration) *confirmWorker {
 	if c != nil {
-		for _, a := range c.askers {
+		for _, a := range c.workers {
 			if a.m == m && a.timeout == timeout {
 				return a
 			}
 		}
 	}
-	return newAsker(m, timeout)
+	return newConfirmWorker(m, timeout)
 }
 
-// Runners are what keeps the connections, for a Group, in place of Run.
+// Runners returns what keeps the connections, to be run by a Group instead of Run.
 func (c *Confirmer) Runners() []Runner {
 	if c == nil {
 		return nil
 	}
 	var all []Runner
-	for _, a := range c.askers {
+	for _, a := range c.workers {
 		all = append(all, a)
 	}
 	return all
 }
 
-// Run keeps a connection to a controller of each directory until the context ends, and
-// returns nil then.
+// Run keeps a connection to a controller of each directory until ctx ends, and returns nil.
 func (c *Confirmer) Run(ctx context.Context) error {
 	var running sync.WaitGroup
-	for _, a := range c.askers {
+	for _, a := range c.workers {
 		running.Go(func() { a.run(ctx) })
 	}
 	running.Wait()
 	return nil
 }
 
-// Counts are those of its counters.
-func (c *Confirmer) Counts() ConfirmCounts { return c.counts.Counts() }
+// Counts returns the numbers of answers.
+func (c *Confirmer) Counts() ConfirmCounts { return c.counters.Counts() }
 
-// Status is where each directory is asked, in their order.
-func (c *Confirmer) Status() []AskerStatus {
-	var all []AskerStatus
-	for _, a := range c.askers {
-		all = append(all, a.state())
+// Status describes the connection of each directory, in their order.
+func (c *Confirmer) Status() []ConfirmStatus {
+	var all []ConfirmStatus
+	for _, a := range c.workers {
+		all = append(all, a.currentStatus())
 	}
 	return all
 }
 
-// Confirm asks every directory that may own the address for an object that has exactly
-// this one. A suspect is somebody whose questions are not worth much: they are asked only
-// while half of the budget stays for others. An error means that nothing can be told:
-// ErrOverBudget, ErrUnanswered, or the end of the context.
-func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (Found, error) {
-	if found, ok := c.recall(a); ok {
-		c.counts.remembered.Add(1)
+// Confirm asks every directory that may own the address for an object that has exactly this
+// address. It asks for a suspect client only while half of the budget is left for others.
+// An error means that there is no answer: ErrOverBudget, ErrUnanswered, or the error of
+// ctx.
+func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
+	if found, ok := c.cached(a); ok {
+		c.counters.remembered.Add(1)
 		return found, nil
 	}
-	own := false // this call asks, and does not only wait for another one's answer
-	answer, err, _ := c.flights.Do(a.String(), func() (any, error) {
+	own := false // this call searches; false: it waits for the search of another one
+	answer, err, _ := c.inFlight.Do(a.String(), func() (any, error) {
 		own = true
 		return c.search(ctx, a, suspect)
 	})
 	switch {
 	case errors.Is(err, ErrOverBudget):
-		c.counts.overBudget.Add(1)
+		c.counters.overBudget.Add(1)
 	case err != nil:
-		c.counts.unanswered.Add(1)
+		c.counters.unanswered.Add(1)
 	case !own:
-		c.counts.remembered.Add(1)
-	case answer.(Found).Known:
-		c.counts.found.Add(1)
+		c.counters.remembered.Add(1)
+	case answer.(ConfirmResult).Known:
+		c.counters.found.Add(1)
 	default:
-		c.counts.notFound.Add(1)
+		c.counters.notFound.Add(1)
 	}
 	if err != nil {
-		return Found{}, err
+		return ConfirmResult{}, err
 	}
-	return answer.(Found), nil
+	return answer.(ConfirmResult), nil
 }
 
-// search asks the directories, and waits for what they say.
-func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (Found, error) {
-	asked := c.who(a.Domain())
-	if len(asked) == 0 {
-		return Found{}, nil // nobody may have it
+// search asks the directories and waits for their answers.
+func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
+	workers := c.workersFor(a.Domain())
+	if len(workers) == 0 {
+		return ConfirmResult{}, nil // no directory may own it
 	}
-	if !anyUp(asked) {
-		return Found{}, ErrUnanswered
+	if !anyConnected(workers) {
+		return ConfirmResult{}, ErrUnanswered
 	}
-	if !c.afford(suspect) {
-		return Found{}, ErrOverBudget
+	if !c.takeBudget(suspect) {
+		return ConfirmResult{}, ErrOverBudget
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	found, err := ask(ctx, asked, a)
+	found, err := askAll(ctx, workers, a)
 	if err == nil {
-		c.remember(a, found)
+		c.cacheResult(a, found)
 	} else if found.Known {
-		err = nil // as far as one can tell
+		err = nil // one owner is enough
 	}
 	return found, err
 }
 
-// who lists the directories that may own a domain.
-func (c *Confirmer) who(domain string) []*asker {
-	var asked []*asker
-	for i, a := range c.askers {
+// workersFor returns the workers of the directories that may own a domain.
+func (c *Confirmer) workersFor(domain string) []*confirmWorker {
+	var workers []*confirmWorker
+	for i, a := range c.workers {
 		if mayOwn := c.config.Directories[i].MayOwn; mayOwn == nil || mayOwn(domain) {
-			asked = append(asked, a)
+			workers = append(workers, a)
 		}
 	}
-	return asked
+	return workers
 }
 
-func anyUp(asked []*asker) bool {
-	for _, a := range asked {
-		if a.up.Load() {
+func anyConnected(workers []*confirmWorker) bool {
+	for _, w := range workers {
+		if w.connected.Load() {
 			return true
 		}
 	}
 	return false
 }
 
-// afford takes one search out of the budget, if it is in there.
-func (c *Confirmer) afford(suspect bool) bool {
+// takeBudget takes one search from the budget, and reports whether there was one.
+func (c *Confirmer) takeBudget(suspect bool) bool {
 	now := c.config.Now()
 	if suspect && c.limit.TokensAt(now)-1 < float64(c.limit.Burst())/2 {
 		return false
@@ -264,99 +264,100 @@ func (c *Confirmer) afford(suspect bool) bool {
 	return c.limit.AllowN(now, 1)
 }
 
-// ask puts one question to several directories at the same time. An owner who takes mail
-// from everybody counts at once, whatever the others say; anything less takes all answers.
-func ask(ctx context.Context, asked []*asker, a address.Address) (Found, error) {
+// askAll sends one request to several directories at once. An owner that accepts mail from
+// all senders is enough; any other result needs all answers.
+func askAll(ctx context.Context, workers []*confirmWorker, a address.Address) (ConfirmResult, error) {
 	deadline, _ := ctx.Deadline()
-	answers := make(chan answer, len(asked))
-	for _, at := range asked {
-		at.put(question{a, deadline, answers})
+	answers := make(chan confirmReply, len(workers))
+	for _, w := range workers {
+		w.enqueue(confirmRequest{a, deadline, answers})
 	}
-	var found Found
+	var found ConfirmResult
 	var failed error
-	for range asked {
+	for range workers {
 		select {
 		case got := <-answers:
-			found = found.or(got.found)
+			found = found.merge(got.result)
 			failed = errors.Join(failed, got.err)
 		case <-ctx.Done():
 			return found, errors.Join(failed, fmt.Errorf("%w in time: %w", ErrUnanswered, ctx.Err()))
 		}
-		if found.Known && !found.Restricted {
+		if found.Known && !found.InternalOnly {
 			return found, nil
 		}
 	}
 	return found, failed
 }
 
-// or joins the owners of one address: it is restricted only where all are.
-func (f Found) or(g Found) Found {
+// merge combines the owners of one address. The result is internal-only if all owners are.
+func (f ConfirmResult) merge(g ConfirmResult) ConfirmResult {
 	switch {
 	case !f.Known:
 		return g
 	case !g.Known:
 		return f
 	}
-	return Found{Known: true, Restricted: f.Restricted && g.Restricted}
+	return ConfirmResult{Known: true, InternalOnly: f.InternalOnly && g.InternalOnly}
 }
 
-// owned judges what a search for an address found. Active Directory compares with less
-// regard to differences than we do, so that the values are looked at again.
-func owned(o store.Object, a address.Address) Found {
-	var found Found
+// ownership compares the found object with the address again, because Active Directory
+// ignores more differences than our canonical form.
+func ownership(o store.Object, a address.Address) ConfirmResult {
+	var found ConfirmResult
 	for _, own := range o.Addresses {
 		if own.Address == a {
-			found = found.or(Found{Known: true, Restricted: own.InternalOnly})
+			found = found.merge(ConfirmResult{Known: true, InternalOnly: own.InternalOnly})
 		}
 	}
 	return found
 }
 
-// recall returns the answer that is still remembered.
-func (c *Confirmer) recall(a address.Address) (Found, bool) {
+// cached returns an answer that has not expired.
+func (c *Confirmer) cached(a address.Address) (ConfirmResult, bool) {
 	c.mu.Lock()
-	r, ok := c.answers[a]
+	r, ok := c.cache[a]
 	c.mu.Unlock()
-	if !ok || !c.config.Now().Before(r.until) || r.found.Known && c.readSince(r.at, a.Domain()) {
-		return Found{}, false
+	if !ok || !c.config.Now().Before(r.expires) || r.result.Known && c.passedSince(r.at, a.Domain()) {
+		return ConfirmResult{}, false
 	}
-	return r.found, true
+	return r.result, true
 }
 
-// readSince reports whether a directory that may own a domain completed a pass that began
+// passedSince reports whether a directory that may own a domain completed a pass that began
 // after a time.
-func (c *Confirmer) readSince(at time.Time, domain string) bool {
-	return slices.ContainsFunc(c.who(domain), func(asked *asker) bool {
-		_, good := asked.m.State()
+func (c *Confirmer) passedSince(at time.Time, domain string) bool {
+	return slices.ContainsFunc(c.workersFor(domain), func(w *confirmWorker) bool {
+		_, good := w.m.State()
 		return good.After(at)
 	})
 }
 
-func (c *Confirmer) remember(a address.Address, found Found) {
+func (c *Confirmer) cacheResult(a address.Address, found ConfirmResult) {
 	now := c.config.Now()
-	lasts := missesLast
+	lasts := missTTL
 	if found.Known {
-		lasts = hitsLast
+		lasts = hitTTL
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.answers) >= maxRemembered {
-		c.clear(now)
+	if len(c.cache) >= maxCached {
+		c.evict(now)
 	}
-	c.answers[a] = remembered{found, now, now.Add(lasts)}
+	c.cache[a] = cachedResult{found, now, now.Add(lasts)}
 }
 
-// clear makes room: what is over goes, and where that is nothing, any.
-func (c *Confirmer) clear(now time.Time) {
-	for a, r := range c.answers {
-		if !now.Before(r.until) {
-			delete(c.answers, a)
+// evict makes room in the cache. It removes expired answers, and any others if none has
+// expired.
+func (c *Confirmer) evict(now time.Time) {
+	for a, r := range c.cache {
+		if !now.Before(r.expires) {
+			delete(c.cache, a)
 		}
 	}
-	for a := range c.answers {
-		if len(c.answers) < maxRemembered {
+	for a := range c.cache {
+		if len(c.cache) < maxCached {
 			return
 		}
-		delete(c.answers, a)
+		delete(c.cache, a)
 	}
 }

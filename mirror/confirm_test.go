@@ -23,13 +23,13 @@ import (
 const forAnswer = 20 * time.Second
 
 // heard passes the messages of a log on.
-type heard struct{ lines chan string }
+type messageLog struct{ lines chan string }
 
-func (h heard) Enabled(context.Context, slog.Level) bool { return true }
-func (h heard) WithAttrs([]slog.Attr) slog.Handler       { return h }
-func (h heard) WithGroup(string) slog.Handler            { return h }
+func (h messageLog) Enabled(context.Context, slog.Level) bool { return true }
+func (h messageLog) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h messageLog) WithGroup(string) slog.Handler            { return h }
 
-func (h heard) Handle(_ context.Context, r slog.Record) error {
+func (h messageLog) Handle(_ context.Context, r slog.Record) error {
 	select {
 	case h.lines <- r.Message:
 	default:
@@ -39,7 +39,7 @@ func (h heard) Handle(_ context.Context, r slog.Record) error {
 
 const (
 	canConfirm    = "recipients can be confirmed"
-	cannotConfirm = "recipients cannot be confirmed, the index is believed"
+	cannotConfirm = "recipients cannot be confirmed, using the index alone"
 )
 
 // confirming is a world with two controllers, of which the mirror follows the first, and
@@ -49,14 +49,14 @@ type confirming struct {
 	*Confirmer
 	d2     *adsim.Directory
 	second *adsim.Server
-	log    heard
+	log    messageLog
 }
 
 // newConfirming makes a world in which the second controller knows what the first one has
 // not heard of yet; change may alter the configurations before anything runs.
 func newConfirming(t *testing.T, change func(*confirming, *Config, *ConfirmConfig)) *confirming {
 	t.Helper()
-	c := &confirming{log: heard{make(chan string, 1000)}}
+	c := &confirming{log: messageLog{make(chan string, 1000)}}
 	config := ConfirmConfig{Timeout: forAnswer, PerSecond: 1000}
 	c.world = newWorld(t, func(w *world, m *Config) {
 		c.world = w
@@ -72,12 +72,12 @@ func newConfirming(t *testing.T, change func(*confirming, *Config, *ConfirmConfi
 	})
 	c.pass(store.Full)
 	if len(config.Directories) == 0 {
-		config.Directories = []Confirmed{{Mirror: c.mirror}}
+		config.Directories = []ConfirmDirectory{{Mirror: c.mirror}}
 	}
 	var err error
 	c.Confirmer, err = NewConfirmer(config)
 	c.must(err)
-	for _, a := range c.askers {
+	for _, a := range c.workers {
 		a.failures = newBackoff(100 * time.Millisecond) // a test need not wait for so long
 	}
 	return c
@@ -131,14 +131,14 @@ func (c *confirming) newUser(name string, addresses ...string) adsim.GUID {
 	return c.new(adsim.User, "CN="+name+","+people, adsim.Attrs{"proxyAddresses": addresses})
 }
 
-func (c *confirming) ask(text string) (Found, error) {
+func (c *confirming) ask(text string) (ConfirmResult, error) {
 	c.t.Helper()
 	a, err := address.Parse(text)
 	c.must(err)
 	return c.Confirm(c.t.Context(), a, false)
 }
 
-func (c *confirming) want(text string, want Found) {
+func (c *confirming) want(text string, want ConfirmResult) {
 	c.t.Helper()
 	if got, err := c.ask(text); err != nil || got != want {
 		c.t.Errorf("Confirm(%q) = %+v, %v, want %+v", text, got, err, want)
@@ -147,7 +147,7 @@ func (c *confirming) want(text string, want Found) {
 
 func (c *confirming) wantError(text string, want error) {
 	c.t.Helper()
-	if got, err := c.ask(text); !errors.Is(err, want) || got != (Found{}) {
+	if got, err := c.ask(text); !errors.Is(err, want) || got != (ConfirmResult{}) {
 		c.t.Errorf("Confirm(%q) = %+v, %v, want %v", text, got, err, want)
 	}
 }
@@ -167,22 +167,26 @@ func watch(s *adsim.Server, f adsim.Faults) *atomic.Int64 {
 // What a search finds is judged as a pass judges it.
 func TestConfirm(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
-		m.Rules = Rules{Bases: []string{people}, RefuseOutside: true, OmitSystem: true, OmitDisabled: true}
+		m.Rules = Rules{Bases: []string{people}, InternalOnly: true, OmitSystem: true, OmitDisabled: true}
 	})
-	yes := Found{Known: true}
-	restricted := Found{Known: true, Restricted: true}
-	inside := adsim.Attrs{"proxyAddresses": {"smtp:board@corp.example", "smtp:both@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}
-	c.newUser("Neu", "smtp:neu@corp.example", "SMTP:Neu.Mann@corp.example", "x500:/o=corp/cn=neu", "sip:chat@corp.example", "smtp:rené@corp.example", "smtp:both@corp.example")
+	yes := ConfirmResult{Known: true}
+	restricted := ConfirmResult{Known: true, InternalOnly: true}
+	inside := adsim.Attrs{"proxyAddresses": {"smtp:board@corp.example", "smtp:both@corp.example"},
+		"msExchRequireAuthToSendTo": {"TRUE"}}
+	c.newUser("Neu", "smtp:neu@corp.example", "SMTP:Neu.Mann@corp.example", "x500:/o=corp/cn=neu",
+		"sip:chat@corp.example", "smtp:rené@corp.example", "smtp:both@corp.example")
 	c.new(adsim.Contact, "CN=Star,"+people, adsim.Attrs{"mail": {"*@corp.example"}})
 	c.new(adsim.Group, "CN=Board,"+people, inside)
-	c.new(adsim.User, "CN=Room,"+people, adsim.Attrs{"proxyAddresses": {"smtp:room@corp.example"}, "userAccountControl": {"514"}, "msExchRecipientTypeDetails": {"16"}})
+	c.new(adsim.User, "CN=Room,"+people, adsim.Attrs{"proxyAddresses": {"smtp:room@corp.example"},
+		"userAccountControl": {"514"}, "msExchRecipientTypeDetails": {"16"}})
 	c.must(c.d2.SetDisabled(c.newUser("Left", "smtp:left@corp.example"), true))
-	c.new(adsim.User, "CN=Sys,"+people, adsim.Attrs{"proxyAddresses": {"smtp:sys@corp.example"}, "msExchRecipientTypeDetails": {"16384"}})
+	c.new(adsim.User, "CN=Sys,"+people, adsim.Attrs{"proxyAddresses": {"smtp:sys@corp.example"},
+		"msExchRecipientTypeDetails": {"16384"}})
 	c.new(adsim.User, "CN=Out,OU=Left,DC=corp,DC=example", adsim.Attrs{"proxyAddresses": {"smtp:out@corp.example"}})
 	c.new(adsim.Computer, "CN=PC,"+people, adsim.Attrs{"proxyAddresses": {"smtp:pc@corp.example"}})
 	c.must(c.d2.Delete(c.newUser("Gone", "smtp:gone@corp.example")))
 	c.start()
-	for text, want := range map[string]Found{
+	for text, want := range map[string]ConfirmResult{
 		"neu@corp.example":      yes,
 		"NEU.mann@Corp.Example": yes,
 		"ann@corp.example":      yes, // the first controller knows it too
@@ -215,7 +219,8 @@ func TestConfirm(t *testing.T) {
 	if got := c.Counts(); got.Found != 8 || got.NotFound != 14 || got.Remembered+got.OverBudget+got.Unanswered != 0 {
 		t.Errorf("counts: %+v", got)
 	}
-	if got := c.Confirmer.Status(); len(got) != 1 || got[0] != (AskerStatus{Directory: "corp", Controller: "dc2.corp.example"}) {
+	if got := c.Confirmer.Status(); len(got) != 1 ||
+		got[0] != (ConfirmStatus{Directory: "corp", Controller: "dc2.corp.example"}) {
 		t.Errorf("status: %+v", got)
 	}
 }
@@ -232,7 +237,7 @@ func TestConfirmAtTheOneFollowed(t *testing.T) {
 			c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) { change(c, m) })
 			c.start()
 			c.user("Neu", "neu@corp.example")
-			c.want("neu@corp.example", Found{Known: true})
+			c.want("neu@corp.example", ConfirmResult{Known: true})
 			if got := c.Confirmer.Status()[0]; got.Controller != "dc1.corp.example" || !got.Followed {
 				t.Errorf("status: %+v", got)
 			}
@@ -244,9 +249,9 @@ func TestConfirmAtTheOneFollowed(t *testing.T) {
 // it answers.
 func TestConfirmGoesElsewhere(t *testing.T) {
 	c := newConfirming(t, nil)
-	c.askers[0].secondBest = time.Millisecond
+	c.workers[0].fallbackInterval = time.Millisecond
 	c.start()
-	c.want("nobody@corp.example", Found{})
+	c.want("nobody@corp.example", ConfirmResult{})
 	c.server.Down()
 	c.pass(store.Full)
 	c.must(c.server.Up())
@@ -254,9 +259,10 @@ func TestConfirmGoesElsewhere(t *testing.T) {
 		c.await(canConfirm)
 	}
 	first, second := watch(c.server, adsim.Faults{}), watch(c.second, adsim.Faults{})
-	c.want("other@corp.example", Found{})
+	c.want("other@corp.example", ConfirmResult{})
 	if first.Load() != 1 || second.Load() != 0 {
-		t.Errorf("%d searches at the first controller and %d at the second, which is followed now", first.Load(), second.Load())
+		t.Errorf("%d searches at the first controller and %d at the second, which is followed now", first.Load(),
+			second.Load())
 	}
 }
 
@@ -267,8 +273,8 @@ func TestConfirmRemembers(t *testing.T) {
 	c.start()
 	searches := watch(c.second, adsim.Faults{})
 	for range 10 {
-		c.want("neu@corp.example", Found{Known: true})
-		c.want("nobody@corp.example", Found{})
+		c.want("neu@corp.example", ConfirmResult{Known: true})
+		c.want("nobody@corp.example", ConfirmResult{})
 	}
 	if got := searches.Load(); got != 2 {
 		t.Errorf("%d searches for 2 addresses", got)
@@ -277,23 +283,23 @@ func TestConfirmRemembers(t *testing.T) {
 		t.Errorf("counts %+v, want %+v", got, want)
 	}
 	c.newUser("Nobody", "smtp:nobody@corp.example")
-	c.advance(missesLast)
-	c.want("nobody@corp.example", Found{Known: true})
-	c.want("neu@corp.example", Found{Known: true})
+	c.advance(missTTL)
+	c.want("nobody@corp.example", ConfirmResult{Known: true})
+	c.want("neu@corp.example", ConfirmResult{Known: true})
 	if got := searches.Load(); got != 3 {
 		t.Errorf("%d searches after the misses were forgotten, want one more", got)
 	}
-	c.advance(hitsLast)
-	c.want("neu@corp.example", Found{Known: true})
+	c.advance(hitTTL)
+	c.want("neu@corp.example", ConfirmResult{Known: true})
 	if got := searches.Load(); got != 4 {
 		t.Errorf("%d searches after the hits were forgotten, want one more", got)
 	}
-	for i := range 3 * maxRemembered {
+	for i := range 3 * maxCached {
 		a, err := address.Parse(fmt.Sprintf("a%d@corp.example", i))
 		c.must(err)
-		c.remember(a, Found{})
+		c.cacheResult(a, ConfirmResult{})
 	}
-	if got := len(c.answers); got > maxRemembered {
+	if got := len(c.cache); got > maxCached {
 		t.Errorf("%d answers are remembered", got)
 	}
 }
@@ -305,25 +311,25 @@ func TestConfirmedUntilNextPass(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*confirming, adsim.GUID)
-		want   Found
+		want   ConfirmResult
 	}{
-		{"removed since", func(c *confirming, guid adsim.GUID) { c.must(c.d2.Delete(guid)) }, Found{}},
-		{"known to the other controller only", func(*confirming, adsim.GUID) {}, Found{Known: true}},
+		{"removed since", func(c *confirming, guid adsim.GUID) { c.must(c.d2.Delete(guid)) }, ConfirmResult{}},
+		{"known to the other controller only", func(*confirming, adsim.GUID) {}, ConfirmResult{Known: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newConfirming(t, nil)
 			guid := w.newUser("Neu", "smtp:neu@corp.example")
 			w.start()
-			w.want("neu@corp.example", Found{Known: true})
+			w.want("neu@corp.example", ConfirmResult{Known: true})
 			c.change(w, guid)
-			w.want("neu@corp.example", Found{Known: true}) // no pass yet
+			w.want("neu@corp.example", ConfirmResult{Known: true}) // no pass yet
 			busy := func(f adsim.Faults) { w.server.SetFaults(f); w.second.SetFaults(f) }
 			busy(adsim.Faults{SearchResult: 51})
 			w.advance(time.Second)
 			if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
 				t.Fatal("the pass succeeded")
 			}
-			w.want("neu@corp.example", Found{Known: true}) // a pass that failed says nothing
+			w.want("neu@corp.example", ConfirmResult{Known: true}) // a pass that failed says nothing
 			busy(adsim.Faults{})
 			w.advance(time.Second)
 			w.pass(store.Incremental)
@@ -344,7 +350,7 @@ func TestConfirmBudget(t *testing.T) {
 	c.newUser("Neu", "smtp:neu@corp.example")
 	c.start()
 	searches := watch(c.second, adsim.Faults{})
-	c.want("neu@corp.example", Found{Known: true})
+	c.want("neu@corp.example", ConfirmResult{Known: true})
 	var running sync.WaitGroup
 	var over atomic.Int64
 	for i := range 400 {
@@ -369,10 +375,10 @@ func TestConfirmBudget(t *testing.T) {
 	if over.Load() == 0 || c.Counts().OverBudget != over.Load() {
 		t.Errorf("%d were over the budget, %d counted", over.Load(), c.Counts().OverBudget)
 	}
-	c.want("neu@corp.example", Found{Known: true}) // remembered: costs nothing
+	c.want("neu@corp.example", ConfirmResult{Known: true}) // remembered: costs nothing
 	c.wantError("new@corp.example", ErrOverBudget)
 	c.advance(200 * time.Millisecond)
-	c.want("new@corp.example", Found{})
+	c.want("new@corp.example", ConfirmResult{})
 	c.wantError("more@corp.example", ErrOverBudget)
 }
 
@@ -398,7 +404,7 @@ func TestConfirmSuspects(t *testing.T) {
 		t.Errorf("suspects had %d of 6 searches", asked)
 	}
 	for i := range 3 {
-		c.want(fmt.Sprintf("honest%d@corp.example", i), Found{})
+		c.want(fmt.Sprintf("honest%d@corp.example", i), ConfirmResult{})
 	}
 	c.wantError("late@corp.example", ErrOverBudget)
 }
@@ -468,21 +474,21 @@ func TestConfirmOverALostConnection(t *testing.T) {
 	c.start()
 	for i := range 5 {
 		c.second.CutConnections()
-		c.want("neu@corp.example", Found{Known: true})
-		c.want(fmt.Sprintf("nobody%d@corp.example", i), Found{})
-		c.advance(hitsLast)
+		c.want("neu@corp.example", ConfirmResult{Known: true})
+		c.want(fmt.Sprintf("nobody%d@corp.example", i), ConfirmResult{})
+		c.advance(hitTTL)
 	}
 }
 
 // An idle connection is used, so that its loss is noticed before somebody asks.
 func TestConfirmKeepsTheConnection(t *testing.T) {
 	c := newConfirming(t, nil)
-	c.askers[0].keepAlive = time.Millisecond
+	c.workers[0].keepAlive = time.Millisecond
 	c.start()
 	c.second.CutConnections()
 	c.await(cannotConfirm)
 	c.await(canConfirm)
-	c.want("nobody@corp.example", Found{})
+	c.want("nobody@corp.example", ConfirmResult{})
 }
 
 // Wrong credentials are tried once, and not before the mirror could log on with them.
@@ -492,7 +498,7 @@ func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 		word := "first"
 		secret.Store(&word)
 		m.Secret = func() string { return *secret.Load() }
-		m.RefusedWait = time.Hour
+		m.RejectedBindWait = time.Hour
 		c.second.SetFaults(adsim.Faults{BindSubCode: "52e"})
 	})
 	c.begin()
@@ -506,14 +512,15 @@ func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 	if got := c.Confirmer.Status()[0]; !errors.Is(got.LastError, directory.ErrCredentials) {
 		t.Errorf("status: %+v", got)
 	}
-	if got := strings.Join(c.mirror.Status().Warnings, " "); !strings.Contains(got, "recipients cannot be confirmed: ") {
+	if got := strings.Join(c.mirror.Status().Warnings, " "); !strings.Contains(got,
+		"recipients cannot be confirmed: ") {
 		t.Errorf("warnings: %q", got)
 	}
 	c.second.SetFaults(adsim.Faults{})
 	word := "second"
 	secret.Store(&word)
 	c.await(canConfirm)
-	c.want("nobody@corp.example", Found{})
+	c.want("nobody@corp.example", ConfirmResult{})
 	if got := c.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings: %q", got)
 	}
@@ -521,7 +528,8 @@ func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 
 func TestConfirmWaitsForTheMirror(t *testing.T) {
 	w := newWorld(t, nil)
-	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1})
+	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second,
+		PerSecond: 1})
 	w.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -541,30 +549,32 @@ func TestConfirmWaitsForTheMirror(t *testing.T) {
 
 func TestConfirmerConfig(t *testing.T) {
 	w := newWorld(t, nil)
-	good := ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: 1, PerSecond: 1}
+	good := ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: 1, PerSecond: 1}
 	for want, change := range map[string]func(*ConfirmConfig){
-		"confirm: no directory to ask":                     func(c *ConfirmConfig) { c.Directories = nil },
-		"confirm: a timeout of 0s is none":                 func(c *ConfirmConfig) { c.Timeout = 0 },
-		"confirm: with 0 searches a second there is none":  func(c *ConfirmConfig) { c.PerSecond = 0 },
-		"confirm: with -1 searches a second there is none": func(c *ConfirmConfig) { c.PerSecond = -1 },
+		"confirm: no directories":                      func(c *ConfirmConfig) { c.Directories = nil },
+		"confirm: timeout must be positive, got 0s":    func(c *ConfirmConfig) { c.Timeout = 0 },
+		"confirm: per_second must be positive, got 0":  func(c *ConfirmConfig) { c.PerSecond = 0 },
+		"confirm: per_second must be positive, got -1": func(c *ConfirmConfig) { c.PerSecond = -1 },
 	} {
-		config := good
-		change(&config)
-		if _, err := NewConfirmer(config); err == nil || err.Error() != want {
-			t.Errorf("error %v, want %s", err, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			config := good
+			change(&config)
+			if _, err := NewConfirmer(config); err == nil || err.Error() != want {
+				t.Errorf("error %v, want %s", err, want)
+			}
+		})
 	}
 }
 
 // told is a source that only answers questions.
-type told struct {
+type scriptedSource struct {
 	Source
 	objects []directory.Object
 	err     error
 	silent  bool
 }
 
-func (s told) Find(ctx context.Context, _ address.Address) ([]directory.Object, error) {
+func (s scriptedSource) Find(ctx context.Context, _ address.Address) ([]directory.Object, error) {
 	if s.silent {
 		<-ctx.Done()
 		return nil, directory.ErrTimeout
@@ -572,74 +582,80 @@ func (s told) Find(ctx context.Context, _ address.Address) ([]directory.Object, 
 	return s.objects, s.err
 }
 
-func (told) Root(context.Context) (directory.Root, error) {
+func (scriptedSource) Root(context.Context) (directory.Root, error) {
 	return directory.Root{InvocationID: directory.GUID{1}, DNSHostName: "dc9.lab.example"}, nil
 }
 
-func (told) Close() error { return nil }
+func (scriptedSource) Close() error { return nil }
 
 // Several directories: only those that may own the domain are asked; an owner whom one of
 // them knows counts whatever the others say, and that there is none takes all of them.
 func TestConfirmInSeveralDirectories(t *testing.T) {
-	owner := func(restricted bool) told {
-		return told{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x", InternalOnly: restricted,
-			Values: []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
+	owner := func(restricted bool) scriptedSource {
+		return scriptedSource{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x",
+			InternalOnly: restricted,
+			Values:       []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
 	}
-	open, closed, none, fails, silent := owner(false), owner(true), told{}, told{err: directory.ErrTimeout}, told{silent: true}
-	yes, restricted := Found{Known: true}, Found{Known: true, Restricted: true}
+	open, closed, none := owner(false), owner(true), scriptedSource{}
+	fails, silent := scriptedSource{err: directory.ErrTimeout}, scriptedSource{silent: true}
+	yes, restricted := ConfirmResult{Known: true}, ConfirmResult{Known: true, InternalOnly: true}
 	for _, c := range []struct {
+		name          string
 		domain        string // that the second directory may own
-		first, second told
-		want          Found
+		first, second scriptedSource
+		want          ConfirmResult
 		err           error
 	}{
-		{"shared.example", none, none, Found{}, nil},
-		{"shared.example", none, open, yes, nil},
-		{"shared.example", closed, none, restricted, nil},
-		{"shared.example", closed, open, yes, nil},
-		{"shared.example", closed, closed, restricted, nil},
-		{"shared.example", fails, open, yes, nil},
-		{"shared.example", fails, closed, restricted, nil},
-		{"shared.example", silent, open, yes, nil}, // without waiting
-		{"shared.example", fails, none, Found{}, ErrUnanswered},
-		{"shared.example", fails, fails, Found{}, ErrUnanswered},
-		{"other.example", none, open, Found{}, nil},
-		{"other.example", none, fails, Found{}, nil},
+		{"no owner", "shared.example", none, none, ConfirmResult{}, nil},
+		{"owner in the second", "shared.example", none, open, yes, nil},
+		{"internal-only in the first", "shared.example", closed, none, restricted, nil},
+		{"internal-only and open", "shared.example", closed, open, yes, nil},
+		{"internal-only in both", "shared.example", closed, closed, restricted, nil},
+		{"first fails, owner in the second", "shared.example", fails, open, yes, nil},
+		{"first fails, internal-only in the second", "shared.example", fails, closed, restricted, nil},
+		{"first is silent, owner in the second", "shared.example", silent, open, yes, nil}, // without waiting
+		{"first fails, no owner in the second", "shared.example", fails, none, ConfirmResult{}, ErrUnanswered},
+		{"both fail", "shared.example", fails, fails, ConfirmResult{}, ErrUnanswered},
+		{"the second may not own it", "other.example", none, open, ConfirmResult{}, nil},
+		{"the second may not own it, and fails", "other.example", none, fails, ConfirmResult{}, nil},
 	} {
-		var list []Confirmed
-		for i, source := range []told{c.first, c.second} {
-			w := newWorld(t, func(_ *world, m *Config) { m.Rules.RefuseOutside = true })
-			w.mirror.admit()
-			w.mirror.listed = []Candidate{{Name: "told", Dial: func(context.Context) (Source, error) { return source, nil }}}
-			d := Confirmed{Mirror: w.mirror}
-			if i == 1 {
-				d.MayOwn = func(domain string) bool { return domain == c.domain }
+		t.Run(c.name, func(t *testing.T) {
+			var list []ConfirmDirectory
+			for i, source := range []scriptedSource{c.first, c.second} {
+				w := newWorld(t, func(_ *world, m *Config) { m.Rules.InternalOnly = true })
+				w.mirror.signalReached()
+				w.mirror.knownCandidates = []Candidate{{Name: "scripted",
+					Dial: func(context.Context) (Source, error) { return source, nil }}}
+				d := ConfirmDirectory{Mirror: w.mirror}
+				if i == 1 {
+					d.MayOwn = func(domain string) bool { return domain == c.domain }
+				}
+				list = append(list, d)
 			}
-			list = append(list, d)
-		}
-		confirmer, err := NewConfirmer(ConfirmConfig{Directories: list, Timeout: forAnswer, PerSecond: 10})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- confirmer.Run(ctx) }()
-		for _, a := range confirmer.askers {
-			for !a.up.Load() { // a moment
-				runtime.Gosched()
+			confirmer, err := NewConfirmer(ConfirmConfig{Directories: list, Timeout: forAnswer, PerSecond: 10})
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		a, _ := address.Parse("x@shared.example")
-		if got, err := confirmer.Confirm(ctx, a, false); got != c.want || !errors.Is(err, c.err) {
-			t.Errorf("%+v: Confirm = %+v, %v", c, got, err)
-		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if got, err := confirmer.Confirm(t.Context(), address.Address{}, false); !errors.Is(err, ErrUnanswered) {
-			t.Errorf("after the end: %+v, %v", got, err)
-		}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- confirmer.Run(ctx) }()
+			for _, a := range confirmer.workers {
+				for !a.connected.Load() { // a moment
+					runtime.Gosched()
+				}
+			}
+			a, _ := address.Parse("x@shared.example")
+			if got, err := confirmer.Confirm(ctx, a, false); got != c.want || !errors.Is(err, c.err) {
+				t.Errorf("Confirm = %+v, %v, want %+v, %v", got, err, c.want, c.err)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if got, err := confirmer.Confirm(t.Context(), address.Address{}, false); !errors.Is(err, ErrUnanswered) {
+				t.Errorf("after the end: %+v, %v", got, err)
+			}
+		})
 	}
 }
 
@@ -651,7 +667,8 @@ func TestConfirmEnds(t *testing.T) {
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
 	for range 20 {
-		c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: forAnswer, PerSecond: 1000})
+		c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: forAnswer,
+			PerSecond: 1000})
 		w.must(err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -675,7 +692,8 @@ func TestConfirmEnds(t *testing.T) {
 	for late := time.Now().Add(forAnswer); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(late) {
 			stacks := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before,
+				stacks[:runtime.Stack(stacks, true)])
 		}
 	}
 }

@@ -93,7 +93,7 @@ func TestWhatMovesBetweenTwoDirectories(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTwoDirectories(t, nil)
-			w.mirror.SetLimits(Limits{Shared: c.shared})
+			w.mirror.SetLimits(Limits{HandoverLag: c.shared})
 			w.user("Bob", "bob@corp.example")
 			ann := w.user("Ann", "ann@corp.example")
 			cid := w.add(adsim.User, "CN=Cid,"+elsewhere, "cid@corp.example")
@@ -151,8 +151,8 @@ func (w *twoDirectories) interleave() (first, second store.PassInfo) {
 	w.t.Helper()
 	var ended sync.WaitGroup
 	var judged, done atomic.Bool
-	w.left.judged = func() { judged.Store(true) }
-	w.mirror.judged = func() {
+	w.left.afterGuard = func() { judged.Store(true) }
+	w.mirror.afterGuard = func() {
 		ended.Go(func() {
 			defer done.Store(true)
 			r := w.left.Pass(w.t.Context(), false)
@@ -166,7 +166,7 @@ func (w *twoDirectories) interleave() (first, second store.PassInfo) {
 	}
 	first = w.pass(store.Incremental)
 	ended.Wait()
-	w.left.judged, w.mirror.judged = nil, nil
+	w.left.afterGuard, w.mirror.afterGuard = nil, nil
 	return first, second
 }
 
@@ -218,8 +218,8 @@ func TestRetiredWaitsForAnotherDirectory(t *testing.T) {
 	w.begin()
 	w.must(w.d2.Move(ann, people)) // dc1 hears of it in two hours
 	config := RetiredConfig{Name: "left", Store: w.store, Now: w.now, Log: w.config.Log,
-		Shared: func(string) time.Duration { return 3 * time.Hour }}
-	r := NewRetired(config)
+		HandoverLag: func(string) time.Duration { return 3 * time.Hour }}
+	r := NewRetiredDirectory(config)
 	if info := w.retirePass(r); !strings.Contains(info.Hold, "replication_lag") || info.Held != 1 {
 		t.Errorf("first pass: %+v", info)
 	}
@@ -229,7 +229,7 @@ func TestRetiredWaitsForAnotherDirectory(t *testing.T) {
 			t.Errorf("another pass commits %+v", info)
 		}
 		w.wantKnown("ann@corp.example", "bob@corp.example")
-		r = NewRetired(config)
+		r = NewRetiredDirectory(config)
 	}
 	w.d.ReplicateFrom(w.d2, 0)
 	w.pass(store.Incremental)
@@ -245,8 +245,8 @@ func TestRetiredWaitsNoLonger(t *testing.T) {
 	w.user("Bob", "bob@corp.example")
 	w.add(adsim.User, "CN=Ann,"+elsewhere, "ann@corp.example")
 	w.begin()
-	r := NewRetired(RetiredConfig{Name: "left", Store: w.store, Now: w.now, Log: w.config.Log,
-		Shared: func(string) time.Duration { return 3 * time.Hour }})
+	r := NewRetiredDirectory(RetiredConfig{Name: "left", Store: w.store, Now: w.now, Log: w.config.Log,
+		HandoverLag: func(string) time.Duration { return 3 * time.Hour }})
 	w.retirePass(r)
 	w.advance(3 * time.Hour)
 	if info := w.retirePass(r); info.Hold != "" || !r.Gone() {

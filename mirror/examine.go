@@ -6,25 +6,25 @@ import (
 	"rcpt-milter/store"
 )
 
-// Examined is what rules make of one object, for a check of a configuration.
+// Examined is the result of the rules for one object, for a check of a configuration.
 type Examined struct {
-	Addresses []address.Address   // that it owns, or would own if it stood where objects count
+	Addresses []address.Address   // that it owns, or would own in scope
 	Class     string              // as in store.Object
-	Counts    bool                // it stands in the bases and not in an excluded subtree
-	Excluded  bool                // it stands in an excluded subtree of the bases
-	HidesUSN  bool                // changes of it cannot be followed
-	Unread    []store.UnreadValue // its values that need correction
+	InScope   bool                // it is in the bases and in no excluded subtree
+	Excluded  bool                // it is in the bases, in an excluded subtree
+	HidesUSN  bool                // incremental passes cannot see its changes
+	Unread    []store.UnreadValue // values that need correction
 }
 
 // Examine applies the rules to an object as a pass does. It is a pure function.
 func (r Rules) Examine(o directory.Object) Examined {
-	everywhere := r
-	everywhere.Bases, everywhere.Exclude = nil, nil
-	judged := classify(o, everywhere)
-	out := Examined{Class: judged.Class, Counts: r.owns(o.DN), Unread: judged.Unread}
-	out.Excluded = !out.Counts && inBases(o.DN, r.Bases)
-	out.HidesUSN = o.USN == 0 && (judged.Container || isRecipient(&o, everywhere))
-	for _, a := range judged.Addresses {
+	all := r
+	all.Bases, all.Exclude = nil, nil
+	object := classify(o, all)
+	out := Examined{Class: object.Class, InScope: r.inScope(o.DN), Unread: object.Unread}
+	out.Excluded = !out.InScope && inBases(o.DN, r.Bases)
+	out.HidesUSN = o.USN == 0 && (object.Container || isRecipient(&o, all))
+	for _, a := range object.Addresses {
 		out.Addresses = append(out.Addresses, a.Address)
 	}
 	return out

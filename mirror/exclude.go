@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// checkExcluded warns of an excluded subtree that does not exist: one that is misspelt or
-// renamed excludes nothing, so its objects count. That refuses no recipient, and the pass
-// goes on.
+// checkExcluded warns of an excluded subtree that does not exist. A misspelt or renamed
+// subtree excludes nothing, so its objects count. No recipient is rejected because of it,
+// and the pass continues.
 func (m *Mirror) checkExcluded(ctx context.Context, source Source) error {
 	for _, dn := range m.config.Rules.Exclude {
 		there, err := source.Exists(ctx, dn)
@@ -18,9 +18,9 @@ func (m *Mirror) checkExcluded(ctx context.Context, source Source) error {
 		var missing error
 		if !there {
 			missing = fmt.Errorf("exclude: %q does not exist in the directory, so it excludes nothing; "+
-				"correct it, or take it out", dn)
+				"correct or remove it", dn)
 		}
-		if fresh := m.warn("exclude "+dn, missing, 2*m.config.Full+time.Hour); fresh && missing != nil {
+		if fresh := m.setWarning("exclude "+dn, missing, 2*m.config.Full+time.Hour); fresh && missing != nil {
 			m.config.Log.Warn("excluded subtree does not exist", "exclude", dn)
 		}
 	}

@@ -38,8 +38,11 @@ func (w *world) reconfigured(change func(*Config)) {
 // TestExcluded: what is below an excluded subtree owns nothing, whichever way it is
 // written, and an object that goes there or comes back is followed.
 func TestExcluded(t *testing.T) {
-	for _, spelled := range []string{leavers, "ou=leavers, ou=PEOPLE,dc=corp,DC=example", `OU=\4ceavers,OU=People,DC=corp,DC=example`} {
-		w := excluding(t, func(_ *world, c *Config) { c.Rules.Exclude = []string{"OU=Left,DC=corp,DC=example", spelled} })
+	for _, spelled := range []string{leavers, "ou=leavers, ou=PEOPLE,dc=corp,DC=example",
+		`OU=\4ceavers,OU=People,DC=corp,DC=example`} {
+		w := excluding(t, func(_ *world, c *Config) {
+			c.Rules.Exclude = []string{"OU=Left,DC=corp,DC=example", spelled}
+		})
 		ann := w.user("Ann", "ann@corp.example")
 		w.user("Bob", "bob@corp.example")
 		w.add(adsim.User, "CN=Eve,"+leavers, "eve@corp.example")
@@ -117,7 +120,8 @@ func TestExcludeThatDoesNotExist(t *testing.T) {
 	w.pass(store.Full)
 	w.wantEqual()
 	warned := func() bool {
-		return slices.ContainsFunc(w.mirror.Status().Warnings, func(text string) bool { return strings.Contains(text, "exclude: ") })
+		return slices.ContainsFunc(w.mirror.Status().Warnings,
+			func(text string) bool { return strings.Contains(text, "exclude: ") })
 	}
 	if !warned() || strings.Count(log.String(), "excluded subtree does not exist") != 1 {
 		t.Errorf("warnings %q, and the log has\n%s", w.mirror.Status().Warnings, log.String())
@@ -148,7 +152,8 @@ func TestExcludeAtRandom(t *testing.T) {
 			}
 			c.Rules.Exclude = append(c.Rules.Exclude, "OU=Deep,OU=A,"+people)
 		})
-		for _, name := range []string{"OU=A," + people, "OU=Deep,OU=A," + people, "OU=B,OU=Left,DC=corp,DC=example", "OU=C," + leavers} {
+		for _, name := range []string{"OU=A," + people, "OU=Deep,OU=A," + people, "OU=B,OU=Left,DC=corp,DC=example",
+			"OU=C," + leavers} {
 			ous = append(ous, w.add(adsim.OU, name))
 		}
 		w.user("Stays", "stays@corp.example")
@@ -185,7 +190,8 @@ func (w *world) counting(users []adsim.GUID) []string {
 		w.must(err)
 		lower := strings.ToLower(entry.DN)
 		under := func(subtree string) bool { return strings.HasSuffix(lower, ","+strings.ToLower(subtree)) }
-		if (len(w.config.Rules.Bases) == 0 || slices.ContainsFunc(w.config.Rules.Bases, under)) && !slices.ContainsFunc(w.config.Rules.Exclude, under) {
+		if (len(w.config.Rules.Bases) == 0 || slices.ContainsFunc(w.config.Rules.Bases, under)) &&
+			!slices.ContainsFunc(w.config.Rules.Exclude, under) {
 			want = append(want, fmt.Sprintf("u%d@corp.example", i))
 		}
 	}

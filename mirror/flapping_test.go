@@ -28,7 +28,7 @@ func flap(w *world, passes int, servers ...*adsim.Server) {
 func TestHandedOverWhileControllersChange(t *testing.T) {
 	w, d2, s2 := two(t, func(_ *world, c *Config) {
 		c.Rules.Bases = []string{people}
-		c.Shared = func(string) time.Duration { return 3 * time.Hour }
+		c.HandoverLag = func(string) time.Duration { return 3 * time.Hour }
 	})
 	w.user("Bob", "bob@corp.example")
 	ann := w.user("Ann", "ann@corp.example")

@@ -51,7 +51,8 @@ func unquotedLocal(a address.Address) string {
 	if quoted, ok := strings.CutPrefix(content, `"`); ok {
 		content = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(strings.TrimSuffix(quoted, `"`))
 	}
-	if content == "" || strings.ContainsAny(content, "@") || strings.TrimSpace(content) != content || content[0] == '"' {
+	if content == "" || strings.ContainsAny(content, "@") || strings.TrimSpace(content) != content ||
+		content[0] == '"' {
 		return ""
 	}
 	return content + "@" + a.Domain()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,8 @@ import (
 )
 
 // refusedWorld runs a mirror whose bind was refused once, and gives its results.
-func refusedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret *atomic.Pointer[string], results <-chan PassResult) {
+func rejectedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret *atomic.Pointer[string],
+	results <-chan PassResult) {
 	t.Helper()
 	secret = new(atomic.Pointer[string])
 	old := "old"
@@ -44,18 +46,20 @@ func refusedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret 
 
 // TestNoCommandBindsAfterARefusal: nothing that an operator asks for is a failed logon.
 func TestNoCommandBindsAfterARefusal(t *testing.T) {
-	w, secret, results := refusedWorld(t, nil)
+	w, secret, results := rejectedWorld(t, nil)
 	before := w.server.Stats().FailedBinds
 	for name, command := range map[string]func() error{
 		"discard":      func() error { _, err := w.mirror.Discard(t.Context()); return err },
 		"approve":      func() error { _, err := w.mirror.Approve(t.Context(), 0); return err },
 		"notification": func() error { w.mirror.Wake(); return nil },
 	} {
-		for range 3 {
-			if err := command(); err != nil {
-				t.Errorf("%s: %v", name, err)
+		t.Run(name, func(t *testing.T) {
+			for range 3 {
+				if err := command(); err != nil {
+					t.Errorf("%v", err)
+				}
 			}
-		}
+		})
 	}
 	for name, command := range map[string]func() error{
 		"sync": func() error { return next(t, w.mirror.Sync(false)).Err },
@@ -65,16 +69,20 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 			return err
 		},
 	} {
-		for range 3 {
-			err := command()
-			var refused *RefusedError
-			if !errors.As(err, &refused) || !errors.Is(err, directory.ErrCredentials) ||
-				!strings.Contains(err.Error(), refused.Until.Format(time.RFC3339)) || !strings.Contains(err.Error(), "password") {
-				t.Errorf("%s: %v", name, err)
-			} else if wait := refused.Until.Sub(w.now()); wait > refusedWait || wait < refusedWait-time.Minute {
-				t.Errorf("%s: it is tried again in %v", name, wait)
+		t.Run(name, func(t *testing.T) {
+			for range 3 {
+				err := command()
+				var refused *RejectedBindError
+				if !errors.As(err, &refused) || !errors.Is(err, directory.ErrCredentials) ||
+					!strings.Contains(err.Error(), refused.Until.Format(time.RFC3339)) ||
+					!strings.Contains(err.Error(), "password") {
+					t.Errorf("%v", err)
+				} else if wait := refused.Until.Sub(w.now()); wait > rejectedBindWait ||
+					wait < rejectedBindWait-time.Minute {
+					t.Errorf("it is tried again in %v", wait)
+				}
 			}
-		}
+		})
 	}
 	if more := w.server.Stats().FailedBinds - before; more > 0 || before != 1 {
 		t.Errorf("%d failed binds before, and %d more by commands", before, more)
@@ -82,7 +90,7 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 	if len(results) > 0 {
 		t.Errorf("%d passes that could not be run count as failed", len(results))
 	}
-	if next := w.mirror.Status().NextPass; next.Sub(w.now()) < refusedWait-time.Minute {
+	if next := w.mirror.Status().NextPass; next.Sub(w.now()) < rejectedBindWait-time.Minute {
 		t.Errorf("the next pass is at %v", next)
 	}
 	w.server.SetFaults(adsim.Faults{})
@@ -95,7 +103,8 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 
 // TestRefusedBindIsTriedAgain: when the wait is over, by any clock.
 func TestRefusedBindIsTriedAgain(t *testing.T) {
-	for name, step := range map[string]time.Duration{"after the wait": refusedWait + time.Second, "the clock was set back": -time.Hour} {
+	for name, step := range map[string]time.Duration{"after the wait": rejectedBindWait + time.Second,
+		"the clock was set back": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			w.user("Ann", "ann@corp.example")
@@ -118,19 +127,25 @@ func TestRefusedBindIsTriedAgain(t *testing.T) {
 // TestOneGateForAllConnections: notification, confirmation and passes know of each other's
 // refusals.
 func TestOneGateForAllConnections(t *testing.T) {
+	log := newTestLog()
 	w := newWorld(t, func(_ *world, c *Config) {
 		c.Poll, c.Notify, c.Secret = time.Millisecond, true, func() string { return "old" }
+		c.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
 	w.user("Ann", "ann@corp.example")
-	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
+	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second,
+		PerSecond: 1000})
 	w.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- c.Run(ctx) }()
 	stop := w.run()
 	defer func() { cancel(); <-done; stop() }()
-	for w.server.Stats().Binds < 3 {
-		time.Sleep(time.Millisecond)
+	log.await(t, func(text string) bool {
+		return strings.Contains(text, canConfirm) && strings.Contains(text, "notification of changes begins")
+	})
+	if n := w.server.Stats().Binds; n != 3 {
+		t.Fatalf("%d binds by three connections", n)
 	}
 	w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
 	w.server.CutConnections()
@@ -177,28 +192,28 @@ func TestForgeableRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := &Gate{}
 			if tc.before != errNone {
-				g.tried("key", tc.before, now, refusedWait)
+				g.recordBind("key", tc.before, now, rejectedBindWait)
 			}
 			for n := 1; n <= tc.short+2; n++ {
-				g.tried("key", forged, now, refusedWait)
-				want := refusedWait
+				g.recordBind("key", forged, now, rejectedBindWait)
+				want := rejectedBindWait
 				if n <= tc.short {
 					want = time.Minute
 				}
-				if still := g.closed("key", now); still == nil || still.Until.Sub(now) != want {
+				if still := g.rejection("key", now); still == nil || still.Until.Sub(now) != want {
 					t.Errorf("refusal %d: %v, want a wait of %v", n, still, want)
 				}
 			}
-			g.tried("key", nil, now, refusedWait)
-			g.tried("key", forged, now, refusedWait)
-			if still := g.closed("key", now); still == nil || still.Until.Sub(now) != time.Minute {
+			g.recordBind("key", nil, now, rejectedBindWait)
+			g.recordBind("key", forged, now, rejectedBindWait)
+			if still := g.rejection("key", now); still == nil || still.Until.Sub(now) != time.Minute {
 				t.Errorf("after a good bind: %v", still)
 			}
-			g.tried("another key", forged, now, refusedWait)
-			if still := g.closed("another key", now); still == nil || still.Until.Sub(now) != time.Minute {
+			g.recordBind("another key", forged, now, rejectedBindWait)
+			if still := g.rejection("another key", now); still == nil || still.Until.Sub(now) != time.Minute {
 				t.Errorf("another key: %v", still)
 			}
-			if g.closed("key", now) != nil {
+			if g.rejection("key", now) != nil {
 				t.Error("the former key is refused as well")
 			}
 		})

@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// Runner looks after one directory until the context ends.
+// Runner does work for one directory until ctx ends.
 type Runner interface{ Run(context.Context) error }
 
 var (
 	_ Runner = (*Mirror)(nil)
-	_ Runner = (*Retired)(nil)
+	_ Runner = (*RetiredDirectory)(nil)
 )
 
-// Group runs what looks after several directories, each by itself. Runners come and go
-// while it runs. The zero value has none; all methods may be called concurrently.
+// Group runs several runners, each independently. Runners can be added and removed while it
+// runs. The zero value is empty. All methods may be called concurrently.
 type Group struct {
 	mu      sync.Mutex
-	start   func(Runner) (stop func()) // nil: Run has not begun, or has ended
-	members map[Runner]func()          // stops one and waits for its end; nil: it does not run yet
+	start   func(Runner) (stop func()) // nil before Run has begun and after it has ended
+	members map[Runner]func()          // stops the runner and waits for its end; nil if it does not run
 }
 
-// Add takes runners in, and starts them if the group runs.
+// Add adds runners. It starts them if the group runs.
 func (g *Group) Add(runners ...Runner) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -38,8 +38,8 @@ func (g *Group) Add(runners ...Runner) {
 	}
 }
 
-// Remove stops runners, and returns when the last of them has ended: what they did to
-// the store, they have done.
+// Remove stops runners and returns after all of them have ended, so they no longer write to
+// the store.
 func (g *Group) Remove(runners ...Runner) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -53,12 +53,12 @@ func (g *Group) Remove(runners ...Runner) {
 	stopping.Wait()
 }
 
-// Run runs all of them until the context ends, and returns when all have ended. The
-// first error ends the rest.
+// Run runs all runners until ctx ends, and returns after all have ended. The first error
+// ends the others.
 func (g *Group) Run(ctx context.Context) error {
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	g.begin(func(r Runner) (stop func()) {
+	g.startAll(func(r Runner) (stop func()) {
 		own, cancel := context.WithCancel(running)
 		ended := make(chan struct{})
 		go func() {
@@ -70,32 +70,32 @@ func (g *Group) Run(ctx context.Context) error {
 		return func() { cancel(); <-ended }
 	})
 	<-running.Done()
-	g.end()
+	g.stopAll()
 	if ctx.Err() != nil {
 		return nil
 	}
 	return context.Cause(running)
 }
 
-// panicPause is how long a part rests that has panicked; tests change it.
-var panicPause = 10 * time.Second
+// panicRestartDelay is the delay before a runner that panicked runs again. Tests change it.
+var panicRestartDelay = 10 * time.Second
 
-// KeepRunning runs something until it ends, and again if it panics: what is wrong with one
-// part must not end the daemon, which answers from all of them.
+// KeepRunning calls run until it returns, and again after a panic. An error in one part
+// must not end the daemon, which answers from all parts.
 func KeepRunning(ctx context.Context, log *slog.Logger, what string, run func(context.Context) error) error {
 	for {
 		err := Safely(log, what, func() error { return run(ctx) })
 		if !errors.Is(err, ErrPanic) {
 			return err
 		}
-		linger(ctx, context.Background(), time.After(panicPause))
+		waitAny(ctx, context.Background(), time.After(panicRestartDelay))
 		if ctx.Err() != nil {
 			return nil
 		}
 	}
 }
 
-func (g *Group) begin(start func(Runner) func()) {
+func (g *Group) startAll(start func(Runner) func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.start = start
@@ -104,8 +104,8 @@ func (g *Group) begin(start func(Runner) func()) {
 	}
 }
 
-// end waits for all that run.
-func (g *Group) end() {
+// stopAll waits for the end of all runners.
+func (g *Group) stopAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.start = nil

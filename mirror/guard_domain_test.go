@@ -17,7 +17,7 @@ import (
 func company(t *testing.T, judged ...string) *world {
 	return newWorld(t, func(w *world, c *Config) {
 		c.Guard, c.ReplicationLag = defaultGuard, 0
-		c.Judged = func(domain string) bool { return domain == "corp.example" || slices.Contains(judged, domain) }
+		c.Guarded = func(domain string) bool { return domain == "corp.example" || slices.Contains(judged, domain) }
 	})
 }
 
@@ -50,7 +50,8 @@ func TestSmallCompany(t *testing.T) {
 	w.pass(store.Full)
 	before := w.known()
 	w.leave(all[:40]...)
-	if info := w.pass(store.Incremental); info.Held != 40 || info.Removed != 0 || !strings.Contains(info.Hold, "removal_guard.share (30)") {
+	if info := w.pass(store.Incremental); info.Held != 40 || info.Removed != 0 ||
+		!strings.Contains(info.Hold, "removal_guard.share (30)") {
 		t.Errorf("40 of 41: %+v", info)
 	}
 	w.wantKnown(before...)
@@ -77,11 +78,13 @@ func TestSubsidiaryHoldsNobodyElse(t *testing.T) {
 	w.leave(sub[:3]...)
 	w.leave(both)
 	info := w.pass(store.Incremental)
-	if info.Held != 4 || info.Removed != 1 || !strings.Contains(info.Hold, "4 addresses (66.7 % of the domain sub.example)") {
+	if info.Held != 4 || info.Removed != 1 ||
+		!strings.Contains(info.Hold, "4 addresses (66.7 % of the domain sub.example)") {
 		t.Errorf("the pass: %+v", info)
 	}
 	known := w.known()
-	if slices.Contains(known, "both@corp.example") || !slices.Contains(known, "both@sub.example") || !slices.Contains(known, "u0@sub.example") {
+	if slices.Contains(known, "both@corp.example") || !slices.Contains(known, "both@sub.example") ||
+		!slices.Contains(known, "u0@sub.example") {
 		t.Errorf("known: %q", known)
 	}
 	w.restart()
@@ -90,8 +93,8 @@ func TestSubsidiaryHoldsNobodyElse(t *testing.T) {
 		t.Errorf("the pass after a restart: %+v", info)
 	}
 	s := w.mirror.Status()
-	if s.Held != 4 || s.Hold == "" {
-		t.Errorf("status: %d held because %q", s.Held, s.Hold)
+	if s.HeldAddresses != 4 || s.HoldReason == "" {
+		t.Errorf("status: %d held because %q", s.HeldAddresses, s.HoldReason)
 	}
 	if info := w.approve(); info.Removed != 4 {
 		t.Errorf("approval: %+v", info)
@@ -132,10 +135,11 @@ func TestDomainsThatAreNotJudged(t *testing.T) {
 		t.Errorf("a contact: %+v", info)
 	}
 	limits := w.config.Limits
-	limits.Judged = func(string) bool { return true }
+	limits.Guarded = func(string) bool { return true }
 	w.mirror.SetLimits(limits)
 	w.leave(guests[1])
-	if info := w.pass(store.Incremental); info.Held != 1 || !strings.Contains(info.Hold, "no address of the domain customer-000123.example") {
+	if info := w.pass(store.Incremental); info.Held != 1 ||
+		!strings.Contains(info.Hold, "no address of the domain customer-000123.example") {
 		t.Errorf("the last contact of a judged domain: %+v", info)
 	}
 	w.mirror.SetLimits(w.config.Limits)
@@ -175,9 +179,11 @@ func TestRetiredByDomain(t *testing.T) {
 	w.user("New", "new@sub2.example", "guest2@customer.example")
 	w.pass(store.Incremental)
 	r := w.retire(defaultGuard)
-	r.SetJudged(func(domain string) bool { return domain != "customer.example" })
+	r.SetGuarded(func(domain string) bool { return domain != "customer.example" })
 	info := w.retirePass(r)
-	if info.Held != 1 || info.Removed != 45 || !strings.Contains(info.Hold, "no longer in the configuration, and no address of the domain sub2.example") || r.Gone() {
+	if info.Held != 1 || info.Removed != 45 ||
+		!strings.Contains(info.Hold, "no longer in the configuration, and no address of the domain sub2.example") ||
+		r.Gone() {
 		t.Errorf("first pass: %+v, gone %t", info, r.Gone())
 	}
 	if again := w.retirePass(r); again.Number != 0 {
@@ -204,7 +210,8 @@ func TestRetiredShare(t *testing.T) {
 	w = newWorld(t, nil)
 	w.people(3, "corp.example")
 	w.pass(store.Full)
-	if info := w.retirePass(w.retire(defaultGuard)); info.Held != 3 || !strings.Contains(info.Hold, "removal_guard.share") {
+	if info := w.retirePass(w.retire(defaultGuard)); info.Held != 3 ||
+		!strings.Contains(info.Hold, "removal_guard.share") {
 		t.Errorf("nowhere else: %+v", info)
 	}
 }

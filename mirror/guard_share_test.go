@@ -46,21 +46,27 @@ func TestGuardShare(t *testing.T) {
 		want   string // part of the reason; empty: they may go
 		domain bool   // the removals of the domain only are held
 	}{
-		{"40 of 41", defaultGuard, losing(40, 41, 41), "40 addresses (97.6 % of the directory) would have gone within 24h, which is more than removal_guard.share (30)", false},
+		{"40 of 41", defaultGuard, losing(40, 41, 41),
+			"40 addresses (97.6 % of the directory) would have gone within 24h, which is more than removal_guard.share (30)", false},
 		{"3 of 9", defaultGuard, losing(3, 9, 9), "removal_guard.share", false},
 		{"exactly the share", defaultGuard, losing(3, 10, 10), "", false},
 		{"the share and one more", defaultGuard, losing(4, 10, 10), "removal_guard.share", false},
 		{"2 of 4", defaultGuard, losing(2, 4, 4), "", false},
 		{"2 of 2", defaultGuard, losing(2, 2, 2), "no address of the domain x.test would be left", true},
 		{"1 of 1", defaultGuard, losing(1, 1000, 1), "no address of the domain x.test would be left", true},
-		{"a subsidiary", defaultGuard, losing(200, 100_000, 200), "no address of the domain x.test would be left", true},
-		{"the greater part of a subsidiary", defaultGuard, losing(150, 100_000, 200), "150 addresses (75.0 % of the domain x.test) would have gone within 24h, which is more than removal_guard.share (30)", true},
+		{"a subsidiary", defaultGuard, losing(200, 100_000, 200), "no address of the domain x.test would be left",
+			true},
+		{"the greater part of a subsidiary", defaultGuard, losing(150, 100_000, 200),
+			"150 addresses (75.0 % of the domain x.test) would have gone within 24h, which is more than removal_guard.share (30)", true},
 		{"a part of a subsidiary", defaultGuard, losing(60, 100_000, 200), "", false},
 		{"one more than that", defaultGuard, losing(61, 100_000, 200), "removal_guard.share", true},
 		{"a subsidiary that is not judged", defaultGuard, losing(200, 100_000, 200).unjudged(), "", false},
-		{"the directory, no domain of which is judged", defaultGuard, losing(40, 41, 40).unjudged(), "of the directory", false},
-		{"several passes, of the directory", defaultGuard, losing(1, 8, 1000).before(2, 0), "3 addresses (30.0 % of the directory)", false},
-		{"several passes, of the domain", defaultGuard, losing(1, 1000, 7).before(3, 3), "4 addresses (40.0 % of the domain x.test)", true},
+		{"the directory, no domain of which is judged", defaultGuard, losing(40, 41, 40).unjudged(),
+			"of the directory", false},
+		{"several passes, of the directory", defaultGuard, losing(1, 8, 1000).before(2, 0),
+			"3 addresses (30.0 % of the directory)", false},
+		{"several passes, of the domain", defaultGuard, losing(1, 1000, 7).before(3, 3),
+			"4 addresses (40.0 % of the domain x.test)", true},
 		{"several passes, exactly the share", defaultGuard, losing(1, 1000, 8).before(2, 2), "", false},
 		{"few of several passes", defaultGuard, losing(1, 1000, 3).before(1, 1), "", false},
 		{"nothing goes now", defaultGuard, losing(0, 3, 3).before(7, 7), "", false},
@@ -72,15 +78,16 @@ func TestGuardShare(t *testing.T) {
 		{"guard off", maxOff, losing(40, 41, 40), "", false},
 		{"max comes first", defaultGuard, losing(600, 700, 700), "removal_guard.max (500)", false},
 		{"count and percent come before share", defaultGuard, losing(60, 100, 100), "removal_guard.count", false},
-		{"max below the share", Guard{Max: 2, Share: 30, Percent: 100, Window: time.Hour}, losing(3, 1000, 1000), "removal_guard.max (2)", false},
+		{"max below the share", Guard{Max: 2, Share: 30, Percent: 100, Window: time.Hour}, losing(3, 1000, 1000),
+			"removal_guard.max (2)", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if strings.Contains(c.want, "30.0 %") { // 3 of 10 is not more than 30
 				c.guard.Share = 29
 			}
 			h := c.guard.judge(c.l)
-			if c.want == "" && h.why != "" || !strings.Contains(h.why, c.want) {
-				t.Errorf("held because %q, want %q", h.why, c.want)
+			if c.want == "" && h.reason != "" || !strings.Contains(h.reason, c.want) {
+				t.Errorf("held because %q, want %q", h.reason, c.want)
 			}
 			if c.domain != (len(h.domains) == 1) {
 				t.Errorf("held domains: %+v", h.domains)
@@ -92,17 +99,20 @@ func TestGuardShare(t *testing.T) {
 // TestGuardManyDomains: more domains than the store keeps hold everything.
 func TestGuardManyDomains(t *testing.T) {
 	for n, all := range map[int]bool{2: false, store.MaxHeldDomains: false, store.MaxHeldDomains + 1: true} {
-		l := losses{owned: 100_000, pending: store.Pending{Owned: n}, domains: map[string]domainLoss{"fine.test": {pending: 1, known: 1000}}}
-		for i := range n {
-			l.domains[fmt.Sprintf("d%02d.test", i)] = domainLoss{pending: 1, known: 1}
-		}
-		h := defaultGuard.judge(l)
-		if all != (len(h.domains) == 0) || !all && len(h.domains) != n || !strings.Contains(h.why, "d00.test") {
-			t.Errorf("%d domains: held because %q, domains %+v", n, h.why, h.domains)
-		}
-		if n > 3 && (!strings.Contains(h.why, fmt.Sprintf("%d more domains", n-3)) || len(h.why) > 500) {
-			t.Errorf("%d domains: %q", n, h.why)
-		}
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			l := losses{owned: 100_000, pending: store.Pending{Owned: n},
+				domains: map[string]domainLoss{"fine.test": {pending: 1, known: 1000}}}
+			for i := range n {
+				l.domains[fmt.Sprintf("d%02d.test", i)] = domainLoss{pending: 1, known: 1}
+			}
+			h := defaultGuard.judge(l)
+			if all != (len(h.domains) == 0) || !all && len(h.domains) != n || !strings.Contains(h.reason, "d00.test") {
+				t.Errorf("%d domains: held because %q, domains %+v", n, h.reason, h.domains)
+			}
+			if n > 3 && (!strings.Contains(h.reason, fmt.Sprintf("%d more domains", n-3)) || len(h.reason) > 500) {
+				t.Errorf("%d domains: %q", n, h.reason)
+			}
+		})
 	}
 }
 
@@ -111,13 +121,14 @@ func TestGuardManyDomains(t *testing.T) {
 func TestGuardProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 20_000 {
-		g := Guard{Percent: float64(r.IntN(101)), Count: r.IntN(20), Max: 1 + r.IntN(60), Share: float64(r.IntN(101)), Window: time.Hour}
+		g := Guard{Percent: float64(r.IntN(101)), Count: r.IntN(20), Max: 1 + r.IntN(60), Share: float64(r.IntN(101)),
+			Window: time.Hour}
 		known := 1 + r.IntN(40)
 		n := 1 + r.IntN(known)
 		l := losing(n, known+r.IntN(200), known).before(r.IntN(20), r.IntN(20))
 		h := g.judge(l)
 		more := l.before(l.recent+r.IntN(5), l.domains["x.test"].recent+r.IntN(5))
-		if m := g.judge(more); h.why != "" && m.why == "" {
+		if m := g.judge(more); h.reason != "" && m.reason == "" {
 			t.Fatalf("%+v holds %+v and lets %+v go", g, l, more)
 		}
 		sum, percent := l.recent+n, 100*float64(l.recent+n)/float64(l.owned+int64(l.recent))
@@ -125,8 +136,9 @@ func TestGuardProperties(t *testing.T) {
 		domainPercent := 100 * float64(inDomain) / float64(known+l.domains["x.test"].recent)
 		directory := sum > g.Max || sum > g.Count && percent > g.Percent || g.Share > 0 && sum >= 3 && percent > g.Share
 		domain := n >= known || g.Share > 0 && inDomain >= 3 && domainPercent > g.Share
-		if (h.why != "") != (directory || domain) || (len(h.domains) == 1) != (domain && !directory) {
-			t.Fatalf("%+v of %+v: held because %q, domains %v; want directory %t, domain %t", g, l, h.why, h.domains, directory, domain)
+		if (h.reason != "") != (directory || domain) || (len(h.domains) == 1) != (domain && !directory) {
+			t.Fatalf("%+v of %+v: held because %q, domains %v; want directory %t, domain %t", g, l, h.reason,
+				h.domains, directory, domain)
 		}
 	}
 }

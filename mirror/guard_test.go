@@ -34,16 +34,19 @@ func TestGuard(t *testing.T) {
 		{"just not too many", guard, losses{pending: going(500), owned: 1_000_000}, ""},
 		{"a few each time", guard, losses{pending: going(1), recent: 500, owned: 1_000_000}, "max"},
 		{"a few each time, a great part", guard, losses{pending: going(1), recent: 50, owned: 950}, "percent"},
-		{"a domain is emptied", guard, losses{pending: going(3), owned: 1000, domains: map[string]domainLoss{"x.test": {pending: 3, known: 3}}}, "domain x.test"},
-		{"nobody left", guard, losses{pending: going(3), nobody: true, owned: 1000}, "no object"},
+		{"a domain is emptied", guard, losses{pending: going(3), owned: 1000,
+			domains: map[string]domainLoss{"x.test": {pending: 3, known: 3}}}, "domain x.test"},
+		{"nobody left", guard, losses{pending: going(3), empty: true, owned: 1000}, "no object"},
 		{"a canary", guard, losses{pending: going(1), canary: "ceo@x.test", owned: 1000}, "ceo@x.test"},
 		{"a canary, switched off", Guard{}, losses{pending: going(1), canary: "ceo@x.test", owned: 1000}, "ceo@x.test"},
 		{"a canary that stays", Guard{}, losses{canary: "ceo@x.test", owned: 1000}, ""},
 		{"switched off", Guard{Percent: 5, Count: 50}, losses{pending: going(501), owned: 502}, ""},
 	} {
-		if got := c.guard.judge(c.l).why; c.want == "" && got != "" || !strings.Contains(got, c.want) {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.guard.judge(c.l).reason; c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
 	}
 }
 
@@ -184,7 +187,7 @@ func TestApproveWhileAPassRuns(t *testing.T) {
 		info, err := w.mirror.Approve(t.Context(), 0)
 		approved <- approval{info, err}
 	}()
-	w.mirror.await(func() bool { return len(w.mirror.asked.actions) > 0 })
+	w.mirror.await(func() bool { return len(w.mirror.pending.actions) > 0 })
 	close(goOn)
 	if r := next(t, results); r.Info.Held != 11 {
 		t.Errorf("the pass under way: %+v, want 11 held", r.Info)
@@ -199,8 +202,8 @@ func TestApproveWhileAPassRuns(t *testing.T) {
 	slices.Sort(want)
 	w.wantKnown(want...)
 	next(t, results) // which judges the rest again
-	if s := w.mirror.Status(); s.Hold == "" || s.Held != 6 {
-		t.Errorf("after that: %d held because %q", s.Held, s.Hold)
+	if s := w.mirror.Status(); s.HoldReason == "" || s.HeldAddresses != 6 {
+		t.Errorf("after that: %d held because %q", s.HeldAddresses, s.HoldReason)
 	}
 }
 
@@ -236,9 +239,12 @@ func TestEmptyFullPassIsHeld(t *testing.T) {
 }
 
 func TestPlainly(t *testing.T) {
-	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m", 90 * time.Second: "1m30s", time.Minute: "1m", 10 * time.Second: "10s", 0: "0s"} {
-		if got := plainly(d); got != want {
-			t.Errorf("plainly(%d) = %q, want %q", d, got, want)
-		}
+	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m",
+		90 * time.Second: "1m30s", time.Minute: "1m", 10 * time.Second: "10s", 0: "0s"} {
+		t.Run(want, func(t *testing.T) {
+			if got := shortDuration(d); got != want {
+				t.Errorf("plainly(%d) = %q, want %q", d, got, want)
+			}
+		})
 	}
 }

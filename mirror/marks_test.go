@@ -54,7 +54,10 @@ func TestMarkOfOtherRules(t *testing.T) {
 		"attributes": func(r *Rules) { r.Attributes = []string{"mail"} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, _, _ := guardedPair(t, func(c *Config) { c.Canaries = []address.Address{mustParse(t, "ann@corp.example")} })
+			w, _, _ := guardedPair(t, func(c *Config) {
+				c.Canaries = []address.Address{mustParse(t,
+					"ann@corp.example")}
+			})
 			w.add(adsim.User, "CN=Mail,"+people)
 			w.must(w.d.Modify(w.user("Mailed"), adsim.Set("mail", "mailed@corp.example")))
 			w.pass(store.Incremental)

@@ -1,27 +1,3 @@
-// Package mirror keeps a store equal to a directory.
-//
-// # A pass
-//
-// One pass asks the domain controller who it is, reads what changed since the cursor,
-// or everything, and commits: additions are in effect page by page, removals and the
-// new cursor only when the whole was read. Any error ends the pass; the cursor and
-// what was known stay, and the next pass does it again. Whether a pass is full or
-// incremental says one pure function (whyFull); what an object owns, another
-// (classify).
-//
-// # Which domain controller
-//
-// The first of the candidates that answers is kept as long as it does, over a restart
-// too. The cursor belongs to its database, so that going to another one, or back, is a
-// full pass, in which what the former taught us lately is spared for the replication
-// lag. Candidates are a fixed list or discovered; which controller was reached, its
-// rootDSE tells, so that a name which leads to several is noticed.
-//
-// # What may run concurrently
-//
-// Run, and Pass, belong to one goroutine. Everything else may be called from any. Run
-// has a second one, which is notified of changes and does no more than wake the first.
-// A Group runs several mirrors, and lets some come and others go meanwhile.
 package mirror
 
 import (
@@ -38,143 +14,145 @@ import (
 	"rcpt-milter/store"
 )
 
-// Source is one connection to one domain controller.
+// Source is a connection to one domain controller.
 type Source interface {
-	// Root says which controller it is, and how far it is.
+	// Root identifies the controller and returns its highest USN.
 	Root(context.Context) (directory.Root, error)
-	// Read reports what changed after a USN, deletions too; 0: all that lives.
+	// Read passes the objects that changed after a USN to page, deleted ones too. With 0 it
+	// passes all live objects.
 	Read(ctx context.Context, since uint64, page func([]directory.Object) error) error
-	// ReadBelow reports one object and all that live below it, wherever it is by now.
+	// ReadBelow passes one object and all live objects below it, wherever it is now.
 	ReadBelow(ctx context.Context, top directory.GUID, page func([]directory.Object) error) error
-	// ReadDeleted reports what was deleted, as far as the controller still knows.
+	// ReadDeleted passes the deleted objects that the controller still has.
 	ReadDeleted(ctx context.Context, page func([]directory.Object) error) error
-	// Find reports objects that may own an address.
+	// Find returns objects that may own an address.
 	Find(context.Context, address.Address) ([]directory.Object, error)
-	// Exists reports whether there is an object of this name.
+	// Exists reports whether an object with this name exists.
 	Exists(ctx context.Context, dn string) (bool, error)
 	Close() error
 }
 
 var _ Source = (*directory.Conn)(nil)
 
-// Config says how one directory is mirrored.
+// Config configures the mirror of one directory.
 type Config struct {
 	Name    string // of the directory, in the store, in logs and in status
-	Account string // under which it is read, for advice; empty: not known
+	Account string // bind account, for advice; empty if unknown
 	Rules   Rules
 	Store   *store.Store
 
-	// Candidates are the domain controllers, in order of preference. Either they are
-	// given or Discover, which is asked for them at the first pass and, once a minute at
-	// most, when one has failed. It may give a list and an error: one that lacks
-	// something. What it gave last counts until it gives another.
+	// Candidates are the domain controllers, in order of preference. Either Candidates or
+	// Discover is set. Discover is called at the first pass and after a candidate has
+	// failed, at most once a minute. It may return both a list and an error if the list is
+	// incomplete. Its last list stays in use until it returns another.
 	Candidates []Candidate
 	Discover   func(context.Context) ([]Candidate, error)
 
 	Poll           time.Duration // from the end of a pass to the next; must be positive
 	Full           time.Duration // from one full pass to the next; must be positive
-	Guard          Guard         // holds back removals that look like an accident
-	ReplicationLag time.Duration // how long one controller may not know what another told
+	Guard          Guard         // holds removals that look like an accident
+	ReplicationLag time.Duration // the longest time until one controller has the changes of another
 
-	Limits // the first ones; SetLimits changes them
+	Limits // the initial ones; SetLimits changes them
 
-	// Notify lets the controller say when something changes, over a second connection,
-	// so that a pass need not wait for the next poll. Its Source has to be a Watcher.
+	// Notify enables change notifications over a second connection, so a pass need not wait
+	// for the next poll. Its Source has to be a Watcher.
 	Notify bool
 
-	// Secret changes when the password or keytab does: after a refused bind it is not
-	// tried again before that, or RefusedWait. Nil: it never changes.
-	Secret      func() string
-	RefusedWait time.Duration // zero: 15 minutes, so that nobody's account gets locked
-	// Gate remembers that a bind was refused. A mirror that takes over from another one with
-	// the same account and controllers has to have its Gate. Nil: one of its own.
+	// Secret changes with the password or keytab. After a rejected bind there is no further
+	// one until it changes or RejectedBindWait is over. Nil means that it never changes.
+	Secret           func() string
+	RejectedBindWait time.Duration // 0 means 15 minutes, which avoids locking the account
+	// Gate records rejected binds. A mirror that replaces another one with the same account
+	// and controllers has to have its Gate. Nil means a new one.
 	Gate *Gate
 
 	Log     *slog.Logger     // required
-	Now     func() time.Time // nil: time.Now
-	Observe Observer         // zero: nobody listens
+	Now     func() time.Time // nil means time.Now
+	Observe Observer         // zero value: no observer
 }
 
-// Limits are what may change while a mirror runs.
+// Limits are settings that may change while a mirror runs.
 type Limits struct {
-	LateAfter  time.Duration // age of the last good pass from which the index is late; zero: never
-	StaleAfter time.Duration // and stale; zero: never
+	LateAfter  time.Duration // age of the last good pass from which the index is late; 0 means never
+	StaleAfter time.Duration // age from which it is stale; 0 means never
 
-	// Shared is how long another directory may need to hear of an address of a mail domain
-	// that this one gave away; zero: no other one may have it. For the empty domain it is the
-	// longest of all. Nil: every directory that the store knows may have every address, and
-	// needs ReplicationLag.
-	Shared func(domain string) time.Duration
+	// HandoverLag returns how long another directory may need to learn an address of a mail
+	// domain that this one lost; 0 means that no other directory may own it. For the empty
+	// domain it returns the longest of all. Nil means that every directory of the store may
+	// own every address and needs ReplicationLag.
+	HandoverLag func(domain string) time.Duration
 
-	// Canaries must not go: removals are held back when one of them would.
+	// Canaries must stay. Removals are held if a canary would be removed.
 	Canaries []address.Address
 
-	// Judged reports whether recipients of a canonical domain are judged: only such a
-	// domain is guarded by itself. Nil: every domain is.
-	Judged func(domain string) bool
+	// Guarded reports whether recipients of a canonical domain are judged. Only such a
+	// domain is guarded by itself. Nil means every domain.
+	Guarded func(domain string) bool
 
-	// ConcealValues keeps values of address attributes out of the log.
-	ConcealValues bool
+	// RedactValues keeps values of address attributes out of the log.
+	RedactValues bool
 }
 
-// Observer is told what happens; nil fields are not called. Calls come from the
-// goroutine of Run.
+// Observer receives events. Nil fields are not called. Calls come from the goroutine of
+// Run.
 type Observer struct {
-	Pass func(PassResult)           // a pass ended
+	Pass func(PassResult)           // after a pass
 	Lag  func(behind time.Duration) // from a change in the directory to its effect here
 }
 
-// Mirror keeps one directory.
+// Mirror keeps the store equal to one directory.
 type Mirror struct {
-	config      Config
-	fingerprint string
-	wake        chan struct{}                   // a pass is asked for; holds one
-	changed     chan struct{}                   // the controller says that something changed; holds one
-	debounce    time.Duration                   // as the constant, but in tests
-	judged      func()                          // called between judging and committing, in tests; nil: nothing
-	stored      atomic.Pointer[store.Directory] // as of the last pass
-	limits      atomic.Pointer[Limits]
-	covered     atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
-	ahead       atomic.Pointer[time.Time] // start of a good pass that was in the future, see age; nil: none was
-	foreign     atomic.Bool               // another domain is read than the one that is stored, or in another view
-	gate        *Gate
-	admitted    chan struct{} // closed when a controller first answers
-	admit       func()        // closes it
+	config        Config
+	fingerprint   string
+	wake          chan struct{}                   // a pass was requested; has room for one
+	changed       chan struct{}                   // the controller has notified of a change; has room for one
+	debounce      time.Duration                   // the constant, unless a test changes it
+	afterGuard    func()                          // for tests: called between guard and commit; may be nil
+	stored        atomic.Pointer[store.Directory] // after the last pass
+	limits        atomic.Pointer[Limits]
+	coveredUntil  atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
+	doubtful      atomic.Pointer[time.Time] // a LastGood that was in the future, see age; nil: none was
+	otherScope    atomic.Bool               // the source shows another domain or view than the stored one
+	gate          *Gate
+	reached       chan struct{} // closed when a controller first answers
+	signalReached func()        // closes reached
 
-	// Of the goroutine that runs passes.
-	source   Source
-	roster   roster
-	narrowed bool      // the last pass that connected was narrow
-	sought   time.Time // when a Global Catalog was last sought in place of a narrow connection
-	due      string    // why a full pass should follow the incremental one that has ended
-	retries  retries   // of full passes that are due
-	warned   time.Time // when the missing right was last complained of
+	// Used by the goroutine of the passes only.
+	source         Source
+	controllers    controllerList
+	lastDomainOnly bool      // the last pass that connected was domain-only, see isDomainOnly
+	catalogTriedAt time.Time // last attempt to replace a domain-only connection
+	fullDue        string    // why a full pass should follow the completed incremental one
+	retries        retries   // of due full passes
+	rightsWarnedAt time.Time // last warning about the missing right
 
-	comparing sync.Mutex // held by the one comparison there may be
+	comparing sync.Mutex // held by a running comparison
 
-	mu       sync.Mutex // guards all below
-	status   Status
-	listed   []Candidate        // those known
-	followed followed           // by the last good pass
-	asked    request            // for the next pass
-	ended    bool               // Run has: nobody would see to what is asked
-	warnings map[string]warning // by what they are about
+	mu              sync.Mutex // guards all below
+	status          Status
+	knownCandidates []Candidate
+	followed        followedCandidate  // candidate of the last good pass
+	pending         request            // for the next pass
+	stopped         bool               // Run has ended, so requests fail
+	warnings        map[string]warning // by subject
 }
 
-// refusedWait is how long to wait after the directory refused our credentials.
-const refusedWait = 15 * time.Minute
+// rejectedBindWait is the default of Config.RejectedBindWait.
+const rejectedBindWait = 15 * time.Minute
 
-// New checks the configuration and makes a mirror. It does nothing before Run or Pass.
+// New validates the configuration and returns a mirror. It starts nothing before Run or
+// Pass.
 func New(config Config) (*Mirror, error) {
 	switch {
 	case config.Name == "":
-		return nil, errors.New("mirror: a directory without a name")
+		return nil, errors.New("mirror: directory without a name")
 	case len(config.Candidates) == 0 && config.Discover == nil:
 		return nil, fmt.Errorf("mirror: directory %s has no domain controller", config.Name)
 	case len(config.Candidates) > 0 && config.Discover != nil:
-		return nil, fmt.Errorf("mirror: directory %s has domain controllers and would discover them too", config.Name)
+		return nil, fmt.Errorf("mirror: directory %s has both domain controllers and discovery", config.Name)
 	case config.Poll <= 0 || config.Full <= 0:
-		return nil, fmt.Errorf("mirror: directory %s: poll and full must be longer than nothing", config.Name)
+		return nil, fmt.Errorf("mirror: directory %s: poll and full must be positive", config.Name)
 	}
 	if config.Now == nil {
 		config.Now = time.Now
@@ -182,46 +160,47 @@ func New(config Config) (*Mirror, error) {
 	if config.Secret == nil {
 		config.Secret = func() string { return "" }
 	}
-	if config.RefusedWait == 0 {
-		config.RefusedWait = refusedWait
+	if config.RejectedBindWait == 0 {
+		config.RejectedBindWait = rejectedBindWait
 	}
 	config.Log = config.Log.With("directory", config.Name)
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
-	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowed(Candidate{})
+	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowedCandidate(Candidate{})
 	m.warnings = map[string]warning{}
-	m.admitted, m.listed = make(chan struct{}), config.Candidates
+	m.reached, m.knownCandidates = make(chan struct{}), config.Candidates
 	if m.gate = config.Gate; m.gate == nil {
 		m.gate = new(Gate)
 	}
-	m.admit = sync.OnceFunc(func() { close(m.admitted) })
-	m.roster = roster{list: config.Candidates, reached: map[string]*crossing{}}
+	m.signalReached = sync.OnceFunc(func() { close(m.reached) })
+	m.controllers = controllerList{list: config.Candidates, hosts: map[string]*hostHistory{}}
 	m.SetLimits(config.Limits)
-	m.Reread()
+	m.Refresh()
 	return m, nil
 }
 
-// Reread takes notice of what the store has of the directory now. It is for a mirror
-// whose Run has not begun, where something else worked on the directory since New.
-func (m *Mirror) Reread() {
+// Refresh loads the state of the directory from the store again. It must be called before
+// Run, if something else changed the directory in the store since New.
+func (m *Mirror) Refresh() {
 	stored := m.config.Store.Directory(m.config.Name)
 	m.stored.Store(&stored)
 	at := decodeCursor(stored.Cursor)
-	m.foreign.Store(m.expectsOther(at))
-	m.update(func(s *Status) {
+	m.otherScope.Store(m.expectsOther(at))
+	m.updateStatus(func(s *Status) {
 		*s = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
-			WhyFull: stored.LastFull.Why}
+			FullReason: stored.LastFull.Why}
 	})
 }
 
-// SetLimits changes them, from the next pass and the next question for the state on.
+// SetLimits replaces the limits. They apply from the next pass and the next call of State
+// on.
 func (m *Mirror) SetLimits(l Limits) { m.limits.Store(&l) }
 
-// Close drops the connection. Run must have returned.
+// Close closes the connection. Run must have returned.
 func (m *Mirror) Close() { m.hangUp() }
 
 func (m *Mirror) hangUp() {
 	if m.source != nil {
-		_ = m.source.Close() // what it may still say has no meaning any more
+		_ = m.source.Close() // errors of an unused connection do not matter
 		m.source = nil
 	}
 }

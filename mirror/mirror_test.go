@@ -39,7 +39,8 @@ func newWorld(t *testing.T, change func(*world, *Config)) *world {
 	w.add(adsim.OU, people)
 	w.add(adsim.OU, "OU=Left,DC=corp,DC=example")
 	w.openStore(t.TempDir())
-	w.config = Config{Name: "corp", Candidates: []Candidate{w.candidate(w.server)}, Poll: time.Minute, Full: 24 * time.Hour,
+	w.config = Config{Name: "corp", Candidates: []Candidate{w.candidate(w.server)}, Poll: time.Minute,
+		Full:   24 * time.Hour,
 		Limits: Limits{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour}, ReplicationLag: 3 * time.Hour,
 		Log: slog.New(slog.DiscardHandler), Now: w.now}
 	if change != nil {
@@ -82,7 +83,10 @@ func (w *world) candidate(s *adsim.Server) Candidate {
 	}
 	config := directory.Config{URL: s.URL(), BindDN: s.BindDN(), CAFile: ca, Timeout: 5 * time.Second,
 		Password: func() ([]byte, error) { return []byte(s.Password()), nil }}
-	return Candidate{Name: s.URL(), Dial: func(ctx context.Context) (Source, error) { return directory.Dial(ctx, config) }}
+	return Candidate{Name: s.URL(), Dial: func(ctx context.Context) (Source,
+		error) {
+		return directory.Dial(ctx, config)
+	}}
 }
 
 // now is the time by the clock of the mirror and of the first controller.
@@ -128,7 +132,7 @@ func (w *world) pass(kind store.Kind) store.PassInfo {
 	w.t.Helper()
 	r := w.mirror.Pass(w.t.Context(), false)
 	if r.Err != nil || r.Info.Kind != kind {
-		w.t.Fatalf("%v pass (%s): %v, want a good %v pass", r.Info.Kind, w.mirror.Status().WhyFull, r.Err, kind)
+		w.t.Fatalf("%v pass (%s): %v, want a good %v pass", r.Info.Kind, w.mirror.Status().FullReason, r.Err, kind)
 	}
 	return r.Info
 }
@@ -173,7 +177,8 @@ func TestFollowsTheDirectory(t *testing.T) {
 		t.Errorf("first pass: %+v", info)
 	}
 	w.wantEqual()
-	if got := w.mirror.Status(); got.State != Fresh || got.Controller != "dc1.corp.example" || got.Blind || !got.RootKnown || got.USN != got.HighestUSN {
+	if got := w.mirror.Status(); got.State != Fresh || got.Controller != "dc1.corp.example" || got.DeletedHidden ||
+		!got.RootKnown || got.USN != got.HighestUSN {
 		t.Errorf("status after the first pass: %+v", got)
 	}
 
@@ -248,7 +253,7 @@ func TestMovedDuringTheRead(t *testing.T) {
 			},
 		} {
 			t.Run(name+", "+how, func(t *testing.T) {
-				w := newWorld(t, func(w *world, c *Config) { c.Rules.OmitDisabled, c.Rules.RefuseOutside = true, true })
+				w := newWorld(t, func(w *world, c *Config) { c.Rules.OmitDisabled, c.Rules.InternalOnly = true, true })
 				var users []adsim.GUID
 				for i := range 6 {
 					users = append(users, w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i)))
@@ -286,7 +291,8 @@ func TestMovedDuringTheRead(t *testing.T) {
 				}
 				w.server.SetFaults(adsim.Faults{})
 				w.pass(store.Incremental)
-				if got, err := w.store.Describe(desk); err != nil || how != "internal" && len(got.Owners) != 1 || !w.knows("desk@corp.example") {
+				if got, err := w.store.Describe(desk); err != nil || how != "internal" && len(got.Owners) != 1 ||
+					!w.knows("desk@corp.example") {
 					t.Errorf("after the next one: %+v, %v", got, err)
 				}
 			})
@@ -358,7 +364,8 @@ func TestRestoredController(t *testing.T) {
 		restore func(w *world, s *adsim.Snapshot)
 		why     string
 	}{
-		{"with a new invocationId", func(w *world, s *adsim.Snapshot) { w.d.Restore(s); w.d.NewInvocationID() }, "restored"},
+		{"with a new invocationId", func(w *world, s *adsim.Snapshot) { w.d.Restore(s); w.d.NewInvocationID() },
+			"restored"},
 		{"by copying files", func(w *world, s *adsim.Snapshot) { w.d.Restore(s) }, "set back"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -401,7 +408,8 @@ func TestFailover(t *testing.T) {
 	w.user("Bob", "bob@corp.example")
 	w.pass(store.Incremental)
 	w.server.Down()
-	if info := w.pass(store.Full); info.Controller != "dc2.corp.example" || !strings.Contains(info.Why, "another domain controller") {
+	if info := w.pass(store.Full); info.Controller != "dc2.corp.example" ||
+		!strings.Contains(info.Why, "another domain controller") {
 		t.Errorf("after the first controller went: %+v", info)
 	}
 	w.wantKnown("ann@corp.example", "bob@corp.example")
@@ -512,20 +520,22 @@ func TestBlindToDeletions(t *testing.T) {
 	bob := w.user("Bob", "bob@corp.example")
 	w.d.WithholdDeleted(true)
 	w.pass(store.Full)
-	if s := w.mirror.Status(); !s.Blind || !strings.Contains(strings.Join(s.Grant, "\n"), `"CN=Deleted Objects,DC=corp,DC=example" /G "ACCOUNT:LCRP"`) {
-		t.Errorf("status does not say that deletions cannot be seen: %t, %q", s.Blind, s.Grant)
+	if s := w.mirror.Status(); !s.DeletedHidden ||
+		!strings.Contains(strings.Join(s.GrantCommands, "\n"),
+			`"CN=Deleted Objects,DC=corp,DC=example" /G "ACCOUNT:LCRP"`) {
+		t.Errorf("status does not say that deletions cannot be seen: %t, %q", s.DeletedHidden, s.GrantCommands)
 	}
 	w.must(w.d.Delete(bob))
 	w.pass(store.Incremental)
 	w.wantKnown("ann@corp.example", "bob@corp.example")
-	w.advance(blindFull)
+	w.advance(deletedHiddenFullInterval)
 	if info := w.pass(store.Full); !strings.Contains(info.Why, "deleted objects") {
 		t.Errorf("full pass because %q", info.Why)
 	}
 	w.wantEqual()
 	w.d.WithholdDeleted(false)
 	w.pass(store.Incremental)
-	if s := w.mirror.Status(); s.Blind || len(s.Grant) > 0 {
+	if s := w.mirror.Status(); s.DeletedHidden || len(s.GrantCommands) > 0 {
 		t.Error("status still says that deletions cannot be seen")
 	}
 }
@@ -647,8 +657,8 @@ func TestMovesWithoutEnd(t *testing.T) {
 			w.must(w.d.Move(sales, []string{people, "OU=Left,DC=corp,DC=example"}[n%2]))
 		}
 	}})
-	if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errMoved) {
-		t.Errorf("error %v, want %v", r.Err, errMoved)
+	if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errContainerMoved) {
+		t.Errorf("error %v, want %v", r.Err, errContainerMoved)
 	}
 	w.wantKnown("bob@corp.example")
 	if got := w.server.Stats().Connections; got != 1 {
@@ -700,7 +710,8 @@ func TestStates(t *testing.T) {
 	}
 	w.advance(-24 * time.Hour)
 	if got, _ := w.mirror.State(); got != Stale {
-		t.Errorf("with a clock set back by more than stale_after the state is %v: nobody knows how old the index is", got)
+		t.Errorf("with a clock set back by more than stale_after the state is %v: nobody knows how old the index is",
+			got)
 	}
 	w.pass(store.Incremental)
 	if got, _ := w.mirror.State(); got != Fresh {
@@ -711,7 +722,8 @@ func TestStates(t *testing.T) {
 func TestMissingBase(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, "OU=Sales,DC=corp,DC=example"} })
 	w.user("Ann", "ann@corp.example")
-	if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, errNoBase) || !strings.Contains(r.Err.Error(), "OU=Sales") {
+	if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, errBaseMissing) ||
+		!strings.Contains(r.Err.Error(), "OU=Sales") {
 		t.Errorf("a base that is not there: %v", r.Err)
 	}
 	w.add(adsim.OU, "OU=Sales,DC=corp,DC=example")

@@ -34,7 +34,8 @@ func pickOne[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
 // container draws a place to put something into.
 func (l *restlessLife) container() string {
-	return pickOne(l.rnd, append(l.entries(adsim.OU), adsim.Entry{DN: people}, adsim.Entry{DN: "CN=Users,DC=corp,DC=example"})).DN
+	return pickOne(l.rnd, append(l.entries(adsim.OU), adsim.Entry{DN: people},
+		adsim.Entry{DN: "CN=Users,DC=corp,DC=example"})).DN
 }
 
 // step is one thing that happens. What the model refuses counts as nothing done.
@@ -109,7 +110,7 @@ func TestRestlessLives(t *testing.T) {
 						t.Fatalf("after %+v: %s is unknown", r, a)
 					}
 				}
-				if r.Err != nil && !errors.Is(r.Err, errMoved) && len(l.known()) == 0 {
+				if r.Err != nil && !errors.Is(r.Err, errContainerMoved) && len(l.known()) == 0 {
 					t.Fatal(r.Err)
 				}
 				l.settle()

@@ -27,14 +27,20 @@ func (b positioned) Read(ctx context.Context, since uint64, page func([]director
 	if since > 0 {
 		return b.Source.Read(ctx, since, page)
 	}
-	return b.pages(page, b.before, func(page func([]directory.Object) error) error { return b.Source.Read(ctx, 0, page) })
+	return b.pages(page, b.before, func(page func([]directory.Object) error) error {
+		return b.Source.Read(ctx, 0,
+			page)
+	})
 }
 
 func (b positioned) ReadBelow(ctx context.Context, top directory.GUID, page func([]directory.Object) error) error {
-	return b.pages(page, func(int) {}, func(page func([]directory.Object) error) error { return b.Source.ReadBelow(ctx, top, page) })
+	return b.pages(page, func(int) {}, func(page func([]directory.Object) error) error {
+		return b.Source.ReadBelow(ctx, top, page)
+	})
 }
 
-func (b positioned) pages(page func([]directory.Object) error, before func(int), read func(func([]directory.Object) error) error) error {
+func (b positioned) pages(page func([]directory.Object) error, before func(int),
+	read func(func([]directory.Object) error) error) error {
 	at := ""
 	for n := 1; ; n++ {
 		before(n)
@@ -42,7 +48,10 @@ func (b positioned) pages(page func([]directory.Object) error, before func(int),
 		if err := read(func(some []directory.Object) error { all = append(all, some...); return nil }); err != nil {
 			return err
 		}
-		slices.SortFunc(all, func(x, y directory.Object) int { return strings.Compare(positionOf(x.DN), positionOf(y.DN)) })
+		slices.SortFunc(all, func(x, y directory.Object) int {
+			return strings.Compare(positionOf(x.DN),
+				positionOf(y.DN))
+		})
 		all = slices.DeleteFunc(all, func(o directory.Object) bool { return positionOf(o.DN) <= at })
 		if len(all) == 0 {
 			return nil
@@ -91,7 +100,8 @@ func (w *world) tree() (sales adsim.GUID) {
 	w.add(adsim.OU, "OU=Inner,OU=Sales,OU=Zone,DC=corp,DC=example")
 	for i := range 6 {
 		below := []string{"", "OU=Inner,"}[i%2]
-		w.add(adsim.User, fmt.Sprintf("CN=s%d,%sOU=Sales,OU=Zone,DC=corp,DC=example", i, below), fmt.Sprintf("s%d@corp.example", i))
+		w.add(adsim.User, fmt.Sprintf("CN=s%d,%sOU=Sales,OU=Zone,DC=corp,DC=example", i, below),
+			fmt.Sprintf("s%d@corp.example", i))
 		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
 	}
 	return sales
@@ -236,8 +246,8 @@ func TestMovesWithoutEndStopNothing(t *testing.T) {
 	}})
 	restless = true
 	for i := range 3 {
-		if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errMoved) {
-			t.Fatalf("error %v, want %v", r.Err, errMoved)
+		if r := w.mirror.Pass(t.Context(), true); !errors.Is(r.Err, errContainerMoved) {
+			t.Fatalf("error %v, want %v", r.Err, errContainerMoved)
 		}
 		added := fmt.Sprintf("new%d@corp.example", i)
 		w.user(fmt.Sprint("New", i), added)
@@ -246,7 +256,7 @@ func TestMovesWithoutEndStopNothing(t *testing.T) {
 		w.wantKnown(before...)
 		w.wantState(Fresh)
 	}
-	if n < 3*maxMoves {
+	if n < 3*maxMoveRounds {
 		t.Errorf("the container moved %d times only", n)
 	}
 	// A first full pass comes to no end either, and adds all the same.

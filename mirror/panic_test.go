@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -39,8 +40,8 @@ func TestCompareBesideAShorterList(t *testing.T) {
 	if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
 		t.Fatal("a pass without a controller")
 	}
-	if r := &w.mirror.roster; r.at >= len(r.list) || w.mirror.current().Name != s2.URL() {
-		t.Fatalf("at %d of %d", r.at, len(r.list))
+	if r := &w.mirror.controllers; r.current >= len(r.list) || w.mirror.current().Name != s2.URL() {
+		t.Fatalf("at %d of %d", r.current, len(r.list))
 	}
 	w.must(s2.Up())
 	w.wantDifferences()
@@ -61,73 +62,97 @@ func TestListsOfAllLengths(t *testing.T) {
 		after  string
 		want   string
 	}{
-		{"", 0, "a", "a"}, {"a b", 1, "b", "b"}, {"a b", 1, "a", "a"}, {"a b c", 2, "c b a", "c"}, {"a b c", 2, "a b", "a"}, {"a", 0, "b a", "a"},
+		{"", 0, "a", "a"}, {"a b", 1, "b", "b"}, {"a b", 1, "a", "a"}, {"a b c", 2, "c b a", "c"}, {"a b c", 2, "a b",
+			"a"}, {"a", 0, "b a", "a"},
 	} {
-		w.mirror.roster = roster{list: named(c.before), at: c.at, reached: map[string]*crossing{}}
-		w.mirror.relist(named(c.after))
-		if got := w.mirror.current().Name; got != c.want {
-			t.Errorf("%q at %d, then %q: %s is used, want %s", c.before, c.at, c.after, got, c.want)
-		}
+		t.Run(fmt.Sprintf("%s at %d, then %s", c.before, c.at, c.after), func(t *testing.T) {
+			w.mirror.controllers = controllerList{list: named(c.before), current: c.at,
+				hosts: map[string]*hostHistory{}}
+			w.mirror.setControllers(named(c.after))
+			if got := w.mirror.current().Name; got != c.want {
+				t.Errorf("%q at %d, then %q: %s is used, want %s", c.before, c.at, c.after, got, c.want)
+			}
+		})
 	}
 }
 
 // bursting panics in one of its methods while armed.
-type bursting struct {
+type panickingSource struct {
 	Source
 	armed *atomic.Pointer[string]
 }
 
-func (b bursting) burst(method string) {
+func (b panickingSource) panicIn(method string) {
 	if at := b.armed.Load(); at != nil && *at == method {
 		panic("index out of range, say, in " + method)
 	}
 }
 
-func (b bursting) Root(ctx context.Context) (directory.Root, error) {
-	b.burst("root")
+func (b panickingSource) Root(ctx context.Context) (directory.Root, error) {
+	b.panicIn("root")
 	return b.Source.Root(ctx)
 }
 
-func (b bursting) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
-	b.burst("read")
+func (b panickingSource) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
+	b.panicIn("read")
 	return b.Source.Read(ctx, since, func(objects []directory.Object) error {
-		b.burst("page")
+		b.panicIn("page")
 		return page(objects)
 	})
 }
 
-func (b bursting) Find(ctx context.Context, a address.Address) ([]directory.Object, error) {
-	b.burst("find")
+func (b panickingSource) Find(ctx context.Context, a address.Address) ([]directory.Object, error) {
+	b.panicIn("find")
 	return b.Source.Find(ctx, a)
 }
 
-func (b bursting) Watch(ctx context.Context, ready, changed func()) error {
-	b.burst("watch")
+func (b panickingSource) Watch(ctx context.Context, ready, changed func()) error {
+	b.panicIn("watch")
 	return b.Source.(Watcher).Watch(ctx, ready, changed)
 }
 
-// logged collects a log.
-type logged struct {
+// testLog is a log that a test can read and wait for.
+type testLog struct {
 	sync.Mutex
 	bytes.Buffer
+	wrote chan struct{} // has an element after a write
 }
 
-func (l *logged) Write(p []byte) (int, error) {
+func newTestLog() *testLog { return &testLog{wrote: make(chan struct{}, 1)} }
+
+func (l *testLog) Write(p []byte) (int, error) {
 	l.Lock()
 	defer l.Unlock()
+	select {
+	case l.wrote <- struct{}{}:
+	default:
+	}
 	return l.Buffer.Write(p)
 }
 
-func (l *logged) String() string {
+// await waits until the text of the log fulfils a condition.
+func (l *testLog) await(t *testing.T, condition func(text string) bool) {
+	t.Helper()
+	late := time.After(forAnswer)
+	for !condition(l.String()) {
+		select {
+		case <-l.wrote:
+		case <-late:
+			t.Fatalf("the log does not get there:\n%s", l)
+		}
+	}
+}
+
+func (l *testLog) String() string {
 	l.Lock()
 	defer l.Unlock()
 	return l.Buffer.String()
 }
 
 // burstingWorld makes a world that panics where it is told to.
-func burstingWorld(t *testing.T, change func(*Config)) (*world, *atomic.Pointer[string], *logged) {
+func panickingWorld(t *testing.T, change func(*Config)) (*world, *atomic.Pointer[string], *testLog) {
 	t.Helper()
-	armed, log := new(atomic.Pointer[string]), new(logged)
+	armed, log := new(atomic.Pointer[string]), newTestLog()
 	w := newWorld(t, func(w *world, c *Config) {
 		inner := c.Candidates[0].Dial
 		c.Candidates[0].Dial = func(ctx context.Context) (Source, error) {
@@ -138,7 +163,7 @@ func burstingWorld(t *testing.T, change func(*Config)) (*world, *atomic.Pointer[
 			if err != nil {
 				return nil, err
 			}
-			return bursting{s, armed}, nil
+			return panickingSource{s, armed}, nil
 		}
 		c.Log, c.Poll = slog.New(slog.NewTextHandler(log, nil)), time.Millisecond
 		if change != nil {
@@ -154,7 +179,7 @@ func TestPanicsEndNothing(t *testing.T) {
 	for _, at := range []string{"dial", "root", "read", "page"} {
 		t.Run(at, func(t *testing.T) {
 			var results <-chan PassResult
-			w, armed, log := burstingWorld(t, func(c *Config) { results = passes(c) })
+			w, armed, log := panickingWorld(t, func(c *Config) { results = passes(c) })
 			stop := w.run()
 			defer stop()
 			if r := next(t, results); r.Err != nil {
@@ -191,11 +216,11 @@ func TestPanicsEndNothing(t *testing.T) {
 
 // TestPanicInACommand: it is the error of that command.
 func TestPanicInACommand(t *testing.T) {
-	w, _, log := burstingWorld(t, nil)
+	w, _, log := panickingWorld(t, nil)
 	stop := w.run()
 	defer stop()
 	for range 2 {
-		_, err := between(t.Context(), w.mirror, func() (int, error) { panic("in a command") })
+		_, err := runBetweenPasses(t.Context(), w.mirror, func() (int, error) { panic("in a command") })
 		if !errors.Is(err, ErrPanic) {
 			t.Errorf("error %v", err)
 		}
@@ -210,8 +235,9 @@ func TestPanicInACommand(t *testing.T) {
 
 // TestPanicBesideThePasses: in the notification and in the confirmation.
 func TestPanicBesideThePasses(t *testing.T) {
-	w, armed, log := burstingWorld(t, func(c *Config) { c.Notify = true })
-	c, err := NewConfirmer(ConfirmConfig{Directories: []Confirmed{{Mirror: w.mirror}}, Timeout: time.Second, PerSecond: 1000})
+	w, armed, log := panickingWorld(t, func(c *Config) { c.Notify = true })
+	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second,
+		PerSecond: 1000})
 	w.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -220,9 +246,9 @@ func TestPanicBesideThePasses(t *testing.T) {
 	go func() { done <- c.Run(ctx) }()
 	stop := w.run()
 	defer func() { cancel(); <-done; stop() }()
-	for !strings.Contains(log.String(), "in=notification") || c.Status()[0].Controller == "" {
-		time.Sleep(time.Millisecond)
-	}
+	log.await(t, func(text string) bool {
+		return strings.Contains(text, "in=notification") && strings.Contains(text, canConfirm)
+	})
 	at2 := "find"
 	armed.Store(&at2)
 	nobody, _ := address.Parse("nobody@corp.example")
@@ -232,21 +258,21 @@ func TestPanicBesideThePasses(t *testing.T) {
 		}
 	}
 	armed.Store(nil)
-	for { // until there is a connection again
-		if _, err := c.Confirm(t.Context(), nobody, false); err == nil {
-			break
-		}
-		time.Sleep(time.Millisecond)
+	log.await(t, func(text string) bool { // each panic cost one connection
+		return strings.Count(text, canConfirm) > strings.Count(text, "in=confirm")
+	})
+	if _, err := c.Confirm(t.Context(), nobody, false); err != nil {
+		t.Errorf("after the last panic: %v", err)
 	}
 }
 
 // flimsy is a runner that panics at first.
-type flimsy struct {
+type panickingRunner struct {
 	runs    atomic.Int32
 	running chan struct{} // closed once it runs without a panic
 }
 
-func (f *flimsy) Run(ctx context.Context) error {
+func (f *panickingRunner) Run(ctx context.Context) error {
 	if f.runs.Add(1) == 1 {
 		panic("at the start")
 	}
@@ -257,11 +283,11 @@ func (f *flimsy) Run(ctx context.Context) error {
 
 // TestPanicOfARunner ends neither the group nor the runner.
 func TestPanicOfARunner(t *testing.T) {
-	before := panicPause
-	panicPause = time.Millisecond
-	defer func() { panicPause = before }()
+	before := panicRestartDelay
+	panicRestartDelay = time.Millisecond
+	defer func() { panicRestartDelay = before }()
 	var g Group
-	bad, good := &flimsy{running: make(chan struct{})}, &flimsy{running: make(chan struct{})}
+	bad, good := &panickingRunner{running: make(chan struct{})}, &panickingRunner{running: make(chan struct{})}
 	good.runs.Store(1)
 	g.Add(bad, good)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -282,12 +308,13 @@ func TestPanicOfARetiredDirectory(t *testing.T) {
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
 	armed := true
-	r := NewRetired(RetiredConfig{Name: "corp", Store: w.store, Log: slog.New(slog.DiscardHandler), Now: func() time.Time {
-		if armed {
-			panic("in the clock")
-		}
-		return w.now()
-	}})
+	r := NewRetiredDirectory(RetiredConfig{Name: "corp", Store: w.store, Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time {
+			if armed {
+				panic("in the clock")
+			}
+			return w.now()
+		}})
 	if got := r.Pass(); !errors.Is(got.Err, ErrPanic) || !errors.Is(r.Status().LastError, ErrPanic) {
 		t.Errorf("%+v", got)
 	}

@@ -16,18 +16,20 @@ import (
 // TestRandomReplicas lets three controllers replicate by halves, fail and come back, while two
 // directories follow them and objects change, move between the directories, die and come back.
 // Whatever the newest state of an object has that any pass has read, stays known for the
-// replication lag, and open to outside senders where objects become internal-only. SEEDS=3000 tries more seeds, SEED=17 begins with that one.
+// replication lag, and open to outside senders where objects become internal-only. SEEDS=3000
+// tries more seeds, SEED=17 begins with that one.
 func TestRandomReplicas(t *testing.T) {
 	first, seeds := number(t, "SEED", 0), number(t, "SEEDS", 6)
 	for seed := first; seed < first+seeds; seed++ {
 		for _, two := range []bool{false, true} {
 			for _, closing := range []bool{false, true} {
-				t.Run(fmt.Sprintf("seed %d, two directories %t, internal-only %t", seed, two, closing), func(t *testing.T) {
-					l := newReplicatedLife(t, uint64(seed), two, closing)
-					for range 120 {
-						l.step()
-					}
-				})
+				t.Run(fmt.Sprintf("seed %d, two directories %t, internal-only %t", seed, two, closing),
+					func(t *testing.T) {
+						l := newReplicatedLife(t, uint64(seed), two, closing)
+						for range 120 {
+							l.step()
+						}
+					})
 			}
 		}
 	}
@@ -110,7 +112,7 @@ func newReplicatedLife(t *testing.T, seed uint64, two, closing bool) *replicated
 		if two {
 			c.Rules.Bases = []string{people}
 		}
-		c.Rules.RefuseOutside = closing
+		c.Rules.InternalOnly = closing
 	})
 	l.followers = []follows{{Mirror: l.mirror, all: !two}}
 	l.user("Stays", "stays@corp.example")
@@ -276,7 +278,8 @@ func (l *replicatedLife) follow(f follows) {
 			continue
 		}
 		for _, a := range l.names(n) {
-			is, has := slices.Contains(open, a), !o.states[o.newest].closed && slices.Contains(o.states[o.newest].has, a)
+			is, has := slices.Contains(open, a), !o.states[o.newest].closed &&
+				slices.Contains(o.states[o.newest].has, a)
 			if has && !is && (o.holds || o.counted[a]) {
 				l.t.Fatalf("%s of o%d is lost (state #%d was read)\n%s", a, n, o.newest, strings.Join(l.log, "\n"))
 			}

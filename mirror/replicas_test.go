@@ -72,7 +72,8 @@ func TestSeenAtTheOtherController(t *testing.T) {
 	w.server.Down()
 	w.set(ann, "ann@corp.example") // at dc1, by mistake, while we cannot reach it
 	d2.ReplicateFrom(w.d, 0)
-	w.must(d2.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example", "smtp:a2@corp.example"))) // put right at dc2
+	w.must(d2.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example",
+		"smtp:a2@corp.example"))) // put right at dc2
 	w.pass(store.Full)
 	w.wantKnown("a2@corp.example", "ann@corp.example")
 	w.advance(time.Minute)
@@ -110,7 +111,8 @@ func TestOtherDomain(t *testing.T) {
 	other := adsim.NewDirectory(adsim.DirectoryConfig{Domain: "new.example", Host: "dc9", Clock: w.now})
 	s := adsim.StartTest(t, other, adsim.ServerConfig{MaxPageSize: 3})
 	w.config.Candidates = []Candidate{w.candidate(s)}
-	_, err := other.Add(adsim.User, "CN=Eve,CN=Users,"+other.BaseDN(), adsim.Attrs{"proxyAddresses": {"smtp:eve@corp.example"}})
+	_, err := other.Add(adsim.User, "CN=Eve,CN=Users,"+other.BaseDN(),
+		adsim.Attrs{"proxyAddresses": {"smtp:eve@corp.example"}})
 	w.must(err)
 	w.restart()
 	var during State

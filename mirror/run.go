@@ -12,18 +12,19 @@ import (
 	"rcpt-milter/store"
 )
 
-// request is what somebody wants of the next pass.
+// request collects what callers want from the next pass.
 type request struct {
 	full    bool
 	done    []chan PassResult
-	actions []func(error) // on the store, between passes; with an error: not done
+	actions []func(error) // run between passes; called with an error if Run has ended
 }
 
-// ErrStopped is the answer to what is asked of a mirror that does not run any more.
-var ErrStopped = errors.New("the directory is no longer followed in this way, because the configuration has changed or the daemon stops; ask again")
+// ErrStopped is the error of a request to a mirror that no longer runs.
+var ErrStopped = errors.New("the directory is no longer followed in this way, " +
+	"because the configuration has changed or the daemon stops; try again")
 
-// refuse answers all who ask.
-func (r *request) refuse(err error) {
+// fail answers all callers with an error.
+func (r *request) fail(err error) {
 	for _, done := range r.done {
 		done <- PassResult{Err: err}
 	}
@@ -32,76 +33,76 @@ func (r *request) refuse(err error) {
 	}
 }
 
-// Sync asks for a pass now, and gives a channel on which the result of one that began
-// after the call arrives. The channel has room; nobody has to wait.
+// Sync requests a pass now. The returned channel receives the result of a pass that began
+// after the call. It has room for the result, so the caller may ignore it.
 func (m *Mirror) Sync(full bool) <-chan PassResult {
 	done := make(chan PassResult, 1)
-	m.ask(func(r *request) {
+	m.submit(func(r *request) {
 		r.full = r.full || full
 		r.done = append(r.done, done)
 	})
 	return done
 }
 
-// ask adds to what is wanted, and wakes Run.
-func (m *Mirror) ask(add func(*request)) {
+// submit adds to the pending request and wakes Run.
+func (m *Mirror) submit(add func(*request)) {
 	m.mu.Lock()
-	if m.ended {
+	if m.stopped {
 		m.mu.Unlock()
 		var late request
 		add(&late)
-		late.refuse(ErrStopped)
+		late.fail(ErrStopped)
 		return
 	}
-	add(&m.asked)
+	add(&m.pending)
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
-	default: // it is awake already
+	default: // a wake-up is pending already
 	}
 }
 
-// Approve releases the removals that passes up to a number held back, between two
-// passes; 0 stands for the last one that has ended. What a pass that is under way will
-// hold back nobody has seen yet, so that nobody can mean it.
+// Approve releases the removals that passes up to a number hold, between two passes. 0
+// means the last completed pass. It never covers removals of a running pass, because the
+// operator cannot have seen them.
 func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, error) {
-	upTo = seen(m.config.Store.Directory(m.config.Name), upTo)
-	return between(ctx, m, func() (store.PassInfo, error) {
+	upTo = approvableUpTo(m.config.Store.Directory(m.config.Name), upTo)
+	return runBetweenPasses(ctx, m, func() (store.PassInfo, error) {
 		info, err := m.config.Store.Approve(m.config.Name, upTo, m.config.Now())
 		m.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
 		return info, err
 	})
 }
 
-// seen is the last pass whose removals somebody may approve who names a pass, or none.
-func seen(stored store.Directory, upTo uint64) uint64 {
+// approvableUpTo returns the last pass whose removals an approval with this number covers.
+func approvableUpTo(stored store.Directory, upTo uint64) uint64 {
 	if last := stored.Newest().Number; upTo == 0 || upTo > last {
 		return last
 	}
 	return upTo
 }
 
-// Discard forgets them: the addresses stay until a full pass misses them again. It
-// gives the number of objects that keep their addresses.
+// Discard drops the held removals: the addresses stay until a full pass misses them again.
+// It returns the number of objects that keep their addresses.
 func (m *Mirror) Discard(ctx context.Context) (int, error) {
-	return between(ctx, m, func() (int, error) {
+	return runBetweenPasses(ctx, m, func() (int, error) {
 		objects, err := m.config.Store.Discard(m.config.Name, m.config.Now())
 		m.config.Log.Info("held removals discarded", "objects", objects, "error", err)
 		return objects, err
 	})
 }
 
-// between does something to the store when no pass is under way, which Run must see to.
-func between[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, error) {
+// runBetweenPasses calls do while no pass is running. Run must be running.
+func runBetweenPasses[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
 	done := make(chan result, 1)
-	m.ask(func(r *request) {
-		r.actions = append(r.actions, func(refused error) {
-			if refused != nil {
-				done <- result{err: refused}
+	m.submit(func(r *request) {
+		r.actions = append(r.actions, func(stopped error) {
+			if stopped != nil {
+				done <- result{err: stopped}
 				return
 			}
 			var r result
@@ -121,20 +122,20 @@ func between[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, er
 	}
 }
 
-func (m *Mirror) take() request {
+func (m *Mirror) takeRequest() request {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.asked
-	m.asked = request{}
+	r := m.pending
+	m.pending = request{}
 	return r
 }
 
-// Run runs passes until the context ends: one every Poll, sooner when Sync asks, later
-// after errors. It gives nil then; a pass under way is broken off.
+// Run runs passes until ctx ends: one every Poll, sooner after Sync, later after errors. It
+// then cancels a running pass and returns nil.
 func (m *Mirror) Run(ctx context.Context) error {
 	defer m.hangUp()
-	m.begin()
-	defer m.end()
+	m.start()
+	defer m.stop()
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	if m.config.Notify {
@@ -145,7 +146,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 	failures := newBackoff(m.config.Poll)
 	for {
 		began := time.Now()
-		asked, secret := m.take(), m.config.Secret()
+		asked, secret := m.takeRequest(), m.config.Secret()
 		for _, act := range asked.actions {
 			act(nil)
 		}
@@ -153,30 +154,30 @@ func (m *Mirror) Run(ctx context.Context) error {
 		for _, done := range asked.done {
 			done <- result
 		}
-		if ctx.Err() != nil || !m.wait(ctx, began, m.pause(result.Err, failures), result.Err, secret) {
+		if ctx.Err() != nil || !m.waitForNext(ctx, began, m.nextPause(result.Err, failures), result.Err, secret) {
 			return nil
 		}
 	}
 }
 
-func (m *Mirror) begin() {
+func (m *Mirror) start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ended = false
+	m.stopped = false
 }
 
-// end answers those who still wait when Run ends, and whoever comes later.
-func (m *Mirror) end() {
+// stop fails the requests that are pending when Run ends, and all later ones.
+func (m *Mirror) stop() {
 	m.mu.Lock()
-	left := m.asked
-	m.asked, m.ended = request{}, true
+	left := m.pending
+	m.pending, m.stopped = request{}, true
 	m.mu.Unlock()
-	left.refuse(ErrStopped)
+	left.fail(ErrStopped)
 }
 
-// newBackoff spaces attempts after failures, from about a second (or the poll interval,
-// where that is shorter) to a minute, with jitter, so that many edges do not come back
-// to a directory at the same moment.
+// newBackoff spaces attempts after failures, from about a second (or the poll interval, if
+// that is shorter) to a minute. Jitter prevents that many edges return to a directory at
+// the same moment.
 func newBackoff(poll time.Duration) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = min(time.Second, poll)
@@ -186,33 +187,33 @@ func newBackoff(poll time.Duration) *backoff.ExponentialBackOff {
 	return b
 }
 
-// pause is how long to wait after a pass.
-func (m *Mirror) pause(err error, failures *backoff.ExponentialBackOff) time.Duration {
+// nextPause returns how long to wait after a pass.
+func (m *Mirror) nextPause(err error, failures *backoff.ExponentialBackOff) time.Duration {
 	switch {
 	case err == nil:
 		failures.Reset()
 		return m.config.Poll
 	case errors.Is(err, directory.ErrCredentials):
-		if still := m.gate.closed(m.config.Secret(), m.config.Now()); still != nil {
+		if still := m.gate.rejection(m.config.Secret(), m.config.Now()); still != nil {
 			return still.Until.Sub(m.config.Now())
 		}
-		return 0 // they have changed already
+		return 0 // the credentials have changed already
 	case errors.Is(err, directory.ErrSecret):
-		m.config.Log.Error("no usable password or keytab, so no bind is tried before its file changes", "error", err)
-		return m.config.RefusedWait
+		m.config.Log.Error("no usable password or keytab; not binding until its file changes", "error", err)
+		return m.config.RejectedBindWait
 	}
 	return failures.NextBackOff()
 }
 
-// secretCheck is how often a changed password file is looked for.
-const secretCheck = time.Second
+// secretCheckInterval is how often Secret is checked for a change.
+const secretCheckInterval = time.Second
 
-// wait waits for the next pass after one that began at some time and ended with err;
-// false when the context ended first. A notification shortens the wait, but not after
-// an error. Where awaitsSecret holds, a secret that is not the one tried ends it.
-func (m *Mirror) wait(ctx context.Context, began time.Time, pause time.Duration, err error, secret string) bool {
+// waitForNext waits for the time of the next pass, after one that began at some time and
+// ended with err. It reports false if ctx ended first. A notification shortens the wait,
+// unless there was an error. If needsNewSecret holds, a new secret ends the wait.
+func (m *Mirror) waitForNext(ctx context.Context, began time.Time, pause time.Duration, err error, secret string) bool {
 	due := time.Now().Add(pause)
-	m.update(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })
+	m.updateStatus(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	changed := m.changed
@@ -220,8 +221,8 @@ func (m *Mirror) wait(ctx context.Context, began time.Time, pause time.Duration,
 		changed = nil
 	}
 	var look <-chan time.Time
-	if awaitsSecret(err) {
-		ticker := time.NewTicker(secretCheck)
+	if needsNewSecret(err) {
+		ticker := time.NewTicker(secretCheckInterval)
 		defer ticker.Stop()
 		look = ticker.C
 	}

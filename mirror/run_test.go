@@ -16,7 +16,7 @@ import (
 func (w *world) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	w.mirror.begin() // where it ended before, nobody asks too early
+	w.mirror.start() // where it ended before, nobody asks too early
 	go func() { done <- w.mirror.Run(ctx) }()
 	return func() {
 		cancel()
@@ -103,7 +103,7 @@ func TestRefusedBindWaitsForANewSecret(t *testing.T) {
 	var secret atomic.Value
 	secret.Store("old")
 	w := newWorld(t, func(w *world, c *Config) {
-		c.Poll, c.RefusedWait, results = time.Millisecond, time.Hour, passes(c)
+		c.Poll, c.RejectedBindWait, results = time.Millisecond, time.Hour, passes(c)
 		c.Secret = func() string { return secret.Load().(string) }
 		w.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
 	})
@@ -164,8 +164,10 @@ func TestNewRefusesNonsense(t *testing.T) {
 		"both ways":     {Name: "x", Candidates: make([]Candidate, 1), Discover: new(dns).discover, Poll: 1, Full: 1},
 		"no poll":       {Name: "x", Candidates: make([]Candidate, 1), Full: 1},
 	} {
-		if _, err := New(c); err == nil {
-			t.Errorf("%s is accepted", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := New(c); err == nil {
+				t.Errorf("%s is accepted", name)
+			}
+		})
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"rcpt-milter/directory"
 )
 
-// awaitsSecret reports whether an error stays the same until the password file or the keytab
-// changes: the directory refused the secret, or there is none that a bind could be tried with.
-// No other domain controller helps, and trying on may lock the account.
-func awaitsSecret(err error) bool {
+// needsNewSecret reports whether an error persists until the password file or the keytab
+// changes: the directory rejected the secret, or there is none to bind with. No other
+// domain controller helps, and further attempts may lock the account.
+func needsNewSecret(err error) bool {
 	return errors.Is(err, directory.ErrCredentials) || errors.Is(err, directory.ErrSecret)
 }

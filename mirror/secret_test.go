@@ -55,7 +55,7 @@ func TestPasswordFileGoesBadAndGoodAgain(t *testing.T) {
 	var results <-chan PassResult
 	var file passwordFile
 	w := newWorld(t, func(w *world, c *Config) {
-		c.Poll, c.RefusedWait, results = time.Millisecond, time.Hour, passes(c)
+		c.Poll, c.RejectedBindWait, results = time.Millisecond, time.Hour, passes(c)
 		c.Candidates, c.Secret = file.guard([]Candidate{c.Candidates[0], c.Candidates[0], c.Candidates[0]}), file.secret
 	})
 	w.user("Ann", "ann@corp.example")
@@ -99,9 +99,9 @@ func TestPasswordFileGoesBadAndGoodAgain(t *testing.T) {
 func TestConfirmWaitsForAGoodPasswordFile(t *testing.T) {
 	var file passwordFile
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
-		m.Candidates, m.Secret, m.RefusedWait = file.guard(m.Candidates), file.secret, time.Hour
+		m.Candidates, m.Secret, m.RejectedBindWait = file.guard(m.Candidates), file.secret, time.Hour
 	})
-	c.askers[0].keepAlive = time.Millisecond
+	c.workers[0].keepAlive = time.Millisecond
 	c.start()
 	dials := file.dials.Load()
 	file.set("empty")
@@ -115,5 +115,5 @@ func TestConfirmWaitsForAGoodPasswordFile(t *testing.T) {
 	}
 	file.set("")
 	c.await(canConfirm)
-	c.want("nobody@corp.example", Found{})
+	c.want("nobody@corp.example", ConfirmResult{})
 }

@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// State says how far the index can be trusted about a directory.
+// State describes how far the index can be trusted for a directory.
 type State = policy.State
 
 const (
@@ -22,40 +22,40 @@ const (
 	Stale    = policy.Stale
 )
 
-// Status is what a mirror knows of itself. Zero times: never.
+// Status is the present state of a mirror. A zero time means never.
 type Status struct {
 	State            State
-	Controller       string         // DNS name of the domain controller followed
+	Controller       string         // DNS name of the followed domain controller
 	InvocationID     directory.GUID // of its database
-	USN              uint64         // how far it has been read
-	HighestUSN       uint64         // how far it was when it was last asked
-	WhyFull          string         // reason for the last full pass, or the one under way
-	LastGood         time.Time      // start of the last good pass, or later, see lastGood; State counts from it
+	USN              uint64         // up to which it has been read
+	HighestUSN       uint64         // highest USN of the controller at the last rootDSE
+	FullReason       string         // of the last full pass or the running one
+	LastGood         time.Time      // start of the last good pass, or later, see lastGood; State depends on it
 	Full             store.PassInfo // last good full pass
 	Incremental      store.PassInfo // last good incremental pass
-	Held             int            // addresses whose removal the guard holds back
-	Hold             string         // why; empty: it does not
+	HeldAddresses    int            // addresses whose removal is held
+	HoldReason       string         // why; empty if nothing is held
 	NextPass         time.Time
-	Running          *Progress // the pass under way
-	LastError        error     // of the last pass; nil: it was good
+	Running          *Progress // nil: no pass is running
+	LastError        error     // of the last pass; nil if it was good
 	FailingSince     time.Time // first failure since the last good pass
-	FullError        error     // of the last full pass that was due; nil: it was good, or none was due
+	FullError        error     // of the last due full pass; nil if it was good, or none is due
 	FullFailingSince time.Time // its first failure
-	RootKnown        bool      // a controller answered since the start: the next field says something
-	Blind            bool      // deleted objects cannot be seen
-	Grant            []string  // the commands of an administrator where it is Blind
-	Notified         bool      // the controller tells when something changes
-	Warnings         []string  // what works and should not be left as it is, a sentence each
+	RootKnown        bool      // a controller has answered since the start, so DeletedHidden is known
+	DeletedHidden    bool      // deleted objects cannot be seen
+	GrantCommands    []string  // commands for the administrator if DeletedHidden
+	Notified         bool      // change notifications are active
+	Warnings         []string  // problems that need attention but stop nothing, one sentence each
 }
 
-// Progress is a pass under way.
+// Progress describes a running pass.
 type Progress struct {
 	Kind    store.Kind
 	Started time.Time
 	Seen    int
 }
 
-// Status is the state at this moment.
+// Status returns the present state.
 func (m *Mirror) Status() Status {
 	stored := m.config.Store.Directory(m.config.Name)
 	m.mu.Lock()
@@ -67,63 +67,62 @@ func (m *Mirror) Status() Status {
 	}
 	s.Full, s.Incremental, s.LastGood = stored.LastFull, stored.LastIncremental, m.lastGood(&stored)
 	if s.LastError == nil && s.FullError != nil {
-		s.LastError = fmt.Errorf("a full pass is due and fails, changes are read all the same: %w", s.FullError)
+		s.LastError = fmt.Errorf("a full pass is due and fails, but changes are still read: %w", s.FullError)
 		s.FailingSince = s.FullFailingSince
 	}
-	if s.Hold = stored.Hold; s.Hold != "" {
-		s.Held = stored.Newest().Held
+	if s.HoldReason = stored.Hold; s.HoldReason != "" {
+		s.HeldAddresses = stored.Newest().Held
 	}
 	s.State = m.state(stored)
-	s.Warnings = m.inForce()
+	s.Warnings = m.activeWarnings()
 	return s
 }
 
-// State is the same without the rest, and the start of the last good pass. It is asked
-// for every unknown recipient and takes no lock.
+// State returns the state and the time of Status.LastGood. It is called for every unknown
+// recipient and takes no lock.
 func (m *Mirror) State() (State, time.Time) {
 	stored := m.stored.Load()
 	return m.state(*stored), m.lastGood(stored)
 }
 
-// lastGood is the time up to which everything that was added is known. A full pass that
-// goes on from the cursor reads the changes meanwhile, so the index does not get old while
-// such a pass takes long.
+// lastGood returns the time up to which all additions are known. A full pass that continues
+// from the cursor reads the changes since, so a long pass does not make the index old.
 func (m *Mirror) lastGood(stored *store.Directory) time.Time {
 	good := stored.LastGood()
-	if covered := m.covered.Load(); covered != nil && covered.After(good) && !covered.After(m.config.Now()) {
+	if covered := m.coveredUntil.Load(); covered != nil && covered.After(good) && !covered.After(m.config.Now()) {
 		return *covered
 	}
 	return good
 }
 
-// clockSlack is by how much a clock may be set back without effect on the state.
+// clockSlack is how far the clock may be set back without effect on the state.
 const clockSlack = time.Minute
 
 // age returns the age of the index, and whether the clock tells it. A time in the future was
-// noted before the clock was set back. It does not become true when that time comes, so it
-// stays untrue until another pass is good.
-func (m *Mirror) age(stored *store.Directory) (age time.Duration, told bool) {
+// noted before the clock was set back. It still says nothing after the clock reaches it, so
+// it counts as unknown until the next good pass.
+func (m *Mirror) age(stored *store.Directory) (age time.Duration, known bool) {
 	now := m.config.Now()
-	if covered := m.covered.Load(); covered != nil && covered.After(now.Add(clockSlack)) {
-		m.covered.CompareAndSwap(covered, nil)
+	if covered := m.coveredUntil.Load(); covered != nil && covered.After(now.Add(clockSlack)) {
+		m.coveredUntil.CompareAndSwap(covered, nil)
 	}
 	good := m.lastGood(stored)
 	if good.After(now.Add(clockSlack)) {
 		at := good
-		m.ahead.Store(&at)
+		m.doubtful.Store(&at)
 	}
-	ahead := m.ahead.Load()
-	return now.Sub(good), ahead == nil || !ahead.Equal(good)
+	doubtful := m.doubtful.Load()
+	return now.Sub(good), doubtful == nil || !doubtful.Equal(good)
 }
 
 func (m *Mirror) state(stored store.Directory) State {
 	limits := m.limits.Load()
-	age, told := m.age(&stored)
-	olderThan := func(limit time.Duration) bool { return limit > 0 && (age > limit || !told) }
+	age, known := m.age(&stored)
+	olderThan := func(limit time.Duration) bool { return limit > 0 && (age > limit || !known) }
 	switch {
 	case stored.LastFull.Number == 0:
 		return NotReady
-	case stored.Fingerprint != m.fingerprint, m.foreign.Load():
+	case stored.Fingerprint != m.fingerprint, m.otherScope.Load():
 		return Widening
 	case olderThan(limits.StaleAfter):
 		return Stale
@@ -133,25 +132,25 @@ func (m *Mirror) state(stored store.Directory) State {
 	return Fresh
 }
 
-// Name is the name of the directory.
+// Name returns the name of the directory.
 func (m *Mirror) Name() string { return m.config.Name }
 
-// update changes the status under its lock.
-func (m *Mirror) update(change func(*Status)) {
+// updateStatus changes the status under the lock.
+func (m *Mirror) updateStatus(change func(*Status)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change(&m.status)
 }
 
-// warning is something that works and should not be left as it is.
+// warning is a problem that needs attention but stops nothing.
 type warning struct {
 	text  string
 	until time.Time
 }
 
-// warn adds or replaces a warning, which goes by itself after a time; a nil error takes
-// it back. It reports whether there was none of this kind.
-func (m *Mirror) warn(about string, err error, lasts time.Duration) (fresh bool) {
+// setWarning adds or replaces a warning that expires after a time. A nil error removes it.
+// It reports whether there was no such warning before.
+func (m *Mirror) setWarning(about string, err error, lasts time.Duration) (fresh bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fresh = !m.config.Now().Before(m.warnings[about].until)
@@ -163,8 +162,8 @@ func (m *Mirror) warn(about string, err error, lasts time.Duration) (fresh bool)
 	return fresh
 }
 
-// inForce lists the warnings that still hold; the caller has the lock.
-func (m *Mirror) inForce() []string {
+// activeWarnings lists the warnings that have not expired. The caller holds the lock.
+func (m *Mirror) activeWarnings() []string {
 	var all []string
 	for _, about := range slices.Sorted(maps.Keys(m.warnings)) {
 		if w := m.warnings[about]; m.config.Now().Before(w.until) {

@@ -182,7 +182,7 @@ func TestUndeletedDuringALongPass(t *testing.T) {
 				r.server.Down()
 				r.at("dc2")
 				if !r.knows("last@corp.example") {
-					t.Error("last@corp.example is gone, which dc1 showed alive after the deletion that dc2 has heard of")
+					t.Error("last@corp.example is gone, although dc1 showed it after the deletion at dc2")
 				}
 			})
 		})

@@ -11,11 +11,10 @@ import (
 	"rcpt-milter/directory"
 )
 
-// Reasons why a value that is meant as an SMTP address is reported to the
-// administrator.
+// Reasons to report a value that is meant as an SMTP address.
 const (
 	reasonNoType   = "it has no address type; write it as smtp:ADDRESS"
-	reasonTwice    = "its address type stands twice; remove one of them"
+	reasonTwice    = "its address type appears twice; remove one of them"
 	reasonMailto   = "mailto: begins a URL, not an address; remove it"
 	reasonOtherTag = "what precedes its colon is not part of an address; remove it"
 	reasonForeign  = "the type of another kind of address follows smtp:; remove one of the two"
@@ -23,17 +22,17 @@ const (
 	reasonAsterisk = "an asterisk stands for no recipient; use accept in the configuration for a whole domain"
 )
 
-// foreignTypes are address types beside SMTP that attributes other than proxyAddresses
-// may hold too. Their values are no SMTP addresses.
+// foreignTypes are other address types than SMTP that attributes besides proxyAddresses may
+// also hold. Their values are no SMTP addresses.
 var foreignTypes = []string{"ccmail", "ex", "eum", "fax", "gwise", "h323", "im", "meum", "ms", "notes",
 	"rfax", "sip", "sips", "tel", "x400", "x500", "xmpp"}
 
-// readValue returns the SMTP addresses in one value of an attribute, and why the value
-// should be corrected; empty: it need not be. A value may be readable and have a reason.
-// Values of other address types return neither. It is a pure function.
+// readValue returns the SMTP addresses in one value of an attribute, and a reason to
+// correct the value; empty if there is none. A readable value may have a reason too. For a
+// value of another address type it returns neither. It is a pure function.
 //
-// White space around the value, its type and its addresses is ignored. Several addresses
-// in one value, between semicolons, commas or white space, are all read.
+// It ignores white space around the value, its type and its addresses. It reads several
+// addresses in one value, separated by semicolons, commas or white space.
 func readValue(v directory.Value) ([]address.Address, string) {
 	if text, typed := cutSMTP(v.Raw); (typed || strings.EqualFold(v.Attribute, "mail")) && isPlain(text) {
 		if a, err := address.Parse(text); err == nil { // nearly all values
@@ -62,7 +61,7 @@ func readValue(v directory.Value) ([]address.Address, string) {
 		list = append(list, found...)
 		reason = cmp.Or(reason, why)
 	}
-	if r, found := address.FirstInvisible(v.Raw); found { // between its parts
+	if r, found := address.FirstInvisible(v.Raw); found { // also between its parts
 		reason = cmp.Or(reason, invisibleReason(r))
 	}
 	return list, reason
@@ -77,15 +76,16 @@ func cutSMTP(raw string) (string, bool) {
 	return raw[len(kind):], true
 }
 
-// isPlain reports whether a text is made of letters, digits and a few signs around one @,
-// with a domain that is short enough for DNS, so there is nothing to it but an address.
+// isPlain reports whether a text consists of letters, digits and a few signs around one @,
+// with a domain that is short enough for DNS. Such a text is an address without further
+// checks.
 func isPlain(text string) bool {
 	local, domain, found := strings.Cut(text, "@")
 	const longestLabel = 63
 	return found && len(domain) <= longestLabel && isMadeOf(local, ".-_+'") && isMadeOf(domain, ".-_")
 }
 
-// isMadeOf reports whether a text has no other bytes than ASCII letters, digits and signs.
+// isMadeOf reports whether a text consists of ASCII letters, digits and signs.
 func isMadeOf(text, signs string) bool {
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -97,7 +97,7 @@ func isMadeOf(text, signs string) bool {
 	return true
 }
 
-// readAddress reads one address. afterType reports that its type was cut off already.
+// readAddress reads one address. afterType reports that its type has been cut off.
 func readAddress(text string, afterType bool) ([]address.Address, string) {
 	text, reason := trimInvisible(text)
 	if kind, rest, typed := cutType(text); typed {
@@ -125,7 +125,7 @@ func readAddress(text string, afterType bool) ([]address.Address, string) {
 	if r, found := address.FirstInvisible(text[:at]); found {
 		return nil, invisibleReason(r)
 	}
-	if r, found := address.FirstInvisible(text[at:]); found { // IDNA leaves it out
+	if r, found := address.FirstInvisible(text[at:]); found { // IDNA omits it
 		reason = invisibleReason(r)
 	}
 	if spaced {
@@ -138,7 +138,7 @@ func readAddress(text string, afterType bool) ([]address.Address, string) {
 		if strings.Contains(a.Domain(), "*") || a.Local() == "*" && afterType {
 			return nil, reasonAsterisk
 		}
-		if a.Local() == "*" { // without a type it is no pattern of Exchange, and a legal local part
+		if a.Local() == "*" { // without a type it is a legal local part, not a pattern of Exchange
 			reason = reasonAsterisk
 		}
 		if r, found := address.FirstInvisible(a.String()); found {
@@ -149,7 +149,7 @@ func readAddress(text string, afterType bool) ([]address.Address, string) {
 }
 
 // trimLocal removes white space from the end of a local part, and reports whether there was
-// any. An escaped space stays.
+// any. It keeps an escaped space.
 func trimLocal(text string) (string, bool) {
 	at := strings.LastIndexByte(text, '@')
 	local := strings.TrimRight(text[:max(at, 0)], " \t\r\n")
@@ -159,9 +159,9 @@ func trimLocal(text string) (string, bool) {
 	return local + text[at:], true
 }
 
-// readMailbox reads one address as it is written. What would need quotes and has none is
-// read as what it says, because mail for it comes in quotes. A backslash outside quotes
-// is read in both ways: as the escape that an MTA takes it for, and as itself.
+// readMailbox reads one address as it is written. It takes text that needs quotes and has
+// none literally, because mail for it arrives with quotes. It reads a backslash outside
+// quotes in both ways: as an escape, as an MTA does, and literally.
 func readMailbox(text string) ([]address.Address, error) {
 	parsed, err := address.Parse(text)
 	local, _, _ := strings.Cut(text, "@")
@@ -181,11 +181,11 @@ func readMailbox(text string) ([]address.Address, error) {
 	return []address.Address{literal}, nil
 }
 
-// splitAddresses returns the addresses that stand in one value. Where the parts between
-// the separators are no addresses, and all of the value is one, it is one.
+// splitAddresses returns the addresses in one value. If the parts between separators are no
+// addresses and the whole value is one, it returns the value.
 func splitAddresses(text string) []string {
 	parts := fieldsOutsideQuotes(text, func(r rune) bool { return r == ';' || r == ',' })
-	if len(parts) == 1 && !strings.HasPrefix(parts[0], "@") { // nothing, or a separator at an end
+	if len(parts) == 1 && !strings.HasPrefix(parts[0], "@") { // no separator, or one at an end
 		text = parts[0]
 	}
 	if len(parts) < 2 {
@@ -208,8 +208,8 @@ func haveAt(parts []string) bool {
 	return len(parts) > 0 && !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(part, "@") })
 }
 
-// fieldsOutsideQuotes splits a text at separators outside quoted strings, and leaves out
-// empty fields.
+// fieldsOutsideQuotes splits a text at separators outside quoted strings. It omits empty
+// fields.
 func fieldsOutsideQuotes(text string, separates func(rune) bool) []string {
 	quoted, escaped := false, false
 	return strings.FieldsFunc(text, func(r rune) bool {
@@ -227,8 +227,9 @@ func fieldsOutsideQuotes(text string, separates func(rune) bool) []string {
 	})
 }
 
-// cutType splits a value at its address type (MS-OXOABK 2.2.3.23: upper case marks the
-// primary address). Types are letters, digits and dashes; white space around is ignored.
+// cutType splits a value after its address type (MS-OXOABK 2.2.3.23: upper case marks the
+// primary address). A type consists of letters, digits, dashes and underscores. White space
+// around it is ignored.
 func cutType(text string) (kind, rest string, typed bool) {
 	kind, rest, typed = strings.Cut(text, ":")
 	kind = strings.TrimFunc(kind, unicode.IsSpace)
@@ -247,8 +248,8 @@ func isType(text string) bool {
 
 func isForeign(kind string) bool { return slices.Contains(foreignTypes, strings.ToLower(kind)) }
 
-// trimInvisible removes white space and invisible characters from the ends, and returns
-// a reason if there was one that cannot be seen.
+// trimInvisible removes white space and invisible characters from both ends. It returns a
+// reason if there was an invisible one.
 func trimInvisible(text string) (string, string) {
 	trimmed := strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || address.Invisible(r) })
 	at := strings.Index(text, trimmed)

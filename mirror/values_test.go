@@ -186,15 +186,19 @@ func TestReadValue(t *testing.T) {
 // other addresses of the object stay.
 func TestUnreadableValueTakesNothingElse(t *testing.T) {
 	for _, c := range valueCases {
-		o := directory.Object{Classes: []string{"top", "user"}, Values: values("smtp:first@x.test", c.value, "smtp:last@x.test")}
-		got := classify(o, Rules{})
-		named := len(got.Unread) == 1 && got.Unread[0].Value == o.Values[1].Raw && got.Unread[0].Attribute == o.Values[1].Attribute
-		if (got.Unparsed == 1) != (c.reason != "") || named != (c.reason != "") {
-			t.Errorf("%s: %d reported, as %+v", c.name, got.Unparsed, got.Unread)
-		}
-		if n := len(got.Addresses); n < 2 {
-			t.Errorf("%s: %d addresses are left", c.name, n)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			o := directory.Object{Classes: []string{"top", "user"},
+				Values: values("smtp:first@x.test", c.value, "smtp:last@x.test")}
+			got := classify(o, Rules{})
+			named := len(got.Unread) == 1 && got.Unread[0].Value == o.Values[1].Raw &&
+				got.Unread[0].Attribute == o.Values[1].Attribute
+			if (got.Unparsed == 1) != (c.reason != "") || named != (c.reason != "") {
+				t.Errorf("%d reported, as %+v", got.Unparsed, got.Unread)
+			}
+			if n := len(got.Addresses); n < 2 {
+				t.Errorf("%d addresses are left", n)
+			}
+		})
 	}
 }
 
@@ -213,15 +217,17 @@ func TestQuestionMeetsTheIndex(t *testing.T) {
 		{"smtp:Ünal(p)@München.test", "\"U\u0308NAL(P)\"@xn--mnchen-3ya.test"},
 		{" smtp: ann@x.test ", "<Ann@X.test>"},
 	} {
-		list, _ := readValue(values(c.value)[0])
-		asked, err := address.ParsePath(c.question)
-		found := false
-		for _, a := range list {
-			found = found || a == asked
-		}
-		if err != nil || !found {
-			t.Errorf("%q is indexed as %v, and %s is asked for as %v (%v)", c.value, list, c.question, asked, err)
-		}
+		t.Run(c.value+" "+c.question, func(t *testing.T) {
+			list, _ := readValue(values(c.value)[0])
+			asked, err := address.ParsePath(c.question)
+			found := false
+			for _, a := range list {
+				found = found || a == asked
+			}
+			if err != nil || !found {
+				t.Errorf("%q is indexed as %v, and %s is asked for as %v (%v)", c.value, list, c.question, asked, err)
+			}
+		})
 	}
 }
 
@@ -254,7 +260,8 @@ func FuzzReadValue(f *testing.F) {
 		v.Raw = " \t" + raw + "\r\n "
 		padded, paddedReason := readValue(v)
 		if !slices.Equal(padded, list) || (reason == "") != (paddedReason == "") {
-			t.Errorf("%q stands for %v (%s), with white space around for %v (%s)", raw, list, reason, padded, paddedReason)
+			t.Errorf("%q stands for %v (%s), with white space around for %v (%s)", raw, list, reason, padded,
+				paddedReason)
 		}
 	})
 }

@@ -76,11 +76,14 @@ func TestOtherViewOfTheSameDatabase(t *testing.T) {
 		first, then   []string
 		why           string
 	}{
-		{"636 to 3269", false, true, usual, usual, inDomainOnly, inForest, "the port of the Global Catalog is read, and was not before"},
-		{"3269 to 636", true, false, usual, usual, inForest, inDomainOnly, "not read any more"},
-		{"account that sees more", false, false, less, usual, withLess, inDomainOnly, "another account before (svc-less)"},
-		{"account that sees less", false, false, usual, less, inDomainOnly, withLess, "another account before (svc-mail@corp.example)"},
-		{"both", true, false, usual, less, inForest, withLess, "not read any more"},
+		{"636 to 3269", false, true, usual, usual, inDomainOnly, inForest,
+			"the port of the Global Catalog is read, and was not before"},
+		{"3269 to 636", true, false, usual, usual, inForest, inDomainOnly, "no longer read"},
+		{"account that sees more", false, false, less, usual, withLess, inDomainOnly,
+			"another account before (svc-less)"},
+		{"account that sees less", false, false, usual, less, inDomainOnly, withLess,
+			"another account before (svc-mail@corp.example)"},
+		{"both", true, false, usual, less, inForest, withLess, "no longer read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := forest(t, nil)
@@ -199,9 +202,11 @@ func TestInDomain(t *testing.T) {
 		"DC=example":                                        false,
 		"":                                                  false,
 	} {
-		if got := inDomain(dn, context); got != want {
-			t.Errorf("inDomain(%q) = %t", dn, got)
-		}
+		t.Run(dn, func(t *testing.T) {
+			if got := inDomain(dn, context); got != want {
+				t.Errorf("inDomain(%q) = %t", dn, got)
+			}
+		})
 	}
 }
 

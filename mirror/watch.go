@@ -9,107 +9,110 @@ import (
 	"rcpt-milter/directory"
 )
 
-// Watcher is a Source that can tell when something changes.
+// Watcher is a Source that can notify of changes.
 type Watcher interface {
 	Source
-	// Watch calls changed at every change until the context ends or it fails, and ready
-	// once no change can be missed any more. It takes the connection for itself.
+	// Watch calls ready when it misses no more changes, and changed after every change,
+	// until ctx ends or it fails. It uses the connection alone.
 	Watch(ctx context.Context, ready, changed func()) error
 }
 
 var _ Watcher = (*directory.Conn)(nil)
 
 const (
-	// watchRetry is the longest time between two attempts to be notified: polling goes
-	// on meanwhile, and each attempt is a logon.
+	// watchRetry is the longest delay between two attempts to be notified: polling
+	// continues, and each attempt is a logon.
 	watchRetry = 5 * time.Minute
 
-	// warnWatch is how long a notification that does not work stays among the warnings.
-	warnWatch = time.Hour
+	// watchWarning is how long a failed notification stays in the warnings.
+	watchWarning = time.Hour
 
-	// debounce is how much later than a pass the next one begins, at least, that a
-	// notification asks for: in a busy directory something changes all the time.
+	// debounce is the shortest time from the start of a pass to the next one after a
+	// notification: in a busy directory something changes all the time.
 	debounce = time.Second
 )
 
-// followed is the candidate that the last good pass went to.
-type followed struct {
+// followedCandidate is the candidate of the last good pass.
+type followedCandidate struct {
 	Candidate
-	moved context.Context // ends when another one is followed
-	move  context.CancelFunc
+	replaced context.Context // canceled when another one is followed
+	replace  context.CancelFunc
 }
 
-// follow notes where the last good pass went to.
-func (m *Mirror) follow(c Candidate) {
+// setFollowed records the candidate of a good pass.
+func (m *Mirror) setFollowed(c Candidate) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.followed.Dial != nil && m.followed.Name == c.Name {
 		return
 	}
-	m.followed.move()
-	m.followed = newFollowed(c)
+	m.followed.replace()
+	m.followed = newFollowedCandidate(c)
 }
 
-func newFollowed(c Candidate) followed {
-	moved, move := context.WithCancel(context.Background())
-	return followed{c, moved, move}
+func newFollowedCandidate(c Candidate) followedCandidate {
+	replaced, replace := context.WithCancel(context.Background())
+	return followedCandidate{c, replaced, replace}
 }
 
-func (m *Mirror) whom() followed {
+func (m *Mirror) followedController() followedCandidate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.followed
 }
 
-// watch has the controller that is followed wake us up when something changes, until
-// the context ends. It never ends by itself and is never needed: passes come anyway.
+// watch waits for notifications of the followed controller until ctx ends. It never ends by
+// itself. If it fails, passes still run by polling.
 func (m *Mirror) watch(ctx context.Context) {
 	failures := newBackoff(m.config.Poll)
 	failures.MaxInterval = watchRetry
 	for ctx.Err() == nil {
-		at, secret := m.whom(), m.config.Secret()
+		at, secret := m.followedController(), m.config.Secret()
 		var err error
 		if at.Dial != nil {
-			err = Safely(m.config.Log, "notification", func() error { return m.watchOne(ctx, at, failures.Reset) })
-			m.update(func(s *Status) { s.Notified = false })
+			err = Safely(m.config.Log, "notification", func() error {
+				return m.watchController(ctx, at, failures.Reset)
+			})
+			m.updateStatus(func(s *Status) { s.Notified = false })
 		}
 		switch {
 		case ctx.Err() != nil:
 			return
-		case at.Dial == nil: // nobody is followed yet
-			linger(ctx, at.moved, nil)
-		case at.moved.Err() != nil:
-		case awaitsSecret(err):
-			m.watchFailed(err)
+		case at.Dial == nil: // none is followed yet
+			waitAny(ctx, at.replaced, nil)
+		case at.replaced.Err() != nil:
+		case needsNewSecret(err):
+			m.recordWatchFailure(err)
 			m.awaitSecret(ctx, secret, err)
 		default:
-			m.watchFailed(err)
+			m.recordWatchFailure(err)
 			timer := time.NewTimer(failures.NextBackOff())
-			linger(ctx, at.moved, timer.C)
+			waitAny(ctx, at.replaced, timer.C)
 			timer.Stop()
 		}
 	}
 }
 
-// linger waits for the end of one of two contexts, or of some time.
-func linger(ctx, moved context.Context, over <-chan time.Time) {
+// waitAny waits until one of two contexts ends or the channel receives.
+func waitAny(ctx, other context.Context, elapsed <-chan time.Time) {
 	select {
 	case <-ctx.Done():
-	case <-moved.Done():
-	case <-over:
+	case <-other.Done():
+	case <-elapsed:
 	}
 }
 
-// awaitSecret waits after an error of a bind: until there is another secret than the one
-// that was tried, until a pass could bind with a refused one, or for several times as long
-// as the passes do, which try the same one. Two that press on would lock the account.
+// awaitSecret waits after a failed bind: until the secret is another one than the tried
+// one, until a pass has bound with a rejected one, or for several times as long as the
+// passes wait, which try the same secret. Two connections that keep trying would lock the
+// account.
 func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
-	patience := time.NewTimer(4 * m.config.RefusedWait)
+	patience := time.NewTimer(4 * m.config.RejectedBindWait)
 	defer patience.Stop()
-	ticker := time.NewTicker(secretCheck)
+	ticker := time.NewTicker(secretCheckInterval)
 	defer ticker.Stop()
 	unusable := errors.Is(err, directory.ErrSecret)
-	for m.config.Secret() == tried && (unusable || m.gate.refused(tried)) {
+	for m.config.Secret() == tried && (unusable || m.gate.rejected(tried)) {
 		select {
 		case <-ctx.Done():
 			return
@@ -120,41 +123,43 @@ func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 	}
 }
 
-// watchOne is notified by one controller until that fails or another one is followed.
-func (m *Mirror) watchOne(ctx context.Context, at followed, works func()) error {
+// watchController is notified by one controller until that fails or another one is
+// followed.
+func (m *Mirror) watchController(ctx context.Context, at followedCandidate, works func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(at.moved, cancel)()
-	source, err := m.openAside(ctx, at.Candidate)
+	defer context.AfterFunc(at.replaced, cancel)()
+	source, err := m.openSecondary(ctx, at.Candidate)
 	if err != nil {
 		return err
 	}
 	watcher, ok := source.(Watcher)
 	if !ok {
 		source.Close()
-		return errors.New("this kind of source cannot tell of changes")
+		return errors.New("this source does not support notifications")
 	}
 	return watcher.Watch(ctx, func() {
 		works()
-		m.warn("notification", nil, 0)
-		m.update(func(s *Status) { s.Notified = true })
+		m.setWarning("notification", nil, 0)
+		m.updateStatus(func(s *Status) { s.Notified = true })
 		m.config.Log.Info("notification of changes begins", "controller", at.Name)
-		m.Wake() // what changed before
+		m.Wake() // for changes before
 	}, m.Wake)
 }
 
-// Wake asks for a pass soon, as a notification does: a moment after the last one at the
-// earliest, and after an error not before it is due. It never blocks.
+// Wake requests a pass soon, as a notification does: at the earliest a moment after the
+// start of the last one, and after an error not before it is due. It never blocks.
 func (m *Mirror) Wake() {
 	select {
 	case m.changed <- struct{}{}:
-	default: // it was asked for already
+	default: // requested already
 	}
 }
 
-func (m *Mirror) watchFailed(err error) {
+func (m *Mirror) recordWatchFailure(err error) {
 	m.config.Log.Debug("notification of changes ended", "error", err)
-	if m.warn("notification", fmt.Errorf("the controller does not tell of changes, so they are noticed by polling only: %w", err), warnWatch) {
-		m.config.Log.Warn("no notification of changes, polling goes on", "error", err)
+	warning := fmt.Errorf("no change notifications, so changes are seen by polling only: %w", err)
+	if m.setWarning("notification", warning, watchWarning) {
+		m.config.Log.Warn("no change notifications, polling continues", "error", err)
 	}
 }

@@ -135,7 +135,7 @@ func TestNotificationWithAWrongPassword(t *testing.T) {
 	var results <-chan PassResult
 	w := newWorld(t, func(w *world, c *Config) {
 		c.Poll, c.Notify, results = time.Millisecond, true, passes(c)
-		c.RefusedWait = time.Hour
+		c.RejectedBindWait = time.Hour
 	})
 	w.user("Ann", "ann@corp.example")
 	stop := w.run()

@@ -43,7 +43,7 @@ func TestCanaries(t *testing.T) {
 	}
 	r.delete(ceo)
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitFailure, "status"); !strings.Contains(out, "ceo@corp.example would go, which canaries.accept names") {
+	if out := r.want(exitFailure, "status"); !strings.Contains(out, "canary ceo@corp.example (canaries.accept) would be removed") {
 		t.Errorf("status says\n%s", out)
 	}
 	r.want(exitOK, "lookup", "ceo@corp.example")

@@ -18,7 +18,7 @@ func TestNothingBindsAfterARefusal(t *testing.T) {
 	}
 	r.server.SetFaults(adsim.Faults{BindSubCode: "52e"})
 	r.server.CutConnections()
-	for !strings.Contains(d.log.String(), "bind refused: not trying again") {
+	for !strings.Contains(d.log.String(), "bind rejected; not trying again") {
 	}
 	before := r.server.Stats().FailedBinds
 	if before == 0 || before > 2 {

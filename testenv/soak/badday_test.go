@@ -67,7 +67,7 @@ func (w *world) fillDisk(f *forest) {
 			w.fail("%s: a pass on a full disk (refused a commit: %t, before: %+v): %v", f.name, after.refused, before, r.Err)
 		}
 	}
-	if f.mirror.Status().Hold != "" && w.rnd.IntN(2) == 0 {
+	if f.mirror.Status().HoldReason != "" && w.rnd.IntN(2) == 0 {
 		info, err := w.store.Approve(f.name, math.MaxUint64, w.now())
 		w.note("%s: approval on a full disk: %d, %v", f.name, info.Removed, err)
 		w.check("after an approval on a full disk")

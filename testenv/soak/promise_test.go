@@ -25,7 +25,7 @@ type knobs struct {
 }
 
 func (k knobs) rules() mirror.Rules {
-	return mirror.Rules{Attributes: k.attributes, Bases: k.bases, Exclude: k.exclude, RefuseOutside: k.refuse, OmitSystem: k.omitSystem, OmitDisabled: k.omitDisabled}
+	return mirror.Rules{Attributes: k.attributes, Bases: k.bases, Exclude: k.exclude, InternalOnly: k.refuse, OmitSystem: k.omitSystem, OmitDisabled: k.omitDisabled}
 }
 
 func (k knobs) String() string {

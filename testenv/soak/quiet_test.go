@@ -91,7 +91,7 @@ func (f *forest) settle() {
 	f.goodPass(false)
 	w.advance(lag)
 	f.goodPass(false)
-	if f.mirror.Status().Hold != "" {
+	if f.mirror.Status().HoldReason != "" {
 		if w.rnd.IntN(2) == 0 {
 			w.note("%s: discarded at the quiet point", f.name)
 			if _, err := w.store.Discard(f.name, w.now()); err != nil {
@@ -102,13 +102,13 @@ func (f *forest) settle() {
 			w.advance(lag) // what was learned before the clock was set back waits from now
 			f.goodPass(false)
 		}
-		if f.mirror.Status().Hold != "" {
+		if f.mirror.Status().HoldReason != "" {
 			w.approve(f)
 		}
 		f.goodPass(false)
 	}
 	status := f.mirror.Status()
-	if status.State != mirror.Fresh || status.LastError != nil || status.Hold != "" || w.store.Directory(f.name).Marked != 0 {
+	if status.State != mirror.Fresh || status.LastError != nil || status.HoldReason != "" || w.store.Directory(f.name).Marked != 0 {
 		w.fail("%s at a quiet point: %+v, %d objects marked", f.name, status, w.store.Directory(f.name).Marked)
 	}
 }

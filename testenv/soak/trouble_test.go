@@ -472,7 +472,7 @@ func (w *world) setGuard(f *forest) {
 
 // decide approves or discards what is held back, if anything is.
 func (w *world) decide(f *forest) {
-	if f.mirror.Status().Hold == "" {
+	if f.mirror.Status().HoldReason == "" {
 		return
 	}
 	if w.rnd.IntN(2) == 0 {

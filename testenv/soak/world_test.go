@@ -177,7 +177,7 @@ func (f *forest) start() {
 		f.mirror.Close()
 	}
 	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute, Full: 24 * time.Hour,
-		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter, Shared: f.shared()}, Guard: f.guard, ReplicationLag: lag,
+		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter, HandoverLag: f.shared()}, Guard: f.guard, ReplicationLag: lag,
 		Log: slog.New(slog.DiscardHandler), Now: f.w.now}
 	config.Observe.Pass = func(r mirror.PassResult) {
 		if r.Err == nil {

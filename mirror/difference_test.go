@@ -46,29 +46,35 @@ func TestDisagree(t *testing.T) {
 		{"the same", owned("a@x", "!b@x"), owning(nil, "!b@x", "a@x"), false, ""},
 		{"named twice in the directory", owned("a@x", "a@x"), owning(nil, "a@x"), false, ""},
 		{"marked and there again", owned("a@x"), owning(gone, "a@x"), true, ""},
-		{"missing in the index", owned("a@x", "b@x", "b@x"), owning(nil, "a@x"), false, "b@x in the directory of CN=read"},
+		{"missing in the index", owned("a@x", "b@x", "b@x"), owning(nil, "a@x"), false,
+			"b@x in the directory of CN=read"},
 		{"only in the index", owned(), owning(nil, "a@x"), false, "a@x in the index of CN=stored"},
 		{"held", owned(), owning(gone, "a@x"), true, "a@x in the index of CN=stored: held"},
-		{"replication, held or not", owned(), owning(lagging, "a@x"), true, "a@x in the index of CN=stored: replication"},
+		{"replication, held or not", owned(), owning(lagging, "a@x"), true,
+			"a@x in the index of CN=stored: replication"},
 		{"after the replication lag", owned(), owning(lagged, "a@x"), false, "a@x in the index of CN=stored: pending"},
 		{"about to go", owned(), owning(gone, "a@x"), false, "a@x in the index of CN=stored: pending"},
 		{"restricted here only", owned("a@x"), owning(nil, "!a@x"), false, "a@x in both of CN=read"},
-		{"recorded and not found by look-ups", owned("a@x"), owning(orphan, "a@x"), false, "a@x in the directory of CN=read"},
+		{"recorded and not found by look-ups", owned("a@x"), owning(orphan, "a@x"), false,
+			"a@x in the directory of CN=read"},
 		{"neither found nor there", owned(), owning(orphan, "a@x"), false, ""},
 		{"an object that is not there", store.Object{}, owning(nil, "a@x"), false, "a@x in the index of CN=stored"},
 	} {
-		var got []string
-		for _, d := range disagree(c.read, c.stored, heldAll(c.held), now) {
-			where := map[[2]bool]string{{true, true}: "both", {true, false}: "the index", {false, true}: "the directory"}[[2]bool{d.InIndex, d.InDirectory}]
-			text := fmt.Sprintf("%s in %s of %s", d.Address, where, d.DN)
-			if d.Cause != "" {
-				text += ": " + string(d.Cause)
+		t.Run(c.what, func(t *testing.T) {
+			var got []string
+			for _, d := range compareObject(c.read, c.stored, heldAll(c.held), now) {
+				where := map[[2]bool]string{{true, true}: "both", {true, false}: "the index",
+					{false, true}: "the directory"}[[2]bool{d.InIndex, d.InDirectory}]
+				text := fmt.Sprintf("%s in %s of %s", d.Address, where, d.DN)
+				if d.Cause != "" {
+					text += ": " + string(d.Cause)
+				}
+				got = append(got, text)
 			}
-			got = append(got, text)
-		}
-		if text := strings.Join(got, ", "); text != c.want {
-			t.Errorf("%s: %q, want %q", c.what, text, c.want)
-		}
+			if text := strings.Join(got, ", "); text != c.want {
+				t.Errorf("%q, want %q", text, c.want)
+			}
+		})
 	}
 }
 
@@ -89,7 +95,7 @@ func TestDisagreeHeldByDomain(t *testing.T) {
 		{Address: mustParse(t, "a@free.test"), Known: true, Gone: true},
 	}}
 	causes := map[string]Cause{}
-	for _, d := range disagree(store.Object{}, stored, at, time.Now()) {
+	for _, d := range compareObject(store.Object{}, stored, at, time.Now()) {
 		causes[d.Address.String()] = d.Cause
 	}
 	if causes["a@held.test"] != CauseHeld || causes["a@free.test"] != CausePending {

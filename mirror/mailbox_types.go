@@ -1,14 +1,14 @@
 package mirror
 
-// A mailboxType is a kind of recipient in msExchRecipientTypeDetails. The names are those
-// of Microsoft's RecipientTypeDetails enumeration, which is one of flags: each kind is
-// one bit. docs/active-directory.md has the same lists, with their source.
+// mailboxType is a kind of recipient in msExchRecipientTypeDetails. The names are those of
+// Microsoft's RecipientTypeDetails enumeration, which consists of flags: each kind is one
+// bit. docs/active-directory.md has the same lists and their source.
 type mailboxType struct {
 	name  string
 	value int64
 }
 
-// systemTypes are mailboxes of Exchange itself, which system_mailboxes: omit leaves out.
+// systemTypes are mailboxes of Exchange itself, which system_mailboxes: omit omits.
 var systemTypes = []mailboxType{
 	{"SystemAttendantMailbox", 1 << 13},
 	{"SystemMailbox", 1 << 14},
@@ -21,7 +21,7 @@ var systemTypes = []mailboxType{
 	{"SupervisoryReviewPolicyMailbox", 1 << 47},
 }
 
-// disabledTypes are mailboxes without a person of their own: the account is always
+// disabledTypes are mailboxes that do not belong to one person. Their account is always
 // disabled, and disabled_accounts: omit spares them.
 var disabledTypes = []mailboxType{
 	{"LinkedMailbox", 1 << 1},
@@ -47,8 +47,8 @@ var disabledTypes = []mailboxType{
 	{"SupervisoryReviewPolicyMailbox", 1 << 47},
 }
 
-// isOneOf reports whether msExchRecipientTypeDetails holds one of the kinds.
-func isOneOf(details int64, types []mailboxType) bool {
+// hasType reports whether msExchRecipientTypeDetails is one of the kinds.
+func hasType(details int64, types []mailboxType) bool {
 	for _, t := range types {
 		if details == t.value {
 			return true

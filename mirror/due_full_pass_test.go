@@ -76,7 +76,8 @@ func TestDueFullPassThatFails(t *testing.T) {
 				inner := c.Candidates[0].Dial
 				c.Candidates[0].Dial = func(ctx context.Context) (Source, error) {
 					s, err := inner(ctx)
-					return panicking{s, func() bool { return panics && w.store.Directory("corp").LastFull.Number > 0 }}, err
+					return panicOnRead{s,
+						func() bool { return panics && w.store.Directory("corp").LastFull.Number > 0 }}, err
 				}
 			})
 			w.server.SetFaults(fault(w))
@@ -91,8 +92,9 @@ func TestDueFullPassThatFails(t *testing.T) {
 				w.wantState(Fresh)
 			}
 			s := w.mirror.Status()
-			if s.FullError == nil || s.FullFailingSince.IsZero() || s.LastError == nil || !strings.Contains(s.LastError.Error(), "full pass is due") ||
-				s.WhyFull != "the periodic full pass is due" {
+			if s.FullError == nil || s.FullFailingSince.IsZero() || s.LastError == nil ||
+				!strings.Contains(s.LastError.Error(), "full pass is due") ||
+				s.FullReason != "the periodic full pass is due" {
 				t.Errorf("status: %+v", s)
 			}
 			w.server.SetFaults(adsim.Faults{})
@@ -108,12 +110,12 @@ func TestDueFullPassThatFails(t *testing.T) {
 }
 
 // panicking panics in a full read.
-type panicking struct {
+type panicOnRead struct {
 	Source
 	now func() bool
 }
 
-func (p panicking) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
+func (p panicOnRead) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
 	if since == 0 && p.now() {
 		panic("a nil map, say")
 	}
@@ -219,8 +221,9 @@ func TestDueAndMust(t *testing.T) {
 	w := dueWorld(t, nil)
 	stored := w.store.Directory("corp")
 	at := decodeCursor(stored.Cursor)
-	s := situation{stored: stored, fingerprint: w.mirror.fingerprint, full: 24 * time.Hour, now: w.now(),
-		root: directory.Root{InvocationID: at.InvocationID, DNSHostName: at.Host, HighestCommittedUSN: at.USN, DeletedVisible: true}}
+	s := situation{stored: stored, fingerprint: w.mirror.fingerprint, fullInterval: 24 * time.Hour, now: w.now(),
+		root: directory.Root{InvocationID: at.InvocationID, DNSHostName: at.Host, HighestCommittedUSN: at.USN,
+			DeletedVisible: true}}
 	if must, due := mustFull(s), dueFull(s); must != "" || due == "" || whyFull(s) != due {
 		t.Errorf("must %q, due %q", must, due)
 	}

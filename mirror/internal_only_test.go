@@ -12,10 +12,10 @@ import (
 )
 
 // refusing has internal-only recipients refused for outside senders.
-func refusing(c *Config) { c.Rules.RefuseOutside = true }
+func applyInternalOnly(c *Config) { c.Rules.InternalOnly = true }
 
 // restrict makes objects internal-only, or (restricted false) open again.
-func (w *world) restrict(restricted bool, all ...adsim.GUID) {
+func (w *world) setInternalOnly(restricted bool, all ...adsim.GUID) {
 	w.t.Helper()
 	for _, guid := range all {
 		if restricted {
@@ -49,11 +49,11 @@ func (w *world) open() (list []string) {
 // TestInternalOnlyIsRemoval: who becomes internal-only is lost to outside senders at the end
 // of the pass, with the time of it, and is open again at once.
 func TestInternalOnlyIsRemoval(t *testing.T) {
-	w := newWorld(t, func(_ *world, c *Config) { refusing(c) })
+	w := newWorld(t, func(_ *world, c *Config) { applyInternalOnly(c) })
 	ann := w.user("Ann", "ann@corp.example")
 	w.user("Bob", "bob@corp.example")
 	w.pass(store.Full)
-	w.restrict(true, ann)
+	w.setInternalOnly(true, ann)
 	info := w.pass(store.Incremental)
 	if info.Removed != 1 {
 		t.Errorf("the pass: %+v", info)
@@ -66,12 +66,12 @@ func TestInternalOnlyIsRemoval(t *testing.T) {
 		t.Errorf("removed: %+v, %v, want %v", got, err, info.Ended)
 	}
 	w.wantDifferences()
-	w.restrict(false, ann)
+	w.setInternalOnly(false, ann)
 	w.pass(store.Incremental)
 	w.wantOpen("ann@corp.example", "bob@corp.example")
 	// Nobody who comes internal-only was ever open.
 	eve := w.user("Eve", "eve@corp.example")
-	w.restrict(true, eve)
+	w.setInternalOnly(true, eve)
 	if info := w.pass(store.Incremental); info.Removed != 0 {
 		t.Errorf("internal-only from the start: %+v", info)
 	}
@@ -83,8 +83,9 @@ func TestInternalOnlyIgnored(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { c.Guard = Guard{Count: 0, Percent: 0, Max: 1, Window: time.Hour} })
 	all := w.people(5, "corp.example")
 	w.pass(store.Full)
-	w.restrict(true, all...)
-	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 0 || w.store.Directory("corp").Marked != 0 {
+	w.setInternalOnly(true, all...)
+	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 0 ||
+		w.store.Directory("corp").Marked != 0 {
 		t.Errorf("the pass: %+v", info)
 	}
 }
@@ -92,16 +93,16 @@ func TestInternalOnlyIgnored(t *testing.T) {
 // TestInternalOnlyGuarded: the guard counts those who become internal-only with those who
 // leave, holds them, and has them approved and discarded.
 func TestInternalOnlyGuarded(t *testing.T) {
-	w := newWorld(t, func(w *world, c *Config) { guarded(w, c); refusing(c) })
+	w := newWorld(t, func(w *world, c *Config) { guarded(w, c); applyInternalOnly(c) })
 	all := w.people(20, "corp.example")
 	w.pass(store.Full)
 	w.leave(all[0])
-	w.restrict(true, all[1])
+	w.setInternalOnly(true, all[1])
 	if info := w.pass(store.Incremental); info.Removed != 2 {
 		t.Errorf("two go: %+v", info)
 	}
 	w.leave(all[2])
-	w.restrict(true, all[3])
+	w.setInternalOnly(true, all[3])
 	info := w.pass(store.Incremental)
 	if info.Held != 2 || info.Removed != 0 || !strings.Contains(info.Hold, "removal_guard.count (3)") {
 		t.Errorf("two more: %+v", info)
@@ -110,21 +111,24 @@ func TestInternalOnlyGuarded(t *testing.T) {
 	if !open("u2@corp.example") || !open("u3@corp.example") {
 		t.Error("held, they are not open")
 	}
-	w.wantDifferences("u2@corp.example index:true directory:false held", "u3@corp.example index:true directory:true held")
+	w.wantDifferences("u2@corp.example index:true directory:false held",
+		"u3@corp.example index:true directory:true held")
 	if n, err := w.store.Discard("corp", w.now()); n != 2 || err != nil || !open("u3@corp.example") {
 		t.Errorf("discard: %d, %v", n, err)
 	}
 	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Held != 2 {
 		t.Errorf("a full pass finds them again: %+v, %v", r.Info, r.Err)
 	}
-	if info := w.approve(); info.Removed != 2 || open("u3@corp.example") || !w.knows("u3@corp.example") || w.knows("u2@corp.example") {
+	if info := w.approve(); info.Removed != 2 || open("u3@corp.example") || !w.knows("u3@corp.example") ||
+		w.knows("u2@corp.example") {
 		t.Errorf("approval: %+v", info)
 	}
 	// Open again before the approval: nothing is left of it.
-	w.restrict(true, all[4:10]...)
+	w.setInternalOnly(true, all[4:10]...)
 	w.pass(store.Incremental)
-	w.restrict(false, all[4:10]...)
-	if info := w.pass(store.Incremental); info.Hold != "" || w.store.Directory("corp").Marked != 0 || !open("u4@corp.example") {
+	w.setInternalOnly(false, all[4:10]...)
+	if info := w.pass(store.Incremental); info.Hold != "" || w.store.Directory("corp").Marked != 0 ||
+		!open("u4@corp.example") {
 		t.Errorf("open again: %+v", info)
 	}
 }
@@ -133,7 +137,7 @@ func TestInternalOnlyGuarded(t *testing.T) {
 // holds the removals of that domain only.
 func TestInternalOnlyShare(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) {
-		refusing(c)
+		applyInternalOnly(c)
 		c.Guard, c.ReplicationLag = defaultGuard, 0
 	})
 	w.people(60, "corp.example")
@@ -141,14 +145,15 @@ func TestInternalOnlyShare(t *testing.T) {
 	w.pass(store.Full)
 	gone := w.user("Gone", "gone@corp.example")
 	w.pass(store.Incremental)
-	w.restrict(true, sub[:3]...)
+	w.setInternalOnly(true, sub[:3]...)
 	if info := w.pass(store.Incremental); info.Removed != 3 {
 		t.Errorf("three of ten: %+v", info)
 	}
-	w.restrict(true, sub[3])
-	w.restrict(true, gone)
+	w.setInternalOnly(true, sub[3])
+	w.setInternalOnly(true, gone)
 	info := w.pass(store.Incremental)
-	if info.Held != 1 || info.Removed != 1 || !strings.Contains(info.Hold, "4 addresses (40.0 % of the domain sub.example)") {
+	if info.Held != 1 || info.Removed != 1 ||
+		!strings.Contains(info.Hold, "4 addresses (40.0 % of the domain sub.example)") {
 		t.Errorf("a fourth one: %+v", info)
 	}
 }
@@ -159,17 +164,17 @@ func TestInternalOnlyCanary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, func(_ *world, c *Config) { refusing(c); c.Canaries = []address.Address{ceo} })
+	w := newWorld(t, func(_ *world, c *Config) { applyInternalOnly(c); c.Canaries = []address.Address{ceo} })
 	boss, both := w.user("Boss", "ceo@corp.example"), w.user("Both", "ceo@corp.example")
 	ann := w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
-	w.restrict(true, both)
+	w.setInternalOnly(true, both)
 	if info := w.pass(store.Incremental); info.Hold != "" || info.Removed != 1 {
 		t.Errorf("another owner is open: %+v", info)
 	}
-	w.restrict(true, boss)
+	w.setInternalOnly(true, boss)
 	w.leave(ann)
-	if info := w.pass(store.Incremental); info.Held != 2 || !strings.Contains(info.Hold, "ceo@corp.example would go") {
+	if info := w.pass(store.Incremental); info.Held != 2 || !strings.Contains(info.Hold, "canary ceo@corp.example") {
 		t.Errorf("the last open owner: %+v", info)
 	}
 	w.wantOpen("ann@corp.example", "ceo@corp.example")
@@ -183,14 +188,14 @@ func TestInternalOnlyCanary(t *testing.T) {
 // TestInternalOnlyLag: a controller that takes over may not have heard yet that an object
 // is open again.
 func TestInternalOnlyLag(t *testing.T) {
-	w, d2, _ := two(t, func(_ *world, c *Config) { refusing(c) })
+	w, d2, _ := two(t, func(_ *world, c *Config) { applyInternalOnly(c) })
 	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example")
-	w.restrict(true, ann)
+	w.setInternalOnly(true, ann)
 	d2.ReplicateFrom(w.d, 0)
 	w.pass(store.Full)
 	w.wantOpen("bob@corp.example")
 	w.advance(time.Minute)
-	w.restrict(false, ann)
+	w.setInternalOnly(false, ann)
 	w.pass(store.Incremental)
 	w.wantOpen("ann@corp.example", "bob@corp.example")
 	w.server.Down()
@@ -211,14 +216,15 @@ func TestInternalOnlyLag(t *testing.T) {
 // TestInternalOnlyInTwoDirectories: where another directory may own the address, it may not
 // have heard yet. An owner there that is open keeps the address open.
 func TestInternalOnlyInTwoDirectories(t *testing.T) {
-	for name, there := range map[string]string{"nobody has it there": "cid@corp.example", "somebody has it there": "ann@corp.example"} {
+	for name, there := range map[string]string{"nobody has it there": "cid@corp.example",
+		"somebody has it there": "ann@corp.example"} {
 		t.Run(name, func(t *testing.T) {
-			w := newTwoDirectories(t, refusing)
+			w := newTwoDirectories(t, applyInternalOnly)
 			w.mirror.SetLimits(Limits{})
 			ann := w.user("Ann", "ann@corp.example")
 			cid := w.add(adsim.User, "CN=Cid,"+elsewhere, there)
 			w.begin()
-			w.restrict(true, ann)
+			w.setInternalOnly(true, ann)
 			if info := w.pass(store.Incremental); (info.Removed == 1) != (there == "ann@corp.example") {
 				t.Errorf("the pass: %+v", info)
 			}
@@ -239,7 +245,7 @@ func TestInternalOnlyInTwoDirectories(t *testing.T) {
 			if got := restricted(); got != (there != "ann@corp.example") {
 				t.Errorf("after the lag it is restricted: %t", got)
 			}
-			w.restrict(true, cid)
+			w.setInternalOnly(true, cid)
 			w.d2.ReplicateFrom(w.d, 0)
 			w.passLeft()
 			w.advance(3 * time.Hour)
@@ -256,22 +262,22 @@ func TestInternalOnlyInTwoDirectories(t *testing.T) {
 func TestInternalOnlyByReload(t *testing.T) {
 	w := newWorld(t, guarded)
 	all := w.people(20, "corp.example")
-	w.restrict(true, all[:5]...)
+	w.setInternalOnly(true, all[:5]...)
 	w.pass(store.Full)
-	w.reconfigured(refusing)
+	w.reconfigured(applyInternalOnly)
 	if info := w.pass(store.Full); info.Held != 5 || info.Removed != 0 {
 		t.Errorf("to refuse: %+v", info)
 	}
-	w.reconfigured(func(c *Config) { c.Rules.RefuseOutside = false })
+	w.reconfigured(func(c *Config) { c.Rules.InternalOnly = false })
 	if info := w.pass(store.Full); info.Hold != "" || w.store.Directory("corp").Marked != 0 {
 		t.Errorf("back to accept: %+v", info)
 	}
-	w.reconfigured(refusing)
+	w.reconfigured(applyInternalOnly)
 	w.pass(store.Full)
 	if info := w.approve(); info.Removed != 5 {
 		t.Errorf("approval: %+v", info)
 	}
-	w.reconfigured(func(c *Config) { c.Rules.RefuseOutside = false })
+	w.reconfigured(func(c *Config) { c.Rules.InternalOnly = false })
 	w.pass(store.Full)
 	a, err := address.Parse("u0@corp.example")
 	w.must(err)

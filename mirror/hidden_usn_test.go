@@ -46,15 +46,18 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 	if r.Err != nil {
 		t.Fatalf("a pass over objects that hide uSNChanged: %v", r.Err)
 	}
-	for _, address := range []string{"ann@corp.example", "a.smith@corp.example", "ann.smith@corp.example", "eve@corp.example", "new@corp.example", "bob@corp.example"} {
+	for _, address := range []string{"ann@corp.example", "a.smith@corp.example", "ann.smith@corp.example",
+		"eve@corp.example", "new@corp.example", "bob@corp.example"} {
 		if !w.knows(address) {
 			t.Errorf("%s is unknown after a pass that met an object which hides uSNChanged", address)
 		}
 	}
-	if got := w.mirror.Status(); got.Held != 1 || !strings.Contains(got.Hold, "2 objects hide uSNChanged") || !strings.Contains(got.Hold, "CN=Ann,") {
-		t.Errorf("%d removals wait because %q", got.Held, got.Hold)
+	if got := w.mirror.Status(); got.HeldAddresses != 1 ||
+		!strings.Contains(got.HoldReason, "2 objects hide uSNChanged") || !strings.Contains(got.HoldReason, "CN=Ann,") {
+		t.Errorf("%d removals wait because %q", got.HeldAddresses, got.HoldReason)
 	}
-	if got := w.unreadOf(); !strings.Contains(got, "CN=Ann:usnchanged:") || !strings.Contains(got, "CN=Eve:usnchanged:") || strings.Contains(got, "CN=u") {
+	if got := w.unreadOf(); !strings.Contains(got, "CN=Ann:usnchanged:") ||
+		!strings.Contains(got, "CN=Eve:usnchanged:") || strings.Contains(got, "CN=u") {
 		t.Errorf("named are %s", got)
 	}
 
@@ -62,8 +65,8 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 	if w.knows("bob@corp.example") || !w.knows("a.smith@corp.example") {
 		t.Errorf("after the next pass the index knows %q", w.known())
 	}
-	if got := w.mirror.Status(); got.Hold != "" {
-		t.Errorf("the next pass holds because %q", got.Hold)
+	if got := w.mirror.Status(); got.HoldReason != "" {
+		t.Errorf("the next pass holds because %q", got.HoldReason)
 	}
 
 	// The right is given: the change is seen, and nothing is named any more.
@@ -146,12 +149,15 @@ func TestValuesToCorrectAreLoggedOnce(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	ann := w.user("Ann", "ann@corp.example")
-	w.must(w.d.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example", "a.smith@corp.example", "smtp:*@corp.example")))
+	w.must(w.d.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example", "a.smith@corp.example",
+		"smtp:*@corp.example")))
 	w.pass(store.Full)
 	logged := func(value string) int {
-		return strings.Count(log.String(), "directory value needs correction") * strings.Count(log.String(), "value="+value+" ")
+		return strings.Count(log.String(), "directory value needs correction") * strings.Count(log.String(),
+			"value="+value+" ")
 	}
-	if strings.Count(log.String(), "directory value needs correction") != 2 || logged("a.smith@corp.example") == 0 || !strings.Contains(log.String(), "CN=Ann,") {
+	if strings.Count(log.String(), "directory value needs correction") != 2 || logged("a.smith@corp.example") == 0 ||
+		!strings.Contains(log.String(), "CN=Ann,") {
 		t.Errorf("the log has\n%s", log.String())
 	}
 	log.Reset()
@@ -163,12 +169,15 @@ func TestValuesToCorrectAreLoggedOnce(t *testing.T) {
 	if strings.Contains(log.String(), "needs correction") {
 		t.Errorf("the same values are logged again:\n%s", log.String())
 	}
-	w.must(w.d.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example", "a.smith@corp.example", "smtp:smtp:a@corp.example")))
+	w.must(w.d.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example", "a.smith@corp.example",
+		"smtp:smtp:a@corp.example")))
 	w.pass(store.Incremental)
-	if strings.Count(log.String(), "needs correction") != 1 || !strings.Contains(log.String(), "smtp:smtp:a@corp.example") {
+	if strings.Count(log.String(), "needs correction") != 1 ||
+		!strings.Contains(log.String(), "smtp:smtp:a@corp.example") {
 		t.Errorf("of a new value the log has\n%s", log.String())
 	}
-	if got := w.unreadOf(); got != "CN=Ann:proxyaddresses:a.smith@corp.example CN=Ann:proxyaddresses:smtp:smtp:a@corp.example" {
+	want := "CN=Ann:proxyaddresses:a.smith@corp.example CN=Ann:proxyaddresses:smtp:smtp:a@corp.example"
+	if got := w.unreadOf(); got != want {
 		t.Errorf("named are %s", got)
 	}
 	w.set(ann, "ann@corp.example")
@@ -183,11 +192,12 @@ func TestConcealedValues(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) {
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
-		c.ConcealValues = true
+		c.RedactValues = true
 	})
 	w.must(w.d.Modify(w.user("Ann", "ann@corp.example"), adsim.Set("mail", "mailto:secret@corp.example")))
 	w.pass(store.Full)
-	if text := log.String(); strings.Contains(text, "secret") || !strings.Contains(text, "value=(concealed)") || !strings.Contains(text, "CN=Ann,") {
+	if text := log.String(); strings.Contains(text, "secret") || !strings.Contains(text, "value=(redacted)") ||
+		!strings.Contains(text, "CN=Ann,") {
 		t.Errorf("the log has\n%s", text)
 	}
 	if got := w.unreadOf(); got != "CN=Ann:mail:mailto:secret@corp.example" {
@@ -205,8 +215,8 @@ func TestManyValuesToCorrect(t *testing.T) {
 	}
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
-	if n := strings.Count(log.String(), "directory value needs correction"); n != maxLogged {
-		t.Errorf("%d values are logged, want %d", n, maxLogged)
+	if n := strings.Count(log.String(), "directory value needs correction"); n != maxLoggedValues {
+		t.Errorf("%d values are logged, want %d", n, maxLoggedValues)
 	}
 	if !strings.Contains(log.String(), "count=10") || w.store.Totals().Unparsed != 30 {
 		t.Errorf("%d values are counted, and the log has\n%s", w.store.Totals().Unparsed, log.String())

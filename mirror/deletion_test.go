@@ -30,14 +30,14 @@ func TestDeathOfWrongClocks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := &Mirror{config: Config{Now: func() time.Time { return started.Add(c.read) }}}
-			r := &reading{m: m, started: started, root: directory.Root{InvocationID: here, Now: started.Add(c.clock)}}
+			r := &passRun{m: m, started: started, root: directory.Root{InvocationID: here, Now: started.Add(c.clock)}}
 			o := directory.Object{Deleted: true}
 			o.Deletion.Database, o.Deletion.USN, o.Deletion.Time = c.at, 7, r.root.Now.Add(-c.age)
 			want := started.Add(-c.after)
 			if c.after == 0 {
 				want = time.Time{}
 			}
-			if got := r.death(o); !got.After.Equal(want) || got.USN != 7 {
+			if got := r.deletionTime(o); !got.After.Equal(want) || got.USN != 7 {
 				t.Errorf("deleted after %v, want %v", got.After, want)
 			}
 		})

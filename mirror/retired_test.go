@@ -12,13 +12,14 @@ import (
 )
 
 // retire closes the mirror and retires its directory.
-func (w *world) retire(guard Guard, canaries ...address.Address) *Retired {
+func (w *world) retire(guard Guard, canaries ...address.Address) *RetiredDirectory {
 	w.t.Helper()
 	w.mirror.Close()
-	return NewRetired(RetiredConfig{Name: "corp", Store: w.store, Guard: guard, Canaries: canaries, Now: w.config.Now, Log: slog.New(slog.DiscardHandler)})
+	return NewRetiredDirectory(RetiredConfig{Name: "corp", Store: w.store, Guard: guard, Canaries: canaries,
+		Now: w.config.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
-func (w *world) retirePass(r *Retired) store.PassInfo {
+func (w *world) retirePass(r *RetiredDirectory) store.PassInfo {
 	w.t.Helper()
 	result := r.Pass()
 	if result.Err != nil {
@@ -52,7 +53,8 @@ func TestRetiredIsHeldAndApproved(t *testing.T) {
 	w.pass(store.Full)
 	before := w.store.Directory("corp")
 	r := w.retire(usualGuard)
-	if info := w.retirePass(r); !strings.Contains(info.Hold, "no longer in the configuration, and no address of the domain corp.example") || info.Held != 3 {
+	if info := w.retirePass(r); !strings.Contains(info.Hold,
+		"no longer in the configuration, and no address of the domain corp.example") || info.Held != 3 {
 		t.Errorf("first pass: %+v", info)
 	}
 	for range 2 { // the second time is after a restart
@@ -60,7 +62,8 @@ func TestRetiredIsHeldAndApproved(t *testing.T) {
 			t.Errorf("another pass with nothing new commits %+v", info)
 		}
 		s := r.Status()
-		if s.State != Leaving || s.Held != 3 || s.Hold == "" || s.Controller == "" || len(s.Warnings) != 1 || r.Gone() {
+		if s.State != Retired || s.HeldAddresses != 3 || s.HoldReason == "" || s.Controller == "" ||
+			len(s.Warnings) != 1 || r.Gone() {
 			t.Errorf("status: %+v", s)
 		}
 		w.wantKnown("ann@corp.example", "ann@lab.example", "bob@corp.example")
@@ -83,7 +86,8 @@ func TestRetiredIsHeldAndApproved(t *testing.T) {
 		t.Errorf("history: %+v, %v", events, err)
 	}
 	w.restart()
-	if again := w.pass(store.Full); again.Number <= info.Number || again.Added != 3 || before.LastFull.Number >= again.Number {
+	if again := w.pass(store.Full); again.Number <= info.Number || again.Added != 3 ||
+		before.LastFull.Number >= again.Number {
 		t.Errorf("when it comes back: %+v", again)
 	}
 	w.wantEqual()
@@ -111,24 +115,26 @@ func TestRetiredGoes(t *testing.T) {
 		{"a domain emptied", 2, false, usualGuard, true},
 		{"guard off", 60, false, Guard{}, false},
 	} {
-		w := newWorld(t, nil)
-		for i := range c.users {
-			w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
-		}
-		w.pass(store.Full)
-		if c.other {
-			w.other("corp2")
-		}
-		r := w.retire(c.guard)
-		info := w.retirePass(r)
-		if held := info.Hold != ""; held != c.held || r.Gone() == held {
-			t.Errorf("%s: held %q, gone %t", c.what, info.Hold, r.Gone())
-		}
-		if c.other || c.held {
-			w.wantEqual()
-		} else {
-			w.wantKnown()
-		}
+		t.Run(c.what, func(t *testing.T) {
+			w := newWorld(t, nil)
+			for i := range c.users {
+				w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+			}
+			w.pass(store.Full)
+			if c.other {
+				w.other("corp2")
+			}
+			r := w.retire(c.guard)
+			info := w.retirePass(r)
+			if held := info.Hold != ""; held != c.held || r.Gone() == held {
+				t.Errorf("held %q, gone %t", info.Hold, r.Gone())
+			}
+			if c.other || c.held {
+				w.wantEqual()
+			} else {
+				w.wantKnown()
+			}
+		})
 	}
 }
 
@@ -162,7 +168,8 @@ func TestRetiredDiscard(t *testing.T) {
 		t.Errorf("discard: %d, %v", n, err)
 	}
 	w.retirePass(r)
-	if s := r.Status(); s.Hold != "" || s.Held != 0 || !strings.Contains(s.Warnings[0], "until the next start") {
+	if s := r.Status(); s.HoldReason != "" || s.HeldAddresses != 0 ||
+		!strings.Contains(s.Warnings[0], "until the next start") {
 		t.Errorf("status: %+v", s)
 	}
 	w.wantKnown("ann@corp.example")
@@ -200,7 +207,7 @@ func TestRetiredComesBack(t *testing.T) {
 		t.Errorf("the pass when it is back: %+v", info)
 	}
 	w.wantEqual()
-	if s := w.mirror.Status(); s.State != Fresh || s.Held != 0 {
+	if s := w.mirror.Status(); s.State != Fresh || s.HeldAddresses != 0 {
 		t.Errorf("status: %+v", s)
 	}
 }

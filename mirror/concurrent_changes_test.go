@@ -63,7 +63,8 @@ func TestAdditionDuringAFullPass(t *testing.T) {
 							w.mirror.Wake()
 						}
 					case 4, 5:
-						if late == 0 && w.knows("new@corp.example") && w.knows("more@corp.example") && w.knows("desk@corp.example") {
+						if late == 0 && w.knows("new@corp.example") && w.knows("more@corp.example") &&
+							w.knows("desk@corp.example") {
 							late = s.Page
 						}
 					}
@@ -72,7 +73,8 @@ func TestAdditionDuringAFullPass(t *testing.T) {
 					t.Fatalf("%+v", r)
 				}
 				if late != 4 {
-					t.Errorf("all that was added before page 3 was known before page %d; at the end %q", late, w.known())
+					t.Errorf("all that was added before page 3 was known before page %d; at the end %q", late,
+						w.known())
 				}
 				w.server.SetFaults(adsim.Faults{})
 				w.pass(store.Incremental)

@@ -1,0 +1,177 @@
+package mirror
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// changeTracker tracks the changes that happen while a full pass reads.
+type changeTracker struct {
+	readUpTo        uint64                    // USN up to which changes were read
+	readAt          time.Time                 // time of that read
+	readTook        time.Duration             // duration of that read
+	readingChanges  bool                      // such a read is running
+	movedContainers map[directory.GUID]string // names of containers whose objects must be read again
+}
+
+// startTracking returns the state at the start of a full pass. A pass that continues from
+// the cursor reads the changes since the cursor, any other pass those since its start.
+func (r *passRun) startTracking(before cursor) changeTracker {
+	tracker := changeTracker{readUpTo: r.root.HighestCommittedUSN, readAt: r.m.config.Now()}
+	tracker.movedContainers = map[directory.GUID]string{}
+	if r.continues {
+		tracker.readUpTo = before.USN
+	}
+	return tracker
+}
+
+// pageHandler returns a function that applies a page, and then reads the changes if they
+// are due. Additions therefore take effect about as soon as without the full pass.
+func (r *passRun) pageHandler(ctx context.Context) func([]directory.Object) error {
+	return func(read []directory.Object) error {
+		if err := r.applyPage(read); err != nil || !r.changesDue() {
+			return err
+		}
+		return r.readConcurrentChanges(ctx)
+	}
+}
+
+// changesDue reports whether it is time to read the changes: after Poll, or sooner after a
+// notification. It limits the share of time that this takes.
+func (r *passRun) changesDue() bool {
+	age := r.m.config.Now().Sub(r.readAt).Abs()
+	if age < r.readTook {
+		return false
+	}
+	if age >= r.m.config.Poll {
+		return true
+	}
+	if age < r.m.debounce {
+		return false
+	}
+	select {
+	case <-r.m.changed:
+		return true
+	default:
+		return false
+	}
+}
+
+// readConcurrentChanges reads the changes since the last read, between two pages of the
+// full read on the same connection. They count as unsettled: additions take effect at once,
+// losses are left to the next pass.
+func (r *passRun) readConcurrentChanges(ctx context.Context) error {
+	m, began := r.m, r.m.config.Now()
+	root, err := m.source.Root(ctx)
+	if err != nil {
+		return err
+	}
+	if root.InvocationID != r.root.InvocationID || root.HighestCommittedUSN < r.readUpTo {
+		return fmt.Errorf("%w: the database of %s was exchanged while it was read",
+			directory.ErrProtocol, root.DNSHostName)
+	}
+	r.readingChanges = true
+	defer func() { r.readingChanges = false }()
+	if err := m.source.Read(ctx, r.readUpTo, r.applyPage); err != nil {
+		return err
+	}
+	r.readUpTo, r.readAt, r.readTook = root.HighestCommittedUSN, m.config.Now(), m.config.Now().Sub(began).Abs()
+	m.updateStatus(func(s *Status) { s.HighestUSN = root.HighestCommittedUSN })
+	if r.continues {
+		m.coveredUntil.Store(&began)
+	}
+	return nil
+}
+
+// maxMoveRounds is how often a full pass reads the objects below moved containers again,
+// because other containers moved in the meantime.
+const maxMoveRounds = 3
+
+// readUntilStable reads the changes up to the end of a full pass. A controller may read its
+// objects in the order of their names. If a container moves across the present position,
+// the objects below it are skipped or were read under their old names, and their uSNChanged
+// does not change. They are read again where they are now.
+func (r *passRun) readUntilStable(ctx context.Context) error {
+	for round := 0; ; round++ {
+		if err := r.readConcurrentChanges(ctx); err != nil {
+			return err
+		}
+		if len(r.movedContainers) == 0 {
+			return nil
+		}
+		if round == maxMoveRounds {
+			return errStillMoving
+		}
+		if err := r.rereadMoved(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// rereadMoved reads the objects below the outermost moved containers.
+func (r *passRun) rereadMoved(ctx context.Context) error {
+	tops := make([]directory.GUID, 0, len(r.movedContainers))
+	names := r.movedContainers
+	for guid := range names {
+		tops = append(tops, guid)
+	}
+	slices.SortFunc(tops, func(a, b directory.GUID) int {
+		return cmp.Or(len(names[a])-len(names[b]), bytes.Compare(a[:], b[:]))
+	})
+	r.movedContainers = map[directory.GUID]string{}
+	var done []string
+	for _, top := range tops {
+		if len(done) > 0 && inBases(names[top], done) {
+			continue
+		}
+		done = append(done, names[top])
+		r.m.config.Log.Info("reading the objects below a container again", "container", names[top])
+		if err := r.m.source.ReadBelow(ctx, top, r.pageHandler(ctx)); err != nil {
+			return err
+		}
+	}
+	return checkBases(ctx, r.m.source, r.m.config.Rules.Bases)
+}
+
+// recordMoves records the containers of a page of a full pass whose objects must be read
+// again: objects that changed since the pass began and have a new name, and changed
+// containers that are not known to be new. It must run before the page is applied, because
+// the old name is the stored one.
+func (r *passRun) recordMoves(read []directory.Object, objects []store.Object) error {
+	rules := r.m.config.Rules
+	for i, o := range objects {
+		if o.Deleted || !o.Container && !o.Unsettled {
+			continue
+		}
+		name, err := r.pass.StoredName(o.GUID)
+		if err != nil {
+			return storeError{err}
+		}
+		moved := name != "" && name != o.DN
+		if r.continues && o.Container && moved && len(rules.scopeBorders()) > 0 &&
+			crosses(store.Move{From: name, To: o.DN}, rules) {
+			r.m.config.Log.Info("objects below a moved container may have entered or left the bases",
+				"moved", o.DN, "from", name)
+			return errContainerMoved
+		}
+		if o.Unsettled && (moved || o.Container && r.mayHaveMoved(read[i], name)) {
+			r.movedContainers[read[i].GUID] = o.DN
+		}
+	}
+	return nil
+}
+
+// mayHaveMoved reports whether a changed container whose stored name is equal or missing
+// may have moved nevertheless: it may have returned, or not have been read yet. Objects
+// below a new container are new themselves, or show their own move.
+func (r *passRun) mayHaveMoved(o directory.Object, name string) bool {
+	isNew := o.Created > r.root.HighestCommittedUSN
+	return name == "" && !isNew || name != "" && r.readingChanges
+}

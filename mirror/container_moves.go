@@ -1,0 +1,61 @@
+package mirror
+
+import (
+	"slices"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// checkMoves looks for moved containers before a page is applied.
+func (r *passRun) checkMoves(read []directory.Object, objects []store.Object) error {
+	if r.kind == store.Full {
+		return r.recordMoves(read, objects)
+	}
+	return r.checkContainerMoves(objects)
+}
+
+// checkContainerMoves ends an incremental pass that saw a container cross the border of the
+// bases or of an excluded subtree, because the objects below it do not show the move.
+func (r *passRun) checkContainerMoves(objects []store.Object) error {
+	rules := r.m.config.Rules
+	if len(rules.scopeBorders()) == 0 {
+		return nil
+	}
+	moved, err := r.pass.MovedContainers(objects)
+	if err != nil {
+		return storeError{err}
+	}
+	for _, move := range moved {
+		if move.From != "" && crosses(move, rules) {
+			r.m.config.Log.Info("objects below a moved container may have entered or left the bases",
+				"moved", move.To, "from", move.From)
+			return errContainerMoved
+		}
+	}
+	for _, o := range objects {
+		isNew := func(m store.Move) bool { return m.From == "" && m.To == o.DN }
+		if o.Container && o.Unsettled && touches(o.DN, rules) && !slices.ContainsFunc(moved, isNew) {
+			r.m.config.Log.Info("objects below a container may have been read while it was elsewhere", "changed", o.DN)
+			return errContainerMoved
+		}
+	}
+	return nil
+}
+
+// crosses reports whether a container moved into or out of scope, or moved together with a
+// border of the scope.
+func crosses(move store.Move, rules Rules) bool {
+	borders := rules.scopeBorders()
+	return rules.inScope(move.From) != rules.inScope(move.To) || above(move.From, borders) || above(move.To, borders)
+}
+
+// above reports whether a container is one of the subtrees or above one.
+func above(dn string, subtrees []string) bool {
+	return slices.ContainsFunc(subtrees, func(subtree string) bool { return inBases(subtree, []string{dn}) })
+}
+
+// touches reports whether objects in scope may be below a container.
+func touches(dn string, rules Rules) bool {
+	return rules.inScope(dn) || above(dn, rules.scopeBorders())
+}

@@ -1,0 +1,324 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/store"
+)
+
+// Retired is the state of a directory that was removed from the configuration. No decision
+// about a recipient depends on it.
+const Retired State = "retired"
+
+// retiredRules is the fingerprint of such a directory. No rules have this fingerprint, so a
+// directory that returns is read in full before it is trusted.
+const retiredRules = "retired"
+
+// retiredInterval is how often held removals are judged again, because another directory
+// may have read the addresses since.
+const retiredInterval = 10 * time.Minute
+
+// RetiredConfig configures a RetiredDirectory.
+type RetiredConfig struct {
+	Name     string // in the store
+	Store    *store.Store
+	Guard    Guard             // applies to addresses that no other directory has
+	Canaries []address.Address // as in Limits, the initial ones; SetCanaries changes them
+
+	Guarded func(domain string) bool // as in Limits, the initial one; SetGuarded changes it
+	// HandoverLag is as in Limits, but nil means zero. SetHandoverLag changes it.
+	HandoverLag func(domain string) time.Duration
+
+	Log     *slog.Logger     // required
+	Now     func() time.Time // nil means time.Now
+	Observe func(PassResult) // called after each pass; nil means no observer
+}
+
+// RetiredDirectory removes the addresses of a directory that was removed from the
+// configuration. It runs full passes that see no object. Addresses that no other directory
+// has pass the guard. When no address is left, the store drops the directory. All methods
+// may be called concurrently.
+type RetiredDirectory struct {
+	config      RetiredConfig
+	canaries    atomic.Pointer[[]address.Address]
+	guarded     atomic.Pointer[func(domain string) bool]
+	handoverLag atomic.Pointer[func(domain string) time.Duration]
+
+	mu sync.Mutex // held while the store is changed
+
+	status struct {
+		sync.Mutex
+		gone bool
+		kept bool  // an operator discarded the removals, so they stay until the next start
+		err  error // of the last pass
+	}
+}
+
+// NewRetiredDirectory returns a RetiredDirectory. It starts nothing before Run or Pass.
+func NewRetiredDirectory(config RetiredConfig) *RetiredDirectory {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Observe == nil {
+		config.Observe = func(PassResult) {}
+	}
+	config.Log = config.Log.With("directory", config.Name)
+	r := &RetiredDirectory{config: config}
+	r.SetCanaries(config.Canaries)
+	r.SetGuarded(config.Guarded)
+	r.SetHandoverLag(config.HandoverLag)
+	return r
+}
+
+// SetHandoverLag replaces HandoverLag from the next pass on.
+func (r *RetiredDirectory) SetHandoverLag(shared func(domain string) time.Duration) {
+	r.handoverLag.Store(&shared)
+}
+
+// SetCanaries replaces the canaries from the next pass on.
+func (r *RetiredDirectory) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
+
+// SetGuarded changes which domains are guarded, from the next pass on; nil means all.
+func (r *RetiredDirectory) SetGuarded(guarded func(domain string) bool) { r.guarded.Store(&guarded) }
+
+// Name returns the name of the directory.
+func (r *RetiredDirectory) Name() string { return r.config.Name }
+
+// Run runs passes until the directory is gone, an operator discards the removals, or ctx
+// ends. It returns nil.
+func (r *RetiredDirectory) Run(ctx context.Context) error {
+	ticker := time.NewTicker(retiredInterval)
+	defer ticker.Stop()
+	for {
+		r.Pass()
+		if r.done() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Pass removes the addresses that the guard releases. It drops the directory from the store
+// when no address is left.
+func (r *RetiredDirectory) Pass() PassResult {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done() {
+		return PassResult{}
+	}
+	var info store.PassInfo
+	err := Safely(r.config.Log, "pass", func() (err error) {
+		if info, err = r.pass(); err == nil {
+			err = r.forget()
+		}
+		return err
+	})
+	r.updateStatus(func() { r.status.err = err })
+	if err != nil {
+		r.config.Log.Error("cannot remove the addresses of a directory that is no longer in the configuration",
+			"error", err)
+	}
+	result := PassResult{Info: info, Err: err}
+	if err != nil || info.Number != 0 {
+		r.config.Observe(result)
+	}
+	return result
+}
+
+// pass runs one full pass that sees no object. If nothing but the same hold would come out
+// of it, it commits nothing and returns the zero info.
+func (r *RetiredDirectory) pass() (store.PassInfo, error) {
+	s, name, now := r.config.Store, r.config.Name, r.config.Now()
+	before := s.Directory(name)
+	pass, err := s.Begin(name, store.Full, store.Origin{Database: retiredRules, Rules: retiredRules,
+		Why: "the directory is no longer in the configuration", Started: now})
+	if err != nil {
+		return store.PassInfo{}, err
+	}
+	defer pass.Abort()
+	if err := pass.Sweep(); err != nil {
+		return store.PassInfo{}, err
+	}
+	var info store.PassInfo
+	err = s.Decide(func() (err error) {
+		info, err = r.decide(pass, before, now)
+		return err
+	})
+	return info, err
+}
+
+// decide asks the guard and commits the pass.
+func (r *RetiredDirectory) decide(pass *store.Pass, before store.Directory, now time.Time) (store.PassInfo, error) {
+	hold, goes, err := r.hold(pass, before, now)
+	if err != nil {
+		return store.PassInfo{}, err
+	}
+	if hold.reason != "" && hold.reason == before.Hold && !goes && before.Fingerprint == retiredRules {
+		return store.PassInfo{}, nil
+	}
+	info, err := pass.Commit(store.Outcome{Cursor: before.Cursor, USN: decodeCursor(before.Cursor).USN,
+		Fingerprint: retiredRules, Ended: r.config.Now(), Hold: hold.reason, HoldDomains: hold.domains})
+	if err == nil && info.Removed > 0 {
+		r.config.Log.Info("removed addresses of a directory that is no longer in the configuration",
+			"pass", info.Number, "removed", info.Removed)
+	}
+	return info, err
+}
+
+// hold asks the guard, and reports whether some removals take effect although others are
+// held. Addresses that another directory also has are not lost. A directory that was only
+// renamed in the configuration therefore goes after the new name has been read.
+func (r *RetiredDirectory) hold(
+	pass *store.Pass, before store.Directory, now time.Time,
+) (_ heldRemovals, goes bool, _ error) {
+	pending, err := pass.Pending()
+	if err != nil {
+		return heldRemovals{}, false, err
+	}
+	pending.Owned = pending.Addresses()
+	canary, err := firstLostCanary(pass, *r.canaries.Load())
+	if err != nil {
+		return heldRemovals{}, false, err
+	}
+	recent, err := r.config.Store.LostBy(r.config.Name, now.Add(-r.config.Guard.Window), r.config.Now())
+	if err != nil {
+		return heldRemovals{}, false, err
+	}
+	domains, err := r.config.Guard.domainLosses(r.config.Store, pending, *r.guarded.Load(), r.config.Now())
+	if err != nil {
+		return heldRemovals{}, false, err
+	}
+	h := r.config.Guard.judge(losses{pending: pending, recent: recent.Addresses, owned: before.Owned,
+		domains: domains, canary: canary})
+	if h.reason == "" || len(h.domains) > 0 {
+		h = holdDomains(r.withHandoverWaits(h.domains, pending, before, now))
+	}
+	if h.reason == "" {
+		return heldRemovals{}, true, nil
+	}
+	h.reason = "the directory is no longer in the configuration, and " + h.reason
+	h.log(r.config.Log, before, pending)
+	return h, h.releases(pending), nil
+}
+
+// withHandoverWaits adds domains whose removals have to wait although the guard releases
+// them. An object may have moved to another directory shortly before this one left the
+// configuration, and the other one may not have read it yet.
+func (r *RetiredDirectory) withHandoverWaits(
+	held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time,
+) []store.HeldDomain {
+	shared := *r.handoverLag.Load()
+	if shared == nil {
+		return held
+	}
+	since := now
+	if before.Fingerprint == retiredRules && before.LastFull.Started.Before(now) {
+		since = before.LastFull.Started
+	}
+	for _, domain := range slices.Sorted(maps.Keys(pending.Last)) {
+		isHeld := func(h store.HeldDomain) bool { return h.Domain == domain }
+		until := since.Add(shared(domain))
+		if !until.After(now) || slices.ContainsFunc(held, isHeld) {
+			continue
+		}
+		held = append(held, store.HeldDomain{Domain: domain, Why: fmt.Sprintf(
+			"addresses of the domain %s wait until %s for another directory that may own them (replication_lag)",
+			domain, until.UTC().Format(time.RFC3339))})
+	}
+	return held
+}
+
+// forget drops the directory from the store, unless it still owns something.
+func (r *RetiredDirectory) forget() error {
+	dropped, err := r.config.Store.Drop(r.config.Name)
+	if err != nil || !dropped {
+		return err
+	}
+	r.updateStatus(func() { r.status.gone = true })
+	r.config.Log.Info("dropped a directory that is no longer in the configuration")
+	return nil
+}
+
+// Approve releases the held removals; see Mirror.Approve.
+func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassInfo, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Gone() {
+		return store.PassInfo{}, nil
+	}
+	upTo = approvableUpTo(r.config.Store.Directory(r.config.Name), upTo)
+	info, err := r.config.Store.Approve(r.config.Name, upTo, r.config.Now())
+	r.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
+	if err != nil {
+		return info, err
+	}
+	return info, r.forget()
+}
+
+// Discard keeps the addresses until the next start, which judges them again.
+func (r *RetiredDirectory) Discard(context.Context) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Gone() {
+		return 0, nil
+	}
+	objects, err := r.config.Store.Discard(r.config.Name, r.config.Now())
+	r.config.Log.Info("held removals discarded until the next start", "objects", objects, "error", err)
+	if err == nil {
+		r.updateStatus(func() { r.status.kept = true })
+	}
+	return objects, err
+}
+
+// Gone reports whether the store has dropped the directory.
+func (r *RetiredDirectory) Gone() bool {
+	r.status.Lock()
+	defer r.status.Unlock()
+	return r.status.gone
+}
+
+// done reports whether nothing remains to be done before the next start.
+func (r *RetiredDirectory) done() bool {
+	r.status.Lock()
+	defer r.status.Unlock()
+	return r.status.gone || r.status.kept
+}
+
+func (r *RetiredDirectory) updateStatus(change func()) {
+	r.status.Lock()
+	defer r.status.Unlock()
+	change()
+}
+
+// Status returns the present state.
+func (r *RetiredDirectory) Status() Status {
+	stored := r.config.Store.Directory(r.config.Name)
+	at := decodeCursor(stored.Cursor)
+	s := Status{State: Retired, Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
+		FullReason: stored.LastFull.Why, LastGood: stored.LastGood(),
+		Full: stored.LastFull, Incremental: stored.LastIncremental,
+		Warnings: []string{fmt.Sprintf(
+			"it is no longer in the configuration, and its objects still own %d addresses", stored.Owned)}}
+	if s.HoldReason = stored.Hold; s.HoldReason != "" {
+		s.HeldAddresses = stored.Newest().Held
+	}
+	r.updateStatus(func() {
+		s.LastError = r.status.err
+		if r.status.kept {
+			s.Warnings[0] += ", which stay until the next start"
+		}
+	})
+	return s
+}
