@@ -234,18 +234,19 @@ func (s *spy) ReadBelow(ctx context.Context, top directory.GUID, page func([]dir
 	return s.Source.ReadBelow(ctx, top, s.pages(page))
 }
 
-// pages tells the model of each page after it was applied.
+// pages tells the model of each page after it was applied. That may take long: the mirror reads
+// changes between two pages of a full read, so what the page shows is taken down before.
 func (s *spy) pages(page func([]directory.Object) error) func([]directory.Object) error {
 	return func(objects []directory.Object) error {
-		held := make([]map[string]bool, len(objects))
+		shown := make([]sight, len(objects))
 		for i := range objects {
-			held[i] = s.c.held(adsim.GUID(objects[i].GUID))
+			shown[i] = s.c.sees(adsim.GUID(objects[i].GUID))
 		}
 		if err := page(objects); err != nil {
 			return err
 		}
-		for i := range objects {
-			s.c.f.promise.told(s.c, adsim.GUID(objects[i].GUID), held[i])
+		for _, seen := range shown {
+			s.c.f.promise.told(seen)
 		}
 		s.c.f.w.check("after a page")
 		return nil
