@@ -10,8 +10,11 @@ import (
 	"strings"
 
 	"rcpt-milter/address"
-	"rcpt-milter/internal/socket"
 )
+
+// maxSocketPath is the limit of package internal/socket for a path, in bytes. A test of the daemon
+// compares the two.
+const maxSocketPath = 102
 
 // Endpoint is an address to listen on or to connect to. The zero value means none.
 type Endpoint struct {
@@ -79,8 +82,8 @@ func parseUnix(text string) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, err
 	}
-	if len(path) > socket.MaxPath {
-		return Endpoint{}, fmt.Errorf("the path of a socket has a limit of %d bytes, this one has %d", socket.MaxPath,
+	if len(path) > maxSocketPath {
+		return Endpoint{}, fmt.Errorf("the path of a socket has a limit of %d bytes, this one has %d", maxSocketPath,
 			len(path))
 	}
 	return Endpoint{"unix", path}, nil

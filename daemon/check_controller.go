@@ -28,11 +28,13 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 		}
 		advice := "renew it on the controller"
 		if i > 0 {
-			whose, advice = "the certificate of the authority", "let it be renewed, and put the new one into tls.ca_file beside the old one"
+			whose, advice = "the certificate of the authority",
+				"let it be renewed, and put the new one into tls.ca_file beside the old one"
 		}
 		switch {
 		case cert.NotAfter.Sub(c.now()) < expiryWarning:
-			c.warning("%s: %s %q ends on %s; %s: without it nothing can be read", c.where, whose, name, c.until(cert.NotAfter), advice)
+			c.warning("%s: %s %q ends on %s; %s: without it nothing can be read", c.where, whose, name,
+				c.until(cert.NotAfter), advice)
 		case i == 0:
 			c.good("%s: %s %q is good until %s", c.where, whose, name, c.until(cert.NotAfter))
 		}
@@ -43,18 +45,21 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 func (c *controllerCheck) checkAccount() {
 	a, name := c.account, c.d.Bind.Name()
 	if a.DN == "" {
-		c.warning("%s: the account %s is not in this domain, so the check cannot see whether its password expires", c.where, name)
+		c.warning("%s: the account %s is not in this domain, so the check cannot see whether its password expires",
+			c.where, name)
 		return
 	}
 	if a.Locked {
-		c.problem(fmt.Errorf("%s: the account %s is locked out; unlock it, and look for a wrong password in use elsewhere", c.where, a.DN))
+		c.problem(fmt.Errorf("%s: the account %s is locked out; unlock it, and look for a wrong password in use "+
+			"elsewhere", c.where, a.DN))
 	}
 	if a.Lockout > 0 && a.BadPasswords > 0 {
 		c.warning("%s: %s for %s since its last logon here, and %d lock it; look for an old password in use elsewhere",
 			c.where, text.Count(a.BadPasswords, "wrong password", "wrong passwords"), a.DN, a.Lockout)
 	}
 	if !a.Expires.IsZero() && a.Expires.Sub(c.now()) < expiryWarning {
-		c.warning("%s: the account %s ends on %s; extend it: without it nothing can be read", c.where, a.DN, c.until(a.Expires))
+		c.warning("%s: the account %s ends on %s; extend it: without it nothing can be read", c.where, a.DN,
+			c.until(a.Expires))
 	}
 	advice := `set "password never expires", or put a new one into bind.password_file in time`
 	if c.d.Bind.Keytab != "" {
@@ -66,7 +71,8 @@ func (c *controllerCheck) checkAccount() {
 	case a.PasswordExpires.Sub(c.now()) < expiryWarning:
 		c.warning("%s: the password of %s ends on %s; %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
 	default:
-		c.warning("%s: the password of %s expires, on %s; a service cannot change it: %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
+		c.warning("%s: the password of %s expires, on %s; a service cannot change it: %s", c.where, a.DN,
+			c.until(a.PasswordExpires), advice)
 	}
 }
 
@@ -78,13 +84,15 @@ func (c *controllerCheck) checkDeletedObjects() {
 		return
 	}
 	c.problem(fmt.Errorf("%s: %s may not list deleted objects, so removals are noticed by full passes only; "+
-		"let a domain administrator run: %s", c.where, c.d.Bind.Name(), strings.Join(directory.GrantDeletedObjects(c.root.DefaultNamingContext, c.grantee()), ", and then: ")))
+		"let a domain administrator run: %s", c.where, c.d.Bind.Name(),
+		strings.Join(directory.GrantDeletedObjects(c.root.DefaultNamingContext, c.grantee()), ", and then: ")))
 }
 
 // grantee returns the account in the form for dsacls. Empty means unknown.
 func (c *controllerCheck) grantee() string {
 	for _, domain := range c.forest.Domains {
-		if c.account.Name != "" && domain.NetBIOS != "" && strings.EqualFold(domain.NamingContext, c.root.DefaultNamingContext) {
+		if c.account.Name != "" && domain.NetBIOS != "" && strings.EqualFold(domain.NamingContext,
+			c.root.DefaultNamingContext) {
 			return domain.NetBIOS + `\` + c.account.Name
 		}
 	}
@@ -103,12 +111,14 @@ func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 			return err
 		}
 		if schema.Exists && !schema.GlobalCatalog {
-			c.problem(fmt.Errorf("%s: this is a port of the Global Catalog, which lacks %s (isMemberOfPartialAttributeSet is not set in the schema), "+
+			c.problem(fmt.Errorf("%s: this is a port of the Global Catalog, which lacks %s (isMemberOfPartialAttributeSet is "+
+				"not set in the schema), "+
 				"so every object looks as if it had no address there; use port 636 or 389", c.where, name))
 			return nil
 		}
 	}
-	c.warning("%s: this is a port of the Global Catalog, which has only a part of what objects have; use port 636 or 389", c.where)
+	c.warning("%s: this is a port of the Global Catalog, which has only a part of what objects have; use port 636 or "+
+		"389", c.where)
 	return nil
 }
 
@@ -127,7 +137,8 @@ func (c *controllerCheck) needs() []neededAttribute {
 	}
 	for _, name := range c.d.AddressAttributes {
 		vital := strings.EqualFold(name, "proxyAddresses")
-		all = append(all, neededAttribute{name, vital, "either no object has an address there, or this account may not read it"})
+		all = append(all, neededAttribute{name, vital, "either no object has an address there, or this account may not " +
+			"read it"})
 	}
 	if c.d.OmitDisabledAccounts {
 		all = append(all, neededAttribute{"userAccountControl", false, "disabled_accounts: omit has no effect"})
@@ -136,7 +147,8 @@ func (c *controllerCheck) needs() []neededAttribute {
 		all = append(all, neededAttribute{"msExchRecipientTypeDetails", false, "system_mailboxes: omit has no effect"})
 	}
 	if c.d.RefuseInternalOnly {
-		all = append(all, neededAttribute{"msExchRequireAuthToSendTo", false, "either no recipient is internal-only, or internal_only: refuse has no effect"})
+		all = append(all, neededAttribute{"msExchRequireAuthToSendTo", false,
+			"either no recipient is internal-only, or internal_only: refuse has no effect"})
 	}
 	return all
 }
@@ -149,7 +161,8 @@ func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 		return err
 	}
 	if !seen {
-		c.problem(fmt.Errorf("%s: %s sees no user, group or contact at all; give it the right to read the domain", c.where, c.d.Bind.Name()))
+		c.problem(fmt.Errorf("%s: %s sees no user, group or contact at all; give it the right to read the domain",
+			c.where, c.d.Bind.Name()))
 		return nil
 	}
 	var shown []string
@@ -161,7 +174,8 @@ func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 		case ok:
 			shown = append(shown, n.name)
 		case n.vital:
-			c.problem(fmt.Errorf("%s: no object shows %s: %s; give %s the right to read it", c.where, n.name, n.consequence, c.d.Bind.Name()))
+			c.problem(fmt.Errorf("%s: no object shows %s: %s; give %s the right to read it", c.where, n.name, n.consequence,
+				c.d.Bind.Name()))
 		default:
 			c.warning("%s: no object shows %s: %s", c.where, n.name, n.consequence)
 		}

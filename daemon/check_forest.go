@@ -31,8 +31,10 @@ func (c *controllerCheck) checkHybrid(ctx context.Context) error {
 		}
 	}
 	if sign != "" {
-		c.warning("%s: this organization %s: it is a hybrid one, and mailboxes and groups that were made in the cloud are not in this directory; "+
-			"use mode report until \"rcpt-milter report\" shows no valid recipient, or enable write-back in Exchange", c.where, sign)
+		c.warning("%s: this organization %s: it is a hybrid one, and mailboxes and groups that were made in the cloud are "+
+			"not in this directory; "+
+			"use mode report until \"rcpt-milter report\" shows no valid recipient, or enable write-back in Exchange",
+			c.where, sign)
 	}
 	return nil
 }
@@ -55,7 +57,8 @@ func (l *liveCheck) checkForests() {
 		f := l.forests[key]
 		for _, domain := range f.Domains {
 			if !slices.Contains(f.covered, strings.ToLower(domain.NamingContext)) {
-				l.warning("directory %s: the forest has a domain %s too, which no directory reads: all recipients there are unknown; "+
+				l.warning("directory %s: the forest has a domain %s too, which no directory reads: all recipients there are "+
+					"unknown; "+
 					"add a directory for it", f.reportedBy, domain.DNSName)
 			}
 		}
@@ -76,9 +79,11 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 	switch {
 	case strings.HasSuffix(name, ".onmicrosoft.com"): // receives mail from the cloud only
 	case !ours && !a.Relay:
-		l.warning("directory %s: Exchange accepts mail for %s, which has no entry in domains: its recipients are not judged; add \"%s: report\"", by, a.Name, name)
+		l.warning("directory %s: Exchange accepts mail for %s, which has no entry in domains: its recipients are not "+
+			"judged; add \"%s: report\"", by, a.Name, name)
 	case mode == config.Enforce && a.Relay:
-		l.warning("directory %s: Exchange passes mail for %s on to recipients that are not in this directory (a relay domain), and domains says enforce: "+
+		l.warning("directory %s: Exchange passes mail for %s on to recipients that are not in this directory (a relay "+
+			"domain), and domains says enforce: "+
 			"they would be refused; use mode pass, or a directory that has them", by, a.Name)
 	}
 }
@@ -93,7 +98,8 @@ func (l *liveCheck) checkNotAccepted(f coveredForest) {
 		if l.config.Domains[domain] == config.Pass || isAccepted(f.Accepted, domain) {
 			continue
 		}
-		l.warning("directory %s: domains names %s, which is no accepted domain of Exchange: check its spelling, and whether it has recipients", f.reportedBy, domain)
+		l.warning("directory %s: domains names %s, which is no accepted domain of Exchange: check its spelling, and "+
+			"whether it has recipients", f.reportedBy, domain)
 	}
 }
 

@@ -159,10 +159,12 @@ func (c *controllerCheck) resolve(ctx context.Context) []string {
 // controller costs a full pass.
 func (c *controllerCheck) checkName(addresses []string) {
 	u, err := url.Parse(c.url)
-	if err != nil || len(addresses) < 2 || strings.EqualFold(u.Hostname(), c.root.DNSHostName) || net.ParseIP(u.Hostname()) != nil || u.Hostname() == "localhost" {
+	if err != nil || len(addresses) < 2 || strings.EqualFold(u.Hostname(), c.root.DNSHostName) ||
+		net.ParseIP(u.Hostname()) != nil || u.Hostname() == "localhost" {
 		return
 	}
-	c.warning("%s: this name has %d addresses and led to %s now; if they are different controllers, each change from one to another is a full pass: "+
+	c.warning("%s: this name has %d addresses and led to %s now; if they are different controllers, each change from "+
+		"one to another is a full pass: "+
 		"list each by its own name in urls, or let DNS tell them with discover", c.where, len(addresses), c.root.DNSHostName)
 }
 
@@ -176,8 +178,10 @@ func (c *controllerCheck) checkClock() {
 	skew := c.now().Sub(c.root.Now)
 	switch {
 	case skew.Abs() > maxSkew && c.d.Bind.Keytab != "":
-		c.problem(fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos takes no more than 5 minutes; set both by NTP", c.where, text.Duration(skew.Abs())))
+		c.problem(fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos takes no more than 5 minutes; set both by "+
+			"NTP", c.where, text.Duration(skew.Abs())))
 	case skew.Abs() > time.Minute:
-		c.warning("%s: its clock and ours differ by %s; set both by NTP, or times in the journal mislead", c.where, text.Duration(skew.Abs()))
+		c.warning("%s: its clock and ours differ by %s; set both by NTP, or times in the journal mislead", c.where,
+			text.Duration(skew.Abs()))
 	}
 }

@@ -32,11 +32,14 @@ func TestCheckCertificates(t *testing.T) {
 		chain []*x509.Certificate
 		want  string
 	}{
-		{[]*x509.Certificate{cert("dc1", 400*day), cert("CA", 400*day)}, `ok: dc1: its certificate "dc1" is good until 2027-04-08 (in 400 days)` + "\n"},
+		{[]*x509.Certificate{cert("dc1", 400*day), cert("CA", 400*day)},
+			`ok: dc1: its certificate "dc1" is good until 2027-04-08 (in 400 days)` + "\n"},
 		{[]*x509.Certificate{cert("dc1", 29*day)}, `warning: dc1: its certificate "dc1" ends on 2026-04-02 (in 29 days); renew it on the controller: without it nothing can be read` + "\n"},
-		{[]*x509.Certificate{cert("dc1", 400*day), cert("CA", 3*day)}, `ok: dc1: its certificate "dc1" is good until 2027-04-08 (in 400 days)` + "\n" +
-			`warning: dc1: the certificate of the authority "CA" ends on 2026-03-07 (in 3 days); let it be renewed, and put the new one into tls.ca_file beside the old one: without it nothing can be read` + "\n"},
-		{[]*x509.Certificate{{DNSNames: []string{"dc1.x.test"}, NotAfter: noon.Add(day)}}, `warning: dc1: its certificate "dc1.x.test" ends on 2026-03-05 (in 24 hours); renew it on the controller: without it nothing can be read` + "\n"},
+		{[]*x509.Certificate{cert("dc1", 400*day), cert("CA", 3*day)},
+			`ok: dc1: its certificate "dc1" is good until 2027-04-08 (in 400 days)` + "\n" +
+				`warning: dc1: the certificate of the authority "CA" ends on 2026-03-07 (in 3 days); let it be renewed, and put the new one into tls.ca_file beside the old one: without it nothing can be read` + "\n"},
+		{[]*x509.Certificate{{DNSNames: []string{"dc1.x.test"}, NotAfter: noon.Add(day)}},
+			`warning: dc1: its certificate "dc1.x.test" ends on 2026-03-05 (in 24 hours); renew it on the controller: without it nothing can be read` + "\n"},
 	} {
 		check, out := checker()
 		check.checkCertificates(c.chain)
@@ -55,7 +58,8 @@ func TestCheckClockNameAndAccount(t *testing.T) {
 	}{
 		{"clock right", func(c *controllerCheck) { c.root.Now = noon.Add(-time.Second); c.checkClock() }, 0, ""},
 		{"clock not told", func(c *controllerCheck) { c.checkClock() }, 0, ""},
-		{"clock wrong", func(c *controllerCheck) { c.root.Now = noon.Add(-time.Hour); c.checkClock() }, 0, "differ by 60 minutes; set both by NTP"},
+		{"clock wrong", func(c *controllerCheck) { c.root.Now = noon.Add(-time.Hour); c.checkClock() }, 0,
+			"differ by 60 minutes; set both by NTP"},
 		{"clock wrong for Kerberos", func(c *controllerCheck) {
 			c.root.Now, c.d.Bind.Keytab = noon.Add(time.Hour), "/k"
 			c.checkClock()
@@ -112,7 +116,8 @@ func TestCheckGlobalCatalog(t *testing.T) {
 		defer conn.Close()
 		check, out := checker()
 		check.conn, check.root.GlobalCatalog = conn, true
-		if err := check.checkGlobalCatalog(t.Context()); err != nil || check.problems != c.bad || !strings.Contains(out(), c.want) {
+		if err := check.checkGlobalCatalog(t.Context()); err != nil || check.problems != c.bad || !strings.Contains(out(),
+			c.want) {
 			t.Errorf("in the catalog %q: %d problems, %v\n%s", c.inCatalog, check.problems, err, out())
 		}
 	}

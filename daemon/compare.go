@@ -58,7 +58,8 @@ type directoryComparison struct {
 func (c *directoryComparison) compareMirror(ctx context.Context, m *mirror.Mirror) error {
 	result, err := m.Compare(ctx, c.progress, c.difference)
 	c.done.DomainController, c.done.Followed, c.done.USN = result.Controller, result.Followed, result.USN
-	c.done.Objects, c.done.Addresses, c.done.Unlisted = int64(result.Objects), int64(result.Addresses), int64(result.Unlisted)
+	c.done.Objects, c.done.Addresses, c.done.Unlisted = int64(result.Objects), int64(result.Addresses),
+		int64(result.Unlisted)
 	if result.Unsettled != nil {
 		c.done.Unsettled = result.Unsettled.Error()
 	}
@@ -75,13 +76,15 @@ func (c *directoryComparison) compareRetired(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return c.send(control.Difference{Address: a.String(), GUID: directory.GUID(guid).String(), DN: stored.DN, Class: stored.Class,
+		return c.send(control.Difference{Address: a.String(), GUID: directory.GUID(guid).String(), DN: stored.DN,
+			Class:   stored.Class,
 			InIndex: true, Cause: control.CauseRetired})
 	})
 }
 
 func (c *directoryComparison) difference(d mirror.Difference) error {
-	return c.send(control.Difference{Address: d.Address.String(), GUID: directory.GUID(d.GUID).String(), DN: d.DN, Class: d.Class,
+	return c.send(control.Difference{Address: d.Address.String(), GUID: directory.GUID(d.GUID).String(), DN: d.DN,
+		Class:   d.Class,
 		InIndex: d.InIndex, InDirectory: d.InDirectory, Cause: string(d.Cause), NotBefore: control.Time{Time: d.NotBefore}})
 }
 

@@ -54,8 +54,10 @@ func TestTableComparison(t *testing.T) {
 	}{
 		{"both empty", "", "", nil, "0 0 0 0"},
 		{"equal", "a@corp.example c@corp.example", "a@corp.example c@corp.example", nil, "2 0 0 0"},
-		{"missing in the table", "a@corp.example c@corp.example", "c@corp.example", []string{"a@corp.example missing"}, "1 0 1 0"},
-		{"unknown to the index", "a@corp.example", "a@corp.example b@corp.example", []string{"b@corp.example unknown"}, "1 1 0 0"},
+		{"missing in the table", "a@corp.example c@corp.example", "c@corp.example", []string{"a@corp.example missing"},
+			"1 0 1 0"},
+		{"unknown to the index", "a@corp.example", "a@corp.example b@corp.example", []string{"b@corp.example unknown"},
+			"1 1 0 0"},
 		{"both sides end", "a@corp.example z@corp.example", "b@corp.example",
 			[]string{"a@corp.example missing", "b@corp.example unknown", "z@corp.example missing"}, "0 1 2 0"},
 		{"removed", "", "gone@corp.example", []string{"gone@corp.example removed"}, "0 1 0 0"},
@@ -64,7 +66,8 @@ func TestTableComparison(t *testing.T) {
 		{"internal error", "", "broken@corp.example", []string{"broken@corp.example error"}, "0 1 0 0"},
 		{"known by an alias", "", "a@alias.example", nil, "1 0 0 0"},
 		{"whole domain", "a@whole.example", "@whole.example", []string{"@whole.example domain"}, "0 1 0 0"},
-		{"aliases", "", "@configured.example=@corp.example @not-configured.example=@corp.example @elsewhere-alias.example=@corp.example",
+		{"aliases", "", "@configured.example=@corp.example @not-configured.example=@corp.example " +
+			"@elsewhere-alias.example=@corp.example",
 			[]string{"@not-configured.example alias"}, "1 1 0 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

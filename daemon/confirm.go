@@ -85,7 +85,8 @@ func (c directoryConfirmer) status() *control.ConfirmStatus {
 		return nil
 	}
 	n := c.Counts()
-	s := &control.ConfirmStatus{Found: n.Found, NotFound: n.NotFound, Remembered: n.Remembered, OverBudget: n.OverBudget, Unanswered: n.Unanswered}
+	s := &control.ConfirmStatus{Found: n.Found, NotFound: n.NotFound, Remembered: n.Remembered,
+		OverBudget: n.OverBudget, Unanswered: n.Unanswered}
 	for _, a := range c.Status() {
 		at := control.ConfirmDirectory{Name: a.Directory, DomainController: a.Controller, Followed: a.Followed}
 		if a.LastError != nil {

@@ -17,7 +17,8 @@ import (
 
 // controllers returns the listed domain controllers of a directory, or a function that
 // discovers them in DNS.
-func controllers(d config.Directory) (listed []mirror.Candidate, discover func(context.Context) ([]mirror.Candidate, error)) {
+func controllers(d config.Directory) (listed []mirror.Candidate, discover func(context.Context) ([]mirror.Candidate,
+	error)) {
 	if d.Discover == "" {
 		return candidatesAt(d, d.URLs), nil
 	}

@@ -32,8 +32,10 @@ func TestKeytabAsSecret(t *testing.T) {
 }
 
 func TestControllers(t *testing.T) {
-	listed, discover := controllers(config.Directory{URLs: []string{"ldaps://dc1.corp.example:636", "ldap://[2001:db8::1]:389"}})
-	if discover != nil || len(listed) != 2 || listed[0].Host != "dc1.corp.example" || listed[1].Host != "2001:db8::1" || listed[1].Name != "ldap://[2001:db8::1]:389" {
+	listed, discover := controllers(config.Directory{URLs: []string{"ldaps://dc1.corp.example:636",
+		"ldap://[2001:db8::1]:389"}})
+	if discover != nil || len(listed) != 2 || listed[0].Host != "dc1.corp.example" ||
+		listed[1].Host != "2001:db8::1" || listed[1].Name != "ldap://[2001:db8::1]:389" {
 		t.Errorf("listed: %+v, discover %t", listed, discover != nil)
 	}
 	listed, discover = controllers(config.Directory{Discover: "corp.invalid"})

@@ -97,7 +97,8 @@ func openDaemon(ctx context.Context, o Options) (_ *daemon, err error) {
 }
 
 func newDaemon(o Options) *daemon {
-	d := &daemon{version: o.Version, logs: o.Log, log: o.Log.Logger(), metrics: metrics.New(o.Version), history: &web.History{}}
+	d := &daemon{version: o.Version, logs: o.Log, log: o.Log.Logger(), metrics: metrics.New(o.Version),
+		history: &web.History{}}
 	d.reloads.path = o.ConfigPath
 	d.config.Store(o.Config)
 	d.confirmer.Store(&directoryConfirmer{})
@@ -170,7 +171,8 @@ func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
 	if s.harvest, err = newHarvest(c.Harvest, d.harvestMemory, d.log); err != nil {
 		return s, err
 	}
-	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, queryChecks{s.confirmer, s.harvest}, time.Now); err != nil {
+	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, queryChecks{s.confirmer, s.harvest},
+		time.Now); err != nil {
 		return s, err
 	}
 	if c.Log.HashAddresses {
@@ -227,7 +229,8 @@ func (l queryChecks) harvestLimit() policy.HarvestLimit {
 
 // newPolicy creates the policy of a configuration, for the daemon and for lookups, also of the
 // past. The caller passes what outlives the configuration.
-func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChecks, now func() time.Time) (*policy.Policy, error) {
+func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChecks,
+	now func() time.Time) (*policy.Policy, error) {
 	refuse := make([]string, 0, len(c.Refuse))
 	for _, a := range c.Refuse {
 		refuse = append(refuse, a.String())
@@ -235,11 +238,13 @@ func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChec
 	return policy.New(policy.Config{
 		Index: i, HasAddresses: hasAddresses(c, i, files), Domains: c.Domains,
 		AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
-		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns, RecipientDelimiter: c.RecipientDelimiter,
-		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
+		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns,
+		RecipientDelimiter: c.RecipientDelimiter,
+		DomainAliases:      c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
-		Confirm: l.confirmer.policy(), Harvest: l.harvestLimit(), HarvestScopeAll: c.Harvest.All, HarvestReply: harvestReply(c.Harvest),
-		WhenStale: c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
+		Confirm: l.confirmer.policy(), Harvest: l.harvestLimit(), HarvestScopeAll: c.Harvest.All,
+		HarvestReply: harvestReply(c.Harvest),
+		WhenStale:    c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
 	})
 }
 

@@ -152,7 +152,8 @@ func (f *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 			slices.ContainsFunc(f.retired, func(r *mirror.RetiredDirectory) bool { return r.Name() == name }) {
 			continue
 		}
-		f.log.Warn("directory no longer in the configuration; removing its addresses through the removal guard", "directory", name)
+		f.log.Warn("directory no longer in the configuration; removing its addresses through the removal guard",
+			"directory", name)
 		r := mirror.NewRetiredDirectory(mirror.RetiredConfig{
 			Name: name, Store: f.store, Guard: mirror.Guard(config.DefaultGuard()), Log: f.log,
 			Observe: func(r mirror.PassResult) { f.passEnded(name, store.Full, r) },

@@ -37,17 +37,22 @@ func TestStatesOfMirrors(t *testing.T) {
 func TestStatusOf(t *testing.T) {
 	started := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	got := statusOf("corp", mirror.Status{
-		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7, FullReason: "first", LastGood: started,
-		Full:        store.PassInfo{Number: 1, Kind: store.Full, Started: started, Ended: started.Add(1500 * time.Millisecond), Seen: 9, Added: 8, Changed: 7, Removed: 6},
-		Incremental: store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"}, HeldAddresses: 4, HoldReason: "too many",
-		NextPass: started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, DeletedHidden: true, GrantCommands: []string{"dsacls"},
-		Running: &mirror.Progress{Kind: store.Full, Started: started, Seen: 3},
+		State: mirror.Late, Controller: "dc1", InvocationID: directory.GUID{1}, USN: 5, HighestUSN: 7,
+		FullReason: "first", LastGood: started,
+		Full: store.PassInfo{Number: 1, Kind: store.Full, Started: started,
+			Ended: started.Add(1500 * time.Millisecond), Seen: 9, Added: 8, Changed: 7, Removed: 6},
+		Incremental:   store.PassInfo{Number: 2, Started: started, Ended: started, Held: 4, Hold: "too many"},
+		HeldAddresses: 4, HoldReason: "too many",
+		NextPass: started, LastError: errors.New("down"), FailingSince: started, RootKnown: true, DeletedHidden: true,
+		GrantCommands: []string{"dsacls"},
+		Running:       &mirror.Progress{Kind: store.Full, Started: started, Seen: 3},
 	})
 	at := control.Time{Time: started}
 	want := control.DirectoryStatus{
 		Name: "corp", State: control.Late, DomainController: "dc1", InvocationID: "00000001-0000-0000-0000-000000000000",
 		USN: 5, HighestCommittedUSN: 7, LastSuccess: at, FullPassReason: "first", LastError: "down", FailingSince: at,
-		LastFull:        &control.PassStatus{Number: 1, Started: at, Seconds: 1.5, Seen: 9, Added: 8, Changed: 7, Removed: 6, Result: "ok"},
+		LastFull: &control.PassStatus{Number: 1, Started: at, Seconds: 1.5, Seen: 9, Added: 8, Changed: 7,
+			Removed: 6, Result: "ok"},
 		LastIncremental: &control.PassStatus{Number: 2, Started: at, Result: "held"},
 		Running:         &control.SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 3, Expected: 9},
 		HeldRemovals:    4, HoldReason: "too many", DeletedObjectsVisible: new(bool), DeletedObjectsGrant: []string{"dsacls"},
@@ -150,7 +155,8 @@ func TestCandidatesKnowTheirPort(t *testing.T) {
 	all := candidatesAt(config.Directory{}, []string{"ldaps://dc1.corp.example:636", "ldap://dc1.corp.example:389",
 		"ldaps://dc1.corp.example:3269", "ldap://dc1.corp.example:3268"})
 	for i, c := range all {
-		if got, want := c.View == mirror.ViewOfPort("3269"), i >= 2; got != want || c.Host != "dc1.corp.example" || c.View == "" {
+		if got, want := c.View == mirror.ViewOfPort("3269"), i >= 2; got != want || c.Host != "dc1.corp.example" ||
+			c.View == "" {
 			t.Errorf("%+v", c)
 		}
 	}
@@ -168,7 +174,8 @@ func TestSyncManagerChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	directoryNamed := func(name string) config.Directory {
-		return config.Directory{Name: name, URLs: []string{"ldaps://" + name + ".invalid"}, Poll: time.Second, Full: time.Hour,
+		return config.Directory{Name: name, URLs: []string{"ldaps://" + name + ".invalid"}, Poll: time.Second,
+			Full: time.Hour,
 			Bind: config.Bind{DN: "svc", PasswordFile: password}}
 	}
 	corp, lab := directoryNamed("corp"), directoryNamed("lab")
@@ -197,7 +204,8 @@ func TestSyncManagerChange(t *testing.T) {
 		}
 		swapped := false
 		f.apply(c, next, func() { swapped = true })
-		if kept := len(before) > 0 && next.contains(before[slices.IndexFunc(before, func(d syncedDirectory) bool { return d.Name() == "corp" })].Mirror); kept != step.keeps || !swapped {
+		if kept := len(before) > 0 && next.contains(before[slices.IndexFunc(before,
+			func(d syncedDirectory) bool { return d.Name() == "corp" })].Mirror); kept != step.keeps || !swapped {
 			t.Errorf("%s: kept the mirror of corp %t, want %t; swapped %t", step.name, kept, step.keeps, swapped)
 		}
 		var all []string
@@ -219,7 +227,8 @@ func TestSyncManagerChange(t *testing.T) {
 // open. The first configuration is taken as it is, because it has no connection to lose.
 func TestUnusableSecretAtReload(t *testing.T) {
 	f := newSyncManager(newTestStore(t), metrics.New("test"), slog.New(slog.DiscardHandler))
-	c := &config.Config{Directories: []config.Directory{{Name: "corp", URLs: []string{"ldaps://dc1.invalid"}, Poll: time.Second,
+	c := &config.Config{Directories: []config.Directory{{Name: "corp", URLs: []string{"ldaps://dc1.invalid"},
+		Poll: time.Second,
 		Full: time.Hour, Bind: config.Bind{DN: "svc", PasswordFile: filepath.Join(t.TempDir(), "none")}}}}
 	next, err := f.prepare(c)
 	if err != nil {

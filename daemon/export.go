@@ -25,9 +25,11 @@ func (b backend) Export(ctx context.Context, q control.ExportQuery, tell func(co
 	if err != nil {
 		return err
 	}
-	e := exporter{version: b.version, config: c, store: b.store, files: b.files.Snapshot(), policy: policy, query: q, tell: tell}
+	e := exporter{version: b.version, config: c, store: b.store, files: b.files.Snapshot(), policy: policy, query: q,
+		tell: tell}
 	for _, d := range b.syncs.Directories() {
-		e.directories = append(e.directories, control.ExportDirectory{Name: d.Name, State: d.State, LastSuccess: d.LastSuccess})
+		e.directories = append(e.directories, control.ExportDirectory{Name: d.Name, State: d.State,
+			LastSuccess: d.LastSuccess})
 	}
 	return e.run(ctx, b.now())
 }
@@ -52,12 +54,14 @@ func (e *exporter) run(ctx context.Context, now time.Time) error {
 	e.ctx = ctx
 	head := e.head(now)
 	if head.State == control.NotReady && !e.query.Force {
-		return fmt.Errorf("%s not been read in full yet, and its recipients would be missing; wait for it, or force it", e.unread())
+		return fmt.Errorf("%s not been read in full yet, and its recipients would be missing; wait for it, or force it",
+			e.unread())
 	}
 	if err := e.tell(control.ExportEvent{Head: &head}); err != nil {
 		return err
 	}
-	for _, part := range []func() error{e.addIndexed, e.addAliased, e.addAccepted, e.addFiled, e.addAlways, e.addPassed, e.flush} {
+	for _, part := range []func() error{e.addIndexed, e.addAliased, e.addAccepted, e.addFiled, e.addAlways,
+		e.addPassed, e.flush} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -67,8 +71,9 @@ func (e *exporter) run(ctx context.Context, now time.Time) error {
 
 func (e *exporter) head(now time.Time) control.ExportHead {
 	totals := e.store.Totals()
-	head := control.ExportHead{Version: e.version, Time: control.Time{Time: now}, State: control.Fresh, Addresses: totals.Addresses,
-		Digest: totals.Digest, Domains: map[string]string{}, Directories: e.directories, Unlisted: []string{}}
+	head := control.ExportHead{Version: e.version, Time: control.Time{Time: now}, State: control.Fresh,
+		Addresses: totals.Addresses,
+		Digest:    totals.Digest, Domains: map[string]string{}, Directories: e.directories, Unlisted: []string{}}
 	for domain, mode := range e.config.Domains {
 		head.Domains[domain] = string(mode)
 		if mode == config.Pass && strings.HasPrefix(domain, ".") {
@@ -193,7 +198,8 @@ func (e *exporter) addFiled() error {
 // listedBy reports whether a key belongs in the list, and the file with this number is its only
 // reason.
 func (e *exporter) listedBy(file int, key string) (bool, error) {
-	if slices.Contains(e.config.Accept, key) || slices.ContainsFunc(e.files[:file], func(t *tables.Table) bool { return t.Has(key) }) {
+	if slices.Contains(e.config.Accept, key) || slices.ContainsFunc(e.files[:file],
+		func(t *tables.Table) bool { return t.Has(key) }) {
 		return false, nil
 	}
 	a, err := address.Parse(key)
@@ -251,7 +257,8 @@ func (e *exporter) judged() []string {
 // addPassed lists the domains in mode pass.
 func (e *exporter) addPassed() error {
 	for _, domain := range slices.Sorted(maps.Keys(e.config.Domains)) {
-		if e.config.Domains[domain] != config.Pass || strings.HasPrefix(domain, ".") || slices.Contains(e.config.Accept, "@"+domain) {
+		if e.config.Domains[domain] != config.Pass || strings.HasPrefix(domain, ".") || slices.Contains(e.config.Accept,
+			"@"+domain) {
 			continue
 		}
 		if err := e.add(control.Recipient{Address: "@" + domain, Source: control.SourcePass}); err != nil {

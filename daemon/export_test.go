@@ -20,7 +20,8 @@ import (
 
 // exported returns the list of recipients of a configuration and a store, an entry a line:
 // address, source, and "restricted".
-func exported(t *testing.T, c *config.Config, s *store.Store, q control.ExportQuery) (head control.ExportHead, list []string) {
+func exported(t *testing.T, c *config.Config, s *store.Store, q control.ExportQuery) (head control.ExportHead,
+	list []string) {
 	t.Helper()
 	e := newTestExporter(t, c, s, q)
 	e.tell = func(event control.ExportEvent) error {
@@ -74,15 +75,22 @@ func TestExporter(t *testing.T) {
 		{"index only", config.Config{Domains: enforced}, control.ExportQuery{},
 			[]string{"inside@corp.example index restricted", "jane@corp.example index", "jim@report.example index"}},
 		{"domains that are not judged", config.Config{Domains: enforced}, control.ExportQuery{All: true},
-			[]string{"inside@corp.example index restricted", "jane@corp.example index", "jim@report.example index", "x@elsewhere.example index"}},
-		{"accept list", config.Config{Domains: enforced, Accept: []string{"jane@corp.example", "listed@corp.example", "@report.example"}},
-			control.ExportQuery{}, []string{"inside@corp.example index restricted", "jane@corp.example index", "jim@report.example index",
-				"listed@corp.example accept", "@report.example accept"}},
-		{"always accept", config.Config{Domains: enforced, AlwaysAccept: []string{"postmaster", "jane"}}, control.ExportQuery{},
 			[]string{"inside@corp.example index restricted", "jane@corp.example index", "jim@report.example index",
-				"postmaster@corp.example always_accept", "postmaster@report.example always_accept", "jane@report.example always_accept"}},
-		{"mode pass", config.Config{Domains: map[string]config.Mode{"corp.example": config.Enforce, "report.example": config.Pass}},
-			control.ExportQuery{}, []string{"inside@corp.example index restricted", "jane@corp.example index", "@report.example pass"}},
+				"x@elsewhere.example index"}},
+		{"accept list", config.Config{Domains: enforced, Accept: []string{"jane@corp.example", "listed@corp.example",
+			"@report.example"}},
+			control.ExportQuery{}, []string{"inside@corp.example index restricted", "jane@corp.example index",
+				"jim@report.example index",
+				"listed@corp.example accept", "@report.example accept"}},
+		{"always accept", config.Config{Domains: enforced, AlwaysAccept: []string{"postmaster", "jane"}},
+			control.ExportQuery{},
+			[]string{"inside@corp.example index restricted", "jane@corp.example index", "jim@report.example index",
+				"postmaster@corp.example always_accept", "postmaster@report.example always_accept",
+				"jane@report.example always_accept"}},
+		{"mode pass", config.Config{Domains: map[string]config.Mode{"corp.example": config.Enforce,
+			"report.example": config.Pass}},
+			control.ExportQuery{}, []string{"inside@corp.example index restricted", "jane@corp.example index",
+				"@report.example pass"}},
 		{"accept file and its alias", config.Config{AcceptFiles: []string{file}, Domains: map[string]config.Mode{
 			"corp.example": config.Enforce, "alias.example": config.Enforce}}, control.ExportQuery{},
 			[]string{"inside@corp.example index restricted", "jane@corp.example index", "inside@alias.example alias restricted",

@@ -51,7 +51,8 @@ type notKeptError struct{ error }
 func (e notKeptError) Unwrap() []error { return []error{e.error, control.ErrNotKept} }
 
 // lookupAt makes a decision for a time in the past.
-func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query policy.Query) (control.LookupAnswer, error) {
+func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query policy.Query) (control.LookupAnswer,
+	error) {
 	at := q.At.Time
 	if at.After(b.now()) {
 		return control.LookupAnswer{}, fmt.Errorf("%s is in the future", at.Format(time.RFC3339))

@@ -161,7 +161,8 @@ func (r *refusals) drain(s *refusalShard, now time.Time) {
 	s.mu.Unlock()
 	r.changed = r.changed || len(pending) > 0
 	for _, p := range pending {
-		r.hour.Add(store.Refusal{Time: now, Address: r.storedForm(p.address), Domain: p.domain, Network: r.network.of(p.client),
+		r.hour.Add(store.Refusal{Time: now, Address: r.storedForm(p.address), Domain: p.domain,
+			Network: r.network.of(p.client),
 			Verdict: string(p.verdict), WouldRefuse: p.would})
 	}
 	if missed+missedWould > 0 {

@@ -102,11 +102,13 @@ func TestRefusals(t *testing.T) {
 	if diff := cmp.Diff([]string{"x.test 5 0", "report.test 0 1"}, rows(got.Domains)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"192.0.2.0/24 3 0", "198.51.100.0/24 1 0", "2001:db8:1:2::/64 0 1"}, rows(got.Networks)); diff != "" {
+	if diff := cmp.Diff([]string{"192.0.2.0/24 3 0", "198.51.100.0/24 1 0", "2001:db8:1:2::/64 0 1"},
+		rows(got.Networks)); diff != "" {
 		t.Error(diff)
 	}
 	jane := got.Addresses[0]
-	if jane.Name != "jane.deo@x.test" || jane.Refused != 3 || jane.Network != "198.51.100.0/24" || jane.Verdict != "unknown" || jane.Now != control.NowUnknown {
+	if jane.Name != "jane.deo@x.test" || jane.Refused != 3 || jane.Network != "198.51.100.0/24" ||
+		jane.Verdict != "unknown" || jane.Now != control.NowUnknown {
 		t.Errorf("the first address is %+v", jane)
 	}
 	// Three days later the first hours are forgotten.
@@ -134,7 +136,8 @@ func TestRefusalsConcealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := got.Addresses[0]; a.Name != redact("jane.deo@x.test") || a.Now != control.NowHidden || a.Network != "192.0.0.0/16" || len(got.NearMisses) != 0 {
+	if a := got.Addresses[0]; a.Name != redact("jane.deo@x.test") || a.Now != control.NowHidden ||
+		a.Network != "192.0.0.0/16" || len(got.NearMisses) != 0 {
 		t.Errorf("the record has %+v and the near misses %v", a, got.NearMisses)
 	}
 }
@@ -161,7 +164,8 @@ func TestRefusalsThatComeTooFast(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := reportOf(t.Context(), s, control.ReportQuery{}, noon)
-	if err != nil || got.Refused != each*clients || got.Unlisted == 0 || got.Verdicts["unknown"]+got.Unlisted != each*clients {
+	if err != nil || got.Refused != each*clients || got.Unlisted == 0 ||
+		got.Verdicts["unknown"]+got.Unlisted != each*clients {
 		t.Errorf("refused %d, unlisted %d, %v, %v", got.Refused, got.Unlisted, got.Verdicts, err)
 	}
 }
@@ -174,7 +178,8 @@ func BenchmarkRefusal(b *testing.B) {
 	}
 	defer s.Close()
 	r := newRefusals(s, slog.New(slog.DiscardHandler), time.Now)
-	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}}, nobody{policy.Fresh}, nil, queryChecks{}, time.Now)
+	p, err := newPolicy(&config.Config{Domains: map[string]config.Mode{"x.test": config.Enforce}},
+		nobody{policy.Fresh}, nil, queryChecks{}, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -206,7 +211,8 @@ func TestRefusalsWithAWrongClock(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := reportOf(t.Context(), s, control.ReportQuery{Since: before(0)}, now); err != nil || got.Refused != want {
+		if got, err := reportOf(t.Context(), s, control.ReportQuery{Since: before(0)}, now); err != nil ||
+			got.Refused != want {
 			t.Errorf("wrong by %v: refused %d, %v, want %d", wrong, got.Refused, err, want)
 		}
 	}

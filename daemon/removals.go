@@ -124,7 +124,8 @@ func (b backend) Discard(ctx context.Context, q control.RemovalsQuery, tell func
 
 // settleHeld calls do for every directory with held removals. An error in one directory does
 // not stop the others.
-func (b backend) settleHeld(q control.RemovalsQuery, tell func(control.RemovalsDone), do func(directorySyncer) (control.RemovalsDone, error)) error {
+func (b backend) settleHeld(q control.RemovalsQuery, tell func(control.RemovalsDone),
+	do func(directorySyncer) (control.RemovalsDone, error)) error {
 	keepers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
 		return err
@@ -151,8 +152,9 @@ func (b backend) Journal(_ context.Context, q control.JournalQuery, visit func(c
 }
 
 func journalRowOf(e store.Event) control.JournalRow {
-	row := control.JournalRow{Change: control.Lost, Address: e.Address.String(), Directory: e.Directory, GUID: directory.GUID(e.GUID).String(),
-		DN: e.DN, Pass: e.Pass, DomainController: e.Controller, USN: e.USN, Time: control.Time{Time: e.Time},
+	row := control.JournalRow{Change: control.Lost, Address: e.Address.String(), Directory: e.Directory,
+		GUID: directory.GUID(e.GUID).String(),
+		DN:   e.DN, Pass: e.Pass, DomainController: e.Controller, USN: e.USN, Time: control.Time{Time: e.Time},
 		InternalOnly: e.OutsideOnly}
 	if e.Added {
 		row.Change = control.Gained

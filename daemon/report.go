@@ -62,8 +62,9 @@ func (r reporter) report(ctx context.Context, q control.ReportQuery, now time.Ti
 		return control.Report{}, err
 	}
 	report := control.Report{
-		From: control.Time{Time: sum.From}, To: control.Time{Time: now}, Refused: sum.Total - sum.WouldRefuse, WouldRefuse: sum.WouldRefuse,
-		Unlisted: sum.Unlisted, Verdicts: sum.Verdicts,
+		From: control.Time{Time: sum.From}, To: control.Time{Time: now}, Refused: sum.Total - sum.WouldRefuse,
+		WouldRefuse: sum.WouldRefuse,
+		Unlisted:    sum.Unlisted, Verdicts: sum.Verdicts,
 		Domains: names(sum.Domains, q.Limit), Networks: names(sum.Networks, q.Limit),
 	}
 	if q.Since.IsZero() {

@@ -69,7 +69,8 @@ func (d *daemon) alive() string {
 		state = control.Worst(state, directory.State)
 	}
 	line := fmt.Sprintf("%s, %s, %s", strings.ReplaceAll(string(state), "_", " "),
-		text.Count(d.store.Totals().Addresses, "address", "addresses"), text.Count(d.server.Sessions(), "session", "sessions"))
+		text.Count(d.store.Totals().Addresses, "address", "addresses"), text.Count(d.server.Sessions(), "session",
+			"sessions"))
 	if d.reloads.lastOutcome().Refused != "" {
 		line += "; the configuration last read is refused"
 	}

@@ -24,11 +24,11 @@ const (
 	readers   = 2_000 // recipients of an honest list, of whom every tenth has left
 )
 
-// BenchmarkAttack has 50 clients ask about 10,000 made-up addresses, over a unix socket
-// and as fast as they are answered, while an honest client sends to a long list. It tells
-// what each of them was told, how long the honest client waits for a reply with the attack
-// and without it, and what the heap holds before and after. An attacker who is told 421
-// has his connection closed, as Postfix does it, and comes again.
+// BenchmarkAttack has 50 clients ask about 10,000 made-up addresses, over a unix socket and
+// as fast as they are answered, while an honest client sends to a long list. It reports the
+// replies to each of them, how long the honest client waits for a reply with and without
+// the attack, and the heap before and after. After a 421 the attacker's connection is
+// closed, as Postfix does it, and he connects again.
 func BenchmarkAttack(b *testing.B) {
 	for _, limited := range []bool{false, true} {
 		b.Run(fmt.Sprintf("limit=%t", limited), func(b *testing.B) {
@@ -91,7 +91,7 @@ func attack(b *testing.B, limited bool) {
 
 func reader(i int) string { return fmt.Sprintf("reader%d@enforce.test", i) }
 
-// askAs asks as a client of a network, and gives the code of the reply.
+// askAs asks as a client of a network, and returns the code of the reply.
 func askAs(b *testing.B, s *gomilter.ClientSession, client netip.Addr, recipient string) string {
 	err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client.String(), "{mail_addr}",
 		"from@client.test")
@@ -143,8 +143,8 @@ type honest struct {
 
 func newHonest() *honest { return &honest{replies: map[string]int{}} }
 
-// send sends to the whole list, 100 recipients a message, and again until it is told to
-// stop; with a pause after each recipient, as it takes a network to bring the next.
+// send sends to the whole list repeatedly, 100 recipients a message, until it is stopped,
+// with a pause after each recipient for the network.
 func (c *honest) send(b *testing.B, r *running, stop <-chan struct{}) {
 	s := r.session(b)
 	defer s.Close()

@@ -12,7 +12,7 @@ import (
 )
 
 // scripted is a connection whose peer sends the given pieces, one for each Read, and
-// is silent then. It notes the deadlines that reads ran under.
+// nothing more. It records the deadlines of the reads.
 type scripted struct {
 	net.Conn  // nil: nothing else may be called
 	pieces    []string
@@ -59,7 +59,7 @@ func scriptedConn(t *testing.T, pieces ...string) (*conn, *scripted, *logBuffer)
 	return newConn(raw, s), raw, log
 }
 
-// bytewise splits text into single octets.
+// bytewise splits text into single bytes.
 func bytewise(text string) []string {
 	pieces := make([]string, len(text))
 	for i := range pieces {
@@ -68,11 +68,11 @@ func bytewise(text string) []string {
 	return pieces
 }
 
-// However a stream is cut, the library reads the same, and only whole packets.
+// The library reads only whole packets, and the same ones however a stream is cut.
 func TestConnReads(t *testing.T) {
 	short, large := packet('R', "<user@enforce.test>\x00"), packet('B', strings.Repeat("x", maxPacket-1))
 	full := packet('D', strings.Repeat("y", bufferSize-5)) // just fits into the buffer
-	over := packet('D', strings.Repeat("z", bufferSize-4)) // just does not
+	over := packet('D', strings.Repeat("z", bufferSize-4)) // just too long for it
 	stream := short + large + short + full + over + short
 	for _, c := range []struct {
 		name   string
@@ -103,8 +103,7 @@ func TestConnReads(t *testing.T) {
 	}
 }
 
-// The deadline is the long one only between packets, and does not move while one
-// comes in.
+// The deadline is the long one only between packets, and does not move during a packet.
 func TestConnDeadlines(t *testing.T) {
 	p := packet('R', "<u@d>\x00")
 	conn, raw, _ := scriptedConn(t, append(bytewise(p+p), p+p)...)
@@ -150,8 +149,8 @@ func TestConnReports(t *testing.T) {
 	}
 }
 
-// Peers that do not speak, stop speaking, or speak something else are dropped, and
-// others are served all the while.
+// Peers that send nothing, stop sending, or use another protocol are dropped, and other
+// peers are served at the same time.
 func TestBadPeers(t *testing.T) {
 	check := goroutines(t)
 	for _, c := range []struct {
@@ -177,9 +176,9 @@ func TestBadPeers(t *testing.T) {
 			r := serve(t, "tcp", func(cfg *ServerConfig) { cfg.Idle, cfg.Packet = c.idle, c.packet })
 			bad := r.dial(t)
 			fmt.Fprint(bad, c.send)
-			// All that comes is the answer to the negotiation, and then the end, which is a
-			// reset where the server had not read all. At a limit of a millisecond the
-			// negotiation itself may come too late.
+			// The only reply is the answer to the negotiation, followed by the end, which
+			// is a reset if the server had not read everything. With a limit of a
+			// millisecond the negotiation itself may be late.
 			hurried := c.idle == time.Millisecond || c.packet == time.Millisecond
 			got, err := io.ReadAll(bad)
 			if os.IsTimeout(err) || len(got) > 0 && !strings.HasPrefix(c.send, optneg) {
@@ -198,7 +197,7 @@ func TestBadPeers(t *testing.T) {
 	check()
 }
 
-// Announcements cost nothing: the library alone would allocate what they say.
+// Announced sizes cost nothing: the library alone would allocate them.
 func TestAnnouncementMemory(t *testing.T) {
 	const peers = 100
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Packet = time.Millisecond })
@@ -211,13 +210,13 @@ func TestAnnouncementMemory(t *testing.T) {
 		c.Close()
 	}
 	runtime.ReadMemStats(&after)
-	// TotalAlloc only grows. A buffer, a session and some of the test's own.
+	// TotalAlloc only grows. The limit covers a buffer, a session and the test's own use.
 	if got := (after.TotalAlloc - before.TotalAlloc) / peers; got > 32<<10 {
 		t.Errorf("%d bytes allocated for each peer, want less than 32 KiB", got)
 	}
 }
 
-// A client may send all before it reads anything.
+// A client may send everything before it reads.
 func TestPipelining(t *testing.T) {
 	c := serve(t, "unix", nil).dial(t)
 	var stream strings.Builder
@@ -248,12 +247,12 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// A peer that reads nothing cannot hold a session for ever.
+// A peer that reads nothing cannot hold a session forever.
 func TestWriteDeadline(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Write = time.Millisecond })
 	c := r.dial(t)
 	ask := packet('R', "<"+strings.Repeat("x", 300)+"@enforce.test>\x00")
-	for { // until the server has given up
+	for { // until the server gives up
 		if _, err := io.WriteString(c, ask); err != nil {
 			if os.IsTimeout(err) {
 				t.Error("the server still reads")

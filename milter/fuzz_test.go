@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// expectedReplies says what an MTA must get for a stream: the codes of the replies in
-// their order, R standing for the reply to a RCPT. It is the protocol told once more.
+// expectedReplies returns what an MTA must get for a stream: the codes of the replies in
+// order, with R for the reply to a RCPT. It is a second implementation of the protocol.
 func expectedReplies(stream string) string {
 	var replies strings.Builder
 	for len(stream) >= headerSize {
@@ -40,20 +40,20 @@ func expectedReplies(stream string) string {
 			replies.WriteByte(command)
 		case strings.IndexByte("BEHLMNT", command) >= 0:
 			replies.WriteByte('c')
-		default: // Q, and what is not in the protocol
+		default: // Q, and everything outside the protocol
 			return replies.String()
 		}
 	}
 	return replies.String()
 }
 
-// checkReplies reads what comes until the end and compares.
+// checkReplies reads to the end and compares.
 func checkReplies(t *testing.T, c net.Conn, want string) {
 	t.Helper()
 	for i := 0; ; i++ {
 		code, data, err := readReply(c)
 		if err != nil {
-			// A reset is the end too: the server closed with unread octets before it.
+			// A reset is the end too: the server closed with unread bytes before it.
 			if netErr, ok := err.(net.Error); ok && netErr.Timeout() || err == io.ErrUnexpectedEOF {
 				t.Fatalf("after %d replies: %v", i, err)
 			}
@@ -81,10 +81,10 @@ func checkReplies(t *testing.T, c net.Conn, want string) {
 	}
 }
 
-// FuzzSession: over a real connection, every command gets the one reply it must get,
-// or the connection ends, and nothing is left of the session. Commands are sent with one
-// line of data each (where ~ is NUL), and then what is in tail as it is: all at once, or
-// in pieces of so many octets.
+// FuzzSession checks over a real connection that every command gets its one reply, or the
+// connection ends, and that nothing is left of the session. Each command has one line of
+// data, in which ~ is NUL. Then follows tail as it is. Everything is sent at once, or in
+// pieces of some size.
 func FuzzSession(f *testing.F) {
 	defer BridgeLog(slog.New(slog.DiscardHandler))()
 	r := serve(f, "unix", func(cfg *ServerConfig) { cfg.Logger = nil })
@@ -127,8 +127,8 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// writePieces writes so many octets at a time, everything at once for 0. It stops where
-// the server had enough.
+// writePieces writes pieces of a size, everything at once for 0. It stops when the server
+// closes the connection.
 func writePieces(w io.Writer, text string, size int) {
 	if size == 0 {
 		size = len(text)
@@ -142,7 +142,7 @@ func writePieces(w io.Writer, text string, size int) {
 	}
 }
 
-// waitForSessions waits until so many are left.
+// waitForSessions waits until this number of sessions is left.
 func waitForSessions(t *testing.T, s *Server, want int) {
 	t.Helper()
 	for late := deadline(); s.Sessions() != want; runtime.Gosched() {

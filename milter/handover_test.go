@@ -14,7 +14,7 @@ import (
 	"rcpt-milter/internal/socket"
 )
 
-// begin connects and starts a negotiation, whether somebody accepts yet or not.
+// begin connects and starts a negotiation, even if no server accepts yet.
 func begin(t *testing.T, path string) net.Conn {
 	t.Helper()
 	c := (&running{network: "unix", address: path}).dial(t)
@@ -25,15 +25,15 @@ func begin(t *testing.T, path string) net.Conn {
 }
 
 // wantAnswer waits for the end of a negotiation.
-func wantAnswer(t *testing.T, c net.Conn, who string) {
+func wantAnswer(t *testing.T, c net.Conn, when string) {
 	t.Helper()
 	if code, _, err := readReply(c); code != 'O' || err != nil {
-		t.Errorf("%s: answered %c, %v", who, code, err)
+		t.Errorf("%s: answered %c, %v", when, code, err)
 	}
 	c.Close()
 }
 
-// serving is a server of a test's own making.
+// serving returns a server with the listeners of a test.
 func serving(t *testing.T, change func(*ServerConfig), listeners ...net.Listener) (s *Server, served chan error) {
 	t.Helper()
 	cfg := ServerConfig{Policy: testPolicy(t, nil)}
@@ -51,8 +51,8 @@ func serving(t *testing.T, change func(*ServerConfig), listeners ...net.Listener
 	return s, served
 }
 
-// TestHandOver: a socket that waits takes the place of one that stops, and at no moment
-// is there none. Whoever is in the queue of the first is answered by it.
+// TestHandOver: a waiting socket replaces one that stops, and at every moment there is one.
+// Clients in the queue of the first one are answered by it.
 func TestHandOver(t *testing.T) {
 	path := socketPath(t)
 	first, err := socket.Listen("unix:"+path, socket.Options{})
@@ -69,7 +69,7 @@ func TestHandOver(t *testing.T) {
 	if _, err := socket.Prepare("unix:"+path, socket.Options{}); !errors.Is(err, socket.ErrInUse) {
 		t.Errorf("a third one: %v, want %v", err, socket.ErrInUse)
 	}
-	queued := []net.Conn{begin(t, path), begin(t, path), begin(t, path)} // nobody accepts yet
+	queued := []net.Conn{begin(t, path), begin(t, path), begin(t, path)} // not accepted yet
 	old, oldServed := serving(t, func(cfg *ServerConfig) { cfg.Connections = 1 }, first)
 	wantAnswer(t, queued[0], "first in the queue")
 	successor, served := serving(t, nil, next)
@@ -77,7 +77,7 @@ func TestHandOver(t *testing.T) {
 
 	var clients sync.WaitGroup
 	stop := make(chan bool)
-	few := make(chan bool, 16) // a queue that is full turns away, and that is no matter here
+	few := make(chan bool, 16) // a full queue rejects clients, which does not matter here
 	clients.Go(func() {        // one after the other, all the time
 		for {
 			select {
@@ -123,7 +123,7 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestPrepareAtOnce: where nobody serves the path, MTAs can connect at once.
+// TestPrepareAtOnce checks that MTAs can connect at once if no server uses the path.
 func TestPrepareAtOnce(t *testing.T) {
 	for _, stale := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stale %t", stale), func(t *testing.T) {
@@ -157,8 +157,8 @@ func TestPrepareAtOnce(t *testing.T) {
 	}
 }
 
-// TestQueueIsAnswered: on TCP too, whoever has connected when the server stops is served,
-// and waits for a slot where there is none.
+// TestQueueIsAnswered checks that connections from before the stop are served, on TCP too,
+// and wait for a slot if none is free.
 func TestQueueIsAnswered(t *testing.T) {
 	l, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 	if err != nil {
@@ -191,7 +191,7 @@ func TestQueueIsAnswered(t *testing.T) {
 	}
 }
 
-// TestAdopt: a socket that somebody else holds open goes on after us, with its queue.
+// TestAdopt checks that an adopted socket continues after the server, with its queue.
 func TestAdopt(t *testing.T) {
 	path := socketPath(t)
 	systemd, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

@@ -25,8 +25,8 @@ import (
 // TestMain finds goroutines that tests and fuzz targets leave behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must come; it is never waited out where
-// all is well.
+// patience is the longest time that a test waits for an event. A test that passes never
+// waits that long.
 const patience = 10 * time.Second
 
 // logBuffer is a log that a test can read and wait for.
@@ -133,7 +133,8 @@ func socketPath(t testing.TB) string {
 	return filepath.Join(dir, "milter.sock")
 }
 
-// session negotiates a session with the library's own client.
+// session negotiates a session with the library's client. It stays open until the end of the
+// test: the garbage collector would close the connection of a session without a reference.
 func (r *running) session(t testing.TB) *gomilter.ClientSession {
 	t.Helper()
 	client := gomilter.NewClientWithOptions(r.network, r.address, gomilter.ClientOptions{
@@ -143,10 +144,11 @@ func (r *running) session(t testing.TB) *gomilter.ClientSession {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { runtime.KeepAlive(s) })
 	return s
 }
 
-// dial connects without a word.
+// dial connects and sends nothing.
 func (r *running) dial(t testing.TB) net.Conn {
 	t.Helper()
 	c, err := net.Dial(r.network, r.address)
@@ -158,8 +160,8 @@ func (r *running) dial(t testing.TB) net.Conn {
 	return c
 }
 
-// rcpt asks about a recipient with its macro, and gives the reply as a client of the
-// MTA reads it.
+// rcpt asks about a recipient with its macro, and returns the reply as a client of the MTA
+// reads it.
 func rcpt(t testing.TB, s *gomilter.ClientSession, recipient string) string {
 	t.Helper()
 	if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient); err != nil {
@@ -189,7 +191,7 @@ func itoa(code int) string {
 	return string([]byte{byte('0' + code/100), byte('0' + code/10%10), byte('0' + code%10)})
 }
 
-// packet is one packet of the milter protocol.
+// packet returns one packet of the milter protocol.
 func packet(command byte, data string) string {
 	return string(binary.BigEndian.AppendUint32(nil, uint32(len(data)+1))) + string(command) + data
 }
@@ -207,11 +209,11 @@ func readReply(r io.Reader) (byte, string, error) {
 	return data[0], string(data[1:]), nil
 }
 
-// optneg is what Postfix 3.7 begins with.
+// optneg is the first packet of Postfix 3.7.
 var optneg = packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff")
 
-// goroutines gives a check that as many goroutines run as now, which waits for those
-// that are about to end.
+// goroutines returns a check that no more goroutines run than now. It waits for those that
+// are about to end.
 func goroutines(t *testing.T) (check func()) {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -227,10 +229,10 @@ func goroutines(t *testing.T) (check func()) {
 	}
 }
 
-// deadline is when a test no longer waits.
+// deadline is the time at which a test stops waiting.
 func deadline() time.Time { return time.Now().Add(patience) }
 
-// canceled is a context that has ended.
+// canceled returns a context that has ended.
 func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

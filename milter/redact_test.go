@@ -44,8 +44,8 @@ func TestHashAddress(t *testing.T) {
 	}
 }
 
-// TestRedactedLog: whatever a client asks, no local part of it gets into the log, and the
-// client reads what it always did.
+// TestRedactedLog checks that no local part gets into the log, whatever a client asks, and
+// that the replies do not change.
 func TestRedactedLog(t *testing.T) {
 	index := testIndex()
 	index.entries["secret.gone@enforce.test"] = policy.Entry{Removed: now}
@@ -83,7 +83,7 @@ func TestRedactedLog(t *testing.T) {
 	}
 }
 
-// failingFor is an index that names the address that it cannot tell of.
+// failingFor is an index whose error contains the address.
 type failingFor struct {
 	policy.Index
 	address string

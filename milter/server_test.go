@@ -40,7 +40,7 @@ func TestNewServerRefuses(t *testing.T) {
 	}
 }
 
-// What is more than the limit waits, and is served when a session ends.
+// Connections above the limit wait, and are served when a session ends.
 func TestConnectionLimit(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Connections = 2 })
 	first, second := r.session(t), r.session(t)
@@ -156,7 +156,7 @@ func TestShutdownWhileAcceptFails(t *testing.T) {
 	check()
 }
 
-// Open sessions finish while nobody new is let in.
+// Open sessions finish while no new connections are accepted.
 func TestDrain(t *testing.T) {
 	check := goroutines(t)
 	r := serve(t, "unix", nil)
@@ -184,7 +184,7 @@ func TestDrain(t *testing.T) {
 	check()
 }
 
-// What is left at the deadline is cut, and Shutdown returns after the sessions did.
+// Sessions that are left at the deadline are cut, and Shutdown returns after their end.
 func TestDrainDeadline(t *testing.T) {
 	check := goroutines(t)
 	r := serve(t, "unix", nil)
@@ -207,8 +207,8 @@ func TestDrainDeadline(t *testing.T) {
 	check()
 }
 
-// A session that is just asking the index ends when it has its answer, not before:
-// who owns the index may close it after Shutdown.
+// A session with a running lookup ends after the lookup, not before: the owner of the index
+// may close it after Shutdown.
 func TestDrainWaitsForIndex(t *testing.T) {
 	index, asked, release := testIndex(), make(chan bool), make(chan bool)
 	index.asked = func(address.Address) { asked <- true; <-release }
@@ -301,7 +301,7 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
-// Connections that come while the server stops are closed, not forgotten.
+// Connections that arrive while the server stops are closed.
 func TestShutdownRaces(t *testing.T) {
 	check := goroutines(t)
 	for range 20 {

@@ -22,8 +22,8 @@ func mustContinue(t *testing.T, action *gomilter.Action, err error) {
 	}
 }
 
-// Several messages in one session, each with many recipients of all kinds, over both
-// kinds of socket: every recipient gets its own answer.
+// Several messages in one session, each with many recipients of all kinds, over both kinds
+// of socket: every recipient gets its own answer.
 func TestSession(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
@@ -68,7 +68,7 @@ func askAll(t *testing.T, s *gomilter.ClientSession) {
 func TestMacros(t *testing.T) {
 	s := serve(t, "unix", nil).session(t)
 	defer s.Close()
-	// Without the macro, or with an empty one, the argument counts.
+	// Without the macro, or with an empty one, the argument is used.
 	if got := bareRcpt(t, s, "user@enforce.test"); got != goOn {
 		t.Errorf("without macros: %q", got)
 	}
@@ -79,28 +79,28 @@ func TestMacros(t *testing.T) {
 	if got := bareRcpt(t, s, "@route.test:nobody@enforce.test"); got != want {
 		t.Errorf("with an empty macro: %q, want %q", got, want)
 	}
-	// The macro of one recipient says nothing about the next.
+	// The macro of one recipient does not affect the next.
 	if got := rcpt(t, s, "user@enforce.test"); got != goOn {
 		t.Errorf("with the macro: %q", got)
 	}
 	if got, want := bareRcpt(t, s, "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
 		t.Errorf("after another's macro: %q, want %q", got, want)
 	}
-	// The macro counts before the argument.
+	// The macro takes precedence over the argument.
 	if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", "other@enforce.test"); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := bareRcpt(t, s, "user@enforce.test"), expect(noUser, "other@enforce.test"); got != want {
 		t.Errorf("macro and argument differ: %q, want %q", got, want)
 	}
-	// A percent sign arrives as it was.
+	// A percent sign arrives unchanged.
 	if got, want := rcpt(t, s, "5%%n@enforce.test"), expect(noUser, "5%%n@enforce.test"); got != want {
 		t.Errorf("with percent signs: %q, want %q", got, want)
 	}
 }
 
-// What is negotiated: version 2, the right to choose macros, no message, and the
-// macros at RCPT.
+// The negotiation: version 2, the right to choose macros, no message, and the macros at
+// RCPT.
 func TestNegotiation(t *testing.T) {
 	c := serve(t, "unix", nil).dial(t)
 	fmt.Fprint(c, optneg)
@@ -112,7 +112,7 @@ func TestNegotiation(t *testing.T) {
 	}
 }
 
-// Commands that were suppressed get an answer all the same.
+// Suppressed commands get an answer too.
 func TestSuppressedCommands(t *testing.T) {
 	c := serve(t, "unix", nil).dial(t)
 	for _, p := range []string{
@@ -128,7 +128,7 @@ func TestSuppressedCommands(t *testing.T) {
 	}
 }
 
-// recorder is an Observer that keeps what it was told.
+// recorder is an Observer that records its calls.
 type recorder struct {
 	mu   sync.Mutex
 	seen []string
@@ -141,15 +141,15 @@ func (r *recorder) Observe(_ policy.Query, d policy.Decision, took time.Duration
 }
 
 func TestCounting(t *testing.T) {
-	told := &recorder{}
-	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = told })
+	observed := &recorder{}
+	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = observed })
 	s := r.session(t)
 	for _, recipient := range []string{"user@enforce.test", "nobody@enforce.test", "nobody@report.test",
 		"broken@report.test", "gone@enforce.test", "nobody@enforce.test"} {
 		rcpt(t, s, recipient)
 	}
 	want := "known false true, unknown false true, unknown true true, error true true, in-grace false true, unknown false true"
-	if got := strings.Join(told.seen, ", "); got != want {
+	if got := strings.Join(observed.seen, ", "); got != want {
 		t.Errorf("observed %s, want %s", got, want)
 	}
 	decisions, would := r.Counters().Decisions(), r.Counters().WouldRefuse()
@@ -204,7 +204,7 @@ level=ERROR msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" t
 	}
 }
 
-// The line says what of the configuration matched, and in which form.
+// The line contains what matched in the configuration, and in which form.
 func TestLogLineReasons(t *testing.T) {
 	p := testPolicy(t, func(cfg *policy.Config) {
 		cfg.Domains["catchall.test"] = policy.ModeEnforce
@@ -290,8 +290,8 @@ func TestClientAddr(t *testing.T) {
 	}
 }
 
-// What is known of the client and the sender: the macros of RCPT, else what came
-// before; the sender ends with the message.
+// The client and the sender come from the macros of RCPT, or from earlier commands. The
+// sender ends with the message.
 func TestQuery(t *testing.T) {
 	s := &session{}
 	m := &gomilter.Modifier{Macros: map[string]string{"{auth_authen}": "login"}}
@@ -316,14 +316,14 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// TestQueryOfSendmail: what Sendmail says otherwise than Postfix does.
+// TestQueryOfSendmail covers what Sendmail sends differently from Postfix.
 func TestQueryOfSendmail(t *testing.T) {
 	tests := []struct{ macro, clientName, recipient, wantName string }{
 		{"user@d.test", "host.test", "user@d.test", "host.test"},
-		// Whom it delivers itself it names without the domain, which the argument has.
+		// It omits the domain for mail that it delivers itself; the argument has it.
 		{"user", "host.test", "", "host.test"},
 		{"\"a b\"", "host.test", "", "host.test"},
-		// A client without a name is named by its address.
+		// It names a client without a name by its address.
 		{"user@d.test", "[192.0.2.1]", "user@d.test", "unknown"},
 		{"user@d.test", "[IPv6:2001:db8::1]", "user@d.test", "unknown"},
 	}
@@ -339,12 +339,12 @@ func TestQueryOfSendmail(t *testing.T) {
 	}
 }
 
-// panicking is an Observer with a defect.
+// panicking is an Observer that panics.
 type panicking struct{}
 
 func (panicking) Observe(policy.Query, policy.Decision, time.Duration) { panic("observer") }
 
-// A defect in what surrounds the decision changes no answer and ends no session.
+// A panic around the decision changes no answer and ends no session.
 func TestObserverPanics(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = panicking{} })
 	s := r.session(t)
@@ -359,7 +359,7 @@ func TestObserverPanics(t *testing.T) {
 	r.log.wait(t, `msg="panic while answering a recipient" panic=observer`)
 }
 
-// A panic before the decision is 451, and the session goes on.
+// A panic before the decision gives 451, and the session continues.
 func TestRcptToPanics(t *testing.T) {
 	r := serve(t, "unix", nil)
 	s := &session{server: r.Server}
@@ -371,7 +371,7 @@ func TestRcptToPanics(t *testing.T) {
 	}
 }
 
-// SetPolicy changes what running sessions are told.
+// SetPolicy changes the answers in running sessions.
 func TestSetPolicy(t *testing.T) {
 	r := serve(t, "unix", nil)
 	s := r.session(t)
@@ -384,7 +384,7 @@ func TestSetPolicy(t *testing.T) {
 	}
 }
 
-// Many sessions at once, while the policy is swapped under them.
+// Many sessions at once, while the policy is replaced.
 func TestManySessions(t *testing.T) {
 	r := serve(t, "unix", nil)
 	other := testPolicy(t, nil)
@@ -410,7 +410,7 @@ func TestManySessions(t *testing.T) {
 	}
 }
 
-// The decision's context outlives the beginning of Shutdown.
+// The context of decisions outlives the beginning of Shutdown.
 func TestDecisionContext(t *testing.T) {
 	r := serve(t, "unix", nil)
 	s := r.session(t)

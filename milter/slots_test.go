@@ -2,7 +2,7 @@ package milter
 
 import "testing"
 
-// TestSlots: the limit may change while some wait.
+// TestSlots changes the limit while callers wait.
 func TestSlots(t *testing.T) {
 	never := make(chan struct{})
 	s := newSlots(1)
@@ -22,7 +22,7 @@ func TestSlots(t *testing.T) {
 	if n := s.inUse(); n != 3 || len(took) > 0 {
 		t.Errorf("%d taken, want 3", n)
 	}
-	s.setLimit(2) // one too many: the first to go makes no room
+	s.setLimit(2) // one taken slot too many: the first release makes no room
 	s.release()
 	if n := s.inUse(); n != 2 || len(took) > 0 {
 		t.Errorf("%d taken, want 2", n)

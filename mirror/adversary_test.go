@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// What a directory may do to somebody who follows it, beyond what is in mirror_test.go.
+// Unusual behaviour of a directory, in addition to mirror_test.go.
 
 // TestOutOfTheBasesAndBack: between two passes an object leaves the bases and returns.
 func TestOutOfTheBasesAndBack(t *testing.T) {
@@ -22,7 +22,7 @@ func TestOutOfTheBasesAndBack(t *testing.T) {
 	w.must(w.d.Move(ann, "OU=Left,DC=corp,DC=example"))
 	w.must(w.d.Move(ann, people))
 	if info := w.pass(store.Incremental); info.Seen != 1 || info.Changed != 0 {
-		t.Errorf("pass over somebody who came back: %+v", info)
+		t.Errorf("pass over an object that came back: %+v", info)
 	}
 	w.wantKnown("ann@corp.example", "bob@corp.example")
 }
@@ -46,7 +46,7 @@ func TestUndeletedElsewhere(t *testing.T) {
 	w.must(w.d.Delete(ann))
 	w.must(w.d.Undelete(ann, ""))
 	if info := w.pass(store.Incremental); info.Changed != 0 {
-		t.Errorf("pass over somebody who was back already: %+v", info)
+		t.Errorf("pass over an object that was back already: %+v", info)
 	}
 	// Deleted for good while its addresses are still readable in the recycle bin: a full
 	// pass must not take it for alive.
@@ -57,8 +57,8 @@ func TestUndeletedElsewhere(t *testing.T) {
 	w.wantKnown("bob@corp.example")
 }
 
-// TestMoveInAFailedPass: an address moves from one object to another; the pass reads the
-// new owner and fails before the old one, the next one reads both.
+// TestMoveInAFailedPass moves an address from one object to another. The pass reads the new
+// owner and fails before the old one; the next pass reads both.
 func TestMoveInAFailedPass(t *testing.T) {
 	for _, gainsFirst := range []bool{true, false} {
 		t.Run(fmt.Sprintf("gains first %t", gainsFirst), func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestMoveInAFailedPass(t *testing.T) {
 			}
 			w.pass(store.Full)
 			w.set(from, "from@corp.example")
-			for _, guid := range others { // so that the two come on different pages
+			for _, guid := range others { // puts the two objects on different pages
 				w.must(w.d.Touch(guid))
 			}
 			w.set(to, "to@corp.example", "desk@corp.example")
@@ -93,7 +93,8 @@ func TestMoveInAFailedPass(t *testing.T) {
 	}
 }
 
-// TestSwappedAddresses: two objects swap an address while a full pass is between them.
+// TestSwappedAddresses swaps an address of two objects while a full pass has read one of
+// them.
 func TestSwappedAddresses(t *testing.T) {
 	w := newWorld(t, nil)
 	early := w.user("Early", "a@corp.example")
@@ -123,8 +124,8 @@ func TestSwappedAddresses(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestNothingNew: an incremental answer without an entry is news of nothing, though the
-// USN went up; it takes nobody away.
+// TestNothingNew checks that an incremental answer without entries changes nothing,
+// although the USN has increased, and removes no address.
 func TestNothingNew(t *testing.T) {
 	w := newWorld(t, guarded)
 	w.user("Ann", "ann@corp.example")
@@ -133,7 +134,7 @@ func TestNothingNew(t *testing.T) {
 	if info := w.pass(store.Incremental); info.Seen != 0 || info.USN != w.d.HighestUSN() {
 		t.Errorf("pass: %+v, want the new USN %d", info, w.d.HighestUSN())
 	}
-	w.server.SetFaults(adsim.Faults{Empty: true}) // a full pass that is told the same
+	w.server.SetFaults(adsim.Faults{Empty: true}) // a full pass with the same answer
 	r := w.mirror.Pass(t.Context(), true)
 	if r.Err == nil && r.Info.Hold == "" {
 		t.Errorf("a full pass that saw nobody: %+v", r.Info)
@@ -141,8 +142,8 @@ func TestNothingNew(t *testing.T) {
 	w.wantKnown("ann@corp.example")
 }
 
-// TestSameObjectInTwoDirectories: two directories that hold an object of the same GUID, as
-// copies of a domain do, do not take its addresses from each other.
+// TestSameObjectInTwoDirectories checks that two directories with objects of the same GUID,
+// such as copies of a domain, do not take addresses from each other.
 func TestSameObjectInTwoDirectories(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.user("Ann", "ann@corp.example")
@@ -163,8 +164,8 @@ func TestSameObjectInTwoDirectories(t *testing.T) {
 	w.wantKnown("bob@corp.example")
 }
 
-// TestGuardOverARestart: what was removed before a restart counts, and what is held stays
-// held; discarded removals are judged again by the next full pass.
+// TestGuardOverARestart checks that removals before a restart count, that held removals
+// stay held, and that the next full pass judges discarded ones again.
 func TestGuardOverARestart(t *testing.T) {
 	w := newWorld(t, guarded)
 	var users []adsim.GUID
@@ -200,7 +201,7 @@ func TestGuardOverARestart(t *testing.T) {
 	w.wantEqual()
 }
 
-// addressesOf lists the addresses of the users from one number to before another.
+// addressesOf lists the addresses of users in a half-open range of numbers.
 func addressesOf(from, to int) (list []string) {
 	for i := from; i < to; i++ {
 		list = append(list, fmt.Sprintf("u%d@corp.example", i))
@@ -208,7 +209,7 @@ func addressesOf(from, to int) (list []string) {
 	return list
 }
 
-// TestClockOfTheController: what a controller says of the time decides nothing.
+// TestClockOfTheController checks that no decision depends on the time of a controller.
 func TestClockOfTheController(t *testing.T) {
 	for _, ahead := range []time.Duration{-10 * 365 * 24 * time.Hour, 10 * 365 * 24 * time.Hour} {
 		t.Run(ahead.String(), func(t *testing.T) {
@@ -236,8 +237,8 @@ func TestClockOfTheController(t *testing.T) {
 	}
 }
 
-// TestOutOfTheBasesAndBackDuringAFullPass: an OU leaves the bases and is back before it is read;
-// what is below it was read in between.
+// TestOutOfTheBasesAndBackDuringAFullPass moves an OU out of the bases and back before it
+// is read; the objects below it are read in between.
 func TestOutOfTheBasesAndBackDuringAFullPass(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	sales := w.add(adsim.OU, "OU=Sales,"+people)
@@ -266,7 +267,8 @@ func TestOutOfTheBasesAndBackDuringAFullPass(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestOutOfTheBasesAndBackDuringAnIncrementalPass: the same, where what is below it has changed.
+// TestOutOfTheBasesAndBackDuringAnIncrementalPass does the same with changed objects below
+// the OU.
 func TestOutOfTheBasesAndBackDuringAnIncrementalPass(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	sales := w.add(adsim.OU, "OU=Sales,"+people)
@@ -299,8 +301,9 @@ func TestOutOfTheBasesAndBackDuringAnIncrementalPass(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestSetBackAndBrokenOff: the full pass after a controller was set back breaks off before it has
-// written anything. By the next one the controller has written as much again.
+// TestSetBackAndBrokenOff interrupts the full pass after a controller was set back, before
+// it has written anything. By the next pass the controller has written as many changes
+// again.
 func TestSetBackAndBrokenOff(t *testing.T) {
 	w := newWorld(t, nil)
 	for i := range 9 {
@@ -315,7 +318,7 @@ func TestSetBackAndBrokenOff(t *testing.T) {
 	}
 	w.pass(store.Incremental)
 	w.d.Restore(before)
-	w.user("New", "new@corp.example") // under an USN that the cursor is past
+	w.user("New", "new@corp.example") // with a USN below the cursor
 	w.server.SetFaults(adsim.Faults{OnPage: 2, CutAfterEntries: 1})
 	if r := w.mirror.Pass(t.Context(), false); r.Err == nil || r.Info.Kind != store.Full {
 		t.Fatalf("%+v %v", r.Info, r.Err)
@@ -330,7 +333,7 @@ func TestSetBackAndBrokenOff(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestBaseInHexadecimal: a base in another spelling of RFC 4514 than the controller's.
+// TestBaseInHexadecimal writes a base in another form of RFC 4514 than the controller.
 func TestBaseInHexadecimal(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, `OU=R\2CD,DC=corp,DC=example`} })
 	w.add(adsim.OU, `OU=R\,D,DC=corp,DC=example`)
@@ -344,8 +347,8 @@ func TestBaseInHexadecimal(t *testing.T) {
 	}
 }
 
-// TestNobodyStaysHeld: what a full pass without anybody holds back stays held, also where nothing
-// but that speaks for it.
+// TestNobodyStaysHeld checks that the removals held after a full pass without addresses
+// stay held, even if that is the only reason.
 func TestNobodyStaysHeld(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) {
 		c.Guard = Guard{Percent: 5, Count: 50, Max: 500,
@@ -356,7 +359,7 @@ func TestNobodyStaysHeld(t *testing.T) {
 		want = append(want, fmt.Sprintf("u%d@corp.example", i))
 		w.user(fmt.Sprint("u", i), want[i])
 	}
-	// Another directory has somebody in the same domain.
+	// Another directory has an address in the same domain.
 	p, err := w.store.Begin("other", store.Full, store.Origin{Database: "x", Started: w.now()})
 	w.must(err)
 	a, _ := address.Parse("zoe@corp.example")
@@ -367,7 +370,7 @@ func TestNobodyStaysHeld(t *testing.T) {
 	_, err = p.Commit(store.Outcome{Cursor: []byte("{}"), Ended: w.now()})
 	w.must(err)
 	w.pass(store.Full)
-	w.d.Hide("proxyAddresses", "mail") // a right is lost
+	w.d.Hide("proxyAddresses", "mail") // the account loses a right
 	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Hold == "" {
 		t.Fatalf("full pass that sees nobody: %+v, %v", r.Info, r.Err)
 	}

@@ -22,10 +22,9 @@ import (
 var objectsFlag = flag.Int("objects", 20_000, "how many users the directory of BenchmarkFullPass has")
 
 // BenchmarkFullPass reads a simulated directory in full: for the first time, and again
-// when nothing has changed. Beside the time it tells what the pass writes to disk (as the
-// kernel counts it), how far the heap grows beyond what it was (the simulated directory
-// lives in the same process), and what the store takes on disk. docs/testing.md has the
-// commands.
+// without changes. It also reports the bytes that the pass writes to disk (as the kernel
+// counts them), the growth of the heap (the simulated directory is in the same process),
+// and the size of the store on disk. docs/testing.md has the commands.
 func BenchmarkFullPass(b *testing.B) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	for i := range *objectsFlag {
@@ -58,7 +57,7 @@ func BenchmarkFullPass(b *testing.B) {
 	}
 }
 
-// benchMirror makes a mirror with an empty store.
+// benchMirror returns a mirror with an empty store.
 func benchMirror(b *testing.B, server *adsim.Server) (m *Mirror, dir string) {
 	dir = b.TempDir()
 	s, err := store.Open(context.Background(), store.Config{Dir: dir})
@@ -91,7 +90,7 @@ func benchPass(b *testing.B, m *Mirror) store.PassInfo {
 	return r.Info
 }
 
-// usage is what a pass takes beside time.
+// usage measures what a pass uses besides time.
 type usage struct {
 	dir     string
 	before  int64 // on disk
@@ -137,8 +136,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// writtenBytes is what this process has written to storage, through memory maps too; 0
-// where the kernel does not tell.
+// writtenBytes returns the number of bytes that this process has written to storage,
+// including memory maps; 0 if the kernel does not report it.
 func writtenBytes() int64 {
 	text, err := os.ReadFile("/proc/self/io")
 	if err != nil {
@@ -153,7 +152,7 @@ func writtenBytes() int64 {
 	return 0
 }
 
-// onDisk is what a directory takes, without the holes of sparse files.
+// onDisk returns the size of a directory without the holes of sparse files.
 func onDisk(dir string) (n int64) {
 	filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		var s syscall.Stat_t

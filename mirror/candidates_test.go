@@ -53,17 +53,17 @@ func TestDiscoveredControllers(t *testing.T) {
 	if got := w.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings %q after DNS answered", got)
 	}
-	// As long as it serves, nobody asks.
+	// While it serves, there is no discovery.
 	asked := found.asked
 	w.advance(time.Hour)
 	w.pass(store.Incremental)
 	if found.asked != asked {
 		t.Errorf("asked %d times while the controller served", found.asked-asked)
 	}
-	// It fails and DNS does too: what was known stays.
+	// It fails and DNS fails too: the known candidates stay.
 	w.server.Down()
 	found.list, found.err = nil, directory.ErrUnreachable
-	for range 3 { // and not more often than once a minute
+	for range 3 { // at most once a minute
 		if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, directory.ErrUnreachable) {
 			t.Errorf("without a controller: %v", r.Err)
 		}
@@ -73,7 +73,7 @@ func TestDiscoveredControllers(t *testing.T) {
 	}
 	w.must(w.server.Up())
 	w.pass(store.Incremental)
-	// It is replaced by another one.
+	// Another controller replaces it.
 	d2.Restore(w.d.Snapshot())
 	d2.NewInvocationID()
 	w.server.Down()
@@ -85,7 +85,7 @@ func TestDiscoveredControllers(t *testing.T) {
 	w.wantEqual()
 }
 
-// Half an answer is used where there is nothing better, and not where there is.
+// An incomplete list is used if there is no better one.
 func TestPartlyDiscovered(t *testing.T) {
 	var found dns
 	w := newWorld(t, func(w *world, c *Config) {
@@ -104,7 +104,7 @@ func TestPartlyDiscovered(t *testing.T) {
 	}
 }
 
-// A restart is no reason to change the controller.
+// A restart does not change the controller.
 func TestControllerIsKeptOverARestart(t *testing.T) {
 	var d2 *adsim.Directory
 	var second *adsim.Server
@@ -132,7 +132,7 @@ func TestControllerIsKeptOverARestart(t *testing.T) {
 	}
 }
 
-// roundRobin leads to one of several servers, the next one each time.
+// roundRobin leads to one of several servers, to the next one each time.
 func (w *world) roundRobin(servers ...*adsim.Server) Candidate {
 	var all []Candidate
 	for _, s := range servers {
@@ -162,8 +162,8 @@ func TestNameThatLeadsToDifferentControllers(t *testing.T) {
 	}
 	d2.Restore(w.d.Snapshot())
 	d2.NewInvocationID()
-	// The connection is lost, the name leads to the other one: it is tried again until
-	// it leads to the one that is followed, and no full pass is needed.
+	// The connection is lost and the name leads to the other one: it is dialed again until
+	// it leads to the followed one, and no full pass is needed.
 	w.server.CutConnections()
 	if info := w.pass(store.Incremental); info.Controller != "dc1.corp.example" || second.Stats().Connections != 1 {
 		t.Errorf("%+v after %d connections to the other controller", info, second.Stats().Connections)
@@ -173,10 +173,10 @@ func TestNameThatLeadsToDifferentControllers(t *testing.T) {
 		!strings.Contains(got[0], "dc2.corp.example") || !strings.Contains(got[0], "ldaps://corp.example:636") {
 		t.Errorf("warnings %q", got)
 	}
-	// The one that is followed is gone: the other one will do.
+	// The followed one is gone: the other one is used.
 	w.server.Down()
 	r := w.mirror.Pass(t.Context(), false)
-	if r.Err != nil { // its turn was the other one's
+	if r.Err != nil { // it was the turn of the other one
 		r = w.mirror.Pass(t.Context(), false)
 	}
 	if r.Err != nil || r.Info.Controller != "dc2.corp.example" {

@@ -17,7 +17,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// comparing makes a world whose mirror makes passes only when asked to.
+// comparing returns a world whose mirror runs passes only on request.
 func comparing(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
 	return newWorld(t, func(w *world, c *Config) {
@@ -28,7 +28,7 @@ func comparing(t *testing.T, change func(*world, *Config)) *world {
 	})
 }
 
-// compare compares while Run is under way, and gives what differs, a line each.
+// compare runs a comparison while Run is running, and returns the differences, one a line.
 func (w *world) compare() ([]string, Comparison, error) {
 	w.t.Helper()
 	stop := w.run()
@@ -57,7 +57,7 @@ func (w *world) wantDifferences(want ...string) Comparison {
 	return result
 }
 
-// corrupt has the store take something for read that the directory never said.
+// corrupt makes the store record objects that the directory never showed.
 func (w *world) corrupt(objects ...store.Object) {
 	w.t.Helper()
 	before := w.store.Directory("corp")
@@ -118,7 +118,7 @@ func TestCompare(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestCompareNamesTheCause: held removals, and what another controller taught lately.
+// TestCompareNamesTheCause covers held removals and recent sightings at another controller.
 func TestCompareNamesTheCause(t *testing.T) {
 	var second *adsim.Server
 	var d2 *adsim.Directory
@@ -135,7 +135,7 @@ func TestCompareNamesTheCause(t *testing.T) {
 	w.pass(store.Full)
 	d2.Restore(w.d.Snapshot())
 	d2.NewInvocationID()
-	w.user("Late", "late@corp.example") // dc2 never hears of it
+	w.user("Late", "late@corp.example") // dc2 never gets it
 	w.pass(store.Incremental)
 	w.server.Down()
 	w.pass(store.Full)
@@ -151,7 +151,7 @@ func TestCompareNamesTheCause(t *testing.T) {
 	}
 }
 
-// TestCompareWhileItChanges: whatever happens during the read is no difference.
+// TestCompareWhileItChanges checks that changes during the comparison are no differences.
 func TestCompareWhileItChanges(t *testing.T) {
 	w := comparing(t, nil)
 	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example")
@@ -180,7 +180,7 @@ func TestCompareWhileItChanges(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestCompareMovedContainer: what is below it is read anew.
+// TestCompareMovedContainer checks that the objects below a moved container are read again.
 func TestCompareMovedContainer(t *testing.T) {
 	w := comparing(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	w.add(adsim.OU, "OU=Sales,"+people)
@@ -204,10 +204,10 @@ func TestCompareMovedContainer(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestCompareCannotRead: what fails is an error, and no word about differences.
+// TestCompareCannotRead checks that a failure is an error and reports no differences.
 func TestCompareCannotRead(t *testing.T) {
 	w := comparing(t, nil)
-	if _, _, err := w.compare(); !errors.Is(err, ErrNoFullPass) { // a pass that finds nobody fails
+	if _, _, err := w.compare(); !errors.Is(err, ErrNoFullPass) { // a pass without addresses fails
 		t.Errorf("before the first full pass: %v, want ErrNeverRead", err)
 	}
 	w.user("Ann", "ann@corp.example")
@@ -238,7 +238,7 @@ func TestCompareCannotRead(t *testing.T) {
 	}
 }
 
-// TestCompareWithoutPasses: where the pass fails, what differs is told all the same.
+// TestCompareWithoutPasses checks that differences are reported even if the pass fails.
 func TestCompareWithoutPasses(t *testing.T) {
 	w := comparing(t, nil)
 	ann := w.user("Ann", "ann@corp.example")
@@ -270,7 +270,7 @@ func TestCompareWithoutPasses(t *testing.T) {
 		!strings.Contains(result.Unsettled.Error(), "out of order") {
 		t.Errorf("%q, %+v, %v", got, result, err)
 	}
-	// Beside another one there is none.
+	// A second comparison is rejected.
 	w.mirror.comparing.Lock()
 	defer w.mirror.comparing.Unlock()
 	if _, err := w.mirror.Compare(t.Context(), nil, nil); !errors.Is(err, ErrCompareRunning) {
@@ -278,7 +278,7 @@ func TestCompareWithoutPasses(t *testing.T) {
 	}
 }
 
-// breaking is a source that cannot be asked who it is any more, once told.
+// breaking is a source whose rootDSE fails once it is told to.
 type breaking struct {
 	Source
 	broken *atomic.Bool

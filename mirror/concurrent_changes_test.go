@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestAdditionDuringAFullPass: what is added while a full pass reads is in effect within
-// about a poll, whatever the pass is for and wherever in the order it would stand.
+// TestAdditionDuringAFullPass checks that an addition during a full pass takes effect
+// within about Poll, whatever the reason of the pass and the position of the object.
 func TestAdditionDuringAFullPass(t *testing.T) {
 	for name, prepare := range map[string]func(w *world){
 		"the first one": func(*world) {},
@@ -45,7 +45,7 @@ func TestAdditionDuringAFullPass(t *testing.T) {
 				w.set(users[1], "u1@corp.example", "desk@corp.example")
 				prepare(w)
 				w.mirror.debounce = 0
-				late := 0 // the page before which the last thing was known
+				late := 0 // the page before which all additions were known
 				w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
 					if !onlyFull(s) {
 						return
@@ -86,7 +86,8 @@ func TestAdditionDuringAFullPass(t *testing.T) {
 	}
 }
 
-// TestLossesWaitDuringAFullPass: what goes while a full pass reads is left to the next pass.
+// TestLossesWaitDuringAFullPass checks that losses during a full pass are left to the next
+// pass.
 func TestLossesWaitDuringAFullPass(t *testing.T) {
 	w := newWorld(t, nil)
 	var users []adsim.GUID
@@ -112,9 +113,9 @@ func TestLossesWaitDuringAFullPass(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestLongFullPassStaysFresh: a full pass that is due or asked for may take longer than
-// stale_after: additions are read meanwhile, so unknown recipients may be refused. One
-// that must be has no such thing to go on from.
+// TestLongFullPassStaysFresh checks that a due or requested full pass may take longer than
+// stale_after: additions are read during the pass, so unknown recipients may be rejected. A
+// required full pass has no cursor to continue from.
 func TestLongFullPassStaysFresh(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -156,14 +157,14 @@ func TestLongFullPassStaysFresh(t *testing.T) {
 			w.server.SetFaults(adsim.Faults{})
 			w.pass(store.Incremental)
 			w.wantState(Fresh)
-			w.advance(-2 * time.Hour) // what a pass read then is in the future now
+			w.advance(-2 * time.Hour) // the time of the earlier read is in the future now
 			w.pass(store.Incremental)
 			w.wantState(Fresh)
 		})
 	}
 }
 
-// exchanged is a source behind which another database appears.
+// exchanged is a source whose database is replaced.
 type exchanged struct {
 	Source
 	change func(*directory.Root)
@@ -175,7 +176,7 @@ func (e exchanged) Root(ctx context.Context) (directory.Root, error) {
 	return root, err
 }
 
-// TestDatabaseExchangedDuringAFullPass: the pass fails and is made again.
+// TestDatabaseExchangedDuringAFullPass checks that the pass fails and is repeated.
 func TestDatabaseExchangedDuringAFullPass(t *testing.T) {
 	for name, change := range map[string]func(*directory.Root){
 		"another invocationId": func(r *directory.Root) { r.InvocationID[0]++ },
@@ -212,8 +213,8 @@ func TestDatabaseExchangedDuringAFullPass(t *testing.T) {
 	}
 }
 
-// TestChangesDoNotTakeOver: reading changes between the pages takes no more time than the
-// pages, however short poll is.
+// TestChangesDoNotTakeOver checks that reading changes between the pages takes no more time
+// than the pages, however short Poll is.
 func TestChangesDoNotTakeOver(t *testing.T) {
 	changes, pages := 0, 0
 	w := newWorld(t, func(_ *world, c *Config) { c.Poll = time.Nanosecond })

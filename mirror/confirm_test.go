@@ -18,11 +18,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// forAnswer is how long a test waits for what must come; it is never waited out where all
-// is well.
+// forAnswer is the longest time that a test waits for an event. A test that passes never
+// waits that long.
 const forAnswer = 20 * time.Second
 
-// heard passes the messages of a log on.
+// messageLog sends the messages of a log to a channel.
 type messageLog struct{ lines chan string }
 
 func (h messageLog) Enabled(context.Context, slog.Level) bool { return true }
@@ -42,8 +42,8 @@ const (
 	cannotConfirm = "recipients cannot be confirmed, using the index alone"
 )
 
-// confirming is a world with two controllers, of which the mirror follows the first, and
-// a Confirmer.
+// confirming is a world with two controllers and a Confirmer. The mirror follows the first
+// controller.
 type confirming struct {
 	*world
 	*Confirmer
@@ -52,8 +52,8 @@ type confirming struct {
 	log    messageLog
 }
 
-// newConfirming makes a world in which the second controller knows what the first one has
-// not heard of yet; change may alter the configurations before anything runs.
+// newConfirming returns a world whose second controller has objects that the first one
+// lacks. change may alter the configurations before anything runs.
 func newConfirming(t *testing.T, change func(*confirming, *Config, *ConfirmConfig)) *confirming {
 	t.Helper()
 	c := &confirming{log: messageLog{make(chan string, 1000)}}
@@ -78,12 +78,12 @@ func newConfirming(t *testing.T, change func(*confirming, *Config, *ConfirmConfi
 	c.Confirmer, err = NewConfirmer(config)
 	c.must(err)
 	for _, a := range c.workers {
-		a.failures = newBackoff(100 * time.Millisecond) // a test need not wait for so long
+		a.failures = newBackoff(100 * time.Millisecond) // shorter, to save time
 	}
 	return c
 }
 
-// start runs the Confirmer, and waits until it can be asked.
+// start runs the Confirmer and waits until it is connected.
 func (c *confirming) start() {
 	c.t.Helper()
 	c.begin()
@@ -152,7 +152,8 @@ func (c *confirming) wantError(text string, want error) {
 	}
 }
 
-// watch counts the searches for an address that a server gets. It replaces its faults.
+// watch counts the searches for an address at a server. It replaces the faults of the
+// server.
 func watch(s *adsim.Server, f adsim.Faults) *atomic.Int64 {
 	var n atomic.Int64
 	f.BeforePage = func(search adsim.Search) {
@@ -164,7 +165,7 @@ func watch(s *adsim.Server, f adsim.Faults) *atomic.Int64 {
 	return &n
 }
 
-// What a search finds is judged as a pass judges it.
+// TestConfirm checks that a found object is classified as in a pass.
 func TestConfirm(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
 		m.Rules = Rules{Bases: []string{people}, InternalOnly: true, OmitSystem: true, OmitDisabled: true}
@@ -189,11 +190,11 @@ func TestConfirm(t *testing.T) {
 	for text, want := range map[string]ConfirmResult{
 		"neu@corp.example":      yes,
 		"NEU.mann@Corp.Example": yes,
-		"ann@corp.example":      yes, // the first controller knows it too
+		"ann@corp.example":      yes, // the first controller has it too
 		"rené@corp.example":     yes,
-		"*@corp.example":        yes, // that is the address of somebody here
+		"*@corp.example":        yes, // a legal address of an object
 		"room@corp.example":     yes, // disabled, as rooms are
-		"both@corp.example":     yes, // one of its owners takes mail from outside
+		"both@corp.example":     yes, // one of its owners accepts mail from outside
 		"board@corp.example":    restricted,
 
 		"rene@corp.example":       {}, // found, and another one
@@ -225,7 +226,7 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// Where there is no other controller, or none that answers, the followed one is asked.
+// The followed controller is asked if no other one answers.
 func TestConfirmAtTheOneFollowed(t *testing.T) {
 	for name, change := range map[string]func(*confirming, *Config){
 		"the only one":    func(c *confirming, m *Config) { m.Candidates = m.Candidates[:1] },
@@ -245,8 +246,8 @@ func TestConfirmAtTheOneFollowed(t *testing.T) {
 	}
 }
 
-// When the mirror goes over to the controller that is asked, the other one is, as soon as
-// it answers.
+// After the mirror has changed to the controller that is asked, the other one is asked as
+// soon as it answers.
 func TestConfirmGoesElsewhere(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.workers[0].fallbackInterval = time.Millisecond
@@ -266,7 +267,7 @@ func TestConfirmGoesElsewhere(t *testing.T) {
 	}
 }
 
-// Nothing is asked for twice that several ask for at a time, or within some seconds.
+// Concurrent and repeated requests for one address cost one search.
 func TestConfirmRemembers(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.newUser("Neu", "smtp:neu@corp.example")
@@ -304,7 +305,7 @@ func TestConfirmRemembers(t *testing.T) {
 	}
 }
 
-// TestConfirmedUntilNextPass checks that a hit is remembered until the first good pass that
+// TestConfirmedUntilNextPass checks that a hit is cached until the first good pass that
 // began after it, and that the directory is asked again then: the address may be removed,
 // or the followed controller may not have it yet.
 func TestConfirmedUntilNextPass(t *testing.T) {
@@ -329,7 +330,7 @@ func TestConfirmedUntilNextPass(t *testing.T) {
 			if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
 				t.Fatal("the pass succeeded")
 			}
-			w.want("neu@corp.example", ConfirmResult{Known: true}) // a pass that failed says nothing
+			w.want("neu@corp.example", ConfirmResult{Known: true}) // a failed pass proves nothing
 			busy(adsim.Faults{})
 			w.advance(time.Second)
 			w.pass(store.Incremental)
@@ -338,8 +339,8 @@ func TestConfirmedUntilNextPass(t *testing.T) {
 	}
 }
 
-// Many recipients at once: the directory sees no more than the budget, and each address
-// once. The clock stands still, so that nothing is added to the budget.
+// Many recipients at once cost no more searches than the budget, and each address one. The
+// clock stands still, so the budget does not grow.
 func TestConfirmBudget(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
 		cc.PerSecond = 5
@@ -375,14 +376,14 @@ func TestConfirmBudget(t *testing.T) {
 	if over.Load() == 0 || c.Counts().OverBudget != over.Load() {
 		t.Errorf("%d were over the budget, %d counted", over.Load(), c.Counts().OverBudget)
 	}
-	c.want("neu@corp.example", ConfirmResult{Known: true}) // remembered: costs nothing
+	c.want("neu@corp.example", ConfirmResult{Known: true}) // cached, so it costs nothing
 	c.wantError("new@corp.example", ErrOverBudget)
 	c.advance(200 * time.Millisecond)
 	c.want("new@corp.example", ConfirmResult{})
 	c.wantError("more@corp.example", ErrOverBudget)
 }
 
-// Those who guess leave half of the budget to others.
+// Suspect clients leave half of the budget to others.
 func TestConfirmSuspects(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
 		cc.PerSecond = 6
@@ -409,10 +410,10 @@ func TestConfirmSuspects(t *testing.T) {
 	c.wantError("late@corp.example", ErrOverBudget)
 }
 
-// Whatever goes wrong with a controller, the index is believed, and soon without waiting;
-// when it is well again it is asked again.
+// If a controller fails in any way, the index decides alone, soon without a delay. The
+// controller is asked again after it has recovered.
 func TestConfirmWithoutAnswer(t *testing.T) {
-	const longest = 200 * time.Millisecond // nothing that fails here would end by itself
+	const longest = 200 * time.Millisecond // none of these failures ends by itself
 	for name, f := range map[string]adsim.Faults{
 		"stalls":             {SilentSearch: true},
 		"stalls in an entry": {StallAfterEntries: 1},
@@ -422,7 +423,7 @@ func TestConfirmWithoutAnswer(t *testing.T) {
 		"cut in an entry":    {CutAfterBytes: 50},
 		"busy":               {SearchResult: 51},
 		"a referral":         {SearchResult: 10},
-		"not bound any more": {SearchResult: 1},
+		"no longer bound":    {SearchResult: 1},
 		"no end of the page": {DropPagingControl: true},
 		"nonsense":           {Tamper: func(adsim.Raw) []byte { return []byte("\x30\x84\x7f\xff\xff\xffnonsense") }},
 		"an entry without id": {Tamper: func(r adsim.Raw) []byte {
@@ -436,14 +437,14 @@ func TestConfirmWithoutAnswer(t *testing.T) {
 				m.Candidates = m.Candidates[1:]
 				cc.Timeout = longest
 			})
-			// The mirror follows this one too; it stays as it is.
+			// The mirror follows this one too, so it keeps working.
 			c.user("Neu", "neu@corp.example")
 			c.newUser("Neu", "smtp:neu@corp.example")
 			c.start()
 			c.second.SetFaults(f)
 			c.wantError("neu@corp.example", ErrUnanswered)
 			c.await(cannotConfirm)
-			// Nobody waits while there is no connection.
+			// No caller waits while there is no connection.
 			searches := c.second.Stats().Searches
 			for i := range 1000 {
 				c.wantError(fmt.Sprintf("a%d@corp.example", i), ErrUnanswered)
@@ -467,7 +468,7 @@ func TestConfirmWithoutAnswer(t *testing.T) {
 	}
 }
 
-// A connection that was lost is replaced, and the question that found out is answered.
+// A lost connection is replaced, and the request that found it lost is answered.
 func TestConfirmOverALostConnection(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.newUser("Neu", "smtp:neu@corp.example")
@@ -480,7 +481,7 @@ func TestConfirmOverALostConnection(t *testing.T) {
 	}
 }
 
-// An idle connection is used, so that its loss is noticed before somebody asks.
+// An idle connection is used regularly, so its loss is noticed before the next request.
 func TestConfirmKeepsTheConnection(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.workers[0].keepAlive = time.Millisecond
@@ -491,7 +492,7 @@ func TestConfirmKeepsTheConnection(t *testing.T) {
 	c.want("nobody@corp.example", ConfirmResult{})
 }
 
-// Wrong credentials are tried once, and not before the mirror could log on with them.
+// Wrong credentials are tried once, and not before the mirror could bind with them.
 func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 	var secret atomic.Pointer[string]
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
@@ -507,7 +508,7 @@ func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 		c.wantError(fmt.Sprintf("a%d@corp.example", i), ErrUnanswered)
 	}
 	if got := c.second.Stats().FailedBinds; got != 1 {
-		t.Errorf("%d binds were refused", got)
+		t.Errorf("%d binds were rejected", got)
 	}
 	if got := c.Confirmer.Status()[0]; !errors.Is(got.LastError, directory.ErrCredentials) {
 		t.Errorf("status: %+v", got)
@@ -566,7 +567,7 @@ func TestConfirmerConfig(t *testing.T) {
 	}
 }
 
-// told is a source that only answers questions.
+// scriptedSource is a source that only answers Find and Root.
 type scriptedSource struct {
 	Source
 	objects []directory.Object
@@ -588,8 +589,8 @@ func (scriptedSource) Root(context.Context) (directory.Root, error) {
 
 func (scriptedSource) Close() error { return nil }
 
-// Several directories: only those that may own the domain are asked; an owner whom one of
-// them knows counts whatever the others say, and that there is none takes all of them.
+// TestConfirmInSeveralDirectories asks only the directories that may own the domain. An
+// owner in one of them is enough; a negative answer needs all of them.
 func TestConfirmInSeveralDirectories(t *testing.T) {
 	owner := func(restricted bool) scriptedSource {
 		return scriptedSource{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x",
@@ -659,8 +660,8 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 	}
 }
 
-// Nothing waits for a directory that cannot be asked, and nothing is left of the ends of
-// many.
+// TestConfirmEnds checks that no caller waits for a directory that cannot be asked, and
+// that no goroutines are left behind.
 func TestConfirmEnds(t *testing.T) {
 	before := runtime.NumGoroutine()
 	w := newWorld(t, nil)

@@ -100,8 +100,8 @@ func TestCursorOfADatabaseSetBack(t *testing.T) {
 	}
 }
 
-// TestSetBackBelowWhatWasRead: a full pass reads changes beyond the cursor that it leaves. A
-// database that is set back to a place in between is not the one that taught them.
+// TestSetBackBelowWhatWasRead: a full pass reads changes beyond its cursor. A database that
+// is set back to a point in between no longer shows those changes.
 func TestSetBackBelowWhatWasRead(t *testing.T) {
 	w := newWorld(t, nil)
 	for i := range 6 {
@@ -118,14 +118,14 @@ func TestSetBackBelowWhatWasRead(t *testing.T) {
 	w.pass(store.Full)
 	w.server.SetFaults(adsim.Faults{})
 	if !w.knows("late@corp.example") {
-		t.Fatal("the full pass did not read what came meanwhile")
+		t.Fatal("the full pass did not read the changes")
 	}
 	w.d.Restore(old)
 	if info := w.pass(store.Full); info.Why != reasonSetBack {
 		t.Errorf("full pass because %q", info.Why)
 	}
 	if !w.knows("late@corp.example") { // a partner may have it
-		t.Error("what the lost database taught is given up at once")
+		t.Error("addresses of the lost database are removed at once")
 	}
 	w.advance(4 * time.Hour)
 	w.pass(store.Incremental)

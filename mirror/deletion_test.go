@@ -7,7 +7,8 @@ import (
 	"rcpt-milter/directory"
 )
 
-// TestDeathOfWrongClocks: the time of a deletion counts if the clocks can have been right.
+// TestDeathOfWrongClocks checks that the time of a deletion is used only if the clocks can
+// have been right.
 func TestDeathOfWrongClocks(t *testing.T) {
 	here, other := directory.GUID{1}, directory.GUID{2}
 	started := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -16,7 +17,7 @@ func TestDeathOfWrongClocks(t *testing.T) {
 		clock time.Duration  // of the controller that is read, against ours
 		age   time.Duration  // of the deletion by the clock of the controller that is read
 		read  time.Duration  // after the pass began
-		after time.Duration  // before the pass began it was alive; zero: not known
+		after time.Duration  // it was alive this long before the pass began; zero: unknown
 	}{
 		"here":                                 {here, 0, time.Hour, 0, time.Hour + clockStep},
 		"elsewhere":                            {other, 0, time.Hour, 0, time.Hour + clockStep + clockSkew},

@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/store"
 )
 
-func TestDisagree(t *testing.T) {
+func TestCompareObject(t *testing.T) {
 	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	owned := func(addresses ...string) (o store.Object) {
 		o.DN = "CN=read"
@@ -78,7 +78,7 @@ func TestDisagree(t *testing.T) {
 	}
 }
 
-// heldAll is a directory whose removals are held back, or are not.
+// heldAll returns a directory whose removals are held or not.
 func heldAll(held bool) (d store.Directory) {
 	if held {
 		d.Hold = "too many"
@@ -86,9 +86,9 @@ func heldAll(held bool) (d store.Directory) {
 	return d
 }
 
-// TestDisagreeHeldByDomain: removals of a held domain wait for an approval, and others for
-// the next pass.
-func TestDisagreeHeldByDomain(t *testing.T) {
+// TestCompareObjectHeldByDomain: removals of a held domain wait for an approval, others for the
+// next pass.
+func TestCompareObjectHeldByDomain(t *testing.T) {
 	at := store.Directory{Hold: "some", HeldDomains: []store.HeldDomain{{Domain: "held.test", Why: "too many"}}}
 	stored := store.Stored{DN: "CN=x", Addresses: []store.StoredAddress{
 		{Address: mustParse(t, "a@held.test"), Known: true, Gone: true},

@@ -13,8 +13,9 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// twoDirectories is a domain at two controllers. The directory corp follows OU=People at dc1,
-// the directory left OU=Left at dc2, which hears of changes when the test says so.
+// twoDirectories is a domain at two controllers. The directory corp follows OU=People at
+// dc1, the directory left follows OU=Left at dc2, which receives changes when the test
+// replicates.
 type twoDirectories struct {
 	*world
 	d2   *adsim.Directory
@@ -42,7 +43,7 @@ func newTwoDirectories(t *testing.T, change func(*Config)) *twoDirectories {
 	return w
 }
 
-// begin reads what there is, at both.
+// begin reads both directories for the first time.
 func (w *twoDirectories) begin() {
 	w.t.Helper()
 	w.d2.ReplicateFrom(w.d, 0)
@@ -60,8 +61,9 @@ func (w *twoDirectories) passLeft() store.PassInfo {
 	return r.Info
 }
 
-// TestWhatMovesBetweenTwoDirectories: what one of two directories loses, the other may only
-// have to hear of. It stays for the replication lag, unless it was deleted.
+// TestWhatMovesBetweenTwoDirectories: an address that one of two directories loses may not
+// have reached the other yet. It stays for the replication lag, unless its object was
+// deleted.
 func TestWhatMovesBetweenTwoDirectories(t *testing.T) {
 	none := func(string) time.Duration { return 0 }
 	for name, c := range map[string]struct {
@@ -117,8 +119,8 @@ func TestWhatMovesBetweenTwoDirectories(t *testing.T) {
 	}
 }
 
-// TestHandedOverAlready: the other directory has the address already, so nothing waits. When
-// both lose it, the second one waits.
+// TestHandedOverAlready: the other directory has the address already, so the removal does
+// not wait. When both lose it, the second removal waits.
 func TestHandedOverAlready(t *testing.T) {
 	w := newTwoDirectories(t, nil)
 	w.user("Bob", "bob@corp.example")
@@ -145,8 +147,9 @@ func TestHandedOverAlready(t *testing.T) {
 	w.wantKnown("bob@corp.example", "cid@corp.example")
 }
 
-// interleave runs a pass of each directory. That of the second one reads while that of the
-// first one has judged its removals and not committed them yet, and goes on as far as it can.
+// interleave runs a pass of each directory. The pass of the second directory reads while
+// that of the first one has judged its removals but not committed them, and continues as
+// far as it can.
 func (w *twoDirectories) interleave() (first, second store.PassInfo) {
 	w.t.Helper()
 	var ended sync.WaitGroup
@@ -170,8 +173,9 @@ func (w *twoDirectories) interleave() (first, second store.PassInfo) {
 	return first, second
 }
 
-// TestTwoDirectoriesJudgeAtOnce: each of two directories loses its part of what must not go as a
-// whole, at the same moment. The second one is judged by what the first one left.
+// TestTwoDirectoriesJudgeAtOnce: two directories lose, at the same moment, their parts of
+// something that must not go as a whole. The second pass is judged by the result of the
+// first.
 func TestTwoDirectoriesJudgeAtOnce(t *testing.T) {
 	canary := "boss@canary.example"
 	for name, c := range map[string]struct {
@@ -209,14 +213,14 @@ func TestTwoDirectoriesJudgeAtOnce(t *testing.T) {
 	}
 }
 
-// TestRetiredWaitsForAnotherDirectory: what only a directory has that left the configuration
-// may have moved to another one, which has not heard of it.
+// TestRetiredWaitsForAnotherDirectory: addresses that only a retired directory has may have
+// moved to another directory that has not read them yet.
 func TestRetiredWaitsForAnotherDirectory(t *testing.T) {
 	w := newTwoDirectories(t, nil)
 	w.user("Bob", "bob@corp.example")
 	ann := w.add(adsim.User, "CN=Ann,"+elsewhere, "ann@corp.example")
 	w.begin()
-	w.must(w.d2.Move(ann, people)) // dc1 hears of it in two hours
+	w.must(w.d2.Move(ann, people)) // dc1 gets it in two hours
 	config := RetiredConfig{Name: "left", Store: w.store, Now: w.now, Log: w.config.Log,
 		HandoverLag: func(string) time.Duration { return 3 * time.Hour }}
 	r := NewRetiredDirectory(config)
@@ -239,7 +243,7 @@ func TestRetiredWaitsForAnotherDirectory(t *testing.T) {
 	w.wantKnown("ann@corp.example", "bob@corp.example")
 }
 
-// TestRetiredWaitsNoLonger: nobody took the addresses over within the lag.
+// TestRetiredWaitsNoLonger: no other directory has read the addresses within the lag.
 func TestRetiredWaitsNoLonger(t *testing.T) {
 	w := newTwoDirectories(t, nil)
 	w.user("Bob", "bob@corp.example")

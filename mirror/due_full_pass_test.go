@@ -13,13 +13,13 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// onlyFull applies to the pages of full reads.
+// onlyFull selects the pages of full reads.
 func onlyFull(s adsim.Search) bool {
 	return s.Scope == 2 && !strings.Contains(s.Filter, "uSNChanged")
 }
 
-// dueWorld makes a world of eight people whose first full pass is long ago, which makes another
-// one due, and a last incremental one that is not.
+// dueWorld returns a world of eight people. Its first full pass is long ago, so another one
+// is due, and an incremental one is possible.
 func dueWorld(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
 	w := newWorld(t, change)
@@ -33,8 +33,8 @@ func dueWorld(t *testing.T, change func(*world, *Config)) *world {
 	return w
 }
 
-// TestDueFullPassThatFails: whatever keeps a full pass that is due from being
-// completed, and however far it came, incremental passes go on.
+// TestDueFullPassThatFails checks that incremental passes continue, whatever prevents a due
+// full pass from completing, and however far it came.
 func TestDueFullPassThatFails(t *testing.T) {
 	for name, fault := range map[string]func(w *world) adsim.Faults{
 		"cut in the second page": func(*world) adsim.Faults { return adsim.Faults{OnPage: 2, CutAfterEntries: 1} },
@@ -109,7 +109,7 @@ func TestDueFullPassThatFails(t *testing.T) {
 	}
 }
 
-// panicking panics in a full read.
+// panicOnRead panics in a full read.
 type panicOnRead struct {
 	Source
 	now func() bool
@@ -122,8 +122,8 @@ func (p panicOnRead) Read(ctx context.Context, since uint64, page func([]directo
 	return p.Source.Read(ctx, since, page)
 }
 
-// TestPeriodicFullPassIsRetried: with pauses that grow to an hour, and not less often than
-// it would be due.
+// TestPeriodicFullPassIsRetried checks that the pauses grow to an hour, and not beyond the
+// interval.
 func TestPeriodicFullPassIsRetried(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -167,7 +167,7 @@ func TestPeriodicFullPassIsRetried(t *testing.T) {
 	}
 }
 
-// TestFullPassThatMustBe: one that must be is no matter of retries.
+// TestFullPassThatMustBe checks that a required full pass is not delayed by retries.
 func TestFullPassThatMustBe(t *testing.T) {
 	w := dueWorld(t, nil)
 	w.server.SetFaults(adsim.Faults{OnPage: 2, CutAfterEntries: 1})
@@ -185,7 +185,8 @@ func TestFullPassThatMustBe(t *testing.T) {
 	w.wantState(Fresh)
 }
 
-// TestAskedFullPassThatFails: it is not owed, because the one before it holds.
+// TestAskedFullPassThatFails checks that it is not required afterwards, because the earlier
+// full pass is still valid.
 func TestAskedFullPassThatFails(t *testing.T) {
 	w := dueWorld(t, nil)
 	w.pass(store.Full)
@@ -200,7 +201,8 @@ func TestAskedFullPassThatFails(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestDueFullPassGoesNowhereElse: another controller costs more than it would bring.
+// TestDueFullPassGoesNowhereElse checks that it does not change the controller, which would
+// cost more than it is worth.
 func TestDueFullPassGoesNowhereElse(t *testing.T) {
 	var second *adsim.Server
 	w := dueWorld(t, func(w *world, c *Config) {

@@ -15,7 +15,7 @@ import (
 
 const leavers = "OU=Leavers," + people
 
-// excluding makes a world in which leavers is excluded.
+// excluding returns a world in which leavers is excluded.
 func excluding(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
 	w := newWorld(t, func(w *world, c *Config) {
@@ -35,8 +35,8 @@ func (w *world) reconfigured(change func(*Config)) {
 	w.restart()
 }
 
-// TestExcluded: what is below an excluded subtree owns nothing, whichever way it is
-// written, and an object that goes there or comes back is followed.
+// TestExcluded checks that objects below an excluded subtree own nothing, however the
+// subtree is written, and that an object that moves there or back is followed.
 func TestExcluded(t *testing.T) {
 	for _, spelled := range []string{leavers, "ou=leavers, ou=PEOPLE,dc=corp,DC=example",
 		`OU=\4ceavers,OU=People,DC=corp,DC=example`} {
@@ -58,8 +58,8 @@ func TestExcluded(t *testing.T) {
 	}
 }
 
-// TestExcludeChanges: an exclude that is taken out widens the rules until the full pass
-// has ended; one that is added takes addresses away, through the guard.
+// TestExcludeChanges checks that removing an exclude widens the rules until the full pass
+// has ended, and that adding one removes addresses through the guard.
 func TestExcludeChanges(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) {
 		w.add(adsim.OU, leavers)
@@ -89,8 +89,8 @@ func TestExcludeChanges(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestMoveAcrossAnExclude: what is below a container that moves does not show that it
-// moved, so the pass becomes a full one.
+// TestMoveAcrossAnExclude: objects below a moved container do not show the move, so the
+// pass becomes a full one.
 func TestMoveAcrossAnExclude(t *testing.T) {
 	w := excluding(t, nil)
 	team := w.add(adsim.OU, "OU=Team,"+people)
@@ -103,13 +103,13 @@ func TestMoveAcrossAnExclude(t *testing.T) {
 	w.must(w.d.Move(team, "OU=Left,DC=corp,DC=example"))
 	w.pass(store.Full)
 	w.wantKnown("ann@corp.example", "bob@corp.example")
-	w.must(w.d.Move(team, people)) // both sides count
+	w.must(w.d.Move(team, people)) // both places are in scope
 	w.pass(store.Incremental)
 	w.wantKnown("ann@corp.example", "bob@corp.example")
 }
 
-// TestExcludeThatDoesNotExist: it excludes nothing, and a warning says so until it is
-// there.
+// TestExcludeThatDoesNotExist checks that it excludes nothing, and that a warning lasts
+// until the subtree exists.
 func TestExcludeThatDoesNotExist(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) {
@@ -139,8 +139,8 @@ func TestExcludeThatDoesNotExist(t *testing.T) {
 	}
 }
 
-// TestExcludeAtRandom: objects and containers move in and out of excluded subtrees,
-// within bases or without. After each pass the index is what the directory has.
+// TestExcludeAtRandom moves objects and containers in and out of excluded subtrees, with
+// and without bases. After each pass the index equals the directory.
 func TestExcludeAtRandom(t *testing.T) {
 	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 9))
@@ -172,7 +172,7 @@ func TestExcludeAtRandom(t *testing.T) {
 				if random.IntN(3) == 0 {
 					what = ous[random.IntN(len(ous))]
 				}
-				_ = w.d.Move(what, places[random.IntN(len(places))]) // into itself, or where its name is taken: refused
+				_ = w.d.Move(what, places[random.IntN(len(places))]) // may be rejected
 			}
 			if r := w.mirror.Pass(t.Context(), false); r.Err != nil {
 				t.Fatal(r.Err)
@@ -182,7 +182,7 @@ func TestExcludeAtRandom(t *testing.T) {
 	}
 }
 
-// counting lists the addresses of those users that count, by their names now.
+// counting lists the addresses of the users in scope, by their present names.
 func (w *world) counting(users []adsim.GUID) []string {
 	want := []string{"stays@corp.example"}
 	for i, guid := range users {

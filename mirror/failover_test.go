@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// impatient connects to a server with limits that suit a test. Nothing in these tests
-// depends on how long they are: what they end would never end by itself.
+// impatient connects to a server with short limits. No result depends on their length,
+// because the calls that they end would never end by themselves.
 func (w *world) impatient(s *adsim.Server) Candidate {
 	w.t.Helper()
 	ca, err := s.WriteCA(w.t.TempDir())
@@ -30,7 +30,7 @@ func (w *world) impatient(s *adsim.Server) Candidate {
 	}}
 }
 
-// twin is a second controller with what the first one has now.
+// twin returns a second controller with the present content of the first.
 func (w *world) twin() (*adsim.Directory, *adsim.Server) {
 	w.t.Helper()
 	d := adsim.NewDirectory(adsim.DirectoryConfig{Host: "dc2"})
@@ -64,14 +64,14 @@ func TestFailoverFromWhateverGoesWrong(t *testing.T) {
 			for _, n := range []string{"b", "c", "d", "e", "f"} {
 				w.user(n, n+"@corp.example")
 			}
-			d2.Restore(w.d.Snapshot()) // replication has brought everything
+			d2.Restore(w.d.Snapshot()) // replication is complete
 			d2.NewInvocationID()
 			w.server.SetFaults(f)
 			info := w.pass(store.Full)
 			if info.Controller != "dc2.corp.example" || !strings.Contains(info.Why, "another domain controller") {
 				t.Errorf("after the first controller failed: %+v", info)
 			}
-			// It is well again, and nobody has a reason to go back.
+			// It has recovered, and the mirror has no reason to return to it.
 			w.server.SetFaults(adsim.Faults{})
 			if info := w.pass(store.Incremental); info.Controller != "dc2.corp.example" {
 				t.Errorf("the next pass went to %s", info.Controller)
@@ -81,7 +81,8 @@ func TestFailoverFromWhateverGoesWrong(t *testing.T) {
 	}
 }
 
-// A refused bind must not be tried at the other controllers: the account is the same.
+// A rejected bind must not be repeated at other controllers, because the account is the
+// same.
 func TestRefusedBindGoesNowhereElse(t *testing.T) {
 	var second *adsim.Server
 	w := newWorld(t, func(w *world, c *Config) {
@@ -93,11 +94,11 @@ func TestRefusedBindGoesNowhereElse(t *testing.T) {
 		t.Errorf("error %v, want %v", r.Err, directory.ErrCredentials)
 	}
 	if got := second.Stats().Connections; got != 0 {
-		t.Errorf("%d connections to the second controller after the first one refused the account", got)
+		t.Errorf("%d connections to the second controller after the first one rejected the account", got)
 	}
 }
 
-// All controllers fail: one pass tries each once, and the index stays as it is.
+// If all controllers fail, one pass tries each once, and the index does not change.
 func TestAllControllersFail(t *testing.T) {
 	var second *adsim.Server
 	w := newWorld(t, func(w *world, c *Config) {
@@ -117,9 +118,9 @@ func TestAllControllersFail(t *testing.T) {
 	w.pass(store.Incremental)
 }
 
-// TestTombstonesOfAnotherController: the controller that takes over lacks what the one
-// before taught. It is believed where it has a tombstone, unless it had that before we
-// learned the address: then it may have to hear yet that the object came back.
+// TestTombstonesOfAnotherController: the controller that takes over lacks what the former
+// one showed. Its tombstone is trusted unless it had the tombstone before we learned the
+// address, because then the restored object may not have been replicated to it yet.
 func TestTombstonesOfAnotherController(t *testing.T) {
 	var d2 *adsim.Directory
 	w := newWorld(t, func(w *world, c *Config) {
@@ -136,7 +137,7 @@ func TestTombstonesOfAnotherController(t *testing.T) {
 	d2.ReplicateFrom(w.d, 0)
 	w.pass(store.Incremental)
 	w.wantKnown("ann@corp.example", "leaver@corp.example")
-	// dc1 has it again, and somebody more; dc2 hears of the second deletion alone.
+	// dc1 restores it and adds another object; dc2 receives only the second deletion.
 	w.advance(time.Minute)
 	w.must(w.d.Undelete(back, ""))
 	w.user("New", "new@corp.example")

@@ -9,9 +9,9 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// TestFormsMeetTheIndex: each recipient that Postfix passes on, in whatever way it was
-// written, is found where a directory holds it in canonical form, and where it holds the
-// local part without the quotes that mail needs.
+// TestFormsMeetTheIndex checks that each recipient that Postfix passes on is found, however
+// it is written, if a directory holds it in canonical form or without the quotes that mail
+// needs.
 func TestFormsMeetTheIndex(t *testing.T) {
 	forms, err := testenv.ReadForms("../testenv/testdata/forms.txt")
 	if err != nil {
@@ -23,7 +23,7 @@ func TestFormsMeetTheIndex(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if _, odd := address.FirstInvisible(f.Canonical); odd { // not indexed, and named
+		if _, odd := address.FirstInvisible(f.Canonical); odd { // not indexed, but reported
 			if list, reason := readValue(values("smtp:" + f.Canonical)[0]); len(list) > 0 || reason == "" {
 				t.Errorf("line %d: %q is indexed as %v (%s)", f.Line, f.Canonical, list, reason)
 			}
@@ -44,8 +44,8 @@ func TestFormsMeetTheIndex(t *testing.T) {
 	}
 }
 
-// unquotedLocal is an address as a directory may hold it, without quotes; empty: it
-// cannot, because it would mean something else.
+// unquotedLocal returns an address as a directory may hold it, without quotes; empty if it
+// would mean something else.
 func unquotedLocal(a address.Address) string {
 	content := a.Local()
 	if quoted, ok := strings.CutPrefix(content, `"`); ok {

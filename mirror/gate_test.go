@@ -16,7 +16,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// refusedWorld runs a mirror whose bind was refused once, and gives its results.
+// rejectedWorld runs a mirror whose bind was rejected once, and returns its results.
 func rejectedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret *atomic.Pointer[string],
 	results <-chan PassResult) {
 	t.Helper()
@@ -44,7 +44,7 @@ func rejectedWorld(t *testing.T, change func(*world, *Config)) (w *world, secret
 	return w, secret, results
 }
 
-// TestNoCommandBindsAfterARefusal: nothing that an operator asks for is a failed logon.
+// TestNoCommandBindsAfterARefusal checks that no operator command causes a failed logon.
 func TestNoCommandBindsAfterARefusal(t *testing.T) {
 	w, secret, results := rejectedWorld(t, nil)
 	before := w.server.Stats().FailedBinds
@@ -101,7 +101,7 @@ func TestNoCommandBindsAfterARefusal(t *testing.T) {
 	}
 }
 
-// TestRefusedBindIsTriedAgain: when the wait is over, by any clock.
+// TestRefusedBindIsTriedAgain checks that it is retried after the delay, by any clock.
 func TestRefusedBindIsTriedAgain(t *testing.T) {
 	for name, step := range map[string]time.Duration{"after the wait": rejectedBindWait + time.Second,
 		"the clock was set back": -time.Hour} {
@@ -124,8 +124,8 @@ func TestRefusedBindIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestOneGateForAllConnections: notification, confirmation and passes know of each other's
-// refusals.
+// TestOneGateForAllConnections checks that notification, confirmation and passes share a
+// rejection.
 func TestOneGateForAllConnections(t *testing.T) {
 	log := newTestLog()
 	w := newWorld(t, func(_ *world, c *Config) {
@@ -155,12 +155,13 @@ func TestOneGateForAllConnections(t *testing.T) {
 		_, _ = c.Confirm(t.Context(), nobody, false)
 		w.mirror.Wake()
 	}
-	if n := w.server.Stats().FailedBinds; n > 2 { // a pass and one of the others at the same moment
+	if n := w.server.Stats().FailedBinds; n > 2 { // a pass and another one at the same moment
 		t.Errorf("%d failed binds by three connections", n)
 	}
 }
 
-// TestGateIsHandedOver: a mirror that takes over does not try what was refused before.
+// TestGateIsHandedOver checks that a mirror that takes over does not repeat a rejected
+// bind.
 func TestGateIsHandedOver(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { c.Secret = func() string { return "old" } })
 	w.user("Ann", "ann@corp.example")

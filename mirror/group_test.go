@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// runner is a Runner that tells what happens to it.
+// runner is a Runner that reports its start and end.
 type runner struct {
 	began, ended chan bool
-	fail         error // what Run gives at once; nil: it waits for its end
+	fail         error // returned by Run at once; nil: it waits for its end
 }
 
 func newRunner() *runner { return &runner{began: make(chan bool, 1), ended: make(chan bool, 1)} }
@@ -23,7 +23,8 @@ func (r *runner) Run(ctx context.Context) error {
 	return r.fail
 }
 
-// TestGroup: runners come and go while others go on, and Remove returns after their end.
+// TestGroup adds and removes runners while others run, and checks that Remove returns after
+// their end.
 func TestGroup(t *testing.T) {
 	var g Group
 	first, second, third, never := newRunner(), newRunner(), newRunner(), newRunner()
@@ -40,7 +41,7 @@ func TestGroup(t *testing.T) {
 	default:
 		t.Error("Remove returned before the runner had ended")
 	}
-	g.Remove(first) // not there any more
+	g.Remove(first) // no longer a member
 	g.Add(third)
 	<-third.began
 	if len(second.ended) > 0 {

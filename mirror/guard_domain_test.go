@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// company makes a world with the default guard in which only corp.example and what is
-// named are judged.
+// company returns a world with the default guard in which only corp.example and the named
+// domains are judged.
 func company(t *testing.T, judged ...string) *world {
 	return newWorld(t, func(w *world, c *Config) {
 		c.Guard, c.ReplicationLag = defaultGuard, 0
@@ -21,7 +21,7 @@ func company(t *testing.T, judged ...string) *world {
 	})
 }
 
-// people makes users of a domain.
+// people adds users of a domain.
 func (w *world) people(n int, domain string) (all []adsim.GUID) {
 	for i := range n {
 		all = append(all, w.user(fmt.Sprint(domain, " ", i), fmt.Sprintf("u%d@%s", i, domain)))
@@ -43,7 +43,7 @@ func (w *world) approve() store.PassInfo {
 	return info
 }
 
-// TestSmallCompany: nearly all of 41 people at once.
+// TestSmallCompany removes nearly all of 41 people at once.
 func TestSmallCompany(t *testing.T) {
 	w := company(t)
 	all := w.people(41, "corp.example")
@@ -58,7 +58,7 @@ func TestSmallCompany(t *testing.T) {
 	if info := w.approve(); info.Removed != 40 {
 		t.Errorf("approval: %+v", info)
 	}
-	// What was approved does not count against the next one.
+	// Approved removals do not count later.
 	more := w.people(9, "corp.example2")
 	w.pass(store.Incremental)
 	w.leave(more[:2]...)
@@ -68,7 +68,8 @@ func TestSmallCompany(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestSubsidiaryHoldsNobodyElse: what is held of one domain keeps no other removal.
+// TestSubsidiaryHoldsNobodyElse checks that a hold of one domain does not hold other
+// removals.
 func TestSubsidiaryHoldsNobodyElse(t *testing.T) {
 	w := company(t, "sub.example")
 	w.people(60, "corp.example")
@@ -116,15 +117,15 @@ func TestOneByOne(t *testing.T) {
 		}
 		w.restart()
 	}
-	w.advance(25 * time.Hour) // beyond the window two of the seven may go
+	w.advance(25 * time.Hour) // after the window, two of the seven may go
 	if info := w.pass(store.Full); info.Hold != "" || info.Held != 0 {
 		t.Errorf("a day later: %+v", info)
 	}
 	w.wantEqual()
 }
 
-// TestDomainsThatAreNotJudged: contacts of others come and go, and a domain that is
-// judged from a reload on is guarded from then on.
+// TestDomainsThatAreNotJudged: external contacts may come and go. A domain that a reload
+// adds to the judged ones is guarded from then on.
 func TestDomainsThatAreNotJudged(t *testing.T) {
 	w := company(t)
 	w.people(10, "corp.example")
@@ -149,7 +150,8 @@ func TestDomainsThatAreNotJudged(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestComeBackWithinTheWindow: an address that is known again is not lost.
+// TestComeBackWithinTheWindow checks that an address that is known again does not count as
+// lost.
 func TestComeBackWithinTheWindow(t *testing.T) {
 	w := company(t, "sub.example")
 	w.people(100, "corp.example")
@@ -166,15 +168,15 @@ func TestComeBackWithinTheWindow(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestRetiredByDomain: of a directory that left the configuration, too, only the removals
-// of the domain are held.
+// TestRetiredByDomain checks that for a retired directory, too, only the removals of the
+// domain are held.
 func TestRetiredByDomain(t *testing.T) {
 	w := newWorld(t, nil)
 	w.people(40, "corp.example")
 	w.people(3, "sub.example")
 	w.user("Guest", "guest@customer.example")
 	w.pass(store.Full)
-	w.other("corp2") // has the same, but for what follows
+	w.other("corp2") // has the same objects, except those added below
 	w.restart()
 	w.user("New", "new@sub2.example", "guest2@customer.example")
 	w.pass(store.Incremental)
@@ -197,7 +199,7 @@ func TestRetiredByDomain(t *testing.T) {
 	}
 }
 
-// TestRetiredShare: a directory of three people is not let go at once.
+// TestRetiredShare checks that a retired directory of three people is held.
 func TestRetiredShare(t *testing.T) {
 	w := newWorld(t, nil)
 	w.people(3, "corp.example")
@@ -216,9 +218,9 @@ func TestRetiredShare(t *testing.T) {
 	}
 }
 
-// TestRandomGuardedLives: over random departures and additions of several domains an
-// address goes only if the directory lacks it, never more of a judged domain than the
-// guard lets go within the window, and an approval makes the index equal.
+// TestRandomGuardedLives removes and adds addresses of several domains at random. An
+// address goes only if the directory lacks it. Within the window no judged domain loses
+// more than the guard allows. An approval makes the index equal to the directory.
 func TestRandomGuardedLives(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -255,7 +257,8 @@ func TestRandomGuardedLives(t *testing.T) {
 	}
 }
 
-// checkJudged: of no judged domain more than the share went, unless it is below three.
+// checkJudged checks that no judged domain lost more than the share, unless it lost fewer
+// than three addresses.
 func (w *world) checkJudged(sizes map[string]int) {
 	w.t.Helper()
 	for _, d := range []string{"a.example", "b.example"} {

@@ -10,10 +10,10 @@ import (
 	"rcpt-milter/store"
 )
 
-// defaultGuard is that of a directory without removal_guard.
+// defaultGuard is the guard of a directory without removal_guard.
 var defaultGuard = Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
 
-// losing describes a directory of so many addresses that loses some of one domain.
+// losing describes a directory with a number of addresses that loses some of one domain.
 func losing(n, owned, known int) losses {
 	return losses{owned: int64(owned), pending: store.Pending{Owned: n, Objects: n},
 		domains: map[string]domainLoss{"x.test": {pending: n, known: int64(known)}}}
@@ -31,7 +31,7 @@ func (l losses) unjudged() losses {
 	return l
 }
 
-// TestGuardShare: a share of a small directory, or of a small domain of a large one.
+// TestGuardShare covers a share of a small directory, and of a small domain of a large one.
 func TestGuardShare(t *testing.T) {
 	off := defaultGuard
 	off.Share = 0
@@ -43,11 +43,12 @@ func TestGuardShare(t *testing.T) {
 		name   string
 		guard  Guard
 		l      losses
-		want   string // part of the reason; empty: they may go
-		domain bool   // the removals of the domain only are held
+		want   string // part of the reason; empty: not held
+		domain bool   // only the removals of the domain are held
 	}{
 		{"40 of 41", defaultGuard, losing(40, 41, 41),
-			"40 addresses (97.6 % of the directory) would have gone within 24h, which is more than removal_guard.share (30)", false},
+			"40 addresses (97.6 % of the directory) would have gone within 24h, " +
+				"which is more than removal_guard.share (30)", false},
 		{"3 of 9", defaultGuard, losing(3, 9, 9), "removal_guard.share", false},
 		{"exactly the share", defaultGuard, losing(3, 10, 10), "", false},
 		{"the share and one more", defaultGuard, losing(4, 10, 10), "removal_guard.share", false},
@@ -57,7 +58,8 @@ func TestGuardShare(t *testing.T) {
 		{"a subsidiary", defaultGuard, losing(200, 100_000, 200), "no address of the domain x.test would be left",
 			true},
 		{"the greater part of a subsidiary", defaultGuard, losing(150, 100_000, 200),
-			"150 addresses (75.0 % of the domain x.test) would have gone within 24h, which is more than removal_guard.share (30)", true},
+			"150 addresses (75.0 % of the domain x.test) would have gone within 24h, " +
+				"which is more than removal_guard.share (30)", true},
 		{"a part of a subsidiary", defaultGuard, losing(60, 100_000, 200), "", false},
 		{"one more than that", defaultGuard, losing(61, 100_000, 200), "removal_guard.share", true},
 		{"a subsidiary that is not judged", defaultGuard, losing(200, 100_000, 200).unjudged(), "", false},
@@ -96,7 +98,8 @@ func TestGuardShare(t *testing.T) {
 	}
 }
 
-// TestGuardManyDomains: more domains than the store keeps hold everything.
+// TestGuardManyDomains checks that all removals are held if the store cannot keep so many
+// domains.
 func TestGuardManyDomains(t *testing.T) {
 	for n, all := range map[int]bool{2: false, store.MaxHeldDomains: false, store.MaxHeldDomains + 1: true} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -116,8 +119,9 @@ func TestGuardManyDomains(t *testing.T) {
 	}
 }
 
-// TestGuardProperties: for random numbers, what is held does not become free when more
-// goes or when less is left, and a reason of a domain holds no other one.
+// TestGuardProperties checks with random numbers that a hold does not end when more
+// removals come or fewer addresses remain, and that a reason of one domain holds no other
+// one.
 func TestGuardProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 20_000 {

@@ -23,7 +23,7 @@ func TestGuard(t *testing.T) {
 		name  string
 		guard Guard
 		l     losses
-		want  string // part of the reason; empty: they may go
+		want  string // part of the reason; empty: not held
 	}{
 		{"nothing goes", guard, losses{owned: 10}, ""},
 		{"a few of many", guard, losses{pending: going(50), owned: 1000}, ""},
@@ -96,7 +96,7 @@ func TestGuardHoldsAccidents(t *testing.T) {
 		t.Errorf("approval: %+v, %v", info, err)
 	}
 	w.wantKnown(append(gone(5), "late@corp.example")...)
-	// What was approved does not count against what goes next.
+	// Approved removals do not count later.
 	w.must(w.d.Delete(late))
 	if r := next(t, w.mirror.Sync(false)); r.Info.Hold == "" {
 		t.Errorf("a fourth removal in the window: %+v, want it held", r.Info)
@@ -107,8 +107,8 @@ func TestGuardHoldsAccidents(t *testing.T) {
 	w.wantKnown(append(gone(5), "late@corp.example")...)
 }
 
-// TestCanary: the removal of a canary takes all that goes with it along, whatever the
-// limits, until somebody approves.
+// TestCanary checks that the removal of a canary holds all removals of the pass, whatever
+// the limits, until an approval.
 func TestCanary(t *testing.T) {
 	ceo, err := address.Parse("CEO@corp.example")
 	if err != nil {
@@ -145,8 +145,8 @@ func TestCanary(t *testing.T) {
 	w.wantKnown("cid@corp.example")
 }
 
-// TestApproveWhileAPassRuns: an approval means what somebody can have seen by then, and
-// not what a pass that is under way holds back before the approval has its turn.
+// TestApproveWhileAPassRuns checks that an approval covers what the operator can have seen,
+// and not the removals that a running pass holds before the approval is processed.
 func TestApproveWhileAPassRuns(t *testing.T) {
 	var results <-chan PassResult
 	w := newWorld(t, func(w *world, c *Config) {
@@ -201,13 +201,13 @@ func TestApproveWhileAPassRuns(t *testing.T) {
 	}
 	slices.Sort(want)
 	w.wantKnown(want...)
-	next(t, results) // which judges the rest again
+	next(t, results) // judges the rest again
 	if s := w.mirror.Status(); s.HoldReason == "" || s.HeldAddresses != 6 {
 		t.Errorf("after that: %d held because %q", s.HeldAddresses, s.HoldReason)
 	}
 }
 
-// await waits until something is so of what is asked of the mirror.
+// await waits until a condition on the pending request holds.
 func (m *Mirror) await(so func() bool) {
 	for {
 		m.mu.Lock()
@@ -238,12 +238,12 @@ func TestEmptyFullPassIsHeld(t *testing.T) {
 	w.wantKnown("ann@corp.example")
 }
 
-func TestPlainly(t *testing.T) {
+func TestShortDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m",
 		90 * time.Second: "1m30s", time.Minute: "1m", 10 * time.Second: "10s", 0: "0s"} {
 		t.Run(want, func(t *testing.T) {
 			if got := shortDuration(d); got != want {
-				t.Errorf("plainly(%d) = %q, want %q", d, got, want)
+				t.Errorf("shortDuration(%d) = %q, want %q", d, got, want)
 			}
 		})
 	}

@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// unreadOf lists what is to be corrected, as object:attribute:value.
+// unreadOf lists the values that need correction, as object:attribute:value.
 func (w *world) unreadOf() string {
 	w.t.Helper()
 	list, err := w.store.Unread(1000)
@@ -24,8 +24,8 @@ func (w *world) unreadOf() string {
 	return strings.Join(out, " ")
 }
 
-// TestObjectThatHidesItsUSN: one object does not stop the directory. It is named, its
-// addresses are accepted, and the removals of the pass wait for the next one.
+// TestObjectThatHidesItsUSN checks that one such object does not stop the directory. It is
+// reported, its addresses are accepted, and the removals of the pass wait for the next one.
 func TestObjectThatHidesItsUSN(t *testing.T) {
 	w := newWorld(t, nil)
 	ann, bob := w.user("Ann", "ann@corp.example", "a.smith@corp.example"), w.user("Bob", "bob@corp.example")
@@ -38,7 +38,7 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 	eve := w.user("Eve", "eve@corp.example")
 	w.d.HideOf(eve, "uSNChanged")
 	w.set(ann, "ann@corp.example", "ann.smith@corp.example")
-	w.d.WithholdDeleted(true) // the deletion is found by full passes only
+	w.d.WithholdDeleted(true) // only full passes find the deletion
 	w.must(w.d.Delete(bob))
 	w.user("New", "new@corp.example")
 	w.d.WithholdDeleted(false)
@@ -69,7 +69,7 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 		t.Errorf("the next pass holds because %q", got.HoldReason)
 	}
 
-	// The right is given: the change is seen, and nothing is named any more.
+	// The right is granted: the change is seen, and nothing is reported.
 	w.d.HideOf(ann)
 	w.d.HideOf(eve)
 	w.must(w.d.Touch(ann))
@@ -81,8 +81,8 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 	}
 }
 
-// TestHiddenContainer: a container that hides uSNChanged is named, and does not make the
-// pass begin again.
+// TestHiddenContainer checks that a container that hides uSNChanged is reported, and that
+// the pass is not repeated.
 func TestHiddenContainer(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { c.Rules.Bases = []string{people} })
 	hidden := w.add(adsim.OU, "OU=Hidden,"+people)
@@ -95,7 +95,7 @@ func TestHiddenContainer(t *testing.T) {
 	}
 }
 
-// TestAllHideTheirUSN: no change could be followed, so the pass fails as a whole.
+// TestAllHideTheirUSN: no change could be seen, so the pass fails.
 func TestAllHideTheirUSN(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.user("Ann", "ann@corp.example")
@@ -112,8 +112,8 @@ func TestAllHideTheirUSN(t *testing.T) {
 	}
 }
 
-// TestHiddenObjectsAtRandom: whichever objects hide uSNChanged, nobody who is in the
-// directory is unknown after a full pass, and who left goes with the pass after it.
+// TestHiddenObjectsAtRandom checks that no present object is unknown after a full pass,
+// whichever objects hide uSNChanged, and that the pass after it removes the absent ones.
 func TestHiddenObjectsAtRandom(t *testing.T) {
 	for seed := range 8 {
 		w := newWorld(t, func(_ *world, c *Config) { c.Guard.Max = 0 })
@@ -143,8 +143,8 @@ func TestHiddenObjectsAtRandom(t *testing.T) {
 	}
 }
 
-// TestValuesToCorrectAreLoggedOnce: a value is logged when it is met first, not with each
-// pass, and not after a restart; a new one is.
+// TestValuesToCorrectAreLoggedOnce checks that a value is logged when it is first seen, and
+// not with each pass or after a restart.
 func TestValuesToCorrectAreLoggedOnce(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
@@ -187,8 +187,8 @@ func TestValuesToCorrectAreLoggedOnce(t *testing.T) {
 	}
 }
 
-// TestConcealedValues: where addresses stay out of the log, so do values that may be some.
-func TestConcealedValues(t *testing.T) {
+// TestRedactedValues checks that values that may be addresses stay out of the log.
+func TestRedactedValues(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) {
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -205,7 +205,7 @@ func TestConcealedValues(t *testing.T) {
 	}
 }
 
-// TestManyValuesToCorrect: the log is not flooded.
+// TestManyValuesToCorrect checks that the number of log lines is limited.
 func TestManyValuesToCorrect(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })

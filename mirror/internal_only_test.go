@@ -11,10 +11,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// refusing has internal-only recipients refused for outside senders.
+// applyInternalOnly sets the rule that internal-only recipients accept no mail from outside
+// senders.
 func applyInternalOnly(c *Config) { c.Rules.InternalOnly = true }
 
-// restrict makes objects internal-only, or (restricted false) open again.
+// setInternalOnly makes objects internal-only, or open again if restricted is false.
 func (w *world) setInternalOnly(restricted bool, all ...adsim.GUID) {
 	w.t.Helper()
 	for _, guid := range all {
@@ -26,7 +27,7 @@ func (w *world) setInternalOnly(restricted bool, all ...adsim.GUID) {
 	}
 }
 
-// wantOpen compares which of the known addresses take mail from outside senders.
+// wantOpen compares the known addresses that accept mail from outside senders.
 func (w *world) wantOpen(want ...string) {
 	w.t.Helper()
 	if got := w.open(); !slices.Equal(got, want) {
@@ -34,7 +35,7 @@ func (w *world) wantOpen(want ...string) {
 	}
 }
 
-// open lists the addresses that take mail from outside senders.
+// open lists the addresses that accept mail from outside senders.
 func (w *world) open() (list []string) {
 	w.t.Helper()
 	w.must(w.store.Addresses(func(a address.Address, restricted bool) error {
@@ -46,8 +47,8 @@ func (w *world) open() (list []string) {
 	return list
 }
 
-// TestInternalOnlyIsRemoval: who becomes internal-only is lost to outside senders at the end
-// of the pass, with the time of it, and is open again at once.
+// TestInternalOnlyIsRemoval checks that a recipient that becomes internal-only is lost to
+// outside senders at the end of the pass, with its time, and is open again at once.
 func TestInternalOnlyIsRemoval(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { applyInternalOnly(c) })
 	ann := w.user("Ann", "ann@corp.example")
@@ -69,7 +70,7 @@ func TestInternalOnlyIsRemoval(t *testing.T) {
 	w.setInternalOnly(false, ann)
 	w.pass(store.Incremental)
 	w.wantOpen("ann@corp.example", "bob@corp.example")
-	// Nobody who comes internal-only was ever open.
+	// A recipient that is internal-only from the start was never open.
 	eve := w.user("Eve", "eve@corp.example")
 	w.setInternalOnly(true, eve)
 	if info := w.pass(store.Incremental); info.Removed != 0 {
@@ -78,7 +79,7 @@ func TestInternalOnlyIsRemoval(t *testing.T) {
 	w.wantOpen("ann@corp.example", "bob@corp.example")
 }
 
-// TestInternalOnlyIgnored: with internal_only: accept nothing is marked.
+// TestInternalOnlyIgnored checks that internal_only: accept marks nothing.
 func TestInternalOnlyIgnored(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { c.Guard = Guard{Count: 0, Percent: 0, Max: 1, Window: time.Hour} })
 	all := w.people(5, "corp.example")
@@ -90,8 +91,8 @@ func TestInternalOnlyIgnored(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyGuarded: the guard counts those who become internal-only with those who
-// leave, holds them, and has them approved and discarded.
+// TestInternalOnlyGuarded checks that the guard counts recipients that become internal-only
+// together with removed ones, and that an operator can approve and discard both.
 func TestInternalOnlyGuarded(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { guarded(w, c); applyInternalOnly(c) })
 	all := w.people(20, "corp.example")
@@ -123,7 +124,7 @@ func TestInternalOnlyGuarded(t *testing.T) {
 		w.knows("u2@corp.example") {
 		t.Errorf("approval: %+v", info)
 	}
-	// Open again before the approval: nothing is left of it.
+	// Open again before the approval: no mark remains.
 	w.setInternalOnly(true, all[4:10]...)
 	w.pass(store.Incremental)
 	w.setInternalOnly(false, all[4:10]...)
@@ -133,8 +134,8 @@ func TestInternalOnlyGuarded(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyShare: the share of a domain, counted with what went before in the window,
-// holds the removals of that domain only.
+// TestInternalOnlyShare checks that the share of a domain, together with earlier losses in
+// the window, holds only the removals of that domain.
 func TestInternalOnlyShare(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) {
 		applyInternalOnly(c)
@@ -158,7 +159,7 @@ func TestInternalOnlyShare(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyCanary: a canary that becomes internal-only holds everything.
+// TestInternalOnlyCanary checks that a canary that becomes internal-only holds everything.
 func TestInternalOnlyCanary(t *testing.T) {
 	ceo, err := address.Parse("ceo@corp.example")
 	if err != nil {
@@ -178,15 +179,15 @@ func TestInternalOnlyCanary(t *testing.T) {
 		t.Errorf("the last open owner: %+v", info)
 	}
 	w.wantOpen("ann@corp.example", "ceo@corp.example")
-	w.must(w.d.Delete(boss)) // the other owner keeps it, for inside senders only
+	w.must(w.d.Delete(boss)) // the other owner keeps it, internal-only
 	if info := w.pass(store.Incremental); info.Held != 2 {
 		t.Errorf("the last open owner is deleted: %+v", info)
 	}
 	w.wantOpen("ann@corp.example", "ceo@corp.example")
 }
 
-// TestInternalOnlyLag: a controller that takes over may not have heard yet that an object
-// is open again.
+// TestInternalOnlyLag: a controller that takes over may not have the change yet that opened
+// an object again.
 func TestInternalOnlyLag(t *testing.T) {
 	w, d2, _ := two(t, func(_ *world, c *Config) { applyInternalOnly(c) })
 	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example")
@@ -207,17 +208,17 @@ func TestInternalOnlyLag(t *testing.T) {
 		w.wantOpen("ann@corp.example", "bob@corp.example")
 		w.advance(time.Hour)
 	}
-	d2.ReplicateFrom(w.d, 0) // now it has heard
+	d2.ReplicateFrom(w.d, 0) // now it has the change
 	w.advance(time.Hour)
 	w.pass(store.Incremental)
 	w.wantOpen("ann@corp.example")
 }
 
-// TestInternalOnlyInTwoDirectories: where another directory may own the address, it may not
-// have heard yet. An owner there that is open keeps the address open.
+// TestInternalOnlyInTwoDirectories: another directory that may own the address may not have
+// the change yet. An open owner there keeps the address open.
 func TestInternalOnlyInTwoDirectories(t *testing.T) {
-	for name, there := range map[string]string{"nobody has it there": "cid@corp.example",
-		"somebody has it there": "ann@corp.example"} {
+	for name, there := range map[string]string{"no object has it there": "cid@corp.example",
+		"an object has it there": "ann@corp.example"} {
 		t.Run(name, func(t *testing.T) {
 			w := newTwoDirectories(t, applyInternalOnly)
 			w.mirror.SetLimits(Limits{})
@@ -257,8 +258,9 @@ func TestInternalOnlyInTwoDirectories(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyByReload: from accept to refuse, what is internal-only is judged by the
-// guard like all that a change of rules takes away. The reverse opens it at once.
+// TestInternalOnlyByReload: after a change from accept to refuse, the guard judges
+// internal-only recipients like all losses by a change of rules. The reverse change opens
+// them at once.
 func TestInternalOnlyByReload(t *testing.T) {
 	w := newWorld(t, guarded)
 	all := w.people(20, "corp.example")

@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/directory"
 )
 
-// TestKindsOfMailboxes: each kind does what the documents say of the two knobs.
+// TestKindsOfMailboxes checks each kind with both settings.
 func TestKindsOfMailboxes(t *testing.T) {
 	owns := func(kind int64, rules Rules) bool {
 		o := directory.Object{Classes: []string{"top", "user"}, Disabled: true, RecipientType: kind,
@@ -49,8 +49,8 @@ func TestKindsOfMailboxes(t *testing.T) {
 	}
 }
 
-// TestKindsAreDocumented: docs/active-directory.md has the lists of the code, with their
-// numbers, and no other.
+// TestKindsAreDocumented checks that docs/active-directory.md has exactly the lists of the
+// code, with their numbers.
 func TestKindsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/active-directory.md")
 	if err != nil {

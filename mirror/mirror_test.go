@@ -18,7 +18,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// world is a simulated domain controller, a store and a mirror between them.
+// world is a simulated domain controller, a store, and a mirror between them.
 type world struct {
 	t      *testing.T
 	d      *adsim.Directory
@@ -89,7 +89,7 @@ func (w *world) candidate(s *adsim.Server) Candidate {
 	}}
 }
 
-// now is the time by the clock of the mirror and of the first controller.
+// now is the time of the clock of the mirror and of the first controller.
 func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }
 
 func (w *world) advance(d time.Duration) { w.offset.Add(int64(d)) }
@@ -127,7 +127,7 @@ func (w *world) must(err error) {
 	}
 }
 
-// pass runs a pass that must succeed and be of a kind.
+// pass runs a pass that must succeed and be of this kind.
 func (w *world) pass(kind store.Kind) store.PassInfo {
 	w.t.Helper()
 	r := w.mirror.Pass(w.t.Context(), false)
@@ -157,7 +157,7 @@ func (w *world) wantKnown(want ...string) {
 	}
 }
 
-// wantEqual compares with the truth of the directory.
+// wantEqual compares the index with the simulated directory.
 func (w *world) wantEqual() {
 	w.t.Helper()
 	w.wantKnown(slices.Collect(maps.Keys(w.d.Owners(w.config.Rules.Bases...)))...)
@@ -219,11 +219,11 @@ func TestMovedAddressIsNeverUnknown(t *testing.T) {
 	w := newWorld(t, nil)
 	ann, bob := w.user("Ann", "team@corp.example"), w.user("Bob", "bob@corp.example")
 	w.pass(store.Full)
-	w.set(ann) // lower USN: read first
+	w.set(ann) // lower USN, so it is read first
 	w.set(bob, "bob@corp.example", "team@corp.example")
 	w.pass(store.Incremental)
 	w.wantEqual()
-	// and during a full read: it moves from an object not read yet to one read before
+	// The same during a full read: from an object that is not read yet to one that was.
 	late := w.user("Zoe", "zoe@corp.example", "desk@corp.example")
 	w.pass(store.Incremental)
 	moved := false
@@ -240,8 +240,8 @@ func TestMovedAddressIsNeverUnknown(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestMovedDuringTheRead: while a pass reads, an address goes from an object that is read
-// late to one that was read early. The pass sees the loss and not the gain.
+// TestMovedDuringTheRead moves an address during a pass from an object that is read late to
+// one that was read early. The pass sees the loss and not the gain.
 func TestMovedDuringTheRead(t *testing.T) {
 	for name, full := range map[string]bool{"incremental": false, "full, in its second read": true} {
 		for how, lose := range map[string]func(*world, adsim.GUID) error{
@@ -273,7 +273,7 @@ func TestMovedDuringTheRead(t *testing.T) {
 					}
 					if s.Page == 1 {
 						if reads++; full && reads == 2 {
-							touch() // so that the second read has two pages too
+							touch() // makes two pages of the second read
 						}
 					} else if !full || reads == 2 {
 						moved = true
@@ -380,7 +380,7 @@ func TestRestoredController(t *testing.T) {
 			if info := w.pass(store.Full); !strings.Contains(info.Why, c.why) {
 				t.Errorf("full pass because %q, want %q", info.Why, c.why)
 			}
-			// What the lost days taught may come back by replication from a partner.
+			// A replication partner may still have what the lost days brought.
 			w.wantKnown("ann@corp.example", "bob@corp.example", "robert@corp.example")
 			w.pass(store.Incremental)
 			w.wantKnown("ann@corp.example", "bob@corp.example", "robert@corp.example")
@@ -401,7 +401,7 @@ func TestFailover(t *testing.T) {
 	})
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
-	// dc2 has a copy of what was there, and does not hear of what comes then.
+	// dc2 has a copy of the present state, and receives no later changes.
 	host := w.d.Snapshot()
 	d2.Restore(host)
 	d2.NewInvocationID()
@@ -416,7 +416,7 @@ func TestFailover(t *testing.T) {
 	if got := w.mirror.Status(); got.Controller != "dc2.corp.example" || got.State != Fresh {
 		t.Errorf("status: %+v", got)
 	}
-	// It comes back, and nobody has a reason to go back to it.
+	// It returns, and the mirror has no reason to go back to it.
 	w.must(w.server.Up())
 	w.pass(store.Incremental)
 	second.Down()
@@ -426,8 +426,8 @@ func TestFailover(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestBrokenFullPassIsMadeUpFor: what a full pass wrote before it broke off is not left
-// behind by the incremental ones that would follow.
+// TestBrokenFullPassIsMadeUpFor checks that later incremental passes do not leave behind
+// what an interrupted full pass wrote.
 func TestBrokenFullPassIsMadeUpFor(t *testing.T) {
 	prepare := func(t *testing.T, change func(*world, *Config)) (*world, adsim.GUID) {
 		w := newWorld(t, change)
@@ -459,7 +459,7 @@ func TestBrokenFullPassIsMadeUpFor(t *testing.T) {
 		second.Down()
 		w.must(w.server.Up())
 		w.pass(store.Full)
-		w.advance(4 * time.Hour) // the other one may have known better
+		w.advance(4 * time.Hour) // the other controller may have had more
 		w.pass(store.Incremental)
 		w.wantEqual()
 	})
@@ -540,8 +540,8 @@ func TestBlindToDeletions(t *testing.T) {
 	}
 }
 
-// TestSightComesBack: the passes of an account that could not see deleted objects went
-// past their tombstones. Once it can, they have to be made up for.
+// TestSightComesBack: the passes of an account that could not see deleted objects skipped
+// their tombstones. When it can see them, a full pass is required.
 func TestSightComesBack(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")
@@ -579,7 +579,7 @@ func TestMoveAcrossABase(t *testing.T) {
 	w.pass(store.Incremental)
 }
 
-// TestMoveWithinTheBases needs no full pass: nothing enters or leaves.
+// TestMoveWithinTheBases needs no full pass, because nothing enters or leaves the scope.
 func TestMoveWithinTheBases(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, "ou=left, dc=corp, dc=example"} })
 	w.add(adsim.OU, "OU=Sales,"+people)
@@ -598,12 +598,12 @@ func TestMoveWithinTheBases(t *testing.T) {
 	w.wantKnown("bob@corp.example")
 }
 
-// TestMoveDuringAFullPass: what stands in an OU was read where it was before the OU
-// moved, and does not show again.
+// TestMoveDuringAFullPass: objects in an OU were read at its old place before it moved, and
+// do not appear again.
 func TestMoveDuringAFullPass(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		first  bool   // the first pass: the OU is not known yet
+		first  bool   // the first pass, so the OU is unknown
 		page   int    // the OU moves before this page
 		parent string // of the OU before
 	}{
@@ -643,8 +643,8 @@ func TestMoveDuringAFullPass(t *testing.T) {
 	}
 }
 
-// TestMovesWithoutEnd: a full pass that never sees the containers at rest fails, and
-// keeps what is known.
+// TestMovesWithoutEnd checks that a full pass during which containers never stop moving
+// fails and keeps the known addresses.
 func TestMovesWithoutEnd(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	sales := w.add(adsim.OU, "OU=Sales,"+people)

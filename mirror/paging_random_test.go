@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// restlessLife lets containers and people move, come and go between the pages of full
+// restlessLife moves, adds and removes containers and people between the pages of full
 // passes, some of which fail.
 type restlessLife struct {
 	*world
@@ -32,13 +32,13 @@ func (l *restlessLife) entries(kind adsim.Kind) (list []adsim.Entry) {
 
 func pickOne[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-// container draws a place to put something into.
+// container selects a random container.
 func (l *restlessLife) container() string {
 	return pickOne(l.rnd, append(l.entries(adsim.OU), adsim.Entry{DN: people},
 		adsim.Entry{DN: "CN=Users,DC=corp,DC=example"})).DN
 }
 
-// step is one thing that happens. What the model refuses counts as nothing done.
+// step makes one random change. A change that the model rejects has no effect.
 func (l *restlessLife) step() {
 	l.made++
 	name := fmt.Sprint("o", l.made)
@@ -68,9 +68,9 @@ func (l *restlessLife) step() {
 	}
 }
 
-// TestRestlessLives: whatever happens between the pages of a controller that pages by
-// position, no address is unknown that was there at the last good pass and still is, and in the
-// end the index equals the directory.
+// TestRestlessLives checks, for a controller that pages by position, that an address stays
+// known that existed at the last good pass and still exists, and that the index equals the
+// directory at the end.
 func TestRestlessLives(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -119,7 +119,8 @@ func TestRestlessLives(t *testing.T) {
 	}
 }
 
-// settle runs passes in quiet times, after which the index equals the directory.
+// settle runs passes without changes in between, after which the index equals the
+// directory.
 func (l *restlessLife) settle() {
 	l.t.Helper()
 	for range 2 {

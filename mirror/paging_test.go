@@ -15,8 +15,8 @@ import (
 )
 
 // positioned pages through the tree as Active Directory does through its index of
-// ancestors: in its order, from the place where the last page ended, as the directory is
-// when the page is asked for.
+// ancestors: in the order of the index, from the end of the last page, and by the state at
+// the time of the page.
 type positioned struct {
 	Source
 	size   int
@@ -70,8 +70,8 @@ func positionOf(dn string) string {
 	return strings.Join(parts, ",") + ","
 }
 
-// pagingWorld has all its controllers page by position, and calls a function before every
-// page of a full read.
+// pagingWorld has all controllers page by position, and calls a function before each page
+// of a full read.
 func pagingWorld(t *testing.T, before func(w *world, page int), change func(*world, *Config)) *world {
 	t.Helper()
 	return newWorld(t, func(w *world, c *Config) {
@@ -90,7 +90,7 @@ func pagingWorld(t *testing.T, before func(w *world, page int), change func(*wor
 	})
 }
 
-// tree makes OU=Sales in OU=Zone, at the end of the order of names, with an OU and six
+// tree adds OU=Sales in OU=Zone, at the end of the order of names, with an OU and six
 // people below it, and people in front of it.
 func (w *world) tree() (sales adsim.GUID) {
 	w.t.Helper()
@@ -112,11 +112,10 @@ const (
 	back  = "OU=Zone,DC=corp,DC=example"
 )
 
-// TestMoveDuringAPositionedRead: a controller pages by position, and containers change
-// their names while it does. What stands below them is found, in the first full pass as
-// well as in later ones.
+// TestMoveDuringAPositionedRead: a controller pages by position while containers change
+// their names. The objects below them are found, in the first full pass and in later ones.
 func TestMoveDuringAPositionedRead(t *testing.T) {
-	type at map[int]func(w *world, sales adsim.GUID) error // what happens before a page
+	type at map[int]func(w *world, sales adsim.GUID) error // changes before a page
 	move := func(to string) func(*world, adsim.GUID) error {
 		return func(w *world, sales adsim.GUID) error { return w.d.Move(sales, to) }
 	}
@@ -207,7 +206,8 @@ func owners(w *world) []string {
 	return slices.Sorted(slices.Values(all))
 }
 
-// TestPersonWithPeopleBelow: not only containers have something below them.
+// TestPersonWithPeopleBelow: objects other than containers may also have objects below
+// them.
 func TestPersonWithPeopleBelow(t *testing.T) {
 	var boss adsim.GUID
 	moved := false
@@ -229,8 +229,8 @@ func TestPersonWithPeopleBelow(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestMovesWithoutEndStopNothing: containers that never rest let no full pass come to an
-// end. None removes an address for that, and what is added takes effect.
+// TestMovesWithoutEndStopNothing: if containers never stop moving, no full pass completes.
+// No pass then removes an address, and additions take effect.
 func TestMovesWithoutEndStopNothing(t *testing.T) {
 	var sales adsim.GUID
 	n, restless := 0, false
@@ -252,14 +252,14 @@ func TestMovesWithoutEndStopNothing(t *testing.T) {
 		added := fmt.Sprintf("new%d@corp.example", i)
 		w.user(fmt.Sprint("New", i), added)
 		before = append(before, added)
-		w.pass(store.Incremental) // the failed one is not owed: no base was crossed
+		w.pass(store.Incremental) // the failed one is not required: no base was crossed
 		w.wantKnown(before...)
 		w.wantState(Fresh)
 	}
 	if n < 3*maxMoveRounds {
 		t.Errorf("the container moved %d times only", n)
 	}
-	// A first full pass comes to no end either, and adds all the same.
+	// A first full pass does not complete either, but it adds addresses.
 	w.advance(25 * time.Hour)
 	w.user("Later", "later@corp.example")
 	w.pass(store.Incremental)
@@ -270,8 +270,8 @@ func TestMovesWithoutEndStopNothing(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestContainerThatOnlyChanges: a container that was edited while a full pass read, or made,
-// costs a search below it and no second full pass.
+// TestContainerThatOnlyChanges checks that a container that is edited or added during a
+// full pass costs one search below it and no second full pass.
 func TestContainerThatOnlyChanges(t *testing.T) {
 	for name, change := range map[string]func(*world, adsim.GUID){
 		"edited": func(w *world, sales adsim.GUID) { w.must(w.d.Modify(sales, adsim.Set("description", "x"))) },

@@ -18,8 +18,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestCompareBesideAShorterList: the list of controllers gets shorter than the place of
-// the one that was used.
+// TestCompareBesideAShorterList: the list of controllers becomes shorter than the position
+// of the one that was used.
 func TestCompareBesideAShorterList(t *testing.T) {
 	var found dns
 	var s2 *adsim.Server
@@ -47,7 +47,7 @@ func TestCompareBesideAShorterList(t *testing.T) {
 	w.wantDifferences()
 }
 
-// TestListsOfAllLengths: whatever DNS says next, there is a candidate in use.
+// TestListsOfAllLengths checks that there is a current candidate after every discovery.
 func TestListsOfAllLengths(t *testing.T) {
 	w := newWorld(t, nil)
 	named := func(names string) (list []Candidate) {
@@ -76,7 +76,7 @@ func TestListsOfAllLengths(t *testing.T) {
 	}
 }
 
-// bursting panics in one of its methods while armed.
+// panickingSource panics in one of its methods while armed.
 type panickingSource struct {
 	Source
 	armed *atomic.Pointer[string]
@@ -130,7 +130,7 @@ func (l *testLog) Write(p []byte) (int, error) {
 	return l.Buffer.Write(p)
 }
 
-// await waits until the text of the log fulfils a condition.
+// await waits until the text of the log meets a condition.
 func (l *testLog) await(t *testing.T, condition func(text string) bool) {
 	t.Helper()
 	late := time.After(forAnswer)
@@ -149,7 +149,7 @@ func (l *testLog) String() string {
 	return l.Buffer.String()
 }
 
-// burstingWorld makes a world that panics where it is told to.
+// panickingWorld returns a world that panics in the armed method.
 func panickingWorld(t *testing.T, change func(*Config)) (*world, *atomic.Pointer[string], *testLog) {
 	t.Helper()
 	armed, log := new(atomic.Pointer[string]), newTestLog()
@@ -174,7 +174,7 @@ func panickingWorld(t *testing.T, change func(*Config)) (*world, *atomic.Pointer
 	return w, armed, log
 }
 
-// TestPanicsEndNothing: a pass that panics is a failed pass, and the next one is good.
+// TestPanicsEndNothing checks that a pass that panics fails, and that the next one is good.
 func TestPanicsEndNothing(t *testing.T) {
 	for _, at := range []string{"dial", "root", "read", "page"} {
 		t.Run(at, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestPanicsEndNothing(t *testing.T) {
 			w.server.CutConnections()
 			added := false
 			for {
-				if !added { // so that there is a page
+				if !added { // makes a page
 					w.user("Bob", "bob@corp.example")
 					added = true
 				}
@@ -214,7 +214,7 @@ func TestPanicsEndNothing(t *testing.T) {
 	}
 }
 
-// TestPanicInACommand: it is the error of that command.
+// TestPanicInACommand checks that the panic is the error of that command.
 func TestPanicInACommand(t *testing.T) {
 	w, _, log := panickingWorld(t, nil)
 	stop := w.run()
@@ -233,7 +233,7 @@ func TestPanicInACommand(t *testing.T) {
 	}
 }
 
-// TestPanicBesideThePasses: in the notification and in the confirmation.
+// TestPanicBesideThePasses panics in the notification and in the confirmation.
 func TestPanicBesideThePasses(t *testing.T) {
 	w, armed, log := panickingWorld(t, func(c *Config) { c.Notify = true })
 	c, err := NewConfirmer(ConfirmConfig{Directories: []ConfirmDirectory{{Mirror: w.mirror}}, Timeout: time.Second,
@@ -266,7 +266,7 @@ func TestPanicBesideThePasses(t *testing.T) {
 	}
 }
 
-// flimsy is a runner that panics at first.
+// panickingRunner is a runner that panics in its first run.
 type panickingRunner struct {
 	runs    atomic.Int32
 	running chan struct{} // closed once it runs without a panic
@@ -281,7 +281,7 @@ func (f *panickingRunner) Run(ctx context.Context) error {
 	return nil
 }
 
-// TestPanicOfARunner ends neither the group nor the runner.
+// TestPanicOfARunner checks that it ends neither the group nor the runner.
 func TestPanicOfARunner(t *testing.T) {
 	before := panicRestartDelay
 	panicRestartDelay = time.Millisecond
@@ -302,7 +302,7 @@ func TestPanicOfARunner(t *testing.T) {
 	}
 }
 
-// TestPanicOfARetiredDirectory is a failed pass.
+// TestPanicOfARetiredDirectory checks that it is a failed pass.
 func TestPanicOfARetiredDirectory(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")

@@ -13,11 +13,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestRandomReplicas lets three controllers replicate by halves, fail and come back, while two
-// directories follow them and objects change, move between the directories, die and come back.
-// Whatever the newest state of an object has that any pass has read, stays known for the
-// replication lag, and open to outside senders where objects become internal-only. SEEDS=3000
-// tries more seeds, SEED=17 begins with that one.
+// TestRandomReplicas lets three controllers replicate in part, fail and return, while two
+// directories follow them and objects change, move between the directories, are deleted and
+// restored. The addresses of the newest state of an object that any pass has read stay
+// known for the replication lag, and open to outside senders when objects become
+// internal-only. SEEDS=3000 tries more seeds; SEED=17 begins with that one.
 func TestRandomReplicas(t *testing.T) {
 	first, seeds := number(t, "SEED", 0), number(t, "SEEDS", 6)
 	for seed := first; seed < first+seeds; seed++ {
@@ -59,15 +59,14 @@ type lifeState struct {
 	has     []string
 }
 
-// lifeObject is an object that is written at one controller only, so that its states have an
-// order.
+// lifeObject is an object that is written at one controller only, which orders its states.
 type lifeObject struct {
 	guid    adsim.GUID
 	home    *adsim.Directory
 	states  []lifeState
 	newest  int // the newest state that any pass has read; -1: none
 	read    time.Time
-	holds   bool            // a pass read it where its directory has it
+	holds   bool            // a pass read it in the scope of its directory
 	counted map[string]bool // addresses of it that were known
 }
 
@@ -90,7 +89,7 @@ type replicatedLife struct {
 	objects      []*lifeObject
 	followers    []follows
 	closing      bool          // objects become internal-only, and open again
-	unreplicated time.Duration // since all controllers knew the same
+	unreplicated time.Duration // since all controllers had the same state
 	log          []string
 }
 
@@ -131,13 +130,14 @@ func newReplicatedLife(t *testing.T, seed uint64, two, closing bool) *replicated
 		l.objects = append(l.objects, o)
 	}
 	l.converge()
-	for _, f := range l.followers { // the store has to know of both
+	for _, f := range l.followers { // the store has to have both
 		l.follow(f)
 	}
 	return l
 }
 
-// second adds the directory of the other OU, which prefers the controllers in the other order.
+// second adds the directory of the other OU, which prefers the controllers in reverse
+// order.
 func (l *replicatedLife) second() {
 	config := l.config
 	config.Name, config.Rules.Bases = "left", []string{elsewhere}
@@ -169,7 +169,7 @@ func (l *replicatedLife) note(format string, a ...any) {
 	l.log = append(l.log, l.now().Format("15:04:05 ")+fmt.Sprintf(format, a...))
 }
 
-// converge replicates until all controllers know the same.
+// converge replicates until all controllers have the same state.
 func (l *replicatedLife) converge() {
 	for range 3 {
 		for _, to := range l.ds {
@@ -204,7 +204,7 @@ func (l *replicatedLife) step() {
 	}
 }
 
-// write changes an object at its home.
+// write changes an object at its home controller.
 func (l *replicatedLife) write(n int) {
 	o := l.objects[n]
 	last := o.states[len(o.states)-1]
@@ -237,7 +237,7 @@ func (l *replicatedLife) write(n int) {
 	l.note("%s writes o%d #%s: %+v", o.home.HostName(), n, k, next)
 }
 
-// toggle lets a controller fail or come back; one always works.
+// toggle makes a controller fail or return; one always works.
 func (l *replicatedLife) toggle(i int) {
 	working := 0
 	for _, up := range l.up {
@@ -247,7 +247,7 @@ func (l *replicatedLife) toggle(i int) {
 	}
 	switch {
 	case !l.up[i]:
-		if err := l.ss[i].Up(); err != nil { // another process has taken its port meanwhile
+		if err := l.ss[i].Up(); err != nil { // another process has taken its port
 			l.note("dc%d: %v", i+1, err)
 			return
 		}
@@ -260,7 +260,7 @@ func (l *replicatedLife) toggle(i int) {
 	l.note("dc%d works: %t", i+1, l.up[i])
 }
 
-// follow runs a pass of a directory, and checks what must be known after it.
+// follow runs a pass of a directory and checks what must be known after it.
 func (l *replicatedLife) follow(f follows) {
 	l.t.Helper()
 	result := f.Pass(l.t.Context(), l.r.IntN(12) == 0)
@@ -288,7 +288,7 @@ func (l *replicatedLife) follow(f follows) {
 	}
 }
 
-// stateAt is the number of the state that a controller has; -1: none.
+// stateAt returns the number of the state that a controller has; -1: none.
 func stateAt(d *adsim.Directory, guid adsim.GUID) int {
 	e, err := d.Get(guid)
 	if err != nil || len(e.Attrs["info"]) == 0 {
@@ -298,8 +298,8 @@ func stateAt(d *adsim.Directory, guid adsim.GUID) int {
 	return k
 }
 
-// saw takes note of the state that a directory has read. Outside its bases it learns only that
-// an object was deleted, or that what it had has moved away.
+// saw records the state that a directory has read. Outside its bases it learns only that an
+// object was deleted, or that its own object has moved away.
 func (o *lifeObject) saw(k int, f follows, now time.Time) {
 	switch {
 	case k < o.newest || k < 0:
@@ -310,7 +310,7 @@ func (o *lifeObject) saw(k int, f follows, now time.Time) {
 	}
 }
 
-// was reports whether a directory had the object when it was read last.
+// was reports whether a directory had the object at its last read.
 func (o *lifeObject) was(f follows) bool {
 	s := o.states[o.newest]
 	return f.covers(s) && !s.deleted

@@ -8,7 +8,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// two gives a world whose second candidate is a replica of the first.
+// two returns a world whose second candidate is a replica of the first.
 func two(t *testing.T, change func(*world, *Config)) (*world, *adsim.Directory, *adsim.Server) {
 	var d2 *adsim.Directory
 	var s2 *adsim.Server
@@ -24,8 +24,8 @@ func two(t *testing.T, change func(*world, *Config)) (*world, *adsim.Directory, 
 	return w, d2, s2
 }
 
-// TestUndeletedBetweenTwoPasses: deleted and back between two passes at dc1; dc2, which
-// takes over, has heard of the first half only.
+// TestUndeletedBetweenTwoPasses: an object is deleted and restored between two passes at
+// dc1. dc2, which takes over, has the deletion only.
 func TestUndeletedBetweenTwoPasses(t *testing.T) {
 	w, d2, _ := two(t, nil)
 	w.user("Ann", "ann@corp.example")
@@ -37,7 +37,7 @@ func TestUndeletedBetweenTwoPasses(t *testing.T) {
 	d2.ReplicateFrom(w.d, 0)
 	w.advance(time.Minute)
 	w.must(w.d.Undelete(back, ""))
-	w.pass(store.Incremental) // sees it alive
+	w.pass(store.Incremental) // sees it present
 	w.advance(time.Minute)
 	w.pass(store.Incremental)
 	w.server.Down()
@@ -45,7 +45,7 @@ func TestUndeletedBetweenTwoPasses(t *testing.T) {
 	w.wantKnown("ann@corp.example", "back@corp.example")
 }
 
-// TestAddressBackBetweenTwoPasses: the same with one address of somebody who lives.
+// TestAddressBackBetweenTwoPasses does the same with one address of a present object.
 func TestAddressBackBetweenTwoPasses(t *testing.T) {
 	w, d2, _ := two(t, nil)
 	ann := w.user("Ann", "ann@corp.example", "a2@corp.example")
@@ -61,8 +61,8 @@ func TestAddressBackBetweenTwoPasses(t *testing.T) {
 	w.wantKnown("a2@corp.example", "ann@corp.example")
 }
 
-// TestSeenAtTheOtherController: what dc2 gave back is not lost when dc1, which has not
-// heard of it, takes over again.
+// TestSeenAtTheOtherController: an address that dc2 restored is not lost when dc1, which
+// does not have the change, takes over again.
 func TestSeenAtTheOtherController(t *testing.T) {
 	w, d2, s2 := two(t, nil)
 	ann := w.user("Ann", "ann@corp.example", "a2@corp.example")
@@ -70,10 +70,10 @@ func TestSeenAtTheOtherController(t *testing.T) {
 	w.pass(store.Full)
 	w.advance(time.Hour)
 	w.server.Down()
-	w.set(ann, "ann@corp.example") // at dc1, by mistake, while we cannot reach it
+	w.set(ann, "ann@corp.example") // at dc1, by mistake, while it is down for us
 	d2.ReplicateFrom(w.d, 0)
 	w.must(d2.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example",
-		"smtp:a2@corp.example"))) // put right at dc2
+		"smtp:a2@corp.example"))) // corrected at dc2
 	w.pass(store.Full)
 	w.wantKnown("a2@corp.example", "ann@corp.example")
 	w.advance(time.Minute)
@@ -103,7 +103,7 @@ func TestSetBackWhileNotFollowed(t *testing.T) {
 	w.wantKnown("ann@corp.example", "new@corp.example")
 }
 
-// TestOtherDomain: the name of the directory stays, and its urls lead to another domain.
+// TestOtherDomain: the directory keeps its name, and its urls lead to another domain.
 func TestOtherDomain(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")
@@ -127,8 +127,8 @@ func TestOtherDomain(t *testing.T) {
 	}
 }
 
-// TestTombstoneOverTwoHops: the old tombstone reaches dc2 by way of dc3, after dc1 has the
-// object again.
+// TestTombstoneOverTwoHops: the old tombstone reaches dc2 through dc3, after dc1 has
+// restored the object.
 func TestTombstoneOverTwoHops(t *testing.T) {
 	w, d2, _ := two(t, nil)
 	d3 := w.d.NewReplica("dc3", 9000)
@@ -140,13 +140,13 @@ func TestTombstoneOverTwoHops(t *testing.T) {
 	w.advance(time.Minute)
 	w.must(w.d.Delete(back))
 	w.pass(store.Incremental)
-	d3.ReplicateFrom(w.d, 0) // dc3 hears of the deletion
+	d3.ReplicateFrom(w.d, 0) // dc3 gets the deletion
 	w.advance(time.Minute)
 	w.must(w.d.Undelete(back, ""))
 	w.pass(store.Incremental) // learned again from dc1
 	w.wantKnown("ann@corp.example", "back@corp.example")
 	w.advance(time.Minute)
-	d2.ReplicateFrom(d3, 0) // and dc2 of the deletion only now
+	d2.ReplicateFrom(d3, 0) // dc2 gets the deletion only now
 	w.advance(time.Minute)
 	w.pass(store.Incremental) // dc1 still has it, later than that
 	w.server.Down()

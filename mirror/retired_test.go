@@ -28,7 +28,7 @@ func (w *world) retirePass(r *RetiredDirectory) store.PassInfo {
 	return result.Info
 }
 
-// other has another directory read the same objects.
+// other lets another directory read the same objects.
 func (w *world) other(name string) {
 	w.t.Helper()
 	config := w.config
@@ -45,7 +45,8 @@ func (w *world) other(name string) {
 
 var usualGuard = Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour}
 
-// TestRetiredIsHeldAndApproved: an emptied domain waits, over a restart, for approval.
+// TestRetiredIsHeldAndApproved checks that the removals of an emptied domain wait for an
+// approval, over a restart too.
 func TestRetiredIsHeldAndApproved(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example", "ann@lab.example")
@@ -80,7 +81,7 @@ func TestRetiredIsHeldAndApproved(t *testing.T) {
 	if err := w.store.Recount(); err != nil {
 		t.Error(err)
 	}
-	// The journal tells who it was, and a directory of that name is a new one.
+	// The journal keeps the name, and a directory with that name is a new one.
 	events, err := w.store.History(mustParse(t, "bob@corp.example"))
 	if err != nil || len(events) != 1 || events[0].Directory != "corp" || events[0].Pass != info.Number {
 		t.Errorf("history: %+v, %v", events, err)
@@ -102,7 +103,7 @@ func mustParse(t *testing.T, text string) address.Address {
 	return a
 }
 
-// TestRetiredGoes: without approval, where little is lost or nothing.
+// TestRetiredGoes checks removals without approval, if few or no addresses are lost.
 func TestRetiredGoes(t *testing.T) {
 	for _, c := range []struct {
 		what  string
@@ -138,7 +139,7 @@ func TestRetiredGoes(t *testing.T) {
 	}
 }
 
-// TestRetiredWaitsForItsSuccessor: what is held goes by itself once another directory
+// TestRetiredWaitsForItsSuccessor checks that a hold ends by itself when another directory
 // has the addresses.
 func TestRetiredWaitsForItsSuccessor(t *testing.T) {
 	w := newWorld(t, nil)
@@ -189,8 +190,8 @@ func TestRetiredCanary(t *testing.T) {
 	}
 }
 
-// TestRetiredComesBack: named in the configuration again while its removals are held,
-// it is not trusted before it has been read, and nothing is lost.
+// TestRetiredComesBack checks that a directory that returns to the configuration while its
+// removals are held is not trusted before it has been read, and loses nothing.
 func TestRetiredComesBack(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.user("Ann", "ann@corp.example")
@@ -212,7 +213,7 @@ func TestRetiredComesBack(t *testing.T) {
 	}
 }
 
-// TestRetiredRun ends when the directory is gone.
+// TestRetiredRun checks that Run ends when the directory is gone.
 func TestRetiredRun(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")

@@ -12,11 +12,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// run starts Run, and gives a function that stops it and waits.
+// run starts Run and returns a function that stops it and waits for its end.
 func (w *world) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	w.mirror.start() // where it ended before, nobody asks too early
+	w.mirror.start() // after an earlier end: requests before Run begins must not fail
 	go func() { done <- w.mirror.Run(ctx) }()
 	return func() {
 		cancel()
@@ -26,7 +26,7 @@ func (w *world) run() (stop func()) {
 	}
 }
 
-// passes has the results of a mirror's passes sent to a channel.
+// passes sends the results of the passes of a mirror to a channel.
 func passes(c *Config) <-chan PassResult {
 	results := make(chan PassResult, 100)
 	c.Observe.Pass = func(r PassResult) { results <- r }
@@ -150,7 +150,7 @@ func TestStoppingAnswersThoseWhoWait(t *testing.T) {
 		t.Error("a pass that was broken off counts as good")
 	}
 	if err := <-asked; !errors.Is(err, ErrStopped) {
-		t.Errorf("Approve meanwhile: %v, want %v", err, ErrStopped)
+		t.Errorf("Approve at the end: %v, want %v", err, ErrStopped)
 	}
 	if r := next(t, w.mirror.Sync(true)); !errors.Is(r.Err, ErrStopped) {
 		t.Errorf("Sync after the end: %v, want %v", r.Err, ErrStopped)

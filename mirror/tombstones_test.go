@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// replicas is three controllers of one domain, the candidates of w in this order.
+// replicas are three controllers of one domain, the candidates of w in this order.
 type replicas struct {
 	*world
 	d2, d3 *adsim.Directory
@@ -41,14 +41,13 @@ func bothTimes(t *testing.T, test func(*testing.T, *replicas)) {
 	}
 }
 
-// everywhere brings to dc2 and dc3 all that dc1 has.
+// everywhere replicates from dc1 to dc2 and dc3.
 func (r *replicas) everywhere() {
 	r.d2.ReplicateFrom(r.d, 0)
 	r.d3.ReplicateFrom(r.d, 0)
 }
 
-// undeleted deletes Back at dc1 and brings it back a minute later. At half does what is to
-// happen in between.
+// undeleted deletes Back at dc1 and restores it a minute later. It calls half in between.
 func (r *replicas) undeleted(half func()) {
 	r.must(r.d.Delete(r.back))
 	half()
@@ -56,7 +55,7 @@ func (r *replicas) undeleted(half func()) {
 	r.must(r.d.Undelete(r.back, ""))
 }
 
-// undeletedElsewhere deletes Back at dc2, and dc1 brings it back when it has heard of that.
+// undeletedElsewhere deletes Back at dc2; dc1 restores it after it has the deletion.
 func (r *replicas) undeletedElsewhere() {
 	r.must(r.d2.Delete(r.back))
 	r.d.ReplicateFrom(r.d2, 0)
@@ -64,7 +63,7 @@ func (r *replicas) undeletedElsewhere() {
 	r.must(r.d.Undelete(r.back, ""))
 }
 
-// at runs a full pass that must be one at a controller.
+// at runs a pass at a controller, which must be a full one.
 func (r *replicas) at(host string) store.PassInfo {
 	r.t.Helper()
 	info := r.pass(store.Full)
@@ -81,13 +80,13 @@ func (r *replicas) want(addresses string) {
 	r.wantKnown(strings.Fields(addresses)...)
 }
 
-// TestOldTombstoneAtTwoControllers: dc1 fails, then dc2. Neither dc2 nor dc3 has heard that
-// the object came back.
+// TestOldTombstoneAtTwoControllers: dc1 fails, then dc2. Neither dc2 nor dc3 has the
+// restored object.
 func TestOldTombstoneAtTwoControllers(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		r.advance(24 * time.Minute)
 		r.undeleted(r.everywhere)
-		r.pass(store.Incremental) // sees it alive at dc1
+		r.pass(store.Incremental) // sees it present at dc1
 		r.advance(time.Minute)
 		r.pass(store.Incremental)
 		r.server.Down()
@@ -103,7 +102,7 @@ func TestOldTombstoneAtTwoControllers(t *testing.T) {
 	})
 }
 
-// TestOldTombstoneReadTwice: dc2 loses its place among its tombstones, and reports the first
+// TestOldTombstoneReadTwice: dc2 loses its position in the tombstones and reports the first
 // of them again.
 func TestOldTombstoneReadTwice(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
@@ -138,8 +137,8 @@ func TestOldTombstoneReadTwice(t *testing.T) {
 	})
 }
 
-// TestUndeletedDuringALongPass: dc2 has heard of a deletion that dc1 takes back while a pass
-// reads, before that pass reads the object.
+// TestUndeletedDuringALongPass: dc2 has a deletion that dc1 reverts during a pass, before
+// the pass reads the object.
 func TestUndeletedDuringALongPass(t *testing.T) {
 	for name, c := range map[string]struct{ fails, elsewhere bool }{
 		"a good pass":                             {false, false},
@@ -161,7 +160,7 @@ func TestUndeletedDuringALongPass(t *testing.T) {
 				done, deepest := false, 0
 				r.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
 					if deepest = max(deepest, s.Page); done && fails && s.Page == 1 && deepest >= 4 {
-						r.server.CutConnections() // a look at what changed meanwhile, after the object was read
+						r.server.CutConnections() // changes are read after the object
 					}
 					if s.Scope != 2 || s.Page != 2 || done { // before the page with the object
 						return
@@ -189,7 +188,7 @@ func TestUndeletedDuringALongPass(t *testing.T) {
 	}
 }
 
-// TestOldTombstoneComesLate: dc2 hears of the old deletion by way of dc3, after the last good
+// TestOldTombstoneComesLate: dc2 gets the old deletion through dc3, after the last good
 // pass at dc1.
 func TestOldTombstoneComesLate(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
@@ -209,7 +208,7 @@ func TestOldTombstoneComesLate(t *testing.T) {
 	})
 }
 
-// TestOldTombstoneAfterTheChange: dc2 takes over with the object alive, and hears of the old
+// TestOldTombstoneAfterTheChange: dc2 takes over with the object present, and gets the old
 // deletion only then, in an incremental pass.
 func TestOldTombstoneAfterTheChange(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
@@ -227,14 +226,15 @@ func TestOldTombstoneAfterTheChange(t *testing.T) {
 		r.want(both)
 		r.restart()
 		r.advance(time.Minute)
-		r.must(r.d3.Undelete(r.back, "")) // as the news of dc1 arrive at last
+		r.must(r.d3.Undelete(r.back, "")) // the change of dc1 arrives at last
 		r.d2.ReplicateFrom(r.d3, 0)
 		r.pass(store.Incremental)
 		r.want(both)
 	})
 }
 
-// TestOldAttributeAfterTheChange is the same with an address that an object lost and got back.
+// TestOldAttributeAfterTheChange does the same with an address that an object lost and got
+// back.
 func TestOldAttributeAfterTheChange(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		r.advance(5 * time.Hour)
@@ -256,8 +256,8 @@ func atDC1(r *replicas) *adsim.Directory { return r.d }
 func atDC2(r *replicas) *adsim.Directory { return r.d2 }
 func atDC3(r *replicas) *adsim.Directory { return r.d3 }
 
-// TestDeletionAfterTheLastSighting: a deletion that is later for certain than what any other
-// controller showed takes effect at once; one that may be older waits.
+// TestDeletionAfterTheLastSighting: a deletion that is certainly later than all sightings
+// at other controllers takes effect at once; one that may be older waits.
 func TestDeletionAfterTheLastSighting(t *testing.T) {
 	for name, c := range map[string]struct {
 		since  time.Duration // from the last pass at dc1 to the deletion
@@ -305,8 +305,8 @@ func TestDeletionAfterTheLastSighting(t *testing.T) {
 	}
 }
 
-// TestFollowedControllerRemovesAtOnce: where no other controller was read lately nothing waits,
-// and neither does what only this one ever showed.
+// TestFollowedControllerRemovesAtOnce: if no other controller was read recently, no removal
+// waits, and addresses that only the followed controller ever showed never wait.
 func TestFollowedControllerRemovesAtOnce(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		r.set(r.back, "other@corp.example")

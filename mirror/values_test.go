@@ -9,8 +9,8 @@ import (
 	"rcpt-milter/directory"
 )
 
-// valueCases are values of proxyAddresses, or of mail after "mail=", with the addresses
-// that they stand for and a part of the reason why they are reported; empty: they are not.
+// valueCases are values of proxyAddresses, or of mail after "mail=", with their addresses
+// and a part of the reason to report them; empty if they are not reported.
 var valueCases = []struct{ name, value, want, reason string }{
 	{"primary", "SMTP:Ann@X.test", "ann@x.test", ""},
 	{"secondary", "smtp:ann@x.test", "ann@x.test", ""},
@@ -163,7 +163,7 @@ var valueCases = []struct{ name, value, want, reason string }{
 	{"a word in mail", "mail=none", "", "no @"},
 }
 
-// TestReadValue: what each kind of value stands for, and which are reported.
+// TestReadValue covers each kind of value, and which ones are reported.
 func TestReadValue(t *testing.T) {
 	for _, c := range valueCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -182,8 +182,8 @@ func TestReadValue(t *testing.T) {
 	}
 }
 
-// TestUnreadableValueTakesNothingElse: a value that cannot be used is named, and the
-// other addresses of the object stay.
+// TestUnreadableValueTakesNothingElse checks that an unusable value is reported, and that
+// the other addresses of the object stay.
 func TestUnreadableValueTakesNothingElse(t *testing.T) {
 	for _, c := range valueCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,8 +202,8 @@ func TestUnreadableValueTakesNothingElse(t *testing.T) {
 	}
 }
 
-// TestQuestionMeetsTheIndex: mail for a value comes with the local part in quotes where
-// it needs them, and is found in the index under the form that RCPT TO is read in.
+// TestQuestionMeetsTheIndex: mail for a value arrives with the local part in quotes if it
+// needs them, and the index has it under the form in which RCPT TO is read.
 func TestQuestionMeetsTheIndex(t *testing.T) {
 	for _, c := range []struct{ value, question string }{
 		{"smtp:(p)@x.test", `"(p)"@x.test`},
@@ -231,9 +231,9 @@ func TestQuestionMeetsTheIndex(t *testing.T) {
 	}
 }
 
-// FuzzReadValue: no value is too odd, and what comes out of it is canonical: it is read
-// as itself again, it cannot hold what a reader does not see, and it does not depend on
-// white space around the value.
+// FuzzReadValue checks that an address from any value is canonical: reading it again gives
+// the same address, it contains no invisible characters, and it does not depend on white
+// space around the value.
 func FuzzReadValue(f *testing.F) {
 	for _, c := range valueCases {
 		raw, mail := strings.CutPrefix(c.value, "mail=")

@@ -15,7 +15,7 @@ import (
 
 const child = "DC=child,DC=corp,DC=example"
 
-// through gives a candidate that leads to a server by a port and with an account.
+// through returns a candidate that leads to a server with a port and an account.
 func (w *world) through(s *adsim.Server, catalog bool, account string) Candidate {
 	w.t.Helper()
 	ca, err := s.WriteCA(w.t.TempDir())
@@ -31,8 +31,8 @@ func (w *world) through(s *adsim.Server, catalog bool, account string) Candidate
 	return c
 }
 
-// forest makes a world with a person in its domain, one in a child domain, and one below an
-// OU that the account "svc-less" does not see.
+// forest returns a world with a person in its domain, one in a child domain, and one below
+// an OU that the account "svc-less" cannot see.
 func forest(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
 	w := newWorld(t, change)
@@ -51,7 +51,7 @@ var (
 	withLess     = []string{"ann@corp.example"}
 )
 
-// reload exchanges the candidates, as a reload of the configuration does.
+// reload replaces the candidates, as a reload of the configuration does.
 func (w *world) reload(candidates ...Candidate) {
 	w.t.Helper()
 	w.config.Candidates = candidates
@@ -66,7 +66,7 @@ func (w *world) wantState(want State) {
 }
 
 // TestOtherViewOfTheSameDatabase: another port or account shows more or less of the same
-// controller, under the same invocationId.
+// controller, with the same invocationId.
 func TestOtherViewOfTheSameDatabase(t *testing.T) {
 	const usual, less = "svc-mail@corp.example", "svc-less"
 	for _, c := range []struct {
@@ -109,7 +109,7 @@ func TestOtherViewOfTheSameDatabase(t *testing.T) {
 			}
 			w.wantState(Fresh)
 			both := slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.first, c.then))))
-			w.wantKnown(both...) // what only the other view showed is spared
+			w.wantKnown(both...) // what only the other view showed stays
 			w.pass(store.Incremental)
 			w.wantKnown(both...)
 			w.advance(w.config.ReplicationLag + time.Hour)
@@ -119,8 +119,8 @@ func TestOtherViewOfTheSameDatabase(t *testing.T) {
 	}
 }
 
-// TestOtherViewThatFails: a full pass in another view that breaks off is made up for, and
-// the state stays until then.
+// TestOtherViewThatFails: an interrupted full pass in another view is repeated, and the
+// state stays until then.
 func TestOtherViewThatFails(t *testing.T) {
 	w := forest(t, nil)
 	w.reload(w.through(w.server, false, "svc-mail@corp.example"))
@@ -138,7 +138,7 @@ func TestOtherViewThatFails(t *testing.T) {
 	w.wantKnown(inForest...)
 }
 
-// TestOtherAccountIsExpected: which account a mirror uses it knows before it connects.
+// TestOtherAccountIsExpected: a mirror knows its account before it connects.
 func TestOtherAccountIsExpected(t *testing.T) {
 	w := forest(t, func(_ *world, c *Config) { c.Account = "Svc-Mail@corp.example" })
 	w.pass(store.Full)
@@ -152,9 +152,9 @@ func TestOtherAccountIsExpected(t *testing.T) {
 	w.wantState(Fresh)
 }
 
-// TestControllersOfDifferentKind: two controllers of one directory, one of them by the port
-// of the Global Catalog. What only that one shows is not given up at the other one, however
-// long that serves, and what is not known there cannot be told.
+// TestControllersOfDifferentKind: a directory has two controllers, one of them with the
+// port of the Global Catalog. Objects that only that one shows are not removed at the other
+// one, however long it is used, and addresses that are not known there count as undecided.
 func TestControllersOfDifferentKind(t *testing.T) {
 	for _, declared := range []bool{true, false} {
 		t.Run(fmt.Sprint("declared ", declared), func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestControllersOfDifferentKind(t *testing.T) {
 			}
 			ann, err := w.d.Lookup("CN=Ann," + people)
 			w.must(err)
-			w.must(w.d.Delete(ann.GUID)) // what it shows it may take away
+			w.must(w.d.Delete(ann.GUID)) // removals of what it shows take effect
 			w.pass(store.Incremental)
 			w.wantKnown("cid@child.example", "eve@corp.example")
 		})
@@ -210,8 +210,9 @@ func TestInDomain(t *testing.T) {
 	}
 }
 
-// TestBackToTheCatalog: a directory that is read through one domain, because the Global Catalog
-// was away, goes back to that; a restart meanwhile does not make it ready.
+// TestBackToTheCatalog: a directory that is read through one domain, because the Global
+// Catalog was down, returns to the Global Catalog. A restart in between does not make it
+// ready.
 func TestBackToTheCatalog(t *testing.T) {
 	for _, bases := range [][]string{nil, {child}} {
 		t.Run(fmt.Sprint("bases ", bases), func(t *testing.T) {

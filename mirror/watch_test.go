@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// notified lets passes go on until the controller notifies us, or does not any more.
+// notified lets passes run until notification is on, or off.
 func (w *world) notified(results <-chan PassResult, want bool) {
 	w.t.Helper()
 	for w.mirror.Status().Notified != want {
@@ -27,7 +27,7 @@ func TestNotificationWakes(t *testing.T) {
 	if r := next(t, results); r.Err != nil || r.Info.Kind != store.Full {
 		t.Fatalf("first pass: %+v", r)
 	}
-	// What changed before the registration is looked for, once that is in force.
+	// Changes before the registration are read once it is active.
 	if r := next(t, results); r.Err != nil || r.Info.Kind != store.Incremental || !w.mirror.Status().Notified {
 		t.Errorf("pass after the registration: %+v, notified %v", r, w.mirror.Status().Notified)
 	}
@@ -51,7 +51,7 @@ func TestNotificationWakes(t *testing.T) {
 	}
 }
 
-// Whatever happens in the directory, passes keep their distance.
+// Passes keep their distance, whatever happens in the directory.
 func TestNotificationIsDebounced(t *testing.T) {
 	var results <-chan PassResult
 	w := newWorld(t, func(w *world, c *Config) { c.Poll, c.Notify, results = 24*time.Hour, true, passes(c) })
@@ -60,7 +60,7 @@ func TestNotificationIsDebounced(t *testing.T) {
 	stop := w.run()
 	defer stop()
 	next(t, results)
-	for w.server.Stats().Notifications == 0 { // asking takes part in the order of things
+	for w.server.Stats().Notifications == 0 { // registering changes the order of events
 		next(t, w.mirror.Sync(false))
 		next(t, results)
 	}
@@ -81,7 +81,7 @@ func TestNotificationComesBack(t *testing.T) {
 	w.server.SetFaults(adsim.Faults{NotifyResult: 53})
 	stop := w.run()
 	defer stop()
-	// It is refused: there is polling, and a warning.
+	// It is rejected: polling continues, with a warning.
 	for len(w.mirror.Status().Warnings) == 0 {
 		if r := next(t, results); r.Err != nil {
 			t.Fatal(r.Err)
@@ -95,7 +95,7 @@ func TestNotificationComesBack(t *testing.T) {
 	if got := w.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings %q while it works", got)
 	}
-	// The connection is lost, and made again.
+	// The connection is lost and made again.
 	w.server.SetFaults(adsim.Faults{NotifyResult: 53})
 	w.server.CutConnections()
 	w.notified(results, false)
@@ -103,7 +103,7 @@ func TestNotificationComesBack(t *testing.T) {
 	w.notified(results, true)
 }
 
-// It comes from the controller that is followed.
+// It comes from the followed controller.
 func TestNotificationFollowsTheController(t *testing.T) {
 	var results <-chan PassResult
 	var d2 *adsim.Directory

@@ -113,7 +113,7 @@ func TestAt(t *testing.T) {
 		{"lab", Full, "", []Object{object(t, 1, "a@x.test", "d@x.test")}},                       // another directory
 		{"corp", Incremental, "", []Object{object(t, 3), object(t, 4, "d@x.test")}},             // b and c go
 		{"lab", Incremental, "", []Object{object(t, 1, "a@x.test")}},                            // d stays by corp
-		{"corp", Full, "", []Object{object(t, 2, "c@x.test")}},                                  // c is back, e and d go
+		{"corp", Full, "", []Object{object(t, 2, "c@x.test")}},                                  // c returns; e, d go
 		{"lab", Full, "", []Object{object(t, 1, "b@x.test")}},                                   // a goes, b comes back
 		{"corp", Incremental, "", []Object{object(t, 2, "!c@x.test"), object(t, 6, "f@x.test")}},
 		{"lab", Incremental, "", []Object{object(t, 1, "b@x.test", "!f@x.test")}},

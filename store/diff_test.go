@@ -11,104 +11,140 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestDiff(t *testing.T) {
-	old := stamp{time: start, pass: 1}
-	now := stamp{time: start.Add(time.Hour), pass: 2, usn: 7}
-	entry := func(a string, learned, gone stamp) ownedRecord {
-		return ownedRecord{address: a, attribute: "proxyaddresses", learned: learned, gone: gone}
-	}
-	record := func(entries ...ownedRecord) objectRecord {
-		r := objectRecord{addresses: entries}
-		if len(entries) > 0 {
-			r.class, r.dn = "user", "CN=7,DC=corp,DC=example"
-		}
-		return r
-	}
-	none := stamp{}
-	shut := func(a string, learned, gone stamp) ownedRecord {
-		r := entry(a, learned, gone)
-		r.internalOnly = true
-		return r
-	}
-	closing := func(a string, gone stamp) ownedRecord {
-		r := entry(a, old, gone)
-		r.becomesInternalOnly = true
-		return r
-	}
-	for _, c := range []struct {
-		name   string
-		stored objectRecord
-		read   []string
-		want   objectRecord
-		added  int
-		opens  int
-		gone   int
+// The stamps of the stored records and of the pass in tests of diff.
+var (
+	diffOld = stamp{time: start, pass: 1}
+	diffNow = stamp{time: start.Add(time.Hour), pass: 2, usn: 7}
+)
 
-		unsettled bool
-	}{
-		{name: "never seen", read: []string{"a@x"}, want: record(entry("a@x", now, none)), added: 1},
-		{name: "unchanged", stored: record(entry("a@x", old, none)), read: []string{"a@x"},
-			want: record(entry("a@x", old, none))},
-		{name: "the same twice", stored: record(entry("a@x", old, none)), read: []string{"a@x", "A@X"},
-			want: record(entry("a@x", old, none))},
-		{name: "gained", stored: record(entry("a@x", old, none)), read: []string{"b@x", "a@x"},
-			want: record(entry("b@x", now, none), entry("a@x", old, none)), added: 1},
-		{name: "lost", stored: record(entry("a@x", old, none), entry("b@x", old, none)), read: []string{"b@x"},
-			want: record(entry("b@x", old, none), entry("a@x", old, now)), gone: 1},
-		{name: "lost all", stored: record(entry("a@x", old, none)), want: record(entry("a@x", old, now)), gone: 1},
-		{name: "still gone", stored: record(entry("a@x", old, old)), want: record(entry("a@x", old, old))},
-		{name: "came back", stored: record(entry("a@x", old, old)), read: []string{"a@x"},
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now})},
+// diffRecord returns the record of object 7 with some addresses.
+func diffRecord(entries ...ownedRecord) objectRecord {
+	r := objectRecord{addresses: entries}
+	if len(entries) > 0 {
+		r.class, r.dn = "user", "CN=7,DC=corp,DC=example"
+	}
+	return r
+}
+
+func plainEntry(a string, learned, gone stamp) ownedRecord {
+	return ownedRecord{address: a, attribute: "proxyaddresses", learned: learned, gone: gone}
+}
+
+func internalOnlyEntry(a string, learned, gone stamp) ownedRecord {
+	r := plainEntry(a, learned, gone)
+	r.internalOnly = true
+	return r
+}
+
+func becomingEntry(a string, gone stamp) ownedRecord {
+	r := plainEntry(a, diffOld, gone)
+	r.becomesInternalOnly = true
+	return r
+}
+
+// A diffCase is what is stored of object 7, what is read, and what diff makes of it.
+type diffCase struct {
+	name                  string
+	unsettled             bool
+	stored                objectRecord
+	read                  []string
+	want                  objectRecord
+	added, opened, marked int
+}
+
+// run runs the case as a subtest.
+func (c diffCase) run(t *testing.T) {
+	read := object(t, 7, c.read...)
+	read.Unsettled = c.unsettled
+	c.want.class, c.want.dn = read.Class, read.DN
+	got, d := diff(c.stored, read, judge{current: diffNow, lag: time.Hour})
+	for i := range c.want.addresses { // all of them were last seen when they were learned
+		if a := &c.want.addresses[i]; a.gone == diffNow {
+			a.seen = diffOld.time
+			if !a.lastSource.isZero() {
+				a.seen = diffNow.time
+			}
+		}
+	}
+	if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(d.added) != c.added || d.opened != c.opened || d.marked != c.marked {
+		t.Errorf("%d added, %d opened, %d marked, want %d, %d, %d", len(d.added), d.opened, d.marked,
+			c.added, c.opened, c.marked)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	for _, c := range []diffCase{
+		{name: "never seen", read: []string{"a@x"}, want: diffRecord(plainEntry("a@x", diffNow, stamp{})), added: 1},
+		{name: "unchanged", stored: diffRecord(plainEntry("a@x", diffOld, stamp{})), read: []string{"a@x"},
+			want: diffRecord(plainEntry("a@x", diffOld, stamp{}))},
+		{name: "the same twice", stored: diffRecord(plainEntry("a@x", diffOld, stamp{})), read: []string{"a@x", "A@X"},
+			want: diffRecord(plainEntry("a@x", diffOld, stamp{}))},
+		{name: "gained", stored: diffRecord(plainEntry("a@x", diffOld, stamp{})), read: []string{"b@x", "a@x"},
+			want: diffRecord(plainEntry("b@x", diffNow, stamp{}), plainEntry("a@x", diffOld, stamp{})), added: 1},
+		{name: "lost", stored: diffRecord(plainEntry("a@x", diffOld, stamp{}), plainEntry("b@x", diffOld, stamp{})),
+			read: []string{"b@x"},
+			want: diffRecord(plainEntry("b@x", diffOld, stamp{}), plainEntry("a@x", diffOld, diffNow)), marked: 1},
+		{name: "lost all", stored: diffRecord(plainEntry("a@x", diffOld, stamp{})),
+			want: diffRecord(plainEntry("a@x", diffOld, diffNow)), marked: 1},
+		{name: "still gone", stored: diffRecord(plainEntry("a@x", diffOld, diffOld)),
+			want: diffRecord(plainEntry("a@x", diffOld, diffOld))},
+		{name: "came back", stored: diffRecord(plainEntry("a@x", diffOld, diffOld)), read: []string{"a@x"},
+			want: diffRecord(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: diffOld,
+				lastSource: diffNow})},
 		{name: "lost while the pass read", unsettled: true,
-			stored: record(entry("a@x", old, none), entry("b@x", old, none)),
-			read:   []string{"c@x", "b@x"}, want: record(entry("c@x", now, none), entry("b@x", old, none),
-				entry("a@x", old, none)), added: 1},
-		{name: "still gone, changed while the pass read", unsettled: true, stored: record(entry("a@x", old, old)),
-			want: record(entry("a@x", old, none))},
-		{name: "internal-only now", stored: record(entry("a@x", old, none)), read: []string{"!a@x"},
-			want: record(closing("a@x", now)), gone: 1},
-		{name: "internal-only before, too", stored: record(closing("a@x", old)), read: []string{"!a@x"},
-			want: record(closing("a@x", old))},
-		{name: "internal-only from the start", read: []string{"!a@x"}, want: record(shut("a@x", now, none)), added: 1},
-		{name: "internal-only as ever", stored: record(shut("a@x", old, none)), read: []string{"!a@x"},
-			want: record(shut("a@x", old, none))},
-		{name: "open again", stored: record(shut("a@x", old, none)), read: []string{"a@x"}, opens: 1,
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now})},
-		{name: "open again before it was closed", stored: record(closing("a@x", old)), read: []string{"a@x"},
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now})},
-		{name: "gone, and to be closed before", stored: record(closing("a@x", old)),
-			want: record(entry("a@x", old, now)), gone: 1},
-		{name: "back internal-only", stored: record(entry("a@x", old, old)), read: []string{"!a@x"}, gone: 1,
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: old, lastSource: now,
-				gone: now, becomesInternalOnly: true})},
-		{name: "internal-only while the pass read", unsettled: true,
-			stored: record(entry("a@x", old, none), closing("b@x", old)),
-			read:   []string{"!a@x", "!b@x"}, want: record(entry("a@x", old, none), entry("b@x", old, none))},
-		{name: "internal-only and back internal-only", stored: record(shut("a@x", old, old)), read: []string{"!a@x"},
-			want: record(ownedRecord{address: "a@x", attribute: "proxyaddresses", internalOnly: true, learned: old,
-				lastSource: now})},
+			stored: diffRecord(plainEntry("a@x", diffOld, stamp{}), plainEntry("b@x", diffOld, stamp{})),
+			read:   []string{"c@x", "b@x"}, want: diffRecord(plainEntry("c@x", diffNow, stamp{}),
+				plainEntry("b@x", diffOld, stamp{}),
+				plainEntry("a@x", diffOld, stamp{})), added: 1},
+		{name: "still gone, changed while the pass read", unsettled: true,
+			stored: diffRecord(plainEntry("a@x", diffOld, diffOld)),
+			want:   diffRecord(plainEntry("a@x", diffOld, stamp{}))},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			read := object(t, 7, c.read...)
-			read.Unsettled = c.unsettled
-			c.want.class, c.want.dn = read.Class, read.DN
-			got, d := diff(c.stored, read, judge{current: now, lag: time.Hour})
-			for i := range c.want.addresses { // all of them were last seen when they were learned
-				if a := &c.want.addresses[i]; a.gone == now {
-					a.seen = old.time
-					if !a.lastSource.isZero() {
-						a.seen = now.time
-					}
-				}
-			}
-			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-			if len(d.added) != c.added || d.opened != c.opens || d.marked != c.gone {
-				t.Errorf("%d added, %d opened, %d marked, want %d, %d, %d", len(d.added), d.opened, d.marked,
-					c.added, c.opens, c.gone)
-			}
-		})
+		t.Run(c.name, c.run)
+	}
+}
+
+// TestDiffInternalOnly: objects that become internal-only, or open again.
+func TestDiffInternalOnly(t *testing.T) {
+	for _, c := range []diffCase{
+		{name: "internal-only now", stored: diffRecord(plainEntry("a@x", diffOld, stamp{})), read: []string{"!a@x"},
+			want: diffRecord(becomingEntry("a@x", diffNow)), marked: 1},
+		{name: "internal-only before, too", stored: diffRecord(becomingEntry("a@x", diffOld)), read: []string{"!a@x"},
+			want: diffRecord(becomingEntry("a@x", diffOld))},
+		{name: "internal-only from the start", read: []string{"!a@x"},
+			want: diffRecord(internalOnlyEntry("a@x", diffNow, stamp{})), added: 1},
+		{name: "internal-only as ever", stored: diffRecord(internalOnlyEntry("a@x", diffOld, stamp{})),
+			read: []string{"!a@x"},
+			want: diffRecord(internalOnlyEntry("a@x", diffOld, stamp{}))},
+		{name: "open again", stored: diffRecord(internalOnlyEntry("a@x", diffOld, stamp{})), read: []string{"a@x"},
+			opened: 1,
+			want: diffRecord(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: diffOld,
+				lastSource: diffNow})},
+		{name: "open again before it was closed", stored: diffRecord(becomingEntry("a@x", diffOld)),
+			read: []string{"a@x"},
+			want: diffRecord(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: diffOld,
+				lastSource: diffNow})},
+		{name: "gone, and to be closed before", stored: diffRecord(becomingEntry("a@x", diffOld)),
+			want: diffRecord(plainEntry("a@x", diffOld, diffNow)), marked: 1},
+		{name: "back internal-only", stored: diffRecord(plainEntry("a@x", diffOld, diffOld)), read: []string{"!a@x"},
+			marked: 1,
+			want: diffRecord(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: diffOld,
+				lastSource: diffNow,
+				gone:       diffNow, becomesInternalOnly: true})},
+		{name: "internal-only while the pass read", unsettled: true,
+			stored: diffRecord(plainEntry("a@x", diffOld, stamp{}), becomingEntry("b@x", diffOld)),
+			read:   []string{"!a@x", "!b@x"}, want: diffRecord(plainEntry("a@x", diffOld, stamp{}),
+				plainEntry("b@x", diffOld, stamp{}))},
+		{name: "internal-only and back internal-only", stored: diffRecord(internalOnlyEntry("a@x", diffOld, diffOld)),
+			read: []string{"!a@x"},
+			want: diffRecord(ownedRecord{address: "a@x", attribute: "proxyaddresses", internalOnly: true,
+				learned:    diffOld,
+				lastSource: diffNow})},
+	} {
+		t.Run(c.name, c.run)
 	}
 }
 

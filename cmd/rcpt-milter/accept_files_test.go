@@ -36,10 +36,12 @@ func TestAcceptFiles(t *testing.T) {
 	}
 	r.want(exitFailure, "lookup", "spoilt@corp.example")
 	out := r.want(exitOK, "status")
-	if !strings.Contains(out, file+": 2 entries, read ") || !strings.Contains(out, "1 line does not count") || !strings.Contains(out, `line 3: "\"spoilt@corp.example OK" has a quote that is not closed`) {
+	if !strings.Contains(out, file+": 2 entries, read ") || !strings.Contains(out, "1 line does not count") ||
+		!strings.Contains(out, `line 3: "\"spoilt@corp.example OK" has a quote that is not closed`) {
 		t.Errorf("status says\n%s", out)
 	}
-	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: accept_files: "+file+`, line 3: "\"spoilt@corp.example OK" has a quote that is not closed; the line does not count`) ||
+	if out := r.want(exitOK, "check"); !strings.Contains(out,
+		"warning: accept_files: "+file+`, line 3: "\"spoilt@corp.example OK" has a quote that is not closed; the line does not count`) ||
 		!strings.Contains(out, "ok: accept file "+file+": 2 entries, 1 of them whole domains") {
 		t.Errorf("check says\n%s", out)
 	}
@@ -55,11 +57,13 @@ func TestAcceptFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.want(exitOK, "reload") // takes the last good copy over
-	if files := r.status().AcceptFiles; len(files) != 1 || files[0].Entries != 1 || !strings.HasSuffix(files[0].Trouble, "it contains no address") {
+	if files := r.status().AcceptFiles; len(files) != 1 || files[0].Entries != 1 ||
+		!strings.HasSuffix(files[0].Trouble, "it contains no address") {
 		t.Errorf("status says %+v", files)
 	}
 	r.want(exitOK, "lookup", "other@corp.example")
-	if body := r.scrape(address); !strings.Contains(body, "rcpt_milter_accept_file_failing{file=\""+file+"\"} 1\n") || !strings.Contains(body, "rcpt_milter_accept_file_entries{file=\""+file+"\"} 1\n") {
+	if body := r.scrape(address); !strings.Contains(body, "rcpt_milter_accept_file_failing{file=\""+file+"\"} 1\n") ||
+		!strings.Contains(body, "rcpt_milter_accept_file_entries{file=\""+file+"\"} 1\n") {
 		t.Errorf("the metrics say\n%s", body)
 	}
 	if out := r.want(exitFailure, "status"); !strings.Contains(out, "its last good copy is in force since ") {
@@ -75,14 +79,16 @@ func TestAcceptFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.stop()
-	if status, _, trouble := r.command("serve"); status != exitConfig || !strings.Contains(trouble, "accept_files: "+file+": it contains no address") {
+	if status, _, trouble := r.command("serve"); status != exitConfig || !strings.Contains(trouble,
+		"accept_files: "+file+": it contains no address") {
 		t.Errorf("serve with an empty file: %d, %s", status, trouble)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	for _, command := range []string{"serve", "check"} {
-		if status, _, trouble := r.command(command); status != exitConfig || !strings.Contains(trouble, "accept_files[0]: the accept file "+file+" does not exist") {
+		if status, _, trouble := r.command(command); status != exitConfig || !strings.Contains(trouble,
+			"accept_files[0]: the accept file "+file+" does not exist") {
 			t.Errorf("%s without the file: %d, %s", command, status, trouble)
 		}
 	}

@@ -17,13 +17,18 @@ import (
 // aliasRig has a domain alias by the configuration, one by a file, and a recipient for inside
 // senders.
 func aliasRig(t *testing.T) (r *rig, file string) {
-	r = newRig(t, "domain_aliases: {Alias.example: corp.example, reported.example: corp.example}", "inside: {networks: [10.0.0.0/8]}", `recipient_delimiter: "+"`)
-	r.edit("  report.example: report\n", "  report.example: report\n  alias.example: enforce\n  reported.example: report\n  filed.example: enforce\n  outward.example: enforce\n")
-	r.edit("    poll: 100ms\n", "    poll: 100ms\n    domains: [corp.example, own.example, alias.example, filed.example, outward.example, report.example]\n    internal_only: refuse\n")
-	file = r.write("virtual", "@filed.example @corp.example\nonly@filed.example x\n@outward.example @elsewhere.example\nsmtp:x@corp.example OK\nx@foreign.example OK\ny@foreign.example OK\n")
+	r = newRig(t, "domain_aliases: {Alias.example: corp.example, reported.example: corp.example}",
+		"inside: {networks: [10.0.0.0/8]}", `recipient_delimiter: "+"`)
+	r.edit("  report.example: report\n", "  report.example: report\n  alias.example: enforce\n  reported.example: "+
+		"report\n  filed.example: enforce\n  outward.example: enforce\n")
+	r.edit("    poll: 100ms\n", "    poll: 100ms\n    domains: [corp.example, own.example, alias.example, "+
+		"filed.example, outward.example, report.example]\n    internal_only: refuse\n")
+	file = r.write("virtual", "@filed.example @corp.example\nonly@filed.example x\n@outward.example "+
+		"@elsewhere.example\nsmtp:x@corp.example OK\nx@foreign.example OK\ny@foreign.example OK\n")
 	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept_files: ["+file+"]\n")
 	r.addUser("own", "smtp:own@alias.example")
-	if _, err := r.ad.Add(adsim.Group, "CN=staff,CN=Users,"+base, adsim.Attrs{"proxyAddresses": {"smtp:staff@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}); err != nil {
+	if _, err := r.ad.Add(adsim.Group, "CN=staff,CN=Users,"+base,
+		adsim.Attrs{"proxyAddresses": {"smtp:staff@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}); err != nil {
 		t.Fatal(err)
 	}
 	return r, file
@@ -40,19 +45,26 @@ func TestLookupAliases(t *testing.T) {
 		status int
 		want   []string
 	}{
-		{"Jane@alias.example", exitOK, []string{"in the index (verdict known, row 6)", "canonical form      jane@alias.example", "judged as           jane@corp.example, by domain_aliases",
+		{"Jane@alias.example", exitOK, []string{"in the index (verdict known, row 6)",
+			"canonical form      jane@alias.example", "judged as           jane@corp.example, by domain_aliases",
 			"domain              alias.example, mode enforce", "CN=jane,CN=Users,"}},
-		{"jane+x@alias.example", exitOK, []string{"judged as           jane+x@corp.example, by domain_aliases", "found as            jane@corp.example, without the extension"}},
+		{"jane+x@alias.example", exitOK, []string{"judged as           jane+x@corp.example, by domain_aliases",
+			"found as            jane@corp.example, without the extension"}},
 		{"own@alias.example", exitOK, []string{"in the index (verdict known, row 6)", "CN=own,CN=Users,"}},
-		{"nobody@alias.example", exitFailure, []string{"550 5.1.1 <nobody@alias.example>: Recipient address rejected: User unknown", "(verdict unknown, row 12)", "judged as           nobody@corp.example"}},
-		{"nobody@reported.example", exitOK, []string{"in mode enforce it would be 550 5.1.1 <nobody@reported.example>", "mode report"}},
+		{"nobody@alias.example", exitFailure, []string{"550 5.1.1 <nobody@alias.example>: Recipient address rejected: User " +
+			"unknown", "(verdict unknown, row 12)", "judged as           nobody@corp.example"}},
+		{"nobody@reported.example", exitOK, []string{"in mode enforce it would be 550 5.1.1 <nobody@reported.example>",
+			"mode report"}},
 		{"jane@filed.example", exitOK, []string{"judged as           jane@corp.example, by " + file + ":1"}},
 		{"only@filed.example", exitOK, []string{"in accept_files: " + file + ":2"}},
 		{"nobody@filed.example", exitFailure, []string{"(verdict unknown, row 12)", "by " + file + ":1"}},
-		{"nobody@outward.example", exitOK, []string{"accept_files maps the domain to one that is not judged here: " + file + ":3 (verdict allowlisted, row 5)"}},
+		{"nobody@outward.example", exitOK, []string{"accept_files maps the domain to one that is not judged here: " +
+			file + ":3 (verdict allowlisted, row 5)"}},
 		{"staff@corp.example", exitFailure, []string{"(verdict restricted, row 6)"}},
-		{"staff@corp.example --client 10.1.2.3", exitOK, []string{"in the index, and internal-only; the client is in inside.networks: 10.0.0.0/8 (verdict known, row 6)"}},
-		{"staff@alias.example --client ::ffff:10.1.2.3", exitOK, []string{"inside.networks: 10.0.0.0/8", "judged as           staff@corp.example"}},
+		{"staff@corp.example --client 10.1.2.3", exitOK,
+			[]string{"in the index, and internal-only; the client is in inside.networks: 10.0.0.0/8 (verdict known, row 6)"}},
+		{"staff@alias.example --client ::ffff:10.1.2.3", exitOK, []string{"inside.networks: 10.0.0.0/8",
+			"judged as           staff@corp.example"}},
 		{"staff@corp.example --client 64:ff9b::10.1.2.3", exitOK, []string{"inside.networks: 10.0.0.0/8"}},
 		{"nobody@corp.example --client 10.1.2.3", exitFailure, []string{"(verdict unknown, row 12)"}},
 	} {
@@ -70,7 +82,9 @@ func TestLookupAliases(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitOK, "lookup", "jane@alias.example", "--json")), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if answer.Canonical != "jane@alias.example" || answer.JudgedAs != "jane@corp.example" || answer.AliasedBy != "domain_aliases" || answer.Matched != "jane@corp.example" || answer.Domain != "alias.example" || len(answer.Owners) != 1 {
+	if answer.Canonical != "jane@alias.example" || answer.JudgedAs != "jane@corp.example" ||
+		answer.AliasedBy != "domain_aliases" || answer.Matched != "jane@corp.example" ||
+		answer.Domain != "alias.example" || len(answer.Owners) != 1 {
 		t.Errorf("lookup --json gives %+v", answer)
 	}
 
@@ -93,15 +107,18 @@ func TestAliasFiles(t *testing.T) {
 	r, file := aliasRig(t)
 	d := r.serve()
 	files := r.status().AcceptFiles
-	if len(files) != 1 || files[0].Entries != 5 || files[0].Aliases != 2 || files[0].Domains != 0 || files[0].Unread != 1 || files[0].Unmatched != 2 ||
-		len(files[0].UnmatchedLines) != 1 || !strings.HasPrefix(files[0].UnmatchedLines[0], `line 5: 2 entries of domain "foreign.example" can never match`) {
+	if len(files) != 1 || files[0].Entries != 5 || files[0].Aliases != 2 || files[0].Domains != 0 ||
+		files[0].Unread != 1 || files[0].Unmatched != 2 ||
+		len(files[0].UnmatchedLines) != 1 || !strings.HasPrefix(files[0].UnmatchedLines[0],
+		`line 5: 2 entries of domain "foreign.example" can never match`) {
 		t.Errorf("status --json says %+v", files)
 	}
 	out := r.want(exitOK, "check")
 	for _, want := range []string{
 		file + `, line 4: "smtp:x@corp.example" can never match: "smtp:" in front is no part of an address; write "x@corp.example"; the line does not count`,
 		file + `, line 5: 2 entries of domain "foreign.example" can never match: the domain is not judged here; add it to domains, or leave them out`,
-		file + ", line 3: every recipient of outward.example is accepted, because it is mapped to elsewhere.example, which is not judged here",
+		file + ", line 3: every recipient of outward.example is accepted, because it is mapped to elsewhere.example, which " +
+			"is not judged here",
 		file + ": 5 entries, 0 of them whole domains, 2 domain aliases",
 	} {
 		if !strings.Contains(out, want) {
@@ -109,13 +126,15 @@ func TestAliasFiles(t *testing.T) {
 		}
 	}
 	_, page, _ := r.command("status")
-	for _, want := range []string{`line 4: "smtp:x@corp.example" can never match`, `line 5: 2 entries of domain "foreign.example"`} {
+	for _, want := range []string{`line 4: "smtp:x@corp.example" can never match`,
+		`line 5: 2 entries of domain "foreign.example"`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("status has no %q:\n%s", want, page)
 		}
 	}
 	d.stop()
-	for _, want := range []string{`msg="line of an accept file does not count" file=` + file + " line=4", `msg="entries of an accept file can never match" file=` + file + " line=5"} {
+	for _, want := range []string{`msg="line of an accept file does not count" file=` + file + " line=4",
+		`msg="entries of an accept file can never match" file=` + file + " line=5"} {
 		if !strings.Contains(d.log.String(), want) {
 			t.Errorf("the log has no %q:\n%s", want, d.log)
 		}
@@ -134,7 +153,8 @@ func TestExportAliases(t *testing.T) {
 	}
 	var got []string
 	for _, a := range all {
-		if a.Source == control.SourceAlias || a.Source == control.SourceFile || strings.HasSuffix(a.Address, "own@alias.example") {
+		if a.Source == control.SourceAlias || a.Source == control.SourceFile || strings.HasSuffix(a.Address,
+			"own@alias.example") {
 			text := a.Address + " " + a.Source
 			if a.Restricted {
 				text += " restricted"
@@ -149,7 +169,8 @@ func TestExportAliases(t *testing.T) {
 		"jane@alias.example alias", "jane@filed.example alias", "jane@reported.example alias",
 		"only@alias.example alias", "only@filed.example accept_files", "only@reported.example alias",
 		"own@alias.example index", "own@filed.example alias", "own@reported.example alias",
-		"staff@alias.example alias restricted", "staff@filed.example alias restricted", "staff@reported.example alias restricted",
+		"staff@alias.example alias restricted", "staff@filed.example alias restricted",
+		"staff@reported.example alias restricted",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("export gives\n%q, want\n%q", got, want)
@@ -178,11 +199,13 @@ func TestExportRefusedAlias(t *testing.T) {
 	r.addUser("barred", "smtp:barred@corp.example", "smtp:own@report.example")
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitFailure, "lookup", "barred@twofold.example"); !strings.Contains(out, "in refuse (verdict denylisted, row 5)") {
+	if out := r.want(exitFailure, "lookup", "barred@twofold.example"); !strings.Contains(out,
+		"in refuse (verdict denylisted, row 5)") {
 		t.Errorf("lookup says\n%s", out)
 	}
 	out := r.want(exitOK, "export", "--format", "text", "--restricted")
-	if strings.Contains(out, "barred@") || !strings.Contains(out, "jane@twofold.example\n") || !strings.Contains(out, "own@twofold.example\n") {
+	if strings.Contains(out, "barred@") || !strings.Contains(out, "jane@twofold.example\n") || !strings.Contains(out,
+		"own@twofold.example\n") {
 		t.Errorf("export lists\n%s", out)
 	}
 }
@@ -196,7 +219,8 @@ func TestCompareAliases(t *testing.T) {
 	r.addUser("here", "smtp:here@missing.example")
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
-	table := r.write("old", "jane@corp.example x\njane@alias.example x\nstaff@alias.example x\ngone@alias.example x\n@alias.example @corp.example\n"+
+	table := r.write("old", "jane@corp.example x\njane@alias.example x\nstaff@alias.example x\ngone@alias.example "+
+		"x\n@alias.example @corp.example\n"+
 		"@missing.example @corp.example\n@whole.example @corp.example\n@foreign.example @corp.example\n")
 	_, stdout, _ := r.command("compare", "--table", table, "--json")
 	var compared comparedTable
@@ -209,14 +233,16 @@ func TestCompareAliases(t *testing.T) {
 			got[d.Address] = strings.TrimSpace(d.Cause + " " + d.Entry)
 		}
 	}
-	want := map[string]string{"gone@alias.example": daemon.TableUnknown, "@missing.example": "alias @corp.example", "@whole.example": "listed @whole.example"}
+	want := map[string]string{"gone@alias.example": daemon.TableUnknown, "@missing.example": "alias @corp.example",
+		"@whole.example": "listed @whole.example"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("table only (-want +got):\n%s", d)
 	}
 	if c := compared.Table; c.Unjudged != 1 || c.Common != 4 {
 		t.Errorf("the table: %+v", c)
 	}
-	if out := r.want(exitFailure, "compare", "--table", table); !strings.Contains(out, "maps the domain to @corp.example: domain_aliases") || strings.Contains(out, "here@missing.example") {
+	if out := r.want(exitFailure, "compare", "--table", table); !strings.Contains(out,
+		"maps the domain to @corp.example: domain_aliases") || strings.Contains(out, "here@missing.example") {
 		t.Errorf("compare --table says\n%s", out)
 	}
 }
@@ -263,7 +289,8 @@ func TestReportOfAliases(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitOK, "report", "--json")), &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.NearMisses) != 1 || report.NearMisses[0].Name != "jame@alias.example" || !slices.Contains(report.NearMisses[0].Known, "jane@corp.example") {
+	if len(report.NearMisses) != 1 || report.NearMisses[0].Name != "jame@alias.example" ||
+		!slices.Contains(report.NearMisses[0].Known, "jane@corp.example") {
 		t.Errorf("near misses %+v of %+v", report.NearMisses, report.Addresses)
 	}
 	d.stop()
@@ -280,7 +307,8 @@ func TestAliasesForDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := aliasesOf(c)
-	for alias, want := range map[string]string{"alias.example": "corp.example", "reported.example": "corp.example", "filed.example": "corp.example", "outward.example": "elsewhere.example"} {
+	for alias, want := range map[string]string{"alias.example": "corp.example", "reported.example": "corp.example",
+		"filed.example": "corp.example", "outward.example": "elsewhere.example"} {
 		if !slices.Equal(got[alias], []string{want}) {
 			t.Errorf("%s is an alias of %q, want %s", alias, got[alias], want)
 		}

@@ -26,14 +26,17 @@ func TestCheckObjects(t *testing.T) {
 		status int
 		want   []string // in the output, in this order; "!" in front: not in it
 	}{
-		{"well", func(*rig) {}, exitOK, []string{"objects looked at, all addresses can be read", "!to be corrected", "!outside bases"}},
+		{"well", func(*rig) {}, exitOK, []string{"objects looked at, all addresses can be read", "!to be corrected",
+			"!outside bases"}},
 		{"values", func(r *rig) {
 			r.addUser("ann", "smtp:ann@corp.example", "a.smith@corp.example", "smtp:an\u200bn@corp.example")
 			r.add(adsim.Contact, "CN=bob,CN=Users,"+base, adsim.Attrs{"mail": {"mailto:bob@corp.example"}})
 		}, exitOK, []string{
-			"value to be corrected: CN=ann,CN=Users,DC=corp,DC=example: proxyAddresses a.smith@corp.example: it has no address type",
+			"value to be corrected: CN=ann,CN=Users,DC=corp,DC=example: proxyAddresses a.smith@corp.example: it has no " +
+				"address type",
 			`value to be corrected: CN=ann,CN=Users,DC=corp,DC=example: proxyAddresses smtp:an\u200bn@corp.example: it contains the invisible character U+200B`,
-			"value to be corrected: CN=bob,CN=Users,DC=corp,DC=example: mail mailto:bob@corp.example: mailto: begins a URL", "!all addresses can be read"}},
+			"value to be corrected: CN=bob,CN=Users,DC=corp,DC=example: mail mailto:bob@corp.example: mailto: begins a URL",
+			"!all addresses can be read"}},
 		{"many values", func(r *rig) {
 			for i := range 25 {
 				r.addUser(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
@@ -46,7 +49,9 @@ func TestCheckObjects(t *testing.T) {
 		{"hidden uSNChanged of some", func(r *rig) {
 			r.ad.HideOf(r.addUser("ann", "smtp:ann@corp.example"), "uSNChanged")
 			r.ad.HideOf(r.addUser("bob"), "uSNChanged")
-		}, exitFailure, []string{"2 objects hide uSNChanged from svc-mail@corp.example", "give it the right to read uSNChanged in CN=Users,DC=corp,DC=example (2, such as CN=ann,CN=Users,DC=corp,DC=example)",
+		}, exitFailure, []string{"2 objects hide uSNChanged from svc-mail@corp.example",
+			"give it the right to read uSNChanged in CN=Users,DC=corp,DC=example (2, such as " +
+				"CN=ann,CN=Users,DC=corp,DC=example)",
 			"CN=ann,CN=Users,DC=corp,DC=example; CN=bob,CN=Users,DC=corp,DC=example"}},
 		{"public folders outside the bases", func(r *rig) {
 			folder(r, "news")
@@ -57,8 +62,11 @@ func TestCheckObjects(t *testing.T) {
 			outside(r, "joe", "joe@pass.example")
 			r.limit(`bases: ["CN=Users,DC=corp,DC=example"]`)
 			r.edit("  report.example: report", "  report.example: report\n  .corp.example: report\n  pass.example: pass")
-		}, exitOK, []string{"warning: directory corp: ", "2 public folders with addresses of our domains lie outside bases, and would be refused: " + folders + " (2, such as news@corp.example)",
-			"2 recipients of our domains lie outside bases, and would be refused: OU=Berlin,DC=corp,DC=example (2, such as eve@corp.example)", "!joe@"}},
+		}, exitOK, []string{"warning: directory corp: ",
+			"2 public folders with addresses of our domains lie outside bases, and would be refused: " + folders +
+				" (2, such as news@corp.example)",
+			"2 recipients of our domains lie outside bases, and would be refused: OU=Berlin,DC=corp,DC=example (2, such as " +
+				"eve@corp.example)", "!joe@"}},
 		{"outside the bases, and known inside", func(r *rig) {
 			r.add(adsim.OU, "OU=Berlin,"+base, nil)
 			outside(r, "jane", "jane@corp.example")
@@ -74,9 +82,11 @@ func TestCheckObjects(t *testing.T) {
 			r.add(adsim.OU, "OU=Berlin,"+base, nil)
 			outside(r, "eve", "eve@corp.example")
 			r.limit(`exclude: ["OU=Berlin,DC=corp,DC=example"]`)
-		}, exitOK, []string{"ok: directory corp: ", "1 recipient of our domains is left out by exclude: OU=Berlin,DC=corp,DC=example (1, such as eve@corp.example)", "!outside bases"}},
+		}, exitOK, []string{"ok: directory corp: ", "1 recipient of our domains is left out by exclude: " +
+			"OU=Berlin,DC=corp,DC=example (1, such as eve@corp.example)", "!outside bases"}},
 		{"an exclude that is not there", func(r *rig) { r.limit(`exclude: ["OU=Berlim,DC=corp,DC=example"]`) }, exitOK,
-			[]string{"warning: directory corp: ", "there is no OU=Berlim,DC=corp,DC=example, or svc-mail@corp.example may not see it, so it excludes nothing; correct exclude"}},
+			[]string{"warning: directory corp: ", "there is no OU=Berlim,DC=corp,DC=example, or svc-mail@corp.example may not " +
+				"see it, so it excludes nothing; correct exclude"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			r := newRig(t)
@@ -118,10 +128,12 @@ func TestUnparsedInStatus(t *testing.T) {
 			return
 		}
 		v := s.UnparsedValues[0]
-		if v.Directory != "corp" || v.DN != "CN=ann,CN=Users,"+base || v.Attribute != "proxyAddresses" || v.Value != "a.smith@corp.example" || v.Reason == "" {
+		if v.Directory != "corp" || v.DN != "CN=ann,CN=Users,"+base || v.Attribute != "proxyAddresses" ||
+			v.Value != "a.smith@corp.example" || v.Reason == "" {
 			t.Errorf("status names %+v", v)
 		}
-		if _, text, _ := r.command("status"); !strings.Contains(text, "CN=ann,CN=Users,"+base+": proxyAddresses a.smith@corp.example: it has no address type") {
+		if _, text, _ := r.command("status"); !strings.Contains(text,
+			"CN=ann,CN=Users,"+base+": proxyAddresses a.smith@corp.example: it has no address type") {
 			t.Errorf("status says\n%s", text)
 		}
 	}
@@ -130,7 +142,8 @@ func TestUnparsedInStatus(t *testing.T) {
 	want(1)
 	d = r.serve()
 	want(1)
-	if err := r.ad.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example", "smtp:a.smith@corp.example")); err != nil {
+	if err := r.ad.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example",
+		"smtp:a.smith@corp.example")); err != nil {
 		t.Fatal(err)
 	}
 	r.want(exitOK, "sync", "--wait")

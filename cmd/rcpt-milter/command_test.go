@@ -31,13 +31,19 @@ func TestUsage(t *testing.T) {
 		{[]string{"lookup", "<ann@>"}, exitUsage, `rcpt-milter: "<ann@>" has no domain; expected an ADDRESS such as user@example.com`},
 		{[]string{"lookup", "a@b", "ann"}, exitUsage, `rcpt-milter: "ann" has no domain; expected an ADDRESS such as user@example.com`},
 		{[]string{"lookup", "-", "a@b", "-"}, exitUsage, `rcpt-milter: standard input (-) can be read once only`},
-		{[]string{"lookup", "a@b", "c@d", "--client", "mail"}, exitUsage, `rcpt-milter: --client: expected an IP address, got "mail"`},
-		{[]string{"lookup", "a@b", "--client", "mail"}, exitUsage, `rcpt-milter: --client: expected an IP address, got "mail"`},
+		{[]string{"lookup", "a@b", "c@d", "--client", "mail"}, exitUsage,
+			`rcpt-milter: --client: expected an IP address, got "mail"`},
+		{[]string{"lookup", "a@b", "--client", "mail"}, exitUsage,
+			`rcpt-milter: --client: expected an IP address, got "mail"`},
 		{[]string{"sync", "--config"}, exitUsage, `rcpt-milter: flag needs an argument: --config; see "rcpt-milter sync --help"`},
-		{[]string{"status", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " + nowhere + ": no such file or directory"},
-		{[]string{"serve", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " + nowhere + ": no such file or directory"},
-		{[]string{"check", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " + nowhere + ": no such file or directory"},
-		{[]string{"removals", "approve", "--up-to", "x"}, exitUsage, `rcpt-milter: --up-to: expected a whole number, not below 0, got "x"; see "rcpt-milter removals approve --help"`},
+		{[]string{"status", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " +
+			nowhere + ": no such file or directory"},
+		{[]string{"serve", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " +
+			nowhere + ": no such file or directory"},
+		{[]string{"check", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " +
+			nowhere + ": no such file or directory"},
+		{[]string{"removals", "approve", "--up-to", "x"}, exitUsage,
+			`rcpt-milter: --up-to: expected a whole number, not below 0, got "x"; see "rcpt-milter removals approve --help"`},
 		{[]string{"report", "--limit", "x"}, exitUsage, `rcpt-milter: --limit: expected a whole number, got "x"; see "rcpt-milter report --help"`},
 		{[]string{"status", "--every", "x"}, exitUsage, `rcpt-milter: --every: expected a duration such as 500ms, 2s or 1m, got "x"; see "rcpt-milter status --help"`},
 		{[]string{"status", "--every", "2s"}, exitUsage, "rcpt-milter: --every requires --watch"},
@@ -109,7 +115,8 @@ func TestCheck(t *testing.T) {
 	}
 	d := r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitOK, "check"); !strings.Contains(out, "/store: in use by the daemon, 2 addresses of 1 object, digest "+r.status().Digest+", counted again by it\n") {
+	if out := r.want(exitOK, "check"); !strings.Contains(out,
+		"/store: in use by the daemon, 2 addresses of 1 object, digest "+r.status().Digest+", counted again by it\n") {
 		t.Errorf("check beside the daemon says\n%s", out)
 	}
 	d.stop()
@@ -126,12 +133,16 @@ func TestCheckFindings(t *testing.T) {
 		want   string
 	}{
 		{"open password", func(r *rig) { os.Chmod(filepath.Join(r.dir, "password"), 0o644) }, exitOK,
-			"warning: DIR/config.yaml:13:56: directories[0].bind.password_file: DIR/password is readable by every account on this host; chmod o= DIR/password"},
+			"warning: DIR/config.yaml:13:56: directories[0].bind.password_file: DIR/password is readable by every account on " +
+				"this host; chmod o= DIR/password"},
 		{"empty password", func(r *rig) { r.write("password", "") }, exitFailure,
-			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password is empty; write the password into it, as its only line"},
+			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password is empty; " +
+				"write the password into it, as its only line"},
 		{"no password", func(r *rig) { os.Remove(filepath.Join(r.dir, "password")) }, exitConfig,
-			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password does not exist"},
-		{"no CA", func(r *rig) { os.Remove(r.ca) }, exitConfig, "directories[0].tls.ca_file: the CA file DIR/adsim-ca.pem does not exist"},
+			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password does not " +
+				"exist"},
+		{"no CA", func(r *rig) { os.Remove(r.ca) }, exitConfig,
+			"directories[0].tls.ca_file: the CA file DIR/adsim-ca.pem does not exist"},
 		{"damaged store", func(r *rig) {
 			os.Mkdir(filepath.Join(r.dir, "store"), 0o700)
 			r.write("store/MANIFEST", "not a manifest")
@@ -154,7 +165,8 @@ func TestProgress(t *testing.T) {
 		shown bool
 		want  string
 	}{
-		{true, underway + "corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n" + underway},
+		{true, underway + "corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n" +
+			underway},
 		{false, "corp: full pass 1, 12 s, 456,999 seen, 1,234,567 added, 456,789 changed, 0 removed, ok\n"},
 	} {
 		var out bytes.Buffer

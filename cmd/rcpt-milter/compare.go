@@ -58,7 +58,8 @@ func (a *app) compare(ctx context.Context, q control.CompareQuery, asJSON bool) 
 	if err != nil {
 		return err
 	}
-	var shown comparison = &comparePage{app: a, progress: terminal.Progress{Out: a.stdout, Shown: terminal.IsTerminal(a.stdout)}}
+	var shown comparison = &comparePage{app: a, progress: terminal.Progress{Out: a.stdout,
+		Shown: terminal.IsTerminal(a.stdout)}}
 	if asJSON {
 		shown = newCompareJSON(a.stdout)
 	}
@@ -101,7 +102,8 @@ func (c *comparePage) add(e control.CompareEvent) error {
 			text.Count(e.Progress.Objects, "object", "objects")))
 	case e.Difference != nil:
 		d := e.Difference
-		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(d.DN), text.Printable(d.Class), locationOf(*d), c.cause(*d)})
+		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(d.DN), text.Printable(d.Class),
+			locationOf(*d), c.cause(*d)})
 		if len(c.block) == blockRows {
 			return c.flush()
 		}
@@ -167,7 +169,8 @@ func (c *comparePage) directory(d control.ComparedDirectory) {
 	}
 	fmt.Fprintf(c.stdout, "%s: %s", name, result)
 	if d.DomainController != "" {
-		fmt.Fprintf(c.stdout, ", with %s of %s read from %s at USN %d in %.1f s", text.Count(d.Addresses, "address", "addresses"),
+		fmt.Fprintf(c.stdout, ", with %s of %s read from %s at USN %d in %.1f s", text.Count(d.Addresses, "address",
+			"addresses"),
 			text.Count(d.Objects, "object", "objects"), text.Printable(d.DomainController), d.USN, d.Seconds)
 	}
 	fmt.Fprintln(c.stdout)

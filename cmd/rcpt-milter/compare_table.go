@@ -40,7 +40,8 @@ func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error 
 	return nil
 }
 
-func (a *app) compareWith(ctx context.Context, from reader, file string, table *tables.Table, asJSON bool) (daemon.ComparedTable, error) {
+func (a *app) compareWith(ctx context.Context, from reader, file string, table *tables.Table,
+	asJSON bool) (daemon.ComparedTable, error) {
 	page, rows := &tablePage{app: a}, &jsonRows{w: a.stdout}
 	show := page.add
 	if asJSON {
@@ -135,7 +136,8 @@ func (t *tablePage) end(done daemon.ComparedTable) error {
 		fmt.Fprintln(t.stdout)
 	}
 	p := &terminal.Page{}
-	fmt.Fprintf(p, "%s: %s, %s in both, %s in the table only, %s in the index only\n", text.Printable(done.File), text.Count(done.Entries, "entry", "entries"),
+	fmt.Fprintf(p, "%s: %s, %s in both, %s in the table only, %s in the index only\n", text.Printable(done.File),
+		text.Count(done.Entries, "entry", "entries"),
 		text.Number(int64(done.Common)), text.Number(int64(done.TableOnly)), text.Number(int64(done.IndexOnly)))
 	if done.Unjudged > 0 {
 		fmt.Fprintf(p, "%s of domains that are not judged here\n", text.Count(done.Unjudged, "entry is", "entries are"))

@@ -47,8 +47,10 @@ func TestCompareTable(t *testing.T) {
 			t.Errorf("difference %+v", d)
 		}
 	}
-	for address, cause := range map[string]string{"stale@corp.example": daemon.TableUnknown, "left@corp.example": daemon.TableRemoved, "listed@corp.example": daemon.TableListed,
-		"postmaster@corp.example": daemon.TableAlways, "@report.example": daemon.TableDomain, "jane.doe@corp.example": daemon.TableMissing} {
+	for address, cause := range map[string]string{"stale@corp.example": daemon.TableUnknown,
+		"left@corp.example": daemon.TableRemoved, "listed@corp.example": daemon.TableListed,
+		"postmaster@corp.example": daemon.TableAlways, "@report.example": daemon.TableDomain,
+		"jane.doe@corp.example": daemon.TableMissing} {
 		if causes[address] != cause {
 			t.Errorf("%s: %q, want %q", address, causes[address], cause)
 		}
@@ -57,12 +59,15 @@ func TestCompareTable(t *testing.T) {
 	if len(causes) > 0 {
 		t.Errorf("reported too: %v", causes)
 	}
-	if c := got.Table; c.Entries != 7 || c.Recipients != 3 || c.Common != 1 || c.TableOnly != 4 || c.IndexOnly != 1 || c.Unjudged != 1 || c.Unread != 1 || c.Equal {
+	if c := got.Table; c.Entries != 7 || c.Recipients != 3 || c.Common != 1 || c.TableOnly != 4 || c.IndexOnly != 1 ||
+		c.Unjudged != 1 || c.Unread != 1 || c.Equal {
 		t.Errorf("the table: %+v", c)
 	}
 	out := r.want(exitFailure, "compare", "--table", file)
-	for _, want := range []string{"stale@corp.example        table only   3      not in any directory\n", "left the directories 20", "jane.doe@corp.example     index only          rejected by the table\n",
-		file + ": 7 entries, 1 in both, 4 in the table only, 1 in the index only\n", "1 entry is of domains that are not judged here\n", "does not count: line 9: \"spoilt\" is neither"} {
+	for _, want := range []string{"stale@corp.example        table only   3      not in any directory\n",
+		"left the directories 20", "jane.doe@corp.example     index only          rejected by the table\n",
+		file + ": 7 entries, 1 in both, 4 in the table only, 1 in the index only\n",
+		"1 entry is of domains that are not judged here\n", "does not count: line 9: \"spoilt\" is neither"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("compare --table has no %q:\n%s", want, out)
 		}
@@ -73,7 +78,8 @@ func TestCompareTable(t *testing.T) {
 	r.edit("accept: [listed@corp.example]\n", "")
 	r.want(exitOK, "reload")
 	r.want(exitOK, "export", "--output", r.dir+"/exported")
-	if out := r.want(exitOK, "compare", "--table", r.dir+"/exported"); !strings.Contains(out, "3 in both, 0 in the table only, 0 in the index only") {
+	if out := r.want(exitOK, "compare", "--table", r.dir+"/exported"); !strings.Contains(out,
+		"3 in both, 0 in the table only, 0 in the index only") {
 		t.Errorf("compare with what was exported says\n%s", out)
 	}
 	r.want(exitTemporary, "compare", "--table", r.dir+"/none")

@@ -35,26 +35,32 @@ func TestCompare(t *testing.T) {
 	r, users := guardedRig(t, 10)
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitOK, "compare"); !strings.Contains(out, "corp: equal, with 12 addresses of 11 objects read from "+r.ad.HostName()+" at USN ") {
+	if out := r.want(exitOK, "compare"); !strings.Contains(out,
+		"corp: equal, with 12 addresses of 11 objects read from "+r.ad.HostName()+" at USN ") {
 		t.Errorf("compare says\n%s", out)
 	}
-	if got := r.compare(exitOK); !got.Equal || got.Differences == nil || len(got.Directories) != 1 || got.Directories[0].Objects != 11 || !got.Directories[0].Followed {
+	if got := r.compare(exitOK); !got.Equal || got.Differences == nil || len(got.Directories) != 1 ||
+		got.Directories[0].Objects != 11 || !got.Directories[0].Followed {
 		t.Errorf("compare --json gives %+v", got)
 	}
 	r.addUser("new", "smtp:new@corp.example") // a pass that compare waits for will see it
 	r.delete(users[:4]...)
 	out := r.want(exitFailure, "compare")
-	for _, want := range []string{"Address           Object", "u0@corp.example   CN=u0,CN=Users,DC=corp,DC=example   user", "index only   removal held back\n", "corp: 4 differences, with "} {
+	for _, want := range []string{"Address           Object",
+		"u0@corp.example   CN=u0,CN=Users,DC=corp,DC=example   user", "index only   removal held back\n",
+		"corp: 4 differences, with "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("compare has no %q:\n%s", want, out)
 		}
 	}
 	got := r.compare(exitFailure, "--directory", "corp")
-	if got.Equal || len(got.Differences) != 4 || got.Directories[0].Differences != 4 || got.Directories[0].Unsettled != "" {
+	if got.Equal || len(got.Differences) != 4 || got.Directories[0].Differences != 4 ||
+		got.Directories[0].Unsettled != "" {
 		t.Errorf("compare --json gives %+v", got)
 	}
 	for _, d := range got.Differences {
-		if !d.InIndex || d.InDirectory || d.Cause != control.CauseHeld || d.Directory != "corp" || d.GUID == "" || d.DN == "" {
+		if !d.InIndex || d.InDirectory || d.Cause != control.CauseHeld || d.Directory != "corp" || d.GUID == "" ||
+			d.DN == "" {
 			t.Errorf("difference: %+v", d)
 		}
 	}
@@ -77,7 +83,8 @@ func TestInterrupted(t *testing.T) {
 	for _, c := range []struct {
 		args   []string
 		status int
-	}{{[]string{"compare"}, exitTemporary}, {[]string{"compare", "--json"}, exitTemporary}, {[]string{"status"}, exitFailure}} {
+	}{{[]string{"compare"}, exitTemporary}, {[]string{"compare", "--json"}, exitTemporary},
+		{[]string{"status"}, exitFailure}} {
 		var stdout, stderr bytes.Buffer
 		status := run(ctx, append(c.args, "--config", r.config), &stdout, &stderr)
 		if status != c.status || stdout.String() != "" || stderr.String() != "rcpt-milter: interrupted\n" {
@@ -102,12 +109,14 @@ func TestComparePage(t *testing.T) {
 	a, out := pageApp()
 	c := &comparePage{app: a}
 	difference := func(address, cause string, inIndex, inDirectory bool) control.CompareEvent {
-		return control.CompareEvent{Difference: &control.Difference{Directory: "corp", Address: address, DN: "CN=\x1b[2J", Class: "user",
+		return control.CompareEvent{Difference: &control.Difference{Directory: "corp", Address: address, DN: "CN=\x1b[2J",
+			Class:   "user",
 			InIndex: inIndex, InDirectory: inDirectory, Cause: cause, NotBefore: before(-time.Hour)}}
 	}
 	for _, e := range []control.CompareEvent{
 		{Progress: &control.CompareProgress{Directory: "corp", Objects: 1000}},
-		{Directory: &control.ComparedDirectory{Name: "east", DomainController: "dc1.east", Followed: true, USN: 5, Objects: 1, Addresses: 2345, Seconds: 12.34}},
+		{Directory: &control.ComparedDirectory{Name: "east", DomainController: "dc1.east", Followed: true, USN: 5,
+			Objects: 1, Addresses: 2345, Seconds: 12.34}},
 		difference("a@x.test", "", true, false),
 		difference("b@x.test", "", false, true),
 		difference("c@x.test", "", true, true),
@@ -116,7 +125,8 @@ func TestComparePage(t *testing.T) {
 		difference("f@x.test", control.CausePending, true, false),
 		difference("g@x.test", control.CauseChanging, false, true),
 		difference("h@x.test", "melted", false, true),
-		{Directory: &control.ComparedDirectory{Name: "corp", DomainController: "dc2.corp.example", USN: 9, Objects: 3, Addresses: 4, Differences: 8,
+		{Directory: &control.ComparedDirectory{Name: "corp", DomainController: "dc2.corp.example", USN: 9, Objects: 3,
+			Addresses: 4, Differences: 8,
 			Unlisted: 2, Unsettled: "the pass failed", Seconds: 1}},
 		difference("i@x.test", control.CauseRetired, true, false),
 		{Directory: &control.ComparedDirectory{Name: "gone", Differences: 1}},
@@ -144,7 +154,8 @@ func TestCompareRetired(t *testing.T) {
 	r.serve()
 	r.wantHeld("lab")
 	got := r.compare(exitFailure)
-	if len(got.Differences) != 1 || len(got.Directories) != 2 || !got.Directories[0].Equal() || got.Directories[1].Differences != 1 {
+	if len(got.Differences) != 1 || len(got.Directories) != 2 || !got.Directories[0].Equal() ||
+		got.Directories[1].Differences != 1 {
 		t.Errorf("compare --json gives %+v", got)
 	}
 	for _, d := range got.Differences {

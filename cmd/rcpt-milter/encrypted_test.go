@@ -24,8 +24,10 @@ func TestEncryptedStore(t *testing.T) {
 	r.want(exitOK, "check")
 	d.stop()
 	for _, c := range []struct{ old, new, want string }{
-		{"encryption_key_file: " + key, `encryption_key_file: ""`, "the store is encrypted; set store.encryption_key_file to its key\n"},
-		{`encryption_key_file: ""`, "encryption_key_file: " + r.write("other", strings.Repeat("b2", 32)), "the store was made with another key; "},
+		{"encryption_key_file: " + key, `encryption_key_file: ""`,
+			"the store is encrypted; set store.encryption_key_file to its key\n"},
+		{`encryption_key_file: ""`, "encryption_key_file: " + r.write("other", strings.Repeat("b2", 32)),
+			"the store was made with another key; "},
 		{"/other", "/password", "contains no AES key: expected 16, 24 or 32 bytes"},
 	} {
 		r.edit(c.old, c.new)

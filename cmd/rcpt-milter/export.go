@@ -66,7 +66,8 @@ func (a *app) exportCommand() *cobra.Command {
 }
 
 // errEmpty explains why an empty list is not written.
-var errEmpty = errors.New("the index has no recipient in the domains of the configuration; an empty list would reject every recipient; to write it use --force")
+var errEmpty = errors.New("the index has no recipient in the domains of the configuration; an empty list would " +
+	"reject every recipient; to write it use --force")
 
 // errCutOff means that the daemon stopped after it had sent a part of the list. The store may
 // have changed since, so it cannot continue the list.
@@ -213,8 +214,10 @@ func tableHead(h control.ExportHead, o exportOptions) string {
 		file = "FILE"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "The recipients that rcpt-milter %s accepts, as of %s.\n", text.Printable(h.Version), h.Time.UTC().Format(time.RFC3339))
-	fmt.Fprintf(&b, "The index is %s: %s, digest %s\n", text.Printable(string(h.State)), text.Count(h.Addresses, "address", "addresses"), text.Printable(h.Digest))
+	fmt.Fprintf(&b, "The recipients that rcpt-milter %s accepts, as of %s.\n", text.Printable(h.Version),
+		h.Time.UTC().Format(time.RFC3339))
+	fmt.Fprintf(&b, "The index is %s: %s, digest %s\n", text.Printable(string(h.State)),
+		text.Count(h.Addresses, "address", "addresses"), text.Printable(h.Digest))
 	for _, d := range h.Directories {
 		fmt.Fprintf(&b, "Directory %s: %s, last read %s\n", text.Printable(d.Name), text.Printable(string(d.State)),
 			d.LastSuccess.UTC().Format(time.RFC3339))
@@ -223,7 +226,8 @@ func tableHead(h control.ExportHead, o exportOptions) string {
 	for _, domain := range slices.Sorted(maps.Keys(h.Domains)) {
 		fmt.Fprintf(&b, " %s (%s)", text.Printable(domain), text.Printable(h.Domains[domain]))
 	}
-	fmt.Fprintf(&b, "\n\nFor Postfix, in place of the daemon:\n    postmap lmdb:%[1]s\n    postconf -e 'relay_recipient_maps = lmdb:%[1]s'\n", text.Printable(file))
+	fmt.Fprintf(&b, "\n\nFor Postfix, in place of the daemon:\n    postmap lmdb:%[1]s\n    postconf -e "+
+		"'relay_recipient_maps = lmdb:%[1]s'\n", text.Printable(file))
 	b.WriteString("With it Postfix rejects all other recipients, also in relay domains that are not named above.\n")
 	for _, line := range h.Unlisted {
 		b.WriteString("Accepted by the daemon, and not by this table: " + text.Printable(line) + "\n")

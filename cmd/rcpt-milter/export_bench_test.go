@@ -107,7 +107,8 @@ func (r *rig) fill(addresses int) {
 		}
 		batch = batch[:0]
 	}
-	if _, err := pass.Commit(store.Outcome{Cursor: stored.Cursor, Fingerprint: stored.Fingerprint, Ended: time.Now()}); err != nil {
+	if _, err := pass.Commit(store.Outcome{Cursor: stored.Cursor, Fingerprint: stored.Fingerprint,
+		Ended: time.Now()}); err != nil {
 		r.t.Fatal(err)
 	}
 }

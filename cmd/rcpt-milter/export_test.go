@@ -18,14 +18,18 @@ import (
 func listedRig(t *testing.T) *rig {
 	r := newRig(t, `accept: ["@catch.example", extra@corp.example, Jane@corp.example]`, "refuse: [left@corp.example]",
 		`accept_patterns: ['srs0=.*@corp\.example']`)
-	r.edit("  report.example: report\n", "  report.example: report\n  catch.example: enforce\n  pass.example: pass\n  .below.example: enforce\n")
+	r.edit("  report.example: report\n", "  report.example: report\n  catch.example: enforce\n  pass.example: pass\n  "+
+		".below.example: enforce\n")
 	r.edit("    poll: 100ms\n", "    poll: 100ms\n    internal_only: refuse\n")
-	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept_files: ["+r.write("table", "filed@corp.example OK\nleft@corp.example OK\njane@corp.example OK\n"+
-		"@report.example OK\nx@elsewhere.example OK\n\"unbalanced@corp.example OK\n")+"]\n")
+	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept_files: ["+r.write("table",
+		"filed@corp.example OK\nleft@corp.example OK\njane@corp.example OK\n"+
+			"@report.example OK\nx@elsewhere.example OK\n\"unbalanced@corp.example OK\n")+"]\n")
 	r.addUser("left", "smtp:left@corp.example")
-	r.addUser("bob", "smtp:bob@report.example", "smtp:bob@pass.example", "smtp:bob@elsewhere.example", "smtp:postmaster@corp.example", "smtp:bob@sub.below.example")
+	r.addUser("bob", "smtp:bob@report.example", "smtp:bob@pass.example", "smtp:bob@elsewhere.example",
+		"smtp:postmaster@corp.example", "smtp:bob@sub.below.example")
 	r.addUser("odd", `smtp:"john doe"@corp.example`, "smtp:jürgen@münchen.below.example", "smtp:#hash@corp.example")
-	if _, err := r.ad.Add(adsim.Group, "CN=inside,CN=Users,"+base, adsim.Attrs{"proxyAddresses": {"smtp:inside@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}); err != nil {
+	if _, err := r.ad.Add(adsim.Group, "CN=inside,CN=Users,"+base,
+		adsim.Attrs{"proxyAddresses": {"smtp:inside@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -52,8 +56,10 @@ func TestExport(t *testing.T) {
 	}
 	table := r.want(exitOK, "export")
 	r.wantTable(table)
-	for _, want := range []string{"# The index is fresh: 12 addresses, digest ", "\n# Directory corp: fresh, last read 20", "pass.example (pass)",
-		"\n#     postmap lmdb:FILE\n", "\n# Accepted by the daemon, and not by this table: what matches srs0=", "\n# omitted because a line that begins with # is a comment: #hash@corp.example\n",
+	for _, want := range []string{"# The index is fresh: 12 addresses, digest ",
+		"\n# Directory corp: fresh, last read 20", "pass.example (pass)",
+		"\n#     postmap lmdb:FILE\n", "\n# Accepted by the daemon, and not by this table: what matches srs0=",
+		"\n# omitted because a line that begins with # is a comment: #hash@corp.example\n",
 		"\njürgen@münchen.below.example\tOK\n"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("export has no %q:\n%s", want, table)
@@ -63,20 +69,26 @@ func TestExport(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitOK, "export", "--format", "json", "--all")), &all); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []control.Recipient{{Address: "inside@corp.example", Source: control.SourceIndex, Restricted: true},
-		{Address: "bob@elsewhere.example", Source: control.SourceIndex}, {Address: "bob@pass.example", Source: control.SourceIndex},
-		{Address: "x@elsewhere.example", Source: control.SourceFile}, {Address: "jane@corp.example", Source: control.SourceIndex},
-		{Address: "@catch.example", Source: control.SourceAccept}, {Address: "abuse@corp.example", Source: control.SourceAlways}, {Address: "@pass.example", Source: control.SourcePass}} {
+	for _, want := range []control.Recipient{{Address: "inside@corp.example", Source: control.SourceIndex,
+		Restricted: true},
+		{Address: "bob@elsewhere.example", Source: control.SourceIndex}, {Address: "bob@pass.example",
+			Source: control.SourceIndex},
+		{Address: "x@elsewhere.example", Source: control.SourceFile}, {Address: "jane@corp.example",
+			Source: control.SourceIndex},
+		{Address: "@catch.example", Source: control.SourceAccept}, {Address: "abuse@corp.example",
+			Source: control.SourceAlways}, {Address: "@pass.example", Source: control.SourcePass}} {
 		if !slices.Contains(all, want) {
 			t.Errorf("export --format json --all has no %+v:\n%+v", want, all)
 		}
 	}
-	if out := r.want(exitOK, "export", "--format", "text", "--restricted"); !strings.Contains(out, "inside@corp.example\n") {
+	if out := r.want(exitOK, "export", "--format", "text", "--restricted"); !strings.Contains(out,
+		"inside@corp.example\n") {
 		t.Errorf("export --restricted gives\n%s", out)
 	}
 	d.stop()
 	out := r.want(exitOK, "export", "--format", "text")
-	if !strings.HasPrefix(out, exportedText+"rcpt-milter: the daemon is not reachable") || !strings.Contains(out, "answering from its store\n") {
+	if !strings.HasPrefix(out, exportedText+"rcpt-milter: the daemon is not reachable") || !strings.Contains(out,
+		"answering from its store\n") {
 		t.Errorf("export from the store gives\n%s", out)
 	}
 }
@@ -88,9 +100,12 @@ func (r *rig) wantTable(text string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	want := "@catch.example @pass.example @report.example \"john doe\"@corp.example abuse@corp.example abuse@catch.example abuse@report.example abuse@sub.below.example " +
-		"abuse@xn--mnchen-3ya.below.example bob@report.example bob@sub.below.example extra@corp.example filed@corp.example jane.doe@corp.example jane@corp.example " +
-		"jürgen@xn--mnchen-3ya.below.example postmaster@catch.example postmaster@corp.example postmaster@report.example postmaster@sub.below.example postmaster@xn--mnchen-3ya.below.example"
+	want := "@catch.example @pass.example @report.example \"john doe\"@corp.example abuse@corp.example " +
+		"abuse@catch.example abuse@report.example abuse@sub.below.example " +
+		"abuse@xn--mnchen-3ya.below.example bob@report.example bob@sub.below.example extra@corp.example filed@corp.example " +
+		"jane.doe@corp.example jane@corp.example " +
+		"jürgen@xn--mnchen-3ya.below.example postmaster@catch.example postmaster@corp.example postmaster@report.example " +
+		"postmaster@sub.below.example postmaster@xn--mnchen-3ya.below.example"
 	var keys []string
 	for key := range table.All() {
 		keys = append(keys, strings.ReplaceAll(key, " ", "_"))
@@ -125,13 +140,15 @@ func TestExportToFile(t *testing.T) {
 			t.Errorf("%s: left behind: %q", what, left)
 		}
 	}
-	if out := r.want(exitNotReachable, "export", "--output", path); !strings.Contains(out, path+" is as it was: the daemon is not reachable") {
+	if out := r.want(exitNotReachable, "export", "--output", path); !strings.Contains(out,
+		path+" is as it was: the daemon is not reachable") {
 		t.Errorf("without a daemon: %s", out)
 	}
 	old("without a daemon")
 	r.server.Down()
 	d := r.serve()
-	if out := r.want(exitFailure, "export", "--output", path); !strings.Contains(out, "directory corp has not been read in full yet, and its recipients would be missing") {
+	if out := r.want(exitFailure, "export", "--output", path); !strings.Contains(out,
+		"directory corp has not been read in full yet, and its recipients would be missing") {
 		t.Errorf("not ready: %s", out)
 	}
 	old("not ready")
@@ -140,7 +157,8 @@ func TestExportToFile(t *testing.T) {
 	r.edit("corp.example: enforce", "other.example: enforce")
 	d = r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitFailure, "export", "--output", path); !strings.Contains(out, "an empty list would reject every recipient") {
+	if out := r.want(exitFailure, "export", "--output", path); !strings.Contains(out,
+		"an empty list would reject every recipient") {
 		t.Errorf("empty: %s", out)
 	}
 	old("empty")

@@ -38,7 +38,8 @@ func TestHashedAddresses(t *testing.T) {
 			t.Errorf("lookup %s does not tell %q:\n%s", address, answer.LoggedAs, out)
 		}
 	}
-	if log := d.log.String(); !strings.Contains(log, "before@") || strings.Contains(log, "after@") || strings.Contains(log, "jane@") {
+	if log := d.log.String(); !strings.Contains(log, "before@") || strings.Contains(log, "after@") ||
+		strings.Contains(log, "jane@") {
 		t.Errorf("the log has\n%s", log)
 	}
 	if !strings.Contains(d.log.String(), "<"+names[0]+">: Recipient address rejected") {

@@ -14,20 +14,21 @@ const module = "rcpt-milter"
 // mayImport lists the packages of this module that each of its packages may import. Patterns are
 // those of path.Match. A package imports downwards only, so there is no circle and no shortcut.
 var mayImport = map[string]string{
-	"address":           "",
-	"directory":         "address internal/files internal/text",
-	"store":             "address internal/text",
-	"policy":            "address internal/text",
-	"policy/harvest":    "address policy",
-	"mirror":            "address directory store policy internal/text", // policy: the state of freshness
-	"milter":            "address policy internal/*",
-	"config":            "address policy internal/files internal/text", // policy: modes and fallbacks
-	"postfix/table":     "address internal/files internal/text",
-	"postfix":           "address postfix/table internal/text",
-	"control":           "address policy internal/text",
-	"control/web":       "address policy control internal/text",
-	"control/metrics":   "policy control internal/text",
-	"daemon":            "address directory store mirror policy policy/harvest milter config postfix/table control control/* internal/files internal/logging internal/socket internal/text",
+	"address":         "",
+	"directory":       "address internal/files internal/text",
+	"store":           "address internal/text",
+	"policy":          "address internal/text",
+	"policy/harvest":  "address policy",
+	"mirror":          "address directory store policy internal/text", // policy: the state of freshness
+	"milter":          "address policy internal/*",
+	"config":          "address policy internal/*", // policy: modes and fallbacks
+	"postfix/table":   "address internal/files internal/text",
+	"postfix":         "address postfix/table internal/text",
+	"control":         "address policy internal/text",
+	"control/web":     "address policy control internal/text",
+	"control/metrics": "policy control internal/text",
+	"daemon": "address directory store mirror policy policy/harvest milter config postfix/table control " +
+		"control/* internal/files internal/logging internal/socket internal/text",
 	"cmd/rcpt-milter":   "address directory config postfix postfix/table control control/web daemon docs internal/*",
 	"docs":              "",
 	"internal/files":    "internal/text",

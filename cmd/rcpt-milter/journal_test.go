@@ -19,7 +19,8 @@ func TestJournal(t *testing.T) {
 	if got := rows[control.JournalRow](r, exitOK, "journal"); len(got) != 0 || got == nil {
 		t.Errorf("journal --json gives %v, want an empty list", got)
 	}
-	if out := r.want(exitOK, "journal", "--pass", "1"); !strings.Contains(out, "no row of pass 1: it changed nothing, was the first full pass") {
+	if out := r.want(exitOK, "journal", "--pass", "1"); !strings.Contains(out,
+		"no row of pass 1: it changed nothing, was the first full pass") {
 		t.Errorf("journal --pass 1 says %q", out)
 	}
 	began := time.Now()
@@ -37,7 +38,8 @@ func TestJournal(t *testing.T) {
 		t.Fatalf("journal --json gives %+v", got)
 	}
 	for i, row := range got {
-		if row.Address != "late@corp.example" || row.Directory != "corp" || row.GUID != entry.GUID.String() || !strings.HasPrefix(row.DN, "CN=late") ||
+		if row.Address != "late@corp.example" || row.Directory != "corp" || row.GUID != entry.GUID.String() ||
+			!strings.HasPrefix(row.DN, "CN=late") ||
 			row.Pass < 2 || row.DomainController != r.ad.HostName() || row.Time.Before(began) {
 			t.Errorf("row %d of the journal: %+v", i, row)
 		}
@@ -46,7 +48,8 @@ func TestJournal(t *testing.T) {
 		t.Errorf("rows of the journal: %+v, want USN %d and a later one", got, entry.USN)
 	}
 	out := r.want(exitOK, "journal", "--since", "1h")
-	for _, want := range []string{"+ late@corp.example   CN=late,", fmt.Sprintf("   pass %d of corp   %s   USN %d   ", got[0].Pass, r.ad.HostName(), entry.USN),
+	for _, want := range []string{"+ late@corp.example   CN=late,", fmt.Sprintf("   pass %d of corp   %s   USN %d   ",
+		got[0].Pass, r.ad.HostName(), entry.USN),
 		"\n- late@corp.example   CN=late"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("journal has no %q:\n%s", want, out)
@@ -67,10 +70,13 @@ func TestJournalList(t *testing.T) {
 	a, out := pageApp()
 	l := &journalList{app: a}
 	for _, row := range []control.JournalRow{
-		{Change: "+", Address: "ann@x.test", DN: "CN=Ann", Directory: "corp", Pass: 7, DomainController: "dc1", USN: 4711, Time: before(time.Hour)},
+		{Change: "+", Address: "ann@x.test", DN: "CN=Ann", Directory: "corp", Pass: 7, DomainController: "dc1", USN: 4711,
+			Time: before(time.Hour)},
 		{Change: "-", Address: "bob\x1b@x.test", DN: "CN=\x1b[2J", Directory: "lab", Pass: 12, Time: before(time.Minute)},
-		{Change: "-", Address: "eve@x.test", DN: "CN=Eve", Directory: "corp", Pass: 13, DomainController: "dc1", USN: 4712, Time: before(time.Minute), InternalOnly: true},
-		{Change: "+", Address: "eve@x.test", DN: "CN=Eve", Directory: "corp", Pass: 14, DomainController: "dc1", USN: 4713, Time: before(time.Minute), InternalOnly: true},
+		{Change: "-", Address: "eve@x.test", DN: "CN=Eve", Directory: "corp", Pass: 13, DomainController: "dc1",
+			USN: 4712, Time: before(time.Minute), InternalOnly: true},
+		{Change: "+", Address: "eve@x.test", DN: "CN=Eve", Directory: "corp", Pass: 14, DomainController: "dc1",
+			USN: 4713, Time: before(time.Minute), InternalOnly: true},
 	} {
 		if err := l.add(row); err != nil {
 			t.Fatal(err)

@@ -53,7 +53,8 @@ func (a *app) lookupCommand() *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&q.Client, "client", "", "as for a client with this `IP` address")
 	flags.BoolVar(&q.Authenticated, "authenticated", false, "as for an authenticated client")
-	flags.StringVar(&at, "at", "", "as it was at this `TIME`: a duration ago such as 2h, \"2026-01-31 15:04\", or RFC 3339")
+	flags.StringVar(&at, "at", "", "as it was at this `TIME`: a duration ago such as 2h, \"2026-01-31 15:04\", or RFC "+
+		"3339")
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	return command
 }
@@ -185,7 +186,8 @@ func (a *app) history(p *terminal.Page, rows []control.JournalRow) {
 	}
 	for _, r := range rows {
 		change := strings.TrimRight(text.Printable(r.Change)+" "+r.Note(), " ")
-		p.Line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", change, a.at(r.Time), r.Pass, text.Printable(r.Directory), text.Printable(r.DN)))
+		p.Line(label, fmt.Sprintf("%s %s, pass %d of %s: %s", change, a.at(r.Time), r.Pass, text.Printable(r.Directory),
+			text.Printable(r.DN)))
 		label = ""
 	}
 }
@@ -196,12 +198,14 @@ func (a *app) owner(p *terminal.Page, o control.Owner) {
 		p.More(fmt.Sprintf("%s, attribute %s, directory %s, GUID %s",
 			text.Printable(o.Class), text.Printable(o.Attribute), text.Printable(o.Directory), text.Printable(o.GUID)))
 	} else {
-		p.More(fmt.Sprintf("it lost the address since; directory %s, GUID %s", text.Printable(o.Directory), text.Printable(o.GUID)))
+		p.More(fmt.Sprintf("it lost the address since; directory %s, GUID %s", text.Printable(o.Directory),
+			text.Printable(o.GUID)))
 	}
 	if !o.Learned.IsZero() && o.Class == "" {
 		p.More("learned " + a.at(o.Learned))
 	} else if !o.Learned.IsZero() {
-		p.More(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass, text.Printable(o.DomainController), o.USN))
+		p.More(fmt.Sprintf("learned %s, in pass %d from %s at USN %d", a.at(o.Learned), o.Pass,
+			text.Printable(o.DomainController), o.USN))
 	}
 	if o.InternalOnly {
 		p.More("internal-only: accepts mail from inside senders only")

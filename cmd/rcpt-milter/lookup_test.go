@@ -34,24 +34,31 @@ func TestLookupRows(t *testing.T) {
 		status int
 		want   []string
 	}{
-		{"nobody@corp.example --client 198.51.100.9", exitOK, []string{"the client is exempt: 198.51.100.0/24 (verdict exempt, row 1)"}},
+		{"nobody@corp.example --client 198.51.100.9", exitOK,
+			[]string{"the client is exempt: 198.51.100.0/24 (verdict exempt, row 1)"}},
 		{"nobody@corp.example --client ::ffff:198.51.100.9", exitOK, []string{"(verdict exempt, row 1)"}},
 		{"nobody@corp.example --client 192.0.2.1", exitFailure, []string{"not in the index (verdict unknown, row 12)"}},
 		{"Extra@corp.example", exitOK, []string{"in accept (verdict allowlisted, row 5)"}},
-		{"extra+x@corp.example", exitOK, []string{"in accept (verdict allowlisted, row 5)", "found as            extra@corp.example, without the extension"}},
-		{"anybody@catchall.corp.example", exitOK, []string{"the domain is in accept: @catchall.corp.example (verdict allowlisted, row 5)"}},
+		{"extra+x@corp.example", exitOK, []string{"in accept (verdict allowlisted, row 5)",
+			"found as            extra@corp.example, without the extension"}},
+		{"anybody@catchall.corp.example", exitOK, []string{"the domain is in accept: @catchall.corp.example (verdict " +
+			"allowlisted, row 5)"}},
 		{"SRS0=a=b@corp.example", exitOK, []string{`matches accept_patterns: srs0=.*@corp\.example (verdict allowlisted, row 5)`}},
 		{"left@corp.example", exitFailure, []string{"in refuse (verdict denylisted, row 5)", "CN=left,CN=Users,"}},
-		{"left+x@corp.example", exitFailure, []string{"550 5.1.1 <left+x@corp.example>: ", "found as            left@corp.example, without", "CN=left,CN=Users,"}},
+		{"left+x@corp.example", exitFailure, []string{"550 5.1.1 <left+x@corp.example>: ",
+			"found as            left@corp.example, without", "CN=left,CN=Users,"}},
 		{"left@report.example", exitOK, []string{"in the index (verdict known, row 6)"}},
-		{"jane+news@corp.example", exitOK, []string{"in the index (verdict known, row 6)", "found as            jane@corp.example, without", "CN=jane,CN=Users,", "user, attribute proxyAddresses, directory corp"}},
+		{"jane+news@corp.example", exitOK, []string{"in the index (verdict known, row 6)",
+			"found as            jane@corp.example, without", "CN=jane,CN=Users,",
+			"user, attribute proxyAddresses, directory corp"}},
 		{"staff@corp.example", exitFailure, []string{
 			"550 5.1.1 <staff@corp.example>: Recipient address rejected: User unknown",
 			"takes mail from inside senders only (verdict restricted, row 6)", "corp is fresh", "CN=staff,CN=Users,",
 		}},
 		{"staff+x@corp.example", exitFailure, []string{"(verdict restricted, row 6)", "CN=staff,CN=Users,"}},
 		{"staff@report.example", exitOK, []string{"in mode enforce it would be 550 5.1.1", "(verdict restricted, row 6)"}},
-		{"staff+x@corp.example --authenticated", exitOK, []string{"in the index (verdict known, row 6)", "internal-only: accepts mail from inside senders only"}},
+		{"staff+x@corp.example --authenticated", exitOK, []string{"in the index (verdict known, row 6)",
+			"internal-only: accepts mail from inside senders only"}},
 	} {
 		out := r.want(c.status, append([]string{"lookup"}, strings.Fields(c.args)...)...)
 		for _, want := range c.want {
@@ -64,7 +71,8 @@ func TestLookupRows(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitFailure, "lookup", "left+x@corp.example", "--json")), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if answer.Verdict != "denylisted" || answer.Rule != 5 || answer.Canonical != "left+x@corp.example" || answer.Matched != "left@corp.example" || len(answer.Owners) != 1 || answer.Owners[0].Attribute != "proxyAddresses" {
+	if answer.Verdict != "denylisted" || answer.Rule != 5 || answer.Canonical != "left+x@corp.example" ||
+		answer.Matched != "left@corp.example" || len(answer.Owners) != 1 || answer.Owners[0].Attribute != "proxyAddresses" {
 		t.Errorf("lookup --json gives %+v", answer)
 	}
 	d.stop()

@@ -35,18 +35,23 @@ func TestLookupSeveral(t *testing.T) {
 		status            int
 		answers, trouble  string
 	}{
-		{"accepted", "jane@corp.example postmaster@corp.example", "", exitOK, "jane@corp.example accepted, postmaster@corp.example accepted", ""},
+		{"accepted", "jane@corp.example postmaster@corp.example", "", exitOK,
+			"jane@corp.example accepted, postmaster@corp.example accepted", ""},
 		{"one refused", "jane@corp.example nobody@corp.example jane.doe@corp.example", "", exitFailure,
 			"jane@corp.example accepted, nobody@corp.example refused, jane.doe@corp.example accepted", ""},
-		{"one temporary", "gone@corp.example nobody@corp.example", "", exitTemporary, "gone@corp.example temporary, nobody@corp.example refused", ""},
+		{"one temporary", "gone@corp.example nobody@corp.example", "", exitTemporary,
+			"gone@corp.example temporary, nobody@corp.example refused", ""},
 		{"bare postmaster", "PostMaster <postmaster>", "", exitOK, "PostMaster accepted, <postmaster> accepted", ""},
-		{"a list", "-", "\ufeffjane@corp.example\r\n\n# c\n  nobody@corp.example \n", exitFailure, "jane@corp.example accepted, nobody@corp.example refused", ""},
+		{"a list", "-", "\ufeffjane@corp.example\r\n\n# c\n  nobody@corp.example \n", exitFailure,
+			"jane@corp.example accepted, nobody@corp.example refused", ""},
 		{"a list of one", "-", "jane@corp.example", exitOK, "jane@corp.example accepted", ""},
 		{"an empty list", "-", "", exitOK, "", ""},
 		{"a list in between", "jane@corp.example - nobody@corp.example", "jane.doe@corp.example\n", exitFailure,
 			"jane@corp.example accepted, jane.doe@corp.example accepted, nobody@corp.example refused", ""},
-		{"a line without a domain", "-", "jane\njane@corp.example\n", exitUsage, "jane@corp.example accepted", `line 1 of standard input: "jane" has no domain`},
-		{"a line that is too long", "-", "jane@corp.example\n" + strings.Repeat("x", 2*maxLookupLine), exitUsage, "", "line 2 of standard input is too long"},
+		{"a line without a domain", "-", "jane\njane@corp.example\n", exitUsage, "jane@corp.example accepted",
+			`line 1 of standard input: "jane" has no domain`},
+		{"a line that is too long", "-", "jane@corp.example\n" + strings.Repeat("x", 2*maxLookupLine), exitUsage, "",
+			"line 2 of standard input is too long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append([]string{"lookup", "--json"}, strings.Fields(c.args)...)
@@ -77,7 +82,8 @@ func TestLookupSeveral(t *testing.T) {
 		})
 	}
 	var one control.LookupAnswer
-	if err := json.Unmarshal([]byte(r.want(exitOK, "lookup", "jane@corp.example", "--json")), &one); err != nil || one.Verdict != "known" {
+	if err := json.Unmarshal([]byte(r.want(exitOK, "lookup", "jane@corp.example", "--json")), &one); err != nil ||
+		one.Verdict != "known" {
 		t.Errorf("of one address: %+v, %v", one, err)
 	}
 	d.stop()

@@ -79,7 +79,8 @@ const (
 func pageOfConfiguration() []byte {
 	_, text, _ := strings.Cut(docs.Configuration, "\n") // without the title
 	head := fmt.Sprintf("%% %q \"5\" %q %q %q\n# NAME\n%s \\- the configuration of rcpt-milter\n\n# DESCRIPTION\n",
-		strings.ToUpper(configPage), builtAt().Format("Jan 2006"), "rcpt-milter "+programVersion(), "File Formats", configPage)
+		strings.ToUpper(configPage), builtAt().Format("Jan 2006"), "rcpt-milter "+programVersion(), "File Formats",
+		configPage)
 	return md2man.Render([]byte(head + text + "\n# SEE ALSO\n**rcpt-milter(8)**, **rcpt-milter-check(8)**\n"))
 }
 

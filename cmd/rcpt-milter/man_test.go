@@ -20,7 +20,8 @@ func TestMan(t *testing.T) {
 		{[]string{"man", "removals", "approve"}, exitOK, `.TH "RCPT-MILTER-REMOVALS-APPROVE" "8" `},
 		{[]string{"man", "rcpt-milter.yaml"}, exitOK, `.TH "RCPT-MILTER.YAML" "5" `},
 		{[]string{"man", "stauts"}, exitUsage, `rcpt-milter: there is no manual page "rcpt-milter-stauts"; there are rcpt-milter, rcpt-milter-check, `},
-		{[]string{"man", "--dir", "x", "status"}, exitUsage, `rcpt-milter: --dir writes all pages, so it goes without "status"`},
+		{[]string{"man", "--dir", "x", "status"}, exitUsage,
+			`rcpt-milter: --dir writes all pages, so it goes without "status"`},
 	} {
 		var out bytes.Buffer
 		if status := run(t.Context(), c.args, &out, &out); status != c.status || !strings.Contains(out.String(), c.want) {
@@ -61,8 +62,10 @@ func TestBuild(t *testing.T) {
 	}{
 		{nil, ""},
 		{&debug.BuildInfo{}, ""},
-		{&debug.BuildInfo{Settings: []debug.BuildSetting{revision, when, setting("vcs.modified", "false")}}, "commit 0123456789ab of 2026-03-04, "},
-		{&debug.BuildInfo{Settings: []debug.BuildSetting{revision, when, setting("vcs.modified", "true")}}, "changed since commit 0123456789ab of 2026-03-04, "},
+		{&debug.BuildInfo{Settings: []debug.BuildSetting{revision, when, setting("vcs.modified", "false")}},
+			"commit 0123456789ab of 2026-03-04, "},
+		{&debug.BuildInfo{Settings: []debug.BuildSetting{revision, when, setting("vcs.modified", "true")}},
+			"changed since commit 0123456789ab of 2026-03-04, "},
 	} {
 		if got := readBuild(c.info).String(); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.info, got, c.want)

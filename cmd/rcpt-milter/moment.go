@@ -16,7 +16,8 @@ func (a *app) parsePast(flag, text string) (time.Time, error) {
 	now := a.now()
 	at, ok := readTime(text, now)
 	if !ok {
-		return at, &exitError{exitUsage, fmt.Errorf("--%s: expected a duration (2h is two hours ago), a time such as \"2026-01-31 15:04\", or one of RFC 3339, got %q", flag, text)}
+		return at, &exitError{exitUsage, fmt.Errorf("--%s: expected a duration (2h is two hours ago), a time such as "+
+			"\"2026-01-31 15:04\", or one of RFC 3339, got %q", flag, text)}
 	}
 	if at.After(now) {
 		return at, &exitError{exitUsage, fmt.Errorf("--%s: %s is in the future", flag, a.moment(at))}

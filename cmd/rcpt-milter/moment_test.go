@@ -29,7 +29,8 @@ func TestPast(t *testing.T) {
 		if text := got.In(zone).Format(time.RFC3339Nano); c.trouble == "" && (err != nil || text != c.want) {
 			t.Errorf("past(%q) = %s, %v, want %s", c.text, text, err, c.want)
 		}
-		if c.trouble != "" && (err == nil || !strings.Contains(err.Error(), c.trouble) || !strings.HasPrefix(err.Error(), "--at: ")) {
+		if c.trouble != "" && (err == nil || !strings.Contains(err.Error(), c.trouble) || !strings.HasPrefix(err.Error(),
+			"--at: ")) {
 			t.Errorf("past(%q): %v, want %s", c.text, err, c.trouble)
 		}
 	}

@@ -16,7 +16,9 @@ func TestOffline(t *testing.T) {
 	r := newRig(t)
 	for _, command := range [][]string{{"status"}, {"lookup", "jane@corp.example"}, {"report"}} {
 		out := r.want(exitNotReachable, command...)
-		for _, want := range []string{"the daemon is not reachable at unix:" + r.dir + "/run/control.sock: the socket does not exist; is the daemon running", "cannot read its store either: store " + r.dir + "/store: there is no store"} {
+		for _, want := range []string{"the daemon is not reachable at unix:" + r.dir +
+			"/run/control.sock: the socket does not exist; is the daemon running", "cannot read its store either: store " +
+			r.dir + "/store: there is no store"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s without a store says\n%swant %q", command, out, want)
 			}
@@ -53,7 +55,8 @@ func TestOffline(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &left); err != nil {
 		t.Fatal(err)
 	}
-	if !left.Offline || live.Offline || left.Digest != live.Digest || left.Directories[0].USN != live.Directories[0].USN || left.State != control.Fresh {
+	if !left.Offline || live.Offline || left.Digest != live.Digest ||
+		left.Directories[0].USN != live.Directories[0].USN || left.State != control.Fresh {
 		t.Errorf("status --json: %+v", left)
 	}
 	// Nothing stands in the way of the next start.
@@ -61,7 +64,8 @@ func TestOffline(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.dir, "store", "00042.mem"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := r.want(exitNotReachable, "lookup", "jane@corp.example"); !strings.Contains(out, "the store was not closed cleanly; start the daemon to recover it") {
+	if out := r.want(exitNotReachable, "lookup", "jane@corp.example"); !strings.Contains(out,
+		"the store was not closed cleanly; start the daemon to recover it") {
 		t.Errorf("lookup after a kill says\n%s", out)
 	}
 }

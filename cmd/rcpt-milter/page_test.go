@@ -54,48 +54,63 @@ func ptr[T any](v T) *T { return &v }
 func freshStatus() control.Status {
 	return control.Status{
 		Version: programVersion(), Started: before(75 * time.Hour), State: control.Fresh,
-		Addresses: 1234567, Objects: 456789, Digest: strings.Repeat("0f", 32), Sessions: 12, StoreVerified: before(5 * time.Hour),
-		Domains: map[string]int64{"example.com": 1230000, "sub.example.org": 4567, "corp.mail.onmicrosoft.com": 1},
-		Modes:   map[string]string{"example.com": "enforce", ".example.org": "report", "new.example": "pass"},
+		Addresses: 1234567, Objects: 456789, Digest: strings.Repeat("0f", 32), Sessions: 12,
+		StoreVerified: before(5 * time.Hour),
+		Domains:       map[string]int64{"example.com": 1230000, "sub.example.org": 4567, "corp.mail.onmicrosoft.com": 1},
+		Modes:         map[string]string{"example.com": "enforce", ".example.org": "report", "new.example": "pass"},
 		Confirm: &control.ConfirmStatus{Found: 1, NotFound: 2, Remembered: 3, Directories: []control.ConfirmDirectory{
-			{Name: "corp", DomainController: "dc2.corp.example"}, {Name: "lab", DomainController: "dc.lab.example", Followed: true}}},
-		Harvest:   &control.HarvestStatus{Networks: 4321, Octets: 300 << 10},
-		Decisions: map[string]int64{"known": 98765, "unknown": 432, "not-ours": 7, "stale": 0}, WouldRefuse: map[string]int64{"unknown": 32},
+			{Name: "corp", DomainController: "dc2.corp.example"}, {Name: "lab", DomainController: "dc.lab.example",
+				Followed: true}}},
+		Harvest:     &control.HarvestStatus{Networks: 4321, Octets: 300 << 10},
+		Decisions:   map[string]int64{"known": 98765, "unknown": 432, "not-ours": 7, "stale": 0},
+		WouldRefuse: map[string]int64{"unknown": 32},
 		Directories: []control.DirectoryStatus{{
-			Name: "corp", State: control.Fresh, DomainController: "dc1.corp.example", InvocationID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
-			USN: 7654321, HighestCommittedUSN: 7654330, LastSuccess: before(3 * time.Second),
-			LastIncremental: &control.PassStatus{Number: 1234, Started: before(3 * time.Second), Seconds: 0.0213, Seen: 3, Added: 1, Changed: 1, Result: control.ResultOK},
-			LastFull:        &control.PassStatus{Number: 1, Started: before(7 * time.Hour), Seconds: 12.34567, Seen: 456999, Added: 1234567, Changed: 456789, Result: control.ResultOK},
-			FullPassReason:  "it was never read before", NextPass: before(-2 * time.Second), DeletedObjectsVisible: ptr(true), Notify: true,
+			Name: "corp", State: control.Fresh, DomainController: "dc1.corp.example",
+			InvocationID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
+			USN:          7654321, HighestCommittedUSN: 7654330, LastSuccess: before(3 * time.Second),
+			LastIncremental: &control.PassStatus{Number: 1234, Started: before(3 * time.Second), Seconds: 0.0213, Seen: 3,
+				Added: 1, Changed: 1, Result: control.ResultOK},
+			LastFull: &control.PassStatus{Number: 1, Started: before(7 * time.Hour), Seconds: 12.34567, Seen: 456999,
+				Added: 1234567, Changed: 456789, Result: control.ResultOK},
+			FullPassReason: "it was never read before", NextPass: before(-2 * time.Second),
+			DeletedObjectsVisible: ptr(true), Notify: true,
 		}},
 	}
 }
 
 func troubledStatus() control.Status {
 	s := freshStatus()
-	s.Version, s.State, s.Unparsed, s.ReloadError = "0.9", control.NotReady, 2, "/etc/rcpt-milter/config.yaml:3:1: unknown key \"x\""
+	s.Version, s.State, s.Unparsed, s.ReloadError = "0.9", control.NotReady, 2,
+		"/etc/rcpt-milter/config.yaml:3:1: unknown key \"x\""
 	s.Alarms = []string{"nobody@example.com is known", "none@example.com is known"}
 	s.AcceptFiles = []control.AcceptFile{
-		{File: "/etc/postfix/relay_recipients", Entries: 1234, Domains: 1, Read: before(3 * time.Hour), Trouble: "open /etc/postfix/relay_recipients: no such file or directory", Since: before(time.Hour)},
-		{File: "/etc/postfix/\x1bvirtual", Entries: 1, Read: before(time.Minute), Unread: 25, UnreadLines: []string{"line 1: a", "line 2: b\x1b", "line 3: c", "line 4: d"}},
+		{File: "/etc/postfix/relay_recipients", Entries: 1234, Domains: 1, Read: before(3 * time.Hour),
+			Trouble: "open /etc/postfix/relay_recipients: no such file or directory", Since: before(time.Hour)},
+		{File: "/etc/postfix/\x1bvirtual", Entries: 1, Read: before(time.Minute), Unread: 25,
+			UnreadLines: []string{"line 1: a", "line 2: b\x1b", "line 3: c", "line 4: d"}},
 	}
 	s.Confirm = &control.ConfirmStatus{Found: 3, NotFound: 1200, Remembered: 40, OverBudget: 7, Unanswered: 2,
 		Directories: []control.ConfirmDirectory{{Name: "corp", LastError: "dc2.corp.example:636: no answer"}, {Name: "lab"}}}
 	s.Harvest = &control.HarvestStatus{Networks: 4321, Octets: 2 << 20}
 	s.HarvestClients = 8
 	for i := range 8 {
-		s.Harvest.Limited = append(s.Harvest.Limited, control.HarvestNetwork{Network: fmt.Sprintf("192.0.%d.0/24", i), Unknown: 21, Until: before(-time.Duration(60-i) * time.Minute)})
+		s.Harvest.Limited = append(s.Harvest.Limited, control.HarvestNetwork{Network: fmt.Sprintf("192.0.%d.0/24", i),
+			Unknown: 21, Until: before(-time.Duration(60-i) * time.Minute)})
 	}
 	d := &s.Directories[0]
-	d.State, d.LastError, d.FailingSince = control.Stale, "dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
+	d.State, d.LastError, d.FailingSince = control.Stale,
+		"dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
 	d.Notify, d.DeletedObjectsGrant = false, directory.GrantDeletedObjects("DC=corp,DC=example", "svc-mail@corp.example")
-	d.Warnings = []string{"ldaps://corp.example:636 leads now to dc1.corp.example and now to dc2.corp.example, and each change costs a full pass"}
+	d.Warnings = []string{"ldaps://corp.example:636 leads now to dc1.corp.example and now to dc2.corp.example, and each " +
+		"change costs a full pass"}
 	d.LastIncremental.Result = control.ResultHeld
 	d.NextPass = before(time.Second)
 	s.Directories = append(s.Directories, control.DirectoryStatus{Name: "lab", State: control.NotReady,
-		Running: &control.SyncEvent{Directory: "lab", Kind: "full", Started: before(90 * time.Second), Seen: 12000, Expected: 50000}},
-		control.DirectoryStatus{Name: "old", State: control.Retired, HeldRemovals: 1, HoldReason: "1 removal would empty old.example"})
+		Running: &control.SyncEvent{Directory: "lab", Kind: "full", Started: before(90 * time.Second), Seen: 12000,
+			Expected: 50000}},
+		control.DirectoryStatus{Name: "old", State: control.Retired, HeldRemovals: 1,
+			HoldReason: "1 removal would empty old.example"})
 	return s
 }
 
@@ -146,7 +161,8 @@ func TestStatusExit(t *testing.T) {
 		{"an alarm", control.Status{State: control.Fresh, Alarms: []string{"known"}}, 1},
 		{"a domain without addresses", control.Status{State: control.Fresh, EmptyDomains: []string{"x.test"}}, 2},
 		{"an accept file", control.Status{State: control.Fresh, AcceptFiles: []control.AcceptFile{{Unread: 1}}}, 0},
-		{"an accept file that vanished", control.Status{State: control.Fresh, AcceptFiles: []control.AcceptFile{{Trouble: "gone"}}}, 1},
+		{"an accept file that vanished", control.Status{State: control.Fresh,
+			AcceptFiles: []control.AcceptFile{{Trouble: "gone"}}}, 1},
 		{"stale", status(control.Stale, control.DirectoryStatus{State: control.Stale, LastError: "down"}), 2},
 		{"not ready", status(control.NotReady, control.DirectoryStatus{State: control.NotReady}), 2},
 		{"one of two", status(control.Fresh, control.DirectoryStatus{State: control.Stale}), 2},
@@ -163,26 +179,34 @@ func TestPrintLookup(t *testing.T) {
 		Address: "Jane.Doe@Example.com", Canonical: "jane.doe@example.com", Domain: "example.com", Mode: "enforce",
 		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index",
 		Owners: []control.Owner{
-			{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455", DN: "CN=Jane Doe,OU=Staff,DC=corp,DC=example", Class: "user",
-				Attribute: "proxyAddresses", Learned: before(26 * time.Hour), Pass: 17, DomainController: "dc1.corp.example", USN: 4711, InternalOnly: true},
-			{Directory: "lab", GUID: "00112233-4455-6677-8899-aabbccddeeff", DN: "CN=Jane,DC=lab", Class: "contact", Attribute: "mail",
-				Learned: before(72 * time.Hour), Pass: 2, DomainController: "dc.lab", USN: 5, Gone: true},
+			{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455", DN: "CN=Jane Doe,OU=Staff,DC=corp,DC=example",
+				Class:     "user",
+				Attribute: "proxyAddresses", Learned: before(26 * time.Hour), Pass: 17, DomainController: "dc1.corp.example",
+				USN: 4711, InternalOnly: true},
+			{Directory: "lab", GUID: "00112233-4455-6677-8899-aabbccddeeff", DN: "CN=Jane,DC=lab", Class: "contact",
+				Attribute: "mail",
+				Learned:   before(72 * time.Hour), Pass: 2, DomainController: "dc.lab", USN: 5, Gone: true},
 		},
 	}
 	unknown := control.LookupAnswer{
 		Address: "nobody@example.com", Canonical: "nobody@example.com", Domain: "example.com", Mode: "enforce",
-		Outcome: control.Refused, Reply: "550 5.1.1 <nobody@example.com>: Recipient address rejected: User unknown", Verdict: "unknown", Rule: 12,
+		Outcome: control.Refused, Reply: "550 5.1.1 <nobody@example.com>: Recipient address rejected: User unknown",
+		Verdict: "unknown", Rule: 12,
 		Reason: "not in the index", Directory: "corp", DirectoryState: control.Fresh,
-		Removed: before(80 * time.Hour), RemovedPass: 99, Harvest: &control.HarvestNetwork{Network: "192.0.2.0/24", Unknown: 4, Recipients: 9},
+		Removed: before(80 * time.Hour), RemovedPass: 99, Harvest: &control.HarvestNetwork{Network: "192.0.2.0/24",
+			Unknown: 4, Recipients: 9},
 	}
 	report := unknown
-	report.Mode, report.Outcome, report.WouldRefuse, report.WouldReply, report.Reply = "report", control.Accepted, true, unknown.Reply, "continue"
+	report.Mode, report.Outcome, report.WouldRefuse, report.WouldReply, report.Reply = "report", control.Accepted,
+		true, unknown.Reply, "continue"
 	report.Harvest = &control.HarvestNetwork{Network: "192.0.2.0/24", Unknown: 20, Until: before(-50 * time.Minute)}
 	past := known
 	past.At, past.Assumed = before(30*time.Hour), []string{"assumed: today's configuration"}
-	past.Owners = []control.Owner{{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455", DN: "CN=Jane", Learned: before(72 * time.Hour)}}
+	past.Owners = []control.Owner{{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455", DN: "CN=Jane",
+		Learned: before(72 * time.Hour)}}
 	for i := range historyShown + 2 {
-		past.History = append(past.History, control.JournalRow{Change: string("+-"[i%2]), Directory: "corp", DN: "CN=Jane", Pass: uint64(i), Time: before(time.Duration(48-i) * time.Hour)})
+		past.History = append(past.History, control.JournalRow{Change: string("+-"[i%2]), Directory: "corp",
+			DN: "CN=Jane", Pass: uint64(i), Time: before(time.Duration(48-i) * time.Hour)})
 	}
 	unreadable := control.LookupAnswer{
 		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce", Outcome: control.Deferred,

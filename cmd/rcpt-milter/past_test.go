@@ -47,7 +47,8 @@ func TestLookupAt(t *testing.T) {
 		}
 	}
 	out := r.want(exitOK, "lookup", "late@corp.example")
-	if !strings.Contains(out, "history             + ") || !strings.Contains(out, "                    - ") || strings.Contains(out, "as of") {
+	if !strings.Contains(out, "history             + ") || !strings.Contains(out, "                    - ") ||
+		strings.Contains(out, "as of") {
 		t.Errorf("lookup of today shows no history:\n%s", out)
 	}
 	var answer control.LookupAnswer
@@ -55,7 +56,8 @@ func TestLookupAt(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if len(answer.History) != 3 || answer.History[0].Change != "+" || answer.History[1].Change != "-" || answer.At.IsZero() ||
+	if len(answer.History) != 3 || answer.History[0].Change != "+" || answer.History[1].Change != "-" ||
+		answer.At.IsZero() ||
 		len(answer.Assumed) == 0 || len(answer.Owners) != 1 || answer.Owners[0].GUID != late.String() {
 		t.Errorf("lookup --at --json gives %+v", answer)
 	}
@@ -67,14 +69,16 @@ func TestLookupAt(t *testing.T) {
 // can tell.
 func TestLookupAtUnreadDirectory(t *testing.T) {
 	r := newRig(t)
-	r.edit("  report.example: report\ndirectories:\n", "  lab.example: enforce\ndirectories:\n  - name: lab\n    domains: [lab.example]\n"+
-		"    urls: [ldaps://"+freePort(t)+"]\n    bind: {dn: x, password_file: "+r.dir+"/password}\n")
+	r.edit("  report.example: report\ndirectories:\n",
+		"  lab.example: enforce\ndirectories:\n  - name: lab\n    domains: [lab.example]\n"+
+			"    urls: [ldaps://"+freePort(t)+"]\n    bind: {dn: x, password_file: "+r.dir+"/password}\n")
 	r.edit("    poll: 100ms\n", "    poll: 100ms\n    domains: [corp.example]\n")
 	r.serve()
 	r.want(exitFailure, "sync", "--wait")
 	at := time.Now().UTC().Format(time.RFC3339Nano)
 	r.want(exitFailure, "lookup", "nobody@corp.example", "--at", at)
-	if out := r.want(exitTemporary, "lookup", "nobody@lab.example", "--at", at); !strings.Contains(out, "lab is not ready") {
+	if out := r.want(exitTemporary, "lookup", "nobody@lab.example", "--at", at); !strings.Contains(out,
+		"lab is not ready") {
 		t.Errorf("lookup says\n%s", out)
 	}
 }

@@ -41,10 +41,12 @@ func TestEmptyDomain(t *testing.T) {
 	if s := r.status(); s.State != control.Fresh {
 		t.Errorf("state %s", s.State)
 	}
-	if out := r.want(exitTemporary, "status"); !strings.Contains(out, "no address of copr.example is known, and domains says enforce") {
+	if out := r.want(exitTemporary, "status"); !strings.Contains(out,
+		"no address of copr.example is known, and domains says enforce") {
 		t.Errorf("status says\n%s", out)
 	}
-	if out := r.want(exitTemporary, "status", "--nagios"); !strings.HasPrefix(out, "RCPT-MILTER CRITICAL - no address of copr.example is known") {
+	if out := r.want(exitTemporary, "status", "--nagios"); !strings.HasPrefix(out,
+		"RCPT-MILTER CRITICAL - no address of copr.example is known") {
 		t.Errorf("status --nagios says\n%s", out)
 	}
 	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: no address of copr.example is known") {
@@ -57,7 +59,8 @@ func TestEmptyDomain(t *testing.T) {
 		t.Errorf("%d lines of it in the log\n%s", n, d.log)
 	}
 	d.stop()
-	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: no address of copr.example is known") || strings.Contains(out, "address of corp.example") {
+	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: no address of copr.example is known") ||
+		strings.Contains(out, "address of corp.example") {
 		t.Errorf("check of the store says\n%s", out)
 	}
 	d = r.serve()
@@ -122,10 +125,12 @@ func TestEmptyParents(t *testing.T) {
 	r.want(exitOK, "sync", "--wait")
 	r.wantEmpty(".corp.example", ".none.example")
 	for address, status := range map[string]int{"nobody@a.sub.example": exitFailure, "nobody@b.sub.example": exitTemporary,
-		"nobody@a.none.example": exitTemporary, "nobody@y.listed.example": exitFailure, "nobody@z.listed.example": exitTemporary} {
+		"nobody@a.none.example": exitTemporary, "nobody@y.listed.example": exitFailure,
+		"nobody@z.listed.example": exitTemporary} {
 		r.want(status, "lookup", address)
 	}
-	if out := r.want(exitTemporary, "status"); !strings.Contains(out, "no address of any sub-domain of none.example is known") {
+	if out := r.want(exitTemporary, "status"); !strings.Contains(out,
+		"no address of any sub-domain of none.example is known") {
 		t.Errorf("status says\n%s", out)
 	}
 }
@@ -198,7 +203,8 @@ func TestCheckLiveEmptyDomain(t *testing.T) {
 		make func(r *rig)
 		want string // "!" in front: not in the output
 	}{
-		{"a typing error", func(r *rig) { r.enforce("copr.example") }, "warning: no directory has an address of copr.example, which domains says to enforce"},
+		{"a typing error", func(r *rig) { r.enforce("copr.example") },
+			"warning: no directory has an address of copr.example, which domains says to enforce"},
 		{"the domain beside it", func(r *rig) { r.enforce("copr.example") }, "!no directory has an address of corp.example"},
 		{"has addresses", func(*rig) {}, "ok: directory corp: has addresses of corp.example, such as "},
 		{"a parent", func(r *rig) { r.enforce(".corp.example") }, "warning: no directory has an address of .corp.example"},
@@ -230,13 +236,15 @@ func TestCheckLiveEmptyDomain(t *testing.T) {
 		{"of an omitted account only", func(r *rig) {
 			r.enforce("left.example")
 			r.edit("poll: 100ms", "poll: 100ms\n    disabled_accounts: omit")
-			r.add(adsim.User, "CN=eve,CN=Users,"+base, adsim.Attrs{"proxyAddresses": {"smtp:eve@left.example"}, "userAccountControl": {"514"}})
+			r.add(adsim.User, "CN=eve,CN=Users,"+base, adsim.Attrs{"proxyAddresses": {"smtp:eve@left.example"},
+				"userAccountControl": {"514"}})
 		}, "warning: no directory has an address of left.example"},
 		{"of a value that cannot be used", func(r *rig) {
 			r.enforce("star.example")
 			r.addUser("star", "smtp:*@star.example")
 		}, "warning: no directory has an address of star.example"},
-		{"of a directory that is down", func(r *rig) { r.enforce("copr.example"); r.server.Down() }, "!no directory has an address of"},
+		{"of a directory that is down", func(r *rig) { r.enforce("copr.example"); r.server.Down() },
+			"!no directory has an address of"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			r := newRig(t)
@@ -265,9 +273,11 @@ func TestLookupAtInEmptyDomain(t *testing.T) {
 }
 
 func TestConfigJudges(t *testing.T) {
-	c := &config.Config{Domains: map[string]config.Mode{"a.test": config.Enforce, "b.test": config.Report, "c.test": config.Pass,
+	c := &config.Config{Domains: map[string]config.Mode{"a.test": config.Enforce, "b.test": config.Report,
+		"c.test":  config.Pass,
 		".d.test": config.Enforce, ".p.d.test": config.Pass, "r.p.d.test": config.Report}}
-	for domain, want := range map[string]bool{"a.test": true, "b.test": true, "c.test": false, "d.test": false, "x.d.test": true,
+	for domain, want := range map[string]bool{"a.test": true, "b.test": true, "c.test": false, "d.test": false,
+		"x.d.test":   true,
 		"x.y.d.test": true, "x.p.d.test": false, "r.p.d.test": true, "other.test": false, "": false} {
 		if got := c.Judges(domain); got != want {
 			t.Errorf("Judges(%q) = %t, want %t", domain, got, want)

@@ -34,7 +34,8 @@ func (a *app) reload(ctx context.Context) error {
 		return err
 	}
 	if done.Refused != "" {
-		return &exitError{exitConfig, errors.New(done.Refused + "\nthe configuration is rejected; the previous one stays in effect")}
+		return &exitError{exitConfig, errors.New(done.Refused +
+			"\nthe configuration is rejected; the previous one stays in effect")}
 	}
 	s := "The configuration is in effect. Nothing has changed.\n"
 	if len(done.Changed) > 0 {

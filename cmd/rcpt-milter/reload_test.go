@@ -29,7 +29,8 @@ func TestReload(t *testing.T) {
 
 	r.edit("report.example: report", "report.example: enforce\n  new.example: enforce")
 	r.edit("level: debug", "level: warn, format: json")
-	r.edit("removal_grace: 0s", "removal_grace: 0s\nalways_accept: [postmaster, sales]\nlimits: {connections: 3, idle: 1h}\nlate_after: 1m")
+	r.edit("removal_grace: 0s", "removal_grace: 0s\nalways_accept: [postmaster, sales]\nlimits: {connections: 3, idle: "+
+		"1h}\nlate_after: 1m")
 	want := "The configuration is in effect. Changed: domains, always_accept, late_after, limits, log\n"
 	if out := r.want(exitOK, "reload"); out != want {
 		t.Errorf("reload says %q, want %q", out, want)
@@ -61,22 +62,26 @@ func TestReloadRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := r.probe(map[string]string{"jane@corp.example": "continue", "nobody@corp.example": "550", "nobody@report.example": "continue"})
+	stop := r.probe(map[string]string{"jane@corp.example": "continue", "nobody@corp.example": "550",
+		"nobody@report.example": "continue"})
 	defer stop()
 	for _, c := range []struct{ old, new, want string }{
-		{"report.example: report", "report.example: reject", `config.yaml:9:19: domains["report.example"]: expected "enforce", "report" or "pass", got "reject"`},
+		{"report.example: report", "report.example: reject",
+			`config.yaml:9:19: domains["report.example"]: expected "enforce", "report" or "pass", got "reject"`},
 		{"domains:", "domains: [", "config.yaml:"},
 		{"/password}", "/elsewhere}", "the password file " + r.dir + "/elsewhere does not exist"},
 	} {
 		r.edit(c.old, c.new)
 		out := r.want(exitConfig, "reload")
-		if !strings.Contains(out, c.want) || !strings.HasSuffix(out, "rcpt-milter: the configuration is rejected; the previous one stays in effect\n") {
+		if !strings.Contains(out, c.want) || !strings.HasSuffix(out,
+			"rcpt-milter: the configuration is rejected; the previous one stays in effect\n") {
 			t.Errorf("with %q reload says %q, want %q", c.new, out, c.want)
 		}
 		if s := r.status(); !strings.Contains(s.ReloadError, c.want) {
 			t.Errorf("with %q reload_error is %q, want %q", c.new, s.ReloadError, c.want)
 		}
-		if out := r.want(exitFailure, "status"); !strings.Contains(out, "refused, the configuration before it is in force\n") {
+		if out := r.want(exitFailure, "status"); !strings.Contains(out,
+			"refused, the configuration before it is in force\n") {
 			t.Errorf("status says\n%s", out)
 		}
 		r.want(exitOK, "lookup", "jane@corp.example")
@@ -95,7 +100,8 @@ func TestReloadNeedsRestart(t *testing.T) {
 	r.edit("min_free: 1MiB", "min_free: 2MiB")
 	r.edit(`metrics: ""`, "metrics: inet:"+freePort(t))
 	r.edit("report.example: report", "report.example: enforce")
-	want := "The configuration is in effect. Changed: domains\nChanged, but in effect only after a restart: listen, metrics, store.min_free\n"
+	want := "The configuration is in effect. Changed: domains\nChanged, but in effect only after a restart: listen, " +
+		"metrics, store.min_free\n"
 	for range 2 {
 		if out := r.want(exitOK, "reload"); out != want {
 			t.Errorf("reload says %q, want %q", out, want)
@@ -108,7 +114,8 @@ func TestReloadNeedsRestart(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(r.dir, "milter/other.sock")); !os.IsNotExist(err) {
 		t.Errorf("the new socket is there already (%v)", err)
 	}
-	if out := r.want(exitTemporary, "status"); !strings.Contains(out, "for the new values of listen, metrics, store.min_free\n") {
+	if out := r.want(exitTemporary, "status"); !strings.Contains(out,
+		"for the new values of listen, metrics, store.min_free\n") {
 		t.Errorf("status says\n%s", out)
 	}
 	session, err := dialMilter(r.milterSocket())
@@ -202,7 +209,8 @@ func TestReloadDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.want(exitOK, "sync", "--wait")
-	if s := r.status(); len(s.Directories) != 2 || s.Directories[0].State != control.Fresh || s.Directories[0].HeldRemovals != 0 {
+	if s := r.status(); len(s.Directories) != 2 || s.Directories[0].State != control.Fresh ||
+		s.Directories[0].HeldRemovals != 0 {
 		t.Errorf("status: %+v", s.Directories)
 	}
 	session.want(t, "nobody@lab.example", "550")

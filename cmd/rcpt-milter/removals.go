@@ -32,10 +32,12 @@ func (a *app) removalsCommand() *cobra.Command {
 	approve := a.settleCommand("approve", "Apply the held removals", "Applies the held removals.\n"+
 		"The command waits for a running pass, but does not approve what that pass holds. Removals that wait\n"+
 		"for replication do not need approval.", &q, (*control.Client).Approve)
-	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all that are held now)")
+	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all that "+
+		"are held now)")
 	command.AddCommand(approve,
-		a.settleCommand("discard", "Discard the held removals", "Discards the held removals: the addresses stay until a full pass finds them missing again.\n"+
-			"The command waits for a running pass.", &q, (*control.Client).Discard))
+		a.settleCommand("discard", "Discard the held removals",
+			"Discards the held removals: the addresses stay until a full pass finds them missing again.\n"+
+				"The command waits for a running pass.", &q, (*control.Client).Discard))
 	return command
 }
 
@@ -46,7 +48,8 @@ func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if q.UpTo != 0 && q.Directory == "" {
-				return &exitError{exitUsage, errors.New("--up-to requires --directory: passes are numbered across all directories, and another directory may have made one since")}
+				return &exitError{exitUsage, errors.New("--up-to requires --directory: passes are numbered across all " +
+					"directories, and another directory may have made one since")}
 			}
 			client, err := a.client()
 			if err != nil {
@@ -98,7 +101,8 @@ func (a *app) removalsOf(ctx context.Context, from reader, q control.RemovalsQue
 	if err != nil {
 		return err
 	}
-	list := &removalList{app: a, status: s, titles: []string{"Address", "Object", "Class", "Pass", "Since", "Last owner", "Waits for"}}
+	list := &removalList{app: a, status: s, titles: []string{"Address", "Object", "Class", "Pass", "Since",
+		"Last owner", "Waits for"}}
 	if err := from.Removals(ctx, q, list.add); err != nil {
 		return err
 	}
@@ -199,7 +203,8 @@ func (l *removalList) row(h control.HeldRemoval) []string {
 	if h.BecomesInternalOnly {
 		waits += "; would become internal-only"
 	}
-	return []string{text.Printable(h.Address), text.Printable(h.DN), text.Printable(h.Class), fmt.Sprint(h.Pass), l.moment(h.Since.Time), last, waits}
+	return []string{text.Printable(h.Address), text.Printable(h.DN), text.Printable(h.Class), fmt.Sprint(h.Pass),
+		l.moment(h.Since.Time), last, waits}
 }
 
 func (l *removalList) end(q control.RemovalsQuery) error {

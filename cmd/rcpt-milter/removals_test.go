@@ -68,20 +68,25 @@ func TestRemovals(t *testing.T) {
 		}
 	}
 	out = r.want(exitOK, "removals", "--directory", "corp")
-	for _, want := range []string{"Directory corp: 4 removals held back: ", "\nu0@corp.example   CN=u0", "yes          approval\n",
+	for _, want := range []string{"Directory corp: 4 removals held back: ", "\nu0@corp.example   CN=u0",
+		"yes          approval\n",
 		"rcpt-milter removals approve --directory corp --up-to "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("removals has no %q:\n%s", want, out)
 		}
 	}
-	if got := rows[control.HeldRemoval](r, exitOK, "removals"); len(got) != 4 || got[0].Directory != "corp" || got[0].DN == "" ||
-		!got[0].LastOwner || got[0].WaitsFor != control.WaitsApproval || got[0].Class != "user" || got[0].Since.IsZero() || got[0].GUID == "" {
+	if got := rows[control.HeldRemoval](r, exitOK, "removals"); len(got) != 4 || got[0].Directory != "corp" ||
+		got[0].DN == "" ||
+		!got[0].LastOwner || got[0].WaitsFor != control.WaitsApproval || got[0].Class != "user" ||
+		got[0].Since.IsZero() || got[0].GUID == "" {
 		t.Errorf("removals --json gives %+v", got)
 	}
-	if out := r.want(exitFailure, "removals", "approve", "--directory", "lab"); !strings.Contains(out, `there is no directory "lab"; there are: corp`) {
+	if out := r.want(exitFailure, "removals", "approve", "--directory", "lab"); !strings.Contains(out,
+		`there is no directory "lab"; there are: corp`) {
 		t.Errorf("removals approve of another directory says %q", out)
 	}
-	if out := r.want(exitOK, "removals", "discard"); out != "corp: discarded, 4 objects keep their addresses until a full pass misses them again\n" {
+	if out := r.want(exitOK, "removals", "discard"); out != "corp: discarded, 4 objects keep their addresses until a "+
+		"full pass misses them again\n" {
 		t.Errorf("removals discard says %q", out)
 	}
 	r.want(exitOK, "status")
@@ -89,11 +94,13 @@ func TestRemovals(t *testing.T) {
 	r.want(exitOK, "sync", "--full", "--wait")
 	r.want(exitFailure, "status")
 	held := rows[control.HeldRemoval](r, exitOK, "removals")
-	if out := r.want(exitOK, "removals", "approve", "--directory", "corp", "--up-to", fmt.Sprint(held[0].Pass-1)); out != "corp: 0 addresses removed; 4 later ones still wait\n" {
+	if out := r.want(exitOK, "removals", "approve", "--directory", "corp", "--up-to",
+		fmt.Sprint(held[0].Pass-1)); out != "corp: 0 addresses removed; 4 later ones still wait\n" {
 		t.Errorf("removals approve up to a pass before says %q", out)
 	}
 	r.want(exitFailure, "status")
-	if out := r.want(exitOK, "removals", "approve", "--directory", "corp", "--up-to", fmt.Sprint(held[0].Pass)); !strings.HasPrefix(out, "corp: 4 addresses removed, by pass ") {
+	if out := r.want(exitOK, "removals", "approve", "--directory", "corp", "--up-to",
+		fmt.Sprint(held[0].Pass)); !strings.HasPrefix(out, "corp: 4 addresses removed, by pass ") {
 		t.Errorf("removals approve says %q", out)
 	}
 	r.want(exitFailure, "lookup", "u0@corp.example")
@@ -110,14 +117,21 @@ func TestRemovals(t *testing.T) {
 // TestRemovalList: what is printed of each kind, sorted, without harm to a terminal.
 func TestRemovalList(t *testing.T) {
 	a, out := pageApp()
-	s := control.Status{Directories: []control.DirectoryStatus{{Name: "corp", HeldRemovals: 2, HoldReason: "too many"}, {Name: "lab"}}}
-	l := &removalList{app: a, status: s, titles: []string{"Address", "Object", "Class", "Pass", "Since", "Last owner", "Waits for"}}
+	s := control.Status{Directories: []control.DirectoryStatus{{Name: "corp", HeldRemovals: 2, HoldReason: "too many"},
+		{Name: "lab"}}}
+	l := &removalList{app: a, status: s, titles: []string{"Address", "Object", "Class", "Pass", "Since", "Last owner",
+		"Waits for"}}
 	for _, h := range []control.HeldRemoval{
-		{Directory: "corp", Address: "zoe@x.test", DN: "CN=Zoe", Class: "user", Pass: 7, Since: before(time.Hour), LastOwner: true, WaitsFor: control.WaitsApproval},
-		{Directory: "corp", Address: "ann@x.test", DN: "CN=\x1b[2J", Class: "contact", Pass: 12, Since: before(time.Minute), WaitsFor: control.WaitsApproval},
-		{Directory: "lab", Address: "bob@y.test", DN: "CN=Bob", Class: "group", Pass: 3, Since: before(time.Minute), WaitsFor: control.WaitsReplication, NotBefore: before(-time.Hour)},
-		{Directory: "lab", Address: "cid@y.test", DN: "CN=Cid", Class: "group", Pass: 3, Since: before(time.Minute), WaitsFor: control.WaitsPass},
-		{Directory: "lab", Address: "eve@y.test", DN: "CN=Eve", Class: "user", Pass: 3, Since: before(time.Minute), LastOwner: true, WaitsFor: control.WaitsPass, BecomesInternalOnly: true},
+		{Directory: "corp", Address: "zoe@x.test", DN: "CN=Zoe", Class: "user", Pass: 7, Since: before(time.Hour),
+			LastOwner: true, WaitsFor: control.WaitsApproval},
+		{Directory: "corp", Address: "ann@x.test", DN: "CN=\x1b[2J", Class: "contact", Pass: 12,
+			Since: before(time.Minute), WaitsFor: control.WaitsApproval},
+		{Directory: "lab", Address: "bob@y.test", DN: "CN=Bob", Class: "group", Pass: 3, Since: before(time.Minute),
+			WaitsFor: control.WaitsReplication, NotBefore: before(-time.Hour)},
+		{Directory: "lab", Address: "cid@y.test", DN: "CN=Cid", Class: "group", Pass: 3, Since: before(time.Minute),
+			WaitsFor: control.WaitsPass},
+		{Directory: "lab", Address: "eve@y.test", DN: "CN=Eve", Class: "user", Pass: 3, Since: before(time.Minute),
+			LastOwner: true, WaitsFor: control.WaitsPass, BecomesInternalOnly: true},
 	} {
 		if err := l.add(h); err != nil {
 			t.Fatal(err)
@@ -136,8 +150,10 @@ func TestSettled(t *testing.T) {
 		want string
 	}{
 		{control.RemovalsDone{Directory: "corp", Removed: 4, Pass: 9}, "corp: 4 addresses removed, by pass 9"},
-		{control.RemovalsDone{Directory: "corp", Removed: 1, Pass: 9, Waiting: 1}, "corp: 1 address removed, by pass 9; 1 later one still waits"},
-		{control.RemovalsDone{Directory: "corp", Pass: 9, Waiting: 60}, "corp: 0 addresses removed; 60 later ones still wait"},
+		{control.RemovalsDone{Directory: "corp", Removed: 1, Pass: 9, Waiting: 1},
+			"corp: 1 address removed, by pass 9; 1 later one still waits"},
+		{control.RemovalsDone{Directory: "corp", Pass: 9, Waiting: 60},
+			"corp: 0 addresses removed; 60 later ones still wait"},
 	} {
 		if got := settledText(c.done); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.done, got, c.want)
@@ -161,7 +177,8 @@ func TestJSONRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		if err := json.Unmarshal(out.Bytes(), &got); err != nil || !cmp.Equal(want, got) || strings.Contains(out.String(), "\x1b") {
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil || !cmp.Equal(want, got) || strings.Contains(out.String(),
+			"\x1b") {
 			t.Errorf("%d rows: %q, %v, want %q", n, out, err, want)
 		}
 	}
@@ -185,11 +202,13 @@ func TestInternalOnlyRemovals(t *testing.T) {
 		r.want(exitOK, "sync", "--wait")
 	}
 	restrict("TRUE")
-	if out := r.want(exitOK, "lookup", "u0@corp.example"); !strings.Contains(out, "internal-only in the directory; that is not in effect yet") {
+	if out := r.want(exitOK, "lookup", "u0@corp.example"); !strings.Contains(out,
+		"internal-only in the directory; that is not in effect yet") {
 		t.Errorf("lookup of a held one:\n%s", out)
 	}
 	out := r.want(exitOK, "removals")
-	for _, want := range []string{"Directory corp: 4 removals held back: ", "yes          approval; would become internal-only\n"} {
+	for _, want := range []string{"Directory corp: 4 removals held back: ",
+		"yes          approval; would become internal-only\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("removals has no %q:\n%s", want, out)
 		}
@@ -202,7 +221,8 @@ func TestInternalOnlyRemovals(t *testing.T) {
 		t.Errorf("removals approve says %q", out)
 	}
 	out = r.want(exitTemporary, "lookup", "u0@corp.example")
-	for _, want := range []string{"450 4.1.1 <u0@corp.example>: ", "since a short while ago (verdict in-grace, row 8)", "- (internal-only) "} {
+	for _, want := range []string{"450 4.1.1 <u0@corp.example>: ", "since a short while ago (verdict in-grace, row 8)",
+		"- (internal-only) "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("lookup after the approval has no %q:\n%s", want, out)
 		}
@@ -211,7 +231,8 @@ func TestInternalOnlyRemovals(t *testing.T) {
 	restrict()
 	r.want(exitOK, "lookup", "u0@corp.example")
 	out = r.want(exitOK, "journal", "--since", "1h")
-	for _, want := range []string{"- u0@corp.example (internal-only) ", "\n+ u0@corp.example (open to outside senders again)   CN=u0"} {
+	for _, want := range []string{"- u0@corp.example (internal-only) ",
+		"\n+ u0@corp.example (open to outside senders again)   CN=u0"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("journal has no %q:\n%s", want, out)
 		}

@@ -107,11 +107,13 @@ func (a *app) refusedAddresses(p *terminal.Page, all []control.RefusedAddress) {
 		if r.Now == control.NowKnown {
 			known++
 		}
-		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse), a.shortTime(r.Last), text.Printable(r.Network), now})
+		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse),
+			a.shortTime(r.Last), text.Printable(r.Network), now})
 	}
 	p.Table(rows, 1, 2)
 	if known > 0 {
-		p.WriteString(p.Warn(fmt.Sprintf("%s known by now: mail to it was refused before, or would have been.", isOrAre(known, "of these addresses"))) + "\n")
+		p.WriteString(p.Warn(fmt.Sprintf("%s known by now: mail to it was refused before, or would have been.",
+			isOrAre(known, "of these addresses"))) + "\n")
 	}
 }
 
@@ -125,7 +127,8 @@ func isOrAre(n int, what string) string {
 func (a *app) refusedNames(p *terminal.Page, title string, all []control.RefusedName) {
 	rows := [][]string{{title, "Refused", "Let through", "Last"}}
 	for _, r := range all {
-		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse), a.shortTime(r.Last)})
+		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse),
+			a.shortTime(r.Last)})
 	}
 	p.Table(rows, 1, 2)
 }
@@ -133,7 +136,8 @@ func (a *app) refusedNames(p *terminal.Page, title string, all []control.Refused
 func (a *app) nearMissTable(p *terminal.Page, r control.Report) {
 	rows := [][]string{{"Near miss", "Known address", "Refused", "Let through", "Last"}}
 	for _, m := range r.NearMisses {
-		rows = append(rows, []string{text.Printable(m.Name), text.Printable(strings.Join(m.Known, ", ")), text.Number(m.Refused), text.Number(m.WouldRefuse), a.shortTime(m.Last)})
+		rows = append(rows, []string{text.Printable(m.Name), text.Printable(strings.Join(m.Known, ", ")),
+			text.Number(m.Refused), text.Number(m.WouldRefuse), a.shortTime(m.Last)})
 	}
 	p.Table(rows, 2, 3)
 	if len(r.NearMisses) > 0 {

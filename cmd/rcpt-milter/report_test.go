@@ -14,14 +14,16 @@ func TestPrintReport(t *testing.T) {
 	name := func(name string, refused, would int64, ago time.Duration) control.RefusedName {
 		return control.RefusedName{Name: name, Refused: refused, WouldRefuse: would, First: before(ago), Last: before(ago)}
 	}
-	near := control.RefusedAddress{RefusedName: name("jane.deo@x.test", 12, 0, time.Hour), Network: "192.0.2.0/24", Verdict: "unknown", Now: control.NowUnknown}
+	near := control.RefusedAddress{RefusedName: name("jane.deo@x.test", 12, 0, time.Hour), Network: "192.0.2.0/24",
+		Verdict: "unknown", Now: control.NowUnknown}
 	full := control.Report{
 		From: before(24 * time.Hour), To: before(0), Refused: 12345, WouldRefuse: 67, Unlisted: 1000,
 		Verdicts: map[string]int64{"unknown": 12000, "harvest-limited": 412}, Incomplete: "store: not enough\x1b[2J space",
 		Addresses: []control.RefusedAddress{near,
 			{RefusedName: name("new@x.test", 0, 67, 25*time.Hour), Network: "", Now: control.NowKnown},
 			{RefusedName: name("x\u202ey@x.test", 1, 0, time.Minute), Network: "2001:db8::/64", Now: control.NowRemoved}},
-		Domains: []control.RefusedName{name("x.test", 12345, 67, time.Minute)}, Networks: []control.RefusedName{name("192.0.2.0/24", 12000, 0, time.Hour)},
+		Domains:    []control.RefusedName{name("x.test", 12345, 67, time.Minute)},
+		Networks:   []control.RefusedName{name("192.0.2.0/24", 12000, 0, time.Hour)},
 		NearMisses: []control.NearMiss{{RefusedAddress: near, Known: []string{"jane.doe@x.test", "jane.dei@x.test"}}},
 	}
 	for _, c := range []struct {
@@ -44,8 +46,10 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	hour := store.NewRefusals(time.Now())
-	for _, text := range []string{"jane.deo@corp.example", "jane.doe@corp.example", "quite.other@corp.example", "jne@corp.example"} {
-		hour.Add(store.Refusal{Time: time.Now(), Address: text, Domain: "corp.example", Network: "192.0.2.0/24", Verdict: "unknown"})
+	for _, text := range []string{"jane.deo@corp.example", "jane.doe@corp.example", "quite.other@corp.example",
+		"jne@corp.example"} {
+		hour.Add(store.Refusal{Time: time.Now(), Address: text, Domain: "corp.example", Network: "192.0.2.0/24",
+			Verdict: "unknown"})
 	}
 	if err := s.PutRefusals(hour); err != nil {
 		t.Fatal(err)
@@ -63,7 +67,8 @@ func TestReport(t *testing.T) {
 	session.want(t, "jane.do@corp.example", "550")
 	session.want(t, "nobody@report.example", "continue")
 	out := r.want(exitOK, "report")
-	for _, want := range []string{"Refused since ", ": 5 recipients; mode report let 1 more through\n", "jane.do@corp.example    jane.doe@corp.example", "1 of these addresses is known by now",
+	for _, want := range []string{"Refused since ", ": 5 recipients; mode report let 1 more through\n",
+		"jane.do@corp.example    jane.doe@corp.example", "1 of these addresses is known by now",
 		"jane.deo@corp.example   jane.doe@corp.example", "jne@corp.example        jane@corp.example", "192.0.2.0/24"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("report has no %q:\n%s", want, out)

@@ -21,7 +21,8 @@ func (r *rig) withLab() (other *rig, lines string) {
 
 // directoryLines are the lines of a configuration that name the controller of this rig.
 func (r *rig) directoryLines(name string) string {
-	return fmt.Sprintf("  - name: %s\n    urls: [%s]\n    bind: {dn: %q, password_file: %s/password}\n    tls: {ca_file: %s}\n    poll: 100ms\n",
+	return fmt.Sprintf("  - name: %s\n    urls: [%s]\n    bind: {dn: %q, password_file: %s/password}\n    tls: "+
+		"{ca_file: %s}\n    poll: 100ms\n",
 		name, r.server.URL(), r.server.BindDN(), r.dir, r.ca)
 }
 
@@ -43,21 +44,25 @@ func TestRetiredDirectory(t *testing.T) {
 		r.want(exitOK, "lookup", "bob@lab.example")
 		r.want(exitFailure, "lookup", "nobody@lab.example") // its state keeps nobody from being refused
 		s := r.status()
-		if len(s.Directories) != 2 || s.Directories[1].Name != "lab" || s.Directories[1].State != control.Retired || s.State != control.Fresh {
+		if len(s.Directories) != 2 || s.Directories[1].Name != "lab" || s.Directories[1].State != control.Retired ||
+			s.State != control.Fresh {
 			t.Errorf("status: %+v", s)
 		}
 		out := r.want(exitFailure, "status")
-		if !strings.Contains(out, "Directory lab: retired\n") || !strings.Contains(out, "no address of the domain lab.example would be left") {
+		if !strings.Contains(out, "Directory lab: retired\n") || !strings.Contains(out,
+			"no address of the domain lab.example would be left") {
 			t.Errorf("status says\n%s", out)
 		}
-		if got := rows[control.HeldRemoval](r, exitOK, "removals", "--directory", "lab"); len(got) != 1 || got[0].WaitsFor != control.WaitsApproval || got[0].Why != "no address of the domain lab.example would be left" {
+		if got := rows[control.HeldRemoval](r, exitOK, "removals", "--directory", "lab"); len(got) != 1 ||
+			got[0].WaitsFor != control.WaitsApproval || got[0].Why != "no address of the domain lab.example would be left" {
 			t.Errorf("removals gives %+v", got)
 		}
 		d.stop()
 	}
 	d = r.serve()
 	r.wantHeld("lab")
-	if out := r.want(exitOK, "removals", "approve", "--directory", "lab"); !strings.HasPrefix(out, "lab: 1 address removed") {
+	if out := r.want(exitOK, "removals", "approve", "--directory", "lab"); !strings.HasPrefix(out,
+		"lab: 1 address removed") {
 		t.Errorf("removals approve says %q", out)
 	}
 	r.want(exitTemporary, "lookup", "bob@lab.example") // no address of the domain is known any more
@@ -71,7 +76,8 @@ func TestRetiredDirectory(t *testing.T) {
 	r.want(exitOK, "reload")
 	r.want(exitOK, "status")
 	r.want(exitFailure, "removals", "approve", "--directory", "lab")
-	if got := rows[control.JournalRow](r, exitOK, "journal"); len(got) != 3 || got[0].Directory != "lab" || got[0].Change != "-" {
+	if got := rows[control.JournalRow](r, exitOK, "journal"); len(got) != 3 || got[0].Directory != "lab" ||
+		got[0].Change != "-" {
 		t.Errorf("journal gives %+v", got)
 	}
 	d.stop()

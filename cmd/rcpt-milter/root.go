@@ -133,7 +133,8 @@ func (a *app) root() *cobra.Command {
 	root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(a.serveCommand(), a.checkCommand(), a.statusCommand(), a.lookupCommand(),
-		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.exportCommand(), a.doctorCommand(), a.reportCommand(),
+		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.exportCommand(),
+		a.doctorCommand(), a.reportCommand(),
 		a.reloadCommand(), a.manCommand(), a.versionCommand())
 	root.SetOut(a.stdout) // the completion command takes its output when it is created
 	root.InitDefaultCompletionCmd()

@@ -24,7 +24,8 @@ func TestBlindStatus(t *testing.T) {
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
 	out := r.want(exitOK, "status")
-	for _, want := range []string{"dsacls \"CN=Deleted Objects,DC=corp,DC=example\" /takeownership\n", "dsacls \"CN=Deleted Objects,DC=corp,DC=example\" /G \"" + r.server.BindDN() + ":LCRP\"\n"} {
+	for _, want := range []string{"dsacls \"CN=Deleted Objects,DC=corp,DC=example\" /takeownership\n",
+		"dsacls \"CN=Deleted Objects,DC=corp,DC=example\" /G \"" + r.server.BindDN() + ":LCRP\"\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status has no %q:\n%s", want, out)
 		}
@@ -64,14 +65,16 @@ func TestServe(t *testing.T) {
 
 	late := r.addUser("late", "smtp:late@corp.example")
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitOK, "lookup", "late@corp.example"); !strings.Contains(out, "learned ") || !strings.Contains(out, "USN") {
+	if out := r.want(exitOK, "lookup", "late@corp.example"); !strings.Contains(out, "learned ") ||
+		!strings.Contains(out, "USN") {
 		t.Errorf("lookup does not tell how it came to know:\n%s", out)
 	}
 	if err := r.ad.Delete(late); err != nil {
 		t.Fatal(err)
 	}
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitFailure, "lookup", "late@corp.example"); !strings.Contains(out, "removed ") || !strings.Contains(out, "by pass") {
+	if out := r.want(exitFailure, "lookup", "late@corp.example"); !strings.Contains(out, "removed ") ||
+		!strings.Contains(out, "by pass") {
 		t.Errorf("lookup does not tell of the removal:\n%s", out)
 	}
 	r.want(exitOK, "sync")
@@ -86,7 +89,8 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s is still there (%v)", socket, err)
 		}
 	}
-	for _, command := range [][]string{{"status"}, {"status", "--json"}, {"status", "--nagios"}, {"sync", "--wait"}, {"compare"}, {"reload"}, {"removals", "approve"}} {
+	for _, command := range [][]string{{"status"}, {"status", "--json"}, {"status", "--nagios"}, {"sync", "--wait"},
+		{"compare"}, {"reload"}, {"removals", "approve"}} {
 		r.want(exitNotReachable, command...)
 	}
 }
@@ -95,16 +99,22 @@ func checkStatus(t *testing.T, r *rig) {
 	t.Helper()
 	s := r.status()
 	d := s.Directories[0]
-	if s.State != control.Fresh || s.Addresses != 2 || s.Objects != 1 || s.Domains["corp.example"] != 2 || s.Digest == "" ||
-		s.Modes["report.example"] != "report" || s.Started.IsZero() || s.StoreVerified.IsZero() || s.Version != programVersion() {
+	if s.State != control.Fresh || s.Addresses != 2 || s.Objects != 1 || s.Domains["corp.example"] != 2 ||
+		s.Digest == "" ||
+		s.Modes["report.example"] != "report" || s.Started.IsZero() || s.StoreVerified.IsZero() ||
+		s.Version != programVersion() {
 		t.Errorf("status: %+v", s)
 	}
-	if d.Name != "corp" || d.State != control.Fresh || d.DomainController != r.ad.HostName() || d.USN != r.ad.HighestUSN() ||
-		d.InvocationID != r.ad.InvocationID().String() || d.LastFull == nil || d.LastFull.Added != 2 || d.LastFull.Result != control.ResultOK ||
-		d.FullPassReason == "" || d.LastError != "" || d.LastSuccess.IsZero() || d.DeletedObjectsVisible == nil || !*d.DeletedObjectsVisible {
+	if d.Name != "corp" || d.State != control.Fresh || d.DomainController != r.ad.HostName() ||
+		d.USN != r.ad.HighestUSN() ||
+		d.InvocationID != r.ad.InvocationID().String() || d.LastFull == nil || d.LastFull.Added != 2 ||
+		d.LastFull.Result != control.ResultOK ||
+		d.FullPassReason == "" || d.LastError != "" || d.LastSuccess.IsZero() || d.DeletedObjectsVisible == nil ||
+		!*d.DeletedObjectsVisible {
 		t.Errorf("status of the directory: %+v", d)
 	}
-	if out := r.want(exitOK, "status"); !strings.Contains(out, "State: fresh\n") || !strings.Contains(out, "2 addresses of 1 object\n") {
+	if out := r.want(exitOK, "status"); !strings.Contains(out, "State: fresh\n") || !strings.Contains(out,
+		"2 addresses of 1 object\n") {
 		t.Errorf("status:\n%s", out)
 	}
 }
@@ -118,7 +128,8 @@ func checkJSON(t *testing.T, r *rig) {
 	}
 	want := control.LookupAnswer{
 		Address: "Jane@corp.example", Canonical: "jane@corp.example", Domain: "corp.example", Mode: "enforce",
-		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index", Matched: "jane@corp.example", Owners: answer.Owners,
+		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index",
+		Matched: "jane@corp.example", Owners: answer.Owners,
 		Assumed: []string{}, History: []control.JournalRow{},
 	}
 	if d := cmp.Diff(want, answer); d != "" {
@@ -128,7 +139,8 @@ func checkJSON(t *testing.T, r *rig) {
 		t.Fatalf("owners: %+v", answer.Owners)
 	}
 	o := answer.Owners[0]
-	if o.Directory != "corp" || o.GUID == "" || o.DN != "CN=jane,CN=Users,"+base || o.Class != "user" || o.Learned.IsZero() ||
+	if o.Directory != "corp" || o.GUID == "" || o.DN != "CN=jane,CN=Users,"+base || o.Class != "user" ||
+		o.Learned.IsZero() ||
 		o.Pass != 1 || o.DomainController != r.ad.HostName() || o.USN == 0 {
 		t.Errorf("owner: %+v", o)
 	}
@@ -183,7 +195,8 @@ func TestFirstStartWithoutDirectory(t *testing.T) {
 	r := newRig(t)
 	r.server.Down()
 	r.serve()
-	if out := r.want(exitTemporary, "lookup", "jane@corp.example"); !strings.Contains(out, "451 4.3.0") || !strings.Contains(out, "corp is not ready") {
+	if out := r.want(exitTemporary, "lookup", "jane@corp.example"); !strings.Contains(out, "451 4.3.0") ||
+		!strings.Contains(out, "corp is not ready") {
 		t.Errorf("lookup:\n%s", out)
 	}
 	r.want(exitOK, "lookup", "postmaster@corp.example")
@@ -206,7 +219,8 @@ func TestBadDays(t *testing.T) {
 	}{
 		{"wrong password", func(r *rig) { r.write("password", "wrong") }, "rejected: the name or the password"},
 		{"empty password file", func(r *rig) { r.write("password", "") }, "is empty"},
-		{"damaged CA file", func(r *rig) { r.write("other.pem", "no certificate"); r.edit(r.ca, r.dir+"/other.pem") }, "no certificate in PEM form"},
+		{"damaged CA file", func(r *rig) { r.write("other.pem", "no certificate"); r.edit(r.ca, r.dir+"/other.pem") },
+			"no certificate in PEM form"},
 		{"unreachable", func(r *rig) { r.server.Down() }, "connect"},
 	} {
 		r := newRig(t)
@@ -244,9 +258,11 @@ func TestServeRefuses(t *testing.T) {
 		want   string
 	}{
 		{"store in use", func(o *rig) { o.edit(o.dir+"/store", r.dir+"/store") }, exitFailure,
-			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or set another store.dir\n"},
+			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or set another " +
+				"store.dir\n"},
 		{"control socket in use", func(o *rig) { o.edit(o.dir+"/run", r.dir+"/run") }, exitFailure,
-			`rcpt-milter: control: listen "unix:` + r.dir + `/run/control.sock": another process listens there; stop it or choose another address` + "\n"},
+			`rcpt-milter: control: listen "unix:` + r.dir +
+				`/run/control.sock": another process listens there; stop it or choose another address` + "\n"},
 		{"milter socket in use", func(o *rig) { o.edit(o.dir+"/milter", r.dir+"/milter") }, exitFailure,
 			`rcpt-milter: listen "unix:` + r.dir + `/milter/milter.sock": another process listens there; stop it or choose another address` + "\n"},
 		{"a file in the way", func(o *rig) { o.write("file", "precious"); o.edit("/run/control.sock", "/file") }, exitFailure,
@@ -259,7 +275,10 @@ func TestServeRefuses(t *testing.T) {
 			`config.yaml:3:17: socket.group: group "no-such-group" does not exist on this host; use a group of Postfix, or "" for the group of the daemon` + "\n"},
 		{"store on a file", func(o *rig) { o.edit("/store,", "/password,") }, exitFailure,
 			"rcpt-milter: store DIR/password: not a directory; set store.dir to a directory\n"},
-		{"metrics port in use", func(o *rig) { o.edit(`metrics: ""`, "metrics: inet:"+strings.TrimPrefix(r.server.URL(), "ldaps://")) }, exitFailure,
+		{"metrics port in use", func(o *rig) {
+			o.edit(`metrics: ""`, "metrics: inet:"+strings.TrimPrefix(r.server.URL(),
+				"ldaps://"))
+		}, exitFailure,
 			"address already in use; choose another port, or \"\" to do without\n"},
 		{"disk nearly full", func(o *rig) { o.edit("1MiB", "100000TiB") }, exitFailure,
 			"free space on that file system\n"},
@@ -269,7 +288,8 @@ func TestServeRefuses(t *testing.T) {
 		status, stdout, stderr := o.command("serve")
 		want := strings.ReplaceAll(c.want, "DIR", o.dir)
 		lines := strings.SplitAfter(strings.TrimSuffix(stderr, "\n"), "\n")
-		if last := lines[len(lines)-1] + "\n"; status != c.status || stdout != "" || !strings.HasSuffix(last, want) || !strings.HasPrefix(last, "rcpt-milter: ") {
+		if last := lines[len(lines)-1] + "\n"; status != c.status || stdout != "" || !strings.HasSuffix(last, want) ||
+			!strings.HasPrefix(last, "rcpt-milter: ") {
 			t.Errorf("%s: exit status %d, %q, want %d and %q", c.what, status, stdout+stderr, c.status, want)
 		}
 		if text, err := os.ReadFile(filepath.Join(o.dir, "file")); err == nil && string(text) != "precious" {
@@ -285,11 +305,13 @@ func TestServeRefuses(t *testing.T) {
 // TestTwoDirectories: only the state of a directory that may own the domain matters.
 func TestTwoDirectories(t *testing.T) {
 	r := newRig(t)
-	r.edit("  report.example: report\ndirectories:\n", "  lab.example: enforce\ndirectories:\n  - name: lab\n    domains: [lab.example]\n"+
-		"    urls: [ldaps://"+freePort(t)+"]\n    bind: {dn: x, password_file: "+r.dir+"/password}\n")
+	r.edit("  report.example: report\ndirectories:\n",
+		"  lab.example: enforce\ndirectories:\n  - name: lab\n    domains: [lab.example]\n"+
+			"    urls: [ldaps://"+freePort(t)+"]\n    bind: {dn: x, password_file: "+r.dir+"/password}\n")
 	r.edit("    poll: 100ms\n", "    poll: 100ms\n    domains: [corp.example]\n")
 	r.serve()
-	if out := r.want(exitFailure, "sync", "--wait"); !strings.Contains(out, "corp: ") || !strings.Contains(out, "rcpt-milter: directory lab: ") {
+	if out := r.want(exitFailure, "sync", "--wait"); !strings.Contains(out, "corp: ") || !strings.Contains(out,
+		"rcpt-milter: directory lab: ") {
 		t.Errorf("sync --wait says\n%s", out)
 	}
 	r.want(exitFailure, "lookup", "nobody@corp.example")

@@ -16,7 +16,8 @@ func (a *app) confirmLines(p *terminal.Page, s *control.ConfirmStatus) {
 	if s == nil {
 		return
 	}
-	p.Line("confirm", fmt.Sprintf("%s found, %s not found, %s from memory", text.Number(s.Found), text.Number(s.NotFound), text.Number(s.Remembered)))
+	p.Line("confirm", fmt.Sprintf("%s found, %s not found, %s from memory", text.Number(s.Found),
+		text.Number(s.NotFound), text.Number(s.Remembered)))
 	if s.OverBudget > 0 {
 		p.More(p.Warn(text.Number(s.OverBudget) + " over the budget"))
 	}
@@ -30,7 +31,8 @@ func (a *app) confirmLines(p *terminal.Page, s *control.ConfirmStatus) {
 		case d.DomainController == "":
 			p.More(text.Printable(d.Name) + " cannot be asked yet")
 		case d.Followed:
-			p.More(text.Printable(d.Name) + " is asked at " + text.Printable(d.DomainController) + ", which is followed too: no other one answers")
+			p.More(text.Printable(d.Name) + " is asked at " + text.Printable(d.DomainController) +
+				", which is followed too: no other one answers")
 		default:
 			p.More(text.Printable(d.Name) + " is asked at " + text.Printable(d.DomainController))
 		}
@@ -56,7 +58,8 @@ func (a *app) harvestLines(p *terminal.Page, s *control.HarvestStatus, over int)
 // harvestLine returns what the harvest limit knows about a network.
 func (a *app) harvestLine(n control.HarvestNetwork) string {
 	if !n.Until.IsZero() {
-		return fmt.Sprintf("%s asked about %s that never existed, until %s", text.Printable(n.Network), text.Number(n.Unknown), a.at(n.Until))
+		return fmt.Sprintf("%s asked about %s that never existed, until %s", text.Printable(n.Network),
+			text.Number(n.Unknown), a.at(n.Until))
 	}
 	return fmt.Sprintf("%s has asked about %s, of which %s never existed", text.Printable(n.Network),
 		text.Count(n.Recipients, "recipient", "recipients"), text.Number(n.Unknown))

@@ -11,7 +11,8 @@ import (
 )
 
 // nagiosStates are the states of a Nagios plugin by exit status.
-var nagiosStates = [...]string{exitOK: "OK", exitFailure: "WARNING", exitTemporary: "CRITICAL", exitNotReachable: "UNKNOWN"}
+var nagiosStates = [...]string{exitOK: "OK", exitFailure: "WARNING", exitTemporary: "CRITICAL",
+	exitNotReachable: "UNKNOWN"}
 
 // nagios prints the line of a Nagios plugin. Performance data follow a bar:
 // 'label'=value[unit];[warning];[critical].
@@ -26,7 +27,8 @@ func (a *app) nagios(ctx context.Context) error {
 	}
 	c, _ := a.load() // nil if the file is invalid now; the limits are unknown then
 	status := statusExit(s)
-	fmt.Fprintf(a.stdout, "RCPT-MILTER %s - %s | %s\n", nagiosStates[status], nagiosText(problemsOf(s)), a.performanceData(s, c))
+	fmt.Fprintf(a.stdout, "RCPT-MILTER %s - %s | %s\n", nagiosStates[status], nagiosText(problemsOf(s)),
+		a.performanceData(s, c))
 	if status != exitOK {
 		return &exitError{status: status}
 	}
@@ -58,7 +60,8 @@ func problemsOf(s control.Status) []string {
 			all = append(all, fmt.Sprintf("directory %s fails: %s", d.Name, d.LastError))
 		}
 		if d.HeldRemovals > 0 {
-			all = append(all, fmt.Sprintf("directory %s: %s held back", d.Name, text.Count(d.HeldRemovals, "removal", "removals")))
+			all = append(all, fmt.Sprintf("directory %s: %s held back", d.Name, text.Count(d.HeldRemovals, "removal",
+				"removals")))
 		}
 	}
 	for _, f := range s.AcceptFiles {

@@ -62,7 +62,8 @@ func (a *app) overview(p *terminal.Page, s control.Status) {
 		p.Line(label, p.Warn(text.Printable(control.EmptyDomainText(domain))))
 		label = ""
 	}
-	p.Line("index", fmt.Sprintf("%s of %s", text.Count(s.Addresses, "address", "addresses"), text.Count(s.Objects, "object", "objects")))
+	p.Line("index", fmt.Sprintf("%s of %s", text.Count(s.Addresses, "address", "addresses"),
+		text.Count(s.Objects, "object", "objects")))
 	if s.Digest != "" {
 		p.Line("digest", breakInHalf(p, text.Printable(s.Digest)))
 	}
@@ -120,7 +121,8 @@ func breakInHalf(p *terminal.Page, word string) string {
 }
 
 func (a *app) acceptFile(p *terminal.Page, f control.AcceptFile) {
-	p.Line("accept file", fmt.Sprintf("%s: %s, read %s", text.Printable(f.File), text.Count(f.Entries, "entry", "entries"), text.Age(a.now(), f.Read.Time)))
+	p.Line("accept file", fmt.Sprintf("%s: %s, read %s", text.Printable(f.File), text.Count(f.Entries, "entry",
+		"entries"), text.Age(a.now(), f.Read.Time)))
 	if f.Trouble != "" {
 		p.More(p.Warn("its last good copy is in force since " + a.at(f.Since)))
 		p.More(text.Printable(f.Trouble))

@@ -19,7 +19,8 @@ import (
 func (a *app) watch(ctx context.Context, every time.Duration) error {
 	screen, ok := a.stdout.(*os.File)
 	if !ok || !terminal.IsScreen(screen) {
-		return &exitError{exitUsage, errors.New("--watch needs a terminal that can move its cursor; for anything else there are --json and --nagios")}
+		return &exitError{exitUsage, errors.New("--watch needs a terminal that can move its cursor; for anything else " +
+			"there are --json and --nagios")}
 	}
 	if every < 500*time.Millisecond {
 		return &exitError{exitUsage, fmt.Errorf("--every: expected 500ms or longer, got %v", every)}
@@ -123,7 +124,8 @@ func (w *watcher) record(a pollResult) {
 		return
 	}
 	counts := control.JudgedOf(s)
-	if elapsed := now.Sub(w.polledAt).Seconds(); w.unreachableSince.IsZero() && s.Started.Equal(w.status.Started.Time) && elapsed > 0 {
+	if elapsed := now.Sub(w.polledAt).Seconds(); w.unreachableSince.IsZero() &&
+		s.Started.Equal(w.status.Started.Time) && elapsed > 0 {
 		all, refused := counts.Total()-w.counts.Total(), counts.Refused-w.counts.Refused
 		w.rate(float64(all)/elapsed, float64(refused)/elapsed)
 	}
@@ -177,7 +179,8 @@ func (w *watcher) lines(columns int) []string {
 	if waited := w.now().Sub(w.pending); !w.pending.IsZero() && waited > w.every {
 		p.Title(p.Paint("no answer for "+text.Duration(waited)+", still waiting", "31"))
 	} else if w.trouble != nil {
-		p.Title(p.Paint("not reachable for "+text.Duration(w.now().Sub(w.unreachableSince))+", still trying: "+text.Printable(firstLine(w.trouble)), "31"))
+		p.Title(p.Paint("not reachable for "+text.Duration(w.now().Sub(w.unreachableSince))+", still "+
+			"trying: "+text.Printable(firstLine(w.trouble)), "31"))
 	}
 	width := max(8, p.Room()-sparkNote)
 	for i, label := range []string{"decisions", "refusals"} {
@@ -185,7 +188,8 @@ func (w *watcher) lines(columns int) []string {
 	}
 	for _, d := range w.status.Directories {
 		if trail := w.passes[d.Name]; trail != nil && len(trail.seconds) > 0 {
-			p.Line("passes of "+text.Printable(d.Name), noted(terminal.Spark(trail.seconds, width), width, fmt.Sprintf("%.3f s the last", last(trail.seconds))))
+			p.Line("passes of "+text.Printable(d.Name), noted(terminal.Spark(trail.seconds, width), width,
+				fmt.Sprintf("%.3f s the last", last(trail.seconds))))
 		}
 	}
 	p.WriteByte('\n')

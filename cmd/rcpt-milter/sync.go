@@ -85,7 +85,8 @@ func (p *progress) draw() {
 		if bar != "" {
 			bar += " "
 		}
-		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind), bar, progressOf(e)))
+		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind), bar,
+			progressOf(e)))
 	}
 	p.Draw(strings.Join(passes, "; "))
 }

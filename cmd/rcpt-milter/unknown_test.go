@@ -58,13 +58,15 @@ func TestConfirmThroughTheDaemon(t *testing.T) {
 	defer session.Close()
 	session.want(t, "inside@corp.example", "550")
 	session.want(t, "nobody@corp.example", "550")
-	if out := r.want(exitOK, "lookup", "inside@corp.example", "--authenticated"); !strings.Contains(out, "found by a search in the directory (verdict confirmed, row 10)") {
+	if out := r.want(exitOK, "lookup", "inside@corp.example", "--authenticated"); !strings.Contains(out,
+		"found by a search in the directory (verdict confirmed, row 10)") {
 		t.Errorf("lookup --authenticated:\n%s", out)
 	}
 	r.ad.ReplicateFrom(second, 0) // the first controller hears of it; the next pass is an hour away
 	session.want(t, "new@corp.example", "continue")
 	s := r.waitFor("the address is in the index", func(s control.Status) bool { return s.Domains["report.example"] == 1 })
-	if c := s.Confirm; c.Found != 2 || c.NotFound != 1 || c.Remembered != 1 || c.Unanswered+c.OverBudget != 0 || s.Decisions["confirmed"] != 1 {
+	if c := s.Confirm; c.Found != 2 || c.NotFound != 1 || c.Remembered != 1 || c.Unanswered+c.OverBudget != 0 ||
+		s.Decisions["confirmed"] != 1 {
 		t.Errorf("status: %+v, decisions %v", c, s.Decisions)
 	}
 	if out := r.want(exitOK, "lookup", "new@corp.example"); !strings.Contains(out, "verdict known") {
@@ -123,7 +125,8 @@ func TestHarvestThroughTheDaemon(t *testing.T) {
 	for i := range 20 { // asks, and is not charged
 		r.want(exitFailure, "lookup", "--client", "192.0.2.9", fmt.Sprintf("look%d@corp.example", i))
 	}
-	if out := r.want(exitFailure, "lookup", "--client", "192.0.2.9", "look@corp.example"); !strings.Contains(out, "192.0.2.0/24 has asked about 5 recipients, of which 4 never existed") {
+	if out := r.want(exitFailure, "lookup", "--client", "192.0.2.9", "look@corp.example"); !strings.Contains(out,
+		"192.0.2.0/24 has asked about 5 recipients, of which 4 never existed") {
 		t.Errorf("lookup:\n%s", out)
 	}
 	for i := range 9 {
@@ -141,12 +144,14 @@ func TestHarvestThroughTheDaemon(t *testing.T) {
 		r.want(exitOK, "reload")
 		r.edit("ratio: 0.6", "ratio: 0.5")
 	}
-	if out := r.want(exitTemporary, "lookup", "--client", "192.0.2.9", "look@corp.example"); !strings.Contains(out, "row 11") ||
+	if out := r.want(exitTemporary, "lookup", "--client", "192.0.2.9", "look@corp.example"); !strings.Contains(out,
+		"row 11") ||
 		!strings.Contains(out, "192.0.2.0/24 asked about 5 that never existed, until ") {
 		t.Errorf("lookup:\n%s", out)
 	}
 	s := r.status()
-	if h := s.Harvest; h == nil || s.HarvestClients != 1 || h.Networks != 2 || len(h.Limited) != 1 || h.Limited[0].Network != "192.0.2.0/24" || h.Octets == 0 {
+	if h := s.Harvest; h == nil || s.HarvestClients != 1 || h.Networks != 2 || len(h.Limited) != 1 ||
+		h.Limited[0].Network != "192.0.2.0/24" || h.Octets == 0 {
 		t.Errorf("status: %+v", h)
 	}
 	if body := r.scrape(address); !strings.Contains(body, "\nrcpt_milter_harvest_clients 1\n") {
@@ -158,7 +163,8 @@ func TestHarvestThroughTheDaemon(t *testing.T) {
 		t.Errorf("switched off: %q", got)
 	}
 	var answer control.LookupAnswer
-	if err := json.Unmarshal([]byte(r.want(exitFailure, "lookup", "--json", "--client", "192.0.2.9", "look@corp.example")), &answer); err != nil || answer.Harvest != nil {
+	if err := json.Unmarshal([]byte(r.want(exitFailure, "lookup", "--json", "--client", "192.0.2.9",
+		"look@corp.example")), &answer); err != nil || answer.Harvest != nil {
 		t.Errorf("lookup --json: %v, %+v", err, answer.Harvest)
 	}
 }

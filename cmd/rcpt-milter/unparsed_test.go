@@ -12,7 +12,8 @@ import (
 // and counts the rest.
 func TestUnparsedLines(t *testing.T) {
 	value := func(name, attribute, value, reason string) control.UnparsedValue {
-		return control.UnparsedValue{Directory: "corp", DN: "CN=" + name + ",DC=corp,DC=example", Attribute: attribute, Value: value, Reason: reason}
+		return control.UnparsedValue{Directory: "corp", DN: "CN=" + name + ",DC=corp,DC=example", Attribute: attribute,
+			Value: value, Reason: reason}
 	}
 	all := []control.UnparsedValue{
 		value("Ann", "proxyAddresses", "smtp:an\u200bn@x.test", "it contains the invisible character U+200B; remove it"),

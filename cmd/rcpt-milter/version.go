@@ -75,7 +75,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Long:  "Says which program this is.\n\nExit status: 0.",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.stdout, "rcpt-milter %s (%s%s, %s/%s)\n", programVersion(), buildOf(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(a.stdout, "rcpt-milter %s (%s%s, %s/%s)\n", programVersion(), buildOf(), runtime.Version(),
+				runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -73,9 +73,11 @@ func TestWatch(t *testing.T) {
 	d.judge(10, 2)
 	d.step(t)
 	d.judge(20, 0)
-	d.answer.Directories[0].LastIncremental = &control.PassStatus{Number: 1235, Started: before(0), Seconds: 0.5, Result: control.ResultOK}
+	d.answer.Directories[0].LastIncremental = &control.PassStatus{Number: 1235, Started: before(0), Seconds: 0.5,
+		Result: control.ResultOK}
 	screen := d.step(t)
-	for _, want := range []string{"every 2s, q ends", "10.0 a second", "0.0 a second", "▅█", "█▁", "0.500 s the last", "State: fresh", "Directory corp"} {
+	for _, want := range []string{"every 2s, q ends", "10.0 a second", "0.0 a second", "▅█", "█▁", "0.500 s the last",
+		"State: fresh", "Directory corp"} {
 		if !strings.Contains(screen, want) {
 			t.Errorf("no %q on the screen:\n%s", want, screen)
 		}
@@ -84,7 +86,8 @@ func TestWatch(t *testing.T) {
 	d.err = fmt.Errorf("%w at unix:/x: nobody answers", control.ErrNotReachable)
 	d.step(t)
 	screen = d.step(t)
-	for _, want := range []string{"not reachable for 2 seconds, still trying: the daemon is not reachable", "Directory corp", "0.0 a second"} {
+	for _, want := range []string{"not reachable for 2 seconds, still trying: the daemon is not reachable",
+		"Directory corp", "0.0 a second"} {
 		if !strings.Contains(screen, want) {
 			t.Errorf("no %q on the screen:\n%s", want, screen)
 		}
@@ -153,7 +156,8 @@ func TestWatchEnds(t *testing.T) {
 }
 
 func TestNagios(t *testing.T) {
-	settings := &config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute, Limits: config.Limits{Connections: 2000}}
+	settings := &config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute,
+		Limits: config.Limits{Connections: 2000}}
 	a, _ := pageApp()
 	for _, c := range []struct {
 		s    control.Status
@@ -164,13 +168,15 @@ func TestNagios(t *testing.T) {
 			`directory corp fails: dc1.corp.example:636: bind as "svc" is refused: the password has expired; directory corp: 600 removals held back; ` +
 			`directory lab is not ready; directory old: 1 removal held back; accept file /etc/postfix/relay_recipients: its last good copy is in force: ` +
 			`open /etc/postfix/relay_recipients: no such file or directory; the configuration is refused: /etc/rcpt-milter/config.yaml:3:1: unknown key "x"; 1,234,567 addresses in 3 domains`},
-		{control.Status{State: control.Late, Directories: []control.DirectoryStatus{{Name: "a|b\n", State: control.Late}}}, `directory a/b\n is late; 0 addresses in 0 domains`},
+		{control.Status{State: control.Late, Directories: []control.DirectoryStatus{{Name: "a|b\n",
+			State: control.Late}}}, `directory a/b\n is late; 0 addresses in 0 domains`},
 	} {
 		if got := nagiosText(problemsOf(c.s)); got != c.want {
 			t.Errorf("the text is\n%s\nwant\n%s", got, c.want)
 		}
 	}
-	want := "'age_corp'=3s;300;1800;0 'usn_lag_corp'=9;;;0 'held_corp'=0;0;;0 'addresses'=1234567;;;0 'objects'=456789;;;0 'sessions'=12;;;0;2000 " +
+	want := "'age_corp'=3s;300;1800;0 'usn_lag_corp'=9;;;0 'held_corp'=0;0;;0 'addresses'=1234567;;;0 " +
+		"'objects'=456789;;;0 'sessions'=12;;;0;2000 " +
 		"'accepted'=98772c 'let_through'=32c 'put_off'=0c 'refused'=400c"
 	if got := a.performanceData(freshStatus(), settings); got != want {
 		t.Errorf("performance data is\n%s\nwant\n%s", got, want)
