@@ -85,7 +85,8 @@ func (r *passRun) readConcurrentChanges(ctx context.Context) error {
 	r.readUpTo, r.readAt, r.readTook = root.HighestCommittedUSN, m.config.Now(), m.config.Now().Sub(began).Abs()
 	m.updateStatus(func(s *Status) { s.HighestUSN = root.HighestCommittedUSN })
 	if r.continues {
-		m.coveredUntil.Store(&began)
+		covered := began.Round(0) // wall time, as that of the passes in the store
+		m.coveredUntil.Store(&covered)
 	}
 	return nil
 }

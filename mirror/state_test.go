@@ -72,3 +72,22 @@ func TestClockSetBackALittle(t *testing.T) {
 	w.advance(clockSlack)
 	w.wantState(Fresh)
 }
+
+// TestLastGoodIsWallTime: the time up to which a full pass has read changes is compared with
+// the time of stored passes, so it must not follow the monotonic clock. Otherwise it counts as
+// later than every good pass after the clock was set back, and the index gets stale.
+func TestLastGoodIsWallTime(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 30 {
+		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+	}
+	w.pass(store.Full)
+	w.server.SetFaults(adsim.Faults{BeforePage: func(adsim.Search) { w.advance(2 * w.config.Poll) }})
+	started := w.now()
+	if r := w.mirror.Pass(t.Context(), true); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if _, good := w.mirror.State(); !good.After(started.Add(w.config.Poll)) || good != good.Round(0) {
+		t.Errorf("last good %v of a full pass that began at %v", good, started)
+	}
+}
