@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -83,7 +85,8 @@ func (r *passRun) readConcurrentChanges(ctx context.Context) error {
 	r.readUpTo, r.readAt, r.readTook = root.HighestCommittedUSN, m.config.Now(), m.config.Now().Sub(began).Abs()
 	m.updateStatus(func(s *Status) { s.HighestUSN = root.HighestCommittedUSN })
 	if r.continues {
-		m.coveredUntil.Store(&began)
+		covered := began.Round(0) // wall time, as that of the passes in the store
+		m.coveredUntil.Store(&covered)
 	}
 	return nil
 }
@@ -120,7 +123,9 @@ func (r *passRun) rereadMoved(ctx context.Context) error {
 	for guid := range names {
 		tops = append(tops, guid)
 	}
-	slices.SortFunc(tops, func(a, b directory.GUID) int { return len(names[a]) - len(names[b]) })
+	slices.SortFunc(tops, func(a, b directory.GUID) int {
+		return cmp.Or(len(names[a])-len(names[b]), bytes.Compare(a[:], b[:]))
+	})
 	r.movedContainers = map[directory.GUID]string{}
 	var done []string
 	for _, top := range tops {

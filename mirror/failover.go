@@ -15,6 +15,7 @@ const reasonRequested = "it was requested"
 // is due after an incremental one, it follows. Pass then returns the result of the last
 // good pass.
 func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
+	m.State() // detects a clock that was set back, also if no recipient is unknown
 	if err := m.checkGate(); err != nil {
 		m.recordNotRun(err)
 		return PassResult{Info: store.PassInfo{Started: m.config.Now()}, Err: err}

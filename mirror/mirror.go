@@ -112,6 +112,7 @@ type Mirror struct {
 	stored        atomic.Pointer[store.Directory] // after the last pass
 	limits        atomic.Pointer[Limits]
 	coveredUntil  atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
+	doubtful      atomic.Pointer[time.Time] // a LastGood that was in the future, see age; nil: none was
 	otherScope    atomic.Bool               // the source shows another domain or view than the stored one
 	gate          *Gate
 	reached       chan struct{} // closed when a controller first answers

@@ -95,17 +95,38 @@ func (m *Mirror) lastGood(stored *store.Directory) time.Time {
 	return good
 }
 
+// clockSlack is how far the clock may be set back without effect on the state.
+const clockSlack = time.Minute
+
+// age returns the age of the index, and whether the clock tells it. A time in the future was
+// noted before the clock was set back. It still says nothing after the clock reaches it, so
+// it counts as unknown until the next good pass.
+func (m *Mirror) age(stored *store.Directory) (age time.Duration, known bool) {
+	now := m.config.Now()
+	if covered := m.coveredUntil.Load(); covered != nil && covered.After(now.Add(clockSlack)) {
+		m.coveredUntil.CompareAndSwap(covered, nil)
+	}
+	good := m.lastGood(stored)
+	if good.After(now.Add(clockSlack)) {
+		at := good
+		m.doubtful.Store(&at)
+	}
+	doubtful := m.doubtful.Load()
+	return now.Sub(good), doubtful == nil || !doubtful.Equal(good)
+}
+
 func (m *Mirror) state(stored store.Directory) State {
 	limits := m.limits.Load()
-	age := m.config.Now().Sub(m.lastGood(&stored)).Abs() // the clock may have been set back
+	age, known := m.age(&stored)
+	olderThan := func(limit time.Duration) bool { return limit > 0 && (age > limit || !known) }
 	switch {
 	case stored.LastFull.Number == 0:
 		return NotReady
 	case stored.Fingerprint != m.fingerprint, m.otherScope.Load():
 		return Widening
-	case limits.StaleAfter > 0 && age > limits.StaleAfter:
+	case olderThan(limits.StaleAfter):
 		return Stale
-	case limits.LateAfter > 0 && age > limits.LateAfter:
+	case olderThan(limits.LateAfter):
 		return Late
 	}
 	return Fresh

@@ -1,9 +1,11 @@
 package soak
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -60,7 +62,8 @@ func (w *world) fillDisk(f *forest) {
 		w.life(w.place())
 		after := w.setDisk(disk{full: true})
 		d.commits = after.commits
-		if after.refused && r.Err == nil || !after.refused && errors.Is(r.Err, store.ErrNoSpace) {
+		fullFailed := errors.Is(f.mirror.Status().FullError, store.ErrNoSpace) // and the incremental one before it was good
+		if after.refused && r.Err == nil && !fullFailed || !after.refused && errors.Is(r.Err, store.ErrNoSpace) {
 			w.fail("%s: a pass on a full disk (refused a commit: %t, before: %+v): %v", f.name, after.refused, before, r.Err)
 		}
 	}
@@ -101,7 +104,8 @@ func (w *world) hideUSNOf(f *forest) {
 }
 
 func (f *forest) showUSN() {
-	for guid := range f.unfollowed {
+	byGUID := func(a, b adsim.GUID) int { return bytes.Compare(a[:], b[:]) }
+	for _, guid := range slices.SortedFunc(maps.Keys(f.unfollowed), byGUID) {
 		for _, c := range f.controllers {
 			c.d.HideOf(guid)
 		}

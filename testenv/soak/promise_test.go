@@ -260,12 +260,30 @@ func (c *controller) held(guid adsim.GUID) map[string]bool {
 	return held
 }
 
-// told: an object was read and applied; held before, see there. What was missed and is
-// there again was taught anew.
-func (p *promise) told(c *controller, guid adsim.GUID, held map[string]bool) {
-	for _, a := range c.view.byGUID[guid] {
-		if l, known := p.learned[pair{guid, a}]; !held[a] && (!known || !l.until.IsZero()) {
-			p.learned[pair{guid, a}] = lesson{at: c.view.rootTime, database: c.view.database}
+// sight is what a page shows of an object, and what the index held of it before.
+type sight struct {
+	guid      adsim.GUID
+	addresses []string
+	held      map[string]bool
+	lesson    lesson
+}
+
+func (c *controller) sees(guid adsim.GUID) sight {
+	taught := lesson{at: c.view.rootTime, database: c.view.database}
+	return sight{guid, slices.Clone(c.view.byGUID[guid]), c.held(guid), taught}
+}
+
+// told: an object was read and applied. What was missed and is there again was taught anew.
+// What the index held and the model did not was taught at some time before: a removal was
+// forgotten, say.
+func (p *promise) told(s sight) {
+	for _, a := range s.addresses {
+		l, known := p.learned[pair{s.guid, a}]
+		switch {
+		case !s.held[a] && (!known || !l.until.IsZero()):
+			p.learned[pair{s.guid, a}] = s.lesson
+		case !known:
+			p.learned[pair{s.guid, a}] = lesson{database: s.lesson.database}
 		}
 	}
 }

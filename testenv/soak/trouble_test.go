@@ -2,6 +2,7 @@ package soak
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -32,13 +33,13 @@ func (w *world) pass(f *forest, full bool) mirror.PassResult {
 	w.inPass--
 	if r.Err != nil {
 		w.note("%s: pass failed: %v", f.name, r.Err)
-	} else {
-		w.committed(f, r.Info)
 	}
 	w.check("after a pass of " + f.name)
 	return r
 }
 
+// committed takes down what a good pass promises as soon as it has ended: a full one that is
+// due may follow, take long and fail.
 func (w *world) committed(f *forest, info store.PassInfo) {
 	w.note("%s: pass %d done: %v %s, %s, seen %d, added %d, removed %d, held %d %s", f.name, info.Number, info.Kind, info.Why,
 		info.Controller, info.Seen, info.Added, info.Removed, info.Held, info.Hold)
@@ -351,12 +352,12 @@ func (w *world) reopen(dir string) {
 // what was on disk at that moment it goes on.
 func (w *world) crash(f *forest) {
 	image := ""
-	var learned map[pair]lesson
+	var remembered memory
 	at, page := 1+w.rnd.IntN(8), 0
 	for _, c := range f.controllers {
 		c.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
 			if page++; page == at {
-				image, learned = w.image(), f.promise.copyLearned()
+				image, remembered = w.image(), f.remember()
 			}
 		}})
 		defer c.server.SetFaults(adsim.Faults{})
@@ -365,17 +366,13 @@ func (w *world) crash(f *forest) {
 	w.inPass++
 	before := w.known()
 	f.promise.passBegins(w)
-	r := f.mirror.Pass(w.t.Context(), w.rnd.IntN(3) == 0)
+	f.mirror.Pass(w.t.Context(), w.rnd.IntN(3) == 0)
 	f.guardedDomains(before)
 	w.inPass--
 	if image == "" {
-		image, learned = w.image(), f.promise.copyLearned()
-		if r.Err == nil {
-			w.committed(f, r.Info)
-			learned = f.promise.copyLearned()
-		}
+		image, remembered = w.image(), f.remember()
 	}
-	f.promise.learned = learned
+	f.recall(remembered)
 	w.reopen(image)
 }
 
@@ -500,10 +497,32 @@ func (w *world) approve(f *forest) {
 	w.check("after an approval")
 }
 
-func (p *promise) copyLearned() map[pair]lesson {
-	c := map[pair]lesson{}
-	for k, v := range p.learned {
-		c[k] = v
+// memory is what a crash sets back: all that follows from the passes of a forest.
+type memory struct {
+	promise  promise
+	views    []view
+	owesFull string
+	removals []removal
+	setBack  bool
+	read     readRules
+}
+
+func (f *forest) remember() memory {
+	m := memory{f.promise, nil, f.owesFull, slices.Clone(f.removals), f.setBack, f.read}
+	m.promise.learned = maps.Clone(m.promise.learned)
+	for _, c := range f.controllers {
+		v := c.view
+		v.since, v.unread = maps.Clone(v.since), maps.Clone(v.unread)
+		v.reached, v.epochs = maps.Clone(v.reached), maps.Clone(v.epochs)
+		m.views = append(m.views, v)
 	}
-	return c
+	return m
+}
+
+// recall needs that nothing has changed in the directory since.
+func (f *forest) recall(m memory) {
+	f.promise, f.owesFull, f.removals, f.setBack, f.read = m.promise, m.owesFull, m.removals, m.setBack, m.read
+	for i, c := range f.controllers {
+		c.view = m.views[i]
+	}
 }

@@ -179,6 +179,11 @@ func (f *forest) start() {
 	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute, Full: 24 * time.Hour,
 		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter, HandoverLag: f.shared()}, Guard: f.guard, ReplicationLag: lag,
 		Log: slog.New(slog.DiscardHandler), Now: f.w.now}
+	config.Observe.Pass = func(r mirror.PassResult) {
+		if r.Err == nil {
+			f.w.committed(f, r.Info)
+		}
+	}
 	for _, c := range f.controllers {
 		config.Candidates = append(config.Candidates, c.candidate())
 	}
@@ -222,20 +227,30 @@ func (s *spy) Root(ctx context.Context) (directory.Root, error) {
 }
 
 func (s *spy) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
-	return s.Source.Read(ctx, since, func(objects []directory.Object) error {
-		held := make([]map[string]bool, len(objects))
+	return s.Source.Read(ctx, since, s.pages(page))
+}
+
+func (s *spy) ReadBelow(ctx context.Context, top directory.GUID, page func([]directory.Object) error) error {
+	return s.Source.ReadBelow(ctx, top, s.pages(page))
+}
+
+// pages tells the model of each page after it was applied. That may take long: the mirror reads
+// changes between two pages of a full read, so what the page shows is taken down before.
+func (s *spy) pages(page func([]directory.Object) error) func([]directory.Object) error {
+	return func(objects []directory.Object) error {
+		shown := make([]sight, len(objects))
 		for i := range objects {
-			held[i] = s.c.held(adsim.GUID(objects[i].GUID))
+			shown[i] = s.c.sees(adsim.GUID(objects[i].GUID))
 		}
 		if err := page(objects); err != nil {
 			return err
 		}
-		for i := range objects {
-			s.c.f.promise.told(s.c, adsim.GUID(objects[i].GUID), held[i])
+		for _, seen := range shown {
+			s.c.f.promise.told(seen)
 		}
 		s.c.f.w.check("after a page")
 		return nil
-	})
+	}
 }
 
 // now is the simulated time.

@@ -1,0 +1,93 @@
+package mirror
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
+)
+
+// TestClockSetBack: a time that was written while the clock was ahead does not tell how old
+// the index is, neither before that time nor when it has come.
+func TestClockSetBack(t *testing.T) {
+	const ahead = 3 * time.Hour
+	for _, c := range []struct {
+		name string
+		pass func(w *world) // while the clock is ahead
+	}{
+		{"an incremental pass was good", func(w *world) { w.pass(store.Incremental) }},
+		{"a full pass failed after it had read changes", func(w *world) {
+			w.advance(-ahead)
+			w.pass(store.Incremental)
+			w.advance(ahead)
+			w.server.SetFaults(adsim.Faults{OnPage: 6, CutAfterEntries: 1, BeforePage: func(s adsim.Search) {
+				if onlyFull(s) {
+					w.advance(2 * w.config.Poll)
+				}
+			}})
+			if r := w.mirror.Pass(t.Context(), true); r.Err == nil {
+				t.Fatal("the full pass is good")
+			}
+			w.wantState(Fresh)
+		}},
+	} {
+		for name, notice := range map[string]func(w *world){
+			"the state is asked for": func(w *world) { w.mirror.State() },
+			"a pass fails":           func(w *world) { w.mirror.Pass(t.Context(), false) },
+		} {
+			t.Run(c.name+", "+name, func(t *testing.T) {
+				w := newWorld(t, func(_ *world, c *Config) { c.StaleAfter = 30 * time.Minute })
+				for i := range 30 {
+					w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+				}
+				w.pass(store.Full)
+				w.advance(ahead)
+				c.pass(w)
+				w.server.Down()
+				w.mirror.hangUp()
+				w.advance(-ahead)
+				notice(w)
+				for range 2 * int(ahead/time.Hour) {
+					w.advance(time.Hour)
+					w.wantState(Stale)
+				}
+				w.server.SetFaults(adsim.Faults{})
+				w.must(w.server.Up())
+				w.pass(store.Incremental)
+				w.wantState(Fresh)
+			})
+		}
+	}
+}
+
+// TestClockSetBackALittle: the state does not change when a clock is corrected.
+func TestClockSetBackALittle(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.advance(-clockSlack / 2)
+	w.wantState(Fresh)
+	w.advance(clockSlack)
+	w.wantState(Fresh)
+}
+
+// TestLastGoodIsWallTime: the time up to which a full pass has read changes is compared with
+// the time of stored passes, so it must not follow the monotonic clock. Otherwise it counts as
+// later than every good pass after the clock was set back, and the index gets stale.
+func TestLastGoodIsWallTime(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 30 {
+		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+	}
+	w.pass(store.Full)
+	w.server.SetFaults(adsim.Faults{BeforePage: func(adsim.Search) { w.advance(2 * w.config.Poll) }})
+	started := w.now()
+	if r := w.mirror.Pass(t.Context(), true); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if _, good := w.mirror.State(); !good.After(started.Add(w.config.Poll)) || good != good.Round(0) {
+		t.Errorf("last good %v of a full pass that began at %v", good, started)
+	}
+}
