@@ -28,6 +28,8 @@ const (
 // only its number.
 const tagSearchEntry = 0x64
 
+var errNotLDAP = newError(ErrProtocol, "the controller sent a message that is not LDAP")
+
 // frames checks the framing of the messages of a controller while they arrive: one goroutine
 // calls check with the bytes in order. Other goroutines may change the budget.
 type frames struct {
@@ -71,11 +73,15 @@ func (f *frames) check(b []byte) error {
 			f.header[f.got] = b[0]
 			f.got++
 			b = b[1:]
-			if more := lengthBytes(f.header[1]); f.got < 2 || more <= maxLengthBytes && f.got < 2+more {
-				continue
+			complete, err := f.headerComplete()
+			if complete {
+				err = f.open()
 			}
-			if err := f.open(); err != nil {
+			if err != nil {
 				return err
+			}
+			if !complete {
+				continue
 			}
 		}
 		for f.skip == 0 && f.depth > 0 && f.left[f.depth-1] == 0 {
@@ -85,15 +91,26 @@ func (f *frames) check(b []byte) error {
 	return nil
 }
 
+// headerComplete reports whether the header of an element has all its bytes.
+func (f *frames) headerComplete() (bool, error) {
+	if f.header[0]&numberMask == numberMask {
+		return false, errNotLDAP
+	}
+	if f.got < 2 {
+		return false, nil
+	}
+	more := lengthBytes(f.header[1])
+	if more > maxLengthBytes {
+		return false, errNotLDAP
+	}
+	return f.got == 2+more, nil
+}
+
 // open begins the element whose header is complete.
 func (f *frames) open() error {
 	header := f.header[:f.got]
 	f.got = 0
-	tag := header[0]
-	if tag&numberMask == numberMask || lengthBytes(header[1]) > maxLengthBytes {
-		return newError(ErrProtocol, "the controller sent a message that is not LDAP")
-	}
-	n := contentLength(header)
+	tag, n := header[0], contentLength(header)
 	if err := f.account(tag, len(header), n); err != nil {
 		return err
 	}
@@ -115,7 +132,7 @@ func (f *frames) account(tag byte, header, n int) error {
 		f.elements = 0
 		switch {
 		case tag != ldapMessage:
-			return newError(ErrProtocol, "the controller sent a message that is not LDAP")
+			return errNotLDAP
 		case size > maxMessage:
 			return newError(ErrProtocol, "the controller sent a message of %d bytes, and %d are allowed", size, maxMessage)
 		case f.budget.bytes.Add(-int64(size)) < 0:
@@ -126,7 +143,7 @@ func (f *frames) account(tag byte, header, n int) error {
 		return newError(ErrProtocol, "the controller sent a message that is nested more than %d levels deep", maxDepth)
 	default:
 		if size > f.left[f.depth-1] {
-			return newError(ErrProtocol, "the controller sent a message that is not LDAP")
+			return errNotLDAP
 		}
 		f.left[f.depth-1] -= size
 	}

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"encoding/binary"
 	"fmt"
 	"runtime"
@@ -22,7 +23,7 @@ func allocated(do func()) uint64 {
 }
 
 // TestHostileStartTLSAnswer: an attacker on the path needs no certificate to send one. The nested
-// answer of 70 KB took 154 MB when the BER library decoded it, and one of 6 MB took 6 GB.
+// answer of 70 KB took 147 MB when the BER library decoded it, and one of 6 MB took 6 GB.
 func TestHostileStartTLSAnswer(t *testing.T) {
 	adsim.Nested()
 	for _, how := range []adsim.Unsafe{adsim.NestedAnswer, adsim.LongAnswer} {
@@ -163,6 +164,44 @@ func TestHostileRanges(t *testing.T) {
 			c, _ := connect(t, d, adsim.ServerConfig{MaxValRange: tc.each}, nil)
 			_, err := readAll(t.Context(), c, 0)
 			wantError(t, name, err, ErrProtocol, tc.words)
+		})
+	}
+}
+
+// TestHostileKerberosAnswer: it arrives in clear too. The library allocates an element of a list for
+// every two bytes: 18 MB for the largest answer.
+func TestHostileKerberosAnswer(t *testing.T) {
+	der := func(class, tag int, content string) string {
+		return string(must[[]byte](t)(asn1.Marshal(
+			asn1.RawValue{Class: class, Tag: tag, IsCompound: true, Bytes: []byte(content)})))
+	}
+	list := func(element string) string {
+		return der(asn1.ClassUniversal, asn1.TagSequence, strings.Repeat(element, maxTicket/2-100))
+	}
+	context := func(tag int, content string) string { return der(asn1.ClassContextSpecific, tag, content) }
+	kerberos := func(tag int, content string) string {
+		return der(asn1.ClassApplication, tag, der(asn1.ClassUniversal, asn1.TagSequence, content))
+	}
+	for name, answer := range map[string]string{
+		"many elements": kerberos(11, context(0, "\x02\x01\x05")+context(1, "\x02\x01\x0b")+
+			context(2, list("\x30\x00"))),
+		"many names": kerberos(11, context(0, "\x02\x01\x05")+context(1, "\x02\x01\x0b")+context(3, "\x1b\x01X")+
+			context(4, der(asn1.ClassUniversal, asn1.TagSequence,
+				context(0, "\x02\x01\x01")+context(1, list("\x1b\x00"))))),
+		"nested": string(adsim.Nested()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRealm(t)
+			framed := append(binary.BigEndian.AppendUint32(nil, uint32(len(answer))), answer...)
+			r.garble = func(int, []byte) []byte { return framed }
+			s := adsim.StartTest(t, adsim.NewDirectory(adsim.DirectoryConfig{}), adsim.ServerConfig{Accept: r.accept})
+			config := r.config(s)
+			var err error
+			size := allocated(func() { _, err = Dial(t.Context(), config) })
+			wantError(t, name, err, ErrProtocol, "cannot read the answer")
+			if size > 64<<20 {
+				t.Errorf("%d MiB allocated", size>>20)
+			}
 		})
 	}
 }

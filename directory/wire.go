@@ -109,15 +109,32 @@ func newTLSConn(conn *tls.Conn, wire *rawConn) *tlsConn {
 	return t
 }
 
-func (t *tlsConn) Write(b []byte) (int, error) {
+func (t *tlsConn) Write(b []byte) (n int, err error) {
+	defer t.recordPanic(&err)
 	t.writesStarted.Add(1)
-	n, err := t.Conn.Write(b)
+	n, err = t.Conn.Write(b)
 	t.writesDone.Add(1)
 	select {
 	case t.wrote <- struct{}{}:
 	default:
 	}
 	return n, err
+}
+
+func (t *tlsConn) Close() (err error) {
+	defer t.recordPanic(&err)
+	return t.Conn.Close()
+}
+
+// recordPanic turns a panic into an error and ends the connection. The methods of tlsConn run in
+// goroutines of the LDAP library. It recovers from most panics, but one in Close would end the
+// process, and after one in Write the operation would wait for ever.
+func (t *tlsConn) recordPanic(err *error) {
+	if v := recover(); v != nil {
+		*err = newError(ErrProtocol, "panic: %v", v)
+		t.raw.recordError(*err)
+		t.raw.Close()
+	}
 }
 
 // waitWrites waits until more than this number of messages have been written.
@@ -132,8 +149,9 @@ func (t *tlsConn) waitWrites(ctx context.Context, messages int64) error {
 	return nil
 }
 
-func (t *tlsConn) Read(b []byte) (int, error) {
-	n, err := t.Conn.Read(b)
+func (t *tlsConn) Read(b []byte) (n int, err error) {
+	defer t.recordPanic(&err)
+	n, err = t.Conn.Read(b)
 	if violation := t.frames.check(b[:n]); violation != nil {
 		t.raw.recordError(violation)
 		return 0, violation
