@@ -9,7 +9,6 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/policy"
-	"rcpt-milter/store"
 )
 
 const (
@@ -65,37 +64,16 @@ func (f *forest) shared() func(domain string) time.Duration {
 
 func (w *world) toldShared() bool { return w.seed/2%2 == 0 }
 
-// handsOver returns whether another forest may have an address and only one object of the
-// index has it: then it stays known for the lag after this forest lost it, unless by deletion.
-// It answers as of now. An owner that the index has kept counts too: the model may have
-// forgotten it, because its removal was held or its loss was found again.
+// handsOver returns whether another forest may have an address: then it stays known for the
+// lag after this forest lost it, unless by deletion. It answers as of now.
 func (f *forest) handsOver() func(at pair) bool {
-	owners, othersRead := map[string]int{}, true
+	othersRead := true
 	for _, other := range f.w.forests {
 		othersRead = othersRead && (other == f || other.promise.followed != nil)
-		for at := range other.promise.learned {
-			owners[at.address]++
-		}
 	}
 	return func(at pair) bool {
-		shared := !f.w.toldShared() || strings.HasSuffix(at.address, "@"+sharedDomain)
-		return shared && othersRead && owners[at.address] == 1 && !f.w.keptBesides(f.name, at)
+		return othersRead && (!f.w.toldShared() || strings.HasSuffix(at.address, "@"+sharedDomain))
 	}
-}
-
-// keptBesides reports whether the index has another owner of an address.
-func (w *world) keptBesides(directory string, lost pair) bool {
-	a, err := address.Parse(lost.address)
-	if err != nil {
-		return false
-	}
-	detail, err := w.store.Describe(a)
-	if err != nil {
-		w.fail("description of %v: %v", a, err)
-	}
-	return slices.ContainsFunc(detail.Owners, func(o store.Owner) bool {
-		return o.Directory != directory || o.GUID != store.GUID(lost.guid)
-	})
 }
 
 // aliasDomains are the domains that a configuration may make an alias of another one.
