@@ -126,7 +126,7 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		failing: desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
 		warnings: desc("warnings", "Warnings that status shows, by directory: what works and should not be left as it "+
 			"is.", "directory"),
-		reloadFailed: desc("reload_failed", "Whether the configuration file in place could not be put into force."),
+		reloadFailed: desc("reload_failed", "Whether the configuration file in place was rejected."),
 		unparsed:     desc("unparsed_values", "Values of the directories that are no readable address."),
 		harvest:      desc("harvest_clients", "Client networks that are over their harvest limit."),
 
@@ -136,9 +136,9 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		harvestOctets:   desc("harvest_memory_bytes", "Memory that the harvest limit takes for them."),
 
 		// Labels are paths in the configuration, so there are few.
-		fileFailing: desc("accept_file_failing", "Whether an accept file cannot be used and its last good copy is in force.",
-			"file"),
-		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in force.", "file"),
+		fileFailing: desc("accept_file_failing",
+			"Whether an accept file cannot be used and its last good copy stays in effect.", "file"),
+		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in effect.", "file"),
 		fileUnread:  desc("accept_file_unread_lines", "Lines of an accept file that do not count.", "file"),
 	}
 }
