@@ -66,11 +66,11 @@ func problemsOf(s control.Status) []string {
 	}
 	for _, f := range s.AcceptFiles {
 		if f.Trouble != "" {
-			all = append(all, fmt.Sprintf("accept file %s: its last good copy is in force: %s", f.File, f.Trouble))
+			all = append(all, fmt.Sprintf("accept file %s: its last good copy stays in effect: %s", f.File, f.Trouble))
 		}
 	}
 	if s.ReloadError != "" {
-		all = append(all, "the configuration is refused: "+s.ReloadError)
+		all = append(all, "the configuration was rejected: "+s.ReloadError)
 	}
 	if len(all) == 0 {
 		all = append(all, string(s.State))

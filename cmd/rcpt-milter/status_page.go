@@ -38,7 +38,7 @@ func (a *app) writeStatus(p *terminal.Page, s control.Status) {
 // stateMeanings explains the states.
 var stateMeanings = map[control.State]string{
 	control.Late:     ", the index is older than it should be",
-	control.Stale:    ", the index is too old to be trusted about whom it does not know",
+	control.Stale:    ", the index is stale; unknown recipients are deferred",
 	control.NotReady: ", a directory has never been read in full",
 }
 
@@ -87,7 +87,7 @@ func (a *app) overview(p *terminal.Page, s control.Status) {
 		p.More(fmt.Sprintf("this command is %s: restart the daemon to run the same", own))
 	}
 	if s.ReloadError != "" {
-		p.Line("reload", p.Warn("refused, the configuration before it is in force"))
+		p.Line("reload", p.Warn("rejected; the previous configuration stays in effect"))
 		for line := range strings.SplitSeq(s.ReloadError, "\n") {
 			p.More(text.Printable(line))
 		}
@@ -124,7 +124,7 @@ func (a *app) acceptFile(p *terminal.Page, f control.AcceptFile) {
 	p.Line("accept file", fmt.Sprintf("%s: %s, read %s", text.Printable(f.File), text.Count(f.Entries, "entry",
 		"entries"), text.Age(a.now(), f.Read.Time)))
 	if f.Trouble != "" {
-		p.More(p.Warn("its last good copy is in force since " + a.at(f.Since)))
+		p.More(p.Warn("its last good copy has been in effect since " + a.at(f.Since)))
 		p.More(text.Printable(f.Trouble))
 	}
 	if f.Unread > 0 {
