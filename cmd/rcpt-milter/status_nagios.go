@@ -102,7 +102,7 @@ func (a *app) performanceData(s control.Status, c *config.Config) string {
 	add("addresses", s.Addresses, "", ";;;0")
 	add("objects", s.Objects, "", ";;;0")
 	add("sessions", s.Sessions, "", sessions)
-	decided := control.JudgedOf(s)
+	decided := s.Judged()
 	add("accepted", decided.Accepted, "c", "")
 	add("let_through", decided.ReportOnly, "c", "")
 	add("put_off", decided.Deferred, "c", "")

@@ -123,7 +123,7 @@ func (w *watcher) record(a pollResult) {
 		w.rate(0, 0)
 		return
 	}
-	counts := control.JudgedOf(s)
+	counts := s.Judged()
 	if elapsed := now.Sub(w.polledAt).Seconds(); w.unreachableSince.IsZero() &&
 		s.Started.Equal(w.status.Started.Time) && elapsed > 0 {
 		all, refused := counts.Total()-w.counts.Total(), counts.Refused-w.counts.Refused
