@@ -65,7 +65,7 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		err = printJSON(a.stdout, d)
+		err = text.WriteJSON(a.stdout, d)
 	} else {
 		err = a.printDiagnosis(d)
 	}

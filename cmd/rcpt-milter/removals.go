@@ -91,11 +91,11 @@ func (a *app) removals(ctx context.Context, q control.RemovalsQuery, asJSON bool
 
 func (a *app) removalsOf(ctx context.Context, from reader, q control.RemovalsQuery, asJSON bool) error {
 	if asJSON {
-		rows := &jsonRows{w: a.stdout}
-		if err := from.Removals(ctx, q, func(h control.HeldRemoval) error { return rows.add(h) }); err != nil {
+		rows := &text.JSONRows{W: a.stdout}
+		if err := from.Removals(ctx, q, func(h control.HeldRemoval) error { return rows.Add(h) }); err != nil {
 			return err
 		}
-		return rows.end()
+		return rows.End()
 	}
 	s, err := from.Status(ctx)
 	if err != nil {
