@@ -36,7 +36,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	return command
 }
 
-// diagnosis is what doctor --json prints.
+// diagnosis is the output of doctor --json.
 type diagnosis struct {
 	Problems int               `json:"problems"`
 	Notes    int               `json:"notes"`

@@ -11,7 +11,7 @@ import (
 // keptOfLine limits the bytes kept of a logical line. It is far above any valid key.
 const keptOfLine = 8 << 10
 
-// space is what Postfix takes for white space; nothing beyond ASCII is.
+// space is the white space of Postfix, which is ASCII only.
 const space = " \t\n\v\f\r"
 
 // lines reads logical lines as postmap(1) has them: a line that begins with white space
