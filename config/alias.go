@@ -41,31 +41,14 @@ func domainAliases(target *map[string]string) field {
 			v.expected("domains and their targets, such as \"example.net: example.com\"")
 			return
 		}
-		aliases, lines := map[string]string{}, map[string]int{}
-		for _, e := range v.node.entries {
-			name := value{v.reader, v.path, e.key}
-			source, ok := name.text("a domain in quotes")
-			if !ok {
-				continue
-			}
-			alias, err := parseBareDomain(source)
-			if err != nil {
-				name.fail("%v", err)
-				continue
-			}
-			if line, twice := lines[alias]; twice {
-				name.fail("duplicate %s; the first is in line %d", quoted(source), line)
-				continue
-			}
-			lines[alias] = e.key.line
-			path := fmt.Sprintf("%s[%q]", v.path, alias)
-			v.at[path] = e.key.position
+		aliases := map[string]string{}
+		v.eachDomain(parseBareDomain, func(alias string, of value) {
 			before := len(v.errs)
-			var of string
-			if scalar(&of, parseBareDomain)(value{v.reader, path, e.value}); len(v.errs) == before {
-				aliases[alias] = of
+			var target string
+			if scalar(&target, parseBareDomain)(of); len(v.errs) == before {
+				aliases[alias] = target
 			}
-		}
+		})
 		if *target = nil; len(aliases) > 0 {
 			*target = aliases
 		}

@@ -37,7 +37,7 @@ type Config struct {
 	ListenAllow []netip.Prefix // listen_allow: networks that may connect over TCP; empty means loopback only
 	Socket      Socket         // socket: permissions of the unix sockets of listen
 	Control     Endpoint       // control: the unix socket for the commands; default unix:/run/rcpt-milter/control.sock
-	Metrics     Endpoint       // metrics: TCP; default inet:127.0.0.1:9417; zero: off
+	Metrics     Endpoint       // metrics: TCP; default inet:127.0.0.1:9417; zero means off
 	Page        Page           // page
 	Store       Store          // store
 
@@ -76,7 +76,7 @@ type Config struct {
 
 // Socket configures the permissions of the unix sockets of listen.
 type Socket struct {
-	Group string      // default postfix; empty: the group of the process
+	Group string      // default postfix; empty means that of the process
 	Mode  fs.FileMode // default 0660
 }
 

@@ -19,10 +19,10 @@ type Directory struct {
 	URLs     []string
 	Discover string   // discover: DNS name of the Active Directory domain whose controllers DNS names, in place of urls
 	Site     string   // site: the Active Directory site whose controllers are preferred; only with Discover
-	Domains  []string // domains: canonical mail domains, or ".parent", that it may own; empty: all
+	Domains  []string // domains: canonical mail domains, or ".parent", that it may own; empty means all
 	Bind     Bind     // bind; required
 	TLS      TLS      // tls
-	Bases    []string // bases: DNs below which recipients live; empty: the whole domain
+	Bases    []string // bases: DNs below which recipients live; empty means the whole domain
 	Exclude  []string // exclude: DNs below which no object owns an address
 
 	Poll   time.Duration // poll: from one incremental pass to the next; default 5s

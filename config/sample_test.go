@@ -24,10 +24,10 @@ func TestSample(t *testing.T) {
 	}
 	all, err := Parse("config.yaml", commentedKey.ReplaceAll(text, []byte("$1$2")))
 	if err != nil {
-		t.Fatalf("with every key in force: %v", err)
+		t.Fatalf("with every key in effect: %v", err)
 	}
 	if d := diff(asShipped, all); d != "" {
-		t.Errorf("keys that are commented out do not show their default (-as shipped +all in force):\n%s", d)
+		t.Errorf("keys that are commented out do not show their default (-as shipped +all in effect):\n%s", d)
 	}
 	for _, key := range everyKey(t) {
 		if _, ok := all.at[key]; !ok {

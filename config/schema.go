@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strconv"
 	"strings"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/logging"
 )
 
 // fields has all keys of the file.
@@ -97,12 +97,8 @@ func (l *Log) fields() field {
 	})
 }
 
-// facilities are those of syslog (RFC 5424 section 6.2.1) that a daemon may write to.
-var facilities = []string{"mail", "daemon", "user", "auth", "authpriv", "cron", "ftp", "lpr", "news", "syslog", "uucp",
-	"local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"}
-
 func parseFacility(text string) (string, error) {
-	if !slices.Contains(facilities, text) {
+	if !logging.IsFacility(text) {
 		return "", fmt.Errorf("expected a syslog facility such as mail, daemon or local0, or \"\" for none, got %s",
 			quoted(text))
 	}
@@ -158,32 +154,39 @@ func domains(target map[string]Mode) field {
 			v.expected("domains and their modes, such as \"example.com: enforce\"")
 			return
 		}
-		lines := map[string]int{}
-		for _, e := range v.node.entries {
-			name := value{v.reader, v.path, e.key}
-			source, ok := name.text("a domain in quotes")
-			if !ok {
-				continue
-			}
-			domain, err := parseDomain(source)
-			if err != nil {
-				name.fail("%v", err)
-				continue
-			}
-			if line, twice := lines[domain]; twice {
-				name.fail("duplicate %s; the first is in line %d", quoted(source), line)
-				continue
-			}
-			lines[domain] = e.key.line
-			path := fmt.Sprintf("%s[%q]", v.path, domain)
-			v.at[path] = e.key.position
+		v.eachDomain(parseDomain, func(domain string, of value) {
 			var mode Mode
-			choice(&mode, Enforce, Report, Pass)(value{v.reader, path, e.value})
+			choice(&mode, Enforce, Report, Pass)(of)
 			target[domain] = mode
-		}
+		})
 		if len(v.node.entries) == 0 {
 			v.fail("expected at least one domain, such as \"example.com: enforce\"")
 		}
+	}
+}
+
+// eachDomain visits the entries of a mapping whose keys are domains.
+func (v value) eachDomain(parse func(string) (string, error), visit func(domain string, of value)) {
+	lines := map[string]int{}
+	for _, e := range v.node.entries {
+		name := value{v.reader, v.path, e.key}
+		source, ok := name.text("a domain in quotes")
+		if !ok {
+			continue
+		}
+		domain, err := parse(source)
+		if err != nil {
+			name.fail("%v", err)
+			continue
+		}
+		if line, twice := lines[domain]; twice {
+			name.fail("duplicate %s; the first is in line %d", quoted(source), line)
+			continue
+		}
+		lines[domain] = e.key.line
+		path := fmt.Sprintf("%s[%q]", v.path, domain)
+		v.at[path] = e.key.position
+		visit(domain, value{v.reader, path, e.value})
 	}
 }
 

@@ -7,8 +7,7 @@ import (
 	"rcpt-milter/policy"
 )
 
-// Time is a moment that there may be none of: the zero value, which is null in JSON.
-// Any other is RFC 3339 in UTC.
+// Time is an optional time. The zero value is null in JSON; others are RFC 3339 in UTC.
 type Time struct{ time.Time }
 
 // MarshalJSON implements json.Marshaler; the method of time.Time reads it back.
@@ -19,7 +18,7 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return json.Marshal(t.UTC())
 }
 
-// State says how far the index can be trusted.
+// State is the freshness of the index or of a directory.
 type State = policy.State
 
 // The states of the index and of directories, from best to worst.
@@ -29,8 +28,8 @@ const (
 	Stale    = policy.Stale
 	NotReady = policy.NotReady
 
-	// Retired is a directory that is no longer in the configuration and still owns
-	// addresses. No answer depends on it, so it is as good as Fresh.
+	// Retired is the state of a directory that was removed from the configuration and still
+	// owns addresses. No answer depends on it, so it ranks with Fresh.
 	Retired State = "retired"
 )
 
@@ -49,61 +48,61 @@ func Worst(states ...State) State {
 const (
 	ResultOK     = "ok"     // committed
 	ResultHeld   = "held"   // committed, its removals held back
-	ResultFailed = "failed" // nothing of it counts but the addresses it added
+	ResultFailed = "failed" // not committed; only the addresses that it added take effect
 )
 
 // Status is the state of the daemon, its index and its directories.
 type Status struct {
 	Version string `json:"version"` // of the daemon
-	Started Time   `json:"started"` // when it began to answer
-	Offline bool   `json:"offline"` // no daemon runs; this is its store as it left it, with the state that it has by now
-	State   State  `json:"state"`   // the worst of its directories
+	Started Time   `json:"started"` // start of the daemon
+	Offline bool   `json:"offline"` // read from the store of a stopped daemon, with the state as of now
+	State   State  `json:"state"`   // the worst state of the directories
 
-	Addresses int64  `json:"addresses"` // that have an owner
-	Objects   int64  `json:"objects"`   // that own an address
-	Unparsed  int64  `json:"unparsed"`  // values of the directories that are to be corrected, all of them counted
-	Digest    string `json:"digest"`    // equal digests hold equal recipients, in any order
+	Addresses int64  `json:"addresses"` // addresses with an owner
+	Objects   int64  `json:"objects"`   // objects that own an address
+	Unparsed  int64  `json:"unparsed"`  // number of unusable values in the directories
+	Digest    string `json:"digest"`    // equal for indexes with equal recipients
 
-	UnparsedValues []UnparsedValue `json:"unparsed_values"` // the first of these values; of each object a few
+	UnparsedValues []UnparsedValue `json:"unparsed_values"` // the first of them, a few of each object
 
 	Domains     map[string]int64  `json:"domains"`      // addresses by domain
 	Modes       map[string]string `json:"modes"`        // of the domains in the configuration
 	Decisions   map[string]int64  `json:"decisions"`    // since the start, by verdict
-	WouldRefuse map[string]int64  `json:"would_refuse"` // of these, what mode report kept from being refusals
+	WouldRefuse map[string]int64  `json:"would_refuse"` // of these, accepted only because the mode is report
 	Sessions    int               `json:"sessions"`     // open milter connections
 
-	HarvestClients int `json:"harvest_clients"` // client networks that are over their harvest limit now
+	HarvestClients int `json:"harvest_clients"` // client networks over the harvest limit now
 
-	ReloadError   string   `json:"reload_error"`   // why the file last read is not in force; empty: it is
-	RestartNeeded []string `json:"restart_needed"` // the keys of that file whose new values need a restart
-	StoreVerified Time     `json:"store_verified"` // when the store's checksums were last found good
-	JournalFrom   Time     `json:"journal_from"`   // from when on the journal is whole; null: nothing was ever dropped
+	ReloadError   string   `json:"reload_error"`   // why the last reload was rejected; empty means it was not
+	RestartNeeded []string `json:"restart_needed"` // keys with new values that need a restart
+	StoreVerified Time     `json:"store_verified"` // time of the last successful checksum verification
+	JournalFrom   Time     `json:"journal_from"`   // the journal is complete from here; null means no row was ever dropped
 
-	Alarms []string `json:"alarms"` // what must not be and is, a sentence each
+	Alarms []string `json:"alarms"` // conditions that need repair, a sentence each
 
-	// EmptyDomains are the enforced domains, ".parent" for all its sub-domains, of which
-	// neither the index nor a list has an address: recipients there get 451.
+	// EmptyDomains are the enforced domains without an address in the index or in a list.
+	// Their recipients get 451. ".parent" means all sub-domains of parent.
 	EmptyDomains []string `json:"empty_domains"`
 
 	AcceptFiles []AcceptFile `json:"accept_files"` // in the order of the configuration
 
-	Confirm *ConfirmStatus `json:"confirm"` // null: switched off
-	Harvest *HarvestStatus `json:"harvest"` // null: switched off
+	Confirm *ConfirmStatus `json:"confirm"` // null means off
+	Harvest *HarvestStatus `json:"harvest"` // null means off
 
 	Directories []DirectoryStatus `json:"directories"` // in the order of the configuration
 }
 
-// UnparsedValue is a value of a directory that is meant as an SMTP address and cannot be
-// used, or not without a doubt; or an attribute that is hidden from the account.
+// UnparsedValue is a value of a directory that should be an SMTP address but is invalid or
+// ambiguous, or an attribute that the account cannot read.
 type UnparsedValue struct {
 	Directory string `json:"directory"`
 	DN        string `json:"dn"`
 	Attribute string `json:"attribute"`
-	Value     string `json:"value"` // its beginning, when it is long
+	Value     string `json:"value"` // cut if it is long
 	Reason    string `json:"reason"`
 }
 
-// Text names the value for people. It is not escaped.
+// Text describes the value. The result is not escaped.
 func (v UnparsedValue) Text() string {
 	line := v.DN + ": " + v.Attribute
 	if v.Value != "" {
@@ -112,20 +111,20 @@ func (v UnparsedValue) Text() string {
 	return line + ": " + v.Reason
 }
 
-// AcceptFile is the state of one file of addresses that are accepted.
+// AcceptFile is the state of one file of accept_files.
 type AcceptFile struct {
 	File        string   `json:"file"`
-	Entries     int64    `json:"entries"`      // addresses and domains in force
-	Domains     int64    `json:"domains"`      // how many of them are whole domains
-	Aliases     int64    `json:"aliases"`      // how many of them map a domain to others
-	Read        Time     `json:"read"`         // when they were read
-	Trouble     string   `json:"trouble"`      // why they are what the file held before; empty: they are what it holds
-	Since       Time     `json:"since"`        // when that began
-	Unread      int64    `json:"unread"`       // lines that do not count
-	UnreadLines []string `json:"unread_lines"` // the first of these, and why
+	Entries     int64    `json:"entries"`      // addresses and domains in effect
+	Domains     int64    `json:"domains"`      // of these, whole domains
+	Aliases     int64    `json:"aliases"`      // of these, domain aliases
+	Read        Time     `json:"read"`         // time of the last good read
+	Trouble     string   `json:"trouble"`      // why an earlier copy is in effect; empty means the file is current
+	Since       Time     `json:"since"`        // start of the trouble
+	Unread      int64    `json:"unread"`       // number of invalid lines
+	UnreadLines []string `json:"unread_lines"` // the first of them, with the reason
 
-	Unmatched      int64    `json:"unmatched"`       // entries that can never match, because their domains are not judged
-	UnmatchedLines []string `json:"unmatched_lines"` // the first one of each domain
+	Unmatched      int64    `json:"unmatched"`       // entries that cannot match, because their domains are not judged
+	UnmatchedLines []string `json:"unmatched_lines"` // the first of each domain
 }
 
 // DirectoryStatus is the state of one directory.
@@ -133,38 +132,38 @@ type DirectoryStatus struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
 
-	DomainController    string `json:"domain_controller"`     // DNS name of the one followed; empty: none yet
+	DomainController    string `json:"domain_controller"`     // DNS name; empty means none yet
 	InvocationID        string `json:"invocation_id"`         // of its database
-	USN                 uint64 `json:"usn"`                   // how far it has been read
-	HighestCommittedUSN uint64 `json:"highest_committed_usn"` // how far it was when it was last asked
+	USN                 uint64 `json:"usn"`                   // the index includes all changes up to this one
+	HighestCommittedUSN uint64 `json:"highest_committed_usn"` // highestCommittedUSN at the last rootDSE
 
-	LastSuccess     Time        `json:"last_success"`     // start of the last good pass, which State counts from
-	LastIncremental *PassStatus `json:"last_incremental"` // null: none yet
-	LastFull        *PassStatus `json:"last_full"`        // null: none yet
-	FullPassReason  string      `json:"full_pass_reason"` // why the last full pass, or the one under way, was one
-	Running         *SyncEvent  `json:"running"`          // the pass under way; null: none
-	NextPass        Time        `json:"next_pass"`        // zero: none planned
+	LastSuccess     Time        `json:"last_success"`     // start of the last good pass; State depends on its age
+	LastIncremental *PassStatus `json:"last_incremental"` // null means none yet
+	LastFull        *PassStatus `json:"last_full"`        // null means none yet
+	FullPassReason  string      `json:"full_pass_reason"` // reason of the last full pass or of the running one
+	Running         *SyncEvent  `json:"running"`          // the running pass; null means none
+	NextPass        Time        `json:"next_pass"`        // null means none planned
 
-	LastError    string `json:"last_error"` // of the last pass, with what to do about it; empty: it was good
+	LastError    string `json:"last_error"` // error of the last pass, with the remedy; empty means success
 	FailingSince Time   `json:"failing_since"`
-	// FullFailingSince is when a full pass that is due first failed; absent: the last one was
-	// good, or none is due. Incremental passes go on meanwhile.
+	// FullFailingSince is the time of the first failure of a full pass that is due. It is
+	// absent if the last one succeeded or none is due. Incremental passes continue.
 	FullFailingSince Time `json:"full_failing_since,omitzero"`
 
-	Warnings []string `json:"warnings"` // what works and should not be left as it is, a sentence each
+	Warnings []string `json:"warnings"` // conditions that work but should be changed, a sentence each
 
 	HeldRemovals int64  `json:"held_removals"` // addresses whose removal waits for approval
 	HoldReason   string `json:"hold_reason"`
 
-	// may we see deletions as they happen; null: not known yet
+	// the account can read deleted objects; null means not known yet
 	DeletedObjectsVisible *bool `json:"deleted_objects_visible"`
-	// commands for a domain administrator that grant the right
+	// commands for a domain administrator that grant this right
 	DeletedObjectsGrant []string `json:"deleted_objects_grant"`
-	Notify              bool     `json:"notify"` // the controller wakes us up
+	Notify              bool     `json:"notify"` // change notification is active
 }
 
-// USNLag is how many update sequence numbers the index is behind its controller. Most
-// of them are of no concern to recipients.
+// USNLag returns the number of update sequence numbers that the index is behind its
+// controller. Most of them do not concern recipients.
 func (d *DirectoryStatus) USNLag() uint64 {
 	if d.HighestCommittedUSN < d.USN {
 		return 0
@@ -172,7 +171,7 @@ func (d *DirectoryStatus) USNLag() uint64 {
 	return d.HighestCommittedUSN - d.USN
 }
 
-// PassStatus is what one pass did.
+// PassStatus is the result of one pass.
 type PassStatus struct {
 	Number  uint64  `json:"number"`
 	Started Time    `json:"started"`

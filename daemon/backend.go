@@ -64,7 +64,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 func acceptFileOf(f tables.FileStatus) control.AcceptFile {
 	out := control.AcceptFile{File: f.File, Read: control.Time{Time: f.Read},
 		Entries: int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
-		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Useless)}
+		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Unmatched)}
 	for _, p := range f.Problems {
 		out.UnreadLines = append(out.UnreadLines, p.String())
 	}

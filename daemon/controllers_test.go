@@ -4,10 +4,30 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"rcpt-milter/config"
+	"rcpt-milter/directory"
 )
+
+// TestDefaultAddressAttributes: the file and package directory have the same default.
+func TestDefaultAddressAttributes(t *testing.T) {
+	c, err := config.Parse("config.yaml", []byte(`
+listen: inet:127.0.0.1:8890
+domains: {corp.example: enforce}
+directories:
+  - name: corp
+    urls: [ldaps://dc1.corp.example]
+    bind: {dn: svc, password_file: /etc/rcpt-milter/password}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Directories[0].AddressAttributes, directory.DefaultAddressAttributes(); !slices.Equal(got, want) {
+		t.Errorf("the default of address_attributes is %q, want %q", got, want)
+	}
+}
 
 // TestKeytabAsSecret: a keytab changes like a password.
 func TestKeytabAsSecret(t *testing.T) {

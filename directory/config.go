@@ -108,6 +108,9 @@ func (e endpoint) String() string { return net.JoinHostPort(e.host, e.port) }
 // 3.1.1.3.1.10). No rootDSE attribute shows it.
 func (e endpoint) globalCatalog() bool { return e.port == "3268" || e.port == "3269" }
 
+// DefaultAddressAttributes returns the attributes that hold addresses by default.
+func DefaultAddressAttributes() []string { return []string{"proxyAddresses", "mail"} }
+
 // withDefaults checks the configuration and fills in the defaults.
 func (c Config) withDefaults() (Config, endpoint, error) {
 	at, err := parseURL(c.URL)
@@ -118,7 +121,7 @@ func (c Config) withDefaults() (Config, endpoint, error) {
 		return c, at, err
 	}
 	if len(c.AddressAttributes) == 0 {
-		c.AddressAttributes = []string{"proxyAddresses", "mail"}
+		c.AddressAttributes = DefaultAddressAttributes()
 	}
 	c.AddressAttributes = slices.Clone(c.AddressAttributes)
 	for _, name := range c.AddressAttributes {

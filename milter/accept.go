@@ -23,7 +23,7 @@ const lastCall = time.Second
 type acceptor struct {
 	net.Listener
 	server *Server
-	close  time.Time // of the last call; zero: not yet
+	close  time.Time // of the last call; zero means not yet
 }
 
 // Accept returns the next connection after it got a slot. Later connections wait in the

@@ -12,8 +12,7 @@ import (
 // maxLogged limits the bytes of one value from the network in a log line.
 const maxLogged = 640
 
-// Observer gets every decision, for metrics. It is called concurrently, before the reply
-// is sent.
+// Observer records every decision. Observe is called concurrently, before the reply is sent.
 type Observer interface {
 	Observe(policy.Query, policy.Decision, time.Duration)
 }

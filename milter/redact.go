@@ -28,7 +28,7 @@ func HashAddress(key []byte) func(text string) string {
 // redactor writes text of the network for the log: escaped, and with log.addresses "hash"
 // without local parts.
 type redactor struct {
-	hash func(text string) string // nil: addresses are logged as they are
+	hash func(text string) string // nil logs addresses as they are
 }
 
 // address returns an address for the log.

@@ -108,11 +108,12 @@ func classOf(o *directory.Object) string {
 }
 
 func (r Rules) attributes() []string {
-	if r.Attributes == nil {
-		return []string{"proxyaddresses", "mail"}
+	names := r.Attributes
+	if names == nil {
+		names = directory.DefaultAddressAttributes()
 	}
-	lower := make([]string, len(r.Attributes))
-	for i, name := range r.Attributes {
+	lower := make([]string, len(names))
+	for i, name := range names {
 		lower[i] = strings.ToLower(name)
 	}
 	return lower

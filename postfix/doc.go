@@ -4,9 +4,9 @@
 // # Doctor
 //
 // [Examine] is a list of checks over [Settings], a description of the [Daemon], and a
-// [World]: the tables and the socket of the host, and a daemon that answers look-ups. [Host]
-// implements World with the commands of Postfix. A [Finding] says what is wrong, why it
-// matters, and how to fix it. Nothing here changes a setting.
+// [Host]: its tables and socket, and a daemon that answers look-ups. [LocalHost] implements
+// it with the commands of Postfix. A [Finding] says what is wrong, why it matters, and how
+// to fix it. Nothing here changes a setting.
 //
 // Package table reads and writes tables in source form.
 //

@@ -49,12 +49,12 @@ type Judgement struct {
 	Owned    bool // an object in a directory has it
 }
 
-// ErrCannotList is the error of a World for a table that has look-ups but no list, such as
+// ErrCannotList is the error of a Host for a table that has look-ups but no list, such as
 // pcre or ldap.
 var ErrCannotList = errors.New("a table of this type cannot be listed")
 
-// World is the host of Postfix, with a daemon that answers look-ups.
-type World interface {
+// Host is the host of Postfix, with a daemon that answers look-ups.
+type Host interface {
 	// Keys visits the entries of a lookup table, "type:name", or the words of a file,
 	// "/path". The error wraps ErrCannotList if that is impossible.
 	Keys(table string, visit func(key, value string)) error
@@ -78,8 +78,8 @@ type Socket struct {
 }
 
 // Examine runs all checks. It changes nothing.
-func Examine(s Settings, d Daemon, w World) []Finding {
-	e := &examination{Settings: s, daemon: d, world: w}
+func Examine(s Settings, d Daemon, h Host) []Finding {
+	e := &examination{Settings: s, daemon: d, host: h}
 	e.listeners = e.findListeners()
 	for _, check := range []func(){
 		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol,
@@ -96,7 +96,7 @@ func Examine(s Settings, d Daemon, w World) []Finding {
 type examination struct {
 	Settings
 	daemon    Daemon
-	world     World
+	host      Host
 	listeners []listener
 	findings  []Finding
 }
@@ -184,7 +184,7 @@ func (e *examination) isOurs(s *Service, m Milter) bool {
 		ownKind, at, _ := strings.Cut(own, ":")
 		switch {
 		case kind == "unix" && ownKind == "unix":
-			if seen := e.seenAs(s, where); seen == path.Clean(at) || e.world.Resolve(seen) == e.world.Resolve(at) {
+			if seen := e.seenAs(s, where); seen == path.Clean(at) || e.host.Resolve(seen) == e.host.Resolve(at) {
 				return true
 			}
 		case kind == "inet" && ownKind == "inet":
@@ -234,7 +234,7 @@ func (e *examination) isStray(m Milter) bool {
 func (e *examination) mapsNameUs(s *Service) bool {
 	found := false
 	for _, table := range list(e.Value(s, "smtpd_milter_maps")) {
-		e.world.Keys(table, func(_, value string) {
+		e.host.Keys(table, func(_, value string) {
 			for _, m := range ParseMilters(value) {
 				found = found || e.isOurs(s, m)
 			}

@@ -13,7 +13,7 @@ import (
 // rewritten is a whole domain that a table of Postfix rewrites.
 type rewritten struct {
 	domain  string   // canonical
-	targets []string // of "@domain @target"; empty: an address takes all of its mail
+	targets []string // of "@domain @target"; empty means that one address receives all mail
 }
 
 // rewrittenBy reads the line of a whole domain. It returns nothing for one that Postfix

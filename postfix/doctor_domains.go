@@ -37,7 +37,7 @@ func (e *examination) domainList(parameter string) (domains []relayed, blind []s
 			continue
 		}
 		for _, table := range members(word) {
-			if err := e.world.Keys(table, func(key, _ string) { add(key) }); err != nil {
+			if err := e.host.Keys(table, func(key, _ string) { add(key) }); err != nil {
 				blind = append(blind, table)
 			}
 		}
@@ -182,7 +182,7 @@ func (e *examination) has(table, key string) (bool, error) {
 	if !isTable(table) {
 		return false, nil
 	}
-	return e.world.Has(table, key)
+	return e.host.Has(table, key)
 }
 
 // checkOldTable checks that only the daemon decides which recipients exist.

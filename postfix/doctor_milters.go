@@ -358,7 +358,7 @@ func (e *examination) strayed(l listener, m Milter) {
 
 func (e *examination) checkSocket(at string) {
 	user := e.Value(nil, "mail_owner")
-	socket := e.world.Socket(at, user)
+	socket := e.host.Socket(at, user)
 	switch {
 	case !socket.Exists && socket.Obstacle != "":
 		e.find("socket-unseen", Note, "cannot examine the socket "+at+": "+socket.Obstacle, "Run doctor as root.")

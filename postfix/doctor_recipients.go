@@ -60,7 +60,7 @@ func (e *examination) inMyDestination() string {
 func (e *examination) checkMap(parameter, table string) {
 	var keys []address.Address
 	var domains []rewritten
-	err := e.world.Keys(table, func(key, value string) {
+	err := e.host.Keys(table, func(key, value string) {
 		key = strings.TrimSuffix(key, ":")
 		if domain, whole := strings.CutPrefix(key, "@"); whole {
 			if canonical, err := address.ParseDomain(domain); err == nil && e.judged(canonical) {
@@ -138,7 +138,7 @@ func (e *examination) judge(all []address.Address) ([]Judgement, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	return e.world.Judge(all)
+	return e.host.Judge(all)
 }
 
 func inTable(parameter, table string) string { return table + ", of " + parameter + "," }

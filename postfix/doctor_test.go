@@ -27,15 +27,15 @@ func recorded(t *testing.T, name string) Settings {
 	return ParseSettings(text[0], text[1], text[2], text[3])
 }
 
-// fakeWorld is a host and a daemon made up by a test.
-type fakeWorld struct {
+// fakeHost is a host and a daemon made up by a test.
+type fakeHost struct {
 	tables  map[string]map[string]string
 	sockets map[string]Socket
 	known   map[string]bool // accepted addresses, and @domain; true: owned too
 	links   map[string]string
 }
 
-func (w *fakeWorld) Keys(table string, visit func(key, value string)) error {
+func (w *fakeHost) Keys(table string, visit func(key, value string)) error {
 	entries, ok := w.tables[table]
 	if !ok {
 		return fmt.Errorf("open database %s: No such file or directory", table)
@@ -49,19 +49,19 @@ func (w *fakeWorld) Keys(table string, visit func(key, value string)) error {
 	return nil
 }
 
-func (w *fakeWorld) Has(table, key string) (bool, error) {
+func (w *fakeHost) Has(table, key string) (bool, error) {
 	_, has := w.tables[table][key]
 	return has, nil
 }
 
-func (w *fakeWorld) Socket(path, user string) Socket {
+func (w *fakeHost) Socket(path, user string) Socket {
 	if user != "postfix" {
 		return Socket{}
 	}
 	return w.sockets[path]
 }
 
-func (w *fakeWorld) Resolve(path string) string {
+func (w *fakeHost) Resolve(path string) string {
 	for link, target := range w.links {
 		if rest, below := strings.CutPrefix(path, link+"/"); below {
 			return target + "/" + rest
@@ -70,7 +70,7 @@ func (w *fakeWorld) Resolve(path string) string {
 	return path
 }
 
-func (w *fakeWorld) Judge(all []address.Address) ([]Judgement, error) {
+func (w *fakeHost) Judge(all []address.Address) ([]Judgement, error) {
 	var answers []Judgement
 	for _, a := range all {
 		owned, accepted := w.known[a.String()]
@@ -86,7 +86,7 @@ const ownSocket = "/var/spool/postfix/rcpt-milter/milter.sock"
 type scene struct {
 	Settings
 	Daemon
-	fakeWorld
+	fakeHost
 }
 
 func newScene(t *testing.T, name string) *scene {
@@ -117,7 +117,7 @@ func (s *scene) service(name string) *Service {
 	return &s.Services[i]
 }
 
-func (s *scene) examine() []Finding { return Examine(s.Settings, s.Daemon, &s.fakeWorld) }
+func (s *scene) examine() []Finding { return Examine(s.Settings, s.Daemon, &s.fakeHost) }
 
 // summary is the names of findings, notes in parentheses.
 func summary(all []Finding) string {
@@ -210,7 +210,7 @@ func TestHealthy(t *testing.T) {
 		{"domains in an LDAP table", "debian", func(s *scene) {
 			s.set("relay_domains", "ldap:/etc/postfix/domains.cf, example.com")
 			s.tables["ldap:/etc/postfix/domains.cf"] = nil
-			s.fakeWorld.tables["inline"] = nil
+			s.fakeHost.tables["inline"] = nil
 			delete(s.Domains, "example.org")
 		}, "(map-unreadable)"},
 		{"everybody is known to the old table", "debian",

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// space is what Postfix takes for white space: ASCII only.
+// space is the white space of Postfix, which is ASCII only.
 const space = " \t\n\v\f\r"
 
 // maxNesting bounds how deep $names may refer to each other; a loop ends there.
@@ -51,7 +51,7 @@ func (e expander) text(text string, depth int) string {
 	}
 }
 
-// named is what a name stands for.
+// named returns the value of a name.
 func (e expander) named(name string, depth int) string {
 	if name == "" {
 		return ""
@@ -59,7 +59,7 @@ func (e expander) named(name string, depth int) string {
 	return e.text(e.value(name), depth+1)
 }
 
-// inner is what stands in braces after a $.
+// inner returns the value of a text in braces after a $.
 func (e expander) inner(text string, depth int) string {
 	text = strings.TrimSpace(text)
 	if strings.HasPrefix(text, "{") {
@@ -77,7 +77,7 @@ func (e expander) inner(text string, depth int) string {
 	return e.choice(e.named(name, depth) != "", rest, depth)
 }
 
-// choice is what "?text", ":text" or "?{text}:{text}" gives.
+// choice returns the value of "?text", ":text" or "?{text}:{text}".
 func (e expander) choice(holds bool, text string, depth int) string {
 	yes, no := "", ""
 	switch {

@@ -21,24 +21,23 @@ import (
 	"rcpt-milter/postfix/table"
 )
 
-// ErrNoPostfix says that postconf is not there; the wrapping error says where it was
-// looked for.
+// ErrNoPostfix is the error of a missing command of Postfix. The wrapping error names the
+// command.
 var ErrNoPostfix = errors.New("there is no Postfix on this host")
 
-// Host is Postfix on this host, asked through its own commands. It is a World, but for
-// what only the daemon knows.
-type Host struct {
+// LocalHost implements Host except Judge, by the commands of Postfix on this host.
+type LocalHost struct {
 	ctx   context.Context
-	dir   string // of main.cf; empty: the default one
-	queue string // its queue directory; known once Settings was called
+	dir   string // of main.cf; empty means the default
+	queue string // queue directory; set by Settings
 }
 
-// NewHost is for the instance with this directory of main.cf; empty: the default one.
-// Its commands end with ctx.
-func NewHost(ctx context.Context, dir string) *Host { return &Host{ctx: ctx, dir: dir} }
+// NewLocalHost returns the instance with its main.cf in dir. Empty means the default
+// instance. Its commands end with ctx.
+func NewLocalHost(ctx context.Context, dir string) *LocalHost { return &LocalHost{ctx: ctx, dir: dir} }
 
-// Settings asks postconf for all there is.
-func (h *Host) Settings() (Settings, error) {
+// Settings runs postconf.
+func (h *LocalHost) Settings() (Settings, error) {
 	var outputs []string
 	for _, args := range [][]string{nil, {"-n"}, {"-M"}, {"-P"}} {
 		var out strings.Builder
@@ -53,7 +52,7 @@ func (h *Host) Settings() (Settings, error) {
 }
 
 // run runs one of Postfix's commands.
-func (h *Host) run(name string, args []string, out io.Writer) error {
+func (h *LocalHost) run(name string, args []string, out io.Writer) error {
 	path, err := find(name)
 	if err != nil {
 		return err
@@ -73,7 +72,7 @@ func (h *Host) run(name string, args []string, out io.Writer) error {
 	return err
 }
 
-// find looks for a command, also where the PATH of an ordinary user does not lead.
+// find looks for a command in PATH and in the sbin directories.
 func find(name string) (string, error) {
 	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} {
 		if path, err := exec.LookPath(candidate); err == nil {
@@ -83,7 +82,7 @@ func find(name string) (string, error) {
 	return "", fmt.Errorf("%w: %s is neither in PATH nor in /usr/sbin; run this where Postfix runs", ErrNoPostfix, name)
 }
 
-// commandError is what a command of Postfix said when it failed.
+// commandError is the error of a command of Postfix that failed.
 type commandError struct {
 	name, said string
 	status     int
@@ -97,18 +96,18 @@ func (e *commandError) Error() string {
 	return strings.TrimPrefix(strings.TrimPrefix(last, e.name+": "), "fatal: ")
 }
 
-// cannotList are the types of tables that give an answer to a question only.
+// cannotList lists the types of tables that have look-ups but no list.
 var cannotList = []string{"regexp", "pcre", "ldap", "mysql", "pgsql", "sqlite", "mongodb", "tcp", "socketmap",
 	"memcache",
 	"nis", "nisplus", "netinfo", "static", "environ", "unix", "randmap", "pipemap", "fail", "internal"}
 
-// Keys implements World by postmap -s.
-func (h *Host) Keys(table string, visit func(key, value string)) error {
+// Keys implements Host with postmap -s.
+func (h *LocalHost) Keys(table string, visit func(key, value string)) error {
 	kind, name, _ := strings.Cut(table, ":")
 	if strings.HasPrefix(table, "/") {
 		return words(table, visit)
 	}
-	if kind == "cidr" { // which postmap does not list, and is text
+	if kind == "cidr" { // a text file that postmap does not list
 		return eachLine(name, func(line string) {
 			key, value, _ := strings.Cut(line, " ")
 			visit(key, strings.TrimSpace(value))
@@ -130,20 +129,20 @@ func (h *Host) Keys(table string, visit func(key, value string)) error {
 		key, value, _ := strings.Cut(lines.Text(), "\t")
 		visit(key, value)
 	}
-	in.CloseWithError(lines.Err()) // postmap need not go on where reading ended early
+	in.CloseWithError(lines.Err()) // ends postmap if reading ended early
 	err := <-ended
 	var said *commandError
 	if errors.As(err, &said) && (strings.Contains(said.said, "not supported") ||
 		strings.Contains(said.said, "unsupported dictionary type")) {
 		return fmt.Errorf("%w (%w)", ErrCannotList, err)
 	}
-	if broken := lines.Err(); broken != nil { // also what the command said
+	if broken := lines.Err(); broken != nil { // or the error of the command
 		return broken
 	}
 	return err
 }
 
-// words visits the entries of a file that a list in main.cf names.
+// words visits the words of a file that a list in main.cf names.
 func words(path string, visit func(key, value string)) error {
 	return eachLine(path, func(line string) {
 		for _, word := range list(line) {
@@ -152,7 +151,7 @@ func words(path string, visit func(key, value string)) error {
 	})
 }
 
-// eachLine visits the logical lines of a file, white space as single blanks.
+// eachLine visits the logical lines of a file, with single spaces.
 func eachLine(path string, visit func(line string)) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -162,8 +161,8 @@ func eachLine(path string, visit func(line string)) error {
 	return table.EachLine(f, visit)
 }
 
-// Has implements World by postmap -q.
-func (h *Host) Has(table, key string) (bool, error) {
+// Has implements Host with postmap -q.
+func (h *LocalHost) Has(table, key string) (bool, error) {
 	err := h.run("postmap", []string{"-q", key, table}, io.Discard)
 	var said *commandError
 	if errors.As(err, &said) && said.status == 1 && !strings.Contains(said.said, "fatal:") &&
@@ -173,23 +172,23 @@ func (h *Host) Has(table, key string) (bool, error) {
 	return err == nil, err
 }
 
-// Resolve implements World.
-func (h *Host) Resolve(path string) string {
+// Resolve implements Host.
+func (h *LocalHost) Resolve(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real
 	}
-	// A socket that is not there may have a directory that is.
+	// The directory of a missing socket may exist.
 	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
 		return filepath.Join(dir, filepath.Base(path))
 	}
 	return path
 }
 
-// dialTimeout bounds the try to connect; a unix socket takes no time.
+// dialTimeout limits the attempt to connect to a unix socket.
 const dialTimeout = 2 * time.Second
 
-// Socket implements World.
-func (h *Host) Socket(path, owner string) Socket {
+// Socket implements Host.
+func (h *LocalHost) Socket(path, owner string) Socket {
 	info, err := os.Stat(path)
 	if err != nil {
 		s := Socket{}
@@ -208,25 +207,25 @@ func (h *Host) Socket(path, owner string) Socket {
 	return s
 }
 
-// obstacle says what keeps a user from connecting to a socket; empty: nothing. smtpd
-// begins in the queue directory, so the directories above it do not matter.
-func (h *Host) obstacle(path, owner string) string {
-	who, err := identify(owner)
+// obstacle returns what prevents a user from connecting to a socket, or "". smtpd starts in
+// the queue directory, so the directories above it do not matter.
+func (h *LocalHost) obstacle(path, owner string) string {
+	id, err := identify(owner)
 	if err != nil {
 		return err.Error()
 	}
-	if !who.may(path, 2) {
+	if !id.may(path, 2) {
 		return describe(path) + " and does not let it write"
 	}
 	for dir := filepath.Dir(path); dir != "/" && dir != h.queue; dir = filepath.Dir(dir) {
-		if !who.may(dir, 1) {
+		if !id.may(dir, 1) {
 			return describe(dir) + " and does not let it through"
 		}
 	}
 	return ""
 }
 
-// describe is what ls would say of a file.
+// describe returns mode and owner of a file.
 func describe(path string) string {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -246,7 +245,7 @@ func describe(path string) string {
 	return fmt.Sprintf("%s has mode %04o and belongs to %s:%s", path, info.Mode().Perm(), owner, group)
 }
 
-// identity is a user with all groups.
+// identity is a user and its groups.
 type identity struct {
 	uid    int
 	groups []string
@@ -265,8 +264,8 @@ func identify(name string) (identity, error) {
 	return identity{uid, append(groups, u.Gid)}, err
 }
 
-// may reports whether the user has a right on a file: 4 read, 2 write, 1 search.
-func (who identity) may(path string, right os.FileMode) bool {
+// may reports whether the user has a permission on a file: 4 read, 2 write, 1 search.
+func (i identity) may(path string, right os.FileMode) bool {
 	info, err := os.Stat(path)
 	if err != nil {
 		return false
@@ -277,9 +276,9 @@ func (who identity) may(path string, right os.FileMode) bool {
 	}
 	mode := info.Mode().Perm()
 	switch {
-	case int(stat.Uid) == who.uid:
+	case int(stat.Uid) == i.uid:
 		return mode>>6&right != 0
-	case slices.Contains(who.groups, strconv.Itoa(int(stat.Gid))):
+	case slices.Contains(i.groups, strconv.Itoa(int(stat.Gid))):
 		return mode>>3&right != 0
 	}
 	return mode&right != 0

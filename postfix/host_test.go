@@ -56,7 +56,7 @@ esac`})
 		{"hash:/long", "", "token too long", false},
 	} {
 		var all []string
-		err := NewHost(t.Context(), "/etc/postfix-in").Keys(c.table,
+		err := NewLocalHost(t.Context(), "/etc/postfix-in").Keys(c.table,
 			func(key, value string) { all = append(all, key+"="+value) })
 		if got := strings.Join(all, " "); got != c.want || (err == nil) != (c.err == "") || err != nil &&
 			!strings.Contains(err.Error(), c.err) || errors.Is(err, ErrCannotList) != c.cannot {
@@ -71,7 +71,7 @@ yes) echo OK;;
 no) exit 1;;
 *) echo 'postmap: fatal: unsupported dictionary type: ldap' >&2; exit 1;;
 esac`})
-	h := NewHost(t.Context(), "")
+	h := NewLocalHost(t.Context(), "")
 	for key, want := range map[string]bool{"yes": true, "no": false, "broken": false} {
 		if got, err := h.Has("hash:/x", key); got != want || (err != nil) != (key == "broken") {
 			t.Errorf("Has(%q) = %t, %v", key, got, err)
@@ -87,14 +87,14 @@ case "$1" in
 -M) echo 'smtp inet n - y - - smtpd';;
 -P) echo 'smtp/inet/a = d=e';;
 esac`})
-	s, err := NewHost(t.Context(), "/etc/in").Settings()
+	s, err := NewLocalHost(t.Context(), "/etc/in").Settings()
 	if err != nil || s.Dir != "/etc/in" || s.Value(nil, "a") != "c" || len(s.Services) != 1 ||
 		s.Value(&s.Services[0], "a") != "d=e" || s.queue() != "/var/spool/in" {
 		t.Errorf("Settings: %+v, %v", s, err)
 	}
 	fakeCommands(t, map[string]string{"postconf": "echo 'postconf: fatal: open /etc/none/main.cf: No such file or " +
 		"directory' >&2; exit 1"})
-	if _, err := NewHost(t.Context(), "/etc/none").Settings(); err == nil ||
+	if _, err := NewLocalHost(t.Context(), "/etc/none").Settings(); err == nil ||
 		err.Error() != "open /etc/none/main.cf: No such file or directory" {
 		t.Errorf("Settings of nothing: %v", err)
 	}
@@ -114,7 +114,7 @@ func TestHostSocket(t *testing.T) {
 	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := NewHost(t.Context(), "")
+	h := NewLocalHost(t.Context(), "")
 	h.queue = dir
 	if s := h.Socket(path, "nobody"); s.Exists || s.Obstacle != "" {
 		t.Errorf("nothing there: %+v", s)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Settings are those of one Postfix instance, as postconf(1) prints them.
+// Settings holds the settings of one Postfix instance, as postconf(1) prints them.
 type Settings struct {
-	Dir        string            // of main.cf as asked for; empty: the default one
+	Dir        string            // of main.cf; empty means the default
 	Parameters map[string]string // all, with defaults, not expanded: `postconf`
 	Set        map[string]bool   // those that main.cf sets: `postconf -n`
 	Services   []Service         // of master.cf: `postconf -M` and `postconf -P`
@@ -25,7 +25,7 @@ type Service struct {
 	Overrides map[string]string // of -o, not expanded
 }
 
-// String is the name that postconf -M and -P take.
+// String returns the name that postconf -M and -P take.
 func (s Service) String() string { return s.Name + "/" + s.Type }
 
 // ParseSettings reads what postconf prints without options, with -n, -M and -P.
@@ -68,7 +68,7 @@ func assignments(text string) func(func(name, value string) bool) {
 	}
 }
 
-// Value is a parameter as a service has it, expanded; nil: as main.cf has it.
+// Value returns the expanded parameter of a service. Nil means that of main.cf.
 func (s Settings) Value(service *Service, name string) string {
 	return expand(s.raw(service, name), func(name string) string { return s.raw(service, name) })
 }
@@ -92,13 +92,14 @@ func (s Settings) isSet(service *Service, name string) bool {
 	return s.Set[name]
 }
 
-// number reads a whole number; false: it is none.
+// number parses a parameter as a whole number and reports whether it is one.
 func (s Settings) number(service *Service, name string) (int, bool) {
 	n, err := strconv.Atoi(s.Value(service, name))
 	return n, err == nil
 }
 
-// time reads a time as postconf(5) has it, in seconds without a unit; false: it is none.
+// time parses a parameter as a time (postconf(5)), by default in seconds, and reports
+// whether it is one.
 func (s Settings) time(service *Service, name string) (time.Duration, bool) {
 	return parseTime(s.Value(service, name))
 }
@@ -119,7 +120,7 @@ func (s Settings) chrooted(service *Service) bool {
 	return service.Chroot == "y"
 }
 
-// processes is how many processes a service may have; 0: any number.
+// processes returns the process limit of a service. Zero means no limit.
 func (s Settings) processes(service *Service) int {
 	text := service.Processes
 	if text == "-" {
@@ -132,7 +133,7 @@ func (s Settings) processes(service *Service) int {
 	return n
 }
 
-// queue is the queue directory.
+// queue returns the queue directory.
 func (s Settings) queue() string { return path.Clean("/" + s.Value(nil, "queue_directory")) }
 
 // Milter is one entry of smtpd_milters.

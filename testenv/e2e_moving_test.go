@@ -121,7 +121,7 @@ func TestMovingOver(t *testing.T) {
 	e.must(e.WriteFile(e.ctx, testenv.Milter, table, ""))
 	e.must(testenv.AwaitNil(e.ctx, 200*time.Millisecond, func(ctx context.Context) error {
 		out, err := e.RunMilter(ctx, "status")
-		if err == nil && !strings.Contains(out.Stdout, "its last good copy is in force") {
+		if err == nil && !strings.Contains(out.Stdout, "its last good copy has been in effect") {
 			err = fmt.Errorf("status says %s", out.Stdout)
 		}
 		return err

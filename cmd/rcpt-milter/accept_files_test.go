@@ -66,10 +66,10 @@ func TestAcceptFiles(t *testing.T) {
 		!strings.Contains(body, "rcpt_milter_accept_file_entries{file=\""+file+"\"} 1\n") {
 		t.Errorf("the metrics say\n%s", body)
 	}
-	if out := r.want(exitFailure, "status"); !strings.Contains(out, "its last good copy is in force since ") {
+	if out := r.want(exitFailure, "status"); !strings.Contains(out, "its last good copy has been in effect since ") {
 		t.Errorf("status says\n%s", out)
 	}
-	// Gone altogether it keeps no other change from coming into force.
+	// A missing file does not keep other changes from taking effect.
 	if err := os.Rename(file, file+".away"); err != nil {
 		t.Fatal(err)
 	}

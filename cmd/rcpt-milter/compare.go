@@ -194,12 +194,12 @@ func (c *comparePage) interrupted() { c.progress.Clear() }
 
 // compareJSON prints one document, each difference as it arrives.
 type compareJSON struct {
-	rows        jsonRows
+	rows        text.JSONRows
 	directories []control.ComparedDirectory
 }
 
 func newCompareJSON(w io.Writer) *compareJSON {
-	return &compareJSON{rows: jsonRows{w: w}, directories: []control.ComparedDirectory{}}
+	return &compareJSON{rows: text.JSONRows{W: w}, directories: []control.ComparedDirectory{}}
 }
 
 func (c *compareJSON) add(e control.CompareEvent) error {
@@ -207,29 +207,29 @@ func (c *compareJSON) add(e control.CompareEvent) error {
 	case e.Directory != nil:
 		c.directories = append(c.directories, *e.Directory)
 	case e.Difference != nil:
-		if c.rows.rows == 0 {
+		if c.rows.Empty() {
 			c.begin()
 		}
-		return c.rows.add(e.Difference)
+		return c.rows.Add(e.Difference)
 	}
 	return nil
 }
 
 func (*compareJSON) interrupted() {} // an unfinished document is not valid JSON
 
-func (c *compareJSON) begin() { io.WriteString(c.rows.w, `{"differences": `) }
+func (c *compareJSON) begin() { io.WriteString(c.rows.W, `{"differences": `) }
 
 func (c *compareJSON) end(equal bool) error {
-	if c.rows.rows == 0 {
+	if c.rows.Empty() {
 		c.begin()
 	}
-	if err := c.rows.end(); err != nil {
+	if err := c.rows.End(); err != nil {
 		return err
 	}
-	text, err := encodeJSON(c.directories, "  ")
+	encoded, err := text.EncodeJSON(c.directories, "  ")
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.rows.w, ", \"directories\": %s, \"equal\": %t}\n", strings.TrimSuffix(text, "\n"), equal)
+	_, err = fmt.Fprintf(c.rows.W, ", \"directories\": %s, \"equal\": %t}\n", strings.TrimSuffix(encoded, "\n"), equal)
 	return err
 }

@@ -42,14 +42,14 @@ func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error 
 
 func (a *app) compareWith(ctx context.Context, from reader, file string, table *tables.Table,
 	asJSON bool) (daemon.ComparedTable, error) {
-	page, rows := &tablePage{app: a}, &jsonRows{w: a.stdout}
+	page, rows := &tablePage{app: a}, &text.JSONRows{W: a.stdout}
 	show := page.add
 	if asJSON {
 		show = func(d daemon.TableDifference) error {
-			if rows.rows == 0 {
+			if rows.Empty() {
 				io.WriteString(a.stdout, beginTableJSON)
 			}
-			return rows.add(d)
+			return rows.Add(d)
 		}
 	}
 	done, err := daemon.CompareTable(ctx, from, file, table, show)
@@ -64,16 +64,16 @@ func (a *app) compareWith(ctx context.Context, from reader, file string, table *
 
 const beginTableJSON = `{"differences": `
 
-func endTableJSON(rows *jsonRows, done daemon.ComparedTable) error {
-	if rows.rows == 0 {
-		io.WriteString(rows.w, beginTableJSON)
+func endTableJSON(rows *text.JSONRows, done daemon.ComparedTable) error {
+	if rows.Empty() {
+		io.WriteString(rows.W, beginTableJSON)
 	}
-	if err := rows.end(); err != nil {
+	if err := rows.End(); err != nil {
 		return err
 	}
-	text, err := encodeJSON(done, "  ")
+	encoded, err := text.EncodeJSON(done, "  ")
 	if err == nil {
-		_, err = fmt.Fprintf(rows.w, ", \"table\": %s}\n", strings.TrimSuffix(text, "\n"))
+		_, err = fmt.Fprintf(rows.W, ", \"table\": %s}\n", strings.TrimSuffix(encoded, "\n"))
 	}
 	return err
 }

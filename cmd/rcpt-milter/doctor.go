@@ -36,7 +36,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	return command
 }
 
-// diagnosis is what doctor --json prints.
+// diagnosis is the output of doctor --json.
 type diagnosis struct {
 	Problems int               `json:"problems"`
 	Notes    int               `json:"notes"`
@@ -48,13 +48,13 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	host := postfix.NewHost(ctx, dir)
+	host := postfix.NewLocalHost(ctx, dir)
 	settings, err := host.Settings()
 	if err != nil {
 		return err
 	}
 	client := control.NewClient(c.Control.Address)
-	w := doctorHost{Host: host, ctx: ctx, client: client}
+	w := doctorHost{LocalHost: host, ctx: ctx, client: client}
 	daemon := daemonOf(ctx, c, client, path.Join(settings.Value(nil, "queue_directory"), "rcpt-milter/milter.sock"))
 	d := diagnosis{Findings: append([]postfix.Finding{}, postfix.Examine(settings, daemon, w)...)}
 	for _, f := range d.Findings {
@@ -65,7 +65,7 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		err = printJSON(a.stdout, d)
+		err = text.WriteJSON(a.stdout, d)
 	} else {
 		err = a.printDiagnosis(d)
 	}
@@ -123,12 +123,12 @@ func aliasesOf(c *config.Config) map[string][]string {
 
 // doctorHost is a host with a daemon to ask.
 type doctorHost struct {
-	*postfix.Host
+	*postfix.LocalHost
 	ctx    context.Context
 	client *control.Client
 }
 
-var _ postfix.World = doctorHost{}
+var _ postfix.Host = doctorHost{}
 
 // Judge asks the daemon as for an outside sender.
 func (p doctorHost) Judge(all []address.Address) ([]postfix.Judgement, error) {

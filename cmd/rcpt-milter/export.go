@@ -124,7 +124,7 @@ type exportList struct {
 	head    control.ExportHead
 	out     *bufio.Writer // there may be millions of rows
 	table   *tables.Writer
-	rows    *jsonRows
+	rows    *text.JSONRows
 	begun   bool
 	entries int
 	indexed int // number of entries from the index
@@ -132,7 +132,7 @@ type exportList struct {
 
 func newExportList(o exportOptions, w io.Writer) *exportList {
 	out := bufio.NewWriterSize(w, 64<<10)
-	return &exportList{options: o, out: out, table: tables.NewWriter(w), rows: &jsonRows{w: out}}
+	return &exportList{options: o, out: out, table: tables.NewWriter(w), rows: &text.JSONRows{W: out}}
 }
 
 func (l *exportList) addAll(all []control.Recipient) error {
@@ -171,7 +171,7 @@ func (l *exportList) add(r control.Recipient) error {
 	l.entries++
 	switch l.options.format {
 	case "json":
-		return l.rows.add(r)
+		return l.rows.Add(r)
 	case "text":
 		_, err := fmt.Fprintln(l.out, r.Address)
 		return err
@@ -197,7 +197,7 @@ func (l *exportList) end() (int, error) {
 	l.begin()
 	switch l.options.format {
 	case "json":
-		if err := l.rows.end(); err != nil {
+		if err := l.rows.End(); err != nil {
 			return l.entries, err
 		}
 	case "postmap":

@@ -24,8 +24,8 @@ var mayImport = map[string]string{
 	"config":          "address policy internal/*", // policy: modes and fallbacks
 	"postfix/table":   "address internal/text",
 	"postfix":         "address postfix/table internal/text",
-	"control":         "policy",
-	"control/web":     "address policy control internal/text",
+	"control":         "address policy",
+	"control/web":     "control internal/text",
 	"control/metrics": "control",
 	"daemon": "address directory store mirror policy policy/harvest milter config postfix/table control " +
 		"control/* internal/files internal/logging internal/socket internal/text",

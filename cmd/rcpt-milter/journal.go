@@ -51,11 +51,11 @@ func (a *app) journal(ctx context.Context, q control.JournalQuery, asJSON bool) 
 
 func (a *app) journalOf(ctx context.Context, from reader, q control.JournalQuery, asJSON bool) error {
 	if asJSON {
-		rows := &jsonRows{w: a.stdout}
-		if err := from.Journal(ctx, q, func(r control.JournalRow) error { return rows.add(r) }); err != nil {
+		rows := &text.JSONRows{W: a.stdout}
+		if err := from.Journal(ctx, q, func(r control.JournalRow) error { return rows.Add(r) }); err != nil {
 			return err
 		}
-		return rows.end()
+		return rows.End()
 	}
 	s, err := from.Status(ctx)
 	if err != nil {

@@ -68,7 +68,7 @@ type lookupRun struct {
 	line   int            // of standard input
 	next   string         // not answered yet; empty if there is none
 	many   bool           // print a list
-	rows   *jsonRows      // nil prints text
+	rows   *text.JSONRows // nil prints text
 	count  int            // of answers
 	status int            // the highest exit status
 }
@@ -76,7 +76,7 @@ type lookupRun struct {
 func newLookupRun(a *app, q control.LookupQuery, args []string, asJSON bool) *lookupRun {
 	l := &lookupRun{app: a, query: q, args: args, many: len(args) > 1 || args[0] == standardInput}
 	if asJSON {
-		l.rows = &jsonRows{w: a.stdout}
+		l.rows = &text.JSONRows{W: a.stdout}
 	}
 	var in io.Reader = os.Stdin
 	if a.stdin != nil {
@@ -108,7 +108,7 @@ func (l *lookupRun) run(ctx context.Context, from reader) error {
 		}
 	}
 	if l.many && l.rows != nil {
-		return l.rows.end()
+		return l.rows.End()
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (l *lookupRun) show(answer control.LookupAnswer) error {
 		}
 		return l.app.printLookup(answer)
 	case l.many:
-		return l.rows.add(answer)
+		return l.rows.Add(answer)
 	}
-	return printJSON(l.app.stdout, answer)
+	return text.WriteJSON(l.app.stdout, answer)
 }

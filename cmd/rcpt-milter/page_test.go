@@ -17,6 +17,7 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
 	"rcpt-milter/internal/terminal"
+	"rcpt-milter/internal/text"
 )
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
@@ -138,7 +139,7 @@ func TestPrintStatus(t *testing.T) {
 // TestPrintStatusJSON: the tests in testenv/ui read the file too.
 func TestPrintStatusJSON(t *testing.T) {
 	var out bytes.Buffer
-	if err := printJSON(&out, troubledStatus()); err != nil {
+	if err := text.WriteJSON(&out, troubledStatus()); err != nil {
 		t.Fatal(err)
 	}
 	compare(t, "status-troubled.json", out.String())
@@ -287,10 +288,10 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 	}{
 		{"status", func(a *app) error { return a.printStatus(s) }},
 		{"lookup", func(a *app) error { return a.printLookup(l) }},
-		{"status --json", func(a *app) error { return printJSON(a.stdout, s) }},
-		{"lookup --json", func(a *app) error { return printJSON(a.stdout, l) }},
+		{"status --json", func(a *app) error { return text.WriteJSON(a.stdout, s) }},
+		{"lookup --json", func(a *app) error { return text.WriteJSON(a.stdout, l) }},
 		{"report", func(a *app) error { return a.printReport(refused, 0) }},
-		{"report --json", func(a *app) error { return printJSON(a.stdout, refused) }},
+		{"report --json", func(a *app) error { return text.WriteJSON(a.stdout, refused) }},
 		{"sync", func(a *app) error {
 			p := newProgress(a, true)
 			p.event(running)
@@ -321,7 +322,7 @@ func (e errorText) Error() string { return string(e) }
 func TestPrintJSON(t *testing.T) {
 	want := control.LookupAnswer{Address: "\x1b\u202e\U000e0001<&>ü\n\"\\"}
 	var out bytes.Buffer
-	if err := printJSON(&out, want); err != nil {
+	if err := text.WriteJSON(&out, want); err != nil {
 		t.Fatal(err)
 	}
 	var got control.LookupAnswer

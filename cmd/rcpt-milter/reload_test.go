@@ -49,7 +49,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("the directory was connected to %d times more", n-connections)
 	}
 	if strings.Contains(d.log.String(), `"msg":"configuration reloaded"`) {
-		t.Errorf("level warn is not in force:\n%s", d.log)
+		t.Errorf("level warn is not in effect:\n%s", d.log)
 	}
 }
 
@@ -81,7 +81,7 @@ func TestReloadRefused(t *testing.T) {
 			t.Errorf("with %q reload_error is %q, want %q", c.new, s.ReloadError, c.want)
 		}
 		if out := r.want(exitFailure, "status"); !strings.Contains(out,
-			"refused, the configuration before it is in force\n") {
+			"rejected; the previous configuration stays in effect\n") {
 			t.Errorf("status says\n%s", out)
 		}
 		r.want(exitOK, "lookup", "jane@corp.example")
@@ -228,7 +228,7 @@ func TestHangup(t *testing.T) {
 	}
 	for r.status().Modes["report.example"] != "enforce" {
 		if t.Context().Err() != nil {
-			t.Fatalf("not in force\n%s", d.log)
+			t.Fatalf("not in effect\n%s", d.log)
 		}
 	}
 	r.edit("report.example: enforce", "report.example: maybe")

@@ -91,11 +91,11 @@ func (a *app) removals(ctx context.Context, q control.RemovalsQuery, asJSON bool
 
 func (a *app) removalsOf(ctx context.Context, from reader, q control.RemovalsQuery, asJSON bool) error {
 	if asJSON {
-		rows := &jsonRows{w: a.stdout}
-		if err := from.Removals(ctx, q, func(h control.HeldRemoval) error { return rows.add(h) }); err != nil {
+		rows := &text.JSONRows{W: a.stdout}
+		if err := from.Removals(ctx, q, func(h control.HeldRemoval) error { return rows.Add(h) }); err != nil {
 			return err
 		}
-		return rows.end()
+		return rows.End()
 	}
 	s, err := from.Status(ctx)
 	if err != nil {
@@ -174,7 +174,7 @@ func (l *removalList) heading(p *terminal.Page) string {
 			return p.Warn(text.Count(d.HeldRemovals, "removal", "removals")+" held back") + ": " + text.Printable(d.HoldReason)
 		}
 	}
-	return "removals that go by themselves"
+	return "removals that need no approval"
 }
 
 // reasons returns the reasons of the block, if domains have different ones.
@@ -217,11 +217,11 @@ func (l *removalList) end(q control.RemovalsQuery) error {
 	}
 	text := "These addresses are still accepted."
 	if len(l.approvals) > 0 {
-		text += " If they are to go:\n"
+		text += " To apply them:\n"
 		for _, a := range l.approvals {
 			text += fmt.Sprintf("    rcpt-milter removals approve --directory %s --up-to %d\n", a.directory, a.upTo)
 		}
-		text += "If not, mend the directory, or keep them until the next full pass: rcpt-milter removals discard"
+		text += "To keep them, repair the directory, or discard the removals until the next full pass:\n    rcpt-milter removals discard"
 		if q.Directory != "" {
 			text += " --directory " + q.Directory
 		}

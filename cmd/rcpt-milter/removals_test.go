@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rcpt-milter/control"
+	"rcpt-milter/internal/text"
 	"rcpt-milter/testenv/adsim"
 )
 
@@ -165,15 +166,15 @@ func TestSettled(t *testing.T) {
 func TestJSONRows(t *testing.T) {
 	for n := range 4 {
 		a, out := pageApp()
-		list := &jsonRows{w: a.stdout}
+		list := &text.JSONRows{W: a.stdout}
 		want := []string{}
 		for i := range n {
 			want = append(want, fmt.Sprint(i, "\x1b\n"))
-			if err := list.add(want[i]); err != nil {
+			if err := list.Add(want[i]); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := list.end(); err != nil {
+		if err := list.End(); err != nil {
 			t.Fatal(err)
 		}
 		var got []string

@@ -61,7 +61,7 @@ func (a *app) refused(ctx context.Context, q control.ReportQuery, asJSON bool) e
 		case err != nil:
 			return err
 		case asJSON:
-			return printJSON(a.stdout, r)
+			return text.WriteJSON(a.stdout, r)
 		}
 		return a.printReport(r, q.Limit)
 	})

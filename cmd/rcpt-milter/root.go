@@ -195,7 +195,7 @@ func (a *app) client() (*control.Client, error) {
 		client := control.NewClient(socket.Address)
 		ctx, cancel := context.WithTimeout(context.Background(), versionTimeout)
 		defer cancel()
-		if _, nobody := client.Version(ctx); nobody == nil {
+		if _, versionErr := client.Version(ctx); versionErr == nil {
 			return client, nil
 		}
 	}

@@ -56,7 +56,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 			return err
 		}
 		if asJSON {
-			return printJSON(a.stdout, s)
+			return text.WriteJSON(a.stdout, s)
 		}
 		return a.printStatus(s)
 	})

@@ -66,11 +66,11 @@ func problemsOf(s control.Status) []string {
 	}
 	for _, f := range s.AcceptFiles {
 		if f.Trouble != "" {
-			all = append(all, fmt.Sprintf("accept file %s: its last good copy is in force: %s", f.File, f.Trouble))
+			all = append(all, fmt.Sprintf("accept file %s: its last good copy stays in effect: %s", f.File, f.Trouble))
 		}
 	}
 	if s.ReloadError != "" {
-		all = append(all, "the configuration is refused: "+s.ReloadError)
+		all = append(all, "the configuration was rejected: "+s.ReloadError)
 	}
 	if len(all) == 0 {
 		all = append(all, string(s.State))
@@ -102,7 +102,7 @@ func (a *app) performanceData(s control.Status, c *config.Config) string {
 	add("addresses", s.Addresses, "", ";;;0")
 	add("objects", s.Objects, "", ";;;0")
 	add("sessions", s.Sessions, "", sessions)
-	decided := control.JudgedOf(s)
+	decided := s.Judged()
 	add("accepted", decided.Accepted, "c", "")
 	add("let_through", decided.ReportOnly, "c", "")
 	add("put_off", decided.Deferred, "c", "")

@@ -1,14 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
-	"rcpt-milter/address"
 	"rcpt-milter/control"
 	"rcpt-milter/directory"
 	"rcpt-milter/internal/terminal"
@@ -38,7 +36,7 @@ func (a *app) writeStatus(p *terminal.Page, s control.Status) {
 // stateMeanings explains the states.
 var stateMeanings = map[control.State]string{
 	control.Late:     ", the index is older than it should be",
-	control.Stale:    ", the index is too old to be trusted about whom it does not know",
+	control.Stale:    ", the index is stale; unknown recipients are deferred",
 	control.NotReady: ", a directory has never been read in full",
 }
 
@@ -87,7 +85,7 @@ func (a *app) overview(p *terminal.Page, s control.Status) {
 		p.More(fmt.Sprintf("this command is %s: restart the daemon to run the same", own))
 	}
 	if s.ReloadError != "" {
-		p.Line("reload", p.Warn("refused, the configuration before it is in force"))
+		p.Line("reload", p.Warn("rejected; the previous configuration stays in effect"))
 		for line := range strings.SplitSeq(s.ReloadError, "\n") {
 			p.More(text.Printable(line))
 		}
@@ -124,7 +122,7 @@ func (a *app) acceptFile(p *terminal.Page, f control.AcceptFile) {
 	p.Line("accept file", fmt.Sprintf("%s: %s, read %s", text.Printable(f.File), text.Count(f.Entries, "entry",
 		"entries"), text.Age(a.now(), f.Read.Time)))
 	if f.Trouble != "" {
-		p.More(p.Warn("its last good copy is in force since " + a.at(f.Since)))
+		p.More(p.Warn("its last good copy has been in effect since " + a.at(f.Since)))
 		p.More(text.Printable(f.Trouble))
 	}
 	if f.Unread > 0 {
@@ -267,53 +265,31 @@ func (a *app) moment(t time.Time) string {
 
 // domainTable writes the domains of the configuration and of the index.
 func domainTable(p *terminal.Page, s control.Status) {
-	all := map[string]bool{}
-	for domain := range s.Modes {
-		all[domain] = true
-	}
-	for domain := range s.Domains {
-		all[domain] = true
-	}
 	rows := [][]string{{"Domain", "Mode", "Addresses"}}
-	for _, domain := range slices.Sorted(maps.Keys(all)) {
-		n := text.Number(s.Domains[domain])
-		mode, _ := address.LookupDomain(s.Modes, domain)
-		if mode == "" {
-			mode = "-"
+	for _, d := range s.DomainRows() {
+		n := text.Number(d.Addresses)
+		if d.Pattern {
+			n = ""
 		}
-		if strings.HasPrefix(domain, ".") {
-			n = "" // its subdomains have rows of their own
-		}
-		rows = append(rows, []string{text.Printable(domain), text.Printable(mode), n})
+		rows = append(rows, []string{text.Printable(d.Domain), text.Printable(cmp.Or(d.Mode, "-")), n})
 	}
 	p.Table(rows, 2)
 }
 
-// decisionTable writes the verdicts by frequency.
+// decisionTable writes the verdicts that occurred.
 func decisionTable(p *terminal.Page, s control.Status) {
-	var verdicts []string
-	for verdict, n := range s.Decisions {
-		if n > 0 {
-			verdicts = append(verdicts, verdict)
-		}
-	}
+	verdicts := s.VerdictRows()
 	if len(verdicts) == 0 {
 		p.WriteString("\nNo recipient judged since the start.\n")
 		return
 	}
-	slices.SortFunc(verdicts, func(x, y string) int {
-		if s.Decisions[x] != s.Decisions[y] {
-			return int(min(1, max(-1, s.Decisions[y]-s.Decisions[x])))
-		}
-		return strings.Compare(x, y)
-	})
 	rows := [][]string{{"Verdict", "Recipients", "Would refuse"}}
-	for _, verdict := range verdicts {
+	for _, v := range verdicts {
 		would := ""
-		if n := s.WouldRefuse[verdict]; n > 0 {
-			would = text.Number(n)
+		if v.WouldRefuse > 0 {
+			would = text.Number(v.WouldRefuse)
 		}
-		rows = append(rows, []string{text.Printable(verdict), text.Number(s.Decisions[verdict]), would})
+		rows = append(rows, []string{text.Printable(v.Verdict), text.Number(v.Recipients), would})
 	}
 	p.Table(rows, 1, 2)
 }

@@ -54,18 +54,15 @@ type watcher struct {
 
 	polledAt time.Time // time of status
 	counts   control.Judged
-	rates    [2][]float64 // of all decisions and of rejections, for each second
+	rates    [2]terminal.Trail // of all decisions and of rejections, for each second
 	passes   map[string]*passTimes
 }
 
 // passTimes are the durations of the passes of one directory.
 type passTimes struct {
 	number  uint64
-	seconds []float64
+	seconds terminal.Trail
 }
-
-// samples limits the values for a sparkline.
-const samples = 400
 
 // run draws at the start, at each tick, answer and key, and when the size changes. Keys work
 // while an answer is pending.
@@ -123,7 +120,7 @@ func (w *watcher) record(a pollResult) {
 		w.rate(0, 0)
 		return
 	}
-	counts := control.JudgedOf(s)
+	counts := s.Judged()
 	if elapsed := now.Sub(w.polledAt).Seconds(); w.unreachableSince.IsZero() &&
 		s.Started.Equal(w.status.Started.Time) && elapsed > 0 {
 		all, refused := counts.Total()-w.counts.Total(), counts.Refused-w.counts.Refused
@@ -135,10 +132,7 @@ func (w *watcher) record(a pollResult) {
 
 func (w *watcher) rate(all, refused float64) {
 	for i, v := range []float64{all, refused} {
-		w.rates[i] = append(w.rates[i], v)
-		if len(w.rates[i]) > samples {
-			w.rates[i] = w.rates[i][1:]
-		}
+		w.rates[i].Add(v)
 	}
 }
 
@@ -161,9 +155,7 @@ func (w *watcher) recordPasses(s control.Status) {
 			continue
 		}
 		trail.number = newest.Number
-		if trail.seconds = append(trail.seconds, newest.Seconds); len(trail.seconds) > samples {
-			trail.seconds = trail.seconds[1:]
-		}
+		trail.seconds.Add(newest.Seconds)
 	}
 }
 
@@ -182,14 +174,12 @@ func (w *watcher) lines(columns int) []string {
 		p.Title(p.Paint("not reachable for "+text.Duration(w.now().Sub(w.unreachableSince))+", still "+
 			"trying: "+text.Printable(firstLine(w.trouble)), "31"))
 	}
-	width := max(8, p.Room()-sparkNote)
 	for i, label := range []string{"decisions", "refusals"} {
-		p.Line(label, noted(terminal.Spark(w.rates[i], width), width, fmt.Sprintf("%.1f a second", last(w.rates[i]))))
+		p.Trail(label, w.rates[i], fmt.Sprintf("%.1f a second", w.rates[i].Last()))
 	}
 	for _, d := range w.status.Directories {
 		if trail := w.passes[d.Name]; trail != nil && len(trail.seconds) > 0 {
-			p.Line("passes of "+text.Printable(d.Name), noted(terminal.Spark(trail.seconds, width), width,
-				fmt.Sprintf("%.3f s the last", last(trail.seconds))))
+			p.Trail("passes of "+text.Printable(d.Name), trail.seconds, fmt.Sprintf("%.3f s the last", trail.seconds.Last()))
 		}
 	}
 	p.WriteByte('\n')
@@ -197,19 +187,4 @@ func (w *watcher) lines(columns int) []string {
 		w.writeStatus(p, w.status)
 	}
 	return strings.Split(strings.TrimSuffix(p.String(), "\n"), "\n")
-}
-
-// sparkNote is the width of the note after a sparkline.
-const sparkNote = 19
-
-// noted appends a note to a sparkline, always in the same column.
-func noted(line string, width int, note string) string {
-	return line + strings.Repeat(" ", max(0, width-len([]rune(line)))+2) + note
-}
-
-func last(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	return values[len(values)-1]
 }

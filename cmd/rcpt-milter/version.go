@@ -71,8 +71,8 @@ func (b build) String() string {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Say which program this is",
-		Long:  "Says which program this is.\n\nExit status: 0.",
+		Short: "Show the version",
+		Long:  "Shows the version, the commit, the version of Go and the platform.\n\nExit status: 0.",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(a.stdout, "rcpt-milter %s (%s%s, %s/%s)\n", programVersion(), buildOf(), runtime.Version(),

@@ -166,8 +166,8 @@ func TestNagios(t *testing.T) {
 		{freshStatus(), "fresh; 1,234,567 addresses in 3 domains"},
 		{troubledStatus(), "nobody@example.com is known; none@example.com is known; directory corp is stale; " +
 			`directory corp fails: dc1.corp.example:636: bind as "svc" is refused: the password has expired; directory corp: 600 removals held back; ` +
-			`directory lab is not ready; directory old: 1 removal held back; accept file /etc/postfix/relay_recipients: its last good copy is in force: ` +
-			`open /etc/postfix/relay_recipients: no such file or directory; the configuration is refused: /etc/rcpt-milter/config.yaml:3:1: unknown key "x"; 1,234,567 addresses in 3 domains`},
+			`directory lab is not ready; directory old: 1 removal held back; accept file /etc/postfix/relay_recipients: its last good copy stays in effect: ` +
+			`open /etc/postfix/relay_recipients: no such file or directory; the configuration was rejected: /etc/rcpt-milter/config.yaml:3:1: unknown key "x"; 1,234,567 addresses in 3 domains`},
 		{control.Status{State: control.Late, Directories: []control.DirectoryStatus{{Name: "a|b\n",
 			State: control.Late}}}, `directory a/b\n is late; 0 addresses in 0 domains`},
 	} {

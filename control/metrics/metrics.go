@@ -117,28 +117,28 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		usnLag: desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.",
 			"directory"),
 		held:         desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
-		alarms:       desc("alarms", "Alarms that status shows: what must not be and is."),
+		alarms:       desc("alarms", "Alarms in status: conditions that need repair."),
 		emptyDomains: desc("empty_domains", "Enforced domains of which no address is known: recipients there get 451."),
 		storeVerified: desc("store_verified_timestamp_seconds",
 			"When the checksums of the store were last found good."),
 		state: desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 "+
 			"for the others.", "directory", "state"),
 		failing: desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
-		warnings: desc("warnings", "Warnings that status shows, by directory: what works and should not be left as it "+
-			"is.", "directory"),
-		reloadFailed: desc("reload_failed", "Whether the configuration file in place could not be put into force."),
+		warnings: desc("warnings",
+			"Warnings in status, by directory: conditions that work but should be changed.", "directory"),
+		reloadFailed: desc("reload_failed", "Whether the configuration file in place was rejected."),
 		unparsed:     desc("unparsed_values", "Values of the directories that are no readable address."),
 		harvest:      desc("harvest_clients", "Client networks that are over their harvest limit."),
 
-		confirm: desc("confirm_total", "Recipients about whom a directory was to be asked, by result (found, "+
+		confirm: desc("confirm_total", "Recipients that confirm checked or should have checked, by result (found, "+
 			"not_found, remembered, over_budget, unanswered).", "result"),
-		harvestNetworks: desc("harvest_networks", "Client networks of which the harvest limit remembers something."),
-		harvestOctets:   desc("harvest_memory_bytes", "Memory that the harvest limit takes for them."),
+		harvestNetworks: desc("harvest_networks", "Client networks with counters of the harvest limit."),
+		harvestOctets:   desc("harvest_memory_bytes", "Memory of the counters of the harvest limit."),
 
 		// Labels are paths in the configuration, so there are few.
-		fileFailing: desc("accept_file_failing", "Whether an accept file cannot be used and its last good copy is in force.",
-			"file"),
-		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in force.", "file"),
+		fileFailing: desc("accept_file_failing",
+			"Whether an accept file cannot be used and its last good copy stays in effect.", "file"),
+		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in effect.", "file"),
 		fileUnread:  desc("accept_file_unread_lines", "Lines of an accept file that do not count.", "file"),
 	}
 }

@@ -28,7 +28,7 @@ type Minute struct {
 // Observe samples the counters by verdict since the start. The difference to the last sample
 // counts for the minute of this one.
 func (h *History) Observe(at time.Time, decisions, wouldRefuse map[string]int64) {
-	now := control.JudgedOf(control.Status{Decisions: decisions, WouldRefuse: wouldRefuse})
+	now := control.JudgedOf(decisions, wouldRefuse)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now.Total() < h.last.Total() {

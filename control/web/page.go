@@ -32,7 +32,7 @@ type Config struct {
 	// name of this host. It is called for every request. The check prevents DNS rebinding:
 	// requests of a foreign page under a name that resolves to this host.
 	Hosts func() []string
-	// Now is the clock; nil: time.Now.
+	// Now is the clock. The default is time.Now.
 	Now func() time.Time
 }
 

@@ -1,19 +1,15 @@
 package web
 
 import (
-	"cmp"
 	"fmt"
 	"html/template"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"rcpt-milter/address"
 	"rcpt-milter/control"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/policy"
 )
 
 // networksShown limits the networks over the harvest limit on the page.
@@ -31,8 +27,8 @@ func pageWords(now func() time.Time) template.FuncMap {
 			return text.CountBy(integer(n), one, many, gap)
 		},
 		"words":   func(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") },
-		"domains": domainRows,
-		"judged":  verdictRows,
+		"domains": shownDomains,
+		"outcome": outcomeWord,
 		"blind": func(d control.DirectoryStatus) bool {
 			return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible
 		},
@@ -76,59 +72,22 @@ func integer(n any) int64 {
 	return v.Int()
 }
 
-// verdictRow counts a verdict.
-type verdictRow struct {
-	Verdict           string
-	Outcome           string // also the class of the style
-	Recipients, Would int64
-}
-
-// verdictRows returns the verdicts that occurred, in the order of the decision table.
-func verdictRows(s control.Status) []verdictRow {
-	words := map[policy.Outcome]string{policy.Accepted: "accepted", policy.Deferred: "deferred",
-		policy.Refused: "refused"}
-	var rows []verdictRow
-	add := func(verdict string) {
-		if n := s.Decisions[verdict]; n > 0 {
-			outcome := words[policy.Verdict(verdict).Outcome()]
-			rows = append(rows, verdictRow{verdict, outcome, n, s.WouldRefuse[verdict]})
-		}
+// outcomeWord returns an outcome in words, which is also the class of its style.
+func outcomeWord(o control.Outcome) string {
+	if o == control.Deferred {
+		return "deferred"
 	}
-	named := map[string]bool{}
-	for _, v := range policy.Verdicts() {
-		named[string(v)] = true
-		add(string(v))
-	}
-	for _, verdict := range slices.Sorted(maps.Keys(s.Decisions)) {
-		if !named[verdict] {
-			add(verdict)
-		}
-	}
-	return rows
-}
-
-// domainRow is one domain of the configuration or of the index.
-type domainRow struct {
-	Domain, Mode string
-	Addresses    int64
-	Pattern      bool // for all sub-domains
+	return string(o)
 }
 
 // othersShown limits the domains that are only in the index.
 const othersShown = 10
 
-// domainRows returns the domains of the configuration and the largest of the others.
-func domainRows(s control.Status) []domainRow {
-	var rows, others []domainRow
-	for _, domain := range slices.Sorted(maps.Keys(s.Modes)) {
-		rows = append(rows, domainRow{domain, s.Modes[domain], s.Domains[domain], strings.HasPrefix(domain, ".")})
+// shownDomains returns the domains of the configuration and the largest of the others.
+func shownDomains(rows []control.DomainRow) []control.DomainRow {
+	others := slices.IndexFunc(rows, func(r control.DomainRow) bool { return !r.Configured })
+	if others < 0 {
+		return rows
 	}
-	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
-		if _, named := s.Modes[domain]; !named {
-			mode, _ := address.LookupDomain(s.Modes, domain)
-			others = append(others, domainRow{Domain: domain, Mode: mode, Addresses: s.Domains[domain]})
-		}
-	}
-	slices.SortStableFunc(others, func(x, y domainRow) int { return cmp.Compare(y.Addresses, x.Addresses) })
-	return append(rows, others[:min(len(others), othersShown)]...)
+	return rows[:min(len(rows), others+othersShown)]
 }

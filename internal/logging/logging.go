@@ -52,7 +52,7 @@ func (l *Log) Set(o Options) {
 	var h slog.Handler
 	switch {
 	case o.Syslog != "":
-		facility := facilityOf(o.Syslog)
+		facility := facilities[o.Syslog]
 		h = newLineHandler(o.Format, level, func(at slog.Level, text string) {
 			l.syslog.send(syslogLine{facility, at, severityWord(at) + text})
 		})

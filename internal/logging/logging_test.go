@@ -207,11 +207,11 @@ func TestSyslogNeverBlocks(t *testing.T) {
 	l.Close()
 }
 
-func TestFacilityOf(t *testing.T) {
+func TestFacilities(t *testing.T) {
 	for name, want := range map[string]int{"user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "cron": 9,
 		"authpriv": 10, "ftp": 11, "local0": 16, "local7": 23} {
-		if got := facilityOf(name); int(got) != want<<3 {
-			t.Errorf("facilityOf(%q) = %d, want %d", name, got>>3, want)
+		if got := facilities[name]; int(got) != want<<3 {
+			t.Errorf("facility %q = %d, want %d", name, got>>3, want)
 		}
 	}
 }

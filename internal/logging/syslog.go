@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"log/syslog"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -145,14 +144,18 @@ func (s *syslogger) priority(l syslogLine) error {
 	}
 }
 
-// facilityOf returns the facility of a name.
-func facilityOf(name string) syslog.Priority {
-	names := []string{"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news",
-		"uucp", "cron", "authpriv", "ftp"}
-	if at := slices.Index(names, name); at >= 0 {
-		return syslog.Priority(at << 3)
-	}
-	var n int
-	fmt.Sscanf(name, "local%d", &n)
-	return syslog.LOG_LOCAL0 + syslog.Priority(n<<3)
+// facilities are those of RFC 5424 section 6.2.1 that a daemon may write to.
+var facilities = map[string]syslog.Priority{
+	"mail": syslog.LOG_MAIL, "daemon": syslog.LOG_DAEMON, "user": syslog.LOG_USER, "auth": syslog.LOG_AUTH,
+	"authpriv": syslog.LOG_AUTHPRIV, "cron": syslog.LOG_CRON, "ftp": syslog.LOG_FTP, "lpr": syslog.LOG_LPR,
+	"news": syslog.LOG_NEWS, "syslog": syslog.LOG_SYSLOG, "uucp": syslog.LOG_UUCP,
+	"local0": syslog.LOG_LOCAL0, "local1": syslog.LOG_LOCAL1, "local2": syslog.LOG_LOCAL2,
+	"local3": syslog.LOG_LOCAL3, "local4": syslog.LOG_LOCAL4, "local5": syslog.LOG_LOCAL5,
+	"local6": syslog.LOG_LOCAL6, "local7": syslog.LOG_LOCAL7,
+}
+
+// IsFacility reports whether Options.Syslog may have this name.
+func IsFacility(name string) bool {
+	_, known := facilities[name]
+	return known
 }

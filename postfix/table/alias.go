@@ -125,5 +125,5 @@ func (t *Table) AllAliases() iter.Seq2[string, []string] {
 	}
 }
 
-// AliasCount is how many domains the table maps to others.
+// AliasCount returns the number of domain aliases.
 func (t *Table) AliasCount() int { return len(t.aliases) }

@@ -216,17 +216,17 @@ func (t *Files) Snapshot() []*Table {
 
 // FileStatus is the state of one file.
 type FileStatus struct {
-	File     string
-	Entries  int       // mailboxes and domains in effect
-	Domains  int       // how many of them are @domain
-	Aliases  int       // how many of them map a domain to others
-	Read     time.Time // when they were read
-	Trouble  string    // why they are an older copy; empty if they are current
-	Since    time.Time // when that began
-	Problems []Problem // the first invalid lines
-	Unread   int       // number of invalid lines
-	Unjudged []Problem // the first lines of domains that are not judged
-	Useless  int       // how many entries these domains have
+	File      string
+	Entries   int       // mailboxes and domains in effect
+	Domains   int       // how many of them are @domain
+	Aliases   int       // how many of them map a domain to others
+	Read      time.Time // when they were read
+	Trouble   string    // why they are an older copy; empty if they are current
+	Since     time.Time // when that began
+	Problems  []Problem // the first invalid lines
+	Unread    int       // number of invalid lines
+	Unjudged  []Problem // the first lines of domains that are not judged
+	Unmatched int       // number of entries of these domains
 }
 
 // Status returns the state of all files in their order.
@@ -236,7 +236,7 @@ func (t *Files) Status() []FileStatus {
 		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(),
 			Read: w.read, Trouble: w.trouble, Since: w.since}
 		s.Problems, s.Unread = w.table.Problems()
-		s.Unjudged, s.Useless = w.table.Unjudged(t.config.Judged)
+		s.Unjudged, s.Unmatched = w.table.Unjudged(t.config.Judged)
 		all = append(all, s)
 	}
 	return all
@@ -305,7 +305,7 @@ func (t *Files) troubled(w watched, err error) watched {
 	trouble := err.Error()
 	if trouble != w.trouble {
 		w.trouble, w.since = trouble, t.config.Now()
-		t.config.Log.Warn("accept file cannot be used, its last good copy stays in force", "file", w.path,
+		t.config.Log.Warn("accept file cannot be used; its last good copy stays in effect", "file", w.path,
 			"error", trouble, "entries", w.table.Len(), "read", w.read)
 	}
 	return w

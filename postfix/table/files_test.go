@@ -157,7 +157,7 @@ func TestLastGoodCopy(t *testing.T) {
 				t.Errorf("trouble is %q, want %q", got, c.trouble)
 			}
 			w.tables.Pass()
-			if n := strings.Count(w.log.String(), "its last good copy stays in force"); n != 1 {
+			if n := strings.Count(w.log.String(), "its last good copy stays in effect"); n != 1 {
 				t.Errorf("logged %d times:\n%s", n, &w.log)
 			}
 			os.RemoveAll(w.path("one"))

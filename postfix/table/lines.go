@@ -11,7 +11,7 @@ import (
 // keptOfLine limits the bytes kept of a logical line. It is far above any valid key.
 const keptOfLine = 8 << 10
 
-// space is what Postfix takes for white space; nothing beyond ASCII is.
+// space is the white space of Postfix, which is ASCII only.
 const space = " \t\n\v\f\r"
 
 // lines reads logical lines as postmap(1) has them: a line that begins with white space
@@ -33,8 +33,8 @@ func newLines(r io.Reader) *lines {
 	return &lines{in: in}
 }
 
-// next reads one logical line into text; false: there is none any more, and err is
-// io.EOF where that is no error.
+// next reads one logical line into text. At the end it returns false; err is io.EOF or the
+// error of the reader.
 func (l *lines) next() bool {
 	l.text, l.first = l.text[:0], 0
 	for l.err == nil {
@@ -48,7 +48,8 @@ func (l *lines) next() bool {
 	return false
 }
 
-// physical adds the next line of the file; false: it is empty or a comment.
+// physical appends the next line of the file. It reports false for an empty line or a
+// comment.
 func (l *lines) physical() bool {
 	before := len(l.text)
 	for begun := false; ; begun = true {

@@ -10,10 +10,9 @@ import (
 	"syscall"
 )
 
-// Replace puts a new file in the place of one, or nothing: it is written beside it, to
-// the disk, and then renamed over it, with the permissions and the owner of the one
-// before. A new one may be read by everybody. A symbolic link stays one. When write or
-// anything else fails, what was there stays as it was.
+// Replace writes a file beside path, syncs it and renames it to path, keeping owner and
+// mode. A new file has mode 0644. It follows a symbolic link. An error leaves path
+// unchanged.
 func Replace(path string, write func(io.Writer) error) (err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
@@ -50,7 +49,7 @@ func Replace(path string, write func(io.Writer) error) (err error) {
 	return syncDir(filepath.Dir(path))
 }
 
-// resemble gives a file the permissions and the owner of another.
+// resemble sets owner and mode of a file to those of another.
 func resemble(f *os.File, before fs.FileInfo) error {
 	if before == nil {
 		return f.Chmod(0o644)
@@ -63,13 +62,13 @@ func resemble(f *os.File, before fs.FileInfo) error {
 	own, known := info.Sys().(*syscall.Stat_t)
 	if ok && known && (own.Uid != stat.Uid || own.Gid != stat.Gid) {
 		if err := f.Chown(int(stat.Uid), int(stat.Gid)); err != nil {
-			return fmt.Errorf("it belongs to another user, who would lose it: %w", err)
+			return fmt.Errorf("cannot keep its owner: %w", err)
 		}
 	}
-	return f.Chmod(before.Mode().Perm()) // after the owner, because a change of that may take rights away
+	return f.Chmod(before.Mode().Perm()) // last, because chown may clear mode bits
 }
 
-// syncDir writes the names in a directory to the disk.
+// syncDir syncs a directory.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

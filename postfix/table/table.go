@@ -41,7 +41,7 @@ const (
 	keptProblems = 20      // problems that are kept with their text
 )
 
-// ErrNotTable says that a file is no table at all; the wrapping error says why.
+// ErrNotTable is the error of a file that is not a table. The wrapping error has the reason.
 var ErrNotTable = errors.New("not a table in Postfix's source format")
 
 // Table is the set of mailboxes and domains that one file names, and of the domains that it
@@ -49,24 +49,24 @@ var ErrNotTable = errors.New("not a table in Postfix's source format")
 type Table struct {
 	text     []byte           // of all keys, in the order of the file
 	entries  []entry          // in the order of their keys, each key once
-	domains  int              // how many of them are @domain
+	domains  int              // number of keys of the form @domain
 	aliases  map[string]alias // by canonical domain
 	byDomain map[string]tally // by canonical domain
 	problems []Problem
-	unread   int // how many problems there are
+	unread   int // number of invalid lines
 }
 
-// entry is one key: where it stands in text, and on which line of the file.
+// entry is the position of one key in text, and its line in the file.
 type entry struct {
 	start  uint32
 	length uint32
 	line   uint32
 }
 
-// Problem is a line that does not count.
+// Problem is an invalid line.
 type Problem struct {
-	Line int    // the first one of the logical line, from 1
-	Text string // what is wrong, and with what
+	Line int    // first line of the logical line, from 1
+	Text string // the error
 }
 
 func (p Problem) String() string { return fmt.Sprintf("line %d: %s", p.Line, p.Text) }
@@ -100,8 +100,8 @@ func readTable(f *os.File, path string) (*Table, error) {
 	return t, nil
 }
 
-// Read reads a table. A line that cannot be read is a problem of the table and no
-// error; the error is that of r, or ErrNotTable.
+// Read reads a table. An invalid line is a Problem of the table. The error is that of r, or
+// ErrNotTable.
 func Read(r io.Reader) (*Table, error) {
 	l := newLines(r)
 	if head, _ := l.in.Peek(2); bytes.Equal(head, []byte("\xff\xfe")) || bytes.Equal(head, []byte("\xfe\xff")) {
@@ -120,7 +120,7 @@ func Read(r io.Reader) (*Table, error) {
 	return t, nil
 }
 
-// read takes in one logical line.
+// read adds one logical line.
 func (t *Table) read(l *lines) error {
 	text, err := keyOf(l.text)
 	if err != nil {
@@ -155,7 +155,7 @@ func (t *Table) add(key string, line int) {
 	t.text = append(t.text, key...)
 }
 
-// sort orders the entries, and drops all but the first of those with the same key.
+// sort sorts the entries and removes later ones with the same key.
 func (t *Table) sort() {
 	slices.SortFunc(t.entries, func(a, b entry) int {
 		if c := bytes.Compare(t.key(a), t.key(b)); c != 0 {
@@ -173,7 +173,7 @@ func (t *Table) sort() {
 
 func (t *Table) key(e entry) []byte { return t.text[e.start : e.start+e.length] }
 
-// keyOf is the key of a logical line: what stands before the first white space outside
+// keyOf returns the key of a logical line: the text before the first white space outside
 // quotes.
 func keyOf(line []byte) (string, error) {
 	if bytes.IndexByte([]byte(space), line[0]) >= 0 {
@@ -203,7 +203,7 @@ func keyOf(line []byte) (string, error) {
 	return string(key), nil
 }
 
-// canonical is the form in which a key is compared: an address, or @ and a domain.
+// canonical returns the form in which a key is compared: an address, or @ and a domain.
 func canonical(key string) (string, error) {
 	if err := address.CheckEntry(key); err != nil {
 		return "", fmt.Errorf("%s can never match: %w", shown([]byte(key)), err)
@@ -228,7 +228,7 @@ func canonical(key string) (string, error) {
 	return "", fmt.Errorf("%s: %w", shown([]byte(key)), err)
 }
 
-// shown is the begin of a line from a file, safe to print.
+// shown returns the beginning of a line, quoted.
 func shown(line []byte) string {
 	const longest = 80
 	line = bytes.TrimRight(line, space)
@@ -238,17 +238,16 @@ func shown(line []byte) string {
 	return fmt.Sprintf("%q", line)
 }
 
-// Len is how many mailboxes and domains the table names, domain aliases included.
+// Len returns the number of mailboxes and domains, including domain aliases.
 func (t *Table) Len() int { return len(t.entries) + len(t.aliases) }
 
-// Domains is how many of them are @domain, for all recipients of a domain.
+// Domains returns the number of entries of the form @domain.
 func (t *Table) Domains() int { return t.domains }
 
-// Problems are the first lines that do not count, and how many there are in all.
+// Problems returns the first invalid lines, and the number of all.
 func (t *Table) Problems() (first []Problem, all int) { return t.problems, t.unread }
 
-// Find looks for a mailbox, and then for its domain. It gives the line of the file that
-// names it; 0: none does.
+// Find looks for a mailbox, then for its domain. It returns the line in the file, or 0.
 func (t *Table) Find(a address.Address) (line int) {
 	if a.IsZero() {
 		return 0
@@ -262,8 +261,7 @@ func (t *Table) Find(a address.Address) (line int) {
 // Has reports whether the table names exactly this key, a canonical mailbox or @domain.
 func (t *Table) Has(key string) bool { return t.line(key) != 0 }
 
-// Line returns the line that names exactly this key, a canonical mailbox or @domain; 0: none
-// does.
+// Line returns the line of exactly this key, a canonical mailbox or @domain, or 0.
 func (t *Table) Line(key string) int { return t.line(key) }
 
 func (t *Table) line(key string) int {

@@ -73,7 +73,7 @@ func (w *Writer) line(key string) error {
 	return err
 }
 
-// Entries is how many were added.
+// Entries returns the number of entries added.
 func (w *Writer) Entries() int { return w.entries }
 
 // Flush writes what is left, and says in a comment what could not be written.

@@ -255,7 +255,7 @@ func TestTroubledPage(t *testing.T) {
 			"harvest-limited deferred\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
 		"600 removals are held back, still accepted. 600 removals in 24h exceed max (500).",
 		"1 removal is held back, still accepted. 1 removal would empty old.example.",
-		"its last good copy, of 3 hours ago, is in force since ",
+		"its last good copy, of 3 hours ago, has been in effect since ",
 		"A restart is needed for the new values of listen, store.",
 		"3 found, 1\u202f200 not found, 40 from memory, 7 over the budget, 2 without an answer",
 		"8 client networks over it, of 4\u202f321 remembered",

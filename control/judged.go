@@ -10,7 +10,7 @@ type Judged struct {
 	Refused    int64
 }
 
-// Total is all of them.
+// Total returns the sum of all outcomes.
 func (j Judged) Total() int64 { return j.Accepted + j.ReportOnly + j.Deferred + j.Refused }
 
 // Plus returns the sum of both.
@@ -23,12 +23,12 @@ func (j Judged) Minus(o Judged) Judged {
 	return j.Plus(Judged{-o.Accepted, -o.ReportOnly, -o.Deferred, -o.Refused})
 }
 
-// JudgedOf sums up the counters of a status by outcome.
-func JudgedOf(s Status) Judged { return judged(s.Decisions, s.WouldRefuse) }
+// Judged returns the counts of a status by outcome.
+func (s Status) Judged() Judged { return JudgedOf(s.Decisions, s.WouldRefuse) }
 
-// judged sums up counters by verdict into counts by outcome. With when_stale or
-// when_not_ready other than tempfail the counts of these two verdicts have the wrong outcome.
-func judged(decisions, wouldRefuse map[string]int64) (j Judged) {
+// JudgedOf returns the counts by outcome of counters by verdict. If when_stale or
+// when_not_ready is not tempfail, the counts of these two verdicts have the wrong outcome.
+func JudgedOf(decisions, wouldRefuse map[string]int64) (j Judged) {
 	for verdict, n := range decisions {
 		reportOnly := wouldRefuse[verdict]
 		j.ReportOnly += reportOnly
