@@ -29,10 +29,10 @@ var (
 const (
 	// missTTL and hitTTL limit how long an answer is cached. A cached miss keeps repeated
 	// requests for one address away from the directory; the index takes about as long to
-	// learn a new address. hitTTL limits a hit while no pass succeeds. A hit ends earlier,
-	// with the first good pass that began after it. After that pass the index knows the
-	// address, or the address was removed, or the followed controller lags behind, and only
-	// another search can tell.
+	// learn a new address. hitTTL limits a hit while no pass succeeds. The first good pass
+	// that began after a hit ends it earlier: the index knows the address now, or the address
+	// was removed, or the followed controller lags behind, and only another search can tell.
+	// Without an answer to that search the hit still counts, until hitTTL is over.
 	missTTL = 5 * time.Second
 	hitTTL  = 30 * time.Second
 
@@ -207,6 +207,10 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 		c.counters.notFound.Add(1)
 	}
 	if err != nil {
+		// A pass has ended the last hit, but may have read a controller that lags behind.
+		if r, ok := c.unexpired(a); ok && r.result.Known {
+			return r.result, nil
+		}
 		return ConfirmResult{}, err
 	}
 	return answer.(ConfirmResult), nil
@@ -312,15 +316,21 @@ func ownership(o store.Object, a address.Address) ConfirmResult {
 	return found
 }
 
-// cached returns an answer that has not expired.
+// cached returns an answer that saves a search.
 func (c *Confirmer) cached(a address.Address) (ConfirmResult, bool) {
-	c.mu.Lock()
-	r, ok := c.cache[a]
-	c.mu.Unlock()
-	if !ok || !c.config.Now().Before(r.expires) || r.result.Known && c.passedSince(r.at, a.Domain()) {
+	r, ok := c.unexpired(a)
+	if !ok || r.result.Known && c.passedSince(r.at, a.Domain()) {
 		return ConfirmResult{}, false
 	}
 	return r.result, true
+}
+
+// unexpired returns an answer whose time is not over.
+func (c *Confirmer) unexpired(a address.Address) (cachedResult, bool) {
+	c.mu.Lock()
+	r, ok := c.cache[a]
+	c.mu.Unlock()
+	return r, ok && c.config.Now().Before(r.expires)
 }
 
 // passedSince reports whether a directory that may own a domain completed a pass that began

@@ -339,6 +339,33 @@ func TestConfirmedUntilNextPass(t *testing.T) {
 	}
 }
 
+// TestConfirmedWithoutAnswer checks that a hit which a pass ended still counts, until it
+// expires, if the directory cannot be asked again: the followed controller may lag behind, and
+// a recipient that was just accepted must not get 550.
+func TestConfirmedWithoutAnswer(t *testing.T) {
+	w := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
+		cc.PerSecond = 2
+		at := time.Now()
+		cc.Now = func() time.Time { return at.Add(time.Duration(c.offset.Load())) }
+		m.Now = cc.Now
+	})
+	w.newUser("Neu", "smtp:neu@corp.example")
+	w.start()
+	w.want("neu@corp.example", ConfirmResult{Known: true})
+	w.advance(time.Second)
+	w.pass(store.Incremental) // of the controller that lags behind
+	w.want("guess1@corp.example", ConfirmResult{})
+	w.want("guess2@corp.example", ConfirmResult{})
+	w.wantError("guess3@corp.example", ErrOverBudget)
+	w.want("neu@corp.example", ConfirmResult{Known: true})
+	w.advance(hitTTL)
+	for range 2 {
+		w.want("guess1@corp.example", ConfirmResult{})
+		w.want("guess2@corp.example", ConfirmResult{})
+	}
+	w.wantError("neu@corp.example", ErrOverBudget)
+}
+
 // Many recipients at once cost no more searches than the budget, and each address one. The
 // clock stands still, so the budget does not grow.
 func TestConfirmBudget(t *testing.T) {

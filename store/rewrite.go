@@ -131,10 +131,19 @@ func (p *Pass) readOwner(t *tx, guid GUID, c *ownerChange) (err error) {
 	if c.after != nil {
 		c.next.set(owner{dir: p.dir.record.id, guid: guid, ownerFlags: c.after.flags()})
 	} else if c.next.remove(p.dir.record.id, guid) && !c.next.known() {
-		c.next.removed, c.next.pass = p.info.Ended, p.info.Number
+		c.next.removed, c.next.pass = p.effectiveAt(), p.info.Number
 	}
-	c.next.internalOnlySince = c.internalOnlySince(p.info.Ended)
+	c.next.internalOnlySince = c.internalOnlySince(p.effectiveAt())
 	return nil
+}
+
+// effectiveAt returns when a loss takes effect: at the end of the pass that decided it. A repair,
+// which no pass decides, takes effect when it is written.
+func (p *Pass) effectiveAt() time.Time {
+	if p.info.Ended.IsZero() {
+		return p.now()
+	}
+	return p.info.Ended
 }
 
 // internalOnlySince returns when outside senders lost the address, if the change takes effect at
