@@ -229,13 +229,13 @@ func (s *Store) finishDecidedPasses() error {
 		if d == nil {
 			return s.unreadable(fmt.Sprintf("%x", kv.key), errors.New("its directory does not exist"))
 		}
-		return s.finishPass(d, redo)
+		return s.finishPass(d, redo, s.config.Now())
 	})
 }
 
 // finishDecidedPass does the same for one directory, because the process may continue after an
 // error in the middle of a release.
-func (s *Store) finishDecidedPass(d *directory) error {
+func (s *Store) finishDecidedPass(d *directory, at time.Time) error {
 	key := dirKey(prefixRedo, d.record.id)
 	value, err := s.get(key)
 	if err != nil || value == nil {
@@ -245,13 +245,18 @@ func (s *Store) finishDecidedPass(d *directory) error {
 	if err != nil {
 		return s.unreadable(fmt.Sprintf("%x", key), err)
 	}
-	return s.finishPass(d, redo)
+	return s.finishPass(d, redo, at)
 }
 
-func (s *Store) finishPass(d *directory, redo redoRecord) (err error) {
+// finishPass completes a decided pass at a time. What it releases was known until now, so the
+// removal grace begins now.
+func (s *Store) finishPass(d *directory, redo redoRecord, at time.Time) (err error) {
 	p := &Pass{s: s, dir: d, origin: d.record.lastOriginOf(redo.info.Controller), info: redo.info, held: redo.held,
 		upTo: cmp.Or(redo.upTo, math.MaxUint64), laterHold: redo.laterHold}
 	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // unknown by now how far the pass had read
+	if at = at.UTC().Truncate(time.Microsecond); at.After(p.info.Ended) {
+		p.info.Ended = at
+	}
 	if p.seq, err = s.nextRow(redo.info.Number); err != nil {
 		return err
 	}

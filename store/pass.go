@@ -92,7 +92,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if kind == Full {
 		p.seen = map[GUID]bool{}
 	}
-	err = s.finishDecidedPass(d)
+	err = s.finishDecidedPass(d, p.now())
 	p.first = kind == Full && d.record.full.Number == 0
 	if err == nil {
 		err = p.setOrigin(origin)
