@@ -112,13 +112,18 @@ func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 	ticker := time.NewTicker(secretCheckInterval)
 	defer ticker.Stop()
 	unusable := errors.Is(err, directory.ErrSecret)
-	for m.config.Secret() == tried && (unusable || m.gate.rejected(tried)) {
+	for open := 0; m.config.Secret() == tried && (unusable || m.gate.rejected(tried)) && open < 2; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-patience.C:
 			return
 		case <-ticker.C:
+		}
+		// Nobody else may bind after a forged rejection: passes keep their connection. A pass
+		// without one binds as soon as the gate opens, and gets a moment for that.
+		if open++; !errors.Is(err, directory.ErrForgeable) || m.gate.rejection(tried, m.config.Now()) != nil {
+			open = 0
 		}
 	}
 }

@@ -134,7 +134,7 @@ func TestAdvOldAndNew(t *testing.T) {
 			cfg.DomainAliases = map[string]string{"e1.test": "e2.test", "e2.test": "e5.test", "report.test": "e3.test"}
 		}
 		if r.IntN(2) == 0 {
-			cfg.HasAddresses = func(d string) bool { return advIndex{}.pick("h" + d).IntN(2) == 0 }
+			cfg.HasAddresses = func(d string) bool { return advIndex{}.pick("h"+d).IntN(2) == 0 }
 		}
 		p, err := New(cfg)
 		if err != nil {

@@ -125,10 +125,13 @@ func (p *Policy) decide(ctx context.Context, q Query, r recipient) (d Decision) 
 		return r.answer(9, VerdictStale, p.whenStale.reply(entry, r.text), "the directory was last read too long ago")
 	}
 
-	// Row 10: a search in the directory finds the recipient.
+	// Row 10: a search in the directory finds the recipient. An internal-only one may have
+	// opened since, and its answer must not take less time than that of an unknown one.
 	limited = limited || p.limited(q)
-	if r.asked && !entry.Known {
-		entry = p.confirmed(ctx, &r, limited)
+	if r.asked {
+		if found := p.confirmed(ctx, &r, limited); found.Known {
+			entry = found
+		}
 	}
 	if p.allowsSender(entry, q, &r) {
 		return r.answer(10, VerdictConfirmed, Reply{}, r.found("found by a search in the directory"))

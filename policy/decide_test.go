@@ -371,7 +371,7 @@ func TestDecideAsksConfirm(t *testing.T) {
 		"mute+x@enforce.test":         "mute+x@enforce.test mute@enforce.test",
 		"mute@enforce.test":           "mute@enforce.test",
 		"fresh@enforce.test":          "fresh@enforce.test",
-		"staff@enforce.test":          "",
+		"staff@enforce.test":          "staff@enforce.test",
 		"user@enforce.test":           "",
 		"left@enforce.test":           "",
 		"gone@enforce.test":           "",
