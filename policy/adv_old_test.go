@@ -56,8 +56,8 @@ func (p *Policy) oldDecide(ctx context.Context, q Query, r recipient) Decision {
 		return r.answer(9, VerdictStale, p.whenStale.reply(entry, r.text), "")
 	}
 	limited := p.limited(q)
-	if !entry.Known {
-		entry = p.confirmed(ctx, &r, limited)
+	if found := p.confirmed(ctx, &r, limited); found.Known { // then: only if !entry.Known
+		entry = found
 	}
 	if p.allowsSender(entry, q, &r) {
 		return r.answer(10, VerdictConfirmed, Reply{}, "")

@@ -91,3 +91,52 @@ func TestInterruptedDecisionHasGrace(t *testing.T) {
 		})
 	}
 }
+
+// TestHeavyObjectBecomesInternalOnly: an object that no transaction holds is sound after every
+// commit of its marks and of their release, in both kinds of mark.
+func TestHeavyObjectBecomesInternalOnly(t *testing.T) {
+	var s *Store
+	commits := 0
+	config := Config{Dir: t.TempDir(), memTable: 1 << 20, afterCommit: func(int) {
+		commits++
+		if s != nil && !t.Failed() {
+			checkSound(t, s)
+		}
+	}}
+	s = open(t, config)
+	heavy := newsletter(t, 9, 1200, 8)
+	pass(t, s, "corp", Full, start, "", heavy, object(t, 1, "a@x.test"))
+	closed := heavy
+	closed.Addresses = nil
+	for _, a := range heavy.Addresses {
+		a.InternalOnly = true
+		closed.Addresses = append(closed.Addresses, a)
+	}
+	half := closed
+	half.Addresses = closed.Addresses[:700]
+	hour := func(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
+	if info := pass(t, s, "corp", Incremental, hour(1), "too many", closed); info.Held != 1200 {
+		t.Errorf("held: %+v", info)
+	}
+	if info := pass(t, s, "corp", Incremental, hour(2), "too many", half); info.Held != 1200 {
+		t.Errorf("held, half of them gone: %+v", info)
+	}
+	if info := pass(t, s, "corp", Incremental, hour(3), ""); info.Removed != 1200 {
+		t.Errorf("released: %+v", info)
+	}
+	open := 0
+	for _, a := range known(t, s) {
+		if a[0] != '!' {
+			open++
+		}
+	}
+	if open != 1 || s.Totals().Addresses != 701 {
+		t.Errorf("%d open of %d", open, s.Totals().Addresses)
+	}
+	for i := range 1200 {
+		if got := presence(t, s, heavy.Addresses[i].Address.String()); !got.Removed.Equal(hour(3).Add(time.Second)) {
+			t.Fatalf("%d: %+v", i, got)
+		}
+	}
+	t.Log(commits, "commits")
+}
