@@ -223,3 +223,20 @@ func TestForgeableRefusals(t *testing.T) {
 
 // errNone means that there was no bind.
 var errNone = errors.New("none")
+
+// TestForgedRejectionOfASecondConnection checks that a forged rejection of a connection for
+// confirmation or notification keeps both off only while the gate is closed. While passes keep
+// their own connection, no other bind opens the gate again.
+func TestForgedRejectionOfASecondConnection(t *testing.T) {
+	w := newWorld(t, func(_ *world, c *Config) { c.RejectedBindWait = time.Hour })
+	m, secret := w.mirror, w.mirror.config.Secret()
+	m.gate.recordBind(secret, nil, w.now(), time.Hour)
+	m.gate.recordBind(secret, directory.ErrForgeable, w.now(), time.Hour)
+	w.advance(forgeableDelay)
+	ctx, cancel := context.WithTimeout(t.Context(), forAnswer)
+	defer cancel()
+	m.awaitSecret(ctx, secret, directory.ErrForgeable)
+	if ctx.Err() != nil {
+		t.Errorf("no bind within %v after the gate has opened", forAnswer)
+	}
+}

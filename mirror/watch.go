@@ -120,8 +120,8 @@ func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 			return
 		case <-ticker.C:
 		}
-		// Nobody else may bind after a forged rejection: passes keep their connection. A pass
-		// without one binds as soon as the gate opens, and gets a moment for that.
+		// After a forged rejection no other bind may come, because passes keep their connection.
+		// A pass without one binds as soon as the gate opens; two ticks leave it time for that.
 		if open++; !errors.Is(err, directory.ErrForgeable) || m.gate.rejection(tried, m.config.Now()) != nil {
 			open = 0
 		}

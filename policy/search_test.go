@@ -18,22 +18,23 @@ func TestInternalOnlyIsSearched(t *testing.T) {
 		cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	})
 	outside, inside := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("10.0.0.1")
-	for _, c := range []struct {
+	for name, c := range map[string]struct {
 		recipient string
 		client    netip.Addr
 		verdict   Verdict
 		asked     []string
 	}{
-		{"nobody@enforce.test", outside, VerdictUnknown, []string{"nobody@enforce.test"}},
-		{"staff@enforce.test", outside, VerdictRestricted, []string{"staff@enforce.test"}},
-		{"fresh@enforce.test", outside, VerdictConfirmed, []string{"fresh@enforce.test"}},
-		{"staff@enforce.test", inside, VerdictKnown, nil},
+		"unknown":       {"nobody@enforce.test", outside, VerdictUnknown, []string{"nobody@enforce.test"}},
+		"internal-only": {"staff@enforce.test", outside, VerdictRestricted, []string{"staff@enforce.test"}},
+		"open since":    {"fresh@enforce.test", outside, VerdictConfirmed, []string{"fresh@enforce.test"}},
+		"from inside":   {"staff@enforce.test", inside, VerdictKnown, nil},
 	} {
-		confirmer.asked = nil
-		d := p.Decide(t.Context(), Query{Recipient: c.recipient, Client: c.client})
-		if d.Verdict != c.verdict || !slices.Equal(confirmer.asked, c.asked) {
-			t.Errorf("%s from %s: %s after searches for %q, want %s after %q", c.recipient, c.client, d.Verdict,
-				confirmer.asked, c.verdict, c.asked)
-		}
+		t.Run(name, func(t *testing.T) {
+			confirmer.asked = nil
+			d := p.Decide(t.Context(), Query{Recipient: c.recipient, Client: c.client})
+			if d.Verdict != c.verdict || !slices.Equal(confirmer.asked, c.asked) {
+				t.Errorf("%s after searches for %q, want %s after %q", d.Verdict, confirmer.asked, c.verdict, c.asked)
+			}
+		})
 	}
 }
