@@ -36,3 +36,5 @@ func (i index) Freshness(domain string) policy.Freshness {
 	}
 	return worst
 }
+
+func (i index) HasDomain(domain string) bool { return i.store.HasDomain(domain) }
