@@ -23,7 +23,7 @@ func (i indexAt) Lookup(a address.Address) (policy.Entry, error) {
 	if err != nil {
 		return policy.Entry{}, err
 	}
-	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, nil
+	return entryOf(p.Presence), nil
 }
 
 // Freshness treats each directory that had been read by then as fresh, because the age of its

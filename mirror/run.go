@@ -20,8 +20,7 @@ type request struct {
 }
 
 // ErrStopped is the error of a request to a mirror that no longer runs.
-var ErrStopped = errors.New("the directory is no longer followed in this way, " +
-	"because the configuration has changed or the daemon stops; try again")
+var ErrStopped = errors.New("the directory's mirror has stopped after a reload or shutdown; try again")
 
 // fail answers all callers with an error.
 func (r *request) fail(err error) {

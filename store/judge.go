@@ -43,10 +43,10 @@ type judge struct {
 	latest         time.Time  // when any database was last read
 	// databaseOf returns the database of an origin. Nil means that none is known.
 	databaseOf func(originID) string
-	// handOverWait returns how long another directory may need to receive an address that this
+	// handoverLag returns how long another directory may need to receive an address that this
 	// one gave away. Zero means that no other one may have it, or that another object already
 	// has it. A nil function means zero.
-	handOverWait func(a ownedRecord) time.Duration
+	handoverLag func(a ownedRecord) time.Duration
 }
 
 // readTime returns when an object was read.
@@ -97,10 +97,10 @@ func (j judge) waitUntil(a ownedRecord, read Object) (until time.Time) {
 	if seen := j.lastSeenElsewhere(a, read); !seen.IsZero() {
 		until = earlier(seen, j.current.time).Add(j.lag)
 	}
-	if read.Deleted || j.handOverWait == nil {
+	if read.Deleted || j.handoverLag == nil {
 		return j.onlyFuture(until)
 	}
-	if wait := j.handOverWait(a); wait > 0 {
+	if wait := j.handoverLag(a); wait > 0 {
 		if handed := earlier(a.gone.time, j.readTime(read)).Add(wait); handed.After(until) {
 			until = handed
 		}
@@ -173,12 +173,12 @@ func (j judge) database(origin originID) string {
 	return j.databaseOf(origin)
 }
 
-// handOverWait calls HandOverWait; zero if that is nil.
-func (o Origin) handOverWait(domain string) time.Duration {
-	if o.HandOverWait == nil {
+// handoverLag calls HandoverLag; zero if that is nil.
+func (o Origin) handoverLag(domain string) time.Duration {
+	if o.HandoverLag == nil {
 		return 0
 	}
-	return o.HandOverWait(domain)
+	return o.HandoverLag(domain)
 }
 
 // newJudge returns a judge with what is the same for all objects of the pass.
@@ -221,8 +221,8 @@ type objectJudge struct {
 func (p *Pass) objectJudge(t *tx, o Object) *objectJudge {
 	j := &objectJudge{judge: p.judge}
 	j.current = p.stamp(o.USN)
-	j.handOverWait = func(a ownedRecord) time.Duration {
-		wait := p.from.handOverWait(domainOf(a.address))
+	j.handoverLag = func(a ownedRecord) time.Duration {
+		wait := p.from.handoverLag(domainOf(a.address))
 		if wait == 0 || j.err != nil {
 			return 0
 		}

@@ -37,9 +37,7 @@ func (s *Store) addressRecord(a string) (addressRecord, error) { return s.newest
 func (r reader) addressRecord(a string) (record addressRecord, err error) {
 	key := addressKey(a)
 	err = r.read(key, func(value []byte) (err error) {
-		if record, err = decodeAddress(value); err != nil {
-			err = r.s.unreadable(string(key), err)
-		}
+		record, err = r.s.decodeAddress(key, value)
 		return err
 	})
 	if err != nil && !errors.Is(err, ErrDamaged) {

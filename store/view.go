@@ -247,11 +247,7 @@ func (r reader) object(dir dirID, guid GUID) (objectRecord, error) {
 	if err != nil {
 		return objectRecord{}, err
 	}
-	record, err := decodeObject(value)
-	if err != nil {
-		return record, r.s.unreadable(fmt.Sprintf("%x", key), err)
-	}
-	return record, nil
+	return r.s.decodeObject(key, value)
 }
 
 // directory reads the record of a directory. The zero record means that there is none.
@@ -264,6 +260,24 @@ func (r reader) directory(name string) (directoryRecord, error) {
 	record, err := decodeDirectory(value)
 	if err != nil {
 		return record, r.s.unreadable(string(key), err)
+	}
+	return record, nil
+}
+
+// decodeObject decodes the record of an object. Its error names the key.
+func (s *Store) decodeObject(key, value []byte) (objectRecord, error) {
+	record, err := decodeObject(value)
+	if err != nil {
+		return record, s.unreadable(fmt.Sprintf("%x", key), err)
+	}
+	return record, nil
+}
+
+// decodeAddress decodes the record of an address. Its error names the key.
+func (s *Store) decodeAddress(key, value []byte) (addressRecord, error) {
+	record, err := decodeAddress(value)
+	if err != nil {
+		return record, s.unreadable(string(key), err)
 	}
 	return record, nil
 }
