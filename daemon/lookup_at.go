@@ -86,16 +86,11 @@ func (b backend) describeAt(a address.Address, at time.Time, answer *control.Loo
 	if err != nil && !errors.Is(err, store.ErrNotKept) {
 		return err
 	}
-	for _, o := range then.Owners {
-		answer.Owners = append(answer.Owners, ownerOf(o))
-	}
 	if !then.Known {
 		answer.Removed = control.Time{Time: then.Removed}
 	}
 	history, err := b.store.History(a)
-	for _, e := range history {
-		answer.History = append(answer.History, journalRowOf(e))
-	}
+	addDetail(answer, then.Owners, history)
 	return err
 }
 
