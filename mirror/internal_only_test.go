@@ -226,7 +226,7 @@ func TestInternalOnlyInTwoDirectories(t *testing.T) {
 			cid := w.add(adsim.User, "CN=Cid,"+elsewhere, there)
 			w.begin()
 			w.setInternalOnly(true, ann)
-			if info := w.pass(store.Incremental); (info.Removed == 1) != (there == "ann@corp.example") {
+			if info := w.pass(store.Incremental); info.Removed != 0 {
 				t.Errorf("the pass: %+v", info)
 			}
 			a, err := address.Parse("ann@corp.example")

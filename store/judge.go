@@ -43,10 +43,11 @@ type judge struct {
 	latest         time.Time  // when any database was last read
 	// databaseOf returns the database of an origin. Nil means that none is known.
 	databaseOf func(originID) string
-	// handoverLag returns how long another directory may need to receive an address that this
-	// one gave away. Zero means that no other one may have it, or that another object already
-	// has it. A nil function means zero.
-	handoverLag func(a ownedRecord) time.Duration
+	// handoverLag returns how long another directory may need to receive an address of a mail
+	// domain that this one gave away. Zero means that no other one may have it. A nil function
+	// means zero. Other owners do not shorten it: they may be deleted, which waits for nothing,
+	// while the new owner is not read yet.
+	handoverLag func(domain string) time.Duration
 }
 
 // readTime returns when an object was read.
@@ -100,7 +101,7 @@ func (j judge) waitUntil(a ownedRecord, read Object) (until time.Time) {
 	if read.Deleted || j.handoverLag == nil {
 		return j.onlyFuture(until)
 	}
-	if wait := j.handoverLag(a); wait > 0 {
+	if wait := j.handoverLag(domainOf(a.address)); wait > 0 {
 		if handed := earlier(a.gone.time, j.readTime(read)).Add(wait); handed.After(until) {
 			until = handed
 		}
@@ -184,8 +185,8 @@ func (o Origin) handoverLag(domain string) time.Duration {
 // newJudge returns a judge with what is the same for all objects of the pass.
 func (p *Pass) newJudge() judge {
 	record := p.dir.record
-	j := judge{lag: p.from.Lag, rules: rulesIDOf(p.from.Rules), databaseOf: record.databaseOf,
-		latest: p.from.PreviousRead}
+	j := judge{lag: p.from.Lag, handoverLag: p.from.HandoverLag, rules: rulesIDOf(p.from.Rules),
+		databaseOf: record.databaseOf, latest: p.from.PreviousRead}
 	j.current.origin = p.origin
 	add := func(s sighting) {
 		if s.read.After(j.latest) {
@@ -211,54 +212,11 @@ func (p *Pass) newJudge() judge {
 	return j
 }
 
-// objectJudge is a judge of one object. It reads the owners of addresses and stores the first
-// error.
-type objectJudge struct {
-	judge
-	err error
-}
-
-func (p *Pass) objectJudge(t *tx, o Object) *objectJudge {
-	j := &objectJudge{judge: p.judge}
+// judgeOf returns the judge of one object.
+func (p *Pass) judgeOf(o Object) judge {
+	j := p.judge
 	j.current = p.stamp(o.USN)
-	j.handoverLag = func(a ownedRecord) time.Duration {
-		wait := p.from.handoverLag(domainOf(a.address))
-		if wait == 0 || j.err != nil {
-			return 0
-		}
-		stays := false
-		if stays, j.err = t.ownedElsewhere(a, p.dir.record.id, o.GUID); stays {
-			return 0
-		}
-		return wait
-	}
 	return j
-}
-
-// ownedElsewhere reports whether another object, of this directory or another one, has an
-// address and is not about to lose it. If two owners lose an address at the same time, the
-// second one finds the mark of the first one. For an open address, the other object must be open
-// too.
-func (t *tx) ownedElsewhere(lost ownedRecord, dir dirID, guid GUID) (bool, error) {
-	record, err := t.address(lost.address)
-	if err != nil {
-		return false, err
-	}
-	for _, o := range record.owners {
-		if o.dir == dir && o.guid == guid {
-			continue
-		}
-		other, err := t.object(o.dir, o.guid)
-		if err != nil {
-			return false, err
-		}
-		for _, a := range other.addresses {
-			if a.address == lost.address && a.stays(lost.internalOnly) {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
 }
 
 // noteRead records how far the pass has read.

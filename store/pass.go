@@ -50,7 +50,7 @@ type Pass struct {
 	info            PassInfo
 	origin          originID
 	lag             time.Duration // the longest wait of its marks
-	judge           judge         // without current and handoverLag, which depend on the object
+	judge           judge         // without current, which depends on the object
 	from            Origin
 	reached         time.Time // when the last object was read; zero means that none was
 	usn             uint64    // the highest uSNChanged that was read
@@ -238,11 +238,7 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 		return err
 	}
 	p.noteRead(o)
-	j := p.objectJudge(t, o)
-	next, d := diff(stored, o, j.judge)
-	if j.err != nil {
-		return j.err
-	}
+	next, d := diff(stored, o, p.judgeOf(o))
 	unread, rewrite, err := p.unreadChange(t, &stored, o)
 	if err != nil {
 		return err

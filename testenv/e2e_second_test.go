@@ -336,7 +336,8 @@ func TestPartition(t *testing.T) {
 // taught. What was added there stays known; a deletion that it has not heard of is taken
 // back, since a controller that is followed is believed in what it has.
 func TestLaggingController(t *testing.T) {
-	p := requirePair(t)
+	// With confirm, dc1 would vouch for what it still has.
+	p := requirePair(t, testenv.Overlay("confirm: {enabled: false}\n"))
 	leaver, left := p.user(p.dc2, "lag-leaver")
 	_, stays := p.user(p.dc2, "lag-stays")
 	p.replicate()

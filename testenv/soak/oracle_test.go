@@ -64,20 +64,15 @@ func (f *forest) shared() func(domain string) time.Duration {
 
 func (w *world) toldShared() bool { return w.seed/2%2 == 0 }
 
-// handsOver returns whether another forest may have an address and only one object of the
-// index has it: then it stays known for the lag after this forest lost it, unless by deletion.
-// It answers as of now.
-func (f *forest) handsOver() func(address string) bool {
-	owners, othersRead := map[string]int{}, true
+// handsOver returns whether another forest may have an address: then it stays known for the
+// lag after this forest lost it, unless by deletion. It answers as of now.
+func (f *forest) handsOver() func(at pair) bool {
+	othersRead := true
 	for _, other := range f.w.forests {
 		othersRead = othersRead && (other == f || other.promise.followed != nil)
-		for at := range other.promise.learned {
-			owners[at.address]++
-		}
 	}
-	return func(address string) bool {
-		shared := !f.w.toldShared() || strings.HasSuffix(address, "@"+sharedDomain)
-		return shared && othersRead && owners[address] == 1
+	return func(at pair) bool {
+		return othersRead && (!f.w.toldShared() || strings.HasSuffix(at.address, "@"+sharedDomain))
 	}
 }
 

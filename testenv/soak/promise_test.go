@@ -320,7 +320,7 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 		case c.deleted(at.guid):
 			delete(p.learned, at)
 			continue
-		case handsOver(at.address) && (l.until.IsZero() || !l.handed.IsZero()):
+		case handsOver(at) && (l.until.IsZero() || !l.handed.IsZero()):
 			if l.handed.IsZero() {
 				l.handed = earlier(v.rootTime, p.passTime)
 			}
