@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -73,31 +74,40 @@ func (a Address) Domain() string { return a.text[strings.LastIndexByte(a.text, '
 // domain follows the last @. It accepts more than RFC 5321 (see the package comment), because
 // mail for an address that cannot be read would be rejected. The error wraps ErrSyntax.
 func Parse(text string) (Address, error) {
-	text = strings.Trim(text, " \t")
-	if len(text) > 4*MaxLength { // no spelling of a valid address is longer; limits the work
-		return Address{}, fmt.Errorf("%w: longer than %d bytes", ErrSyntax, MaxLength)
-	}
-	if !utf8.ValidString(text) {
-		return Address{}, fmt.Errorf("%w: not valid UTF-8", ErrSyntax)
-	}
-	at := strings.LastIndexByte(text, '@')
-	if at < 0 {
-		return Address{}, fmt.Errorf("%w: no @", ErrSyntax)
-	}
-	content, err := unquote(text[:at])
+	local, domain, err := split(text)
 	if err != nil {
 		return Address{}, err
 	}
-	return compose(content, text[at+1:])
+	content, err := unquote(local)
+	if err != nil {
+		return Address{}, err
+	}
+	return compose(content, domain)
+}
+
+// split returns what is before and after the last @. The local part is not empty.
+func split(text string) (local, domain string, err error) {
+	text = strings.Trim(text, " \t")
+	if len(text) > 4*MaxLength { // no spelling of a valid address is longer; limits the work
+		return "", "", fmt.Errorf("%w: longer than %d bytes", ErrSyntax, MaxLength)
+	}
+	if !utf8.ValidString(text) {
+		return "", "", fmt.Errorf("%w: not valid UTF-8", ErrSyntax)
+	}
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 {
+		return "", "", fmt.Errorf("%w: no @", ErrSyntax)
+	}
+	if at == 0 {
+		return "", "", fmt.Errorf("%w: nothing before the @", ErrSyntax)
+	}
+	return text[:at], text[at+1:], nil
 }
 
 // unquote returns the content of a local part: quoted strings and quoted pairs
 // resolved (RFC 5321 section 4.1.2 Quoted-string, RFC 5322 section 4.4 obs-local-part,
 // where quoted and plain words alternate between dots).
 func unquote(local string) (string, error) {
-	if local == "" {
-		return "", fmt.Errorf("%w: nothing before the @", ErrSyntax)
-	}
 	var content strings.Builder
 	quoted := false
 	for i := 0; i < len(local); i++ {
@@ -151,4 +161,20 @@ func quote(content string) string {
 	}
 	b.WriteByte('"')
 	return b.String()
+}
+
+// compose returns the canonical address of an unquoted local part and a domain.
+func compose(content, domainText string) (Address, error) {
+	if strings.ContainsFunc(content, unicode.IsControl) {
+		return Address{}, fmt.Errorf("%w: control character", ErrSyntax)
+	}
+	domain, err := ParseDomain(domainText)
+	if err != nil {
+		return Address{}, err
+	}
+	canonical := quote(fold(content)) + "@" + domain
+	if len(canonical) > MaxLength {
+		return Address{}, fmt.Errorf("%w: longer than %d bytes", ErrSyntax, MaxLength)
+	}
+	return Address{canonical}, nil
 }

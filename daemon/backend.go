@@ -150,15 +150,20 @@ func (b backend) describe(a address.Address, answer *control.LookupAnswer) error
 		}
 		return nil
 	}
-	for _, o := range detail.Owners {
-		answer.Owners = append(answer.Owners, ownerOf(o))
-	}
-	for _, e := range detail.History {
-		answer.History = append(answer.History, journalRowOf(e))
-	}
+	addDetail(answer, detail.Owners, detail.History)
 	answer.Removed = control.Time{Time: detail.Removed}
 	answer.RemovedPass = detail.RemovedPass
 	return nil
+}
+
+// addDetail adds owners and journal rows of an address to an answer.
+func addDetail(answer *control.LookupAnswer, owners []store.Owner, history []store.Event) {
+	for _, o := range owners {
+		answer.Owners = append(answer.Owners, ownerOf(o))
+	}
+	for _, e := range history {
+		answer.History = append(answer.History, journalRowOf(e))
+	}
 }
 
 func ownerOf(o store.Owner) control.Owner {

@@ -16,12 +16,12 @@ import (
 // Compare compares one directory after the other, because each is read at full speed. An error
 // in one directory does not stop the others.
 func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(control.CompareEvent) error) error {
-	keepers, err := b.syncs.syncersNamed(q.Directory)
+	syncers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
 		return err
 	}
 	var failed []error
-	for _, k := range keepers {
+	for _, k := range syncers {
 		c := directoryComparison{backend: b, name: k.Name(), tell: tell}
 		began := b.now()
 		if m, ok := k.(*mirror.Mirror); ok {

@@ -99,8 +99,8 @@ func (c directoryConfirmer) status() *control.ConfirmStatus {
 
 // wake starts a pass of the directories that may own a domain. It is called when a directory
 // has confirmed a recipient that the index does not have.
-func (n directorySet) wake(domain string) {
-	for _, d := range n {
+func (set directorySet) wake(domain string) {
+	for _, d := range set {
 		if d.config.MayOwn(domain) {
 			d.Wake()
 		}

@@ -95,8 +95,8 @@ func checkSecret(d config.Directory) (err error) {
 
 // warnOfSecrets adds a warning to the status of each directory whose next bind must fail. No
 // pass fails while the connection lasts.
-func (n directorySet) warnOfSecrets(directories []control.DirectoryStatus) {
-	for _, d := range n {
+func (set directorySet) warnOfSecrets(directories []control.DirectoryStatus) {
+	for _, d := range set {
 		at := slices.IndexFunc(directories, func(s control.DirectoryStatus) bool { return s.Name == d.Name() })
 		if at < 0 || directories[at].LastError != "" {
 			continue

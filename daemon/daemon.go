@@ -220,11 +220,11 @@ type queryChecks struct {
 }
 
 // harvestLimit returns the limit for a policy, which expects nil for none.
-func (l queryChecks) harvestLimit() policy.HarvestLimit {
-	if l.harvest == nil {
+func (checks queryChecks) harvestLimit() policy.HarvestLimit {
+	if checks.harvest == nil {
 		return nil
 	}
-	return l.harvest
+	return checks.harvest
 }
 
 // newPolicy creates the policy of a configuration, for the daemon and for lookups, also of the

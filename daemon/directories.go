@@ -46,13 +46,13 @@ func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) 
 }
 
 // active returns the directories in effect.
-func (f *syncManager) active() directorySet { return *f.current.Load() }
+func (sm *syncManager) active() directorySet { return *sm.current.Load() }
 
 // prepare creates the mirrors for a configuration. A directory that has not changed keeps its
 // mirror, and so its connection. At a reload, a directory that has changed needs a usable
 // password file or keytab. Nothing changes before apply.
-func (f *syncManager) prepare(c *config.Config) (directorySet, error) {
-	now := f.active()
+func (sm *syncManager) prepare(c *config.Config) (directorySet, error) {
+	now := sm.active()
 	next := make(directorySet, 0, len(c.Directories))
 	for _, d := range c.Directories {
 		at := slices.IndexFunc(now, func(o syncedDirectory) bool { return sameMirror(o.config, d) })
@@ -65,7 +65,7 @@ func (f *syncManager) prepare(c *config.Config) (directorySet, error) {
 				return nil, configError{err}
 			}
 		}
-		config := f.mirrorConfig(c, d)
+		config := sm.mirrorConfig(c, d)
 		config.Gate = now.gateOf(d)
 		m, err := mirror.New(config)
 		if err != nil {
@@ -79,15 +79,15 @@ func (f *syncManager) prepare(c *config.Config) (directorySet, error) {
 // gateOf returns the gate of the mirror that the mirror of d replaces, if both use the same
 // account at the same controllers. The gate remembers that a bind was rejected. gateOf returns
 // nil if there is none.
-func (n directorySet) gateOf(d config.Directory) *mirror.Gate {
-	at := slices.IndexFunc(n, func(o syncedDirectory) bool {
+func (set directorySet) gateOf(d config.Directory) *mirror.Gate {
+	at := slices.IndexFunc(set, func(o syncedDirectory) bool {
 		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover &&
 			slices.Equal(o.config.URLs, d.URLs)
 	})
 	if at < 0 {
 		return nil
 	}
-	return n[at].Gate()
+	return set[at].Gate()
 }
 
 // sameMirror reports whether one mirror can serve both directories. Their mail domains do not
@@ -100,34 +100,34 @@ func sameMirror(a, b config.Directory) bool {
 // apply replaces the active directories by prepared ones. It calls swap while no runner works
 // on a directory that changes hands, and after each new mirror has read the state that its
 // predecessor left. Mirrors that stay are not disturbed.
-func (f *syncManager) apply(c *config.Config, next directorySet, swap func()) {
-	before := f.active()
-	f.group.Remove(f.stoppedBy(next)...)
+func (sm *syncManager) apply(c *config.Config, next directorySet, swap func()) {
+	before := sm.active()
+	sm.group.Remove(sm.stoppedBy(next)...)
 	var coming []mirror.Runner
 	for _, d := range next {
 		if !before.contains(d.Mirror) {
 			d.Refresh()
 			coming = append(coming, d.Mirror)
 		}
-		d.SetLimits(f.limitsOf(c, d.config))
+		d.SetLimits(sm.limitsOf(c, d.config))
 	}
 	swap()
-	f.current.Store(&next)
-	f.group.Add(append(coming, f.retireRemoved(c)...)...)
+	sm.current.Store(&next)
+	sm.group.Add(append(coming, sm.retireRemoved(c)...)...)
 }
 
 // stoppedBy returns the runners to stop before next starts: mirrors that next does not have,
 // and retired directories that come back.
-func (f *syncManager) stoppedBy(next directorySet) []mirror.Runner {
+func (sm *syncManager) stoppedBy(next directorySet) []mirror.Runner {
 	var leaving []mirror.Runner
-	for _, d := range f.active() {
+	for _, d := range sm.active() {
 		if !next.contains(d.Mirror) {
 			leaving = append(leaving, d.Mirror)
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.retired = slices.DeleteFunc(slices.Clone(f.retired), func(r *mirror.RetiredDirectory) bool {
+	sm.mu.Lock()
+	defer sm.mu.Unlock()
+	sm.retired = slices.DeleteFunc(slices.Clone(sm.retired), func(r *mirror.RetiredDirectory) bool {
 		back := slices.ContainsFunc(next, func(d syncedDirectory) bool { return d.Name() == r.Name() })
 		if back {
 			leaving = append(leaving, r)
@@ -137,42 +137,42 @@ func (f *syncManager) stoppedBy(next directorySet) []mirror.Runner {
 	return leaving
 }
 
-func (n directorySet) contains(m *mirror.Mirror) bool {
-	return slices.ContainsFunc(n, func(d syncedDirectory) bool { return d.Mirror == m })
+func (set directorySet) contains(m *mirror.Mirror) bool {
+	return slices.ContainsFunc(set, func(d syncedDirectory) bool { return d.Mirror == m })
 }
 
 // retireRemoved retires the directories of the store that are not in the configuration. It
 // returns the newly retired ones.
-func (f *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (sm *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
+	sm.mu.Lock()
+	defer sm.mu.Unlock()
 	var begin []mirror.Runner
-	for _, name := range slices.Sorted(slices.Values(f.store.Directories())) {
+	for _, name := range slices.Sorted(slices.Values(sm.store.Directories())) {
 		if inConfig(c, name) ||
-			slices.ContainsFunc(f.retired, func(r *mirror.RetiredDirectory) bool { return r.Name() == name }) {
+			slices.ContainsFunc(sm.retired, func(r *mirror.RetiredDirectory) bool { return r.Name() == name }) {
 			continue
 		}
-		f.log.Warn("directory no longer in the configuration; removing its addresses through the removal guard",
+		sm.log.Warn("directory no longer in the configuration; removing its addresses through the removal guard",
 			"directory", name)
 		r := mirror.NewRetiredDirectory(mirror.RetiredConfig{
-			Name: name, Store: f.store, Guard: mirror.Guard(config.DefaultGuard()), Log: f.log,
-			Observe: func(r mirror.PassResult) { f.passEnded(name, store.Full, r) },
+			Name: name, Store: sm.store, Guard: mirror.Guard(config.DefaultGuard()), Log: sm.log,
+			Observe: func(r mirror.PassResult) { sm.passEnded(name, store.Full, r) },
 		})
-		f.retired, begin = append(f.retired, r), append(begin, r)
+		sm.retired, begin = append(sm.retired, r), append(begin, r)
 	}
-	for _, r := range f.retired {
+	for _, r := range sm.retired {
 		r.SetCanaries(c.Canaries.Accept)
 		r.SetGuarded(c.Judges)
-		r.SetHandoverLag(f.shared(c, r.Name(), 0))
+		r.SetHandoverLag(sm.handoverLag(c, r.Name(), 0))
 	}
 	return begin
 }
 
 // passEnded counts a pass and calls onPass.
-func (f *syncManager) passEnded(directory string, kind store.Kind, r mirror.PassResult) {
-	f.metrics.PassDone(directory, kind.String(), resultOf(r))
-	f.onPass()
+func (sm *syncManager) passEnded(directory string, kind store.Kind, r mirror.PassResult) {
+	sm.metrics.PassDone(directory, kind.String(), resultOf(r))
+	sm.onPass()
 }
 
 // Run makes passes until ctx ends. It then returns nil.
-func (f *syncManager) Run(ctx context.Context) error { return f.group.Run(ctx) }
+func (sm *syncManager) Run(ctx context.Context) error { return sm.group.Run(ctx) }

@@ -21,8 +21,6 @@ var (
 	_ hasDomainIndex = indexAt{}
 )
 
-func (i index) HasDomain(domain string) bool { return i.store.HasDomain(domain) }
-
 // listedDomains are the domains of the addresses in accept and accept_files. A pattern names no
 // address, and an entry of refuse is no recipient.
 type listedDomains struct {

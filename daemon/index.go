@@ -20,7 +20,11 @@ func (i index) Lookup(a address.Address) (policy.Entry, error) {
 	if err != nil {
 		return policy.Entry{}, err
 	}
-	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, nil
+	return entryOf(p), nil
+}
+
+func entryOf(p store.Presence) policy.Entry {
+	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}
 }
 
 // Freshness returns the worst state among the directories that may own the domain.
@@ -36,3 +40,5 @@ func (i index) Freshness(domain string) policy.Freshness {
 	}
 	return worst
 }
+
+func (i index) HasDomain(domain string) bool { return i.store.HasDomain(domain) }

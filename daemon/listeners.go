@@ -12,13 +12,13 @@ import (
 )
 
 // openMTAListeners opens the sockets for Postfix, or takes those that systemd passed.
-func openMTAListeners(c *config.Config, log *slog.Logger) (intake []*socket.Listener, err error) {
+func openMTAListeners(c *config.Config, log *slog.Logger) (listeners []*socket.Listener, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range intake {
+			for _, l := range listeners {
 				l.Close()
 			}
-			intake = nil
+			listeners = nil
 		}
 	}()
 	options := socket.Options{Mode: c.Socket.Mode, Allow: c.ListenAllow, AllowName: "listen_allow", Logger: log}
@@ -34,25 +34,25 @@ func openMTAListeners(c *config.Config, log *slog.Logger) (intake []*socket.List
 		if e.Network == "fd" {
 			sockets, err := findPassed(&passed, e.Address, c.Listen)
 			if err != nil {
-				return intake, fmt.Errorf("listen %q: %w", e, err)
+				return listeners, fmt.Errorf("listen %q: %w", e, err)
 			}
 			for _, s := range sockets {
 				l, err := socket.Adopt(s, options)
 				if err != nil {
-					return intake, err
+					return listeners, err
 				}
-				intake = append(intake, l)
+				listeners = append(listeners, l)
 			}
 			continue
 		}
 		ensureSocketDir(e)
 		l, err := socket.Prepare(e.String(), options)
 		if err != nil {
-			return intake, err
+			return listeners, err
 		}
-		intake = append(intake, l)
+		listeners = append(listeners, l)
 	}
-	return intake, nil
+	return listeners, nil
 }
 
 // findPassed returns the sockets that systemd passed for an entry of listen. The first call

@@ -23,7 +23,7 @@ func (i indexAt) Lookup(a address.Address) (policy.Entry, error) {
 	if err != nil {
 		return policy.Entry{}, err
 	}
-	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, nil
+	return entryOf(p.Presence), nil
 }
 
 // Freshness treats each directory that had been read by then as fresh, because the age of its
@@ -86,16 +86,11 @@ func (b backend) describeAt(a address.Address, at time.Time, answer *control.Loo
 	if err != nil && !errors.Is(err, store.ErrNotKept) {
 		return err
 	}
-	for _, o := range then.Owners {
-		answer.Owners = append(answer.Owners, ownerOf(o))
-	}
 	if !then.Known {
 		answer.Removed = control.Time{Time: then.Removed}
 	}
 	history, err := b.store.History(a)
-	for _, e := range history {
-		answer.History = append(answer.History, journalRowOf(e))
-	}
+	addDetail(answer, then.Owners, history)
 	return err
 }
 

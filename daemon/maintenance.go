@@ -34,53 +34,53 @@ func newMaintenance(s *store.Store, c *config.Config, log *slog.Logger) *mainten
 
 // Set sets the retention of the journal for the next pruning. The removal grace needs the
 // journal too.
-func (u *maintenance) Set(c *config.Config) {
-	u.retention.Store(int64(max(c.Journal.Keep, c.RemovalGrace)))
+func (m *maintenance) Set(c *config.Config) {
+	m.retention.Store(int64(max(c.Journal.Keep, c.RemovalGrace)))
 }
 
-func (u *maintenance) markVerified() {
+func (m *maintenance) markVerified() {
 	now := time.Now()
-	u.lastVerified.Store(&now)
+	m.lastVerified.Store(&now)
 }
 
-func (u *maintenance) verified() time.Time { return *u.lastVerified.Load() }
+func (m *maintenance) verified() time.Time { return *m.lastVerified.Load() }
 
 // Run maintains the store until ctx ends. It only logs errors: a store that fails to verify
 // reports an error at each lookup, and a store that is not pruned only grows.
-func (u *maintenance) Run(ctx context.Context) error {
+func (m *maintenance) Run(ctx context.Context) error {
 	prune, verify := time.NewTicker(pruneInterval), time.NewTicker(verifyInterval)
 	defer prune.Stop()
 	defer verify.Stop()
-	u.Verify() // opening verified the files; this also counts what they contain
+	m.Verify() // opening verified the files; this also counts what they contain
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-prune.C:
-			u.Prune()
+			m.Prune()
 		case <-verify.C:
-			u.Verify()
+			m.Verify()
 		}
 	}
 }
 
 // Verify verifies the store once.
-func (u *maintenance) Verify() error {
-	if err := u.store.Verify(); err != nil {
-		u.log.Error("store failed its verification", "error", err)
+func (m *maintenance) Verify() error {
+	if err := m.store.Verify(); err != nil {
+		m.log.Error("store failed its verification", "error", err)
 		return err
 	}
-	u.markVerified()
-	u.log.Info("store verified")
+	m.markVerified()
+	m.log.Info("store verified")
 	return nil
 }
 
 // Prune removes rows that are older than the retention.
-func (u *maintenance) Prune() {
-	rows, err := u.store.Prune(time.Now().Add(-time.Duration(u.retention.Load())))
+func (m *maintenance) Prune() {
+	rows, err := m.store.Prune(time.Now().Add(-time.Duration(m.retention.Load())))
 	if err != nil {
-		u.log.Error("journal not pruned", "error", err)
+		m.log.Error("journal not pruned", "error", err)
 	} else if rows > 0 {
-		u.log.Info("journal pruned", "rows", rows)
+		m.log.Info("journal pruned", "rows", rows)
 	}
 }

@@ -11,16 +11,16 @@ import (
 )
 
 // mirrorConfig returns the configuration of the mirror of a directory.
-func (f *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
+func (sm *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
 	m := mirror.Config{
-		Name: d.Name, Store: f.store, Log: f.log,
+		Name: d.Name, Store: sm.store, Log: sm.log,
 		Rules: rulesOf(d),
 		Poll:  d.Poll, Full: d.Full, ReplicationLag: d.ReplicationLag,
-		Guard: mirror.Guard(d.RemovalGuard), Limits: f.limitsOf(c, d), Notify: d.Notify,
+		Guard: mirror.Guard(d.RemovalGuard), Limits: sm.limitsOf(c, d), Notify: d.Notify,
 		Account: d.Bind.Name(), Secret: secretDigest(d.Bind),
 		Observe: mirror.Observer{
-			Pass: func(r mirror.PassResult) { f.passEnded(d.Name, r.Info.Kind, r) },
-			Lag:  func(behind time.Duration) { f.metrics.ObserveLag(d.Name, behind) },
+			Pass: func(r mirror.PassResult) { sm.passEnded(d.Name, r.Info.Kind, r) },
+			Lag:  func(behind time.Duration) { sm.metrics.ObserveLag(d.Name, behind) },
 		},
 	}
 	m.Candidates, m.Discover = controllers(d)
@@ -35,9 +35,9 @@ func rulesOf(d config.Directory) mirror.Rules {
 }
 
 // limitsOf returns the limits that depend on keys outside the directory's entry.
-func (f *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
+func (sm *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
 	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept,
-		Guarded: c.Judges, RedactValues: c.Log.HashAddresses, HandoverLag: f.shared(c, d.Name, d.ReplicationLag)}
+		Guarded: c.Judges, RedactValues: c.Log.HashAddresses, HandoverLag: sm.handoverLag(c, d.Name, d.ReplicationLag)}
 }
 
 func resultOf(r mirror.PassResult) string {
@@ -52,9 +52,9 @@ func resultOf(r mirror.PassResult) string {
 }
 
 // Directories returns the status of all directories.
-func (f *syncManager) Directories() []control.DirectoryStatus {
+func (sm *syncManager) Directories() []control.DirectoryStatus {
 	var all []control.DirectoryStatus
-	for _, k := range f.syncers() {
+	for _, k := range sm.syncers() {
 		all = append(all, statusOf(k.Name(), k.Status()))
 	}
 	return all

@@ -29,14 +29,14 @@ var (
 
 // syncers returns the syncers of all directories, in the order of the configuration. Retired
 // directories come last.
-func (f *syncManager) syncers() []directorySyncer {
+func (sm *syncManager) syncers() []directorySyncer {
 	var all []directorySyncer
-	for _, d := range f.active() {
+	for _, d := range sm.active() {
 		all = append(all, d.Mirror)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, r := range f.retired {
+	sm.mu.Lock()
+	defer sm.mu.Unlock()
+	for _, r := range sm.retired {
 		if !r.Gone() {
 			all = append(all, r)
 		}
@@ -45,8 +45,8 @@ func (f *syncManager) syncers() []directorySyncer {
 }
 
 // syncersNamed returns the syncer of the named directory. The empty name returns all.
-func (f *syncManager) syncersNamed(name string) ([]directorySyncer, error) {
-	all := f.syncers()
+func (sm *syncManager) syncersNamed(name string) ([]directorySyncer, error) {
+	all := sm.syncers()
 	if name == "" {
 		return all, nil
 	}
@@ -61,11 +61,11 @@ func (f *syncManager) syncersNamed(name string) ([]directorySyncer, error) {
 }
 
 func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func(control.HeldRemoval) error) error {
-	keepers, err := b.syncs.syncersNamed(q.Directory)
+	syncers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
 		return err
 	}
-	for _, k := range keepers {
+	for _, k := range syncers {
 		if err := b.heldIn(k, visit); err != nil {
 			return err
 		}
@@ -126,12 +126,12 @@ func (b backend) Discard(ctx context.Context, q control.RemovalsQuery, tell func
 // not stop the others.
 func (b backend) settleHeld(q control.RemovalsQuery, tell func(control.RemovalsDone),
 	do func(directorySyncer) (control.RemovalsDone, error)) error {
-	keepers, err := b.syncs.syncersNamed(q.Directory)
+	syncers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
 		return err
 	}
 	var failed []error
-	for _, k := range keepers {
+	for _, k := range syncers {
 		if k.Status().HoldReason == "" {
 			continue
 		}

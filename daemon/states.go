@@ -24,9 +24,9 @@ type directoryState struct {
 }
 
 // states returns the states of the active directories.
-func (f *syncManager) states() []directoryState {
+func (sm *syncManager) states() []directoryState {
 	var all []directoryState
-	for _, d := range f.active() {
+	for _, d := range sm.active() {
 		state, lastGood := d.State()
 		all = append(all, directoryState{d.Name(), state, lastGood, func() error { return d.Status().LastError }})
 	}

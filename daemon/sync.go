@@ -14,9 +14,9 @@ import (
 const progressInterval = 250 * time.Millisecond
 
 // Sync requests a pass of every directory. If q.Wait is set, it waits for all of them.
-func (f *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
+func (sm *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
 	var results []<-chan mirror.PassResult
-	directories := f.active()
+	directories := sm.active()
 	for _, d := range directories {
 		results = append(results, d.Sync(q.Full))
 	}
@@ -27,7 +27,7 @@ func (f *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress fu
 	defer ticker.Stop()
 	var failed []error
 	for i, d := range directories {
-		result, err := waitFor(ctx, results[i], ticker.C, func() { f.reportRunning(progress) })
+		result, err := waitFor(ctx, results[i], ticker.C, func() { sm.reportRunning(progress) })
 		if err != nil {
 			return err
 		}
@@ -44,8 +44,8 @@ func (f *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress fu
 }
 
 // reportRunning reports the running passes.
-func (f *syncManager) reportRunning(progress func(control.SyncEvent)) {
-	for _, d := range f.Directories() {
+func (sm *syncManager) reportRunning(progress func(control.SyncEvent)) {
+	for _, d := range sm.Directories() {
 		if d.Running != nil {
 			progress(*d.Running)
 		}

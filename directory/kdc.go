@@ -123,17 +123,9 @@ func (k *kdc) serviceTicket(ctx context.Context, service string) (ticket, error)
 	if err != nil {
 		return ticket{}, newError(ErrProtocol, "Kerberos: %w", err)
 	}
-	message, err := request.Marshal()
-	if err != nil {
-		return ticket{}, newError(ErrProtocol, "Kerberos: %w", err)
-	}
-	answer, err := k.exchange(ctx, message)
-	if err != nil {
-		return ticket{}, err
-	}
 	var reply messages.TGSRep
-	if err := reply.Unmarshal(answer); err != nil {
-		return ticket{}, k.unreadableReply()
+	if err := k.ask(ctx, &request, &reply); err != nil {
+		return ticket{}, err
 	}
 	t, granted, err := k.decryptReply(reply.KDCRepFields, tgt.key, keyusage.TGS_REP_ENCPART_SESSION_KEY,
 		request.ReqBody.Nonce)
@@ -147,6 +139,23 @@ func (k *kdc) serviceTicket(ctx context.Context, service string) (ticket, error)
 	return t, nil
 }
 
+// ask sends a request and reads the reply.
+func (k *kdc) ask(ctx context.Context, request interface{ Marshal() ([]byte, error) },
+	reply interface{ Unmarshal([]byte) error }) error {
+	message, err := request.Marshal()
+	if err != nil {
+		return newError(ErrProtocol, "Kerberos: %w", err)
+	}
+	answer, err := k.exchange(ctx, message)
+	if err != nil {
+		return err
+	}
+	if reply.Unmarshal(answer) != nil {
+		return k.unreadableReply()
+	}
+	return nil
+}
+
 // requestTGT requests the ticket-granting ticket, which proves that the key is right.
 func (k *kdc) requestTGT(ctx context.Context) (ticket, error) {
 	request, err := messages.NewASReqForTGT(k.realm, k.config, k.client)
@@ -158,17 +167,9 @@ func (k *kdc) requestTGT(ctx context.Context) (ticket, error) {
 		return ticket{}, newError(ErrProtocol, "Kerberos: %w", err)
 	}
 	request.PAData = append(request.PAData, types.PAData{PADataType: patype.PA_ENC_TIMESTAMP, PADataValue: proof})
-	message, err := request.Marshal()
-	if err != nil {
-		return ticket{}, newError(ErrProtocol, "Kerberos: %w", err)
-	}
-	answer, err := k.exchange(ctx, message)
-	if err != nil {
-		return ticket{}, err
-	}
 	var reply messages.ASRep
-	if err := reply.Unmarshal(answer); err != nil {
-		return ticket{}, k.unreadableReply()
+	if err := k.ask(ctx, &request, &reply); err != nil {
+		return ticket{}, err
 	}
 	i := slices.IndexFunc(k.keys, func(key keytabKey) bool { return key.key.KeyType == reply.EncPart.EType })
 	if i < 0 {

@@ -103,8 +103,8 @@ type tlsConn struct {
 	wrote                     chan struct{} // holds one: writesDone has grown
 }
 
-func newTLSConn(conn *tls.Conn, wire *rawConn) *tlsConn {
-	t := &tlsConn{Conn: conn, raw: wire, wrote: make(chan struct{}, 1)}
+func newTLSConn(conn *tls.Conn, raw *rawConn) *tlsConn {
+	t := &tlsConn{Conn: conn, raw: raw, wrote: make(chan struct{}, 1)}
 	t.frames.budget.lift()
 	return t
 }

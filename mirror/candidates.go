@@ -86,13 +86,13 @@ func (m *Mirror) discover(ctx context.Context) error {
 // setControllers replaces the list. The current candidate stays if it is in the new list.
 // Otherwise selectController chooses another.
 func (m *Mirror) setControllers(list []Candidate) {
-	r := &m.controllers
+	l := &m.controllers
 	used := ""
-	if len(r.list) > 0 {
+	if len(l.list) > 0 {
 		used = m.current().Name
 	}
-	r.list = list
-	if r.current = slices.IndexFunc(list, func(c Candidate) bool { return c.Name == used }); r.current < 0 {
+	l.list = list
+	if l.current = slices.IndexFunc(list, func(c Candidate) bool { return c.Name == used }); l.current < 0 {
 		m.selectController()
 	}
 }
@@ -127,13 +127,13 @@ func (m *Mirror) candidatesFollowedLast() ([]Candidate, directory.GUID) {
 // as is known, because any other one costs a full pass. Without such a candidate it selects
 // the first.
 func (m *Mirror) selectController() {
-	r := &m.controllers
+	l := &m.controllers
 	host := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
-	at := slices.IndexFunc(r.list, func(c Candidate) bool { return c.Host != "" && c.Host == host })
+	at := slices.IndexFunc(l.list, func(c Candidate) bool { return c.Host != "" && c.Host == host })
 	if at < 0 {
-		at = slices.IndexFunc(r.list, func(c Candidate) bool { return c.Name == r.lastServed })
+		at = slices.IndexFunc(l.list, func(c Candidate) bool { return c.Name == l.lastServed })
 	}
-	r.current = max(at, 0)
+	l.current = max(at, 0)
 }
 
 // current returns the candidate in use, or the one that is tried next.
@@ -141,12 +141,12 @@ func (m *Mirror) current() Candidate { return m.controllers.list[m.controllers.c
 
 // next selects the first candidate that has not been tried. It reports whether there is
 // one.
-func (r *controllerList) next(tried map[string]bool) bool {
-	at := slices.IndexFunc(r.list, func(c Candidate) bool { return !tried[c.Name] })
+func (l *controllerList) next(tried map[string]bool) bool {
+	at := slices.IndexFunc(l.list, func(c Candidate) bool { return !tried[c.Name] })
 	if at < 0 {
 		return false
 	}
-	r.current = at
+	l.current = at
 	return true
 }
 

@@ -59,3 +59,39 @@ func above(dn string, subtrees []string) bool {
 func touches(dn string, rules Rules) bool {
 	return rules.inScope(dn) || above(dn, rules.scopeBorders())
 }
+
+// recordMoves records the containers of a page of a full pass whose objects must be read
+// again: objects that changed since the pass began and have a new name, and changed
+// containers that are not known to be new. It must run before the page is applied, because
+// the old name is the stored one.
+func (r *passRun) recordMoves(read []directory.Object, objects []store.Object) error {
+	rules := r.m.config.Rules
+	for i, o := range objects {
+		if o.Deleted || !o.Container && !o.Unsettled {
+			continue
+		}
+		name, err := r.pass.StoredName(o.GUID)
+		if err != nil {
+			return storeError{err}
+		}
+		moved := name != "" && name != o.DN
+		if r.continues && o.Container && moved && len(rules.scopeBorders()) > 0 &&
+			crosses(store.Move{From: name, To: o.DN}, rules) {
+			r.m.config.Log.Info("objects below a moved container may have entered or left the bases",
+				"moved", o.DN, "from", name)
+			return errContainerMoved
+		}
+		if o.Unsettled && (moved || o.Container && r.mayHaveMoved(read[i], name)) {
+			r.movedContainers[read[i].GUID] = o.DN
+		}
+	}
+	return nil
+}
+
+// mayHaveMoved reports whether a changed container whose stored name is equal or missing
+// may have moved nevertheless: it may have returned, or not have been read yet. Objects
+// below a new container are new themselves, or show their own move.
+func (r *passRun) mayHaveMoved(o directory.Object, name string) bool {
+	isNew := o.Created > r.root.HighestCommittedUSN
+	return name == "" && !isNew || name != "" && r.readingChanges
+}

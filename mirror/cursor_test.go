@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -10,79 +9,6 @@ import (
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
-
-func TestWhyFull(t *testing.T) {
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	one, two := directory.GUID{1}, directory.GUID{2}
-	for _, c := range []struct {
-		name   string
-		change func(*situation)
-		want   string // part of it; empty: incremental
-	}{
-		{"all is well", func(*situation) {}, ""},
-		{"never read", func(s *situation) { s.stored = store.Directory{} }, "nothing has been read"},
-		{"no cursor", func(s *situation) { s.stored.Cursor = nil }, "no cursor"},
-		{"a cursor nobody can read", func(s *situation) { s.stored.Cursor = []byte("{") }, "no cursor"},
-		{"other rules", func(s *situation) { s.fingerprint = "new" }, "rules"},
-		{"another controller", func(s *situation) { s.root.InvocationID, s.root.DNSHostName = two, "dc2" },
-			"another domain controller than before (dc1)"},
-		{"a restored controller", func(s *situation) { s.root.InvocationID = two }, "new invocationId"},
-		{"a full pass was broken off", func(s *situation) { s.stored.FullPassPending = "periodic" },
-			"interrupted (periodic)"},
-		{"set back", func(s *situation) { s.root.HighestCommittedUSN = 99 }, "set back"},
-		{"no news", func(s *situation) { s.root.HighestCommittedUSN = 100 }, ""},
-		{"too long ago", func(s *situation) {
-			s.stored.LastIncremental.Started = now.Add(-8 * 24 * time.Hour)
-			s.stored.LastFull.Started = now.Add(-8 * 24 * time.Hour)
-			s.fullInterval = 365 * 24 * time.Hour
-		}, "too long ago"},
-		{"periodic", func(s *situation) { s.fullInterval = time.Hour }, "periodic"},
-		{"periodic, the clock was set back",
-			func(s *situation) { s.stored.LastFull.Started = now.Add(25 * time.Hour) }, "periodic"},
-		{"the clock was set back a little",
-			func(s *situation) { s.stored.LastIncremental.Started = now.Add(time.Second) }, ""},
-		{"blind", func(s *situation) { s.root.DeletedVisible = false }, "deleted objects"},
-		{"blind, and just read", func(s *situation) {
-			s.root.DeletedVisible = false
-			s.stored.LastFull.Started = now.Add(-time.Minute)
-		}, ""},
-		{"blind, and a full pass takes long", func(s *situation) {
-			s.root.DeletedVisible = false
-			s.stored.LastFull.Started = now.Add(-25 * time.Minute)
-			s.stored.LastFull.Ended = now.Add(-10 * time.Minute)
-		}, ""},
-		{"blind, and a full pass took long", func(s *situation) {
-			s.root.DeletedVisible = false
-			s.stored.LastFull.Started = now.Add(-30 * time.Minute)
-			s.stored.LastFull.Ended = now.Add(-15 * time.Minute)
-		}, "deleted objects"},
-		{"the clock stepped while a full pass ran", func(s *situation) {
-			s.stored.LastFull.Started = now.Add(-25 * time.Hour)
-			s.stored.LastFull.Ended = now.Add(10 * 365 * 24 * time.Hour)
-		}, "periodic"},
-		{"periodic, and a full pass takes as long", func(s *situation) {
-			s.fullInterval = time.Hour
-			s.stored.LastFull.Started, s.stored.LastFull.Ended = now.Add(-61*time.Minute), now
-		}, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			cursor, err := cursor{InvocationID: one, USN: 100, Host: "dc1"}.encode()
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := situation{now: now, fullInterval: 24 * time.Hour, fingerprint: "rules",
-				root: directory.Root{InvocationID: one, HighestCommittedUSN: 120, DNSHostName: "dc1",
-					DeletedVisible: true},
-				stored: store.Directory{Cursor: cursor, Fingerprint: "rules",
-					LastFull:        store.PassInfo{Number: 1, Started: now.Add(-2 * time.Hour)},
-					LastIncremental: store.PassInfo{Number: 2, Started: now.Add(-time.Minute)}}}
-			c.change(&s)
-			if got := whyFull(s); c.want == "" && got != "" || !strings.Contains(got, c.want) {
-				t.Errorf("whyFull = %q, want %q", got, c.want)
-			}
-		})
-	}
-}
 
 func TestCursorOfADatabaseSetBack(t *testing.T) {
 	at := cursor{InvocationID: directory.GUID{1}, USN: 100, Host: "dc1"}

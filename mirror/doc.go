@@ -7,8 +7,9 @@
 // effect only after everything was read, and after the removal guard. An error ends the pass: the
 // cursor and the known addresses stay, and the next pass repeats the work.
 //
-// Three pure functions decide: whyFull, whether a pass has to be full; classify, which addresses
-// an object owns; [Guard], which removals are held.
+// Pure functions decide: mustFull, whether a pass has to be full; dueFull, whether a full pass
+// follows an incremental one; classify, which addresses an object owns. [Guard] decides which
+// removals are held.
 //
 // # Choice of the domain controller
 //

@@ -10,8 +10,8 @@ import (
 // the longest of all. Without Limits.HandoverLag, every directory of the store may own
 // every address.
 func (m *Mirror) handoverLag(domain string) time.Duration {
-	if shared := m.limits.Load().HandoverLag; shared != nil {
-		return shared(domain)
+	if lag := m.limits.Load().HandoverLag; lag != nil {
+		return lag(domain)
 	}
 	others := slices.ContainsFunc(m.config.Store.Directories(), func(name string) bool { return name != m.config.Name })
 	if !others {

@@ -79,8 +79,8 @@ func NewRetiredDirectory(config RetiredConfig) *RetiredDirectory {
 }
 
 // SetHandoverLag replaces HandoverLag from the next pass on.
-func (r *RetiredDirectory) SetHandoverLag(shared func(domain string) time.Duration) {
-	r.handoverLag.Store(&shared)
+func (r *RetiredDirectory) SetHandoverLag(lag func(domain string) time.Duration) {
+	r.handoverLag.Store(&lag)
 }
 
 // SetCanaries replaces the canaries from the next pass on.
@@ -219,8 +219,8 @@ func (r *RetiredDirectory) hold(
 func (r *RetiredDirectory) withHandoverWaits(
 	held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time,
 ) []store.HeldDomain {
-	shared := *r.handoverLag.Load()
-	if shared == nil {
+	lag := *r.handoverLag.Load()
+	if lag == nil {
 		return held
 	}
 	since := now
@@ -229,7 +229,7 @@ func (r *RetiredDirectory) withHandoverWaits(
 	}
 	for _, domain := range slices.Sorted(maps.Keys(pending.Last)) {
 		isHeld := func(h store.HeldDomain) bool { return h.Domain == domain }
-		until := since.Add(shared(domain))
+		until := since.Add(lag(domain))
 		if !until.After(now) || slices.ContainsFunc(held, isHeld) {
 			continue
 		}

@@ -46,7 +46,6 @@ type Deletion struct {
 // objectDelta is what diff found, by address.
 type objectDelta struct {
 	added  []ownedRecord // new to this object, in effect as soon as they are written
-	opened int           // no longer internal-only, in effect as soon as they are written
 	marked int           // newly marked, in effect when a completed pass releases them
 }
 
@@ -120,9 +119,6 @@ func (j judge) mergeAddress(stored, entry ownedRecord, read Object, d *objectDel
 	cameBack := !stored.gone.isZero() && !(stored.becomesInternalOnly && becomes)
 	if cameBack || opens {
 		entry.lastSource = j.stampOf(read)
-	}
-	if opens {
-		d.opened++
 	}
 	if !becomes {
 		return entry

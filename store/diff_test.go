@@ -44,12 +44,12 @@ func becomingEntry(a string, gone stamp) ownedRecord {
 
 // A diffCase is what is stored of object 7, what is read, and what diff makes of it.
 type diffCase struct {
-	name                  string
-	unsettled             bool
-	stored                objectRecord
-	read                  []string
-	want                  objectRecord
-	added, opened, marked int
+	name          string
+	unsettled     bool
+	stored        objectRecord
+	read          []string
+	want          objectRecord
+	added, marked int
 }
 
 // run runs the case as a subtest.
@@ -69,9 +69,8 @@ func (c diffCase) run(t *testing.T) {
 	if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(objectRecord{}, ownedRecord{}, stamp{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if len(d.added) != c.added || d.opened != c.opened || d.marked != c.marked {
-		t.Errorf("%d added, %d opened, %d marked, want %d, %d, %d", len(d.added), d.opened, d.marked,
-			c.added, c.opened, c.marked)
+	if len(d.added) != c.added || d.marked != c.marked {
+		t.Errorf("%d added, %d marked, want %d, %d", len(d.added), d.marked, c.added, c.marked)
 	}
 }
 
@@ -120,7 +119,6 @@ func TestDiffInternalOnly(t *testing.T) {
 			read: []string{"!a@x"},
 			want: diffRecord(internalOnlyEntry("a@x", diffOld, stamp{}))},
 		{name: "open again", stored: diffRecord(internalOnlyEntry("a@x", diffOld, stamp{})), read: []string{"a@x"},
-			opened: 1,
 			want: diffRecord(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: diffOld,
 				lastSource: diffNow})},
 		{name: "open again before it was closed", stored: diffRecord(becomingEntry("a@x", diffOld)),

@@ -76,19 +76,3 @@ func (p Pending) split(held heldDomains) (removed, kept int) {
 	}
 	return p.Owned - kept, kept
 }
-
-// DomainAddresses returns how many addresses of a canonical domain have an owner, as of the last
-// commit. It takes no lock and copies nothing.
-func (s *Store) DomainAddresses(domain string) int64 { return s.totals.Load().domains.of(domain) }
-
-// HasDomain reports whether the index has an address of a canonical domain. The daemon calls it
-// for each unknown recipient.
-func (s *Store) HasDomain(domain string) bool { return s.DomainAddresses(domain) > 0 }
-
-// HasDomainBelow reports whether the index has an address in a subdomain of parent, which begins
-// with a dot.
-func (s *Store) HasDomainBelow(parent string) bool {
-	found := false
-	s.totals.Load().domains.all(func(domain string, _ int64) { found = found || strings.HasSuffix(domain, parent) })
-	return found
-}

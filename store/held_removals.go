@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -86,38 +85,6 @@ func (r reader) lostWith(a string, dir dirID) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// object reads the record of an object. The zero record means that there is none.
-func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
-	return s.newest().object(dir, guid)
-}
-
-func (r reader) object(dir dirID, guid GUID) (objectRecord, error) {
-	key := objectKey(dir, guid)
-	value, err := r.get(key)
-	if err != nil {
-		return objectRecord{}, err
-	}
-	record, err := decodeObject(value)
-	if err != nil {
-		return record, r.s.unreadable(fmt.Sprintf("%x", key), err)
-	}
-	return record, nil
-}
-
-// directory reads the record of a directory. The zero record means that there is none.
-func (r reader) directory(name string) (directoryRecord, error) {
-	key := []byte(prefixDirectory + name)
-	value, err := r.get(key)
-	if err != nil || value == nil {
-		return directoryRecord{}, err
-	}
-	record, err := decodeDirectory(value)
-	if err != nil {
-		return record, r.s.unreadable(string(key), err)
-	}
-	return record, nil
 }
 
 // Approve releases what passes up to a number held back. Removals of later passes stay held, and

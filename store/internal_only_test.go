@@ -213,7 +213,7 @@ func TestInternalOnlyWaits(t *testing.T) {
 	read := func(database string, kind Kind, at time.Time, shared time.Duration, objects ...Object) PassInfo {
 		t.Helper()
 		p, err := s.Begin("corp", kind, Origin{Controller: database, Database: database, Started: at, Lag: lag,
-			HandOverWait: func(string) time.Duration { return shared }})
+			HandoverLag: func(string) time.Duration { return shared }})
 		if err != nil {
 			t.Fatal(err)
 		}

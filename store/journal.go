@@ -108,7 +108,7 @@ func (s *Store) nextRow(pass uint64) (uint32, error) {
 // Event is one row of the journal: an object gained or lost an address, for all senders or for
 // outside senders.
 type Event struct {
-	Time         time.Time // of a gain when its pass began, of a loss when it took effect
+	Time         time.Time // of a gain when the object was read, of a loss when it took effect
 	Pass         uint64
 	Added        bool // false means removed
 	Address      address.Address

@@ -43,11 +43,11 @@ type judge struct {
 	latest         time.Time  // when any database was last read
 	// databaseOf returns the database of an origin. Nil means that none is known.
 	databaseOf func(originID) string
-	// handOverWait returns how long another directory may need to receive an address of a mail
+	// handoverLag returns how long another directory may need to receive an address of a mail
 	// domain that this one gave away. Zero means that no other one may have it. A nil function
 	// means zero. Other owners do not shorten it: they may be deleted, which waits for nothing,
 	// while the new owner is not read yet.
-	handOverWait func(domain string) time.Duration
+	handoverLag func(domain string) time.Duration
 }
 
 // readTime returns when an object was read.
@@ -98,10 +98,10 @@ func (j judge) waitUntil(a ownedRecord, read Object) (until time.Time) {
 	if seen := j.lastSeenElsewhere(a, read); !seen.IsZero() {
 		until = earlier(seen, j.current.time).Add(j.lag)
 	}
-	if read.Deleted || j.handOverWait == nil {
+	if read.Deleted || j.handoverLag == nil {
 		return j.onlyFuture(until)
 	}
-	if wait := j.handOverWait(domainOf(a.address)); wait > 0 {
+	if wait := j.handoverLag(domainOf(a.address)); wait > 0 {
 		if handed := earlier(a.gone.time, j.readTime(read)).Add(wait); handed.After(until) {
 			until = handed
 		}
@@ -174,19 +174,19 @@ func (j judge) database(origin originID) string {
 	return j.databaseOf(origin)
 }
 
-// handOverWait calls HandOverWait; zero if that is nil.
-func (o Origin) handOverWait(domain string) time.Duration {
-	if o.HandOverWait == nil {
+// handoverLag calls HandoverLag; zero if that is nil.
+func (o Origin) handoverLag(domain string) time.Duration {
+	if o.HandoverLag == nil {
 		return 0
 	}
-	return o.HandOverWait(domain)
+	return o.HandoverLag(domain)
 }
 
 // newJudge returns a judge with what is the same for all objects of the pass.
 func (p *Pass) newJudge() judge {
 	record := p.dir.record
-	j := judge{lag: p.from.Lag, handOverWait: p.from.HandOverWait, rules: rulesIDOf(p.from.Rules), databaseOf: record.databaseOf,
-		latest: p.from.PreviousRead}
+	j := judge{lag: p.from.Lag, handoverLag: p.from.HandoverLag, rules: rulesIDOf(p.from.Rules),
+		databaseOf: record.databaseOf, latest: p.from.PreviousRead}
 	j.current.origin = p.origin
 	add := func(s sighting) {
 		if s.read.After(j.latest) {

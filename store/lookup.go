@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"rcpt-milter/address"
@@ -36,9 +37,7 @@ func (s *Store) addressRecord(a string) (addressRecord, error) { return s.newest
 func (r reader) addressRecord(a string) (record addressRecord, err error) {
 	key := addressKey(a)
 	err = r.read(key, func(value []byte) (err error) {
-		if record, err = decodeAddress(value); err != nil {
-			err = r.s.unreadable(string(key), err)
-		}
+		record, err = r.s.decodeAddress(key, value)
 		return err
 	})
 	if err != nil && !errors.Is(err, ErrDamaged) {
@@ -183,4 +182,20 @@ func (r reader) addresses(visit func(text string, record addressRecord) error) e
 		err = r.s.markDoubtful(fmt.Errorf("%d of %d addresses can be read", visited, t.addresses))
 	}
 	return err
+}
+
+// DomainAddresses returns how many addresses of a canonical domain have an owner, as of the last
+// commit. It takes no lock and copies nothing.
+func (s *Store) DomainAddresses(domain string) int64 { return s.totals.Load().domains.of(domain) }
+
+// HasDomain reports whether the index has an address of a canonical domain. The daemon calls it
+// for each unknown recipient.
+func (s *Store) HasDomain(domain string) bool { return s.DomainAddresses(domain) > 0 }
+
+// HasDomainBelow reports whether the index has an address in a subdomain of parent, which begins
+// with a dot.
+func (s *Store) HasDomainBelow(parent string) bool {
+	found := false
+	s.totals.Load().domains.all(func(domain string, _ int64) { found = found || strings.HasSuffix(domain, parent) })
+	return found
 }

@@ -26,10 +26,10 @@ type Origin struct {
 	PreviousRead time.Time
 	// Rules is the fingerprint of the rules under which the pass reads.
 	Rules string
-	// HandOverWait returns how long another directory may need to receive an address of a mail
+	// HandoverLag returns how long another directory may need to receive an address of a mail
 	// domain that this one gave away. Zero means that no other directory may have it. For the
 	// empty domain it returns the longest of all. A nil function means zero.
-	HandOverWait func(domain string) time.Duration
+	HandoverLag func(domain string) time.Duration
 	// RequireFullPass makes a full pass required from now on, because a later pass could not
 	// detect the reason.
 	RequireFullPass bool
@@ -84,7 +84,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.handOverWait("")), from: origin,
+	p := &Pass{s: s, dir: d, lag: max(origin.Lag, origin.handoverLag("")), from: origin,
 		fullPassOnAbort: kind == Full && !origin.IncrementalPossible, visible: origin.Visible,
 		upTo: math.MaxUint64,
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,

@@ -173,11 +173,7 @@ func (t *tx) object(dir dirID, guid GUID) (objectRecord, error) {
 	if err != nil {
 		return objectRecord{}, err
 	}
-	r, err := decodeObject(value)
-	if err != nil {
-		return r, t.s.unreadable(fmt.Sprintf("%x", key), err)
-	}
-	return r, nil
+	return t.s.decodeObject(key, value)
 }
 
 // address reads the record of an address. The zero record means that there is none.
@@ -187,9 +183,5 @@ func (t *tx) address(a string) (addressRecord, error) {
 	if err != nil {
 		return addressRecord{}, err
 	}
-	r, err := decodeAddress(value)
-	if err != nil {
-		return r, t.s.unreadable(string(key), err)
-	}
-	return r, nil
+	return t.s.decodeAddress(key, value)
 }

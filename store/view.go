@@ -235,3 +235,49 @@ func (s *Store) seek(prefix string, key []byte, back bool) (found, value []byte,
 	value, err = it.Item().ValueCopy(nil)
 	return it.Item().KeyCopy(nil), value, err
 }
+
+// object reads the record of an object. The zero record means that there is none.
+func (s *Store) object(dir dirID, guid GUID) (objectRecord, error) {
+	return s.newest().object(dir, guid)
+}
+
+func (r reader) object(dir dirID, guid GUID) (objectRecord, error) {
+	key := objectKey(dir, guid)
+	value, err := r.get(key)
+	if err != nil {
+		return objectRecord{}, err
+	}
+	return r.s.decodeObject(key, value)
+}
+
+// directory reads the record of a directory. The zero record means that there is none.
+func (r reader) directory(name string) (directoryRecord, error) {
+	key := []byte(prefixDirectory + name)
+	value, err := r.get(key)
+	if err != nil || value == nil {
+		return directoryRecord{}, err
+	}
+	record, err := decodeDirectory(value)
+	if err != nil {
+		return record, r.s.unreadable(string(key), err)
+	}
+	return record, nil
+}
+
+// decodeObject decodes the record of an object. Its error names the key.
+func (s *Store) decodeObject(key, value []byte) (objectRecord, error) {
+	record, err := decodeObject(value)
+	if err != nil {
+		return record, s.unreadable(fmt.Sprintf("%x", key), err)
+	}
+	return record, nil
+}
+
+// decodeAddress decodes the record of an address. Its error names the key.
+func (s *Store) decodeAddress(key, value []byte) (addressRecord, error) {
+	record, err := decodeAddress(value)
+	if err != nil {
+		return record, s.unreadable(string(key), err)
+	}
+	return record, nil
+}

@@ -18,7 +18,7 @@ var mayImport = map[string]string{
 	"directory":       "address internal/files",
 	"store":           "address",
 	"policy":          "address",
-	"policy/harvest":  "address policy",
+	"policy/harvest":  "policy",
 	"mirror":          "address directory store policy", // policy: the state of freshness
 	"milter":          "address policy internal/*",
 	"config":          "address policy internal/*", // policy: modes and fallbacks

@@ -7,12 +7,14 @@ import (
 	"rcpt-milter/config"
 )
 
-// shared returns a function for a directory that has lost an address of a mail domain. It
+// handoverLag returns a function for a directory that has lost an address of a mail domain. It
 // returns how long another directory may need to learn of that address: the longer replication
 // lag of both. It returns zero if no other directory may own the domain. For the empty domain
 // it returns the maximum of all domains. A directory outside the configuration counts while the
 // store has addresses of it.
-func (f *syncManager) shared(c *config.Config, name string, lag time.Duration) func(domain string) time.Duration {
+func (sm *syncManager) handoverLag(
+	c *config.Config, name string, lag time.Duration,
+) func(domain string) time.Duration {
 	return func(domain string) (longest time.Duration) {
 		for _, d := range c.Directories {
 			if d.Name != name && (domain == "" || d.MayOwn(domain)) {
@@ -20,7 +22,7 @@ func (f *syncManager) shared(c *config.Config, name string, lag time.Duration) f
 			}
 		}
 		left := func(other string) bool { return other != name && !inConfig(c, other) }
-		if longest == 0 && slices.ContainsFunc(f.store.Directories(), left) {
+		if longest == 0 && slices.ContainsFunc(sm.store.Directories(), left) {
 			longest = lag
 		}
 		return longest

@@ -23,7 +23,7 @@ func TestShared(t *testing.T) {
 	pair := &config.Config{Directories: []config.Directory{corp, lab}}
 	check := func(what string, c *config.Config, d config.Directory, want waits) {
 		t.Helper()
-		shared := f.shared(c, d.Name, d.ReplicationLag)
+		shared := f.handoverLag(c, d.Name, d.ReplicationLag)
 		for domain, wait := range want {
 			if got := shared(domain); got != wait {
 				t.Errorf("%s, %s: %q is shared for %v, want %v", what, d.Name, domain, got, wait)

@@ -218,19 +218,3 @@ func TestDueFullPassGoesNowhereElse(t *testing.T) {
 		t.Errorf("%d connections to the other controller", n)
 	}
 }
-
-func TestDueAndMust(t *testing.T) {
-	w := dueWorld(t, nil)
-	stored := w.store.Directory("corp")
-	at := decodeCursor(stored.Cursor)
-	s := situation{stored: stored, fingerprint: w.mirror.fingerprint, fullInterval: 24 * time.Hour, now: w.now(),
-		root: directory.Root{InvocationID: at.InvocationID, DNSHostName: at.Host, HighestCommittedUSN: at.USN,
-			DeletedVisible: true}}
-	if must, due := mustFull(s), dueFull(s); must != "" || due == "" || whyFull(s) != due {
-		t.Errorf("must %q, due %q", must, due)
-	}
-	s.stored.FullPassPending = "periodic"
-	if must := mustFull(s); must == "" || whyFull(s) != must {
-		t.Errorf("an owed one: must %q", must)
-	}
-}

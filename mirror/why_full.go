@@ -1,0 +1,94 @@
+package mirror
+
+import (
+	"fmt"
+	"time"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// maxIncrementalAge is the longest time after a good pass in which an incremental one may
+// follow. It is far below any tombstone lifetime (60 or 180 days, MS-ADTS 6.1.1.2.4.1.1): a
+// deletion without a tombstone is never seen.
+const maxIncrementalAge = 7 * 24 * time.Hour
+
+// deletedHiddenFullInterval is the interval of full passes while deleted objects cannot be
+// seen.
+const deletedHiddenFullInterval = 10 * time.Minute
+
+// situation is the input of the choice between a full and an incremental pass.
+type situation struct {
+	stored       store.Directory
+	root         directory.Root
+	fingerprint  string
+	fullInterval time.Duration
+	now          time.Time
+}
+
+// reasonSetBack has to be recorded. The next pass may not detect it, because the controller
+// may have written as many changes again by then.
+const reasonSetBack = "the domain controller was set back: its highestCommittedUSN went down"
+
+// mustFull returns the reason that rules out an incremental pass; empty if there is none.
+// It is a pure function.
+func mustFull(s situation) string {
+	at := decodeCursor(s.stored.Cursor)
+	next := at.next(s.root, store.Full)
+	switch {
+	case s.stored.LastFull.Number == 0:
+		return "nothing has been read yet"
+	case s.stored.Cursor == nil || at.InvocationID.IsZero():
+		return "there is no cursor"
+	case s.stored.Fingerprint != s.fingerprint:
+		return "the recipient rules have changed"
+	case s.stored.FullPassPending != "":
+		return fmt.Sprintf("a full pass was interrupted (%s)", s.stored.FullPassPending)
+	case at.viewMismatch(next) != "":
+		return at.viewMismatch(next)
+	case at.InvocationID != s.root.InvocationID && at.Host == s.root.DNSHostName:
+		return "the domain controller has a new invocationId: it was restored or rebuilt"
+	case at.InvocationID != s.root.InvocationID:
+		return fmt.Sprintf("another domain controller than before (%s)", at.Host)
+	case s.root.HighestCommittedUSN < max(at.USN, at.Highest):
+		return reasonSetBack
+	case s.age(s.stored.LastGood()) > maxIncrementalAge:
+		return "the last good pass is too long ago to see all deletions"
+	}
+	return ""
+}
+
+// dueFull returns the reason for which a full pass should follow an incremental one; empty
+// if none is due. It is a pure function.
+func dueFull(s situation) string {
+	switch at := decodeCursor(s.stored.Cursor); {
+	case at.DeletedHidden && s.root.DeletedVisible:
+		return "deleted objects could not be seen for a while"
+	case !s.root.DeletedVisible && s.intervalPassed(min(s.fullInterval, deletedHiddenFullInterval)):
+		return "deleted objects cannot be seen"
+	case s.intervalPassed(s.fullInterval):
+		return "the periodic full pass is due"
+	}
+	return ""
+}
+
+// maxFullPause is the longest pause after a full pass that takes long.
+const maxFullPause = 24 * time.Hour
+
+// intervalPassed reports whether an interval of full passes is over. A pass that takes
+// longer than half the interval is followed by a pause of twice its duration, measured from
+// its start, so full passes do not follow each other without end. A duration that shows
+// that the clock was set counts as zero.
+func (s situation) intervalPassed(every time.Duration) bool {
+	full := s.stored.LastFull
+	took := full.Ended.Sub(full.Started)
+	if took < 0 || took > maxFullPause {
+		took = 0
+	}
+	return s.age(full.Started) >= max(every, 2*took)
+}
+
+// age returns the time since t by the local clock. A time in the future was recorded before
+// the clock was set back. It says as little about the present as one in the past, so it
+// counts as equally old.
+func (s situation) age(t time.Time) time.Duration { return s.now.Sub(t).Abs() }
