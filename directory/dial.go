@@ -8,22 +8,21 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
 )
 
-// limitDecoder lowers the decoder's limits, variables of its package, once per process. They hold
-// for the values of controls too, which the LDAP library decodes a second time.
-var limitDecoder = sync.OnceFunc(func() { ber.MaxPacketLengthBytes, ber.MaxNestingDepth = maxMessage, maxDepth })
+// init lowers the decoder's limits, which are variables of its package: later a goroutine might
+// read them meanwhile. They hold for the values of controls too, which the LDAP library decodes a
+// second time.
+func init() { ber.MaxPacketLengthBytes, ber.MaxNestingDepth = maxMessage, maxDepth }
 
 // Dial connects, encrypts the connection and binds, all within DialTimeout. The context limits
 // only Dial, not the life of the connection. Errors: ErrConfig, ErrSecret, ErrUnreachable,
 // ErrTimeout, ErrTLS, ErrCredentials, ErrRefused, ErrProtocol.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
-	limitDecoder()
 	config, at, err := config.withDefaults()
 	if err != nil {
 		return nil, err
