@@ -59,13 +59,13 @@ func (w *world) fillDisk(f *forest) {
 	for range 1 + w.rnd.IntN(3) {
 		before := w.setDisk(d)
 		r := w.pass(f, w.rnd.IntN(3) == 0)
-		w.life(w.place())
 		after := w.setDisk(disk{full: true})
 		d.commits = after.commits
 		fullFailed := errors.Is(f.mirror.Status().FullError, store.ErrNoSpace) // and the incremental one before it was good
 		if after.refused && r.Err == nil && !fullFailed || !after.refused && errors.Is(r.Err, store.ErrNoSpace) {
 			w.fail("%s: a pass on a full disk (refused a commit: %t, before: %+v): %v", f.name, after.refused, before, r.Err)
 		}
+		w.life(w.place()) // after the check, because it may run a pass of its own
 	}
 	if f.mirror.Status().HoldReason != "" && w.rnd.IntN(2) == 0 {
 		info, err := w.store.Approve(f.name, math.MaxUint64, w.now())

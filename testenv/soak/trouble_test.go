@@ -312,7 +312,7 @@ func (w *world) recycleBin(f *forest) {
 // what incremental ones miss a full pass must find.
 func (w *world) hideUSN(f *forest) {
 	for _, c := range f.controllers {
-		c.d.Hide("uSNChanged")
+		c.d.Hide(append(slices.Clone(c.hidden), "uSNChanged")...) // Hide replaces what was hidden before
 		defer c.setHidden()
 	}
 	w.note("%s: uSNChanged cannot be read", f.name)
