@@ -31,7 +31,7 @@ func isWithin(dn, subtree string) bool {
 	return dn == subtree || strings.HasSuffix(dn, ","+subtree)
 }
 
-// isEscaped reports whether a name has escapes, so that other spellings may mean the same.
+// isEscaped reports whether a name has escapes. Other spellings may then mean the same name.
 func isEscaped(dn string) bool { return strings.Contains(dn, `\`) }
 
 // plainDN returns a name in lower case without spaces around commas and equal signs.

@@ -89,9 +89,9 @@ func keyOf(field string) string {
 	return strings.ToLower(key.String())
 }
 
-// ControlSocket returns the control socket of a file that may be invalid, so that commands
-// reach a daemon that runs with an earlier version of the file. Without the key it returns
-// the default. It returns false if the file cannot be read.
+// ControlSocket returns the control socket of a file that may be invalid. With it, commands reach a
+// daemon that runs with an earlier version of the file. Without the key it returns the default. It
+// returns false if the file cannot be read.
 func ControlSocket(path string) (Endpoint, bool) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -32,7 +32,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// drainTimeout is how long open sessions may continue after the daemon is told to stop. New
+// drainTimeout is how long open sessions may continue after the daemon is asked to stop. New
 // connections wait in the queue of the socket for the next daemon. This time and the start of
 // the next daemon must stay below Postfix's milter command timeout, for which the documents
 // recommend 10 s. A recipient is answered in well under a second.

@@ -84,7 +84,7 @@ func pageOfConfiguration() []byte {
 	return md2man.Render([]byte(head + text + "\n# SEE ALSO\n**rcpt-milter(8)**, **rcpt-milter-check(8)**\n"))
 }
 
-// builtAt returns the time of the commit, so that pages are reproducible. If the commit is
+// builtAt returns the time of the commit, which makes pages reproducible. If the commit is
 // unknown, it returns the present time.
 func builtAt() *time.Time {
 	at, err := time.Parse(time.RFC3339, buildOf().time)

@@ -221,7 +221,8 @@ func (l *removalList) end(q control.RemovalsQuery) error {
 		for _, a := range l.approvals {
 			text += fmt.Sprintf("    rcpt-milter removals approve --directory %s --up-to %d\n", a.directory, a.upTo)
 		}
-		text += "To keep them, repair the directory, or discard the removals until the next full pass:\n    rcpt-milter removals discard"
+		text += "To keep them, repair the directory, or discard the removals until the next full pass:\n" +
+			"    rcpt-milter removals discard"
 		if q.Directory != "" {
 			text += " --directory " + q.Directory
 		}

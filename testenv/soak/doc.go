@@ -2,7 +2,7 @@
 // years in minutes, on simulated domain controllers that fail in every way they know,
 // and some on a real one. It holds tests only.
 //
-// Everything random comes from a seed, simulated time included, so that a failure comes
+// Everything random comes from a seed, simulated time included. A failure therefore comes
 // out the same again. docs/testing.md has the commands of the long runs; the tests as
 // they are run by default are a short form of them.
 //
