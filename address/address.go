@@ -41,6 +41,9 @@ import (
 // an SMTP proxy address, far above the 320 of RFC 5321 section 4.5.3.1.
 const MaxLength = 571
 
+// maxSpelling limits the text that is parsed, in bytes. No spelling of a valid address is longer.
+const maxSpelling = 4 * MaxLength
+
 // ErrSyntax is wrapped by errors about text that is not a mailbox address.
 var ErrSyntax = errors.New("not a mailbox address")
 
@@ -57,6 +60,15 @@ func (a Address) IsZero() bool { return a.text == "" }
 
 // Local returns the canonical local part, quoted if necessary.
 func (a Address) Local() string { return a.text[:max(strings.LastIndexByte(a.text, '@'), 0)] }
+
+// Unquoted returns what the local part means: without quotes and backslashes, so not canonical.
+func (a Address) Unquoted() string {
+	content, err := unquote(a.Local())
+	if err != nil { // a canonical local part is always readable
+		return a.Local()
+	}
+	return content
+}
 
 // In returns the same local part in another canonical domain, or the zero value if a is zero
 // or the result is longer than MaxLength.
@@ -88,7 +100,7 @@ func Parse(text string) (Address, error) {
 // split returns what is before and after the last @. The local part is not empty.
 func split(text string) (local, domain string, err error) {
 	text = strings.Trim(text, " \t")
-	if len(text) > 4*MaxLength { // no spelling of a valid address is longer; limits the work
+	if len(text) > maxSpelling {
 		return "", "", fmt.Errorf("%w: longer than %d bytes", ErrSyntax, MaxLength)
 	}
 	if !utf8.ValidString(text) {

@@ -174,6 +174,24 @@ func TestDomainOf(t *testing.T) {
 
 // What Postfix makes of a domain that full case folding changes, and how the address
 // that the client sent tells which it was.
+// TestLongDomain: the text of a packet of 64 KB takes no time, whatever it has in it. Its mapping
+// would take seconds.
+func TestLongDomain(t *testing.T) {
+	for _, unit := range []string{"ß", "例", "a\u0308", "\u00ad", "a", "é.", `"`, "\u1e9e\u0327"} {
+		text := strings.Repeat(unit, 64<<10/len(unit)) + ".example"
+		if domain, err := ParseDomain(text); !errors.Is(err, ErrSyntax) {
+			t.Errorf("%q…: ParseDomain gives %d bytes, %v", unit, len(domain), err)
+		}
+		if domain := DomainOf("a@" + text); unit != `"` && domain != "" {
+			t.Errorf("%q…: DomainOf gives %d bytes", unit, len(domain))
+		}
+	}
+	if got := DomainOf("a@" + strings.Repeat(`"`, 64<<10) + "corp.example (" + strings.Repeat("ß", 30_000)); got !=
+		"corp.example" {
+		t.Errorf("DomainOf of a short domain in a long text = %q", got)
+	}
+}
+
 func TestWithDomainOf(t *testing.T) {
 	for _, c := range []struct{ folded, asked, want string }{
 		{"user@strasse.example", "User@Straße.example", "user@xn--strae-oqa.example"},

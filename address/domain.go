@@ -20,6 +20,9 @@ var toASCII = idna.New(
 // of the root. An address literal stays text ("[192.0.2.1]"), except that an IPv6 address
 // gets the spelling of RFC 5952. The error wraps ErrSyntax.
 func ParseDomain(text string) (string, error) {
+	if len(text) > maxSpelling { // mapping takes a time that grows with the square of the length
+		return "", fmt.Errorf("%w: domain longer than %d bytes", ErrSyntax, MaxLength)
+	}
 	domain := strings.TrimSuffix(text, ".")
 	ascii, folded := foldASCII(domain)
 	if !ascii {

@@ -12,7 +12,7 @@ func ParsePath(text string) (Address, error) {
 }
 
 // inBrackets returns the text in angle brackets, or the whole text without them. The closing
-// bracket may be missing, because the milter library trims the outer ones.
+// bracket may be missing, because the milter session trims the outer ones.
 func inBrackets(text string) string {
 	open := -1
 	scan(text, func(i int, c byte) {

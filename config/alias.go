@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"rcpt-milter/address"
 )
 
 // Inside are clients that count as authenticated for internal-only recipients, and for
@@ -75,15 +77,5 @@ func (r *reader) checkAliases(c *Config) {
 // AliasTargets returns the domains that a canonical domain is an alias of, step by step. It
 // reports whether the steps form a loop.
 func (c *Config) AliasTargets(domain string) (targets []string, loops bool) {
-	for at := domain; ; {
-		next, alias := c.DomainAliases[at]
-		if !alias {
-			return targets, false
-		}
-		loops = next == domain || slices.Contains(targets, next)
-		if targets = append(targets, next); loops {
-			return targets, true
-		}
-		at = next
-	}
+	return address.AliasChain(c.DomainAliases, domain)
 }

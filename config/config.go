@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"rcpt-milter/address"
@@ -35,23 +36,32 @@ const maxFile = 512 << 10
 type Config struct {
 	Listen      []Endpoint     // listen: where Postfix connects; default the unix socket in Postfix's queue directory
 	ListenAllow []netip.Prefix // listen_allow: networks that may connect over TCP; empty means loopback only
-	Socket      Socket         // socket: permissions of the unix sockets of listen
+	Socket      Socket         // socket: permissions of the unix sockets of listen and listen_socketmap
 	Control     Endpoint       // control: the unix socket for the commands; default unix:/run/rcpt-milter/control.sock
 	Metrics     Endpoint       // metrics: TCP; default inet:127.0.0.1:9417; zero means off
 	Page        Page           // page
-	Store       Store          // store
+
+	ListenSocketmap []Endpoint // listen_socketmap: where Postfix looks recipients up; default none
+
+	Store Store // store
 
 	Domains     map[string]Mode // domains: canonical domain, or ".parent" for all its sub-domains; never empty
-	Directories []Directory     // directories: never empty, names are unique
+	Directories []Directory     // directories: names are unique; empty only with accept files
+
+	Publish *Publish // publish: nil means that this daemon is no hub
+	NATS    *NATS    // nats: nil means that this daemon has no engine
 
 	Accept             []string          // accept: canonical addresses, and "@example.com" for all of a domain
 	AcceptFiles        []string          // accept_files: paths of tables in Postfix's source format
+	AcceptFilesMaxAge  time.Duration     // accept_files_max_age: age from which a file is stale; default 0: never
 	AcceptPatterns     []string          // accept_patterns: RE2 that matches whole canonical addresses, in any case
 	Refuse             []address.Address // refuse
 	DomainAliases      map[string]string // domain_aliases: canonical domains, alias to target; default none
 	Inside             Inside            // inside: default no networks
 	RecipientDelimiter string            // recipient_delimiter: characters that begin an extension; default none
+	StripPrefixes      []string          // strip_prefixes: in lower case, with the "=" at the end; default none
 	Exempt             Exempt            // exempt: default none
+	NAT64              []netip.Prefix    // nat64: prefixes of translators; default 64:ff9b::/96; empty: none
 
 	AlwaysAccept []string      // always_accept: canonical local parts; default postmaster and abuse
 	RemovalGrace time.Duration // removal_grace: how long a removed address gets 450; default 1h, zero: 550 at once
@@ -61,6 +71,8 @@ type Config struct {
 	WhenNotReady Fallback      // when_not_ready: Tempfail (default) or Accept
 
 	Canaries Canaries // canaries
+
+	Export Export // export
 
 	Confirm Confirm // confirm
 	Harvest Harvest // harvest
@@ -80,10 +92,12 @@ type Socket struct {
 	Mode  fs.FileMode // default 0660
 }
 
-// Page is the status page on the listener of metrics.
+// Page is the status page.
 type Page struct {
-	Serve PageServe // default Loopback
-	Hosts []string  // allowed host names, in addition to localhost and the name of this host
+	Listen Endpoint  // unix or TCP; default page.sock beside the socket of control; zero means off
+	Serve  PageServe // default Loopback
+	Tokens string    // absolute path of a file with tokens; empty (default) means none; required with TCP
+	Hosts  []string  // allowed host names, in addition to localhost and the name of this host; for metrics too
 }
 
 // PageServe selects when the status page is served.
@@ -91,7 +105,7 @@ type PageServe string
 
 // The values of page.serve.
 const (
-	Loopback PageServe = "loopback" // if metrics listens on loopback only
+	Loopback PageServe = "loopback" // on a unix socket or on loopback only
 	Always   PageServe = "always"
 	Never    PageServe = "never"
 )
@@ -100,11 +114,33 @@ const (
 func (c *Config) ShowsPage() bool {
 	switch c.Page.Serve {
 	case Always:
-		return true
+		return !c.Page.Listen.IsZero()
 	case Loopback:
-		return !c.Metrics.IsZero() && c.Metrics.Loopback()
+		return !c.Page.Listen.IsZero() && c.Page.Listen.Loopback()
 	}
 	return false
+}
+
+// pageSocket is the name of the socket of the page, beside that of control.
+const pageSocket = "page.sock"
+
+// pageBeside returns the default of page.listen. A path that is too long means that the page is
+// off.
+func pageBeside(control Endpoint) Endpoint {
+	path := filepath.Join(filepath.Dir(control.Address), pageSocket)
+	if len(path) > maxSocketPath {
+		return Endpoint{}
+	}
+	return Endpoint{Network: "unix", Address: path}
+}
+
+// Export is the file with the list of recipients that the daemon keeps current.
+type Export struct {
+	File    string        // absolute; empty (default) means none
+	Format  string        // postmap (default), text or json
+	Command []string      // runs after each change of the file, without a shell; default none
+	Every   time.Duration // between two looks for changes; default 5m
+	Timeout time.Duration // of the command; default 1m
 }
 
 // Store configures the index on disk.
@@ -112,7 +148,16 @@ type Store struct {
 	Dir     string // absolute; default /var/lib/rcpt-milter
 	MinFree uint64 // bytes that must stay free on its file system; default 256 MiB
 	KeyFile string // encryption_key_file: absolute; empty (default) means no encryption
+	Rebuild StoreRebuild
 }
+
+// StoreRebuild says what happens to a damaged store.
+type StoreRebuild string
+
+const (
+	RebuildAuto  StoreRebuild = "auto"  // it is set aside, and a full pass builds a new one; default
+	RebuildNever StoreRebuild = "never" // it stays where it is
+)
 
 // Canaries are addresses that reveal a faulty pass.
 type Canaries struct {
@@ -129,12 +174,14 @@ type Confirm struct {
 
 // Harvest limits clients that guess addresses, by network.
 type Harvest struct {
-	Unknown  int           // distinct unknown addresses within Window; default 0, which means no limit
+	Mode     Mode          // Enforce or Report; default Report without the key harvest, Enforce with it
+	Unknown  int           // distinct rejected addresses within Window; default 20; zero means no limit
 	Ratio    float64       // of these to all distinct recipients, from 0 to 1; default 0.8
 	Window   time.Duration // default 1h
 	Penalty  time.Duration // how long the network is deferred; default 1h
 	IPv4     int           // networks.ipv4: length of the prefix of a network, 8 to 32; default 24
 	IPv6     int           // networks.ipv6: 16 to 128; default 64
+	IPv6Site int           // networks.ipv6_site: of a site, which has a budget too; default 48; zero means none
 	Tempfail bool          // reply: tempfail, 450; default hangup, 421
 	All      bool          // scope: all; known recipients are deferred as well; default unknown
 }
@@ -205,6 +252,9 @@ func Parse(name string, data []byte) (*Config, error) {
 	c := defaults()
 	c.file, c.at = name, r.at
 	c.fields()(value{reader: r, node: root})
+	if _, set := r.at["page.listen"]; !set {
+		c.Page.Listen = pageBeside(c.Control)
+	}
 	r.validate(c)
 	if err := r.err(); err != nil {
 		return nil, err
@@ -224,8 +274,8 @@ func defaults() *Config {
 		Socket:       Socket{Group: "postfix", Mode: 0o660},
 		Control:      Endpoint{Network: "unix", Address: "/run/rcpt-milter/control.sock"},
 		Metrics:      Endpoint{Network: "tcp", Address: "127.0.0.1:9417"},
-		Page:         Page{Serve: Loopback},
-		Store:        Store{Dir: "/var/lib/rcpt-milter", MinFree: 256 << 20},
+		Page:         Page{Serve: Loopback, Listen: Endpoint{Network: "unix", Address: "/run/rcpt-milter/" + pageSocket}},
+		Store:        Store{Dir: "/var/lib/rcpt-milter", MinFree: 256 << 20, Rebuild: RebuildAuto},
 		Domains:      map[string]Mode{},
 		AlwaysAccept: []string{"postmaster", "abuse"},
 		RemovalGrace: time.Hour,
@@ -233,10 +283,13 @@ func defaults() *Config {
 		StaleAfter:   30 * time.Minute,
 		WhenStale:    Tempfail,
 		WhenNotReady: Tempfail,
+		Export:       Export{Format: "postmap", Every: 5 * time.Minute, Timeout: time.Minute},
 		Confirm:      Confirm{Enabled: true, Timeout: 300 * time.Millisecond, PerSecond: 5},
-		Harvest:      Harvest{Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24, IPv6: 64},
-		Limits:       Limits{Connections: 2000, Idle: 2 * time.Hour},
-		Journal:      Journal{Keep: 30 * 24 * time.Hour},
-		Log:          Log{Format: "text", Level: "info"},
+		NAT64:        []netip.Prefix{policy.WellKnownNAT64},
+		Harvest: Harvest{Mode: Report, Unknown: 20, Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24, IPv6: 64,
+			IPv6Site: 48},
+		Limits:  Limits{Connections: 2000, Idle: 2 * time.Hour},
+		Journal: Journal{Keep: 30 * 24 * time.Hour},
+		Log:     Log{Format: "text", Level: "info"},
 	}
 }

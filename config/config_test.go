@@ -98,8 +98,10 @@ func TestEveryKey(t *testing.T) {
 		Socket:      Socket{Group: "mail", Mode: 0o600},
 		Control:     Endpoint{"unix", "/run/control.sock"},
 		Metrics:     Endpoint{},
-		Page:        Page{Serve: Always, Hosts: []string{"relay.example.com"}},
-		Store:       Store{Dir: "/srv/index", MinFree: 1_000_000_000, KeyFile: "/etc/rcpt-milter/key"},
+		Page: Page{Listen: Endpoint{"tcp", "0.0.0.0:9418"}, Serve: Always, Tokens: "/etc/rcpt-milter/tokens",
+			Hosts: []string{"relay.example.com"}},
+		Store: Store{Dir: "/srv/index", MinFree: 1_000_000_000, KeyFile: "/etc/rcpt-milter/key",
+			Rebuild: RebuildNever},
 		Domains: map[string]Mode{"xn--bcher-kva.example": Pass, ".example.org": Report, "example.com": Enforce,
 			"10.example": Report},
 		Accept:         []string{"@catchall.example.org", "extra@example.com", `"odd one"@example.com`},
@@ -110,22 +112,28 @@ func TestEveryKey(t *testing.T) {
 			"xn--bcher-kva.example": "alias.example.org"},
 		Inside: Inside{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
 			netip.MustParsePrefix("64:ff9b::c000:201/128")}},
-		RecipientDelimiter: "+-",
+		RecipientDelimiter: "+-", StripPrefixes: []string{"prvs=", "btv1=="},
+		NAT64: []netip.Prefix{netip.MustParsePrefix("64:ff9b:1::/48"),
+			netip.MustParsePrefix("2001:db8:64::/96")},
 		Exempt: Exempt{
 			Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"),
 				netip.MustParsePrefix("2001:db8::2/128")},
 			Authenticated: true,
 		},
-		AlwaysAccept: []string{"noc", "postmaster"},
-		RemovalGrace: 0,
-		LateAfter:    90 * time.Second,
-		StaleAfter:   36 * time.Hour,
-		WhenStale:    Refuse,
-		WhenNotReady: Accept,
-		Canaries:     canaries,
-		Confirm:      Confirm{Enabled: true, Timeout: 2 * time.Second, PerSecond: 0.5},
-		Harvest: Harvest{Unknown: 20, Ratio: 0.95, Window: 2 * time.Hour, Penalty: 10 * time.Minute,
-			IPv4: 32, IPv6: 48, Tempfail: true, All: true},
+		AlwaysAccept:    []string{"noc", "postmaster"},
+		RemovalGrace:    0,
+		LateAfter:       90 * time.Second,
+		StaleAfter:      36 * time.Hour,
+		WhenStale:       Refuse,
+		WhenNotReady:    Accept,
+		Canaries:        canaries,
+		ListenSocketmap: []Endpoint{{"unix", "/run/rcpt-milter/map.sock"}, {"fd", "map"}},
+		Export: Export{File: "/var/lib/rcpt-milter/list", Format: "text",
+			Command: []string{"/usr/local/bin/copy", "two words"},
+			Every:   time.Hour, Timeout: 10 * time.Second},
+		Confirm: Confirm{Enabled: true, Timeout: 2 * time.Second, PerSecond: 0.5},
+		Harvest: Harvest{Mode: Enforce, Unknown: 30, Ratio: 0.95, Window: 2 * time.Hour, Penalty: 10 * time.Minute,
+			IPv4: 32, IPv6: 48, IPv6Site: 40, Tempfail: true, All: true},
 		Limits:  Limits{Connections: 10, Idle: 90 * time.Minute},
 		Journal: Journal{Keep: 7*24*time.Hour + 12*time.Hour},
 		Log:     Log{Format: "json", Level: "debug", Syslog: "local3", HashAddresses: true},
@@ -196,41 +204,6 @@ func TestEndpointString(t *testing.T) {
 	}
 	if (Endpoint{}).String() != "" || !(Endpoint{}).IsZero() {
 		t.Error("the zero endpoint is something")
-	}
-}
-
-func TestParseDuration(t *testing.T) {
-	for _, c := range []struct {
-		in   string
-		want time.Duration
-		ok   bool
-	}{
-		{"5s", 5 * time.Second, true},
-		{"15m", 15 * time.Minute, true},
-		{"24h", 24 * time.Hour, true},
-		{"30d", 720 * time.Hour, true},
-		{"1d12h", 36 * time.Hour, true},
-		{"1h30m", 90 * time.Minute, true},
-		{"0s", 0, true},
-		{"0d", 0, true},
-		{"106751d", 106751 * 24 * time.Hour, true},
-		{"106752d", 0, false},
-		{"106751d24h", 0, false},
-		{"9999999999h", 0, false},
-		{"-5s", 0, false},
-		{"+5s", 0, false},
-		{"1d-5s", 0, false},
-		{"5", 0, false},
-		{"5 s", 0, false},
-		{"1.5d", 0, false},
-		{"d", 0, false},
-		{"1h1d", 0, false},
-		{"1w", 0, false},
-		{"", 0, false},
-	} {
-		if got, ok := parseDuration(c.in); got != c.want || ok != c.ok {
-			t.Errorf("parseDuration(%q) = %v, %t, want %v, %t", c.in, got, ok, c.want, c.ok)
-		}
 	}
 }
 

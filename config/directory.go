@@ -20,7 +20,8 @@ type Directory struct {
 	Discover string   // discover: DNS name of the Active Directory domain whose controllers DNS names, in place of urls
 	Site     string   // site: the Active Directory site whose controllers are preferred; only with Discover
 	Domains  []string // domains: canonical mail domains, or ".parent", that it may own; empty means all
-	Bind     Bind     // bind; required
+	Bind     Bind     // bind; required without Stream
+	Stream   *Stream  // stream: where a hub publishes the directory, in place of controllers; nil means controllers
 	TLS      TLS      // tls
 	Bases    []string // bases: DNs below which recipients live; empty means the whole domain
 	Exclude  []string // exclude: DNs below which no object owns an address
@@ -78,6 +79,7 @@ func directories(target *[]Directory) field {
 		items("directories", func(v value) {
 			d := defaultDirectory()
 			d.fields()(v)
+			v.requireBind()
 			for i, other := range *target {
 				if d.Name != "" && d.Name == other.Name {
 					v.failAt(v.at[v.path+".name"], "%s.name: directories[%d] has the same name %q", v.path, i, d.Name)
@@ -85,9 +87,15 @@ func directories(target *[]Directory) field {
 			}
 			*target = append(*target, d)
 		})(v)
-		if v.node.kind == list && len(v.node.items) == 0 {
-			v.fail("expected at least one directory")
-		}
+	}
+}
+
+// requireBind records that a directory with controllers has no bind.
+func (v value) requireBind() {
+	_, bound := v.at[v.path+".bind"]
+	_, follows := v.at[v.path+".stream"]
+	if v.node.kind == mapping && !bound && !follows {
+		v.failAt(v.node.position, "key %q is missing in %s", "bind", v.path)
 	}
 }
 
@@ -108,6 +116,7 @@ func (d *Directory) fields() field {
 		"discover": scalar(&d.Discover, orEmpty(parseDiscover)),
 		"site":     scalar(&d.Site, orEmpty(parseSite)),
 		"domains":  unique(&d.Domains, "domains", parseDomain),
+		"stream":   streamOf(&d.Stream),
 		"bind": keys(fields{
 			"dn":            scalar(&d.Bind.DN, nonEmpty),
 			"password_file": scalar(&d.Bind.PasswordFile, parsePath),
@@ -135,7 +144,7 @@ func (d *Directory) fields() field {
 			"share":   between(&d.RemovalGuard.Share, 0, 100),
 			"window":  duration(&d.RemovalGuard.Window, false),
 		}),
-	}, "name", "bind")
+	}, "name")
 }
 
 var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -256,9 +265,26 @@ func attributes(target *[]string) field {
 // baseSyntax is a rough check of a distinguished name (RFC 4514).
 var baseSyntax = regexp.MustCompile(`(?i)^(\s*[a-z0-9.-]+\s*=([^,\\]|\\.)+(,|$))+$`)
 
+// splitAtCommas records a list with a name that has no quotes, whose commas made items of its parts,
+// and reports whether it did.
+func (v value) splitAtCommas() bool {
+	items := v.node.items
+	for i := 1; i < len(items); i++ {
+		if rdn.MatchString(items[i-1].source) && rdn.MatchString(items[i].source) {
+			v.failAt(items[i-1].position, "%s: %s and %s are two items; put quotes around a whole distinguished name, as in "+
+				"[\"OU=Staff,DC=corp,DC=example\"]", v.path, quoted(items[i-1].source), quoted(items[i].source))
+			return true
+		}
+	}
+	return false
+}
+
 // bases reads distinguished names without duplicates, ignoring case.
 func bases(target *[]string) field {
 	return func(v value) {
+		if v.splitAtCommas() {
+			return
+		}
 		var folded []string
 		unique(&folded, "distinguished names", func(text string) (string, error) {
 			if !baseSyntax.MatchString(text) || strings.HasSuffix(text, ",") {

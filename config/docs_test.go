@@ -13,17 +13,17 @@ import (
 // settingSpan is a key and its value within a line.
 var (
 	settingsBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
-	indented      = regexp.MustCompile(`(?m)(?:^    [a-z_]+: .*\n)+`)
-	settingSpan   = regexp.MustCompile("`([a-z_.]+: [^`\n]+)`")
+	indented      = regexp.MustCompile(`(?m)(?:^    [a-z0-9_]+: .*\n)+`)
+	settingSpan   = regexp.MustCompile("`([a-z0-9_.]+: [^`\n]+)`")
 )
 
-// theirs begins what looks like a setting and is one of somebody else, or no setting: what
-// LDIF, Prometheus and status say.
+// theirs begins texts that look like settings of ours and are not: they belong to LDIF,
+// Prometheus or the status.
 var theirs = []string{"dn: ", "changetype: ", "rule_files: ", "scrape_configs:", "deleted_objects_visible: ",
 	"its removals ", `bases: "…" does`}
 
-// TestDocumentedSettings: whatever the documents say that one may write into the
-// configuration, the parser takes, with what else it needs.
+// TestDocumentedSettings: the parser accepts every setting that the documents show, together
+// with the keys that it needs.
 func TestDocumentedSettings(t *testing.T) {
 	documents, err := filepath.Glob("../docs/*.md")
 	if err != nil || len(documents) < 5 {

@@ -2,9 +2,7 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -57,7 +55,7 @@ func (r *reader) parse(data []byte) (root *node) {
 	}()
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		r.syntax(err)
+		r.syntax(err, data)
 		return nil
 	}
 	return r.document(file)
@@ -99,20 +97,6 @@ func maxOpen(line []byte, open *int) int {
 		}
 	}
 	return most
-}
-
-// syntax records an error of the parser without the excerpt of the source.
-func (r *reader) syntax(err error) {
-	var at interface {
-		GetToken() *token.Token
-		GetMessage() string
-	}
-	if !errors.As(err, &at) || at.GetToken() == nil {
-		first, _, _ := strings.Cut(err.Error(), "\n")
-		r.failAt(position{}, "not valid YAML: %s", first)
-		return
-	}
-	r.failAt(positionOf(at.GetToken()), "not valid YAML: %s", at.GetMessage())
 }
 
 // document returns the root of a file with exactly one document.

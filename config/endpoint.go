@@ -101,6 +101,19 @@ func parseMetrics(text string) (Endpoint, error) {
 	return parseInet(rest)
 }
 
+// parsePage reads unix:/path or inet:host:port, or an empty text for none.
+func parsePage(text string) (Endpoint, error) {
+	switch scheme, rest, _ := strings.Cut(text, ":"); {
+	case text == "":
+		return Endpoint{}, nil
+	case scheme == "unix":
+		return parseUnix(text)
+	case scheme == "inet":
+		return parseInet(rest)
+	}
+	return Endpoint{}, fmt.Errorf("expected unix:/path or inet:host:port, or \"\" for none, got %s", quoted(text))
+}
+
 // parseInet reads host:port; the host may be a name, or an IPv6 address in brackets.
 func parseInet(text string) (Endpoint, error) {
 	host, port, err := net.SplitHostPort(text)

@@ -13,7 +13,7 @@ import (
 	"rcpt-milter/internal/files"
 )
 
-// CheckFiles checks the files that the configuration names (key, password, keytab, CA and
+// CheckFiles checks the files that the configuration names (key, tokens, password, keytab, CA and
 // accept files) and the group of the sockets. It does not read the entries of accept files.
 // The error is one or several *Error, joined. It wraps ErrMissing if a file or the group
 // does not exist. Warnings are *Error too. A missing accept file is only a warning if it is
@@ -29,8 +29,21 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	} else {
 		w.warnWorldReadable("store.encryption_key_file", c.Store.KeyFile)
 	}
+	w.warnLaxStore(c.Store.Dir)
+	if c.Page.Tokens != "" {
+		if tokens, err := ReadTokens(c.Page.Tokens); err != nil {
+			r.failFile("page.tokens", err)
+		} else {
+			w.warnWorldReadable("page.tokens", c.Page.Tokens)
+			c.warnTokenDomains(w, tokens)
+		}
+	}
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
+		if d.Stream != nil {
+			d.Stream.checkFiles(r, w, path+".stream")
+			continue
+		}
 		key, file, doubts, err := d.Bind.secret()
 		if key = path + ".bind." + key; err != nil {
 			r.failFile(key, err)
@@ -44,6 +57,9 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 			r.failFile(path+".tls.ca_file", checkCA(d.TLS.CAFile))
 		}
 	}
+	if c.Publish != nil {
+		c.Publish.Stream.checkFiles(r, w, "publish.stream")
+	}
 	for i, file := range c.AcceptFiles {
 		to := r
 		if slices.Contains(held, file) {
@@ -55,6 +71,20 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 		warnings = append(warnings, e)
 	}
 	return warnings, r.err()
+}
+
+// checkFiles checks the files that a stream names.
+func (s *Stream) checkFiles(r, w *reader, path string) {
+	if s.CredentialsFile != "" {
+		if _, err := files.Read(s.CredentialsFile, "credentials", files.MaxCA); err != nil {
+			r.failFile(path+".credentials_file", err)
+		} else {
+			w.warnWorldReadable(path+".credentials_file", s.CredentialsFile)
+		}
+	}
+	if s.TLS.CAFile != "" {
+		r.failFile(path+".tls.ca_file", checkCA(s.TLS.CAFile))
+	}
 }
 
 // secret checks the file with the secret of the bind. It returns the key of the file, the
@@ -92,6 +122,19 @@ func (r *reader) warnWorldReadable(key, file string) {
 	}
 }
 
+// laxStore are the permissions that a store should not give: everything to other accounts, and
+// writing to the group. The group of the daemon may read it; its members may use control as well.
+const laxStore fs.FileMode = 0o027
+
+// warnLaxStore records a warning if other accounts can enter the store or change it. It has all
+// addresses.
+func (r *reader) warnLaxStore(dir string) {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() && info.Mode().Perm()&laxStore != 0 {
+		r.failAt(r.first("store.dir", "store"), "store.dir: %s, which has all addresses, gives other accounts access (%v); "+
+			"chmod 0700 %s", dir, info.Mode(), dir)
+	}
+}
+
 // checkGroup checks that the group of the sockets exists. The default group may be missing.
 func (c *Config) checkGroup(r, warnings *reader) {
 	gid, err := c.SocketGID()
@@ -122,7 +165,7 @@ func (c *Config) SocketGID() (int, error) {
 }
 
 func (c *Config) listensUnix() bool {
-	for _, l := range c.Listen {
+	for _, l := range slices.Concat(c.Listen, c.ListenSocketmap) {
 		if l.Network == "unix" {
 			return true
 		}

@@ -279,3 +279,24 @@ func TestCheckAcceptFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestLaxStore: other accounts that can enter the store are reported.
+func TestLaxStore(t *testing.T) {
+	for mode, want := range map[os.FileMode]bool{0o700: false, 0o750: false, 0o500: false, 0o770: true, 0o755: true,
+		0o701: true, 0o777: true} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		c := &Config{Store: Store{Dir: dir}}
+		warnings, err := c.CheckFiles()
+		text := errors.Join(warnings...)
+		if err != nil || (text != nil) != want || want && !strings.Contains(text.Error(), "chmod 0700 "+dir) {
+			t.Errorf("mode %o: %v, %v, want a warning: %t", mode, text, err, want)
+		}
+	}
+	c := &Config{Store: Store{Dir: filepath.Join(t.TempDir(), "none")}}
+	if warnings, err := c.CheckFiles(); len(warnings) > 0 || err != nil {
+		t.Errorf("a store that does not exist yet: %v, %v", warnings, err)
+	}
+}

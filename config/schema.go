@@ -14,8 +14,9 @@ import (
 // fields has all keys of the file.
 func (c *Config) fields() field {
 	return keys(fields{
-		"listen":       oneOrMore(&c.Listen, "listeners", parseListener),
-		"listen_allow": unique(&c.ListenAllow, "networks", parseNetwork),
+		"listen":           oneOrMore(&c.Listen, "listeners", parseListener),
+		"listen_socketmap": listeners(&c.ListenSocketmap),
+		"listen_allow":     unique(&c.ListenAllow, "networks", parseNetwork),
 		"socket": keys(fields{
 			"group": scalar(&c.Socket.Group, verbatim),
 			"mode":  scalar(&c.Socket.Mode, parseMode),
@@ -23,17 +24,22 @@ func (c *Config) fields() field {
 		"control": scalar(&c.Control, parseUnix),
 		"metrics": orNull(scalar(&c.Metrics, parseMetrics)),
 		"page": keys(fields{
-			"serve": choice(&c.Page.Serve, Loopback, Always, Never),
-			"hosts": unique(&c.Page.Hosts, "host names", parseHostName),
+			"listen": orNull(scalar(&c.Page.Listen, parsePage)),
+			"serve":  choice(&c.Page.Serve, Loopback, Always, Never),
+			"tokens": scalar(&c.Page.Tokens, parseOptionalPath),
+			"hosts":  unique(&c.Page.Hosts, "host names", parseHostName),
 		}),
 		"store": keys(fields{
 			"dir":                 scalar(&c.Store.Dir, parsePath),
 			"encryption_key_file": scalar(&c.Store.KeyFile, parseOptionalPath),
 			"min_free":            size(&c.Store.MinFree),
+			"rebuild":             choice(&c.Store.Rebuild, RebuildAuto, RebuildNever),
 		}),
 
 		"domains":     domains(c.Domains),
 		"directories": directories(&c.Directories),
+		"publish":     publish(&c.Publish),
+		"nats":        natsServer(&c.NATS),
 
 		"always_accept":  unique(&c.AlwaysAccept, "local parts", parseLocal),
 		"removal_grace":  duration(&c.RemovalGrace, true),
@@ -53,19 +59,29 @@ func (c *Config) fields() field {
 			"accept": unique(&c.Canaries.Accept, "addresses", parseAddress),
 			"refuse": unique(&c.Canaries.Refuse, "addresses", parseAddress),
 		}),
-		"accept":              unique(&c.Accept, "addresses", parseAccepted),
-		"accept_files":        unique(&c.AcceptFiles, "files", parsePath),
-		"accept_patterns":     unique(&c.AcceptPatterns, "patterns", parsePattern),
-		"refuse":              unique(&c.Refuse, "addresses", parseRefused),
-		"domain_aliases":      domainAliases(&c.DomainAliases),
-		"inside":              keys(fields{"networks": unique(&c.Inside.Networks, "networks", parseInside)}),
-		"recipient_delimiter": scalar(&c.RecipientDelimiter, parseDelimiters),
+		"accept":               unique(&c.Accept, "addresses", parseAccepted),
+		"accept_files":         unique(&c.AcceptFiles, "files", parsePath),
+		"accept_files_max_age": duration(&c.AcceptFilesMaxAge, true),
+		"accept_patterns":      unique(&c.AcceptPatterns, "patterns", parsePattern),
+		"refuse":               unique(&c.Refuse, "addresses", parseRefused),
+		"domain_aliases":       domainAliases(&c.DomainAliases),
+		"inside":               keys(fields{"networks": unique(&c.Inside.Networks, "networks", parseInside)}),
+		"recipient_delimiter":  scalar(&c.RecipientDelimiter, parseDelimiters),
+		"strip_prefixes":       unique(&c.StripPrefixes, "prefixes", parseStripPrefix),
+		"export": keys(fields{
+			"file":    scalar(&c.Export.File, parseOptionalPath),
+			"format":  choice(&c.Export.Format, "postmap", "text", "json"),
+			"command": words(&c.Export.Command),
+			"every":   duration(&c.Export.Every, false),
+			"timeout": duration(&c.Export.Timeout, false),
+		}, "file"),
 		"confirm": keys(fields{
 			"enabled":    onOff(&c.Confirm.Enabled),
 			"timeout":    duration(&c.Confirm.Timeout, false),
 			"per_second": between(&c.Confirm.PerSecond, 0.1, 10_000),
 		}),
 		"harvest": c.Harvest.fields(),
+		"nat64":   unique(&c.NAT64, "networks", parseNAT64),
 		"exempt": keys(fields{
 			"networks":      unique(&c.Exempt.Networks, "networks", parseClients),
 			"authenticated": onOff(&c.Exempt.Authenticated),
@@ -73,19 +89,26 @@ func (c *Config) fields() field {
 	}, "domains", "directories")
 }
 
+// fields has the keys of harvest. A file with harvest means it, unless it says otherwise.
 func (h *Harvest) fields() field {
-	return keys(fields{
+	all := keys(fields{
+		"mode":    choice(&h.Mode, Enforce, Report),
 		"unknown": integer(&h.Unknown, 0, 1_000_000),
 		"ratio":   between(&h.Ratio, 0, 1),
 		"window":  duration(&h.Window, false),
 		"penalty": duration(&h.Penalty, false),
 		"networks": keys(fields{
-			"ipv4": integer(&h.IPv4, 8, 32),
-			"ipv6": integer(&h.IPv6, 16, 128),
+			"ipv4":      integer(&h.IPv4, 8, 32),
+			"ipv6":      integer(&h.IPv6, 16, 128),
+			"ipv6_site": integer(&h.IPv6Site, 0, 128),
 		}),
 		"reply": wordFlag(&h.Tempfail, "hangup", "tempfail"),
 		"scope": wordFlag(&h.All, "unknown", "all"),
 	})
+	return func(v value) {
+		h.Mode = Enforce
+		all(v)
+	}
 }
 
 func (l *Log) fields() field {
@@ -134,6 +157,33 @@ func oneOrMore[T comparable](target *[]T, what string, parse func(string) (T, er
 		if len(v.errs) == before {
 			*target = []T{one}
 		}
+	}
+}
+
+// words reads a command: a list of texts, of which the first names the program. No shell reads
+// them.
+func words(target *[]string) field {
+	return func(v value) {
+		*target = nil
+		items("words, the program first,", func(v value) {
+			if text, ok := v.text("a word of a command in quotes"); ok {
+				*target = append(*target, text)
+			}
+		})(v)
+		if len(*target) > 0 && (*target)[0] == "" {
+			v.fail("the name of the program is empty")
+		}
+	}
+}
+
+// listeners reads one listener or a list of them, which may be empty. So may a single text.
+func listeners(target *[]Endpoint) field {
+	return func(v value) {
+		if v.node.kind == list && len(v.node.items) == 0 || v.node.kind == stringKind && v.node.source == "" {
+			*target = nil
+			return
+		}
+		oneOrMore(target, "listeners", parseListener)(v)
 	}
 }
 

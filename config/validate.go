@@ -24,16 +24,16 @@ func (r *reader) validate(c *Config) {
 			"confirm.timeout: %s is not below %s, the command_timeout of the milter in Postfix",
 			formatDuration(c.Confirm.Timeout), formatDuration(commandTimeout))
 	}
-	for i, l := range c.Listen {
-		if !l.Loopback() && len(c.ListenAllow) == 0 {
-			r.failAt(r.first(fmt.Sprintf("listen[%d]", i), "listen"),
-				"listen: %s is reachable from other hosts; set listen_allow to the networks that may connect", l)
-		}
-		if l == c.Control || l == c.Metrics {
-			r.failAt(r.first(fmt.Sprintf("listen[%d]", i), "listen"),
-				"listen: %s is also the address of control or metrics", l)
+	r.checkListeners(c, "listen", c.Listen)
+	r.checkListeners(c, "listen_socketmap", c.ListenSocketmap)
+	for i, l := range c.ListenSocketmap {
+		if slices.Contains(c.Listen, l) {
+			r.failAt(r.first(fmt.Sprintf("listen_socketmap[%d]", i), "listen_socketmap"),
+				"listen_socketmap: %s is also in listen; the two protocols need sockets of their own", l)
 		}
 	}
+	r.checkPage(c)
+	r.checkExport(c)
 	for i, d := range c.Directories {
 		path := fmt.Sprintf("directories[%d]", i)
 		if d.Full < d.Poll {
@@ -42,6 +42,10 @@ func (r *reader) validate(c *Config) {
 		}
 		r.checkPoll(c, path, d)
 		r.checkCatalogPorts(path, d)
+		if _, follows := r.at[path+".stream"]; follows {
+			r.checkFollower(c, path, d)
+			continue
+		}
 		r.checkControllers(path, d)
 		r.checkPorts(path+".urls", d.URLs)
 		r.checkBind(path+".bind", d.Bind)
@@ -53,9 +57,62 @@ func (r *reader) validate(c *Config) {
 				"canaries.refuse[%d]: %s is in canaries.accept as well", i, quoted(a.String()))
 		}
 	}
+	r.checkFleet(c)
 	r.checkAliases(c)
 	r.checkUnownedDomains(c)
 	r.checkLists(c)
+}
+
+// checkListeners checks the listeners for Postfix of one key.
+func (r *reader) checkListeners(c *Config, key string, listeners []Endpoint) {
+	for i, l := range listeners {
+		at := r.first(fmt.Sprintf("%s[%d]", key, i), key)
+		if !l.Loopback() && len(c.ListenAllow) == 0 {
+			r.failAt(at, "%s: %s is reachable from other hosts; set listen_allow to the networks that may connect", key, l)
+		}
+		if l == c.Control || l == c.Metrics {
+			r.failAt(at, "%s: %s is also the address of control or metrics", key, l)
+		}
+		if l == c.Page.Listen {
+			r.failAt(r.first("page.listen", key), "page.listen: %s is also the address of %s", l, key)
+		}
+	}
+}
+
+// checkExport finds a list that would become its own source: an address in it would never leave.
+func (r *reader) checkExport(c *Config) {
+	at := r.first("export.file", "export")
+	switch file := c.Export.File; {
+	case file == "":
+	case slices.Contains(c.AcceptFiles, file):
+		r.failAt(at, "export.file: %s is also in accept_files, so no recipient would ever leave it; use another file",
+			quoted(file))
+	case file == c.file:
+		r.failAt(at, "export.file: %s is the configuration file; use another file", quoted(file))
+	}
+}
+
+// checkPage requires that not every account of this host can read the page: over TCP only with a
+// token.
+func (r *reader) checkPage(c *Config) {
+	listen := c.Page.Listen
+	at := r.first("page.listen", "page")
+	switch {
+	case listen.IsZero():
+		return
+	case listen == c.Control || listen == c.Metrics:
+		r.failAt(at, "page.listen: %s is also the address of control or metrics", listen)
+	case listen.Network == "unix" && c.Page.Serve == Always:
+		r.warnAt(r.first("page.serve"), "page.serve: the page is not on the listener of metrics, but on page.listen (%s); "+
+			"to serve it over TCP, set page.listen to inet:host:port, and page.tokens", listen)
+	case listen.Network == "unix":
+		return
+	case c.Page.Tokens == "":
+		r.failAt(at, "page.listen: every account of this host can connect to %s; set page.tokens to a file with a token, "+
+			"or use a unix socket", listen)
+	case !listen.Loopback() && c.Page.Serve == Loopback:
+		r.failAt(at, "page.listen: %s is reachable from other hosts; set page.serve to always if that is intended", listen)
+	}
 }
 
 // checkPoll finds directories whose poll interval makes the index late or stale between

@@ -37,3 +37,37 @@ func TestSuspicious(t *testing.T) {
 		})
 	}
 }
+
+// TestPageListener: only what not every account of this host can read is served, and the page is
+// beside the control socket unless page.listen says otherwise.
+func TestPageListener(t *testing.T) {
+	const tokens = "tokens: /etc/rcpt-milter/tokens"
+	for _, c := range []struct {
+		text, listen string
+		shown, warns bool
+	}{
+		{"", "unix:/run/rcpt-milter/page.sock", true, false},
+		{"control: unix:/run/other/c.sock", "unix:/run/other/page.sock", true, false},
+		{"control: unix:/run/other/c.sock\npage: {serve: never}", "unix:/run/other/page.sock", false, false},
+		{"page: {serve: always}", "unix:/run/rcpt-milter/page.sock", true, true},
+		{`page: {listen: ""}`, "", false, false},
+		{"page: {listen: }", "", false, false},
+		{"page: {listen: unix:/run/p}", "unix:/run/p", true, false},
+		{"page: {listen: inet:127.0.0.1:9418, " + tokens + "}", "inet:127.0.0.1:9418", true, false},
+		{"page: {listen: inet:0.0.0.0:9418, serve: always, " + tokens + "}", "inet:0.0.0.0:9418", true, false},
+		{"page: {listen: inet:0.0.0.0:9418, serve: never, " + tokens + "}", "inet:0.0.0.0:9418", false, false},
+		{"metrics: inet:0.0.0.0:9417", "unix:/run/rcpt-milter/page.sock", true, false},
+	} {
+		t.Run(c.text, func(t *testing.T) {
+			got, err := Parse("config.yaml", []byte(c.text+"\ndomains:\n  example.com: enforce\ndirectories:\n"+
+				"  - name: corp\n    urls: [ldaps://dc1.corp.example]\n"+
+				"    bind: {dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Page.Listen.String() != c.listen || got.ShowsPage() != c.shown || (len(got.Warnings()) > 0) != c.warns {
+				t.Errorf("page.listen is %q, shown %t, warnings %v", got.Page.Listen, got.ShowsPage(), got.Warnings())
+			}
+		})
+	}
+}

@@ -3,11 +3,14 @@ package config
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"rcpt-milter/internal/text"
 )
 
 // value is one value of the file and its path.
@@ -54,11 +57,15 @@ func keys(known fields, required ...string) field {
 		}
 		v.at[v.path] = v.node.position
 		seen := map[string]position{}
+		splitName := false // a name without quotes was reported; its other parts say no more
 		for _, e := range v.node.entries {
 			name := e.key.source
 			read, ok := known[name]
 			if !ok {
-				v.unknownKey(e.key, known)
+				if part := rdn.MatchString(name); !part || !splitName {
+					v.unknownKey(e.key, known)
+					splitName = part
+				}
 				continue
 			}
 			if first, twice := seen[name]; twice {
@@ -81,11 +88,34 @@ func keys(known fields, required ...string) field {
 
 func (v value) unknownKey(key *node, known fields) {
 	names := slices.Sorted(maps.Keys(known))
+	if hint := misreadKey(key.source, known); hint != "" {
+		if v.path != "" {
+			hint = v.path + ": " + hint
+		}
+		v.failAt(key.position, "%s", hint)
+		return
+	}
 	hint := "; the keys are " + strings.Join(names, ", ")
-	if near := nearest(key.source, names); near != "" {
+	if near := text.Nearest(key.source, names); near != "" {
 		hint = fmt.Sprintf("; did you mean %q?", near)
 	}
 	v.failAt(key.position, "unknown key %s%s%s", quoted(key.source), inside(v.path), hint)
+}
+
+// rdn is one part of a distinguished name.
+var rdn = regexp.MustCompile(`^(?i)(cn|ou|dc|o|c|l|st|uid)=[^,]+$`)
+
+// misreadKey explains what YAML reads as a key although it was not meant as one, or returns "".
+func misreadKey(got string, known fields) string {
+	if rdn.MatchString(got) {
+		return fmt.Sprintf("%s is part of a distinguished name; put quotes around the whole name, because its commas "+
+			"separate values here", quoted(got))
+	}
+	name, rest, spaced := strings.Cut(got, " ")
+	if _, ok := known[name]; ok && spaced {
+		return fmt.Sprintf("no colon after %q; write %q", name, name+": "+rest)
+	}
+	return ""
 }
 
 func inside(path string) string {
@@ -216,11 +246,14 @@ func duration(target *time.Duration, zeroAllowed bool) field {
 			return
 		}
 		const what = "a duration such as 5s, 15m, 24h or 30d"
+		if v.withoutUnit(what, "s", "m", "h") {
+			return
+		}
 		if v.node.kind != stringKind {
 			v.expected(what)
 			return
 		}
-		d, ok := parseDuration(v.node.source)
+		d, ok := text.ParseDuration(v.node.source)
 		switch {
 		case !ok:
 			v.expected(what)
@@ -230,6 +263,21 @@ func duration(target *time.Duration, zeroAllowed bool) field {
 			*target = d
 		}
 	}
+}
+
+// withoutUnit records a positive whole number that lacks its unit, and reports whether it did.
+func (v value) withoutUnit(what string, units ...string) bool {
+	n := v.node
+	if n.kind != number && n.kind != stringKind || strings.Trim(n.source, "0123456789") != "" ||
+		strings.Trim(n.source, "0") == "" {
+		return false
+	}
+	var written []string
+	for _, unit := range units {
+		written = append(written, n.source+unit)
+	}
+	v.fail("expected %s, got %s without a unit; write %s", what, n, alternatives(written))
+	return true
 }
 
 // integer reads a whole number from least to most.
@@ -260,6 +308,9 @@ func between(target *float64, least, most float64) field {
 func size(target *uint64) field {
 	return func(v value) {
 		const what = "a size with a unit such as 256MiB or 2GiB"
+		if v.withoutUnit(what, "MiB", "GiB") {
+			return
+		}
 		if v.node.kind != stringKind {
 			v.expected(what)
 			return

@@ -20,6 +20,8 @@
 //	POST /v1/export    ExportQuery; lines of ExportEvent
 //	POST /v1/verify    one line of Verified
 //	POST /v1/reload    one line of Reloaded
+//	GET  /v1/edges     list of Member
+//	POST /v1/edges/add, /v1/edges/remove  MemberQuery; MemberFile, or {}
 //
 // Lines of an event are {"event": ...}; the last line is {"end": {"error": ""}}.
 // An error is {"error": "one sentence"} with a status of 400 or above.

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"rcpt-milter/internal/build"
 )
 
 // ErrNotReachable is wrapped by errors of requests that no daemon answers.
@@ -201,6 +203,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	if err != nil {
 		return nil, err
 	}
+	request.Header.Set("User-Agent", build.UserAgent())
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, c.unreachable(err)

@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
 
-// fake answers what it was told to.
+// fake returns prepared answers.
 type fake struct {
 	status Status
 	answer LookupAnswer
@@ -121,7 +121,7 @@ func TestHungDaemon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() // nobody accepts, so that nobody answers
+	defer l.Close() // no connection is accepted, so there is no answer
 	client := NewClient(path)
 	if client.status >= 10*time.Second {
 		t.Errorf("the state is waited for %v", client.status)
@@ -145,19 +145,27 @@ func fullStatus() Status {
 			Value: "mailto:a@x.test", Reason: "mailto: begins a URL"}},
 		Domains: map[string]int64{"example.com": 3}, Modes: map[string]string{"example.com": "enforce"},
 		Decisions: map[string]int64{"known": 7}, WouldRefuse: map[string]int64{"unknown": 1}, Sessions: 4,
-		HarvestClients: 5, ReloadError: "bad file", RestartNeeded: []string{"listen"},
-		StoreVerified: Time{at.Add(time.Minute)},
+		DomainDecisions: map[string]map[string]int64{"example.com": {"accepted": 6, "report-only": 1}},
+		Listeners: []ListenerStatus{{Name: ListenerMilter, Address: "unix:/run/m.sock", Trouble: "it is gone", Since: at,
+			Restored: 1, Connections: 4, Limit: 2000, AtLimit: 2, AcceptErrors: 3}},
+		Descriptors:    DescriptorStatus{Open: 40, Limit: 65536},
+		HarvestClients: 5, LogDropped: 12, ReloadError: "bad file", RestartNeeded: []string{"listen"},
+		StoreVerified: Time{at.Add(time.Minute)}, StoreState: StoreReadOnly, StoreError: "no space",
+		StoreSetAside: "/store/damaged-x",
 		JournalFrom:   Time{at.Add(-time.Minute)},
 		Alarms:        []string{"nobody is known"}, EmptyDomains: []string{"exmaple.com"},
-		AcceptFiles: []AcceptFile{{File: "/etc/postfix/relay_recipients", Entries: 3, Domains: 1, Read: at,
+		AcceptFiles: []AcceptFile{{File: "/etc/postfix/relay_recipients", Entries: 3, Domains: 1, Read: at, Modified: at, State: Stale,
 			Trouble: "it is gone", Since: at,
 			Unread: 2, UnreadLines: []string{"line 4: not an address"}, Aliases: 1, Unmatched: 4,
 			UnmatchedLines: []string{"line 5: 4 entries"}}},
 		Confirm: &ConfirmStatus{Found: 1, NotFound: 2, Remembered: 3, OverBudget: 4, Unanswered: 5,
 			Directories: []ConfirmDirectory{{Name: "corp", DomainController: "dc2.corp.example", Followed: true,
 				LastError: "down"}}},
-		Harvest: &HarvestStatus{Networks: 20, Octets: 4000,
-			Limited: []HarvestNetwork{{Network: "192.0.2.0/24", Unknown: 21, Until: at}}},
+		Export: &ExportStatus{File: "/var/lib/rcpt-milter/list", Format: "postmap", Entries: 6, Written: at, Current: at,
+			Held: "directory corp is stale", Trouble: "no space left on device", Since: at},
+		Socketmap: &SocketmapStatus{OK: 8, NotFound: 9, Temp: 1, Perm: 2},
+		Harvest: &HarvestStatus{Mode: "report", WouldLimit: 7, Networks: 20, Octets: 4000,
+			Limited: []HarvestNetwork{{Network: "192.0.2.0/24", Bounces: true, Unknown: 21, Until: at}}},
 		Directories: []DirectoryStatus{{
 			Name: "corp", State: Late, DomainController: "dc1.corp.example", InvocationID: "0f0e", USN: 10,
 			HighestCommittedUSN: 12,
@@ -170,8 +178,26 @@ func fullStatus() Status {
 			Running:      &SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 5, Expected: 9},
 			HeldRemovals: 6, HoldReason: "too many", DeletedObjectsVisible: &visible,
 			DeletedObjectsGrant: []string{"dsacls"}, Notify: true,
+			Expiry: &ExpiryStatus{Checked: at, Certificate: Time{at.Add(48 * time.Hour)},
+				Password: Time{at.Add(72 * time.Hour)}, Account: Time{at.Add(96 * time.Hour)}, LastError: "down"},
+			Stream: &StreamStatus{Link: fullLink(at), Hub: "hub1", HubVersion: "1.2.4", Controller: "dc1.corp.example",
+				AsOf: at, Generation: "0f0e", Sequence: 10, DigestOK: &visible, Unreadable: 3,
+				TooLarge: 2, SharedName: "mx1"},
 		}},
+		Publish: []PublishStatus{{Directory: "lab", Link: fullLink(at), Leading: true, Holder: "hub1", Generation: "0f0f",
+			Sequence: 20, Published: at, Due: 19, Pending: 4, Withheld: 5, TooLarge: 1, LastError: "full", FailingSince: at,
+			Edges: []EdgeStatus{{Name: "mx1", Version: "1.2.2", State: Late, Generation: "0f0f", Sequence: 18, DigestOK: true,
+				Addresses: 3, Held: 6, Lag: 0.25, LastError: "slow", Reported: at}}}},
+		Engine: &EngineStatus{Listen: "inet:0.0.0.0:4222", URLs: []string{"tls://mx1.example:4222"}, Running: true,
+			Ready: true, Clients: 2, Members: 3, Flooding: []string{"mx2"}, Streams: 4, Disk: 5000, MaxDisk: 9000, Memory: 6000, MaxMemory: 8000,
+			Node: "a", Nodes: 3, Peers: 2, Expires: at, LastError: "slow", ErrorAt: at},
 	}
+}
+
+// fullLink has something in every field.
+func fullLink(at Time) LinkStatus {
+	return LinkStatus{Connected: true, Server: "tls://mx1.example:4222", Since: at, LastError: "down",
+		CertificateExpires: Time{at.Add(24 * time.Hour)}}
 }
 
 func fullAnswer() LookupAnswer {
@@ -367,7 +393,7 @@ func TestSyncDaemonStops(t *testing.T) {
 	}
 }
 
-// TestSyncClientLeaves: the backend learns that nobody listens any more.
+// TestSyncClientLeaves: the backend learns that the client is gone.
 func TestSyncClientLeaves(t *testing.T) {
 	left := make(chan error, 1)
 	begun := make(chan struct{})
@@ -383,7 +409,7 @@ func TestSyncClientLeaves(t *testing.T) {
 		t.Errorf("Sync: %v, want canceled", err)
 	}
 	if err := <-left; err == nil {
-		t.Error("the backend was not told")
+		t.Error("the backend did not learn it")
 	}
 }
 

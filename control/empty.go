@@ -12,3 +12,16 @@ func EmptyDomainText(domain string) string {
 		"correct the name in domains or domain_aliases, add the directory that has its recipients, " +
 		"or name one of them in accept"
 }
+
+// InEmptyDomain reports whether the recipient is deferred because its domain has no known
+// address, although its directories have been read. That lasts until an operator acts.
+func (a LookupAnswer) InEmptyDomain() bool {
+	if a.Verdict != VerdictNotReady {
+		return false
+	}
+	switch a.DirectoryState {
+	case Fresh, Late, Stale:
+		return true
+	}
+	return false
+}

@@ -4,6 +4,7 @@ package control
 type ExportQuery struct {
 	All   bool `json:"all"`   // include domains without an entry in domains, and those in mode pass
 	Force bool `json:"force"` // export even if no full pass of a directory has completed
+	Open  bool `json:"open"`  // include whole domains in which no recipient is rejected now
 }
 
 // Sources of a recipient.
@@ -14,6 +15,8 @@ const (
 	SourceFile   = "accept_files"  // a file of accept_files
 	SourceAlways = "always_accept" // the local part is accepted in all domains
 	SourcePass   = "pass"          // the domain is in mode pass
+	SourceReport = "report"        // the domain is in mode report, which rejects nothing
+	SourceEmpty  = "empty"         // no address of the enforced domain is known, so nothing is rejected
 )
 
 // Recipient is one entry of the list.

@@ -64,6 +64,6 @@ func TestJournalClientLeaves(t *testing.T) {
 	select {
 	case <-stopped:
 	case <-time.After(30 * time.Second):
-		t.Error("the backend goes on for nobody")
+		t.Error("the backend continues without a client")
 	}
 }

@@ -48,7 +48,8 @@ type LookupAnswer struct {
 	Entry       string  `json:"entry"`      // matching entry of the configuration; empty if none, or if it is Matched
 	JudgedAs    string  `json:"judged_as"`  // canonical address in the target of the domain alias; empty if none
 	AliasedBy   string  `json:"aliased_by"` // the source of the alias: domain_aliases, or a line of an accept file
-	Matched     string  `json:"matched"`    // the form that was found, maybe without its extension
+	Matched     string  `json:"matched"`    // the form that was found, maybe without its extension or tag
+	Stripped    string  `json:"stripped"`   // the entry of strip_prefixes whose tag Matched lacks; empty if none
 	Error       string  `json:"error"`      // internal error; empty if none
 
 	LoggedAs string `json:"logged_as"` // the address in the log; empty if it is not hashed
@@ -82,6 +83,11 @@ type Owner struct {
 	Pass             uint64 `json:"pass"`
 	DomainController string `json:"domain_controller"`
 	USN              uint64 `json:"usn"`
+
+	// Hub published the directory that the owner belongs to, and HubController is the domain
+	// controller that this hub follows now. Both are empty if the directory is read by LDAP.
+	Hub           string `json:"hub,omitempty"`
+	HubController string `json:"hub_controller,omitempty"`
 }
 
 // normal replaces missing lists with empty ones.

@@ -29,6 +29,9 @@ type peerKey struct{}
 // (SO_PEERCRED, unix(7)).
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	var o Operator
+	if limited, ok := c.(*limitedConn); ok {
+		c = limited.Conn
+	}
 	if u, ok := c.(*net.UnixConn); ok {
 		if raw, err := u.SyscallConn(); err == nil {
 			raw.Control(func(fd uintptr) {

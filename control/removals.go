@@ -18,7 +18,7 @@ type HeldRemoval struct {
 	Class     string `json:"class"`
 	Pass      uint64 `json:"pass"`       // the pass that found it missing
 	Since     Time   `json:"since"`      // time of that pass
-	LastOwner bool   `json:"last_owner"` // no owner, or none open to outside senders, would be left after all held removals
+	LastOwner bool   `json:"last_owner"` // after all held removals, no owner is left, or none open to outside senders
 	WaitsFor  string `json:"waits_for"`  // one of the Waits constants
 	NotBefore Time   `json:"not_before"` // of WaitsReplication: earliest time of the removal
 	Why       string `json:"why"`        // of WaitsApproval: the reason

@@ -16,6 +16,7 @@ type Report struct {
 
 	Refused     int64            `json:"refused"`
 	WouldRefuse int64            `json:"would_refuse"` // not included in Refused
+	WouldLimit  int64            `json:"would_limit"`  // of both: the harvest limit only reported
 	Unlisted    int64            `json:"unlisted"`     // of both: too frequent to be listed
 	Verdicts    map[string]int64 `json:"verdicts"`     // of both, without Unlisted
 	Incomplete  string           `json:"incomplete"`   // why the last minutes are missing; empty if they are not

@@ -51,20 +51,36 @@ func NewServer(backend Backend, version string, log *slog.Logger) *Server {
 	mux.HandleFunc("GET /v1/removals", s.removals)
 	mux.HandleFunc("POST /v1/removals/approve", s.settle(actionApprove, backend.Approve))
 	mux.HandleFunc("POST /v1/removals/discard", s.settle(actionDiscard, backend.Discard))
+	if e, ok := backend.(Enroller); ok {
+		s.enrolment(mux, e)
+	}
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.version, nil) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusNotFound, fmt.Errorf("unknown request to this daemon (version %s): %s %s", version,
 			r.Method, r.URL.Path))
 	})
 	s.http = newHTTPServer(mux, log)
-	s.http.ConnContext = withPeer
+	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return withConn(withPeer(ctx, c), c)
+	}
 	return s
+}
+
+// ReadHandler returns a handler of the requests about recipients that change nothing: GET /v1/status,
+// /v1/lookup and /v1/report. It has none of the limits of a Server.
+func (s *Server) ReadHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/lookup", s.lookup)
+	mux.HandleFunc("GET /v1/report", s.report)
+	return mux
 }
 
 // newHTTPServer returns a server with all limits set.
 func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           recovering(handler, log),
+		Handler:           marking(recovering(handler, log)),
+		ConnContext:       withConn,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      answerTimeout,

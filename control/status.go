@@ -1,7 +1,9 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"rcpt-milter/policy"
@@ -44,6 +46,19 @@ func Worst(states ...State) State {
 	return worst
 }
 
+// StoreState says how far the store works.
+type StoreState string
+
+const (
+	StoreOK       StoreState = "ok"
+	StoreReadOnly StoreState = "read_only" // it answers and is not updated, for lack of disk space
+	StoreDamaged  StoreState = "damaged"   // it answers what it finds, and "cannot tell" otherwise
+	StoreFailed   StoreState = "failed"    // it answers nothing
+)
+
+// StoreStates has all of them.
+var StoreStates = []StoreState{StoreOK, StoreReadOnly, StoreDamaged, StoreFailed}
+
 // Results of a pass.
 const (
 	ResultOK     = "ok"     // committed
@@ -54,9 +69,10 @@ const (
 // Status is the state of the daemon, its index and its directories.
 type Status struct {
 	Version string `json:"version"` // of the daemon
+	Host    string `json:"host"`    // its name; empty if it has none
 	Started Time   `json:"started"` // start of the daemon
 	Offline bool   `json:"offline"` // read from the store of a stopped daemon, with the state as of now
-	State   State  `json:"state"`   // the worst state of the directories
+	State   State  `json:"state"`   // the worst state of the directories and accept files
 
 	Addresses int64  `json:"addresses"` // addresses with an owner
 	Objects   int64  `json:"objects"`   // objects that own an address
@@ -71,12 +87,25 @@ type Status struct {
 	WouldRefuse map[string]int64  `json:"would_refuse"` // of these, accepted only because the mode is report
 	Sessions    int               `json:"sessions"`     // open milter connections
 
+	// DomainDecisions are those of the domains in the configuration, since the start, by outcome.
+	DomainDecisions map[string]map[string]int64 `json:"domain_decisions"`
+
+	Listeners   []ListenerStatus `json:"listeners"`   // of a running daemon; those for Postfix first
+	Descriptors DescriptorStatus `json:"descriptors"` // of a running daemon
+
 	HarvestClients int `json:"harvest_clients"` // client networks over the harvest limit now
+
+	LogDropped int64 `json:"log_dropped"` // lines of the log that were dropped since the start
 
 	ReloadError   string   `json:"reload_error"`   // why the last reload was rejected; empty means it was not
 	RestartNeeded []string `json:"restart_needed"` // keys with new values that need a restart
 	StoreVerified Time     `json:"store_verified"` // time of the last successful checksum verification
-	JournalFrom   Time     `json:"journal_from"`   // the journal is complete from here; null means no row was ever dropped
+
+	StoreState    StoreState `json:"store_state"`
+	StoreError    string     `json:"store_error"`     // why store_state is not ok
+	StoreSetAside string     `json:"store_set_aside"` // the newest damaged store that was set aside; empty means none
+
+	JournalFrom Time `json:"journal_from"` // the journal is complete from here; null means no row was ever dropped
 
 	Alarms []string `json:"alarms"` // conditions that need repair, a sentence each
 
@@ -86,10 +115,22 @@ type Status struct {
 
 	AcceptFiles []AcceptFile `json:"accept_files"` // in the order of the configuration
 
+	// WhenStale and WhenNotReady say what unknown recipients get while the index cannot tell: tempfail,
+	// accept or refuse.
+	WhenStale    policy.Fallback `json:"when_stale"`
+	WhenNotReady policy.Fallback `json:"when_not_ready"`
+
 	Confirm *ConfirmStatus `json:"confirm"` // null means off
 	Harvest *HarvestStatus `json:"harvest"` // null means off
 
+	Export *ExportStatus `json:"export"` // null means off
+
+	Socketmap *SocketmapStatus `json:"socketmap"` // null means off
+
 	Directories []DirectoryStatus `json:"directories"` // in the order of the configuration
+
+	Publish []PublishStatus `json:"publish,omitempty"` // of a hub, in the order of the configuration
+	Engine  *EngineStatus   `json:"engine,omitempty"`  // absent means that this daemon has no engine
 }
 
 // UnparsedValue is a value of a directory that should be an SMTP address but is invalid or
@@ -104,7 +145,7 @@ type UnparsedValue struct {
 
 // Text describes the value. The result is not escaped.
 func (v UnparsedValue) Text() string {
-	line := v.DN + ": " + v.Attribute
+	line := cmp.Or(v.DN, "an object of directory "+v.Directory) + ": " + v.Attribute
 	if v.Value != "" {
 		line += " " + v.Value
 	}
@@ -117,7 +158,9 @@ type AcceptFile struct {
 	Entries     int64    `json:"entries"`      // addresses and domains in effect
 	Domains     int64    `json:"domains"`      // of these, whole domains
 	Aliases     int64    `json:"aliases"`      // of these, domain aliases
+	State       State    `json:"state"`        // Fresh, or Stale by accept_files_max_age
 	Read        Time     `json:"read"`         // time of the last good read
+	Modified    Time     `json:"modified"`     // modification time of the file at that read
 	Trouble     string   `json:"trouble"`      // why an earlier copy is in effect; empty means the file is current
 	Since       Time     `json:"since"`        // start of the trouble
 	Unread      int64    `json:"unread"`       // number of invalid lines
@@ -125,6 +168,16 @@ type AcceptFile struct {
 
 	Unmatched      int64    `json:"unmatched"`       // entries that cannot match, because their domains are not judged
 	UnmatchedLines []string `json:"unmatched_lines"` // the first of each domain
+}
+
+// StaleText returns why a file is stale, the effect and the remedy.
+func (f AcceptFile) StaleText(now time.Time) string {
+	if f.Modified.After(now) {
+		return "modified in the future, so its age is not known: unknown recipients of its domains get 451 (when_stale); " +
+			"correct the clock, or touch the file"
+	}
+	return "older than accept_files_max_age: unknown recipients of its domains get 451 (when_stale); " +
+		"bring a new version, or touch the file if it is still right"
 }
 
 // DirectoryStatus is the state of one directory.
@@ -160,6 +213,9 @@ type DirectoryStatus struct {
 	// commands for a domain administrator that grant this right
 	DeletedObjectsGrant []string `json:"deleted_objects_grant"`
 	Notify              bool     `json:"notify"` // change notification is active
+
+	Expiry *ExpiryStatus `json:"expiry,omitempty"` // absent means that it was not read yet, or comes from a stream
+	Stream *StreamStatus `json:"stream,omitempty"` // absent means that domain controllers are read
 }
 
 // USNLag returns the number of update sequence numbers that the index is behind its
@@ -169,6 +225,12 @@ func (d *DirectoryStatus) USNLag() uint64 {
 		return 0
 	}
 	return d.HighestCommittedUSN - d.USN
+}
+
+// UpToDate reports whether the index has all changes of its controller or hub, as far as the daemon
+// knows. While they cannot be reached, they may have later ones.
+func (d *DirectoryStatus) UpToDate() bool {
+	return d.USNLag() == 0 && d.LastError == "" && (d.Stream == nil || d.Stream.Link.Connected)
 }
 
 // PassStatus is the result of one pass.
@@ -185,21 +247,36 @@ type PassStatus struct {
 
 // normal replaces missing lists and maps with empty ones.
 func (s Status) normal() Status {
+	s.WhenStale = cmp.Or(s.WhenStale, policy.FallbackTempfail)
+	s.WhenNotReady = cmp.Or(s.WhenNotReady, policy.FallbackTempfail)
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
+	s.DomainDecisions = present(s.DomainDecisions)
 	s.Alarms = append([]string{}, s.Alarms...)
 	s.EmptyDomains = append([]string{}, s.EmptyDomains...)
 	s.UnparsedValues = append([]UnparsedValue{}, s.UnparsedValues...)
 	s.RestartNeeded = append([]string{}, s.RestartNeeded...)
 	s.AcceptFiles = append([]AcceptFile{}, s.AcceptFiles...)
 	for i, f := range s.AcceptFiles {
+		s.AcceptFiles[i].State = cmp.Or(f.State, Fresh)
 		s.AcceptFiles[i].UnreadLines = append([]string{}, f.UnreadLines...)
 		s.AcceptFiles[i].UnmatchedLines = append([]string{}, f.UnmatchedLines...)
 	}
+	s.Listeners = append([]ListenerStatus{}, s.Listeners...)
 	s.Directories = append([]DirectoryStatus{}, s.Directories...)
 	for i, d := range s.Directories {
 		s.Directories[i].Warnings = append([]string{}, d.Warnings...)
 		s.Directories[i].DeletedObjectsGrant = append([]string{}, d.DeletedObjectsGrant...)
+	}
+	s.Publish = slices.Clone(s.Publish)
+	for i, p := range s.Publish {
+		s.Publish[i] = p.normal()
+	}
+	if s.Engine != nil {
+		engine := *s.Engine
+		engine.URLs = append([]string{}, engine.URLs...)
+		engine.Flooding = append([]string{}, engine.Flooding...)
+		s.Engine = &engine
 	}
 	if s.Confirm != nil {
 		confirm := *s.Confirm

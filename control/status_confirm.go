@@ -22,6 +22,9 @@ type ConfirmDirectory struct {
 
 // HarvestStatus is the state of the harvest limit.
 type HarvestStatus struct {
+	Mode       string `json:"mode"`        // enforce; or report, which only counts
+	WouldLimit int64  `json:"would_limit"` // decisions since the start that mode report left to other rows
+
 	Networks int64            `json:"networks"` // with counters
 	Octets   int64            `json:"octets"`   // bytes of memory for them
 	Limited  []HarvestNetwork `json:"limited"`  // some of the networks over the limit, longest first
@@ -30,7 +33,8 @@ type HarvestStatus struct {
 // HarvestNetwork has the counters of one network.
 type HarvestNetwork struct {
 	Network    string `json:"network"`    // such as 192.0.2.0/24
-	Unknown    int64  `json:"unknown"`    // estimated number of addresses that never existed
+	Bounces    bool   `json:"bounces"`    // counts the recipients of a null sender, which have budgets of their own
+	Unknown    int64  `json:"unknown"`    // estimated number of rejected addresses
 	Recipients int64  `json:"recipients"` // estimated total; 0 while it is over the limit
 	Until      Time   `json:"until"`      // end of the penalty; null if it is not over the limit
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
-	"rcpt-milter/directory"
+	"rcpt-milter/mirror"
 	"rcpt-milter/policy"
 	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/store"
@@ -25,19 +26,35 @@ type backend struct {
 var _ control.Backend = backend{}
 
 func (b backend) Status(context.Context) (control.Status, error) {
-	totals := b.store.Totals()
+	totals, health := b.store.Totals(), b.store.Health()
+	host, _ := os.Hostname() // empty if it has none
 	s := control.Status{
+		Host: host, WhenStale: b.config.Load().WhenStale, WhenNotReady: b.config.Load().WhenNotReady,
 		Version: b.version, Started: control.Time{Time: b.started},
 		Addresses: totals.Addresses, Objects: totals.Objects, Unparsed: totals.Unparsed,
 		Digest: totals.Digest, Domains: totals.Domains, Modes: map[string]string{},
 		Decisions:   byName(b.server.Counters().Decisions()),
 		WouldRefuse: byName(b.server.Counters().WouldRefuse()),
-		Sessions:    b.server.Sessions(),
-		Alarms:      b.canaries.Alarms(),
+		Sessions:    b.server.Sessions(), DomainDecisions: b.domains.Counts(),
+		Alarms:      append(b.canaries.Alarms(), storeAlarms(health)...),
 		Directories: b.syncs.Directories(), StoreVerified: control.Time{Time: b.maintenance.verified()},
+		StoreState: control.StoreState(health.State), StoreSetAside: health.SetAside,
+	}
+	if health.Err != nil {
+		s.StoreError = health.Err.Error()
 	}
 	if !b.started.IsZero() { // zero for a stopped daemon, whose secrets this user may not read
 		b.syncs.active().warnOfSecrets(s.Directories)
+		b.syncs.expiries.addTo(s.Directories, b.now())
+		s.Listeners, s.Descriptors = b.listenerStatus(), countDescriptors()
+		b.fleet.addTo(&s, b.now())
+	}
+	s.LogDropped = b.logs.Dropped()
+	if trouble := b.logs.Trouble(); trouble != "" {
+		s.Alarms = append(s.Alarms, trouble)
+	}
+	if trouble := b.tokenTrouble(); trouble != "" {
+		s.Alarms = append(s.Alarms, trouble)
 	}
 	read := b.reloads.lastOutcome()
 	s.ReloadError, s.RestartNeeded = read.Refused, read.Restart
@@ -48,22 +65,40 @@ func (b backend) Status(context.Context) (control.Status, error) {
 	for domain, mode := range b.config.Load().Domains {
 		s.Modes[domain] = string(mode)
 	}
+	ages := b.index().ages
 	for _, f := range b.files.Status() {
-		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f))
+		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f, ages.state(f.Modified)))
 	}
 	s.EmptyDomains = emptyDomains(b.config.Load(), b.index(), b.files)
 	s.Confirm = b.confirmer.Load().status()
-	addHarvest(b.harvest.Load(), &s)
+	b.fleet.nameConfirmers(s.Confirm)
+	addHarvest(b.harvest.Load(), b.config.Load().Harvest.Mode, b.server.Counters().WouldLimit(), &s)
+	s.Export = b.exportFile.Status()
+	if len(b.config.Load().ListenSocketmap) > 0 {
+		n := b.socketmap.Counts()
+		s.Socketmap = &control.SocketmapStatus{OK: n.Found, NotFound: n.NotFound, Temp: n.Temporary, Perm: n.Permanent}
+	}
 	s.State = control.Fresh
 	for _, d := range s.Directories {
 		s.State = control.Worst(s.State, d.State)
 	}
+	for _, f := range s.AcceptFiles {
+		s.State = control.Worst(s.State, f.State)
+	}
 	return s, nil
 }
 
-func acceptFileOf(f tables.FileStatus) control.AcceptFile {
-	out := control.AcceptFile{File: f.File, Read: control.Time{Time: f.Read},
-		Entries: int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
+// Ready returns an error if recipients get no answer.
+func (b backend) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	return b.prober.check(ctx)
+}
+
+func acceptFileOf(f tables.FileStatus, state control.State) control.AcceptFile {
+	out := control.AcceptFile{File: f.File, State: state, Read: control.Time{Time: f.Read},
+		Modified: control.Time{Time: f.Modified},
+		Entries:  int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
 		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Unmatched)}
 	for _, p := range f.Problems {
 		out.UnreadLines = append(out.UnreadLines, p.String())
@@ -83,8 +118,11 @@ func byName(counts map[policy.Verdict]int64) map[string]int64 {
 	return m
 }
 
+// notNull makes a lookup one for ordinary mail. A query without a sender is one for a bounce.
+const notNull = "lookup"
+
 func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.LookupAnswer, error) {
-	query := policy.Query{Argument: q.Address}
+	query := policy.Query{Argument: q.Address, From: notNull}
 	if q.Client != "" {
 		client, err := netip.ParseAddr(q.Client)
 		if err != nil {
@@ -123,6 +161,7 @@ func answerOf(d policy.Decision) control.LookupAnswer {
 		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
 		Outcome: d.Reply.Outcome(), Reply: d.Reply.String(), Verdict: string(d.Verdict),
 		WouldRefuse: d.WouldRefuse, Rule: d.Row, Reason: d.Reason, Entry: d.Entry, Matched: d.Match.String(),
+		Stripped: d.Stripped,
 		JudgedAs: d.JudgedAs.String(), AliasedBy: d.AliasedBy,
 	}
 	if d.WouldRefuse {
@@ -131,7 +170,7 @@ func answerOf(d policy.Decision) control.LookupAnswer {
 	if d.Err != nil {
 		answer.Error = d.Err.Error()
 	}
-	if d.Asked {
+	if d.Asked && d.Freshness.File == "" { // the reason names a file
 		answer.Directory, answer.DirectoryState = d.Freshness.Directory, d.Freshness.State
 	}
 	return answer
@@ -151,6 +190,7 @@ func (b backend) describe(a address.Address, answer *control.LookupAnswer) error
 		return nil
 	}
 	addDetail(answer, detail.Owners, detail.History)
+	b.fleet.nameHubs(answer.Owners)
 	answer.Removed = control.Time{Time: detail.Removed}
 	answer.RemovedPass = detail.RemovedPass
 	return nil
@@ -168,7 +208,7 @@ func addDetail(answer *control.LookupAnswer, owners []store.Owner, history []sto
 
 func ownerOf(o store.Owner) control.Owner {
 	return control.Owner{
-		Directory: o.Directory, GUID: directory.GUID(o.GUID).String(), DN: o.DN, Class: o.Class,
+		Directory: o.Directory, GUID: mirror.GUIDText(o.GUID), DN: o.DN, Class: o.Class,
 		Attribute:    schemaSpelling(o.Attribute),
 		InternalOnly: o.InternalOnly, Gone: o.Gone, BecomesInternalOnly: o.BecomesInternalOnly,
 		Learned: control.Time{Time: o.Learned}, Pass: o.Pass,

@@ -41,7 +41,7 @@ func (c *canaries) Check() {
 			continue
 		}
 		if entry.Known {
-			c.log.Error("canary of canaries.refuse is known", "address", a.String(), "owners", c.owners(a))
+			c.log.Warn("canary of canaries.refuse is known", "address", a.String(), "owners", c.owners(a))
 		} else {
 			c.log.Info("canary of canaries.refuse is no longer known", "address", a.String())
 		}

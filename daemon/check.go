@@ -27,8 +27,20 @@ const (
 	Problem              // does not work
 )
 
+// String returns the level as check prints it.
+func (l Level) String() string {
+	switch l {
+	case Good:
+		return "ok"
+	case Warning:
+		return "warning"
+	}
+	return "problem"
+}
+
 // Finding is one result of a check.
 type Finding struct {
+	Name  string // of the kind of finding, such as "certificate"; it does not change between versions
 	Level Level
 	Text  string // the fact, then the remedy
 	Err   error  // the cause of a problem, with the same text; otherwise nil
@@ -40,17 +52,17 @@ type findings struct {
 	problems int
 }
 
-func (f *findings) good(format string, args ...any) {
-	f.visit(Finding{Level: Good, Text: fmt.Sprintf(format, args...)})
+func (f *findings) good(name, format string, args ...any) {
+	f.visit(Finding{Name: name, Level: Good, Text: fmt.Sprintf(format, args...)})
 }
 
-func (f *findings) warning(format string, args ...any) {
-	f.visit(Finding{Level: Warning, Text: fmt.Sprintf(format, args...)})
+func (f *findings) warning(name, format string, args ...any) {
+	f.visit(Finding{Name: name, Level: Warning, Text: fmt.Sprintf(format, args...)})
 }
 
-func (f *findings) problem(err error) {
+func (f *findings) problem(name string, err error) {
 	f.problems++
-	f.visit(Finding{Level: Problem, Text: err.Error(), Err: err})
+	f.visit(Finding{Name: name, Level: Problem, Text: err.Error(), Err: err})
 }
 
 // CheckOptions choose what Check looks at.
@@ -70,23 +82,27 @@ func Check(ctx context.Context, o CheckOptions, visit func(Finding)) error {
 	if errors.Is(err, config.ErrMissing) {
 		return configError{err}
 	}
-	if err != nil {
-		f.problem(err)
+	usable := err == nil
+	if !usable {
+		f.problem("files", err)
 	}
 	for _, w := range append(c.Warnings(), warnings...) {
-		f.warning("%v", w)
+		f.warning("configuration", "%v", w)
 	}
-	f.good("configuration %s: %s, %s", o.ConfigPath, text.Count(len(c.Domains), "domain", "domains"),
-		text.Count(len(c.Directories), "directory", "directories"))
+	if usable {
+		f.good("configuration",
+			"configuration %s: %s, %s", o.ConfigPath, text.Count(len(c.Domains), "domain", "domains"),
+			text.Count(len(c.Directories), "directory", "directories"))
+	}
 	for _, d := range c.Directories {
 		if d.Bind.Keytab == "" {
 			continue
 		}
 		if err := directory.CheckKeytab(d.Bind.Keytab, d.Bind.Principal); err != nil {
-			f.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+			f.problem("keytab", fmt.Errorf("directory %s: %w", d.Name, err))
 		}
 	}
-	f.checkAcceptFiles(c)
+	f.checkAcceptFiles(c, o.Now)
 	f.checkStore(ctx, c)
 	if o.Live {
 		f.checkLive(ctx, c, o.Now)
@@ -99,30 +115,31 @@ func Check(ctx context.Context, o CheckOptions, visit func(Finding)) error {
 func (f *findings) checkStore(ctx context.Context, c *config.Config) {
 	owner, own := ownerOfDir(c.Store.Dir)
 	if !own {
-		f.warning("store %s not checked: it belongs to %s, and files that this user would make in it could lock the daemon "+
-			"out; run this as %s", c.Store.Dir, owner, owner)
+		f.warning("store-owner",
+			"store %s not checked: it belongs to %s, and files that this user would make in it could lock the daemon "+
+				"out; run this as %s", c.Store.Dir, owner, owner)
 		return
 	}
 	s, err := openStored(ctx, c)
 	switch {
 	case errors.Is(err, store.ErrMissing):
-		f.good("store %s: none yet, the first start makes it", c.Store.Dir)
+		f.good("store", "store %s: none yet, the first start makes it", c.Store.Dir)
 		return
 	case errors.Is(err, store.ErrLocked):
 		f.checkRunning(ctx, c)
 		return
 	case err != nil:
-		f.problem(err)
+		f.problem("store", err)
 		return
 	}
 	defer s.Close()
 	if err := s.Recount(); err != nil {
-		f.problem(err)
+		f.problem("store", err)
 		return
 	}
 	f.checkEmptyDomains(s, c)
 	t := s.Totals()
-	f.good("store %s: %s of %s, digest %s", c.Store.Dir, text.Count(t.Addresses, "address", "addresses"),
+	f.good("store", "store %s: %s of %s, digest %s", c.Store.Dir, text.Count(t.Addresses, "address", "addresses"),
 		text.Count(t.Objects, "object", "objects"), t.Digest)
 }
 
@@ -131,17 +148,17 @@ func (f *findings) checkRunning(ctx context.Context, c *config.Config) {
 	client := control.NewClient(c.Control.Address)
 	if s, err := client.Status(ctx); err == nil {
 		for _, domain := range s.EmptyDomains {
-			f.warning("%s", control.EmptyDomainText(domain))
+			f.warning("empty-domain", "%s", control.EmptyDomainText(domain))
 		}
 	}
 	v, err := client.Verify(ctx)
 	switch {
 	case errors.Is(err, control.ErrNotReachable):
-		f.problem(fmt.Errorf("store %s is in use by another process, and %w", c.Store.Dir, err))
+		f.problem("store-in-use", fmt.Errorf("store %s is in use by another process, and %w", c.Store.Dir, err))
 	case err != nil:
-		f.problem(err)
+		f.problem("store", err)
 	default:
-		f.good("store %s: in use by the daemon, %s of %s, digest %s, counted again by it", c.Store.Dir,
+		f.good("store", "store %s: in use by the daemon, %s of %s, digest %s, counted again by it", c.Store.Dir,
 			text.Count(v.Addresses, "address", "addresses"), text.Count(v.Objects, "object", "objects"), v.Digest)
 	}
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -33,10 +34,10 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 		}
 		switch {
 		case cert.NotAfter.Sub(c.now()) < expiryWarning:
-			c.warning("%s: %s %q ends on %s; %s: without it nothing can be read", c.where, whose, name,
+			c.warning("certificate", "%s: %s %q ends on %s; %s: without it nothing can be read", c.where, whose, name,
 				c.until(cert.NotAfter), advice)
 		case i == 0:
-			c.good("%s: %s %q is good until %s", c.where, whose, name, c.until(cert.NotAfter))
+			c.good("certificate", "%s: %s %q is good until %s", c.where, whose, name, c.until(cert.NotAfter))
 		}
 	}
 }
@@ -45,20 +46,24 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 func (c *controllerCheck) checkAccount() {
 	a, name := c.account, c.d.Bind.Name()
 	if a.DN == "" {
-		c.warning("%s: the account %s is not in this domain, so the check cannot see whether its password expires",
+		c.warning("account-foreign",
+			"%s: the account %s is not in this domain, so the check cannot see whether its password expires",
 			c.where, name)
 		return
 	}
 	if a.Locked {
-		c.problem(fmt.Errorf("%s: the account %s is locked out; unlock it, and look for a wrong password in use "+
-			"elsewhere", c.where, a.DN))
+		c.problem("account-locked",
+			fmt.Errorf("%s: the account %s is locked out; unlock it, and look for a wrong password in use "+
+				"elsewhere", c.where, a.DN))
 	}
 	if a.Lockout > 0 && a.BadPasswords > 0 {
-		c.warning("%s: %s for %s since its last logon here, and %d lock it; look for an old password in use elsewhere",
+		c.warning("wrong-passwords",
+			"%s: %s for %s since its last logon here, and %d lock it; look for an old password in use elsewhere",
 			c.where, text.Count(a.BadPasswords, "wrong password", "wrong passwords"), a.DN, a.Lockout)
 	}
 	if !a.Expires.IsZero() && a.Expires.Sub(c.now()) < expiryWarning {
-		c.warning("%s: the account %s ends on %s; extend it: without it nothing can be read", c.where, a.DN,
+		c.warning("account-expires",
+			"%s: the account %s ends on %s; extend it: without it nothing can be read", c.where, a.DN,
 			c.until(a.Expires))
 	}
 	advice := `set "password never expires", or put a new one into bind.password_file in time`
@@ -67,11 +72,12 @@ func (c *controllerCheck) checkAccount() {
 	}
 	switch {
 	case a.PasswordExpires.IsZero():
-		c.good("%s: account %s, its password does not expire", c.where, a.DN)
+		c.good("password", "%s: account %s, its password does not expire", c.where, a.DN)
 	case a.PasswordExpires.Sub(c.now()) < expiryWarning:
-		c.warning("%s: the password of %s ends on %s; %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
+		c.warning("password",
+			"%s: the password of %s ends on %s; %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
 	default:
-		c.warning("%s: the password of %s expires, on %s; a service cannot change it: %s", c.where, a.DN,
+		c.warning("password", "%s: the password of %s expires, on %s; a service cannot change it: %s", c.where, a.DN,
 			c.until(a.PasswordExpires), advice)
 	}
 }
@@ -80,23 +86,15 @@ func (c *controllerCheck) checkAccount() {
 // it.
 func (c *controllerCheck) checkDeletedObjects() {
 	if c.root.DeletedVisible {
-		c.good("%s: %s may list deleted objects", c.where, c.d.Bind.Name())
+		c.good("deleted-objects", "%s: %s may list deleted objects", c.where, c.d.Bind.Name())
 		return
 	}
-	c.problem(fmt.Errorf("%s: %s may not list deleted objects, so removals are noticed by full passes only; "+
-		"let a domain administrator run: %s", c.where, c.d.Bind.Name(),
-		strings.Join(directory.GrantDeletedObjects(c.root.DefaultNamingContext, c.grantee()), ", and then: ")))
-}
-
-// grantee returns the account in the form for dsacls. Empty means unknown.
-func (c *controllerCheck) grantee() string {
-	for _, domain := range c.forest.Domains {
-		if c.account.Name != "" && domain.NetBIOS != "" && strings.EqualFold(domain.NamingContext,
-			c.root.DefaultNamingContext) {
-			return domain.NetBIOS + `\` + c.account.Name
-		}
-	}
-	return directory.Grantee(c.d.Bind.Name())
+	c.problem("deleted-objects",
+		fmt.Errorf("%s: %s may not list deleted objects, so removals are noticed by full passes only; "+
+			"let a domain administrator run: %s", c.where, c.d.Bind.Name(),
+			strings.Join(directory.GrantDeletedObjects(c.root.DefaultNamingContext,
+				cmp.Or(c.forest.Grantee(c.account, c.root.DefaultNamingContext), directory.Grantee(c.d.Bind.Name()))),
+				", and then: ")))
 }
 
 // checkGlobalCatalog reports a port of the Global Catalog. The schema says which attributes it
@@ -111,14 +109,16 @@ func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 			return err
 		}
 		if schema.Exists && !schema.GlobalCatalog {
-			c.problem(fmt.Errorf("%s: this is a port of the Global Catalog, which lacks %s (isMemberOfPartialAttributeSet is "+
-				"not set in the schema), "+
-				"so every object looks as if it had no address there; use port 636 or 389", c.where, name))
+			c.problem("global-catalog",
+				fmt.Errorf("%s: this is a port of the Global Catalog, which lacks %s (isMemberOfPartialAttributeSet is "+
+					"not set in the schema), "+
+					"so every object looks as if it had no address there; use port 636 or 389", c.where, name))
 			return nil
 		}
 	}
-	c.warning("%s: this is a port of the Global Catalog, which has only a part of what objects have; use port 636 or "+
-		"389", c.where)
+	c.warning("global-catalog",
+		"%s: this is a port of the Global Catalog, which has only a part of what objects have; use port 636 or "+
+			"389", c.where)
 	return nil
 }
 
@@ -161,8 +161,9 @@ func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 		return err
 	}
 	if !seen {
-		c.problem(fmt.Errorf("%s: %s sees no user, group or contact at all; give it the right to read the domain",
-			c.where, c.d.Bind.Name()))
+		c.problem("objects-hidden",
+			fmt.Errorf("%s: %s sees no user, group or contact at all; give it the right to read the domain",
+				c.where, c.d.Bind.Name()))
 		return nil
 	}
 	var shown []string
@@ -174,13 +175,14 @@ func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 		case ok:
 			shown = append(shown, n.name)
 		case n.vital:
-			c.problem(fmt.Errorf("%s: no object shows %s: %s; give %s the right to read it", c.where, n.name, n.consequence,
-				c.d.Bind.Name()))
+			c.problem("attribute-hidden",
+				fmt.Errorf("%s: no object shows %s: %s; give %s the right to read it", c.where, n.name, n.consequence,
+					c.d.Bind.Name()))
 		default:
-			c.warning("%s: no object shows %s: %s", c.where, n.name, n.consequence)
+			c.warning("attribute-hidden", "%s: no object shows %s: %s", c.where, n.name, n.consequence)
 		}
 	}
-	c.good("%s: can be read: %s", c.where, strings.Join(shown, ", "))
+	c.good("attributes", "%s: can be read: %s", c.where, strings.Join(shown, ", "))
 	return nil
 }
 
@@ -191,7 +193,8 @@ func (c *controllerCheck) checkBases(ctx context.Context) error {
 		case err != nil:
 			return err
 		case !exists:
-			c.problem(fmt.Errorf("%s: there is no %s, or %s may not see it; correct bases", c.where, dn, c.d.Bind.Name()))
+			c.problem("base-missing",
+				fmt.Errorf("%s: there is no %s, or %s may not see it; correct bases", c.where, dn, c.d.Bind.Name()))
 		}
 	}
 	for _, dn := range c.d.Exclude {
@@ -199,7 +202,8 @@ func (c *controllerCheck) checkBases(ctx context.Context) error {
 		case err != nil:
 			return err
 		case !exists:
-			c.warning("%s: there is no %s, or %s may not see it, so it excludes nothing; correct exclude",
+			c.warning("exclude-missing",
+				"%s: there is no %s, or %s may not see it, so it excludes nothing; correct exclude",
 				c.where, dn, c.d.Bind.Name())
 		}
 	}

@@ -19,7 +19,7 @@ func (f *findings) checkEmptyDomains(s *store.Store, c *config.Config) {
 			return d.MayOwn(domain) && s.Directory(d.Name).LastFull.Number == 0
 		}
 		if !slices.ContainsFunc(c.Directories, unread) {
-			f.warning("%s", control.EmptyDomainText(domain))
+			f.warning("empty-domain", "%s", control.EmptyDomainText(domain))
 		}
 	}
 }
@@ -42,7 +42,8 @@ func (c *controllerCheck) noteDomain(a address.Address) {
 	}
 	c.unseenDomains = slices.DeleteFunc(c.unseenDomains, func(domain string) bool {
 		if has(domain) {
-			c.good("directory %s: has addresses of %s, such as %s", c.d.Name, strings.TrimPrefix(domain, "."), a)
+			c.good("domain",
+				"directory %s: has addresses of %s, such as %s", c.d.Name, strings.TrimPrefix(domain, "."), a)
 		}
 		return has(domain)
 	})
@@ -54,7 +55,7 @@ func (l *liveCheck) checkUnseenDomains() {
 	for _, domain := range slices.Sorted(slices.Values(l.unseenDomains)) {
 		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.complete[d.Name] }
 		if slices.IndexFunc(l.config.Directories, func(d config.Directory) bool { return !asked(d) }) < 0 {
-			l.warning("no directory has an address of %s, which domains says to enforce: "+
+			l.warning("empty-domain", "no directory has an address of %s, which domains says to enforce: "+
 				"all recipients there get 451 (when_not_ready); "+
 				"correct the name in domains, add the directory that has its recipients, or name one of them in accept", domain)
 		}

@@ -31,9 +31,11 @@ func (c *controllerCheck) checkHybrid(ctx context.Context) error {
 		}
 	}
 	if sign != "" {
-		c.warning("%s: this organization %s: it is a hybrid one, and mailboxes and groups that were made in the cloud are "+
-			"not in this directory; "+
-			"use mode report until \"rcpt-milter report\" shows no valid recipient, or enable write-back in Exchange",
+		c.warning("hybrid",
+			"%s: this organization %s: it is a hybrid one, and mailboxes and groups that were made in the cloud are "+
+				"not in this directory; "+
+				"next, keep these domains in mode report, read \"rcpt-milter report\", and carry an export of Exchange Online "+
+				"into accept_files (active-directory.md, \"An export as an accept file\")",
 			c.where, sign)
 	}
 	return nil
@@ -57,9 +59,10 @@ func (l *liveCheck) checkForests() {
 		f := l.forests[key]
 		for _, domain := range f.Domains {
 			if !slices.Contains(f.covered, strings.ToLower(domain.NamingContext)) {
-				l.warning("directory %s: the forest has a domain %s too, which no directory reads: all recipients there are "+
-					"unknown; "+
-					"add a directory for it", f.reportedBy, domain.DNSName)
+				l.warning("domain-unread",
+					"directory %s: the forest has a domain %s too, which no directory reads: all recipients there are "+
+						"unknown; "+
+						"add a directory for it", f.reportedBy, domain.DNSName)
 			}
 		}
 		for _, accepted := range f.Accepted {
@@ -79,12 +82,14 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 	switch {
 	case strings.HasSuffix(name, ".onmicrosoft.com"): // receives mail from the cloud only
 	case !ours && !a.Relay:
-		l.warning("directory %s: Exchange accepts mail for %s, which has no entry in domains: its recipients are not "+
-			"judged; add \"%s: report\"", by, a.Name, name)
+		l.warning("domain-missing",
+			"directory %s: Exchange accepts mail for %s, which has no entry in domains: its recipients are not "+
+				"judged; add \"%s: report\"", by, a.Name, name)
 	case mode == config.Enforce && a.Relay:
-		l.warning("directory %s: Exchange passes mail for %s on to recipients that are not in this directory (a relay "+
-			"domain), and domains says enforce: "+
-			"they would be refused; use mode pass, or a directory that has them", by, a.Name)
+		l.warning("relay-domain",
+			"directory %s: Exchange passes mail for %s on to recipients that are not in this directory (a relay "+
+				"domain), and domains says enforce: "+
+				"they would be refused; use mode pass, or a directory that has them", by, a.Name)
 	}
 }
 
@@ -98,8 +103,9 @@ func (l *liveCheck) checkNotAccepted(f coveredForest) {
 		if l.config.Domains[domain] == config.Pass || isAccepted(f.Accepted, domain) {
 			continue
 		}
-		l.warning("directory %s: domains names %s, which is no accepted domain of Exchange: check its spelling, and "+
-			"whether it has recipients", f.reportedBy, domain)
+		l.warning("domain-not-accepted",
+			"directory %s: domains names %s, which is no accepted domain of Exchange: check its spelling, and "+
+				"whether it has recipients", f.reportedBy, domain)
 	}
 }
 

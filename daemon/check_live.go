@@ -43,6 +43,9 @@ func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() t
 	l := &liveCheck{findings: f, config: c, now: now, forests: map[string]coveredForest{}, complete: map[string]bool{},
 		unseenDomains: domainsWithoutAddress(c, tablesOf(c), nowhere, nowhere), coverage: newCoverage(c)}
 	for _, d := range c.Directories {
+		if d.Stream != nil {
+			continue
+		}
 		checked := false
 		for _, at := range l.controllerURLs(ctx, d) {
 			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name, at)}
@@ -55,12 +58,13 @@ func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() t
 			if err = fmt.Errorf("directory %s: %w", d.Name, err); refused {
 				err = fmt.Errorf("%w; no other domain controller is tried, because a few failed logons lock the account", err)
 			}
-			l.problem(err)
+			l.problem("controller", err)
 			if refused || errors.Is(err, directory.ErrSecret) {
 				break
 			}
 		}
 	}
+	l.checkStreams(ctx)
 	l.checkForests()
 	l.checkUnseenDomains()
 	l.checkCoverage()
@@ -75,12 +79,12 @@ func (l *liveCheck) controllerURLs(ctx context.Context, d config.Directory) []st
 	urls, err := directory.Discover(ctx, net.DefaultResolver, d.Discover, d.Site)
 	switch {
 	case len(urls) == 0:
-		l.problem(fmt.Errorf("directory %s: %w", d.Name, err))
+		l.problem("discovery", fmt.Errorf("directory %s: %w", d.Name, err))
 		return nil
 	case err != nil:
-		l.warning("directory %s: %v", d.Name, err)
+		l.warning("discovery", "directory %s: %v", d.Name, err)
 	}
-	l.good("directory %s: DNS names %s of %s, in this order: %s", d.Name,
+	l.good("discovery", "directory %s: DNS names %s of %s, in this order: %s", d.Name,
 		text.Count(len(urls), "domain controller", "domain controllers"), d.Discover, strings.Join(urls, " "))
 	return urls
 }
@@ -111,7 +115,8 @@ func (c *controllerCheck) check(whole context.Context, first bool) (err error) {
 	if c.root, err = c.conn.Root(ctx); err != nil {
 		return err
 	}
-	c.good("%s: %s of %s, invocationId %s, USN %d", c.where, c.root.DNSHostName, c.root.DefaultNamingContext,
+	c.good("controller",
+		"%s: %s of %s, invocationId %s, USN %d", c.where, c.root.DNSHostName, c.root.DefaultNamingContext,
 		c.root.InvocationID, c.root.HighestCommittedUSN)
 	c.checkName(addresses)
 	c.checkClock()
@@ -163,9 +168,11 @@ func (c *controllerCheck) checkName(addresses []string) {
 		net.ParseIP(u.Hostname()) != nil || u.Hostname() == "localhost" {
 		return
 	}
-	c.warning("%s: this name has %d addresses and led to %s now; if they are different controllers, each change from "+
-		"one to another is a full pass: "+
-		"list each by its own name in urls, or let DNS tell them with discover", c.where, len(addresses), c.root.DNSHostName)
+	c.warning("ambiguous-name",
+		"%s: this name has %d addresses and led to %s now; if they are different controllers, each change from "+
+			"one to another is a full pass: "+
+			"list each by its own name in urls, or let DNS tell them with discover",
+		c.where, len(addresses), c.root.DNSHostName)
 }
 
 // maxSkew is the clock skew that Kerberos accepts (RFC 4120 section 1.6).
@@ -178,10 +185,12 @@ func (c *controllerCheck) checkClock() {
 	skew := c.now().Sub(c.root.Now)
 	switch {
 	case skew.Abs() > maxSkew && c.d.Bind.Keytab != "":
-		c.problem(fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos takes no more than 5 minutes; set both by "+
-			"NTP", c.where, text.Duration(skew.Abs())))
+		c.problem("clock",
+			fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos takes no more than 5 minutes; set both by "+
+				"NTP", c.where, text.Duration(skew.Abs())))
 	case skew.Abs() > time.Minute:
-		c.warning("%s: its clock and ours differ by %s; set both by NTP, or times in the journal mislead", c.where,
+		c.warning("clock",
+			"%s: its clock and ours differ by %s; set both by NTP, or times in the journal mislead", c.where,
 			text.Duration(skew.Abs()))
 	}
 }

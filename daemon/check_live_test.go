@@ -3,7 +3,6 @@ package daemon
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,15 +12,23 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// checker returns a check of a controller, and its findings as text.
-func checker() (*controllerCheck, func() string) {
-	var out strings.Builder
-	write := func(f Finding) {
-		fmt.Fprintf(&out, "%s: %s\n", [...]string{"ok", "warning", "problem"}[f.Level], f.Text)
-	}
-	live := &liveCheck{findings: &findings{visit: write}, config: &config.Config{}, now: func() time.Time { return noon }}
+// checker returns a check of a controller, and its findings as level:name.
+func checker() (*controllerCheck, func() []Finding) {
+	var found []Finding
+	live := &liveCheck{findings: &findings{visit: func(f Finding) { found = append(found, f) }},
+		config: &config.Config{}, now: func() time.Time { return noon }}
 	return &controllerCheck{liveCheck: live, where: "dc1",
-		d: config.Directory{Bind: config.Bind{DN: "svc"}, AddressAttributes: []string{"proxyAddresses"}}}, out.String
+			d: config.Directory{Bind: config.Bind{DN: "svc"}, AddressAttributes: []string{"proxyAddresses"}}},
+		func() []Finding { return found }
+}
+
+// levelNames returns findings as level:name, separated by blanks.
+func levelNames(all []Finding) string {
+	var names []string
+	for _, f := range all {
+		names = append(names, f.Level.String()+":"+f.Name)
+	}
+	return strings.Join(names, " ")
 }
 
 func TestCheckCertificates(t *testing.T) {
@@ -29,96 +36,118 @@ func TestCheckCertificates(t *testing.T) {
 		return &x509.Certificate{Subject: pkix.Name{CommonName: name}, NotAfter: noon.Add(left)}
 	}
 	for _, c := range []struct {
+		name  string
 		chain []*x509.Certificate
-		want  string
+		want  string   // level:name
+		names []string // in the last finding
 	}{
-		{[]*x509.Certificate{cert("dc1", 400*day), cert("CA", 400*day)},
-			`ok: dc1: its certificate "dc1" is good until 2027-04-08 (in 400 days)` + "\n"},
-		{[]*x509.Certificate{cert("dc1", 29*day)}, `warning: dc1: its certificate "dc1" ends on 2026-04-02 (in 29 days); renew it on the controller: without it nothing can be read` + "\n"},
-		{[]*x509.Certificate{cert("dc1", 400*day), cert("CA", 3*day)},
-			`ok: dc1: its certificate "dc1" is good until 2027-04-08 (in 400 days)` + "\n" +
-				`warning: dc1: the certificate of the authority "CA" ends on 2026-03-07 (in 3 days); let it be renewed, and put the new one into tls.ca_file beside the old one: without it nothing can be read` + "\n"},
-		{[]*x509.Certificate{{DNSNames: []string{"dc1.x.test"}, NotAfter: noon.Add(day)}},
-			`warning: dc1: its certificate "dc1.x.test" ends on 2026-03-05 (in 24 hours); renew it on the controller: without it nothing can be read` + "\n"},
+		{"good", []*x509.Certificate{cert("dc1", 400*day), cert("CA", 400*day)}, "ok:certificate",
+			[]string{`"dc1"`, "2027-04-08 (in 400 days)"}},
+		{"ends soon", []*x509.Certificate{cert("dc1", 29*day)}, "warning:certificate",
+			[]string{`"dc1"`, "2026-04-02 (in 29 days)", "renew it on the controller"}},
+		{"authority ends soon", []*x509.Certificate{cert("dc1", 400*day), cert("CA", 3*day)},
+			"ok:certificate warning:certificate", []string{`authority "CA"`, "2026-03-07 (in 3 days)", "tls.ca_file"}},
+		{"without a common name", []*x509.Certificate{{DNSNames: []string{"dc1.x.test"}, NotAfter: noon.Add(day)}},
+			"warning:certificate", []string{`"dc1.x.test"`, "2026-03-05 (in 24 hours)"}},
 	} {
-		check, out := checker()
-		check.checkCertificates(c.chain)
-		if out() != c.want {
-			t.Errorf("checkCertificates says\n%swant\n%s", out(), c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			check, found := checker()
+			check.checkCertificates(c.chain)
+			if got := levelNames(found()); got != c.want {
+				t.Fatalf("checkCertificates finds %s, want %s", got, c.want)
+			}
+			last := found()[len(found())-1].Text
+			for _, want := range c.names {
+				if !strings.Contains(last, want) {
+					t.Errorf("finding %q, want %q", last, want)
+				}
+			}
+		})
 	}
 }
 
 func TestCheckClockNameAndAccount(t *testing.T) {
 	for _, c := range []struct {
-		what string
-		make func(*controllerCheck)
-		bad  int
-		want string
+		name  string
+		make  func(*controllerCheck)
+		want  string // level:name
+		value string // that the finding names
 	}{
-		{"clock right", func(c *controllerCheck) { c.root.Now = noon.Add(-time.Second); c.checkClock() }, 0, ""},
-		{"clock not told", func(c *controllerCheck) { c.checkClock() }, 0, ""},
-		{"clock wrong", func(c *controllerCheck) { c.root.Now = noon.Add(-time.Hour); c.checkClock() }, 0,
-			"differ by 60 minutes; set both by NTP"},
+		{"clock right", func(c *controllerCheck) { c.root.Now = noon.Add(-time.Second); c.checkClock() }, "", ""},
+		{"clock unknown", func(c *controllerCheck) { c.checkClock() }, "", ""},
+		{"clock wrong", func(c *controllerCheck) { c.root.Now = noon.Add(-time.Hour); c.checkClock() }, "warning:clock",
+			"60 minutes"},
 		{"clock wrong for Kerberos", func(c *controllerCheck) {
 			c.root.Now, c.d.Bind.Keytab = noon.Add(time.Hour), "/k"
 			c.checkClock()
-		}, 1, "Kerberos takes no more than 5 minutes"},
-		{"one address", func(c *controllerCheck) { c.url = "ldaps://ad.x.test"; c.checkName([]string{"192.0.2.1"}) }, 0, ""},
+		}, "problem:clock", "Kerberos"},
+		{"one address", func(c *controllerCheck) { c.url = "ldaps://ad.x.test"; c.checkName([]string{"192.0.2.1"}) }, "",
+			""},
 		{"several addresses", func(c *controllerCheck) {
 			c.url, c.root.DNSHostName = "ldaps://ad.x.test", "dc1.x.test"
 			c.checkName([]string{"192.0.2.1", "192.0.2.2"})
-		}, 0, "this name has 2 addresses and led to dc1.x.test now"},
+		}, "warning:ambiguous-name", "2 addresses and led to dc1.x.test"},
 		{"several addresses of one", func(c *controllerCheck) {
 			c.url, c.root.DNSHostName = "ldaps://DC1.x.test:636", "dc1.x.test"
 			c.checkName([]string{"192.0.2.1", "2001:db8::1"})
-		}, 0, ""},
+		}, "", ""},
 		{"wrong passwords", func(c *controllerCheck) {
 			c.account = directory.Account{DN: "CN=svc", BadPasswords: 3, Lockout: 5}
 			c.checkAccount()
-		}, 0, "3 wrong passwords for CN=svc since its last logon here, and 5 lock it"},
+		}, "warning:wrong-passwords ok:password", "3 wrong passwords for CN=svc"},
+		{"password ends", func(c *controllerCheck) {
+			c.account = directory.Account{DN: "CN=svc", PasswordExpires: noon.Add(day)}
+			c.checkAccount()
+		}, "warning:password", "bind.password_file"},
 		{"keytab whose password ends", func(c *controllerCheck) {
 			c.account, c.d.Bind.Keytab = directory.Account{DN: "CN=svc", PasswordExpires: noon.Add(day)}, "/k"
 			c.checkAccount()
-		}, 0, "or make a new keytab in time"},
+		}, "warning:password", "new keytab"},
 	} {
-		check, out := checker()
-		c.make(check)
-		if !strings.Contains(out(), c.want) || c.want == "" && out() != "" || check.problems != c.bad {
-			t.Errorf("%s: %d problems and\n%swant %d and %q", c.what, check.problems, out(), c.bad, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			check, found := checker()
+			c.make(check)
+			if got := levelNames(found()); got != c.want {
+				t.Fatalf("the check finds %s, want %s", got, c.want)
+			}
+			if c.want != "" && !strings.Contains(found()[0].Text, c.value) {
+				t.Errorf("finding %q, want %q", found()[0].Text, c.value)
+			}
+		})
 	}
 }
 
-// TestCheckGlobalCatalog: what its ports are good for, the schema says.
+// TestCheckGlobalCatalog: the schema decides whether a port of the Global Catalog lacks the
+// addresses.
 func TestCheckGlobalCatalog(t *testing.T) {
 	for _, c := range []struct {
+		name      string
 		inCatalog string // isMemberOfPartialAttributeSet
-		bad       int
-		want      string
+		want      string // level:name
 	}{
-		{"TRUE", 0, "has only a part of what objects have; use port 636 or 389"},
-		{"FALSE", 1, "this is a port of the Global Catalog, which lacks proxyAddresses"},
-		{"", 0, "has only a part of what objects have"}, // a schema that cannot be read
+		{"attribute in the catalog", "TRUE", "warning:global-catalog"},
+		{"attribute not in the catalog", "FALSE", "problem:global-catalog"},
+		{"schema not readable", "", "warning:global-catalog"},
 	} {
-		ad, server, d := newTestDirectory(t)
-		if c.inCatalog != "" {
-			_, err := ad.Add(adsim.AttributeSchema, "CN=proxy,CN=Schema,"+configurationNC, adsim.Attrs{
-				"lDAPDisplayName": {"proxyAddresses"}, "isMemberOfPartialAttributeSet": {c.inCatalog}})
+		t.Run(c.name, func(t *testing.T) {
+			ad, server, d := newTestDirectory(t)
+			if c.inCatalog != "" {
+				_, err := ad.Add(adsim.AttributeSchema, "CN=proxy,CN=Schema,"+configurationNC, adsim.Attrs{
+					"lDAPDisplayName": {"proxyAddresses"}, "isMemberOfPartialAttributeSet": {c.inCatalog}})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			conn, err := directory.Dial(t.Context(), controllerConfig(d, server.URL()))
 			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		conn, err := directory.Dial(t.Context(), controllerConfig(d, server.URL()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		check, out := checker()
-		check.conn, check.root.GlobalCatalog = conn, true
-		if err := check.checkGlobalCatalog(t.Context()); err != nil || check.problems != c.bad || !strings.Contains(out(),
-			c.want) {
-			t.Errorf("in the catalog %q: %d problems, %v\n%s", c.inCatalog, check.problems, err, out())
-		}
+			defer conn.Close()
+			check, found := checker()
+			check.conn, check.root.GlobalCatalog = conn, true
+			if err := check.checkGlobalCatalog(t.Context()); err != nil || levelNames(found()) != c.want {
+				t.Errorf("the check finds %+v, %v, want %s", found(), err, c.want)
+			}
+		})
 	}
 }

@@ -53,7 +53,8 @@ func (c *controllerCheck) checkObjects(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		c.warning("%s: of the objects only %d were looked at, because reading them takes longer than %s",
+		c.warning("objects-unread",
+			"%s: of the objects only %d were looked at, because reading them takes longer than %s",
 			c.where, o.seen, text.Duration(objectsTimeout))
 	}
 	c.complete[c.d.Name] = err == nil
@@ -89,22 +90,25 @@ func (o *objectsCheck) look(object directory.Object) {
 
 func (o *objectsCheck) report() {
 	for _, line := range o.unread {
-		o.warning("%s: value to be corrected: %s", o.where, line)
+		o.warning("value-unusable", "%s: value to be corrected: %s", o.where, line)
 	}
 	if more := o.unreads - len(o.unread); more > 0 {
-		o.warning("%s: %s to be corrected", o.where, text.Count(more, "more value is", "more values are"))
+		o.warning("value-unusable",
+			"%s: %s to be corrected", o.where, text.Count(more, "more value is", "more values are"))
 	}
 	if n := o.hiding.total(); n > 0 {
 		named := strings.Join(o.hidden, "; ")
 		if more := n - len(o.hidden); more > 0 {
 			named += fmt.Sprintf("; and %d more", more)
 		}
-		o.problem(fmt.Errorf("%s: %s uSNChanged from %s, so only full passes see their changes, and removals of such "+
-			"a pass wait; give it the right to read uSNChanged in %s: %s",
-			o.where, text.Count(n, "object hides", "objects hide"), o.d.Bind.Name(), o.hiding, named))
+		o.problem("usn-hidden",
+			fmt.Errorf("%s: %s uSNChanged from %s, so only full passes see their changes, and removals of such "+
+				"a pass wait; give it the right to read uSNChanged in %s: %s",
+				o.where, text.Count(n, "object hides", "objects hide"), o.d.Bind.Name(), o.hiding, named))
 	}
 	if o.unreads == 0 && o.hiding.total() == 0 {
-		o.good("%s: %s looked at, all addresses can be read", o.where, text.Count(o.seen, "object", "objects"))
+		o.good("objects",
+			"%s: %s looked at, all addresses can be read", o.where, text.Count(o.seen, "object", "objects"))
 	}
 }
 
@@ -177,14 +181,16 @@ func (l *liveCheck) checkCoverage() {
 		if n := g.folders.total(); n > 0 {
 			lies := text.Count(n, "public folder with an address of our domains lies",
 				"public folders with addresses of our domains lie")
-			l.warning("%s: %s outside bases, and would be refused: %s; add these containers to bases", where, lies, g.folders)
+			l.warning("folders-outside",
+				"%s: %s outside bases, and would be refused: %s; add these containers to bases", where, lies, g.folders)
 		}
 		if n := g.others.total(); n > 0 {
-			l.warning("%s: %s outside bases, and would be refused: %s; add what is missing to bases", where,
+			l.warning("recipients-outside",
+				"%s: %s outside bases, and would be refused: %s; add what is missing to bases", where,
 				text.Count(n, "recipient of our domains lies", "recipients of our domains lie"), g.others)
 		}
 		if n := g.excluded.total(); n > 0 {
-			l.good("%s: %s left out by exclude: %s", where,
+			l.good("recipients-excluded", "%s: %s left out by exclude: %s", where,
 				text.Count(n, "recipient of our domains is", "recipients of our domains are"), g.excluded)
 		}
 	}

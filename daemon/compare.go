@@ -8,7 +8,6 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
-	"rcpt-milter/directory"
 	"rcpt-milter/mirror"
 	"rcpt-milter/store"
 )
@@ -57,7 +56,8 @@ type directoryComparison struct {
 // compareMirror compares a directory of the configuration.
 func (c *directoryComparison) compareMirror(ctx context.Context, m *mirror.Mirror) error {
 	result, err := m.Compare(ctx, c.progress, c.difference)
-	c.done.DomainController, c.done.Followed, c.done.USN = result.Controller, result.Followed, result.USN
+	c.done.DomainController, _ = c.fleet.controllerName(c.name, result.Controller)
+	c.done.Followed, c.done.USN = result.Followed, result.USN
 	c.done.Objects, c.done.Addresses, c.done.Unlisted = int64(result.Objects), int64(result.Addresses),
 		int64(result.Unlisted)
 	if result.Unsettled != nil {
@@ -76,14 +76,14 @@ func (c *directoryComparison) compareRetired(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return c.send(control.Difference{Address: a.String(), GUID: directory.GUID(guid).String(), DN: stored.DN,
+		return c.send(control.Difference{Address: a.String(), GUID: mirror.GUIDText(guid), DN: stored.DN,
 			Class:   stored.Class,
 			InIndex: true, Cause: control.CauseRetired})
 	})
 }
 
 func (c *directoryComparison) difference(d mirror.Difference) error {
-	return c.send(control.Difference{Address: d.Address.String(), GUID: directory.GUID(d.GUID).String(), DN: d.DN,
+	return c.send(control.Difference{Address: d.Address.String(), GUID: mirror.GUIDText(d.GUID), DN: d.DN,
 		Class:   d.Class,
 		InIndex: d.InIndex, InDirectory: d.InDirectory, Cause: string(d.Cause), NotBefore: control.Time{Time: d.NotBefore}})
 }

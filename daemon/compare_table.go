@@ -34,6 +34,32 @@ type TableDifference struct {
 	Entry   string       `json:"entry"`   // of TableListed, what accepts it; of TableAlias, the targets
 }
 
+// Because returns the cause in words. A function returns a time in words. The result is not
+// escaped.
+func (d TableDifference) Because(at func(control.Time) string) string {
+	switch d.Cause {
+	case TableUnknown:
+		return "not in any directory"
+	case TableRemoved:
+		return "left the directories " + at(d.Removed)
+	case TableListed:
+		if d.Entry == "" {
+			return "accepted by the configuration"
+		}
+		return "accepted by " + d.Entry
+	case TableAlways:
+		return "always accepted"
+	case TableDomain:
+		return "accepts the whole domain"
+	case TableAlias:
+		return "maps the domain to " + d.Entry + ": domain_aliases"
+	case TableMissing:
+		return "rejected by the table"
+	default:
+		return "unknown, because of an internal error"
+	}
+}
+
 // matters reports whether the table changes what happens to mail for the address.
 func (d TableDifference) matters() bool {
 	return d.Cause != TableAlways && d.Cause != TableNotOurs && d.Cause != TableCovered

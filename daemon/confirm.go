@@ -97,6 +97,21 @@ func (c directoryConfirmer) status() *control.ConfirmStatus {
 	return s
 }
 
+// findForEdge asks the directories of this hub for an edge.
+func (d *daemon) findForEdge(ctx context.Context, a address.Address) (found, internalOnly bool, err error) {
+	c := d.confirmer.Load().Confirmer
+	if c == nil {
+		return false, false, errNoConfirm
+	}
+	entry, err := c.Confirm(ctx, a, false)
+	if err == nil && entry.Known {
+		if own, err := d.index().Lookup(a); err == nil && !own.Known {
+			d.wake(a.Domain()) // so that all edges know it soon
+		}
+	}
+	return entry.Known, entry.InternalOnly, err
+}
+
 // wake starts a pass of the directories that may own a domain. It is called when a directory
 // has confirmed a recipient that the index does not have.
 func (set directorySet) wake(domain string) {

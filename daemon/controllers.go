@@ -80,9 +80,11 @@ func secretDigest(b config.Bind) func() string {
 }
 
 // checkSecret returns an error if the password file or the keytab of a directory cannot be used
-// for a bind.
+// for a bind, or the files of its stream for a connection.
 func checkSecret(d config.Directory) (err error) {
-	if d.Bind.Keytab != "" {
+	if d.Stream != nil {
+		err = checkStreamFiles(*d.Stream)
+	} else if d.Bind.Keytab != "" {
 		err = directory.CheckKeytab(d.Bind.Keytab, d.Bind.Principal)
 	} else if _, err = directory.PasswordFile(d.Bind.PasswordFile)(); err != nil {
 		err = fmt.Errorf("bind.password_file: %w", err)
@@ -91,6 +93,35 @@ func checkSecret(d config.Directory) (err error) {
 		return fmt.Errorf("directory %s: %w", d.Name, err)
 	}
 	return nil
+}
+
+// streamSecret is secretDigest for the credentials of a stream.
+func streamSecret(s config.Stream) func() string {
+	if s.CredentialsFile == "" {
+		return nil
+	}
+	return func() string {
+		secret, err := files.Read(s.CredentialsFile, "credentials", maxCredentials)
+		if err != nil {
+			return err.Error()
+		}
+		sum := sha256.Sum256(secret)
+		return string(sum[:])
+	}
+}
+
+// maxCredentials is the largest credentials file of a stream in bytes.
+const maxCredentials = 64 << 10
+
+// checkStreamFiles returns an error if the files of a stream cannot be used for a connection.
+func checkStreamFiles(s config.Stream) error {
+	if s.CredentialsFile != "" {
+		if _, err := files.Read(s.CredentialsFile, "credentials", maxCredentials); err != nil {
+			return fmt.Errorf("stream.credentials_file: %w", err)
+		}
+	}
+	_, err := linkTLS(s)
+	return err
 }
 
 // warnOfSecrets adds a warning to the status of each directory whose next bind must fail. No

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,12 +24,12 @@ import (
 	"rcpt-milter/control/metrics"
 	"rcpt-milter/control/web"
 	"rcpt-milter/internal/logging"
-	"rcpt-milter/internal/socket"
 	"rcpt-milter/milter"
 	"rcpt-milter/mirror"
 	"rcpt-milter/policy"
 	"rcpt-milter/policy/harvest"
 	tables "rcpt-milter/postfix/table"
+	"rcpt-milter/socketmap"
 	"rcpt-milter/store"
 )
 
@@ -51,14 +52,21 @@ type daemon struct {
 	store       *store.Store
 	maintenance *maintenance
 	refusals    *refusals
+	domains     domainCounters
+	exportFile  *exportFile
 	history     *web.History
 	syncs       *syncManager
+	fleet       *fleet
 	canaries    *canaries
 	emptyLog    *emptyLog
 	states      *stateLog
 	files       *tables.Files // accept_files
 	server      *milter.Server
+	socketmap   *socketmap.Server
 	watchdog    *watchdog
+	prober      prober
+	ending      *ending
+	changeStore func(*store.Config) // tests
 
 	confirmer       atomic.Pointer[directoryConfirmer]
 	confirmCounters *mirror.ConfirmCounters // of all confirmers
@@ -66,39 +74,47 @@ type daemon struct {
 	harvest         atomic.Pointer[harvest.Limit]
 	harvestMemory   *harvest.Memory // of all limits
 
-	mtaListeners []*socket.Listener // for Postfix
-	control      net.Listener
-	telemetry    net.Listener // nil if off
+	mtaListeners             []mtaListener // for Postfix, of the milter
+	mapListeners             []mtaListener // for Postfix, of the socketmap
+	control, page, telemetry *service      // nil while listen was not called
 }
 
-// openDaemon creates a daemon. It opens the sockets for Postfix first, so clients wait in their
+// open opens what a daemon needs. It opens the sockets for Postfix first, so clients wait in their
 // queues and are answered later. The store comes next: its lock waits for an earlier daemon to
-// exit.
-func openDaemon(ctx context.Context, o Options) (_ *daemon, err error) {
+// exit. After an error everything is closed.
+func (d *daemon) open(ctx context.Context, o Options) (err error) {
 	c := o.Config
-	d := newDaemon(o)
+	defer d.ending.enter("opening the store")()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.mtaListeners, err = openMTAListeners(c, d.log); err != nil {
-		return nil, err
+	if d.mtaListeners, d.mapListeners, err = openMTAListeners(c, d.log); err != nil {
+		return err
 	}
-	at, err := storeConfig(c)
+	at, err := daemonStoreConfig(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	at.LockWait = o.LockWait
-	if err = d.assemble(ctx, c, at); err != nil {
-		return nil, err
+	start := beginStart(notify)
+	at.Progress = start.progress
+	if d.changeStore != nil {
+		d.changeStore(&at)
 	}
-	return d, d.listen()
+	err = d.assemble(ctx, c, at)
+	start.end()
+	if err != nil {
+		return err
+	}
+	return d.listen()
 }
 
 func newDaemon(o Options) *daemon {
 	d := &daemon{version: o.Version, logs: o.Log, log: o.Log.Logger(), metrics: metrics.New(o.Version),
-		history: &web.History{}}
+		history: &web.History{}, ending: newEnding()}
+	d.prober = prober{log: d.log, do: d.probeRCPT}
 	d.reloads.path = o.ConfigPath
 	d.config.Store(o.Config)
 	d.confirmer.Store(&directoryConfirmer{})
@@ -116,10 +132,15 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	d.maintenance = newMaintenance(d.store, c, log)
 	d.refusals = newRefusals(d.store, log, time.Now)
 	d.syncs = newSyncManager(d.store, d.metrics, log)
+	d.fleet = newFleet(d.store, d.syncs, c, d.version, log)
+	d.fleet.find = d.findForEdge
+	d.syncs.observeLag = d.fleet.observeLag
+	d.exportFile = newExportFile(d)
 	d.canaries = newCanaries(d.index, log)
 	d.emptyLog = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) }}
-	d.states = newStateLog(d.syncs.states, log, time.Now)
-	d.syncs.onPass = func() {
+	d.states = newStateLog(d.observedStates, log, time.Now)
+	d.syncs.onPass = func(directory string) {
+		d.fleet.passEnded(directory)
 		d.canaries.Check()
 		d.emptyLog.Check()
 		d.states.Check()
@@ -132,7 +153,14 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		return err
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
-		Policy: first.policy, Observer: observer{d.metrics, d.refusals, d.wake}, Logger: log, Drain: drainTimeout,
+		Policy: first.policy, Observer: observer{d.metrics, d.refusals, &d.domains, d.wake}, Logger: log, Drain: drainTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	d.socketmap, err = socketmap.NewServer(socketmap.Config{
+		Policy: first.policy, Confirmed: d.wake, Logger: log, Drain: drainTimeout,
+		Connections: listenerBudget(socketmapConnections, countDescriptors().Limit),
 	})
 	if err != nil {
 		return err
@@ -148,6 +176,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 // it was made with, so both change at the same moment.
 type prepared struct {
 	config      *config.Config
+	fleet       preparedFleet
 	directories directorySet
 	files       tables.Prepared
 	confirmer   directoryConfirmer
@@ -159,7 +188,8 @@ type prepared struct {
 // prepare does everything with a configuration that can fail. Nothing changes.
 func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
 	s.config = c
-	if s.directories, err = d.syncs.prepare(c); err != nil {
+	s.fleet = d.fleet.prepare(c)
+	if s.directories, err = d.syncs.prepare(c, s.fleet.links); err != nil {
 		return s, err
 	}
 	if s.files, err = d.files.Prepare(c.AcceptFiles); err != nil {
@@ -168,11 +198,11 @@ func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
 	if s.confirmer, err = d.prepareConfirmer(c.Confirm, s.directories); err != nil {
 		return s, err
 	}
-	if s.harvest, err = newHarvest(c.Harvest, d.harvestMemory, d.log); err != nil {
+	if s.harvest, err = newHarvest(c.Harvest, c.NAT64, d.harvestMemory, d.log); err != nil {
 		return s, err
 	}
-	if s.policy, err = newPolicy(c, index{d.store, s.directories}, d.files, queryChecks{s.confirmer, s.harvest},
-		time.Now); err != nil {
+	if s.policy, err = newPolicy(c, index{d.store, s.directories, d.agesOf(c)}, d.files,
+		queryChecks{s.confirmer, s.harvest}, time.Now); err != nil {
 		return s, err
 	}
 	if c.Log.HashAddresses {
@@ -193,21 +223,35 @@ func (d *daemon) apply(s prepared) {
 	c := s.config
 	d.logs.Set(LogOptions(c))
 	d.server.SetRedaction(s.redact)
-	d.server.SetLimits(c.Limits.Connections, c.Limits.Idle)
+	d.socketmap.SetRedaction(s.redact)
+	d.server.SetLimits(d.sessionLimit(c.Limits.Connections), c.Limits.Idle)
 	d.maintenance.Set(c)
 	d.refusals.Set(c, s.redact)
+	d.domains.Set(c.Domains)
 	d.canaries.Set(c.Canaries)
 	d.syncs.apply(c, s.directories, func() {
-		d.files.Change(s.files, func() { d.server.SetPolicy(s.policy) })
+		d.files.Change(s.files, func() {
+			d.server.SetPolicy(s.policy)
+			d.socketmap.SetPolicy(s.policy)
+		})
 	})
+	d.fleet.apply(s.fleet, s.directories)
 	d.applyConfirmer(s.confirmer)
 	d.harvest.Store(s.harvest)
 	d.config.Store(c)
+	d.exportFile.Reconfigured()
 	d.files.ReportUnjudged()
 }
 
 // index returns the index with the directories that are active now.
-func (d *daemon) index() index { return index{d.store, d.syncs.active()} }
+func (d *daemon) index() index {
+	return index{d.store, d.syncs.active(), d.agesOf(d.config.Load())}
+}
+
+// agesOf returns the ages of the accept files by the limit of a configuration.
+func (d *daemon) agesOf(c *config.Config) fileAges {
+	return fileAges{d.files, c.AcceptFilesMaxAge, time.Now}
+}
 
 // wake starts a pass of the directories that may own a domain.
 func (d *daemon) wake(domain string) { d.syncs.active().wake(domain) }
@@ -239,12 +283,12 @@ func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChec
 		Index: i, HasAddresses: hasAddresses(c, i, files), Domains: c.Domains,
 		AlwaysAccept: append([]string{}, c.AlwaysAccept...), RemovalGrace: c.RemovalGrace,
 		Accept: c.Accept, Refuse: refuse, AcceptFiles: files, AcceptPatterns: c.AcceptPatterns,
-		RecipientDelimiter: c.RecipientDelimiter,
-		DomainAliases:      c.DomainAliases, InsideNetworks: c.Inside.Networks,
+		RecipientDelimiter: c.RecipientDelimiter, StripPrefixes: c.StripPrefixes,
+		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
 		Confirm: l.confirmer.policy(), Harvest: l.harvestLimit(), HarvestScopeAll: c.Harvest.All,
-		HarvestReply: harvestReply(c.Harvest),
-		WhenStale:    c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
+		HarvestReply: harvestReply(c.Harvest), HarvestReportOnly: c.Harvest.Mode == config.Report, NAT64: c.NAT64,
+		WhenStale: c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
 	})
 }
 
@@ -253,33 +297,28 @@ func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChec
 type observer struct {
 	metrics  *metrics.Metrics
 	refusals *refusals
+	domains  *domainCounters
 	wake     func(domain string)
 }
 
 func (o observer) Observe(q policy.Query, d policy.Decision, took time.Duration) {
 	o.metrics.ObserveDecision(took)
 	o.refusals.Observe(q, d)
+	o.domains.Count(d)
 	if d.Verdict == policy.VerdictConfirmed {
 		o.wake(d.Match.Domain()) // the directories know the target of an alias, not the alias
 	}
 }
 
-// listen opens the sockets for people and tools, and takes over those for Postfix.
-func (d *daemon) listen() (err error) {
-	c := d.config.Load()
-	ensureSocketDir(c.Control)
-	// A nil *Listener must not become a net.Listener that is not nil.
-	control, err := socket.Listen(c.Control.String(), socket.Options{Mode: 0o660})
-	if err != nil {
+// listen opens the sockets for people and tools, and takes over those for Postfix. Without the
+// page or the metrics the daemon still answers.
+func (d *daemon) listen() error {
+	d.newServices(d.config.Load())
+	if err := d.control.start(); err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
-	d.control = control
-	if m := c.Metrics; !m.IsZero() {
-		if d.telemetry, err = net.Listen(m.Network, m.Address); err != nil {
-			return fmt.Errorf("metrics: %w; choose another port, or \"\" to do without", err)
-		}
-	}
-	for _, l := range d.mtaListeners {
+	_, _ = d.page.start(), d.telemetry.start() // recorded in their state
+	for _, l := range slices.Concat(d.mtaListeners, d.mapListeners) {
 		if err := l.Take(); err != nil {
 			return err
 		}
@@ -295,35 +334,39 @@ type component struct {
 
 // components returns all parts but the server for Postfix.
 func (d *daemon) components(b backend) []component {
-	all := []component{
+	log := d.log
+	return []component{
 		{"control", func(ctx context.Context) error {
-			return control.NewServer(b, d.version, d.log).Serve(ctx, d.control)
+			return d.control.run(ctx, control.NewServer(b, d.version, log).Serve)
 		}},
+		{"fleet", d.fleet.run},
 		{"mirror", d.syncs.Run},
+		{"expiry", d.syncs.expiries.Run},
 		{"states", d.states.Run},
 		{"confirm", d.confirmWorkers.Run},
 		{"accept files", d.files.Run},
 		{"store", d.maintenance.Run},
 		{"refusals", d.refusals.Run},
+		{"export", d.exportFile.Run},
 		{"watchdog", d.watchdog.Run},
+		{"sockets", d.watchSockets},
+		{"history", d.recordHistory},
+		{"page", d.page.serving(d.statusPage(b), log)},
+		{"metrics", d.telemetry.serving(d.metrics.Handler(b, d.pageHosts, log), log)},
 	}
-	if d.telemetry != nil {
-		handler := d.metrics.Handler(b, d.statusPage(b), d.log)
-		all = append(all, component{"history", d.recordHistory}, component{"metrics", func(ctx context.Context) error {
-			return control.Serve(ctx, d.telemetry, handler, d.log)
-		}})
-	}
-	return all
 }
 
 // run answers until ctx ends or a component fails. It stops in this order: the sockets for
-// Postfix, the sessions once they have drained, and the components, which the sessions need.
+// Postfix, the sessions and lookups once they have drained, and the components, which they need.
 func (d *daemon) run(ctx context.Context) error {
 	group, ending := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ending, d.ending.begin)()
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	for _, c := range d.components(backend{d, time.Now(), time.Now}) {
+		ended := d.ending.enter(c.name)
 		group.Go(func() error {
+			defer ended()
 			if err := mirror.KeepRunning(running, d.log, c.name, c.run); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -334,8 +377,10 @@ func (d *daemon) run(ctx context.Context) error {
 	d.emptyLog.Check()
 	notify(systemd.SdNotifyReady)
 	d.log.Info("ready", "version", d.version, "addresses", d.store.Totals().Addresses)
+	ended := d.ending.enter("sessions")
 	group.Go(func() error {
 		defer stop()
+		defer ended()
 		return d.answer(ending)
 	})
 	_ = group.Wait() // the first error is the cause of the end
@@ -346,35 +391,43 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
-// answer serves Postfix until ctx ends and the sessions have drained.
+// answer serves Postfix until ctx ends and the sessions and lookups have drained.
 func (d *daemon) answer(ctx context.Context) error {
-	listeners := make([]net.Listener, len(d.mtaListeners))
-	for i, l := range d.mtaListeners {
-		listeners[i] = l
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return d.socketmap.Run(ctx, listenersOf(d.mapListeners)...) })
+	both.Go(func() error {
+		err := d.server.Run(ctx, listenersOf(d.mtaListeners)...)
+		if ctx.Err() != nil && err != nil {
+			d.log.Warn("sessions cut off", "error", err)
+			return nil
+		}
+		return err
+	})
+	return both.Wait()
+}
+
+func listenersOf(all []mtaListener) (listeners []net.Listener) {
+	for _, l := range all {
+		listeners = append(listeners, l.Listener)
 	}
-	err := d.server.Run(ctx, listeners...)
-	if ctx.Err() != nil && err != nil {
-		d.log.Warn("sessions cut off", "error", err)
-		return nil
-	}
-	return err
+	return listeners
 }
 
 // notify sends a state to systemd, if systemd started the process.
 func notify(state string) { systemd.SdNotify(false, state) }
 
-// close releases everything, the store last. It works at any stage of openDaemon.
+// close releases everything, the store last. It works at any stage of open.
 func (d *daemon) close() error {
-	for _, l := range d.mtaListeners {
+	d.ending.begin()
+	for _, l := range slices.Concat(d.mtaListeners, d.mapListeners) {
 		l.Close()
 	}
-	for _, l := range []net.Listener{d.control, d.telemetry} {
-		if l != nil {
-			l.Close()
-		}
+	for _, s := range d.services() {
+		s.close()
 	}
 	if d.store == nil {
 		return nil
 	}
+	defer d.ending.enter("closing the store")()
 	return d.store.Close()
 }

@@ -14,8 +14,15 @@ import (
 	"rcpt-milter/internal/logging"
 )
 
-// openTestDaemon opens a daemon whose one domain controller does not answer.
-func openTestDaemon(t *testing.T) *daemon {
+// openTestDaemon opens a daemon whose one domain controller does not answer. A test may change it
+// before.
+func openTestDaemon(t *testing.T, change ...func(*daemon)) *daemon {
+	t.Helper()
+	return openConfiguredDaemon(t, "", change...)
+}
+
+// openConfiguredDaemon is openTestDaemon with more lines in the configuration.
+func openConfiguredDaemon(t *testing.T, lines string, change ...func(*daemon)) *daemon {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "daemon") // the path of a socket must be short
 	if err != nil {
@@ -36,7 +43,8 @@ directories:
   - name: corp
     urls: [ldaps://127.0.0.1:1]
     bind: {dn: svc@corp.example, password_file: %[1]s/password}
-`, dir),
+%[2]s
+`, dir, lines),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -46,9 +54,13 @@ directories:
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := openDaemon(t.Context(), Options{ConfigPath: path, Config: c, Version: "test",
-		Log: logging.New(io.Discard, "test", LogOptions(c)), LockWait: time.Second})
-	if err != nil {
+	o := Options{ConfigPath: path, Config: c, Version: "test",
+		Log: logging.New(io.Discard, "test", LogOptions(c)), LockWait: time.Second}
+	d := newDaemon(o)
+	for _, c := range change {
+		c(d)
+	}
+	if err := d.open(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.close() })
@@ -67,11 +79,11 @@ func TestRunEndsWithContext(t *testing.T) {
 	}
 }
 
-// TestRunEndsWithComponent: a component that fails ends the daemon, and run says which one.
-func TestRunEndsWithComponent(t *testing.T) {
+// TestRunEndsWithListener: a listener for Postfix that fails ends the daemon, and run says why.
+func TestRunEndsWithListener(t *testing.T) {
 	d := openTestDaemon(t)
-	d.control.Close()
-	if err := d.run(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "control: ") {
-		t.Errorf("run returned %v, want an error of control", err)
+	d.mtaListeners[0].Close()
+	if err := d.run(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "milter: ") {
+		t.Errorf("run returned %v, want an error of milter", err)
 	}
 }

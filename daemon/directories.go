@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"rcpt-milter/config"
 	"rcpt-milter/control/metrics"
@@ -20,7 +21,11 @@ type syncManager struct {
 	store   *store.Store
 	metrics *metrics.Metrics
 	log     *slog.Logger
-	onPass  func() // called after each pass; set before Run
+	onPass  func(directory string) // called after each pass; set before Run
+	// observeLag is called when a change has taken effect; set before Run.
+	observeLag func(directory string, behind time.Duration)
+
+	expiries *expiryWatch
 
 	group   mirror.Group
 	current atomic.Pointer[directorySet]
@@ -40,7 +45,8 @@ type syncedDirectory struct {
 
 // newSyncManager returns a manager without directories.
 func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *syncManager {
-	f := &syncManager{store: s, metrics: metrics, log: log, onPass: func() {}}
+	f := &syncManager{store: s, metrics: metrics, log: log, expiries: newExpiryWatch(log), onPass: func(string) {},
+		observeLag: func(string, time.Duration) {}}
 	f.current.Store(&directorySet{})
 	return f
 }
@@ -48,10 +54,10 @@ func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) 
 // active returns the directories in effect.
 func (sm *syncManager) active() directorySet { return *sm.current.Load() }
 
-// prepare creates the mirrors for a configuration. A directory that has not changed keeps its
-// mirror, and so its connection. At a reload, a directory that has changed needs a usable
-// password file or keytab. Nothing changes before apply.
-func (sm *syncManager) prepare(c *config.Config) (directorySet, error) {
+// prepare creates the mirrors for a configuration, with its connections to engines. A directory
+// that has not changed keeps its mirror, and so its connection. At a reload, a directory that has
+// changed needs a usable password file, keytab or credentials file. Nothing changes before apply.
+func (sm *syncManager) prepare(c *config.Config, all links) (directorySet, error) {
 	now := sm.active()
 	next := make(directorySet, 0, len(c.Directories))
 	for _, d := range c.Directories {
@@ -65,7 +71,7 @@ func (sm *syncManager) prepare(c *config.Config) (directorySet, error) {
 				return nil, configError{err}
 			}
 		}
-		config := sm.mirrorConfig(c, d)
+		config := sm.mirrorConfig(c, d, all)
 		config.Gate = now.gateOf(d)
 		m, err := mirror.New(config)
 		if err != nil {
@@ -82,7 +88,7 @@ func (sm *syncManager) prepare(c *config.Config) (directorySet, error) {
 func (set directorySet) gateOf(d config.Directory) *mirror.Gate {
 	at := slices.IndexFunc(set, func(o syncedDirectory) bool {
 		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover &&
-			slices.Equal(o.config.URLs, d.URLs)
+			slices.Equal(o.config.URLs, d.URLs) && reflect.DeepEqual(o.config.Stream, d.Stream)
 	})
 	if at < 0 {
 		return nil
@@ -162,7 +168,7 @@ func (sm *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 	}
 	for _, r := range sm.retired {
 		r.SetCanaries(c.Canaries.Accept)
-		r.SetGuarded(c.Judges)
+		r.SetGuarded(c.Guards)
 		r.SetHandoverLag(sm.handoverLag(c, r.Name(), 0))
 	}
 	return begin
@@ -171,7 +177,7 @@ func (sm *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 // passEnded counts a pass and calls onPass.
 func (sm *syncManager) passEnded(directory string, kind store.Kind, r mirror.PassResult) {
 	sm.metrics.PassDone(directory, kind.String(), resultOf(r))
-	sm.onPass()
+	sm.onPass(directory)
 }
 
 // Run makes passes until ctx ends. It then returns nil.

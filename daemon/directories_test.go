@@ -123,7 +123,7 @@ func TestGateOfAReload(t *testing.T) {
 		d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second, Full: time.Hour,
 			Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: filepath.Join(dir, "password")}}
 		change(&d)
-		next, err := f.prepare(&config.Config{Directories: []config.Directory{d}})
+		next, err := f.prepare(&config.Config{Directories: []config.Directory{d}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestSyncManagerChange(t *testing.T) {
 		{"directory comes back", []config.Directory{lab, slower}, true, []string{"lab followed", "corp followed"}},
 	} {
 		c := &config.Config{Directories: step.directories}
-		next, err := f.prepare(c)
+		next, err := f.prepare(c, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", step.name, err)
 		}
@@ -230,16 +230,16 @@ func TestUnusableSecretAtReload(t *testing.T) {
 	c := &config.Config{Directories: []config.Directory{{Name: "corp", URLs: []string{"ldaps://dc1.invalid"},
 		Poll: time.Second,
 		Full: time.Hour, Bind: config.Bind{DN: "svc", PasswordFile: filepath.Join(t.TempDir(), "none")}}}}
-	next, err := f.prepare(c)
+	next, err := f.prepare(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.apply(c, next, func() {})
-	if _, err := f.prepare(c); err != nil {
+	if _, err := f.prepare(c, nil); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
 	c.Directories[0].Poll = time.Minute
-	if _, err := f.prepare(c); !errors.Is(err, ErrConfig) {
+	if _, err := f.prepare(c, nil); !errors.Is(err, ErrConfig) {
 		t.Errorf("changed: %v", err)
 	}
 }

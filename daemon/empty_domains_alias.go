@@ -20,7 +20,7 @@ func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]boo
 			names[domain] = true
 		}
 	}
-	for _, alias := range allAliases(c, files) {
+	for _, alias := range allAliases(c, files.Snapshot()) {
 		if c.ModeOf(alias) != config.Enforce {
 			continue
 		}
@@ -38,11 +38,11 @@ func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]boo
 }
 
 // allAliases returns the domains that the configuration or a file makes an alias, in order.
-func allAliases(c *config.Config, files *tables.Files) (all []string) {
+func allAliases(c *config.Config, files []*tables.Table) (all []string) {
 	for alias := range c.DomainAliases {
 		all = append(all, alias)
 	}
-	for _, table := range files.Snapshot() {
+	for _, table := range files {
 		for alias := range table.AllAliases() {
 			all = append(all, alias)
 		}
@@ -55,16 +55,11 @@ func allAliases(c *config.Config, files *tables.Files) (all []string) {
 // aliases. For a circle it returns all of its domains. It omits domains that a file names and
 // that are not judged, because all of their recipients are accepted.
 func aliasDestinations(c *config.Config, files *tables.Files, alias string) []string {
+	direct := func(domain string) []string { return targetsOf(c, files, domain) }
 	seen, ends := []string{alias}, []string{}
-	for next := 0; next < len(seen); next++ {
-		targets := targetsOf(c, files, seen[next])
-		if len(targets) == 0 {
-			ends = append(ends, seen[next])
-		}
-		for _, target := range targets {
-			if !slices.Contains(seen, target) {
-				seen = append(seen, target)
-			}
+	for domain, isAlias := range address.FollowAliases(alias, direct, func(d string) string { return d }) {
+		if seen = append(seen, domain); !isAlias {
+			ends = append(ends, domain)
 		}
 	}
 	if len(ends) == 0 {

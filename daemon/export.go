@@ -21,17 +21,29 @@ const exportBatch = 500
 
 func (b backend) Export(ctx context.Context, q control.ExportQuery, tell func(control.ExportEvent) error) error {
 	c := b.config.Load()
-	policy, err := newPolicy(c, b.index(), b.files, queryChecks{}, time.Now)
+	e, err := b.newExporter(c, q)
 	if err != nil {
 		return err
 	}
-	e := exporter{version: b.version, config: c, store: b.store, files: b.files.Snapshot(), policy: policy, query: q,
-		tell: tell}
-	for _, d := range b.syncs.Directories() {
+	e.tell = tell
+	return e.run(ctx, b.now())
+}
+
+// newExporter returns an exporter of the index as it is now. The caller sets tell.
+func (d *daemon) newExporter(c *config.Config, q control.ExportQuery) (exporter, error) {
+	policy, err := newPolicy(c, d.index(), d.files, queryChecks{}, time.Now)
+	if err != nil {
+		return exporter{}, err
+	}
+	e := exporter{version: d.version, config: c, store: d.store, files: d.files.Snapshot(), policy: policy, query: q}
+	if q.Open {
+		e.empty = emptyDomains(c, d.index(), d.files)
+	}
+	for _, d := range d.syncs.Directories() {
 		e.directories = append(e.directories, control.ExportDirectory{Name: d.Name, State: d.State,
 			LastSuccess: d.LastSuccess})
 	}
-	return e.run(ctx, b.now())
+	return e, nil
 }
 
 // exporter lists the recipients of one configuration. The policy decides as for an outside
@@ -44,6 +56,7 @@ type exporter struct {
 	policy      *policy.Policy
 	directories []control.ExportDirectory
 	query       control.ExportQuery
+	empty       []string // enforced domains without a known address; only with query.Open
 	tell        func(control.ExportEvent) error
 
 	ctx   context.Context
@@ -61,7 +74,7 @@ func (e *exporter) run(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for _, part := range []func() error{e.addIndexed, e.addAliased, e.addAccepted, e.addFiled, e.addAlways,
-		e.addPassed, e.flush} {
+		e.addPassed, e.addOpen, e.flush} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -81,6 +94,9 @@ func (e *exporter) head(now time.Time) control.ExportHead {
 		}
 	}
 	slices.Sort(head.Unlisted)
+	if e.query.Open {
+		head.Unlisted = append(head.Unlisted, e.openBelow()...)
+	}
 	for _, pattern := range e.config.AcceptPatterns {
 		head.Unlisted = append(head.Unlisted, "what matches "+pattern+" (accept_patterns)")
 	}
@@ -236,19 +252,28 @@ func (e *exporter) addAlways() error {
 	return nil
 }
 
-// judged returns the judged domains of the configuration, and their subdomains that have an
-// address.
+// judged returns the judged domains of the configuration, and their subdomains that the index, a
+// list or an alias names.
 func (e *exporter) judged() []string {
 	all := map[string]bool{}
 	for domain, mode := range e.config.Domains {
 		all[domain] = mode != config.Pass && !strings.HasPrefix(domain, ".")
 	}
+	named := func(domain string) bool {
+		all[domain] = e.config.ModeOf(domain) != config.Pass
+		return true
+	}
 	for domain := range e.store.Totals().Domains {
-		if _, named := all[domain]; named {
-			continue
-		}
-		probe, err := address.Parse("probe@" + domain)
-		all[domain] = err == nil && e.judge(probe).Mode != policy.ModePass
+		named(domain)
+	}
+	for _, entry := range e.config.Accept {
+		named(entry[strings.LastIndexByte(entry, '@')+1:])
+	}
+	for _, table := range e.files {
+		table.DomainsNamed(named)
+	}
+	for _, alias := range e.aliases() {
+		named(alias)
 	}
 	maps.DeleteFunc(all, func(_ string, judged bool) bool { return !judged })
 	return slices.Sorted(maps.Keys(all))
@@ -266,4 +291,67 @@ func (e *exporter) addPassed() error {
 		}
 	}
 	return nil
+}
+
+// addOpen lists whole domains in which the daemon rejects no recipient now: those in mode report,
+// and enforced ones of which no address is known.
+func (e *exporter) addOpen() error {
+	if !e.query.Open {
+		return nil
+	}
+	for _, domain := range slices.Sorted(maps.Keys(e.config.Domains)) {
+		if e.config.Domains[domain] == config.Report && !strings.HasPrefix(domain, ".") {
+			if err := e.addWhole(domain, control.SourceReport); err != nil {
+				return err
+			}
+		}
+	}
+	for _, domain := range e.judged() {
+		if _, named := e.config.Domains[domain]; !named && e.config.ModeOf(domain) == config.Report {
+			if err := e.addWhole(domain, control.SourceReport); err != nil {
+				return err
+			}
+		}
+	}
+	for _, domain := range e.empty {
+		if !strings.HasPrefix(domain, ".") {
+			if err := e.addWhole(domain, control.SourceEmpty); err != nil {
+				return err
+			}
+		}
+	}
+	for _, alias := range e.emptyAliases() {
+		if err := e.addWhole(alias, control.SourceEmpty); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addWhole lists a whole domain, unless a list of the configuration has it.
+func (e *exporter) addWhole(domain, source string) error {
+	key := "@" + domain
+	if slices.Contains(e.config.Accept, key) ||
+		slices.ContainsFunc(e.files, func(t *tables.Table) bool { return t.Has(key) }) {
+		return nil
+	}
+	return e.add(control.Recipient{Address: key, Source: source})
+}
+
+// openBelow returns which sub-domains the list cannot open, one sentence each.
+func (e *exporter) openBelow() (unlisted []string) {
+	for _, domain := range slices.Sorted(maps.Keys(e.config.Domains)) {
+		mode := e.config.Domains[domain]
+		if mode == config.Pass || !strings.HasPrefix(domain, ".") || slices.Contains(e.empty, domain) {
+			continue
+		}
+		unlisted = append(unlisted, fmt.Sprintf("recipients in sub-domains of %s without a known address (mode %s)",
+			domain[1:], mode))
+	}
+	for _, domain := range e.empty {
+		if strings.HasPrefix(domain, ".") {
+			unlisted = append(unlisted, "recipients in sub-domains of "+domain[1:]+", of which no address is known")
+		}
+	}
+	return unlisted
 }

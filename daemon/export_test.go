@@ -51,7 +51,7 @@ func newTestExporter(t *testing.T, c *config.Config, s *store.Store, q control.E
 		t.Fatal(err)
 	}
 	files.Use(prepared)
-	policy, err := newPolicy(c, index{s, nil}, files, queryChecks{}, time.Now)
+	policy, err := newPolicy(c, index{store: s}, files, queryChecks{}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestExporter(t *testing.T) {
 		{"accept file and its alias", config.Config{AcceptFiles: []string{file}, Domains: map[string]config.Mode{
 			"corp.example": config.Enforce, "alias.example": config.Enforce}}, control.ExportQuery{},
 			[]string{"inside@corp.example index restricted", "jane@corp.example index", "inside@alias.example alias restricted",
-				"jane@alias.example alias", "filed@corp.example accept_files"}},
+				"jane@alias.example alias", "filed@alias.example alias", "filed@corp.example accept_files"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newTestStore(t)
@@ -147,7 +147,7 @@ func TestExporterInBatches(t *testing.T) {
 	gone := errors.New("gone")
 	e.tell = func(control.ExportEvent) error { return gone }
 	if err := e.run(t.Context(), noon); !errors.Is(err, gone) {
-		t.Errorf("nobody listens: %v", err)
+		t.Errorf("without a listener: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	e.tell = func(control.ExportEvent) error { cancel(); return nil }

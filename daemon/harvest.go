@@ -14,13 +14,14 @@ import (
 const limitedShown = 20
 
 // newHarvest creates the harvest limit of a configuration. It returns nil if the limit is off.
-func newHarvest(c config.Harvest, memory *harvest.Memory, log *slog.Logger) (*harvest.Limit, error) {
+func newHarvest(c config.Harvest, nat64 policy.Translators, memory *harvest.Memory, log *slog.Logger) (*harvest.Limit,
+	error) {
 	if c.Unknown == 0 {
 		return nil, nil
 	}
 	return harvest.New(harvest.Config{
 		Memory: memory, Unknown: c.Unknown, Ratio: c.Ratio, Window: c.Window, Penalty: c.Penalty,
-		IPv4: c.IPv4, IPv6: c.IPv6, Logger: log,
+		IPv4: c.IPv4, IPv6: c.IPv6, Site: c.IPv6Site, NAT64: nat64, ReportOnly: c.Mode == config.Report, Logger: log,
 	})
 }
 
@@ -31,14 +32,16 @@ func harvestReply(c config.Harvest) policy.HarvestReply {
 	return policy.HarvestHangup
 }
 
-// addHarvest adds the harvest limit to a status.
-func addHarvest(h *harvest.Limit, s *control.Status) {
+// addHarvest adds the harvest limit to a status. In mode report, wouldLimit is the number of
+// decisions that the limit would have made.
+func addHarvest(h *harvest.Limit, mode config.Mode, wouldLimit int64, s *control.Status) {
 	if h == nil {
 		return
 	}
 	sum := h.Summary(limitedShown)
 	s.HarvestClients = sum.Limited
-	s.Harvest = &control.HarvestStatus{Networks: int64(sum.Networks), Octets: int64(sum.Bytes)}
+	s.Harvest = &control.HarvestStatus{Mode: string(mode), WouldLimit: wouldLimit, Networks: int64(sum.Networks),
+		Octets: int64(sum.Bytes)}
 	for _, n := range sum.Longest {
 		s.Harvest.Limited = append(s.Harvest.Limited, networkOf(n))
 	}
@@ -59,6 +62,6 @@ func harvestOf(h *harvest.Limit, client netip.Addr) *control.HarvestNetwork {
 }
 
 func networkOf(s harvest.State) control.HarvestNetwork {
-	return control.HarvestNetwork{Network: s.Network.String(), Unknown: int64(s.Unknown), Recipients: int64(s.Recipients),
-		Until: control.Time{Time: s.Until}}
+	return control.HarvestNetwork{Network: s.Network.String(), Bounces: s.Bounces, Unknown: int64(s.Unknown),
+		Recipients: int64(s.Recipients), Until: control.Time{Time: s.Until}}
 }

@@ -96,3 +96,13 @@ func addAddresses(t *testing.T, s *store.Store, directory string, addresses ...s
 		t.Fatal(err)
 	}
 }
+
+// parsed returns a canonical address.
+func parsed(t *testing.T, text string) address.Address {
+	t.Helper()
+	a, err := address.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"rcpt-milter/config"
+	"rcpt-milter/control"
 	"rcpt-milter/control/web"
 )
 
@@ -29,10 +31,45 @@ func (d *daemon) observeCounters() {
 	d.history.Observe(time.Now(), byName(c.Decisions()), byName(c.WouldRefuse()))
 }
 
+// pageHosts returns the additional host names of the page and of the metrics.
+func (d *daemon) pageHosts() []string { return d.config.Load().Page.Hosts }
+
 // statusPage returns the status page. Its settings follow a reload.
 func (d *daemon) statusPage(b backend) *web.Page {
+	// A change of page.listen needs a restart. Over TCP the page needs tokens even if a reload takes
+	// page.tokens away.
+	tcp := d.config.Load().Page.Listen.Network != "unix"
 	return web.New(web.Config{
-		On:    func() bool { return d.config.Load().ShowsPage() },
-		Hosts: func() []string { return d.config.Load().Page.Hosts },
+		On: func() bool { return d.config.Load().ShowsPage() }, Hosts: d.pageHosts,
+		NeedsToken: func() bool { return tcp || d.config.Load().Page.Tokens != "" },
+		Tokens:     d.pageTokens, Tenants: b, API: control.NewServer(b, d.version, d.log).ReadHandler(),
 	}, b, d.history, d.log)
+}
+
+// pageTokens reads the tokens of the page.
+func (d *daemon) pageTokens() ([]web.Token, error) {
+	read, err := config.ReadTokens(d.config.Load().Page.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	tokens := make([]web.Token, len(read))
+	for i, t := range read {
+		tokens[i] = web.Token{Sum: t.Sum, All: t.All, Scope: control.Scope{}}
+		for _, domain := range t.Domains {
+			tokens[i].Scope[domain] = true
+		}
+	}
+	return tokens, nil
+}
+
+// tokenTrouble says why the page rejects every token; empty if it does not, or needs none.
+func (b backend) tokenTrouble() string {
+	c := b.config.Load()
+	if c.Page.Tokens == "" || b.page == nil || !c.ShowsPage() { // nil for a stopped daemon
+		return ""
+	}
+	if _, err := b.pageTokens(); err != nil {
+		return "the status page rejects every token: " + err.Error()
+	}
+	return ""
 }

@@ -6,11 +6,12 @@ import (
 	"rcpt-milter/store"
 )
 
-// index joins the store with the freshness of the directories of one configuration. It is
-// immutable.
+// index joins the store with the freshness of the directories of one configuration, and of its
+// accept files. It is immutable.
 type index struct {
 	store       *store.Store
 	directories directorySet
+	ages        fileAges
 }
 
 var _ policy.Index = index{}
@@ -24,10 +25,11 @@ func (i index) Lookup(a address.Address) (policy.Entry, error) {
 }
 
 func entryOf(p store.Presence) policy.Entry {
-	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}
+	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed, Doubt: p.Doubt}
 }
 
-// Freshness returns the worst state among the directories that may own the domain.
+// Freshness returns the worst state among the directories that may own the domain, and the accept
+// files that name it.
 func (i index) Freshness(domain string) policy.Freshness {
 	worst := policy.Freshness{State: policy.Fresh}
 	for _, d := range i.directories {
@@ -37,6 +39,9 @@ func (i index) Freshness(domain string) policy.Freshness {
 		if state, since := d.State(); worst.Directory == "" || state.Rank() > worst.State.Rank() {
 			worst = policy.Freshness{State: state, Directory: d.Name(), Since: since}
 		}
+	}
+	if files := i.ages.freshness(domain); files.State.Rank() > worst.State.Rank() {
+		return files
 	}
 	return worst
 }

@@ -4,23 +4,43 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
+	"slices"
 
 	"rcpt-milter/config"
+	"rcpt-milter/control"
 	"rcpt-milter/internal/socket"
 )
 
-// openMTAListeners opens the sockets for Postfix, or takes those that systemd passed.
-func openMTAListeners(c *config.Config, log *slog.Logger) (listeners []*socket.Listener, err error) {
+// mtaListener is a listener for Postfix.
+type mtaListener struct {
+	*socket.Listener
+	state *listenerState
+}
+
+// openMTAListeners opens the sockets for Postfix, or takes those that systemd passed: those of the
+// milter and those of the socketmap.
+func openMTAListeners(c *config.Config, log *slog.Logger) (milter, socketmap []mtaListener, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range listeners {
+			for _, l := range slices.Concat(milter, socketmap) {
 				l.Close()
 			}
-			listeners = nil
+			milter, socketmap = nil, nil
 		}
 	}()
+	var passed socket.Passed
+	if milter, err = openListeners(c, "listen", control.ListenerMilter, c.Listen, &passed, log); err != nil {
+		return milter, nil, err
+	}
+	socketmap, err = openListeners(c, "listen_socketmap", control.ListenerSocketmap, c.ListenSocketmap, &passed, log)
+	return milter, socketmap, err
+}
+
+// openListeners opens the sockets of one key. passed are those that systemd passed, once they
+// have been received.
+func openListeners(c *config.Config, key, name string, endpoints []config.Endpoint, passed *socket.Passed,
+	log *slog.Logger) (listeners []mtaListener, err error) {
 	options := socket.Options{Mode: c.Socket.Mode, Allow: c.ListenAllow, AllowName: "listen_allow", Logger: log}
 	gid, err := c.SocketGID()
 	if err != nil {
@@ -29,19 +49,21 @@ func openMTAListeners(c *config.Config, log *slog.Logger) (listeners []*socket.L
 	if gid >= 0 {
 		options.GID = &gid
 	}
-	var passed socket.Passed
-	for _, e := range c.Listen {
+	add := func(l *socket.Listener, e config.Endpoint) {
+		listeners = append(listeners, mtaListener{l, newListenerState(name, e, log)})
+	}
+	for _, e := range endpoints {
 		if e.Network == "fd" {
-			sockets, err := findPassed(&passed, e.Address, c.Listen)
+			sockets, err := findPassed(passed, e.Address, slices.Concat(c.Listen, c.ListenSocketmap))
 			if err != nil {
-				return listeners, fmt.Errorf("listen %q: %w", e, err)
+				return listeners, fmt.Errorf("%s %q: %w", key, e, err)
 			}
 			for _, s := range sockets {
 				l, err := socket.Adopt(s, options)
 				if err != nil {
 					return listeners, err
 				}
-				listeners = append(listeners, l)
+				add(l, e)
 			}
 			continue
 		}
@@ -50,12 +72,12 @@ func openMTAListeners(c *config.Config, log *slog.Logger) (listeners []*socket.L
 		if err != nil {
 			return listeners, err
 		}
-		listeners = append(listeners, l)
+		add(l, e)
 	}
 	return listeners, nil
 }
 
-// findPassed returns the sockets that systemd passed for an entry of listen. The first call
+// findPassed returns the sockets that systemd passed for an entry of all entries. The first call
 // receives all of them.
 func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) ([]net.Listener, error) {
 	if *passed == nil {
@@ -73,10 +95,10 @@ func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) (
 	return passed.Find(name, named)
 }
 
-// ensureSocketDir creates the directory of a unix socket unless its parent is missing too. A
-// directory under /run is gone after each boot. Errors show when the socket is opened.
+// ensureSocketDir creates the directory of a unix socket unless its parent is missing too. Errors
+// show when the socket is opened.
 func ensureSocketDir(e config.Endpoint) {
 	if e.Network == "unix" {
-		os.Mkdir(filepath.Dir(e.Address), 0o755)
+		_ = socket.MakeDir(filepath.Dir(e.Address))
 	}
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"time"
 
 	"rcpt-milter/config"
@@ -11,7 +12,7 @@ import (
 )
 
 // mirrorConfig returns the configuration of the mirror of a directory.
-func (sm *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror.Config {
+func (sm *syncManager) mirrorConfig(c *config.Config, d config.Directory, all links) mirror.Config {
 	m := mirror.Config{
 		Name: d.Name, Store: sm.store, Log: sm.log,
 		Rules: rulesOf(d),
@@ -19,16 +20,41 @@ func (sm *syncManager) mirrorConfig(c *config.Config, d config.Directory) mirror
 		Guard: mirror.Guard(d.RemovalGuard), Limits: sm.limitsOf(c, d), Notify: d.Notify,
 		Account: d.Bind.Name(), Secret: secretDigest(d.Bind),
 		Observe: mirror.Observer{
-			Pass: func(r mirror.PassResult) { sm.passEnded(d.Name, r.Info.Kind, r) },
-			Lag:  func(behind time.Duration) { sm.metrics.ObserveLag(d.Name, behind) },
+			Pass: func(r mirror.PassResult) {
+				sm.passEnded(d.Name, r.Info.Kind, r)
+				if r.Err == nil {
+					sm.expiries.passed(d.Name)
+				}
+			},
+			Lag: func(behind time.Duration) {
+				sm.metrics.ObserveLag(d.Name, behind)
+				sm.observeLag(d.Name, behind)
+			},
 		},
 	}
-	m.Candidates, m.Discover = controllers(d)
+	if d.Stream != nil {
+		m.Candidates = streamCandidates(d, all.of(*d.Stream), sm.log)
+		m.Secret = streamSecret(*d.Stream)
+		m.Notify = true // the stream tells of each pass of the hub
+		m.Debounce = followDebounce
+		return m
+	}
+	listed, discover := controllers(d)
+	m.Candidates = sm.expiries.watch(d, listed)
+	if discover != nil {
+		m.Discover = func(ctx context.Context) ([]mirror.Candidate, error) {
+			found, err := discover(ctx)
+			return sm.expiries.watch(d, found), err
+		}
+	}
 	return m
 }
 
 // rulesOf returns the rules by which an object of a directory is a recipient.
 func rulesOf(d config.Directory) mirror.Rules {
+	if d.Stream != nil {
+		return mirror.Rules{Published: true}
+	}
 	return mirror.Rules{Attributes: d.AddressAttributes, Bases: d.Bases, Exclude: d.Exclude,
 		InternalOnly: d.RefuseInternalOnly,
 		OmitSystem:   d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
@@ -37,7 +63,8 @@ func rulesOf(d config.Directory) mirror.Rules {
 // limitsOf returns the limits that depend on keys outside the directory's entry.
 func (sm *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
 	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept,
-		Guarded: c.Judges, RedactValues: c.Log.HashAddresses, HandoverLag: sm.handoverLag(c, d.Name, d.ReplicationLag)}
+		Guarded: c.Guards, RedactValues: c.Log.HashAddresses,
+		HandoverLag: sm.handoverLag(c, d.Name, d.ReplicationLag)}
 }
 
 func resultOf(r mirror.PassResult) string {

@@ -42,8 +42,11 @@ type refusals struct {
 	writeFailed bool // at the last attempt
 }
 
-// clientNetworks are the prefix lengths of a client's network.
-type clientNetworks struct{ ipv4, ipv6 int }
+// clientNetworks are the translators and the prefix lengths of a client's network.
+type clientNetworks struct {
+	nat64      policy.Translators
+	ipv4, ipv6 int
+}
 
 // refusalShard has the refusals of some clients since it was last drained.
 type refusalShard struct {
@@ -58,7 +61,8 @@ type pendingRefusal struct {
 	domain  string
 	client  netip.Addr
 	verdict policy.Verdict
-	would   bool
+	would   bool // WouldRefuse
+	limit   bool // WouldLimit
 }
 
 // newRefusals continues the record of the current hour.
@@ -80,7 +84,7 @@ func (r *refusals) openHour(now time.Time) {
 func (r *refusals) Set(c *config.Config, redact func(text string) string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.retention, r.network, r.redact = c.Journal.Keep, clientNetworks{c.Harvest.IPv4, c.Harvest.IPv6}, redact
+	r.retention, r.network, r.redact = c.Journal.Keep, clientNetworks{c.NAT64, c.Harvest.IPv4, c.Harvest.IPv6}, redact
 }
 
 // hashPrefix begins the stored form of a hashed address. No canonical address has a colon
@@ -105,11 +109,21 @@ func (r *refusals) Observe(q policy.Query, d policy.Decision) {
 	defer s.mu.Unlock()
 	switch {
 	case len(s.pending) < maxShardPending:
-		s.pending = append(s.pending, pendingRefusal{d.Address, d.Domain, q.Client, d.Verdict, d.WouldRefuse})
+		s.pending = append(s.pending, pendingRefusal{d.Address, d.Domain, q.Client, d.Verdict, d.WouldRefuse, d.WouldLimit})
 	case d.WouldRefuse:
 		s.missedWould++
 	default:
 		s.missed++
+	}
+}
+
+// probe takes the locks of Observe.
+func (r *refusals) probe() {
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		_ = s.pending
+		s.mu.Unlock()
 	}
 }
 
@@ -163,7 +177,7 @@ func (r *refusals) drain(s *refusalShard, now time.Time) {
 	for _, p := range pending {
 		r.hour.Add(store.Refusal{Time: now, Address: r.storedForm(p.address), Domain: p.domain,
 			Network: r.network.of(p.client),
-			Verdict: string(p.verdict), WouldRefuse: p.would})
+			Verdict: string(p.verdict), WouldRefuse: p.would, WouldLimit: p.limit})
 	}
 	if missed+missedWould > 0 {
 		r.hour.AddUnlisted(missed, missedWould)
@@ -173,7 +187,7 @@ func (r *refusals) drain(s *refusalShard, now time.Time) {
 
 // of returns the network of a client, or "" if the client has no IP address.
 func (n clientNetworks) of(client netip.Addr) string {
-	if network, ok := policy.ClientNetwork(client, n.ipv4, n.ipv6); ok {
+	if network, ok := n.nat64.Network(client, n.ipv4, n.ipv6); ok {
 		return network.String()
 	}
 	return ""

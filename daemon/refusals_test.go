@@ -18,13 +18,13 @@ import (
 	"rcpt-milter/store"
 )
 
-// nobody is an index of nobody, too old where it is told so.
+// nobody is an index without an address, in a given state.
 type nobody struct{ state policy.State }
 
 func (nobody) Lookup(address.Address) (policy.Entry, error) { return policy.Entry{}, nil }
 func (n nobody) Freshness(string) policy.Freshness          { return policy.Freshness{State: n.state} }
 
-// refuser makes decisions about unknown recipients, and has them noted.
+// refuser decides about unknown recipients, and records the rejections.
 type refuser struct {
 	*refusals
 	policy *policy.Policy
@@ -196,9 +196,8 @@ func BenchmarkRefusal(b *testing.B) {
 	}
 }
 
-// TestRefusalsWithAWrongClock: what is refused after the clock was wrong by years is in
-// the report. A clock that is ahead cannot be told from a right one, so that the hours
-// before are forgotten then.
+// TestRefusalsWithAWrongClock: rejections after a clock was wrong by years are in the report.
+// A clock that is ahead looks like a correct one, so the earlier hours are dropped then.
 func TestRefusalsWithAWrongClock(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	for wrong, want := range map[time.Duration]int64{10 * year: 1, -10 * year: 2} {
@@ -225,7 +224,8 @@ func TestClientNetworkOfReport(t *testing.T) {
 		"192.0.2.1": "192.0.2.0/24", "::ffff:192.0.2.1": "192.0.2.0/24", "64:ff9b::192.0.2.1": "192.0.2.0/24",
 		"2001:db8:1:2::3": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
 	} {
-		if got := (clientNetworks{24, 64}).of(netip.MustParseAddr(client)); got != want {
+		networks := clientNetworks{policy.Translators{policy.WellKnownNAT64}, 24, 64}
+		if got := networks.of(netip.MustParseAddr(client)); got != want {
 			t.Errorf("client %s is counted in %s, want %s", client, got, want)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"rcpt-milter/control"
-	"rcpt-milter/directory"
 	"rcpt-milter/mirror"
 	"rcpt-milter/store"
 )
@@ -18,6 +17,7 @@ import (
 type directorySyncer interface {
 	Name() string
 	Status() mirror.Status
+	Outdated() error
 	Approve(ctx context.Context, upTo uint64) (store.PassInfo, error)
 	Discard(context.Context) (int, error)
 }
@@ -75,15 +75,15 @@ func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func
 
 // heldIn visits the removals that wait in one directory.
 func (b backend) heldIn(k directorySyncer, visit func(control.HeldRemoval) error) error {
-	now, stored := b.now(), b.store.Directory(k.Name())
+	now, stored, outdated := b.now(), b.store.Directory(k.Name()), k.Outdated() != nil
 	return b.store.HeldRemovals(k.Name(), func(h store.HeldRemoval) error {
-		row := control.HeldRemoval{Directory: k.Name(), Address: h.Address.String(), GUID: directory.GUID(h.GUID).String(),
+		row := control.HeldRemoval{Directory: k.Name(), Address: h.Address.String(), GUID: mirror.GUIDText(h.GUID),
 			DN: h.DN, Class: h.Class, Pass: h.Pass, Since: control.Time{Time: h.Since}, LastOwner: h.Last,
 			BecomesInternalOnly: h.BecomesInternalOnly}
 		switch {
 		case h.NotBefore.After(now):
 			row.WaitsFor, row.NotBefore = control.WaitsReplication, control.Time{Time: h.NotBefore}
-		case stored.Holds(h.Address.Domain()) != "":
+		case stored.Holds(h.Address.Domain()) != "" && !outdated:
 			row.WaitsFor, row.Why = control.WaitsApproval, stored.Holds(h.Address.Domain())
 		default:
 			row.WaitsFor = control.WaitsPass
@@ -153,7 +153,7 @@ func (b backend) Journal(_ context.Context, q control.JournalQuery, visit func(c
 
 func journalRowOf(e store.Event) control.JournalRow {
 	row := control.JournalRow{Change: control.Lost, Address: e.Address.String(), Directory: e.Directory,
-		GUID: directory.GUID(e.GUID).String(),
+		GUID: mirror.GUIDText(e.GUID),
 		DN:   e.DN, Pass: e.Pass, DomainController: e.Controller, USN: e.USN, Time: control.Time{Time: e.Time},
 		InternalOnly: e.OutsideOnly}
 	if e.Added {

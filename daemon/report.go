@@ -64,7 +64,8 @@ func (r reporter) report(ctx context.Context, q control.ReportQuery, now time.Ti
 	report := control.Report{
 		From: control.Time{Time: sum.From}, To: control.Time{Time: now}, Refused: sum.Total - sum.WouldRefuse,
 		WouldRefuse: sum.WouldRefuse,
-		Unlisted:    sum.Unlisted, Verdicts: sum.Verdicts,
+		WouldLimit:  sum.WouldLimit(),
+		Unlisted:    sum.Unlisted, Verdicts: sum.ByVerdict(),
 		Domains: names(sum.Domains, q.Limit), Networks: names(sum.Networks, q.Limit),
 	}
 	if q.Since.IsZero() {

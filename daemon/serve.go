@@ -16,7 +16,6 @@ import (
 	"rcpt-milter/control"
 	"rcpt-milter/internal/logging"
 	"rcpt-milter/milter"
-	"rcpt-milter/mirror"
 )
 
 // ErrConfig marks errors that a mistake in the configuration causes.
@@ -26,6 +25,9 @@ var ErrConfig = errors.New("bad configuration")
 type configError struct{ error }
 
 func (e configError) Unwrap() []error { return []error{e.error, ErrConfig} }
+
+// umask is that of the daemon: its files have all addresses.
+const umask = 0o077
 
 // Options configure a daemon. All but LockWait are required.
 type Options struct {
@@ -40,33 +42,44 @@ type Options struct {
 // configuration. Serve runs and closes the log. It returns an ErrConfig if the configuration is
 // wrong.
 func Serve(ctx context.Context, o Options) error {
+	limitHeap()
 	hangup := make(chan os.Signal, 1) // from now on SIGHUP does not end the process
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+	raiseDescriptorLimit()
+	syscall.Umask(umask) // sockets have their own permissions
 	log := o.Log.Logger()
-	go func() {
-		stderr := slog.New(slog.NewTextHandler(os.Stderr, nil)) // the log cannot report its own end
-		_ = mirror.Safely(stderr, "log", func() error { o.Log.Run(); return nil })
-	}()
+	go o.Log.Run()
 	defer o.Log.Close()
 	defer milter.BridgeLog(log)()
 	if err := logFiles(o.Config, log); err != nil {
 		return err
 	}
-	d, err := openDaemon(ctx, o)
-	if ctx.Err() != nil {
-		err = nil // stopped before it started
+	limitMemory(log)
+	if err := checkAddressSpace(addressSpace + 2*storeSize(o.Config.Store.Dir)); err != nil {
+		return err
 	}
-	if d == nil || err != nil {
+	d := newDaemon(o)
+	ended := make(chan error, 1)
+	go func() { ended <- d.serve(ctx, o, hangup) }()
+	defer context.AfterFunc(ctx, d.ending.begin)()
+	return d.ending.wait(ended, log)
+}
+
+// serve opens the daemon, runs it and closes it.
+func (d *daemon) serve(ctx context.Context, o Options, hangup <-chan os.Signal) error {
+	if err := d.open(ctx, o); ctx.Err() != nil && err != nil {
+		return nil // stopped before it started
+	} else if err != nil {
 		return err
 	}
 	stop := d.watchSignals(ctx, hangup)
-	err = d.run(ctx)
+	err := d.run(ctx)
 	stop()
 	if closed := d.close(); err == nil {
 		err = closed
 	}
-	log.Info("stopped")
+	d.log.Info("stopped")
 	return err
 }
 

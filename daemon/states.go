@@ -15,34 +15,47 @@ import (
 // stale by time alone.
 const stateInterval = time.Second
 
-// directoryState is the freshness of a directory.
-type directoryState struct {
-	name     string
+// observedState is the freshness of a directory or an accept file.
+type observedState struct {
+	kind     string // inDirectory or inFile
+	name     string // of a file, which begins with a slash, its path
 	state    mirror.State
-	lastGood time.Time    // start of the last good pass; zero if there was none
+	lastGood time.Time    // start of the last good pass, or modification of the file; zero if there was none
 	cause    func() error // returns the error of the last pass, or nil
 }
 
+// The kinds of an observedState, as attributes of the log.
+const (
+	inDirectory = "directory"
+	inFile      = "file"
+)
+
 // states returns the states of the active directories.
-func (sm *syncManager) states() []directoryState {
-	var all []directoryState
+func (sm *syncManager) states() []observedState {
+	var all []observedState
 	for _, d := range sm.active() {
 		state, lastGood := d.State()
-		all = append(all, directoryState{d.Name(), state, lastGood, func() error { return d.Status().LastError }})
+		all = append(all, observedState{inDirectory, d.Name(), state, lastGood,
+			func() error { return d.Status().LastError }})
 	}
 	return all
 }
 
-// stateLog logs each change of the state of a directory and of the whole index once. It
-// identifies directories by name, so a reload that creates a new mirror changes nothing.
+// observedStates returns the states of the active directories, and of the accept files.
+func (d *daemon) observedStates() []observedState {
+	return append(d.syncs.states(), d.index().ages.states()...)
+}
+
+// stateLog logs each change of the state of a directory, of an accept file and of the whole index
+// once. It identifies directories by name, so a reload that creates a new mirror changes nothing.
 type stateLog struct {
-	observe func() []directoryState
+	observe func() []observedState
 	log     *slog.Logger
 	now     func() time.Time
 
-	mu          sync.Mutex // guards the fields below
-	directories map[string]timedState[mirror.State]
-	index       timedState[control.State]
+	mu     sync.Mutex                          // guards the fields below
+	before map[string]timedState[mirror.State] // by name
+	index  timedState[control.State]
 }
 
 // timedState is a state, and the time since when it has been seen.
@@ -51,8 +64,8 @@ type timedState[S ~string] struct {
 	since time.Time
 }
 
-func newStateLog(observe func() []directoryState, log *slog.Logger, now func() time.Time) *stateLog {
-	return &stateLog{observe: observe, log: log, now: now, directories: map[string]timedState[mirror.State]{}}
+func newStateLog(observe func() []observedState, log *slog.Logger, now func() time.Time) *stateLog {
+	return &stateLog{observe: observe, log: log, now: now, before: map[string]timedState[mirror.State]{}}
 }
 
 // Run checks until ctx ends. onPass checks too.
@@ -76,38 +89,52 @@ func (l *stateLog) Check() {
 	defer l.mu.Unlock()
 	now, states := l.now(), l.observe()
 	next := make(map[string]timedState[mirror.State], len(states))
-	index, worst := control.Fresh, []string(nil)
+	index := control.Fresh
 	for _, d := range states {
-		was := l.directories[d.name]
+		was := l.before[d.name]
 		next[d.name] = was.next(d.state, now)
 		if was.worthLogging(d.state) {
-			l.directoryChanged(was, d, now)
+			l.stateChanged(was, d, now)
 		}
-		switch s := stateOf(d.state); {
-		case s == index:
-			worst = append(worst, d.name)
-		case control.Worst(index, s) == s:
-			index, worst = s, []string{d.name}
-		}
+		index = control.Worst(index, stateOf(d.state))
 	}
-	l.directories = next
+	l.before = next
 	if l.index.worthLogging(index) {
 		l.log.Log(context.Background(), levelOf(index), "index state changed",
-			append(l.index.attrs(index, now), "directories", strings.Join(worst, " "))...)
+			append(l.index.attrs(index, now), namesIn(index, states)...)...)
 	}
 	l.index = l.index.next(index, now)
 }
 
-func (l *stateLog) directoryChanged(was timedState[mirror.State], d directoryState, now time.Time) {
-	attrs := append([]any{"directory", d.name}, was.attrs(d.state, now)...)
+// namesIn returns the names of the directories, and of the files if there are any, in a state.
+func namesIn(state control.State, states []observedState) []any {
+	names := map[string][]string{}
+	for _, d := range states {
+		if stateOf(d.state) == state {
+			names[d.kind] = append(names[d.kind], d.name)
+		}
+	}
+	attrs := []any{"directories", strings.Join(names[inDirectory], " ")}
+	if files := names[inFile]; len(files) > 0 {
+		attrs = append(attrs, "files", strings.Join(files, " "))
+	}
+	return attrs
+}
+
+func (l *stateLog) stateChanged(was timedState[mirror.State], d observedState, now time.Time) {
+	attrs := append([]any{d.kind, d.name}, was.attrs(d.state, now)...)
+	message, since := "directory state changed", "last_good"
+	if d.kind == inFile {
+		message, since = "accept file state changed", "modified"
+	}
 	if !d.lastGood.IsZero() {
-		attrs = append(attrs, "last_good", d.lastGood.UTC().Format(time.RFC3339), "age",
+		attrs = append(attrs, since, d.lastGood.UTC().Format(time.RFC3339), "age",
 			now.Sub(d.lastGood).Round(time.Second))
 	}
 	if err := d.cause(); err != nil && d.state != mirror.Fresh {
 		attrs = append(attrs, "error", err)
 	}
-	l.log.Log(context.Background(), levelOf(d.state), "directory state changed", attrs...)
+	l.log.Log(context.Background(), levelOf(d.state), message, attrs...)
 }
 
 // next returns the state from now on.

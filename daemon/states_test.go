@@ -23,7 +23,7 @@ import (
 type stateWatch struct {
 	*stateLog
 	t      *testing.T
-	states []directoryState
+	states []observedState
 	clock  time.Time
 	out    *bytes.Buffer
 }
@@ -32,7 +32,7 @@ func newStateWatch(t *testing.T) *stateWatch {
 	w := &stateWatch{t: t, clock: noon}
 	log, out := newTestLog()
 	w.out = out
-	w.stateLog = newStateLog(func() []directoryState { return w.states }, log, func() time.Time { return w.clock })
+	w.stateLog = newStateLog(func() []observedState { return w.states }, log, func() time.Time { return w.clock })
 	return w
 }
 
@@ -41,7 +41,7 @@ func (w *stateWatch) set(states ...string) {
 	w.states = nil
 	for _, s := range states {
 		name, state, _ := strings.Cut(s, " ")
-		w.states = append(w.states, directoryState{name, mirror.State(state), w.clock.Add(-10 * time.Minute),
+		w.states = append(w.states, observedState{inDirectory, name, mirror.State(state), w.clock.Add(-10 * time.Minute),
 			func() error { return errors.New("no route") }})
 	}
 }
@@ -71,12 +71,15 @@ func TestStateChangesAreLogged(t *testing.T) {
 	w.want()
 	w.clock = w.clock.Add(time.Hour)
 	w.set("corp late", "lab fresh")
-	w.want(`WARN directory=corp state=late was=fresh lasted=1h0m0s last_good=2026-03-04T12:50:00Z age=10m0s error="no route"`,
+	w.want(`WARN directory=corp state=late was=fresh lasted=1h0m0s last_good=2026-03-04T12:50:00Z age=10m0s `+
+		`error="no route"`,
 		`WARN index state=late was=fresh lasted=1h0m0s directories=corp`)
 	w.clock = w.clock.Add(30 * time.Second)
 	w.set("corp stale", "lab late")
-	w.want(`ERROR directory=corp state=stale was=late lasted=30s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
-		`WARN directory=lab state=late was=fresh lasted=1h0m30s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
+	w.want(`ERROR directory=corp state=stale was=late lasted=30s last_good=2026-03-04T12:50:30Z age=10m0s `+
+		`error="no route"`,
+		`WARN directory=lab state=late was=fresh lasted=1h0m30s last_good=2026-03-04T12:50:30Z age=10m0s `+
+			`error="no route"`,
 		`ERROR index state=stale was=late lasted=30s directories=corp`)
 	w.set("corp fresh", "lab late")
 	w.want(`INFO directory=corp state=fresh was=stale lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s`,
@@ -85,8 +88,10 @@ func TestStateChangesAreLogged(t *testing.T) {
 	w.want(`INFO directory=lab state=fresh was=late lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s`,
 		`INFO index state=fresh was=late lasted=0s directories="corp lab"`)
 	w.set("corp widening", "lab not_ready")
-	w.want(`WARN directory=corp state=widening was=fresh lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
-		`WARN directory=lab state=not_ready was=fresh lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s error="no route"`,
+	w.want(`WARN directory=corp state=widening was=fresh lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s `+
+		`error="no route"`,
+		`WARN directory=lab state=not_ready was=fresh lasted=0s last_good=2026-03-04T12:50:30Z age=10m0s `+
+			`error="no route"`,
 		`WARN index state=not_ready was=fresh lasted=0s directories="corp lab"`)
 }
 
@@ -174,7 +179,7 @@ func TestStatesOfARealMirror(t *testing.T) {
 	f := newSyncManager(s, metrics.New("test"), slog.New(slog.DiscardHandler))
 	w.observe = f.states
 	newMirror := func() *mirror.Mirror {
-		c := f.mirrorConfig(&config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute}, d)
+		c := f.mirrorConfig(&config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute}, d, nil)
 		c.Now = func() time.Time { return w.clock }
 		m, err := mirror.New(c)
 		if err != nil {

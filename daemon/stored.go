@@ -17,6 +17,13 @@ func storeConfig(c *config.Config) (store.Config, error) {
 	return store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, Key: key}, nil
 }
 
+// daemonStoreConfig returns the same for the daemon, which answers as long as it can.
+func daemonStoreConfig(c *config.Config) (store.Config, error) {
+	at, err := storeConfig(c)
+	at.KeepAnswering, at.Rebuild = true, c.Store.Rebuild == config.RebuildAuto
+	return at, err
+}
+
 // openStored opens the store of a stopped daemon. The store must exist.
 func openStored(ctx context.Context, c *config.Config) (*store.Store, error) {
 	at, err := storeConfig(c)

@@ -2,25 +2,29 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/singleflight"
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
 	"rcpt-milter/internal/text"
+	"rcpt-milter/mirror"
 	"rcpt-milter/policy"
 )
 
 // watchdog reports to systemd that the daemon still answers, at least twice in the time of
-// WatchdogSec. If a lookup hangs, the watchdog is silent, and systemd restarts the daemon. A
-// lookup that fails has answered: "cannot tell".
+// WatchdogSec. If anything hangs that a RCPT needs, the watchdog is silent, and systemd restarts
+// the daemon. A lookup that fails has answered: "cannot tell".
 type watchdog struct {
 	every  time.Duration // zero if systemd expects no report
 	notify func(string)
-	answer func() string // decides and looks something up; gives the state in a line for "systemctl status"
+	answer func() string // does what a RCPT does; returns the state in a line for "systemctl status"
 }
 
 // stateAge is the highest age of the state that "systemctl status" shows.
@@ -59,11 +63,40 @@ func (w *watchdog) Run(ctx context.Context) error {
 // probe is an address without an owner.
 var probe, _ = address.Parse("postmaster@watchdog.invalid")
 
-// alive makes a decision and a lookup as a RCPT does, without a directory. It returns the state
-// in a line for "systemctl status".
-func (d *daemon) alive() string {
-	d.server.Policy().Decide(context.Background(), policy.Query{Recipient: probe.String()})
+// probeRCPT does what a RCPT does, without a directory: it decides, looks an address up, takes the
+// locks of the record of refusals, and logs.
+func (d *daemon) probeRCPT() {
+	d.server.Probe(policy.Query{Recipient: probe.String()})
 	d.store.Lookup(probe)
+	d.refusals.probe()
+}
+
+// readyLimit is how long a probe may take before the daemon is not ready.
+const readyLimit = 5 * time.Second
+
+// prober runs one probe at a time. Callers that come meanwhile wait for that one.
+type prober struct {
+	log   *slog.Logger
+	do    func()
+	group singleflight.Group
+}
+
+// check returns nil after a probe, the error of one that panics, or an error when ctx ends first.
+func (p *prober) check(ctx context.Context) error {
+	probed := p.group.DoChan("", func() (any, error) {
+		return nil, mirror.Safely(p.log, "probe", func() error { p.do(); return nil })
+	})
+	select {
+	case result := <-probed:
+		return result.Err
+	case <-ctx.Done():
+		return errors.New("recipients get no answer in time; read the log, or restart the daemon")
+	}
+}
+
+// alive probes a RCPT and returns the state in a line for "systemctl status".
+func (d *daemon) alive() string {
+	d.probeRCPT()
 	state := control.Fresh
 	for _, directory := range d.syncs.Directories() {
 		state = control.Worst(state, directory.State)

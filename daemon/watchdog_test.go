@@ -8,10 +8,10 @@ import (
 
 // TestWatchdogHangs: while a look-up does not return, the watchdog is silent.
 func TestWatchdogHangs(t *testing.T) {
-	told := make(chan string, 100)
+	states := make(chan string, 100)
 	asked, hang := make(chan struct{}), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &watchdog{every: time.Millisecond, notify: func(state string) { told <- state }, answer: func() string {
+	w := &watchdog{every: time.Millisecond, notify: func(state string) { states <- state }, answer: func() string {
 		select {
 		case asked <- struct{}{}:
 		case <-hang:
@@ -24,12 +24,12 @@ func TestWatchdogHangs(t *testing.T) {
 		<-asked
 	}
 	for range 3 {
-		if got := <-told; got != "WATCHDOG=1" {
-			t.Errorf("told %q, want WATCHDOG=1", got)
+		if got := <-states; got != "WATCHDOG=1" {
+			t.Errorf("sent %q, want WATCHDOG=1", got)
 		}
 	}
-	if len(told) > 0 {
-		t.Errorf("told %q while the look-up hangs", <-told)
+	if len(states) > 0 {
+		t.Errorf("sent %q while the lookup hangs", <-states)
 	}
 	cancel()
 	close(hang)

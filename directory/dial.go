@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
@@ -157,7 +158,21 @@ func dialError(err error) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return newError(ErrUnreachable, "connection timed out; check the firewall and that the host is up (%w)", err)
 	}
-	return newError(ErrUnreachable, "cannot connect: %w", err)
+	advice := "check the host and the network"
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		advice = "no LDAP service listens there; check the host, the port (636 for ldaps, 389 for ldap) and that the " +
+			"service runs"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		advice = "there is no route to it; check the network, the firewall and that the host is up"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		advice = "this system forbids the connection; check SELinux and the packet filter of this host"
+	case errors.Is(err, syscall.ECONNRESET):
+		advice = "the connection was reset; check the firewall"
+	case errors.As(err, &dns):
+		advice = "the name server does not answer properly; check /etc/resolv.conf and the name server"
+	}
+	return newError(ErrUnreachable, "cannot connect; %s (%w)", advice, err)
 }
 
 // connError prefers an error of the context or the connection to err, the error of an upper

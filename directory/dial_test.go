@@ -92,11 +92,11 @@ func TestStartTLSIsMandatory(t *testing.T) {
 	s.SetFaults(adsim.Faults{RefuseStartTLS: true})
 	_, err := Dial(t.Context(), config)
 	wantError(t, "refused", err, ErrTLS, "rejects StartTLS (LDAP 52")
-	// An answer to a bind, sent in clear by somebody between, must not count.
+	// An answer to a bind that an attacker sends in clear must not count.
 	s.SetFaults(adsim.Faults{InjectStartTLS: []byte{0x30, 0x0c, 0x02, 0x01, 0x01, 0x61, 0x07, 0x0a, 0x01, 0x00, 0x04,
 		0x00, 0x04, 0x00}})
 	if c, err := Dial(t.Context(), config); !errors.Is(err, ErrTLS) {
-		t.Errorf("injected octets: %v, %v", c, err)
+		t.Errorf("injected bytes: %v, %v", c, err)
 	}
 	if st := s.Stats(); st.Binds+st.FailedBinds != 0 {
 		t.Errorf("a bind was sent: %+v", st)
@@ -211,7 +211,7 @@ func TestUnreachable(t *testing.T) {
 	config := configFor(t, s)
 	s.Down()
 	_, err := Dial(t.Context(), config)
-	wantError(t, "nobody listens", err, ErrUnreachable, "connection refused")
+	wantError(t, "no listener", err, ErrUnreachable, "connection refused")
 	config.Dialer = func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.DNSError{Err: "no such host", Name: "dc9.corp.example", IsNotFound: true}
 	}

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// zone answers SRV questions as a name server does, over UDP, so that the resolver of
-// the standard library is in the test too. A name that it does not hold does not exist;
-// one with nil records gets the answer "server failure".
+// zone answers SRV queries over UDP like a name server, so the test includes the resolver of
+// the standard library. A missing name does not exist; a name with nil records gets "server
+// failure".
 type zone map[string][]dnsmessage.SRVResource
 
-// resolver gives a resolver that asks the zone and nobody else.
+// resolver returns a resolver that asks only the zone.
 func (z zone) resolver(t *testing.T) *net.Resolver {
 	t.Helper()
 	conn := must[net.PacketConn](t)(net.ListenPacket("udp", "127.0.0.1:0"))
@@ -91,7 +91,7 @@ func TestDiscover(t *testing.T) {
 		words  string
 	}{
 		{"by priority", zone{ofDomain: everywhere}, "corp.example", "", "dc1 dc2 dc3", nil, ""},
-		{"as somebody writes it", zone{ofDomain: everywhere}, "CORP.Example.", "", "dc1 dc2 dc3", nil, ""},
+		{"in another spelling", zone{ofDomain: everywhere}, "CORP.Example.", "", "dc1 dc2 dc3", nil, ""},
 		{"site first, each once", zone{ofDomain: everywhere, ofSite: {srv("dc3.corp.example.", 0, 100)}},
 			"corp.example", "Edge", "dc3 dc1 dc2", nil, ""},
 		{"a site that is not there", zone{ofDomain: everywhere}, "corp.example", "Edge", "dc1 dc2 dc3", nil, ""},

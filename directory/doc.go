@@ -14,10 +14,12 @@
 //   - Read with cursor 0 is the full read. It does not need the right to see deleted objects.
 //   - Read with a cursor finds all changes since: changed, moved and deleted objects,
 //     containers and organizational units included.
+//   - ReadObjects finds objects by their identity. A controller may page a full read by
+//     position, and then skips objects whose container moves meanwhile.
 //   - Read reports everything or fails: an answer that may be incomplete is ErrProtocol,
 //     never a shorter list.
 //
-// The filter names only object classes and uSNChanged. Any other attribute would lose
+// The filter names only object classes, uSNChanged and objectGUID. Any other attribute would lose
 // objects: tombstones have no objectCategory, an object that just lost its last address has
 // no proxyAddresses, and the negation of an absent or unreadable attribute is neither true
 // nor false.

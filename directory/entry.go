@@ -15,6 +15,9 @@ var objectAttributes = []string{
 	"userAccountControl", "msExchRequireAuthToSendTo", "msExchRecipientTypeDetails",
 }
 
+// identityAttributes are enough to identify an object.
+var identityAttributes = []string{"objectGUID", "objectClass"}
+
 // accountDisabled is ADS_UF_ACCOUNTDISABLE of userAccountControl (MS-ADTS 2.2.16).
 const accountDisabled = 0x2
 
@@ -101,7 +104,7 @@ func (o *partialObject) setAttribute(name string, a *ldap.EntryAttribute) (err e
 
 func (o *partialObject) addValues(attribute string, values []string) {
 	for _, v := range values {
-		o.Values = append(o.Values, Value{attribute, v})
+		o.Values = append(o.Values, Value{Attribute: attribute, Raw: v})
 		o.size += len(v)
 	}
 }

@@ -43,6 +43,11 @@ var (
 	// ErrRefused means that the controller answered an operation with an error.
 	ErrRefused = errors.New("operation refused")
 
+	// ErrLostCookie means that the controller lost its place in a paged search, again and again.
+	// Other searches on the same connection may be the reason. The connection stays usable. Every
+	// ErrLostCookie is an ErrRefused.
+	ErrLostCookie = errors.New("the controller lost the paging cookie")
+
 	// ErrProtocol means that an answer is incomplete or does not match the request. The objects
 	// read so far must not be taken for all objects.
 	ErrProtocol = errors.New("answer not usable")
@@ -69,9 +74,6 @@ func contextError(ctx context.Context) error {
 	}
 	return fmt.Errorf("canceled: %w", ctx.Err())
 }
-
-// errLostCookie means that the controller no longer knows the paging cookie.
-var errLostCookie = errors.New("the controller lost the paging cookie")
 
 // resultTexts explains the result codes of RFC 4511 appendix A that an administrator may meet.
 var resultTexts = map[uint16]string{

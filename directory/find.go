@@ -57,7 +57,7 @@ func findFilter(attributes []string, a address.Address) string {
 // quoted or not, the domain in A-labels or U-labels.
 func addressForms(a address.Address) []string {
 	locals := []string{a.Local()}
-	if bare, ok := unquote(a.Local()); ok {
+	if bare := a.Unquoted(); bare != a.Local() {
 		locals = append(locals, bare)
 	}
 	domains := []string{a.Domain()}
@@ -71,19 +71,4 @@ func addressForms(a address.Address) []string {
 		}
 	}
 	return slices.Compact(out)
-}
-
-// unquote returns the content of a canonical quoted local part.
-func unquote(local string) (string, bool) {
-	if len(local) < 2 || local[0] != '"' {
-		return "", false
-	}
-	var b strings.Builder
-	for i := 1; i < len(local)-1; i++ {
-		if local[i] == '\\' {
-			i++
-		}
-		b.WriteByte(local[i])
-	}
-	return b.String(), true
 }

@@ -66,7 +66,7 @@ func TestChannelBinding(t *testing.T) {
 	certificate := &x509.Certificate{Raw: []byte("a certificate"), SignatureAlgorithm: x509.ECDSAWithSHA256}
 	state := tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}
 	got := channelBinding(state)
-	// md5(16 zeros, 53 as 4 octets, "tls-server-end-point:", sha256("a certificate"))
+	// md5(16 zeros, 53 as 4 bytes, "tls-server-end-point:", sha256("a certificate"))
 	if want := "421782df33f5f2439ded6119a3fdbc68"; hex.EncodeToString(got[:]) != want {
 		t.Errorf("binding %x, want %s", got, want)
 	}
@@ -143,7 +143,8 @@ func TestKerberosAnswersAreNotTrusted(t *testing.T) {
 		"changed, second": {func(r *realm) { r.garble = flipLast(2) }, ErrProtocol, "cannot read the"},
 		"proof of another time": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Cusec ^= 1 } },
 			ErrTLS, "prove"},
-		"another key": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Subkey = wrongKey } }, ErrProtocol, "cannot read the"},
+		"another key": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Subkey = wrongKey } }, ErrProtocol,
+			"cannot read the"},
 		"not AES": {func(r *realm) {
 			r.proof = func(p *messages.EncAPRepPart) { p.Subkey.KeyType, p.Subkey.KeyValue = 23, []byte("x") }
 		}, ErrProtocol, "not AES"},

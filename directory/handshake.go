@@ -94,7 +94,7 @@ func (c *Conn) handshakeError(ctx context.Context, err error) error {
 		return newError(ErrTLS, "the controller closed the connection in the TLS handshake; check that it has a "+
 			"certificate with a private key, that it allows TLS 1.2 with ECDHE, and that the port speaks TLS; for "+
 			"LDAP "+
-			"without TLS, as on port 389, write ldap:// (%w)", err)
+			"without TLS, as on port 389, write ldap://; "+smallHello+" (%w)", err)
 	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
 		return c.handshakeTimeout(ctx, advice)
 	}
@@ -108,7 +108,7 @@ func (c *Conn) handshakeError(ctx context.Context, err error) error {
 func (c *Conn) handshakeTimeout(ctx context.Context, advice string) error {
 	err := c.connError(ctx, newError(ErrTimeout, "the controller did not answer in time"))
 	if advice == "" {
-		advice = "check that the port speaks TLS; for LDAP without TLS, as on port 389, write ldap://"
+		advice = "check that the port speaks TLS; for LDAP without TLS, as on port 389, write ldap://; " + smallHello
 	}
 	return fmt.Errorf("no answer to the TLS handshake; %s (%w)", advice, err)
 }
@@ -144,6 +144,11 @@ const allowECDHE = "allow TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 or another suite
 
 // allowTLS12 is the remedy if a controller does not support TLS 1.2, or has it disabled.
 const allowTLS12 = "enable TLS 1.2 on it; older versions are not safe"
+
+// smallHello is the remedy if a device between loses the first message of the handshake. With the
+// keys of ML-KEM it has more than 1,400 bytes, and so takes two packets.
+const smallHello = "if only the first message is lost, a firewall or proxy between drops a ClientHello in two " +
+	"packets: update it, or start this program with GODEBUG=tlsmlkem=0, for a smaller one"
 
 // alertText explains an alert of the controller (RFC 8446 section 6.2) by its name in Go.
 func alertText(alert, name string) string {
@@ -238,6 +243,11 @@ func (c *Conn) unknownAuthorityText(chain []*x509.Certificate) string {
 	var names []string
 	for _, cert := range trusted {
 		if cert.Subject.String() == last.Issuer.String() {
+			if errors.As(last.CheckSignatureFrom(cert), new(x509.ConstraintViolationError)) {
+				return fmt.Sprintf("the certificate of %q in tls.ca_file may not sign certificates: it is not that of an "+
+					"authority (basic constraints), or its key usage lacks keyCertSign; issue it again as that of an "+
+					"authority, and replace it in tls.ca_file", last.Issuer)
+			}
 			return fmt.Sprintf("the certificate is not signed by the key of the authority %q in tls.ca_file; that "+
 				"authority was renewed, or another one has the same name: add its current certificate to tls.ca_file",
 				last.Issuer)

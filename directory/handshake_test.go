@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -51,6 +52,15 @@ var kindsOfServers = []struct {
 		"add its current certificate to tls.ca_file"}, nil},
 	{adsim.ExpiredAuthority, ErrTLS, []string{`the certificate of the authority "CN=adsim root" has expired`,
 		"add the new one to tls.ca_file"}, nil},
+	{adsim.ExpiredLeaf, ErrTLS, []string{"the certificate has expired; renew it on the controller"}, nil},
+	{adsim.NoCertSign, ErrTLS, []string{`the certificate of "CN=adsim root" in tls.ca_file may not sign certificates`,
+		"its key usage lacks keyCertSign; issue it again as that of an authority, and replace it in tls.ca_file"}, nil},
+	{adsim.NoAuthority, ErrTLS, []string{`the certificate of "CN=adsim root" in tls.ca_file may not sign certificates`,
+		"it is not that of an authority"}, nil},
+	{adsim.DropsLargeHello, ErrTimeout, []string{"no answer to the TLS handshake", "drops a ClientHello in two packets: " +
+		"update it, or start this program with GODEBUG=tlsmlkem=0"}, nil},
+	{adsim.ResetsLargeHello, ErrTLS, []string{"closed the connection in the TLS handshake",
+		"drops a ClientHello in two packets: update it, or start this program with GODEBUG=tlsmlkem=0"}, nil},
 	{adsim.HangsUp, ErrTLS, []string{"closed the connection in the TLS handshake; check that it has a " +
 		"certificate with a private key"}, []string{}},
 	{adsim.LDAPNotice, ErrTLS, []string{"the port speaks LDAP without TLS; write ldap:// for StartTLS"}, []string{}},
@@ -94,6 +104,40 @@ func TestKindsOfServers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSmallHello: the remedy for a large ClientHello that is dropped works.
+func TestSmallHello(t *testing.T) {
+	t.Setenv("GODEBUG", "tlsmlkem=0")
+	late := time.Now().Add(time.Minute)
+	for _, how := range []adsim.Unsafe{adsim.DropsLargeHello, adsim.ResetsLargeHello} {
+		s := adsim.StartUnsafe(t, how)
+		config := unsafeConfig(t, s, "ldaps")
+		config.DialTimeout = 2 * time.Second
+		_, err := Dial(t.Context(), config) // it cannot bind, but gets as far as that
+		wantError(t, string(how), err, ErrTimeout, "bind as")
+		for !bytes.Contains(s.Received(), []byte("hunter2")) { // after the server saw the end
+			if time.Now().After(late) {
+				t.Fatalf("%s: no bind", how)
+			}
+		}
+	}
+}
+
+// TestByteOrderMark: a CA file that an editor of Windows wrote is as good as any other.
+func TestByteOrderMark(t *testing.T) {
+	server := adsim.StartTest(t, adsim.NewDirectory(adsim.DirectoryConfig{}), adsim.ServerConfig{})
+	ca := must[string](t)(server.WriteCA(t.TempDir()))
+	text := must[[]byte](t)(os.ReadFile(ca))
+	if err := os.WriteFile(ca, append([]byte("\ufeff"), text...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Dial(t.Context(), Config{URL: server.URL(), BindDN: server.BindDN(), CAFile: ca,
+		Password: func() ([]byte, error) { return []byte(server.Password()), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }
 
 // at redirects a configuration to a server, by a URL with another host and port.

@@ -89,10 +89,11 @@ func TestHostileMessages(t *testing.T) {
 			return searchEntry() + encode(0xa0, encode(0x30, encode(tagOctetString, "1.2.840.113556.1.4.319"),
 				encode(tagOctetString, string(adsim.Nested()[6*100:]))))
 		}, 0, "65536 are allowed"},
-		"not definite":     {func(adsim.Raw) string { return "\x64\x80\x00\x00" }, 0, "not LDAP"},
-		"longer than told": {func(adsim.Raw) string { return "\x64\x10\x04\x7f" + strings.Repeat("x", 14) }, 0, "not LDAP"},
-		"long tag":         {func(adsim.Raw) string { return "\x7f\x64\x00" }, 0, "not LDAP"},
-		"two entries":      {func(adsim.Raw) string { return searchEntry() }, 1, "more entries than were requested"},
+		"not definite": {func(adsim.Raw) string { return "\x64\x80\x00\x00" }, 0, "not LDAP"},
+		"longer than announced": {func(adsim.Raw) string { return "\x64\x10\x04\x7f" + strings.Repeat("x", 14) }, 0,
+			"not LDAP"},
+		"long tag":    {func(adsim.Raw) string { return "\x7f\x64\x00" }, 0, "not LDAP"},
+		"two entries": {func(adsim.Raw) string { return searchEntry() }, 1, "more entries than were requested"},
 		"400 MiB of one object": {func(adsim.Raw) string {
 			return searchEntry(encode(tagOctetString, strings.Repeat("x", 1<<20)))
 		}, 400, "more entries than were requested"},

@@ -67,7 +67,7 @@ func TestKeysOf(t *testing.T) {
 		{"newer RC4", keytabOf(entry(svc, 1, 0, 18, key256), entry(svc, 2, 0, 23, key128)), nil, 0,
 			"version 2) is not an AES key"},
 		{"short key", keytabOf(entry(svc, 1, 0, 18, "short")), nil, 0, "not an AES key"},
-		{"somebody else", keytabOf(entry("host/edge@CORP.EXAMPLE", 9, 0, 18, key256)), nil, 0,
+		{"another principal", keytabOf(entry("host/edge@CORP.EXAMPLE", 9, 0, 18, key256)), nil, 0,
 			"keys of host/edge@CORP.EXAMPLE"},
 		{"nobody", keytabOf(), nil, 0, "keys of none"},
 		{"empty", nil, nil, 0, "not a keytab"},

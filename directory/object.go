@@ -23,6 +23,8 @@ func (g GUID) IsZero() bool { return g == GUID{} }
 type Value struct {
 	Attribute string // lower case, for example "proxyaddresses" or "mail"
 	Raw       string // for example "SMTP:John.Doe@corp.example"
+
+	InternalOnly bool // it accepts inside senders only; set by a stream, not by a controller
 }
 
 // Object is one directory entry as read, before the mirror classifies it. Nothing here says
@@ -43,6 +45,8 @@ type Object struct {
 	InternalOnly   bool  // msExchRequireAuthToSendTo is TRUE: inside senders only
 	RecipientType  int64 // msExchRecipientTypeDetails; 0: absent, which is normal
 	ManagedService bool  // a computer or a (group) managed service account
+
+	Unreadable string // why nothing but GUID and USN is known, from a stream; empty: it was read
 }
 
 // Origin is the time and place of a change, before it was replicated to the controller that was
@@ -76,4 +80,11 @@ type Root struct {
 	SupportedControls    []string
 	Account              string // the name that the connection is bound with
 	DeletedVisible       bool   // the account may list CN=Deleted Objects; false: no tombstone arrives
+
+	// Age is how old what the source shows is. A controller shows the present. A stream shows what
+	// its hub knew at its last good pass.
+	Age time.Duration
+
+	// Term changes when the hub of a stream begins to publish. A controller has none.
+	Term string
 }

@@ -56,10 +56,11 @@ func passFilter(since uint64) string {
 
 // query is one paged search.
 type query struct {
-	container string // prefix of the naming context; empty: all of it
-	baseDN    string // instead of the naming context; empty: that
-	filter    string
-	deleted   bool // includes deleted objects
+	container  string // prefix of the naming context; empty: all of it
+	baseDN     string // instead of the naming context; empty: that
+	filter     string
+	deleted    bool // includes deleted objects
+	identities bool // requests identityAttributes only
 }
 
 func (q query) controls() []ldap.Control {
@@ -126,7 +127,7 @@ func (c *Conn) ReadDeleted(ctx context.Context, page func([]Object) error) error
 func (c *Conn) searchWithRestarts(ctx context.Context, q query, page func([]Object) error) error {
 	for restarts := 0; ; restarts++ {
 		err := c.searchPages(ctx, q, page)
-		if !errors.Is(err, errLostCookie) || restarts == maxRestarts {
+		if !errors.Is(err, ErrLostCookie) || restarts == maxRestarts {
 			return err
 		}
 	}
@@ -196,7 +197,7 @@ func (c *Conn) searchPage(ctx context.Context, q query, cookie []byte) ([]*ldap.
 		ldap.NeverDerefAliases, 0, 0, false, q.filter, c.attributes(q), append(q.controls(), paging)))
 	result, ok := fromServer(err)
 	if ok && len(cookie) > 0 && lostCookie(result) {
-		return nil, nil, newError(ErrRefused, "%w (LDAP %d %s)", errLostCookie, result.ResultCode, diagnostic(result))
+		return nil, nil, newError(ErrRefused, "%w (LDAP %d %s)", ErrLostCookie, result.ResultCode, diagnostic(result))
 	}
 	if ok && q.baseDN != "" && result.ResultCode == ldap.LDAPResultNoSuchObject {
 		return nil, nil, errDeleted
@@ -224,6 +225,9 @@ func lostCookie(result *ldap.Error) bool {
 // attributes returns the attributes that a search requests. If it includes deleted objects, the
 // metadata hold the time of their deletion.
 func (c *Conn) attributes(q query) []string {
+	if q.identities {
+		return identityAttributes
+	}
 	wanted := slices.Concat(objectAttributes, c.config.AddressAttributes)
 	if q.deleted {
 		wanted = append(wanted, metaDataAttribute)

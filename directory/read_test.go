@@ -179,10 +179,10 @@ func TestObjectFields(t *testing.T) {
 	all, err := readAll(t.Context(), c, 0)
 	ok(t, err)
 	o := all[GUID(guid)]
-	want := []Value{{"proxyaddresses", "SMTP:board@corp.example"}, {"proxyaddresses", "X500:/o=corp"},
-		{"mail", "Board@corp.example"}}
+	want := []Value{{Attribute: "proxyaddresses", Raw: "SMTP:board@corp.example"}, {Attribute: "proxyaddresses", Raw: "X500:/o=corp"},
+		{Attribute: "mail", Raw: "Board@corp.example"}}
 	if !slices.Equal(o.Values, want) {
-		t.Errorf("values = %q, want %q", o.Values, want)
+		t.Errorf("values = %+v, want %+v", o.Values, want)
 	}
 	if !o.Disabled || !o.InternalOnly || o.RecipientType != 549755813888 || o.ManagedService || o.Deleted ||
 		o.DN != "CN=Board Room,CN=Users,"+base || o.USN != d.HighestUSN() || !o.HasClass("user") {
@@ -269,7 +269,8 @@ func TestControlsAndFilter(t *testing.T) {
 	c, s := connect(t, d, adsim.ServerConfig{}, nil)
 	must[Root](t)(c.Root(t.Context()))
 	const classes = "(|(objectClass=user)(objectClass=group)(objectClass=contact)(objectClass=publicFolder)" +
-		"(objectClass=msExchDynamicDistributionList)(objectClass=organizationalUnit)(objectClass=container))(!(objectClass=computer)))"
+		"(objectClass=msExchDynamicDistributionList)(objectClass=organizationalUnit)(objectClass=container))(!" +
+		"(objectClass=computer)))"
 	for _, tc := range []struct {
 		since  uint64
 		filter string
@@ -324,7 +325,7 @@ func TestRangedValues(t *testing.T) {
 		t.Errorf("owners = %q, %v, want %q", got, err, want)
 	}
 	if values := all[GUID(guid)].Values; len(values) != 23 || values[22].Raw != "smtp:alias22@corp.example" {
-		t.Errorf("values = %q", values)
+		t.Errorf("values = %+v", values)
 	}
 	ok(t, d.Delete(guid)) // keeps all values in the recycle bin; read by GUID with Show Deleted
 	all, err = readAll(t.Context(), c, since)

@@ -39,6 +39,11 @@ func (c *Conn) rootDSE(ctx context.Context) (root Root, service string, err erro
 	if err != nil {
 		return Root{}, "", err
 	}
+	return c.parseRoot(entry)
+}
+
+// parseRoot converts rootDSE.
+func (c *Conn) parseRoot(entry *ldap.Entry) (root Root, service string, err error) {
 	get := entry.GetEqualFoldAttributeValue
 	for _, name := range rootAttributes[:4] {
 		if get(name) == "" {

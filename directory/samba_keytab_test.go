@@ -65,7 +65,7 @@ func TestSambaKeytab(t *testing.T) {
 		c := must[*Conn](t)(Dial(t.Context(), config))
 		root := must[Root](t)(c.Root(t.Context()))
 		if !root.DeletedVisible {
-			t.Errorf("%s: bound as somebody without the right to see deleted objects", url)
+			t.Errorf("%s: bound as an account without the right to see deleted objects", url)
 		}
 		all, err := readAll(t.Context(), c, 0)
 		if got := sambaAddresses(all); err != nil || !slices.Equal(got, want) {
@@ -130,6 +130,6 @@ func TestSambaDiscover(t *testing.T) {
 	}
 	_, err := Discover(t.Context(), resolver, "other.example", "")
 	if err == nil {
-		t.Error("controllers of a domain that nobody serves")
+		t.Error("controllers of a domain that does not exist")
 	}
 }

@@ -85,7 +85,7 @@ func TestSambaRootAndFullRead(t *testing.T) {
 	}
 	plain := dc.dial(t, func(c *Config) { c.BindDN, c.Password = testenv.PlainAccount, secret(testenv.PlainPassword) })
 	if root := must[Root](t)(plain.Root(t.Context())); root.DeletedVisible {
-		t.Error("an account without the right is told to see deleted objects")
+		t.Error("an account without the right counts as one that sees deleted objects")
 	}
 }
 

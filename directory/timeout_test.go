@@ -92,12 +92,12 @@ func TestDeadlineOfTheCaller(t *testing.T) {
 	wantError(t, "deadline", err, ErrTimeout, "in time")
 }
 
-// plug is a connection that stops taking octets when it is told to, as a TCP
-// connection does whose other end no longer reads.
+// plug is a connection that stops accepting bytes on request, like a TCP connection whose peer
+// no longer reads.
 type plug struct {
 	net.Conn
 	stuck atomic.Bool
-	pipe  net.Conn // nobody reads the other end
+	pipe  net.Conn // the other end is not read
 }
 
 func (p *plug) Write(b []byte) (int, error) {

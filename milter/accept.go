@@ -18,8 +18,8 @@ const (
 // name that could be removed first.
 const lastCall = time.Second
 
-// acceptor passes connections to the library as slots become free. The library stops serving
-// at the first error of Accept, so Accept returns only permanent errors.
+// acceptor returns connections as slots become free. Serving ends at the first error of Accept,
+// so Accept returns only permanent errors.
 type acceptor struct {
 	net.Listener
 	server *Server
@@ -28,7 +28,7 @@ type acceptor struct {
 
 // Accept returns the next connection after it got a slot. Later connections wait in the
 // backlog. The slot is taken last, so a quiet listener keeps no slot from a busy one.
-func (a *acceptor) Accept() (net.Conn, error) {
+func (a *acceptor) Accept() (*conn, error) {
 	raw, err := a.accept()
 	if err != nil {
 		return nil, err
@@ -50,6 +50,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 // waitSlot takes a slot. It reports false if the server closes its sessions before one is free.
 func (a *acceptor) waitSlot() bool {
 	return a.server.slots.take(a.server.ctx.Done(), func(limit int) {
+		a.server.atLimit.Add(1)
 		a.server.trouble.Warn("connection limit reached, others wait", "connections", limit)
 	})
 }
@@ -68,6 +69,7 @@ func (a *acceptor) accept() (net.Conn, error) {
 		if a.stopping() {
 			continue
 		}
+		a.server.failures.Add(1)
 		a.server.trouble.Warn("accepting a connection failed, trying again", "listen", a.Addr().String(), "error", err)
 		timer := time.NewTimer(pause)
 		select {

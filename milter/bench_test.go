@@ -39,7 +39,8 @@ func BenchmarkRCPT(b *testing.B) {
 
 func benchRcpt(b *testing.B, s *gomilter.ClientSession, recipient string) {
 	err := s.Macros(gomilter.CodeRcpt, "i", "4WJkYz2Qk1z4vRB", "{rcpt_addr}", recipient, "{rcpt_host}", "enforce.test",
-		"{rcpt_mailer}", "relay", "{client_addr}", "192.0.2.1", "{client_name}", "mx.client.test", "{mail_addr}", "from@client.test")
+		"{rcpt_mailer}", "relay", "{client_addr}", "192.0.2.1", "{client_name}", "mx.client.test", "{mail_addr}",
+		"from@client.test")
 	if err != nil {
 		b.Fatal(err)
 	}

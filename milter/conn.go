@@ -27,19 +27,15 @@ const (
 // speak the milter protocol.
 var errPacket = errors.New("not a milter packet")
 
-// conn is a connection that passes whole packets to the library. The library allocates the
-// announced size of a packet, waits for the rest without a limit, and reads header and body
-// separately. With conn, memory grows only with what a peer has sent.
-//
-// Read returns io.EOF for every error, because the library only prints errors. conn logs the
-// useful ones.
+// conn is a connection that reads whole packets. Memory grows only with what a peer has sent,
+// not with what it announces.
 type conn struct {
 	net.Conn
 	server *Server
 	reader *bufio.Reader
 
 	// Used by the reading goroutine only.
-	packet  []byte // rest of the current packet
+	packet  []byte // the current packet with its length
 	held    int    // bytes of the reader's buffer that packet refers to
 	started bool   // a packet was read
 
@@ -48,23 +44,17 @@ type conn struct {
 }
 
 func newConn(raw net.Conn, s *Server) *conn {
+	raw = newDirect(raw)
 	return &conn{Conn: raw, server: s, reader: bufio.NewReaderSize(raw, bufferSize)}
 }
 
-// Read returns the rest of the current packet, or waits for the next one.
-func (c *conn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+// readPacket waits for the next packet and returns it without its length: at least one byte,
+// valid until the next call.
+func (c *conn) readPacket() ([]byte, error) {
+	if err := c.next(); err != nil {
+		return nil, err
 	}
-	if len(c.packet) == 0 {
-		if err := c.next(); err != nil {
-			c.report(err)
-			return 0, io.EOF
-		}
-	}
-	n := copy(p, c.packet)
-	c.packet = c.packet[n:]
-	return n, nil
+	return c.packet[headerSize:], nil
 }
 
 // next waits for a whole packet.
@@ -150,6 +140,13 @@ func (c *conn) report(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.started && c.reader.Buffered() == 0:
 		c.server.log.Debug("milter session idle for too long", "peer", c.peer())
 	default:
+		c.dropped(err)
+	}
+}
+
+// dropped logs an error that ends the session, unless the server closed the connection itself.
+func (c *conn) dropped(err error) {
+	if !errors.Is(err, net.ErrClosed) {
 		c.server.trouble.Warn("milter connection dropped", "peer", c.peer(), "error", err)
 	}
 }
@@ -168,7 +165,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Close ends the session. It is the last call of the library.
+// Close ends the session. It is the last call of a dialogue.
 func (c *conn) Close() error {
 	err := net.ErrClosed
 	c.closing.Do(func() {

@@ -12,11 +12,12 @@ type Counters struct {
 	verdicts    []policy.Verdict // in the order of the decision table
 	decisions   []atomic.Int64   // by index of the verdict
 	wouldRefuse []atomic.Int64
+	wouldLimit  atomic.Int64
 }
 
 func newCounters() *Counters {
 	all := policy.Verdicts()
-	return &Counters{all, make([]atomic.Int64, len(all)), make([]atomic.Int64, len(all))}
+	return &Counters{verdicts: all, decisions: make([]atomic.Int64, len(all)), wouldRefuse: make([]atomic.Int64, len(all))}
 }
 
 // Decisions returns the number of decisions by verdict, 0 for those that never occurred.
@@ -24,6 +25,10 @@ func (c *Counters) Decisions() map[policy.Verdict]int64 { return c.read(c.decisi
 
 // WouldRefuse returns how many of the decisions only mode report turned into continue.
 func (c *Counters) WouldRefuse() map[policy.Verdict]int64 { return c.read(c.wouldRefuse) }
+
+// WouldLimit returns how many of the decisions the harvest limit would have made if it did more
+// than report.
+func (c *Counters) WouldLimit() int64 { return c.wouldLimit.Load() }
 
 func (c *Counters) read(counts []atomic.Int64) map[policy.Verdict]int64 {
 	m := make(map[policy.Verdict]int64, len(counts))
@@ -35,6 +40,9 @@ func (c *Counters) read(counts []atomic.Int64) map[policy.Verdict]int64 {
 
 // count counts one decision.
 func (c *Counters) count(d policy.Decision) {
+	if d.WouldLimit {
+		c.wouldLimit.Add(1)
+	}
 	for i, v := range c.verdicts {
 		if v != d.Verdict {
 			continue

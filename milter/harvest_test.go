@@ -21,8 +21,9 @@ func TestHarvestOverSessions(t *testing.T) {
 	}
 }
 
-func harvestOverSessions(t *testing.T, all bool) {
-	log := newLogBuffer()
+// limitOf returns a limit of 5 addresses.
+func limitOf(t *testing.T, log *logBuffer) *harvest.Limit {
+	t.Helper()
 	limit, err := harvest.New(harvest.Config{
 		Memory: harvest.NewMemory(), Unknown: 5, Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24, IPv6: 64,
 		Logger: log.logger(0),
@@ -30,6 +31,12 @@ func harvestOverSessions(t *testing.T, all bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return limit
+}
+
+func harvestOverSessions(t *testing.T, all bool) {
+	log := newLogBuffer()
+	limit := limitOf(t, log)
 	r := serve(t, "unix", func(cfg *ServerConfig) {
 		cfg.Policy = testPolicy(t, func(cfg *policy.Config) { cfg.Harvest, cfg.HarvestScopeAll = limit, all })
 	})
@@ -65,5 +72,97 @@ func harvestOverSessions(t *testing.T, all bool) {
 	if got := strings.Count(log.String(),
 		`msg="network goes over the harvest limit" network=192.0.2.0/24 client=a\x1b.test[192.0.2.4]`); got != 1 {
 		t.Errorf("%d lines in the log that the network goes over the limit:\n%s", got, log)
+	}
+}
+
+// TestHarvestBounces: the recipients of bounces count from the second one of each message on. The
+// first ones have a budget of their own, so one message for each guess is no way around.
+func TestHarvestBounces(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		each int // recipients of a message
+		most int // guesses that are answered, with a limit of 5
+	}{{"one message", 500, 1 + 5}, {"messages of three recipients", 3, 3 + 3 + 2}, {"one recipient each", 1, 50}} {
+		t.Run(c.name, func(t *testing.T) {
+			limit := limitOf(t, newLogBuffer())
+			r := serve(t, "unix", func(cfg *ServerConfig) {
+				cfg.Policy = testPolicy(t, func(cfg *policy.Config) { cfg.Harvest = limit })
+			})
+			answered := 0
+			for answered < 500 {
+				s := r.session(t)
+				var last string
+				for range c.each {
+					recipient := fmt.Sprintf("guess%d@enforce.test", answered)
+					if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", "192.0.2.1",
+						"{mail_addr}", ""); err != nil {
+						t.Fatal(err)
+					}
+					if last = bareRcpt(t, s, "<x>"); last != expect(noUser, recipient) {
+						break
+					}
+					answered++
+				}
+				s.Close()
+				if strings.HasPrefix(last, "421 ") {
+					break
+				}
+			}
+			if answered != c.most {
+				t.Errorf("%d of 500 guesses were answered, want %d", answered, c.most)
+			}
+		})
+	}
+}
+
+// TestRecipientsOfMessage: the number of a recipient begins again after the end of a message, an
+// abort and the next MAIL.
+func TestRecipientsOfMessage(t *testing.T) {
+	s := &session{server: serve(t, "unix", nil).Server}
+	ask := func() int {
+		t.Helper()
+		if _, err := s.RcptTo("<x@foreign.test>", &gomilter.Modifier{}); err != nil {
+			t.Fatal(err)
+		}
+		return s.query("<x@foreign.test>", nil).Nth
+	}
+	for name, end := range map[string]func() error{
+		"abort": func() error { return s.Abort(nil) },
+		"body":  func() error { _, err := s.Body(nil); return err },
+		"MAIL":  func() error { _, err := s.MailFrom("<>", &gomilter.Modifier{}); return err },
+	} {
+		if first, second := ask(), ask(); first != 1 || second != 2 {
+			t.Errorf("before %s: recipients %d and %d", name, first, second)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestHarvestReportOnly: a limit that only reports counts and logs what it would have answered.
+func TestHarvestReportOnly(t *testing.T) {
+	log := newLogBuffer()
+	limit := limitOf(t, log)
+	r := serve(t, "unix", func(cfg *ServerConfig) {
+		cfg.Logger = log.logger(0)
+		cfg.Policy = testPolicy(t, func(cfg *policy.Config) { cfg.Harvest, cfg.HarvestReportOnly = limit, true })
+	})
+	s := r.session(t)
+	for i := range 12 {
+		recipient := fmt.Sprintf("guess%d@enforce.test", i)
+		if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", "192.0.2.1", "{mail_addr}",
+			"from@client.test"); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := bareRcpt(t, s, "<x>"), expect(noUser, recipient); got != want {
+			t.Errorf("guess %d: %q, want %q", i, got, want)
+		}
+	}
+	if got := r.Counters().WouldLimit(); got != 7 {
+		t.Errorf("%d decisions would have been limited, want 7", got)
+	}
+	if got := strings.Count(log.String(), "would_limit=true"); got != 7 {
+		t.Errorf("%d lines with would_limit, want 7:\n%s", got, log)
 	}
 }

@@ -8,9 +8,8 @@ import (
 	"rcpt-milter/internal/logging"
 )
 
-// BridgeLog sends what is printed through the global log package to logger, at a bounded rate.
-// The milter library prints errors of sessions there. The program's main calls it once; restore
-// undoes it.
+// BridgeLog sends what libraries print through the global log package to logger, at a bounded rate.
+// The program's main calls it once; restore undoes it.
 func BridgeLog(logger *slog.Logger) (restore func()) {
 	output, flags, prefix := log.Writer(), log.Flags(), log.Prefix()
 	log.SetOutput(bridge{logging.NewLimited(logger)})
@@ -27,6 +26,6 @@ func BridgeLog(logger *slog.Logger) (restore func()) {
 type bridge struct{ to *logging.Limited }
 
 func (b bridge) Write(p []byte) (int, error) {
-	b.to.Warn("milter library", "detail", escaped(string(bytes.TrimSpace(p))))
+	b.to.Warn("library", "detail", escaped(string(bytes.TrimSpace(p))))
 	return len(p), nil
 }

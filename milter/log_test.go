@@ -22,7 +22,7 @@ func TestBridgeLog(t *testing.T) {
 	restore()
 	log.Print("as before")
 	lines := strings.Split(strings.TrimSpace(buffer.String()), "\n")
-	want := `level=WARN msg="milter library" detail="panic handling command: \\x1b\\ngoroutine 1"`
+	want := `level=WARN msg=library detail="panic handling command: \\x1b\\ngoroutine 1"`
 	if len(lines) < 10 || len(lines) > 50 || lines[0] != want {
 		t.Errorf("%d lines, the first %s, want %s", len(lines), lines[0], want)
 	}

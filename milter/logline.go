@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"rcpt-milter/internal/logging"
 	"rcpt-milter/internal/text"
 	"rcpt-milter/policy"
 )
@@ -30,6 +31,19 @@ func (s *Server) observe(q policy.Query, d policy.Decision, took time.Duration) 
 	case d.Outcome() != policy.Accepted:
 		level = slog.LevelInfo
 	}
+	s.logDecision(level, q, d)
+}
+
+// Probe does what a session does for a RCPT, from the decision to the log and the reply. It
+// returns when the reply would be sent. It counts and charges nothing, and its log line is not
+// written (logging.LevelProbe).
+func (s *Server) Probe(q policy.Query) {
+	d := s.policy.Load().Decide(s.ctx, q)
+	response(d.Reply).Response()
+	s.logDecision(logging.LevelProbe, q, d)
+}
+
+func (s *Server) logDecision(level slog.Level, q policy.Query, d policy.Decision) {
 	if s.log.Enabled(context.Background(), level) {
 		s.log.LogAttrs(context.Background(), level, "rcpt", s.redactor.Load().attributes(q, d)...)
 	}
@@ -56,11 +70,16 @@ func (r *redactor) attributes(q policy.Query, d policy.Decision) []slog.Attr {
 	if d.WouldRefuse {
 		add("would_reply", r.reply(d.WouldReply, to))
 	}
+	if d.WouldLimit {
+		attrs = append(attrs, slog.Bool("would_limit", true))
+	}
 	add("reason", d.Reason)
 	add("entry", r.text(d.Entry, to, d))
 	add("judged_as", r.address(d.JudgedAs.String()))
 	add("aliased_by", d.AliasedBy)
-	if d.WithoutExtension() {
+	if d.Stripped != "" {
+		add("without_tag", r.address(d.Match.String()))
+	} else if d.WithoutExtension() {
 		add("without_extension", r.address(d.Match.String()))
 	}
 	add("queue_id", q.QueueID)

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	gomilter "github.com/emersion/go-milter"
-
 	"rcpt-milter/internal/logging"
 	"rcpt-milter/internal/socket"
 	"rcpt-milter/policy"
@@ -71,6 +69,8 @@ type Server struct {
 
 	slots    *slots       // one for each connection
 	idle     atomic.Int64 // ServerConfig.Idle
+	atLimit  atomic.Int64 // connections that had to wait for a slot
+	failures atomic.Int64 // of Accept
 	redactor atomic.Pointer[redactor]
 	stopping chan struct{} // closed when Shutdown begins
 
@@ -138,7 +138,17 @@ func (s *Server) Policy() *policy.Policy { return s.policy.Load() }
 func (s *Server) Counters() *Counters { return s.counters }
 
 // Sessions returns the number of connections that are served.
-func (s *Server) Sessions() int { return s.slots.inUse() }
+func (s *Server) Sessions() int {
+	sessions, _ := s.slots.use()
+	return sessions
+}
+
+// Connections returns the number of open connections, their limit, how many had to wait because of
+// it, and how many attempts to accept one failed; the last two since the start.
+func (s *Server) Connections() (open, limit int, waited, failures int64) {
+	open, limit = s.slots.use()
+	return open, limit, s.atLimit.Load(), s.failures.Load()
+}
 
 // Run serves the listeners until ctx ends or one of them fails. It lets open sessions continue
 // for at most the drain time, and returns after everything is closed. It returns nil if ctx
@@ -175,19 +185,24 @@ func (s *Server) Serve(listener net.Listener) error {
 		return ErrServerClosed
 	}
 	defer s.removeListener(listener)
-	// One for each listener: the library's server is not safe for several.
-	library := gomilter.Server{
-		NewMilter: func() gomilter.Milter { return &session{server: s} },
-		Actions:   gomilter.OptSetSymList,
-		Protocol:  suppressed,
-		SymList:   map[gomilter.Stage][]string{gomilter.StageRcptTo: rcptMacros()},
-	}
-	err := library.Serve(&acceptor{Listener: listener, server: s})
+	defer listener.Close()
+	err := s.accept(&acceptor{Listener: listener, server: s})
 	select {
 	case <-s.stopping:
 		return ErrServerClosed
 	default:
 		return fmt.Errorf("milter: %s: %w", listener.Addr(), err)
+	}
+}
+
+// accept answers each connection in a goroutine of its own until there are no more.
+func (s *Server) accept(a *acceptor) error {
+	for {
+		c, err := a.Accept()
+		if err != nil {
+			return err
+		}
+		go newDialogue(c).run()
 	}
 }
 
@@ -203,8 +218,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	cut := s.abort() // before the end of searches, which would let the index answer alone
 	s.cancel()
-	cut := s.abort()
 	late := time.NewTimer(abortWait)
 	defer late.Stop()
 	select {

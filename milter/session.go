@@ -15,7 +15,7 @@ import (
 )
 
 // rcptMacros are requested for the RCPT stage: everything that the decision and its log line
-// need, because the library keeps the macros of the last stage only. {mail_addr} saves the
+// need, because a dialogue keeps the macros of the last stage only. {mail_addr} saves the
 // MAIL command.
 func rcptMacros() []string {
 	return []string{
@@ -26,15 +26,13 @@ func rcptMacros() []string {
 
 // suppressed are the commands that the MTA need not send. CONNECT and HELO stay, once a
 // session: no macro carries the HELO name. The flags that promise not to reply are left out,
-// because the library does not implement them. So is OptRcptRej: recipients that the MTA
+// because a dialogue does not implement them. So is OptRcptRej: recipients that the MTA
 // itself rejects do not matter here.
 const suppressed = gomilter.OptNoMailFrom | gomilter.OptNoHeaders | gomilter.OptNoEOH |
 	gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData
 
 // session is one connection of an MTA: one SMTP session with any number of messages. The
-// library calls its methods from one goroutine. A session needs nothing but its server, and
-// making one cannot fail, because the library does that in the goroutine that accepts
-// connections.
+// dialogue calls its methods from one goroutine.
 type session struct {
 	// The answer to every command without a method below is continue.
 	gomilter.NoOpMilter
@@ -48,13 +46,17 @@ type session struct {
 	// From MAIL, for one message, if the MTA sends it nevertheless.
 	from          string
 	authenticated string
+
+	recipients int // of the message so far, rejected ones included
 }
 
 var _ gomilter.Milter = (*session)(nil)
 
-// Connect records the client. Macros at RCPT take precedence.
+// Connect records the client. Macros at RCPT take precedence. After XCLIENT an MTA may send CONNECT
+// again on the same connection: nothing of the client before, such as its HELO name, counts for
+// the next one.
 func (s *session) Connect(host, _ string, _ uint16, addr net.IP, _ *gomilter.Modifier) (gomilter.Response, error) {
-	s.clientName = host
+	*s = session{server: s.server, clientName: host}
 	if client, ok := netip.AddrFromSlice(addr); ok {
 		s.client = client.Unmap()
 	}
@@ -69,7 +71,7 @@ func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, er
 
 // MailFrom records the sender.
 func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response, error) {
-	s.from, s.authenticated = from, m.Macros["{auth_authen}"]
+	s.from, s.authenticated, s.recipients = from, m.Macros["{auth_authen}"], 0
 	return gomilter.RespContinue, nil
 }
 
@@ -87,8 +89,9 @@ func (s *session) RcptTo(argument string, m *gomilter.Modifier) (answer gomilter
 		}
 	}()
 	start := time.Now()
+	s.recipients++
 	q := s.query(argument, m.Macros)
-	// The library keeps macros until it gets others. An old {rcpt_addr} would answer for the
+	// The dialogue keeps macros until it gets others. An old {rcpt_addr} would answer for the
 	// wrong recipient.
 	clear(m.Macros)
 	p := s.server.policy.Load()
@@ -102,13 +105,13 @@ func (s *session) RcptTo(argument string, m *gomilter.Modifier) (answer gomilter
 // Body is the end of a message, which cannot be suppressed. The library's default is accept,
 // which would skip the filters after this one.
 func (s *session) Body(*gomilter.Modifier) (gomilter.Response, error) {
-	s.from, s.authenticated = "", ""
+	s.from, s.authenticated, s.recipients = "", "", 0
 	return gomilter.RespContinue, nil
 }
 
 // Abort is the end of a transaction without a message. The session goes on.
 func (s *session) Abort(*gomilter.Modifier) error {
-	s.from, s.authenticated = "", ""
+	s.from, s.authenticated, s.recipients = "", "", 0
 	return nil
 }
 
@@ -121,6 +124,7 @@ func (s *session) query(argument string, macros map[string]string) policy.Query 
 		Authenticated: cmp.Or(macros["{auth_authen}"], s.authenticated),
 		Helo:          escaped(s.helo),
 		From:          cmp.Or(macros["{mail_addr}"], s.from),
+		Nth:           s.recipients,
 		QueueID:       escaped(macros["i"]),
 	}
 	// Sendmail omits the domain of mail that it delivers itself.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -106,7 +107,8 @@ func TestNegotiation(t *testing.T) {
 	fmt.Fprint(c, optneg)
 	code, data, err := readReply(c)
 	want := "\x00\x00\x00\x02" + "\x00\x00\x01\x00" + "\x00\x00\x03\x74" +
-		"\x00\x00\x00\x03" + "i {rcpt_addr} {rcpt_host} {rcpt_mailer} {client_addr} {client_name} {auth_authen} {mail_addr}\x00"
+		"\x00\x00\x00\x03" + "i {rcpt_addr} {rcpt_host} {rcpt_mailer} {client_addr} {client_name} {auth_authen} " +
+		"{mail_addr}\x00"
 	if err != nil || code != 'O' || data != want {
 		t.Errorf("negotiated %c %q, %v, want O %q", code, data, err, want)
 	}
@@ -148,7 +150,8 @@ func TestCounting(t *testing.T) {
 		"broken@report.test", "gone@enforce.test", "nobody@enforce.test"} {
 		rcpt(t, s, recipient)
 	}
-	want := "known false true, unknown false true, unknown true true, error true true, in-grace false true, unknown false true"
+	want := "known false true, unknown false true, unknown true true, error true true, in-grace false true, " +
+		"unknown false true"
 	if got := strings.Join(observed.seen, ", "); got != want {
 		t.Errorf("observed %s, want %s", got, want)
 	}
@@ -193,13 +196,11 @@ func TestLogLine(t *testing.T) {
 	bareRcpt(t, s, "x")
 	macros("{rcpt_addr}", "broken@report.test", "{mail_addr}", "")
 	bareRcpt(t, s, "x")
-	want := `level=INFO msg=rcpt client=mx.client.test[2001:db8::1] helo=evil\r\nlevel=INFO from=from\x1b@client.test to=nobody@enforce.test verdict=unknown reply="550 5.1.1 <nobody@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="not in the index" queue_id=4ABC sasl_username=me directory=corp
-level=INFO msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=Nobody@report.test verdict=unknown reply=continue would_refuse=true would_reply="550 5.1.1 <nobody@report.test>: Recipient address rejected: User unknown" reason="not in the index" directory=corp
-level=ERROR msg=rcpt client=unknown[192.0.2.1] helo=evil\r\nlevel=INFO from="" to=broken@report.test verdict=error reply=continue would_refuse=true would_reply="451 4.3.0 <broken@report.test>: Recipient address cannot be checked at the moment, please try again later" reason="an internal error" error="index: the index is closed"
-`
-	want = strings.ReplaceAll(want, `helo=evil\r\nlevel=INFO`,
-		`helo="evil\\r\\nlevel=INFO"`) // = has the handler quote it
-	if got := log.String(); got != want {
+	want, err := os.ReadFile("testdata/log.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := log.String(); got != string(want) {
 		t.Errorf("log:\n%s\nwant:\n%s", got, want)
 	}
 }
@@ -218,11 +219,14 @@ func TestLogLineReasons(t *testing.T) {
 	})
 	for _, c := range []struct{ name, client, recipient, want string }{
 		{"refuse, with an extension", "", "left+x@enforce.test",
-			`verdict=denylisted reply="550 5.1.1 <left+x@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="in refuse" without_extension=left@enforce.test`},
+			`verdict=denylisted reply="550 5.1.1 <left+x@enforce.test>: Recipient address rejected: User unknown" ` +
+				`would_refuse=false reason="in refuse" without_extension=left@enforce.test`},
 		{"refuse in mode report", "", "left@report.test",
-			`verdict=denylisted reply=continue would_refuse=true would_reply="550 5.1.1 <left@report.test>: Recipient address rejected: User unknown" reason="in refuse"`},
+			`verdict=denylisted reply=continue would_refuse=true would_reply="550 5.1.1 <left@report.test>: Recipient ` +
+				`address rejected: User unknown" reason="in refuse"`},
 		{"pattern", "", "srs0=x@enforce.test",
-			`verdict=allowlisted reply=continue would_refuse=false reason="matches accept_patterns" entry="srs[01]=.*@enforce\\.test"`},
+			`verdict=allowlisted reply=continue would_refuse=false reason="matches accept_patterns" ` +
+				`entry="srs[01]=.*@enforce\\.test"`},
 		{"file", "", "filed@enforce.test",
 			`verdict=allowlisted reply=continue would_refuse=false reason="in accept_files" entry=/table:7`},
 		{"domain", "", "x@catchall.test",
@@ -230,9 +234,12 @@ func TestLogLineReasons(t *testing.T) {
 		{"exempt", "198.51.100.7", "x@enforce.test",
 			`verdict=exempt reply=continue would_refuse=false reason="the client is exempt" entry=198.51.100.0/24`},
 		{"restricted", "", "staff@enforce.test",
-			`verdict=restricted reply="550 5.1.1 <staff@enforce.test>: Recipient address rejected: User unknown" would_refuse=false reason="takes mail from inside senders only" directory=corp`},
+			`verdict=restricted reply="550 5.1.1 <staff@enforce.test>: Recipient address rejected: User unknown" ` +
+				`would_refuse=false reason="takes mail from inside senders only" directory=corp`},
 		{"harvest", "192.0.2.1", "x@enforce.test",
-			`verdict=harvest-limited reply="421 4.7.0 <x@enforce.test>: Recipient address rejected: Too many unknown recipients, please try again later" would_refuse=false reason="the client's network asks for too many unknown recipients" directory=corp`},
+			`verdict=harvest-limited reply="421 4.7.0 <x@enforce.test>: Recipient address rejected: Too many unknown ` +
+				`recipients, please try again later" would_refuse=false reason="the client's network asks for too many ` +
+				`unknown recipients" directory=corp`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := policy.Query{Recipient: c.recipient}
@@ -424,5 +431,51 @@ func TestDecisionContext(t *testing.T) {
 	s.Close()
 	if err := <-done; err != nil || r.ctx.Err() == nil {
 		t.Errorf("Shutdown: %v, context %v", err, r.ctx.Err())
+	}
+}
+
+// TestConnectAgain: after XCLIENT nothing of the client before counts for the next one.
+func TestConnectAgain(t *testing.T) {
+	r := serve(t, "unix", nil)
+	s := r.session(t)
+	connect := func(name string, family gomilter.ProtoFamily, address, helo string) {
+		t.Helper()
+		action, err := s.Conn(name, family, 25, address)
+		mustContinue(t, action, err)
+		if helo != "" {
+			action, err = s.Helo(helo)
+			mustContinue(t, action, err)
+		}
+	}
+	for i, c := range []struct {
+		name    string
+		family  gomilter.ProtoFamily
+		address string
+		helo    string
+		want    string
+	}{
+		{"proxy.test", gomilter.FamilyInet, "192.0.2.1", "proxy.test", "client=proxy.test[192.0.2.1] helo=proxy.test "},
+		{"client.test", gomilter.FamilyInet, "192.0.2.2", "", `client=client.test[192.0.2.2] helo="" `},
+		{"client.test", gomilter.FamilyInet, "192.0.2.2", "new.test", "client=client.test[192.0.2.2] helo=new.test "},
+		{"local.test", gomilter.FamilyUnknown, "", "", `client=local.test[unknown] helo="" `},
+	} {
+		connect(c.name, c.family, c.address, c.helo)
+		recipient := fmt.Sprintf("nobody%d@enforce.test", i)
+		rcpt(t, s, recipient)
+		r.log.wait(t, c.want+`from="" to=`+recipient)
+	}
+}
+
+// TestProbe: it does what a RCPT does, but is neither counted nor observed.
+func TestProbe(t *testing.T) {
+	observed := &recorder{}
+	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = observed })
+	r.Probe(policy.Query{Recipient: "nobody@enforce.test"})
+	r.log.wait(t, "msg=rcpt")
+	if !strings.Contains(r.log.String(), "level=ERROR+1000 ") || !strings.Contains(r.log.String(), "verdict=unknown") {
+		t.Errorf("log %s", r.log)
+	}
+	if n := r.Counters().Decisions()[policy.VerdictUnknown]; n != 0 || len(observed.seen) != 0 {
+		t.Errorf("%d counted, observed %v", n, observed.seen)
 	}
 }

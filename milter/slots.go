@@ -70,9 +70,9 @@ func (s *slots) wake() {
 	}
 }
 
-// inUse returns the number of taken slots.
-func (s *slots) inUse() int {
+// use returns the number of taken slots and the limit.
+func (s *slots) use() (taken, limit int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.taken
+	return s.taken, s.limit
 }

@@ -19,12 +19,12 @@ func TestSlots(t *testing.T) {
 	s.setLimit(3)
 	<-took
 	<-took
-	if n := s.inUse(); n != 3 || len(took) > 0 {
+	if n, _ := s.use(); n != 3 || len(took) > 0 {
 		t.Errorf("%d taken, want 3", n)
 	}
 	s.setLimit(2) // one taken slot too many: the first release makes no room
 	s.release()
-	if n := s.inUse(); n != 2 || len(took) > 0 {
+	if n, _ := s.use(); n != 2 || len(took) > 0 {
 		t.Errorf("%d taken, want 2", n)
 	}
 	s.release()

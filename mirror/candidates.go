@@ -55,7 +55,7 @@ type hostHistory struct {
 // list stays.
 func (m *Mirror) discover(ctx context.Context) error {
 	r, now := &m.controllers, m.config.Now()
-	if m.config.Discover == nil || len(r.list) > 0 && now.Sub(r.discoveredAt).Abs() < rediscoverInterval {
+	if m.config.Discover == nil || len(r.list) > 0 && !isOver(r.discoveredAt, now, rediscoverInterval) {
 		return nil
 	}
 	r.discoveredAt = now
@@ -210,7 +210,7 @@ func (m *Mirror) warnAmbiguousHost(name string, c *hostHistory, host string) {
 	err := fmt.Errorf("%s leads now to %s and now to %s, and each change costs a full pass; "+
 		"name the controllers themselves in urls, or use discover", name, c.host, host)
 	m.setWarning("url "+name, err, ambiguousHostWarning)
-	if now := m.config.Now(); now.Sub(c.warnedAt) > time.Hour {
+	if now := m.config.Now(); isOver(c.warnedAt, now, time.Hour) {
 		c.warnedAt = now
 		m.config.Log.Warn("one name leads to several domain controllers", "url", name, "before", c.host, "now", host)
 	}

@@ -28,6 +28,9 @@ type Rules struct {
 	// OmitDisabled omits disabled accounts, except those of mailboxes whose accounts are
 	// always disabled (disabledTypes).
 	OmitDisabled bool
+	// Published means that the objects come from the stream of a hub, which has applied its own
+	// rules: an object owns exactly the addresses that it shows. The other rules have no effect.
+	Published bool
 }
 
 // recipientClasses are the classes whose objects may own addresses, the most specific
@@ -42,9 +45,13 @@ var containerClasses = []string{"organizationalunit", "container"}
 // recipient. An object that is no recipient owns nothing. This tells the store when an
 // object stops being one.
 func classify(o directory.Object, rules Rules) store.Object {
-	out := store.Object{GUID: store.GUID(o.GUID), Class: classOf(&o), DN: o.DN, USN: o.USN}
+	out := store.Object{GUID: storeGUID(o.GUID), Class: classOf(&o), DN: o.DN, USN: o.USN}
 	if o.Deleted {
 		out.Deleted = true
+		return out
+	}
+	if rules.Published {
+		addPublished(&out, &o)
 		return out
 	}
 	out.Container = isContainer(&o)
@@ -123,8 +130,15 @@ func (r Rules) attributes() []string {
 // Each index is then read again in full.
 const addressForm = 3
 
+// publishedForm is increased when this program reads messages of a stream that it could not read
+// before. Each index of a stream is then read again in full.
+const publishedForm = 1
+
 // fingerprint identifies a set of rules.
 func (r Rules) fingerprint() string {
+	if r.Published {
+		return fmt.Sprintf("form=%d published=%d", addressForm, publishedForm)
+	}
 	return fmt.Sprintf("form=%d attributes=%q bases=%q exclude=%q outside=%t system=%t disabled=%t classes=%q",
 		addressForm, r.attributes(), foldedDNs(r.Bases), foldedDNs(r.Exclude),
 		r.InternalOnly, r.OmitSystem, r.OmitDisabled, recipientClasses)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/policy"
 )
 
 // changeTracker tracks the changes that happen while a full pass reads.
@@ -17,6 +18,8 @@ type changeTracker struct {
 	readAt          time.Time                 // time of that read
 	readTook        time.Duration             // duration of that read
 	readingChanges  bool                      // such a read is running
+	betweenPages    bool                      // changes were read between pages
+	atEndOnly       bool                      // the second connection failed, see changesMode
 	movedContainers map[directory.GUID]string // names of containers whose objects must be read again
 }
 
@@ -35,17 +38,20 @@ func (r *passRun) startTracking(before cursor) changeTracker {
 // are due. Additions therefore take effect about as soon as without the full pass.
 func (r *passRun) pageHandler(ctx context.Context) func([]directory.Object) error {
 	return func(read []directory.Object) error {
-		if err := r.applyPage(read); err != nil || !r.changesDue() {
+		if err := r.applyPage(read); err != nil {
 			return err
 		}
-		return r.readConcurrentChanges(ctx)
+		return r.readChangesIfDue(ctx)
 	}
 }
 
 // changesDue reports whether it is time to read the changes: after Poll, or sooner after a
 // notification. It limits the share of time that this takes.
 func (r *passRun) changesDue() bool {
-	age := r.m.config.Now().Sub(r.readAt).Abs()
+	age, known := policy.Elapsed(r.readAt, r.m.config.Now())
+	if !known {
+		return true
+	}
 	if age < r.readTook {
 		return false
 	}
@@ -63,12 +69,13 @@ func (r *passRun) changesDue() bool {
 	}
 }
 
-// readConcurrentChanges reads the changes since the last read, between two pages of the
-// full read on the same connection. They count as unsettled: additions take effect at once,
-// losses are left to the next pass.
-func (r *passRun) readConcurrentChanges(ctx context.Context) error {
+// readConcurrentChanges reads the changes since the last read over a connection. They count as
+// unsettled: additions take effect at once, losses are left to the next pass.
+func (r *passRun) readConcurrentChanges(
+	ctx context.Context, source Source, page func([]directory.Object) error,
+) error {
 	m, began := r.m, r.m.config.Now()
-	root, err := m.source.Root(ctx)
+	root, err := source.Root(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,13 +85,14 @@ func (r *passRun) readConcurrentChanges(ctx context.Context) error {
 	}
 	r.readingChanges = true
 	defer func() { r.readingChanges = false }()
-	if err := m.source.Read(ctx, r.readUpTo, r.applyPage); err != nil {
+	if err := source.Read(ctx, r.readUpTo, page); err != nil {
 		return err
 	}
-	r.readUpTo, r.readAt, r.readTook = root.HighestCommittedUSN, m.config.Now(), m.config.Now().Sub(began).Abs()
+	r.readUpTo, r.readAt = root.HighestCommittedUSN, m.config.Now()
+	r.readTook, _ = policy.Elapsed(began, r.readAt)
 	m.updateStatus(func(s *Status) { s.HighestUSN = root.HighestCommittedUSN })
 	if r.continues {
-		covered := began.Round(0) // wall time, as that of the passes in the store
+		covered := began.Add(-root.Age).Round(0) // wall time, as that of the passes in the store
 		m.coveredUntil.Store(&covered)
 	}
 	return nil
@@ -100,7 +108,7 @@ const maxMoveRounds = 3
 // does not change. They are read again where they are now.
 func (r *passRun) readUntilStable(ctx context.Context) error {
 	for round := 0; ; round++ {
-		if err := r.readConcurrentChanges(ctx); err != nil {
+		if err := r.readConcurrentChanges(ctx, r.m.source, r.applyPage); err != nil {
 			return err
 		}
 		if len(r.movedContainers) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,7 +159,7 @@ func TestLongFullPassStaysFresh(t *testing.T) {
 			w.pass(store.Incremental)
 			w.wantState(Fresh)
 			w.advance(-2 * time.Hour) // the time of the earlier read is in the future now
-			w.pass(store.Incremental)
+			w.pass(store.Full)
 			w.wantState(Fresh)
 		})
 	}
@@ -222,12 +223,12 @@ func TestChangesDoNotTakeOver(t *testing.T) {
 		w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
 	}
 	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
-		if onlyFull(s) {
-			pages++
-			w.advance(time.Second)
-		} else if s.Scope == 2 {
+		if s.Scope == 2 && strings.Contains(s.Filter, "uSNChanged") {
 			changes++
 			w.advance(4 * time.Second)
+		} else if s.Scope == 2 {
+			pages++
+			w.advance(time.Second)
 		}
 	}})
 	w.pass(store.Full)

@@ -228,7 +228,8 @@ func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool)
 	if !c.takeBudget(suspect) {
 		return ConfirmResult{}, ErrOverBudget
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	// Other callers may wait for this search when the first one leaves.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.Timeout)
 	defer cancel()
 	found, err := askAll(ctx, workers, a)
 	if err == nil {
@@ -316,10 +317,20 @@ func ownership(o store.Object, a address.Address) ConfirmResult {
 	return found
 }
 
-// cached returns an answer that saves a search.
+// cached returns an answer that saves a search. An internal-only recipient saves one for as long
+// as an address without an owner: otherwise the time of a second answer would tell outside
+// senders which of them exists.
 func (c *Confirmer) cached(a address.Address) (ConfirmResult, bool) {
 	r, ok := c.unexpired(a)
-	if !ok || r.result.Known && c.passedSince(r.at, a.Domain()) {
+	switch {
+	case !ok:
+		return ConfirmResult{}, false
+	case r.result.InternalOnly:
+		ok = c.config.Now().Before(r.at.Add(missTTL))
+	case r.result.Known:
+		ok = !c.passedSince(r.at, a.Domain())
+	}
+	if !ok {
 		return ConfirmResult{}, false
 	}
 	return r.result, true

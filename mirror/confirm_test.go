@@ -725,3 +725,31 @@ func TestConfirmEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestConfirmCachesInternalOnlyAsMisses checks that questions for an internal-only recipient cost
+// as many searches as those for an unknown one, at any time, with passes and without.
+func TestConfirmCachesInternalOnlyAsMisses(t *testing.T) {
+	c := newConfirming(t, func(_ *confirming, m *Config, _ *ConfirmConfig) { m.Rules = Rules{InternalOnly: true} })
+	c.new(adsim.Group, "CN=Board,"+people, adsim.Attrs{"proxyAddresses": {"smtp:board@corp.example"},
+		"msExchRequireAuthToSendTo": {"TRUE"}})
+	c.start()
+	searches := watch(c.second, adsim.Faults{})
+	cost := func(text string, want ConfirmResult) int64 {
+		before := searches.Load()
+		c.want(text, want)
+		return searches.Load() - before
+	}
+	for step, wait := range []time.Duration{0, 0, missTTL - time.Millisecond, time.Millisecond, time.Second, missTTL,
+		hitTTL - time.Second, hitTTL} {
+		c.advance(wait)
+		if step%2 == 1 {
+			c.pass(store.Incremental)
+		}
+		unknown := cost("nobody@corp.example", ConfirmResult{})
+		internal := cost("board@corp.example", ConfirmResult{Known: true, InternalOnly: true})
+		if internal != unknown {
+			t.Errorf("step %d, %v later: %d searches for the internal-only recipient, %d for the unknown one", step, wait,
+				internal, unknown)
+		}
+	}
+}

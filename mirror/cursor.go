@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"rcpt-milter/directory"
 	"rcpt-milter/store"
@@ -24,12 +25,21 @@ type cursor struct {
 	// DeletedHidden means that passes since the last full one could not see deleted
 	// objects, so there may be tombstones below USN.
 	DeletedHidden bool `json:"blind,omitempty"`
+	// AgeUnknown means that since the last full pass an incremental one followed a pass of
+	// unknown age, so deletions may be too old to be seen.
+	AgeUnknown bool `json:"age_unknown,omitempty"`
 	// Context is the naming context that was read; empty in cursors of an early version.
 	Context string `json:"context,omitempty"`
 	// View and Account determine what the connection could see; empty if unknown, and in
 	// cursors of an early version.
 	View    string `json:"view,omitempty"`
 	Account string `json:"account,omitempty"`
+	// Age is the Age of the rootDSE.
+	Age time.Duration `json:"age,omitempty"`
+	// Term is that of the rootDSE, see directory.Root.
+	Term string `json:"term,omitempty"`
+	// Differs means that the index was found to differ from what a hub publishes.
+	Differs bool `json:"differs,omitempty"`
 }
 
 func (c cursor) encode() ([]byte, error) { return json.Marshal(c) }
@@ -60,8 +70,8 @@ func (c cursor) database() string {
 // tombstones, because it removes what it does not see.
 func (c cursor) next(root directory.Root, kind store.Kind) cursor {
 	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName,
-		Context: root.DefaultNamingContext,
-		View:    viewOf(root), Account: strings.ToLower(root.Account),
+		Context: root.DefaultNamingContext, Age: root.Age, Term: root.Term,
+		View: viewOf(root), Account: strings.ToLower(root.Account),
 		DeletedHidden: kind == store.Incremental && (c.DeletedHidden || !root.DeletedVisible)}
 	if c.InvocationID == n.InvocationID {
 		n.Epoch = c.Epoch

@@ -16,6 +16,7 @@ const reasonRequested = "it was requested"
 // good pass.
 func (m *Mirror) Pass(ctx context.Context, full bool) PassResult {
 	m.State() // detects a clock that was set back, also if no recipient is unknown
+	m.saveDoubt()
 	if err := m.checkGate(); err != nil {
 		m.recordNotRun(err)
 		return PassResult{Info: store.PassInfo{Started: m.config.Now()}, Err: err}

@@ -47,10 +47,7 @@ func TestFormsMeetTheIndex(t *testing.T) {
 // unquotedLocal returns an address as a directory may hold it, without quotes; empty if it
 // would mean something else.
 func unquotedLocal(a address.Address) string {
-	content := a.Local()
-	if quoted, ok := strings.CutPrefix(content, `"`); ok {
-		content = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(strings.TrimSuffix(quoted, `"`))
-	}
+	content := a.Unquoted()
 	if content == "" || strings.ContainsAny(content, "@") || strings.TrimSpace(content) != content ||
 		content[0] == '"' {
 		return ""

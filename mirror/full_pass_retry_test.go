@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 
 // onlyFull selects the pages of full reads.
 func onlyFull(s adsim.Search) bool {
-	return s.Scope == 2 && !strings.Contains(s.Filter, "uSNChanged")
+	return s.Scope == 2 && !strings.Contains(s.Filter, "uSNChanged") && slices.Contains(s.Attributes, "uSNChanged")
 }
 
 // dueWorld returns a world of eight people. Its first full pass is long ago, so another one

@@ -126,8 +126,7 @@ func percentOf(part int, whole int64) float64 { return 100 * float64(part) / flo
 // maxReasons is the number of domains that the reason names.
 const maxReasons = 3
 
-// holdDomains holds the removals of some domains, or all removals if the store cannot keep
-// so many domains.
+// holdDomains holds the removals of some domains. If the store cannot keep so many, all are held.
 func holdDomains(held []store.HeldDomain) heldRemovals {
 	if len(held) == 0 {
 		return heldRemovals{}
@@ -151,7 +150,7 @@ func (h heldRemovals) releases(p store.Pending) bool {
 	if len(h.domains) == 0 {
 		return h.reason == "" && len(p.Domains) > 0
 	}
-	held := map[string]bool{}
+	held := make(map[string]bool, len(h.domains))
 	for _, d := range h.domains {
 		held[d.Domain] = true
 	}
@@ -174,6 +173,9 @@ func (h heldRemovals) isNew(before store.Directory) bool {
 	return slices.ContainsFunc(h.domains, func(d store.HeldDomain) bool { return before.Holds(d.Domain) == "" })
 }
 
+// maxLoggedDomains is the number of held domains that the log names.
+const maxLoggedDomains = 20
+
 // log logs removals that are held and were not held before.
 func (h heldRemovals) log(log *slog.Logger, before store.Directory, pending store.Pending) {
 	if !h.isNew(before) {
@@ -182,12 +184,31 @@ func (h heldRemovals) log(log *slog.Logger, before store.Directory, pending stor
 	attributes := []any{"why", h.reason, "addresses", pending.Owned, "objects", pending.Objects}
 	if len(h.domains) > 0 {
 		var names []string
-		for _, d := range h.domains {
+		for _, d := range h.domains[:min(len(h.domains), maxLoggedDomains)] {
 			names = append(names, d.Domain)
 		}
 		attributes = append(attributes, "domains", names)
 	}
 	log.Error("removals held back; see `rcpt-milter removals`, then approve or discard them", attributes...)
+}
+
+// losses collects what the guard judges of a directory, living or retired: what is pending, and
+// what it lost without an approval in the window that ends when the pass started. recent counts
+// addresses that are still lost.
+func (g Guard) losses(
+	s *store.Store, before store.Directory, pending store.Pending, guarded func(string) bool, started, now time.Time,
+) (losses, error) {
+	l := losses{pending: pending, owned: before.Owned}
+	if g.Max > 0 {
+		lost, err := s.LostBy(before.Name, started.Add(-g.Window), now)
+		if err != nil {
+			return losses{}, err
+		}
+		l.recent, l.owned = lost.Addresses, before.Owned-int64(lost.Known)
+	}
+	var err error
+	l.domains, err = g.domainLosses(s, pending, guarded, now)
+	return l, err
 }
 
 // domainLosses returns the losses of the guarded domains that would lose an address. If
@@ -265,33 +286,25 @@ func (r *passRun) hold() (heldRemovals, error) {
 	if err != nil {
 		return heldRemovals{}, err
 	}
-	limits := m.limits.Load()
-	canary, err := firstLostCanary(r.pass, limits.Canaries)
+	limits, guard, s := m.limits.Load(), m.config.Guard, m.config.Store
+	l, err := guard.losses(s, before, pending, limits.Guarded, r.started, m.config.Now())
 	if err != nil {
 		return heldRemovals{}, err
 	}
-	recent, err := m.config.Store.RemovedBetween(m.config.Name, r.started.Add(-m.config.Guard.Window), r.started)
-	if err != nil {
+	if l.canary, err = firstLostCanary(r.pass, limits.Canaries); err != nil {
 		return heldRemovals{}, err
 	}
-	var lost store.Lost
-	if m.config.Guard.Max > 0 {
-		lost, err = m.config.Store.LostBy(m.config.Name, r.started.Add(-m.config.Guard.Window), m.config.Now())
-	}
-	if err != nil {
+	// An object that loses an address is a removal, also if the address has another owner or
+	// has come back.
+	if l.recent, err = s.RemovedBetween(m.config.Name, r.started.Add(-guard.Window), r.started); err != nil {
 		return heldRemovals{}, err
 	}
-	domains, err := m.config.Guard.domainLosses(m.config.Store, pending, limits.Guarded, m.config.Now())
-	if err != nil {
-		return heldRemovals{}, err
-	}
-	empty := r.owners == 0
+	l.empty = r.owners == 0
 	if r.kind == store.Incremental { // it has seen nothing that proves otherwise
-		empty = before.Hold == reasonEmpty
+		l.empty = before.Hold == reasonEmpty
 	}
-	h := m.config.Guard.judge(losses{empty: empty, pending: pending, recent: recent,
-		owned: before.Owned - int64(lost.Known), domains: domains, canary: canary})
-	if h.reason == "" && empty && m.config.Guard.Max > 0 { // all removals are still pending, and are held at once
+	h := guard.judge(l)
+	if h.reason == "" && l.empty && guard.Max > 0 { // all removals are still pending, and are held at once
 		h.reason = reasonEmpty
 	}
 	h.log(m.config.Log, before, pending)

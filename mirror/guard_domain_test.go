@@ -38,7 +38,7 @@ func (w *world) leave(all ...adsim.GUID) {
 
 func (w *world) approve() store.PassInfo {
 	w.t.Helper()
-	info, err := w.store.Approve("corp", w.store.Directory("corp").Newest().Number, w.now())
+	info, err := w.store.Approve("corp", w.store.Directory("corp").Newest().Number, w.mirror.fingerprint, w.now())
 	w.must(err)
 	return info
 }
@@ -269,5 +269,55 @@ func (w *world) checkJudged(sizes map[string]int) {
 	}
 	if guests := w.store.Directory("corp"); guests.Holds("guest.example") != "" && len(guests.HeldDomains) > 0 {
 		w.t.Errorf("guest.example is held by itself: %+v", guests.HeldDomains)
+	}
+}
+
+// TestContactsWithDomainsOfTheirOwn: an attacker who may create contacts gives each a domain of its
+// own and deletes them. Whether their domains are judged or not, the removals of other domains go
+// on.
+func TestContactsWithDomainsOfTheirOwn(t *testing.T) {
+	for _, c := range []struct {
+		domain   string // of a contact
+		contacts int
+		held     int
+	}{
+		{"%d.foreign.example", 1, 0},
+		{"%d.foreign.example", 40, 0},
+		{"x%d.corp.example", 1, 1},
+		{"x%d.corp.example", 20, 20},
+		{"x%d.corp.example", 21, 21},
+		{"x%d.corp.example", 45, 45},
+	} {
+		t.Run(fmt.Sprintf(c.domain+", %d", 0, c.contacts), func(t *testing.T) {
+			w := newWorld(t, func(w *world, m *Config) {
+				m.Guard, m.ReplicationLag = defaultGuard, 0
+				m.Guarded = func(domain string) bool { return strings.HasSuffix("."+domain, ".corp.example") }
+			})
+			all := w.people(300, "corp.example")
+			w.people(5, "sub.corp.example")
+			var contacts []adsim.GUID
+			for i := range c.contacts {
+				domain := fmt.Sprintf(c.domain, i)
+				contacts = append(contacts, w.user("Contact "+domain, "only@"+domain))
+			}
+			w.pass(store.Full)
+			w.leave(contacts...)
+			w.leave(all[0])
+			if info := w.pass(store.Incremental); info.Held != c.held || info.Removed != 1+c.contacts-c.held ||
+				(info.Hold != "") != (c.held > 0) {
+				t.Errorf("the pass: %+v", info)
+			}
+			w.restart()
+			w.leave(all[1])
+			if info := w.pass(store.Incremental); info.Held != c.held || info.Removed != 1 {
+				t.Errorf("the next pass: %+v", info)
+			}
+			if c.held > 0 {
+				if info := w.approve(); info.Removed != c.held {
+					t.Errorf("approval: %+v", info)
+				}
+			}
+			w.wantEqual()
+		})
 	}
 }

@@ -101,14 +101,16 @@ func TestGuardShare(t *testing.T) {
 // TestGuardManyDomains checks that all removals are held if the store cannot keep so many
 // domains.
 func TestGuardManyDomains(t *testing.T) {
-	for n, all := range map[int]bool{2: false, store.MaxHeldDomains: false, store.MaxHeldDomains + 1: true} {
+	for n, all := range map[int]bool{2: false, 45: false, store.MaxHeldDomains: false, store.MaxHeldDomains + 1: true} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			l := losses{owned: 100_000, pending: store.Pending{Owned: n},
+			l := losses{owned: 10_000_000, pending: store.Pending{Owned: n},
 				domains: map[string]domainLoss{"fine.test": {pending: 1, known: 1000}}}
 			for i := range n {
 				l.domains[fmt.Sprintf("d%02d.test", i)] = domainLoss{pending: 1, known: 1}
 			}
-			h := defaultGuard.judge(l)
+			guard := defaultGuard
+			guard.Max, guard.Share = 2*store.MaxHeldDomains, 0
+			h := guard.judge(l)
 			if all != (len(h.domains) == 0) || !all && len(h.domains) != n || !strings.Contains(h.reason, "d00.test") {
 				t.Errorf("%d domains: held because %q, domains %+v", n, h.reason, h.domains)
 			}

@@ -131,7 +131,7 @@ func TestMarkOfAnotherController(t *testing.T) {
 	if info := w.pass(store.Incremental); info.Hold == "" {
 		t.Errorf("after the lag: %+v, want it held again", info)
 	}
-	info, err := w.store.Approve("corp", held.Number, w.now())
+	info, err := w.store.Approve("corp", held.Number, w.mirror.fingerprint, w.now())
 	if err != nil || info.Removed != 1 {
 		t.Errorf("approval of what was seen in pass %d: %+v, %v", held.Number, info, err)
 	}

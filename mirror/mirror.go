@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,10 @@ type Source interface {
 	Read(ctx context.Context, since uint64, page func([]directory.Object) error) error
 	// ReadBelow passes one object and all live objects below it, wherever it is now.
 	ReadBelow(ctx context.Context, top directory.GUID, page func([]directory.Object) error) error
+	// ReadObjects passes those of some objects that exist, wherever they are now.
+	ReadObjects(ctx context.Context, guids []directory.GUID, page func([]directory.Object) error) error
+	// List passes all live objects, with GUID, name and classes only.
+	List(ctx context.Context, page func([]directory.Object) error) error
 	// ReadDeleted passes the deleted objects that the controller still has.
 	ReadDeleted(ctx context.Context, page func([]directory.Object) error) error
 	// Find returns objects that may own an address.
@@ -58,6 +63,9 @@ type Config struct {
 	// Notify enables change notifications over a second connection, so a pass need not wait
 	// for the next poll. Its Source has to be a Watcher.
 	Notify bool
+	// Debounce is the shortest time from the start of a pass to the next one after a
+	// notification; 0 means one second.
+	Debounce time.Duration
 
 	// Secret changes with the password or keytab. After a rejected bind there is no further
 	// one until it changes or RejectedBindWait is over. Nil means that it never changes.
@@ -107,13 +115,16 @@ type Mirror struct {
 	fingerprint   string
 	wake          chan struct{}                   // a pass was requested; has room for one
 	changed       chan struct{}                   // the controller has notified of a change; has room for one
-	debounce      time.Duration                   // the constant, unless a test changes it
+	watchAgain    chan struct{}                   // ends the pause of watch after a failure; has room for one
+	debounce      time.Duration                   // Config.Debounce, unless a test changes it
 	afterGuard    func()                          // for tests: called between guard and commit; may be nil
 	stored        atomic.Pointer[store.Directory] // after the last pass
 	limits        atomic.Pointer[Limits]
 	coveredUntil  atomic.Pointer[time.Time] // when a full pass last read all changes, see lastGood; nil: never
 	doubtful      atomic.Pointer[time.Time] // a LastGood that was in the future, see age; nil: none was
+	sourceAge     atomic.Int64              // how old the last good pass was when it was read, see cursor.Age
 	otherScope    atomic.Bool               // the source shows another domain or view than the stored one
+	differs       atomic.Bool               // the index differs from what the hub publishes, see compareDigests
 	gate          *Gate
 	reached       chan struct{} // closed when a controller first answers
 	signalReached func()        // closes reached
@@ -125,7 +136,9 @@ type Mirror struct {
 	catalogTriedAt time.Time // last attempt to replace a domain-only connection
 	fullDue        string    // why a full pass should follow the completed incremental one
 	retries        retries   // of due full passes
+	changesMode    changesMode
 	rightsWarnedAt time.Time // last warning about the missing right
+	grantee        string    // the account for dsacls; empty until it is needed
 
 	comparing sync.Mutex // held by a running comparison
 
@@ -165,7 +178,9 @@ func New(config Config) (*Mirror, error) {
 	}
 	config.Log = config.Log.With("directory", config.Name)
 	m := &Mirror{config: config, fingerprint: config.Rules.fingerprint(), wake: make(chan struct{}, 1)}
-	m.changed, m.debounce, m.followed = make(chan struct{}, 1), debounce, newFollowedCandidate(Candidate{})
+	m.changed, m.followed = make(chan struct{}, 1), newFollowedCandidate(Candidate{})
+	m.watchAgain = make(chan struct{}, 1)
+	m.debounce = cmp.Or(config.Debounce, debounce)
 	m.warnings = map[string]warning{}
 	m.reached, m.knownCandidates = make(chan struct{}), config.Candidates
 	if m.gate = config.Gate; m.gate == nil {
@@ -182,13 +197,20 @@ func New(config Config) (*Mirror, error) {
 // Run, if something else changed the directory in the store since New.
 func (m *Mirror) Refresh() {
 	stored := m.config.Store.Directory(m.config.Name)
-	m.stored.Store(&stored)
+	m.setStored(stored)
 	at := decodeCursor(stored.Cursor)
+	m.differs.Store(at.Differs)
 	m.otherScope.Store(m.expectsOther(at))
 	m.updateStatus(func(s *Status) {
 		*s = Status{Controller: at.Host, InvocationID: at.InvocationID, USN: at.USN, HighestUSN: at.USN,
 			FullReason: stored.LastFull.Why}
 	})
+}
+
+// setStored keeps the state of the directory in the store.
+func (m *Mirror) setStored(d store.Directory) {
+	m.stored.Store(&d)
+	m.sourceAge.Store(int64(decodeCursor(d.Cursor).Age))
 }
 
 // SetLimits replaces the limits. They apply from the next pass and the next call of State

@@ -24,6 +24,7 @@ type world struct {
 	d      *adsim.Directory
 	server *adsim.Server
 	store  *store.Store
+	dir    string // of the store
 	mirror *Mirror
 	config Config
 	offset atomic.Int64 // of the clock
@@ -58,7 +59,17 @@ func (w *world) openStore(dir string) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { s.Close() })
-	w.store = s
+	w.store, w.dir = s, dir
+}
+
+// restartAll ends the process and starts another: a new mirror on the same store, which is opened
+// again.
+func (w *world) restartAll() {
+	w.t.Helper()
+	w.mirror.Close()
+	w.must(w.store.Close())
+	w.openStore(w.dir)
+	w.restart()
 }
 
 // restart makes a new mirror on the same store.
@@ -713,7 +724,7 @@ func TestStates(t *testing.T) {
 		t.Errorf("with a clock set back by more than stale_after the state is %v: nobody knows how old the index is",
 			got)
 	}
-	w.pass(store.Incremental)
+	w.pass(store.Full)
 	if got, _ := w.mirror.State(); got != Fresh {
 		t.Errorf("after a pass the state is %v", got)
 	}

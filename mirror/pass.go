@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
@@ -52,30 +53,46 @@ type passRun struct {
 	hidden       map[store.GUID]bool // objects that hide uSNChanged
 	firstHidden  string              // name of the first of them
 	unreadValues int                 // number of new values that need correction
+	unreadable   bool                // an object of a stream could not be read
+	touched      bool                // addresses of an object changed
+	outOfScope   []directory.GUID    // objects that lost addresses, see noteOutOfScope
 
-	changeTracker // for a full pass
+	changeTracker        // for a full pass
+	second        Source // for changes between pages, see changesMode; nil: not open
 }
 
 // run decides the kind of the pass and runs it. If a container moved, an incremental pass
 // is repeated as a full one, and a full pass that continued from the cursor is repeated
-// without the cursor.
+// without the cursor. A pass that the controller could not serve together with the changes is
+// repeated without them.
 func (r *passRun) run(ctx context.Context, full string) error {
 	m := r.m
 	stored := m.config.Store.Directory(m.config.Name)
 	r.root = m.withAccount(r.root)
-	m.recordRootDSE(r.root)
+	m.recordRootDSE(ctx, m.source, r.root)
 	at := decodeCursor(stored.Cursor)
 	r.domainOnly = m.isDomainOnly(r.root)
 	m.lastDomainOnly = r.domainOnly
 	m.otherScope.Store(r.domainOnly || !at.covers(at.next(r.root, store.Full)))
 	why := mustFull(m.situation(stored, r.root))
+	if m.config.Rules.Published && isSetBack(at, r.root) {
+		return r.setBack(stored)
+	}
+	if why == "" && at.Term != r.root.Term && stored.Marked > 0 {
+		why = reasonNewTerm
+	}
 	r.continues = why == ""
-	for why = cmp.Or(why, full); ; why = errContainerMoved.Error() {
+	defer r.closeSecond()
+	for why = cmp.Or(why, full); ; {
 		err := r.read(ctx, stored, why)
-		if !errors.Is(err, errContainerMoved) || errors.Is(err, errStillMoving) || !r.continues {
+		switch {
+		case r.lostByChanges(err):
+		case errors.Is(err, errContainerMoved) && !errors.Is(err, errStillMoving) && r.continues:
+			// An incremental pass would not see the container again, because it is stored already.
+			r.continues, why = false, errContainerMoved.Error()
+		default:
 			return err
 		}
-		r.continues = false // an incremental pass would not see the container again, because it is stored already
 		if r.root, err = m.source.Root(ctx); err != nil {
 			return err
 		}
@@ -85,19 +102,21 @@ func (r *passRun) run(ctx context.Context, full string) error {
 
 func (m *Mirror) situation(stored store.Directory, root directory.Root) situation {
 	return situation{stored: stored, root: root, fingerprint: m.fingerprint,
-		fullInterval: m.config.Full, now: m.config.Now()}
+		fullInterval: m.config.Full, now: m.config.Now(), differs: m.differs.Load()}
 }
 
 // read runs one pass from Begin to Commit.
 func (r *passRun) read(ctx context.Context, stored store.Directory, why string) error {
 	m := r.m
 	r.kind, r.owners, r.goneAddresses, r.changeTimes, r.hidden = store.Incremental, 0, 0, nil, nil
+	r.outOfScope, r.unreadable, r.touched = nil, false, false
 	if why != "" {
 		r.kind = store.Full
 		m.config.Log.Info("full pass begins", "why", why, "controller", r.root.DNSHostName)
 	}
 	before := decodeCursor(stored.Cursor)
 	next := before.next(r.root, r.kind)
+	next.AgeUnknown = r.kind == store.Incremental && (before.AgeUnknown || r.ageUnknown(stored))
 	r.changeTracker = r.startTracking(before)
 	origin := store.Origin{Controller: r.root.DNSHostName,
 		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag,
@@ -129,6 +148,12 @@ func (r *passRun) read(ctx context.Context, stored store.Directory, why string) 
 	return r.commit(next)
 }
 
+// ageUnknown reports whether the clock does not tell how old the last good pass is.
+func (r *passRun) ageUnknown(stored store.Directory) bool {
+	_, known := policy.Elapsed(stored.LastGood(), r.m.config.Now())
+	return !known || stored.LastGoodDoubted
+}
+
 // otherDatabaseRead returns when another database than this one was last read completely;
 // zero if never.
 func (r *passRun) otherDatabaseRead(stored store.Directory) time.Time {
@@ -150,7 +175,10 @@ func (r *passRun) readChanges(ctx context.Context, since uint64) error {
 	if r.goneAddresses == 0 || len(r.m.config.Rules.scopeBorders()) == 0 {
 		return nil
 	}
-	return r.m.source.Read(ctx, r.root.HighestCommittedUSN, r.applyPage)
+	if err := r.m.source.Read(ctx, r.root.HighestCommittedUSN, r.applyPage); err != nil {
+		return err
+	}
+	return r.rereadOutOfScope(ctx)
 }
 
 // readAll reads all live objects, from time to time the changes since, and the changes once
@@ -158,6 +186,9 @@ func (r *passRun) readChanges(ctx context.Context, since uint64) error {
 // was read early.
 func (r *passRun) readAll(ctx context.Context, stored store.Directory) error {
 	source := r.m.source
+	if r.m.config.Rules.Published {
+		return r.readPublished(ctx, stored)
+	}
 	if err := checkBases(ctx, source, r.m.config.Rules.Bases); err != nil {
 		return err
 	}
@@ -176,9 +207,14 @@ func (r *passRun) readAll(ctx context.Context, stored store.Directory) error {
 			return err
 		}
 	}
-	if err := r.readUntilStable(ctx); err != nil {
+	if err := r.readUntilComplete(ctx); err != nil {
 		return err
 	}
+	return r.sweep(stored)
+}
+
+// sweep marks what a full pass did not see.
+func (r *passRun) sweep(stored store.Directory) error {
 	if r.owners == 0 && (stored.LastFull.Number == 0 || r.m.config.Guard.Max == 0) {
 		return errEmpty
 	}
@@ -203,6 +239,7 @@ func checkBases(ctx context.Context, source Source, bases []string) error {
 // applyPage classifies and applies one page.
 func (r *passRun) applyPage(read []directory.Object) error {
 	m := r.m
+	read = r.keepUnreadable(read)
 	objects, now := make([]store.Object, len(read)), m.config.Now()
 	for i, o := range read {
 		objects[i] = classify(o, m.config.Rules)
@@ -222,7 +259,9 @@ func (r *passRun) applyPage(read []directory.Object) error {
 	}
 	r.logUnread(changes.Unread)
 	r.goneAddresses += changes.Gone
+	r.touched = r.touched || len(changes.Touched) > 0
 	for _, i := range changes.Touched {
+		r.noteOutOfScope(&read[i])
 		if !read[i].Changed.IsZero() {
 			r.changeTimes = append(r.changeTimes, read[i].Changed)
 		}
@@ -239,6 +278,7 @@ func (r *passRun) commit(next cursor) error {
 	if r.readUpTo > next.USN {
 		next.Highest = r.readUpTo
 	}
+	next.Differs = r.mayDiffer()
 	encoded, err := next.encode()
 	if err != nil {
 		return storeError{fmt.Errorf("cursor: %w", err)}
@@ -247,8 +287,9 @@ func (r *passRun) commit(next cursor) error {
 		return storeError{err}
 	}
 	stored := r.m.config.Store.Directory(r.m.config.Name)
-	r.m.stored.Store(&stored)
+	r.m.setStored(stored)
 	r.m.otherScope.Store(r.domainOnly)
+	r.compareDigests(stored)
 	r.m.fullDue = dueFull(r.m.situation(stored, r.root))
 	r.m.controllers.lastServed = r.m.current().Name
 	r.m.updateStatus(func(s *Status) {
@@ -272,18 +313,30 @@ func (r *passRun) observeLag() {
 	}
 }
 
+// granteeOf returns the account in the form that check --live uses, too. The directory is asked
+// once.
+func (m *Mirror) granteeOf(ctx context.Context, source Source) string {
+	if m.grantee == "" {
+		if named, ok := source.(interface{ Grantee(context.Context) string }); ok {
+			m.grantee = named.Grantee(ctx)
+		}
+		m.grantee = cmp.Or(m.grantee, directory.Grantee(m.config.Account))
+	}
+	return m.grantee
+}
+
 // recordRootDSE records what the rootDSE shows, and warns if deleted objects are hidden.
-func (m *Mirror) recordRootDSE(root directory.Root) {
+func (m *Mirror) recordRootDSE(ctx context.Context, source Source, root directory.Root) {
 	var grant []string
 	if !root.DeletedVisible {
-		grant = directory.GrantDeletedObjects(root.DefaultNamingContext, directory.Grantee(m.config.Account))
+		grant = directory.GrantDeletedObjects(root.DefaultNamingContext, m.granteeOf(ctx, source))
 	}
 	m.updateStatus(func(s *Status) {
 		s.HighestUSN, s.RootKnown = root.HighestCommittedUSN, true
 		s.DeletedHidden, s.GrantCommands = !root.DeletedVisible, grant
 	})
 	now := m.config.Now()
-	if !root.DeletedVisible && now.Sub(m.rightsWarnedAt) > time.Hour {
+	if !root.DeletedVisible && isOver(m.rightsWarnedAt, now, time.Hour) {
 		m.rightsWarnedAt = now
 		m.config.Log.Warn("bind account cannot see deleted objects, so deletions wait for a full pass; "+
 			"grant it the right",

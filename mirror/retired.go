@@ -188,20 +188,14 @@ func (r *RetiredDirectory) hold(
 		return heldRemovals{}, false, err
 	}
 	pending.Owned = pending.Addresses()
-	canary, err := firstLostCanary(pass, *r.canaries.Load())
+	l, err := r.config.Guard.losses(r.config.Store, before, pending, *r.guarded.Load(), now, r.config.Now())
 	if err != nil {
 		return heldRemovals{}, false, err
 	}
-	recent, err := r.config.Store.LostBy(r.config.Name, now.Add(-r.config.Guard.Window), r.config.Now())
-	if err != nil {
+	if l.canary, err = firstLostCanary(pass, *r.canaries.Load()); err != nil {
 		return heldRemovals{}, false, err
 	}
-	domains, err := r.config.Guard.domainLosses(r.config.Store, pending, *r.guarded.Load(), r.config.Now())
-	if err != nil {
-		return heldRemovals{}, false, err
-	}
-	h := r.config.Guard.judge(losses{pending: pending, recent: recent.Addresses, owned: before.Owned,
-		domains: domains, canary: canary})
+	h := r.config.Guard.judge(l)
 	if h.reason == "" || len(h.domains) > 0 {
 		h = holdDomains(r.withHandoverWaits(h.domains, pending, before, now))
 	}
@@ -227,10 +221,13 @@ func (r *RetiredDirectory) withHandoverWaits(
 	if before.Fingerprint == retiredRules && before.LastFull.Started.Before(now) {
 		since = before.LastFull.Started
 	}
+	isHeld := make(map[string]bool, len(held))
+	for _, h := range held {
+		isHeld[h.Domain] = true
+	}
 	for _, domain := range slices.Sorted(maps.Keys(pending.Last)) {
-		isHeld := func(h store.HeldDomain) bool { return h.Domain == domain }
 		until := since.Add(lag(domain))
-		if !until.After(now) || slices.ContainsFunc(held, isHeld) {
+		if !until.After(now) || isHeld[domain] {
 			continue
 		}
 		held = append(held, store.HeldDomain{Domain: domain, Why: fmt.Sprintf(
@@ -251,6 +248,15 @@ func (r *RetiredDirectory) forget() error {
 	return nil
 }
 
+// Outdated returns why the held removals do not count; see Mirror.Outdated. They are those of
+// the mirror before the first pass.
+func (r *RetiredDirectory) Outdated() error {
+	if d := r.config.Store.Directory(r.config.Name); d.Hold != "" && d.Fingerprint != retiredRules {
+		return store.ErrOtherRules
+	}
+	return nil
+}
+
 // Approve releases the held removals; see Mirror.Approve.
 func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassInfo, error) {
 	r.mu.Lock()
@@ -259,7 +265,7 @@ func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassIn
 		return store.PassInfo{}, nil
 	}
 	upTo = approvableUpTo(r.config.Store.Directory(r.config.Name), upTo)
-	info, err := r.config.Store.Approve(r.config.Name, upTo, r.config.Now())
+	info, err := r.config.Store.Approve(r.config.Name, upTo, retiredRules, r.config.Now())
 	r.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
 	if err != nil {
 		return info, err

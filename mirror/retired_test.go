@@ -33,6 +33,12 @@ func (w *world) other(name string) {
 	w.t.Helper()
 	config := w.config
 	config.Name = name
+	w.otherWith(config)
+}
+
+// otherWith does the same with a configuration of its own.
+func (w *world) otherWith(config Config) {
+	w.t.Helper()
 	m, err := New(config)
 	if err != nil {
 		w.t.Fatal(err)

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 // request collects what callers want from the next pass.
 type request struct {
 	full    bool
+	again   bool // what failed may work now
 	done    []chan PassResult
 	actions []func(error) // run between passes; called with an error if Run has ended
 }
@@ -43,6 +45,16 @@ func (m *Mirror) Sync(full bool) <-chan PassResult {
 	return done
 }
 
+// Retry ends the pauses after failures, because what failed may work now: a pass runs, and the
+// notification of changes is tried. It never blocks.
+func (m *Mirror) Retry() {
+	m.submit(func(r *request) { r.again = true })
+	select {
+	case m.watchAgain <- struct{}{}:
+	default: // requested already
+	}
+}
+
 // submit adds to the pending request and wakes Run.
 func (m *Mirror) submit(add func(*request)) {
 	m.mu.Lock()
@@ -63,14 +75,37 @@ func (m *Mirror) submit(add func(*request)) {
 
 // Approve releases the removals that passes up to a number hold, between two passes. 0
 // means the last completed pass. It never covers removals of a running pass, because the
-// operator cannot have seen them.
+// operator cannot have seen them. It returns an error if the held removals are Outdated.
 func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, error) {
 	upTo = approvableUpTo(m.config.Store.Directory(m.config.Name), upTo)
-	return runBetweenPasses(ctx, m, func() (store.PassInfo, error) {
-		info, err := m.config.Store.Approve(m.config.Name, upTo, m.config.Now())
+	return runBetweenPasses(ctx, m, func() (info store.PassInfo, err error) {
+		if err = m.Outdated(); err == nil {
+			info, err = m.config.Store.Approve(m.config.Name, upTo, m.fingerprint, m.config.Now())
+		}
 		m.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
 		return info, err
 	})
+}
+
+// Outdated returns why the held removals say nothing about the present configuration; nil if
+// they count. They were held under other rules, or by what another account or port shows. The
+// next full pass judges them again.
+func (m *Mirror) Outdated() error {
+	stored := m.config.Store.Directory(m.config.Name)
+	at := decodeCursor(stored.Cursor)
+	switch {
+	case stored.Hold == "":
+		return nil
+	case stored.Fingerprint != m.fingerprint:
+		return store.ErrOtherRules
+	case conflict(at.Account, m.config.Account):
+		return fmt.Errorf("the directory was read with another account (%s) when these removals were held; "+
+			"the next full pass judges them again", at.Account)
+	case m.onlyOtherViews(at):
+		return errors.New("another port was read, of the Global Catalog or not, when these removals were held; " +
+			"the next full pass judges them again")
+	}
+	return nil
 }
 
 // approvableUpTo returns the last pass whose removals an approval with this number covers.
@@ -148,6 +183,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 		asked, secret := m.takeRequest(), m.config.Secret()
 		for _, act := range asked.actions {
 			act(nil)
+		}
+		if asked.again {
+			failures.Reset()
 		}
 		result := m.Pass(ctx, asked.full)
 		for _, done := range asked.done {

@@ -171,3 +171,18 @@ func TestNewRefusesNonsense(t *testing.T) {
 		})
 	}
 }
+
+// TestRetry: a mirror that would wait makes a pass.
+func TestRetry(t *testing.T) {
+	var results <-chan PassResult
+	w := newWorld(t, func(w *world, c *Config) { c.Poll, results = time.Hour, passes(c) })
+	w.user("Ann", "ann@corp.example")
+	stop := w.run()
+	defer stop()
+	next(t, results)
+	w.user("Bob", "bob@corp.example")
+	w.mirror.Retry()
+	if r := next(t, results); r.Err != nil || r.Info.Added != 1 {
+		t.Errorf("pass: %+v", r)
+	}
+}

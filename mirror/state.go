@@ -88,6 +88,20 @@ func (m *Mirror) State() (State, time.Time) {
 // lastGood returns the time up to which all additions are known. A full pass that continues
 // from the cursor reads the changes since, so a long pass does not make the index old.
 func (m *Mirror) lastGood(stored *store.Directory) time.Time {
+	good := m.lastRead(stored)
+	return good.Add(-m.ageOf(stored, good))
+}
+
+// ageOf returns how old what the source showed was at a time of lastRead.
+func (m *Mirror) ageOf(stored *store.Directory, read time.Time) time.Duration {
+	if read.IsZero() || !read.Equal(stored.LastGood()) {
+		return 0
+	}
+	return time.Duration(m.sourceAge.Load())
+}
+
+// lastRead returns lastGood for a source that shows the present.
+func (m *Mirror) lastRead(stored *store.Directory) time.Time {
 	good := stored.LastGood()
 	if covered := m.coveredUntil.Load(); covered != nil && covered.After(good) && !covered.After(m.config.Now()) {
 		return *covered
@@ -95,24 +109,40 @@ func (m *Mirror) lastGood(stored *store.Directory) time.Time {
 	return good
 }
 
-// clockSlack is how far the clock may be set back without effect on the state.
-const clockSlack = time.Minute
-
 // age returns the age of the index, and whether the clock tells it. A time in the future was
 // noted before the clock was set back. It still says nothing after the clock reaches it, so
 // it counts as unknown until the next good pass.
 func (m *Mirror) age(stored *store.Directory) (age time.Duration, known bool) {
 	now := m.config.Now()
-	if covered := m.coveredUntil.Load(); covered != nil && covered.After(now.Add(clockSlack)) {
-		m.coveredUntil.CompareAndSwap(covered, nil)
+	if covered := m.coveredUntil.Load(); covered != nil {
+		if _, known := policy.Elapsed(*covered, now); !known {
+			m.coveredUntil.CompareAndSwap(covered, nil)
+		}
 	}
-	good := m.lastGood(stored)
-	if good.After(now.Add(clockSlack)) {
+	good := m.lastRead(stored)
+	if age, known = policy.Elapsed(good, now); !known {
 		at := good
 		m.doubtful.Store(&at)
 	}
+	if doubtful := m.doubtful.Load(); doubtful != nil && doubtful.Equal(good) {
+		known = false
+	}
+	return age + m.ageOf(stored, good), known && !(stored.LastGoodDoubted && good.Equal(stored.LastGood()))
+}
+
+// saveDoubt stores that the clock does not tell the age of the last good pass, because the
+// next process cannot know that after the clock has reached its time.
+func (m *Mirror) saveDoubt() {
+	stored := m.stored.Load()
 	doubtful := m.doubtful.Load()
-	return now.Sub(good), doubtful == nil || !doubtful.Equal(good)
+	if doubtful == nil || stored.LastGoodDoubted || !doubtful.Equal(stored.LastGood()) {
+		return
+	}
+	if err := m.config.Store.DoubtLastGood(m.config.Name); err != nil {
+		m.config.Log.Warn("cannot store that the clock was set back", "error", err)
+		return
+	}
+	m.setStored(m.config.Store.Directory(m.config.Name))
 }
 
 func (m *Mirror) state(stored store.Directory) State {
@@ -120,9 +150,11 @@ func (m *Mirror) state(stored store.Directory) State {
 	age, known := m.age(&stored)
 	olderThan := func(limit time.Duration) bool { return limit > 0 && (age > limit || !known) }
 	switch {
-	case stored.LastFull.Number == 0:
+	case stored.LastFull.Number == 0, stored.Epoch != m.config.Store.Epoch():
 		return NotReady
-	case stored.Fingerprint != m.fingerprint, m.otherScope.Load():
+	case stored.Doubt != "":
+		return Widening
+	case stored.Fingerprint != m.fingerprint, m.otherScope.Load(), m.differs.Load():
 		return Widening
 	case olderThan(limits.StaleAfter):
 		return Stale

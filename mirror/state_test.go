@@ -2,9 +2,11 @@ package mirror
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -55,10 +57,61 @@ func TestClockSetBack(t *testing.T) {
 				}
 				w.server.SetFaults(adsim.Faults{})
 				w.must(w.server.Up())
-				w.pass(store.Incremental)
+				if r := w.mirror.Pass(t.Context(), false); r.Err != nil {
+					t.Fatal(r.Err)
+				}
 				w.wantState(Fresh)
 			})
 		}
+	}
+}
+
+// TestClockSetBackOverARestart: the process that starts after the clock has reached the time of
+// the last good pass knows that this time tells nothing. The next pass reads the changes first.
+// A full pass follows, because deletions may be too old to be seen, and is made up for if it
+// fails.
+func TestClockSetBackOverARestart(t *testing.T) {
+	const ahead = 3 * time.Hour
+	for name, fails := range map[string]bool{"good": false, "the full pass fails at first": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(_ *world, c *Config) { c.StaleAfter = 30 * time.Minute })
+			for i := range 9 {
+				w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+			}
+			w.pass(store.Full)
+			w.advance(ahead)
+			w.pass(store.Incremental)
+			w.server.Down()
+			w.mirror.hangUp()
+			w.advance(-ahead)
+			w.mirror.Pass(t.Context(), false)
+			w.advance(ahead + 10*time.Minute)
+			for range 2 {
+				w.restartAll()
+				w.wantState(Stale)
+			}
+			w.must(w.server.Up())
+			if fails {
+				w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+					if onlyFull(s) {
+						w.server.CutConnections()
+					}
+				}})
+				w.pass(store.Incremental)
+				w.server.SetFaults(adsim.Faults{})
+				w.wantState(Fresh)
+				w.restartAll()
+			}
+			info := w.pass(store.Full)
+			if last := w.store.Directory("corp").LastIncremental; !strings.Contains(info.Why, "clock") ||
+				last.Number != info.Number-1 {
+				t.Errorf("full pass %d because %q, the last incremental one is %d", info.Number, info.Why, last.Number)
+			}
+			w.wantState(Fresh)
+			w.restartAll()
+			w.wantState(Fresh)
+			w.pass(store.Incremental)
+		})
 	}
 }
 
@@ -67,9 +120,9 @@ func TestClockSetBackALittle(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
-	w.advance(-clockSlack / 2)
+	w.advance(-policy.ClockSlack / 2)
 	w.wantState(Fresh)
-	w.advance(clockSlack)
+	w.advance(policy.ClockSlack)
 	w.wantState(Fresh)
 }
 
@@ -89,5 +142,31 @@ func TestLastGoodIsWallTime(t *testing.T) {
 	}
 	if _, good := w.mirror.State(); !good.After(started.Add(w.config.Poll)) || good != good.Round(0) {
 		t.Errorf("last good %v of a full pass that began at %v", good, started)
+	}
+}
+
+// TestStateOfAnotherStore: what was read of a store that was set aside since says nothing, and
+// neither does a miss in a store in doubt.
+func TestStateOfAnotherStore(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.wantState(Fresh)
+	stored := *w.mirror.stored.Load()
+	for _, c := range []struct {
+		name   string
+		change func(*store.Directory)
+		want   State
+	}{
+		{"set aside", func(d *store.Directory) { d.Epoch++ }, NotReady},
+		{"in doubt", func(d *store.Directory) { d.Doubt = "older state" }, Widening},
+		{"neither", func(*store.Directory) {}, Fresh},
+	} {
+		changed := stored
+		c.change(&changed)
+		w.mirror.stored.Store(&changed)
+		if got, _ := w.mirror.State(); got != c.want {
+			t.Errorf("%s: state %s, want %s", c.name, got, c.want)
+		}
 	}
 }

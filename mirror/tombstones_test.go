@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -328,4 +329,42 @@ func TestFollowedControllerRemovesAtOnce(t *testing.T) {
 		r.pass(store.Incremental)
 		r.want("ann@corp.example")
 	})
+}
+
+// TestSightingOverARestart: dc2 has a deletion that dc1 has reverted. A pass reads the restored
+// object at dc1 and does not end, because the daemon stops. The next process reads dc2.
+func TestSightingOverARestart(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"deleted at dc1": false, "deleted at dc2": true} {
+		t.Run(name, func(t *testing.T) {
+			bothTimes(t, func(t *testing.T, r *replicas) {
+				for _, n := range []string{"x1", "x2", "x3", "x4"} {
+					r.user(n, n+"@corp.example")
+				}
+				r.everywhere()
+				r.pass(store.Incremental)
+				r.advance(time.Minute)
+				if elsewhere {
+					r.undeletedElsewhere()
+				} else {
+					r.undeleted(r.everywhere)
+				}
+				r.advance(time.Minute)
+				ctx, stop := context.WithCancel(t.Context())
+				r.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+					if onlyFull(s) && s.Page == 4 {
+						stop() // back@corp.example was read on the second page
+					}
+				}})
+				if result := r.mirror.Pass(ctx, true); result.Err == nil {
+					t.Fatalf("the pass ends: %+v", result)
+				}
+				r.server.Down()
+				r.restartAll()
+				r.at("dc2")
+				if !r.knows("back@corp.example") {
+					t.Error("back@corp.example is gone, although dc1 showed it after its deletion")
+				}
+			})
+		})
+	}
 }

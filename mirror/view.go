@@ -72,8 +72,13 @@ func (m *Mirror) expectsOther(at cursor) bool {
 	if at.View == viewDomain && slices.ContainsFunc(list, func(c Candidate) bool { return c.View == viewCatalog }) {
 		return true
 	}
-	other := func(c Candidate) bool { return conflict(at.View, c.View) }
-	return len(list) > 0 && !slices.ContainsFunc(list, func(c Candidate) bool { return !other(c) })
+	return m.onlyOtherViews(at)
+}
+
+// onlyOtherViews reports whether all candidates show another view than that of the cursor.
+func (m *Mirror) onlyOtherViews(at cursor) bool {
+	list := m.config.Candidates
+	return len(list) > 0 && !slices.ContainsFunc(list, func(c Candidate) bool { return !conflict(at.View, c.View) })
 }
 
 // isDomainOnly reports whether this connection shows one domain while another candidate is
@@ -100,7 +105,7 @@ const catalogRetryInterval = 15 * time.Minute
 // seekCatalog replaces a domain-only connection by one to a Global Catalog, if one answers.
 func (m *Mirror) seekCatalog(ctx context.Context) {
 	now := m.config.Now()
-	if m.source == nil || !m.lastDomainOnly || now.Sub(m.catalogTriedAt).Abs() < catalogRetryInterval {
+	if m.source == nil || !m.lastDomainOnly || !isOver(m.catalogTriedAt, now, catalogRetryInterval) {
 		return
 	}
 	m.catalogTriedAt = now

@@ -65,7 +65,7 @@ func (m *Mirror) followedController() followedCandidate {
 // itself. If it fails, passes still run by polling.
 func (m *Mirror) watch(ctx context.Context) {
 	failures := newBackoff(m.config.Poll)
-	failures.MaxInterval = watchRetry
+	failures.MaxInterval = m.watchRetry()
 	for ctx.Err() == nil {
 		at, secret := m.followedController(), m.config.Secret()
 		var err error
@@ -87,7 +87,13 @@ func (m *Mirror) watch(ctx context.Context) {
 		default:
 			m.recordWatchFailure(err)
 			timer := time.NewTimer(failures.NextBackOff())
-			waitAny(ctx, at.replaced, timer.C)
+			select {
+			case <-ctx.Done():
+			case <-at.replaced.Done():
+			case <-timer.C:
+			case <-m.watchAgain:
+				failures.Reset()
+			}
 			timer.Stop()
 		}
 	}

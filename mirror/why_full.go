@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
@@ -17,6 +18,10 @@ const maxIncrementalAge = 7 * 24 * time.Hour
 // seen.
 const deletedHiddenFullInterval = 10 * time.Minute
 
+// differsFullInterval is the interval of full passes while the index differs from what the hub
+// publishes.
+const differsFullInterval = 2 * time.Minute
+
 // situation is the input of the choice between a full and an incremental pass.
 type situation struct {
 	stored       store.Directory
@@ -24,6 +29,7 @@ type situation struct {
 	fingerprint  string
 	fullInterval time.Duration
 	now          time.Time
+	differs      bool // from what the hub publishes
 }
 
 // reasonSetBack has to be recorded. The next pass may not detect it, because the controller
@@ -42,6 +48,8 @@ func mustFull(s situation) string {
 		return "there is no cursor"
 	case s.stored.Fingerprint != s.fingerprint:
 		return "the recipient rules have changed"
+	case s.stored.Doubt != "" && !s.stored.DoubtRead:
+		return s.stored.Doubt
 	case s.stored.FullPassPending != "":
 		return fmt.Sprintf("a full pass was interrupted (%s)", s.stored.FullPassPending)
 	case at.viewMismatch(next) != "":
@@ -52,7 +60,7 @@ func mustFull(s situation) string {
 		return fmt.Sprintf("another domain controller than before (%s)", at.Host)
 	case s.root.HighestCommittedUSN < max(at.USN, at.Highest):
 		return reasonSetBack
-	case s.age(s.stored.LastGood()) > maxIncrementalAge:
+	case s.tooOld():
 		return "the last good pass is too long ago to see all deletions"
 	}
 	return ""
@@ -64,6 +72,10 @@ func dueFull(s situation) string {
 	switch at := decodeCursor(s.stored.Cursor); {
 	case at.DeletedHidden && s.root.DeletedVisible:
 		return "deleted objects could not be seen for a while"
+	case at.AgeUnknown:
+		return "the clock was set back, so deletions may be too old to be seen"
+	case s.differs && s.intervalPassed(min(s.fullInterval, differsFullInterval)):
+		return "the index differs from what the hub publishes"
 	case !s.root.DeletedVisible && s.intervalPassed(min(s.fullInterval, deletedHiddenFullInterval)):
 		return "deleted objects cannot be seen"
 	case s.intervalPassed(s.fullInterval):
@@ -78,17 +90,20 @@ const maxFullPause = 24 * time.Hour
 // intervalPassed reports whether an interval of full passes is over. A pass that takes
 // longer than half the interval is followed by a pause of twice its duration, measured from
 // its start, so full passes do not follow each other without end. A duration that shows
-// that the clock was set counts as zero.
+// that the clock was set counts as zero. If the clock does not tell when the last full pass
+// began, the interval is over.
 func (s situation) intervalPassed(every time.Duration) bool {
 	full := s.stored.LastFull
 	took := full.Ended.Sub(full.Started)
 	if took < 0 || took > maxFullPause {
 		took = 0
 	}
-	return s.age(full.Started) >= max(every, 2*took)
+	return isOver(full.Started, s.now, max(every, 2*took))
 }
 
-// age returns the time since t by the local clock. A time in the future was recorded before
-// the clock was set back. It says as little about the present as one in the past, so it
-// counts as equally old.
-func (s situation) age(t time.Time) time.Duration { return s.now.Sub(t).Abs() }
+// tooOld reports whether the last good pass is too long ago for an incremental one. If the clock
+// does not tell, an incremental pass follows, for the additions, and then a full one.
+func (s situation) tooOld() bool {
+	age, known := policy.Elapsed(s.stored.LastGood(), s.now)
+	return known && !s.stored.LastGoodDoubted && age > maxIncrementalAge
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
@@ -28,6 +29,7 @@ func TestWhyFull(t *testing.T) {
 		{"a restored controller", func(s *situation) { s.root.InvocationID = two }, "new invocationId"},
 		{"a full pass was broken off", func(s *situation) { s.stored.FullPassPending = "periodic" },
 			"interrupted (periodic)"},
+		{"a store in doubt", func(s *situation) { s.stored.Doubt = "opened at an older state" }, "older state"},
 		{"set back", func(s *situation) { s.root.HighestCommittedUSN = 99 }, "set back"},
 		{"no news", func(s *situation) { s.root.HighestCommittedUSN = 100 }, ""},
 		{"too long ago", func(s *situation) {
@@ -38,6 +40,20 @@ func TestWhyFull(t *testing.T) {
 		{"periodic", func(s *situation) { s.fullInterval = time.Hour }, "periodic"},
 		{"periodic, the clock was set back",
 			func(s *situation) { s.stored.LastFull.Started = now.Add(25 * time.Hour) }, "periodic"},
+		{"periodic, the clock was set back to before the full pass",
+			func(s *situation) { s.stored.LastFull.Started = now.Add(time.Hour) }, "periodic"},
+		{"periodic, the clock was set back to a little before the full pass",
+			func(s *situation) { s.stored.LastFull.Started = now.Add(policy.ClockSlack / 2) }, ""},
+		{"the clock was set back by weeks",
+			func(s *situation) { s.stored.LastIncremental.Started = now.Add(8 * 24 * time.Hour) }, ""},
+		{"the clock was set back before an incremental pass", func(s *situation) {
+			at := decodeCursor(s.stored.Cursor)
+			at.AgeUnknown = true
+			s.stored.Cursor, _ = at.encode()
+		}, "clock was set back"},
+		{"too long ago by a clock that does not tell", func(s *situation) {
+			s.stored.LastIncremental.Started, s.stored.LastGoodDoubted = now.Add(-8*24*time.Hour), true
+		}, ""},
 		{"the clock was set back a little",
 			func(s *situation) { s.stored.LastIncremental.Started = now.Add(time.Second) }, ""},
 		{"blind", func(s *situation) { s.root.DeletedVisible = false }, "deleted objects"},

@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// maxTargets limits the targets of one alias, over all its steps.
+// maxTargets limits the targets of one alias that are looked up, over all its steps.
 const maxTargets = 16
 
 // aliasedByKey is the value of AliasedBy for an alias of the configuration.
@@ -30,8 +30,9 @@ type AliasTable interface {
 type AliasTarget struct {
 	Domain string // canonical
 	By     string // domain_aliases, or file and line of the entry
-	// Foreign reports that an accept file maps to a domain that is not ours. Every recipient
-	// of the alias is accepted, because the index says nothing about that domain.
+	// Foreign reports that an accept file maps to a domain that is not ours, or that this is the
+	// target after the last one that is looked up. Every recipient of the alias is accepted, because
+	// the index says nothing about what is not looked up.
 	Foreign bool
 	// Alias reports that the domain is an alias itself. The index need not have an address
 	// of it.
@@ -56,11 +57,9 @@ func canonicalAliases(configured map[string]string) (map[string]string, error) {
 		}
 		aliases[alias] = target
 	}
-	for alias := range aliases {
-		for domain, steps := aliases[alias], 0; domain != ""; domain, steps = aliases[domain], steps+1 {
-			if domain == alias || steps > len(aliases) {
-				return nil, fmt.Errorf("domain alias %q leads back to itself; remove it", alias)
-			}
+	for _, alias := range slices.Sorted(maps.Keys(aliases)) {
+		if _, loop := address.AliasChain(aliases, alias); loop {
+			return nil, fmt.Errorf("domain alias %q leads back to itself; remove it", alias)
 		}
 	}
 	return aliases, nil
@@ -70,30 +69,21 @@ func canonicalAliases(configured map[string]string) (map[string]string, error) {
 // configuration and by the accept files. An alias of an alias has the targets of both. A
 // domain that is no alias has none.
 func (p *Policy) AliasTargets(domain string) []AliasTarget {
-	all := p.aliasSteps(domain)
-	if all == nil {
+	if len(p.aliasSteps(domain)) == 0 { // most domains; they allocate nothing
 		return nil
 	}
-	seen := map[string]bool{domain: true}
-	all = slices.DeleteFunc(all, func(t AliasTarget) bool { return alreadyIn(seen, t.Domain) })
-	for next := 0; next < len(all); next++ {
-		steps := p.aliasSteps(all[next].Domain)
-		all[next].Alias = len(steps) > 0
-		for _, target := range steps {
-			if len(all) < maxTargets && !alreadyIn(seen, target.Domain) {
-				all = append(all, target)
-			}
+	var all []AliasTarget
+	for target, alias := range address.FollowAliases(domain, p.aliasSteps, AliasTarget.domain) {
+		target.Alias = alias
+		target.Foreign = target.Foreign || len(all) == maxTargets
+		if all = append(all, target); len(all) > maxTargets {
+			break
 		}
 	}
-	return all[:min(len(all), maxTargets)]
+	return all
 }
 
-// alreadyIn adds a domain to a set, and reports whether the set had it before.
-func alreadyIn(seen map[string]bool, domain string) bool {
-	before := seen[domain]
-	seen[domain] = true
-	return before
-}
+func (t AliasTarget) domain() string { return t.Domain }
 
 // aliasSteps returns the direct targets of a domain.
 func (p *Policy) aliasSteps(domain string) []AliasTarget {
@@ -127,10 +117,10 @@ func (p *Policy) decideAliased(ctx context.Context, q Query, r recipient, target
 // because an address is valid if one of its forms is. An entry in refuse that names the
 // recipient as written is final.
 func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets []AliasTarget) Decision {
+	asWritten := r
+	verdict, _ := p.lists.find(&asWritten)
+	r.refused, r.barred = verdict == VerdictDenylisted, asWritten.barred
 	best := p.decide(ctx, q, r)
-	if best.Verdict == VerdictDenylisted {
-		return best
-	}
 	for _, target := range targets {
 		if best.Reply.IsContinue() {
 			break
@@ -139,6 +129,10 @@ func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets 
 		at.aliased = r.aliased && target.Alias
 		if r.readable() && !at.readable() {
 			continue // too long in this domain, so in no index
+		}
+		if r.refused { // it costs as much as an unknown one
+			p.decide(ctx, q, at)
+			continue
 		}
 		if d := p.decideAt(ctx, q, at, target); better(d, best) {
 			d.Address, d.Domain = r.form[0], r.domain
@@ -152,7 +146,7 @@ func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets 
 func (p *Policy) decideAt(ctx context.Context, q Query, at recipient, target AliasTarget) (d Decision) {
 	if target.Foreign {
 		at.entry, at.shared = target.By, true
-		d = at.answer(5, VerdictAllowlisted, Reply{}, "accept_files maps the domain to one that is not judged here")
+		d = at.answer(5, VerdictAllowlisted, Reply{}, "the domain is mapped to one that is not judged here, or to more than 16")
 	} else {
 		d = p.decide(ctx, q, at)
 	}
@@ -163,11 +157,9 @@ func (p *Policy) decideAt(ctx context.Context, q Query, at recipient, target Ali
 // recipientAt returns a recipient as the same local part of another domain, without any
 // findings. The mode stays that of the domain as written.
 func (p *Policy) recipientAt(r recipient, domain string) recipient {
-	at := recipient{text: r.text, domain: domain, mode: r.mode, unconfirmed: r.unconfirmed}
-	at.form[0] = r.form[0].In(domain)
-	if p.delimiters != "" {
-		at.form[1], _ = at.form[0].WithoutExtension(p.delimiters)
-	}
+	at := recipient{text: r.text, domain: domain, mode: r.mode, unconfirmed: r.unconfirmed, refused: r.refused}
+	at.form[0], at.barred = r.form[0].In(domain), r.barred
+	p.setForms(&at)
 	return at
 }
 

@@ -215,8 +215,39 @@ func TestAliasTargets(t *testing.T) {
 			}
 		})
 	}
-	if got := p.AliasTargets("n0.test"); len(got) != maxTargets {
-		t.Errorf("a long chain leads to %d targets, want %d", len(got), maxTargets)
+	got := p.AliasTargets("n0.test")
+	if len(got) != maxTargets+1 || !got[maxTargets].Foreign {
+		t.Errorf("a long chain leads to %+v, want %d targets and one that is not looked up", got, maxTargets)
+	}
+}
+
+// TestTooManyTargets: a recipient of an alias with more targets than are looked up may be known in one
+// of the others, so it is accepted.
+func TestTooManyTargets(t *testing.T) {
+	for _, n := range []int{1, maxTargets, maxTargets + 1, 3 * maxTargets} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			aliases := map[string][]aliasLine{}
+			p := testPolicy(t, func(cfg *Config) {
+				cfg.Domains["alias.test"] = ModeEnforce
+				for i := range n {
+					domain := fmt.Sprintf("t%d.test", i)
+					cfg.Domains[domain] = ModeEnforce
+					aliases["alias.test"] = append(aliases["alias.test"], aliasLine{domain, 1})
+					cfg.Index.(*fakeIndex).entries[fmt.Sprintf("u%d@%s", i, domain)] = Entry{Known: true}
+				}
+				cfg.AcceptFiles = aliasTable{aliases: aliases}
+			})
+			for i := range n {
+				recipient := fmt.Sprintf("u%d@alias.test", i)
+				if d := p.Decide(context.Background(), query(recipient)); !d.Reply.IsContinue() {
+					t.Errorf("%s: %s", recipient, d.Verdict)
+				}
+			}
+			d := p.Decide(context.Background(), query("nobody@alias.test"))
+			if accepted := d.Reply.IsContinue(); accepted != (n > maxTargets) {
+				t.Errorf("unknown in %d targets: %s", maxTargets, d.Verdict)
+			}
+		})
 	}
 }
 
@@ -278,18 +309,18 @@ func TestNewRejectsAliases(t *testing.T) {
 	}
 }
 
-// TestAliasCharge: under an alias a guess is the same guess as at the target, an address that
-// has existed in either form is none, and a report charges for nothing.
+// TestAliasCharge: under an alias a guess is the same guess as at the target, whether the address
+// has existed or not, and a report charges for nothing.
 func TestAliasCharge(t *testing.T) {
 	for recipient, want := range map[string]string{
 		"nobody@alias.test":      "invalid IP nobody@enforce.test true",
 		"nobody+x@alias.test":    "invalid IP nobody@enforce.test true",
 		"user@alias.test":        "invalid IP user@enforce.test false",
-		"quit@alias.test":        "",
-		"past@alias.test":        "",
+		"quit@alias.test":        "invalid IP quit@enforce.test true",
+		"past@alias.test":        "invalid IP past@enforce.test true",
 		"nobody@reported.test":   "",
 		"anybody@outward.test":   "",
-		"closed@alias.test":      "",
+		"closed@alias.test":      "invalid IP closed@enforce.test true",
 		"10.0.0.1 nobody@x.test": "",
 	} {
 		t.Run(recipient, func(t *testing.T) {

@@ -28,18 +28,19 @@ func TestPolicyCharges(t *testing.T) {
 		"anybody@sub.enforce.test":         "",                         // a whole domain in accept_files
 		"srs0=x@enforce.test":              "",                         // a pattern
 		"anybody@catchall.test":            "",                         // a whole domain
-		"left@enforce.test":                "",                         // in refuse
+		"left@enforce.test":                "left@enforce.test true",   // in refuse
+		"left+x@enforce.test":              "left@enforce.test true",
 		"postmaster@enforce.test":          "",
-		"gone@enforce.test":                "", // in grace
-		"past@enforce.test":                "", // removed, and refused again
+		"gone@enforce.test":                "",                       // in grace
+		"past@enforce.test":                "past@enforce.test true", // removed long ago
 		"nobody@report.test":               "",
 		"user@report.test":                 "",
 		"nobody@foreign.test":              "",
 		"nobody@notready.test":             "",
 		"nobody@stale.test":                "",
-		"staff@enforce.test":               "", // restricted
-		"broken@enforce.test":              "", // an error
-		"198.51.100.7 nobody@enforce.test": "", // exempt
+		"staff@enforce.test":               "staff@enforce.test true", // restricted
+		"broken@enforce.test":              "",                        // an error
+		"198.51.100.7 nobody@enforce.test": "",                        // exempt
 	} {
 		t.Run(recipient, func(t *testing.T) {
 			limit := &charges{}

@@ -1,26 +1,60 @@
 package policy
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
 
-// translated is the prefix through which IPv6-only networks see hosts of the IPv4 internet
-// (RFC 6052 section 2.1). As IPv6 addresses they would all be in one network.
-var translated = netip.MustParsePrefix("64:ff9b::/96")
+// WellKnownNAT64 is the prefix through which IPv6-only networks usually see hosts of the IPv4
+// internet (RFC 6052 section 2.1). As IPv6 addresses they would all be in one network.
+var WellKnownNAT64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// CanonicalClient returns the address of a client in the form in which networks are
-// compared: IPv4-mapped and translated addresses as IPv4, without a zone.
-func CanonicalClient(client netip.Addr) netip.Addr {
+// CheckNAT64 returns an error if a prefix cannot hold IPv4 addresses. RFC 6052 section 2.2 has
+// six lengths.
+func CheckNAT64(prefix netip.Prefix) error {
+	if !prefix.Addr().Is6() || prefix.Addr().Is4In6() || prefix != prefix.Masked() ||
+		!slices.Contains([]int{32, 40, 48, 56, 64, 96}, prefix.Bits()) {
+		return fmt.Errorf("%s is not an IPv6 network of /32, /40, /48, /56, /64 or /96", prefix)
+	}
+	return nil
+}
+
+// Translators are the NAT64 prefixes of a network. A client behind one of them counts as its
+// IPv4 address. The zero value has none, so IPv4 clients are only those that are IPv4-mapped.
+type Translators []netip.Prefix
+
+// Canonical returns the address of a client in the form in which networks are compared:
+// IPv4-mapped and translated addresses as IPv4, without a zone.
+func (t Translators) Canonical(client netip.Addr) netip.Addr {
 	client = client.Unmap().WithZone("")
-	if translated.Contains(client) {
-		long := client.As16()
-		return netip.AddrFrom4([4]byte(long[12:]))
+	for _, prefix := range t {
+		if prefix.Contains(client) {
+			return embedded(client, prefix.Bits())
+		}
 	}
 	return client
 }
 
-// ClientNetwork returns the network of a client, of a prefix length for IPv4 and one for
-// IPv6. It reports false if the client has no IP address.
-func ClientNetwork(client netip.Addr, ipv4, ipv6 int) (netip.Prefix, bool) {
-	client = CanonicalClient(client)
+// embedded returns the IPv4 address in an IPv6 address below a prefix of a length. Byte 8 is
+// reserved and not part of it (RFC 6052 section 2.2).
+func embedded(client netip.Addr, length int) netip.Addr {
+	const reserved = 8
+	long := client.As16()
+	var short [4]byte
+	for i, at := 0, length/8; i < len(short); at++ {
+		if at != reserved {
+			short[i] = long[at]
+			i++
+		}
+	}
+	return netip.AddrFrom4(short)
+}
+
+// Network returns the network of a client, of a prefix length for IPv4 and one for IPv6. It
+// reports false if the client has no IP address.
+func (t Translators) Network(client netip.Addr, ipv4, ipv6 int) (netip.Prefix, bool) {
+	client = t.Canonical(client)
 	length := ipv6
 	if client.Is4() {
 		length = ipv4
@@ -29,10 +63,10 @@ func ClientNetwork(client netip.Addr, ipv4, ipv6 int) (netip.Prefix, bool) {
 	return network, err == nil && network.IsValid()
 }
 
-// containing returns the first of the networks that contains a client. A network below
-// 64:ff9b::/96 is compared with the address as it came.
-func containing(networks []netip.Prefix, client netip.Addr) (netip.Prefix, bool) {
-	canonical, plain := CanonicalClient(client), client.Unmap().WithZone("")
+// containing returns the first of the networks that contains a client. A network below a NAT64
+// prefix is compared with the address as it came.
+func (t Translators) containing(networks []netip.Prefix, client netip.Addr) (netip.Prefix, bool) {
+	canonical, plain := t.Canonical(client), client.Unmap().WithZone("")
 	for _, network := range networks {
 		if network.Contains(canonical) || network.Contains(plain) {
 			return network, true

@@ -223,7 +223,7 @@ var fullDecisions = []struct {
 	{"192.0.2.1 gone@enforce.test", 8, VerdictInGrace, "gone@enforce.test", "", tryLater},
 	{"192.0.2.1 nobody@stale.test", 9, VerdictStale, "", "", noAnswer},
 	{"192.0.2.1 nobody@foreign.test", 3, VerdictNotOurs, "", "", goOn},
-	{"192.0.2.1 left@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
+	{"192.0.2.1 left@enforce.test", 11, VerdictHarvestLimited, "left@enforce.test", "", hangUp},
 
 	// 12.
 	{"nobody+x@enforce.test", 12, VerdictUnknown, "", "", noUser},
@@ -347,6 +347,30 @@ func TestDecideSwitches(t *testing.T) {
 			9, VerdictStale, noAnswer},
 		{"stale refuses the restricted", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "staff@stale.test", 9,
 			VerdictStale, noUser},
+		{"when not ready: accept", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }, "nobody@notready.test",
+			7, VerdictNotReady, goOn},
+		{"when not ready: tempfail", func(cfg *Config) { cfg.WhenNotReady = FallbackTempfail }, "nobody@notready.test",
+			7, VerdictNotReady, noAnswer},
+		{"when stale: accept", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "nobody@stale.test", 9, VerdictStale,
+			goOn},
+		{"when stale: refuse", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "nobody@stale.test", 9, VerdictStale,
+			noUser},
+		{"when stale: tempfail", func(cfg *Config) { cfg.WhenStale = FallbackTempfail }, "nobody@stale.test",
+			9, VerdictStale, noAnswer},
+		{"when stale says nothing of not ready", func(cfg *Config) { cfg.WhenStale = FallbackAccept },
+			"nobody@notready.test", 7, VerdictNotReady, noAnswer},
+		{"no grace", func(cfg *Config) { cfg.RemovalGrace = 0 }, "gone@enforce.test", 12, VerdictUnknown, noUser},
+		{"grace just over", func(cfg *Config) { cfg.RemovalGrace = 10 * time.Minute }, "gone@enforce.test",
+			12, VerdictUnknown, noUser},
+		{"grace not yet over", func(cfg *Config) { cfg.RemovalGrace = 10*time.Minute + 1 }, "gone@enforce.test",
+			8, VerdictInGrace, tryLater},
+		{"nothing always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster@enforce.test",
+			12, VerdictUnknown, noUser},
+		{"bare postmaster all the same", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster",
+			2, VerdictAlways, goOn},
+		{"another always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{"HostMaster"} },
+			"hostMASTER@enforce.test", 4, VerdictAlways, goOn},
+		{"no domains", func(cfg *Config) { cfg.Domains = nil }, "nobody@enforce.test", 3, VerdictNotOurs, goOn},
 		{"a domain in Unicode", func(cfg *Config) { cfg.Accept = []string{"@MÜNCHEN.test"} },
 			"nobody@xn--mnchen-3ya.test", 5, VerdictAllowlisted, goOn},
 	} {
@@ -355,53 +379,40 @@ func TestDecideSwitches(t *testing.T) {
 			d := fullPolicy(t, c.change).Decide(context.Background(), q)
 			if want := expect(c.reply, recipient); d.Row != c.row || d.Verdict != c.verdict ||
 				d.Reply.String() != want {
-				t.Errorf("%s: Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.name, c.recipient, d.Row, d.Verdict,
-					d.Reply, c.row, c.verdict, want)
+				t.Errorf("Decide(%q) = row %d, %s, %q, want row %d, %s, %q", c.recipient, d.Row, d.Verdict, d.Reply,
+					c.row, c.verdict, want)
 			}
 		})
 	}
 }
 
 // The directory is asked only about recipients that would be rejected as unknown, one form
-// after the other until one is found or there is no answer.
+// after the other until one is found or there is no answer. Questions of clients over the
+// harvest limit are marked, because they do not use up the budget of others.
 func TestDecideAsksConfirm(t *testing.T) {
 	for recipient, want := range map[string]string{
-		"Nobody@Enforce.Test":         "nobody@enforce.test",
-		"nobody+x@enforce.test":       "nobody+x@enforce.test nobody@enforce.test",
-		"mute+x@enforce.test":         "mute+x@enforce.test mute@enforce.test",
-		"mute@enforce.test":           "mute@enforce.test",
-		"fresh@enforce.test":          "fresh@enforce.test",
-		"staff@enforce.test":          "staff@enforce.test",
-		"user@enforce.test":           "",
-		"left@enforce.test":           "",
-		"gone@enforce.test":           "",
-		"nobody@stale.test":           "",
-		"nobody@notready.test":        "",
-		"nobody@foreign.test":         "",
-		`us"er@enforce.test`:          "",
-		"198.51.100.7 x@enforce.test": "",
+		"Nobody@Enforce.Test":           "nobody@enforce.test",
+		"nobody+x@enforce.test":         "nobody+x@enforce.test nobody@enforce.test",
+		"mute+x@enforce.test":           "mute+x@enforce.test mute@enforce.test",
+		"mute@enforce.test":             "mute@enforce.test",
+		"fresh@enforce.test":            "fresh@enforce.test",
+		"staff@enforce.test":            "staff@enforce.test",
+		"user@enforce.test":             "",
+		"gone@enforce.test":             "",
+		"nobody@stale.test":             "",
+		"nobody@notready.test":          "",
+		"nobody@foreign.test":           "",
+		`us"er@enforce.test`:            "",
+		"198.51.100.7 x@enforce.test":   "",
+		"192.0.2.1 nobody@enforce.test": "nobody@enforce.test suspect",
 	} {
 		t.Run(recipient, func(t *testing.T) {
 			confirm := &fakeConfirmer{}
 			q, _ := fullQuery(t, recipient)
 			fullPolicy(t, func(cfg *Config) { cfg.Confirm = confirm }).Decide(context.Background(), q)
-			if got := strings.Join(confirm.asked, " "); got != want {
+			got := strings.Join(confirm.asked, " ")
+			if got += strings.Repeat(" suspect", confirm.suspects); got != want {
 				t.Errorf("Decide(%q) asked the directory for %q, want %q", recipient, got, want)
-			}
-		})
-	}
-}
-
-// Questions of clients over the harvest limit are marked. They do not use up the budget of
-// others.
-func TestDecideMarksSuspects(t *testing.T) {
-	for recipient, want := range map[string]int{"nobody@enforce.test": 0, "192.0.2.1 nobody@enforce.test": 1} {
-		t.Run(recipient, func(t *testing.T) {
-			confirm := &fakeConfirmer{}
-			q, _ := fullQuery(t, recipient)
-			fullPolicy(t, func(cfg *Config) { cfg.Confirm = confirm }).Decide(context.Background(), q)
-			if confirm.suspects != want {
-				t.Errorf("Decide(%q) marked %d questions, want %d", recipient, confirm.suspects, want)
 			}
 		})
 	}
@@ -560,13 +571,13 @@ func FuzzDecide(f *testing.F) {
 		switch {
 		case d.Reason == "" || (d.Err != nil) != (d.Verdict == VerdictError) ||
 			(d.Row == 0) != (d.Verdict == VerdictError):
-			t.Fatalf("Decide(%q) = %+v", q, d)
+			t.Fatalf("Decide(%+v) = %+v", q, d)
 		case !d.Reply.IsContinue() && d.Mode != ModeEnforce:
-			t.Fatalf("Decide(%q) refuses in mode %s: %+v", q, d.Mode, d)
+			t.Fatalf("Decide(%+v) refuses in mode %s: %+v", q, d.Mode, d)
 		case would.Code() == 550 && d.Row != 5 && d.Row != 6 && d.Row != 12:
-			t.Fatalf("Decide(%q) says %q in row %d", q, would, d.Row)
+			t.Fatalf("Decide(%+v) says %q in row %d", q, would, d.Row)
 		case len(d.Reply.String()) > 500 || !isPrintable(d.Reply.String()):
-			t.Fatalf("Decide(%q) has the reply %q", q, d.Reply)
+			t.Fatalf("Decide(%+v) has the reply %q", q, d.Reply)
 		}
 		checkExtended(t, p, q, d)
 	})

@@ -24,6 +24,10 @@
 // without its extension. The first that matches carries its restriction. An entry in refuse
 // holds for every extension that accept does not name.
 //
+// With StripPrefixes, a tagged recipient is then tried without its tag, in both forms. This can only
+// make it known: an entry in refuse that names a form without the tag does not reject the tagged
+// address, but it is not known by that form.
+//
 // A recipient in a domain alias goes through rows 4 to 12 as written, and as the same local
 // part in each target domain. The most lenient decision counts. An entry in refuse that names
 // the recipient as written is final. The mode is that of the domain as written. Row 10 waits
@@ -36,6 +40,13 @@
 // rows 7, 9, 11 and 12. A recipient that becomes internal-only is lost to these clients, so row 8
 // holds for it as for a removed one. Rows 7 and 9 are also needed because an index that cannot be trusted
 // may hold a restriction that was lifted, or that is not that of every owner.
+//
+// # What outsiders can learn
+//
+// All recipients that get 550 cost the same lookups and searches, and are charged alike: those that
+// are unknown, internal-only, removed longer than the removal grace ago, or in refuse. So the reply,
+// the time and the harvest limit do not tell which of them exist or have existed. While an index
+// cannot be trusted, an entry in refuse still gets 550 where an unknown recipient gets 451.
 //
 // # Concurrency
 //

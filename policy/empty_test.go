@@ -33,6 +33,10 @@ func TestDecideEmptyDomain(t *testing.T) {
 		cfg.Refuse = []string{"left@enforce.test"}
 		cfg.AcceptPatterns = []string{`srs0=.*@enforce\.test`}
 	}
+	// A restricted recipient is known, so its domain has an address since.
+	restricted := func(cfg *Config) {
+		cfg.Index.(*fakeIndex).entries["staff@enforce.test"] = Entry{Known: true, InternalOnly: true}
+	}
 	for _, c := range []struct {
 		name      string
 		change    func(*Config)
@@ -58,6 +62,7 @@ func TestDecideEmptyDomain(t *testing.T) {
 		{"accept", accept, "nobody@enforce.test", VerdictNotReady, ""},
 		{"refused by a list", lists, "left@enforce.test", VerdictDenylisted, "550 5.1.1"},
 		{"accepted by a pattern", lists, "srs0=x@enforce.test", VerdictAllowlisted, ""},
+		{"restricted", restricted, "staff@enforce.test", VerdictRestricted, "550 5.1.1"},
 		{"beside a pattern", lists, "nobody@enforce.test", VerdictNotReady, "451 4.3.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,17 +77,6 @@ func TestDecideEmptyDomain(t *testing.T) {
 				t.Errorf("row %d", d.Row)
 			}
 		})
-	}
-}
-
-// TestDecideRestrictedInEmptyDomain: a restricted recipient is known, so its domain has
-// an address, though it was asked for before that.
-func TestDecideRestrictedInEmptyDomain(t *testing.T) {
-	index := testIndex()
-	index.entries["staff@enforce.test"] = Entry{Known: true, InternalOnly: true}
-	p := emptyPolicy(t, func(cfg *Config) { cfg.Index = index }, "enforce.test")
-	if d := p.Decide(context.Background(), query("staff@enforce.test")); d.Verdict != VerdictRestricted {
-		t.Errorf("verdict %s, want %s", d.Verdict, VerdictRestricted)
 	}
 }
 

@@ -28,9 +28,11 @@ func (s State) Rank() int {
 // Ready reports whether the index holds the result of a full pass.
 func (s State) Ready() bool { return s == Fresh || s == Late || s == Stale }
 
-// Freshness is the worst state among the directories that may own a domain.
+// Freshness is the worst state among the directories that may own a domain, and the files that
+// name it.
 type Freshness struct {
 	State     State
 	Directory string    // the directory in this state; empty: none in particular
-	Since     time.Time // start of its last good pass; zero: never, or not known
+	File      string    // the accept file in this state, in place of a directory; empty: none
+	Since     time.Time // start of the last good pass, or modification of the file; zero: never, or not known
 }

@@ -7,82 +7,69 @@ import (
 	"time"
 )
 
-// TestGraceWithAWrongClock: an address that went while the clock was ahead has no grace
-// until the clock gets there again, and takes none from another form of the recipient.
-func TestGraceWithAWrongClock(t *testing.T) {
+// TestGrace: which removals give row 8, for the recipient a+b@enforce.test. A removal that lies
+// ahead of a clock that was set back has no grace until the clock gets there, and takes none from
+// another form of the recipient. For outside senders, an address that becomes internal-only is
+// removed; for inside senders it is known.
+func TestGrace(t *testing.T) {
 	const year = 365 * 24 * time.Hour
-	for _, c := range []struct {
-		what    string
-		removed map[string]time.Duration // by local part, from now on
-		want    Verdict
-	}{
-		{"a while ago", map[string]time.Duration{"a+b": -10 * time.Minute}, VerdictInGrace},
-		{"long ago", map[string]time.Duration{"a+b": -2 * time.Hour}, VerdictUnknown},
-		{"in a minute", map[string]time.Duration{"a+b": time.Minute}, VerdictInGrace},
-		{"in two hours", map[string]time.Duration{"a+b": 2 * time.Hour}, VerdictUnknown},
-		{"in ten years", map[string]time.Duration{"a+b": 10 * year}, VerdictUnknown},
-		{"one form in ten years, the other a while ago", map[string]time.Duration{"a+b": 10 * year,
-			"a": -10 * time.Minute}, VerdictInGrace},
-		{"one form a while ago, the other in ten years", map[string]time.Duration{"a+b": -10 * time.Minute,
-			"a": 10 * year}, VerdictInGrace},
-		{"both in ten years", map[string]time.Duration{"a+b": 10 * year, "a": 10 * year}, VerdictUnknown},
-	} {
-		t.Run(c.what, func(t *testing.T) {
-			p := testPolicy(t, func(cfg *Config) {
-				cfg.RecipientDelimiter = "+"
-				for local, from := range c.removed {
-					cfg.Index.(*fakeIndex).entries[local+"@enforce.test"] = Entry{Removed: now.Add(from)}
-				}
-			})
-			if got := p.Decide(context.Background(), Query{Recipient: "a+b@enforce.test"}); got.Verdict != c.want {
-				t.Errorf("removed %s: %s, want %s", c.what, got.Verdict, c.want)
-			}
-		})
+	gone := func(from time.Duration) Entry { return Entry{Removed: now.Add(from)} }
+	restricted := func(from time.Duration) Entry {
+		return Entry{Known: true, InternalOnly: true, Removed: now.Add(from)}
 	}
-}
-
-// TestGraceOfInternalOnly: to outside senders an address that becomes internal-only is
-// removed, and has a grace; to inside senders it is known.
-func TestGraceOfInternalOnly(t *testing.T) {
+	const unknown, deferred = "550 5.1.1 ", "450 4.1.1 "
 	inside := Query{Authenticated: "ann"}
 	for _, c := range []struct {
-		what    string
+		name    string
 		entries map[string]Entry // by local part
 		query   Query
-		want    Verdict
 		row     int
+		want    Verdict
 		reply   string // its beginning; empty: continue
-		match   string
+		match   string // local part
 	}{
-		{"a while ago", map[string]Entry{"a": {Known: true, InternalOnly: true, Removed: now.Add(-10 * time.Minute)}},
-			Query{}, VerdictInGrace, 8, "450 4.1.1 ", "a@enforce.test"},
-		{"a while ago, from inside", map[string]Entry{"a": {Known: true, InternalOnly: true,
-			Removed: now.Add(-10 * time.Minute)}}, inside, VerdictKnown, 6, "", "a@enforce.test"},
-		{"long ago", map[string]Entry{"a": {Known: true, InternalOnly: true, Removed: now.Add(-2 * time.Hour)}},
-			Query{}, VerdictRestricted, 6, "550 5.1.1 ", "a@enforce.test"},
-		{"in ten years", map[string]Entry{"a": {Known: true, InternalOnly: true,
-			Removed: now.Add(10 * 365 * 24 * time.Hour)}}, Query{}, VerdictRestricted, 6, "550 5.1.1 ",
-			"a@enforce.test"},
-		{"from the start", map[string]Entry{"a": {Known: true, InternalOnly: true}}, Query{},
-			VerdictRestricted, 6, "550 5.1.1 ", "a@enforce.test"},
-		{"from the start, the whole form gone a while ago", map[string]Entry{"a": {Known: true, InternalOnly: true},
-			"a+b": {Removed: now.Add(-10 * time.Minute)}}, Query{}, VerdictInGrace, 8, "450 4.1.1 ", "a@enforce.test"},
-		{"open", map[string]Entry{"a": {Known: true}, "a+b": {Removed: now.Add(-10 * time.Minute)}}, Query{},
-			VerdictKnown, 6, "", "a@enforce.test"},
+		{"a while ago", map[string]Entry{"a+b": gone(-10 * time.Minute)}, Query{}, 8, VerdictInGrace, deferred, "a+b"},
+		{"long ago", map[string]Entry{"a+b": gone(-2 * time.Hour)}, Query{}, 12, VerdictUnknown, unknown, "a+b"},
+		{"in a minute", map[string]Entry{"a+b": gone(time.Minute)}, Query{}, 8, VerdictInGrace, deferred, "a+b"},
+		{"in two hours", map[string]Entry{"a+b": gone(2 * time.Hour)}, Query{}, 12, VerdictUnknown, unknown, "a+b"},
+		{"in ten years", map[string]Entry{"a+b": gone(10 * year)}, Query{}, 12, VerdictUnknown, unknown, "a+b"},
+		{"one form in ten years, the other a while ago",
+			map[string]Entry{"a+b": gone(10 * year), "a": gone(-10 * time.Minute)}, Query{}, 8, VerdictInGrace, deferred, "a"},
+		{"one form a while ago, the other in ten years",
+			map[string]Entry{"a+b": gone(-10 * time.Minute), "a": gone(10 * year)}, Query{}, 8, VerdictInGrace, deferred, "a+b"},
+		{"both in ten years", map[string]Entry{"a+b": gone(10 * year), "a": gone(10 * year)}, Query{},
+			12, VerdictUnknown, unknown, "a+b"},
+
+		{"internal-only a while ago", map[string]Entry{"a": restricted(-10 * time.Minute)}, Query{},
+			8, VerdictInGrace, deferred, "a"},
+		{"internal-only a while ago, from inside", map[string]Entry{"a": restricted(-10 * time.Minute)}, inside,
+			6, VerdictKnown, "", "a"},
+		{"internal-only long ago", map[string]Entry{"a": restricted(-2 * time.Hour)}, Query{},
+			6, VerdictRestricted, unknown, "a"},
+		{"internal-only in ten years", map[string]Entry{"a": restricted(10 * year)}, Query{},
+			6, VerdictRestricted, unknown, "a"},
+		{"internal-only from the start", map[string]Entry{"a": {Known: true, InternalOnly: true}}, Query{},
+			6, VerdictRestricted, unknown, "a"},
+		{"internal-only from the start, the whole form gone a while ago",
+			map[string]Entry{"a": {Known: true, InternalOnly: true}, "a+b": gone(-10 * time.Minute)}, Query{},
+			8, VerdictInGrace, deferred, "a"},
+		{"known, the whole form gone a while ago", map[string]Entry{"a": {Known: true}, "a+b": gone(-10 * time.Minute)},
+			Query{}, 6, VerdictKnown, "", "a"},
 	} {
-		p := testPolicy(t, func(cfg *Config) {
-			cfg.RecipientDelimiter = "+"
-			for local, entry := range c.entries {
-				cfg.Index.(*fakeIndex).entries[local+"@enforce.test"] = entry
+		t.Run(c.name, func(t *testing.T) {
+			p := testPolicy(t, func(cfg *Config) {
+				cfg.RecipientDelimiter = "+"
+				for local, entry := range c.entries {
+					cfg.Index.(*fakeIndex).entries[local+"@enforce.test"] = entry
+				}
+			})
+			c.query.Recipient = "a+b@enforce.test"
+			got := p.Decide(context.Background(), c.query)
+			if got.Verdict != c.want || got.Row != c.row || got.Match.Local() != c.match ||
+				got.Reply.IsContinue() != (c.reply == "") || !strings.HasPrefix(got.Reply.String(), c.reply) {
+				t.Errorf("%s, row %d, %q, match %q, want %s, row %d, %q, %q", got.Verdict, got.Row, got.Reply, got.Match,
+					c.want, c.row, c.reply, c.match)
 			}
 		})
-		c.query.Recipient = "a+b@enforce.test"
-		got := p.Decide(context.Background(), c.query)
-		reply := got.Reply.String()
-		if got.Verdict != c.want || got.Row != c.row || got.Match.String() != c.match ||
-			got.Reply.IsContinue() != (c.reply == "") || !strings.HasPrefix(reply, c.reply) {
-			t.Errorf("%s: %s, row %d, %q, %s; want %s, row %d, %q, %s", c.what, got.Verdict, got.Row, reply, got.Match,
-				c.want, c.row, c.reply, c.match)
-		}
 	}
 }

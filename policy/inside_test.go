@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // TestInsideNetworks: clients of the inside networks count as authenticated for internal-only
@@ -67,7 +68,7 @@ func TestClientForms(t *testing.T) {
 		"2001:db8::1%eth0": "2001:db8::/32", "::192.0.2.1": "", "192.0.3.1": "", "64:ff9b:1::192.0.2.1": "",
 	} {
 		t.Run(client, func(t *testing.T) {
-			network, found := containing(networks, netip.MustParseAddr(client))
+			network, found := (Translators{WellKnownNAT64}).containing(networks, netip.MustParseAddr(client))
 			if found != (want != "") || found && network.String() != want {
 				t.Errorf("containing(%s) = %v, %t, want %q", client, network, found, want)
 			}
@@ -79,7 +80,74 @@ func TestClientForms(t *testing.T) {
 			}
 		})
 	}
-	if _, found := containing(networks, netip.Addr{}); found {
+	if _, found := (Translators{WellKnownNAT64}).containing(networks, netip.Addr{}); found {
 		t.Error("no address is in a network")
+	}
+}
+
+// TestDoubtfulEntry: an entry that may have opened is never rejected. It still accepts those who
+// may write to an internal-only recipient.
+func TestDoubtfulEntry(t *testing.T) {
+	for _, stale := range []Fallback{FallbackTempfail, FallbackAccept, FallbackRefuse} {
+		p := aliased(t, func(cfg *Config) {
+			cfg.ExemptNetworks, cfg.WhenStale = nil, stale
+			cfg.InsideNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+			index := cfg.Index.(*fakeIndex)
+			for _, domain := range []string{"enforce.test", "report.test", "stale.test", "notready.test"} {
+				index.entries["doubt@"+domain] = Entry{Known: true, InternalOnly: true, Doubt: errIndex,
+					Removed: now.Add(-1000 * time.Hour)}
+			}
+		})
+		for _, c := range []struct{ recipient, user, reply string }{
+			{"doubt@enforce.test", "", noAnswer},
+			{"doubt+x@enforce.test", "", noAnswer},
+			{"doubt@alias.test", "", noAnswer},
+			{"doubt@stale.test", "", noAnswer},
+			{"doubt@notready.test", "", noAnswer},
+			{"doubt@report.test", "", goOn},
+			{"192.0.2.1 doubt@enforce.test", "", noAnswer}, // over the harvest limit
+			{"10.1.2.3 doubt@enforce.test", "", goOn},
+			{"10.1.2.3 doubt+x@alias.test", "", goOn},
+			{"doubt@enforce.test", "ann", goOn},
+		} {
+			q, recipient := fullQuery(t, c.recipient)
+			q.Authenticated = c.user
+			if d := p.Decide(t.Context(), q); d.Reply.String() != expect(c.reply, recipient) {
+				t.Errorf("Decide(%q from %q) with when_stale %s = row %d, %s, %q, want %q", c.recipient, c.user, stale,
+					d.Row, d.Verdict, d.Reply, c.reply)
+			}
+		}
+	}
+}
+
+// TestAnySender: a query about any sender finds internal-only recipients in every state, and
+// nothing else that a sender without a name does not.
+func TestAnySender(t *testing.T) {
+	p := fullPolicy(t, func(cfg *Config) { cfg.ExemptAuthenticated, cfg.WhenStale = true, FallbackRefuse })
+	for _, c := range []struct {
+		recipient string
+		row       int
+		verdict   Verdict
+		reply     string
+	}{
+		{"staff@enforce.test", 6, VerdictKnown, goOn},
+		{"staff@stale.test", 6, VerdictKnown, goOn},
+		{"staff@notready.test", 6, VerdictKnown, goOn},
+		{"staff@report.test", 6, VerdictKnown, goOn},
+		{"freshinside@enforce.test", 10, VerdictConfirmed, goOn},
+		{"user@enforce.test", 6, VerdictKnown, goOn},
+		{"nobody@enforce.test", 12, VerdictUnknown, noUser},
+		{"nobody@stale.test", 9, VerdictStale, noUser},
+		{"left@enforce.test", 5, VerdictDenylisted, noUser},
+		{"gone@enforce.test", 8, VerdictInGrace, tryLater},
+	} {
+		t.Run(c.recipient, func(t *testing.T) {
+			q, recipient := fullQuery(t, c.recipient)
+			q.AnySender = true
+			d := p.Decide(context.Background(), q)
+			if d.Row != c.row || d.Verdict != c.verdict || d.Reply.String() != expect(c.reply, recipient) {
+				t.Errorf("row %d, %s, %q, want row %d, %s, %q", d.Row, d.Verdict, d.Reply, c.row, c.verdict, c.reply)
+			}
+		})
 	}
 }

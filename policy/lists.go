@@ -90,27 +90,27 @@ func newPattern(text string) (pattern, error) {
 // find searches the lists in the order of row 5. It returns VerdictAllowlisted or
 // VerdictDenylisted with the reason, or nothing. Entries that name an address come first,
 // for the whole address before the one without extension. So an entry in refuse holds for
-// every extension that accept does not name.
+// every extension that accept does not name. It does not hold for a tag: the tagged address is
+// another one, which is then not known by its base address.
 func (l *lists) find(r *recipient) (Verdict, string) {
-	for _, r.match = range r.forms() {
-		if l.accept[r.match] {
+	for n, form := range r.counted() {
+		r.match = form
+		if l.accept[form] {
 			return VerdictAllowlisted, "in accept"
 		}
-		if l.refuse[r.match] {
+		if !l.refuse[form] {
+			continue
+		}
+		if n < r.plain {
 			return VerdictDenylisted, "in refuse"
 		}
+		r.barred = true
+		break
 	}
-	for _, r.match = range r.forms() {
-		if l.files == nil {
-			break
-		}
-		if file, line, whole := l.files.Find(r.match); line != 0 {
-			r.shared = whole
-			r.entry = place(file, line)
-			return VerdictAllowlisted, "in accept_files"
-		}
+	if l.inFiles(r) {
+		return VerdictAllowlisted, filedReason
 	}
-	for _, r.match = range r.forms() {
+	for _, r.match = range r.counted() {
 		for i := range l.patterns {
 			if l.patterns[i].MatchString(r.match.String()) {
 				r.entry, r.shared = l.patterns[i].source, true
@@ -124,4 +124,21 @@ func (l *lists) find(r *recipient) (Verdict, string) {
 		return VerdictAllowlisted, "the domain is in accept"
 	}
 	return "", ""
+}
+
+// filedReason is the reason of row 5 for an entry of a file.
+const filedReason = "in accept_files"
+
+// inFiles reports whether a file has an entry for a recipient, which is then its match.
+func (l *lists) inFiles(r *recipient) bool {
+	if l.files == nil {
+		return false
+	}
+	for _, form := range r.counted() {
+		if file, line, whole := l.files.Find(form); line != 0 {
+			r.match, r.entry, r.shared = form, place(file, line), whole
+			return true
+		}
+	}
+	return false
 }

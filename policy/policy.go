@@ -38,6 +38,9 @@ type Entry struct {
 	// Removed is when the last owner went, if not Known. If InternalOnly, it is when outside
 	// senders lost the address. Zero means that neither happened.
 	Removed time.Time
+	// Doubt is why an InternalOnly entry may be open by now. If it is not nil, the entry can
+	// only lead to acceptance; otherwise it means "cannot tell".
+	Doubt error
 }
 
 // Index holds the addresses of the directories. Its methods are called concurrently, once
@@ -97,18 +100,26 @@ type Config struct {
 	// RecipientDelimiter are the ASCII characters that begin the extension of a local part,
 	// as in Postfix's setting of this name. Empty means that there are no extensions.
 	RecipientDelimiter string
+	// StripPrefixes begin tagged local parts, such as "prvs=" of BATV: see address.WithoutTag. A
+	// tagged recipient is also looked up without its tag, which can only make it known.
+	StripPrefixes []string
 	// ExemptNetworks and ExemptAuthenticated are clients whose recipients are all accepted.
 	ExemptNetworks      []netip.Prefix
 	ExemptAuthenticated bool
 	// InsideNetworks are clients that count as authenticated for internal-only recipients,
 	// and for nothing else.
 	InsideNetworks []netip.Prefix
+	// NAT64 are prefixes of translators: a client below one counts as its IPv4 address in all
+	// networks. Nil means WellKnownNAT64; empty but not nil means none.
+	NAT64 []netip.Prefix
 	// Confirm is asked before an address is rejected as unknown; nil means never.
 	Confirm Confirmer
 	// Harvest limits the networks that guess addresses; nil means no limit.
-	// HarvestScopeAll limits them for known recipients too.
-	Harvest         HarvestLimit
-	HarvestScopeAll bool
+	// HarvestScopeAll limits them for known recipients too. HarvestReportOnly counts and sets
+	// Decision.WouldLimit; row 11 never matches.
+	Harvest           HarvestLimit
+	HarvestScopeAll   bool
+	HarvestReportOnly bool
 	// HarvestReply is the reply of row 11; "" means hangup.
 	HarvestReply HarvestReply
 	// RemovalGrace is how long a removed address gets 450 instead of 550; 0 means never.
@@ -129,16 +140,20 @@ type Policy struct {
 	always     map[string]bool          // canonical local parts
 	lists      lists
 	delimiters string
-	aliases    map[string]string // canonical domains, alias to target
+	// stripPrefixes are in the order of the configuration. The first that matches counts.
+	stripPrefixes []string
+	aliases       map[string]string // canonical domains, alias to target
 
 	exemptNetworks      []netip.Prefix
 	exemptAuthenticated bool
 	insideNetworks      []netip.Prefix
+	translators         Translators
 
-	confirm      Confirmer
-	harvest      HarvestLimit
-	harvestAll   bool
-	harvestReply HarvestReply
+	confirm           Confirmer
+	harvest           HarvestLimit
+	harvestAll        bool
+	harvestReportOnly bool
+	harvestReply      HarvestReply
 
 	removalGrace time.Duration
 	whenStale    Fallback
@@ -162,6 +177,17 @@ func (cfg *Config) check() error {
 	case !isASCII(cfg.RecipientDelimiter):
 		return fmt.Errorf("recipient delimiter: %q is not ASCII", cfg.RecipientDelimiter)
 	}
+	for _, prefix := range cfg.StripPrefixes {
+		if name := strings.TrimRight(prefix, "="); name == "" || name == prefix || !isASCII(prefix) ||
+			prefix != strings.ToLower(prefix) {
+			return fmt.Errorf("strip prefix: %q is not in lower case and does not end with =", prefix)
+		}
+	}
+	for _, prefix := range cfg.NAT64 {
+		if err := CheckNAT64(prefix); err != nil {
+			return fmt.Errorf("NAT64: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -169,9 +195,11 @@ func (cfg *Config) check() error {
 func New(cfg Config) (*Policy, error) {
 	p := &Policy{
 		index: cfg.Index, populated: cfg.HasAddresses, delimiters: cfg.RecipientDelimiter,
+		stripPrefixes:  slices.Clone(cfg.StripPrefixes),
 		exemptNetworks: slices.Clone(cfg.ExemptNetworks), exemptAuthenticated: cfg.ExemptAuthenticated,
 		insideNetworks: slices.Clone(cfg.InsideNetworks),
 		confirm:        cfg.Confirm, harvest: cfg.Harvest, harvestAll: cfg.HarvestScopeAll,
+		harvestReportOnly: cfg.HarvestReportOnly, translators: slices.Clone(cfg.NAT64),
 		harvestReply: cfg.HarvestReply, removalGrace: cfg.RemovalGrace,
 		whenStale: cfg.WhenStale, whenNotReady: cfg.WhenNotReady, now: cfg.Now,
 	}
@@ -180,6 +208,9 @@ func New(cfg Config) (*Policy, error) {
 	}
 	if p.populated == nil {
 		p.populated = func(string) bool { return true }
+	}
+	if cfg.NAT64 == nil {
+		p.translators = Translators{WellKnownNAT64}
 	}
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)

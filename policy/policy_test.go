@@ -270,49 +270,6 @@ func TestReportMirrorsEnforce(t *testing.T) {
 	}
 }
 
-func TestDecideSettings(t *testing.T) {
-	for _, c := range []struct {
-		name      string
-		change    func(*Config)
-		recipient string
-		verdict   Verdict
-		reply     string
-	}{
-		{"when not ready: accept", func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }, "nobody@notready.test",
-			VerdictNotReady, goOn},
-		{"when not ready: tempfail", func(cfg *Config) { cfg.WhenNotReady = FallbackTempfail }, "nobody@notready.test",
-			VerdictNotReady, noAnswer},
-		{"when stale: accept", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "nobody@stale.test", VerdictStale,
-			goOn},
-		{"when stale: refuse", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "nobody@stale.test", VerdictStale,
-			noUser},
-		{"when stale: tempfail", func(cfg *Config) { cfg.WhenStale = FallbackTempfail }, "nobody@stale.test",
-			VerdictStale, noAnswer},
-		{"when stale says nothing of not ready", func(cfg *Config) { cfg.WhenStale = FallbackAccept },
-			"nobody@notready.test", VerdictNotReady, noAnswer},
-		{"no grace", func(cfg *Config) { cfg.RemovalGrace = 0 }, "gone@enforce.test", VerdictUnknown, noUser},
-		{"grace just over", func(cfg *Config) { cfg.RemovalGrace = 10 * time.Minute }, "gone@enforce.test",
-			VerdictUnknown, noUser},
-		{"grace not yet over", func(cfg *Config) { cfg.RemovalGrace = 10*time.Minute + 1 }, "gone@enforce.test",
-			VerdictInGrace, tryLater},
-		{"nothing always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster@enforce.test",
-			VerdictUnknown, noUser},
-		{"bare postmaster all the same", func(cfg *Config) { cfg.AlwaysAccept = []string{} }, "postmaster",
-			VerdictAlways, goOn},
-		{"another always accepted", func(cfg *Config) { cfg.AlwaysAccept = []string{"HostMaster"} },
-			"hostMASTER@enforce.test", VerdictAlways, goOn},
-		{"no domains", func(cfg *Config) { cfg.Domains = nil }, "nobody@enforce.test", VerdictNotOurs, goOn},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := testPolicy(t, c.change).Decide(context.Background(), query(c.recipient))
-			if want := expect(c.reply, c.recipient); d.Verdict != c.verdict || d.Reply.String() != want {
-				t.Errorf("%s: Decide(%q) = %s, %q, want %s, %q", c.name, c.recipient, d.Verdict, d.Reply, c.verdict,
-					want)
-			}
-		})
-	}
-}
-
 func TestDecisionTells(t *testing.T) {
 	d := testPolicy(t, nil).Decide(context.Background(), query("Gone@STALE.test"))
 	a, err := address.Parse("gone@stale.test")

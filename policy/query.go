@@ -12,8 +12,16 @@ type Query struct {
 	Authenticated string     // SASL login name; empty: not authenticated
 	Helo          string
 	From          string // empty: the null sender, or not known
+	Nth           int    // of the recipients of its message, from 1; 0: not known
 	QueueID       string // empty before the first accepted recipient of a message
+
+	// AnySender means that the caller does not know the sender. A recipient that only some senders
+	// may write to is then known, as it is to them.
+	AnySender bool
 }
+
+// IsBounce reports whether the sender is the null sender (RFC 5321 section 4.5.5), or not known.
+func (q Query) IsBounce() bool { return q.From == "" || q.From == "<>" }
 
 // To returns the recipient as the client or the MTA wrote it.
 func (q Query) To() string {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -11,12 +12,17 @@ import (
 // recipient is the mailbox of a query, and what the decision found out about it.
 type recipient struct {
 	text   string             // for replies; not escaped
-	form   [2]address.Address // the whole address, zero: not readable; without its extension, zero: has none
+	form   [4]address.Address // the whole address, zero: not readable; then its other forms, see setForms
+	forms  int                // in form; 0: not readable
+	plain  int                // how many of them have the tag, if there is one
+	prefix string             // of the tag that the others lack; empty: none
 	domain string
 	mode   Mode
 
 	unconfirmed bool // no directory is searched for it yet
 	aliased     bool // its domain is an alias, whose addresses are those of its targets
+	refused     bool // refuse has it under the name of an alias
+	barred      bool // refuse has a form without the tag, so none of these forms counts as known
 
 	match     address.Address // the form that was found
 	entry     string          // the configuration entry that matched
@@ -25,6 +31,7 @@ type recipient struct {
 	asked     bool            // the index was asked for its freshness, because the recipient may be rejected
 	freshness Freshness       // zero unless asked
 	empty     bool            // the domain is enforced, and neither the index nor a list had an address of it
+	filed     bool            // an accept file has it, and had not when the lists were searched
 }
 
 // recipient parses the address of a query: the MTA's reading of it if there is one,
@@ -47,9 +54,7 @@ func (p *Policy) recipient(q Query) recipient {
 	if r.domain = r.form[0].Domain(); err != nil {
 		r.domain = address.DomainOf(r.text)
 	}
-	if p.delimiters != "" {
-		r.form[1], _ = r.form[0].WithoutExtension(p.delimiters)
-	}
+	p.setForms(&r)
 	r.mode = p.mode(r.domain)
 	return r
 }
@@ -61,15 +66,54 @@ func isASCII(text string) bool {
 // readable reports whether the recipient could be parsed as an address.
 func (r *recipient) readable() bool { return !r.form[0].IsZero() }
 
-// forms returns the addresses to look up, the whole one first. The first that matches
-// counts, with its restriction.
-func (r *recipient) forms() []address.Address {
-	for n, form := range r.form {
-		if form.IsZero() {
-			return r.form[:n]
+// setForms sets the other forms of a recipient: without its extension, and both of these without its
+// tag.
+func (p *Policy) setForms(r *recipient) {
+	if !r.readable() {
+		return
+	}
+	r.addForm(p, r.form[0])
+	r.plain = r.forms
+	for _, prefix := range p.stripPrefixes {
+		if base, tagged := r.form[0].WithoutTag(prefix); tagged {
+			r.prefix = prefix
+			r.addForm(p, base)
+			return
 		}
 	}
-	return r.form[:]
+}
+
+// addForm adds an address, and the same without its extension.
+func (r *recipient) addForm(p *Policy, a address.Address) {
+	r.form[r.forms] = a
+	r.forms++
+	if p.delimiters == "" {
+		return
+	}
+	if base, extended := a.WithoutExtension(p.delimiters); extended {
+		r.form[r.forms] = base
+		r.forms++
+	}
+}
+
+// all returns the addresses to look up, the whole one first. The first that matches counts, with its
+// restriction. Those without a tag come last.
+func (r *recipient) all() []address.Address { return r.form[:r.forms] }
+
+// counted returns the addresses that may make the recipient known.
+func (r *recipient) counted() []address.Address {
+	if r.barred {
+		return r.form[:r.plain]
+	}
+	return r.all()
+}
+
+// stripped returns the prefix of the tag that the match lacks; empty if it lacks none.
+func (r *recipient) stripped() string {
+	if r.match.IsZero() || !slices.Contains(r.form[r.plain:r.forms], r.match) {
+		return ""
+	}
+	return r.prefix
 }
 
 // found completes the reason for accepting a recipient. An internal-only recipient was
@@ -92,7 +136,7 @@ func (r *recipient) answer(row int, v Verdict, reply Reply, reason string) Decis
 	return Decision{
 		Verdict: v, Reply: reply, Row: row, Reason: reason,
 		Address: r.form[0], Domain: r.domain, Mode: r.mode, Match: r.match, Entry: r.entry, Shared: r.shared,
-		Removed: r.removed, Asked: r.asked, Freshness: r.freshness,
+		Removed: r.removed, Asked: r.asked, Freshness: r.freshness, Stripped: r.stripped(),
 	}
 }
 

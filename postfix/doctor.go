@@ -41,6 +41,10 @@ type Daemon struct {
 	Patience            time.Duration // the longest configured time of an answer
 	State               string        // as in status; empty if the daemon does not answer
 	Trouble             string        // why the daemon does not answer
+	Alarms              []string      // as in status
+	Socketmap           []string      // as Listen, of the socketmap
+	Export              string        // the file that the daemon exports; empty means none
+	Delimiter           string        // recipient_delimiter
 }
 
 // Judgement is the answer of the daemon about an address.
@@ -64,6 +68,9 @@ type Host interface {
 	Socket(path, user string) Socket
 	// Judge asks the daemon about addresses and returns one answer for each.
 	Judge([]address.Address) ([]Judgement, error)
+	// Denied returns the newest denial by SELinux of a connection of smtpd to a unix socket of the
+	// daemon; empty means that none is known.
+	Denied() string
 	// Resolve follows symbolic links, as far as the path exists.
 	Resolve(path string) string
 }
@@ -84,7 +91,8 @@ func Examine(s Settings, d Daemon, h Host) []Finding {
 	for _, check := range []func(){
 		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol,
 		e.checkConnections,
-		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable,
+		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable, e.checkDelimiter, e.checkProbing,
+		e.checkDenied,
 		e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
 	} {
 		check()
@@ -179,8 +187,13 @@ func (e *examination) seenAs(s *Service, socket string) string {
 
 // isOurs reports whether a milter of a service is the daemon.
 func (e *examination) isOurs(s *Service, m Milter) bool {
-	kind, where := m.split()
-	for _, own := range e.daemon.Listen {
+	return e.reaches(s, m.Endpoint, e.daemon.Listen)
+}
+
+// reaches reports whether an endpoint, as a service sees it, is one of the listeners.
+func (e *examination) reaches(s *Service, endpoint string, listeners []string) bool {
+	kind, where := Milter{Endpoint: endpoint}.split()
+	for _, own := range listeners {
 		ownKind, at, _ := strings.Cut(own, ":")
 		switch {
 		case kind == "unix" && ownKind == "unix":

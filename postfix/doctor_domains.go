@@ -1,7 +1,6 @@
 package postfix
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -183,26 +182,4 @@ func (e *examination) has(table, key string) (bool, error) {
 		return false, nil
 	}
 	return e.host.Has(table, key)
-}
-
-// checkOldTable checks that only the daemon decides which recipients exist.
-func (e *examination) checkOldTable() {
-	var tables []string
-	for _, word := range list(e.Value(nil, "relay_recipient_maps")) {
-		if !strings.HasPrefix(word, "static:") { // matches every address
-			tables = append(tables, word)
-		}
-	}
-	if len(tables) == 0 {
-		return
-	}
-	level, why := Problem, "Postfix rejects other recipients before it asks the daemon, so new ones in the directory "+
-		"get no mail."
-	fix := []string{e.set("relay_recipient_maps", "")}
-	if !slices.Contains(slices.Collect(maps.Values(e.daemon.Domains)), "enforce") && len(e.daemon.Domains) > 0 {
-		level, why = Note, "This is right until a domain is in mode enforce. Then remove it."
-		fix = append([]string{"in config.yaml: set domains to enforce; then"}, fix...)
-	}
-	e.find("old-table", level, fmt.Sprintf("relay_recipient_maps is still in effect (%s)", text.List(tables, 5)), why,
-		fix...)
 }

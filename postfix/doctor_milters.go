@@ -28,6 +28,9 @@ func (e *examination) checkDaemon() {
 	case "late":
 		e.find("index-late", Note, "the index is late", "New recipients are not known yet.", "rcpt-milter status")
 	}
+	for _, alarm := range e.daemon.Alarms {
+		e.find("daemon-alarm", Note, alarm, "The daemon has raised an alarm.", "rcpt-milter status")
+	}
 	var watched []string
 	for _, domain := range slices.Sorted(maps.Keys(e.daemon.Domains)) {
 		if e.daemon.Domains[domain] == "report" {

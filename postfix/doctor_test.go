@@ -33,7 +33,10 @@ type fakeHost struct {
 	sockets map[string]Socket
 	known   map[string]bool // accepted addresses, and @domain; true: owned too
 	links   map[string]string
+	denied  string
 }
+
+func (w *fakeHost) Denied() string { return w.denied }
 
 func (w *fakeHost) Keys(table string, visit func(key, value string)) error {
 	entries, ok := w.tables[table]
@@ -95,6 +98,7 @@ func newScene(t *testing.T, name string) *scene {
 		"example.org": "enforce"},
 		AlwaysAccept: []string{"postmaster", "abuse"}, Connections: 2000, State: "fresh"}
 	s.sockets = map[string]Socket{ownSocket: {Exists: true, IsSocket: true, Writable: true, Answers: true}}
+	s.Daemon.Delimiter = s.Value(nil, "recipient_delimiter")
 	s.known = map[string]bool{}
 	for _, a := range []string{"postmaster@example.com", "abuse@example.com", "postmaster@example.org",
 		"abuse@example.org", "ann@example.com"} {
@@ -219,6 +223,34 @@ func TestHealthy(t *testing.T) {
 			s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients")
 			s.Domains = map[string]string{"example.com": "report", "example.org": "report"}
 		}, "(mode-report) (old-table)"},
+		{"a phased roll-out, the table open for what is enforced", "debian", func(s *scene) {
+			s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients")
+			s.Domains = map[string]string{"example.com": "enforce", "example.org": "report"}
+			s.tables["hash:/etc/postfix/relay_recipients"] = map[string]string{"@example.com": "OK"}
+		}, "(mode-report) (old-table)"},
+		{"the socketmap of the daemon", "debian", func(s *scene) {
+			s.set("relay_recipient_maps", "socketmap:unix:rcpt-milter/map.sock:recipients")
+			s.Socketmap = []string{"unix:/var/spool/postfix/rcpt-milter/map.sock"}
+		}, ""},
+		{"the socketmap of another program", "debian", func(s *scene) {
+			s.set("relay_recipient_maps", "socketmap:inet:127.0.0.1:1234:x")
+		}, "(socketmap-foreign)"},
+		{"address probes", "debian", func(s *scene) {
+			s.set("smtpd_recipient_restrictions", "reject_unauth_destination, reject_unverified_recipient")
+		}, "(probing)"},
+		{"extensions that only Postfix knows", "debian", func(s *scene) {
+			s.set("recipient_delimiter", "+-")
+			s.set("canonical_maps", "inline:{ann@example.com=b}")
+			s.tables["inline:{ann@example.com=b}"] = map[string]string{"ann@example.com": "b"}
+			s.Daemon.Delimiter = "+"
+		}, "(delimiter)"},
+		{"extensions of mail that is only relayed", "debian", func(s *scene) {
+			s.set("recipient_delimiter", "+")
+		}, ""},
+		{"extensions that only the daemon knows", "debian", func(s *scene) {
+			s.set("recipient_delimiter", "")
+			s.Daemon.Delimiter = "+"
+		}, "(delimiter)"},
 		{"probes from an address that is accepted", "debian", func(s *scene) {
 			s.set("address_verify_sender", "$double_bounce_sender")
 			s.set("myorigin", "example.com")
@@ -286,6 +318,8 @@ func TestProblems(t *testing.T) {
 		{"not ready", func(s *scene) { s.State = "not_ready" }, "index-not-ready", "", "rcpt-milter status"},
 		{"stale", func(s *scene) { s.State = "stale" }, "index-stale", "", "rcpt-milter status"},
 		{"late", func(s *scene) { s.State = "late" }, "(index-late)", "", "rcpt-milter status"},
+		{"alarm", func(s *scene) { s.Alarms = []string{"a certificate expired"} }, "(daemon-alarm)", "a certificate expired",
+			"rcpt-milter status"},
 		{"report", func(s *scene) { s.Domains["example.com"] = "report" }, "(mode-report)", "example.com",
 			"rcpt-milter report"},
 
@@ -451,6 +485,22 @@ func TestProblems(t *testing.T) {
 		{"old table", func(s *scene) { s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients") },
 			"old-table", "hash:/etc/postfix/relay_recipients",
 			"postconf -e 'relay_recipient_maps ='"},
+		{"socketmap without the daemon", func(s *scene) {
+			s.set("relay_recipient_maps", "socketmap:unix:rcpt-milter/map.sock:recipients")
+		}, "socketmap-missing", "rcpt-milter/map.sock", "in config.yaml: listen_socketmap: " +
+			"unix:/var/spool/postfix/rcpt-milter/map.sock"},
+		{"socketmap of another name", func(s *scene) {
+			s.set("relay_recipient_maps", "socketmap:unix:rcpt-milter/map.sock:virtual")
+			s.Socketmap = []string{"unix:/var/spool/postfix/rcpt-milter/map.sock"}
+		}, "socketmap-name", "not virtual",
+			"postconf -e 'relay_recipient_maps = socketmap:unix:rcpt-milter/map.sock:recipients'"},
+		{"SELinux", func(s *scene) { s.denied = "avc: denied { connectto }" }, "selinux-denied", "connectto", ""},
+		{"the exported table", func(s *scene) {
+			s.set("relay_recipient_maps", "lmdb:/var/lib/rcpt-milter/list")
+			s.Export = "/var/lib/rcpt-milter/list"
+		}, "old-table", "lmdb:/var/lib/rcpt-milter/list", "postconf -e 'relay_recipient_maps ='"},
+		{"a live table of the directory", func(s *scene) { s.set("relay_recipient_maps", "proxy:ldap:/etc/postfix/ad.cf") },
+			"old-table", "ldap:/etc/postfix/ad.cf", "postconf -e 'relay_recipient_maps ='"},
 
 		{"alias", func(s *scene) {
 			s.set("virtual_alias_maps", "proxy:hash:/etc/postfix/virtual")
@@ -563,4 +613,24 @@ func smtpd(name, chroot string, overrides map[string]string) Service {
 		overrides = map[string]string{}
 	}
 	return Service{Name: name, Type: "inet", Chroot: chroot, Processes: "-", Program: "smtpd", Overrides: overrides}
+}
+
+// TestPhasedRollOut: in a phased roll-out the advice for an old table opens the enforced domains
+// only, and keeps those in mode report closed.
+func TestPhasedRollOut(t *testing.T) {
+	s := newScene(t, "debian")
+	s.set("relay_recipient_maps", "hash:/etc/postfix/relay_recipients")
+	s.Domains = map[string]string{"example.com": "enforce", ".example.com": "enforce", "example.org": "report"}
+	for _, f := range s.examine() {
+		if f.Name != "old-table" {
+			continue
+		}
+		want := []string{"in the source of the table, for each sub-domain of example.com: @SUB.example.com OK",
+			"in the source of the table: @example.com OK", "postmap hash:/etc/postfix/relay_recipients"}
+		if f.Level != Problem || !slices.Equal(f.Fix, want) || !strings.Contains(f.Why, "Keep it for example.org") {
+			t.Errorf("finding %+v", f)
+		}
+		return
+	}
+	t.Error("no finding about the table")
 }

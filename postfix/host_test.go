@@ -2,6 +2,7 @@ package postfix
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -152,5 +153,21 @@ func TestHostSocket(t *testing.T) {
 	l.Close()
 	if s := h.Socket(path, "root"); !s.Exists || s.Answers {
 		t.Errorf("left behind: %+v", s)
+	}
+}
+
+// TestLastDenial: only denials of sockets of the daemon to smtpd count, and the newest is reported.
+func TestLastDenial(t *testing.T) {
+	const denial = `type=AVC msg=audit(%d): avc:  denied  { %s } for  pid=7 comm="%s" path="%s"`
+	log := strings.Join([]string{
+		fmt.Sprintf(denial, 1, "connectto", "smtpd", "/var/spool/postfix/rcpt-milter/milter.sock"),
+		fmt.Sprintf(denial, 2, "connectto", "smtpd", "/run/opendkim/opendkim.sock"),
+		fmt.Sprintf(denial, 3, "write", "smtpd", "/var/spool/postfix/rcpt-milter/map.sock"),
+		fmt.Sprintf(denial, 4, "write", "nginx", "/run/rcpt-milter/page.sock"), "", "garbage \x00"}, "\n")
+	if got := lastDenial([]byte(log)); !strings.Contains(got, "audit(3)") {
+		t.Errorf("last denial %q", got)
+	}
+	if got := lastDenial(nil); got != "" {
+		t.Errorf("of an empty log: %q", got)
 	}
 }

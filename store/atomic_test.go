@@ -25,6 +25,9 @@ func soundness(s *Store) error {
 	if err := s.Recount(); err != nil {
 		return err
 	}
+	if err := errors.Join(absenceAgrees(s), outboxSound(s), digestsAgree(s)); err != nil {
+		return err
+	}
 	kept := s.totals.Load()
 	loaded, err := s.newest().totals()
 	if err != nil {
@@ -34,12 +37,7 @@ func soundness(s *Store) error {
 		return fmt.Errorf("the counts on disk are not those in memory:\n%+v\n%+v", loaded, *kept)
 	}
 	want := map[string]string{} // owners, and keys of marks
-	err = s.scan([]byte(prefixObject), false, func(kv pair) error {
-		r, err := decodeObject(kv.value)
-		if err != nil {
-			return err
-		}
-		dir, guid := dirOf(kv.key), guidOf(kv.key)
+	err = s.newest().records([]byte(prefixObject), func(dir dirID, guid GUID, r objectRecord) error {
 		for i := range r.addresses {
 			a := &r.addresses[i]
 			want[fmt.Sprintf("%s %d %x", a.address, dir, guid)] = fmt.Sprint(a.flags())

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -19,7 +20,7 @@ import (
 const (
 	memTableSize   = 16 << 20 // bounds a transaction to 2.4 MB and 26,214 entries
 	blockCacheSize = 32 << 20 // required with compression
-	logFileSize    = 16 << 20 // the value log stays empty: values are far under the threshold
+	logFileSize    = 16 << 20 // the value log stays empty: see parts.go
 	valueThreshold = 1 << 20  // a value of this size goes into the value log
 	lockRetry      = 100 * time.Millisecond
 )
@@ -81,24 +82,19 @@ func openVerified(config Config) (*badger.DB, error) {
 	}
 	defer dir.Close()
 	lock := unix.LOCK_EX
-	if config.ReadOnly {
+	if config.ReadOnly && !config.trim {
 		lock = unix.LOCK_SH
 	}
 	if err := unix.Flock(int(dir.Fd()), lock|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("store %s: lock: %w", config.Dir, err)
 	}
-	if err := verifyFiles(config); err != nil {
+	if err := prepareFiles(config); err != nil {
 		return nil, err
-	}
-	if !config.ReadOnly {
-		if err := removeEmptyLogs(config.Dir); err != nil {
-			return nil, fmt.Errorf("store %s: %w", config.Dir, err)
-		}
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_UN); err != nil {
 		return nil, fmt.Errorf("store %s: unlock: %w", config.Dir, err)
 	}
-	if config.ReadOnly {
+	if config.ReadOnly && !config.trim {
 		if err := checkCleanShutdown(config.Dir); err != nil {
 			return nil, err
 		}
@@ -108,6 +104,28 @@ func openVerified(config Config) (*badger.DB, error) {
 		return nil, openError(config.Dir, err)
 	}
 	return db, err
+}
+
+// prepareFiles verifies the files. Unless the store is opened read-only for good, it also
+// completes what an earlier process has begun with them.
+func prepareFiles(config Config) error {
+	changes := !config.ReadOnly || config.trim
+	if changes {
+		if err := finishSetAside(config.Dir); err != nil {
+			return fmt.Errorf("store %s: %w", config.Dir, err)
+		}
+	}
+	if err := verifyFiles(config); err != nil || !changes {
+		return err
+	}
+	err := removeEmptyLogs(config.Dir)
+	if err == nil && config.trim {
+		err = trimLogs(config.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: %w", config.Dir, err)
+	}
+	return nil
 }
 
 // removeEmptyLogs removes logs of memory tables and of values that are empty. A process that is
@@ -143,6 +161,7 @@ func checkCleanShutdown(dir string) error {
 
 // openManaged turns Badger's panics at damaged files into errors.
 func openManaged(opts badger.Options) (db *badger.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			db, err = nil, fmt.Errorf("%v", p)
@@ -160,7 +179,8 @@ func isLocked(err error) bool {
 // or resources is damage.
 func openError(dir string, err error) error {
 	for _, plain := range []error{
-		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENOMEM, syscall.ENOSPC,
+		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM,
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EINTR,
 	} {
 		if errors.Is(err, plain) || strings.Contains(err.Error(), plain.Error()) {
 			return fmt.Errorf("store %s: open: %w", dir, err)

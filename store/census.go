@@ -17,8 +17,10 @@ import (
 // correct checksums. Neither returns an error. The census distinguishes such an answer from a
 // true one. It takes 12 bytes for each key.
 type census struct {
-	seed   maphash.Seed
-	shards []censusShard
+	seed    maphash.Seed
+	shards  []censusShard
+	sum     uint64  // over all rows: see sumOf; only writers use it
+	absence absence // whether it answers for addresses without a record
 }
 
 // censusShards is the number of locks that share the keys. A lookup takes one of them for
@@ -32,11 +34,24 @@ type censusShard struct {
 	rows []censusRow // sorted by hash
 }
 
-// A censusRow is one key. Its hash has 64 bits, so two of millions of keys do not share one.
-// Commits are counted modulo 2^32.
+// A censusRow is one key. Its hash has 63 bits, so two of millions of keys do not share one.
+// Commits are counted modulo 2^32. The lowest bit of low says whether the key is an open address: see
+// absence.go.
 type censusRow struct{ high, low, commit uint32 }
 
-func (r censusRow) hash() uint64 { return uint64(r.high)<<32 | uint64(r.low) }
+const openBit = 1
+
+func newCensusRow(hash uint64, commit uint32, open bool) censusRow {
+	r := censusRow{high: uint32(hash >> 32), low: uint32(hash), commit: commit}
+	if open {
+		r.low |= openBit
+	}
+	return r
+}
+
+func (r censusRow) hash() uint64 { return uint64(r.high)<<32 | uint64(r.low&^openBit) }
+
+func (r censusRow) open() bool { return r.low&openBit != 0 }
 
 func newCensus() *census {
 	return &census{seed: maphash.MakeSeed(), shards: make([]censusShard, censusShards)}
@@ -50,9 +65,10 @@ func (c *census) tracks(key []byte) bool {
 	return c != nil && slices.ContainsFunc(trackedPrefixes, hasPrefix)
 }
 
-var trackedPrefixes = [][]byte{[]byte(prefixAddress), []byte(prefixObject), []byte(prefixRedo)}
+var trackedPrefixes = [][]byte{[]byte(prefixAddress), []byte(prefixObject), []byte(prefixRedo),
+	[]byte(prefixOutbox)}
 
-func (c *census) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
+func (c *census) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) &^ openBit }
 
 func (c *census) shard(hash uint64) *censusShard { return &c.shards[hash>>(64-censusBits)] }
 
@@ -68,25 +84,38 @@ func (c *census) lastCommit(key []byte) uint64 {
 	if !c.tracks(key) {
 		return 0
 	}
-	hash := c.hash(key)
+	row, _ := c.row(key)
+	return uint64(row.commit)
+}
+
+// row returns the row of a key that the census tracks.
+func (c *census) row(key []byte) (censusRow, bool) { return c.rowOf(c.hash(key)) }
+
+// commitOf returns the commit of a row by the hash of its key; zero means that there is none.
+func (c *census) commitOf(hash uint64) uint32 {
+	row, _ := c.rowOf(hash)
+	return row.commit
+}
+
+func (c *census) rowOf(hash uint64) (censusRow, bool) {
 	s := c.shard(hash)
 	s.RLock()
 	defer s.RUnlock()
 	if i, ok := s.find(hash); ok {
-		return uint64(s.rows[i].commit)
+		return s.rows[i], true
 	}
-	return 0
+	return censusRow{}, false
 }
 
-func (c *census) set(hash, commit uint64) {
-	s := c.shard(hash)
+func (c *census) set(r censusRow) {
+	s := c.shard(r.hash())
 	s.Lock()
 	defer s.Unlock()
-	i, ok := s.find(hash)
+	i, ok := s.find(r.hash())
 	if !ok {
-		s.rows = slices.Insert(s.rows, i, censusRow{high: uint32(hash >> 32), low: uint32(hash)})
+		s.rows = slices.Insert(s.rows, i, r)
 	}
-	s.rows[i].commit = uint32(commit)
+	s.rows[i] = r
 }
 
 // remove removes a key and appends its row to removed.
@@ -101,14 +130,34 @@ func (c *census) remove(hash uint64, removed []censusRow) []censusRow {
 	return removed
 }
 
-// A ledger maps the hash of each census key that a batch changes to true if the batch writes the
-// key, or to false if it deletes the key.
-type ledger map[uint64]bool
+// A ledger maps the hash of each census key that a batch changes to what the batch does.
+type ledger map[uint64]ledgerRow
 
-func (c *census) record(l ledger, key []byte, written bool) {
+type ledgerRow struct {
+	written bool   // false means deleted
+	open    bool   // an address that outside senders may write to
+	stable  uint64 // see stableHash
+}
+
+// record records that a batch sets a key to a value. A nil value deletes it.
+func (c *census) record(l ledger, key, value []byte) {
 	if c.tracks(key) {
-		l[c.hash(key)] = written
+		l[c.hash(key)] = ledgerRow{value != nil, isOpenAddress(key, value), stableHash(key)}
 	}
+}
+
+// sumAfter returns the sum after a batch with the number of a commit.
+func (c *census) sumAfter(l ledger, commit uint64) uint64 {
+	sum := c.sum
+	for hash, row := range l {
+		if before := c.commitOf(hash); before != 0 {
+			sum -= sumOf(row.stable, before)
+		}
+		if row.written {
+			sum += sumOf(row.stable, uint32(commit))
+		}
+	}
+	return sum
 }
 
 // changedIn reports whether the batch itself wrote or deleted the key.
@@ -120,11 +169,31 @@ func (c *census) changedIn(l ledger, key []byte) bool {
 	return ok
 }
 
+// announce adds a row for every key that a batch is going to write, before its commit. Until write
+// records the commit, the row only says that the key may exist.
+func (c *census) announce(l ledger) {
+	for hash, row := range l {
+		if row.written {
+			c.add(hash)
+		}
+	}
+}
+
+// add adds a row without a commit unless there is one.
+func (c *census) add(hash uint64) {
+	s := c.shard(hash)
+	s.Lock()
+	defer s.Unlock()
+	if i, ok := s.find(hash); !ok {
+		s.rows = slices.Insert(s.rows, i, newCensusRow(hash, 0, false))
+	}
+}
+
 // removeDeleted removes the keys that a batch deletes and returns their rows. It runs before the
-// commit and write runs after it, so the census never holds a key that a reader cannot find.
+// commit and write runs after it, so the census never requires a commit that a reader cannot find.
 func (c *census) removeDeleted(l ledger) (released []censusRow) {
-	for hash, written := range l {
-		if !written {
+	for hash, row := range l {
+		if !row.written {
 			released = c.remove(hash, released)
 		}
 	}
@@ -134,15 +203,15 @@ func (c *census) removeDeleted(l ledger) (released []censusRow) {
 // restore puts back what removeDeleted removed for a commit that failed.
 func (c *census) restore(released []censusRow) {
 	for _, r := range released {
-		c.set(r.hash(), uint64(r.commit))
+		c.set(r)
 	}
 }
 
 // write records what a batch wrote, after its commit.
 func (c *census) write(l ledger, commit uint64) {
-	for hash, written := range l {
-		if written {
-			c.set(hash, commit)
+	for hash, row := range l {
+		if row.written {
+			c.set(newCensusRow(hash, uint32(commit), row.open))
 		}
 	}
 }
@@ -150,12 +219,15 @@ func (c *census) write(l ledger, commit uint64) {
 // loadCensus reads the keys of a store that was just opened and verified.
 func (s *Store) loadCensus() error {
 	c := newCensus()
-	errs := make([]error, len(trackedPrefixes))
+	errs, sums := make([]error, len(trackedPrefixes)), make([]uint64, len(trackedPrefixes))
 	var readers sync.WaitGroup
 	for i, prefix := range trackedPrefixes {
-		readers.Go(func() { errs[i] = s.addKeys(c, prefix) })
+		readers.Go(func() { sums[i], errs[i] = s.addKeys(c, prefix) })
 	}
 	readers.Wait()
+	for _, sum := range sums {
+		c.sum += sum
+	}
 	for i := range c.shards {
 		slices.SortFunc(c.shards[i].rows, func(a, b censusRow) int { return cmp.Compare(a.hash(), b.hash()) })
 	}
@@ -163,19 +235,37 @@ func (s *Store) loadCensus() error {
 	return errors.Join(errs...)
 }
 
-// addKeys adds the keys under a prefix, unsorted.
-func (s *Store) addKeys(c *census, prefix []byte) (err error) {
-	defer s.recoverPanic(&err)
+// progressEvery is the number of keys after which opening reports progress.
+const progressEvery = 10_000
+
+// addKeys adds the keys under a prefix, unsorted, and returns their sum.
+func (s *Store) addKeys(c *census, prefix []byte) (sum uint64, err error) {
+	defer s.catchFaults(&err)()
 	txn := s.db.NewTransactionAt(s.writer.ts, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
+	n := 0
 	for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
-		hash := c.hash(it.Item().Key())
+		key, commit, open := it.Item().Key(), uint32(it.Item().Version()), false
+		if string(prefix) == prefixAddress {
+			err := it.Item().Value(func(value []byte) error {
+				open = isOpenAddress(key, value)
+				return c.absence.count(value)
+			})
+			if err != nil {
+				return 0, err
+			}
+		}
+		sum += sumOf(stableHash(key), commit)
+		hash := c.hash(key)
 		shard := c.shard(hash)
 		shard.Lock()
-		shard.rows = append(shard.rows, censusRow{uint32(hash >> 32), uint32(hash), uint32(it.Item().Version())})
+		shard.rows = append(shard.rows, newCensusRow(hash, commit, open))
 		shard.Unlock()
+		if n++; n%progressEvery == 0 {
+			s.config.Progress()
+		}
 	}
-	return nil
+	return sum, nil
 }

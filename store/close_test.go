@@ -59,7 +59,7 @@ func everyAction(t *testing.T) map[string]func(s *Store, n int) error {
 			_, err := s.RefusalsSince(start)
 			return errors.Join(err, s.PutRefusals(NewRefusals(at)), s.DropRefusals(at))
 		},
-		"Approve": func(s *Store, _ int) error { return ignore(s.Approve("corp", math.MaxUint64, start)) },
+		"Approve": func(s *Store, _ int) error { return ignore(approveHeld(s, "corp", math.MaxUint64, start)) },
 		"Discard": func(s *Store, _ int) error { return ignore(s.Discard("corp", start)) },
 		"Drop":    func(s *Store, _ int) error { return ignore(s.Drop("gone")) },
 		"passes of a directory that comes and goes": func(s *Store, _ int) error {

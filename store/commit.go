@@ -68,6 +68,7 @@ func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 		return PassInfo{}, err
 	}
 	p.held = held
+	p.logKeptOpen()
 	p.info.USN, p.info.Hold = o.USN, o.Hold
 	p.info.Ended = o.Ended.UTC().Truncate(time.Microsecond)
 	return p.decideAndFinish(redoRecord{cursor: o.Cursor, fingerprint: o.Fingerprint, held: held})
@@ -105,7 +106,7 @@ func (p *Pass) countRemovals() (bool, error) {
 		return false, err
 	}
 	switch {
-	case len(p.held) > 0:
+	case p.held.any():
 		pending, err := p.Pending()
 		if err != nil {
 			return false, err
@@ -156,6 +157,7 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 	cursor := cursorRecord{cursor: redo.cursor, controller: p.info.Controller, time: p.info.Ended}
 	err := p.s.write(func(t *tx) error {
 		u := &unit{}
+		u.setHeldDomains(record.id, p.dir.record.held, record.held)
 		u.setDirectory(p.info.Directory, p.dir, record)
 		if p.origin != 0 {
 			u.set(originKey(record.id, p.origin), record.origins[p.origin-1].encode())
@@ -171,6 +173,7 @@ func (p *Pass) finish(redo redoRecord, decided bool) error {
 		if decided {
 			u.delete(dirKey(prefixRedo, record.id))
 		}
+		p.settleDoubt(u)
 		return t.add(u)
 	})
 	if err == nil {
@@ -185,7 +188,7 @@ func (p *Pass) finalRecord(fingerprint string) directoryRecord {
 	record.fingerprint = fingerprint
 	if p.info.Approved { // an approval reads nothing
 		if record.hold = p.laterHold; p.laterHold == "" {
-			record.held = nil
+			record.held = heldDomains{}
 		}
 		return record
 	}
@@ -253,6 +256,7 @@ func (s *Store) finishDecidedPass(d *directory, at time.Time) error {
 func (s *Store) finishPass(d *directory, redo redoRecord, at time.Time) (err error) {
 	p := &Pass{s: s, dir: d, origin: d.record.lastOriginOf(redo.info.Controller), info: redo.info, held: redo.held,
 		upTo: cmp.Or(redo.upTo, math.MaxUint64), laterHold: redo.laterHold}
+	p.redone = true
 	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // unknown by now how far the pass had read
 	if at = at.UTC().Truncate(time.Microsecond); at.After(p.info.Ended) {
 		p.info.Ended = at

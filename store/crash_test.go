@@ -117,10 +117,18 @@ var script = []step{
 	{Full, "", map[byte][]string{2: {"b1@x"}, 6: {"f2@y"}}, []string{"b1@x", "f2@y"}},
 }
 
-// play runs the script from the cursor of the store on.
+// play runs the script from the cursor of the store on. After every other step it publishes what
+// changed.
 func (c crashTest) play(s *Store) error {
+	if err := s.SetFeed("corp", true); err != nil {
+		return err
+	}
 	for i := position(s); i < len(c.steps); i++ {
-		if err := playStep(s, i, c.steps[i]); err != nil {
+		err := playStep(s, i, c.steps[i])
+		if err == nil && i%2 == 1 {
+			err = publishToFile(s, "corp")
+		}
+		if err != nil {
 			return fmt.Errorf("step %d: %w", i, err)
 		}
 	}
@@ -139,7 +147,7 @@ func playStep(s *Store, i int, do step) error {
 	at := start.Add(time.Duration(i) * time.Hour)
 	switch do.hold {
 	case approve:
-		_, err := s.Approve("corp", math.MaxUint64, at)
+		_, err := approveHeld(s, "corp", math.MaxUint64, at)
 		return err
 	case discard:
 		_, err := s.Discard("corp", at)
@@ -216,7 +224,8 @@ func TestDiskFullAtEveryCommit(t *testing.T) {
 	}
 }
 
-var everyCommit = flag.Bool("every-commit", false, "crashes and failures at every commit, not at one of eight")
+var everyCommit = flag.Bool("every-commit", false,
+	"crashes and failures at every commit, and every damage of every file, not only some of them")
 
 // atEveryCommit runs a test for the first commit and later ones, until the test reports that the
 // script ended before. By default it skips some; first selects which ones.
@@ -280,6 +289,10 @@ func (c crashTest) playOn(t *testing.T, s *Store) {
 	if err := c.play(s); err != nil {
 		t.Fatal(err)
 	}
+	if err := publishToFile(s, "corp"); err != nil {
+		t.Fatal(err)
+	}
+	wantFollowed(t, s, "corp", readStream(t, s))
 	checkSound(t, s)
 	wantKnown(t, s, expand(c.steps[len(c.steps)-1].want)...)
 	checkHistory(t, s)
@@ -300,6 +313,9 @@ func (c crashTest) crashOnce(t *testing.T, name string, n int) bool {
 	s := open(t, Config{Dir: dir, memTable: c.memTable})
 	if err := s.Verify(); err != nil {
 		t.Fatalf("after the crash: %v", err)
+	}
+	if doubt := s.Directory("corp").Doubt; doubt != "" {
+		t.Errorf("after the crash: %s", doubt)
 	}
 	checkSound(t, s)
 	c.checkBetween(t, s)

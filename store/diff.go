@@ -62,7 +62,7 @@ func diff(stored objectRecord, read Object, j judge) (objectRecord, objectDelta)
 	var d objectDelta
 	seen := j.mergeRead(&next, &stored, read, &d)
 	j.markMissing(&next, &stored, read, seen, &d)
-	return next, d
+	return next.arranged(j.inline), d
 }
 
 // mergeRead adds the addresses that were read to next, each once and in the order of the
@@ -128,8 +128,8 @@ func (j judge) mergeAddress(stored, entry ownedRecord, read Object, d *objectDel
 		return entry
 	}
 	if stored.becomesInternalOnly {
-		entry.gone, entry.notBefore, entry.rules, entry.seen, entry.becomesInternalOnly =
-			stored.gone, stored.notBefore, stored.rules, stored.seen, true
+		entry.gone, entry.notBefore, entry.rules, entry.seen = stored.gone, stored.notBefore, stored.rules, stored.seen
+		entry.becomesInternalOnly, entry.undeleted = true, stored.undeleted
 	} else {
 		d.marked++
 	}

@@ -38,7 +38,14 @@ func internalOnlyEntry(a string, learned, gone stamp) ownedRecord {
 
 func becomingEntry(a string, gone stamp) ownedRecord {
 	r := plainEntry(a, diffOld, gone)
-	r.becomesInternalOnly = true
+	r.becomesInternalOnly, r.undeleted = true, true
+	return r
+}
+
+// missedEntry was missed by the first pass, which read no tombstone.
+func missedEntry(a string) ownedRecord {
+	r := plainEntry(a, diffOld, diffOld)
+	r.undeleted = true
 	return r
 }
 
@@ -60,7 +67,7 @@ func (c diffCase) run(t *testing.T) {
 	got, d := diff(c.stored, read, judge{current: diffNow, lag: time.Hour})
 	for i := range c.want.addresses { // all of them were last seen when they were learned
 		if a := &c.want.addresses[i]; a.gone == diffNow {
-			a.seen = diffOld.time
+			a.seen, a.undeleted = diffOld.time, true
 			if !a.lastSource.isZero() {
 				a.seen = diffNow.time
 			}
@@ -88,8 +95,9 @@ func TestDiff(t *testing.T) {
 			want: diffRecord(plainEntry("b@x", diffOld, stamp{}), plainEntry("a@x", diffOld, diffNow)), marked: 1},
 		{name: "lost all", stored: diffRecord(plainEntry("a@x", diffOld, stamp{})),
 			want: diffRecord(plainEntry("a@x", diffOld, diffNow)), marked: 1},
-		{name: "still gone", stored: diffRecord(plainEntry("a@x", diffOld, diffOld)),
-			want: diffRecord(plainEntry("a@x", diffOld, diffOld))},
+		{name: "still gone", stored: diffRecord(missedEntry("a@x")), want: diffRecord(missedEntry("a@x"))},
+		{name: "undeleted without the address", stored: diffRecord(plainEntry("a@x", diffOld, diffOld)),
+			want: diffRecord(plainEntry("a@x", diffOld, diffNow))},
 		{name: "came back", stored: diffRecord(plainEntry("a@x", diffOld, diffOld)), read: []string{"a@x"},
 			want: diffRecord(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: diffOld,
 				lastSource: diffNow})},
@@ -156,7 +164,7 @@ func TestRelease(t *testing.T) {
 		kept, gone int
 	}{{start, 3, 2}, {start.Add(time.Hour), 2, 3}} {
 		t.Run(c.at.Sub(start).String(), func(t *testing.T) {
-			kept, gone := release(r, c.at, math.MaxUint64, nil)
+			kept, gone := release(r, c.at, math.MaxUint64, heldDomains{})
 			if len(kept.addresses) != c.kept || len(gone) != c.gone {
 				t.Errorf("at %v %d stay and %d go, want %d and %d", c.at, len(kept.addresses), len(gone), c.kept,
 					c.gone)

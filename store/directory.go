@@ -83,6 +83,7 @@ type directoryRecord struct {
 	first           time.Time      // when the first full pass ended; zero means long ago or never
 	fullPassPending string         // why an aborted full pass had begun; empty means none is pending
 	held            heldDomains    // the domains that hold is limited to; none means all
+	doubted         uint64         // the pass whose start was found to be in the future; 0 means none
 }
 
 // originID numbers the databases that a directory was read from, beginning with 1. Stamps are
@@ -95,6 +96,12 @@ type originRecord struct {
 	read time.Time // when its last committed pass last read an object; zero means unknown
 	usn  uint64    // no later change of it was read by then
 	pass uint64    // the number of that pass
+
+	// Of passes that did not end since: when one last read an object, and up to which change. Zero
+	// means that there was none. It is as of the end of the previous process: see unfinished.go.
+	unfinished    time.Time
+	unfinishedUSN uint64
+	reading       bool // a process reads it, or ended without writing the sightings
 }
 
 func (r originRecord) encode() []byte {
@@ -104,12 +111,20 @@ func (r originRecord) encode() []byte {
 	e.time(r.read)
 	e.uint(r.usn)
 	e.uint(r.pass)
+	if !r.unfinished.IsZero() || r.reading {
+		e.time(r.unfinished)
+		e.uint(r.unfinishedUSN)
+		e.bool(r.reading)
+	}
 	return e
 }
 
 func decodeOrigin(value []byte) (originRecord, error) {
 	d := newDecoder(value)
 	r := originRecord{controller: d.string(), database: d.string(), read: d.time(), usn: d.uint(), pass: d.uint()}
+	if d.err == nil && len(d.rest) > 0 {
+		r.unfinished, r.unfinishedUSN, r.reading = d.time(), d.uint(), d.bool()
+	}
 	return r, d.done()
 }
 
@@ -161,7 +176,14 @@ func (r *directoryRecord) encode() []byte {
 	e.uint(0) // format 1 had the origins here
 	e.time(r.first)
 	e.string(r.fullPassPending)
-	e.heldDomains(r.held)
+	if named := r.held.named; len(r.held.hashes) == 0 {
+		e.namedDomains(named)
+	} else { // k/ has them; a version that does not know k/ holds all removals
+		e.namedDomains(nil)
+	}
+	if r.doubted != 0 {
+		e.uint(r.doubted)
+	}
 	return e
 }
 
@@ -180,7 +202,10 @@ func decodeDirectory(value []byte) (directoryRecord, error) {
 		r.fullPassPending = d.string()
 	}
 	if d.err == nil && len(d.rest) > 0 {
-		r.held = d.heldDomains()
+		r.held.named = d.namedDomains()
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		r.doubted = d.uint()
 	}
 	return r, d.done()
 }
@@ -224,14 +249,36 @@ type Directory struct {
 	Marked          int    // objects with addresses whose removal waits
 	Owned           int64  // addresses of its objects; an address of two objects counts twice
 	Hold            string // why removals are held back; empty means they are not
-	// HeldDomains are the domains that Hold is limited to, sorted. Empty means all.
+	// HeldDomains are the domains that Hold is limited to, sorted, or the first ones of many. Empty
+	// means all.
 	HeldDomains []HeldDomain
+
+	held heldDomains // all of them
+
+	// LastGoodDoubted means that LastGood was found to be in the future once: see DoubtLastGood.
+	LastGoodDoubted bool
 
 	// FullPassPending is the reason of a full pass that was aborted after it had written
 	// something. Empty means that there was none since the last good one. The aborted pass may
 	// have read another domain controller or used other rules, so no cursor continues from its
 	// data: only another full pass makes the index complete again.
 	FullPassPending string
+
+	// Doubt is why the index may lack addresses that it once had. Empty means that it does not.
+	// An address that the index does not have is not unknown until a full pass has ended, and until
+	// a pass proves that the addresses do not exist.
+	Doubt string
+
+	// DoubtRead means that a full pass has ended since the doubt. Incremental passes may follow.
+	DoubtRead bool
+
+	// Feed reports whether changes of the directory enter the outbox; FeedPending is how many objects
+	// it has that are not published.
+	Feed        bool
+	FeedPending int64
+
+	// Epoch is the value of Store.Epoch that this belongs to.
+	Epoch uint64
 }
 
 // Holds returns why the removals of a domain are held back; empty means they are not.
@@ -240,9 +287,12 @@ func (d Directory) Holds(domain string) string {
 		return d.Hold
 	}
 	for _, held := range d.HeldDomains {
-		if held.Domain == domain {
+		if held.Covers(domain) {
 			return held.Why
 		}
+	}
+	if d.held.hashed(domain) {
+		return d.Hold
 	}
 	return ""
 }
@@ -271,7 +321,7 @@ func (s *Store) Directory(name string) Directory {
 	defer s.state.Unlock()
 	d := s.state.dirs[name]
 	if d == nil {
-		return Directory{Name: name}
+		return Directory{Name: name, Epoch: s.epoch.Load()}
 	}
 	first := d.record.first
 	if !believable(first, s.config.Now()) {
@@ -281,8 +331,12 @@ func (s *Store) Directory(name string) Directory {
 	return Directory{Name: name, Cursor: d.cursor.cursor, Controller: d.cursor.controller,
 		Fingerprint: d.record.fingerprint, FirstFull: first,
 		LastFull: d.record.full, LastIncremental: d.record.incremental,
-		Marked: int(counts.marked), Owned: counts.owned, Hold: d.record.hold, HeldDomains: d.record.held,
-		FullPassPending: d.record.fullPassPending}
+		Marked: int(counts.marked), Owned: counts.owned,
+		Hold: d.record.hold, HeldDomains: d.record.held.named, held: d.record.held,
+		FullPassPending: d.record.fullPassPending, Epoch: s.epoch.Load(),
+		Doubt: s.state.doubts[name].why, DoubtRead: s.state.doubts[name].full,
+		Feed: d.feed.on, FeedPending: counts.outbox,
+		LastGoodDoubted: d.record.doubted != 0 && d.record.doubted == d.record.lastPass()}
 }
 
 // Directories returns the names of all directories in the store.
@@ -311,10 +365,14 @@ func (s *Store) loadDirectories() error {
 		if err != nil {
 			return s.unreadable(string(p.key), err)
 		}
-		if err := s.loadOrigins(&record); err != nil {
+		if err := errors.Join(s.loadOrigins(&record), s.loadHeldDomains(&record)); err != nil {
 			return err
 		}
-		s.state.dirs[string(p.key[len(prefixDirectory):])] = &directory{record: record, cursor: cursor}
+		feed, err := s.loadFeed(record.id)
+		if err != nil {
+			return err
+		}
+		s.state.dirs[string(p.key[len(prefixDirectory):])] = &directory{record: record, cursor: cursor, feed: feed}
 		s.state.nextPass = max(s.state.nextPass, record.lastPass()+1)
 		return nil
 	})
@@ -334,9 +392,10 @@ func (s *Store) loadOrigins(record *directoryRecord) error {
 	})
 }
 
-// formatVersion is the layout of keys.go and record.go. Format 1 had no keys for single counts
+// formatVersion is the layout of keys.go and record.go. Format 2 had no digests of directories and
+// no outbox. Format 1 also had no keys for single counts
 // and other h/ keys; migrate converts it.
-const formatVersion = 2
+const formatVersion = 3
 
 // checkFormat rejects a store of a newer format and marks a new store with this one.
 func (s *Store) checkFormat() error {
@@ -346,6 +405,12 @@ func (s *Store) checkFormat() error {
 	}
 	if value == nil && s.config.ReadOnly {
 		return fmt.Errorf("store %s: %w", s.config.Dir, ErrMissing)
+	}
+	if value == nil && s.db.MaxVersion() > 0 {
+		return s.unreadable(keyFormat, errors.New("it is missing"))
+	}
+	if value == nil && s.readOnly {
+		return fmt.Errorf("store %s: %w: it is empty", s.config.Dir, ErrNoSpace)
 	}
 	if value == nil {
 		txn := s.db.NewTransactionAt(s.db.MaxVersion(), true)

@@ -20,15 +20,21 @@ func (s *Store) Drop(name string) (bool, error) {
 			return false, err
 		}
 	}
+	if err := s.SetFeed(name, false); err != nil {
+		return false, err
+	}
 	err = s.write(func(t *tx) error {
 		u := &unit{}
 		// No later pass may get the number of one of its passes.
 		u.delta.nextPass = d.record.lastPass() + 1
 		u.delete([]byte(prefixDirectory + name))
 		u.delete(dirKey(prefixCursor, d.record.id))
+		u.setHeldDomains(d.record.id, d.record.held, heldDomains{})
 		for i := range d.record.origins {
 			u.delete(originKey(d.record.id, originID(i+1)))
 		}
+		s.setDoubt(u, name, nil)
+		u.delete(dirKey(prefixFeed, d.record.id))
 		u.afterCommit(func() { delete(s.state.dirs, name) })
 		return t.add(u)
 	})
@@ -44,6 +50,9 @@ func (s *Store) claimIdle(name string) (*directory, error) {
 	s.state.Lock()
 	defer s.state.Unlock()
 	d := s.state.dirs[name]
+	if s.state.rebuilding {
+		return nil, fmt.Errorf("store %s: %w", s.config.Dir, errReopening)
+	}
 	if d == nil {
 		return nil, nil
 	}

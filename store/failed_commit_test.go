@@ -2,8 +2,12 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/table"
@@ -39,6 +43,7 @@ func (c crashTest) failOnce(t *testing.T, n int, arrives bool) bool {
 	if err != nil && !errors.Is(err, errDisk) {
 		t.Fatal(err)
 	}
+	left = 0 // all further commits work
 	checkSound(t, s)
 	if err := s.Verify(); err != nil {
 		t.Fatal(err)
@@ -46,9 +51,103 @@ func (c crashTest) failOnce(t *testing.T, n int, arrives bool) bool {
 	if n%3 > 0 {
 		s = reopen(t, s)
 		c.checkBetween(t, s)
+	} else if err != nil {
+		before := memoryOf(t, s)
+		if err := s.reopen(func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if after := memoryOf(t, s); before != after {
+			t.Errorf("what the store had in memory is not what is on disk:\n%s\n%s", before, after)
+		}
 	}
 	c.playOn(t, s)
 	return err == nil
+}
+
+// memoryOf describes what a store keeps in memory when it is written next.
+func memoryOf(t *testing.T, s *Store) string {
+	t.Helper()
+	if _, err := s.LostSince(start, start.Add(time.Hour), []string{"x"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.prepareWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.LostSince(start, start.Add(time.Hour), []string{"x"}); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	totals := *s.totals.Load()
+	fmt.Fprintln(&b, totals.public(), totals.nextDir, s.census.sum, s.losses.passes)
+	for name, d := range s.state.dirs {
+		fmt.Fprintf(&b, "%s: %+v %+v %+v %+v %+v\n", name, d.record, d.cursor, d.removals, d.feed,
+			totals.dirs[d.record.id].dirCounts)
+	}
+	return b.String()
+}
+
+// loseMemoryTable has Badger fail to create its next log, and returns the directory in its way and
+// the number of employees in the passes until then.
+func loseMemoryTable(t *testing.T, s *Store) (obstacle string, written int) {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(s.config.Dir, "*.mem"))
+	if err != nil || len(logs) != 1 {
+		t.Fatal(logs, err)
+	}
+	number := 0
+	if _, err := fmt.Sscanf(filepath.Base(logs[0]), "%d.mem", &number); err != nil {
+		t.Fatal(err)
+	}
+	obstacle = filepath.Join(s.config.Dir, fmt.Sprintf("%05d.mem", number+1))
+	if err := os.Mkdir(obstacle, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for ; err == nil && written < 10_000; written += 500 {
+		var p *Pass
+		if p, err = s.Begin("corp", Incremental, Origin{Started: start}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.Apply(employees(t, written, written+500))
+		p.Abort()
+	}
+	if err == nil {
+		t.Fatal("no commit failed: this shows nothing")
+	}
+	return obstacle, written
+}
+
+// TestBadgerLosesItsMemoryTable: Badger cannot create its next log, for lack of file descriptors
+// for example. It then has no memory table, and its next commit would end the process. Reopening
+// makes a new one.
+func TestBadgerLosesItsMemoryTable(t *testing.T) {
+	c := Config{Dir: t.TempDir(), memTable: 1 << 20}
+	s := open(t, c)
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	obstacle, written := loseMemoryTable(t, s)
+	if _, err := s.Begin("corp", Incremental, Origin{Started: start}); err == nil {
+		t.Error("a pass began although the store cannot be opened")
+	}
+	if got, err := s.Lookup(mustParse(t, "none@x.test")); err == nil {
+		t.Errorf("a miss meanwhile: %+v", got)
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	pass(t, s, "corp", Full, start.Add(time.Minute), "", append(employees(t, 0, written), object(t, 1, "a@x.test"))...)
+	if err := s.Verify(); err != nil {
+		t.Error(err)
+	}
+	checkSound(t, s)
+	wantKnownAll(t, s, written)
+}
+
+func wantKnownAll(t *testing.T, s *Store, n int) {
+	t.Helper()
+	for a := range allOf(t, n) {
+		if got, err := s.Lookup(mustParse(t, a)); err != nil || !got.Known {
+			t.Fatalf("%s: %+v, %v", a, got, err)
+		}
+	}
 }
 
 // TestFailedDeletionIsStillThere: the deletion of a key failed and a damaged file hides the key

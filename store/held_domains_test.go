@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,7 +84,7 @@ func TestHoldAllAfterSome(t *testing.T) {
 	for what, next := range map[string]func(*Store) error{
 		"all held": func(s *Store) error { pass(t, s, "corp", Incremental, start, "all"); return nil },
 		"approved": func(s *Store) error {
-			_, err := s.Approve("corp", s.Directory("corp").Newest().Number, start)
+			_, err := approveHeld(s, "corp", s.Directory("corp").Newest().Number, start)
 			return err
 		},
 		"discarded": func(s *Store) error { _, err := s.Discard("corp", start); return err },
@@ -278,4 +280,123 @@ func TestHasDomain(t *testing.T) {
 	want("x.test", false)
 	s = reopen(t, s)
 	want("x.test", false)
+}
+
+// TestHoldSubDomains: an entry ".parent" holds the removals of all sub-domains of parent, and of
+// nothing else, also over a restart.
+func TestHoldSubDomains(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.p.test", "b@y.x.p.test"), object(t, 2, "c@p.test", "e@xp.test"),
+		object(t, 3, "d@z.test"))
+	held := []string{"z.test", ".p.test"}
+	info := passHolding(t, s, start, held, object(t, 1), object(t, 2), object(t, 3))
+	if info.Removed != 2 || info.Held != 3 {
+		t.Errorf("the pass: %+v", info)
+	}
+	s = reopen(t, s)
+	wantKnown(t, s, "a@x.p.test", "b@y.x.p.test", "d@z.test")
+	for domain, want := range map[string]bool{"x.p.test": true, "y.x.p.test": true, "p.test": false, "xp.test": false,
+		"z.test": true, "x.z.test": false} {
+		if got := s.Directory("corp").Holds(domain) != ""; got != want {
+			t.Errorf("%s is held: %t, want %t", domain, got, want)
+		}
+	}
+	if info := passHolding(t, s, start.Add(time.Hour), held[:1]); info.Removed != 2 || info.Held != 1 {
+		t.Errorf("the pass that releases the sub-domains: %+v", info)
+	}
+}
+
+// TestHoldManyDomains: however many domains are held, all others are released, also after an
+// interruption. The list is written when it changes.
+func TestHoldManyDomains(t *testing.T) {
+	const n = 300
+	s := open(t, Config{Dir: t.TempDir()})
+	var objects, empty []Object
+	var held []string
+	for i := range n {
+		domain := fmt.Sprintf("held-%d.test", i)
+		o := object(t, 0, "only@"+domain, fmt.Sprintf("u%d@free-%d.test", i, i))
+		o.GUID = GUID{5, byte(i >> 8), byte(i)}
+		objects, held = append(objects, o), append(held, domain)
+		o.Addresses = nil
+		empty = append(empty, o)
+	}
+	pass(t, s, "corp", Full, start, "", objects...)
+	info := passHolding(t, s, start.Add(time.Minute), held, empty...)
+	if info.Removed != n || info.Held != n {
+		t.Errorf("the pass: %+v", info)
+	}
+	list := func() uint64 { return version(t, s, dirKey(prefixHeld, 1)) }
+	wrote := list()
+	if wrote == 0 {
+		t.Error("the list is not stored")
+	}
+	if info := passHolding(t, s, start.Add(2*time.Minute), held); info.Removed != 0 || info.Held != n || list() != wrote {
+		t.Errorf("a pass without changes: %+v, the list is of commit %d and was of %d", info, list(), wrote)
+	}
+	s = reopen(t, s)
+	d := s.Directory("corp")
+	for i := range n {
+		if d.Holds(held[i]) == "" || d.Holds(fmt.Sprintf("free-%d.test", i)) != "" {
+			t.Errorf("%s: %q, free-%d.test: %q", held[i], d.Holds(held[i]), i, d.Holds(fmt.Sprintf("free-%d.test", i)))
+		}
+	}
+	if len(d.HeldDomains) != maxNamedDomains || s.Totals().Addresses != n {
+		t.Errorf("%d named domains, %d addresses", len(d.HeldDomains), s.Totals().Addresses)
+	}
+	if info := passHolding(t, s, start.Add(3*time.Minute), held[:n/2]); info.Removed != n/2 || info.Held != n/2 {
+		t.Errorf("a pass that holds fewer: %+v", info)
+	}
+	if _, err := s.Discard("corp", start.Add(4*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if value, err := s.get(dirKey(prefixHeld, 1)); value != nil || err != nil {
+		t.Errorf("the list is left after a discard: %d bytes, %v", len(value), err)
+	}
+	if d := s.Directory("corp"); d.Holds(held[0]) != "" || s.Totals().Addresses != n/2 {
+		t.Errorf("after a discard: %q, %d addresses", d.Holds(held[0]), s.Totals().Addresses)
+	}
+}
+
+// version returns the commit that wrote a key; zero means that it does not exist.
+func version(t *testing.T, s *Store, key []byte) uint64 {
+	t.Helper()
+	txn := s.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	found, err := s.getItem(txn, key, func([]byte) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestHeldDomainsFitARecord: the longest list stays out of the value log, and an older version
+// holds all removals instead of the first ones.
+func TestHeldDomainsFitARecord(t *testing.T) {
+	domains := make([]HeldDomain, MaxHeldDomains)
+	for i := range domains {
+		name := fmt.Sprintf("%d.%s.test", i, strings.Repeat("long.", 48))
+		domains[i] = HeldDomain{name, "no address of the domain " + name + " would be left"}
+	}
+	h, err := newHeldDomains(domains)
+	if err != nil {
+		t.Fatal(err)
+	}
+	redo := redoRecord{held: h}
+	if n := len(redo.encode()); n > valueThreshold/2 {
+		t.Errorf("a decided pass takes %d bytes", n)
+	}
+	back, err := decodeRedo(redo.encode())
+	if err != nil || !back.held.equal(&h) {
+		t.Errorf("a decided pass is read back with %d domains, %v", len(back.held.hashes), err)
+	}
+	d := directoryRecord{id: 1, hold: "why", held: h}
+	if read, err := decodeDirectory(d.encode()); err != nil || read.held.any() {
+		t.Errorf("the record of a directory has %d of many domains, %v", len(read.held.named), err)
+	}
+	for _, d := range domains {
+		if !h.has(d.Domain) {
+			t.Fatalf("%s is not held", d.Domain)
+		}
+	}
 }

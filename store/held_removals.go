@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -87,15 +88,23 @@ func (r reader) lostWith(a string, dir dirID) (bool, error) {
 	return true, nil
 }
 
+// ErrOtherRules means that removals were held under other rules than the present ones.
+var ErrOtherRules = errors.New("the rules for recipients have changed since these removals were held; " +
+	"the next full pass judges them again")
+
 // Approve releases what passes up to a number held back. Removals of later passes stay held, and
 // the next pass judges them again. An approval is a pass of its own; it reads nothing and keeps
-// the cursor.
-func (s *Store) Approve(name string, upTo uint64, at time.Time) (PassInfo, error) {
+// the cursor. rules is the fingerprint of the present rules. If those of the last full pass differ,
+// the removals say nothing about the present ones, and Approve returns ErrOtherRules.
+func (s *Store) Approve(name string, upTo uint64, rules string, at time.Time) (PassInfo, error) {
 	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
 	if err != nil {
 		return PassInfo{}, err
 	}
 	defer p.Abort()
+	if p.dir.record.fingerprint != rules {
+		return PassInfo{}, ErrOtherRules
+	}
 	if p.upTo, p.laterHold = upTo, p.dir.record.hold; p.laterHold != "" {
 		all, err := p.owned(math.MaxUint64)
 		if err != nil {
@@ -132,9 +141,10 @@ func (s *Store) Discard(name string, at time.Time) (int, error) {
 		return 0, err
 	}
 	record := p.dir.record
-	record.hold, record.held = "", nil
+	record.hold, record.held = "", heldDomains{}
 	err = s.write(func(t *tx) error {
 		u := &unit{}
+		u.setHeldDomains(record.id, p.dir.record.held, record.held)
 		u.setDirectory(name, p.dir, record)
 		return t.add(u)
 	})

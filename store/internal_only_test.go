@@ -56,7 +56,7 @@ func TestInternalOnly(t *testing.T) {
 	pass(t, s, "corp", Full, hour(3), "too many", object(t, 1, "!a@x.test"), object(t, 2, "b@x.test"),
 		object(t, 3, "!new@x.test"))
 	wantKnown(t, s, "a@x.test", "b@x.test", "!new@x.test")
-	if info, err := s.Approve("corp", s.Directory("corp").Newest().Number, hour(4)); err != nil || info.Removed != 1 {
+	if info, err := approveHeld(s, "corp", s.Directory("corp").Newest().Number, hour(4)); err != nil || info.Removed != 1 {
 		t.Errorf("approval: %+v, %v", info, err)
 	}
 	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: hour(4)}) {
@@ -282,8 +282,11 @@ func TestInternalOnlyIsVerified(t *testing.T) {
 	pass(t, s, "corp", Incremental, start, "too many", object(t, 1, "!a@x.test"))
 	id, _ := s.directoryID("corp")
 	kept := s.totals.Load().dirs[id]
-	want := dirCounts{owned: 1, marked: 1, leaving: 1, due: 1}
-	if d := cmp.Diff(want, kept.dirCounts, cmp.AllowUnexported(want)); d != "" || kept.last.of("x.test") != 1 {
+	sum := sumOfOwnership(GUID{15: 1}, "a@x.test", false)
+	want := dirCounts{owned: 1, marked: 1, leaving: 1, due: 1, objects: 1, ownerships: 1,
+		inRecords: sum, inLookups: sum}
+	d := cmp.Diff(want, kept.dirCounts, cmp.AllowUnexported(want, ownershipSum{}))
+	if d != "" || kept.last.of("x.test") != 1 {
 		t.Errorf("counts (-want +got):\n%s", d)
 	}
 	err := s.write(func(t *tx) error {

@@ -48,6 +48,7 @@ type judge struct {
 	// means zero. Other owners do not shorten it: they may be deleted, which waits for nothing,
 	// while the new owner is not read yet.
 	handoverLag func(domain string) time.Duration
+	inline      int // see objectRecord.arranged
 }
 
 // readTime returns when an object was read.
@@ -76,14 +77,19 @@ func (j judge) stampOf(read Object) stamp {
 //     directory has had the time since the mark was made to receive the address.
 //   - A mark of this database and the same rules stays as it is, unless a tombstone ends its
 //     wait.
+//   - A mark of a deletion does not hold for an object that is read again without the address. It
+//     was undeleted, perhaps into another directory, so the mark is made anew.
 func (j judge) mark(a ownedRecord, read Object, outsideOnly bool) ownedRecord {
-	sameRules := !a.gone.isZero() && a.rules == j.rules && a.becomesInternalOnly == outsideOnly
+	alive := !read.Deleted && read.USN != 0
+	sameRules := !a.gone.isZero() && a.rules == j.rules && a.becomesInternalOnly == outsideOnly &&
+		(a.undeleted || !alive)
 	same := sameRules && j.sameDatabase(a.gone.origin)
 	if same && !read.Deleted {
 		return a
 	}
 	if !sameRules {
-		a.gone, a.rules, a.seen, a.becomesInternalOnly = j.stampOf(read), j.rules, j.lastSeen(a), outsideOnly
+		a.gone, a.rules, a.seen = j.stampOf(read), j.rules, j.lastSeen(a)
+		a.becomesInternalOnly, a.undeleted = outsideOnly, !read.Deleted
 	}
 	a.gone.origin, a.gone.usn = j.current.origin, j.current.usn
 	wait := j.waitUntil(a, read)
@@ -95,10 +101,12 @@ func (j judge) mark(a ownedRecord, read Object, outsideOnly bool) ownedRecord {
 
 // waitUntil returns until when a missed address must stay. Zero means that it may go at once.
 func (j judge) waitUntil(a ownedRecord, read Object) (until time.Time) {
-	if seen := j.lastSeenElsewhere(a, read); !seen.IsZero() {
+	seen := j.lastSeenElsewhere(a, read)
+	if !seen.IsZero() {
 		until = earlier(seen, j.current.time).Add(j.lag)
 	}
-	if read.Deleted || j.handoverLag == nil {
+	certainlyDeleted := read.Deleted && seen.IsZero()
+	if certainlyDeleted || j.handoverLag == nil {
 		return j.onlyFuture(until)
 	}
 	if wait := j.handoverLag(domainOf(a.address)); wait > 0 {
@@ -119,14 +127,19 @@ func (j judge) onlyFuture(until time.Time) time.Time {
 
 // lastSeenElsewhere returns when a database other than the current one may last have shown a
 // missed address. Zero means that none did, or that the object was certainly deleted later than
-// that.
+// that. If the object may have lived when the mark was made, a tombstone must be later than
+// everything that was read since: the object may have been deleted, undeleted and given away.
 func (j judge) lastSeenElsewhere(a ownedRecord, read Object) (latest time.Time) {
 	consider := func(s sighting) {
+		shown := s.read
 		if !a.seen.IsZero() {
-			s.read = earlier(s.read, a.seen)
+			shown = earlier(shown, a.seen)
 		}
-		if s.read.After(latest) && !read.deletedAfter(s) {
-			latest = s.read
+		if !a.undeleted {
+			s.read = shown
+		}
+		if shown.After(latest) && !read.deletedAfter(s) {
+			latest = shown
 		}
 	}
 	for _, s := range j.otherDatabases {
@@ -186,7 +199,7 @@ func (o Origin) handoverLag(domain string) time.Duration {
 func (p *Pass) newJudge() judge {
 	record := p.dir.record
 	j := judge{lag: p.from.Lag, handoverLag: p.from.HandoverLag, rules: rulesIDOf(p.from.Rules),
-		databaseOf: record.databaseOf, latest: p.from.PreviousRead}
+		databaseOf: record.databaseOf, latest: p.from.PreviousRead, inline: p.s.config.inline}
 	j.current.origin = p.origin
 	add := func(s sighting) {
 		if s.read.After(j.latest) {

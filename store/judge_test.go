@@ -75,7 +75,7 @@ func TestMarkRecords(t *testing.T) {
 		{address: "a@x", learned: stamp{time: start, pass: 1, origin: 1}},
 		{address: "b@x", learned: stamp{time: start, pass: 1, origin: 1}, lastSource: gone},
 		{address: "c@x", learned: gone, lastSource: gone, gone: gone, notBefore: start.Add(time.Hour),
-			rules: 1<<63 + 5, seen: start},
+			rules: 1<<63 + 5, seen: start, undeleted: true},
 		{address: "d@x", learned: gone, gone: gone},
 	}}
 	got, err := decodeObject(r.encode())
@@ -83,10 +83,16 @@ func TestMarkRecords(t *testing.T) {
 		t.Errorf("decoded %+v, %v, want %+v", got, err, r)
 	}
 	o := originRecord{controller: "dc2", database: "two", read: start, usn: 77, pass: 12}
-	if read, err := decodeOrigin(o.encode()); err != nil || read != o {
-		t.Errorf("decoded %+v, %v, want %+v", read, err, o)
+	left := originRecord{controller: "dc2", database: "two", unfinished: start, unfinishedUSN: 5, reading: true}
+	for _, o := range []originRecord{o, left, {controller: "dc3", reading: true}} {
+		if read, err := decodeOrigin(o.encode()); err != nil || read != o {
+			t.Errorf("decoded %+v, %v, want %+v", read, err, o)
+		}
 	}
-	d := directoryRecord{id: 4, fullPassPending: "because"}
+	d := directoryRecord{id: 4, fullPassPending: "because", doubted: 12}
+	if read, err := decodeDirectory(d.encode()); err != nil || read.doubted != d.doubted {
+		t.Errorf("decoded %+v, %v, want %+v", read, err, d)
+	}
 	object, dir := r.encode(), d.encode()
 	for _, damaged := range [][]byte{slices.Concat(object, []byte{9, 1}),
 		slices.Concat(object, []byte{4, 4, 1, 1}), slices.Concat(dir, []byte{2, 1, 1, 1})} {

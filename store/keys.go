@@ -13,18 +13,24 @@ import (
 //	m/format               format and normalisation version
 //	m/totals               counters and digest
 //	n/<domain>             addresses with an owner in the domain
-//	t/<dir>                counts of a directory
+//	t/<dir>                counts and digests of a directory
 //	y/<dir><domain>        due marks of a directory in the domain, and addresses that are lost with them
 //	m/pruned               the time from which on the journal is complete
 //	m/secret               a random key, created on first use
+//	m/commit               a sum over the newest versions of all tracked keys; part of each commit
+//	m/doubt                directories that have to be read as far as before, until a miss counts
 //	d/<name>               directory: id, fingerprint of its rules, last good passes
 //	c/<dir>                the live cursor of a directory
-//	o/<dir><guid>          the addresses of an object
+//	o/<dir><guid>          the addresses of an object, or which parts it has
+//	o/<dir><guid><part>    some addresses of an object that has many: see parts.go
 //	a/<address>            the owners of an address, or when its last owner went
 //	u/<dir><guid>          values of the object that need correction
+//	e/<dir>                the feed of a directory: on if there is a key; the place of its publisher
+//	f/<dir><class><guid>   the object has changes that are not published: the outbox
 //	h/<dir><state><pass><guid>  the object has marks of the pass, which are due or wait
 //	w/<dir><time><guid>    the object has marks that wait for the time
 //	q/<dir><origin>        a database that the directory was read from
+//	k/<dir>                the domains whose removals are held, if they are many
 //	r/<dir>                a decided pass: the redo record
 //	p/<pass>               what a pass did
 //	j/<pass><seq>          journal: one change of one address
@@ -35,6 +41,8 @@ const (
 	keyTotals       = "m/totals"
 	keyPruned       = "m/pruned"
 	keySecret       = "m/secret"
+	keyCommit       = "m/commit"
+	keyDoubt        = "m/doubt"
 	prefixDirectory = "d/"
 	prefixCursor    = "c/"
 	prefixObject    = "o/"
@@ -42,10 +50,13 @@ const (
 	prefixUnread    = "u/"
 	prefixMarked    = "h/"
 	prefixWaiting   = "w/"
+	prefixFeed      = "e/"
+	prefixOutbox    = "f/"
 	prefixOrigin    = "q/"
 	prefixDomain    = "n/"
 	prefixCounts    = "t/"
 	prefixLeaving   = "y/"
+	prefixHeld      = "k/"
 	prefixRedo      = "r/"
 	prefixPass      = "p/"
 	prefixJournal   = "j/"
@@ -85,6 +96,15 @@ func markedKey(dir dirID, state markState, pass uint64, guid GUID) []byte {
 func waitingKey(dir dirID, until time.Time, guid GUID) []byte {
 	key := binary.BigEndian.AppendUint64(dirKey(prefixWaiting, dir), uint64(max(until.UnixMicro(), 0)))
 	return append(key, guid[:]...)
+}
+
+// outboxPrefix returns the beginning of the f/ keys of a class.
+func outboxPrefix(dir dirID, class outboxClass) []byte {
+	return append(dirKey(prefixOutbox, dir), byte(class))
+}
+
+func outboxKey(dir dirID, class outboxClass, guid GUID) []byte {
+	return append(outboxPrefix(dir, class), guid[:]...)
 }
 
 func originKey(dir dirID, id originID) []byte {

@@ -16,20 +16,60 @@ type Presence struct {
 	// Removed is when the last owner went, unless the address is known. For an internal-only
 	// address it is when outside senders lost it; zero means that they never had it.
 	Removed time.Time
+	// Doubt is why an internal-only address may be open by now; nil means that it is not. A
+	// damaged store does not learn that, and one that lost its last commits forgot it.
+	Doubt error
 }
 
-// Lookup reports whether an address is known. It reads one key at its newest version and does
-// not wait for writers. Any error means that the answer cannot be determined, which is not the
-// same as unknown. A record that a damaged file hides is an error.
+// Lookup reports whether an address is known. Memory answers for most addresses; for the others, Lookup
+// reads one key at its newest version. It does not wait for writers. Any error means that the answer cannot be determined, which is not the
+// same as unknown. A record that a damaged file hides is an error. No answer of a damaged store
+// may lead to a permanent rejection: it is known and open, has a Doubt, or is an error.
 func (s *Store) Lookup(a address.Address) (Presence, error) {
-	r, err := s.addressRecord(a.String())
+	memory, err := s.fromMemory(a.String())
 	if err != nil {
 		return Presence{}, err
 	}
-	if !r.known() && s.damaged.Load() {
-		return Presence{}, fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)
+	if memory == openToAll {
+		s.spotCheck(a.String())
+		return Presence{Known: true}, nil
 	}
-	return Presence{Known: r.known(), InternalOnly: r.internalOnly(), Removed: r.lostAt()}, nil
+	var r addressRecord
+	if memory == askBadger {
+		if r, err = s.addressRecord(a.String()); err != nil {
+			return Presence{}, err
+		}
+	}
+	p := Presence{Known: r.known(), InternalOnly: r.internalOnly(), Removed: r.lostAt()}
+	switch {
+	case p.Known && !p.InternalOnly:
+		return p, nil
+	case p.Known:
+		p.Doubt = s.recordIsUncertain()
+		return p, nil
+	}
+	err = errors.Join(s.damageOrNil(), s.missIsUncertain())
+	if err != nil {
+		return Presence{}, err
+	}
+	return p, nil
+}
+
+// damageOrNil returns the error of what a damaged store does not have.
+func (s *Store) damageOrNil() error {
+	if !s.damaged.Load() {
+		return nil
+	}
+	return fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, damageAdvice)
+}
+
+// recordIsUncertain returns why a record may have changed since: the store is damaged and learns
+// nothing, or was opened at an older state than it was left in.
+func (s *Store) recordIsUncertain() error {
+	if why := s.inDoubt.Load(); why != nil {
+		return fmt.Errorf("store %s: %s", s.config.Dir, *why)
+	}
+	return s.damageOrNil()
 }
 
 func (s *Store) addressRecord(a string) (addressRecord, error) { return s.newest().addressRecord(a) }
@@ -179,7 +219,7 @@ func (r reader) addresses(visit func(text string, record addressRecord) error) e
 	}
 	t, err := r.totals()
 	if err == nil && t.addresses != visited {
-		err = r.s.markDoubtful(fmt.Errorf("%d of %d addresses can be read", visited, t.addresses))
+		err = r.s.markSuspected(fmt.Errorf("%d of %d addresses can be read", visited, t.addresses))
 	}
 	return err
 }

@@ -24,6 +24,13 @@ func (c *lossCache) note(p PassInfo) {
 	}
 }
 
+// forget empties the cache.
+func (c *lossCache) forget() {
+	c.Lock()
+	defer c.Unlock()
+	c.passes, c.byPass = nil, nil
+}
+
 // lost reports whether the pass removed addresses without an approval.
 func (p *PassInfo) lost() bool { return p.Removed > 0 && !p.Approved }
 
@@ -36,12 +43,14 @@ type loss struct {
 // Lost counts addresses that were lost.
 type Lost struct {
 	Addresses int // without an owner now, or without one that accepts mail from outside senders
-	Known     int // of these, addresses that have an owner
+	// Known counts those of them that still have an owner or, from LostBy, an owner in the
+	// directory.
+	Known int
 }
 
-func (l *Lost) add(r *addressRecord) {
+func (l *Lost) add(known bool) {
 	l.Addresses++
-	if r.known() {
+	if known {
 		l.Known++
 	}
 }
@@ -59,7 +68,7 @@ func (s *Store) LostSince(after, now time.Time, domains []string) (map[string]Lo
 	err := s.visitLost(after, now, func(l loss) bool { return wanted[domainOf(l.address)] },
 		func(a string, r *addressRecord) {
 			l := lost[domainOf(a)]
-			l.add(r)
+			l.add(r.known())
 			lost[domainOf(a)] = l
 		})
 	return lost, err
@@ -73,7 +82,7 @@ func (s *Store) LostBy(name string, after, now time.Time) (lost Lost, err error)
 		return lost, nil
 	}
 	err = s.visitLost(after, now, func(l loss) bool { return l.dir == id },
-		func(_ string, r *addressRecord) { lost.add(r) })
+		func(_ string, r *addressRecord) { lost.add(r.ownedBy(id)) })
 	return lost, err
 }
 

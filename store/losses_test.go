@@ -37,7 +37,7 @@ func TestLostSince(t *testing.T) {
 	lost(0, 9, 2) // two came back
 	pass(t, s, "corp", Incremental, hour(5), "held", object(t, 3))
 	lost(0, 9, 2)
-	if _, err := s.Approve("corp", s.Directory("corp").Newest().Number, hour(6)); err != nil {
+	if _, err := approveHeld(s, "corp", s.Directory("corp").Newest().Number, hour(6)); err != nil {
 		t.Fatal(err)
 	}
 	lost(0, 9, 2)
@@ -48,6 +48,23 @@ func TestLostSince(t *testing.T) {
 	}
 	s = reopen(t, s)
 	lost(0, 9, 2)
+}
+
+// TestLostByCountsItsOwnAddresses: of two lost addresses that are known to internal senders, the
+// directory that lost them still has one. The other one belongs to another directory.
+func TestLostByCountsItsOwnAddresses(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "other", Full, start, "", object(t, 9, "!b@x.test"))
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test"))
+	pass(t, s, "corp", Incremental, start.Add(time.Minute), "", object(t, 1, "!a@x.test"), object(t, 2), object(t, 3))
+	wantKnown(t, s, "!a@x.test", "!b@x.test")
+	now := start.Add(time.Hour)
+	if got, err := s.LostBy("corp", start, now); err != nil || got != (Lost{Addresses: 3, Known: 1}) {
+		t.Errorf("lost by corp: %+v, %v, want 3, of which it has 1", got, err)
+	}
+	if got, err := s.LostSince(start, now, []string{"x.test"}); err != nil || got["x.test"] != (Lost{3, 2}) {
+		t.Errorf("lost in the domain: %+v, %v, want 3, of which 2 are known", got, err)
+	}
 }
 
 // TestLossesBesideWriters: counts during passes that remove addresses are never too high, never

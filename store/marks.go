@@ -66,7 +66,7 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 		if err != nil {
 			return err
 		}
-		_, gone := release(stored, p.now(), upTo, nil)
+		_, gone := release(stored, p.now(), upTo, heldDomains{})
 		owned += len(gone)
 		return nil
 	})
@@ -285,17 +285,38 @@ func (p *Pass) clearMarks() error {
 	return err
 }
 
+// clearOtherRules clears the marks that were made under other rules than those of the pass. It is
+// for an object that the pass cannot see: nothing shows that the present rules omit its addresses.
+// After a full pass, every mark is one of its rules.
+func (p *Pass) clearOtherRules(t *tx, guid GUID) error {
+	stored, err := t.object(p.dir.record.id, guid)
+	if err != nil {
+		return err
+	}
+	next := stored
+	next.addresses = slices.Clone(stored.addresses)
+	for i, a := range next.addresses {
+		if !a.gone.isZero() && a.rules != p.judge.rules {
+			next.addresses[i] = a.unmarked()
+		}
+	}
+	if next.equal(&stored) {
+		return nil
+	}
+	changes, err := p.ownerChanges(t, guid, &stored, &next, false)
+	if err != nil {
+		return err
+	}
+	return p.rewriteChanges(t, guid, &stored, &next, changes, &unit{})
+}
+
 // markedObjects lists the objects that have marks, sorted by GUID.
 func (r reader) markedObjects(dir dirID) ([]GUID, error) {
 	var found []GUID
 	if r.s.older { // its h/ keys have format 1
-		err := r.scan(dirKey(prefixObject, dir), false, func(kv pair) error {
-			record, err := decodeObject(kv.value)
-			if err != nil {
-				return r.s.unreadable(string(kv.key), err)
-			}
+		err := r.records(dirKey(prefixObject, dir), func(_ dirID, guid GUID, record objectRecord) error {
 			if record.marked() {
-				found = append(found, guidOf(kv.key))
+				found = append(found, guid)
 			}
 			return nil
 		})

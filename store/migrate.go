@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -70,15 +69,10 @@ func dropDerived(t *tx) error {
 // deriveMarks writes the keys for the marks of objects, and the flags that follow from them in
 // the records of addresses.
 func deriveMarks(t *tx) error {
-	return t.s.scan([]byte(prefixObject), false, func(kv pair) error {
-		r, err := decodeObject(kv.value)
-		if err != nil {
-			return t.s.unreadable(fmt.Sprintf("%x", kv.key), err)
-		}
+	return t.s.newest().records([]byte(prefixObject), func(dir dirID, guid GUID, r objectRecord) error {
 		if !r.marked() {
 			return nil
 		}
-		dir, guid := dirOf(kv.key), guidOf(kv.key)
 		var u unit
 		u.setMarks(dir, guid, &objectRecord{}, &r)
 		for _, e := range u.entries {

@@ -17,10 +17,13 @@ import (
 
 // formatOne unpacks a store of the last version with format 1. It has two directories, held
 // removals, one that waits, and half an object.
-func formatOne(t *testing.T) (dir string) {
+func formatOne(t *testing.T) string { return unpacked(t, "format1") }
+
+// unpacked unpacks a store from testdata.
+func unpacked(t *testing.T, name string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	f, err := os.Open("testdata/format1.tar.gz")
+	f, err := os.Open(filepath.Join("testdata", name+".tar.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +63,17 @@ func wantConverted(t *testing.T, s *Store) {
 		totals.Digest != "08d617abacebb5129168b89486fc328c2329c6be0c83dd195b27067410239a5c" {
 		t.Errorf("totals: %+v", totals)
 	}
-	if err := s.Recount(); err != nil {
+	if err := errors.Join(s.Recount(), digestsAgree(s)); err != nil {
 		t.Error(err)
+	}
+	for dir, want := range map[string]string{"corp": "9b6c82564404f834c3418f044731a1f1 6 8", "lab": "8bf8912d435ad976dd03a11dc9d40a8f 1 2"} {
+		d := mustDigest(t, s, dir)
+		if got := fmt.Sprintf("%x %d %d", d.Sum, d.Objects, d.Addresses); got != want {
+			t.Errorf("digest of directory %s: %s, want %s", dir, got, want)
+		}
+		if s.Directory(dir).Feed {
+			t.Errorf("directory %s has a feed", dir)
+		}
 	}
 	corp, lab := s.Directory("corp"), s.Directory("lab")
 	if corp.Marked != 5 || corp.Owned != 7 || lab.Owned != 2 || corp.Hold != "too many" ||
@@ -107,7 +119,8 @@ func TestOlderFormat(t *testing.T) {
 		t.Errorf("pending: %v (-want +got):\n%s", err, d)
 	}
 	p.Abort()
-	if info, err := s.Approve("corp", 5, start.Add(3*time.Hour)); err != nil || info.Removed != 5 || info.Number != 8 {
+	info, err := approveHeld(s, "corp", 5, start.Add(3*time.Hour))
+	if err != nil || info.Removed != 5 || info.Number != 8 {
 		t.Errorf("approve: %+v, %v", info, err) // d@x.test is of pass 6
 	}
 	wantKnown(t, s, "a@x.test", "!d@x.test", "orphan@x.test", "z@z.test")
@@ -119,13 +132,13 @@ func TestOlderFormat(t *testing.T) {
 // TestOlderFormatReadOnly: a store of format 1 can be read without a conversion.
 func TestOlderFormatReadOnly(t *testing.T) {
 	dir := formatOne(t)
-	before := files(t, dir)
+	before := filesOf(t, dir)
 	s := open(t, Config{Dir: dir, ReadOnly: true})
 	wantConverted(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if after := files(t, dir); !slices.Equal(after, before) {
+	if after := filesOf(t, dir); !slices.Equal(after, before) {
 		t.Errorf("reading changed the directory:\n%q\n%q", before, after)
 	}
 }

@@ -18,7 +18,7 @@ func TestRandomPasses(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 1))
-			s := open(t, Config{Dir: t.TempDir()})
+			s := open(t, Config{Dir: t.TempDir(), inline: int(seed % 2)}) // with 1, two addresses make parts
 			m := model{owns: map[ownership]bool{}}
 			dirs := []*truth{{name: "corp"}, {name: "other"}}
 			for i := range 120 {

@@ -63,8 +63,12 @@ type Pass struct {
 	held            heldDomains   // Commit: their removals are held, all others released
 	seq             uint32        // next journal row
 	closed          bool
+	redone          bool // completed after an interruption: it reads nothing now
 
 	unsettled map[GUID]bool // full pass: objects that changed after it began to read
+	unseen    *[]GUID       // full pass: stored objects that Apply had not got at the first call of Unseen
+	invisible []GUID        // the stored objects that the pass could not see, found at that call
+	kept      int           // addresses that lookups have open and object records do not: see keepOpen
 }
 
 // Changes counts what one Apply did.
@@ -80,6 +84,12 @@ type Changes struct {
 // Begin opens a pass. It gives a new directory its id, completes a pass that was decided and
 // could not be completed, and clears the marks that an aborted pass left.
 func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
+	if err := s.rebuildIfDamaged(); err != nil {
+		return nil, err
+	}
+	if err := s.prepareWrite(); err != nil {
+		return nil, err
+	}
 	d, number, err := s.claimDirectory(name)
 	if err != nil {
 		return nil, err
@@ -92,6 +102,9 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if kind == Full {
 		p.seen = map[GUID]bool{}
 	}
+	s.state.Lock()
+	d.open = p
+	s.state.Unlock()
 	err = s.finishDecidedPass(d, p.now())
 	p.first = kind == Full && d.record.full.Number == 0
 	if err == nil {
@@ -120,15 +133,7 @@ func (p *Pass) setOrigin(o Origin) error {
 	record := p.dir.record
 	id, added := record.origin(o.Controller, o.Database)
 	p.origin = id
-	if !added {
-		return nil
-	}
-	return p.s.write(func(t *tx) error {
-		u := &unit{}
-		u.set(originKey(record.id, id), record.origins[id-1].encode())
-		u.afterCommit(func() { p.dir.record.origins = record.origins })
-		return t.add(u)
-	})
+	return p.markReading(record, id, added)
 }
 
 // claimDirectory finds or creates the directory and takes the next pass number.
@@ -146,8 +151,15 @@ func (s *Store) claimDirectory(name string) (*directory, uint64, error) {
 		}
 	}
 	s.state.Lock()
+	if !s.state.rebuilding && s.state.dirs[name] != d { // meanwhile it was dropped, or the store was set aside
+		s.state.Unlock()
+		return s.claimDirectory(name)
+	}
 	defer s.state.Unlock()
-	if d.busy {
+	switch {
+	case s.state.rebuilding:
+		return nil, 0, fmt.Errorf("store %s: %w", s.config.Dir, errReopening)
+	case d.busy:
 		return nil, 0, fmt.Errorf("directory %s: %w", name, ErrBusy)
 	}
 	d.busy = true
@@ -170,7 +182,7 @@ func (s *Store) createDirectory(name string) (*directory, error) {
 		u := &unit{}
 		u.delta.nextDir = id + 1
 		u.setDirectory(name, d, d.record)
-		u.afterCommit(func() { s.state.dirs[name] = d })
+		u.afterCommit(func() { s.state.dirs[name] = d; s.noteDoubts() })
 		return t.add(u)
 	})
 	return d, err
@@ -188,7 +200,7 @@ func (p *Pass) Abort() {
 	p.closed = true
 	p.s.state.Lock()
 	p.noteUnfinished()
-	p.dir.busy = false
+	p.dir.busy, p.dir.open = false, nil
 	p.s.state.Unlock()
 }
 
@@ -216,6 +228,14 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 	p.info.Added += c.Added
 	p.info.Changed += c.Changed
 	return c, err
+}
+
+// Keep keeps what is stored of an object, which exists and cannot be read: a full pass counts it as
+// seen.
+func (p *Pass) Keep(guid GUID) {
+	if p.seen != nil {
+		p.seen[guid] = true
+	}
 }
 
 // noteUnsettled records whether an object changed while a full pass read. The last reading
@@ -246,8 +266,16 @@ func (p *Pass) apply(t *tx, o Object, c *Changes) error {
 	if next.empty() && stored.empty() { // most objects own nothing and never did
 		return nil
 	}
+	compare := p.seen == nil || !p.dir.ownersMatch
+	if compare {
+		marked, err := p.keepOpen(t, o.GUID, &next, p.closingMark(o))
+		if err != nil {
+			return err
+		}
+		d.marked += marked
+	}
 	next = makeDue(next, p.now())
-	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, p.seen == nil || !p.dir.ownersMatch)
+	changes, err := p.ownerChanges(t, o.GUID, &stored, &next, compare)
 	if err != nil {
 		return err
 	}
@@ -334,43 +362,3 @@ func (p *Pass) stamp(usn uint64) stamp {
 
 // now returns the time of everything that a pass does: when it began to read.
 func (p *Pass) now() time.Time { return p.info.Started }
-
-// Sweep marks what a full pass did not see. Before it, the caller reads once more,
-// incrementally, from where the pass began. During the read, an address may have moved from an
-// object that was read late to one that was read early.
-func (p *Pass) Sweep() error {
-	if p.seen == nil {
-		return errors.New("store: sweep of an incremental pass")
-	}
-	var missing []GUID
-	err := p.s.scan(dirKey(prefixObject, p.dir.record.id), true, func(kv pair) error {
-		if guid := guidOf(kv.key); !p.seen[guid] {
-			missing = append(missing, guid)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := writeInChunks(p.s, missing, p.markMissing); err != nil {
-		return err
-	}
-	return p.repairOwners()
-}
-
-// markMissing marks the addresses of an object that the pass did not see.
-func (p *Pass) markMissing(t *tx, guid GUID) error {
-	stored, err := t.object(p.dir.record.id, guid)
-	if err != nil {
-		return err
-	}
-	if p.visible != nil && !p.visible(stored.dn) {
-		return nil
-	}
-	missing := missingObject(guid, stored)
-	missing.Read = p.reached
-	var c Changes
-	err = p.apply(t, missing, &c)
-	p.info.Changed += c.Changed
-	return err
-}

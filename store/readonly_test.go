@@ -10,7 +10,7 @@ import (
 )
 
 // files lists the content of a directory, with sizes and times.
-func files(t *testing.T, dir string) (all []string) {
+func filesOf(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -38,7 +38,7 @@ func TestReadOnly(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	before := files(t, dir)
+	before := filesOf(t, dir)
 	one := open(t, Config{Dir: dir, ReadOnly: true, MinFree: 1 << 62})
 	two := open(t, Config{Dir: dir, ReadOnly: true})
 	for _, r := range []*Store{one, two} {
@@ -61,7 +61,7 @@ func TestReadOnly(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if after := files(t, dir); !slices.Equal(after, before) {
+	if after := filesOf(t, dir); !slices.Equal(after, before) {
 		t.Errorf("reading changed the directory:\n%q\n%q", before, after)
 	}
 }

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// GUID identifies an object for its whole life (objectGUID, in wire order).
+// GUID identifies an object for its whole life (objectGUID, in wire order). The package knows
+// nothing of LDAP, so it does not use the type of package directory; mirror converts.
 type GUID [16]byte
 
 // objectRecord is the value of an o/ key.
@@ -15,6 +16,7 @@ type objectRecord struct {
 	container bool
 	unparsed  uint64 // values that look like SMTP addresses and cannot be parsed
 	addresses []ownedRecord
+	split     bool // it is stored in parts: see parts.go
 }
 
 // ownedRecord is one address of an object. The records of an object keep the order of the
@@ -30,6 +32,7 @@ type ownedRecord struct {
 	rules               rulesID   // of a mark: the rules it was made under
 	seen                time.Time // of a mark: no database showed the address later; zero means unknown
 	becomesInternalOnly bool      // of a mark: only for outside senders, which may use the address until the release
+	undeleted           bool      // of a mark: no tombstone was read when it was made, the object may live
 }
 
 // due reports whether the address has a mark that does not wait. A waiting mark becomes due when
@@ -64,7 +67,8 @@ func (r *ownedRecord) stays(internalOnly bool) bool {
 
 // unmarked returns the address without its mark.
 func (r ownedRecord) unmarked() ownedRecord {
-	r.gone, r.notBefore, r.rules, r.seen, r.becomesInternalOnly = stamp{}, time.Time{}, 0, time.Time{}, false
+	r.gone, r.notBefore, r.rules, r.seen = stamp{}, time.Time{}, 0, time.Time{}
+	r.becomesInternalOnly, r.undeleted = false, false
 	return r
 }
 
@@ -92,8 +96,14 @@ func (r *objectRecord) encode() []byte {
 	e.string(r.dn)
 	e.bool(r.container)
 	e.uint(r.unparsed)
-	e.uint(uint64(len(r.addresses)))
-	for _, a := range r.addresses {
+	e.owned(r.addresses)
+	return e
+}
+
+// owned appends a list of addresses, which ends the record.
+func (e *encoder) owned(addresses []ownedRecord) {
+	e.uint(uint64(len(addresses)))
+	for _, a := range addresses {
 		e.string(a.address)
 		e.string(a.attribute)
 		e.addressFlags(&a)
@@ -101,81 +111,96 @@ func (r *objectRecord) encode() []byte {
 		e.stamp(a.gone)
 		e.time(a.notBefore)
 	}
-	for i, a := range r.addresses { // few have ever come back
+	for i, a := range addresses { // few have ever come back
 		if !a.lastSource.isZero() {
 			e.uint(uint64(i))
 			e.stamp(a.lastSource)
 		}
 		if a.rules != 0 || !a.seen.IsZero() { // few are marked
-			e.uint(uint64(len(r.addresses)) + markTag)
+			e.uint(uint64(len(addresses)) + markTag)
 			e.uint(uint64(i))
 			e.uint(uint64(a.rules))
 			e.time(a.seen)
 		}
 	}
-	return e
 }
 
 // markTag plus the number of addresses takes the place of the index of an address that came
 // back. The rules and the last sighting of a mark follow it.
 const markTag = 0
 
-// decodeObject reads an o/ value. A nil value is an object that was never seen.
+// decodeObject reads an o/ value without parts. A nil value is an object that was never seen.
 func decodeObject(value []byte) (objectRecord, error) {
 	if value == nil {
 		return objectRecord{}, nil
 	}
 	d := newDecoder(value)
 	r := objectRecord{class: d.string(), dn: d.string(), container: d.bool(), unparsed: d.uint()}
-	r.addresses = make([]ownedRecord, d.count())
-	for i := range r.addresses {
+	r.addresses = d.owned()
+	return r, d.done()
+}
+
+// owned reads a list of addresses up to the end of the record.
+func (d *decoder) owned() []ownedRecord {
+	addresses := make([]ownedRecord, d.count())
+	for i := range addresses {
 		a := ownedRecord{address: d.string(), attribute: d.string()}
-		a.internalOnly, a.becomesInternalOnly = d.addressFlags()
+		d.addressFlags(&a)
 		a.learned, a.gone, a.notBefore = d.stamp(), d.stamp(), d.time()
-		if a.becomesInternalOnly && (a.internalOnly || a.gone.isZero()) {
+		if a.becomesInternalOnly && a.internalOnly || a.gone.isZero() && (a.becomesInternalOnly || a.undeleted) {
 			d.fail()
 		}
-		r.addresses[i] = a
+		addresses[i] = a
 	}
 	for d.err == nil && len(d.rest) > 0 {
-		i, n := d.uint(), uint64(len(r.addresses))
+		i, n := d.uint(), uint64(len(addresses))
 		marked := i == n+markTag
 		if marked {
 			i = d.uint()
 		}
 		switch {
 		case i >= n:
-			return r, errRecord
+			d.fail()
 		case marked:
-			r.addresses[i].rules, r.addresses[i].seen = rulesID(d.uint()), d.time()
+			addresses[i].rules, addresses[i].seen = rulesID(d.uint()), d.time()
 		default:
-			r.addresses[i].lastSource = d.stamp()
+			addresses[i].lastSource = d.stamp()
 		}
 	}
-	return r, d.done()
+	return addresses
 }
 
-// addressFlags writes a byte. Bit 0 means internal-only, and bit 1 means that the mark makes the
-// address internal-only. The other bits are free for other kinds of marks: a version that does
-// not know one must not treat it as a removal.
+// The bits of the flag byte of an address. The other bits are free for other kinds of marks: a
+// version that does not know one must not treat it as a removal.
+const (
+	flagInternalOnly = 1 << iota
+	flagBecomesInternalOnly
+	flagUndeleted
+)
+
 func (e *encoder) addressFlags(a *ownedRecord) {
 	var b byte
 	if a.internalOnly {
-		b |= 1
+		b |= flagInternalOnly
 	}
 	if a.becomesInternalOnly {
-		b |= 2
+		b |= flagBecomesInternalOnly
+	}
+	if a.undeleted {
+		b |= flagUndeleted
 	}
 	*e = append(*e, b)
 }
 
-func (d *decoder) addressFlags() (internalOnly, becomesInternalOnly bool) {
+func (d *decoder) addressFlags(a *ownedRecord) {
 	b := d.raw(1)
-	if len(b) != 1 || b[0] > 3 {
+	if len(b) != 1 || b[0] > flagInternalOnly|flagBecomesInternalOnly|flagUndeleted {
 		d.fail()
-		return false, false
+		return
 	}
-	return b[0]&1 != 0, b[0]&2 != 0
+	a.internalOnly = b[0]&flagInternalOnly != 0
+	a.becomesInternalOnly = b[0]&flagBecomesInternalOnly != 0
+	a.undeleted = b[0]&flagUndeleted != 0
 }
 
 // empty reports whether the object needs no record.
@@ -316,10 +341,18 @@ func (r *addressRecord) owner(dir dirID, guid GUID) (ownerFlags, bool) {
 	return ownerFlags{}, false
 }
 
+// ownedBy reports whether an object of a directory has the address.
+func (r *addressRecord) ownedBy(dir dirID) bool {
+	return slices.ContainsFunc(r.owners, func(o owner) bool { return o.dir == dir })
+}
+
 // internalOnly reports whether every owner accepts mail from internal senders only.
 func (r *addressRecord) internalOnly() bool {
 	return r.known() && !slices.ContainsFunc(r.owners, func(o owner) bool { return !o.internalOnly })
 }
+
+// open reports whether the address is known and accepts mail from outside senders.
+func (r *addressRecord) open() bool { return r.known() && !r.internalOnly() }
 
 // lostAt returns when the address was lost, to all senders or to outside senders.
 func (r *addressRecord) lostAt() time.Time {

@@ -24,6 +24,7 @@ type Refusal struct {
 	Network     string // of the client; empty means unknown
 	Verdict     string
 	WouldRefuse bool // report mode accepted it
+	WouldLimit  bool // the harvest limit, in mode report, would have answered
 }
 
 // Refusals counts what was refused in some time. The counters are exact; the tallies have the
@@ -31,11 +32,25 @@ type Refusal struct {
 type Refusals struct {
 	From        time.Time // beginning of an hour, in UTC
 	Total       int64
-	WouldRefuse int64 // of Total: accepted in report mode
-	Unlisted    int64 // of Total: refusals that came too fast to be recorded and are in no tally
-	Verdicts    map[string]int64
+	WouldRefuse int64            // of Total: accepted in report mode
+	Unlisted    int64            // of Total: refusals that came too fast to be recorded and are in no tally
+	Verdicts    map[string]int64 // and, under wouldLimit, how many the harvest limit would have answered
 
 	Addresses, Domains, Networks *Tally
+}
+
+// wouldLimit takes the place of a verdict in the record, which has kept its format. An earlier
+// version of the program shows it as one.
+const wouldLimit = "would_limit"
+
+// WouldLimit returns how many of Total the harvest limit would have answered.
+func (r *Refusals) WouldLimit() int64 { return r.Verdicts[wouldLimit] }
+
+// ByVerdict returns the numbers by verdict.
+func (r *Refusals) ByVerdict() map[string]int64 {
+	all := maps.Clone(r.Verdicts)
+	delete(all, wouldLimit)
+	return all
 }
 
 // NewRefusals returns an empty record of the hour that contains a time.
@@ -53,6 +68,9 @@ func (r *Refusals) Add(f Refusal) {
 	r.Total += c.Total
 	r.WouldRefuse += c.WouldRefuse
 	r.Verdicts[f.Verdict]++
+	if f.WouldLimit {
+		r.Verdicts[wouldLimit]++
+	}
 	r.Addresses.add(f.Address, c)
 	r.Domains.add(f.Domain, c)
 	r.Networks.add(f.Network, c)

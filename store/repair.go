@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"hash/maphash"
 	"slices"
 )
@@ -21,9 +20,9 @@ func (p *Pass) repairOwners() error {
 	}
 	// A record that a damaged table hides is not a missing record.
 	if err := p.s.verifyTables(); err != nil {
-		return p.s.markDamaged(err)
+		return err
 	}
-	lost, err := p.ownersWithoutRecord()
+	lost, err := p.s.newest().ownersWithoutRecord(p.dir.record.id)
 	if err != nil {
 		return err
 	}
@@ -52,12 +51,7 @@ func (p *Pass) ownersMatchRecords() (bool, error) {
 			flags   ownerFlags
 		}{guid, a, f})
 	}
-	err := p.s.scan(dirKey(prefixObject, id), false, func(kv pair) error {
-		r, err := decodeObject(kv.value)
-		if err != nil {
-			return p.s.unreadable(fmt.Sprintf("%x", kv.key), err)
-		}
-		guid := guidOf(kv.key)
+	err := p.s.newest().records(dirKey(prefixObject, id), func(_ dirID, guid GUID, r objectRecord) error {
 		for i := range r.addresses {
 			records += sum(guid, r.addresses[i].address, r.addresses[i].flags())
 		}
@@ -66,22 +60,22 @@ func (p *Pass) ownersMatchRecords() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	err = p.owners(func(a string, o owner) error {
+	err = p.s.newest().owners(id, func(a string, o owner) error {
 		owners += sum(o.guid, a, o.ownerFlags)
 		return nil
 	})
 	return records == owners, err
 }
 
-// owners visits all owners of addresses that belong to the directory.
-func (p *Pass) owners(visit func(a string, o owner) error) error {
-	return p.s.scan([]byte(prefixAddress), false, func(kv pair) error {
-		r, err := decodeAddress(kv.value)
+// owners visits all owners of addresses that belong to a directory.
+func (r reader) owners(dir dirID, visit func(a string, o owner) error) error {
+	return r.scan([]byte(prefixAddress), false, func(kv pair) error {
+		record, err := decodeAddress(kv.value)
 		if err != nil {
-			return p.s.unreadable(string(kv.key), err)
+			return r.s.unreadable(string(kv.key), err)
 		}
-		for _, o := range r.owners {
-			if o.dir != p.dir.record.id {
+		for _, o := range record.owners {
+			if o.dir != dir {
 				continue
 			}
 			if err := visit(string(kv.key[len(prefixAddress):]), o); err != nil {
@@ -94,14 +88,14 @@ func (p *Pass) owners(visit func(a string, o owner) error) error {
 
 // ownersWithoutRecord lists, by object, the addresses that have the object as owner but are not
 // in its record.
-func (p *Pass) ownersWithoutRecord() (map[GUID][]ownedRecord, error) {
+func (r reader) ownersWithoutRecord(dir dirID) (map[GUID][]ownedRecord, error) {
 	lost := map[GUID][]ownedRecord{}
-	err := p.owners(func(a string, o owner) error {
-		stored, err := p.s.object(p.dir.record.id, o.guid)
+	err := r.owners(dir, func(a string, o owner) error {
+		stored, err := r.object(dir, o.guid)
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(stored.addresses, func(r ownedRecord) bool { return r.address == a }) {
+		if !slices.ContainsFunc(stored.addresses, func(owned ownedRecord) bool { return owned.address == a }) {
 			lost[o.guid] = append(lost[o.guid], ownedRecord{address: a, internalOnly: o.internalOnly})
 		}
 		return nil
@@ -113,19 +107,15 @@ func (p *Pass) ownersWithoutRecord() (map[GUID][]ownedRecord, error) {
 // owner, or has them with other flags.
 func (p *Pass) recordsWithoutOwner() (unowned []GUID, err error) {
 	id := p.dir.record.id
-	err = p.s.scan(dirKey(prefixObject, id), false, func(kv pair) error {
-		stored, err := decodeObject(kv.value)
-		if err != nil {
-			return p.s.unreadable(fmt.Sprintf("%x", kv.key), err)
-		}
+	err = p.s.newest().records(dirKey(prefixObject, id), func(_ dirID, guid GUID, stored objectRecord) error {
 		for i := range stored.addresses {
 			a := &stored.addresses[i]
 			record, err := p.s.addressRecord(a.address)
 			if err != nil {
 				return err
 			}
-			if flags, there := record.owner(id, guidOf(kv.key)); !there || flags != a.flags() {
-				unowned = append(unowned, guidOf(kv.key))
+			if flags, there := record.owner(id, guid); !there || flags != a.flags() {
+				unowned = append(unowned, guid)
 				break
 			}
 		}
@@ -136,22 +126,24 @@ func (p *Pass) recordsWithoutOwner() (unowned []GUID, err error) {
 
 // repairObject adds to an object, with marks, the addresses that have it as owner, and makes it
 // an owner of all addresses in its record. It leaves an object that changed after the pass began
-// to read to a later pass, because another object may have gained what this one lost.
+// to read to a later pass, because another object may have gained what this one lost. It does the
+// same with an object that the pass cannot see.
 func (p *Pass) repairObject(t *tx, guid GUID, lost []ownedRecord) error {
 	stored, err := t.object(p.dir.record.id, guid)
 	if err != nil {
 		return err
 	}
 	next := stored
-	if !p.unsettled[guid] {
-		next.addresses = slices.Clone(stored.addresses)
-		for _, a := range lost {
-			a.gone = p.stamp(0)
-			if p.lag > 0 { // it may have been learned from another database just now
-				a.notBefore = p.now().Add(p.lag)
-			}
-			next.addresses = append(next.addresses, a)
-		}
+	next.addresses = slices.Clone(stored.addresses)
+	mark := func(a ownedRecord) ownedRecord { return p.repairMark(a, true) }
+	if judged := p.seen[guid] || p.visible == nil || p.visible(stored.dn); !judged || p.unsettled[guid] {
+		lost, mark = nil, nil
+	}
+	if _, err := p.keepOpen(t, guid, &next, mark); err != nil {
+		return err
+	}
+	for _, a := range lost {
+		next.addresses = append(next.addresses, p.repairMark(a, false))
 	}
 	changes, err := p.ownerChanges(t, guid, &stored, &next, true)
 	if err != nil || len(changes) == 0 {
@@ -159,4 +151,58 @@ func (p *Pass) repairObject(t *tx, guid GUID, lost []ownedRecord) error {
 	}
 	p.info.Changed++
 	return p.rewriteChanges(t, guid, &stored, &next, changes, &unit{})
+}
+
+// repairMark marks an address that lookups and records disagree about. Its object may live.
+func (p *Pass) repairMark(a ownedRecord, outsideOnly bool) ownedRecord {
+	a.gone, a.rules = p.stamp(0), p.judge.rules
+	a.becomesInternalOnly, a.undeleted = outsideOnly, true
+	if p.lag > 0 { // it may have been learned from another database just now
+		a.notBefore = p.now().Add(p.lag)
+	}
+	return a
+}
+
+// keepOpen makes the next record of an object follow the lookups: an address that they have open
+// and the record has internal-only stays open. A mark closes it, which is judged, held and released
+// like any removal. A nil mark leaves that to a later pass. keepOpen returns the number of new
+// marks.
+func (p *Pass) keepOpen(t *tx, guid GUID, next *objectRecord, mark func(ownedRecord) ownedRecord) (marked int,
+	err error) {
+	for i := range next.addresses {
+		a := &next.addresses[i]
+		if !a.internalOnly {
+			continue
+		}
+		record, err := t.address(a.address)
+		if err != nil {
+			return marked, err
+		}
+		if flags, there := record.owner(p.dir.record.id, guid); !there || flags.internalOnly {
+			continue
+		}
+		p.kept++
+		a.internalOnly = false
+		if a.gone.isZero() && mark != nil {
+			*a = mark(*a)
+			marked++
+		}
+	}
+	return marked, nil
+}
+
+// closingMark returns how an object that was read closes an address; nil if it is unsettled.
+func (p *Pass) closingMark(o Object) func(ownedRecord) ownedRecord {
+	if o.Unsettled {
+		return nil
+	}
+	return func(a ownedRecord) ownedRecord { return p.judgeOf(o).mark(a, o, true) }
+}
+
+// logKeptOpen logs how many addresses keepOpen found.
+func (p *Pass) logKeptOpen() {
+	if p.kept > 0 {
+		p.s.config.Log.Warn("lookups have addresses open that object records have internal-only; judging them as removals",
+			"directory", p.info.Directory, "pass", p.info.Number, "addresses", p.kept)
+	}
 }

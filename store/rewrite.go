@@ -28,11 +28,13 @@ func (p *Pass) rewrite(t *tx, guid GUID, before, after *objectRecord) error {
 // means that the pass read nothing of the object.
 func (p *Pass) rewriteChanges(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange, extra *unit,
 ) error {
-	from := *before
+	inline := p.s.config.inline
+	from, last := *before, after.arranged(inline)
+	changes = withParts(before, &last, changes)
 	for n := len(changes); ; {
-		to := *after
+		to := last
 		if n < len(changes) {
-			to = withoutChanges(&from, after, changes[n:])
+			to = withoutChanges(&from, after, changes[n:]).arranged(inline)
 		}
 		row := p.seq
 		u, err := p.objectUnit(t, guid, &from, &to, changes[:n])
@@ -129,7 +131,11 @@ func (p *Pass) readOwner(t *tx, guid GUID, c *ownerChange) (err error) {
 	c.next = c.stored
 	c.next.owners = slices.Clone(c.stored.owners)
 	if c.after != nil {
-		c.next.set(owner{dir: p.dir.record.id, guid: guid, ownerFlags: c.after.flags()})
+		flags := c.after.flags()
+		if was, there := c.stored.owner(p.dir.record.id, guid); there && !was.internalOnly && !c.closes() {
+			flags.internalOnly = false // see keepOpen
+		}
+		c.next.set(owner{dir: p.dir.record.id, guid: guid, ownerFlags: flags})
 	} else if c.next.remove(p.dir.record.id, guid) && !c.next.known() {
 		c.next.removed, c.next.pass = p.effectiveAt(), p.info.Number
 	}
@@ -137,8 +143,14 @@ func (p *Pass) readOwner(t *tx, guid GUID, c *ownerChange) (err error) {
 	return nil
 }
 
-// effectiveAt returns when a loss takes effect: at the end of the pass that decided it. A repair,
-// which no pass decides, takes effect when it is written.
+// closes reports whether a released mark makes the address internal-only. Nothing else may take
+// it from outside senders.
+func (c *ownerChange) closes() bool {
+	return c.before != nil && !c.before.internalOnly && c.after.internalOnly
+}
+
+// effectiveAt returns when a loss takes effect: at the end of the pass that decided it. A pass
+// loses nothing before that.
 func (p *Pass) effectiveAt() time.Time {
 	if p.info.Ended.IsZero() {
 		return p.now()
@@ -164,18 +176,24 @@ func (c *ownerChange) internalOnlySince(at time.Time) time.Time {
 // objectUnit collects everything that belongs to one change of an object.
 func (p *Pass) objectUnit(t *tx, guid GUID, before, after *objectRecord, changes []ownerChange) (*unit, error) {
 	u := &unit{}
+	var change ownershipChange
+	id := p.dir.record.id
 	for i := range changes {
-		if err := p.changeOwner(t, u, guid, after.dn, &changes[i]); err != nil {
+		c := &changes[i]
+		if err := p.changeOwner(t, u, guid, after.dn, c); err != nil {
+			return nil, err
+		}
+		was, there := c.stored.owner(id, guid)
+		is, stays := c.next.owner(id, guid)
+		change.note(c.address, was, there, is, stays)
+	}
+	if p.dir.feed.on && change.any() {
+		if err := t.setOutbox(u, p.dir, guid, &change); err != nil {
 			return nil, err
 		}
 	}
-	id := p.dir.record.id
-	u.delta.object(id, before, after)
-	if after.empty() {
-		u.delete(objectKey(id, guid))
-	} else {
-		u.set(objectKey(id, guid), after.encode())
-	}
+	u.delta.object(id, guid, before, after)
+	u.setObject(id, guid, before, after)
 	u.setMarks(id, guid, before, after)
 	p.dir.noteMarks(after)
 	return u, nil
@@ -183,8 +201,8 @@ func (p *Pass) objectUnit(t *tx, guid GUID, before, after *objectRecord, changes
 
 func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange) error {
 	was, there := c.stored.owner(p.dir.record.id, guid)
-	switch {
-	case c.after == nil && !there, c.after != nil && there && was == c.after.flags():
+	is, stays := c.next.owner(p.dir.record.id, guid)
+	if was == is && there == stays {
 		return nil // an earlier version wrote half an object
 	}
 	u.delta.address(c.address, &c.stored, &c.next)
@@ -196,13 +214,13 @@ func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange)
 		// lookup of the past compares with it.
 		learned := c.after.learned
 		row.time, row.added, row.origin, row.usn = learned.time, true, learned.origin, learned.usn
-	case c.after == nil:
+	case !stays:
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
 		row.learned, row.internalOnly = c.before.learned.time, c.before.internalOnly
-	case c.before != nil && !c.before.internalOnly && c.after.internalOnly:
+	case there && !was.internalOnly && is.internalOnly:
 		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
 		row.learned, row.outsideOnly = c.before.learned.time, true
-	case c.before != nil && c.before.internalOnly && !c.after.internalOnly:
+	case there && was.internalOnly && !is.internalOnly:
 		source := c.after.lastSource
 		row.time, row.added, row.origin, row.usn, row.outsideOnly = p.now(), true, source.origin, source.usn, true
 	default:

@@ -11,8 +11,8 @@ const secretSize = 32
 // Secret returns a random key that lasts as long as the store. The first call creates it. In a
 // read-only store it is nil if there is none.
 func (s *Store) Secret() (secret []byte, err error) {
-	if s.config.ReadOnly {
-		return s.readSecret()
+	if secret, err = s.readSecret(); err != nil || secret != nil || s.config.ReadOnly {
+		return secret, err
 	}
 	err = s.write(func(t *tx) error {
 		value, err := t.get([]byte(keySecret))

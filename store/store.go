@@ -26,6 +26,12 @@
 // agree after every commit. A change that does not fit a transaction is written in several
 // steps, each of them sound.
 //
+// # Feed
+//
+// Each commit also updates a digest of the ownerships of its directory: see ownership.go. While
+// the feed of a directory is on, a changed object enters the outbox in the transaction of the
+// change: see feed.go, outbox.go.
+//
 // # Concurrency
 //
 // All methods of a Store may run concurrently. Lookups never wait for writers. Each directory
@@ -33,9 +39,9 @@
 //
 // # Consistency
 //
-// Lookup reads one key at its newest version. Methods that read several keys (Verify, Recount,
-// Describe, At, Stored, Owners, HeldRemovals, Addresses, History, Journal) see the store as of
-// one commit, even during writes: see view.go.
+// Lookup answers from memory, or reads one key at its newest version. Methods that read several
+// keys (Verify, Recount, Describe, At, Stored, Owners, HeldRemovals, Addresses, History, Journal)
+// see the store as of one commit, even during writes: see view.go.
 //
 // # Damage
 //
@@ -43,7 +49,9 @@
 // commit last wrote each address and object, with about 15 bytes for each. It distinguishes a
 // hidden record from one that does not exist. A read of a hidden record is an error, for
 // lookups and for writers, and ends all writing. Opening a store verifies all its files and
-// reads their keys once for the census.
+// reads their keys once for the census. The census also answers for addresses that have no
+// record, and for open ones: see absence.go. What was lost without a trace in the files shows in
+// m/commit and in the mark: see mark.go. A damaged store is set aside: see reopen.go, aside.go.
 package store
 
 import (
@@ -75,8 +83,8 @@ var (
 type Config struct {
 	// Dir is the directory of the store. Open creates a missing one with mode 0700.
 	Dir string
-	// MinFree is how many bytes must stay free on the file system. Below it, nothing is opened
-	// or written: Badger writes through sparse memory maps, and a full disk would end the
+	// MinFree is how many bytes must stay free on the file system. Below it, nothing is written
+	// and, without KeepAnswering, nothing opened: Badger writes through sparse memory maps, and a full disk would end the
 	// process without an error. Zero means no limit.
 	MinFree uint64
 	// Key encrypts the store on disk with AES: 16, 24 or 32 bytes. Empty means no encryption.
@@ -91,20 +99,34 @@ type Config struct {
 	// closed cleanly; Open returns ErrUnclean if something has to be completed first. It implies
 	// MustExist and no limit of free space.
 	ReadOnly bool
+	// Rebuild sets a damaged store aside and begins a new one: at opening, and when the next pass
+	// begins after damage was found. Without it, a damaged store stays where it is.
+	Rebuild bool
+	// KeepAnswering makes Open return a store also if it cannot be written for lack of space, or
+	// if it was rebuilt too often. It then answers what can be read, or an error, until that has
+	// ended. See Health.
+	KeepAnswering bool
 	// FreeSpace returns how many bytes may still be written below a directory, to compare with
 	// MinFree. Nil means to ask the file system.
 	FreeSpace func(dir string) (uint64, error)
 	// Log receives Badger's messages. Nil discards them.
 	Log *slog.Logger
+	// Progress is called again and again while Open verifies and reads the store, and may be
+	// called later. Nil means that no caller waits for it.
+	Progress func()
 	// Now is the clock that stored times are compared with. Nil means time.Now.
 	Now func() time.Time
 
-	blockCache  int64       // tests; zero means blockCacheSize
-	memTable    int64       // tests; zero means memTableSize
-	afterCommit func(n int) // tests: called after the n-th commit of this process
+	readersPatience time.Duration // tests shorten it
+	settle          time.Duration // tests; zero means settleTime
+	blockCache      int64         // tests; zero means blockCacheSize
+	memTable        int64         // tests; zero means memTableSize
+	inline          int           // tests; zero means maxInline
+	afterCommit     func(n int)   // tests: called after the n-th commit of this process
 	// tests: replaces (*badger.Txn).CommitAt
 	commit func(txn *badger.Txn, ts uint64) error
 	sums   *tableSums // set by Open
+	trim   bool       // cut off what is not used of logs, so they can be opened read-only
 }
 
 // Store is an open index.
@@ -112,31 +134,50 @@ type Store struct {
 	config Config
 	db     *badger.DB
 
-	damaged atomic.Bool  // a record or a file is damaged: no more writes
-	doubted atomic.Bool  // damaged only because a recount differed
-	closed  atomic.Bool  // no new reader may begin
-	readers atomic.Int64 // running lookups, which Close waits for
+	damaged   atomic.Bool            // a record or a file is damaged: no more writes
+	suspected atomic.Bool            // damaged only because a recount differed
+	judging   sync.Mutex             // damaged and suspected change together
+	closed    atomic.Bool            // no new reader may begin
+	inDoubt   atomic.Pointer[string] // why the records may be older than they were; nil means that they are not
+	readers   atomic.Int64           // running lookups, which Close waits for
 
-	older  bool    // open read-only, with an older format
-	census *census // nil in a read-only store
-	views  views
+	reopening    sync.Mutex
+	epoch        atomic.Uint64             // how many stores were set aside while this one was open
+	reopenDue    atomic.Bool               // before the next write: see reopen.go
+	gate         atomic.Pointer[error]     // why nothing can be read now; nil means that it can
+	damage       atomic.Pointer[error]     // the first damage that was found; for Health
+	replacedAt   atomic.Pointer[time.Time] // when this process set a store aside
+	rebuildEnded atomic.Pointer[error]     // why there will be no further rebuild
+
+	// The fields below change only while no reader is running and with the writer locked.
+	older    bool        // open read-only, with an older format
+	readOnly bool        // no write is possible
+	census   *census     // nil in a store that is open read-only for good
+	mark     *commitMark // nil in a read-only store
+	views    views
 
 	totals atomic.Pointer[totals] // as of the last commit; never changed in place
 	losses lossCache              // for LostSince
 
 	writer struct { // one batch at a time
 		sync.Mutex
-		ts      uint64 // of the last commit
-		commits int
+		ts       uint64 // of the last commit
+		commits  int
+		newDoubt bool         // the next commit stores the doubts
+		closing  <-chan error // Badger is still closing, after closeTimeout
 	}
+
+	feeding sync.Mutex // held while a feed is switched on or off
 
 	deciding sync.Mutex // held while a pass judges its removals and commits, see Decide
 	deciders atomic.Int32
 
 	state struct { // guards the fields below; never held while waiting for writer
 		sync.Mutex
-		nextPass uint64
-		dirs     map[string]*directory
+		nextPass   uint64
+		dirs       map[string]*directory
+		doubts     map[string]doubt // by directory, also of those that are not stored yet
+		rebuilding bool             // no pass may begin
 	}
 }
 
@@ -146,6 +187,11 @@ type directory struct {
 	cursor   cursorRecord
 	removals removals // of its passes
 	busy     bool     // a pass is open
+	open     *Pass    // nil means that none is; its reading changes with the writer locked
+	feed     feedRecord
+	outbox   outboxStart
+
+	certainFrom uint64 // the commit that ended the doubt
 
 	// Where to begin to search for marks, because passing over keys that Badger deleted takes
 	// time. Only the open pass uses these fields.
@@ -156,7 +202,7 @@ type directory struct {
 	// reads no lookup of an object that did not change. Only the open pass uses it.
 	ownersMatch bool
 
-	unfinished map[originID]sighting // of passes that did not end, since the last one that did
+	unfinished map[originID]sighting // of passes that did not end, since the last one that did: see unfinished.go
 }
 
 // Open opens the store, waits for its lock, and completes a pass that was decided but not
@@ -168,7 +214,6 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.blockCache == 0 {
 		config.blockCache = blockCacheSize
 	}
-	config.sums = &tableSums{by: map[string]uint32{}}
 	if config.Now == nil {
 		config.Now = time.Now
 	}
@@ -181,21 +226,25 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.commit == nil {
 		config.commit = func(txn *badger.Txn, ts uint64) error { return txn.CommitAt(ts, nil) }
 	}
+	if config.Progress == nil {
+		config.Progress = func() {}
+	}
+	if config.readersPatience == 0 {
+		config.readersPatience = readersPatience
+	}
+	if config.settle == 0 {
+		config.settle = settleTime
+	}
 	config.MustExist = config.MustExist || config.ReadOnly
 	if err := prepareDir(config); err != nil {
 		return nil, err
 	}
 	s := &Store{config: config}
-	if err := s.checkSpace(); err != nil {
+	none := newTotals()
+	s.totals.Store(&none)
+	s.state.dirs = map[string]*directory{}
+	if err := s.openFirst(ctx); err != nil {
 		return nil, err
-	}
-	db, err := openLocked(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	s.db = db
-	if err := s.load(); err != nil {
-		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
@@ -233,8 +282,8 @@ func missingError(dir string, err error) error {
 	return fmt.Errorf("store %s: %w", dir, err)
 }
 
-// load reads what the store keeps in memory, and completes decided passes.
-func (s *Store) load() error {
+// load reads what the store keeps in memory.
+func (s *Store) load(mark markContent) error {
 	if err := s.checkFormat(); err != nil {
 		return err
 	}
@@ -250,23 +299,32 @@ func (s *Store) load() error {
 		return err
 	}
 	s.totals.Store(&t)
+	s.checkAbsence(&t)
 	s.state.nextPass = t.nextPass
 	if err := s.loadDirectories(); err != nil {
 		return err
 	}
-	if err := s.loadRemovals(); err != nil {
+	if err := s.loadDoubt(); err != nil {
 		return err
 	}
-	if s.older {
-		if err := s.migrate(); err != nil {
+	if !s.config.ReadOnly {
+		if err := s.checkCommits(mark); err != nil {
 			return err
 		}
 	}
-	return s.finishDecidedPasses()
+	return s.loadRemovals()
 }
 
 // Close waits for running lookups and closes the store. No pass may be open.
 func (s *Store) Close() error {
+	if s.closed.Load() {
+		return nil
+	}
+	if s.reopenDue.Load() { // nothing can be written, or only after everything was read again
+		s.config.Log.Info("what unfinished passes have read is not written; the next start allows for it")
+	} else if err := s.saveUnfinished(); err != nil && !s.config.ReadOnly {
+		s.config.Log.Info("cannot write what unfinished passes have read; the next start allows for it", "error", err)
+	}
 	if s.closed.Swap(true) {
 		return nil
 	}
@@ -275,19 +333,28 @@ func (s *Store) Close() error {
 	}
 	s.writer.Lock()
 	defer s.writer.Unlock()
+	s.mark.close()
+	s.mark = nil
+	if s.db == nil {
+		return nil
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("store %s: close: %w", s.config.Dir, err)
 	}
 	return nil
 }
 
-// beginRead registers a reader, unless the store is closed; endRead removes it. Close unmaps the
-// memory that Badger reads from.
+// beginRead registers a reader, unless the store is closed or cannot be read; endRead removes it.
+// Close unmaps the memory that Badger reads from.
 func (s *Store) beginRead() error {
 	s.readers.Add(1)
-	if s.closed.Load() {
+	switch why := s.gate.Load(); {
+	case s.closed.Load():
 		s.endRead()
 		return ErrClosed
+	case why != nil:
+		s.endRead()
+		return *why
 	}
 	return nil
 }
@@ -296,7 +363,7 @@ func (s *Store) endRead() { s.readers.Add(-1) }
 
 // checkSpace returns ErrNoSpace if less than MinFree is free.
 func (s *Store) checkSpace() error {
-	if s.config.MinFree == 0 || s.config.ReadOnly {
+	if s.config.MinFree == 0 || s.config.ReadOnly { // read-only for good
 		return nil
 	}
 	free, err := s.config.FreeSpace(s.config.Dir)
@@ -312,7 +379,10 @@ func (s *Store) checkSpace() error {
 
 // unreadable returns the error for a record that this version cannot read.
 func (s *Store) unreadable(key string, err error) error {
-	return fmt.Errorf("store %s: %w: record %q: %w; %s", s.config.Dir, ErrDamaged, key, err, rebuildAdvice)
+	return fmt.Errorf("store %s: %w: record %q: %w; %s", s.config.Dir, ErrDamaged, key, err, damageAdvice)
 }
+
+// damageAdvice is what to do about a damaged store.
+const damageAdvice = "with store.rebuild: auto, the next pass rebuilds it; otherwise " + rebuildAdvice
 
 const rebuildAdvice = "move its directory away and start again: a full pass rebuilds it from the directories"

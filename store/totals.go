@@ -29,13 +29,24 @@ type dirTotals struct {
 	last  domainCounts // addresses that are lost once the due marks are released: see addressRecord.lostWith
 }
 
-// dirCounts is the value of a t/ key. All fields but owned count marks: see objectRecord.
+// dirCounts is the value of a t/ key. Marks are those of objectRecord.
 type dirCounts struct {
 	owned   int64 // addresses of its objects; an address of two objects counts twice
 	marked  int64 // objects with marks
 	leaving int64 // objects with due marks
 	due     int64 // due marks
 	waiting int64 // marks that must not be released yet
+
+	objects    int64        // with an address
+	ownerships int64        // as owned, counted in the records of addresses
+	outbox     int64        // objects in the outbox: see outbox.go
+	inRecords  ownershipSum // of the records of objects
+	inLookups  ownershipSum // of the records of addresses
+}
+
+// numbers lists the counts in the order of their encoding.
+func (c *dirCounts) numbers() []*int64 {
+	return []*int64{&c.owned, &c.marked, &c.leaving, &c.due, &c.waiting, &c.objects, &c.ownerships, &c.outbox}
 }
 
 func newTotals() totals { return totals{nextPass: 1, nextDir: 1} }
@@ -76,27 +87,50 @@ func decodeCounters(value []byte) (totals, error) {
 
 func (c *dirCounts) encode() []byte {
 	e := newEncoder()
-	for _, n := range []int64{c.owned, c.marked, c.leaving, c.due, c.waiting} {
-		e.uint(uint64(n))
+	for _, n := range c.numbers() {
+		e.uint(uint64(*n))
+	}
+	for _, sum := range []ownershipSum{c.inRecords, c.inLookups} {
+		b := sum.bytes()
+		e.raw(b[:])
 	}
 	return e
 }
 
+// countsOfFormatTwo is how many numbers a t/ value had before format 3.
+const countsOfFormatTwo = 5
+
 func decodeDirCounts(value []byte) (c dirCounts, err error) {
 	d := newDecoder(value)
-	for _, n := range []*int64{&c.owned, &c.marked, &c.leaving, &c.due, &c.waiting} {
+	for i, n := range c.numbers() {
+		if i == countsOfFormatTwo && d.err == nil && len(d.rest) == 0 {
+			return c, nil
+		}
 		*n = int64(d.uint())
 	}
+	c.inRecords, c.inLookups = ownershipSumOf(d.raw(16)), ownershipSumOf(d.raw(16))
 	return c, d.done()
 }
 
 // add adds other counts.
 func (c *dirCounts) add(o dirCounts) {
-	c.owned += o.owned
-	c.marked += o.marked
-	c.leaving += o.leaving
-	c.due += o.due
-	c.waiting += o.waiting
+	added := o.numbers()
+	for i, n := range c.numbers() {
+		*n += *added[i]
+	}
+	c.inRecords.add(o.inRecords)
+	c.inLookups.add(o.inLookups)
+}
+
+// sub subtracts other counts.
+func (c *dirCounts) sub(o dirCounts) {
+	for _, n := range o.numbers() {
+		*n = -*n
+	}
+	c.inRecords.sub(o.inRecords)
+	c.inLookups.sub(o.inLookups)
+	o.inRecords, o.inLookups = ownershipSum{}, ownershipSum{}
+	c.add(o)
 }
 
 // differsFrom compares everything that a recount can count. It describes the first difference;
@@ -114,7 +148,7 @@ func (t *totals) differsFrom(kept *totals) string {
 	case !t.domains.equal(kept.domains):
 		return "its addresses by domain differ from its totals"
 	case !maps.EqualFunc(t.dirs, kept.dirs, same):
-		return "the addresses and marks of its directories differ from its totals"
+		return "the addresses, marks or digests of its directories differ from its totals"
 	}
 	return ""
 }

@@ -63,6 +63,7 @@ func addTo(m *map[string]int64, key string, n int64) {
 func (c *totalsDelta) address(a string, before, after *addressRecord) {
 	c.countOwned(a, before, -1)
 	c.countOwned(a, after, 1)
+	c.owners(a, before.owners, after.owners)
 }
 
 func (c *totalsDelta) countOwned(a string, r *addressRecord, n int64) {
@@ -83,23 +84,19 @@ func (c *totalsDelta) countOwned(a string, r *addressRecord, n int64) {
 }
 
 // object counts the change of an o/ record.
-func (c *totalsDelta) object(dir dirID, before, after *objectRecord) {
+func (c *totalsDelta) object(dir dirID, guid GUID, before, after *objectRecord) {
 	c.unparsed += int64(after.unparsed) - int64(before.unparsed)
 	c.due(dir, before, -1)
 	c.due(dir, after, 1)
+	c.recorded(dir, guid, before.addresses, after.addresses)
 	was, is := before.counts(), after.counts()
-	if was.owned > 0 {
-		c.objects--
-	}
-	if is.owned > 0 {
-		c.objects++
-	}
+	c.objects += is.objects - was.objects
 	if was == is {
 		return
 	}
 	d := &c.dir(dir).dirCounts
 	d.add(is)
-	d.add(dirCounts{-was.owned, -was.marked, -was.leaving, -was.due, -was.waiting})
+	d.sub(was)
 }
 
 // due counts the due marks of a record by domain.
@@ -122,6 +119,9 @@ func (r *objectRecord) counts() dirCounts {
 		default:
 			c.waiting++
 		}
+	}
+	if c.owned > 0 {
+		c.objects = 1
 	}
 	if c.due > 0 {
 		c.leaving = 1
@@ -183,8 +183,8 @@ func (c *totalsDelta) newKeys(o *totalsDelta) (entries, bytes int64) {
 	return entries, bytes
 }
 
-// countSize limits the size of a count's value: a version byte and five integers.
-const countSize = 1 + 5*10
+// countSize limits the size of a count's value: a version byte, eight integers and two sums.
+const countSize = 1 + 8*10 + 2*16
 
 // entries visits the entries to write for the totals after the change. A nil value deletes the
 // key.

@@ -24,26 +24,37 @@ type tx struct {
 	counts     int64 // entries of the changed counts
 	countBytes int64
 	ledger     ledger
-	last       []byte // the key that was put last
 }
 
 // write runs f under the writer lock and commits what f wrote. If f or a commit fails, the
 // batches that were committed before stay.
 func (s *Store) write(f func(*tx) error) error {
+	if err := s.prepareWrite(); err != nil {
+		return err
+	}
 	s.writer.Lock()
 	defer s.writer.Unlock()
-	if s.closed.Load() {
+	switch why := s.gate.Load(); {
+	case s.closed.Load():
 		return ErrClosed
-	}
-	if s.config.ReadOnly {
+	case why != nil:
+		return *why
+	case s.readOnly:
 		return fmt.Errorf("store %s: %w", s.config.Dir, ErrReadOnly)
+	case s.reopenDue.Load(): // a commit has failed since
+		return fmt.Errorf("store %s: %w", s.config.Dir, errReopening)
 	}
 	if s.damaged.Load() {
-		return fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, rebuildAdvice)
+		return fmt.Errorf("store %s: %w; %s", s.config.Dir, ErrDamaged, damageAdvice)
 	}
 	t := &tx{s: s}
 	t.begin()
 	defer func() { t.txn.Discard() }()
+	if s.writer.newDoubt {
+		if err := t.set([]byte(keyDoubt), s.doubtsValue()); err != nil {
+			return err
+		}
+	}
 	if err := f(t); err != nil {
 		return err
 	}
@@ -89,17 +100,29 @@ func (t *tx) flush() error {
 	if err := t.s.checkSpace(); err != nil {
 		return err
 	}
+	sum := t.s.census.sumAfter(t.ledger, t.s.writer.ts+1)
+	if err := t.put([]byte(keyCommit), commitValue(sum)); err != nil {
+		return err
+	}
 	t.s.writer.ts++
+	t.s.census.announce(t.ledger)
 	released := t.s.census.removeDeleted(t.ledger)
 	failed := t.s.config.commit(t.txn, t.s.writer.ts)
 	if failed != nil {
 		failed = fmt.Errorf("store %s: commit: %w", t.s.config.Dir, failed)
+		if !errors.Is(failed, badger.ErrTxnTooBig) { // Badger has rejected that one as a whole
+			t.s.reopenDue.Store(true)
+		}
 		if !t.tookEffect() {
 			t.s.census.restore(released)
 			return failed
 		}
+	} else {
+		t.s.mark.write(markContent{t.s.writer.ts, t.s.lastReads()})
 	}
 	t.s.census.write(t.ledger, t.s.writer.ts)
+	t.s.census.sum = sum
+	t.s.writer.newDoubt = false
 	t.publish(&after)
 	t.s.publishCommit(t.s.writer.ts)
 	t.s.writer.commits++
@@ -111,15 +134,18 @@ func (t *tx) flush() error {
 }
 
 // tookEffect reports whether a failed commit is in effect nevertheless: Badger could not write
-// its log to disk, but answers from it. The state in memory then has to follow. After a restart
-// the disk decides.
+// its log to disk, but answers from it. The state in memory then has to follow until the store
+// is reopened. The disk decides then.
 func (t *tx) tookEffect() bool {
-	txn := t.s.db.NewTransactionAt(math.MaxUint64, false)
-	defer txn.Discard()
-	it := txn.NewKeyIterator(t.last, badger.IteratorOptions{AllVersions: true})
-	defer it.Close()
-	it.Rewind()
-	return it.Valid() && it.Item().Version() == t.s.writer.ts
+	var wrote uint64
+	_ = func() (err error) {
+		defer t.s.catchFaults(&err)()
+		txn := t.s.db.NewTransactionAt(math.MaxUint64, false)
+		defer txn.Discard()
+		wrote, err = t.s.getItem(txn, []byte(keyCommit), func([]byte) error { return nil })
+		return err
+	}()
+	return wrote == t.s.writer.ts
 }
 
 // publish updates the state in memory after a commit.
@@ -151,9 +177,8 @@ func (t *tx) delete(key []byte) error {
 // put adds an entry to the transaction. A nil value deletes the key.
 func (t *tx) put(key, value []byte) error {
 	t.entries++
-	t.last = key
 	t.bytes += entrySize(key, value)
-	t.s.census.record(t.ledger, key, value != nil)
+	t.s.census.record(t.ledger, key, value)
 	var err error
 	if value == nil {
 		err = t.txn.Delete(key)
@@ -172,6 +197,9 @@ func (t *tx) object(dir dirID, guid GUID) (objectRecord, error) {
 	value, err := t.get(key)
 	if err != nil {
 		return objectRecord{}, err
+	}
+	if isSplit(value) {
+		return t.s.decodeParts(key, value, t.get)
 	}
 	return t.s.decodeObject(key, value)
 }

@@ -42,8 +42,11 @@ const valuePointerSize = 12
 // log adds up to 26.
 const entryOverhead = 32
 
-// totalsSize limits the size of the m/totals entry.
-const totalsSize = 128
+// totalsSize limits the size of the entries m/totals and m/commit, which are part of each batch.
+const (
+	totalsSize    = 192
+	totalsEntries = 2
+)
 
 // fits reports whether a unit and its counts fit the rest of the transaction.
 func (t *tx) fits(u *unit) bool {
@@ -57,9 +60,9 @@ func (t *tx) fitsAlone(u *unit) bool {
 	return t.within(entries+int64(len(u.entries)), bytes+u.bytes)
 }
 
-// within limits a transaction to three quarters of its capacity, including m/totals.
+// within limits a transaction to three quarters of its capacity, including m/totals and m/commit.
 func (t *tx) within(entries, bytes int64) bool {
-	return 4*(entries+1) < 3*t.s.db.MaxBatchCount() && 4*(bytes+totalsSize) < 3*t.s.db.MaxBatchSize()
+	return 4*(entries+totalsEntries) < 3*t.s.db.MaxBatchCount() && 4*(bytes+totalsSize) < 3*t.s.db.MaxBatchSize()
 }
 
 // add puts a unit into the transaction. If the unit does not fit, add commits the transaction

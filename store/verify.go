@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,8 +20,8 @@ import (
 // Verify checks the store on disk, as of one commit even during writes: every table file against
 // its checksums, and the totals against a recount. After a failure, nothing is written any more,
 // and a lookup still answers what it finds; a lookup that finds nothing returns an error. That
-// lasts until the process ends, unless only the recount failed and a later verification
-// succeeds. Verify reads the whole store; call it rarely.
+// lasts until the store is rebuilt or the process ends, unless only the recount failed and a
+// later verification succeeds. Verify reads the whole store; call it rarely.
 func (s *Store) Verify() error {
 	v, err := s.view()
 	if err != nil {
@@ -34,17 +35,33 @@ func (s *Store) Verify() error {
 		return err
 	}
 	if err := v.recount(); errors.Is(err, ErrDamaged) {
-		return s.markDoubtful(err)
+		return s.markSuspected(err)
 	} else if err != nil {
 		return err
 	}
-	s.clearDoubt()
+	s.clearSuspicion()
 	return nil
 }
 
 // verifyTables checks the manifest and the files of the present tables. The manifest has the
 // encryption key of each table. A table that is not in it was removed by a compaction meanwhile.
-func (s *Store) verifyTables() error { return s.verifyListed(s.db.Tables()) }
+func (s *Store) verifyTables() error {
+	if err := s.beginRead(); err != nil {
+		return err
+	}
+	defer s.endRead()
+	tables, err := s.tables()
+	if err != nil {
+		return err
+	}
+	return s.verifyListed(tables)
+}
+
+// tables lists the tables in use. Badger reads their indexes for that.
+func (s *Store) tables() (all []badger.TableInfo, err error) {
+	defer s.catchFaults(&err)()
+	return s.db.Tables(), nil
+}
 
 func (s *Store) verifyListed(tables []badger.TableInfo) error {
 	keys, err := openKeyring(s.config)
@@ -62,7 +79,7 @@ func (s *Store) verifyListed(tables []badger.TableInfo) error {
 			continue
 		}
 		err := verifyTable(table.NewFilename(info.ID, s.config.Dir), keys, entry.KeyID, s.config.sums)
-		if err != nil && s.hasTable(info.ID) {
+		if err != nil && s.hasTable(info.ID) { // otherwise a compaction has removed it
 			return s.fileError(err)
 		}
 	}
@@ -73,17 +90,21 @@ func (s *Store) verifyListed(tables []badger.TableInfo) error {
 // hasTable reports whether a table is in use. Badger takes a table out of use before it
 // truncates and removes its file.
 func (s *Store) hasTable(id uint64) bool {
-	return slices.ContainsFunc(s.db.Tables(), func(info badger.TableInfo) bool { return info.ID == id })
+	tables, err := s.tables()
+	return err != nil || slices.ContainsFunc(tables, func(info badger.TableInfo) bool { return info.ID == id })
 }
 
 // readManifest reads the manifest of the running store. It tries again if Badger was writing to
 // it.
 func (s *Store) readManifest() (named map[uint64]badger.TableManifest, err error) {
 	for range 5 {
-		if named, err = manifestTables(s.config); err == nil {
+		if named, err = manifestTables(s.config); err == nil && named != nil {
 			return named, nil
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+	if err == nil {
+		err = damagedFile{errors.New("manifest: the file is missing")}
 	}
 	return nil, err
 }
@@ -106,23 +127,37 @@ func (s *Store) fileError(err error) error {
 // heal, and the output of compacting it looks sound. Only reopening the store, which verifies
 // all of it, ends that state.
 func (s *Store) markDamaged(err error) error {
+	s.judging.Lock()
 	s.damaged.Store(true)
-	s.doubted.Store(false)
-	return s.damageError(err)
+	s.suspected.Store(false)
+	s.judging.Unlock()
+	err = s.damageError(err)
+	s.noteDamage(err)
+	return err
 }
 
-// markDoubtful records that a count differs from the totals. That is damage, unless all files
+// markSuspected records that a count differs from the totals. That is damage, unless all files
 // are sound and a later count agrees: then a single read was wrong.
-func (s *Store) markDoubtful(err error) error {
-	if s.damaged.CompareAndSwap(false, true) {
-		s.doubted.Store(true)
+func (s *Store) markSuspected(err error) error {
+	err = s.damageError(err)
+	s.judging.Lock()
+	first := s.damaged.CompareAndSwap(false, true)
+	if first {
+		s.suspected.Store(true)
 	}
-	return s.damageError(err)
+	s.judging.Unlock()
+	if first {
+		s.noteDamage(err)
+	}
+	return err
 }
 
-// clearDoubt ends that state after a verification succeeded.
-func (s *Store) clearDoubt() {
-	if s.doubted.CompareAndSwap(true, false) {
+// clearSuspicion ends that state after a verification succeeded.
+func (s *Store) clearSuspicion() {
+	s.judging.Lock()
+	defer s.judging.Unlock()
+	if s.suspected.CompareAndSwap(true, false) {
+		s.damage.Store(nil)
 		s.damaged.Store(false)
 	}
 }
@@ -137,7 +172,7 @@ func (s *Store) damageError(err error) error {
 func damageError(dir string, err error) error {
 	// Badger's messages have several lines.
 	text := strings.Join(strings.Fields(err.Error()), " ")
-	return fmt.Errorf("store %s: %w: %s; %s", dir, ErrDamaged, text, rebuildAdvice)
+	return fmt.Errorf("store %s: %w: %s; %s", dir, ErrDamaged, text, damageAdvice)
 }
 
 // verifyFiles checks the table files before Badger opens them. Badger's own check at opening
@@ -150,7 +185,13 @@ func verifyFiles(config Config) error {
 		return err
 	}
 	defer keys.close()
-	tables, err := manifestTables(config)
+	tables, torn, err := replayManifest(config)
+	if err == nil && torn {
+		err = checkTorn(config.Dir)
+	}
+	if err == nil {
+		err = checkReadable(config.Dir, tables == nil)
+	}
 	if err != nil {
 		return openError(config.Dir, err)
 	}
@@ -158,25 +199,81 @@ func verifyFiles(config Config) error {
 		if err := verifyTable(table.NewFilename(id, config.Dir), keys, entry.KeyID, config.sums); err != nil {
 			return openError(config.Dir, err)
 		}
+		config.Progress()
 	}
 	return nil
 }
 
-// manifestTables returns the tables in the manifest; none for a new store.
-func manifestTables(config Config) (map[uint64]badger.TableManifest, error) {
-	f, err := os.Open(filepath.Join(config.Dir, badger.ManifestFilename))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+// checkReadable reads the files that Badger maps into memory before it can report an error. A
+// store without a manifest must be new: Badger would take its files for leftovers, remove the
+// tables and replay the logs.
+func checkReadable(dir string, isNew bool) error {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() || !belongsToStore(e.Name()) {
+			continue
+		}
+		ext := filepath.Ext(e.Name())
+		if isNew && ext != "" {
+			return fmt.Errorf("manifest: the file is missing, and there is %s", e.Name())
+		}
+		if ext == ".sst" || e.Name() == markFile {
+			continue
+		}
+		if err := readThrough(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readThrough(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
 	}
 	defer f.Close()
-	manifest, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(config))
-	if err != nil {
-		return nil, fmt.Errorf("manifest: %w", err)
+	_, err = io.Copy(io.Discard, f)
+	return err
+}
+
+// manifestTables returns the tables in the manifest; nil for a new store.
+func manifestTables(config Config) (map[uint64]badger.TableManifest, error) {
+	tables, _, err := replayManifest(config)
+	return tables, err
+}
+
+// replayManifest also reports whether the manifest ends in the middle of an entry.
+func replayManifest(config Config) (tables map[uint64]badger.TableManifest, torn bool, err error) {
+	f, err := os.Open(filepath.Join(config.Dir, badger.ManifestFilename))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, false, nil
 	}
-	return manifest.Tables, nil
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	manifest, end, err := badger.ReplayManifestFile(f, 0, badgerOptions(config))
+	if err != nil {
+		return nil, false, fmt.Errorf("manifest: %w", err)
+	}
+	info, err := f.Stat()
+	return manifest.Tables, err == nil && end < info.Size(), err
+}
+
+// checkTorn returns an error if a manifest may not end in the middle of an entry. Only a process
+// that is killed leaves such an entry, and then the log of a memory table. Badger cuts off the
+// rest, and removes the tables that the rest named.
+func checkTorn(dir string) error {
+	if err := checkCleanShutdown(dir); errors.Is(err, ErrUnclean) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return errors.New("manifest: its end is missing")
 }
 
 // tableSums has the checksums of whole table files from their first verification. Table files
@@ -213,11 +310,11 @@ func (t *tableSums) keep(dir string, tables []badger.TableInfo) {
 }
 
 // verifyTable checks a copy of one file in memory, because mapped pages of a truncated file
-// would end the process. A file that is gone was removed by a compaction.
+// would end the process.
 func verifyTable(file string, keys keyring, key uint64, sums *tableSums) (err error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return damagedFile{fmt.Errorf("table %s: the file is missing", filepath.Base(file))}
 	}
 	if err != nil {
 		return err
@@ -282,19 +379,22 @@ func (r reader) count() (totals, error) {
 		if err != nil {
 			return r.s.markDamaged(r.s.unreadable(string(kv.key), err))
 		}
+		r.s.checkSeen(kv.key, &record, r.at)
 		count.address(string(kv.key[len(prefixAddress):]), &addressRecord{}, &record)
 		return nil
 	})
 	if err != nil {
 		return totals{}, err
 	}
-	err = r.scan([]byte(prefixObject), false, func(kv pair) error {
-		record, err := decodeObject(kv.value)
-		if err != nil {
-			return r.s.markDamaged(r.s.unreadable(fmt.Sprintf("%x", kv.key), err))
-		}
-		count.object(dirOf(kv.key), &objectRecord{}, &record)
+	err = r.records([]byte(prefixObject), func(dir dirID, guid GUID, record objectRecord) error {
+		count.object(dir, guid, &objectRecord{}, &record)
 		return nil
 	})
+	if errors.Is(err, ErrDamaged) {
+		err = r.s.markDamaged(err)
+	}
+	if err == nil {
+		err = r.countOutbox(&count)
+	}
 	return new(totals).after(&count), err
 }

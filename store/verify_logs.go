@@ -85,14 +85,65 @@ func checkLog(path string) (int64, error) {
 	}
 }
 
+// trimLogs cuts off what follows the last complete transaction in the logs of memory tables, as
+// Badger does when it opens them to write. It needs no disk space.
+func trimLogs(dir string) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	if err != nil {
+		return err
+	}
+	for _, log := range logs {
+		end, err := endOfLog(log)
+		if err == nil {
+			err = os.Truncate(log, end)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entryInTxn is the bit of an entry's first byte that says that the transaction goes on. See
+// Badger's value.go.
+const entryInTxn = 1 << 6
+
+// endOfLog returns where the last complete transaction of a log ends.
+func endOfLog(path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	in := &logReader{in: bufio.NewReaderSize(f, 1<<16)}
+	if _, err := in.in.Discard(logHeader); err != nil {
+		return 0, nil // nothing was written
+	}
+	end := int64(logHeader)
+	for at := end; ; {
+		before := in.read
+		more, err := in.entry()
+		if err != nil || !more {
+			return end, nil // what Badger cannot read ends the log
+		}
+		at += in.read - before
+		if in.meta&entryInTxn == 0 {
+			end = at
+		}
+	}
+}
+
 // logReader reads entries and computes the checksum of each.
 type logReader struct {
-	in  *bufio.Reader
-	sum uint32
+	in   *bufio.Reader
+	sum  uint32
+	read int64 // bytes of all entries
+	meta byte  // of the last entry
 }
 
 func (r *logReader) ReadByte() (byte, error) {
 	b, err := r.in.ReadByte()
+	r.read++
 	r.sum = crc32.Update(r.sum, castagnoli, []byte{b})
 	return b, err
 }
@@ -105,9 +156,13 @@ func (r *logReader) entry() (bool, error) {
 	}
 	r.sum = 0
 	var fields [3]uint64 // key and value length, expiry
-	for range 2 {        // meta
-		if _, err := r.ReadByte(); err != nil {
+	for i := range 2 {   // meta
+		b, err := r.ReadByte()
+		if err != nil {
 			return false, errLog
+		}
+		if i == 0 {
+			r.meta = b
 		}
 	}
 	for i := range fields {
@@ -122,6 +177,7 @@ func (r *logReader) entry() (bool, error) {
 	if _, err := io.ReadFull(r.in, body); err != nil {
 		return false, errLog
 	}
+	r.read += int64(len(body))
 	end := len(body) - crc32.Size
 	if crc32.Update(r.sum, castagnoli, body[:end]) != binary.BigEndian.Uint32(body[end:]) {
 		return false, errLog

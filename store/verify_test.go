@@ -161,13 +161,13 @@ func TestDoubtEnds(t *testing.T) {
 			t.Errorf("%s: writing gives %v", what, err)
 		}
 	}
-	s.markDoubtful(errors.New("counted otherwise"))
+	s.markSuspected(errors.New("counted otherwise"))
 	want("in doubt", true)
 	if err := s.Verify(); err != nil {
 		t.Error(err)
 	}
 	want("verified again", false)
-	s.markDoubtful(errors.New("counted otherwise"))
+	s.markSuspected(errors.New("counted otherwise"))
 	s.markDamaged(errors.New("checksum mismatch"))
 	if err := s.Verify(); err != nil {
 		t.Error(err)

@@ -67,7 +67,7 @@ func (s *Store) publishCommit(commit uint64) {
 // getItem reads one key and returns the commit that wrote the version it found; zero means that
 // it found nothing. The value is valid only within use.
 func (s *Store) getItem(txn *badger.Txn, key []byte, use func(value []byte) error) (found uint64, err error) {
-	defer s.recoverPanic(&err)
+	defer s.catchFaults(&err)()
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, nil
@@ -77,14 +77,6 @@ func (s *Store) getItem(txn *badger.Txn, key []byte, use func(value []byte) erro
 		found = item.Version()
 	}
 	return found, err
-}
-
-// recoverPanic turns a panic of Badger into an error. Damaged files make Badger index out of
-// range.
-func (s *Store) recoverPanic(err *error) {
-	if p := recover(); p != nil {
-		*err = s.markDamaged(fmt.Errorf("%v", p))
-	}
 }
 
 // read passes the value of one key to use. It does not call use if the key does not exist. Both
@@ -144,12 +136,17 @@ const scanChunk = 2000
 // scan visits all pairs under a prefix in key order. At the newest version it misses keys that
 // are written behind its position.
 func (r reader) scan(prefix []byte, keysOnly bool, visit func(pair) error) error {
-	from := prefix
+	return r.scanFrom(prefix, prefix, keysOnly, visit)
+}
+
+// scanFrom does the same, beginning with a key.
+func (r reader) scanFrom(prefix, from []byte, keysOnly bool, visit func(pair) error) error {
 	for {
 		chunk, err := r.readChunk(prefix, from, keysOnly)
 		if err != nil {
 			return err
 		}
+		r.s.config.Progress()
 		for _, p := range chunk {
 			if err := visit(p); err != nil {
 				return err
@@ -172,7 +169,7 @@ func (r reader) readChunk(prefix, from []byte, keysOnly bool) (pairs []pair, err
 		return nil, err
 	}
 	defer r.s.endRead()
-	defer r.s.recoverPanic(&err)
+	defer r.s.catchFaults(&err)()
 	txn := r.s.db.NewTransactionAt(r.at, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
@@ -224,7 +221,7 @@ func (s *Store) seek(prefix string, key []byte, back bool) (found, value []byte,
 		return nil, nil, err
 	}
 	defer s.endRead()
-	defer s.recoverPanic(&err)
+	defer s.catchFaults(&err)()
 	txn := s.db.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), Reverse: back})
@@ -247,7 +244,7 @@ func (r reader) object(dir dirID, guid GUID) (objectRecord, error) {
 	if err != nil {
 		return objectRecord{}, err
 	}
-	return r.s.decodeObject(key, value)
+	return r.record(key, value)
 }
 
 // directory reads the record of a directory. The zero record means that there is none.
@@ -267,6 +264,10 @@ func (r reader) directory(name string) (directoryRecord, error) {
 // decodeObject decodes the record of an object. Its error names the key.
 func (s *Store) decodeObject(key, value []byte) (objectRecord, error) {
 	record, err := decodeObject(value)
+	return s.decodedObject(key, record, err)
+}
+
+func (s *Store) decodedObject(key []byte, record objectRecord, err error) (objectRecord, error) {
 	if err != nil {
 		return record, s.unreadable(fmt.Sprintf("%x", key), err)
 	}

@@ -64,7 +64,7 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A second one waits, is told who has it, and gives up with its context.
+	// A second one waits, learns the holder of the lock, and gives up with its context.
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	var holder string
@@ -74,13 +74,13 @@ func TestLock(t *testing.T) {
 	if !strings.HasPrefix(holder, "process ") {
 		t.Errorf("holder = %q, want the first process", holder)
 	}
-	// Another lock is another lock.
+	// Another name is another lock.
 	other, err := home.lock(t.Context(), turnLock, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	other()
-	// Once released it can be taken.
+	// A released lock can be taken.
 	release()
 	again, err := home.lock(t.Context(), ownerLock, nil)
 	if err != nil {
@@ -104,7 +104,7 @@ func TestRunLeavesStatus(t *testing.T) {
 	}
 }
 
-// A context that ends takes the command's children along.
+// When the context ends, the children of the command end too.
 func TestRunEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

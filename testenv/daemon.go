@@ -24,6 +24,7 @@ const (
 // Status is the part of `rcpt-milter status --json` that tests use.
 type Status struct {
 	State       string `json:"state"`
+	StoreState  string `json:"store_state"`
 	Addresses   int    `json:"addresses"`
 	Objects     int    `json:"objects"`
 	Digest      string `json:"digest"`
@@ -65,8 +66,13 @@ type RunningPass struct {
 
 // Status queries the daemon. An error means that it did not answer.
 func (h *Harness) Status(ctx context.Context) (Status, error) {
+	return h.statusAt(ctx, Milter)
+}
+
+// statusAt queries the daemon of a service.
+func (h *Harness) statusAt(ctx context.Context, service string) (Status, error) {
 	var status Status
-	out, err := h.RunMilter(ctx, "status", "--json")
+	out, err := h.Exec(ctx, service, "rcpt-milter", "status", "--json")
 	if err != nil {
 		return status, err
 	}
@@ -213,6 +219,17 @@ func (h *Harness) ReadFile(ctx context.Context, service, name string) (string, e
 
 // EmptyStore removes the index of a stopped daemon, as if it had never run.
 func (h *Harness) EmptyStore(ctx context.Context) error {
+	return h.inStore(ctx, "find "+StoreDir+" -mindepth 1 -delete")
+}
+
+// DamageStore overwrites the table files of the daemon's index. A running daemon keeps them open.
+func (h *Harness) DamageStore(ctx context.Context) error {
+	return h.inStore(ctx, "cd "+StoreDir+" && ls *.sst && for f in *.sst; do "+
+		"head -c $(stat -c %s $f) /dev/zero | tr '\\0' x | dd of=$f conv=notrunc status=none; done")
+}
+
+// inStore runs a shell script in a container with the volumes of the daemon, as root.
+func (h *Harness) inStore(ctx context.Context, script string) error {
 	id, err := h.engine.container(ctx, Milter)
 	if err != nil {
 		return err
@@ -221,9 +238,8 @@ func (h *Harness) EmptyStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The container is not running, so another one of the same image mounts its volumes.
+	// A container that is not running runs no script, so another one of the same image mounts its volumes.
 	_, err = h.engine.docker(ctx, "run", "--rm", "--volumes-from", id, "--user", "root", "--network", "none",
-		"--entrypoint", "find",
-		image, StoreDir, "-mindepth", "1", "-delete")
+		"--entrypoint", "sh", image, "-ec", script)
 	return err
 }

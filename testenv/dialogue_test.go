@@ -21,7 +21,7 @@ func TestWildcard(t *testing.T) {
 		{"250...", "250-mx\n250-SIZE\n250 SMTPUTF8", true},
 		{"250-mx...\n250-SIZE...", "250-mx.edge.example\n250-SIZE 1\n250 DSN", true},
 		{"...SMTPUTF8...", "250-mx\n250-SMTPUTF8\n250 DSN", true},
-		{"550 5.1.1 <a.b@x>: ...", "550 5.1.1 <aXb@x>: User unknown", false}, // a dot is a dot
+		{"550 5.1.1 <a.b@x>: ...", "550 5.1.1 <aXb@x>: User unknown", false}, // a dot matches only a dot
 		{"550 5.1.1 <a+b@x>...", "550 5.1.1 <a+b@x>: User unknown", true},
 		{"250...", "550 5.1.1 no", false},
 		{"250 Ok", "250 Ok\n250 more", false},
@@ -74,8 +74,8 @@ func TestParseDialogueErrors(t *testing.T) {
 	}
 }
 
-// serve answers one connection: the greeting first, then for each line the next of
-// the replies, and then it closes.
+// serve answers one connection: first the greeting, then for each line the next of the
+// replies. Then it closes.
 func serve(t *testing.T, greeting string, replies ...string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -10,12 +10,12 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// poll is how often status is asked while a test waits for what it says.
+// poll is the interval between requests for the status while a test waits.
 const poll = 200 * time.Millisecond
 
 var errNoReason = errors.New("status does not yet say what is wrong")
 
-// startEmpty starts a stopped daemon as one that never had an index.
+// startEmpty starts a stopped daemon with an empty store.
 func (e *edge) startEmpty(edits ...func(string) string) {
 	e.t.Helper()
 	e.must(e.Configure(e.ctx, edits...))
@@ -23,7 +23,8 @@ func (e *edge) startEmpty(edits ...func(string) string) {
 	e.must(e.Start(e.ctx, testenv.Milter))
 }
 
-// notReady checks that the edge says "later" in our domains, and that status says why.
+// notReady checks that the edge defers recipients of our domains, and that status gives the
+// reason.
 func (e *edge) notReady(reason ...string) {
 	e.t.Helper()
 	var status testenv.Status
@@ -55,7 +56,7 @@ func (e *edge) notReady(reason ...string) {
 	e.dialogue("story/not-ready", nil)
 }
 
-// recovers checks that the daemon gets its index by itself.
+// recovers checks that the daemon builds its index without help.
 func (e *edge) recovers() {
 	e.t.Helper()
 	_, err := e.AwaitFresh(e.ctx)
@@ -75,7 +76,7 @@ func TestFirstStartWithoutDC(t *testing.T) {
 	e.recovers()
 }
 
-// TestFirstStartWithSilentDC: the domain controller takes connections and says nothing.
+// TestFirstStartWithSilentDC: the domain controller accepts connections and never answers.
 func TestFirstStartWithSilentDC(t *testing.T) {
 	e := require(t)
 	e.must(e.Stop(e.ctx, testenv.Milter))
@@ -86,8 +87,8 @@ func TestFirstStartWithSilentDC(t *testing.T) {
 	e.recovers()
 }
 
-// TestBadCertificates: a certificate that cannot be trusted is never taken; once it is
-// replaced, the daemon goes on by itself.
+// TestBadCertificates: the daemon rejects an untrusted certificate. When the certificate is
+// replaced, the daemon continues without a restart.
 func TestBadCertificates(t *testing.T) {
 	for _, bad := range []struct{ name, reason string }{{"expired", "expired"}, {"unknown-ca", "authority"}} {
 		t.Run(bad.name, func(t *testing.T) {
@@ -102,8 +103,8 @@ func TestBadCertificates(t *testing.T) {
 	}
 }
 
-// TestCertificateGoesBad: with an index on disk a bad certificate changes nothing for
-// mail, and status tells.
+// TestCertificateGoesBad: with an index on disk, a bad certificate does not affect mail. The
+// status shows the error.
 func TestCertificateGoesBad(t *testing.T) {
 	e := require(t)
 	e.must(e.UseCertificate(e.ctx, "expired"))
@@ -126,8 +127,8 @@ func TestCertificateGoesBad(t *testing.T) {
 	e.recovers()
 }
 
-// TestWrongPassword: the daemon says so, does not hammer the account, and goes on once
-// the password file is right.
+// TestWrongPassword: the daemon reports a wrong password and waits between attempts, so the
+// account is not locked. It continues when the password file is right.
 func TestWrongPassword(t *testing.T) {
 	e := require(t)
 	e.must(e.Stop(e.ctx, testenv.Milter))
@@ -139,7 +140,7 @@ func TestWrongPassword(t *testing.T) {
 	e.recovers()
 }
 
-// TestStartTLS: ldap:// with StartTLS is as good as ldaps://.
+// TestStartTLS: ldap:// with StartTLS works like ldaps://.
 func TestStartTLS(t *testing.T) {
 	e := require(t)
 	e.must(e.Stop(e.ctx, testenv.Milter))
@@ -147,8 +148,8 @@ func TestStartTLS(t *testing.T) {
 	e.recovers()
 }
 
-// TestWrongBase: a base that does not exist is an error, and not a directory in which
-// everybody has left; also beside one that does exist.
+// TestWrongBase: a base that does not exist is an error. It does not remove all addresses,
+// even beside a base that exists.
 func TestWrongBase(t *testing.T) {
 	for name, bases := range map[string]string{
 		"alone":  `["OU=Nowhere,DC=corp,DC=example"]`,
@@ -163,7 +164,7 @@ func TestWrongBase(t *testing.T) {
 	}
 }
 
-// TestBase: with a base, only what is below it is a recipient.
+// TestBase: with a base, only objects below it are recipients.
 func TestBase(t *testing.T) {
 	e := require(t)
 	domain := e.administrator()
@@ -176,7 +177,7 @@ func TestBase(t *testing.T) {
 	e.replies("user004@corp.example", 250, "")
 	e.replies("user001@corp.example", 550, "5.1.1")
 	e.replies("sales@corp.example", 550, "5.1.1")
-	// Moving in and out of the base is being added and removed.
+	// A move into the base adds an object; a move out of it removes the object.
 	dn, err := domain.AddUser(testenv.Person{Name: "commuter", Proxies: []string{"SMTP:commuter@corp.example"}})
 	e.must(err)
 	t.Cleanup(func() { domain.Delete(dn) })
@@ -192,8 +193,8 @@ func TestBase(t *testing.T) {
 	}
 }
 
-// TestBlindAccount: an account that may not list deleted objects must not make
-// deletions invisible for ever, and status says so.
+// TestBlindAccount: if the account may not list deleted objects, the daemon still removes
+// deleted addresses, and the status shows the missing right.
 func TestBlindAccount(t *testing.T) {
 	e := require(t)
 	domain := e.administrator()
@@ -233,7 +234,7 @@ func TestBlindAccount(t *testing.T) {
 	}
 }
 
-// TestRefusesToStart: what makes a start impossible is told in one sentence, with the
+// TestRefusesToStart: an error that prevents the start is reported in one sentence, with the
 // right exit status.
 func TestRefusesToStart(t *testing.T) {
 	world := require(t)
@@ -255,7 +256,7 @@ func TestRefusesToStart(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(bad.name, " ", "-"), func(t *testing.T) {
 			e := &edge{Harness: world.Harness, t: t, ctx: world.ctx}
-			e.must(e.Configure(e.ctx, bad.edit)) // the daemon that runs does not read it again
+			e.must(e.Configure(e.ctx, bad.edit)) // the running daemon does not read it again
 			out, err := e.RunMilter(e.ctx, "check")
 			e.must(err)
 			e.explains("check", out, bad.status, bad.words)
@@ -266,7 +267,7 @@ func TestRefusesToStart(t *testing.T) {
 	}
 }
 
-// explains checks a command's exit status and that its complaint has these words.
+// explains checks a command's exit status and the words of its error.
 func (e *edge) explains(command string, out testenv.Output, status int, words []string) {
 	e.t.Helper()
 	complaint := strings.TrimSpace(out.Stderr + out.Stdout)
@@ -280,8 +281,8 @@ func (e *edge) explains(command string, out testenv.Output, status int, words []
 	}
 }
 
-// TestSecondDaemon: a second daemon on the same store gives up with a sentence, and
-// the first one does not notice.
+// TestSecondDaemon: a second daemon on the same store exits with an error. The first one
+// continues undisturbed.
 func TestSecondDaemon(t *testing.T) {
 	e := require(t)
 	out, err := e.RunMilter(e.ctx, "serve")

@@ -15,7 +15,7 @@ import (
 
 func contains(text, part string) bool { return strings.Contains(text, part) }
 
-// get is one HTTP request.
+// get sends one HTTP request.
 func get(ctx context.Context, url string) (status int, body string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -30,17 +30,16 @@ func get(ctx context.Context, url string) (status int, body string, err error) {
 	return response.StatusCode, string(text), err
 }
 
-// after runs a function once a random part of a time has gone by: the moment of a
-// crash is what these tests vary.
+// after runs a function after a random part of a duration, to vary the moment of a crash.
 func after(limit time.Duration, do func() error) error {
 	done := make(chan error, 1)
 	time.AfterFunc(rand.N(limit), func() { done <- do() })
 	return <-done
 }
 
-// TestKilledInFullPass kills the daemon while it reads everything: once surely in the
-// middle of the read, because dc1 is frozen then, and some times anywhere. After each
-// restart the index equals AD.
+// TestKilledInFullPass kills the daemon during a full pass: once certainly in the middle of
+// the read, because dc1 is frozen, and several times at random. After each restart the index
+// equals AD.
 func TestKilledInFullPass(t *testing.T) {
 	e := require(t)
 	domain := e.administrator()
@@ -64,8 +63,8 @@ func TestKilledInFullPass(t *testing.T) {
 	}
 }
 
-// TestKilledInFirstPass kills the daemon while it fills an empty store: until a full
-// pass has ended nobody is unknown, and in the end the index equals AD.
+// TestKilledInFirstPass kills the daemon while it fills an empty store. No address is unknown
+// until a full pass has ended. At the end the index equals AD.
 func TestKilledInFirstPass(t *testing.T) {
 	e := require(t)
 	domain := e.administrator()
@@ -81,8 +80,8 @@ func TestKilledInFirstPass(t *testing.T) {
 	e.equalsAD(domain, "nobody@corp.example")
 }
 
-// TestKilledInIncrementalPass freezes the daemon, changes many objects, lets it go on
-// into its pass over them and kills it there.
+// TestKilledInIncrementalPass freezes the daemon, changes many objects, resumes the daemon and
+// kills it during the pass that reads them.
 func TestKilledInIncrementalPass(t *testing.T) {
 	e := require(t)
 	domain := e.administrator()
@@ -105,9 +104,9 @@ func TestKilledInIncrementalPass(t *testing.T) {
 	}
 }
 
-// changeMany adds 20 users with an alias, and takes the users of the round before
-// apart: aliases removed, users deleted, addresses handed on to others. It returns
-// the addresses that nobody has any more.
+// changeMany adds 20 users with an alias. It removes aliases and deletes users of the previous
+// round, and gives some of their addresses to other users. It returns the addresses that have
+// no owner any more.
 func (e *edge) changeMany(domain *testenv.Domain, round int, made map[string]bool) (gone []string) {
 	e.t.Helper()
 	for i := range 20 {

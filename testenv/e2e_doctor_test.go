@@ -13,26 +13,27 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// Where the tests of this file work in mx: copies of Postfix's configuration, in which
-// problems are planted, while the one in force stays as it is.
+// Paths in mx for the tests of this file. They plant problems in copies of the Postfix
+// configuration; the active one does not change.
 const (
 	wardDir  = "/tmp/doctor"
 	toolPath = "/usr/local/bin/rcpt-milter"
-	// doctorDeadline is for some dozens of runs, with Postfix's own commands in each.
+	// doctorDeadline limits some dozens of runs, each with several commands of Postfix.
 	doctorDeadline = 8 * time.Minute
 )
 
-// clinic is mx with our command line in it, which finds the daemon through a control
-// socket on the volume that both share.
+// clinic is mx with our command line. It reaches the daemon through a control socket on a
+// shared volume.
 type clinic struct{ *edge }
 
-// finding is what doctor --json tells.
+// finding is one result of doctor --json.
 type finding struct {
 	Name, Level, What, Why string
 	Fix                    []string
 }
 
-func openClinic(t *testing.T) clinic {
+// openClinic starts the daemon with the configuration of the harness, changed by the edits.
+func openClinic(t *testing.T, edits ...func(string) string) clinic {
 	e := require(t)
 	ctx, cancel := context.WithTimeout(t.Context(), doctorDeadline)
 	t.Cleanup(cancel)
@@ -42,7 +43,7 @@ func openClinic(t *testing.T) clinic {
 	shared := testenv.Replace("control: unix:/run/rcpt-milter/control.sock",
 		"control: unix:/var/spool/postfix/rcpt-milter/control.sock")
 	e.must(e.Stop(e.ctx, testenv.Milter))
-	e.must(e.Configure(e.ctx, shared))
+	e.must(e.Configure(e.ctx, append(edits, shared)...))
 	e.must(e.Start(e.ctx, testenv.Milter))
 	text, err := e.ReadFile(e.ctx, testenv.Milter, testenv.ConfigFile)
 	e.must(err)
@@ -53,26 +54,26 @@ func openClinic(t *testing.T) clinic {
 	return c
 }
 
-// root runs a shell script in mx, which must succeed.
-func (c clinic) root(script string) string {
-	c.t.Helper()
-	out, err := c.ExecInput(c.ctx, testenv.MX, script+"\n", "sh", "-e")
-	c.must(err)
+// root runs a shell script in mx, which must succeed, and returns its output.
+func (e *edge) root(script string) string {
+	e.t.Helper()
+	out, err := e.ExecInput(e.ctx, testenv.MX, script+"\n", "sh", "-e")
+	e.must(err)
 	if out.Status != 0 {
-		c.t.Fatalf("%s: exit status %d: %s%s", script, out.Status, out.Stdout, out.Stderr)
+		e.t.Fatalf("%s: exit status %d: %s%s", script, out.Status, out.Stdout, out.Stderr)
 	}
 	return out.Stdout
 }
 
-// examined is what came of one run.
+// examined is the result of one run.
 type examined struct {
 	status   int
 	findings []finding
 }
 
-// examine makes a copy of the configuration for each script, runs the script in it, and
-// doctor for it. An empty script changes nothing. All in one go: to enter a container
-// takes longer than to run doctor.
+// examine copies the configuration for each script, runs the script in the copy, and runs
+// doctor on it. An empty script changes nothing. All runs share one command, because entering
+// a container takes longer than a run of doctor.
 func (c clinic) examine(fresh bool, scripts ...string) []examined {
 	c.t.Helper()
 	var all strings.Builder
@@ -92,7 +93,7 @@ func (c clinic) examine(fresh bool, scripts ...string) []examined {
 	if len(lines) < 2*len(scripts) {
 		c.t.Fatalf("doctor ran %d times, want %d:\n%s", len(lines)/2, len(scripts), strings.Join(lines, "\n"))
 	}
-	lines = lines[len(lines)-1-2*len(scripts):] // scripts may have said something
+	lines = lines[len(lines)-1-2*len(scripts):] // scripts may print as well
 	var results []examined
 	for i := range scripts {
 		var got struct{ Findings []finding }
@@ -106,7 +107,7 @@ func (c clinic) examine(fresh bool, scripts ...string) []examined {
 	return results
 }
 
-// fix is the script of what a finding says to postconf.
+// fix returns the postconf commands of a finding as a script.
 func (f finding) fix() string {
 	var commands []string
 	for _, line := range f.Fix {
@@ -117,9 +118,9 @@ func (f finding) fix() string {
 	return strings.Join(commands, "\n")
 }
 
-// plantedProblems are mistakes that people make, as the shell commands that make them in
-// the directory of a copy of the configuration. want is the finding; healed tells that
-// the commands that doctor gives make it go away.
+// plantedProblems are common mistakes, as shell commands for the directory of a copy of the
+// configuration. want is the name of the finding; healed means that the commands of doctor fix
+// it.
 var plantedProblems = []struct {
 	what, script, want string
 	healed             bool
@@ -130,8 +131,10 @@ var plantedProblems = []struct {
 	{"no_milters", `postconf -c . -e 'receive_override_options = no_milters'`, "milter-missing", true},
 	{"in non_smtpd_milters", `postconf -c . -e 'non_smtpd_milters = $smtpd_milters'`, "milter-non-smtpd", true},
 	{"absolute path in the " +
-		"chroot", `postconf -c . -e 'smtpd_milters = { unix:/var/spool/postfix/rcpt-milter/milter.sock, default_action=tempfail }'`, "socket-path", true},
-	{"mistyped path", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.socket, default_action=tempfail }'`, "socket-path", true},
+		"chroot", `postconf -c . -e 'smtpd_milters = { unix:/var/spool/postfix/rcpt-milter/milter.sock, ` +
+		`default_action=tempfail }'`, "socket-path", true},
+	{"mistyped path", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.socket, default_action=tempfail }'`,
+		"socket-path", true},
 	{"default action unset", `postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock'`, "default-action", true},
 	{"default action accept",
 		`postconf -c . -e 'smtpd_milters = unix:rcpt-milter/milter.sock' 'milter_default_action = accept'`,
@@ -143,9 +146,11 @@ var plantedProblems = []struct {
 		`postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action=reject }'`,
 		"default-action", true},
 	{"command timeout of 1 " +
-		"s", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=1s, default_action=tempfail }'`, "timeout", true},
+		"s", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=1s, ` +
+		`default_action=tempfail }'`, "timeout", true},
 	{"connect timeout of an " +
-		"hour", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=1h, default_action=tempfail }'`, "timeout", true},
+		"hour", `postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=1h, ` +
+		`default_action=tempfail }'`, "timeout", true},
 	{"protocol 2", `postconf -c . -e 'milter_protocol = 2'`, "protocol", true},
 	{"on submission", `printf '465 inet n - y - - smtpd\n' >> master.cf`, "milter-submission", true},
 	{"on submission beside a signer", `printf '465 inet n - y - - smtpd\n' >> master.cf
@@ -153,7 +158,8 @@ postconf -c . -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, default_action
 	{"behind amavis", `printf '127.0.0.1:10025 inet n - y - - smtpd\n  -o content_filter=\n' >> master.cf`,
 		"milter-reinjection", true},
 	{"relayed and not served",
-		`postconf -c . -e 'relay_domains = corp.example, report.example, pass.example, .sub.example, elsewhere.example'`, "relayed-not-served", false},
+		`postconf -c . -e 'relay_domains = corp.example, report.example, pass.example, .sub.example, elsewhere.example'`,
+		"relayed-not-served", false},
 	{"relayed by a table", `printf 'corp.example x\nreport.example x\npass.example x\nelsewhere.example x\n' > relay && postmap relay
 postconf -c . -e "relay_domains = .sub.example, hash:$PWD/relay"`, "relayed-not-served", false},
 	{"served and not relayed", `postconf -c . -e 'relay_domains = corp.example, pass.example, .sub.example'`,
@@ -177,11 +183,13 @@ postconf -c . -e "virtual_alias_maps = regexp:$PWD/virtual.regexp"`, "map-unread
 	{"soft error limit of 2", `postconf -c . -e 'smtpd_soft_error_limit = 2' 'smtpd_error_sleep_time = 1s'`,
 		"error-limit", true},
 	{"an old table", `printf 'ann@corp.example x\n' > relay_recipients && postmap relay_recipients
-postconf -c . -e "relay_recipient_maps = hash:$PWD/relay_recipients"`, "old-table", true},
+postconf -c . -e "relay_recipient_maps = hash:$PWD/relay_recipients"`, "old-table", false},
+	{"a socketmap that the daemon does not have",
+		`postconf -c . -e 'relay_recipient_maps = ` + mapTable + `'`, "socketmap-missing", false},
 }
 
-// TestDoctor plants each problem into a real Postfix and looks for what doctor finds, and
-// whether what it says fixes it.
+// TestDoctor plants each problem in a real Postfix. It checks the findings, and whether the
+// proposed commands fix the problem.
 func TestDoctor(t *testing.T) {
 	c := openClinic(t)
 	scripts := []string{""}
@@ -191,7 +199,7 @@ func TestDoctor(t *testing.T) {
 	results := c.examine(true, scripts...)
 	before := results[0].findings
 	for _, f := range before {
-		// the harness is so
+		// the harness has these
 		if !strings.Contains("mode-report role-ownerless", f.Name) && !strings.Contains(f.What, "sub.example") {
 			t.Errorf("nothing is planted, and doctor finds %+v", f)
 		}
@@ -229,7 +237,7 @@ func TestDoctor(t *testing.T) {
 	t.Logf("planted, and found or not:\n%s", &table)
 }
 
-// added are the findings that were not there before.
+// added returns the findings that were not there before.
 func added(before, after []finding) []finding {
 	return slices.DeleteFunc(slices.Clone(after), func(f finding) bool {
 		return slices.ContainsFunc(before, func(b finding) bool {
@@ -238,7 +246,7 @@ func added(before, after []finding) []finding {
 	})
 }
 
-// TestDoctorSocket: what is wrong with the socket itself, and the daemon behind it.
+// TestDoctorSocket: problems of the socket itself, and of the daemon behind it.
 func TestDoctorSocket(t *testing.T) {
 	c := openClinic(t)
 	const socket = "/var/spool/postfix/rcpt-milter/milter.sock"

@@ -16,8 +16,8 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// TestPostfixForms sends every form of a recipient through mx: {rcpt_addr} is what was
-// recorded, no form is a way around the index, and none loses its mail.
+// TestPostfixForms sends every form of a recipient through mx. {rcpt_addr} must equal the
+// recorded value, no form may bypass the index, and no form may lose valid mail.
 func TestPostfixForms(t *testing.T) {
 	e := require(t)
 	forms, err := testenv.ReadForms(filepath.Join("testdata", "forms.txt"))
@@ -36,7 +36,7 @@ func TestPostfixForms(t *testing.T) {
 					reply)
 			}
 		case judged(f.Canonical) && reply.Code() != unowned(f.Canonical):
-			t.Errorf("line %d: RCPT TO:%s = %q, and nobody has that address", f.Line, f.Argument, reply)
+			t.Errorf("line %d: RCPT TO:%s = %q, and the address has no owner", f.Line, f.Argument, reply)
 		}
 	}
 
@@ -64,8 +64,8 @@ func judged(canonical string) bool {
 		(strings.HasSuffix(canonical, "@corp.example") || strings.HasSuffix(canonical, ".corp.example"))
 }
 
-// unowned is the reply to a judged address that nobody has: in a sub-domain of which no
-// address is known it cannot be told.
+// unowned returns the reply to a judged address without an owner. In a sub-domain without a
+// known address it is a deferral.
 func unowned(canonical string) int {
 	if strings.HasSuffix(canonical, "@corp.example") {
 		return 550
@@ -73,7 +73,7 @@ func unowned(canonical string) int {
 	return 451
 }
 
-// serveForms starts the daemon with a log of every recipient.
+// serveForms starts the daemon and logs every recipient.
 func (e *edge) serveForms(accept string) {
 	e.t.Helper()
 	e.must(e.Stop(e.ctx, testenv.Milter))
@@ -84,7 +84,7 @@ func (e *edge) serveForms(accept string) {
 	e.must(err)
 }
 
-// askForms names every form in one transaction.
+// askForms sends every form in one transaction.
 func (e *edge) askForms(forms []testenv.Form) []testenv.Reply {
 	e.t.Helper()
 	session, err := e.Session(e.ctx, "")
@@ -105,7 +105,7 @@ func (e *edge) askForms(forms []testenv.Form) []testenv.Reply {
 	return replies
 }
 
-// recorded compares what the daemon logged as the recipients with the recorded macros.
+// recorded compares the recipients in the log of the daemon with the recorded macros.
 func (e *edge) recorded(mark testenv.Mark, forms []testenv.Form) {
 	e.t.Helper()
 	var want []string
@@ -127,7 +127,7 @@ func (e *edge) recorded(mark testenv.Mark, forms []testenv.Form) {
 	}
 }
 
-// recipients are those of a log of the daemon in JSON.
+// recipients returns the recipients of a JSON log of the daemon.
 func recipients(log string) []string {
 	var to []string
 	for text := range strings.Lines(log) {
@@ -139,7 +139,7 @@ func recipients(log string) []string {
 	return to
 }
 
-// inLog is text as the daemon's log shows it.
+// inLog returns text as the log of the daemon shows it.
 func inLog(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	// crowdSize is how many contacts make a full pass of two pages of 1,000 objects at most.
+	// crowdSize is the number of contacts that makes a full pass of two pages of at most 1,000
+	// objects.
 	crowdSize = 1200
-	// slowPercent is how much of a processor dc1 has while a full pass is to be long.
+	// slowPercent is the share of a processor that dc1 has during a long full pass.
 	slowPercent = 10
 )
 
@@ -48,7 +49,7 @@ func (e *edge) slow() {
 	})
 }
 
-// running returns the pass that is under way, which must be a full one.
+// running returns the running pass, which must be a full one.
 func (e *edge) running() (*testenv.RunningPass, error) {
 	status, err := e.Status(e.ctx)
 	if err != nil {
@@ -61,15 +62,15 @@ func (e *edge) running() (*testenv.RunningPass, error) {
 	return running, nil
 }
 
-// TestAdditionDuringFullPass: an address that is added while a long full pass reads is
-// accepted before that pass has ended.
+// TestAdditionDuringFullPass: an address that is added during a long full pass is accepted
+// before that pass ends.
 func TestAdditionDuringFullPass(t *testing.T) {
 	e := require(t).in(t, 3*testDeadline)
 	domain := e.administrator()
 	e.addCrowd(domain)
 	_, err := e.AwaitCaughtUp(e.ctx, domain)
 	e.must(err)
-	for attempt := range 4 { // a machine may be fast enough to end the pass first
+	for attempt := range 4 { // a fast machine may end the pass first
 		if e.addDuringFullPass(domain, fmt.Sprintf("newcomer%d", attempt)) {
 			return
 		}
@@ -78,7 +79,7 @@ func TestAdditionDuringFullPass(t *testing.T) {
 }
 
 // addDuringFullPass adds an address during a full pass. It reports whether the address was
-// accepted while that pass was still under way.
+// accepted before that pass ended.
 func (e *edge) addDuringFullPass(domain *testenv.Domain, name string) bool {
 	e.t.Helper()
 	before, err := e.AwaitCaughtUp(e.ctx, domain)

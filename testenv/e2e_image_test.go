@@ -14,11 +14,11 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// imageDeadline is for the build of an image and a start.
+// imageDeadline limits the build of an image and a start.
 const imageDeadline = 5 * time.Minute
 
-// TestImage builds the container image and runs it in the place of the harness's daemon,
-// by the lines of docs/install.md. Only names and paths are other ones.
+// TestImage builds the container image and runs it in place of the harness's daemon, with the
+// commands of docs/install.md. Only names and paths differ.
 func TestImage(t *testing.T) {
 	e := require(t).in(t, imageDeadline)
 	lines := codeLines(t, "In a container")
@@ -50,7 +50,7 @@ func TestImage(t *testing.T) {
 	t.Cleanup(func() { e.Exec(context.Background(), testenv.MX, "chown", was, sockets) })
 	group := strings.TrimSpace(e.inGuest(testenv.MX, "sh", "-c", "getent group postfix | cut -d: -f3"))
 	settings := filepath.Join(t.TempDir(), "etc")
-	e.here(edited(t, lines[3], "-o 10025 -m 0750 /etc/rcpt-milter", "-m 0755 "+settings)) // for who is not root
+	e.here(edited(t, lines[3], "-o 10025 -m 0750 /etc/rcpt-milter", "-m 0755 "+settings)) // for a user other than root
 	e.writeSettings(settings)
 	e.here(edited(t, lines[4],
 		"--name rcpt-milter ", "--name "+name+" --network "+e.Network()+" -v "+e.Name("ca")+":/ca:ro ",
@@ -71,7 +71,7 @@ func TestImage(t *testing.T) {
 	}))
 	e.replies("alice@corp.example", 250, "2.1.5")
 	e.replies("nobody@corp.example", 550, "5.1.1")
-	_, err := e.Docker(e.ctx, "stop", name) // it has ten seconds, then it is killed
+	_, err := e.Docker(e.ctx, "stop", name) // it is killed after ten seconds
 	e.must(err)
 	if out, err := e.Docker(e.ctx, "inspect", "--format", "{{.State.ExitCode}}", name); err != nil ||
 		strings.TrimSpace(out) != "0" {
@@ -99,7 +99,7 @@ func (e *edge) here(line string) {
 	}
 }
 
-// edited is a line with other names and paths, all of which it has to have.
+// edited returns a line with other names and paths. The line must contain all of them.
 func edited(t *testing.T, line string, pairs ...string) string {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
@@ -111,7 +111,7 @@ func edited(t *testing.T, line string, pairs ...string) string {
 	return line
 }
 
-// quoted is a list of arguments for the shell.
+// quoted returns a list of arguments for the shell.
 func quoted(args []string) string {
 	for i, a := range args {
 		args[i] = text.ShellQuoted(a)

@@ -16,8 +16,8 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// The figures of the tests under load. They are small, so that the tests can run with
-// all others; docs/testing.md has the commands for the large ones.
+// The sizes of the tests under load. They are small enough for a run with all other tests;
+// docs/testing.md has the commands for the large ones.
 var (
 	loadClients  = flag.Int("load.clients", 10, "clients of the tests of reload and restart under load")
 	loadRounds   = flag.Int("load.rounds", 3, "reloads, and restarts, under load")
@@ -27,20 +27,20 @@ var (
 	loadDeadline = flag.Duration("load.deadline", 5*time.Minute, "what one test under load may take at most")
 )
 
-// traffic is clients of mx that are at work all the time, and what they are told.
+// traffic is a set of clients of mx that work all the time, and the replies that they get.
 type traffic struct {
 	address string
 	ended   sync.WaitGroup
 	stop    context.CancelFunc
 
-	mu      sync.Mutex     // guards what follows
-	answers int            // the right ones
-	wrong   map[string]int // by what it was
+	mu      sync.Mutex     // guards the fields below
+	answers int            // number of right answers
+	wrong   map[string]int // number of wrong answers, by reply
 	more    chan struct{}  // closed at the next answer
 }
 
-// traffic starts clients. Each asks about one who is known and one who is not, several
-// times in a session, and begins a new one.
+// traffic starts clients. Each asks for a known and an unknown recipient several times in a
+// session, then opens a new session.
 func (e *edge) traffic(clients int) *traffic {
 	e.t.Helper()
 	address, err := e.Address(e.ctx, testenv.MX, testenv.PortSMTP)
@@ -60,7 +60,7 @@ func (e *edge) traffic(clients int) *traffic {
 	return t
 }
 
-// session is one SMTP session with a few transactions.
+// session runs one SMTP session with a few transactions.
 func (t *traffic) session(ctx context.Context, client string) error {
 	session, err := testenv.DialSMTP(ctx, t.address)
 	if err != nil {
@@ -97,7 +97,7 @@ func (t *traffic) note(what string, right bool) {
 	t.more = make(chan struct{})
 }
 
-// await waits for so many more right answers.
+// await waits for a number of further right answers.
 func (t *traffic) await(ctx context.Context, more int) error {
 	t.mu.Lock()
 	target := t.answers + more
@@ -117,7 +117,7 @@ func (t *traffic) await(ctx context.Context, more int) error {
 	}
 }
 
-// end stops the clients and says what they got that they should not have got.
+// end stops the clients and reports the wrong answers.
 func (t *traffic) end(tb testing.TB) {
 	tb.Helper()
 	t.stop()
@@ -130,8 +130,8 @@ func (t *traffic) end(tb testing.TB) {
 	tb.Logf("%d answers were right, %d were not", t.answers, total)
 }
 
-// TestReloadUnderLoad: a reload, also of a file that is no configuration, changes no
-// answer and ends no session.
+// TestReloadUnderLoad: a reload changes no answer and ends no session. A reload of an invalid
+// file does not either.
 func TestReloadUnderLoad(t *testing.T) {
 	e := require(t).in(t, *loadDeadline)
 	load := e.traffic(*loadClients)
@@ -149,7 +149,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	load.end(t)
 }
 
-// reload has the daemon read its configuration again.
+// reload makes the daemon read its configuration again.
 func (e *edge) reload(status int) {
 	e.t.Helper()
 	out, err := e.RunMilter(e.ctx, "reload")
@@ -159,9 +159,8 @@ func (e *edge) reload(status int) {
 	}
 }
 
-// TestRestartUnderLoad: a daemon takes over from another, and back, and nobody is turned
-// away. The next one is started first, and waits beside the socket of the old one until
-// that stops.
+// TestRestartUnderLoad: one daemon takes over from another and back, and no client is
+// rejected. The next daemon starts first and waits beside the socket until the old one stops.
 func TestRestartUnderLoad(t *testing.T) {
 	e := require(t).in(t, *loadDeadline)
 	t.Cleanup(func() {
@@ -193,7 +192,7 @@ func TestRestartUnderLoad(t *testing.T) {
 	load.end(t)
 }
 
-// TestAttack: many networks ask about made-up addresses while an honest client sends.
+// TestAttack: many networks guess addresses while an honest client sends mail.
 func TestAttack(t *testing.T) {
 	e := require(t).in(t, *loadDeadline)
 	const limit = 10
@@ -230,17 +229,17 @@ func TestAttack(t *testing.T) {
 		}
 		if g.err != nil || g.codes[550] != min(limit, *guesses / *attackers) ||
 			g.codes[550]+g.codes[421] != *guesses / *attackers {
-			t.Errorf("network %d was told %v (%v), want %d times 550 and 421 for all others", n, g.codes, g.err, limit)
+			t.Errorf("network %d got %v (%v), want %d times 550 and 421 for all others", n, g.codes, g.err, limit)
 		}
 	}
-	t.Logf("%d networks were told %v", *attackers, all)
+	t.Logf("%d networks got %v", *attackers, all)
 	t.Logf("an honest client's RCPT without the attack: %s; with it: %s", before, during)
 	t.Logf("the daemon's own part of that, RCPT by seconds at most:%s", e.decisions())
 	t.Logf("memory of the daemon before: %d KiB, after: %d KiB", memory>>10, e.memory()>>10)
 }
 
-// honest asks about known recipients in one session after another, and gives how long
-// the answers took.
+// honest asks for known recipients in one session after another. It returns how long the
+// answers took.
 func honest(e *edge, address string, more func(asked int) bool) latencies {
 	e.t.Helper()
 	var took latencies
@@ -257,7 +256,7 @@ func honest(e *edge, address string, more func(asked int) bool) latencies {
 				}
 			}
 			if err != nil || reply.Code() != 250 {
-				e.t.Errorf("the honest client was told %q (%v), want 250", reply, err)
+				e.t.Errorf("the honest client got %q (%v), want 250", reply, err)
 			}
 			_, err = session.Do("RSET")
 			e.must(err)
@@ -267,15 +266,15 @@ func honest(e *edge, address string, more func(asked int) bool) latencies {
 	return took
 }
 
-// guessed is what a network was told, by code, and why it gave up.
+// guessed are the replies to a network, by code, and the error that ended its attempts.
 type guessed struct {
 	codes map[int]int
 	err   error
 }
 
-// guess asks about made-up addresses, with a new session after each 421.
+// guess asks for invented addresses, with a new session after each 421.
 func guess(ctx context.Context, address, client string, number int) guessed {
-	told := guessed{codes: map[int]int{}}
+	got := guessed{codes: map[int]int{}}
 	var session *testenv.Session
 	defer func() {
 		if session != nil {
@@ -284,26 +283,26 @@ func guess(ctx context.Context, address, client string, number int) guessed {
 	}()
 	for n := range number {
 		if session == nil {
-			if session, told.err = testenv.DialSMTP(ctx, address); told.err != nil {
-				return told
+			if session, got.err = testenv.DialSMTP(ctx, address); got.err != nil {
+				return got
 			}
-			if told.err = session.Open(client); told.err != nil {
-				return told
+			if got.err = session.Open(client); got.err != nil {
+				return got
 			}
 		}
 		var reply testenv.Reply
-		if reply, told.err = session.Ask(fmt.Sprintf("guess.%s.%d@corp.example", client, n)); told.err != nil {
-			return told
+		if reply, got.err = session.Ask(fmt.Sprintf("guess.%s.%d@corp.example", client, n)); got.err != nil {
+			return got
 		}
-		if told.codes[reply.Code()]++; reply.Code() == 421 {
+		if got.codes[reply.Code()]++; reply.Code() == 421 {
 			session.Close()
 			session = nil
 		}
 	}
-	return told
+	return got
 }
 
-// latencies are how long answers took.
+// latencies are the response times.
 type latencies []time.Duration
 
 func (l latencies) String() string {
@@ -317,8 +316,8 @@ func (l latencies) String() string {
 	return fmt.Sprintf("median %v, p99 %v, worst %v of %d", at(0.5), at(0.99), at(1), len(l))
 }
 
-// decisions are how many RCPT the daemon has answered within so many seconds, since it
-// was started.
+// decisions returns how many RCPT the daemon has answered within a number of seconds, since
+// its start.
 func (e *edge) decisions() string {
 	e.t.Helper()
 	address, err := e.Address(e.ctx, testenv.Milter, 9417)
@@ -334,7 +333,7 @@ func (e *edge) decisions() string {
 	return text.String()
 }
 
-// memory is the daemon's resident memory in bytes.
+// memory returns the daemon's resident memory in bytes.
 func (e *edge) memory() int {
 	e.t.Helper()
 	text, err := e.ReadFile(e.ctx, testenv.Milter, "/proc/1/status")

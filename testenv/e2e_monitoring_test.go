@@ -18,7 +18,7 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// scrapeConfig has Prometheus ask the daemon of the harness every second.
+// scrapeConfig makes Prometheus scrape the harness's daemon every second.
 const scrapeConfig = `global: {scrape_interval: 1s, evaluation_interval: 1s}
 rule_files: [/rules/quick.yml]
 scrape_configs:
@@ -26,16 +26,16 @@ scrape_configs:
     static_configs: [{targets: ["rcpt-milter:9417"]}]
 `
 
-// TestPrometheus: Debian's Prometheus reads the daemon's metrics and finds no fault in
-// them, its promtool takes the rules and their tests, and an alert fires while the domain
-// controller is down.
+// TestPrometheus: Debian's Prometheus reads the metrics without complaint, promtool accepts
+// the rules and their tests, and an alert fires while the domain controller is down.
 func TestPrometheus(t *testing.T) {
 	e := require(t)
 	e.join(testenv.Prometheus)
-	for _, name := range []string{"rcpt-milter.rules.yml", "rcpt-milter.rules_test.yml"} {
+	for _, name := range []string{"rcpt-milter.rules.yml", "rcpt-milter.rules_test.yml",
+		"rcpt-milter.refusals_test.yml"} {
 		e.guestFile(testenv.Prometheus, "/rules/"+name, e.deployed("prometheus/"+name))
 	}
-	// The rules wait for minutes, a test does not.
+	// The rules wait for minutes; a test cannot.
 	quick := regexp.MustCompile(`for: \d+[mh]`).ReplaceAllString(e.deployed("prometheus/rcpt-milter.rules.yml"),
 		"for: 1s")
 	e.guestFile(testenv.Prometheus, "/rules/quick.yml", quick)
@@ -43,7 +43,8 @@ func TestPrometheus(t *testing.T) {
 
 	e.inGuest(testenv.Prometheus, "promtool", "check", "rules", "/rules/rcpt-milter.rules.yml")
 	e.inGuest(testenv.Prometheus, "promtool", "check", "config", "/etc/prometheus/prometheus.yml")
-	e.inGuest(testenv.Prometheus, "promtool", "test", "rules", "/rules/rcpt-milter.rules_test.yml")
+	e.inGuest(testenv.Prometheus, "promtool", "test", "rules", "/rules/rcpt-milter.rules_test.yml",
+		"/rules/rcpt-milter.refusals_test.yml")
 	out, err := e.ExecInput(e.ctx, testenv.Prometheus, e.metrics(), "promtool", "check", "metrics")
 	e.must(err)
 	if ours := linesWith(out.Stdout+out.Stderr, "rcpt_milter_"); ours != "" {
@@ -55,7 +56,7 @@ func TestPrometheus(t *testing.T) {
 	e.firing(`up{job="rcpt-milter"} == 1`)
 	e.firing(`rcpt_milter_directory_state{state="fresh"} == 1`)
 	e.dashboard()
-	// While nothing had been scraped yet, somebody may have missed the daemon.
+	// Before the first scrape, the alert for an absent daemon may fire.
 	e.firing(`absent(ALERTS{alertstate="firing", severity!="info"})`)
 	const alert = `ALERTS{alertname="RcptMilterDirectoryFailing", alertstate="firing", directory="corp"}`
 	e.must(e.Stop(e.ctx, testenv.DC))
@@ -64,8 +65,8 @@ func TestPrometheus(t *testing.T) {
 	e.firing(`absent(` + alert + `)`)
 }
 
-// dashboard asks Prometheus what Grafana's panels ask. What is not a rate of something
-// that may not have happened finds something.
+// dashboard runs the queries of Grafana's panels. Every query has a result, except rates of
+// events that may not have happened.
 func (e *edge) dashboard() {
 	e.t.Helper()
 	asked := 0
@@ -75,7 +76,7 @@ func (e *edge) dashboard() {
 		expression = strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*", "$directory",
 			".*").Replace(expression)
 		asked++
-		if regexp.MustCompile(`> 0$|histogram_quantile|accept_file`).MatchString(expression) {
+		if regexp.MustCompile(`[>!]=? ?0$|histogram_quantile|accept_file`).MatchString(expression) {
 			_, err := e.tryQuery(e.ctx, expression)
 			e.must(err)
 			continue
@@ -87,7 +88,7 @@ func (e *edge) dashboard() {
 	}
 }
 
-// join starts a service beside the harness, for the time of the test.
+// join starts a service beside the harness until the test ends.
 func (e *edge) join(service string) {
 	e.t.Helper()
 	err := e.Join(e.ctx, service)
@@ -102,7 +103,7 @@ func (e *edge) join(service string) {
 	e.must(err)
 }
 
-// deployed is a file below deploy.
+// deployed returns a file below deploy.
 func (e *edge) deployed(name string) string {
 	e.t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "deploy", name))
@@ -110,14 +111,14 @@ func (e *edge) deployed(name string) string {
 	return string(text)
 }
 
-// guestFile puts a file into a service, readable for everybody.
+// guestFile puts a file into a service, readable for all users.
 func (e *edge) guestFile(guest, name, text string) {
 	e.t.Helper()
 	e.must(e.WriteFile(e.ctx, guest, name, text))
 	e.inGuest(guest, "chmod", "a+r", name)
 }
 
-// inGuest runs a command that has to succeed, and gives what it printed.
+// inGuest runs a command that must succeed, and returns its output.
 func (e *edge) inGuest(guest string, argv ...string) string {
 	e.t.Helper()
 	out, err := e.Exec(e.ctx, guest, argv...)
@@ -128,7 +129,7 @@ func (e *edge) inGuest(guest string, argv ...string) string {
 	return out.Stdout
 }
 
-// metrics is what the daemon tells Prometheus.
+// metrics returns the metrics of the daemon.
 func (e *edge) metrics() string {
 	e.t.Helper()
 	address, err := e.Address(e.ctx, testenv.Milter, 9417)
@@ -160,7 +161,7 @@ func fetch(ctx context.Context, url string) (string, error) {
 	return string(text), err
 }
 
-// tryQuery asks Prometheus, and gives the labels of what it finds.
+// tryQuery queries Prometheus, and returns the labels of the results.
 func (e *edge) tryQuery(ctx context.Context, expression string) ([]map[string]string, error) {
 	address, err := e.Address(ctx, testenv.Prometheus, 9090)
 	if err != nil {
@@ -185,7 +186,7 @@ func (e *edge) tryQuery(ctx context.Context, expression string) ([]map[string]st
 	return found, nil
 }
 
-// firing waits until Prometheus finds something.
+// firing waits until a query has a result.
 func (e *edge) firing(expression string) {
 	e.t.Helper()
 	start := time.Now()
@@ -199,7 +200,7 @@ func (e *edge) firing(expression string) {
 	e.t.Logf("%s after %s", expression, time.Since(start).Round(time.Second/10))
 }
 
-// linesWith are the lines of a text that have a part.
+// linesWith returns the lines of a text that contain a part.
 func linesWith(text, part string) string {
 	var found []string
 	for line := range strings.Lines(text) {

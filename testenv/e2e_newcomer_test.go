@@ -15,17 +15,17 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// newcomer is somebody with a mail server who does what docs/install.md says, line by
-// line. What the document says and nobody does is found out.
+// newcomer follows docs/install.md on a mail server, line by line. The test fails if a line of
+// the document is not executed.
 type newcomer struct {
 	*edge
-	lines []string // of the section, not done yet
+	lines []string // of the section, not executed yet
 	steps int
 	start time.Time
 }
 
-// codeLines are the command lines of a section of docs/install.md. One that goes on in the
-// next line is one.
+// codeLines returns the command lines of a section of docs/install.md. It joins lines that
+// continue.
 func codeLines(t *testing.T, section string) []string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/install.md")
@@ -46,7 +46,7 @@ func codeLines(t *testing.T, section string) []string {
 	return lines
 }
 
-// reads takes up a section of the document; that before has to be done.
+// reads begins a section of the document. The previous one must be complete.
 func (n *newcomer) reads(section string) {
 	n.t.Helper()
 	n.done()
@@ -60,7 +60,7 @@ func (n *newcomer) done() {
 	}
 }
 
-// next is the next line of the document, which has to be this one.
+// next returns the next line of the document, which must equal the argument.
 func (n *newcomer) next(line string) string {
 	n.t.Helper()
 	if len(n.lines) == 0 || n.lines[0] != line {
@@ -71,7 +71,7 @@ func (n *newcomer) next(line string) string {
 	return line
 }
 
-// does runs the next line of the document as it is written, and gives what it printed.
+// does runs the next line of the document as written, and returns its output.
 func (n *newcomer) does(line string) string {
 	n.t.Helper()
 	out := n.sh(n.next(line))
@@ -79,15 +79,15 @@ func (n *newcomer) does(line string) string {
 	return out
 }
 
-// types stands for an editor, which is the next line of the document: text is then what
-// the file has.
+// types replaces an editor, which is the next line of the document. The file then has the
+// given text.
 func (n *newcomer) types(line, file, text string) {
 	n.t.Helper()
 	n.next(line)
 	n.writes(file, text)
 }
 
-// writes changes what a file has, and leaves its owner and mode.
+// writes replaces the content of a file, and keeps its owner and mode.
 func (n *newcomer) writes(file, text string) {
 	n.t.Helper()
 	out, err := n.ExecInput(n.ctx, testenv.Systemd, text, "tee", file)
@@ -97,7 +97,7 @@ func (n *newcomer) writes(file, text string) {
 	}
 }
 
-// sh is a command line of the administrator that has to succeed.
+// sh runs a command line of the administrator that must succeed.
 func (n *newcomer) sh(line string) string {
 	n.t.Helper()
 	out := n.try(line)
@@ -115,7 +115,7 @@ func (n *newcomer) try(line string) testenv.Output {
 	return out
 }
 
-// shows is sh for an output that has to have some words.
+// shows is sh for an output that must contain some words.
 func (n *newcomer) shows(line string, words ...string) {
 	n.t.Helper()
 	n.has(line, n.sh(line), words...)
@@ -130,7 +130,7 @@ func (n *newcomer) has(what, text string, words ...string) {
 	}
 }
 
-// edits changes the configuration as people do.
+// edits changes the configuration as an administrator does.
 func (n *newcomer) edits(edits ...func(string) string) {
 	n.t.Helper()
 	text := n.sh("cat " + testenv.ConfigFile)
@@ -140,7 +140,7 @@ func (n *newcomer) edits(edits ...func(string) string) {
 	n.writes(testenv.ConfigFile, text)
 }
 
-// hears is what the mail server says to a client.
+// hears checks the reply of the mail server to a client.
 func (n *newcomer) hears(recipient, want string) {
 	n.t.Helper()
 	address, err := n.Address(n.ctx, testenv.Systemd, testenv.PortSMTP)
@@ -152,7 +152,21 @@ func (n *newcomer) hears(recipient, want string) {
 	}
 }
 
-// judges: the edge answers, from an index that has been read.
+// awaits is hears for a reply that takes effect later, as after a reload of Postfix.
+func (n *newcomer) awaits(recipient, want string) {
+	n.t.Helper()
+	address, err := n.Address(n.ctx, testenv.Systemd, testenv.PortSMTP)
+	n.must(err)
+	n.must(testenv.AwaitNil(n.ctx, poll, func(ctx context.Context) error {
+		reply, err := testenv.AskOnce(ctx, address, recipient)
+		if err == nil && reply.String() != want {
+			err = fmt.Errorf("the mail server says %q to %s, want %q", reply, recipient, want)
+		}
+		return err
+	}))
+}
+
+// judges checks that the edge answers from an index that has been read.
 func (n *newcomer) judges() {
 	n.t.Helper()
 	n.hears("ann@corp.example", accepted)
@@ -206,9 +220,8 @@ func (n *newcomer) present(paths ...string) {
 	}
 }
 
-// envSystemd set to "require" makes it a failure that systemd cannot run in a container:
-// not every engine lets one have its control groups and its mounts, and no other test
-// wants that.
+// envSystemd set to "require" makes it a failure if systemd cannot run in a container. Not
+// every engine allows the necessary control groups and mounts, and no other test needs them.
 const envSystemd = "TESTENV_SYSTEMD"
 
 func (e *edge) joinSystemd() {
@@ -222,12 +235,12 @@ func (e *edge) joinSystemd() {
 	e.join(testenv.Systemd)
 }
 
-// packageDeadline is for a dozen runs of apt, which is slow where others are at work.
+// packageDeadline limits a dozen runs of apt, which is slow on a busy machine.
 const packageDeadline = 8 * time.Minute
 
-// mailServer gives a Debian with a Postfix that relays for corp.example, as it is before
-// anybody has heard of us: postmaster and abuse go to somebody, no milter is asked. ann,
-// of whom the document speaks, is in the directory.
+// mailServer returns a Debian with a Postfix that relays for corp.example, before the
+// installation: postmaster and abuse have a mailbox, and no milter is configured. The
+// directory has ann, an example of the document.
 func mailServer(t *testing.T) *newcomer {
 	e := require(t)
 	ctx, cancel := context.WithTimeout(t.Context(), packageDeadline)
@@ -246,7 +259,7 @@ func mailServer(t *testing.T) *newcomer {
 	return n
 }
 
-// knowsAuthority gives the mail server the certificate that dc1's is signed with.
+// knowsAuthority installs the certificate of dc1's authority on the mail server.
 func (n *newcomer) knowsAuthority() {
 	n.t.Helper()
 	ca, err := n.ReadFile(n.ctx, testenv.DC, "/ca/ca.pem")
@@ -260,7 +273,7 @@ func (n *newcomer) knowsAuthority() {
 var ownController = testenv.Replace("[ldaps://dc1.corp.example, ldaps://dc2.corp.example]",
 	"[ldaps://dc1.corp.example]")
 
-// buildPackage builds the package for the harness's machine, by the document's command.
+// buildPackage builds the package for the harness's machine, with the command of the document.
 func buildPackage(t *testing.T, command, version string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -277,7 +290,7 @@ func buildPackage(t *testing.T, command, version string) string {
 	return found[0]
 }
 
-// receives puts a package, and nothing else, where the administrator works.
+// receives puts only the package into the working directory of the administrator.
 func (n *newcomer) receives(deb string) {
 	n.t.Helper()
 	n.sh("rm -f *.deb")

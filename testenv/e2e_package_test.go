@@ -14,9 +14,9 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// TestPackage lives through the life of the Debian package on a mail server: installed as
-// docs/install.md says, upgraded, its socket held by systemd, its password a credential,
-// removed, purged and installed again.
+// TestPackage covers the life of the Debian package on a mail server. It installs the package
+// by docs/install.md, upgrades it, uses a socket of systemd and a credential for the password,
+// removes it, purges it, and installs it again.
 func TestPackage(t *testing.T) {
 	n := mailServer(t)
 	n.reads("From a Debian package")
@@ -36,6 +36,7 @@ func TestPackage(t *testing.T) {
 		{"lintian", (*newcomer).lintian},
 		{"systemd", (*newcomer).systemd},
 		{"upgrade", func(n *newcomer) { n.upgrade(second) }},
+		{"export", (*newcomer).export},
 		{"held socket and credential", (*newcomer).options},
 		{"remove", (*newcomer).remove},
 		{"installed again", func(n *newcomer) { n.again(second) }},
@@ -54,7 +55,7 @@ func TestPackage(t *testing.T) {
 	}
 }
 
-// install is the way to the first 550.
+// install follows the document to the first 550.
 func (n *newcomer) install() {
 	n.does("apt install ./rcpt-milter_*.deb")
 	n.is("rcpt-milter", "ActiveState", "inactive")
@@ -74,7 +75,8 @@ func (n *newcomer) install() {
 	n.does("postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=5s, command_timeout=10s, " +
 		"default_action=tempfail }'")
 	n.does("systemctl reload postfix")
-	n.has("doctor", n.does("rcpt-milter doctor"), "No problems, 1 note", "[mode-report]")
+	n.has("doctor", n.does("rcpt-milter doctor"), "No problems, 2 notes", "[mode-report]",
+		"[delimiter]")
 	n.hears("ann@corp.example", accepted)
 	n.hears("nobody@corp.example", accepted) // in mode report
 	n.has("report", n.sh("rcpt-milter report"), "nobody@corp.example")
@@ -85,7 +87,7 @@ func (n *newcomer) install() {
 	n.judges()
 }
 
-// lintian finds no fault in the package, and nothing to warn of.
+// lintian reports no error and no warning for the package.
 func (n *newcomer) lintian() {
 	out := n.try("lintian --allow-root --fail-on error,warning ./rcpt-milter_*.deb")
 	if out.Status != 0 || strings.TrimSpace(out.Stdout) != "" {
@@ -94,10 +96,10 @@ func (n *newcomer) lintian() {
 	n.t.Logf("lintian: exit status %d, says %q", out.Status, out.Stdout+out.Stderr)
 }
 
-// maxExposure is what docs/install.md promises, from 0 (best) to 10.
+// maxExposure is the exposure that docs/install.md promises, from 0 (best) to 10.
 const maxExposure = 1.5
 
-// systemd has a service that tells of itself, and is shut in.
+// systemd checks that the service reports its state and is sandboxed.
 func (n *newcomer) systemd() {
 	for name, want := range map[string]string{"Type": "notify", "WatchdogUSec": "1min", "NRestarts": "0",
 		"SubState": "running"} {
@@ -124,7 +126,7 @@ func (n *newcomer) systemd() {
 	}
 	n.t.Logf("systemd-analyze security: %s", level)
 
-	// The watchdog ends one that hangs with this signal, and it is started again.
+	// The watchdog kills a hanging daemon with this signal, and systemd restarts it.
 	before := n.property("rcpt-milter", "MainPID")
 	n.sh("systemctl kill --signal ABRT rcpt-milter")
 	n.must(testenv.AwaitNil(n.ctx, poll, func(ctx context.Context) error {
@@ -142,14 +144,15 @@ func (n *newcomer) systemd() {
 	n.judges()
 }
 
-// upgrade to a package whose configuration has changed, too. The administrator's stays.
+// upgrade installs a package with another shipped configuration. The file of the administrator
+// stays.
 func (n *newcomer) upgrade(deb string) {
 	n.receives(deb)
 	n.sh(`dpkg-deb -R rcpt-milter_*.deb next && echo '# A new key.' >> next/etc/rcpt-milter/config.yaml &&
 		sed -i "s|.* etc/rcpt-milter/config.yaml|$(md5sum < next/etc/rcpt-milter/config.yaml | cut -c-32)  etc/rcpt-milter/config.yaml|" next/DEBIAN/md5sums &&
 		dpkg-deb --root-owner-group -Zgzip -z1 -b next rcpt-milter_*.deb && rm -r next`)
 	mine, pid := n.sh("cat "+testenv.ConfigFile), n.property("rcpt-milter", "MainPID")
-	// The newline answers dpkg's question with its default.
+	// The newline accepts the default of dpkg's question.
 	n.has("apt", n.sh("echo | apt install ./rcpt-milter_*.deb"), "Configuration file '/etc/rcpt-milter/config.yaml'",
 		"keep your current version")
 	if got := n.sh("cat " + testenv.ConfigFile); got != mine {
@@ -166,7 +169,38 @@ func (n *newcomer) upgrade(deb string) {
 	n.shows("rcpt-milter status", "rcpt-milter 1.0.1")
 }
 
-// options are what systemd can do beyond that.
+// export keeps a table current by postmap, in the sandbox of the unit. Postfix uses the table while
+// the service is stopped, and asks the daemon again afterwards. Debian's Postfix has no lmdb: without a
+// further package.
+func (n *newcomer) export() {
+	const file, table = testenv.StoreDir + "/relay_recipients", "hash:" + testenv.StoreDir + "/relay_recipients"
+	before, milters := n.sh("cat "+testenv.ConfigFile), strings.TrimSpace(n.sh("postconf -h smtpd_milters"))
+	n.edits(func(text string) string {
+		return text + "export: {file: " + file + ", command: [postmap, \"" + table + "\"], every: 1s}\n"
+	})
+	n.sh("systemctl reload rcpt-milter")
+	n.must(testenv.AwaitNil(n.ctx, poll, func(ctx context.Context) error {
+		out, err := n.Exec(ctx, testenv.Systemd, "postmap", "-q", "ann@corp.example", table)
+		if err == nil && out.Status != 0 {
+			err = fmt.Errorf("no table yet: %s%s", out.Stderr, n.try("rcpt-milter status").Stdout)
+		}
+		return err
+	}))
+	n.sh("systemctl stop rcpt-milter")
+	n.hears("ann@corp.example", "451 4.7.1 Service unavailable - try again later")
+	n.sh("postconf -e 'relay_recipient_maps = " + table + "' 'smtpd_milters =' && postfix reload")
+	n.awaits("nobody@corp.example", refused+" in relay recipient table")
+	n.hears("ann@corp.example", accepted)
+	n.sh("systemctl start rcpt-milter")
+	n.sh("postconf -e 'relay_recipient_maps =' 'smtpd_milters = " + milters + "' && postfix reload")
+	n.writes(testenv.ConfigFile, before)
+	n.sh("systemctl reload rcpt-milter && rm " + file + "*")
+	n.awaits("nobody@corp.example", refused)
+	n.fresh()
+	n.judges()
+}
+
+// options checks the optional features of systemd.
 func (n *newcomer) options() {
 	n.reads("What systemd does for it")
 	n.edits(testenv.Replace("#listen: unix:/var/spool/postfix/rcpt-milter/milter.sock", `listen: "fd:"`))
@@ -175,8 +209,9 @@ func (n *newcomer) options() {
 	n.does("systemctl start rcpt-milter")
 	n.is("rcpt-milter.socket", "ActiveState", "active")
 	n.shows("stat -c '%U:%G %a' /var/spool/postfix/rcpt-milter/milter.sock", "rcpt-milter:postfix 660")
+	n.shows("stat -c '%U:%G %a' /var/spool/postfix/rcpt-milter", "root:postfix 2750")
 	n.judges()
-	n.shows("rcpt-milter doctor", "Nothing is wrong between Postfix and rcpt-milter.")
+	n.shows("rcpt-milter doctor", "No problems, 1 note.")
 	n.patient()
 
 	n.does("install -d -m 0700 /etc/credstore")
@@ -203,7 +238,8 @@ sed -i '/^### Anything between here/r /tmp/lines' "$file"
 // restarts is how often the service is restarted while a client asks.
 const restarts = 3
 
-// patient: while systemd holds the socket and the service restarts, nobody is turned away.
+// patient checks that no client is rejected while systemd holds the socket and the service
+// restarts.
 func (n *newcomer) patient() {
 	n.t.Helper()
 	address, err := n.Address(n.ctx, testenv.Systemd, testenv.PortSMTP)
@@ -243,7 +279,7 @@ func (n *newcomer) patient() {
 	n.t.Logf("%d clients asked during %d restarts, %d were turned away", r.asked, restarts, len(r.wrong))
 }
 
-// What the package and the daemon have in the file system, but for the account.
+// What the package and the daemon own in the file system, except the account.
 var (
 	packageFiles = []string{"/usr/bin/rcpt-milter", "/lib/systemd/system/rcpt-milter.service",
 		"/lib/systemd/system/rcpt-milter.socket",
@@ -252,7 +288,7 @@ var (
 	dataFiles = []string{testenv.ConfigFile, testenv.StoreDir + "/MANIFEST"}
 )
 
-// remove takes the program; what the administrator and the directory told stays.
+// remove deletes the program. The configuration and the index stay.
 func (n *newcomer) remove() {
 	mine := n.sh("cat " + testenv.ConfigFile)
 	n.present(packageFiles...)
@@ -266,7 +302,7 @@ func (n *newcomer) remove() {
 	n.hears("ann@corp.example", "451 4.7.1 Service unavailable - try again later")
 }
 
-// stopped: nothing of ours runs, and systemd knows of no unit that could.
+// stopped checks that no process of ours runs, and that systemd knows no unit of ours.
 func (n *newcomer) stopped() {
 	n.t.Helper()
 	for _, unit := range []string{"rcpt-milter.service", "rcpt-milter.socket"} {
@@ -280,7 +316,8 @@ func (n *newcomer) stopped() {
 	}
 }
 
-// again after remove: it is as it was, with the index, and enabled as it was.
+// again installs the package after remove: configuration, index and enabled state are as
+// before.
 func (n *newcomer) again(deb string) {
 	n.receives(deb)
 	n.sh("echo | apt install ./rcpt-milter_*.deb")
@@ -290,13 +327,13 @@ func (n *newcomer) again(deb string) {
 	n.judges()
 }
 
-// purge takes everything but the number of the account.
+// purge deletes everything except the account and its number.
 func (n *newcomer) purge() {
 	n.sh("apt purge --yes rcpt-milter")
 	n.absent(append(slices.Clone(packageFiles), "/etc/rcpt-milter", testenv.StoreDir,
 		"/var/spool/postfix/rcpt-milter", "/run/rcpt-milter")...)
 	n.stopped()
-	// The administrator's own: the drop-in, and the password beside it.
+	// Files of the administrator: the drop-in, and the password beside it.
 	left := n.sh("find /etc /lib /run /usr /var -xdev -name '*rcpt-milter*' ! -path '/var/cache/man/*' ! -path " +
 		"'/etc/credstore/*' ! -path '/etc/systemd/system/rcpt-milter.service.d'")
 	if strings.TrimSpace(left) != "" {
@@ -311,7 +348,7 @@ func (n *newcomer) purge() {
 	n.sh("rm -r /etc/credstore /etc/systemd/system/rcpt-milter.service.d; systemctl daemon-reload")
 }
 
-// anew is as if it had never been there: nothing of the life before is in force.
+// anew installs the package as for the first time: no earlier setting is active.
 func (n *newcomer) anew(deb string) {
 	n.sh("apt install ./rcpt-milter_*.deb < /dev/null")
 	n.is("rcpt-milter.service", "UnitFileState", "enabled")
@@ -329,7 +366,7 @@ func (n *newcomer) anew(deb string) {
 	n.judges()
 }
 
-// fromSource is the way without a package, on the same machine after another purge.
+// fromSource installs without a package, on the same machine after another purge.
 func (n *newcomer) fromSource() {
 	n.sh("apt purge --yes rcpt-milter; userdel rcpt-milter")
 	n.absent("/usr/bin/rcpt-milter", "/etc/rcpt-milter", "/var/spool/postfix/rcpt-milter")

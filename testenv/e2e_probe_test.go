@@ -7,24 +7,33 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"rcpt-milter/testenv"
 )
 
-// prober asks the edge all the time about every address that is valid. None of them may
-// ever be refused for good.
+// prober asks the edge for every valid address, all the time. The edge may never reject one of
+// them permanently.
 type prober struct {
-	mu       sync.Mutex // guards all below
+	mx string // the service of Postfix
+
+	mu       sync.Mutex // guards the fields below
 	valid    map[string]bool
 	asked    int
 	deferred int
 	refused  []string
 }
 
-// probe begins to ask, through Postfix, until the test ends or says stop.
+// probe starts to ask, through Postfix, until the test ends or stops it.
 func (e *edge) probe(addresses ...string) (p *prober, stop func()) {
 	e.t.Helper()
-	p = &prober{valid: map[string]bool{}}
+	return e.probeAt(testenv.MX, 0, addresses...)
+}
+
+// probeAt is probe with another Postfix and a pause between two rounds.
+func (e *edge) probeAt(mx string, pause time.Duration, addresses ...string) (p *prober, stop func()) {
+	e.t.Helper()
+	p = &prober{mx: mx, valid: map[string]bool{}}
 	p.add(addresses...)
 	ctx, cancel := context.WithCancel(e.ctx)
 	ended := make(chan struct{})
@@ -34,6 +43,7 @@ func (e *edge) probe(addresses ...string) (p *prober, stop func()) {
 			if err := p.round(ctx, e.Harness); err != nil && ctx.Err() == nil {
 				e.t.Logf("prober: %v", err) // Postfix ends a session after many errors
 			}
+			wait(ctx, pause)
 		}
 	}()
 	stop = sync.OnceFunc(func() {
@@ -45,13 +55,26 @@ func (e *edge) probe(addresses ...string) (p *prober, stop func()) {
 	return p, stop
 }
 
-// verdict fails the test if a valid address was refused.
+// wait waits for some time, or until the context ends.
+func wait(ctx context.Context, pause time.Duration) {
+	if pause == 0 {
+		return
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// verdict fails the test if a valid address was rejected.
 func (p *prober) verdict(t *testing.T) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t.Logf("prober: %d questions about valid addresses, %d answered with 4xx, %d with 5xx", p.asked, p.deferred,
-		len(p.refused))
+	t.Logf("prober at %s: %d questions about valid addresses, %d answered with 4xx, %d with 5xx", p.mx, p.asked,
+		p.deferred, len(p.refused))
 	if len(p.refused) > 0 {
 		t.Errorf("valid addresses were refused %d times; the first: %s", len(p.refused), p.refused[0])
 	}
@@ -60,7 +83,7 @@ func (p *prober) verdict(t *testing.T) {
 	}
 }
 
-// add says that addresses are known to the edge and stay valid.
+// add records addresses that the edge knows and that stay valid.
 func (p *prober) add(addresses ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,7 +92,7 @@ func (p *prober) add(addresses ...string) {
 	}
 }
 
-// remove says that addresses are about to become invalid.
+// remove records addresses that are about to become invalid.
 func (p *prober) remove(addresses ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,9 +107,9 @@ func (p *prober) list() []string {
 	return slices.Collect(maps.Keys(p.valid))
 }
 
-// round asks about all of them once, in one session.
+// round asks for all addresses once, in one session.
 func (p *prober) round(ctx context.Context, h *testenv.Harness) error {
-	session, err := h.Session(ctx, "")
+	session, err := h.SessionAt(ctx, p.mx, "")
 	if err != nil {
 		return err
 	}
@@ -115,7 +138,7 @@ func (p *prober) round(ctx context.Context, h *testenv.Harness) error {
 	return nil
 }
 
-// answer takes down a reply, unless the address became invalid meanwhile.
+// answer records a reply, unless the address has become invalid in the meantime.
 func (p *prober) answer(address string, reply testenv.Reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

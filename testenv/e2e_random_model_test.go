@@ -11,8 +11,8 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// Where the objects of the random life are. The first three stay where they are, and
-// bases name two of them.
+// Containers of the objects of the random life. The first three do not move, and bases name
+// two of them.
 const (
 	lifeOU     = "OU=Life," + testenv.BaseDN
 	lifeIn     = "OU=In," + lifeOU
@@ -20,7 +20,7 @@ const (
 	lifeOut    = "OU=Out," + lifeOU
 )
 
-// rules are what makes a recipient of an object, as the test understands them.
+// rules decide which objects are recipients, as the test understands them.
 type rules struct {
 	Bases        []string
 	ProxiesOnly  bool
@@ -28,13 +28,13 @@ type rules struct {
 	Grace        bool // removed addresses are deferred, not refused
 }
 
-// model is the domain as the test made it. It is never read from the directory.
+// model is the domain as the test changed it. The test never reads it from the directory.
 type model struct {
 	rules   rules
 	blind   bool // the daemon may not see deleted objects
 	objects []*person
 	ous     map[string]*unit // by name
-	wander  []string         // names of those that move
+	wander  []string         // names of the units that move
 	names   int
 	run     string
 }
@@ -52,7 +52,7 @@ type person struct {
 	disabled, dead  bool
 }
 
-// change is one thing that happens, to the model and to the domain.
+// change is one operation on the model and on the domain.
 type change struct {
 	what   string
 	model  func()
@@ -69,7 +69,7 @@ func newModel() *model {
 	return m
 }
 
-// anchors are recipients whom nothing happens to: with them no base is ever empty.
+// anchors are recipients that never change, so no base is ever empty.
 func (m *model) anchors() []string {
 	list := []string{}
 	for _, o := range m.objects {
@@ -80,7 +80,7 @@ func (m *model) anchors() []string {
 	return list
 }
 
-// furnish makes what the life begins with.
+// furnish creates the initial objects.
 func (m *model) furnish(d *testenv.Domain) error {
 	errs := []error{d.AddOU("Life", testenv.BaseDN)}
 	for _, name := range []string{"In", "Second", "Out"} {
@@ -98,7 +98,7 @@ func (m *model) furnish(d *testenv.Domain) error {
 	return errors.Join(errs...)
 }
 
-// newName gives a name that no tombstone has, also of earlier runs.
+// newName returns a name that no tombstone has, also of earlier runs.
 func (m *model) newName() string {
 	m.names++
 	return fmt.Sprintf("life-%s-%04d", m.run, m.names)
@@ -122,7 +122,7 @@ func (m *model) pick(want func(*person) bool) []*person {
 func (m *model) fixed() []string  { return []string{lifeIn, lifeSecond, lifeOut} }
 func (m *model) places() []string { return append(m.fixed(), m.wander...) }
 
-// ouDN is where a place is now.
+// ouDN returns the present DN of a container.
 func (m *model) ouDN(place string) string {
 	if u := m.ous[place]; u != nil {
 		return u.dn()
@@ -136,7 +136,7 @@ func (m *model) covers(o *person) bool {
 	return slices.ContainsFunc(m.rules.Bases, func(base string) bool { return strings.HasSuffix(m.dn(o), ","+base) })
 }
 
-// valid is what the index has to hold.
+// valid returns the addresses that the index must have.
 func (m *model) valid() map[string]bool {
 	valid := map[string]bool{}
 	for _, o := range m.objects {
@@ -165,7 +165,7 @@ func (m *model) list() []string {
 	return list
 }
 
-// smtp are the values of proxyAddresses that count.
+// smtp returns the values of proxyAddresses that are SMTP addresses.
 func (o *person) smtp() []string {
 	var list []string
 	for _, v := range o.proxies {
@@ -223,7 +223,7 @@ func (m *model) removeProxy(o *person, value string) change {
 		func(d *testenv.Domain) error { return d.RemoveProxy(dn, value) }}
 }
 
-// setMail gives an object a mail attribute, or takes it away.
+// setMail sets or clears the mail attribute of an object.
 func (m *model) setMail(o *person, mail string) change {
 	dn := m.dn(o)
 	return change{fmt.Sprintf("mail %q of %s", mail, dn), func() { o.mail = mail },
@@ -235,7 +235,7 @@ func (m *model) setMail(o *person, mail string) change {
 		}}
 }
 
-// move renames an object, or puts it elsewhere.
+// move renames an object or moves it.
 func (m *model) move(o *person, name, place string) change {
 	dn, ou := m.dn(o), m.ouDN(place)
 	return change{"move " + dn + " to " + name + " in " + ou, func() { o.name, o.ou = name, place },
@@ -267,7 +267,7 @@ func (m *model) delete(o *person) change {
 	return change{"delete " + dn, func() { o.dead = true }, func(d *testenv.Domain) error { return d.Delete(dn) }}
 }
 
-// undelete brings an object back, without the addresses that its tombstone has lost.
+// undelete restores an object, without the addresses that its tombstone has lost.
 func (m *model) undelete(o *person, place string) change {
 	dn := "CN=" + o.name + "," + m.ouDN(place)
 	return change{"undelete " + dn,

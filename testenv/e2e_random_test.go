@@ -18,7 +18,7 @@ import (
 )
 
 // A random life in a real domain, beside the one on simulated controllers in soak: fewer
-// operations and fewer ways to fail, and the real Samba, daemon and Postfix.
+// operations and fewer faults, but the real Samba, daemon and Postfix.
 
 var (
 	randomOps  = flag.Int("random.ops", 120, "operations of the random life on Samba")
@@ -26,15 +26,15 @@ var (
 )
 
 const (
-	// randomEach is the time that an operation may take, all waiting included.
+	// randomEach limits one operation, including all waiting.
 	randomEach = 3 * time.Second
-	// randomPool is how many addresses wander between the objects.
+	// randomPool is the number of addresses that move between objects.
 	randomPool = 40
-	// randomPeople is about how many objects live.
+	// randomPeople is the approximate number of objects.
 	randomPeople = 30
 )
 
-// life is one of them. What it did since the last quiet point is told when it fails.
+// life is one random life. A failure prints the operations since the last quiet point.
 type life struct {
 	*edge
 	world  *model
@@ -45,13 +45,13 @@ type life struct {
 	ops    int
 
 	known   map[string]bool   // addresses that the index had at a quiet point
-	digests map[string]string // what the index had, by its digest
-	counts  map[string]int    // operations, by what they are
+	digests map[string]string // recipients of the index, by its digest
+	counts  map[string]int    // number of operations, by kind
 	quiets  int
 }
 
-// TestRandomSamba: whatever happens in a domain, at each quiet point the index equals a
-// model of it, and at no moment a valid address is refused. A seed does the same again.
+// TestRandomSamba: at each quiet point the index equals a model of the domain, and no valid
+// address is ever rejected. The same seed repeats the same operations.
 func TestRandomSamba(t *testing.T) {
 	l := newLife(t)
 	defer l.report()
@@ -92,7 +92,7 @@ func newLife(t *testing.T) *life {
 	return l
 }
 
-// connect connects to dc1, anew after it was away.
+// connect connects to dc1, again after an outage.
 func (l *life) connect() {
 	l.t.Helper()
 	if l.domain != nil {
@@ -103,7 +103,7 @@ func (l *life) connect() {
 	l.domain = domain
 }
 
-// clean leaves dc1 as it was.
+// clean restores dc1.
 func (l *life) clean() {
 	ctx, cancel := context.WithTimeout(context.Background(), testDeadline)
 	defer cancel()
@@ -121,7 +121,7 @@ func (l *life) clean() {
 	}
 }
 
-// report says how to come here again.
+// report prints how to reproduce a failure.
 func (l *life) report() {
 	if l.t.Failed() {
 		l.t.Logf("seed %d, steps since the last quiet point:\n%s\nto see it again: go run ./cmd/testenv test "+
@@ -130,7 +130,7 @@ func (l *life) report() {
 	}
 }
 
-// edits are the model's rules, for the configuration.
+// edits returns the rules of the model as edits of the configuration.
 func (l *life) edits() []func(string) string {
 	r := l.world.rules
 	bases, err := json.Marshal(r.Bases)
@@ -149,13 +149,13 @@ func (l *life) edits() []func(string) string {
 	return edits
 }
 
-// note writes down a step.
+// note records an operation.
 func (l *life) note(format string, args ...any) {
 	l.steps = append(l.steps, fmt.Sprintf("%4d  ", l.ops)+fmt.Sprintf(format, args...))
 }
 
-// change does something to the model and then to the domain. Addresses that it makes
-// invalid are taken from the prober first; they come back at the next quiet point.
+// change applies an operation to the model and then to the domain. It first takes the
+// addresses that become invalid from the prober; they return at the next quiet point.
 func (l *life) change(c change) {
 	l.t.Helper()
 	l.note("%s", c.what)
@@ -166,7 +166,7 @@ func (l *life) change(c change) {
 	}
 }
 
-// expect keeps the prober to what is valid in the model.
+// expect makes the prober ask for the valid addresses of the model.
 func (l *life) expect() {
 	valid := l.world.valid()
 	for _, a := range l.prober.list() {
@@ -178,7 +178,7 @@ func (l *life) expect() {
 
 func draw[T any](l *life, list []T) T { return list[l.rnd.IntN(len(list))] }
 
-// address draws one of few, so that they meet each other.
+// address draws from a small pool, which makes collisions likely.
 func (l *life) address() string {
 	return fmt.Sprintf("life%d@%s", l.rnd.IntN(randomPool), draw(l,
 		[]string{"corp.example", "corp.example", "lab.sub.example"}))
@@ -190,7 +190,7 @@ func (l *life) proxy(address string) string {
 		[]string{address, strings.ToUpper(address[:1]) + address[1:]})
 }
 
-// one is one operation.
+// one runs one operation.
 func (l *life) one() {
 	l.t.Helper()
 	people := l.world.living()
@@ -266,7 +266,7 @@ func (l *life) create(addresses ...string) {
 	l.change(l.world.create(&o))
 }
 
-// add gives somebody an alias that he does not have.
+// add gives a random object an alias that it does not have.
 func (l *life) add(o *person, address string) {
 	l.t.Helper()
 	if !o.hasProxy(address) {
@@ -274,7 +274,7 @@ func (l *life) add(o *person, address string) {
 	}
 }
 
-// remove takes an alias, where there is one.
+// remove removes an alias, if there is one.
 func (l *life) remove(o *person) {
 	l.t.Helper()
 	if len(o.proxies) > 0 {
@@ -282,8 +282,8 @@ func (l *life) remove(o *person) {
 	}
 }
 
-// moveAlias hands an alias on: mostly the new owner has it first. There may be a pass
-// between the two halves.
+// moveAlias moves an alias to another object. Usually the new owner gets it first. A pass may
+// run between the two steps.
 func (l *life) moveAlias(from, to *person) {
 	l.t.Helper()
 	aliases := from.smtp()
@@ -308,7 +308,7 @@ func (l *life) moveAlias(from, to *person) {
 	halves[1]()
 }
 
-// share gives an address of one to another, too.
+// share gives an address of one object to another as well.
 func (l *life) share(from, to *person) {
 	l.t.Helper()
 	if aliases := from.smtp(); len(aliases) > 0 {
@@ -324,7 +324,7 @@ func (l *life) disable(o *person) {
 	}
 }
 
-// replace deletes somebody and makes another one with the addresses, in either order.
+// replace deletes an object and creates another one with its addresses, in either order.
 func (l *life) replace(o *person) {
 	l.t.Helper()
 	addresses := slices.Compact(slices.Sorted(slices.Values(o.addresses(false))))
@@ -347,7 +347,7 @@ func (l *life) undelete() {
 	}
 }
 
-// right takes away the right to see deleted objects, or gives it back.
+// right removes or restores the right to see deleted objects.
 func (l *life) right() {
 	l.t.Helper()
 	l.world.blind = !l.world.blind
@@ -355,7 +355,7 @@ func (l *life) right() {
 	l.must(l.ListDeleted(l.ctx, testenv.MailDN, !l.world.blind))
 }
 
-// reload changes the rules under the running daemon.
+// reload changes the rules of the running daemon.
 func (l *life) reload() {
 	l.t.Helper()
 	l.world.rules = rules{
@@ -373,20 +373,20 @@ func (l *life) reload() {
 	}
 }
 
-// sync runs a pass. The first one after a controller was away may find a connection
-// that is dead.
+// sync runs a pass. After an outage of a controller, the first pass may find a dead
+// connection.
 func (l *life) sync(args ...string) {
 	l.t.Helper()
 	l.must(testenv.AwaitNil(l.ctx, poll, func(ctx context.Context) error { return l.Sync(ctx, args...) }))
 }
 
-// quiet compares the index with the model, address by address, and asks Postfix about
-// each that anybody has or had.
+// quiet compares the index with the model, address by address. It asks Postfix for each
+// address that has or had an owner.
 func (l *life) quiet() {
 	l.t.Helper()
 	l.quiets++
 	var full []string
-	if l.world.blind { // else deletions take up to ten minutes
+	if l.world.blind { // otherwise deletions take up to ten minutes
 		full = []string{"--full"}
 	}
 	l.sync(full...)
@@ -416,7 +416,8 @@ func (l *life) quiet() {
 	l.steps = nil
 }
 
-// model compares the model with the domain: a mistake of the model is none of the daemon.
+// model compares the model with the domain, to distinguish an error of the model from one of
+// the daemon.
 func (l *life) model() {
 	l.t.Helper()
 	have, err := l.domain.Objects(lifeOU)
@@ -448,7 +449,7 @@ func (l *life) exported() []string {
 	return list
 }
 
-// digest checks that equal digests hold equal recipients, and the reverse.
+// digest checks that equal digests mean equal recipients, and the reverse.
 func (l *life) digest(status testenv.Status, holds string) {
 	l.t.Helper()
 	for digest, held := range l.digests {
@@ -459,7 +460,7 @@ func (l *life) digest(status testenv.Status, holds string) {
 	l.digests[status.Digest] = holds
 }
 
-// answers asks Postfix about every address of the pool.
+// answers asks Postfix for every address of the pool.
 func (l *life) answers(valid map[string]bool) {
 	l.t.Helper()
 	ask := l.world.anchors()
@@ -475,7 +476,7 @@ func (l *life) answers(valid map[string]bool) {
 			want = []int{250}
 		case l.world.rules.Grace && l.known[a]:
 			want = []int{450}
-		case l.world.rules.Grace: // it may have come and gone since the last quiet point
+		case l.world.rules.Grace: // it may have been added and removed since the last quiet point
 			want = []int{450, 550}
 		}
 		if !slices.Contains(want, replies[a].Code()) {

@@ -14,16 +14,16 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// Tests with two domain controllers. The daemon prefers dc2; a prober asks all the time
-// about every address that is valid.
+// Tests with two domain controllers. The daemon prefers dc2. A prober asks for every valid
+// address all the time.
 
-// second asks for these tests, which are long runs: replication takes its own time.
+// second enables these tests. They are slow, because replication takes its time.
 var second = flag.Bool("second", false, "run the tests with two domain controllers")
 
-// secondDeadline is what a test with two controllers may take once they run.
+// secondDeadline limits a test once both controllers run.
 const secondDeadline = 6 * time.Minute
 
-// equalDeadline is what it may take until the index equals the directory.
+// equalDeadline limits the time until the index equals the directory.
 const equalDeadline = 90 * time.Second
 
 // pair is two domain controllers of one domain, and the daemon that follows dc2.
@@ -31,10 +31,10 @@ type pair struct {
 	*edge
 	dc1, dc2 *testenv.Domain
 	made     []string // DNs, removed when the test ends
-	gone     []string // addresses that nobody has any more
+	gone     []string // addresses without an owner now
 }
 
-// requirePair starts what a test needs. The edits go to the daemon's configuration, in
+// requirePair starts what a test needs. The edits apply to the daemon's configuration, in
 // which both controllers are candidates.
 func requirePair(t *testing.T, edits ...func(string) string) *pair {
 	t.Helper()
@@ -61,7 +61,7 @@ func requirePair(t *testing.T, edits ...func(string) string) *pair {
 	return p
 }
 
-// connect connects to both controllers, anew after one was away.
+// connect connects to both controllers, again after an outage.
 func (p *pair) connect() {
 	p.t.Helper()
 	p.close()
@@ -80,7 +80,7 @@ func (p *pair) close() {
 	}
 }
 
-// clean removes what the test made, at dc1; dc2 hears of it later.
+// clean removes the objects of the test at dc1; dc2 replicates that later.
 func (p *pair) clean() {
 	p.close()
 	ctx, cancel := context.WithTimeout(context.Background(), testDeadline)
@@ -96,14 +96,14 @@ func (p *pair) clean() {
 	}
 }
 
-// replicate brings both controllers to the same knowledge.
+// replicate replicates in both directions, until both controllers have all changes.
 func (p *pair) replicate() {
 	p.t.Helper()
 	p.must(p.Replicate(p.ctx, testenv.DC, testenv.DC2))
 	p.must(p.Replicate(p.ctx, testenv.DC2, testenv.DC))
 }
 
-// user makes a user with one address at a controller.
+// user creates a user with one address at a controller.
 func (p *pair) user(at *testenv.Domain, name string) (dn, address string) {
 	p.t.Helper()
 	address = name + "@corp.example"
@@ -122,8 +122,9 @@ func (p *pair) valid(at *testenv.Domain) []string {
 	return list
 }
 
-// stream makes changes at a controller until it is stopped: users come, get aliases,
-// hand them on and go. It tells the prober what is valid once the edge knows it.
+// stream makes changes at a controller until it is stopped: it adds users, gives them aliases,
+// moves the aliases and deletes users. It tells the prober which addresses are valid once the
+// edge knows them.
 type stream struct {
 	p      *pair
 	prefix string
@@ -133,7 +134,7 @@ type stream struct {
 	done   sync.WaitGroup
 
 	changes atomic.Int64
-	failed  error // what ended it; a controller that is killed does
+	failed  error // error that ended it, such as a killed controller
 	gone    []string
 	made    []string
 }
@@ -149,7 +150,7 @@ func (p *pair) stream(at *testenv.Domain, prefix string, prober *prober) *stream
 	return s
 }
 
-// stop ends it and takes over what it made.
+// stop stops the changes and takes over the created objects.
 func (s *stream) stop() {
 	s.cancel()
 	s.done.Wait()
@@ -158,7 +159,7 @@ func (s *stream) stop() {
 	s.p.t.Logf("stream %s: %d changes (%v)", s.prefix, s.changes.Load(), s.failed)
 }
 
-// more waits until some more changes have come through to the edge.
+// more waits until the edge knows some more changes.
 func (s *stream) more(n int64) {
 	s.p.t.Helper()
 	want := s.changes.Load() + n
@@ -170,7 +171,8 @@ func (s *stream) more(n int64) {
 	}))
 }
 
-// one makes a user who takes over the alias of the one before, who leaves.
+// one creates a user that takes over the alias of the previous user, and deletes the previous
+// user.
 func (s *stream) one(at *testenv.Domain, i int) error {
 	address := func(i int) string { return fmt.Sprintf("%s%d@corp.example", s.prefix, i) }
 	alias := s.prefix + "-desk@corp.example"
@@ -200,9 +202,9 @@ func (s *stream) one(at *testenv.Domain, i int) error {
 	return nil
 }
 
-// equals waits until the index holds exactly what a controller does, and asks the edge
-// about every address. What nobody has any more may be kept beside it: the controller
-// never heard that it existed, so that it cannot tell that it is gone.
+// equals waits until the index equals the content of a controller, and asks the edge for every
+// address. The index may have more addresses without an owner: a controller that never
+// received an object cannot report its deletion.
 func (p *pair) equals(at *testenv.Domain, kept ...string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, equalDeadline)
@@ -236,9 +238,9 @@ func (p *pair) equals(at *testenv.Domain, kept ...string) {
 	}
 }
 
-// lagging lists what the index keeps because the controller that is followed may not
-// have heard of it. There may be no other difference, but for an address of somebody who
-// is kept that somebody else has by now.
+// lagging lists the addresses that the index keeps because the followed controller may not
+// have received them yet. There may be no other difference, except a kept address that has
+// another owner by now.
 func (p *pair) lagging(at *testenv.Domain) []string {
 	p.t.Helper()
 	out, err := p.RunMilter(p.ctx, "compare", "--json")
@@ -265,7 +267,7 @@ func (p *pair) lagging(at *testenv.Domain) []string {
 	return list
 }
 
-// follows waits until the daemon follows a controller and has read all it has.
+// follows waits until the daemon follows a controller and has read all of it.
 func (p *pair) follows(at *testenv.Domain) testenv.Status {
 	p.t.Helper()
 	status, err := p.AwaitCaughtUp(p.ctx, at)
@@ -273,8 +275,7 @@ func (p *pair) follows(at *testenv.Domain) testenv.Status {
 	return status
 }
 
-// TestKilledController: the controller that is followed is killed while changes stream
-// to both.
+// TestKilledController kills the followed controller during a stream of changes at both.
 func TestKilledController(t *testing.T) {
 	p := requirePair(t)
 	prober, stop := p.probe(p.valid(p.dc2)...)
@@ -293,14 +294,14 @@ func TestKilledController(t *testing.T) {
 	p.connect()
 	p.replicate()
 	p.follows(p.dc1)
-	kept := p.lagging(p.dc1) // who came and went at dc2 before dc1 heard of them
+	kept := p.lagging(p.dc1) // added and removed at dc2 before dc1 received them
 	t.Logf("kept for the replication lag: %q", kept)
 	p.equals(p.dc1, kept...)
 	stop()
 }
 
-// TestPartition: the controller that is followed is cut off from the daemon and from the
-// other one, and both go on changing.
+// TestPartition cuts the followed controller off from the daemon and from the other
+// controller. Changes continue on both sides.
 func TestPartition(t *testing.T) {
 	p := requirePair(t)
 	dn, alias := p.user(p.dc2, "partition")
@@ -310,7 +311,7 @@ func TestPartition(t *testing.T) {
 	p.must(p.Disconnect(p.ctx, testenv.DC2))
 	cut := time.Now()
 	t.Cleanup(func() { p.Connect(context.Background(), testenv.DC2) }) // harmless if it is
-	// Behind the cut the user gets another alias; before it, somebody else comes.
+	// The isolated controller gives the user another alias; the other one gets a new user.
 	p.must(p.Modify(p.ctx, testenv.DC2, "dn: "+dn+"\nchangetype: modify\nadd: proxyAddresses\nproxyAddresses: "+
 		"smtp:behind@corp.example\n"))
 	_, before := p.user(p.dc1, "before-the-cut")
@@ -332,11 +333,11 @@ func TestPartition(t *testing.T) {
 	stop()
 }
 
-// TestLaggingController: the one that takes over has not heard of what the one before
-// taught. What was added there stays known; a deletion that it has not heard of is taken
-// back, since a controller that is followed is believed in what it has.
+// TestLaggingController: the next controller has not received the latest changes of the
+// previous one. Additions from there stay known. A deletion that it has not received is
+// undone, because the followed controller decides which objects exist.
 func TestLaggingController(t *testing.T) {
-	// With confirm, dc1 would vouch for what it still has.
+	// With confirm, dc1 would still report the removed address.
 	p := requirePair(t, testenv.Overlay("confirm: {enabled: false}\n"))
 	leaver, left := p.user(p.dc2, "lag-leaver")
 	_, stays := p.user(p.dc2, "lag-stays")
@@ -354,7 +355,7 @@ func TestLaggingController(t *testing.T) {
 	prober.add(fresh)
 	p.must(p.Stop(p.ctx, testenv.DC2))
 	p.follows(p.dc1)
-	p.replies(fresh, 250, "") // dc1 knows nothing of it
+	p.replies(fresh, 250, "") // dc1 has not received it
 	p.replies(stays, 250, "")
 	p.replies(left, 250, "") // dc1 still has it
 	p.must(p.Start(p.ctx, testenv.DC2))
@@ -366,20 +367,19 @@ func TestLaggingController(t *testing.T) {
 	stop()
 }
 
-// TestControllerSetBack: the files of the database are put back as they were, as a
-// snapshot of a virtual machine does. It keeps its invocationId, and its USNs begin again
-// where they were.
+// TestControllerSetBack restores the database files of a controller, as a snapshot of a
+// virtual machine does. The controller keeps its invocationId and reuses USNs.
 func TestControllerSetBack(t *testing.T) {
 	p := requirePair(t, testenv.Replace("[ldaps://dc2.corp.example, ldaps://dc1.corp.example]",
 		"[ldaps://dc2.corp.example]"),
 		testenv.Replace("    poll: 1s\n", "    poll: 1s\n    replication_lag: 5s\n"))
-	t.Cleanup(func() { p.RemoveSecond(context.Background()) }) // it has lost its partner's trust
+	t.Cleanup(func() { p.RemoveSecond(context.Background()) }) // the other controller no longer trusts it
 	p.must(p.CutReplication(p.ctx, testenv.DC2, true))
 	p.must(p.RunDatabaseAction(p.ctx, testenv.DC2, testenv.CopyDatabase))
 	p.connect()
 	before := p.follows(p.dc2)
 	_, stop := p.probe(p.valid(p.dc2)...)
-	for i := range 30 { // so many that the USNs do not catch up before the next pass
+	for i := range 30 { // enough that the USNs do not catch up before the next pass
 		_, address := p.user(p.dc2, fmt.Sprint("after-the-copy", i))
 		p.gone = append(p.gone, address)
 	}
@@ -399,8 +399,8 @@ func TestControllerSetBack(t *testing.T) {
 	stop()
 }
 
-// TestControllerRestored: the only controller burns, and the domain is restored from a
-// backup as another one. What happened after the backup is undone, as it is there.
+// TestControllerRestored destroys the only controller and restores the domain from a backup as
+// another controller. Changes after the backup are lost, in the index too.
 func TestControllerRestored(t *testing.T) {
 	if !*second {
 		t.Skip("two domain controllers: run it with `go run ./cmd/testenv test ./testenv -run Controller -args " +

@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// socket is the daemon's, in the containers of mx and sendmail.
+// socket is the path of the daemon's socket in the containers of mx and sendmail.
 const socket = "/var/spool/postfix/rcpt-milter/milter.sock"
 
 // sendmail starts Sendmail beside mx, for the rest of the test.
@@ -18,7 +18,7 @@ func (e *edge) sendmail() {
 	e.join(testenv.Sendmail)
 }
 
-// inSendmailsWords are how Sendmail says what Postfix says in the dialogues.
+// inSendmailsWords maps replies of Postfix in the dialogues to those of Sendmail.
 var inSendmailsWords = []struct {
 	postfix  *regexp.Regexp
 	sendmail string
@@ -30,7 +30,7 @@ var inSendmailsWords = []struct {
 	{regexp.MustCompile(`(?m)^S: 554 5\.5\.1\.\.\.$`), "S: 503 5.0.0 Need RCPT (recipient)"},
 }
 
-// TestSendmail holds the core dialogues with Sendmail as the MTA.
+// TestSendmail runs the core dialogues with Sendmail as the MTA.
 func TestSendmail(t *testing.T) {
 	world := require(t)
 	world.sendmail()
@@ -55,8 +55,8 @@ func TestSendmail(t *testing.T) {
 	world.hold(testenv.Sendmail, testenv.PortSMTP, "sendmail/daemon-away", string(text), nil)
 }
 
-// TestMiltertest runs scripts of miltertest, another implementation of the MTA's side,
-// against the daemon. A script ends with an error where an answer is wrong.
+// TestMiltertest runs scripts of miltertest, another implementation of the MTA's side of the
+// protocol, against the daemon. A script fails on a wrong answer.
 func TestMiltertest(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/miltertest/*.lua")
 	if err != nil || len(scripts) == 0 {

@@ -17,20 +17,20 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// The end-to-end tests: the daemon of this checkout between the real Postfix and
-// Samba AD. What the edge says is written down in testdata/dialogues.
+// The end-to-end tests: the daemon of this checkout between the real Postfix and Samba AD.
+// testdata/dialogues has the expected replies.
 
 var shared testenv.Shared
 
 func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 
-// What one test, and one dialogue with its message, may take at most.
+// Time limits of one test, and of one dialogue with its message.
 const (
 	testDeadline     = 3 * time.Minute
 	dialogueDeadline = 30 * time.Second
 )
 
-// edge is what an end-to-end test works with.
+// edge is the environment of an end-to-end test.
 type edge struct {
 	*testenv.Harness
 	t   *testing.T
@@ -48,7 +48,7 @@ func require(t *testing.T) *edge {
 	return &edge{Harness: h, t: t, ctx: ctx}
 }
 
-// in is the same edge for a part of the test, which may take so long.
+// in returns the same edge with a time limit for a part of the test.
 func (e *edge) in(t *testing.T, deadline time.Duration) *edge {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	t.Cleanup(cancel)
@@ -75,8 +75,8 @@ func (e *edge) administrator() *testenv.Domain {
 // subjects numbers the messages of this process.
 var subjects atomic.Int64
 
-// dialogue holds the dialogue in a file below testdata/dialogues with mx, and checks
-// for whom its message arrives.
+// dialogue runs the dialogue in a file below testdata/dialogues with mx, and checks the
+// recipients of its message.
 func (e *edge) dialogue(name string, variables map[string]string) {
 	e.t.Helper()
 	e.dialogueAt(testenv.PortSMTP, name, variables)
@@ -90,7 +90,7 @@ func (e *edge) dialogueAt(port int, name string, variables map[string]string) {
 	e.hold(testenv.MX, port, name, string(text), variables)
 }
 
-// hold holds a dialogue with an MTA, and checks for whom its message arrives.
+// hold runs a dialogue with an MTA, and checks the recipients of its message.
 func (e *edge) hold(mta string, port int, name, text string, variables map[string]string) {
 	e.t.Helper()
 	subject := fmt.Sprintf("e2e %d %d", time.Now().UnixNano(), subjects.Add(1))
@@ -117,8 +117,8 @@ func (e *edge) hold(mta string, port int, name, text string, variables map[strin
 	}
 }
 
-// equalsAD compares every address of the index with Active Directory: as many on both
-// sides, and the edge accepts each that AD has and refuses each of those gone.
+// equalsAD compares every address of the index with Active Directory: both have the same
+// number, and the edge accepts each address of AD and rejects each removed one.
 func (e *edge) equalsAD(domain *testenv.Domain, gone ...string) {
 	e.t.Helper()
 	status, err := e.AwaitCaughtUp(e.ctx, domain)
@@ -148,8 +148,8 @@ func (e *edge) equalsAD(domain *testenv.Domain, gone ...string) {
 	}
 }
 
-// TestDialogues holds every dialogue of the folder with the stock configuration and
-// the seeded directory.
+// TestDialogues runs every dialogue of the folder with the stock configuration and the seeded
+// directory.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/dialogues/*.txt")
 	if err != nil || len(files) == 0 {
@@ -164,8 +164,8 @@ func TestDialogues(t *testing.T) {
 	}
 }
 
-// TestPorts: the submission port is not our business, and mx's smtpd finds the milter
-// from inside its chroot, on a port whose path to it leads nowhere from outside.
+// TestPorts: the submission port uses no milter, and mx's smtpd finds the milter from inside
+// its chroot, on a port whose path to it leads nowhere from outside.
 func TestPorts(t *testing.T) {
 	e := require(t)
 	e.dialogueAt(testenv.PortSubmission, "ports/submission", nil)
@@ -212,13 +212,11 @@ func TestIndexEqualsAD(t *testing.T) {
 	t.Log(line)
 }
 
-// TestGrace: with the default removal_grace a removed address is deferred, not refused.
+// TestGrace: with the default removal_grace a removed address is deferred, not rejected.
 func TestGrace(t *testing.T) {
 	e := require(t)
 	domain := e.administrator()
-	e.must(e.Stop(e.ctx, testenv.Milter))
-	e.must(e.Configure(e.ctx, testenv.Replace("removal_grace: 0s", "removal_grace: 1h")))
-	e.must(e.Start(e.ctx, testenv.Milter))
+	e.socketmap(testenv.Replace("removal_grace: 0s", "removal_grace: 1h"))
 	dn, err := domain.AddUser(testenv.Person{Name: "grace", Proxies: []string{"SMTP:grace@corp.example"}})
 	e.must(err)
 	t.Cleanup(func() { domain.Delete(dn) })
@@ -229,10 +227,11 @@ func TestGrace(t *testing.T) {
 	_, err = e.AwaitCaughtUp(e.ctx, domain)
 	e.must(err)
 	e.dialogue("story/in-grace", map[string]string{"user": "grace"})
-	// The grace is a matter of the disk, not of memory.
+	e.mapDialogue("story/in-grace", map[string]string{"user": "grace"})
+	// The grace survives a restart.
 	e.must(e.Restart(e.ctx, testenv.Milter))
 	e.replies("grace@corp.example", 450, "4.1.1")
-	// Coming back ends it.
+	// A new owner ends it.
 	_, err = domain.AddUser(testenv.Person{Name: "grace", Proxies: []string{"SMTP:grace@corp.example"}})
 	e.must(err)
 	_, err = e.AwaitCaughtUp(e.ctx, domain)
@@ -240,7 +239,7 @@ func TestGrace(t *testing.T) {
 	e.replies("grace@corp.example", 250, "")
 }
 
-// replies checks what the edge says to one recipient now.
+// replies checks the present reply of the edge to one recipient.
 func (e *edge) replies(recipient string, code int, enhanced string) {
 	e.t.Helper()
 	reply, err := e.Ask(e.ctx, recipient)

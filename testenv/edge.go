@@ -15,7 +15,12 @@ const edgePoll = 25 * time.Millisecond
 // Session opens an SMTP session with mx, past EHLO. If client is not empty, mx takes it for the
 // address of the client.
 func (h *Harness) Session(ctx context.Context, client string) (*Session, error) {
-	address, err := h.Address(ctx, MX, PortSMTP)
+	return h.SessionAt(ctx, MX, client)
+}
+
+// SessionAt is Session with another Postfix.
+func (h *Harness) SessionAt(ctx context.Context, mx, client string) (*Session, error) {
+	address, err := h.Address(ctx, mx, PortSMTP)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +42,12 @@ func openSession(ctx context.Context, address, client string) (*Session, error) 
 // Ask returns the answer of mx to one RCPT, in its own session: Postfix stops using an
 // unreachable milter for the rest of a session.
 func (h *Harness) Ask(ctx context.Context, recipient string) (Reply, error) {
-	address, err := h.Address(ctx, MX, PortSMTP)
+	return h.AskAt(ctx, MX, recipient)
+}
+
+// AskAt is Ask with another Postfix.
+func (h *Harness) AskAt(ctx context.Context, mx, recipient string) (Reply, error) {
+	address, err := h.Address(ctx, mx, PortSMTP)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -61,8 +71,15 @@ func AskOnce(ctx context.Context, address, recipient string) (Reply, error) {
 // AwaitReply queries mx about a recipient until the reply has this code. It returns the reply and
 // the time that took.
 func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (Reply, time.Duration, error) {
+	return h.AwaitReplyAt(ctx, MX, recipient, code)
+}
+
+// AwaitReplyAt is AwaitReply with another Postfix.
+func (h *Harness) AwaitReplyAt(
+	ctx context.Context, mx, recipient string, code int,
+) (Reply, time.Duration, error) {
 	start := time.Now()
-	address, err := h.Address(ctx, MX, PortSMTP)
+	address, err := h.Address(ctx, mx, PortSMTP)
 	if err != nil {
 		return Reply{}, 0, err
 	}
@@ -73,7 +90,7 @@ func (h *Harness) AwaitReply(ctx context.Context, recipient string, code int) (R
 			return err
 		}
 		if reply.Code() != code {
-			return fmt.Errorf("edge replied %q to %s, want %d", reply, recipient, code)
+			return fmt.Errorf("%s replied %q to %s, want %d", mx, reply, recipient, code)
 		}
 		return nil
 	})

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// namedTest is how docs/events.md names a test.
+// namedTest matches the name of a test in docs/events.md.
 var namedTest = regexp.MustCompile("`([a-z/-]+)/(Test[A-Za-z0-9]+)`")
 
-// TestEventsAreShown: each row of docs/events.md names tests, and they exist.
+// TestEventsAreShown: each row of docs/events.md names tests that exist.
 func TestEventsAreShown(t *testing.T) {
 	text, err := os.ReadFile("../docs/events.md")
 	if err != nil {

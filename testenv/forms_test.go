@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// What we make of every form, with and without Postfix's own reading of it.
+// How the program parses every form, with and without the parsing of Postfix.
 func TestForms(t *testing.T) {
 	forms, err := ReadForms(filepath.Join("testdata", "forms.txt"))
 	if err != nil {
@@ -33,8 +33,8 @@ func TestForms(t *testing.T) {
 			t.Errorf("line %d: Parse(%q) with the domain of %q = %q, want %q", f.Line, f.Macro, f.Argument, got,
 				f.Canonical)
 		}
-		// Where both can be read they are the same mailbox, or Postfix gave the address
-		// another form altogether, which is the exception.
+		// If both can be parsed they are the same mailbox, except when Postfix rewrites the
+		// address.
 		if f.Macro != "" && f.Alone != "" && f.Alone != f.Canonical && !strings.Contains(f.Argument, ";") {
 			t.Errorf("line %d: %s is %q with the macro and %q without", f.Line, f.Argument, f.Canonical, f.Alone)
 		}

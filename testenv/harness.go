@@ -69,6 +69,24 @@ func (h *Harness) Address(ctx context.Context, service string, port int) (string
 	return address, nil
 }
 
+// InternalAddress returns the address of a service in the harness's network, which this machine
+// reaches without a proxy.
+func (h *Harness) InternalAddress(ctx context.Context, service string) (string, error) {
+	id, err := h.engine.container(ctx, service)
+	if err != nil {
+		return "", err
+	}
+	out, err := h.engine.inspect(ctx, id, "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}")
+	if err != nil {
+		return "", err
+	}
+	addresses := strings.Fields(out)
+	if len(addresses) == 0 {
+		return "", fmt.Errorf("service %s has no address", service)
+	}
+	return addresses[0], nil
+}
+
 // Join starts an optional service and returns when it is healthy. Leave removes it. The error
 // wraps ErrNoImages if its image is not built.
 func (h *Harness) Join(ctx context.Context, service string) error {

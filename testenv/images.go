@@ -44,6 +44,7 @@ func findImages(home checkout) ([]image, error) {
 		{name: Sendmail, description: "Sendmail and miltertest, about 30 seconds", optional: true},
 		{name: Systemd, description: "systemd, Postfix and lintian, about two minutes", optional: true},
 		{name: Prometheus, description: "Prometheus, about a minute", optional: true},
+		{name: Bench, description: "Postfix with tables, milters in C, about a minute", optional: true},
 	}
 	for i := range images {
 		tag, err := digest(home.path("testenv", "images", images[i].name))
@@ -92,6 +93,16 @@ func (s *Setup) Build(ctx context.Context, join ...string) error {
 		}
 		return nil
 	})
+}
+
+// Image returns the reference of an image by the name of its service; empty if there is none.
+func (s *Setup) Image(name string) string {
+	for _, image := range s.images {
+		if image.name == name {
+			return image.ref()
+		}
+	}
+	return ""
 }
 
 // withLog runs a build with .testenv/build.log as its log. If the build fails, the error contains

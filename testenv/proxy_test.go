@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// echo is a server that sends back what it gets.
+// echo is a server that returns what it receives.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,7 +61,7 @@ func dial(t *testing.T, proxy *Proxy) net.Conn {
 	return conn
 }
 
-// say sends a text and returns what came back before the deadline.
+// say sends a text and returns what arrived before the deadline.
 func say(t *testing.T, conn net.Conn, text string, patience time.Duration) (string, error) {
 	t.Helper()
 	if _, err := conn.Write([]byte(text)); err != nil {
@@ -75,7 +75,7 @@ func say(t *testing.T, conn net.Conn, text string, patience time.Duration) (stri
 
 const (
 	patient   = 10 * time.Second
-	impatient = 50 * time.Millisecond // how long nothing must arrive
+	impatient = 50 * time.Millisecond // how long the test waits to see that nothing arrives
 )
 
 func TestProxyForwards(t *testing.T) {
@@ -87,7 +87,7 @@ func TestProxyForwards(t *testing.T) {
 	if open, total := proxy.Connections(); open != 1 || total != 1 {
 		t.Errorf("Connections() = %d, %d, want 1, 1", open, total)
 	}
-	// An orderly end is passed through.
+	// The proxy passes an orderly end on.
 	conn.(*net.TCPConn).CloseWrite()
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("Read() after the end = %d, %v, want EOF", n, err)
@@ -101,7 +101,7 @@ func TestProxyRefuses(t *testing.T) {
 		t.Fatalf("echo = %q, %v", got, err)
 	}
 	proxy.Refuse()
-	conn, err := net.Dial("tcp", proxy.Addr()) // the reset may come as early as this
+	conn, err := net.Dial("tcp", proxy.Addr()) // the reset may arrive here already
 	if err == nil {
 		defer conn.Close()
 		var got string
@@ -152,7 +152,7 @@ func TestProxyStalls(t *testing.T) {
 	}
 }
 
-// A proxy whose Run ends while it is stalled must not hang.
+// A stalled proxy must not hang when its Run ends.
 func TestProxyEndsStalled(t *testing.T) {
 	proxy := startProxy(t)
 	conn := dial(t, proxy)

@@ -22,7 +22,9 @@ const (
 	Sendmail   = "sendmail"
 	Prometheus = "prometheus" // with promtool
 	Systemd    = "systemd"    // Debian with systemd and Postfix, to install the package on
+	Bench      = "bench"      // Postfix with tables, and milters in C; testenv/bench runs it without Compose
 	Successor  = "successor"  // a second daemon with the store and the sockets of the first
+	Hub        = "hub"        // the hub of a fleet, with its engine; see StartFleet
 )
 
 // The ports of mx.
@@ -30,6 +32,7 @@ const (
 	PortSMTP       = 25
 	PortSubmission = 587  // for authenticated clients; no milter
 	PortChroot     = 2525 // as 25, but smtpd runs in its chroot and finds its milter only there
+	PortSpare      = 2601 // the first of four ports without a service, for tests that add one
 )
 
 // ErrNotRunning means that there is no complete harness.

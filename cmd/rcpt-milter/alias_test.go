@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/daemon"
@@ -41,51 +42,47 @@ func TestLookupAliases(t *testing.T) {
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
 	for _, c := range []struct {
-		args   string
-		status int
-		want   []string
+		args      string
+		status    int
+		row       int
+		verdict   string
+		judgedAs  string
+		aliasedBy string
+		entry     string // of the configuration or a file
+		matched   string
 	}{
-		{"Jane@alias.example", exitOK, []string{"in the index (verdict known, row 6)",
-			"canonical form      jane@alias.example", "judged as           jane@corp.example, by domain_aliases",
-			"domain              alias.example, mode enforce", "CN=jane,CN=Users,"}},
-		{"jane+x@alias.example", exitOK, []string{"judged as           jane+x@corp.example, by domain_aliases",
-			"found as            jane@corp.example, without the extension"}},
-		{"own@alias.example", exitOK, []string{"in the index (verdict known, row 6)", "CN=own,CN=Users,"}},
-		{"nobody@alias.example", exitFailure, []string{"550 5.1.1 <nobody@alias.example>: Recipient address rejected: User " +
-			"unknown", "(verdict unknown, row 12)", "judged as           nobody@corp.example"}},
-		{"nobody@reported.example", exitOK, []string{"in mode enforce it would be 550 5.1.1 <nobody@reported.example>",
-			"mode report"}},
-		{"jane@filed.example", exitOK, []string{"judged as           jane@corp.example, by " + file + ":1"}},
-		{"only@filed.example", exitOK, []string{"in accept_files: " + file + ":2"}},
-		{"nobody@filed.example", exitFailure, []string{"(verdict unknown, row 12)", "by " + file + ":1"}},
-		{"nobody@outward.example", exitOK, []string{"accept_files maps the domain to one that is not judged here: " +
-			file + ":3 (verdict allowlisted, row 5)"}},
-		{"staff@corp.example", exitFailure, []string{"(verdict restricted, row 6)"}},
-		{"staff@corp.example --client 10.1.2.3", exitOK,
-			[]string{"in the index, and internal-only; the client is in inside.networks: 10.0.0.0/8 (verdict known, row 6)"}},
-		{"staff@alias.example --client ::ffff:10.1.2.3", exitOK, []string{"inside.networks: 10.0.0.0/8",
-			"judged as           staff@corp.example"}},
-		{"staff@corp.example --client 64:ff9b::10.1.2.3", exitOK, []string{"inside.networks: 10.0.0.0/8"}},
-		{"nobody@corp.example --client 10.1.2.3", exitFailure, []string{"(verdict unknown, row 12)"}},
+		{"Jane@alias.example", exitOK, 6, "known", "jane@corp.example", "domain_aliases", "", "jane@corp.example"},
+		{"jane+x@alias.example", exitOK, 6, "known", "jane+x@corp.example", "domain_aliases", "", "jane@corp.example"},
+		{"own@alias.example", exitOK, 6, "known", "", "", "", "own@alias.example"},
+		{"nobody@alias.example", exitFailure, 12, "unknown", "nobody@corp.example", "domain_aliases", "", ""},
+		{"nobody@reported.example", exitOK, 12, "unknown", "nobody@corp.example", "domain_aliases", "", ""},
+		{"jane@filed.example", exitOK, 6, "known", "jane@corp.example", file + ":1", "", "jane@corp.example"},
+		{"only@filed.example", exitOK, 5, "allowlisted", "", "", file + ":2", "only@filed.example"},
+		{"nobody@filed.example", exitFailure, 12, "unknown", "nobody@corp.example", file + ":1", "", ""},
+		{"nobody@outward.example", exitOK, 5, "allowlisted", "nobody@elsewhere.example", file + ":3", file + ":3", ""},
+		{"staff@corp.example", exitFailure, 6, "restricted", "", "", "", "staff@corp.example"},
+		{"staff@corp.example --client 10.1.2.3", exitOK, 6, "known", "", "", "10.0.0.0/8", "staff@corp.example"},
+		{"staff@alias.example --client ::ffff:10.1.2.3", exitOK, 6, "known", "staff@corp.example", "domain_aliases",
+			"10.0.0.0/8", "staff@corp.example"},
+		{"staff@corp.example --client 64:ff9b::10.1.2.3", exitOK, 6, "known", "", "", "10.0.0.0/8", "staff@corp.example"},
+		{"nobody@corp.example --client 10.1.2.3", exitFailure, 12, "unknown", "", "", "", ""},
 	} {
-		out := r.want(c.status, append([]string{"lookup"}, strings.Fields(c.args)...)...)
-		for _, want := range c.want {
-			if !strings.Contains(out, want) {
-				t.Errorf("lookup %s has no %q:\n%s", c.args, want, out)
+		t.Run(c.args, func(t *testing.T) {
+			address, _, _ := strings.Cut(c.args, " ")
+			domain := address[strings.IndexByte(address, '@')+1:]
+			got := r.lookup(c.status, strings.Fields(c.args)...)
+			if got.Rule != c.row || got.Verdict != c.verdict || got.JudgedAs != c.judgedAs || got.AliasedBy != c.aliasedBy ||
+				got.Entry != c.entry || got.Matched != c.matched {
+				t.Errorf("answer %+v, want %+v", got, c)
 			}
-		}
-	}
-	if out := r.want(exitOK, "lookup", "own@alias.example"); strings.Contains(out, "judged as") {
-		t.Errorf("an address that is known as it is:\n%s", out)
-	}
-	var answer control.LookupAnswer
-	if err := json.Unmarshal([]byte(r.want(exitOK, "lookup", "jane@alias.example", "--json")), &answer); err != nil {
-		t.Fatal(err)
-	}
-	if answer.Canonical != "jane@alias.example" || answer.JudgedAs != "jane@corp.example" ||
-		answer.AliasedBy != "domain_aliases" || answer.Matched != "jane@corp.example" ||
-		answer.Domain != "alias.example" || len(answer.Owners) != 1 {
-		t.Errorf("lookup --json gives %+v", answer)
+			if got.Canonical != strings.ToLower(address) || got.Domain != domain ||
+				got.WouldRefuse != (domain == "reported.example") {
+				t.Errorf("answer %+v", got)
+			}
+			if owned := c.verdict == "known" || c.verdict == "restricted"; owned != (len(got.Owners) == 1) {
+				t.Errorf("owners %+v", got.Owners)
+			}
+		})
 	}
 
 	// Both keys, and the lines of the file, change with a reload.
@@ -113,16 +110,15 @@ func TestAliasFiles(t *testing.T) {
 		`line 5: 2 entries of domain "foreign.example" can never match`) {
 		t.Errorf("status --json says %+v", files)
 	}
-	out := r.want(exitOK, "check")
-	for _, want := range []string{
-		file + `, line 4: "smtp:x@corp.example" can never match: "smtp:" in front is no part of an address; write "x@corp.example"; the line does not count`,
-		file + `, line 5: 2 entries of domain "foreign.example" can never match: the domain is not judged here; add it to domains, or leave them out`,
-		file + ", line 3: every recipient of outward.example is accepted, because it is mapped to elsewhere.example, which " +
-			"is not judged here",
-		file + ": 5 entries, 0 of them whole domains, 2 domain aliases",
+	all := r.findings(false)
+	for name, value := range map[string]string{
+		"warning:accept-line-invalid":  file + `, line 4: "smtp:x@corp.example"`,
+		"warning:accept-line-unjudged": file + `, line 5: 2 entries of domain "foreign.example"`,
+		"warning:alias-open":           file + ", line 3: every recipient of outward.example",
+		"ok:accept-file":               file + ": 5 entries, 0 of them whole domains, 2 domain aliases",
 	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("check has no %q:\n%s", want, out)
+		if found := named(all, name); len(found) != 1 || !strings.Contains(found[0].Text, value) {
+			t.Errorf("check finds %+v, want %s with %q", all, name, value)
 		}
 	}
 	_, page, _ := r.command("status")
@@ -199,9 +195,8 @@ func TestExportRefusedAlias(t *testing.T) {
 	r.addUser("barred", "smtp:barred@corp.example", "smtp:own@report.example")
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
-	if out := r.want(exitFailure, "lookup", "barred@twofold.example"); !strings.Contains(out,
-		"in refuse (verdict denylisted, row 5)") {
-		t.Errorf("lookup says\n%s", out)
+	if got := r.lookup(exitFailure, "barred@twofold.example"); got.Verdict != "denylisted" || got.Rule != 5 {
+		t.Errorf("lookup gives %+v", got)
 	}
 	out := r.want(exitOK, "export", "--format", "text", "--restricted")
 	if strings.Contains(out, "barred@") || !strings.Contains(out, "jane@twofold.example\n") || !strings.Contains(out,
@@ -294,7 +289,8 @@ func TestReportOfAliases(t *testing.T) {
 		t.Errorf("near misses %+v of %+v", report.NearMisses, report.Addresses)
 	}
 	d.stop()
-	if line := `to=jane@alias.example verdict=known reply=continue would_refuse=false reason="in the index" judged_as=jane@corp.example aliased_by=domain_aliases`; !strings.Contains(d.log.String(), line) {
+	if line := `to=jane@alias.example verdict=known reply=continue would_refuse=false reason="in the index" ` +
+		`judged_as=jane@corp.example aliased_by=domain_aliases`; !strings.Contains(d.log.String(), line) {
 		t.Errorf("the log has no %q:\n%s", line, d.log)
 	}
 }

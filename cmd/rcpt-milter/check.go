@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,9 +22,10 @@ func (a *app) checkCommand() *cobra.Command {
 			"the Global Catalog. It looks for recipients in the cloud, domains that no directory reads, accepted domains\n" +
 			"of Exchange that the configuration lacks, and enforced domains without an address. It reads all objects of\n" +
 			"each directory, and names values that are no addresses, objects that hide uSNChanged, and recipients of the\n" +
-			"configured domains outside bases. Each finding says how to correct it.\n\n" +
+			"configured domains outside bases. Each finding says how to correct it. Errors come last.\n\n" +
 			"The command changes nothing, except that it repairs the store after a crash, as the next start would.\n\n" +
-			"Exit status: 0 no problem, 1 a problem, 78 the configuration is invalid.",
+			"Exit status: 0 no error, also with warnings; 1 an error; 78 the configuration is invalid, or a file that it\n" +
+			"names does not exist.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.check(command.Context(), live) },
 	}
@@ -36,15 +38,19 @@ func (a *app) check(ctx context.Context, live bool) error {
 	if err != nil {
 		return err
 	}
-	problems := 0
+	var problems []daemon.Finding
 	err = daemon.Check(ctx, daemon.CheckOptions{ConfigPath: a.configPath, Config: c, Live: live, Now: a.now},
 		func(f daemon.Finding) {
 			if f.Level == daemon.Problem {
-				problems++
+				problems = append(problems, f)
+				return
 			}
 			a.printFinding(f)
 		})
-	if err == nil && problems > 0 {
+	for _, f := range problems { // last, so that they stay on the screen
+		a.printFinding(f)
+	}
+	if err == nil && len(problems) > 0 {
 		return &exitError{status: exitFailure}
 	}
 	return err
@@ -58,6 +64,8 @@ func (a *app) printFinding(f daemon.Finding) {
 	case daemon.Warning:
 		fmt.Fprintf(a.stdout, "warning: %s\n", text.Printable(f.Text))
 	default:
-		a.report(f.Err)
+		for line := range strings.SplitSeq(f.Text, "\n") {
+			fmt.Fprintf(a.stderr, "error: %s\n", text.Printable(line))
+		}
 	}
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"rcpt-milter/daemon"
 	"rcpt-milter/testenv/adsim"
 )
 
@@ -21,38 +23,34 @@ func TestCheckObjects(t *testing.T) {
 		r.add(adsim.User, "CN="+name+",OU=Berlin,"+base, adsim.Attrs{"proxyAddresses": {"smtp:" + address}})
 	}
 	for _, c := range []struct {
-		what   string
-		make   func(r *rig)
-		status int
-		want   []string // in the output, in this order; "!" in front: not in it
+		name string
+		make func(r *rig)
+		want []string // level:name of findings and a value that each names, separated by a blank, in this order
+		not  string   // in no finding, level:name or text
 	}{
-		{"well", func(*rig) {}, exitOK, []string{"objects looked at, all addresses can be read", "!to be corrected",
-			"!outside bases"}},
+		{"well", func(*rig) {}, []string{"ok:objects "}, "-outside"},
 		{"values", func(r *rig) {
 			r.addUser("ann", "smtp:ann@corp.example", "a.smith@corp.example", "smtp:an\u200bn@corp.example")
 			r.add(adsim.Contact, "CN=bob,CN=Users,"+base, adsim.Attrs{"mail": {"mailto:bob@corp.example"}})
-		}, exitOK, []string{
-			"value to be corrected: CN=ann,CN=Users,DC=corp,DC=example: proxyAddresses a.smith@corp.example: it has no " +
-				"address type",
-			`value to be corrected: CN=ann,CN=Users,DC=corp,DC=example: proxyAddresses smtp:an\u200bn@corp.example: it contains the invisible character U+200B`,
-			"value to be corrected: CN=bob,CN=Users,DC=corp,DC=example: mail mailto:bob@corp.example: mailto: begins a URL",
-			"!all addresses can be read"}},
+		}, []string{
+			"warning:value-unusable CN=ann,CN=Users,DC=corp,DC=example: proxyAddresses a.smith@corp.example:",
+			"warning:value-unusable CN=ann,CN=Users,DC=corp,DC=example: proxyAddresses smtp:an\u200bn@corp.example:",
+			"warning:value-unusable CN=bob,CN=Users,DC=corp,DC=example: mail mailto:bob@corp.example:"}, "ok:objects"},
 		{"many values", func(r *rig) {
 			for i := range 25 {
 				r.addUser(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
 			}
-		}, exitOK, []string{"CN=u0,", "CN=u19,", "5 more values are to be corrected", "!CN=u20,"}},
+		}, []string{"warning:value-unusable CN=u0,", "warning:value-unusable CN=u19,", "warning:value-unusable : 5 more"},
+			"CN=u20,"},
 		{"values outside the bases are not ours", func(r *rig) {
 			r.addUser("ann", "a.smith@corp.example")
 			r.limit(`exclude: ["CN=Users,DC=corp,DC=example"]`)
-		}, exitOK, []string{"!to be corrected"}},
+		}, []string{"ok:objects "}, "a.smith@"},
 		{"hidden uSNChanged of some", func(r *rig) {
 			r.ad.HideOf(r.addUser("ann", "smtp:ann@corp.example"), "uSNChanged")
 			r.ad.HideOf(r.addUser("bob"), "uSNChanged")
-		}, exitFailure, []string{"2 objects hide uSNChanged from svc-mail@corp.example",
-			"give it the right to read uSNChanged in CN=Users,DC=corp,DC=example (2, such as " +
-				"CN=ann,CN=Users,DC=corp,DC=example)",
-			"CN=ann,CN=Users,DC=corp,DC=example; CN=bob,CN=Users,DC=corp,DC=example"}},
+		}, []string{"problem:usn-hidden in CN=Users,DC=corp,DC=example (2, such as CN=ann,CN=Users,DC=corp,DC=example): " +
+			"CN=ann,CN=Users,DC=corp,DC=example; CN=bob,CN=Users,DC=corp,DC=example"}, "ok:objects"},
 		{"public folders outside the bases", func(r *rig) {
 			folder(r, "news")
 			folder(r, "offers")
@@ -62,50 +60,46 @@ func TestCheckObjects(t *testing.T) {
 			outside(r, "joe", "joe@pass.example")
 			r.limit(`bases: ["CN=Users,DC=corp,DC=example"]`)
 			r.edit("  report.example: report", "  report.example: report\n  .corp.example: report\n  pass.example: pass")
-		}, exitOK, []string{"warning: directory corp: ",
-			"2 public folders with addresses of our domains lie outside bases, and would be refused: " + folders +
-				" (2, such as news@corp.example)",
-			"2 recipients of our domains lie outside bases, and would be refused: OU=Berlin,DC=corp,DC=example (2, such as " +
-				"eve@corp.example)", "!joe@"}},
+		}, []string{"warning:folders-outside " + folders + " (2, such as news@corp.example)",
+			"warning:recipients-outside OU=Berlin,DC=corp,DC=example (2, such as eve@corp.example)"}, "joe@"},
 		{"outside the bases, and known inside", func(r *rig) {
 			r.add(adsim.OU, "OU=Berlin,"+base, nil)
 			outside(r, "jane", "jane@corp.example")
 			r.limit(`bases: ["CN=Users,DC=corp,DC=example"]`)
-		}, exitOK, []string{"!outside bases"}},
+		}, nil, "-outside"},
 		{"outside the bases in a domain of another", func(r *rig) {
 			r.add(adsim.OU, "OU=Berlin,"+base, nil)
 			outside(r, "eve", "eve@report.example")
 			r.limit("bases: [\"CN=Users,DC=corp,DC=example\"]\n    domains: [corp.example]")
 			r.edit("  report.example: report", "  report.example: pass")
-		}, exitOK, []string{"!outside bases"}},
+		}, nil, "-outside"},
 		{"excluded", func(r *rig) {
 			r.add(adsim.OU, "OU=Berlin,"+base, nil)
 			outside(r, "eve", "eve@corp.example")
 			r.limit(`exclude: ["OU=Berlin,DC=corp,DC=example"]`)
-		}, exitOK, []string{"ok: directory corp: ", "1 recipient of our domains is left out by exclude: " +
-			"OU=Berlin,DC=corp,DC=example (1, such as eve@corp.example)", "!outside bases"}},
-		{"an exclude that is not there", func(r *rig) { r.limit(`exclude: ["OU=Berlim,DC=corp,DC=example"]`) }, exitOK,
-			[]string{"warning: directory corp: ", "there is no OU=Berlim,DC=corp,DC=example, or svc-mail@corp.example may not " +
-				"see it, so it excludes nothing; correct exclude"}},
+		}, []string{"ok:recipients-excluded OU=Berlin,DC=corp,DC=example (1, such as eve@corp.example)"}, "-outside"},
+		{"an exclude that is not there", func(r *rig) { r.limit(`exclude: ["OU=Berlim,DC=corp,DC=example"]`) },
+			[]string{"warning:exclude-missing OU=Berlim,DC=corp,DC=example"}, "-outside"},
 	} {
-		t.Run(c.what, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			c.make(r)
-			out := r.want(c.status, "check", "--live")
-			rest := out
+			all := r.findings(true)
+			rest := all
 			for _, want := range c.want {
-				if absent, no := strings.CutPrefix(want, "!"); no {
-					if strings.Contains(out, absent) {
-						t.Errorf("check --live says\n%swant no %q", out, absent)
-					}
-					continue
+				levelName, value, _ := strings.Cut(want, " ")
+				at := slices.IndexFunc(rest, func(f daemon.Finding) bool {
+					return f.Level.String()+":"+f.Name == levelName && strings.Contains(f.Text, value)
+				})
+				if at < 0 {
+					t.Fatalf("check --live finds %+v, want %q", all, want)
 				}
-				_, after, found := strings.Cut(rest, want)
-				if !found {
-					t.Errorf("check --live says\n%swant %q", out, want)
-					continue
-				}
-				rest = after
+				rest = rest[at+1:]
+			}
+			if slices.ContainsFunc(all, func(f daemon.Finding) bool {
+				return strings.Contains(f.Level.String()+":"+f.Name+" "+f.Text, c.not)
+			}) {
+				t.Errorf("check --live finds %+v, want no %q", all, c.not)
 			}
 		})
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"rcpt-milter/internal/build"
 )
 
 // TestUsage: what is wrong with a command line, without a daemon or a configuration.
@@ -20,22 +22,36 @@ func TestUsage(t *testing.T) {
 		stderr string
 	}{
 		{nil, exitUsage, `rcpt-milter: expected a command; see "rcpt-milter --help"`},
-		{[]string{"stauts"}, exitUsage, `rcpt-milter: unknown command "stauts" for "rcpt-milter"; see "rcpt-milter --help"`},
-		{[]string{"status", "--jsn"}, exitUsage, `rcpt-milter: unknown flag: --jsn; see "rcpt-milter status --help"`},
+		{[]string{"stauts"}, exitUsage, `rcpt-milter: unknown command "stauts" for "rcpt-milter"; did you mean "status"? See "rcpt-milter --help"`},
+		{[]string{"frobnicate"}, exitUsage,
+			`rcpt-milter: unknown command "frobnicate" for "rcpt-milter"; see "rcpt-milter --help"`},
+		{[]string{"removals", "aprove"}, exitUsage,
+			`rcpt-milter: unexpected argument "aprove"; did you mean "approve"? See "rcpt-milter removals --help"`},
+		{[]string{"status", "--jsn"}, exitUsage, `rcpt-milter: unknown flag: --jsn; did you mean "--json"? See "rcpt-milter status --help"`},
+		{[]string{"status", "--frobnicate"}, exitUsage,
+			`rcpt-milter: unknown flag: --frobnicate; see "rcpt-milter status --help"`},
+		{[]string{"--verison"}, exitUsage,
+			`rcpt-milter: unknown flag: --verison; did you mean "--version"? See "rcpt-milter --help"`},
 		{[]string{"status", "now"}, exitUsage, `rcpt-milter: unexpected argument "now"; see "rcpt-milter status --help"`},
-		{[]string{"lookup"}, exitUsage, `rcpt-milter: expected an ADDRESS, several, or - for a list on standard input; see "rcpt-milter lookup --help"`},
+		{[]string{"lookup"}, exitUsage,
+			`rcpt-milter: expected an ADDRESS, several, or - for a list on standard input; see "rcpt-milter lookup --help"`},
 		{[]string{"lookup", ""}, exitUsage, `rcpt-milter: expected an ADDRESS such as user@example.com, got an empty one`},
 		{[]string{"lookup", "<>"}, exitUsage, `rcpt-milter: expected an ADDRESS such as user@example.com, got an empty one`},
-		{[]string{"lookup", "ann"}, exitUsage, `rcpt-milter: "ann" has no domain; expected an ADDRESS such as user@example.com`},
-		{[]string{"lookup", "ann@."}, exitUsage, `rcpt-milter: "ann@." has no domain; expected an ADDRESS such as user@example.com`},
-		{[]string{"lookup", "<ann@>"}, exitUsage, `rcpt-milter: "<ann@>" has no domain; expected an ADDRESS such as user@example.com`},
-		{[]string{"lookup", "a@b", "ann"}, exitUsage, `rcpt-milter: "ann" has no domain; expected an ADDRESS such as user@example.com`},
+		{[]string{"lookup", "ann"}, exitUsage,
+			`rcpt-milter: "ann" has no domain; expected an ADDRESS such as user@example.com`},
+		{[]string{"lookup", "ann@."}, exitUsage,
+			`rcpt-milter: "ann@." has no domain; expected an ADDRESS such as user@example.com`},
+		{[]string{"lookup", "<ann@>"}, exitUsage,
+			`rcpt-milter: "<ann@>" has no domain; expected an ADDRESS such as user@example.com`},
+		{[]string{"lookup", "a@b", "ann"}, exitUsage,
+			`rcpt-milter: "ann" has no domain; expected an ADDRESS such as user@example.com`},
 		{[]string{"lookup", "-", "a@b", "-"}, exitUsage, `rcpt-milter: standard input (-) can be read once only`},
 		{[]string{"lookup", "a@b", "c@d", "--client", "mail"}, exitUsage,
 			`rcpt-milter: --client: expected an IP address, got "mail"`},
 		{[]string{"lookup", "a@b", "--client", "mail"}, exitUsage,
 			`rcpt-milter: --client: expected an IP address, got "mail"`},
-		{[]string{"sync", "--config"}, exitUsage, `rcpt-milter: flag needs an argument: --config; see "rcpt-milter sync --help"`},
+		{[]string{"sync", "--config"}, exitUsage,
+			`rcpt-milter: flag needs an argument: --config; see "rcpt-milter sync --help"`},
 		{[]string{"status", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " +
 			nowhere + ": no such file or directory"},
 		{[]string{"serve", "--config", nowhere}, exitConfig, "rcpt-milter: cannot read the configuration: open " +
@@ -44,15 +60,22 @@ func TestUsage(t *testing.T) {
 			nowhere + ": no such file or directory"},
 		{[]string{"removals", "approve", "--up-to", "x"}, exitUsage,
 			`rcpt-milter: --up-to: expected a whole number, not below 0, got "x"; see "rcpt-milter removals approve --help"`},
-		{[]string{"report", "--limit", "x"}, exitUsage, `rcpt-milter: --limit: expected a whole number, got "x"; see "rcpt-milter report --help"`},
-		{[]string{"status", "--every", "x"}, exitUsage, `rcpt-milter: --every: expected a duration such as 500ms, 2s or 1m, got "x"; see "rcpt-milter status --help"`},
+		{[]string{"report", "--limit", "x"}, exitUsage,
+			`rcpt-milter: --limit: expected a whole number, got "x"; see "rcpt-milter report --help"`},
+		{[]string{"status", "--every", "x"}, exitUsage,
+			`rcpt-milter: --every: expected a duration such as 500ms, 2s or 1m, got "x"; see "rcpt-milter status --help"`},
 		{[]string{"status", "--every", "2s"}, exitUsage, "rcpt-milter: --every requires --watch"},
-		{[]string{"status", "--json=x"}, exitUsage, `rcpt-milter: --json: expected true or false, got "x"; see "rcpt-milter status --help"`},
+		{[]string{"status", "--json=x"}, exitUsage,
+			`rcpt-milter: --json: expected true or false, got "x"; see "rcpt-milter status --help"`},
 		{[]string{"version"}, exitOK, ""},
+		{[]string{"--version"}, exitOK, ""},
 		{[]string{"--help"}, exitOK, ""},
 		{[]string{"completion", "bash"}, exitOK, ""},
-		{[]string{"completion"}, exitUsage, `rcpt-milter: expected a shell, one of bash, fish, powershell, zsh; see "rcpt-milter completion --help"`},
-		{[]string{"completion", "nosh"}, exitUsage, `rcpt-milter: unknown shell "nosh", expected one of bash, fish, powershell, zsh; see "rcpt-milter completion --help"`},
+		{[]string{"completion"}, exitUsage,
+			`rcpt-milter: expected a shell, one of bash, fish, powershell, zsh; see "rcpt-milter completion --help"`},
+		{[]string{"completion", "nosh"}, exitUsage,
+			`rcpt-milter: unknown shell "nosh", expected one of bash, fish, powershell, zsh; ` +
+				`see "rcpt-milter completion --help"`},
 		{[]string{"completion", "--help"}, exitOK, ""},
 	} {
 		var stdout, stderr bytes.Buffer
@@ -63,6 +86,17 @@ func TestUsage(t *testing.T) {
 		if (stdout.Len() > 0) != (c.status == exitOK) {
 			t.Errorf("rcpt-milter %q: prints %q", c.args, &stdout)
 		}
+	}
+}
+
+// TestVersion: the command and the flag print the same, with the number of the release.
+func TestVersion(t *testing.T) {
+	var command, flag, stderr bytes.Buffer
+	run(t.Context(), []string{"version"}, &command, &stderr)
+	run(t.Context(), []string{"--version"}, &flag, &stderr)
+	if command.String() != flag.String() || stderr.Len() > 0 ||
+		!strings.HasPrefix(flag.String(), "rcpt-milter "+build.Release()+" (") {
+		t.Errorf("version prints %q, --version %q, standard error %q", &command, &flag, &stderr)
 	}
 }
 
@@ -127,39 +161,65 @@ func TestCheck(t *testing.T) {
 
 func TestCheckFindings(t *testing.T) {
 	for _, c := range []struct {
-		what   string
-		make   func(r *rig)
-		status int
-		want   string
+		name  string
+		make  func(r *rig)
+		want  string // level:name
+		value string // that it names
 	}{
-		{"open password", func(r *rig) { os.Chmod(filepath.Join(r.dir, "password"), 0o644) }, exitOK,
-			"warning: DIR/config.yaml:13:56: directories[0].bind.password_file: DIR/password is readable by every account on " +
-				"this host; chmod o= DIR/password"},
-		{"empty password", func(r *rig) { r.write("password", "") }, exitFailure,
-			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password is empty; " +
-				"write the password into it, as its only line"},
-		{"no password", func(r *rig) { os.Remove(filepath.Join(r.dir, "password")) }, exitConfig,
-			"rcpt-milter: DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password does not " +
-				"exist"},
-		{"no CA", func(r *rig) { os.Remove(r.ca) }, exitConfig,
-			"directories[0].tls.ca_file: the CA file DIR/adsim-ca.pem does not exist"},
+		{"open password", func(r *rig) { os.Chmod(filepath.Join(r.dir, "password"), 0o644) }, "warning:configuration",
+			"DIR/config.yaml:13:56: directories[0].bind.password_file: DIR/password is readable by every account"},
+		{"empty password", func(r *rig) { r.write("password", "") }, "problem:files",
+			"DIR/config.yaml:13:56: directories[0].bind.password_file: the password file DIR/password is empty"},
 		{"damaged store", func(r *rig) {
 			os.Mkdir(filepath.Join(r.dir, "store"), 0o700)
 			r.write("store/MANIFEST", "not a manifest")
-		}, exitFailure, "the store is damaged"},
+		}, "problem:store", "the store is damaged"},
 	} {
-		r := newRig(t)
-		c.make(r)
-		if out, want := r.want(c.status, "check"), strings.ReplaceAll(c.want, "DIR", r.dir); !strings.Contains(out, want) {
-			t.Errorf("%s: check says\n%swant\n%s", c.what, out, want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			c.make(r)
+			all := r.findings(false)
+			value := strings.ReplaceAll(c.value, "DIR", r.dir)
+			found := named(all, c.want)
+			if len(found) != 1 || !strings.Contains(found[0].Text, value) {
+				t.Errorf("check finds %+v, want %s with %q", all, c.want, value)
+			}
+			status := exitOK
+			if len(named(all, "problem")) > 0 {
+				status = exitFailure
+			}
+			r.want(status, "check")
+		})
+	}
+}
+
+// TestCheckMissingFiles: a file that the configuration names and that does not exist is an error
+// of the configuration.
+func TestCheckMissingFiles(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		file func(r *rig) string
+		key  string
+	}{
+		{"password", func(r *rig) string { return filepath.Join(r.dir, "password") }, "directories[0].bind.password_file"},
+		{"CA", func(r *rig) string { return r.ca }, "directories[0].tls.ca_file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			if err := os.Remove(c.file(r)); err != nil {
+				t.Fatal(err)
+			}
+			if out := r.want(exitConfig, "check"); !strings.Contains(out, c.key) || !strings.Contains(out, c.file(r)) {
+				t.Errorf("check says\n%swant the key %s and the file", out, c.key)
+			}
+		})
 	}
 }
 
 // TestProgress: on a terminal the line of a pass under way is replaced; elsewhere only
 // what ended is printed.
 func TestProgress(t *testing.T) {
-	s := troubledStatus()
+	s := consoleStatus(t, "troubled")
 	const underway = "lab: full pass, ████░░░░░░░░░░░░░░░░ 12,000 of about 50,000 objects\r\x1b[K"
 	for _, c := range []struct {
 		shown bool

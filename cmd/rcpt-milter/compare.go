@@ -102,7 +102,8 @@ func (c *comparePage) add(e control.CompareEvent) error {
 			text.Count(e.Progress.Objects, "object", "objects")))
 	case e.Difference != nil:
 		d := e.Difference
-		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(d.DN), text.Printable(d.Class),
+		c.block = append(c.block, []string{text.Printable(d.Address), text.Printable(control.ObjectName(d.DN, d.GUID)),
+			text.Printable(d.Class),
 			locationOf(*d), c.cause(*d)})
 		if len(c.block) == blockRows {
 			return c.flush()
@@ -192,6 +193,9 @@ func (c *comparePage) end(bool) error {
 
 func (c *comparePage) interrupted() { c.progress.Clear() }
 
+// beginDifferences begins a document with differences; the comparison with a table has the same.
+const beginDifferences = `{"differences": `
+
 // compareJSON prints one document, each difference as it arrives.
 type compareJSON struct {
 	rows        text.JSONRows
@@ -199,7 +203,7 @@ type compareJSON struct {
 }
 
 func newCompareJSON(w io.Writer) *compareJSON {
-	return &compareJSON{rows: text.JSONRows{W: w}, directories: []control.ComparedDirectory{}}
+	return &compareJSON{rows: text.JSONRows{W: w, Before: beginDifferences}, directories: []control.ComparedDirectory{}}
 }
 
 func (c *compareJSON) add(e control.CompareEvent) error {
@@ -207,9 +211,6 @@ func (c *compareJSON) add(e control.CompareEvent) error {
 	case e.Directory != nil:
 		c.directories = append(c.directories, *e.Directory)
 	case e.Difference != nil:
-		if c.rows.Empty() {
-			c.begin()
-		}
 		return c.rows.Add(e.Difference)
 	}
 	return nil
@@ -217,12 +218,7 @@ func (c *compareJSON) add(e control.CompareEvent) error {
 
 func (*compareJSON) interrupted() {} // an unfinished document is not valid JSON
 
-func (c *compareJSON) begin() { io.WriteString(c.rows.W, `{"differences": `) }
-
 func (c *compareJSON) end(equal bool) error {
-	if c.rows.Empty() {
-		c.begin()
-	}
 	if err := c.rows.End(); err != nil {
 		return err
 	}

@@ -42,15 +42,10 @@ func (a *app) compareTable(ctx context.Context, file string, asJSON bool) error 
 
 func (a *app) compareWith(ctx context.Context, from reader, file string, table *tables.Table,
 	asJSON bool) (daemon.ComparedTable, error) {
-	page, rows := &tablePage{app: a}, &text.JSONRows{W: a.stdout}
+	page, rows := &tablePage{app: a}, &text.JSONRows{W: a.stdout, Before: beginDifferences}
 	show := page.add
 	if asJSON {
-		show = func(d daemon.TableDifference) error {
-			if rows.Empty() {
-				io.WriteString(a.stdout, beginTableJSON)
-			}
-			return rows.Add(d)
-		}
+		show = func(d daemon.TableDifference) error { return rows.Add(d) }
 	}
 	done, err := daemon.CompareTable(ctx, from, file, table, show)
 	if err != nil {
@@ -62,12 +57,7 @@ func (a *app) compareWith(ctx context.Context, from reader, file string, table *
 	return done, page.end(done)
 }
 
-const beginTableJSON = `{"differences": `
-
 func endTableJSON(rows *text.JSONRows, done daemon.ComparedTable) error {
-	if rows.Empty() {
-		io.WriteString(rows.W, beginTableJSON)
-	}
 	if err := rows.End(); err != nil {
 		return err
 	}
@@ -89,35 +79,11 @@ func (t *tablePage) add(d daemon.TableDifference) error {
 	if d.InIndex {
 		where, line = "index only", ""
 	}
-	t.block = append(t.block, []string{text.Printable(d.Address), where, line, t.because(d)})
+	t.block = append(t.block, []string{text.Printable(d.Address), where, line, text.Printable(d.Because(t.console().At))})
 	if len(t.block) == blockRows {
 		return t.flush()
 	}
 	return nil
-}
-
-func (t *tablePage) because(d daemon.TableDifference) string {
-	switch d.Cause {
-	case daemon.TableUnknown:
-		return "not in any directory"
-	case daemon.TableRemoved:
-		return "left the directories " + t.at(d.Removed)
-	case daemon.TableListed:
-		if d.Entry == "" {
-			return "accepted by the configuration"
-		}
-		return "accepted by " + text.Printable(d.Entry)
-	case daemon.TableAlways:
-		return "always accepted"
-	case daemon.TableDomain:
-		return "accepts the whole domain"
-	case daemon.TableAlias:
-		return "maps the domain to " + text.Printable(d.Entry) + ": domain_aliases"
-	case daemon.TableMissing:
-		return "rejected by the table"
-	default:
-		return "unknown, because of an internal error"
-	}
 }
 
 func (t *tablePage) flush() error {

@@ -74,7 +74,7 @@ func TestCompare(t *testing.T) {
 	r.compare(exitTemporary, "--directory", "nowhere")
 }
 
-// TestInterrupted: Ctrl-C is no difference, and is told of in plain words.
+// TestInterrupted: Ctrl-C is not reported as a difference, but in plain words.
 func TestInterrupted(t *testing.T) {
 	r := newRig(t)
 	r.serve()

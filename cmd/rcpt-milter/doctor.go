@@ -79,7 +79,13 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 // usual is the path in its unit.
 func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usual string) postfix.Daemon {
 	d := postfix.Daemon{Domains: map[string]string{}, AlwaysAccept: c.AlwaysAccept, Connections: c.Limits.Connections,
-		ExemptAuthenticated: c.Exempt.Authenticated}
+		ExemptAuthenticated: c.Exempt.Authenticated, Export: c.Export.File, Delimiter: c.RecipientDelimiter}
+	for _, l := range c.ListenSocketmap {
+		if l.Network == "fd" {
+			l = config.Endpoint{Network: "unix", Address: path.Join(path.Dir(usual), "map.sock")}
+		}
+		d.Socketmap = append(d.Socketmap, l.String())
+	}
 	if c.Confirm.Enabled {
 		d.Patience = c.Confirm.Timeout
 	}
@@ -98,7 +104,7 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 		d.Trouble = err.Error()
 		return d
 	}
-	d.State, d.Empty = string(s.State), s.EmptyDomains
+	d.State, d.Empty, d.Alarms = string(s.State), s.EmptyDomains, s.Alarms
 	return d
 }
 
@@ -139,23 +145,10 @@ func (p doctorHost) Judge(all []address.Address) ([]postfix.Judgement, error) {
 			return nil, err
 		}
 		// A temporary reply is no matter of the configuration.
-		refused := l.Outcome == control.Refused || l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5") || inEmptyDomain(l)
+		refused := l.Outcome == control.Refused || l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5") || l.InEmptyDomain()
 		answers = append(answers, postfix.Judgement{Accepted: !refused, Owned: len(l.Owners) > 0})
 	}
 	return answers, nil
-}
-
-// inEmptyDomain reports whether a recipient is deferred because its domain has no known
-// address, although its directories have been read. That lasts until an operator acts.
-func inEmptyDomain(l control.LookupAnswer) bool {
-	if l.Verdict != control.VerdictNotReady {
-		return false
-	}
-	switch l.DirectoryState {
-	case control.Fresh, control.Late, control.Stale:
-		return true
-	}
-	return false
 }
 
 func (a *app) printDiagnosis(d diagnosis) error {

@@ -31,7 +31,7 @@ func BenchmarkExport(b *testing.B) {
 	d := r.serve()
 	r.want(exitOK, "sync", "--wait")
 	d.stop()
-	r.server.Down() // it does not know whom the index knows now
+	r.server.Down() // it does not have the addresses of the index
 	r.fill(*addressesFlag)
 	p := r.spawn().ready()
 	p.verified()
@@ -162,11 +162,12 @@ func (p *process) verified() {
 	}
 }
 
-// memory is what a process has in memory of its own, in MiB. What it has mapped of the
-// store, the kernel takes back when somebody else needs the room.
+// memory returns the private memory of a process in MiB. Mapped files of the store do not
+// count, because the kernel can reclaim them.
 func (p *process) memory() float64 { return inStatus(p.cmd.Process.Pid, "RssAnon") }
 
-// inStatus is a size that the kernel tells of a process, in MiB; 0 where it does not.
+// inStatus returns a size from the status of a process in the kernel, in MiB; 0 if the kernel
+// does not report it.
 func inStatus(pid int, field string) float64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	m := regexp.MustCompile(field + `:\s+(\d+) kB`).FindSubmatch(text)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
+	"rcpt-milter/daemon"
+	"rcpt-milter/internal/text"
 	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/testenv/adsim"
 )
@@ -59,7 +62,7 @@ func TestExport(t *testing.T) {
 	for _, want := range []string{"# The index is fresh: 12 addresses, digest ",
 		"\n# Directory corp: fresh, last read 20", "pass.example (pass)",
 		"\n#     postmap lmdb:FILE\n", "\n# Accepted by the daemon, and not by this table: what matches srs0=",
-		"\n# omitted because a line that begins with # is a comment: #hash@corp.example\n",
+		"\n# omitted because a table cannot hold them (a first #, or an invisible character): #hash@corp.example\n",
 		"\njürgen@münchen.below.example\tOK\n"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("export has no %q:\n%s", want, table)
@@ -182,5 +185,33 @@ func TestExportToFile(t *testing.T) {
 	r.want(exitUsage, "export", "--format", "hash")
 	if out := r.want(exitFailure, "export", "--output", r.dir); !strings.Contains(out, "not a regular file") {
 		t.Errorf("over a directory: %s", out)
+	}
+}
+
+// TestExportPrintsNothingHidden: a list on a terminal looks like what it is.
+func TestExportPrintsNothingHidden(t *testing.T) {
+	const hidden = "a\u202eb\u200c\u2066c\u200bd@corp.example"
+	for _, format := range []string{"text", "postmap"} {
+		var out bytes.Buffer
+		list := daemon.NewRecipientList(daemon.ListOptions{Format: format}, &out)
+		err := list.Add([]control.Recipient{
+			{Address: "ann@corp.example", Source: control.SourceIndex}, {Address: hidden, Source: control.SourceIndex},
+			{Address: "bob@corp.example", Source: control.SourceIndex}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := list.End(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if line := strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", " "); !text.IsPrintable(line) {
+				t.Errorf("%s has the line %q", format, line)
+			}
+		}
+		for _, want := range []string{"ann@corp.example", "bob@corp.example", `a\u202eb\u200c\u2066c\u200bd@corp.example`} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s has no %s:\n%s", format, want, &out)
+			}
+		}
 	}
 }

@@ -88,7 +88,7 @@ func (l *journalList) add(r control.JournalRow) error {
 	}
 	l.any = true
 	change := strings.TrimRight(text.Printable(r.Change)+" "+text.Printable(r.Address)+" "+r.Note(), " ")
-	l.block = append(l.block, []string{change, text.Printable(r.DN),
+	l.block = append(l.block, []string{change, text.Printable(control.ObjectName(r.DN, r.GUID)),
 		fmt.Sprintf("pass %d of %s", r.Pass, text.Printable(r.Directory)), controller, usn, l.moment(r.Time.Time)})
 	if len(l.block) == blockRows {
 		return l.flush()

@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
 	"rcpt-milter/docs"
+	"rcpt-milter/internal/build"
 )
 
 func (a *app) manCommand() *cobra.Command {
@@ -47,16 +47,21 @@ func (a *app) manCommand() *cobra.Command {
 // manPages returns all pages by file name, such as rcpt-milter-status.8.
 func manPages(root *cobra.Command) (map[string][]byte, error) {
 	root.DisableAutoGenTag = true // omit the line with author and date
-	pages := map[string][]byte{configPage + ".5": pageOfConfiguration()}
+	built := builtAt()
+	pages := map[string][]byte{docs.ConfigurationPage + ".5": docs.ConfigurationManual(programVersion(), built)}
 	var add func(*cobra.Command) error
 	add = func(command *cobra.Command) error {
 		var page bytes.Buffer
-		header := doc.GenManHeader{Section: "8", Date: builtAt(), Source: "rcpt-milter " + programVersion(), Manual: manual}
+		header := doc.GenManHeader{Section: "8", Date: &built, Source: "rcpt-milter " + programVersion(),
+			Manual: "System Administration"}
 		if err := doc.GenMan(command, &header, &page); err != nil {
 			return fmt.Errorf("manual page of %q: %w", command.CommandPath(), err)
 		}
+		if command == root {
+			insertSections(&page, root)
+		}
 		page.Truncate(len(bytes.TrimSpace(page.Bytes())))
-		page.WriteString(", \\fB" + configPage + "(5)\\fP\n") // the last section is SEE ALSO
+		page.WriteString(", \\fB" + docs.ConfigurationPage + "(5)\\fP\n") // the last section is SEE ALSO
 		pages[strings.ReplaceAll(command.CommandPath(), " ", "-")+".8"] = page.Bytes()
 		for _, c := range command.Commands() {
 			if c.IsAvailableCommand() && !c.IsAdditionalHelpTopicCommand() {
@@ -70,28 +75,14 @@ func manPages(root *cobra.Command) (map[string][]byte, error) {
 	return pages, add(root)
 }
 
-const (
-	manual     = "System Administration"
-	configPage = "rcpt-milter.yaml"
-)
-
-// pageOfConfiguration renders rcpt-milter.yaml(5) from docs/configuration.md.
-func pageOfConfiguration() []byte {
-	_, text, _ := strings.Cut(docs.Configuration, "\n") // without the title
-	head := fmt.Sprintf("%% %q \"5\" %q %q %q\n# NAME\n%s \\- the configuration of rcpt-milter\n\n# DESCRIPTION\n",
-		strings.ToUpper(configPage), builtAt().Format("Jan 2006"), "rcpt-milter "+programVersion(), "File Formats",
-		configPage)
-	return md2man.Render([]byte(head + text + "\n# SEE ALSO\n**rcpt-milter(8)**, **rcpt-milter-check(8)**\n"))
-}
-
 // builtAt returns the time of the commit, which makes pages reproducible. If the commit is
 // unknown, it returns the present time.
-func builtAt() *time.Time {
-	at, err := time.Parse(time.RFC3339, buildOf().time)
+func builtAt() time.Time {
+	at, err := time.Parse(time.RFC3339, build.ReadSource().Time)
 	if err != nil {
-		at = time.Now()
+		return time.Now()
 	}
-	return &at
+	return at
 }
 
 // printPage prints the page with this name in any section.

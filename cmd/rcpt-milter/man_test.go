@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -19,7 +18,8 @@ func TestMan(t *testing.T) {
 		{[]string{"man", "status"}, exitOK, `.TH "RCPT-MILTER-STATUS" "8" `},
 		{[]string{"man", "removals", "approve"}, exitOK, `.TH "RCPT-MILTER-REMOVALS-APPROVE" "8" `},
 		{[]string{"man", "rcpt-milter.yaml"}, exitOK, `.TH "RCPT-MILTER.YAML" "5" `},
-		{[]string{"man", "stauts"}, exitUsage, `rcpt-milter: there is no manual page "rcpt-milter-stauts"; there are rcpt-milter, rcpt-milter-check, `},
+		{[]string{"man", "stauts"}, exitUsage,
+			`rcpt-milter: there is no manual page "rcpt-milter-stauts"; there are rcpt-milter, rcpt-milter-check, `},
 		{[]string{"man", "--dir", "x", "status"}, exitUsage,
 			`rcpt-milter: --dir writes all pages, so it goes without "status"`},
 	} {
@@ -52,23 +52,32 @@ func TestManDir(t *testing.T) {
 	}
 }
 
-func TestBuild(t *testing.T) {
-	setting := func(key, value string) debug.BuildSetting { return debug.BuildSetting{Key: key, Value: value} }
-	revision := setting("vcs.revision", "0123456789abcdef0123456789abcdef01234567")
-	when := setting("vcs.time", "2026-03-04T12:00:00Z")
-	for _, c := range []struct {
-		info *debug.BuildInfo
-		want string
-	}{
-		{nil, ""},
-		{&debug.BuildInfo{}, ""},
-		{&debug.BuildInfo{Settings: []debug.BuildSetting{revision, when, setting("vcs.modified", "false")}},
-			"commit 0123456789ab of 2026-03-04, "},
-		{&debug.BuildInfo{Settings: []debug.BuildSetting{revision, when, setting("vcs.modified", "true")}},
-			"changed since commit 0123456789ab of 2026-03-04, "},
-	} {
-		if got := readBuild(c.info).String(); got != c.want {
-			t.Errorf("%+v: %q, want %q", c.info, got, c.want)
+// TestManRoot: the page of the program has its commands, files and examples, and man can read it.
+func TestManRoot(t *testing.T) {
+	var out bytes.Buffer
+	if status := run(t.Context(), []string{"man"}, &out, &out); status != exitOK {
+		t.Fatalf("exit status %d, %s", status, &out)
+	}
+	at := 0
+	for _, section := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "EXIT STATUS", "FILES",
+		"EXAMPLES", "SEE ALSO"} {
+		next := strings.Index(out.String(), "\n.SH "+section+"\n")
+		if next < at {
+			t.Errorf("section %s is missing or out of order", section)
+		}
+		at = max(at, next)
+	}
+	for _, c := range (&app{}).root().Commands() {
+		if want := `\fB` + c.Name() + `\fP`; c.IsAvailableCommand() && !strings.Contains(out.String(), want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	for _, e := range manExamples {
+		ours := ourCommand.FindStringSubmatch(e.command)
+		if ours == nil {
+			t.Errorf("example %q is no command of this program", e.command)
+		} else if err := understood(ours[1]); err != nil {
+			t.Errorf("example %q: %v", e.command, err)
 		}
 	}
 }

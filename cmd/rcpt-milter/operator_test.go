@@ -69,6 +69,7 @@ func TestApprovalIsLogged(t *testing.T) {
 		r.want(exitOK, "removals", command)
 		line := regexp.MustCompile(`msg="operator action" action=` + command + fmt.Sprintf(` uid=%d( user=\S+)? `,
 			os.Getuid()) + want + "\n")
+		d.log.count(`msg="operator action" action=`+command, 1)
 		if !line.MatchString(d.log.String()) {
 			t.Errorf("%s: no %s in\n%s", command, line, d.log)
 		}

@@ -65,8 +65,7 @@ func TestLookupAt(t *testing.T) {
 	r.want(exitUsage, "lookup", "late@corp.example", "--at", "30d")
 }
 
-// TestLookupAtUnreadDirectory: what a directory knew before it was first read, nobody
-// can tell.
+// TestLookupAtUnreadDirectory: the content of a directory before its first pass is not known.
 func TestLookupAtUnreadDirectory(t *testing.T) {
 	r := newRig(t)
 	r.edit("  report.example: report\ndirectories:\n",

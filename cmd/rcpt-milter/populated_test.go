@@ -8,6 +8,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/daemon"
 	"rcpt-milter/testenv/adsim"
 )
 
@@ -25,7 +26,7 @@ func (r *rig) wantEmpty(want ...string) {
 	}
 }
 
-// TestEmptyDomain: a typing error in domains refuses nobody, and everything says so.
+// TestEmptyDomain: a typing error in domains rejects no recipient, and every view reports it.
 func TestEmptyDomain(t *testing.T) {
 	r := newRig(t)
 	r.enforce("copr.example")
@@ -34,8 +35,8 @@ func TestEmptyDomain(t *testing.T) {
 	d := r.serve()
 	r.want(exitOK, "sync", "--wait")
 	r.want(exitFailure, "lookup", "nobody@corp.example")
-	if out := r.want(exitTemporary, "lookup", "jane@copr.example"); !strings.Contains(out, "(verdict not-ready, row 7)") {
-		t.Errorf("lookup says\n%s", out)
+	if got := r.lookup(exitTemporary, "jane@copr.example"); got.Verdict != "not-ready" || got.Rule != 7 {
+		t.Errorf("lookup gives %+v", got)
 	}
 	r.wantEmpty("copr.example")
 	if s := r.status(); s.State != control.Fresh {
@@ -49,19 +50,20 @@ func TestEmptyDomain(t *testing.T) {
 		"RCPT-MILTER CRITICAL - no address of copr.example is known") {
 		t.Errorf("status --nagios says\n%s", out)
 	}
-	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: no address of copr.example is known") {
-		t.Errorf("check beside the daemon says\n%s", out)
+	if found := named(r.findings(false), "warning:empty-domain"); len(found) != 1 ||
+		!strings.Contains(found[0].Text, "copr.example") {
+		t.Errorf("check beside the daemon finds %+v", found)
 	}
 	if out := r.scrape(metrics); !strings.Contains(out, "\nrcpt_milter_empty_domains 1\n") {
 		t.Errorf("metrics:\n%s", out)
 	}
-	if n := strings.Count(d.log.String(), `msg="enforced domain has no known address" domain=copr.example`); n != 1 {
+	if n := d.log.count(`msg="enforced domain has no known address" domain=copr.example`, 1); n != 1 {
 		t.Errorf("%d lines of it in the log\n%s", n, d.log)
 	}
 	d.stop()
-	if out := r.want(exitOK, "check"); !strings.Contains(out, "warning: no address of copr.example is known") ||
-		strings.Contains(out, "address of corp.example") {
-		t.Errorf("check of the store says\n%s", out)
+	if found := named(r.findings(false), "warning:empty-domain"); len(found) != 1 ||
+		!strings.Contains(found[0].Text, "copr.example") {
+		t.Errorf("check of the store finds %+v", found)
 	}
 	d = r.serve()
 	r.addUser("ann", "smtp:ann@copr.example")
@@ -69,7 +71,7 @@ func TestEmptyDomain(t *testing.T) {
 	r.wantEmpty()
 	r.want(exitOK, "status")
 	r.want(exitFailure, "lookup", "jane@copr.example")
-	if n := strings.Count(d.log.String(), `msg="enforced domain is no longer without addresses" domain=copr.example`); n != 1 {
+	if n := d.log.count(`msg="enforced domain is no longer without addresses" domain=copr.example`, 1); n != 1 {
 		t.Errorf("%d lines of its end in the log\n%s", n, d.log)
 	}
 }
@@ -199,60 +201,64 @@ func TestEmptyDomainNotReadYet(t *testing.T) {
 // TestCheckLiveEmptyDomain asks the directories themselves.
 func TestCheckLiveEmptyDomain(t *testing.T) {
 	for _, c := range []struct {
-		what string
-		make func(r *rig)
-		want string // "!" in front: not in the output
+		name  string
+		make  func(r *rig)
+		want  string // level:name; "!" in front means that there is none
+		value string // that the finding names
 	}{
 		{"a typing error", func(r *rig) { r.enforce("copr.example") },
-			"warning: no directory has an address of copr.example, which domains says to enforce"},
-		{"the domain beside it", func(r *rig) { r.enforce("copr.example") }, "!no directory has an address of corp.example"},
-		{"has addresses", func(*rig) {}, "ok: directory corp: has addresses of corp.example, such as "},
-		{"a parent", func(r *rig) { r.enforce(".corp.example") }, "warning: no directory has an address of .corp.example"},
+			"warning:empty-domain", "copr.example"},
+		{"the domain beside it", func(r *rig) { r.enforce("copr.example") }, "!warning:empty-domain", "corp.example"},
+		{"has addresses", func(*rig) {}, "ok:domain", "corp.example, such as "},
+		{"a parent", func(r *rig) { r.enforce(".corp.example") }, "warning:empty-domain", ".corp.example"},
 		{"a parent with a sub-domain", func(r *rig) {
 			r.enforce(".corp.example")
 			r.addUser("sub", "smtp:sub@a.corp.example")
-		}, "!no directory has an address of"},
+		}, "!warning:empty-domain", ""},
 		{"in mail only", func(r *rig) {
 			r.enforce("mail.example")
 			r.addAccount(map[string][]string{"mail": {"Svc@Mail.example"}})
-		}, "has addresses of mail.example, such as svc@mail.example"},
+		}, "ok:domain", "mail.example, such as svc@mail.example"},
 		{"named by a list", func(r *rig) {
 			r.enforce("list.example")
 			r.edit("removal_grace: 0s", "removal_grace: 0s\naccept: [x@list.example]")
-		}, "!no directory has an address of"},
+		}, "!warning:empty-domain", ""},
 		{"in U-labels", func(r *rig) {
 			r.enforce("münchen.example")
 			r.addUser("uni", "smtp:uni@münchen.example")
-		}, "!no directory has an address of"},
+		}, "!warning:empty-domain", ""},
 		{"in an excluded subtree only", func(r *rig) {
 			r.enforce("left.example")
 			r.edit("poll: 100ms", "poll: 100ms\n    exclude: [\"OU=Leavers,"+base+"\"]")
 			r.add(adsim.OU, "OU=Leavers,"+base, nil)
 			r.add(adsim.User, "CN=eve,OU=Leavers,"+base, adsim.Attrs{"proxyAddresses": {"smtp:eve@left.example"}})
-		}, "warning: no directory has an address of left.example, which domains says to enforce"},
+		}, "warning:empty-domain", "left.example"},
 		{"beside an excluded subtree", func(r *rig) {
 			r.edit("poll: 100ms", "poll: 100ms\n    exclude: [\"CN=Users,OU=x,"+base+"\"]")
-		}, "ok: directory corp: has addresses of corp.example, such as jane"},
+		}, "ok:domain", "corp.example, such as jane"},
 		{"of an omitted account only", func(r *rig) {
 			r.enforce("left.example")
 			r.edit("poll: 100ms", "poll: 100ms\n    disabled_accounts: omit")
 			r.add(adsim.User, "CN=eve,CN=Users,"+base, adsim.Attrs{"proxyAddresses": {"smtp:eve@left.example"},
 				"userAccountControl": {"514"}})
-		}, "warning: no directory has an address of left.example"},
+		}, "warning:empty-domain", "left.example"},
 		{"of a value that cannot be used", func(r *rig) {
 			r.enforce("star.example")
 			r.addUser("star", "smtp:*@star.example")
-		}, "warning: no directory has an address of star.example"},
+		}, "warning:empty-domain", "star.example"},
 		{"of a directory that is down", func(r *rig) { r.enforce("copr.example"); r.server.Down() },
-			"!no directory has an address of"},
+			"!warning:empty-domain", ""},
 	} {
-		t.Run(c.what, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			c.make(r)
-			_, out, _ := r.command("check", "--live")
+			all := r.findings(true)
 			want, absent := strings.CutPrefix(c.want, "!")
-			if strings.Contains(out, want) == absent {
-				t.Errorf("check --live says\n%swant %q", out, c.want)
+			found := slices.ContainsFunc(named(all, want), func(f daemon.Finding) bool {
+				return strings.Contains(f.Text, c.value)
+			})
+			if found == absent {
+				t.Errorf("check --live finds %+v, want %s of %q", all, c.want, c.value)
 			}
 		})
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = 45 * time.Second
 
 // prober is one session of an MTA with a daemon.
 type prober struct {

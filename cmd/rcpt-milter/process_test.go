@@ -35,14 +35,34 @@ type process struct {
 // spawn starts a daemon. It need not be ready yet.
 func (r *rig) spawn(sockets ...*os.File) *process {
 	r.t.Helper()
-	p := &process{r: r, cmd: exec.Command(os.Args[0], "serve", "--config", r.config), ended: make(chan error, 1),
+	return r.spawnTo(nil, sockets...)
+}
+
+// spawnTo starts a daemon whose standard error is a file; nil is a log that the test reads.
+func (r *rig) spawnTo(stderr *os.File, sockets ...*os.File) *process {
+	r.t.Helper()
+	return r.spawnCommand(exec.Command(os.Args[0], "serve", "--config", r.config), stderr, sockets...)
+}
+
+// spawnLimited starts a daemon that may have so many file descriptors.
+func (r *rig) spawnLimited(descriptors int) *process {
+	r.t.Helper()
+	return r.spawnCommand(exec.Command("sh", "-c", `ulimit -n "$1" && exec "$0" serve --config "$2"`, os.Args[0],
+		strconv.Itoa(descriptors), r.config), nil)
+}
+
+func (r *rig) spawnCommand(cmd *exec.Cmd, stderr *os.File, sockets ...*os.File) *process {
+	r.t.Helper()
+	p := &process{r: r, cmd: cmd, ended: make(chan error, 1),
 		log: &logWatch{line: "msg=ready", seen: make(chan struct{})}}
 	p.cmd.Env = append(os.Environ(), asDaemon+"=1")
 	if len(sockets) > 0 {
 		p.cmd.ExtraFiles = sockets
 		p.cmd.Env = append(p.cmd.Env, "LISTEN_FDS="+strconv.Itoa(len(sockets)), "LISTEN_FDNAMES=milter")
 	}
-	p.cmd.Stderr = p.log
+	if p.cmd.Stderr = p.log; stderr != nil {
+		p.cmd.Stderr = stderr
+	}
 	if err := p.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}

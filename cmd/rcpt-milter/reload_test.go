@@ -53,7 +53,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestReloadRefused: a bad file changes nothing, is told of, and can be mended.
+// TestReloadRefused: a bad file changes nothing, is reported, and can be corrected.
 func TestReloadRefused(t *testing.T) {
 	r := newRig(t)
 	r.serve()
@@ -144,7 +144,8 @@ func TestReloadDirectories(t *testing.T) {
 		// Not ours, then not read yet, then known; and never unknown.
 		"bob@lab.example": "continue 451",
 	})()
-	r.waitFor("recipients can be confirmed", func(s control.Status) bool { return s.Confirm.Directories[0].DomainController != "" })
+	r.waitFor("recipients can be confirmed",
+		func(s control.Status) bool { return s.Confirm.Directories[0].DomainController != "" })
 	corp := r.server.Stats().Connections
 
 	lines := strings.Replace(other.directoryLines("lab"), "poll: 100ms", "domains: [lab.example]\n    poll: 99ms", 1)

@@ -16,7 +16,7 @@ import (
 
 func (a *app) removalsCommand() *cobra.Command {
 	var q control.RemovalsQuery
-	var asJSON bool
+	var asJSON, yes bool
 	command := &cobra.Command{
 		Use:   "removals",
 		Short: "List held removals; approve or discard them",
@@ -29,9 +29,26 @@ func (a *app) removalsCommand() *cobra.Command {
 	}
 	command.PersistentFlags().StringVar(&q.Directory, "directory", "", "only those of the directory with this `NAME`")
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	approve := a.settleCommand("approve", "Apply the held removals", "Applies the held removals.\n"+
+	approve := a.settleCommand("approve", "Apply the held removals", "Applies the held removals. On a terminal it shows\n"+
+		"how many addresses each domain would lose, and asks for confirmation.\n"+
 		"The command waits for a running pass, but does not approve what that pass holds. Removals that wait\n"+
-		"for replication do not need approval.", &q, (*control.Client).Approve)
+		"for replication do not need approval.", &q,
+		func(client *control.Client, ctx context.Context, q control.RemovalsQuery, done func(control.RemovalsDone)) error {
+			all := []control.RemovalsQuery{q}
+			if !yes {
+				var err error
+				if all, err = a.confirmApproval(ctx, client, q); err != nil {
+					return err
+				}
+			}
+			for _, q := range all {
+				if err := client.Approve(ctx, q, done); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	approve.Flags().BoolVar(&yes, "yes", false, "do not ask for confirmation")
 	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all that "+
 		"are held now)")
 	command.AddCommand(approve,
@@ -203,7 +220,8 @@ func (l *removalList) row(h control.HeldRemoval) []string {
 	if h.BecomesInternalOnly {
 		waits += "; would become internal-only"
 	}
-	return []string{text.Printable(h.Address), text.Printable(h.DN), text.Printable(h.Class), fmt.Sprint(h.Pass),
+	return []string{text.Printable(h.Address), text.Printable(control.ObjectName(h.DN, h.GUID)),
+		text.Printable(h.Class), fmt.Sprint(h.Pass),
 		l.moment(h.Since.Time), last, waits}
 }
 

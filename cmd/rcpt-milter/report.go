@@ -75,11 +75,14 @@ func (a *app) printReport(r control.Report, limit int) error {
 	}
 	fmt.Fprintf(p, "Refused %s: %s", since, text.Count(r.Refused, "recipient", "recipients"))
 	if r.WouldRefuse > 0 {
-		fmt.Fprintf(p, "; mode report let %s more through", text.Number(r.WouldRefuse))
+		fmt.Fprintf(p, "; would refuse %s more (mode report)", text.Number(r.WouldRefuse))
 	}
 	p.WriteByte('\n')
 	for _, verdict := range slices.Sorted(maps.Keys(r.Verdicts)) {
 		p.Line(text.Printable(verdict), text.Number(r.Verdicts[verdict]))
+	}
+	if r.WouldLimit > 0 {
+		p.Line("harvest limit", text.Number(r.WouldLimit)+" of them would have been deferred; it is in mode report")
 	}
 	if r.Unlisted > 0 {
 		p.Line("not looked at", text.Number(r.Unlisted)+", which came too fast and are in no list")
@@ -100,7 +103,7 @@ func (a *app) printReport(r control.Report, limit int) error {
 }
 
 func (a *app) refusedAddresses(p *terminal.Page, all []control.RefusedAddress) {
-	rows := [][]string{{"Address", "Refused", "Let through", "Last", "Client network", "Now"}}
+	rows := [][]string{{"Address", "Refused", "Would refuse", "Last", "Client network", "Now"}}
 	known := 0
 	for _, r := range all {
 		now := text.Printable(r.Now)
@@ -125,7 +128,7 @@ func isOrAre(n int, what string) string {
 }
 
 func (a *app) refusedNames(p *terminal.Page, title string, all []control.RefusedName) {
-	rows := [][]string{{title, "Refused", "Let through", "Last"}}
+	rows := [][]string{{title, "Refused", "Would refuse", "Last"}}
 	for _, r := range all {
 		rows = append(rows, []string{text.Printable(r.Name), text.Number(r.Refused), text.Number(r.WouldRefuse),
 			a.shortTime(r.Last)})
@@ -134,7 +137,7 @@ func (a *app) refusedNames(p *terminal.Page, title string, all []control.Refused
 }
 
 func (a *app) nearMissTable(p *terminal.Page, r control.Report) {
-	rows := [][]string{{"Near miss", "Known address", "Refused", "Let through", "Last"}}
+	rows := [][]string{{"Near miss", "Known address", "Refused", "Would refuse", "Last"}}
 	for _, m := range r.NearMisses {
 		rows = append(rows, []string{text.Printable(m.Name), text.Printable(strings.Join(m.Known, ", ")),
 			text.Number(m.Refused), text.Number(m.WouldRefuse), a.shortTime(m.Last)})

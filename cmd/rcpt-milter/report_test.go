@@ -67,7 +67,7 @@ func TestReport(t *testing.T) {
 	session.want(t, "jane.do@corp.example", "550")
 	session.want(t, "nobody@report.example", "continue")
 	out := r.want(exitOK, "report")
-	for _, want := range []string{"Refused since ", ": 5 recipients; mode report let 1 more through\n",
+	for _, want := range []string{"Refused since ", ": 5 recipients; would refuse 1 more (mode report)\n",
 		"jane.do@corp.example    jane.doe@corp.example", "1 of these addresses is known by now",
 		"jane.deo@corp.example   jane.doe@corp.example", "jne@corp.example        jane@corp.example", "192.0.2.0/24"} {
 		if !strings.Contains(out, want) {

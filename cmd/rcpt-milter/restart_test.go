@@ -91,8 +91,8 @@ func (l *load) end(what string) {
 	}
 }
 
-// TestRestartUnderLoad: the next daemon is started, and the one before it told to stop.
-// The socket changes hands, and nobody is refused.
+// TestRestartUnderLoad: the next daemon starts, and the previous one is stopped. The socket
+// changes hands, and no client is rejected.
 func TestRestartUnderLoad(t *testing.T) {
 	r := newRig(t)
 	old := r.spawn().ready()

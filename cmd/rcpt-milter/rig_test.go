@@ -216,7 +216,17 @@ func (w *logWatch) String() string {
 	return w.text.String()
 }
 
-// freePort is a TCP port of loopback that nobody listens on.
+// count waits until the log has a text so many times, for lines may come after the answer that they
+// are about. It returns how often the log has it.
+func (w *logWatch) count(text string, want int) int {
+	for until := time.Now().Add(patience); ; {
+		if n := strings.Count(w.String(), text); n >= want || time.Now().After(until) {
+			return n
+		}
+	}
+}
+
+// freePort is a free TCP port of the loopback interface.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

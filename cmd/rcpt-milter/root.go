@@ -13,6 +13,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
+	"rcpt-milter/control/console"
 	"rcpt-milter/daemon"
 	"rcpt-milter/internal/text"
 )
@@ -65,8 +66,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetErr(a.stderr)
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && !began { // the command line is wrong
-		hint := fmt.Sprintf("%s --help", command.CommandPath())
-		err = &exitError{exitUsage, fmt.Errorf("%s; see %q", usageMessage(err), hint)}
+		hint := fmt.Sprintf("; see %q", command.CommandPath()+" --help")
+		if near := suggestion(command, err); near != "" {
+			hint = fmt.Sprintf("; did you mean %q? See %q", near, command.CommandPath()+" --help")
+		}
+		err = &exitError{exitUsage, errors.New(usageMessage(err) + hint)}
 	}
 	return a.report(err)
 }
@@ -84,6 +88,27 @@ func usageMessage(err error) string {
 		}
 	}
 	return firstLine(err)
+}
+
+// suggestion returns the command or the flag that was probably meant, or "".
+func suggestion(command *cobra.Command, err error) string {
+	var names []string
+	var flag *pflag.NotExistError
+	if errors.As(err, &flag) {
+		command.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		if near := text.Nearest(flag.GetSpecifiedName(), names); near != "" {
+			return "--" + near
+		}
+		return ""
+	}
+	for _, c := range command.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	_, typed, _ := strings.Cut(err.Error(), `"`) // unknown command "stauts", unexpected argument "aprove"
+	typed, _, _ = strings.Cut(typed, `"`)
+	return text.Nearest(typed, names)
 }
 
 func firstLine(err error) string {
@@ -118,6 +143,7 @@ func (a *app) report(err error) int {
 }
 
 func (a *app) root() *cobra.Command {
+	showVersion := false
 	root := &cobra.Command{
 		Use:   "rcpt-milter COMMAND",
 		Short: "Rejects unknown recipients at RCPT TO, from an index of Active Directory",
@@ -126,15 +152,19 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(root *cobra.Command, _ []string) error {
+			if showVersion {
+				return a.printVersion()
+			}
 			return &exitError{exitUsage, fmt.Errorf("expected a command; see %q", root.Name()+" --help")}
 		},
 	}
 	root.PersistentFlags().StringVar(&a.configPath, "config", config.DefaultPath, "configuration `FILE`")
+	root.Flags().BoolVar(&showVersion, "version", false, "show the version")
 	root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(a.serveCommand(), a.checkCommand(), a.statusCommand(), a.lookupCommand(),
 		a.syncCommand(), a.removalsCommand(), a.journalCommand(), a.compareCommand(), a.exportCommand(),
-		a.doctorCommand(), a.reportCommand(),
+		a.doctorCommand(), a.reportCommand(), a.fleetCommand(), a.edgeCommand(),
 		a.reloadCommand(), a.manCommand(), a.versionCommand())
 	root.SetOut(a.stdout) // the completion command takes its output when it is created
 	root.InitDefaultCompletionCmd()
@@ -170,6 +200,27 @@ func noArguments(_ *cobra.Command, args []string) error {
 	}
 	return nil
 }
+
+// parsePast reads a time in the past: RFC 3339, local time, or a duration ago. Errors name the
+// flag.
+func (a *app) parsePast(flag, value string) (time.Time, error) {
+	now := a.now()
+	at, ok := text.ParseMoment(value, now)
+	if !ok {
+		return at, &exitError{exitUsage, fmt.Errorf("--%s: expected a duration (2h is two hours ago), a time such as "+
+			"\"2026-01-31 15:04\", or one of RFC 3339, got %q", flag, value)}
+	}
+	if at.After(now) {
+		return at, &exitError{exitUsage, fmt.Errorf("--%s: %s is in the future", flag, a.moment(at))}
+	}
+	return at, nil
+}
+
+// moment returns a time in the local zone.
+func (a *app) moment(t time.Time) string { return text.Moment(a.now(), t) }
+
+// console returns the writer of the text that people read.
+func (a *app) console() console.Writer { return console.Writer{Now: a.now, Version: programVersion()} }
 
 // load reads the configuration. Its errors have their own exit status.
 func (a *app) load() (*config.Config, error) {

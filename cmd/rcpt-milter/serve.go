@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,12 +28,16 @@ func (a *app) serveCommand() *cobra.Command {
 }
 
 func (a *app) serve(ctx context.Context) error {
+	// By default one line to a closed standard error ends the process.
+	signal.Ignore(syscall.SIGPIPE)
+	stderr := a.stderr
+	a.stderr = logging.Impatient(a.stderr) // an unread one must not keep it from its end
 	c, err := a.load()
 	if err != nil {
 		return err
 	}
 	return daemon.Serve(ctx, daemon.Options{
 		ConfigPath: a.configPath, Config: c, Version: programVersion(), LockWait: a.lockWait,
-		Log: logging.New(a.stderr, "rcpt-milter", daemon.LogOptions(c)),
+		Log: logging.New(stderr, "rcpt-milter", daemon.LogOptions(c)),
 	})
 }

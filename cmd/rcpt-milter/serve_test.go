@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rcpt-milter/control"
+	"rcpt-milter/testenv/adsim"
 )
 
 // TestServe is a day of a daemon, seen through the commands.
@@ -29,6 +30,22 @@ func TestBlindStatus(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("status has no %q:\n%s", want, out)
 		}
+	}
+}
+
+// TestBlindAccountForm: status and check --live name the account in the same form.
+func TestBlindAccountForm(t *testing.T) {
+	r := newRig(t)
+	r.ad.WithholdDeleted(true)
+	r.addAccount(adsim.Attrs{})
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	const want = `/G "CORP\svc-mail:LCRP"`
+	if out := r.want(exitOK, "status"); !strings.Contains(out, want) {
+		t.Errorf("status has no %q:\n%s", want, out)
+	}
+	if _, _, out := r.command("check", "--live"); !strings.Contains(out, want) {
+		t.Errorf("check --live has no %q:\n%s", want, out)
 	}
 }
 
@@ -130,7 +147,7 @@ func checkJSON(t *testing.T, r *rig) {
 		Address: "Jane@corp.example", Canonical: "jane@corp.example", Domain: "corp.example", Mode: "enforce",
 		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index",
 		Matched: "jane@corp.example", Owners: answer.Owners,
-		Assumed: []string{}, History: []control.JournalRow{},
+		Harvest: &control.HarvestNetwork{Network: "192.0.2.0/24"}, Assumed: []string{}, History: []control.JournalRow{},
 	}
 	if d := cmp.Diff(want, answer); d != "" {
 		t.Errorf("lookup --json (-want +got):\n%s", d)
@@ -189,8 +206,8 @@ func TestRestart(t *testing.T) {
 	r.want(exitOK, "status")
 }
 
-// TestFirstStartWithoutDirectory: nothing can be told, so nobody is refused, and it
-// mends itself.
+// TestFirstStartWithoutDirectory: without any index no recipient is rejected, and the daemon
+// recovers by itself.
 func TestFirstStartWithoutDirectory(t *testing.T) {
 	r := newRig(t)
 	r.server.Down()
@@ -209,8 +226,8 @@ func TestFirstStartWithoutDirectory(t *testing.T) {
 	r.want(exitFailure, "lookup", "nobody@corp.example")
 }
 
-// TestBadDays: what keeps a directory from being read keeps nobody from being
-// answered, and is told in one sentence.
+// TestBadDays: if a directory cannot be read, the daemon still answers, and reports the error
+// in one sentence.
 func TestBadDays(t *testing.T) {
 	for _, c := range []struct {
 		what string
@@ -264,7 +281,8 @@ func TestServeRefuses(t *testing.T) {
 			`rcpt-milter: control: listen "unix:` + r.dir +
 				`/run/control.sock": another process listens there; stop it or choose another address` + "\n"},
 		{"milter socket in use", func(o *rig) { o.edit(o.dir+"/milter", r.dir+"/milter") }, exitFailure,
-			`rcpt-milter: listen "unix:` + r.dir + `/milter/milter.sock": another process listens there; stop it or choose another address` + "\n"},
+			`rcpt-milter: listen "unix:` + r.dir +
+				`/milter/milter.sock": another process listens there; stop it or choose another address` + "\n"},
 		{"a file in the way", func(o *rig) { o.write("file", "precious"); o.edit("/run/control.sock", "/file") }, exitFailure,
 			"/file exists and is not a socket (-rw-------); move it away or choose another path\n"},
 		{"unknown key", func(o *rig) { o.edit("poll:", "pol:") }, exitConfig,
@@ -272,16 +290,10 @@ func TestServeRefuses(t *testing.T) {
 		{"password file missing", func(o *rig) { o.edit("/password}", "/passwort}") }, exitConfig,
 			"directories[0].bind.password_file: the password file DIR/passwort does not exist\n"},
 		{"unknown group", func(o *rig) { o.edit(`group: ""`, "group: no-such-group") }, exitConfig,
-			`config.yaml:3:17: socket.group: group "no-such-group" does not exist on this host; use a group of Postfix, or "" for the group of the daemon` + "\n"},
+			`config.yaml:3:17: socket.group: group "no-such-group" does not exist on this host; use a group of Postfix, or ` +
+				`"" for the group of the daemon` + "\n"},
 		{"store on a file", func(o *rig) { o.edit("/store,", "/password,") }, exitFailure,
 			"rcpt-milter: store DIR/password: not a directory; set store.dir to a directory\n"},
-		{"metrics port in use", func(o *rig) {
-			o.edit(`metrics: ""`, "metrics: inet:"+strings.TrimPrefix(r.server.URL(),
-				"ldaps://"))
-		}, exitFailure,
-			"address already in use; choose another port, or \"\" to do without\n"},
-		{"disk nearly full", func(o *rig) { o.edit("1MiB", "100000TiB") }, exitFailure,
-			"free space on that file system\n"},
 	} {
 		o := second("config.yaml")
 		c.edit(o)
@@ -344,7 +356,7 @@ func TestStaleSockets(t *testing.T) {
 	}
 }
 
-// TestStopBeforeStart: told to stop while it waits for the store, it just ends.
+// TestStopBeforeStart: a daemon that waits for the store ends when it is stopped.
 func TestStopBeforeStart(t *testing.T) {
 	r := newRig(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -31,6 +31,7 @@ func TestSharedDomains(t *testing.T) {
 	}
 	r.edit(lines, lines+"    domains: [lab.example]\n")
 	r.want(exitOK, "reload")
+	r.want(exitOK, "sync", "--wait") // a full pass that a change meets would leave ann2 to the next one
 	keep("smtp:ann@corp.example")
 	r.want(exitFailure, "lookup", "ann3@corp.example")
 	r.want(exitOK, "lookup", "ann2@corp.example")

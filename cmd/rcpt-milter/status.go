@@ -3,18 +3,19 @@ package main
 import (
 	"context"
 	"errors"
-	"strings"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/control/nagios"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var asJSON, nagios, watch bool
+	var asJSON, asNagios, watch bool
 	var every time.Duration
 	command := &cobra.Command{
 		Use:   "status",
@@ -24,16 +25,17 @@ func (a *app) statusCommand() *cobra.Command {
 			"With --nagios it prints one line with performance data for Nagios and compatible systems: OK, WARNING,\n" +
 			"CRITICAL or UNKNOWN by the exit status; an invalid configuration is UNKNOWN too. With --watch it refreshes\n" +
 			"the status until q or Ctrl-C, also across restarts of the daemon; arrow keys scroll.\n\n" +
-			"Exit status: 0 fresh; 1 late, removals held, a directory failing or an alarm; 2 stale or not ready, also if\n" +
-			"an enforced domain has no known address; 3 daemon not reachable, also if its store is shown.",
+			"Exit status: 0 fresh; 1 late, removals held, a directory failing, a closed listener or an alarm; 2 stale or\n" +
+			"not ready, also if an enforced domain has no known address or Postfix cannot connect; 3 daemon not reachable,\n" +
+			"also if its store is shown.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			switch {
-			case nagios && watch || nagios && asJSON || watch && asJSON:
+			case asNagios && watch || asNagios && asJSON || watch && asJSON:
 				return &exitError{exitUsage, errors.New("--json, --nagios and --watch are mutually exclusive")}
 			case command.Flags().Changed("every") && !watch:
 				return &exitError{exitUsage, errors.New("--every requires --watch")}
-			case nagios:
+			case asNagios:
 				return a.nagios(command.Context())
 			case watch:
 				return a.watch(command.Context(), every)
@@ -43,7 +45,7 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	flags.BoolVar(&nagios, "nagios", false, "one line with performance data, for Nagios and compatible systems")
+	flags.BoolVar(&asNagios, "nagios", false, "one line with performance data, for Nagios and compatible systems")
 	flags.BoolVar(&watch, "watch", false, "refresh the status on a terminal")
 	flags.DurationVar(&every, "every", 2*time.Second, "with --watch: the interval, at least 500ms")
 	return command
@@ -66,10 +68,42 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	return err
 }
 
+// printStatus prints a status as text.
+func (a *app) printStatus(s control.Status) error {
+	p := terminal.NewPage(a.stdout)
+	a.console().Status(p, s)
+	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+// nagios prints the line of a Nagios plugin. Errors go to standard output too, where Nagios
+// reads them.
+func (a *app) nagios(ctx context.Context) error {
+	var s control.Status
+	client, err := a.client()
+	if err == nil {
+		s, err = client.Status(ctx)
+	}
+	if err != nil {
+		io.WriteString(a.stdout, nagios.ErrorLine(err))
+		return &exitError{status: exitNotReachable}
+	}
+	var limits *nagios.Limits
+	if c, err := a.load(); err == nil {
+		limits = &nagios.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Connections: c.Limits.Connections}
+	}
+	status := statusExit(s)
+	io.WriteString(a.stdout, nagios.Line(nagios.State(status), s, limits, a.now()))
+	if status != exitOK {
+		return &exitError{status: status}
+	}
+	return nil
+}
+
 // statusExit returns the exit status of a status.
 func statusExit(s control.Status) int {
 	state := s.State
-	attention := s.ReloadError != "" || len(s.Alarms) > 0
+	attention := s.ReloadError != "" || len(s.Alarms) > 0 || len(s.Closed()) > 0 || s.ExportTrouble() != ""
 	for _, f := range s.AcceptFiles {
 		attention = attention || f.Trouble != ""
 	}
@@ -80,7 +114,7 @@ func statusExit(s control.Status) int {
 	switch {
 	case s.Offline:
 		return exitNotReachable
-	case len(s.EmptyDomains) > 0:
+	case len(s.EmptyDomains) > 0 || len(s.ClosedToPostfix()) > 0:
 		return exitTemporary
 	case state == control.Fresh && !attention:
 		return exitOK
@@ -89,17 +123,4 @@ func statusExit(s control.Status) int {
 	default:
 		return exitTemporary
 	}
-}
-
-// stateWords returns a state in words, coloured by severity.
-func stateWords(p *terminal.Page, s control.State) string {
-	words := strings.ReplaceAll(text.Printable(string(s)), "_", " ")
-	colour := "31" // red
-	switch s {
-	case control.Fresh:
-		colour = "32" // green
-	case control.Late, control.Retired:
-		colour = "33" // yellow
-	}
-	return p.Paint(words, colour)
 }

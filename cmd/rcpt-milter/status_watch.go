@@ -169,10 +169,10 @@ func (w *watcher) lines(columns int) []string {
 	p := &terminal.Page{Colours: terminal.HasColours(w.Out), Width: columns, Narrow: true}
 	fmt.Fprintf(p, "%s   every %v, q ends\n", w.now().Format("15:04:05"), w.every)
 	if waited := w.now().Sub(w.pending); !w.pending.IsZero() && waited > w.every {
-		p.Title(p.Paint("no answer for "+text.Duration(waited)+", still waiting", "31"))
+		p.Title(p.Paint("no answer for "+text.Duration(waited)+", still waiting", terminal.Red))
 	} else if w.trouble != nil {
 		p.Title(p.Paint("not reachable for "+text.Duration(w.now().Sub(w.unreachableSince))+", still "+
-			"trying: "+text.Printable(firstLine(w.trouble)), "31"))
+			"trying: "+text.Printable(firstLine(w.trouble)), terminal.Red))
 	}
 	for i, label := range []string{"decisions", "refusals"} {
 		p.Trail(label, w.rates[i], fmt.Sprintf("%.1f a second", w.rates[i].Last()))
@@ -184,7 +184,7 @@ func (w *watcher) lines(columns int) []string {
 	}
 	p.WriteByte('\n')
 	if w.status.State != "" {
-		w.writeStatus(p, w.status)
+		w.console().Status(p, w.status)
 	}
 	return strings.Split(strings.TrimSuffix(p.String(), "\n"), "\n")
 }

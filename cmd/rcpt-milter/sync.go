@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/control/console"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 )
@@ -71,7 +72,8 @@ func (p *progress) event(e control.SyncEvent) {
 		p.running = append(p.running, e)
 	}
 	if e.Error == "" && e.Pass != nil { // the final error repeats it
-		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", text.Printable(e.Directory), text.Printable(e.Kind), passSummary(*e.Pass),
+		fmt.Fprintf(p.stdout, "%s: %s %s, %s\n", text.Printable(e.Directory), text.Printable(e.Kind),
+			console.PassSummary(*e.Pass),
 			text.Printable(e.Pass.Result))
 	}
 	p.draw()
@@ -86,7 +88,7 @@ func (p *progress) draw() {
 			bar += " "
 		}
 		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind), bar,
-			progressOf(e)))
+			console.Progress(e)))
 	}
 	p.Draw(strings.Join(passes, "; "))
 }

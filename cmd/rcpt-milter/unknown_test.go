@@ -38,7 +38,7 @@ func TestConfirmThroughTheDaemon(t *testing.T) {
 	both, first := r.write("both.pem", r.read(ca)+r.read(r.ca)), r.server.URL()
 	r.edit(r.ca, both)
 	r.edit("urls: ["+first+"]", "urls: ["+first+", "+server.URL()+"]\n    internal_only: refuse")
-	r.edit("poll: 100ms", "poll: 1h") // so that only a hit can start a pass
+	r.edit("poll: 100ms", "poll: 1h") // only a hit can start a pass
 	for name, attrs := range map[string]adsim.Attrs{
 		"new":    {"proxyAddresses": {"smtp:new@corp.example", "smtp:new@report.example"}},
 		"inside": {"proxyAddresses": {"smtp:inside@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}},
@@ -58,9 +58,8 @@ func TestConfirmThroughTheDaemon(t *testing.T) {
 	defer session.Close()
 	session.want(t, "inside@corp.example", "550")
 	session.want(t, "nobody@corp.example", "550")
-	if out := r.want(exitOK, "lookup", "inside@corp.example", "--authenticated"); !strings.Contains(out,
-		"found by a search in the directory (verdict confirmed, row 10)") {
-		t.Errorf("lookup --authenticated:\n%s", out)
+	if got := r.lookup(exitOK, "inside@corp.example", "--authenticated"); got.Verdict != "confirmed" || got.Rule != 10 {
+		t.Errorf("lookup --authenticated gives %+v", got)
 	}
 	r.ad.ReplicateFrom(second, 0) // the first controller hears of it; the next pass is an hour away
 	session.want(t, "new@corp.example", "continue")
@@ -83,7 +82,8 @@ func TestConfirmThroughTheDaemon(t *testing.T) {
 	}
 	r.edit("timeout: 5s", "timeout: 4s")
 	r.want(exitOK, "reload")
-	r.waitFor("asked again after the reload", func(s control.Status) bool { return s.Confirm.Directories[0].DomainController == "dc2.corp.example" })
+	r.waitFor("asked again after the reload",
+		func(s control.Status) bool { return s.Confirm.Directories[0].DomainController == "dc2.corp.example" })
 	session.want(t, "nobody-else@corp.example", "550")
 	if c := r.status().Confirm; c.NotFound != 3 {
 		t.Errorf("status after the reload: %+v", c)
@@ -95,8 +95,8 @@ func TestConfirmThroughTheDaemon(t *testing.T) {
 	}
 }
 
-// Guessing is limited over sessions and over a reload, is seen in status, metrics and
-// lookup, and lookup charges nobody.
+// The limit on guessing holds across sessions and a reload. Status, metrics and lookup show
+// it, and a lookup does not count.
 func TestHarvestThroughTheDaemon(t *testing.T) {
 	r := newRig(t, "harvest: {unknown: 5, ratio: 0.5}")
 	address := freePort(t)
@@ -126,7 +126,7 @@ func TestHarvestThroughTheDaemon(t *testing.T) {
 		r.want(exitFailure, "lookup", "--client", "192.0.2.9", fmt.Sprintf("look%d@corp.example", i))
 	}
 	if out := r.want(exitFailure, "lookup", "--client", "192.0.2.9", "look@corp.example"); !strings.Contains(out,
-		"192.0.2.0/24 has asked about 5 recipients, of which 4 never existed") {
+		"192.0.2.0/24 has asked about 5 recipients, of which 4 were rejected") {
 		t.Errorf("lookup:\n%s", out)
 	}
 	for i := range 9 {
@@ -146,13 +146,16 @@ func TestHarvestThroughTheDaemon(t *testing.T) {
 	}
 	if out := r.want(exitTemporary, "lookup", "--client", "192.0.2.9", "look@corp.example"); !strings.Contains(out,
 		"row 11") ||
-		!strings.Contains(out, "192.0.2.0/24 asked about 5 that never existed, until ") {
+		!strings.Contains(out, "192.0.2.0/24 asked about 5 that were rejected, until ") {
 		t.Errorf("lookup:\n%s", out)
 	}
 	s := r.status()
 	if h := s.Harvest; h == nil || s.HarvestClients != 1 || h.Networks != 2 || len(h.Limited) != 1 ||
 		h.Limited[0].Network != "192.0.2.0/24" || h.Octets == 0 {
 		t.Errorf("status: %+v", h)
+	}
+	if s.Harvest.Mode != "enforce" || s.Harvest.WouldLimit != 0 {
+		t.Errorf("status of a limit that answers: %+v", s.Harvest)
 	}
 	if body := r.scrape(address); !strings.Contains(body, "\nrcpt_milter_harvest_clients 1\n") {
 		t.Errorf("no harvest clients in\n%s", body)
@@ -166,5 +169,58 @@ func TestHarvestThroughTheDaemon(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitFailure, "lookup", "--json", "--client", "192.0.2.9",
 		"look@corp.example")), &answer); err != nil || answer.Harvest != nil {
 		t.Errorf("lookup --json: %v, %+v", err, answer.Harvest)
+	}
+}
+
+// TestHarvestByDefault: without a setting the limit counts and shows what it would have deferred,
+// and defers nothing. After harvest.mode: enforce it does, from what it has counted.
+func TestHarvestByDefault(t *testing.T) {
+	r := newRig(t, "nat64: [2001:db8:64::/96]")
+	address := freePort(t)
+	r.edit(`metrics: ""`, "metrics: inet:"+address)
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	guess := func(n int) string {
+		t.Helper()
+		session, err := dialMilter(r.milterSocket())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		reply, err := session.askAs("{client_addr}\x00IPv6:2001:db8:64::192.0.2.1\x00{mail_addr}\x00from@client.example\x00",
+			fmt.Sprintf("guess%d@corp.example", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply[:min(8, len(reply))]
+	}
+	for n := range 30 {
+		if got := guess(n); got != "550 5.1." {
+			t.Errorf("guess %d without a setting: %q", n, got)
+		}
+	}
+	s := r.status()
+	if h := s.Harvest; h == nil || h.Mode != "report" || h.WouldLimit != 10 || s.HarvestClients != 1 ||
+		len(h.Limited) != 1 || h.Limited[0].Network != "192.0.2.0/24" {
+		t.Errorf("status: %+v", h)
+	}
+	if out := r.want(exitOK, "status"); !strings.Contains(out, "in mode report: 10 recipients would have been deferred") {
+		t.Errorf("status:\n%s", out)
+	}
+	if body := r.scrape(address); !strings.Contains(body, "\nrcpt_milter_harvest_would_limit_total 10\n") {
+		t.Errorf("no count in\n%s", body)
+	}
+	if out := r.want(exitOK, "report"); !strings.Contains(out, "10 of them would have been deferred") {
+		t.Errorf("report:\n%s", out)
+	}
+	var report control.Report
+	if err := json.Unmarshal([]byte(r.want(exitOK, "report", "--json")), &report); err != nil ||
+		report.WouldLimit != 10 || len(report.Verdicts) != 1 {
+		t.Errorf("report --json: %v, %d, %v", err, report.WouldLimit, report.Verdicts)
+	}
+	r.edit("nat64:", "harvest: {mode: enforce}\nnat64:")
+	r.want(exitOK, "reload")
+	if got := guess(31); got != "421 4.7." {
+		t.Errorf("after mode enforce: %q", got)
 	}
 }

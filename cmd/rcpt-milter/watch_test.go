@@ -11,7 +11,6 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
-	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/internal/terminal"
 )
@@ -27,8 +26,9 @@ type watched struct {
 	clock   time.Time
 }
 
-func newWatched() *watched {
-	d := &watched{columns: 80, rows: 60, answer: freshStatus(), clock: noon}
+func newWatched(t *testing.T) *watched {
+	t.Helper()
+	d := &watched{columns: 80, rows: 60, answer: consoleStatus(t, "fresh"), clock: noon}
 	a := &app{stdout: &d.out, stderr: &d.out, now: func() time.Time { return d.clock }}
 	screen := &terminal.Screen{Out: &d.out, Size: func() (int, int) { return d.columns, d.rows }}
 	d.watcher = &watcher{app: a, Screen: screen, every: 2 * time.Second,
@@ -68,7 +68,7 @@ func (d *watched) judge(known, unknown int64) {
 }
 
 func TestWatch(t *testing.T) {
-	d := newWatched()
+	d := newWatched(t)
 	d.step(t)
 	d.judge(10, 2)
 	d.step(t)
@@ -83,7 +83,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	// The daemon goes away; what was known stays.
-	d.err = fmt.Errorf("%w at unix:/x: nobody answers", control.ErrNotReachable)
+	d.err = fmt.Errorf("%w at unix:/x: no answer", control.ErrNotReachable)
 	d.step(t)
 	screen = d.step(t)
 	for _, want := range []string{"not reachable for 2 seconds, still trying: the daemon is not reachable",
@@ -94,7 +94,7 @@ func TestWatch(t *testing.T) {
 	}
 	// Another one comes, which counts from nothing.
 	d.err = nil
-	d.answer = freshStatus()
+	d.answer = consoleStatus(t, "fresh")
 	d.answer.Started, d.answer.Decisions, d.answer.WouldRefuse = before(-time.Minute), map[string]int64{"known": 1}, nil
 	d.step(t)
 	d.judge(6, 0)
@@ -110,8 +110,8 @@ func TestWatch(t *testing.T) {
 
 // TestWatchFits: whatever the size of the screen, and it scrolls.
 func TestWatchFits(t *testing.T) {
-	d := newWatched()
-	d.answer = troubledStatus()
+	d := newWatched(t)
+	d.answer = consoleStatus(t, "troubled")
 	for _, size := range [][2]int{{200, 100}, {80, 24}, {40, 10}, {20, 3}, {1, 2}} {
 		d.columns, d.rows = size[0], size[1]
 		d.step(t)
@@ -134,7 +134,7 @@ func TestWatchFits(t *testing.T) {
 // TestWatchEnds by keys, and by the context; the screen is put back.
 func TestWatchEnds(t *testing.T) {
 	for _, key := range []byte{'q', 3, 4, 0} {
-		d := newWatched()
+		d := newWatched(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		keys, ticks, resized := make(chan byte, 1), make(chan time.Time, 1), make(chan os.Signal, 1)
 		ticks <- noon
@@ -151,45 +151,6 @@ func TestWatchEnds(t *testing.T) {
 		if out := d.out.String(); !strings.HasPrefix(out, ansi.SetModeAltScreenSaveCursor) ||
 			!strings.HasSuffix(out, ansi.ResetModeAltScreenSaveCursor) {
 			t.Errorf("key %d: the screen is not put back: %q", key, out[max(0, len(out)-40):])
-		}
-	}
-}
-
-func TestNagios(t *testing.T) {
-	settings := &config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute,
-		Limits: config.Limits{Connections: 2000}}
-	a, _ := pageApp()
-	for _, c := range []struct {
-		s    control.Status
-		want string
-	}{
-		{freshStatus(), "fresh; 1,234,567 addresses in 3 domains"},
-		{troubledStatus(), "nobody@example.com is known; none@example.com is known; directory corp is stale; " +
-			`directory corp fails: dc1.corp.example:636: bind as "svc" is refused: the password has expired; directory corp: 600 removals held back; ` +
-			`directory lab is not ready; directory old: 1 removal held back; accept file /etc/postfix/relay_recipients: its last good copy stays in effect: ` +
-			`open /etc/postfix/relay_recipients: no such file or directory; the configuration was rejected: /etc/rcpt-milter/config.yaml:3:1: unknown key "x"; 1,234,567 addresses in 3 domains`},
-		{control.Status{State: control.Late, Directories: []control.DirectoryStatus{{Name: "a|b\n",
-			State: control.Late}}}, `directory a/b\n is late; 0 addresses in 0 domains`},
-	} {
-		if got := nagiosText(problemsOf(c.s)); got != c.want {
-			t.Errorf("the text is\n%s\nwant\n%s", got, c.want)
-		}
-	}
-	want := "'age_corp'=3s;300;1800;0 'usn_lag_corp'=9;;;0 'held_corp'=0;0;;0 'addresses'=1234567;;;0 " +
-		"'objects'=456789;;;0 'sessions'=12;;;0;2000 " +
-		"'accepted'=98772c 'let_through'=32c 'put_off'=0c 'refused'=400c"
-	if got := a.performanceData(freshStatus(), settings); got != want {
-		t.Errorf("performance data is\n%s\nwant\n%s", got, want)
-	}
-}
-
-// TestNagiosWithoutLimits: what is not known is no limit of zero.
-func TestNagiosWithoutLimits(t *testing.T) {
-	a, _ := pageApp()
-	got := a.performanceData(freshStatus(), nil)
-	for _, want := range []string{"'age_corp'=3s;;;0 'usn", "'sessions'=12;;;0 'accepted"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("performance data has no %q:\n%s", want, got)
 		}
 	}
 }

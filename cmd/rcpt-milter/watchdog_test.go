@@ -42,7 +42,7 @@ func systemdSocket(t *testing.T, dir string) func() string {
 		case message := <-messages:
 			return message
 		case <-time.After(time.Minute):
-			t.Fatal("nothing told to systemd")
+			t.Fatal("systemd received nothing")
 			return ""
 		}
 	}
@@ -51,29 +51,29 @@ func systemdSocket(t *testing.T, dir string) func() string {
 // TestWatchdog: systemd hears that the daemon is ready, that it lives, and that it stops.
 func TestWatchdog(t *testing.T) {
 	r := newRig(t)
-	told := systemdSocket(t, r.dir)
+	message := systemdSocket(t, r.dir)
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
 	t.Setenv("WATCHDOG_USEC", "20000")
 	d := r.serve()
 	seen := map[string]int{}
 	for seen["READY=1"] == 0 || seen["WATCHDOG=1"] < 3 || seen["STATUS=fresh, 2 addresses, 0 sessions"] == 0 {
-		seen[told()]++
+		seen[message()]++
 	}
 	r.edit("removal_grace: 0s", "removal_grace: soon")
 	var reloaded atomic.Bool
-	go func() { // what is told to systemd has to be read meanwhile
+	go func() { // read the messages to systemd meanwhile
 		r.want(exitConfig, "reload")
 		reloaded.Store(true)
 	}()
 	reloading := false
 	for !reloading || !reloaded.Load() || seen["STATUS=fresh, 2 addresses, 0 sessions; the configuration last read is "+
 		"refused"] == 0 {
-		text := told()
+		text := message()
 		reloading = reloading || strings.HasPrefix(text, "RELOADING=1\nMONOTONIC_USEC=")
 		seen[text]++
 	}
 	go d.stop()
 	for seen["STOPPING=1"] == 0 {
-		seen[told()]++
+		seen[message()]++
 	}
 }

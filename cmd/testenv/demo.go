@@ -15,7 +15,7 @@ const edgeDeadline = 60 * time.Second
 
 // demo shows on the terminal what the daemon does, with the real parts.
 func demo(ctx context.Context, args []string) error {
-	on, err := switches(args, "install", "keep")
+	on, err := switches(args, "install", "keep", "fleet")
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,11 @@ func demo(ctx context.Context, args []string) error {
 		}
 	}
 	err = withHarness(ctx, t, on["keep"], func(_ *testenv.Setup, h *testenv.Harness) error {
-		return runStory(ctx, &storyteller{h: h, out: t})
+		story := &storyteller{h: h, out: t}
+		if on["fleet"] {
+			return runFleetStory(ctx, story)
+		}
+		return runStory(ctx, story)
 	})
 	if err == nil {
 		t.say("the demo has ended")

@@ -2,6 +2,7 @@
 // sink for the mail it delivers, and the daemon of this checkout, in containers.
 //
 //	go run ./cmd/testenv demo [--install] [--keep]      shows on the terminal what the daemon does
+//	go run ./cmd/testenv demo --fleet                   shows a hub and two edges that cannot reach dc1
 //	go run ./cmd/testenv test [-race] [go test flags]   runs all tests, end-to-end tests included
 //	go run ./cmd/testenv measure [-n 50]                seconds from a directory change to the new answer
 //	go run ./cmd/testenv up | down                      leaves a harness running; removes it
@@ -26,6 +27,7 @@ const usage = `usage: go run ./cmd/testenv COMMAND
   demo [--install] [--keep]   show on the terminal what the daemon does
                               --install: install and start Docker (root on Debian)
                               --keep: leave the harness running afterwards
+                              --fleet: show a hub and two edges that cannot reach dc1
   test [-race] [FLAGS]        run all tests with a harness; FLAGS go to go test
   measure [-n 50]             seconds from a directory change to the edge's new answer
   up                          start a harness and leave it running for tests and people

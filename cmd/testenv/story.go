@@ -46,7 +46,8 @@ func (s *storyteller) showDirectory(ctx context.Context) error {
 			"(&(objectCategory=person)(objectClass=user)(!(userAccountControl:1.2.840.113556.1.4.803:=2))" +
 				addressed + ")"},
 		{"shared, room and other mailboxes (disabled " +
-			"accounts)", "(&(objectCategory=person)(objectClass=user)(userAccountControl:1.2.840.113556.1.4.803:=2)" + addressed + ")"},
+			"accounts)", "(&(objectCategory=person)(objectClass=user)(userAccountControl:1.2.840.113556.1.4.803:=2)" +
+			addressed + ")"},
 		{"groups", "(&(objectClass=group)" + addressed + ")"},
 		{"contacts", "(&(objectClass=contact)" + addressed + ")"},
 		{"dynamic distribution lists", "(objectClass=msExchDynamicDistributionList)"},

@@ -23,6 +23,8 @@ const statusTimeout = 10 * time.Second
 // Backend returns the state of the daemon. It must be fast, because every scrape calls it.
 type Backend interface {
 	Status(context.Context) (control.Status, error)
+	// Ready does what the daemon does for a recipient. It returns an error if that takes too long.
+	Ready(context.Context) error
 }
 
 // Metrics are the counters of the daemon. New makes them. All methods may be called
@@ -89,15 +91,27 @@ type statusCollector struct {
 	log     *slog.Logger
 
 	decisions, wouldRefuse       *prometheus.Desc
+	domainDecisions              *prometheus.Desc
 	sessions, addresses, objects *prometheus.Desc
 	lastSuccess, usnLag, held    *prometheus.Desc
 	storeVerified, alarms        *prometheus.Desc
+	storeState, storeSetAside    *prometheus.Desc
 	state, failing, warnings     *prometheus.Desc
+	certificate                  *prometheus.Desc
+	password, account            *prometheus.Desc
 	reloadFailed, unparsed       *prometheus.Desc
 	harvest, emptyDomains        *prometheus.Desc
+	logDropped                   *prometheus.Desc
 
 	confirm, harvestNetworks, harvestOctets *prometheus.Desc
-	fileFailing, fileEntries, fileUnread    *prometheus.Desc
+	harvestWouldLimit, socketmap            *prometheus.Desc
+
+	exportCurrent, exportEntries, exportFailing *prometheus.Desc
+	fileFailing, fileEntries, fileUnread        *prometheus.Desc
+	fileStale                                   *prometheus.Desc
+
+	listenerUp, listenerRestored                           *prometheus.Desc
+	connections, connectionsLimit, atLimit, acceptFailures *prometheus.Desc
 }
 
 func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
@@ -109,6 +123,9 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		decisions: desc("decisions_total", "Recipients judged, by verdict.", "verdict"),
 		wouldRefuse: desc("would_refuse_total", "Recipients that only mode report kept from being refused, by verdict.",
 			"verdict"),
+		// Labels are entries of domains, so there are few.
+		domainDecisions: desc("domain_decisions_total", "Recipients judged, by domain of the configuration and outcome "+
+			"(accepted, refused, temporary, report-only).", "domain", "outcome"),
 		sessions:  desc("sessions", "Open milter connections."),
 		addresses: desc("addresses", "Addresses in the index that have an owner."),
 		objects:   desc("objects", "Directory objects that own an address."),
@@ -121,35 +138,73 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		emptyDomains: desc("empty_domains", "Enforced domains of which no address is known: recipients there get 451."),
 		storeVerified: desc("store_verified_timestamp_seconds",
 			"When the checksums of the store were last found good."),
+		storeState: desc("store_state", "1 for the state that the store is in (ok, read_only, damaged, failed), 0 for "+
+			"the others.", "state"),
+		storeSetAside: desc("store_set_aside", "Whether a damaged store that was set aside is still there."),
 		state: desc("directory_state", "1 for the state that a directory is in (fresh, late, stale, not_ready), 0 "+
 			"for the others.", "directory", "state"),
 		failing: desc("sync_failing", "Whether the last pass failed, by directory.", "directory"),
 		warnings: desc("warnings",
 			"Warnings in status, by directory: conditions that work but should be changed.", "directory"),
+		certificate: desc("directory_certificate_expiry_timestamp_seconds",
+			"When the first certificate in the chain of the domain controller expires, by directory.", "directory"),
+		password: desc("account_password_expiry_timestamp_seconds",
+			"When the password of the account of a directory expires, by directory.", "directory"),
+		account: desc("account_expiry_timestamp_seconds", "When the account of a directory expires, by directory.",
+			"directory"),
 		reloadFailed: desc("reload_failed", "Whether the configuration file in place was rejected."),
 		unparsed:     desc("unparsed_values", "Values of the directories that are no readable address."),
 		harvest:      desc("harvest_clients", "Client networks that are over their harvest limit."),
+
+		logDropped: desc("log_dropped_lines_total", "Lines of the log that its destination did not take."),
 
 		confirm: desc("confirm_total", "Recipients that confirm checked or should have checked, by result (found, "+
 			"not_found, remembered, over_budget, unanswered).", "result"),
 		harvestNetworks: desc("harvest_networks", "Client networks with counters of the harvest limit."),
 		harvestOctets:   desc("harvest_memory_bytes", "Memory of the counters of the harvest limit."),
+		harvestWouldLimit: desc("harvest_would_limit_total",
+			"Recipients that the harvest limit would have deferred if its mode were not report."),
+
+		socketmap: desc("socketmap_lookups_total", "Lookups in the socketmap, by answer (ok, not_found, temp, perm).",
+			"answer"),
+
+		exportCurrent: desc("export_current_timestamp_seconds", "When the file of export was last current."),
+		exportEntries: desc("export_entries", "Entries of the last list that export wrote."),
+		exportFailing: desc("export_failing", "Whether the file of export or its command failed."),
 
 		// Labels are paths in the configuration, so there are few.
 		fileFailing: desc("accept_file_failing",
 			"Whether an accept file cannot be used and its last good copy stays in effect.", "file"),
+		fileStale: desc("accept_file_stale",
+			"Whether an accept file is older than accept_files_max_age, and unknown recipients of its domains get 451.", "file"),
 		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in effect.", "file"),
 		fileUnread:  desc("accept_file_unread_lines", "Lines of an accept file that do not count.", "file"),
+
+		// Labels are listeners of the configuration, so there are few.
+		listenerUp: desc("listener_up", "Whether clients can connect to a listener (milter, control, page, metrics).",
+			"listener", "socket"),
+		listenerRestored: desc("listener_restored_total",
+			"How often the socket file of a listener was gone and was made again.", "listener", "socket"),
+		connections:      desc("connections", "Open connections, by listener.", "listener"),
+		connectionsLimit: desc("connections_limit", "Highest number of open connections, by listener.", "listener"),
+		atLimit: desc("connections_at_limit_total",
+			"Connections that came when the limit was reached, by listener.", "listener"),
+		acceptFailures: desc("accept_errors_total",
+			"Failed attempts to accept a connection, such as for lack of file descriptors, by listener.", "listener"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.sessions, c.addresses, c.objects,
+	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.domainDecisions, c.sessions, c.addresses, c.objects,
 		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms,
-		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest, c.emptyDomains,
+		c.certificate, c.password, c.account,
+		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest, c.emptyDomains, c.logDropped,
 
-		c.confirm, c.harvestNetworks, c.harvestOctets, c.fileFailing, c.fileEntries, c.fileUnread} {
+		c.confirm, c.harvestNetworks, c.harvestOctets, c.harvestWouldLimit, c.socketmap,
+		c.exportCurrent, c.exportEntries, c.exportFailing, c.fileFailing, c.fileStale, c.fileEntries,
+		c.fileUnread, c.listenerUp, c.listenerRestored, c.connections, c.connectionsLimit, c.atLimit,
+		c.acceptFailures} {
 		out <- d
 	}
 }
@@ -173,6 +228,11 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	for verdict, n := range s.WouldRefuse {
 		send(c.wouldRefuse, prometheus.CounterValue, float64(n), verdict)
 	}
+	for domain, outcomes := range s.DomainDecisions {
+		for outcome, n := range outcomes {
+			send(c.domainDecisions, prometheus.CounterValue, float64(n), domain, outcome)
+		}
+	}
 	send(c.sessions, prometheus.GaugeValue, float64(s.Sessions))
 	send(c.addresses, prometheus.GaugeValue, float64(s.Addresses))
 	send(c.objects, prometheus.GaugeValue, float64(s.Objects))
@@ -180,12 +240,19 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	send(c.emptyDomains, prometheus.GaugeValue, float64(len(s.EmptyDomains)))
 	send(c.unparsed, prometheus.GaugeValue, float64(s.Unparsed))
 	send(c.harvest, prometheus.GaugeValue, float64(s.HarvestClients))
+	send(c.logDropped, prometheus.CounterValue, float64(s.LogDropped))
 	send(c.reloadFailed, prometheus.GaugeValue, oneIf(s.ReloadError != ""))
 	if !s.StoreVerified.IsZero() {
 		send(c.storeVerified, prometheus.GaugeValue, seconds(s.StoreVerified))
 	}
+	for _, state := range control.StoreStates {
+		send(c.storeState, prometheus.GaugeValue, oneIf(s.StoreState == state), string(state))
+	}
+	send(c.storeSetAside, prometheus.GaugeValue, oneIf(s.StoreSetAside != ""))
 	c.unknown(s, send)
 	c.acceptFiles(s, send)
+	c.export(s.Export, send)
+	c.listeners(s, send)
 	for _, d := range s.Directories {
 		send(c.held, prometheus.GaugeValue, float64(d.HeldRemovals), d.Name)
 		if d.State == control.Retired { // no longer read
@@ -197,13 +264,29 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		send(c.usnLag, prometheus.GaugeValue, float64(d.USNLag()), d.Name)
 		send(c.failing, prometheus.GaugeValue, oneIf(d.LastError != ""), d.Name)
 		send(c.warnings, prometheus.GaugeValue, float64(len(d.Warnings)), d.Name)
+		c.expiry(d, send)
 		for _, state := range []control.State{control.Fresh, control.Late, control.Stale, control.NotReady} {
 			send(c.state, prometheus.GaugeValue, oneIf(d.State == state), d.Name, string(state))
 		}
 	}
 }
 
-// unknown collects confirm and the harvest limit. If confirm is disabled, it has no counts.
+// expiry collects the times of a directory that are known.
+func (c *statusCollector) expiry(d control.DirectoryStatus, send func(*prometheus.Desc, prometheus.ValueType, float64,
+	...string)) {
+	if d.Expiry == nil {
+		return
+	}
+	for desc, at := range map[*prometheus.Desc]control.Time{c.certificate: d.Expiry.Certificate,
+		c.password: d.Expiry.Password, c.account: d.Expiry.Account} {
+		if !at.IsZero() {
+			send(desc, prometheus.GaugeValue, seconds(at), d.Name)
+		}
+	}
+}
+
+// unknown collects confirm, the socketmap and the harvest limit. If confirm or the socketmap is
+// disabled, it has no counts.
 func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64,
 	...string)) {
 	if s.Confirm != nil {
@@ -214,12 +297,32 @@ func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, 
 			send(c.confirm, prometheus.CounterValue, float64(n), result)
 		}
 	}
+	if s.Socketmap != nil {
+		for answer, n := range map[string]int64{"ok": s.Socketmap.OK, "not_found": s.Socketmap.NotFound,
+			"temp": s.Socketmap.Temp, "perm": s.Socketmap.Perm} {
+			send(c.socketmap, prometheus.CounterValue, float64(n), answer)
+		}
+	}
 	var harvest control.HarvestStatus
 	if s.Harvest != nil {
 		harvest = *s.Harvest
 	}
 	send(c.harvestNetworks, prometheus.GaugeValue, float64(harvest.Networks))
 	send(c.harvestOctets, prometheus.GaugeValue, float64(harvest.Octets))
+	send(c.harvestWouldLimit, prometheus.CounterValue, float64(harvest.WouldLimit))
+}
+
+// export collects the state of the file of export, if there is one.
+func (c *statusCollector) export(e *control.ExportStatus, send func(*prometheus.Desc, prometheus.ValueType, float64,
+	...string)) {
+	if e == nil {
+		return
+	}
+	if !e.Current.IsZero() {
+		send(c.exportCurrent, prometheus.GaugeValue, seconds(e.Current))
+	}
+	send(c.exportEntries, prometheus.GaugeValue, float64(e.Entries))
+	send(c.exportFailing, prometheus.GaugeValue, oneIf(e.Trouble != ""))
 }
 
 // acceptFiles collects the state of each accept file once.
@@ -233,8 +336,32 @@ func (c *statusCollector) acceptFiles(s control.Status, send func(*prometheus.De
 		}
 		sent[file] = true
 		send(c.fileFailing, prometheus.GaugeValue, oneIf(f.Trouble != ""), file)
+		send(c.fileStale, prometheus.GaugeValue, oneIf(f.State == control.Stale), file)
 		send(c.fileEntries, prometheus.GaugeValue, float64(f.Entries), file)
 		send(c.fileUnread, prometheus.GaugeValue, float64(f.Unread), file)
+	}
+}
+
+// listeners collects the listeners. Those for Postfix share their connections.
+func (c *statusCollector) listeners(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64,
+	...string)) {
+	type socket struct{ name, address string }
+	sent, counted := map[socket]bool{}, map[string]bool{}
+	for _, l := range s.Listeners {
+		address := strings.ToValidUTF8(l.Address, "\ufffd")
+		if at := (socket{l.Name, address}); !sent[at] {
+			sent[at] = true
+			send(c.listenerUp, prometheus.GaugeValue, oneIf(l.Trouble == ""), l.Name, address)
+			send(c.listenerRestored, prometheus.CounterValue, float64(l.Restored), l.Name, address)
+		}
+		if counted[l.Name] {
+			continue
+		}
+		counted[l.Name] = true
+		send(c.connections, prometheus.GaugeValue, float64(l.Connections), l.Name)
+		send(c.connectionsLimit, prometheus.GaugeValue, float64(l.Limit), l.Name)
+		send(c.atLimit, prometheus.CounterValue, float64(l.AtLimit), l.Name)
+		send(c.acceptFailures, prometheus.CounterValue, float64(l.AcceptErrors), l.Name)
 	}
 }
 

@@ -10,15 +10,12 @@ import (
 	"embed"
 	"html/template"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"rcpt-milter/control"
-	"rcpt-milter/internal/text"
 )
 
 //go:embed page
@@ -28,13 +25,23 @@ var pageFiles embed.FS
 type Config struct {
 	// On reports whether the page is served. It is called for every request.
 	On func() bool
-	// Hosts returns the allowed host names, in addition to localhost, IP addresses and the
-	// name of this host. It is called for every request. The check prevents DNS rebinding:
-	// requests of a foreign page under a name that resolves to this host.
+	// Hosts returns the allowed host names, in addition to those of control.KnownHost. It is
+	// called for every request.
 	Hosts func() []string
+	// NeedsToken reports whether a request needs a token; otherwise the permissions of the socket
+	// decide. It is called for every request. Nil means never.
+	NeedsToken func() bool
+	// Tokens returns the tokens that give access. It is called for every request that needs one.
+	Tokens func() ([]Token, error)
+	// Tenants answers requests with a token for some domains. Nil means that they see nothing.
+	Tenants control.TenantBackend
+	// API answers requests for JSON with a token for everything. Nil means that there is none.
+	API http.Handler
 	// Now is the clock. The default is time.Now.
 	Now func() time.Time
 }
+
+func (c *Config) needsToken() bool { return c.NeedsToken != nil && c.NeedsToken() }
 
 // Backend answers what the page asks.
 type Backend interface {
@@ -65,16 +72,22 @@ const pageSlots = 4
 const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; " +
 	"frame-ancestors 'none'"
 
-// New returns a page.
+// New returns a page. A nil log discards.
 func New(config Config, backend Backend, history *History, log *slog.Logger) *Page {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	p := &Page{config: config, backend: backend, history: history, log: log, slots: make(chan struct{}, pageSlots)}
 	p.html = template.Must(template.New("").Funcs(pageWords(config.Now)).ParseFS(pageFiles, "page/*.html"))
 	p.mux = http.NewServeMux()
-	p.mux.HandleFunc("GET /{$}", p.overview)
-	p.mux.HandleFunc("GET /lookup", p.lookup)
+	p.mux.HandleFunc("GET /{$}", p.byAccess(p.overview, p.tenantOverview))
+	p.mux.HandleFunc("GET /lookup", p.byAccess(p.lookup, p.tenantLookup))
+	p.mux.HandleFunc("GET /v1/status", p.api(p.tenantStatusJSON))
+	p.mux.HandleFunc("GET /v1/lookup", p.api(p.tenantLookupJSON))
+	p.mux.HandleFunc("GET /v1/report", p.api(p.tenantReportJSON))
 	p.mux.HandleFunc("GET /style.css", p.file("text/css; charset=utf-8"))
 	p.mux.HandleFunc("GET /icon.svg", p.file("image/svg+xml"))
 	return p
@@ -86,9 +99,12 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if !p.known(r.Host) {
-		http.Error(w, "this page is not served under the name "+text.Shortened(r.Host, maxHost)+
-			"; add it to page.hosts in the configuration if it is yours", http.StatusMisdirectedRequest)
+	if !control.KnownHost(r.Host, p.config.Hosts()) {
+		control.RejectHost(w)
+		return
+	}
+	r, ok := p.authorized(w, r)
+	if !ok {
 		return
 	}
 	h := w.Header()
@@ -100,32 +116,20 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mux.ServeHTTP(w, r)
 }
 
-// known reports whether a host name belongs to this page.
-func (p *Page) known(host string) bool {
-	name := host
-	if bare, _, err := net.SplitHostPort(host); err == nil {
-		name = bare
-	}
-	name = strings.ToLower(strings.TrimSuffix(strings.Trim(name, "[]"), "."))
-	if name == "localhost" || net.ParseIP(name) != nil || slices.Contains(p.config.Hosts(), name) {
-		return true
-	}
-	own, err := os.Hostname()
-	return err == nil && strings.EqualFold(name, own)
-}
-
-// maxHost limits the bytes of a host name in an answer.
-const maxHost = 255
-
 // overviewData is the data of the template overview.html.
 type overviewData struct {
+	Host    string // name of this host; empty means unknown
 	Status  control.Status
+	Edges   []control.FleetRow // that follow this hub
 	Report  control.Report
 	Chart   chart
 	Refresh int // seconds; 0 means no refresh
 	Now     time.Time
 	Query   string // for the form
 }
+
+// refreshSeconds is how often a browser refreshes the page, on request.
+const refreshSeconds = 30
 
 // topShown limits the rejected domains and networks on the page.
 const topShown = 10
@@ -134,13 +138,15 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 	p.show(w, r, "overview.html", func(ctx context.Context) (any, error) {
 		now := p.config.Now()
 		d := overviewData{Now: now}
+		d.Host, _ = os.Hostname() // the page needs no name
 		if r.URL.Query().Has("refresh") {
-			d.Refresh = 30
+			d.Refresh = refreshSeconds
 		}
 		var err error
 		if d.Status, err = p.backend.Status(ctx); err != nil {
 			return nil, err
 		}
+		d.Edges = d.Status.FleetRows(now)
 		p.history.Observe(now, d.Status.Decisions, d.Status.WouldRefuse)
 		d.Chart = newChart(p.history.Sum(now, chartSpan))
 		d.Report, err = p.backend.Report(ctx, control.ReportQuery{Since: control.Time{Time: now.Add(-24 * time.Hour)},
@@ -175,17 +181,18 @@ func (p *Page) lookup(w http.ResponseWriter, r *http.Request) {
 func (p *Page) show(w http.ResponseWriter, r *http.Request, name string, data func(context.Context) (any, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	defer cancel()
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	case <-ctx.Done():
-		http.Error(w, "too many pages are asked for at one time", http.StatusServiceUnavailable)
+	if !p.enter(ctx, w) {
 		return
 	}
+	defer p.leave()
 	status := http.StatusOK
 	what, err := data(ctx)
 	if err != nil {
-		status, name, what = http.StatusInternalServerError, "error.html", err.Error()
+		status = http.StatusInternalServerError
+		if !accessOf(r).all {
+			status, err = p.tenantError(err)
+		}
+		name, what = "error.html", err.Error()
 	}
 	var page bytes.Buffer
 	if err := p.html.ExecuteTemplate(&page, name, what); err != nil {
@@ -197,6 +204,19 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request, name string, data fu
 	w.WriteHeader(status)
 	w.Write(page.Bytes())
 }
+
+// enter waits for a slot. It answers the request if there is none.
+func (p *Page) enter(ctx context.Context, w http.ResponseWriter) bool {
+	select {
+	case p.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		http.Error(w, "too many pages are asked for at one time", http.StatusServiceUnavailable)
+		return false
+	}
+}
+
+func (p *Page) leave() { <-p.slots }
 
 // file serves an embedded file.
 func (p *Page) file(kind string) http.HandlerFunc {

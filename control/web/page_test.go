@@ -10,6 +10,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +199,29 @@ func TestPageHosts(t *testing.T) {
 	}
 }
 
+// TestChartScale: the y-axis has few round counts, and the highest span fits.
+func TestChartScale(t *testing.T) {
+	for most, want := range map[int64][]string{
+		0: nil, 1: {"0", "1"}, 2: {"0", "1", "2"}, 3: {"0", "1", "2", "3"}, 4: {"0", "2", "4"}, 7: {"0", "5", "10"},
+		100: {"0", "50", "100"}, 1200: {"0", "500", "1k", "1.5k"}, 2_000_000: {"0", "1M", "2M"},
+		6_000_000_000: {"0", "2G", "4G", "6G"},
+	} {
+		c := chart{Most: most}
+		c.scale()
+		var got []string
+		for _, m := range c.Counts {
+			got = append(got, m.Text)
+		}
+		if !slices.Equal(got, want) || c.Scale < most {
+			t.Errorf("for %d: %q up to %d, want %q", most, got, c.Scale, want)
+		}
+	}
+	c := chart{Most: 1 << 60}
+	if c.scale(); c.Scale < c.Most || len(c.Counts) > chartSteps+1 {
+		t.Errorf("for 2^60: %+v", c)
+	}
+}
+
 func TestChart(t *testing.T) {
 	var h History
 	if c := newChart(h.Sum(pageNow, chartSpan)); len(c.Bars) != 0 || c.Most != 0 || len(c.Hours) != 6 {
@@ -206,11 +230,21 @@ func TestChart(t *testing.T) {
 	h.Observe(pageNow, map[string]int64{"known": 100_000, "unknown": 1}, nil)
 	h.Observe(pageNow.Add(-20*time.Hour), map[string]int64{"known": 150_000, "unknown": 1}, nil)
 	c := newChart(h.Sum(pageNow, chartSpan))
-	if len(c.Bars) != 3 || c.Most != 100_001 {
+	if len(c.Bars) != 3 || c.Most != 100_001 || c.Scale != 150_000 {
 		t.Fatalf("a chart of two spans: %+v", c)
 	}
+	var counts []string
+	for i, m := range c.Counts {
+		counts = append(counts, m.Text)
+		if m.Y < 0 || m.Y > chartHeight || i > 0 && m.Y >= c.Counts[i-1].Y {
+			t.Errorf("the counts are %+v", c.Counts)
+		}
+	}
+	if want := []string{"0", "50k", "100k", "150k"}; !slices.Equal(counts, want) {
+		t.Errorf("the counts are %q, want %q", counts, want)
+	}
 	for _, b := range c.Bars {
-		if b.Height < 1 || b.Y < 0 || b.Y+b.Height > chartHeight || b.X < 0 || b.X+b.Width > c.Width {
+		if b.Height < 1 || b.Y < 0 || b.Y+b.Height > chartHeight || b.X < chartLeft || b.X+b.Width > c.Width {
 			t.Errorf("a bar is outside: %+v", b)
 		}
 	}

@@ -32,8 +32,11 @@ func pageWords(now func() time.Time) template.FuncMap {
 		"blind": func(d control.DirectoryStatus) bool {
 			return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible
 		},
-		"weight": stateWeight,
-		"empty":  control.EmptyDomainText,
+		"named":      control.ObjectName,
+		"yes":        func(b *bool) bool { return b != nil && *b },
+		"weight":     stateWeight,
+		"empty":      control.EmptyDomainText,
+		"subdomains": func(domain string) bool { return strings.HasPrefix(domain, ".") },
 		"due": func(t control.Time) string {
 			if !t.After(now()) {
 				return "due"
@@ -41,7 +44,7 @@ func pageWords(now func() time.Time) template.FuncMap {
 			return text.Age(now(), t.Time)
 		},
 		"troubled": func(files []control.AcceptFile) bool {
-			return slices.ContainsFunc(files, func(f control.AcceptFile) bool { return f.Trouble != "" })
+			return slices.ContainsFunc(files, func(f control.AcceptFile) bool { return f.Trouble != "" || f.State == control.Stale })
 		},
 	}
 }

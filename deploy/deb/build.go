@@ -15,8 +15,9 @@ import (
 // builder makes packages of one state of the sources.
 type builder struct {
 	source
-	top   string // of the checkout
-	stage string // a directory for what is made on the way
+	top   string   // of the checkout
+	stage string   // a directory for what is made on the way
+	env   []string // for the compiler, beside its own
 }
 
 // compile makes the static binary for an architecture and gives its path.
@@ -25,7 +26,8 @@ func (b *builder) compile(ctx context.Context, arch string) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil // made for the documents
 	}
-	_, err := output(ctx, b.top, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch},
+	env := append([]string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, b.env...)
+	_, err := output(ctx, b.top, env,
 		"go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+b.version, "-o", path, "./cmd/rcpt-milter")
 	if err != nil {
 		return "", err
@@ -76,20 +78,35 @@ func (b *builder) documents(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.compress(filepath.Join(b.stage, "changelog.gz"), []byte(b.changelog())); err != nil {
+	if err := b.writeChangelogs(); err != nil {
 		return err
 	}
 	text, err := b.copyright(ctx)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(b.stage, "copyright"), []byte(text), 0o644)
+	if err := os.WriteFile(filepath.Join(b.stage, "copyright"), []byte(text), 0o644); err != nil {
+		return err
+	}
+	bill, err := b.sbom(ctx)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.stage, sbomName), bill, 0o644)
 }
 
-// changelog is the one entry that Debian's tools want; the history is the project's.
-func (b *builder) changelog() string {
-	return fmt.Sprintf("rcpt-milter (%s) unstable; urgency=medium\n\n  * Built from the project's own sources; what changed is in their history.\n\n -- %s  %s\n",
-		b.version, maintainer(), b.time.Format(time.RFC1123Z))
+// writeChangelogs writes the one entry that Debian's tools want, and the project's own changelog
+// under the name that Debian has for news.
+func (b *builder) writeChangelogs() error {
+	maintainer, err := b.maintainer()
+	if err != nil {
+		return err
+	}
+	entry := fmt.Sprintf("rcpt-milter (%s) unstable; urgency=medium\n\n  * Built from the project's own sources; "+
+		"NEWS.gz lists the changes.\n\n -- %s  %s\n", b.version, maintainer, b.time.Format(time.RFC1123Z))
+	news, err := os.ReadFile(filepath.Join(b.top, "CHANGELOG.md"))
+	return errors.Join(err, b.compress(filepath.Join(b.stage, "changelog.gz"), []byte(entry)),
+		b.compress(filepath.Join(b.stage, "NEWS.gz"), news))
 }
 
 func (b *builder) compressPages(dir string) error {

@@ -12,19 +12,22 @@ import (
 
 func TestDebianVersion(t *testing.T) {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
-	for _, c := range []struct{ described, want string }{
-		{"v1.2.3", "1.2.3"},
-		{"v1.2.3-rc1", "1.2.3~rc1"},
-		{"v1.2.3-4-gabcdef0", "1.2.3+git20260304050607.abcdef0"},
-		{"v1.2.3-rc1-4-gabcdef0", "1.2.3~rc1+git20260304050607.abcdef0"},
-		{"v1.2.3-dirty", "1.2.3+changed"},
-		{"abcdef0", "0~git20260304050607.abcdef0"},
-		{"abcdef0-dirty", "0~git20260304050607.abcdef0+changed"},
+	for _, c := range []struct{ name, described, want string }{
+		{"tag of the release", "v1.2.3", "1.2.3"},
+		{"candidate", "v1.2.3-rc1", "1.2.3~rc1"},
+		{"after the release", "v1.2.3-4-gabcdef0", "1.2.3+git20260304050607.abcdef0"},
+		{"after a candidate", "v1.2.3-rc1-4-gabcdef0", "1.2.3~rc1+git20260304050607.abcdef0"},
+		{"after an earlier release", "v1.2.2-4-gabcdef0", "1.2.3~git20260304050607.abcdef0"},
+		{"changed", "v1.2.3-dirty", "1.2.3+changed"},
+		{"no tag", "abcdef0", "1.2.3~git20260304050607.abcdef0"},
+		{"no tag, changed", "abcdef0-dirty", "1.2.3~git20260304050607.abcdef0+changed"},
 	} {
-		got := debianVersion(c.described, at)
-		if got != c.want || !validVersion.MatchString(got) {
-			t.Errorf("debianVersion(%q) = %q, want %q", c.described, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			got := debianVersion("1.2.3", c.described, at)
+			if got != c.want || !validVersion.MatchString(got) {
+				t.Errorf("debianVersion(%q) = %q, want %q", c.described, got, c.want)
+			}
+		})
 	}
 	for _, bad := range []string{"", "v1", "1.2-3", "1:2", "1 2", "1_2"} {
 		if validVersion.MatchString(bad) {
@@ -53,7 +56,7 @@ func TestLicences(t *testing.T) {
 	}
 	modules, err := b.modules(t.Context())
 	if err != nil || len(modules) < 10 || len(text) < 1000*len(modules) {
-		t.Errorf("%d modules, %d octets of licences, %v", len(modules), len(text), err)
+		t.Errorf("%d modules, %d bytes of licences, %v", len(modules), len(text), err)
 	}
 }
 
@@ -79,7 +82,7 @@ func TestStatic(t *testing.T) {
 }
 
 // TestPackages builds the packages for both architectures, and one of them again: the
-// same sources make the same octets.
+// same sources make the same bytes.
 func TestPackages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the program twice")

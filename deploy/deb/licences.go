@@ -12,6 +12,9 @@ import (
 	"strings"
 )
 
+// licenceID is the licence of the project, as an identifier of SPDX. LICENSE is its text.
+const licenceID = "Apache-2.0"
+
 // module is one that is linked into the binary, as `go list` tells.
 type module struct {
 	Path, Version, Dir string
@@ -25,14 +28,20 @@ func (b *builder) copyright(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var text strings.Builder
-	text.WriteString("rcpt-milter is copyright by its authors. The program contains the Go standard library and\n" +
-		"the modules below, each under its own licence.\n")
-	root, err := output(ctx, b.top, nil, "go", "env", "GOROOT")
+	own, err := os.ReadFile(filepath.Join(b.top, "LICENSE"))
 	if err != nil {
 		return "", err
 	}
-	modules = append([]module{{Path: "The Go standard library", Dir: strings.TrimSpace(root)}}, modules...)
+	var text strings.Builder
+	fmt.Fprintf(&text, "rcpt-milter is copyright by its authors.\n\nSPDX-License-Identifier: %s\n\nThe program "+
+		"contains the Go standard library and the modules below, each under its own licence.\n\n\n"+
+		"rcpt-milter\n===========\n\n%s\n", licenceID, strings.TrimSpace(string(own)))
+	library, err := b.standardLibrary(ctx)
+	if err != nil {
+		return "", err
+	}
+	library.Path, library.Version = "The Go standard library", ""
+	modules = append([]module{library}, modules...)
 	for _, m := range modules {
 		licence, err := m.licence()
 		if err != nil {
@@ -42,6 +51,14 @@ func (b *builder) copyright(ctx context.Context) (string, error) {
 		fmt.Fprintf(&text, "\n\n%s\n%s\n\n%s\n", title, strings.Repeat("=", len(title)), licence)
 	}
 	return text.String(), nil
+}
+
+// standardLibrary returns the Go distribution in the form of a module. Its version is the one that
+// compiles the program.
+func (b *builder) standardLibrary(ctx context.Context) (module, error) {
+	text, err := output(ctx, b.top, nil, "go", "env", "GOROOT", "GOVERSION")
+	root, version, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return module{Path: "std", Version: version, Dir: root}, err
 }
 
 // modules are those whose packages the program imports, not all that go.mod names.

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
+	"net/mail"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goreleaser/nfpm/v2"
 	"github.com/goreleaser/nfpm/v2/deb"
@@ -18,14 +21,21 @@ const description = `recipients for Postfix, from an index of Active Directory
  it defers the mail, so a valid recipient is never rejected. It keeps
  answering while the directory is down.`
 
-// maintainer returns the name and address of the package's builder, from the environment variables
-// of Debian's own tools.
-func maintainer() string {
-	name, mail := os.Getenv("DEBFULLNAME"), os.Getenv("DEBEMAIL")
-	if name == "" || mail == "" {
-		return "rcpt-milter <rcpt-milter@localhost>"
+// maintainer returns the name and address of the package's maintainer: from the environment
+// variables of Debian's own tools, or else from the file MAINTAINERS.
+func (b *builder) maintainer() (string, error) {
+	if name, mail := os.Getenv("DEBFULLNAME"), os.Getenv("DEBEMAIL"); name != "" && mail != "" {
+		return name + " <" + mail + ">", nil
 	}
-	return name + " <" + mail + ">"
+	text, err := os.ReadFile(filepath.Join(b.top, "MAINTAINERS"))
+	if err != nil {
+		return "", err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	if _, err := mail.ParseAddress(first); err != nil {
+		return "", fmt.Errorf("MAINTAINERS: the first line must be \"NAME <ADDRESS>\": %w", err)
+	}
+	return first, nil
 }
 
 // pack writes the package for one architecture into the directory.
@@ -38,15 +48,21 @@ func (b *builder) pack(ctx context.Context, arch, out string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	maintainer, err := b.maintainer()
+	if err != nil {
+		return "", err
+	}
+	scripts := filepath.Join(b.top, "deploy/deb/scripts")
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "rcpt-milter", Arch: arch, Platform: "linux", Version: b.version, VersionSchema: "none",
-		Section: "mail", Priority: "optional", Maintainer: maintainer(), Description: description, MTime: b.time,
+		Section: "mail", Priority: "optional", Maintainer: maintainer, License: licenceID, Description: description, MTime: b.time,
 		Overridables: nfpm.Overridables{
 			Depends:    []string{"adduser", "ca-certificates", "init-system-helpers (>= 1.54~)", "systemd | systemd-standalone-sysusers | opensysusers"},
 			Recommends: []string{"postfix"},
 			Suggests:   []string{"prometheus", "bash-completion"},
 			Contents:   contents,
-			Scripts:    nfpm.Scripts{PostInstall: "scripts/postinst", PreRemove: "scripts/prerm", PostRemove: "scripts/postrm"},
+			Scripts: nfpm.Scripts{PostInstall: filepath.Join(scripts, "postinst"), PreRemove: filepath.Join(scripts, "prerm"),
+				PostRemove: filepath.Join(scripts, "postrm")},
 			// Postfix may come later, and with it the group that the daemon has to be in.
 			Deb: nfpm.Deb{Triggers: nfpm.DebTriggers{InterestNoAwait: []string{"/usr/lib/postfix/sbin/master"}}},
 		},
@@ -85,10 +101,14 @@ func (b *builder) contents(binary string) (files.Contents, error) {
 		b.file(filepath.Join(b.stage, "completion.fish"), "/usr/share/fish/vendor_completions.d/rcpt-milter.fish", 0o644),
 		b.file(filepath.Join(b.stage, "changelog.gz"), doc+"changelog.gz", 0o644),
 		b.file(filepath.Join(b.stage, "copyright"), doc+"copyright", 0o644),
+		b.file(filepath.Join(b.stage, "NEWS.gz"), doc+"NEWS.gz", 0o644),
+		b.file(filepath.Join(b.stage, sbomName), doc+sbomName, 0o644),
 		b.file(filepath.Join(deploy, "config.yaml"), examples+"config.yaml", 0o644),
 		b.file(filepath.Join(deploy, "prometheus/rcpt-milter.rules.yml"), examples+"prometheus/rcpt-milter.rules.yml", 0o644),
+		b.file(filepath.Join(deploy, "exchange-online/export.ps1"), examples+"exchange-online/export.ps1", 0o644),
+		b.file(filepath.Join(deploy, "exchange-online/accept-file"), examples+"exchange-online/accept-file", 0o755),
 		b.file(filepath.Join(deploy, "grafana/rcpt-milter.json"), examples+"grafana/rcpt-milter.json", 0o644),
-		b.file("lintian-overrides", "/usr/share/lintian/overrides/rcpt-milter", 0o644),
+		b.file(filepath.Join(deploy, "deb/lintian-overrides"), "/usr/share/lintian/overrides/rcpt-milter", 0o644),
 	}
 	pages, err := filepath.Glob(filepath.Join(b.stage, "man", "*", "*.gz"))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,8 +19,9 @@ type source struct {
 	time    time.Time // of the commit; every file in a package bears it
 }
 
-// describe asks git. A checkout without git needs a version on the command line, and
-// takes its time from SOURCE_DATE_EPOCH, or is of now.
+// describe reads the number of the release from the checkout, and the state of the checkout from
+// git. A checkout without git needs a version on the command line, and takes its time from
+// SOURCE_DATE_EPOCH, or is of now.
 func describe(ctx context.Context, top, version string) (source, error) {
 	s := source{version: version, time: time.Now()}
 	if epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
@@ -34,7 +36,11 @@ func describe(ctx context.Context, top, version string) (source, error) {
 		if err != nil {
 			return s, fmt.Errorf("no version: %w; give one with -version", err)
 		}
-		s.version = debianVersion(strings.TrimSpace(text), s.time)
+		release, err := releaseOf(top)
+		if err != nil {
+			return s, err
+		}
+		s.version = debianVersion(release, strings.TrimSpace(text), s.time)
 	}
 	if !validVersion.MatchString(s.version) {
 		return s, fmt.Errorf("%q is no version of a Debian package: it begins with a digit and has letters, digits and . + ~ only", s.version)
@@ -46,22 +52,33 @@ func describe(ctx context.Context, top, version string) (source, error) {
 // Policy 5.6.12).
 var validVersion = regexp.MustCompile(`^[0-9][A-Za-z0-9.+~]*$`)
 
-// debianVersion makes a version of what git describes: of v1.2.3 that tag, of commits
-// after it one that sorts behind it, and of a history without tags one that sorts before
-// all.
-func debianVersion(described string, at time.Time) string {
+// releaseOf returns the number of the release that the checkout states, such as 0.9.0.
+func releaseOf(top string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(top, "internal/build/VERSION"))
+	return strings.TrimSpace(string(text)), err
+}
+
+// debianVersion returns the version of a package for what git describes. The tag of the release
+// gives the number of the release. Commits after the tag sort after it; commits before it, and a
+// history without tags, sort before it.
+func debianVersion(release, described string, at time.Time) string {
 	described, dirty := strings.CutSuffix(described, "-dirty")
-	stamp := at.Format("20060102150405")
-	version, isTag := strings.CutPrefix(described, "v")
-	parts := strings.Split(version, "-")
-	switch {
-	case !isTag:
-		version = "0~git" + stamp + "." + described
-	case len(parts) >= 3: // v1.2.3-4-gabcdef
-		tag := strings.Join(parts[:len(parts)-2], "~")
-		version = tag + "+git" + stamp + "." + strings.TrimPrefix(parts[len(parts)-1], "g")
-	default: // v1.2.3, or v1.2.3-rc1, which is before 1.2.3
-		version = strings.Join(parts, "~")
+	version, commit := release, ""
+	if tag, isTag := strings.CutPrefix(described, "v"); isTag {
+		parts := strings.Split(tag, "-")
+		if n := len(parts); n >= 3 && strings.HasPrefix(parts[n-1], "g") { // v1.2.3-4-gabcdef0
+			parts, commit = parts[:n-2], parts[n-1][1:]
+		}
+		version = strings.Join(parts, "~") // v1.2.3-rc1 is before 1.2.3
+	} else {
+		commit = described
+	}
+	if commit != "" {
+		separator := "+"
+		if !strings.HasPrefix(described, "v"+release+"-") {
+			version, separator = release, "~"
+		}
+		version += separator + "git" + at.Format("20060102150405") + "." + commit
 	}
 	if dirty {
 		version += "+changed"

@@ -42,7 +42,7 @@ func TestCertificates(t *testing.T) {
 	for _, c := range []struct {
 		name, content string
 		want          int
-		fault         string
+		problem       string
 	}{
 		{"two", "# a comment\n" + inPEM(one) + "\n" + inPEM(other), 2, ""},
 		{"behind a byte order mark", "\ufeff" + inPEM(one), 1, ""},
@@ -63,15 +63,15 @@ func TestCertificates(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, "ca.crt", c.content)
 			all, err := Certificates(path)
-			if len(all) != c.want || (err == nil) != (c.fault == "") {
-				t.Fatalf("%d certificates, %v, want %d, %q", len(all), err, c.want, c.fault)
+			if len(all) != c.want || (err == nil) != (c.problem == "") {
+				t.Fatalf("%d certificates, %v, want %d, %q", len(all), err, c.want, c.problem)
 			}
 			if err == nil {
 				return
 			}
 			if text := err.Error(); !strings.HasPrefix(text, "the CA file "+path+" ") ||
-				!strings.Contains(text, c.fault) {
-				t.Errorf("error %q, want %q", err, c.fault)
+				!strings.Contains(text, c.problem) {
+				t.Errorf("error %q, want %q", err, c.problem)
 			}
 		})
 	}

@@ -2,6 +2,8 @@
 // and certificates. Package config checks them, and package directory reads them before each
 // bind. Both use the rules of this package, so a bind can use every file that passes the check.
 //
+// SyncDir is for packages that write files.
+//
 // Errors name the file once and state the remedy. No error contains any part of a secret.
 package files
 

@@ -47,8 +47,8 @@ func wide(text string, bigEndian bool) string {
 	return b.String()
 }
 
-// contents of password files, and what is read; want empty: an error that holds fault.
-var contents = []struct{ name, content, want, fault string }{
+// contents of password files, and what is read; want empty: an error that contains problem.
+var contents = []struct{ name, content, want, problem string }{
 	{"a line", "secret\n", "secret", ""},
 	{"no end of line", "secret", "secret", ""},
 	{"end of line of Windows", "secret\r\n", "secret", ""},
@@ -91,18 +91,18 @@ func TestPassword(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, "password", c.content)
 			got, err := Password(path)
-			if string(got) != c.want || (err == nil) != (c.fault == "") {
-				t.Fatalf("Password = %q, %v, want %q, %q", got, err, c.want, c.fault)
+			if string(got) != c.want || (err == nil) != (c.problem == "") {
+				t.Fatalf("Password = %q, %v, want %q, %q", got, err, c.want, c.problem)
 			}
 			if err == nil {
 				return
 			}
 			if text := err.Error(); !strings.HasPrefix(text, "the password file "+path+" ") ||
-				!strings.Contains(text, c.fault) {
-				t.Errorf("error %q, want %q", text, c.fault)
+				!strings.Contains(text, c.problem) {
+				t.Errorf("error %q, want %q", text, c.problem)
 			}
-			told := strings.ReplaceAll(err.Error(), path, "")
-			if strings.Contains(told, "secret") || strings.Contains(told, "geh") {
+			shown := strings.ReplaceAll(err.Error(), path, "")
+			if strings.Contains(shown, "secret") || strings.Contains(shown, "geh") {
 				t.Errorf("the error tells what is in the file: %v", err)
 			}
 		})

@@ -44,6 +44,7 @@ func (w word) String() string { return string(w) }
 func TestLog(t *testing.T) {
 	var out bytes.Buffer
 	l := New(&out, "rcpt-milter", Options{Format: "text", Level: "info"})
+	go l.Run()
 	log := l.Logger().With("directory", "corp").WithGroup("g").With("a", 1)
 	log.Debug("hidden")
 	log.Info("text", "b", 2)
@@ -57,6 +58,8 @@ func TestLog(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		log.Log(t.Context(), level, "journal", "b", "x\ny")
 	}
+	log.Log(t.Context(), LevelProbe, "never written")
+	l.Close()
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	want := []string{
 		`time=* level=INFO msg=text directory=corp g.a=1 g.b=2`,
@@ -73,6 +76,9 @@ func TestLog(t *testing.T) {
 		if got := stamp.ReplaceAllString(line, "*"); i >= len(want) || got != want[i] {
 			t.Errorf("line %d is %s", i, got)
 		}
+	}
+	if len(lines) != len(want) {
+		t.Errorf("%d lines, want %d", len(lines), len(want))
 	}
 }
 
@@ -128,7 +134,7 @@ func TestSyslog(t *testing.T) {
 	path := filepath.Join(socketDir(t), "log")
 	d := newSyslogd(t, path)
 	l := New(&stderr, "rcpt-milter", Options{Format: "text", Level: "debug", Syslog: "mail"})
-	l.syslog.path = path
+	l.syslogd.path = path
 	go l.Run()
 	log := l.Logger()
 	log.Debug("one", "to", "a b@c")
@@ -180,10 +186,10 @@ func TestSyslogNeverBlocks(t *testing.T) {
 	path := filepath.Join(socketDir(t), "log")
 	d := newSyslogd(t, path)
 	l := New(&stderr, "rcpt-milter", Options{Format: "text", Level: "info", Syslog: "daemon"})
-	l.syslog.path = path
+	l.syslogd.path = path
 	go l.Run()
 	log := l.Logger()
-	const sent = syslogPending + 5000 // more than wait here and in the socket
+	const sent = maxPending + 5000 // more than wait here and in the socket
 	for i := range sent {
 		log.Info("line", "i", i)
 	}
@@ -220,6 +226,7 @@ func TestFacilities(t *testing.T) {
 func TestSetWhileLogging(t *testing.T) {
 	var written bytes.Buffer
 	l := New(&written, "rcpt-milter", Options{Format: "text", Level: "info"})
+	go l.Run()
 	const each = 200
 	var writing sync.WaitGroup
 	for range 4 {
@@ -234,6 +241,7 @@ func TestSetWhileLogging(t *testing.T) {
 		l.Set(Options{Format: "text", Level: "info"})
 	}
 	writing.Wait()
+	l.Close()
 	if lines := strings.Count(written.String(), "\n"); lines != 4*each {
 		t.Errorf("%d lines, want %d", lines, 4*each)
 	}

@@ -2,107 +2,37 @@ package logging
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"log/syslog"
-	"sync/atomic"
 	"time"
 )
 
-const (
-	// syslogPending is the number of lines that wait for a slow syslogd.
-	syslogPending = 4096
-
-	// syslogPatience limits the time in which close writes the lines that are left.
-	syslogPatience = 2 * time.Second
-
-	// syslogRetry is the pause between attempts to connect to a syslogd that is down.
-	syslogRetry = time.Second
-)
+// syslogRetry is the pause between attempts to connect to a syslogd that is down.
+const syslogRetry = time.Second
 
 // devLog is the path at which syslogd listens.
 const devLog = "/dev/log"
 
-// syslogger sends lines to syslogd in the traditional format. Logging never blocks: lines wait in
-// a queue, and are dropped and counted when syslogd is too slow. While syslogd is down they go to
-// the fallback.
+// syslogger sends lines to syslogd in the traditional format. While syslogd is down they go to
+// the fallback. One goroutine uses it.
 type syslogger struct {
 	path     string
 	program  string
-	fallback io.Writer
-	lines    chan syslogLine
-	lost     atomic.Int64 // dropped and not reported yet
+	fallback func(line) // must not wait
 
-	stop, ended chan struct{}
-
-	// Used by the goroutine of run only.
 	facility syslog.Priority
 	to       *syslog.Writer // nil while syslogd is down
 	tried    time.Time      // time of the last attempt to connect
 }
 
-type syslogLine struct {
-	facility syslog.Priority
-	level    slog.Level
-	text     string
+// syslogDroppedNotice returns the line that syslogd gets in place of n lines.
+func syslogDroppedNotice(n int64, next line) line {
+	return line{facility: next.facility, level: slog.LevelWarn,
+		text: fmt.Sprintf(`warning: msg="dropped lines, syslogd is too slow" lines=%d`, n)}
 }
 
-func newSyslogger(path, program string, fallback io.Writer) *syslogger {
-	return &syslogger{path: path, program: program, fallback: fallback, lines: make(chan syslogLine, syslogPending),
-		stop: make(chan struct{}), ended: make(chan struct{})}
-}
-
-// send queues a line. It never blocks.
-func (s *syslogger) send(l syslogLine) {
-	select {
-	case s.lines <- l:
-	default:
-		s.lost.Add(1)
-	}
-}
-
-// run writes lines until close is called, and then those that are left.
-func (s *syslogger) run() {
-	defer close(s.ended)
-	for {
-		select {
-		case l := <-s.lines:
-			s.write(l)
-		case <-s.stop:
-			s.flush()
-			return
-		}
-	}
-}
-
-func (s *syslogger) flush() {
-	for len(s.lines) > 0 {
-		s.write(<-s.lines)
-	}
-	if s.to != nil {
-		s.to.Close()
-	}
-}
-
-// close stops run and waits for the lines that are left, for at most syslogPatience.
-func (s *syslogger) close() {
-	close(s.stop)
-	select {
-	case <-s.ended:
-	case <-time.After(syslogPatience):
-	}
-}
-
-// write writes a line, after a warning with the number of dropped lines.
-func (s *syslogger) write(l syslogLine) {
-	if n := s.lost.Swap(0); n > 0 {
-		s.put(syslogLine{l.facility, slog.LevelWarn,
-			fmt.Sprintf(`warning: msg="dropped lines, syslogd is too slow" lines=%d`, n)})
-	}
-	s.put(l)
-}
-
-func (s *syslogger) put(l syslogLine) {
+// write writes a line. It has no error: a line that syslogd does not take has a fallback.
+func (s *syslogger) write(l line) error {
 	if s.to != nil && s.facility != l.facility {
 		s.to.Close()
 		s.to, s.tried = nil, time.Time{}
@@ -113,12 +43,13 @@ func (s *syslogger) put(l syslogLine) {
 	}
 	if s.to != nil {
 		if s.priority(l) == nil { // package syslog reconnects after a restart of syslogd
-			return
+			return nil
 		}
 		s.to.Close()
 		s.to = nil
 	}
-	fmt.Fprintln(s.fallback, l.text)
+	s.fallback(l)
+	return nil
 }
 
 // dial connects to syslogd by datagrams or as a stream. It returns nil if syslogd is down.
@@ -131,7 +62,7 @@ func (s *syslogger) dial(facility syslog.Priority) *syslog.Writer {
 	return nil
 }
 
-func (s *syslogger) priority(l syslogLine) error {
+func (s *syslogger) priority(l line) error {
 	switch {
 	case l.level >= slog.LevelError:
 		return s.to.Err(l.text)

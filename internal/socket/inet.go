@@ -31,7 +31,7 @@ func listenInet(hostPort string, o Options) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Listener{kernel: l, allow: allow}, nil
+	return &Listener{sockets: []kernel{l}, allow: allow, options: o}, nil
 }
 
 // allowList holds the networks that may connect over TCP. Nil allows every peer.

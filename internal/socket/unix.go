@@ -27,9 +27,8 @@ const MaxPath = 107 - len(nextSuffix)
 // dialWait limits the check whether a process listens on an existing socket.
 const dialWait = 2 * time.Second
 
-// prepareUnix makes the socket beside its path without permissions for others, widens them, and
-// moves the socket to the path if that is free. At no moment may more clients connect than
-// should, and at no moment is there no socket because this one replaces another.
+// prepareUnix makes the socket at its path if no process listens there. Otherwise it makes the
+// socket beside it, and moves it to the path if that is free by then.
 func prepareUnix(path string, o Options) (*Listener, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("the path of a unix socket must be absolute")
@@ -38,26 +37,81 @@ func prepareUnix(path string, o Options) (*Listener, error) {
 		return nil, fmt.Errorf("the path of a unix socket has at most %d bytes, this one has %d; choose a shorter path",
 			MaxPath, len(path))
 	}
-	if _, err := served(path); err != nil {
+	occupied, err := served(path)
+	if err != nil {
 		return nil, err
 	}
-	name, l, err := newSocketFile(path)
+	if err := removeWaiting(path); err != nil {
+		return nil, explain(err, path)
+	}
+	if !occupied {
+		l, err := listenAt(path, o)
+		if !errors.Is(err, ErrInUse) {
+			return l, err
+		}
+	}
+	return waitBeside(path, o)
+}
+
+// listenAt makes the socket at its path. Only so it has this path as its name in /proc/net/unix,
+// by which systemd-tmpfiles spares it. It replaces a socket whose process is gone.
+func listenAt(path string, o Options) (*Listener, error) {
+	occupied, err := served(path)
+	if occupied {
+		err = ErrInUse
+	}
+	if err == nil {
+		err = remove(path)
+	}
 	if err != nil {
 		return nil, explain(err, path)
 	}
-	own := &Listener{kernel: l, name: name}
-	if err = name.open(o.GID, o.Mode); err == nil {
-		err = name.wait()
+	n := &socketFile{path: path, new: path, next: path + nextSuffix}
+	return n.listen(o)
+}
+
+// waitBeside makes the socket beside its path without permissions for others, widens them, and
+// moves the socket to the path if that is free. At no moment may more clients connect than
+// should, and at no moment is there no socket because this one replaces another.
+func waitBeside(path string, o Options) (*Listener, error) {
+	n := &socketFile{path: path, new: path + newSuffix, next: path + nextSuffix}
+	own, err := n.listen(o)
+	if err != nil {
+		return nil, err
 	}
-	// Only now the process at the path cannot stop without handing it over.
-	if err == nil {
-		err = name.take()
+	if err = n.wait(); err == nil {
+		// Only now the process at the path cannot stop without handing it over.
+		err = n.take()
 	}
 	if err != nil && !errors.Is(err, ErrInUse) {
 		own.Close()
 		return nil, err
 	}
 	return own, nil
+}
+
+// removeWaiting removes the sockets beside a path whose processes are gone. If a process waits
+// there, it returns ErrInUse.
+func removeWaiting(path string) error {
+	for _, name := range []string{path + newSuffix, path + nextSuffix} {
+		if waits, err := served(name); err != nil {
+			return err
+		} else if waits {
+			return fmt.Errorf("another process already waits at %s to take over: %w", name, ErrInUse)
+		}
+		if err := remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes a file that may be missing.
+func remove(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // socketFile is the file of a socket that this process made, moves and removes.
@@ -69,29 +123,31 @@ type socketFile struct {
 	gone sync.Once // the inode number of a removed file can come back as that of another
 }
 
-// newSocketFile makes a socket unless another one waits already. It replaces one whose process
-// is gone.
-func newSocketFile(path string) (*socketFile, *net.UnixListener, error) {
-	n := &socketFile{path: path, new: path + newSuffix, next: path + nextSuffix}
-	for _, name := range []string{n.new, n.next} {
-		if waits, err := served(name); err != nil {
-			return nil, nil, err
-		} else if waits {
-			return nil, nil, fmt.Errorf("another process already waits at %s to take over: %w", name, ErrInUse)
-		}
-	}
-	if err := os.Remove(n.new); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, err
-	}
+// listen makes the socket, which begins without permissions for others, and widens them.
+func (n *socketFile) listen(o Options) (*Listener, error) {
 	l, err := bindClosed(n.new)
 	if err != nil {
-		return nil, nil, err
+		return nil, explain(err, n.path)
 	}
-	if n.file, err = os.Lstat(n.new); err != nil {
-		l.Close()
-		return nil, nil, err
+	own := &Listener{sockets: []kernel{l}, name: n, options: o}
+	if n.file, err = os.Lstat(n.new); err == nil {
+		err = n.open(o.GID, o.Mode)
 	}
-	return n, l, nil
+	if err != nil {
+		own.Close()
+		return nil, err
+	}
+	return own, nil
+}
+
+// passedFile returns the file of a socket that another process made. It returns nil if this
+// process cannot see it.
+func passedFile(path string) *socketFile {
+	file, err := os.Lstat(path)
+	if !filepath.IsAbs(path) || err != nil || file.Mode().Type() != fs.ModeSocket {
+		return nil
+	}
+	return &socketFile{path: path, file: file}
 }
 
 // wait moves the socket, now ready, to the path at which it waits.
@@ -151,7 +207,7 @@ func (n *socketFile) take() error {
 // waits takes its place in one atomic step.
 func (n *socketFile) withdraw() {
 	n.gone.Do(func() {
-		for _, name := range []string{n.new, n.next} {
+		for _, name := range []string{n.path + newSuffix, n.next} {
 			if n.isAt(name) {
 				os.Remove(name)
 			}
@@ -171,7 +227,7 @@ func (n *socketFile) withdraw() {
 // isAt reports whether the socket is at a path.
 func (n *socketFile) isAt(path string) bool {
 	now, err := os.Lstat(path)
-	return err == nil && os.SameFile(now, n.file)
+	return err == nil && n.file != nil && os.SameFile(now, n.file)
 }
 
 // served reports whether a process listens on a socket. A file that is not a socket is an error.

@@ -29,14 +29,13 @@ func EncodeJSON(value any, indent string) (string, error) {
 	return PrintableJSON(encoded.String()), nil
 }
 
-// JSONRows writes a JSON array to W, one row a line, as the rows arrive.
+// JSONRows writes a JSON array to W, one row a line, as the rows arrive. It writes nothing
+// before the first row or End.
 type JSONRows struct {
-	W    io.Writer
-	rows int
+	W      io.Writer
+	Before string // is written before the array, such as the beginning of an object
+	rows   int
 }
-
-// Empty reports whether no row was added yet.
-func (j *JSONRows) Empty() bool { return j.rows == 0 }
 
 // Add writes a row.
 func (j *JSONRows) Add(value any) error {
@@ -46,7 +45,7 @@ func (j *JSONRows) Add(value any) error {
 	}
 	between := ",\n"
 	if j.rows == 0 {
-		between = "[\n"
+		between = j.Before + "[\n"
 	}
 	j.rows++
 	_, err = io.WriteString(j.W, between+strings.TrimSuffix(encoded, "\n"))
@@ -57,7 +56,7 @@ func (j *JSONRows) Add(value any) error {
 func (j *JSONRows) End() error {
 	end := "\n]\n"
 	if j.rows == 0 {
-		end = "[]\n"
+		end = j.Before + "[]\n"
 	}
 	_, err := io.WriteString(j.W, end)
 	return err

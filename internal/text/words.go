@@ -63,3 +63,8 @@ func Age(now, t time.Time) string {
 	}
 	return Duration(now.Sub(t)) + " ago"
 }
+
+// Moment returns a time to the second, in the time zone of now: "2026-01-31 15:04:05 CET".
+func Moment(now, t time.Time) string {
+	return t.In(now.Location()).Format("2006-01-02 15:04:05 MST")
+}

@@ -14,9 +14,9 @@ import (
 	"rcpt-milter/policy"
 )
 
-// What the limit costs: the time of a decision and its charge with it to the time
-// without, measured in turns, so that a busy machine weighs on both. The clients are many
-// of whom there is little to remember, or one whose sample is full.
+// The cost of the limit: the time of a decision and its charge relative to the time without,
+// measured in turns, so a busy machine affects both. There are many clients with few
+// recipients each, or one client whose sample is full.
 func BenchmarkHarvest(b *testing.B) {
 	for _, recipient := range []string{"user@enforce.test", "nobody@enforce.test"} {
 		h := newHarvester(b)

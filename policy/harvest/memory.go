@@ -41,25 +41,40 @@ func newMemory(bytes int) *Memory {
 	return &Memory{seed: maphash.MakeSeed(), bound: bytes / shards}
 }
 
-// shard returns the shard of a network.
-func (m *Memory) shard(network netip.Prefix) *shard {
-	return &m.shards[maphash.Comparable(m.seed, network)%shards]
+// kind is a kind of mail. Each has its own counts.
+type kind uint8
+
+const (
+	ordinary      kind = iota
+	firstOfBounce      // the first recipient of a message from the null sender
+	restOfBounce       // the other recipients of such a message
+)
+
+// account identifies the counts of a network for one kind of mail.
+type account struct {
+	network netip.Prefix
+	kind    kind
 }
 
-// charge counts an address for a network, and reports whether the network went over the
+// shard returns the shard of an account.
+func (m *Memory) shard(a account) *shard {
+	return &m.shards[maphash.Comparable(m.seed, a)%shards]
+}
+
+// charge counts an address in a budget, and reports whether the network went over the
 // limit with it. Nothing is counted during a penalty: a client that was deferred retries the
 // same addresses, and would otherwise never get out.
-func (m *Memory) charge(cfg *Config, network netip.Prefix, recipient string, unknown bool, now uint32) (counted, bool) {
-	s := m.shard(network)
+func (m *Memory) charge(cfg *Config, b budget, recipient string, unknown bool, now uint32) (counted, bool) {
+	s := m.shard(b.account)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, isNew := s.record(network)
+	r, isNew := s.record(b.account)
 	if r.limited(now, cfg.Penalty) {
 		return counted{}, false
 	}
 	before := r.bytes()
 	count, grew := r.tally.note(maphash.String(m.seed, recipient), unknown, now, cfg.Window)
-	over := grew && count.over(cfg.Unknown, cfg.Ratio)
+	over := grew && count.over(b.unknown, cfg.Ratio)
 	if over {
 		r.over, r.unknown, r.tally = now, count.unknown, tally{}
 	}
@@ -71,40 +86,43 @@ func (m *Memory) charge(cfg *Config, network netip.Prefix, recipient string, unk
 	return count, over
 }
 
-// limited reports whether a network is over the limit.
-func (m *Memory) limited(network netip.Prefix, now uint32, penalty time.Duration) bool {
-	s := m.shard(network)
+// limited reports whether an account is over its limit.
+func (m *Memory) limited(a account, now uint32, penalty time.Duration) bool {
+	s := m.shard(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.records[network]
+	r := s.records[a]
 	return r != nil && r.limited(now, penalty)
 }
 
-// state returns the state of a network.
-func (m *Memory) state(cfg *Config, network netip.Prefix, now uint32) State {
-	s := m.shard(network)
+// state returns the state of an account.
+func (m *Memory) state(cfg *Config, a account, now uint32) State {
+	s := m.shard(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.records[network]; r != nil {
+	if r := s.records[a]; r != nil {
 		return r.state(cfg, now)
 	}
-	return State{Network: network}
+	return a.state()
 }
+
+// state returns the state of an account without counts.
+func (a account) state() State { return State{Network: a.network, Bounces: a.kind != ordinary} }
 
 // shard holds a part of the networks.
 type shard struct {
 	mu      sync.Mutex // guards the rest
-	records map[netip.Prefix]*record
+	records map[account]*record
 	list    []*record // the same, to draw from at random
 	bytes   int
 }
 
-// record is one network.
+// record is one network, for one kind of mail.
 type record struct {
-	network netip.Prefix
+	account
 	tally   tally
 	over    uint32 // Unix time when it went over the limit; 0: not limited
-	unknown int    // addresses that never existed, when it went over
+	unknown int    // rejected addresses, when it went over
 	place   int    // index in shard.list
 }
 
@@ -121,23 +139,26 @@ func (r *record) limited(now uint32, penalty time.Duration) bool {
 }
 
 func (r *record) state(cfg *Config, now uint32) State {
+	state := r.account.state()
 	if r.limited(now, cfg.Penalty) {
-		return State{Network: r.network, Unknown: r.unknown, Until: time.Unix(int64(r.over), 0).Add(cfg.Penalty)}
+		state.Unknown, state.Until = r.unknown, time.Unix(int64(r.over), 0).Add(cfg.Penalty)
+		return state
 	}
 	r.tally.forget(now, cfg.Window)
-	return State{Network: r.network, Unknown: r.tally.sum.unknown, Recipients: r.tally.sum.all}
+	state.Unknown, state.Recipients = r.tally.sum.unknown, r.tally.sum.all
+	return state
 }
 
-// record returns the record of a network, and makes it if there is none.
-func (s *shard) record(network netip.Prefix) (r *record, isNew bool) {
-	if r := s.records[network]; r != nil {
+// record returns the record of an account, and makes it if there is none.
+func (s *shard) record(a account) (r *record, isNew bool) {
+	if r := s.records[a]; r != nil {
 		return r, false
 	}
-	r = &record{network: network, place: len(s.list)}
+	r = &record{account: a, place: len(s.list)}
 	if s.records == nil {
-		s.records = map[netip.Prefix]*record{}
+		s.records = map[account]*record{}
 	}
-	s.records[network] = r
+	s.records[a] = r
 	s.list = append(s.list, r)
 	s.bytes += r.bytes()
 	return r, true
@@ -146,7 +167,7 @@ func (s *shard) record(network netip.Prefix) (r *record, isNew bool) {
 // forget removes a record.
 func (s *shard) forget(r *record) {
 	s.bytes -= r.bytes()
-	delete(s.records, r.network)
+	delete(s.records, r.account)
 	end := len(s.list) - 1
 	s.list[r.place] = s.list[end]
 	s.list[r.place].place = r.place

@@ -5,13 +5,15 @@ import (
 	"math/bits"
 	"slices"
 	"time"
+
+	"rcpt-milter/policy"
 )
 
 // sampleSize is the number of addresses in the sample of one network. Up to this number the
 // counts are exact. Beyond it an even sample stands for all, with an error of about a tenth.
 const sampleSize = 128
 
-// minSample is the minimum number of sampled addresses that never existed before a network
+// minSample is the minimum number of sampled addresses that were rejected before a network
 // is limited. Fewer may be in a sample by chance.
 const minSample = 16
 
@@ -34,12 +36,12 @@ type asked struct {
 	at      uint32 // Unix time of the last question
 	level   uint8  // 1 in 1<<level addresses has at least this level
 	weight  uint8  // it stands for 1<<weight addresses
-	unknown bool   // it never existed
+	unknown bool   // it was rejected
 }
 
 // counted is the estimate of a tally: numbers of different addresses.
 type counted struct {
-	unknown int // never existed
+	unknown int // rejected
 	all     int // including unknown
 	sampled int // unknown ones in the sample
 }
@@ -101,8 +103,7 @@ func (t *tally) find(id uint32) int {
 	return -1
 }
 
-// forget removes addresses outside the window. Times in the future were noted before the
-// clock was set back, and count like times in the past.
+// forget removes addresses outside the window.
 func (t *tally) forget(now uint32, window time.Duration) {
 	if len(t.asked) == 0 || within(t.oldest, now, window) && t.newest <= now {
 		return
@@ -120,9 +121,11 @@ func (t *tally) recount() {
 	}
 }
 
-// within reports whether the Unix times at and now are less than a duration apart.
+// within reports whether the Unix time at is less than a duration before now. A time in the future
+// was noted before the clock was set back, and is not.
 func within(at, now uint32, d time.Duration) bool {
-	return time.Duration(int64(now)-int64(at)).Abs()*time.Second < d
+	age, known := policy.Elapsed(time.Unix(int64(at), 0), time.Unix(int64(now), 0))
+	return known && age < d
 }
 
 // downsample halves the sample and doubles the weight of its addresses, until it is small

@@ -21,7 +21,7 @@ func aliasLines(t *Table) string {
 	return strings.Join(all, ", ")
 }
 
-// TestAliasLines: a line "@a @b" maps a domain to another one, and accepts nobody by itself.
+// TestAliasLines: a line "@a @b" maps a domain to another one, and accepts no address by itself.
 // Whatever else stands on the right side names every recipient of the domain.
 func TestAliasLines(t *testing.T) {
 	for _, c := range []struct{ name, text, keys, aliases, problem string }{

@@ -57,6 +57,6 @@ func TestDomainsNamedByFiles(t *testing.T) {
 	visits := 0
 	tables.DomainsNamed(func(string) bool { visits++; return false })
 	if visits != 1 {
-		t.Errorf("%d visits after it was told to stop", visits)
+		t.Errorf("%d visits after a request to stop", visits)
 	}
 }

@@ -19,8 +19,11 @@ import (
 const (
 	// defaultEvery is the default interval of looks at the files.
 	defaultEvery = 2 * time.Second
-	// unsettledLooks is the number of successive looks after which a file that keeps changing
-	// is read anyway.
+	// A file that loses lostEntries of its entries, and more than half of them, is probably not what
+	// its author meant: an export that failed, or a writer that stalled.
+	lostEntries = 100
+	// unsettledLooks is the number of successive looks after which the entries of a file that keeps
+	// changing are added to those of its last good copy.
 	unsettledLooks = 10
 )
 
@@ -49,14 +52,15 @@ type Files struct {
 
 // watched is one file and its last good copy.
 type watched struct {
-	path    string
-	table   *Table    // the last good copy
-	read    time.Time // when that was read
-	stamp   stamp     // of the file when it was read or rejected
-	looked  stamp     // at the last look
-	looks   int       // successive looks that differed from stamp
-	trouble string    // why table is an older copy; empty if it is current
-	since   time.Time // start of the trouble
+	path     string
+	table    *Table    // the last good copy
+	read     time.Time // when that was read
+	modified time.Time // modification time of the file from which it was read
+	stamp    stamp     // of the file when it was read or rejected
+	looked   stamp     // at the last look
+	looks    int       // successive looks that differed from stamp
+	trouble  string    // why table is an older copy; empty if it is current
+	since    time.Time // start of the trouble
 }
 
 // stamp identifies a state of a file.
@@ -112,14 +116,15 @@ func (t *Files) Prepare(files []string) (Prepared, error) {
 
 // prepare reads one file, or returns its last good copy.
 func (t *Files) prepare(path string) (watched, error) {
-	table, stamp, err := load(path)
+	now, err := load(path)
 	if err == nil {
-		t.report(path, table)
-		return watched{path: path, table: table, stamp: stamp, looked: stamp, read: t.config.Now()}, nil
+		t.report(path, now.table)
+		now.read = t.config.Now()
+		return now, nil
 	}
 	for _, before := range *t.files.Load() {
 		if before.path == path {
-			before.stamp = stamp
+			before.stamp = now.stamp
 			return t.troubled(before, err), nil
 		}
 	}
@@ -134,35 +139,45 @@ func (t *Files) Use(p Prepared) { t.Change(p, func() {}) }
 func (t *Files) Change(p Prepared, swap func()) {
 	t.turn.Lock()
 	defer t.turn.Unlock()
-	both := append(slices.Clone(p.files), *t.files.Load()...)
+	before := *t.files.Load()
+	after := slices.Clone(p.files)
+	for i, w := range after {
+		at := slices.IndexFunc(before, func(b watched) bool { return b.path == w.path })
+		if at >= 0 && before[at].read.After(w.read) { // a look has read a newer version since Prepare
+			after[i] = before[at]
+		}
+	}
+	both := append(slices.Clone(after), before...)
 	t.files.Store(&both)
 	swap()
-	t.files.Store(&p.files)
+	t.files.Store(&after)
 }
 
-// load reads a file, which must have an entry. The stamp is zero if the file changed
-// meanwhile.
-func load(path string) (*Table, stamp, error) {
-	f, err := os.Open(path)
+// load reads a file, which must have an entry. It does not set the time of reading. The stamp
+// is zero if the file changed meanwhile; the modification time is that before the change. After
+// an error only the stamp is set.
+func load(path string) (watched, error) {
+	f, err := Open(path)
 	if err != nil {
-		return nil, stamp{}, err
+		return watched{}, err
 	}
 	defer f.Close()
 	s, err := stampOf(f.Stat())
 	if err != nil {
-		return nil, s, err
+		return watched{stamp: s}, err
 	}
 	table, err := readTable(f, path)
 	if err != nil {
-		return nil, s, err
+		return watched{stamp: s}, err
 	}
+	modified := time.Unix(s.modified.Unix())
 	if after, err := stampOf(os.Stat(path)); err != nil || after != s {
 		s = stamp{}
 	}
 	if table.Len() == 0 {
-		return nil, s, fmt.Errorf("%s: %w", path, noEntry(table))
+		return watched{stamp: s}, fmt.Errorf("%s: %w", path, noEntry(table))
 	}
-	return table, s, nil
+	return watched{path: path, table: table, modified: modified, stamp: s, looked: s}, nil
 }
 
 // noEntry returns why a table has no entry.
@@ -221,6 +236,7 @@ type FileStatus struct {
 	Domains   int       // how many of them are @domain
 	Aliases   int       // how many of them map a domain to others
 	Read      time.Time // when they were read
+	Modified  time.Time // modification time of the file from which they were read
 	Trouble   string    // why they are an older copy; empty if they are current
 	Since     time.Time // when that began
 	Problems  []Problem // the first invalid lines
@@ -234,7 +250,7 @@ func (t *Files) Status() []FileStatus {
 	var all []FileStatus
 	for _, w := range *t.files.Load() {
 		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(),
-			Read: w.read, Trouble: w.trouble, Since: w.since}
+			Read: w.read, Modified: w.modified, Trouble: w.trouble, Since: w.since}
 		s.Problems, s.Unread = w.table.Problems()
 		s.Unjudged, s.Unmatched = w.table.Unjudged(t.config.Judged)
 		all = append(all, s)
@@ -257,7 +273,8 @@ func (t *Files) Run(ctx context.Context) error {
 }
 
 // Pass looks at every file once. A file that changed is read at the next look that
-// finds it as it was at this one: before that it may be incomplete.
+// finds it as it was at this one: before that it may be incomplete. If it never rests, or has lost most
+// of its entries, its entries are added to those of its last good copy.
 func (t *Files) Pass() {
 	t.turn.Lock()
 	defer t.turn.Unlock()
@@ -282,23 +299,36 @@ func (t *Files) look(w watched) watched {
 		w.looked, w.looks = now, 0
 		return w
 	}
-	settled := now == w.looked || w.looks >= unsettledLooks
+	settled, due := now == w.looked, w.looks >= unsettledLooks
 	w.looked, w.looks = now, w.looks+1
-	if !settled {
+	if !settled && !due {
 		return w
 	}
-	table, read, err := load(w.path)
+	next, err := load(w.path)
 	if err != nil {
-		w.stamp, w.looks = read, 0 // not again before it changes
+		w.stamp, w.looks = next.stamp, 0 // not again before it changes
 		return t.troubled(w, err)
 	}
-	if read != now && w.looks <= unsettledLooks {
-		return w
+	if complete := settled && next.stamp == now; !complete {
+		if !due {
+			return w
+		}
+		w.table, w.stamp, w.looks = w.table.with(next.table), stamp{}, 0
+		return t.troubled(w, errRestless)
 	}
-	t.report(w.path, table)
-	t.reportUnjudged(w.path, table)
-	return watched{path: w.path, table: table, read: t.config.Now(), stamp: read, looked: read}
+	if before, after := w.table.Len(), next.table.Len(); before-after >= lostEntries && 2*after < before {
+		w.table, w.stamp, w.looks = w.table.with(next.table), now, 0
+		return t.troubled(w, fmt.Errorf("it has %d entries; entries that it gains count, and none goes before it has more "+
+			"again or `rcpt-milter reload` applies it", after))
+	}
+	t.report(w.path, next.table)
+	t.reportUnjudged(w.path, next.table)
+	next.read = t.config.Now()
+	return next
 }
+
+// errRestless is the trouble of a file that may be half written.
+var errRestless = errors.New("it keeps changing; entries that it gains count, and none goes before it is at rest")
 
 // troubled records the error of a file and keeps its last good copy.
 func (t *Files) troubled(w watched, err error) watched {

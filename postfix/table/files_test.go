@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// watching is a directory with files, and tables that look at them when told to.
+// watching is a directory with files, and tables that read them on request.
 type watching struct {
 	t      *testing.T
 	dir    string
@@ -162,7 +163,7 @@ func TestLastGoodCopy(t *testing.T) {
 			}
 			os.RemoveAll(w.path("one"))
 			w.write("one", "carl@x.example OK\n")
-			w.want("mended", "carl@x.example bob@x.example", "ann@x.example")
+			w.want("repaired", "carl@x.example bob@x.example", "ann@x.example")
 			if w.trouble() != "" {
 				t.Errorf("still trouble: %s", w.trouble())
 			}
@@ -182,20 +183,93 @@ func TestTheSameFileComesBack(t *testing.T) {
 	}
 }
 
-// TestRestless: a file that is touched between all looks is read in the end.
+// TestRestless: a file that changes between all looks may be half written, however long that takes.
+// Its entries count in the end, and none goes before it is at rest.
 func TestRestless(t *testing.T) {
-	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n"})
-	w.write("one", "bob@x.example OK\n")
-	for i := range unsettledLooks {
-		w.tables.Pass()
-		w.knows("restless", "ann@x.example", "bob@x.example")
+	w := newWatching(t, map[string]string{"one": "ann@x.example OK\n@a.example @b.example\n@whole.example OK\n"})
+	touch := func(i int) {
 		at := time.Unix(int64(1000+i), 0)
 		if err := os.Chtimes(w.path("one"), at, at); err != nil {
 			t.Fatal(err)
 		}
 	}
+	w.write("one", "bob@x.example OK\n@a.example @c.example\n@whole.example @c.example\n")
+	for i := range unsettledLooks {
+		w.tables.Pass()
+		w.knows("restless", "ann@x.example", "bob@x.example")
+		touch(i)
+	}
 	w.tables.Pass()
-	w.knows("in the end", "bob@x.example", "ann@x.example")
+	w.knows("still restless", "bob@x.example ann@x.example any@whole.example", "")
+	if got := w.targets("a.example"); got != "c.example b.example" {
+		t.Errorf("targets of an alias: %s", got)
+	}
+	if w.trouble() == "" {
+		t.Error("no trouble")
+	}
+	for i := range 2 * unsettledLooks {
+		touch(2000 + i)
+		w.tables.Pass()
+		w.knows("restless for long", "bob@x.example ann@x.example any@whole.example", "")
+	}
+	w.want("at rest", "bob@x.example", "ann@x.example any@whole.example")
+	if got := w.targets("a.example"); got != "c.example" || w.trouble() != "" {
+		t.Errorf("at rest: targets of an alias: %s, trouble %q", got, w.trouble())
+	}
+}
+
+// TestShrunkFile: a file that lost most of its entries takes none away before a reload.
+func TestShrunkFile(t *testing.T) {
+	lines := func(n int) string {
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, "u%03d@x.example OK\n", i)
+		}
+		return text.String()
+	}
+	for _, c := range []struct {
+		name          string
+		before, after int
+		held          bool
+	}{
+		{"few entries", 99, 1, false},
+		{"most of many", 150, 40, true},
+		{"half", 200, 100, false},
+		{"more than half", 201, 99, true},
+		{"grown", 100, 300, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWatching(t, map[string]string{"one": lines(c.before)})
+			last := fmt.Sprintf("u%03d@x.example", c.before-1)
+			w.write("one", lines(c.after)+"new@x.example OK\n")
+			if !c.held {
+				gone := last
+				if c.after >= c.before {
+					gone = ""
+				}
+				w.want("changed", "new@x.example", gone)
+				return
+			}
+			w.want("held", last+" new@x.example", "")
+			if w.trouble() == "" {
+				t.Error("no trouble")
+			}
+			w.tables.Pass()
+			w.want("still held", last+" new@x.example", "")
+			w.use(w.path("one"))
+			w.want("after a reload", "new@x.example", last)
+			if w.trouble() != "" {
+				t.Errorf("after a reload: %s", w.trouble())
+			}
+		})
+	}
+}
+
+// targets returns the targets of an alias.
+func (w *watching) targets(alias string) string {
+	var all []string
+	w.tables.Aliases(alias, func(target, _ string, _ int) { all = append(all, target) })
+	return strings.Join(all, " ")
 }
 
 func TestPrepareErrors(t *testing.T) {
@@ -210,7 +284,7 @@ func TestPrepareErrors(t *testing.T) {
 		t.Errorf("Prepare: %v", err)
 	}
 	if _, line, _ := tables.Find(mustParse(t, "ann@x.example")); line != 0 || len(tables.Status()) != 0 {
-		t.Error("no tables, and somebody is found")
+		t.Error("no tables, and an address is found")
 	}
 }
 
@@ -292,4 +366,17 @@ func TestChange(t *testing.T) {
 	want("before", 1, 0)
 	w.tables.Change(p, func() { want("in between", 1, 1) })
 	want("after", 0, 1)
+}
+
+// TestChangeAfterALook: a look between Prepare and Change reads a newer version. Change keeps it.
+func TestChangeAfterALook(t *testing.T) {
+	w := newWatching(t, map[string]string{"one": "ann@example.com x\n"})
+	p, err := w.tables.Prepare([]string{w.path("one")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("one", "ann@example.com x\nnew@example.com x\n")
+	w.want("before", "new@example.com", "")
+	w.tables.Use(p)
+	w.knows("after", "ann@example.com new@example.com", "")
 }

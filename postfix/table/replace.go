@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"rcpt-milter/internal/files"
 )
 
 // Replace writes a file beside path, syncs it and renames it to path, keeping owner and
-// mode. A new file has mode 0644. It follows a symbolic link. An error leaves path
-// unchanged.
+// mode. A new file has mode 0640, less the umask. It follows a symbolic link. An error leaves
+// path unchanged.
 func Replace(path string, write func(io.Writer) error) (err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
@@ -24,7 +27,11 @@ func Replace(path string, write func(io.Writer) error) (err error) {
 	if before != nil && !before.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file, and cannot be replaced by one", path)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
+	mode := newMode
+	if before != nil {
+		mode = 0o600 // resemble widens it
+	}
+	f, err := createBeside(path, mode)
 	if err != nil {
 		return err
 	}
@@ -46,13 +53,28 @@ func Replace(path string, write func(io.Writer) error) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return files.SyncDir(filepath.Dir(path))
 }
 
-// resemble sets owner and mode of a file to those of another.
+// newMode is the mode of a new file. The list of all recipients is not for every account.
+const newMode fs.FileMode = 0o640
+
+// createBeside creates a file with a name of its own beside path. The umask applies.
+func createBeside(path string, mode fs.FileMode) (f *os.File, err error) {
+	for range 100 {
+		name := fmt.Sprintf(".%s.%d", filepath.Base(path), rand.Uint64())
+		f, err = os.OpenFile(filepath.Join(filepath.Dir(path), name), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	return f, err
+}
+
+// resemble sets owner and mode of a file to those of another, if there is one.
 func resemble(f *os.File, before fs.FileInfo) error {
 	if before == nil {
-		return f.Chmod(0o644)
+		return nil
 	}
 	stat, ok := before.Sys().(*syscall.Stat_t)
 	info, err := f.Stat()
@@ -66,14 +88,4 @@ func resemble(f *os.File, before fs.FileInfo) error {
 		}
 	}
 	return f.Chmod(before.Mode().Perm()) // last, because chown may clear mode bits
-}
-
-// syncDir syncs a directory.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

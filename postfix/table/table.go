@@ -30,6 +30,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"rcpt-milter/address"
@@ -73,13 +74,16 @@ func (p Problem) String() string { return fmt.Sprintf("line %d: %s", p.Line, p.T
 
 // ReadFile reads a table. The error names the file.
 func ReadFile(path string) (*Table, error) {
-	f, err := os.Open(path)
+	f, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	return readTable(f, path)
 }
+
+// Open opens a file for reading. Unlike os.Open it does not wait for the writer of a FIFO.
+func Open(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) }
 
 // readTable reads a table from an open file.
 func readTable(f *os.File, path string) (*Table, error) {
@@ -155,8 +159,16 @@ func (t *Table) add(key string, line int) {
 	t.text = append(t.text, key...)
 }
 
-// sort sorts the entries and removes later ones with the same key.
+// sort sorts the entries, removes later ones with the same key, and decides about domains that have
+// an alias, too.
 func (t *Table) sort() {
+	t.order()
+	t.settleAliases()
+	t.count()
+}
+
+// order sorts the entries and removes later ones with the same key.
+func (t *Table) order() {
 	slices.SortFunc(t.entries, func(a, b entry) int {
 		if c := bytes.Compare(t.key(a), t.key(b)); c != 0 {
 			return c
@@ -164,7 +176,10 @@ func (t *Table) sort() {
 		return int(a.line) - int(b.line)
 	})
 	t.entries = slices.CompactFunc(t.entries, func(a, b entry) bool { return bytes.Equal(t.key(a), t.key(b)) })
-	t.settleAliases()
+}
+
+// count counts the entries of each domain, and those of whole domains.
+func (t *Table) count() {
 	t.countDomains()
 	t.entries = slices.Clip(t.entries)
 	t.domains = sort.Search(len(t.entries), func(i int) bool { return t.key(t.entries[i])[0] > '@' }) -

@@ -2,11 +2,15 @@ package table
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"rcpt-milter/internal/text"
 )
 
 func TestWriter(t *testing.T) {
@@ -28,13 +32,13 @@ func TestWriter(t *testing.T) {
 		"john..doe@x.example\tOK\njürgen@xn--mnchen-3ya.example\tOK\njürgen@münchen.example\tOK\n" +
 		"@xn--mnchen-3ya.example\tOK\n@münchen.example\tOK\n" +
 		"a@xn--.example\tOK\na@xn--zzzzzzzz.example\tOK\n" + `"#"@x.example` + "\tOK\n" +
-		"# omitted because a line that begins with # is a comment: #a@x.example, #b@x.example\n"
+		"# omitted because a table cannot hold them (a first #, or an invisible character): #a@x.example, #b@x.example\n"
 	if out.String() != want || w.Entries() != 9 {
 		t.Errorf("%d entries\n%s\nwant\n%s", w.Entries(), &out, want)
 	}
 }
 
-// FuzzWriter: what was read is written so that it is read again.
+// FuzzWriter: the writer writes addresses in a form that reads back as the same address.
 func FuzzWriter(f *testing.F) {
 	for _, text := range []string{"ann@x.example\n@y", `"a b"@c`, "#", "a@xn--mnchen-3ya", "\\#a@b", `"\""@[1.2.3.4]`,
 		"ß@x"} {
@@ -87,10 +91,16 @@ func TestReplace(t *testing.T) {
 			t.Errorf("%s: files are left: %v", what, all)
 		}
 	}
-	if err := Replace(path, write("one")); err != nil {
-		t.Fatal(err)
+	for _, c := range []struct{ umask, want os.FileMode }{{0, 0o640}, {0o022, 0o640}, {0o077, 0o600}, {0o027, 0o640}} {
+		os.Remove(path)
+		before := syscall.Umask(int(c.umask))
+		err := Replace(path, write("one"))
+		syscall.Umask(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		look(fmt.Sprintf("a new file with umask %o", c.umask), "one", c.want)
 	}
-	look("a new file", "one", 0o644)
 	os.Chmod(path, 0o640)
 	if err := Replace(path, write("two")); err != nil {
 		t.Fatal(err)
@@ -116,5 +126,55 @@ func TestReplace(t *testing.T) {
 	}
 	if err := Replace(filepath.Join(dir, "none", "table"), write("x")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Replace in no directory: %v", err)
+	}
+}
+
+// TestReplaceHides: while a file is written, nobody reads it who cannot read the one that it
+// replaces.
+func TestReplaceHides(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	dir := t.TempDir()
+	path := filepath.Join(dir, "table")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := Replace(path, func(io.Writer) error {
+		all, err := filepath.Glob(filepath.Join(dir, ".table.*"))
+		if err != nil || len(all) != 1 {
+			t.Fatalf("the files beside it are %q, %v", all, err)
+		}
+		info, err := os.Stat(all[0])
+		if err == nil && info.Mode().Perm() != 0o600 {
+			t.Errorf("while it is written, the file has mode %o", info.Mode().Perm())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWriterHidesNothing: no key changes how the rest of a table looks or what it means. Joiners
+// that a script needs stay, because the address has them.
+func TestWriterHidesNothing(t *testing.T) {
+	hostile := []string{"a\u202eb@x.example", "a\u200bb@x.example", "\ufeffa@x.example", "a\u2066b\u2069@x.example",
+		"a\nb@x.example", "a\x1b[2Jb@x.example", "a\u2028b@x.example"}
+	const joined = "می\u200cخواهم@x.example"
+	var out strings.Builder
+	w := NewWriter(&out)
+	for _, key := range append([]string{joined, "ann@x.example"}, hostile...) {
+		if err := w.Add(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	entries, comment, _ := strings.Cut(out.String(), "#")
+	if want := joined + "\tOK\nann@x.example\tOK\n"; entries != want || w.Entries() != 2 {
+		t.Errorf("the entries are %q, want %q", entries, want)
+	}
+	if !text.IsPrintable(strings.TrimSuffix(comment, "\n")) || strings.Count(comment, "@x.example") != len(hostile) {
+		t.Errorf("the comment is %q", comment)
 	}
 }

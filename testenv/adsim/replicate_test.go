@@ -22,7 +22,7 @@ func TestReplicaKnowsWhatItIsTold(t *testing.T) {
 	ok(t, d.Modify(anna, Set("proxyAddresses")))
 	ok(t, d.Rename(ou, "Staff"))
 	if len(r.Owners()["anna@corp.example"]) != 1 || r.Owners()["bert@corp.example"] != nil {
-		t.Error("the replica knew before it was told")
+		t.Error("the replica has the change before replication")
 	}
 	usn := r.HighestUSN()
 	if n := r.ReplicateFrom(d, 1); n != 2 || r.HighestUSN() != usn+2 {
@@ -53,7 +53,7 @@ func TestReplicationSettlesConflicts(t *testing.T) {
 	add(t, r, User, "CN=Same,CN=Users,"+base)
 	c := add(t, d, OU, "OU=C,"+base)
 	converge(t, d, r)
-	ok(t, d.Delete(c)) // and somebody is put into it
+	ok(t, d.Delete(c)) // and a user is added to it
 	late := add(t, r, User, "CN=Late,OU=C,"+base, "late@corp.example")
 	converge(t, d, r)
 	if e := must[Entry](t)(d.Get(late)); e.DN != "CN=Late,CN=LostAndFound,"+base {
@@ -61,8 +61,8 @@ func TestReplicationSettlesConflicts(t *testing.T) {
 	}
 }
 
-// TestReplicationAfterASetBack: what a database writes after it was set back has to be
-// told from what it wrote before, though it is written as often.
+// TestReplicationAfterASetBack: replication distinguishes the changes of a database after a
+// set-back from those before, although they have the same version.
 func TestReplicationAfterASetBack(t *testing.T) {
 	d := NewDirectory(DirectoryConfig{})
 	anna := add(t, d, User, "CN=Anna,CN=Users,"+base, "anna@corp.example")

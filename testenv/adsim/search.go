@@ -121,6 +121,9 @@ func (c *session) validate(req *request) error {
 	}
 	req.Page = 1
 	if req.cookie == "" {
+		if req.pageSize > 0 && c.server.config.OnePagedSearch {
+			clear(c.cookies)
+		}
 		return nil
 	}
 	at, ok := c.cookies[req.cookie]

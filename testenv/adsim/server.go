@@ -19,6 +19,10 @@ type ServerConfig struct {
 	MaxPageSize int    // maximum entries of one answer; default 1000, as in Active Directory
 	MaxValRange int    // maximum values of one attribute in one answer; default 1500
 
+	// OnePagedSearch makes a paged search end the one before on the same connection, as on servers
+	// that keep one position for each connection. Active Directory keeps ten.
+	OnePagedSearch bool
+
 	// Accept returns the server side of a SASL bind with the mechanism GSSAPI, once for each
 	// connection. Nil means that the server does not support the mechanism.
 	Accept func(certificate *x509.Certificate) Acceptor

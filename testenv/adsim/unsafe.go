@@ -41,11 +41,16 @@ const (
 	NoIntermediate   Unsafe = "certificate of an intermediate authority that is not shown"
 	RenewedAuthority Unsafe = "authority of the right name with another key"
 	ExpiredAuthority Unsafe = "expired authority"
+	ExpiredLeaf      Unsafe = "expired certificate"
+	NoCertSign       Unsafe = "authority whose key usage does not allow it to sign certificates"
+	NoAuthority      Unsafe = "authority whose basic constraints say that it is none"
 
 	RSAKeyExchange    Unsafe = "RSA key exchange only"
 	OldTLS            Unsafe = "TLS 1.1 at most"
 	ClientCertificate Unsafe = "client certificate wanted"
 	HangsUp           Unsafe = "hangs up at the first message"
+	DropsLargeHello   Unsafe = "behind a firewall that drops a ClientHello in two packets"
+	ResetsLargeHello  Unsafe = "behind a firewall that hangs up at a ClientHello in two packets"
 
 	LDAPNotice Unsafe = "LDAP only, other messages get a notice of disconnection"
 	LDAPCloses Unsafe = "LDAP only, other messages end the connection"
@@ -154,6 +159,9 @@ func endless(conn net.Conn) {
 	}
 }
 
+// onePacket is about the size of a record that fits into one packet of Ethernet, in bytes.
+const onePacket = 1400
+
 // handle handles one connection.
 func (s *UnsafeServer) handle(conn *peekedConn) {
 	first, err := conn.from.Peek(1)
@@ -187,6 +195,17 @@ func (s *UnsafeServer) handle(conn *peekedConn) {
 			return
 		}
 		conn.Write(startTLSDone)
+	}
+	switch s.how {
+	case DropsLargeHello, ResetsLargeHello:
+		header, err := conn.from.Peek(5) // of a TLS record
+		if err != nil || binary.BigEndian.Uint16(header[3:]) <= onePacket {
+			break
+		}
+		if s.how == DropsLargeHello {
+			io.Copy(io.Discard, conn)
+		}
+		return
 	}
 	secured := tls.Server(conn, s.config)
 	if secured.Handshake() != nil {
@@ -263,6 +282,12 @@ func unsafeChain(how Unsafe, authority, server *rsa.PrivateKey) (chain [][]byte,
 		leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	case ExpiredAuthority:
 		root.NotAfter = now.Add(-time.Hour)
+	case ExpiredLeaf:
+		leaf.NotAfter = now.Add(-time.Hour)
+	case NoCertSign:
+		root.KeyUsage = x509.KeyUsageDigitalSignature
+	case NoAuthority:
+		root.IsCA, root.KeyUsage = false, 0
 	}
 	trusted = m.create(root, root, authority, authority)
 	switch how {

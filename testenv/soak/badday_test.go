@@ -50,8 +50,8 @@ func (w *world) setDisk(d disk) (before disk) {
 	return before
 }
 
-// fillDisk fills the disk during a pass. Life goes on, and nothing that fails meanwhile may
-// lose what is known. Then there is room again, after a crash perhaps.
+// fillDisk fills the disk during passes, while objects change. No failure may lose a known address.
+// Then there is room again, sometimes after a crash.
 func (w *world) fillDisk(f *forest) {
 	d := disk{full: true, commits: w.rnd.IntN(7)}
 	w.note("the disk is full after %d commits", d.commits)
@@ -65,10 +65,10 @@ func (w *world) fillDisk(f *forest) {
 		if after.refused && r.Err == nil && !fullFailed || !after.refused && errors.Is(r.Err, store.ErrNoSpace) {
 			w.fail("%s: a pass on a full disk (refused a commit: %t, before: %+v): %v", f.name, after.refused, before, r.Err)
 		}
-		w.life(w.place()) // after the check, because it may run a pass of its own
+		w.change(w.place()) // after the check, because it may run a pass of its own
 	}
 	if f.mirror.Status().HoldReason != "" && w.rnd.IntN(2) == 0 {
-		info, err := w.store.Approve(f.name, math.MaxUint64, w.now())
+		info, err := w.store.Approve(f.name, math.MaxUint64, w.store.Directory(f.name).Fingerprint, w.now())
 		w.note("%s: approval on a full disk: %d, %v", f.name, info.Removed, err)
 		w.check("after an approval on a full disk")
 	}
@@ -128,8 +128,8 @@ func (c *controller) long() []adsim.Entry {
 	return list
 }
 
-// changeLong makes an object with many addresses, or does something to one. There is one at
-// most, because each takes long to read.
+// changeLong makes an object with many addresses, or changes it. There is at most one, because it
+// takes long to read.
 func (c *controller) changeLong() {
 	w := c.f.w
 	list := c.long()
@@ -139,7 +139,7 @@ func (c *controller) changeLong() {
 		for n := range longAddresses {
 			values = append(values, fmt.Sprintf("smtp:long%d.%d@%s", w.made, n, c.f.domain))
 		}
-		dn := "CN=" + c.f.name1() + "," + c.ou()
+		dn := "CN=" + c.f.newName() + "," + c.ou()
 		_, err := c.d.Add(adsim.Group, dn, adsim.Attrs{"proxyAddresses": values})
 		c.act(fmt.Sprintf("create %s with %d addresses", dn, len(values)), err)
 		return
@@ -150,7 +150,8 @@ func (c *controller) changeLong() {
 		{3, func() { c.act("delete "+one.DN, c.d.Delete(one.GUID)) }},
 		{2, func() {
 			values = values[w.rnd.IntN(len(values)):]
-			c.act(fmt.Sprintf("%d addresses remain of %s", len(values), one.DN), c.d.Modify(one.GUID, adsim.Set("proxyAddresses", values...)))
+			c.act(fmt.Sprintf("%d addresses remain of %s", len(values), one.DN),
+				c.d.Modify(one.GUID, adsim.Set("proxyAddresses", values...)))
 		}},
 		{1, func() { c.setInternal(one) }},
 		{1, func() { c.disable(one) }},
@@ -179,13 +180,13 @@ func (c *controller) strip(domain string) {
 	}
 }
 
-// sampled reports whether an address is looked at in this step. Of a long object's it is one
-// in fifty, another one in each step.
+// sampled reports whether this step checks an address. Of a long object each step checks one address
+// in fifty, in turns.
 func (w *world) sampled(key string) bool {
 	return !strings.HasPrefix(key, "long") || w.inTurn(key, 50)
 }
 
-// inTurn picks one key in n, another one in each step.
+// inTurn reports whether it is the turn of a key: each has its turn once in n steps.
 func (w *world) inTurn(key string, n int) bool {
 	return crc32.ChecksumIEEE([]byte(key))%uint32(n) == uint32(w.step%n)
 }
@@ -206,8 +207,8 @@ func (w *world) known() map[string]map[string]bool {
 	return known
 }
 
-// guardedDomains checks that a pass let no more of a domain go than the guard is set to. Of
-// what went before it counts nothing, so it accepts more than the guard does.
+// guardedDomains checks that a pass removed no more addresses of a domain than the guard allows. It
+// does not count earlier removals of the window, so it accepts more than the guard.
 func (f *forest) guardedDomains(before map[string]map[string]bool) {
 	after := f.w.known()
 	for domain, addresses := range before {
@@ -220,7 +221,7 @@ func (f *forest) guardedDomains(before map[string]map[string]bool) {
 		share := 100 * float64(lost) / float64(lost+left)
 		tooMany := left == 0 || f.guard.Share > 0 && lost >= 3 && share > f.guard.Share
 		if lost > 0 && f.guard.Max > 0 && tooMany {
-			f.w.fail("the guard %+v let %d addresses of %s go at once, %d are left", f.guard, lost, domain, left)
+			f.w.fail("the guard %+v released %d addresses of %s at once, %d are left", f.guard, lost, domain, left)
 		}
 	}
 }

@@ -1,25 +1,24 @@
-// Package soak lets directories live random lives and follows them: the operations of
-// years in minutes, on simulated domain controllers that fail in every way they know,
-// and some on a real one. It holds tests only.
+// Package soak has tests that change simulated directories at random while mirrors follow them: the
+// operations of years in minutes, on domain controllers that fail in every way that the simulator
+// knows.
 //
-// Everything random comes from a seed, simulated time included. A failure therefore comes
-// out the same again. docs/testing.md has the commands of the long runs; the tests as
-// they are run by default are a short form of them.
+// All random values come from a seed, also the simulated time, so the same seed repeats a failure.
+// docs/testing.md has the commands of the long runs. The default is a short form.
 //
-// What is asked of the index:
+// The tests check these properties of the index:
 //
 //   - At every quiet point, when nothing has changed for long enough, it equals a model
-//     that knows the rules but not the program: address by address, its owners and
-//     whether they take mail from outside.
-//   - At every moment in between an address that some object has owned on the followed
-//     domain controller since before the last good pass is known, and one that another
-//     controller taught is not given up before the replication lag is over.
-//   - The policy rejects none of these permanently, by no name that domain aliases give
-//     them. It rejects no recipient either that every controller has shown for longer than
-//     the index takes to become stale, or that only rules show which no pass has read by yet.
+//     that has the rules but not the program, address by address, with its owners and
+//     whether they accept mail from outside.
+//   - At every other moment, an address is known if an object on the followed domain controller
+//     has owned it since before the last good pass. An address that another controller showed
+//     is not removed before the replication lag is over.
+//   - The policy rejects none of these permanently, under any name that a domain alias gives
+//     them. It also rejects no recipient that every controller has shown for longer than
+//     stale_after, nor one that only new rules show before a pass has read by them.
 //   - An address that another directory may have stays known for the replication lag after
 //     this one lost it, unless its object was deleted.
-//   - The guard lets no more removals through than it is set to, for the directory and for
-//     each domain.
-//   - What did not change is not written.
+//   - The guard releases no more removals than configured, for the directory and for each
+//     domain.
+//   - A pass without changes writes nothing.
 package soak

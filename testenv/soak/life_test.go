@@ -12,7 +12,7 @@ const (
 	pool       = 30 // addresses that wander within a forest, and as many between forests
 )
 
-// address draws one of few, so that they meet each other.
+// address returns an address of a small pool, so collisions are likely.
 func (f *forest) address() string {
 	n := f.w.rnd.IntN(pool)
 	if f.w.rnd.IntN(4) == 0 {
@@ -29,8 +29,8 @@ func (f *forest) proxy(address string) string {
 	return pick(f.w.rnd, []string{"smtp:", "SMTP:", "smtp:", "sMtP:", " smtp:", "smtp: ", "SMTP :"}) + address
 }
 
-// act does something to a controller's directory and notes it. What the model refuses
-// counts as nothing done.
+// act notes a change of a controller's directory. A change that the simulator rejects has no
+// effect.
 func (c *controller) act(what string, err error) error {
 	w := c.f.w
 	if err != nil {
@@ -41,8 +41,8 @@ func (c *controller) act(what string, err error) error {
 	return err
 }
 
-// life is one thing that people do to a directory.
-func (w *world) life(c *controller) {
+// change makes one change, as administrators do.
+func (w *world) change(c *controller) {
 	people := c.people()
 	if len(people) < population/2 || len(people) < population && w.rnd.IntN(6) == 0 {
 		c.create(c.f.address())
@@ -63,7 +63,7 @@ func (w *world) life(c *controller) {
 		{3, func() { c.setMail(one) }},
 		{12, func() { c.moveAlias(one, pick(w.rnd, people)) }},
 		{4, func() { c.replaceObject(one) }},
-		{3, func() { c.act("rename "+one.DN, c.d.Rename(one.GUID, c.f.name1())) }},
+		{3, func() { c.act("rename "+one.DN, c.d.Rename(one.GUID, c.f.newName())) }},
 		{5, func() { c.move(one) }},
 		{4, func() { c.disable(one) }},
 		{2, func() { c.setType(one) }},
@@ -79,7 +79,7 @@ func (w *world) life(c *controller) {
 	})
 }
 
-// people are the live objects that things happen to: those that may own addresses.
+// people returns the live objects that may own addresses.
 func (c *controller) people() []adsim.Entry {
 	var list []adsim.Entry
 	for e := range c.d.Entries() {
@@ -90,8 +90,8 @@ func (c *controller) people() []adsim.Entry {
 	return list
 }
 
-// name1 gives a name that was never used.
-func (f *forest) name1() string {
+// newName returns a name that was never used.
+func (f *forest) newName() string {
 	f.w.made++
 	return fmt.Sprintf("o%d", f.w.made)
 }
@@ -134,7 +134,8 @@ func (c *controller) create(addresses ...string) {
 		attrs["proxyAddresses"] = append(attrs["proxyAddresses"], c.f.proxy(a))
 	}
 	for r.IntN(2) == 0 {
-		attrs["proxyAddresses"] = append(attrs["proxyAddresses"], pick(r, []string{c.f.proxy(c.f.address()), c.f.proxy(c.f.address()),
+		attrs["proxyAddresses"] = append(attrs["proxyAddresses"], pick(r, []string{c.f.proxy(c.f.address()),
+			c.f.proxy(c.f.address()),
 			"X500:/o=Corp/cn=x", "sip:x@corp.example", "smtp:nobody"}))
 	}
 	if r.IntN(3) == 0 {
@@ -150,7 +151,7 @@ func (c *controller) create(addresses ...string) {
 	if r.IntN(10) == 0 {
 		parent = "OU=People," + c.f.child()
 	}
-	dn := "CN=" + c.f.name1() + "," + parent
+	dn := "CN=" + c.f.newName() + "," + parent
 	kind := pick(r, kinds)
 	_, err := c.d.Add(kind, dn, attrs)
 	c.act(fmt.Sprintf("create %s, kind %d, %v", dn, kind, attrs), err)
@@ -188,8 +189,8 @@ func (c *controller) setMail(e adsim.Entry) {
 	c.act(fmt.Sprintf("mail %q on %s", values, e.DN), c.d.Modify(e.GUID, adsim.Set("mail", values...)))
 }
 
-// moveAlias takes an address from one object to another: in one order it always has an
-// owner, in the other not. There may be a pass between the two halves.
+// moveAlias moves an address from one object to another, in either order. In one of them the address
+// has no owner for a moment. A pass may run between the two steps.
 func (c *controller) moveAlias(from, to adsim.Entry) {
 	w := c.f.w
 	values := from.Attrs["proxyaddresses"]
@@ -202,7 +203,8 @@ func (c *controller) moveAlias(from, to adsim.Entry) {
 		c.act(fmt.Sprintf("move %s: add to %s", v, to.DN), c.d.Modify(to.GUID, adsim.AddValues("proxyAddresses", v)))
 	}
 	remove := func() {
-		c.act(fmt.Sprintf("move %s: remove from %s", v, from.DN), c.d.Modify(from.GUID, adsim.RemoveValues("proxyAddresses", v)))
+		c.act(fmt.Sprintf("move %s: remove from %s", v, from.DN),
+			c.d.Modify(from.GUID, adsim.RemoveValues("proxyAddresses", v)))
 	}
 	halves := []func(){add, remove}
 	if w.rnd.IntN(3) == 0 {
@@ -237,7 +239,8 @@ func (c *controller) disable(e adsim.Entry) {
 }
 
 func (c *controller) setType(e adsim.Entry) {
-	v := pick(c.f.w.rnd, []string{"1", "4", "16", "8192", "549755813888", "34359738368", "68719476736", "2199023255552", "4398046511104"})
+	v := pick(c.f.w.rnd, []string{"1", "4", "16", "8192", "549755813888", "34359738368", "68719476736", "2199023255552",
+		"4398046511104"})
 	c.act("type "+v+" for "+e.DN, c.d.Modify(e.GUID, adsim.Set("msExchRecipientTypeDetails", v)))
 }
 

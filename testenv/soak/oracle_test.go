@@ -31,7 +31,7 @@ type index struct{ w *world }
 
 func (i index) Lookup(a address.Address) (policy.Entry, error) {
 	p, err := i.w.store.Lookup(a)
-	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed}, err
+	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed, Doubt: p.Doubt}, err
 }
 
 // Freshness returns the worst state of the directories that may own a domain.
@@ -48,10 +48,10 @@ func (i index) Freshness(domain string) policy.Freshness {
 // mayOwn reports whether a forest may have addresses of a domain.
 func (f *forest) mayOwn(domain string) bool { return domain == f.domain || domain == sharedDomain }
 
-// shared is the setting of the mirror: with every other seed the mirror has to find out by
+// shared returns HandoverLag of the mirror. For some seeds it is nil, and the mirror finds out by
 // itself that there is another directory.
 func (f *forest) shared() func(domain string) time.Duration {
-	if !f.w.toldShared() {
+	if !f.w.knowsOwners() {
 		return nil
 	}
 	return func(domain string) time.Duration {
@@ -62,17 +62,19 @@ func (f *forest) shared() func(domain string) time.Duration {
 	}
 }
 
-func (w *world) toldShared() bool { return w.seed/2%2 == 0 }
+// knowsOwners reports whether the mirrors are configured with the domains that other directories may
+// own.
+func (w *world) knowsOwners() bool { return w.seed/2%2 == 0 }
 
-// handsOver returns whether another forest may have an address: then it stays known for the
-// lag after this forest lost it, unless by deletion. It answers as of now.
+// handsOver returns a function that reports whether another forest may have an address. Such an
+// address stays known for the lag after this forest lost it, unless its object was deleted.
 func (f *forest) handsOver() func(at pair) bool {
 	othersRead := true
 	for _, other := range f.w.forests {
 		othersRead = othersRead && (other == f || other.promise.followed != nil)
 	}
 	return func(at pair) bool {
-		return othersRead && (!f.w.toldShared() || strings.HasSuffix(at.address, "@"+sharedDomain))
+		return othersRead && (!f.w.knowsOwners() || strings.HasSuffix(at.address, "@"+sharedDomain))
 	}
 }
 
@@ -91,8 +93,9 @@ func (w *world) reload() {
 	for _, alias := range aliasDomains {
 		domains[alias] = policy.ModeEnforce
 	}
-	made, err := policy.New(policy.Config{Index: index{w}, HasAddresses: func(domain string) bool { return w.store.HasDomain(domain) },
-		Domains: domains, DomainAliases: w.oracle.aliases, RemovalGrace: grace, Now: w.now})
+	made, err := policy.New(policy.Config{Index: index{w},
+		HasAddresses: func(domain string) bool { return w.store.HasDomain(domain) },
+		Domains:      domains, DomainAliases: w.oracle.aliases, RemovalGrace: grace, Now: w.now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -136,7 +139,8 @@ func (w *world) mustNotReject(key, when string, because ...any) {
 			break // it takes long to ask for all names each time
 		}
 		if d := w.oracle.decide(w, name, !open); d.Reply.Code() >= 500 {
-			w.fail("%s: %s is rejected: %s, %s (index %s): %s", when, name, d.Verdict, d.Reason, d.Freshness.State, fmt.Sprint(because...))
+			w.fail("%s: %s is rejected: %s, %s (index %s): %s", when, name, d.Verdict, d.Reason, d.Freshness.State,
+				fmt.Sprint(because...))
 		}
 	}
 }
@@ -279,6 +283,7 @@ func (w *world) mustDecide(name string, inside, accepted bool, otherwise policy.
 	}
 	inGrace := verdict == policy.VerdictInGrace && w.now().Sub(d.Removed).Abs() < grace
 	if accepted && verdict != policy.VerdictKnown || !accepted && verdict != otherwise && !inGrace {
-		w.fail("%s at a quiet point, inside %t: %s, %s, %v; accepted must be %t", name, inside, d.Verdict, d.Reason, d.Reply, accepted)
+		w.fail("%s at a quiet point, inside %t: %s, %s, %v; accepted must be %t", name, inside, d.Verdict, d.Reason, d.Reply,
+			accepted)
 	}
 }

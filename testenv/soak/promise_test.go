@@ -25,11 +25,13 @@ type knobs struct {
 }
 
 func (k knobs) rules() mirror.Rules {
-	return mirror.Rules{Attributes: k.attributes, Bases: k.bases, Exclude: k.exclude, InternalOnly: k.refuse, OmitSystem: k.omitSystem, OmitDisabled: k.omitDisabled}
+	return mirror.Rules{Attributes: k.attributes, Bases: k.bases, Exclude: k.exclude, InternalOnly: k.refuse,
+		OmitSystem: k.omitSystem, OmitDisabled: k.omitDisabled}
 }
 
 func (k knobs) String() string {
-	return fmt.Sprintf("attributes %q, bases %q, exclude %q, refuse %t, omit system %t, omit disabled %t", k.attributes, k.bases, k.exclude, k.refuse, k.omitSystem, k.omitDisabled)
+	return fmt.Sprintf("attributes %q, bases %q, exclude %q, refuse %t, omit system %t, omit disabled %t", k.attributes,
+		k.bases, k.exclude, k.refuse, k.omitSystem, k.omitDisabled)
 }
 
 // owns gives the addresses of an object, in lower case, as far as the attributes can be
@@ -45,13 +47,15 @@ func (k knobs) owns(e adsim.Entry, hidden []string) (addresses []string, restric
 	kind := first("msExchRecipientTypeDetails")
 	disabled := first("userAccountControl") == "514"
 	switch {
-	case e.Deleted || e.Kind == adsim.Computer || e.Kind == adsim.ManagedService || e.Kind == adsim.OU || e.Kind == adsim.Container:
+	case e.Deleted || e.Kind == adsim.Computer || e.Kind == adsim.ManagedService || e.Kind == adsim.OU ||
+		e.Kind == adsim.Container:
 		return nil, false
 	case !k.covers(e.DN):
 		return nil, false
 	case k.omitSystem && slices.Contains([]string{"8192", "549755813888", "4398046511104"}, kind):
 		return nil, false
-	case k.omitDisabled && disabled && !slices.Contains([]string{"4", "16", "34359738368", "68719476736", "2199023255552", "4398046511104"}, kind):
+	case k.omitDisabled && disabled && !slices.Contains([]string{"4", "16", "34359738368", "68719476736", "2199023255552",
+		"4398046511104"}, kind):
 		return nil, false
 	}
 	attributes := k.attributes
@@ -109,17 +113,17 @@ func shares(pairs map[pair]bool) map[share]bool {
 	return all
 }
 
-// view is what is true on one controller, and since when. A key is an address, or an
-// address and "!": somebody there has it and takes mail from outside.
+// view is the state of one controller, and since when it holds. A key is an address, or an
+// address and "!" if an owner there accepts mail from outside.
 type view struct {
 	pairs  map[pair]bool           // owned now; restricted?
 	byGUID map[adsim.GUID][]string // the same
-	last   map[pair]int            // step at which a pair that is gone was there for the last time
-	since  map[string]int          // key: step from which on somebody had it all the time, and it could be learned
-	unread map[share]int           // came at this step without a new USN, so that only a full pass learns of it
+	last   map[pair]int            // the last step at which a pair that is gone was there
+	since  map[string]int          // key: step since which it has had an owner and was readable
+	unread map[share]int           // step at which it came without a new USN; only a full pass reads it
 
-	rootStep int       // when it was last asked who it is
-	rootTime time.Time // and at what time
+	rootStep int       // of the last read of its rootDSE
+	rootTime time.Time // of the same
 	rootUSN  uint64
 	database string
 	reached  map[directory.GUID]uint64 // USN of the last good pass, by invocationId
@@ -197,8 +201,8 @@ func (v *view) observe(step int, pairs map[pair]bool, silently func(adsim.GUID) 
 	v.pairs = pairs
 }
 
-// lesson is a pair that a mirror was told of.
-type lesson struct {
+// sighting is a pair that a mirror has read.
+type sighting struct {
 	at       time.Time
 	database string
 	until    time.Time // it may be given up from then on; zero: it was there when last looked for
@@ -212,23 +216,22 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// promise is what the index of a forest owes.
+// promise is what the index of a forest must have.
 type promise struct {
-	followed *controller // whom the last good pass read; nil: there was none
+	followed *controller // controller of the last good pass; nil: none
 	asOf     int         // step at which that pass began
-	learned  map[pair]lesson
+	learned  map[pair]sighting
 
-	// When the pass under way began, or the last one. A full pass asks the controller who it is
-	// again while it reads.
+	// Begin of the current or the last pass. A full pass reads the rootDSE again while it reads.
 	passStep int
 	passTime time.Time
 }
 
 func (p *promise) passBegins(w *world) { p.passStep, p.passTime = w.step, w.now() }
 
-func (p *promise) init() { p.learned = map[pair]lesson{} }
+func (p *promise) init() { p.learned = map[pair]sighting{} }
 
-// begin: a controller was asked who it is, which begins every attempt at a pass.
+// begin records the rootDSE of a controller, which every pass reads first.
 func (p *promise) begin(c *controller, root directory.Root) {
 	v := &c.view
 	v.rootStep, v.rootTime, v.rootUSN, v.identity = c.f.w.step, c.f.w.now(), root.HighestCommittedUSN, root.InvocationID
@@ -246,8 +249,7 @@ func (p *promise) begin(c *controller, root directory.Root) {
 	}
 }
 
-// held lists what the index holds of an object, but for what it knows to be missed. What
-// was missed while nobody looked, or while it changed, is among it when it is back.
+// held returns the addresses that the index has of an object; false marks a missing one.
 func (c *controller) held(guid adsim.GUID) map[string]bool {
 	stored, err := c.f.w.store.Stored(c.f.name, store.GUID(guid))
 	if err != nil {
@@ -260,35 +262,35 @@ func (c *controller) held(guid adsim.GUID) map[string]bool {
 	return held
 }
 
-// sight is what a page shows of an object, and what the index held of it before.
-type sight struct {
+// shownObject is an object of a page, and what the index had of it before.
+type shownObject struct {
 	guid      adsim.GUID
 	addresses []string
 	held      map[string]bool
-	lesson    lesson
+	sighting  sighting
 }
 
-func (c *controller) sees(guid adsim.GUID) sight {
-	taught := lesson{at: c.view.rootTime, database: c.view.database}
-	return sight{guid, slices.Clone(c.view.byGUID[guid]), c.held(guid), taught}
+func (c *controller) shows(guid adsim.GUID) shownObject {
+	now := sighting{at: c.view.rootTime, database: c.view.database}
+	return shownObject{guid, slices.Clone(c.view.byGUID[guid]), c.held(guid), now}
 }
 
-// told: an object was read and applied. What was missed and is there again was taught anew.
-// What the index held and the model did not was taught at some time before: a removal was
-// forgotten, say.
-func (p *promise) told(s sight) {
+// applied records an object that was read and applied. An address that was missing and is back is a
+// new sighting. An address that the index had and the model did not was seen at an unknown time,
+// for example if a removal was forgotten.
+func (p *promise) applied(s shownObject) {
 	for _, a := range s.addresses {
 		l, known := p.learned[pair{s.guid, a}]
 		switch {
 		case !s.held[a] && (!known || !l.until.IsZero()):
-			p.learned[pair{s.guid, a}] = s.lesson
+			p.learned[pair{s.guid, a}] = s.sighting
 		case !known:
-			p.learned[pair{s.guid, a}] = lesson{database: s.lesson.database}
+			p.learned[pair{s.guid, a}] = sighting{database: s.sighting.database}
 		}
 	}
 }
 
-// discarded: nothing counts as missed any more.
+// discarded records that held removals were discarded: nothing is missing any more.
 func (p *promise) discarded() {
 	for at, l := range p.learned {
 		l.until, l.handed = time.Time{}, time.Time{}
@@ -296,7 +298,7 @@ func (p *promise) discarded() {
 	}
 }
 
-// committed: a pass was good.
+// committed records a good pass.
 func (p *promise) committed(c *controller, kind store.Kind) {
 	v := &c.view
 	p.followed, p.asOf = c, v.rootStep
@@ -369,15 +371,16 @@ func (w *world) check(when string) {
 			if since > p.asOf || p.promises(key+"!") || !w.sampled(key) {
 				continue
 			}
-			w.mustNotReject(key, when, "somebody at ", p.followed.host(), " has had it since step ", since)
+			w.mustNotReject(key, when, "it has had an owner at ", p.followed.host(), " since step ", since)
 			text, open := strings.CutSuffix(key, "!")
 			got := w.lookup(text)
 			switch {
 			case !got.Known:
-				w.fail("%s: %s is unknown, and somebody at %s has had it since step %d (last good pass: %d)",
+				w.fail("%s: %s is unknown, and it has had an owner at %s since step %d (last good pass: %d)",
 					when, text, p.followed.host(), since, p.asOf)
 			case open && got.InternalOnly:
-				w.fail("%s: %s is refused to the outside, and somebody at %s has taken it from there since step %d (last good pass: %d)",
+				w.fail("%s: %s is rejected for outside senders, and an owner at %s has accepted them since step %d "+
+					"(last good pass: %d)",
 					when, text, p.followed.host(), since, p.asOf)
 			}
 		}
@@ -385,9 +388,10 @@ func (w *world) check(when string) {
 			if !w.now().Before(l.until) || !w.sampled(at.address) {
 				continue
 			}
-			w.mustNotReject(at.address, when, l.database, " taught it")
+			w.mustNotReject(at.address, when, l.database, " showed it")
 			if !w.lookup(at.address).Known {
-				w.fail("%s: %s of %s is unknown; %s taught it at %s, the controller that is followed now may not have heard of it before %s",
+				w.fail("%s: %s of %s is unknown; %s had it at %s, and the followed controller may not have it before "+
+					"%s",
 					when, at.address, at.guid, l.database, l.at.Format(time.DateTime), l.until.Format(time.DateTime))
 			}
 		}

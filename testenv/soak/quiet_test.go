@@ -13,7 +13,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// quiet lets everything come to rest, and compares the index with the truth.
+// quiet waits until nothing changes, and compares the index with the truth.
 func (w *world) quiet() {
 	w.t.Helper()
 	w.note("quiet")
@@ -35,8 +35,8 @@ func (w *world) quiet() {
 	w.steps = nil
 }
 
-// calm ends all trouble and replicates until all controllers know the same. The right to
-// see deleted objects may stay away: then it takes a full pass, and time.
+// calm ends all faults and replicates until all controllers are equal. The right to see deleted
+// objects may stay withheld; then only a full pass notices deletions.
 func (f *forest) calm() {
 	w := f.w
 	blind := w.rnd.IntN(4) == 0
@@ -66,7 +66,8 @@ func (f *forest) calm() {
 	first := f.controllers[0].truth()
 	for _, c := range f.controllers[1:] {
 		if !maps.Equal(first, c.truth()) {
-			w.fail("after replication %s has %s and %s has %s", c.host(), only(c.truth(), first), f.controllers[0].host(), only(first, c.truth()))
+			w.fail("after replication %s has %s and %s has %s", c.host(), only(c.truth(), first), f.controllers[0].host(),
+				only(first, c.truth()))
 		}
 	}
 }
@@ -83,7 +84,7 @@ func only(truth, other map[pair]bool) string {
 	return fmt.Sprint(list)
 }
 
-// settle runs passes until nothing waits any more.
+// settle runs passes until no removal waits.
 func (f *forest) settle() {
 	w := f.w
 	f.goodPass(f.owesFull != "")
@@ -108,7 +109,8 @@ func (f *forest) settle() {
 		f.goodPass(false)
 	}
 	status := f.mirror.Status()
-	if status.State != mirror.Fresh || status.LastError != nil || status.HoldReason != "" || w.store.Directory(f.name).Marked != 0 {
+	if status.State != mirror.Fresh || status.LastError != nil || status.HoldReason != "" ||
+		w.store.Directory(f.name).Marked != 0 {
 		w.fail("%s at a quiet point: %+v, %d objects marked", f.name, status, w.store.Directory(f.name).Marked)
 	}
 }
@@ -149,7 +151,7 @@ func (w *world) compare() {
 	}
 	for a := range got {
 		if want[a] == "" {
-			w.fail("%s: the index has %q, and nobody owns it", a, got[a])
+			w.fail("%s: the index has %q, and it has no owner", a, got[a])
 		}
 	}
 	if n := w.store.Totals().Addresses; int(n) != len(want) {
@@ -163,8 +165,8 @@ func (w *world) compare() {
 	}
 }
 
-// wanted is the truth of the followed controllers: owners of each address, and whether
-// all of them take mail from inside only.
+// wanted returns the truth of the followed controllers: the owners of each address, and whether
+// all of them are internal-only.
 func (w *world) wanted() map[string]string {
 	owners, open := map[string][]string{}, map[string]bool{}
 	for _, f := range w.forests {
@@ -190,22 +192,22 @@ func (w *world) history(a address.Address, detail store.Detail) error {
 		if e.OutsideOnly { // the object had it before and after
 			continue
 		}
-		who := fmt.Sprintf("%s/%x", e.Directory, e.GUID)
-		if seen[who] && has[who] == e.Added {
-			w.fail("the journal of %v says twice that %s gained it (%t): %+v", a, who, e.Added, detail.History)
+		owner := fmt.Sprintf("%s/%x", e.Directory, e.GUID)
+		if seen[owner] && has[owner] == e.Added {
+			w.fail("the journal of %v says twice that %s gained it (%t): %+v", a, owner, e.Added, detail.History)
 		}
-		has[who], seen[who] = e.Added, true
+		has[owner], seen[owner] = e.Added, true
 	}
 	for _, o := range detail.Owners {
-		if who := fmt.Sprintf("%s/%x", o.Directory, o.GUID); seen[who] && !has[who] {
-			w.fail("%s has %v, and the journal says that it lost it: %+v", who, a, detail.History)
+		if owner := fmt.Sprintf("%s/%x", o.Directory, o.GUID); seen[owner] && !has[owner] {
+			w.fail("%s has %v, and the journal says that it lost it: %+v", owner, a, detail.History)
 		}
 	}
 	return nil
 }
 
-// idle: where nothing changed, nothing is written. A first full pass may learn the new
-// names of what stands below a container that moved.
+// idle checks that a pass without changes writes nothing. A first full pass may learn the new
+// names of objects below a container that moved.
 func (w *world) idle(f *forest) {
 	w.pass(f, true)
 	for _, full := range []bool{false, true} {
@@ -216,8 +218,7 @@ func (w *world) idle(f *forest) {
 	}
 }
 
-// collectGarbage removes tombstones for good, on all controllers; backups older than
-// that are of no use.
+// collectGarbage removes tombstones on all controllers, and the backups that are older.
 func (f *forest) collectGarbage() {
 	for _, c := range f.controllers {
 		for _, e := range c.dead() {

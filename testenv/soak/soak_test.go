@@ -77,7 +77,7 @@ func (w *world) choose(list []operation) {
 // operations are all that happens between quiet points.
 func (w *world) operations() []operation {
 	return []operation{
-		{75, func() { w.life(w.place()) }},
+		{75, func() { w.change(w.place()) }},
 		{25, func() { w.pass(w.forest(), w.rnd.IntN(10) == 0) }},
 		{9, func() { w.passInTrouble(w.forest()) }},
 		{8, func() { w.replicate(w.forest()) }},

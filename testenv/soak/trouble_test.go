@@ -41,7 +41,8 @@ func (w *world) pass(f *forest, full bool) mirror.PassResult {
 // committed takes down what a good pass promises as soon as it has ended: a full one that is
 // due may follow, take long and fail.
 func (w *world) committed(f *forest, info store.PassInfo) {
-	w.note("%s: pass %d done: %v %s, %s, seen %d, added %d, removed %d, held %d %s", f.name, info.Number, info.Kind, info.Why,
+	w.note("%s: pass %d done: %v %s, %s, seen %d, added %d, removed %d, held %d %s", f.name, info.Number, info.Kind,
+		info.Why,
 		info.Controller, info.Seen, info.Added, info.Removed, info.Held, info.Hold)
 	for _, c := range f.controllers {
 		if c.host() == info.Controller {
@@ -99,7 +100,7 @@ func (w *world) passInTrouble(f *forest) {
 			w.note("%s: cuts the connection on page %d", c.host(), at)
 		case 6:
 			faults.OnPage, faults.CutAfterBytes = at, 1+w.rnd.IntN(800)
-			w.note("%s: cuts the connection on page %d after %d octets", c.host(), at, faults.CutAfterBytes)
+			w.note("%s: cuts the connection on page %d after %d bytes", c.host(), at, faults.CutAfterBytes)
 		case 7:
 			faults.DropPagingControl = true
 			w.note("%s: drops the paging control", c.host())
@@ -121,7 +122,7 @@ func (w *world) passInTrouble(f *forest) {
 
 func pickInt(w *world, list ...int) int { return pick(w.rnd, list) }
 
-// meanwhile lets life go on between the pages of a read.
+// meanwhile changes objects between the pages of a read.
 func (w *world) meanwhile(c *controller, often int) func(adsim.Search) {
 	return func(s adsim.Search) {
 		if s.Scope != 2 {
@@ -132,7 +133,7 @@ func (w *world) meanwhile(c *controller, often int) func(adsim.Search) {
 			return
 		}
 		for range 1 + w.rnd.IntN(3) {
-			w.life(c)
+			w.change(c)
 		}
 		if w.rnd.IntN(4) == 0 {
 			w.advance(time.Duration(w.rnd.IntN(3600)) * time.Second)
@@ -212,8 +213,8 @@ func (w *world) trouble() {
 	})
 }
 
-// switchController takes the followed controller away, so that the next pass goes to
-// another; sometimes that one is not there either.
+// switchController stops the followed controller, so the next pass goes to another one. Sometimes
+// that one is stopped too.
 func (w *world) switchController(f *forest) {
 	for _, c := range f.controllers {
 		if down := c == f.promise.followed || w.rnd.IntN(6) == 0; down && !c.down {
@@ -244,9 +245,9 @@ func (c *controller) snapshot() {
 	c.f.w.note("%s: backup %d is made", c.host(), len(c.snapshots))
 }
 
-// restore puts a backup back, in the supported way (the database gets a new identity)
-// or by copying files. In the latter case a pass comes before the USNs have reached
-// where they were: nobody could tell afterwards.
+// restore restores a backup, in the supported way (the database gets a new identity) or by copying
+// files. After a copy, a pass runs before the USNs reach their old value, because later the
+// restore cannot be noticed.
 func (c *controller) restore(supported bool) {
 	if len(c.snapshots) == 0 {
 		c.snapshot()
@@ -269,8 +270,8 @@ func (c *controller) restore(supported bool) {
 	}
 }
 
-// hide takes away the right to read attributes, show gives it back. Objects do not get
-// a new USN by that, so that only a full pass learns of it.
+// hide removes the right to read attributes, and show grants it again. Objects get no new USN, so
+// only a full pass notices.
 func (c *controller) hide() {
 	c.hidden = pick(c.f.w.rnd, [][]string{{"mail"}, {"proxyAddresses"}, {"proxyAddresses", "mail"},
 		{"msExchRequireAuthToSendTo"}, {"userAccountControl", "msExchRecipientTypeDetails"}})
@@ -452,9 +453,11 @@ func (f *forest) useKnobs() {
 func (w *world) drawKnobs(f *forest) knobs {
 	people, left, users := "OU=People,"+f.base, "ou = Left , "+strings.ToLower(f.base), "CN=Users,"+f.base
 	return knobs{
-		attributes:   pick(w.rnd, [][]string{nil, nil, {"proxyAddresses"}, {"mail"}, {"mail", "proxyAddresses"}}),
-		bases:        pick(w.rnd, [][]string{nil, {people}, {people}, {people, users}, {left}, {left, "OU=Deep," + people}, {strings.ToUpper(people), left}}),
-		exclude:      pick(w.rnd, [][]string{nil, nil, {"OU=Sub," + people}, {"ou=sub , " + strings.ToUpper(people), "OU=Gone," + f.base}, {"OU=Deep," + people}}),
+		attributes: pick(w.rnd, [][]string{nil, nil, {"proxyAddresses"}, {"mail"}, {"mail", "proxyAddresses"}}),
+		bases: pick(w.rnd, [][]string{nil, {people}, {people}, {people, users}, {left}, {left, "OU=Deep," + people},
+			{strings.ToUpper(people), left}}),
+		exclude: pick(w.rnd, [][]string{nil, nil, {"OU=Sub," + people},
+			{"ou=sub , " + strings.ToUpper(people), "OU=Gone," + f.base}, {"OU=Deep," + people}}),
 		refuse:       w.rnd.IntN(2) == 0,
 		omitSystem:   w.rnd.IntN(2) == 0,
 		omitDisabled: w.rnd.IntN(2) == 0,
@@ -462,7 +465,8 @@ func (w *world) drawKnobs(f *forest) knobs {
 }
 
 func (w *world) setGuard(f *forest) {
-	f.guard = pick(w.rnd, []mirror.Guard{{}, {Percent: 5, Count: 8, Max: 30}, {Percent: 10, Count: 2, Max: 12}, {Percent: 100, Count: 1000, Max: 5},
+	f.guard = pick(w.rnd, []mirror.Guard{{}, {Percent: 5, Count: 8, Max: 30}, {Percent: 10, Count: 2, Max: 12},
+		{Percent: 100, Count: 1000, Max: 5},
 		{Percent: 5, Count: 50, Max: 1000, Share: 30}, {Percent: 100, Count: 1000, Max: 1000, Share: 10},
 		{Percent: 100, Count: 1000, Max: 1000, Share: 50}, {Percent: 100, Count: 1000, Max: 1000, Share: 60}})
 	f.guard.Window = 24 * time.Hour
@@ -487,7 +491,7 @@ func (w *world) decide(f *forest) {
 }
 
 func (w *world) approve(f *forest) {
-	info, err := w.store.Approve(f.name, math.MaxUint64, w.now())
+	info, err := w.store.Approve(f.name, math.MaxUint64, w.store.Directory(f.name).Fingerprint, w.now())
 	w.note("%s: held removals approved: %d, %v", f.name, info.Removed, err)
 	if err != nil {
 		w.fail("approve: %v", err)

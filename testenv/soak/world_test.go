@@ -17,7 +17,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// lag is the replication lag that the mirrors are told.
+// lag is the replication lag of the mirrors.
 const lag = 3 * time.Hour
 
 // world is all there is: forests, and one store that mirrors them.
@@ -110,7 +110,8 @@ func (w *world) newForest(name string, controllers int) *forest {
 		guard: mirror.Guard{Window: 24 * time.Hour}, valid: map[string]time.Time{},
 		unfollowed: map[adsim.GUID]bool{}}
 	f.promise.init()
-	first := adsim.NewDirectory(adsim.DirectoryConfig{Domain: f.domain, Clock: w.now, NewGUID: w.guid, RecycleBin: w.rnd.IntN(2) == 0,
+	first := adsim.NewDirectory(adsim.DirectoryConfig{Domain: f.domain, Clock: w.now, NewGUID: w.guid,
+		RecycleBin:  w.rnd.IntN(2) == 0,
 		OriginTimes: w.seed%2 == 1})
 	f.furnish(first)
 	for i := range controllers {
@@ -131,8 +132,8 @@ func (w *world) newForest(name string, controllers int) *forest {
 	return f
 }
 
-// furnish makes what a domain begins with. The anchors are recipients whom nothing
-// happens to: with them no set of bases is ever empty.
+// furnish makes the first objects of a domain. The anchors never change, so no set of bases is
+// ever empty.
 func (f *forest) furnish(d *adsim.Directory) {
 	for _, ou := range []string{"OU=People", "OU=Sub,OU=People", "OU=Deep,OU=People", "OU=Left"} {
 		f.must(d.Add(adsim.OU, ou+","+f.base, nil))
@@ -141,7 +142,8 @@ func (f *forest) furnish(d *adsim.Directory) {
 	f.must(d.Add(adsim.OU, "OU=People,"+f.child(), nil))
 	for i, parent := range []string{"OU=People,DC=child", "OU=People", "OU=Deep,OU=People", "OU=Left", "CN=Users"} {
 		f.must(d.Add(adsim.User, fmt.Sprintf("CN=anchor%d,%s,%s", i, parent, f.base),
-			adsim.Attrs{"proxyAddresses": {fmt.Sprintf("SMTP:anchor%d@%s", i, f.domain)}, "mail": {fmt.Sprintf("anchor%d@%s", i, f.domain)}}))
+			adsim.Attrs{"proxyAddresses": {fmt.Sprintf("SMTP:anchor%d@%s", i, f.domain)},
+				"mail": {fmt.Sprintf("anchor%d@%s", i, f.domain)}}))
 	}
 }
 
@@ -176,9 +178,10 @@ func (f *forest) start() {
 	if f.mirror != nil {
 		f.mirror.Close()
 	}
-	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute, Full: 24 * time.Hour,
-		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter, HandoverLag: f.shared()}, Guard: f.guard, ReplicationLag: lag,
-		Log: slog.New(slog.DiscardHandler), Now: f.w.now}
+	config := mirror.Config{Name: f.name, Rules: f.knobs.rules(), Store: f.w.store, Poll: time.Minute,
+		Full: 24 * time.Hour, Guard: f.guard, ReplicationLag: lag,
+		Limits: mirror.Limits{LateAfter: 15 * time.Minute, StaleAfter: staleAfter, HandoverLag: f.shared()},
+		Log:    slog.New(slog.DiscardHandler), Now: f.w.now}
 	config.Observe.Pass = func(r mirror.PassResult) {
 		if r.Err == nil {
 			f.w.committed(f, r.Info)
@@ -196,7 +199,8 @@ func (f *forest) start() {
 
 func (c *controller) candidate() mirror.Candidate {
 	s := c.server
-	config := directory.Config{URL: s.URL(), Dialer: s.DialCatalog, BindDN: s.BindDN(), CAFile: c.caFile, Timeout: 10 * time.Second,
+	config := directory.Config{URL: s.URL(), Dialer: s.DialCatalog, BindDN: s.BindDN(), CAFile: c.caFile,
+		Timeout:  10 * time.Second,
 		Password: func() ([]byte, error) { return []byte(s.Password()), nil }}
 	candidate := mirror.Candidate{Name: s.URL(), View: mirror.ViewOfPort("636")}
 	if c.f.catalog {
@@ -212,7 +216,7 @@ func (c *controller) candidate() mirror.Candidate {
 	return candidate
 }
 
-// spy tells the model what a mirror asked and was told.
+// spy records for the model what a mirror requested and received.
 type spy struct {
 	mirror.Source
 	c *controller
@@ -234,19 +238,23 @@ func (s *spy) ReadBelow(ctx context.Context, top directory.GUID, page func([]dir
 	return s.Source.ReadBelow(ctx, top, s.pages(page))
 }
 
-// pages tells the model of each page after it was applied. That may take long: the mirror reads
-// changes between two pages of a full read, so what the page shows is taken down before.
+func (s *spy) ReadObjects(ctx context.Context, guids []directory.GUID, page func([]directory.Object) error) error {
+	return s.Source.ReadObjects(ctx, guids, s.pages(page))
+}
+
+// pages records each page in the model after it was applied. The mirror may read changes between
+// two pages of a full read, so pages notes the content of the page before it is applied.
 func (s *spy) pages(page func([]directory.Object) error) func([]directory.Object) error {
 	return func(objects []directory.Object) error {
-		shown := make([]sight, len(objects))
+		shown := make([]shownObject, len(objects))
 		for i := range objects {
-			shown[i] = s.c.sees(adsim.GUID(objects[i].GUID))
+			shown[i] = s.c.shows(adsim.GUID(objects[i].GUID))
 		}
 		if err := page(objects); err != nil {
 			return err
 		}
-		for _, seen := range shown {
-			s.c.f.promise.told(seen)
+		for _, object := range shown {
+			s.c.f.promise.applied(object)
 		}
 		s.c.f.w.check("after a page")
 		return nil
@@ -320,6 +328,7 @@ func (w *world) report() {
 	if w.failure == "" && !w.t.Failed() {
 		return
 	}
-	w.t.Errorf("%s\nsteps since the last quiet point:\n%s\nto see it again: go test ./testenv/soak -run '^TestRandomLife$' -count=1 -seed %d -ops %d",
+	w.t.Errorf("%s\nsteps since the last quiet point:\n%s\nto see it again: go test ./testenv/soak -run "+
+		"'^TestRandomLife$' -count=1 -seed %d -ops %d",
 		w.failure, strings.Join(w.steps, "\n"), w.seed, w.ops+1)
 }

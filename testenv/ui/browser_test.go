@@ -169,9 +169,9 @@ func (b *browser) wantQuiet(origin string) {
 // TestPage shows the status page of a running daemon on a desktop and a phone, in light and dark.
 func TestPage(t *testing.T) {
 	b := newBrowser(t, "MAP evil.example 127.0.0.1")
-	address := freePort(t)
-	r := newRig(t, "inet:"+address)
+	r := newRig(t)
 	r.serve()
+	address := r.forwardPage()
 	r.want(exitOK, "sync", "--wait")
 	session := r.milterSession()
 	for i := range 20 {
@@ -253,6 +253,7 @@ func TestTroubledPage(t *testing.T) {
 	b.wantTexts(
 		"exempt accepted\t5\t\nknown accepted\t1\u202f200\t\nstale deferred\t12\t\nconfirmed accepted\t3\t\n"+
 			"harvest-limited deferred\t40\t\nunknown refused\t90\t32\nmelted refused\t1",
+		"Postfix cannot connect, so mail is deferred: unix:/run/", "a file is in the way",
 		"600 removals are held back, still accepted. 600 removals in 24h exceed max (500).",
 		"1 removal is held back, still accepted. 1 removal would empty old.example.",
 		"its last good copy, of 3 hours ago, has been in effect since ",

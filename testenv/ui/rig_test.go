@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -37,9 +38,8 @@ type rig struct {
 	config string // path
 }
 
-// newRig starts the simulated directory and writes the configuration; metrics is an endpoint, or
-// empty.
-func newRig(t *testing.T, metrics string) *rig {
+// newRig starts the simulated directory and writes the configuration.
+func newRig(t *testing.T) *rig {
 	t.Helper()
 	// Paths of sockets are limited; t.TempDir may exceed the limit.
 	dir, err := os.MkdirTemp("", "ui")
@@ -60,18 +60,18 @@ func newRig(t *testing.T, metrics string) *rig {
 listen: unix:%[1]s/milter/milter.sock
 socket: {group: ""}
 control: unix:%[1]s/run/control.sock
-metrics: %[2]q
+metrics: ""
 store: {dir: %[1]s/store, min_free: 1MiB}
 domains:
   corp.example: enforce
   report.example: report
 directories:
   - name: corp
-    urls: [%[3]s]
-    bind: {dn: %[4]q, password_file: %[1]s/password}
-    tls: {ca_file: %[5]s}
+    urls: [%[2]s]
+    bind: {dn: %[3]q, password_file: %[1]s/password}
+    tls: {ca_file: %[4]s}
     poll: 100ms
-`, dir, metrics, server.URL(), server.BindDN(), ca))
+`, dir, server.URL(), server.BindDN(), ca))
 	return r
 }
 
@@ -219,11 +219,11 @@ func (r *rig) answerWith(d fakeDaemon) {
 	r.t.Cleanup(func() { cancel(); <-ended })
 }
 
-// troubledStatus is a status with every kind of problem. The tests of the command print it as JSON
-// into this file.
+// troubledStatus is a status with every kind of problem. The tests of control/console write it as
+// JSON into this file.
 func troubledStatus(t *testing.T) (s control.Status) {
 	t.Helper()
-	text, err := os.ReadFile("../../cmd/rcpt-milter/testdata/status-troubled.json")
+	text, err := os.ReadFile("../../control/console/testdata/status-troubled.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,13 +233,42 @@ func troubledStatus(t *testing.T) (s control.Status) {
 	return s
 }
 
-// freePort returns a free TCP port of loopback, with the address.
-func freePort(t *testing.T) string {
-	t.Helper()
+// forwardPage forwards a TCP port of loopback to the socket of the page, as "ssh -L" does, and
+// returns its address.
+func (r *rig) forwardPage() string {
+	r.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	defer l.Close()
+	r.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go r.forward(client)
+		}
+	}()
 	return l.Addr().String()
+}
+
+// forward copies between a client and the socket of the page until both have ended.
+func (r *rig) forward(client net.Conn) {
+	defer client.Close()
+	page, err := net.Dial("unix", filepath.Join(r.dir, "run", "page.sock"))
+	if err != nil {
+		return // the browser reports that there is no answer
+	}
+	defer page.Close()
+	done := make(chan struct{})
+	go func() {
+		io.Copy(page, client)
+		page.(*net.UnixConn).CloseWrite()
+		close(done)
+	}()
+	io.Copy(client, page)
+	client.(*net.TCPConn).CloseWrite()
+	<-done
 }

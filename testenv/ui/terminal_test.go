@@ -13,7 +13,7 @@ import (
 )
 
 func TestWatch(t *testing.T) {
-	r := newRig(t, "")
+	r := newRig(t)
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
 	e := r.onTerminal(80, 24, nil, "status", "--watch", "--every", "500ms")
@@ -50,7 +50,7 @@ func TestWatch(t *testing.T) {
 // TestWatchRestoresTerminal: each way to end the command restores the terminal, also while the
 // daemon does not answer.
 func TestWatchRestoresTerminal(t *testing.T) {
-	r := newRig(t, "")
+	r := newRig(t)
 	r.answerWith(fakeDaemon{status: func(ctx context.Context) (control.Status, error) {
 		<-ctx.Done()
 		return control.Status{}, ctx.Err()
@@ -80,7 +80,7 @@ func TestWatchRestoresTerminal(t *testing.T) {
 
 // TestColors: status prints colors only to a terminal that has them, and only if they are wanted.
 func TestColors(t *testing.T) {
-	r := newRig(t, "")
+	r := newRig(t)
 	status := troubledStatus(t)
 	r.answerWith(fakeDaemon{status: func(context.Context) (control.Status, error) { return status, nil }})
 	for _, test := range []struct {
@@ -111,7 +111,7 @@ func TestColors(t *testing.T) {
 }
 
 func TestWatchNeedsCursor(t *testing.T) {
-	e := newRig(t, "").onTerminal(80, 24, []string{"TERM=dumb"}, "status", "--watch")
+	e := newRig(t).onTerminal(80, 24, []string{"TERM=dumb"}, "status", "--watch")
 	if status := e.end(); status != exitUsage || !strings.Contains(e.text(), "--watch needs a terminal") {
 		t.Errorf("on a dumb terminal: exit status %d\n%s", status, e.text())
 	}
@@ -119,11 +119,11 @@ func TestWatchNeedsCursor(t *testing.T) {
 
 // TestWatchTroubled shows a status with every kind of problem, and saves the screens.
 func TestWatchTroubled(t *testing.T) {
-	r := newRig(t, "")
+	r := newRig(t)
 	status := troubledStatus(t)
 	r.answerWith(fakeDaemon{status: func(context.Context) (control.Status, error) { return status, nil }})
 	for _, columns := range []int{80, 40} {
-		e := r.onTerminal(columns, 160, nil, "status", "--watch")
+		e := r.onTerminal(columns, 240, nil, "status", "--watch")
 		e.shows("State: not ready", "Directory lab", "Would refuse")
 		e.save(fmt.Sprintf("watch-troubled-%d", columns))
 		e.press("q")
@@ -155,7 +155,7 @@ func (d syncedByTest) sync(ctx context.Context, progress func(control.SyncEvent)
 // TestSync: the command draws a bar during passes on a terminal of any width, and removes it at
 // the end.
 func TestSync(t *testing.T) {
-	r := newRig(t, "")
+	r := newRig(t)
 	daemon := syncedByTest{make(chan *control.SyncEvent), make(chan struct{}, 3)}
 	r.answerWith(fakeDaemon{sync: daemon.sync})
 	corp := control.SyncEvent{Directory: "corp", Kind: "full", Seen: 12000, Expected: 50000}

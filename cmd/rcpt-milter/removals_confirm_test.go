@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/control"
+)
+
+// TestConfirmApproval: only yes approves, and only what was shown.
+func TestConfirmApproval(t *testing.T) {
+	for _, c := range []struct {
+		answer string
+		want   []control.RemovalsQuery
+	}{
+		{"yes\n", []control.RemovalsQuery{{Directory: "corp", UpTo: 8}, {Directory: "lab", UpTo: 3}}},
+		{" yes \r\n", []control.RemovalsQuery{{Directory: "corp", UpTo: 8}, {Directory: "lab", UpTo: 3}}},
+		{"y\n", nil}, {"no\n", nil}, {"\n", nil}, {"", nil}, {"YES\n", nil},
+	} {
+		held := approvalCount{domains: map[string]int{}, last: map[string]uint64{}, upTo: 8}
+		for _, h := range []control.HeldRemoval{
+			{Directory: "corp", Address: "ann@corp.example", Pass: 7, WaitsFor: control.WaitsApproval},
+			{Directory: "corp", Address: "bob@corp.example", Pass: 8, WaitsFor: control.WaitsApproval},
+			{Directory: "corp", Address: "late@corp.example", Pass: 9, WaitsFor: control.WaitsApproval},
+			{Directory: "corp", Address: "lag@corp.example", Pass: 8, WaitsFor: control.WaitsReplication},
+			{Directory: "lab", Address: "x@lab.example", Pass: 3, WaitsFor: control.WaitsApproval}} {
+			held.add(h)
+		}
+		var out strings.Builder
+		got, err := held.ask(control.RemovalsQuery{}, strings.NewReader(c.answer), &out)
+		if d := cmp.Diff(c.want, got); d != "" || (c.want == nil) != errors.Is(err, errNotConfirmed) {
+			t.Errorf("answer %q: %v (-want +got):\n%s", c.answer, err, d)
+		}
+		const shown = "  corp.example: 2 addresses\n  lab.example: 1 address\nRemove 3 addresses? Type yes: "
+		if out.String() != shown {
+			t.Errorf("it shows\n%s\nwant\n%s", &out, shown)
+		}
+	}
+	none := approvalCount{}
+	q := control.RemovalsQuery{Directory: "corp"}
+	if got, err := none.ask(q, strings.NewReader(""), nil); err != nil || len(got) != 1 || got[0] != q {
+		t.Errorf("with nothing held: %v, %v", got, err)
+	}
+}

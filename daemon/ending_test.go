@@ -1,0 +1,134 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rcpt-milter/policy"
+	"rcpt-milter/store"
+)
+
+// hangingStore makes all writing hang while it hangs, as a disk does whose fsync never returns.
+type hangingStore struct {
+	hangs   atomic.Bool
+	entered chan struct{} // has something in it after a write began to hang
+	resumed chan struct{} // closed: it hangs no more
+}
+
+func (h *hangingStore) change(at *store.Config) {
+	at.FreeSpace = func(string) (uint64, error) {
+		if h.hangs.Load() {
+			select {
+			case h.entered <- struct{}{}:
+			default:
+			}
+			<-h.resumed
+		}
+		return 1 << 40, nil
+	}
+}
+
+// TestEndIsBounded: a store that cannot be written keeps the daemon from its end for endLimit only,
+// and the error names what was given up.
+func TestEndIsBounded(t *testing.T) {
+	defer func(before time.Duration) { endLimit = before }(endLimit)
+	h := &hangingStore{entered: make(chan struct{}, 1), resumed: make(chan struct{})}
+	d := openTestDaemon(t, func(d *daemon) { d.changeStore = h.change })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.run(ctx) }()
+	d.refusals.Observe(policy.Query{}, policy.Decision{Verdict: policy.VerdictHarvestLimited})
+	h.hangs.Store(true)
+	cancel() // flushes the refusals
+	<-h.entered
+	endLimit = 100 * time.Millisecond
+	log, text := newTestLog()
+	err := d.ending.wait(ended, log)
+	if err == nil || !strings.Contains(err.Error(), "gave up after 100ms waiting for: refusals") {
+		t.Errorf("error %v", err)
+	}
+	if !strings.Contains(text.String(), `level=ERROR msg="gave up waiting at the end; the store was not closed"`) {
+		t.Errorf("log %s", text)
+	}
+	endLimit = time.Minute
+	h.hangs.Store(false)
+	close(h.resumed)
+	if err := d.ending.wait(ended, log); err != nil {
+		t.Errorf("after the disk is back: %v", err)
+	}
+}
+
+// blockingLog is a log that takes no line at some level.
+type blockingLog struct {
+	slog.Handler
+	level slog.Level
+	block chan struct{}
+}
+
+func (b blockingLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (b blockingLog) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level >= b.level {
+		<-b.block
+	}
+	return nil
+}
+
+func (b blockingLog) WithAttrs([]slog.Attr) slog.Handler { return b }
+func (b blockingLog) WithGroup(string) slog.Handler      { return b }
+
+// TestProbeLogs: a log that keeps a recipient from its answer keeps the daemon from being ready and
+// alive.
+func TestProbeLogs(t *testing.T) {
+	b := blockingLog{slog.DiscardHandler, slog.LevelError + 1, make(chan struct{})}
+	d := openTestDaemon(t, func(d *daemon) { d.log = slog.New(b) })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	ready := backend{d, time.Now(), time.Now}
+	for range 2 { // the second joins the first
+		if err := ready.Ready(ctx); err == nil || !strings.Contains(err.Error(), "no answer in time") {
+			t.Errorf("ready with %v", err)
+		}
+	}
+	alive := make(chan string, 1)
+	go func() { alive <- d.alive() }()
+	select {
+	case state := <-alive:
+		t.Errorf("alive: %s", state)
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(b.block)
+	if err := ready.Ready(t.Context()); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+	<-alive
+}
+
+// TestProbePanics: it is not ready, and the next probe is a new one.
+func TestProbePanics(t *testing.T) {
+	log, _ := newTestLog()
+	fails := true
+	p := prober{log: log, do: func() {
+		if fails {
+			panic("in a lookup")
+		}
+	}}
+	if err := p.check(t.Context()); err == nil || !strings.Contains(err.Error(), "in a lookup") {
+		t.Errorf("error %v", err)
+	}
+	fails = false
+	if err := p.check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("gone"))
+	p.do = func() { <-t.Context().Done() }
+	if err := p.check(ctx); err == nil {
+		t.Error("ready although the probe hangs")
+	}
+}

@@ -1,0 +1,158 @@
+package milter
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"strings"
+
+	gomilter "github.com/emersion/go-milter"
+)
+
+// The server of the library allocates for each reply a writer of 4 KiB, and for each RCPT a map
+// and two packets. A dialogue speaks the same protocol with the types of the library, and uses
+// its buffers again.
+
+// errCommand means that a peer sends what no MTA sends.
+var errCommand = errors.New("malformed milter command")
+
+// A dialogue is a connection with its session. One goroutine uses it.
+type dialogue struct {
+	conn     *conn
+	session  *session
+	modifier gomilter.Modifier // has the macros of the last stage
+	out      []byte            // the last packet that was sent
+}
+
+func newDialogue(c *conn) *dialogue {
+	d := &dialogue{conn: c, session: &session{server: c.server}}
+	d.modifier.Macros = make(map[string]string)
+	return d
+}
+
+// run answers the commands of the MTA until the connection ends, and closes it.
+func (d *dialogue) run() {
+	defer d.conn.Close()
+	defer func() { // a panic ends one session
+		if v := recover(); v != nil {
+			d.conn.server.log.Error("panic in a milter session", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		}
+	}()
+	for {
+		packet, err := d.conn.readPacket()
+		if err != nil {
+			d.conn.report(err)
+			return
+		}
+		if command := gomilter.Code(packet[0]); command == gomilter.CodeQuit {
+			return
+		} else if err := d.answer(command, packet[1:]); err != nil {
+			d.conn.dropped(err)
+			return
+		}
+	}
+}
+
+// answer sends the reply to a command, if it has one. data is valid only meanwhile.
+func (d *dialogue) answer(command gomilter.Code, data []byte) error {
+	reply := gomilter.Response(gomilter.RespContinue)
+	var err error
+	switch command {
+	case gomilter.CodeOptNeg:
+		d.out = appendNegotiation(startPacket(d.out))
+		return d.send()
+	case gomilter.CodeMacro:
+		return d.setMacros(data)
+	case gomilter.CodeConn:
+		reply, err = d.connect(data)
+	case gomilter.CodeHelo:
+		reply, err = d.session.Helo(strings.TrimSuffix(string(data), "\x00"), &d.modifier)
+	case gomilter.CodeMail:
+		reply, err = d.session.MailFrom(mailbox(data), &d.modifier)
+	case gomilter.CodeRcpt:
+		reply, err = d.session.RcptTo(mailbox(data), &d.modifier)
+	case gomilter.CodeEOB:
+		reply, err = d.session.Body(&d.modifier)
+	case gomilter.CodeAbort:
+		clear(d.modifier.Macros)
+		return d.session.Abort(&d.modifier)
+	case gomilter.CodeData, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody:
+	default:
+		return fmt.Errorf("%w: unknown command %q", errCommand, byte(command))
+	}
+	if err != nil {
+		return err
+	}
+	message := reply.Response()
+	d.out = append(append(startPacket(d.out), message.Code), message.Data...)
+	return d.send()
+}
+
+// send sends the packet in out, whose length it fills in.
+func (d *dialogue) send() error {
+	binary.BigEndian.PutUint32(d.out, uint32(len(d.out)-headerSize))
+	_, err := d.conn.Write(d.out)
+	return err
+}
+
+// startPacket returns room for the length of a packet, in the memory of an earlier one.
+func startPacket(out []byte) []byte { return append(out[:0], make([]byte, headerSize)...) }
+
+// connect passes CONNECT on: name, family, and for TCP port and address.
+func (d *dialogue) connect(data []byte) (gomilter.Response, error) {
+	name, rest, found := bytes.Cut(data, []byte{0})
+	if !found || len(rest) == 0 {
+		return nil, fmt.Errorf("%w: connect without a family", errCommand)
+	}
+	var port uint16
+	family, rest := gomilter.ProtoFamily(rest[0]), rest[1:]
+	if family == gomilter.FamilyInet || family == gomilter.FamilyInet6 {
+		if len(rest) < 2 {
+			return gomilter.RespTempFail, nil
+		}
+		port, rest = binary.BigEndian.Uint16(rest), rest[2:]
+	}
+	return d.session.Connect(string(name), string(family), port, net.ParseIP(cString(rest)), &d.modifier)
+}
+
+// setMacros replaces the macros by those of a packet: the command that they are for, then names
+// and values. A macro command has no reply.
+func (d *dialogue) setMacros(data []byte) error {
+	if len(data) == 0 {
+		return fmt.Errorf("%w: macros without a command", errCommand)
+	}
+	clear(d.modifier.Macros)
+	for rest := strings.Trim(string(data[1:]), "\x00"); rest != ""; {
+		var name, value string
+		name, rest, _ = strings.Cut(rest, "\x00")
+		value, rest, _ = strings.Cut(rest, "\x00")
+		d.modifier.Macros[name] = value
+	}
+	return nil
+}
+
+// appendNegotiation appends the answer to the options of an MTA: protocol version, actions, the
+// commands that the MTA need not send, and the macros that it should send.
+func appendNegotiation(out []byte) []byte {
+	out = append(out, byte(gomilter.CodeOptNeg))
+	for _, v := range []uint32{protocolVersion, uint32(gomilter.OptSetSymList), uint32(suppressed),
+		uint32(gomilter.StageRcptTo)} {
+		out = binary.BigEndian.AppendUint32(out, v)
+	}
+	return append(append(out, strings.Join(rcptMacros(), " ")...), 0)
+}
+
+// protocolVersion is that of the library. Replies and commands that came later are not used.
+const protocolVersion = 2
+
+// mailbox returns the address in MAIL or RCPT. The arguments of ESMTP follow it.
+func mailbox(data []byte) string { return strings.Trim(cString(data), "<>") }
+
+// cString returns the text before the first NUL.
+func cString(data []byte) string {
+	text, _, _ := bytes.Cut(data, []byte{0})
+	return string(text)
+}

@@ -1,0 +1,17 @@
+// Package socketmap answers Postfix's socketmap protocol (socketmap_table(5)) from the policy.
+//
+// A [Server] has one map, [Map], for relay_recipient_maps and "postmap -q". Each request is one
+// decision of [policy.Policy.Decide]:
+//
+//	continue    OK and the verdict
+//	5xx         NOTFOUND
+//	4xx         TEMP and the reason
+//
+// Postfix does not tell the map who asks. So a recipient that only some senders may write to is
+// found, no client is exempt, and nothing is charged to a harvest limit. Mode report finds every
+// recipient.
+//
+// The value of a recipient is its verdict, which is no action of access(5). In a list of access
+// tables by mistake, the map makes Postfix defer mail with a server configuration error, and
+// permits nothing.
+package socketmap

@@ -1,0 +1,424 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// A running store closes and opens Badger again in three cases:
+//
+//   - A commit failed. Badger may have it in memory and not on disk, or the reverse, and may be
+//     unable to take another one. Reopening reads everything again, before the next write.
+//     Running passes end at their next write.
+//   - It was opened below Config.MinFree, so it cannot be written, and there is space again.
+//   - It is damaged: the files are set aside, and a new store begins. That happens when a pass
+//     begins, because then there is a directory to read from. Until then the damaged store
+//     answers what it can.
+//
+// Meanwhile the gate is shut: every read returns an error, which means "cannot tell".
+
+// errReopening is the error of reads while the store is reopened.
+var errReopening = errors.New("it is opened again")
+
+// errReplaced is the error of a miss right after a store was set aside.
+var errReplaced = errors.New("the store was set aside as damaged and is being rebuilt")
+
+// errOlderFormat is the reason why a store with too little space is not opened at all.
+var errOlderFormat = errors.New("its format is older, so it has to be converted first")
+
+// readersPatience is how long reopening waits for commands that read the store. Meanwhile nothing
+// else is answered.
+const readersPatience = 2 * time.Second
+
+// settleTime is how long a miss is an error after a store was set aside. A decision that began
+// before that has taken the directories for fresh, and none takes so long.
+const settleTime = time.Minute
+
+// closeTimeout limits how long reopening waits for Badger to close. Badger retries for ever what
+// it cannot write.
+const closeTimeout = 20 * time.Second
+
+// openFirst opens the store for Open.
+func (s *Store) openFirst(ctx context.Context) error {
+	err := s.openComplete(ctx)
+	if errors.Is(err, ErrDamaged) && s.config.Rebuild && !s.config.ReadOnly {
+		s.noteDamage(err)
+		if err = s.setAside(); err == nil {
+			s.damaged.Store(false)
+			s.damage.Store(nil)
+			err = s.openComplete(ctx)
+		}
+	}
+	if err == nil || !s.config.KeepAnswering || s.older || errors.Is(err, errOlderFormat) {
+		return err // reopening does not convert a store
+	}
+	if !errors.Is(err, ErrNoSpace) && !(errors.Is(err, ErrDamaged) && s.config.Rebuild) {
+		return err
+	}
+	s.config.Log.Error("store not opened; recipients are deferred", "error", err)
+	s.damaged.Store(errors.Is(err, ErrDamaged))
+	s.shut(err)
+	return nil
+}
+
+// openComplete opens the store and completes what an earlier process had begun.
+func (s *Store) openComplete(ctx context.Context) error {
+	err := s.openFiles(ctx)
+	if err != nil {
+		return err
+	}
+	if s.older {
+		err = s.migrate()
+	}
+	if err == nil {
+		err = s.loadUnfinished()
+	}
+	if err == nil && s.readOnly == s.config.ReadOnly { // otherwise the next pass completes it
+		err = s.finishDecidedPasses()
+	}
+	if err == nil || s.config.KeepAnswering && errors.Is(err, ErrNoSpace) && !s.older {
+		return nil
+	}
+	s.mark.close()
+	db := s.db
+	s.mark, s.db = nil, nil
+	return errors.Join(err, db.Close())
+}
+
+// openFiles opens Badger and reads what the store keeps in memory. With too little space it
+// opens a store read-only that is to keep answering.
+func (s *Store) openFiles(ctx context.Context) (err error) {
+	config := s.config
+	short := s.checkSpace()
+	if short != nil && (!config.KeepAnswering || !errors.Is(short, ErrNoSpace)) {
+		return short
+	}
+	if short != nil {
+		config.ReadOnly, config.trim = true, true
+		if prepareDir(withMustExist(config)) != nil {
+			return short // nothing to answer from
+		}
+	}
+	config.sums = &tableSums{by: map[string]uint32{}}
+	next := &Store{config: s.config, readOnly: config.ReadOnly}
+	next.config.sums = config.sums
+	if next.db, err = openLocked(ctx, config); err != nil {
+		return err
+	}
+	if err = next.readMemory(); err == nil && short != nil && next.older {
+		err = fmt.Errorf("%w (%w)", short, errOlderFormat)
+	}
+	if err != nil {
+		next.mark.close()
+		return errors.Join(err, next.db.Close())
+	}
+	s.adopt(next)
+	if short != nil {
+		s.config.Log.Error("too little disk space; the index answers and is not updated", "error", short)
+		s.reopenDue.Store(true)
+	}
+	return nil
+}
+
+// readMemory reads what a store that was just opened keeps in memory.
+func (s *Store) readMemory() (err error) {
+	var mark markContent
+	if !s.config.ReadOnly {
+		if s.mark, mark, err = openMark(s.config.Dir, s.readOnly); err != nil {
+			return openError(s.config.Dir, err)
+		}
+	}
+	return s.load(mark)
+}
+
+// adopt takes over what was opened. No reader, writer or pass may be running.
+func (s *Store) adopt(next *Store) {
+	if next.writer.ts < s.writer.ts || next.inDoubt.Load() != nil {
+		s.epoch.Add(1) // what mirrors remember of their directories holds no longer
+	}
+	s.config.sums, s.db, s.census, s.mark = next.config.sums, next.db, next.census, next.mark
+	s.older, s.readOnly = next.older, next.readOnly
+	s.writer.ts, s.writer.newDoubt = next.writer.ts, next.writer.newDoubt
+	s.totals.Store(next.totals.Load())
+	s.losses.forget()
+	s.views.Lock()
+	s.views.last = next.views.last
+	s.views.Unlock()
+	s.state.Lock()
+	defer s.state.Unlock()
+	for name, d := range next.state.dirs {
+		if before := s.state.dirs[name]; before != nil && before.record.id == d.record.id {
+			d.unfinished = before.unfinished
+		}
+	}
+	s.state.doubts = next.state.doubts
+	s.state.dirs, s.state.nextPass = next.state.dirs, max(s.state.nextPass, next.state.nextPass)
+	s.noteDoubts()
+}
+
+func withMustExist(config Config) Config {
+	config.MustExist = true
+	return config
+}
+
+// setAside moves the files of a store that is not open.
+func (s *Store) setAside() error {
+	moved, err := setAside(s.config.Dir, s.config.Now())
+	if err != nil {
+		return s.asideError(err)
+	}
+	s.config.Log.Error("damaged store set aside; a full pass of each directory builds a new one, until then "+
+		"recipients are deferred", "store", s.config.Dir, "moved_to", moved, "error", valueOf(s.damage.Load()))
+	return nil
+}
+
+// asideError explains why a damaged store stays where it is.
+func (s *Store) asideError(err error) error {
+	err = fmt.Errorf("store %s: %w and cannot be set aside: %w", s.config.Dir, ErrDamaged, err)
+	if errors.Is(err, ErrRebuiltTooOften) && s.rebuildEnded.CompareAndSwap(nil, &err) {
+		s.config.Log.Error("no further rebuild of the store", "error", err)
+	}
+	return err
+}
+
+// valueOf returns the error that a pointer refers to, if any.
+func valueOf(err *error) error {
+	if err == nil {
+		return nil
+	}
+	return *err
+}
+
+// noteDamage keeps the first damage of a store.
+func (s *Store) noteDamage(err error) {
+	if s.damage.CompareAndSwap(nil, &err) {
+		s.config.Log.Error("store damaged", "store", s.config.Dir, "error", err)
+	}
+}
+
+// shut makes every read return an error.
+func (s *Store) shut(why error) {
+	s.reopenDue.Store(true)
+	s.gate.Store(&why)
+}
+
+// prepareWrite reopens the store if that is due. The caller does not hold the writer lock.
+func (s *Store) prepareWrite() error {
+	if !s.reopenDue.Load() {
+		return nil
+	}
+	if err := s.checkSpace(); err != nil {
+		return err
+	}
+	if why := s.rebuildEnded.Load(); why != nil {
+		return *why
+	}
+	if err := s.claimAll(); err != nil {
+		return err
+	}
+	defer s.releaseAll()
+	return s.reopen(nil)
+}
+
+// reopen closes Badger, calls between, opens it again and reads everything.
+func (s *Store) reopen(between func() error) error {
+	s.reopening.Lock()
+	defer s.reopening.Unlock()
+	if between == nil && !s.reopenDue.Load() { // another writer was faster
+		return nil
+	}
+	before := s.gate.Load()
+	s.shut(fmt.Errorf("store %s: %w", s.config.Dir, errReopening))
+	for late := time.Now().Add(s.config.readersPatience); s.readers.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) { // for example an export whose client does not read
+			s.gate.Store(before)
+			return fmt.Errorf("store %s: %w when a command that reads it has ended", s.config.Dir, errReopening)
+		}
+	}
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	err := s.closeFiles()
+	if err == nil && between != nil {
+		err = between()
+	}
+	if err == nil {
+		s.damaged.Store(false)
+		s.suspected.Store(false)
+		s.reopenDue.Store(false)
+		err = s.openFiles(context.Background())
+	}
+	if err != nil {
+		s.config.Log.Error("store not opened again; recipients are deferred", "error", err)
+		if errors.Is(err, ErrDamaged) {
+			s.damaged.Store(true)
+			s.noteDamage(err)
+		}
+		s.shut(err)
+		return err
+	}
+	s.damage.Store(nil)
+	s.gate.Store(nil)
+	s.config.Log.Info("store opened again", "addresses", s.totals.Load().addresses)
+	return nil
+}
+
+// closeFiles closes Badger. An error of closing does not matter: what is on disk decides.
+func (s *Store) closeFiles() error {
+	s.mark.close()
+	s.mark = nil
+	if s.db == nil && s.writer.closing == nil {
+		return nil
+	}
+	if s.writer.closing == nil {
+		closed := make(chan error, 1)
+		go func(db *badger.DB) {
+			var err error
+			defer func() { closed <- err }()
+			defer s.catchFaults(&err)() // the files may be damaged
+			err = db.Close()
+		}(s.db)
+		s.db, s.writer.closing = nil, closed
+	}
+	select {
+	case err := <-s.writer.closing:
+		s.writer.closing = nil
+		if err != nil {
+			s.config.Log.Warn("store not closed cleanly", "error", err)
+		}
+		return nil
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("store %s: Badger cannot write what it has in memory and does not close", s.config.Dir)
+	}
+}
+
+// rebuildIfDamaged sets a damaged store aside when a pass begins. While passes of other
+// directories are open, it returns an error; they end at their next write.
+func (s *Store) rebuildIfDamaged() error {
+	if !s.damaged.Load() || !s.config.Rebuild {
+		return nil
+	}
+	// After a failed commit Badger may be unable to read what is sound on the disk.
+	if s.reopenDue.Load() && s.gate.Load() == nil {
+		if err := s.prepareWrite(); !errors.Is(err, ErrDamaged) {
+			return err
+		}
+	}
+	if why := s.rebuildEnded.Load(); why != nil {
+		return *why
+	}
+	if s.suspected.Load() { // a single read may have been wrong
+		if err := s.Verify(); err == nil {
+			return nil
+		}
+	}
+	if err := checkAsideLimit(s.config.Dir, s.config.Now()); err != nil {
+		return s.asideError(err)
+	}
+	if err := s.claimAll(); err != nil {
+		return err
+	}
+	defer s.releaseAll()
+	if !s.damaged.Load() { // another pass was faster
+		return nil
+	}
+	return s.reopen(func() error {
+		if err := s.setAside(); err != nil {
+			return err
+		}
+		s.forgetAll()
+		return nil
+	})
+}
+
+// claimAll makes sure that no pass is open and that none begins.
+func (s *Store) claimAll() error {
+	s.state.Lock()
+	defer s.state.Unlock()
+	if s.state.rebuilding {
+		return fmt.Errorf("store %s: %w", s.config.Dir, errReopening)
+	}
+	for name, d := range s.state.dirs {
+		if d.busy {
+			return fmt.Errorf("store %s: %w when the pass of directory %s has ended", s.config.Dir, errReopening, name)
+		}
+	}
+	s.state.rebuilding = true
+	return nil
+}
+
+// releaseAll ends claimAll.
+func (s *Store) releaseAll() {
+	s.state.Lock()
+	defer s.state.Unlock()
+	s.state.rebuilding = false
+}
+
+// forgetAll empties what the store keeps in memory, for a new store.
+func (s *Store) forgetAll() {
+	now := time.Now()
+	s.replacedAt.Store(&now)
+	s.damage.Store(nil)
+	none := newTotals()
+	s.totals.Store(&none)
+	s.losses.forget()
+	s.state.Lock()
+	defer s.state.Unlock()
+	s.epoch.Add(1)
+	s.state.dirs, s.state.doubts = map[string]*directory{}, nil
+	s.state.nextPass = 1
+	s.writer.newDoubt = false
+}
+
+// missIsUncertain returns the error of a miss right after a store was set aside.
+func (s *Store) missIsUncertain() error {
+	at := s.replacedAt.Load()
+	if at == nil || time.Since(*at) >= s.config.settle {
+		return nil
+	}
+	return fmt.Errorf("store %s: %w", s.config.Dir, errReplaced)
+}
+
+// Epoch changes when a store is set aside. What was read of a directory in an earlier epoch no
+// longer holds.
+func (s *Store) Epoch() uint64 { return s.epoch.Load() }
+
+// A HealthState says how far the store works.
+type HealthState string
+
+const (
+	Healthy     HealthState = "ok"
+	ShortOfDisk HealthState = "read_only" // too little disk space: it answers and is not updated
+	Damaged     HealthState = "damaged"   // it answers what it can, and is not updated
+	Unreadable  HealthState = "failed"    // it answers nothing
+)
+
+// Health is the state of the store.
+type Health struct {
+	State    HealthState
+	Err      error  // why it is not healthy
+	SetAside string // the newest damaged store that was set aside and is still there; empty means none
+}
+
+// Health returns the state of the store.
+func (s *Store) Health() Health {
+	h := Health{State: Healthy, SetAside: s.newestAside()}
+	switch why := s.gate.Load(); {
+	case why != nil:
+		h.State, h.Err = Unreadable, *why
+	case s.damaged.Load():
+		h.State, h.Err = Damaged, cmp.Or(valueOf(s.rebuildEnded.Load()), valueOf(s.damage.Load()))
+	default:
+		if h.Err = s.checkSpace(); h.Err != nil {
+			h.State = ShortOfDisk
+		}
+	}
+	return h
+}

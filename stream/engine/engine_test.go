@@ -1,0 +1,486 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rcpt-milter/internal/files"
+)
+
+// freePort returns an address on loopback that no process listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func testConfig(t *testing.T, dir string) Config {
+	at := freePort(t)
+	return Config{Listen: at, URLs: []string{"tls://" + at}, Dir: dir, MaxDisk: 1 << 30, MaxMemory: 1 << 20,
+		Log: slog.New(slog.DiscardHandler)}
+}
+
+func start(t *testing.T, c Config) *Engine {
+	t.Helper()
+	e, err := Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Shutdown)
+	return e
+}
+
+// enrol adds a member, and returns its file.
+func enrol(t *testing.T, e *Engine, name string, role Role, directories ...string) string {
+	t.Helper()
+	data, err := e.Add(t.Context(), name, role, directories)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// dial connects with the file of a member, as credentials and as CA file.
+func dial(t *testing.T, e *Engine, file string, more ...nats.Option) (*nats.Conn, error) {
+	t.Helper()
+	key, err := nats.NkeyOptionFromSeed(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(e.config.URLs[0], append(more, key, trusting(t, file), nats.NoReconnect(),
+		nats.Timeout(10*time.Second))...)
+	if err == nil {
+		t.Cleanup(nc.Close)
+	}
+	return nc, err
+}
+
+// trusting verifies with the certificates of a file.
+func trusting(t *testing.T, file string) nats.Option {
+	t.Helper()
+	all, err := files.Certificates(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	for _, cert := range all {
+		pool.AddCert(cert)
+	}
+	return nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})
+}
+
+// daemonJS returns JetStream of this process.
+func daemonJS(t *testing.T, e *Engine) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(e))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc, js
+}
+
+// TestEdgeIsConfined: the server rejects all that an edge may not do, and what it may do works.
+func TestEdgeIsConfined(t *testing.T) {
+	e := start(t, testConfig(t, t.TempDir()))
+	_, js := daemonJS(t, e)
+	for name, subjects := range map[string]string{"RCPT_corp": "rcpt.corp.>", "RCPT_lab": "rcpt.lab.>"} {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subjects},
+			AllowDirect: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, b := range []string{"RCPTLEASE", bucket} {
+		if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rejected := make(chan error, 1)
+	nc, err := dial(t, e, enrol(t, e, "mx1", Edge, "corp"), nats.CustomInboxPrefix("_INBOX.mx1"),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { rejected <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, subject string
+		subscribe     bool
+		allowed       bool
+	}{
+		{"read its stream", "$JS.API.STREAM.INFO.RCPT_corp", false, true},
+		{"create a consumer of its stream", "$JS.API.CONSUMER.CREATE.RCPT_corp.c.rcpt.corp.o.>", false, true},
+		{"read a message of its stream", "$JS.API.STREAM.MSG.GET.RCPT_corp", false, true},
+		{"its own inbox", "_INBOX.mx1.x", true, true},
+
+		{"get a bare message of its stream", "$JS.API.DIRECT.GET.RCPT_corp", false, false},
+		{"publish an object", "rcpt.corp.o.00112233445566778899aabbccddeeff", false, false},
+		{"publish a state", "rcpt.corp.state", false, false},
+		{"publish to another directory", "rcpt.lab.o.1", false, false},
+		{"read another directory's stream", "$JS.API.STREAM.INFO.RCPT_lab", false, false},
+		{"consume another directory's stream", "$JS.API.CONSUMER.CREATE.RCPT_lab.c", false, false},
+		{"read a message of another directory's stream", "$JS.API.DIRECT.GET.RCPT_lab", false, false},
+		{"write the hub's lease", "$KV.RCPTLEASE.corp", false, false},
+		{"read the stream of the leases", "$JS.API.STREAM.INFO.KV_RCPTLEASE", false, false},
+		{"write the members", "$KV." + bucket + ".mx2", false, false},
+		{"read the members", "$JS.API.DIRECT.GET.KV_" + bucket, false, false},
+		{"create a stream", "$JS.API.STREAM.CREATE.OTHER", false, false},
+		{"change its stream", "$JS.API.STREAM.UPDATE.RCPT_corp", false, false},
+		{"purge its stream", "$JS.API.STREAM.PURGE.RCPT_corp", false, false},
+		{"delete its stream", "$JS.API.STREAM.DELETE.RCPT_corp", false, false},
+		{"delete a message", "$JS.API.STREAM.MSG.DELETE.RCPT_corp", false, false},
+		{"snapshot its stream", "$JS.API.STREAM.SNAPSHOT.RCPT_corp", false, false},
+		{"restore a stream", "$JS.API.STREAM.RESTORE.RCPT_corp", false, false},
+		{"move a leader", "$JS.API.STREAM.LEADER.STEPDOWN.RCPT_corp", false, false},
+		{"list streams", "$JS.API.STREAM.LIST", false, false},
+		{"list consumers", "$JS.API.CONSUMER.LIST.RCPT_corp", false, false},
+		{"name consumers", "$JS.API.CONSUMER.NAMES.RCPT_corp", false, false},
+		{"create a durable consumer", "$JS.API.CONSUMER.DURABLE.CREATE.RCPT_corp.d", false, false},
+		{"move a leader of consumers", "$JS.API.CONSUMER.LEADER.STEPDOWN.RCPT_corp.c", false, false},
+		{"purge an account", "$JS.API.ACCOUNT.PURGE.$G", false, false},
+		{"report as another edge", "rcpt-edge.corp.mx2", false, false},
+		{"system requests", "$SYS.REQ.SERVER.PING", false, false},
+		{"another edge's inbox", "_INBOX.mx2.x", true, false},
+		{"all inboxes", "_INBOX.>", true, false},
+		{"everything", ">", true, false},
+		{"objects on the wire", "rcpt.corp.o.>", true, false},
+		{"system events", "$SYS.>", true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.subscribe {
+				sub, err := nc.SubscribeSync(c.subject)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer sub.Unsubscribe()
+			} else if err := nc.Publish(c.subject, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := nc.FlushTimeout(10 * time.Second); err != nil { // errors come before the PONG
+				t.Fatal(err)
+			}
+			var got error
+			select {
+			case got = <-rejected:
+			case <-time.After(map[bool]time.Duration{true: 50 * time.Millisecond, false: 5 * time.Second}[c.allowed]):
+			}
+			if (got == nil) != c.allowed || got != nil && !errors.Is(got, nats.ErrPermissionViolation) {
+				t.Errorf("%s: the server says %v, want allowed: %t", c.subject, got, c.allowed)
+			}
+		})
+	}
+}
+
+// TestCredentials: connections without the key of a member are refused.
+func TestCredentials(t *testing.T) {
+	e := start(t, testConfig(t, t.TempDir()))
+	file := enrol(t, e, "mx1", Edge, "corp")
+	other := start(t, testConfig(t, t.TempDir()))
+	foreign := enrol(t, other, "mx1", Edge, "corp")
+	key, err := nats.NkeyOptionFromSeed(foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := func(o *nats.Options) error { // a member's public key, signed with another
+		o.Nkey = e.Members()[0].Key
+		return nil
+	}
+	for _, c := range []struct {
+		name    string
+		options []nats.Option
+	}{
+		{"none", nil},
+		{"a password", []nats.Option{nats.UserInfo("mx1", "mx1")}},
+		{"the name of this daemon", []nats.Option{nats.UserInfo("this daemon", "")}},
+		{"of another engine", []nats.Option{key}},
+		{"a public key only", []nats.Option{key, public}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			nc, err := nats.Connect(e.config.URLs[0], append(c.options, trusting(t, file), nats.NoReconnect())...)
+			if err == nil {
+				nc.Close()
+			}
+			if !errors.Is(err, nats.ErrAuthorization) {
+				t.Errorf("Connect: %v, want %v", err, nats.ErrAuthorization)
+			}
+		})
+	}
+	t.Run("without TLS", func(t *testing.T) {
+		nc, err := nats.Connect("nats://"+e.config.Listen, nats.NoReconnect(),
+			nats.TLSHandshakeFirst(), trusting(t, foreign))
+		if err == nil {
+			nc.Close()
+			t.Error("a foreign authority is trusted")
+		}
+	})
+	if nc, err := dial(t, e, file); err != nil || !nc.IsConnected() {
+		t.Fatalf("the member itself: %v", err)
+	}
+}
+
+// TestRemoved: a removed member is disconnected at once and cannot come back; so is one with new
+// credentials.
+func TestRemoved(t *testing.T) {
+	e := start(t, testConfig(t, t.TempDir()))
+	for _, c := range []struct {
+		name string
+		do   func() error
+	}{
+		{"removed", func() error { return e.Remove(t.Context(), "mx1") }},
+		{"enrolled again", func() error {
+			_, err := e.Add(t.Context(), "mx1", Edge, []string{"corp"})
+			return err
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := enrol(t, e, "mx1", Edge, "corp")
+			closed := make(chan struct{})
+			if _, err := dial(t, e, file, nats.ClosedHandler(func(*nats.Conn) { close(closed) })); err != nil {
+				t.Fatal(err)
+			}
+			if m := e.Members(); len(m) != 1 || !m[0].Connected || m[0].Remote == "" {
+				t.Fatalf("members %+v", m)
+			}
+			began := time.Now()
+			if err := c.do(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-closed:
+				t.Logf("disconnected after %v", time.Since(began))
+			case <-time.After(5 * time.Second):
+				t.Fatal("still connected")
+			}
+			if _, err := dial(t, e, file); !errors.Is(err, nats.ErrAuthorization) {
+				t.Errorf("connects again: %v", err)
+			}
+		})
+	}
+	if err := e.Remove(t.Context(), "mx9"); !errors.Is(err, ErrUnknown) {
+		t.Errorf("Remove of an unknown member: %v", err)
+	}
+}
+
+// TestRestart: members, authority and streams survive a restart.
+func TestRestart(t *testing.T) {
+	c := testConfig(t, t.TempDir())
+	e, err := Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := enrol(t, e, "mx1", Edge, "corp")
+	_, js := daemonJS(t, e)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "RCPT_corp", Subjects: []string{"rcpt.corp.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "rcpt.corp.o.1", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	e.Shutdown()
+	e = start(t, c)
+	if _, err := dial(t, e, file); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+	if s := e.Status(); !s.Ready || s.Streams != 1 || s.Members != 1 || s.Clients != 1 || s.LastError != "" {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestBadDir: a directory that cannot be used gives a clear error.
+func TestBadDir(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		prepare func(t *testing.T, dir string)
+		want    string
+	}{
+		{"a file in its place", func(t *testing.T, dir string) { put(t, dir, "x") }, "cannot create the directory of the engine"},
+		{"damaged members", func(t *testing.T, dir string) { put(t, filepath.Join(dir, membersFile), "{") },
+			"the list of hubs and edges"},
+		{"a damaged authority", func(t *testing.T, dir string) {
+			put(t, filepath.Join(dir, "ca.key"), "x")
+			put(t, filepath.Join(dir, "ca.crt"), "x")
+		}, "is damaged"},
+		{"half an authority", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "ca.key"), "x") }, "restore it"},
+		{"streams that are a file", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "streams"), "x") },
+			"cannot start the engine"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "nats")
+			c.prepare(t, dir)
+			e, err := Start(t.Context(), testConfig(t, dir))
+			if err == nil {
+				e.Shutdown()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Start: %v, want %q", err, c.want)
+			}
+		})
+	}
+	t.Run("an address in use", func(t *testing.T) {
+		config := testConfig(t, t.TempDir())
+		l, err := net.Listen("tcp", config.Listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if e, err := Start(t.Context(), config); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("Start: %v", err)
+			if err == nil {
+				e.Shutdown()
+			}
+		}
+	})
+}
+
+func put(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFullDisk: an engine at its limit rejects the write with an error, and keeps what it has.
+func TestFullDisk(t *testing.T) {
+	c := testConfig(t, t.TempDir())
+	c.MaxDisk = 1 << 20
+	e := start(t, c)
+	_, js := daemonJS(t, e)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for i := range 100 {
+		if _, err = js.Publish(t.Context(), fmt.Sprintf("s.%d", i), make([]byte, 64<<10)); err != nil {
+			break
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), "resource") {
+		t.Errorf("beyond max_disk: %v", err)
+	}
+	if s := e.Status(); s.Disk == 0 || s.Disk > 2*c.MaxDisk {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestCertificates: the certificate of the server is renewed before it expires, and the expiry of others is reported.
+func TestCertificates(t *testing.T) {
+	now := time.Now()
+	c := testConfig(t, t.TempDir())
+	c.Now = func() time.Time { return now }
+	a, err := openAuthority(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := a.expires()
+	now = first.Add(-renewBefore + time.Hour)
+	a.renew(c.Log)
+	if second := a.expires(); !second.After(first) {
+		t.Errorf("expires %v, then %v", first, second)
+	}
+	c.URLs = append(c.URLs, "tls://mx1.example.com:4222")
+	if a, err = openAuthority(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.current.Leaf.VerifyHostname("mx1.example.com"); err != nil {
+		t.Errorf("a new host: %v", err)
+	}
+}
+
+// waitFor polls a condition of other nodes, which report nothing.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("not within three minutes: " + what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// TestCluster: an edge that one node enrols may connect to all nodes; a node that was down learns of
+// changes; a node without a certificate of the authority does not join.
+func TestCluster(t *testing.T) {
+	routes := []string{"tls://" + freePort(t), "tls://" + freePort(t), "tls://" + freePort(t)}
+	var configs []Config
+	for i := range 3 {
+		c := testConfig(t, t.TempDir())
+		c.Cluster = &Cluster{Node: fmt.Sprintf("n%d", i+1), Listen: strings.TrimPrefix(routes[i], "tls://"), Routes: routes}
+		configs = append(configs, c)
+	}
+	first := start(t, configs[0])
+	for i := 1; i < 3; i++ {
+		data, err := first.AddNode(configs[i].Cluster.Node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "node")
+		put(t, file, string(data))
+		configs[i].CertFile, configs[i].KeyFile, configs[i].CAFile = file, file, file
+	}
+	second := start(t, configs[1])
+	third, err := Start(t.Context(), configs[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "all nodes are ready", func() bool {
+		return first.Status().Ready && second.Status().Ready && third.Status().Ready
+	})
+	if got := first.Status().Peers; got != 2 {
+		t.Errorf("%d peers, want 2", got)
+	}
+	file := enrol(t, first, "mx1", Edge, "corp")
+	for _, e := range []*Engine{first, second, third} {
+		waitFor(t, "mx1 is enrolled everywhere", func() bool { return len(e.Members()) == 1 })
+		if _, err := dial(t, e, file); err != nil {
+			t.Errorf("node %s: %v", e.config.Cluster.Node, err)
+		}
+	}
+	third.Shutdown()
+	if err := second.Remove(t.Context(), "mx1"); err != nil {
+		t.Fatal(err)
+	}
+	enrol(t, second, "mx2", Edge, "corp")
+	third = start(t, configs[2])
+	waitFor(t, "the node learns what changed", func() bool {
+		m := third.Members()
+		return len(m) == 1 && m[0].Name == "mx2"
+	})
+	if _, err := dial(t, third, file); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("a removed edge: %v", err)
+	}
+	stranger := testConfig(t, t.TempDir())
+	stranger.Cluster = &Cluster{Node: "n4", Listen: freePort(t), Routes: routes}
+	fourth := start(t, stranger)
+	if peers := fourth.Status().Peers; peers != 0 {
+		t.Errorf("a stranger has %d peers", peers)
+	}
+}

@@ -1,0 +1,112 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// ReadBelow passes nothing: a stream has no containers.
+func (s *Source) ReadBelow(context.Context, directory.GUID, func([]directory.Object) error) error {
+	return nil
+}
+
+// ReadObjects passes those of some objects that the stream holds.
+func (s *Source) ReadObjects(ctx context.Context, guids []directory.GUID, page func([]directory.Object) error) error {
+	at, _, err := s.look(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, end := at.within(ctx)
+	defer end()
+	all, err := s.objects(ctx, at.js, guids)
+	if err != nil || len(all) == 0 {
+		return whyEnded(ctx, err)
+	}
+	return page(all)
+}
+
+// objects returns those of some objects that the stream holds.
+func (s *Source) objects(
+	ctx context.Context, js jetstream.JetStream, guids []directory.GUID,
+) ([]directory.Object, error) {
+	stream, err := js.Stream(ctx, streamName(s.dir))
+	if err != nil {
+		return nil, explain(err)
+	}
+	var all []directory.Object
+	for _, guid := range guids {
+		m, err := stream.GetLastMsgForSubject(ctx, objectSubject(s.dir, store.GUID(guid)))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		} else if err != nil {
+			return nil, explain(err)
+		}
+		o, err := decodeObject(s.dir, store.GUID(guid), m.Data)
+		meta := &jetstream.MsgMetadata{Timestamp: m.Time}
+		meta.Sequence.Stream = m.Sequence
+		all = append(all, show(o, meta, err))
+	}
+	return all, nil
+}
+
+// List passes all objects of the stream.
+func (s *Source) List(ctx context.Context, page func([]directory.Object) error) error {
+	return s.Read(ctx, 0, page)
+}
+
+// ReadDeleted passes nothing: a full read is compared with the digest of the hub, so tombstones prove
+// nothing more.
+func (s *Source) ReadDeleted(context.Context, func([]directory.Object) error) error { return nil }
+
+// Exists reports true: a stream has no bases.
+func (s *Source) Exists(context.Context, string) (bool, error) { return true, nil }
+
+// A question asks the hub whether its directory has an address now.
+type question struct {
+	Address string `json:"address"`
+}
+
+type answer struct {
+	Found        bool   `json:"found"`
+	InternalOnly bool   `json:"internal_only,omitempty"`
+	Error        string `json:"error,omitempty"` // there is no answer
+}
+
+// Find asks the hub for an object that owns an address. The object that it returns has no name and
+// no GUID.
+func (s *Source) Find(ctx context.Context, a address.Address) ([]directory.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	nc, _, err := s.client.js(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(question{a.String()})
+	if err != nil {
+		return nil, err
+	}
+	m, err := nc.RequestWithContext(ctx, findSubject(s.dir), data)
+	if err != nil {
+		return nil, explain(fmt.Errorf("asking the hub: %w", err))
+	}
+	var got answer
+	if err := decode(m.Data, &got); err != nil {
+		return nil, unusable("the answer of the hub cannot be read", err)
+	}
+	switch {
+	case got.Error != "":
+		return nil, &kindError{directory.ErrRefused, "the hub has no answer: " + quoted(got.Error), nil}
+	case !got.Found:
+		return nil, nil
+	}
+	return []directory.Object{{Values: []directory.Value{{Attribute: defaultAttribute, Raw: a.String(),
+		InternalOnly: got.InternalOnly}}}}, nil
+}

@@ -1,0 +1,301 @@
+package stream
+
+import (
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"rcpt-milter/address"
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// payloadVersion is the version of the messages. A reader ignores fields that it does not know. A
+// writer increases the version only when an older reader would misunderstand a message.
+const payloadVersion = 1
+
+// Limits of one message. Active Directory allows about 1,300 values of an attribute.
+const (
+	maxPayload   = 1 << 20  // bytes on the wire
+	maxPlain     = 16 << 20 // bytes of a compressed message once it is read
+	compressOver = 64 << 10 // bytes; a larger message of an object is compressed
+	maxAddresses = 100_000  // of one object
+	maxText      = 4096     // bytes of a name
+)
+
+// errPayload means that a message cannot be read. Nothing may be concluded from it.
+var errPayload = errors.New("message cannot be read")
+
+// errTooLarge means that no message can hold an object.
+var errTooLarge = errors.New("object is too large")
+
+// defaultAttribute is the attribute of addresses that name none.
+const defaultAttribute = "proxyaddresses"
+
+// objectMessage is the message of one object. It repeats its subject: an edge can make the engine
+// deliver a genuine message to another subject, where it must prove nothing.
+type objectMessage struct {
+	Version   int                 `json:"v"`
+	Subject   string              `json:"subject"` // names directory, kind and GUID
+	Class     string              `json:"class,omitempty"`
+	DN        string              `json:"dn,omitempty"`
+	Addresses map[string][]string `json:"addresses,omitempty"` // by attribute
+	Internal  []string            `json:"internal,omitempty"`  // those of Addresses that are internal-only
+	TooLarge  bool                `json:"too_large,omitempty"` // the object has addresses, and no message can hold them
+}
+
+// encodeObject returns the message of an object. Names are left out unless they are wanted.
+func encodeObject(dir string, o store.FeedObject, names bool) ([]byte, error) {
+	m := objectMessage{Version: payloadVersion, Subject: objectSubject(dir, o.GUID), Class: o.Class}
+	if names {
+		m.DN = o.DN
+	}
+	for _, a := range o.Addresses {
+		if m.Addresses == nil {
+			m.Addresses = map[string][]string{}
+		}
+		text := a.Address.String()
+		// An address that the object has lost has none; readers reject a message without.
+		attribute := cmp.Or(a.Attribute, defaultAttribute)
+		m.Addresses[attribute] = append(m.Addresses[attribute], text)
+		if a.InternalOnly {
+			m.Internal = append(m.Internal, text)
+		}
+	}
+	if len(o.Addresses) > maxAddresses {
+		return nil, fmt.Errorf("%w: object %s has %d addresses; the limit is %d", errTooLarge, directory.GUID(o.GUID),
+			len(o.Addresses), maxAddresses)
+	}
+	data, err := json.Marshal(m)
+	if err == nil && len(data) > compressOver && len(data) <= maxPlain {
+		data, err = compress(data)
+	}
+	if err == nil && len(data) > maxPayload {
+		err = fmt.Errorf("%w: the message of object %s has %d bytes; the limit is %d", errTooLarge,
+			directory.GUID(o.GUID), len(data), maxPayload)
+	}
+	return data, err
+}
+
+// encodeTooLarge returns the message of an object that no message can hold. A reader cannot tell what
+// the object has.
+func encodeTooLarge(dir string, guid store.GUID) ([]byte, error) {
+	return json.Marshal(objectMessage{Version: payloadVersion, Subject: objectSubject(dir, guid), TooLarge: true})
+}
+
+// decodeObject reads the message of an object. It fails unless everything in it is valid: an address
+// that is not read would count as lost.
+func decodeObject(dir string, guid store.GUID, data []byte) (store.FeedObject, error) {
+	o := store.FeedObject{GUID: guid}
+	var m objectMessage
+	data, err := expand(data)
+	if err != nil {
+		return o, err
+	}
+	if err := unmarshal(data, &m); err != nil {
+		return o, err
+	}
+	if err := checkVersion(m.Version); err != nil {
+		return o, err
+	}
+	if err := checkSubject(m.Subject, objectSubject(dir, guid)); err != nil {
+		return o, err
+	}
+	if m.TooLarge {
+		return o, fmt.Errorf("%w: the %w to be published; see the log of the hub", errPayload, errTooLarge)
+	}
+	if !validText(m.Class) || !validText(m.DN) {
+		return o, fmt.Errorf("%w: a name is too long or has control characters", errPayload)
+	}
+	o.Class, o.DN = m.Class, m.DN
+	return o, m.addAddresses(&o)
+}
+
+// addAddresses parses the addresses of a message. The map has no order, so the object has none.
+func (m *objectMessage) addAddresses(o *store.FeedObject) error {
+	internal := make(map[string]bool, len(m.Internal))
+	for _, text := range m.Internal {
+		internal[text] = true
+	}
+	seen := map[address.Address]bool{}
+	for _, attribute := range sortedKeys(m.Addresses) {
+		if attribute == "" || !validText(attribute) {
+			return fmt.Errorf("%w: the name of an attribute is not valid", errPayload)
+		}
+		for _, text := range m.Addresses[attribute] {
+			a, err := address.Parse(text)
+			switch {
+			case err != nil:
+				return fmt.Errorf("%w: %w", errPayload, err)
+			case a.String() != text:
+				return fmt.Errorf("%w: address %.100q is not in canonical form", errPayload, text)
+			case seen[a]:
+				return fmt.Errorf("%w: address %.100q occurs twice", errPayload, text)
+			case len(seen) == maxAddresses:
+				return fmt.Errorf("%w: more than %d addresses", errPayload, maxAddresses)
+			}
+			seen[a] = true
+			o.Addresses = append(o.Addresses, store.FeedAddress{Address: a, Attribute: attribute,
+				InternalOnly: internal[text]})
+			delete(internal, text)
+		}
+	}
+	if len(internal) > 0 {
+		return fmt.Errorf("%w: an internal-only address is not among the addresses", errPayload)
+	}
+	return nil
+}
+
+// state is what a hub says at the end of a pass.
+type state struct {
+	Generation directory.GUID
+	Mark       string // of this state alone
+	Term       string // of the time in which one hub held the lease
+	Hub        string
+	Version    string
+	Controller string
+	Age        time.Duration // of the last good pass when this was published
+	AgeUnknown bool
+	Pass       uint64
+	Digest     store.Digest
+	Sequence   uint64 // where it is in the stream
+	Changed    uint64 // sequence of the last state that ended changes; 0 means unknown
+}
+
+// stateMessage is the message of a state. It repeats its subject and its place in the stream: a copy of
+// it, or a state of another directory, ends no pass.
+type stateMessage struct {
+	Version    int      `json:"v"`
+	Subject    string   `json:"subject"`
+	Sequence   uint64   `json:"sequence"`
+	Generation string   `json:"generation"`
+	Mark       string   `json:"mark"`
+	Term       string   `json:"term,omitempty"`
+	Hub        string   `json:"hub"`
+	Program    string   `json:"program,omitempty"`
+	Controller string   `json:"controller,omitempty"`
+	AgeS       *float64 `json:"age_s"` // null: the clock of the hub does not tell it
+	Pass       uint64   `json:"pass"`
+	Objects    uint64   `json:"objects"`
+	Addresses  uint64   `json:"addresses"`
+	Digest     string   `json:"digest"`
+	Changed    uint64   `json:"changed,omitempty"`
+}
+
+func (s state) encode(dir string) ([]byte, error) {
+	m := stateMessage{Version: payloadVersion, Subject: stateSubject(dir), Sequence: s.Sequence, Mark: s.Mark,
+		Term: s.Term, Hub: s.Hub, Program: s.Version, Controller: s.Controller, Pass: s.Pass,
+		Objects: s.Digest.Objects, Addresses: s.Digest.Addresses, Changed: s.Changed,
+		Generation: hex.EncodeToString(s.Generation[:]), Digest: hex.EncodeToString(s.Digest.Sum[:])}
+	if !s.AgeUnknown {
+		age := max(s.Age, 0).Seconds()
+		m.AgeS = &age
+	}
+	return json.Marshal(m)
+}
+
+// decodeState reads the state at a place of the stream of a directory.
+func decodeState(dir string, sequence uint64, data []byte) (state, error) {
+	var m stateMessage
+	if err := decode(data, &m); err != nil {
+		return state{}, err
+	}
+	if err := checkVersion(m.Version); err != nil {
+		return state{}, err
+	}
+	if err := checkSubject(m.Subject, stateSubject(dir)); err != nil {
+		return state{}, err
+	}
+	if m.Sequence != sequence {
+		return state{}, fmt.Errorf("%w: it is message %d of the stream, and was published as %d", errPayload,
+			sequence, m.Sequence)
+	}
+	s := state{Sequence: sequence, Mark: m.Mark, Term: m.Term, Hub: m.Hub, Version: m.Program,
+		Controller: m.Controller, Pass: m.Pass, AgeUnknown: m.AgeS == nil, Changed: min(m.Changed, sequence),
+		Digest: store.Digest{Objects: m.Objects, Addresses: m.Addresses}}
+	for _, text := range []string{m.Mark, m.Term, m.Hub, m.Program, m.Controller} {
+		if !validText(text) {
+			return state{}, fmt.Errorf("%w: a text is too long or has control characters", errPayload)
+		}
+	}
+	if !unhex(s.Generation[:], m.Generation) || s.Generation.IsZero() || !unhex(s.Digest.Sum[:], m.Digest) ||
+		m.Mark == "" {
+		return state{}, fmt.Errorf("%w: generation, mark or digest is not valid", errPayload)
+	}
+	if m.AgeS != nil {
+		if !(*m.AgeS >= 0 && *m.AgeS < unknownAge.Seconds()) {
+			return state{}, fmt.Errorf("%w: the age is not valid", errPayload)
+		}
+		s.Age = time.Duration(*m.AgeS * float64(time.Second))
+	}
+	return s, nil
+}
+
+// decode reads one JSON object, and nothing after it.
+func decode(data []byte, to any) error {
+	if len(data) > maxPayload {
+		return fmt.Errorf("%w: it has more than %d bytes", errPayload, maxPayload)
+	}
+	return unmarshal(data, to)
+}
+
+func unmarshal(data []byte, to any) error {
+	if !utf8.Valid(data) {
+		return fmt.Errorf("%w: it is not UTF-8", errPayload)
+	}
+	if err := json.Unmarshal(data, to); err != nil {
+		return fmt.Errorf("%w: %w", errPayload, err)
+	}
+	return nil
+}
+
+func checkVersion(v int) error {
+	if v < 1 || v > payloadVersion {
+		return fmt.Errorf("%w: its version is %d, this program reads up to %d; upgrade rcpt-milter here",
+			errPayload, v, payloadVersion)
+	}
+	return nil
+}
+
+// checkSubject requires that a message was published on the subject on which it was read.
+func checkSubject(got, want string) error {
+	if got != want {
+		return fmt.Errorf("%w: it was published as %.100q, and is at %q", errPayload, got, want)
+	}
+	return nil
+}
+
+func validText(text string) bool {
+	return len(text) <= maxText && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+// unhex fills to from hexadecimal text, and reports whether the text has exactly its length.
+func unhex(to []byte, text string) bool {
+	b, err := hex.DecodeString(text)
+	copy(to, b)
+	return err == nil && len(b) == len(to) && len(text) == hex.EncodedLen(len(to)) && text == strings.ToLower(text)
+}
+
+// unknownAge is the age of what has no known age: older than any limit.
+const unknownAge = 100 * 365 * 24 * time.Hour
+
+// clockSlack is how far the clock of the engine may be set back without effect.
+const clockSlack = time.Minute
+
+// agedBy returns how old the last good pass is, some time after the state was published.
+func (s state) agedBy(since time.Duration) time.Duration {
+	if s.AgeUnknown || since < -clockSlack { // the clock of the engine was set back
+		return unknownAge
+	}
+	if since = max(since, 0); s.Age > math.MaxInt64-since {
+		return unknownAge
+	}
+	return min(s.Age+since, unknownAge)
+}

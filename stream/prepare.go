@@ -1,0 +1,86 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// tombstoneTTL is how long the message of an object without addresses stays. A follower that has
+// read nothing for 7 days reads everything.
+const tombstoneTTL = 30 * 24 * time.Hour
+
+// Limits of the stream of reports.
+const (
+	reportMax  = 8 << 10 // bytes of one report
+	reportKeep = 30 * 24 * time.Hour
+)
+
+// maxConsumers limits what edges can make the engine keep in memory. An edge needs two for a directory,
+// and those of a lost connection stay for inactiveAfter.
+const maxConsumers = 20_000
+
+// replicas returns the numbers of replicas to try.
+func (p *Publisher) replicas() []int {
+	if p.config.Replicas > 0 {
+		return []int{p.config.Replicas}
+	}
+	return []int{3, 1}
+}
+
+// prepare makes sure of the stream of the directory and the stream of reports.
+func (p *Publisher) prepare(ctx context.Context, js jetstream.JetStream) error {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	dir := p.config.Directory
+	err := p.ensure(ctx, js, jetstream.StreamConfig{Name: streamName(dir), Description: "addresses of " + dir,
+		Subjects: []string{allObjects(dir), stateSubject(dir)}, Storage: jetstream.FileStorage,
+		Compression: jetstream.S2Compression, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardOld,
+		MaxMsgSize: maxPayload + 4096, AllowMsgTTL: true, MaxConsumers: maxConsumers,
+		ConsumerLimits: jetstream.StreamConsumerLimits{InactiveThreshold: inactiveAfter}})
+	if err != nil {
+		return err
+	}
+	return p.ensure(ctx, js, jetstream.StreamConfig{Name: edgesStream, Description: "last reports of edges",
+		Subjects: []string{edgesSubjects}, Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1,
+		MaxMsgSize: reportMax, MaxAge: reportKeep, Discard: jetstream.DiscardOld})
+}
+
+// ensure creates a stream, or corrects the settings that everything depends on.
+func (p *Publisher) ensure(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) error {
+	s, err := js.Stream(ctx, c.Name)
+	if err == nil {
+		if found := s.CachedInfo().Config; unlike(found, c) {
+			c.Replicas, c.Storage, c.Compression = found.Replicas, found.Storage, found.Compression
+			c.MaxConsumers, c.ConsumerLimits = found.MaxConsumers, found.ConsumerLimits // the engine changes neither
+			_, err = js.UpdateStream(ctx, c)
+			p.config.Log.Warn("settings of the stream were changed by another program, and are corrected",
+				"stream", c.Name, "error", err)
+		}
+	}
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return explain(err)
+	}
+	for _, c.Replicas = range p.replicas() {
+		if _, err = js.CreateStream(ctx, c); err == nil || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			break
+		}
+	}
+	if err == nil {
+		p.config.Log.Info("stream created", "stream", c.Name, "replicas", c.Replicas)
+	}
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return nil
+	}
+	return explain(err)
+}
+
+// unlike reports whether a stream keeps other messages than it has to.
+func unlike(found, want jetstream.StreamConfig) bool {
+	return found.MaxMsgsPerSubject != want.MaxMsgsPerSubject || found.MaxAge != want.MaxAge ||
+		found.AllowMsgTTL != want.AllowMsgTTL || found.Retention != want.Retention ||
+		!slices.Equal(found.Subjects, want.Subjects) || found.AllowDirect != want.AllowDirect || found.MaxMsgs > 0
+}

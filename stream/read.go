@@ -1,0 +1,245 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// Read passes the objects whose messages came after a sequence number to page, with 0 all of the
+// stream. It returns at a state after which the stream has nothing more. Between two such states, an
+// address that moves may have no owner: its new owner is above a state that was read already.
+//
+// A full read fails unless its digest is that of the state.
+func (s *Source) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
+	at, target, err := s.look(ctx)
+	switch {
+	case err != nil:
+		return err
+	case since > target.state.Sequence:
+		return unusable("the stream was set back while it was read", nil)
+	case since == target.state.Sequence:
+		s.setCut(target.state)
+		return nil
+	}
+	ctx, end := at.within(ctx)
+	defer end()
+	r := &reading{s: s, at: at, target: target, page: page, full: since == 0, tail: s.take(since, target)}
+	if err := r.follow(ctx, since); err != nil {
+		return whyEnded(ctx, err)
+	}
+	s.keep(r.tail)
+	return nil
+}
+
+// follow reads with the kept tail, or with a new one. The consumer of a kept tail may be gone, such as
+// after the loss of its node; then a new one takes its place.
+func (r *reading) follow(ctx context.Context, since uint64) (err error) {
+	for kept := r.tail != nil; ; kept = false {
+		if r.tail == nil {
+			if err = r.open(ctx, since); err != nil {
+				return err
+			}
+		}
+		before := r.tail.received
+		if err = r.run(ctx); err == nil {
+			return nil
+		}
+		r.tail.close()
+		if !kept || r.tail.received != before || !errors.Is(err, jetstream.ErrNoHeartbeat) {
+			return err
+		}
+		r.tail = nil
+	}
+}
+
+// open opens a tail of this session.
+func (r *reading) open(ctx context.Context, since uint64) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.s.options.Timeout)
+	defer cancel()
+	if r.tail, err = openTail(ctx, r.at.js, streamName(r.s.dir), "", since); err == nil {
+		r.tail.created, r.tail.session = r.target.created, r.at
+	}
+	return err
+}
+
+// take returns the kept tail if it stands at a sequence of the same stream, and still has its consumer.
+func (s *Source) take(since uint64, v view) *tail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.kept
+	s.kept = nil
+	if t == nil || t.position == since && t.created.Equal(v.created) && since != 0 && !t.session.over() &&
+		time.Since(t.keptAt) < inactiveAfter/2 {
+		return t
+	}
+	t.close()
+	return nil
+}
+
+func (s *Source) keep(t *tail) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		t.close()
+		return
+	}
+	s.kept.close()
+	s.kept, t.keptAt = t, time.Now()
+}
+
+func (s *Source) setCut(at state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = at
+}
+
+// reading is one running Read.
+type reading struct {
+	s      *Source
+	at     session
+	target view
+	tail   *tail
+	page   func([]directory.Object) error
+	full   bool
+
+	batch      []directory.Object
+	sums       sums // of a full read
+	unreadable int  // messages of another version, or damaged ones
+	tooLarge   int  // objects of which the hub says that no message can hold them
+}
+
+// run reads until a state after which there is nothing more.
+func (r *reading) run(ctx context.Context) error {
+	for {
+		m, meta, err := r.next(ctx)
+		if err != nil {
+			return err
+		}
+		if m.Subject() != stateSubject(r.s.dir) {
+			if err := r.object(m, meta); err != nil {
+				return err
+			}
+			continue
+		}
+		at, err := decodeState(r.s.dir, meta.Sequence.Stream, m.Data())
+		if err != nil {
+			return unusable("the state that the hub published cannot be read", err)
+		}
+		if err := r.flush(); err != nil {
+			return err
+		}
+		if at.Sequence < r.target.state.Sequence || meta.NumPending > 0 {
+			continue
+		}
+		if done, err := r.isEnd(ctx, at); err != nil || done {
+			return err
+		}
+	}
+}
+
+// next waits for a message. Without one for some time, the hub has stopped within a pass.
+func (r *reading) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
+	step, cancel := context.WithTimeout(ctx, r.s.options.Timeout)
+	defer cancel()
+	m, meta, err := r.tail.next(step)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		err = &kindError{directory.ErrTimeout,
+			"the hub stopped within a pass; only whole passes are read, so this waits for its next one", err}
+	}
+	return m, meta, err
+}
+
+// object adds an object to the page.
+func (r *reading) object(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	guid, ok := guidOf(r.s.dir, m.Subject())
+	if !ok {
+		return nil // of a later version
+	}
+	o, err := decodeObject(r.s.dir, guid, m.Data())
+	switch {
+	case errors.Is(err, errTooLarge):
+		r.tooLarge++
+	case err != nil:
+		r.unreadable++
+	case r.full:
+		r.sums.add(o)
+	}
+	shown := show(o, meta, err)
+	if r.batch = append(r.batch, shown); len(r.batch) < pageSize {
+		return nil
+	}
+	return r.flush()
+}
+
+// show returns an object as a controller would show it.
+func show(o store.FeedObject, meta *jetstream.MsgMetadata, unreadable error) directory.Object {
+	shown := directory.Object{GUID: directory.GUID(o.GUID), DN: o.DN, USN: meta.Sequence.Stream, Changed: meta.Timestamp}
+	if unreadable != nil {
+		shown.Unreadable = unreadable.Error()
+		return shown
+	}
+	if o.Class != "" {
+		shown.Classes = []string{strings.ToLower(o.Class)}
+	}
+	for _, a := range o.Addresses {
+		shown.Values = append(shown.Values, directory.Value{Attribute: a.Attribute, Raw: a.Address.String(),
+			InternalOnly: a.InternalOnly})
+	}
+	return shown
+}
+
+func (r *reading) flush() error {
+	if len(r.batch) == 0 {
+		return nil
+	}
+	batch := r.batch
+	r.batch = nil
+	return r.page(batch)
+}
+
+// isEnd reports whether the stream ends with a state, and verifies a full read.
+func (r *reading) isEnd(ctx context.Context, at state) (bool, error) {
+	_, now, err := r.s.look(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case !now.same(r.target) || at.Generation != now.state.Generation || now.last < at.Sequence:
+		return false, unusable("the stream was exchanged while it was read", nil)
+	case now.last > at.Sequence:
+		return false, nil
+	}
+	if r.full {
+		if err := r.verify(at.Digest); err != nil {
+			return false, err
+		}
+		r.s.client.setHub(r.s.dir, func(h *Hub) { h.Unreadable, h.TooLarge = r.unreadable, r.tooLarge })
+	} else if r.unreadable+r.tooLarge > 0 {
+		r.s.client.setHub(r.s.dir, func(h *Hub) {
+			h.Unreadable, h.TooLarge = max(h.Unreadable, r.unreadable), max(h.TooLarge, r.tooLarge)
+		})
+	}
+	r.s.setCut(at)
+	return true, nil
+}
+
+// verify fails unless a full read has what the hub published. Messages that cannot be read may stand
+// for what is missing.
+func (r *reading) verify(want store.Digest) error {
+	got := r.sums.digest()
+	if got == want {
+		return nil
+	}
+	if n := uint64(r.unreadable + r.tooLarge); n > 0 && got.Objects <= want.Objects && got.Objects+n >= want.Objects {
+		return nil
+	}
+	return unusable(fmt.Sprintf("the stream holds %d objects and %d addresses, which are not the %d and %d of the hub; "+
+		"the hub compares and repairs it", got.Objects, got.Addresses, want.Objects, want.Addresses), nil)
+}

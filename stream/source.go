@@ -1,0 +1,168 @@
+package stream
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rcpt-milter/directory"
+	"rcpt-milter/store"
+)
+
+// SourceOptions configure a Source.
+type SourceOptions struct {
+	Timeout time.Duration // of a step without progress; 0 means 30 seconds
+	Log     *slog.Logger  // required
+}
+
+// pageSize is the number of objects in a page.
+const pageSize = 1000
+
+// defaultTimeout is the default of SourceOptions.Timeout.
+const defaultTimeout = 30 * time.Second
+
+// lookTimeout limits the requests of one look at the newest state, which a cluster without a leader does
+// not answer at all.
+const lookTimeout = 10 * time.Second
+
+// Source shows the stream of one directory as a source of package mirror. Like any source, it is
+// used by one goroutine; a page function may call Root and Read.
+type Source struct {
+	client  *Client
+	dir     string
+	options SourceOptions
+
+	mu     sync.Mutex
+	kept   *tail // at the end of the last read; nil: none
+	cut    state // where the last read ended
+	closed bool
+}
+
+// Hub describes the hub and the state that it published last.
+type Hub struct {
+	Name       string        // of the hub
+	Version    string        // of the hub's program
+	Controller string        // that the hub follows
+	Age        time.Duration // of the last good pass of the hub, at At
+	AgeUnknown bool
+	At         time.Time // when the state was read, by the local clock
+	Pass       uint64    // number of that pass
+	Generation directory.GUID
+	Sequence   uint64 // of the state
+	Digest     store.Digest
+	Unreadable int  // messages that cannot be read, such as those of a later version
+	TooLarge   int  // objects that no message can hold
+	Known      bool // a state was read
+}
+
+// Source returns a source for the directory. It does not wait for the engine.
+func (c *Client) Source(directory string, o SourceOptions) (*Source, error) {
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
+	}
+	return &Source{client: c, dir: directory, options: o}, nil
+}
+
+// Hub returns what the sources of this directory read last.
+func (c *Client) Hub(directory string) Hub {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hubs[directory]
+}
+
+func (c *Client) setHub(dir string, change func(*Hub)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.hubs[dir]
+	change(&h)
+	c.hubs[dir] = h
+}
+
+// Root returns the generation and the newest state of the stream.
+func (s *Source) Root(ctx context.Context) (directory.Root, error) {
+	_, v, err := s.look(ctx)
+	if err != nil {
+		return directory.Root{}, err
+	}
+	s.client.setHub(s.dir, func(h *Hub) {
+		*h = Hub{Name: v.state.Hub, Version: v.state.Version, Controller: v.state.Controller, Age: v.age,
+			AgeUnknown: v.state.AgeUnknown, At: time.Now(), Pass: v.state.Pass, Generation: v.state.Generation,
+			Sequence: v.state.Sequence, Digest: v.state.Digest, Unreadable: h.Unreadable, TooLarge: h.TooLarge, Known: true}
+	})
+	return directory.Root{Term: v.state.Term, HighestCommittedUSN: v.state.Sequence, InvocationID: v.state.Generation,
+		DNSHostName: streamName(s.dir), Now: v.now, DeletedVisible: true, Age: v.age}, nil
+}
+
+// look reads the newest state.
+func (s *Source) look(ctx context.Context) (session, view, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(s.options.Timeout, lookTimeout))
+	defer cancel()
+	at, err := s.client.session(ctx)
+	if err != nil {
+		return session{}, view{}, err
+	}
+	ctx, end := at.within(ctx)
+	defer end()
+	v, err := look(ctx, at.js, s.dir)
+	if err == nil && !v.found {
+		err = &kindError{directory.ErrRefused, "no hub has published this directory completely yet", nil}
+	}
+	return at, v, whyEnded(ctx, err)
+}
+
+// Digest returns the digest that the hub published with the state at which the last Read ended, and the
+// sequence of that state.
+func (s *Source) Digest() (digest store.Digest, sequence uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut.Digest, s.cut.Sequence, s.cut.Sequence != 0
+}
+
+// Watch calls ready when it misses no more states, and changed after each state with changes.
+func (s *Source) Watch(ctx context.Context, ready, changed func()) error {
+	at, v, err := s.look(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, end := at.within(ctx)
+	defer end()
+	return whyEnded(ctx, s.watch(ctx, at.js, v, ready, changed))
+}
+
+func (s *Source) watch(ctx context.Context, js jetstream.JetStream, v view, ready, changed func()) error {
+	opening, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	t, err := openLast(opening, js, streamName(s.dir), stateSubject(s.dir))
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	seen := uint64(0)
+	for {
+		_, meta, err := t.next(ctx)
+		switch {
+		case err != nil:
+			return err
+		case seen == 0:
+			ready()
+		case meta.Sequence.Stream != seen+1:
+			changed()
+		}
+		if seen = meta.Sequence.Stream; seen < v.state.Sequence {
+			return unreachable("the stream was set back", nil)
+		}
+	}
+}
+
+// Close ends the reads of the source. The client stays open.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.kept.close()
+	s.kept = nil
+	return nil
+}
