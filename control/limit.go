@@ -103,7 +103,7 @@ func (l *Limited) Close() error {
 type limitedConn struct {
 	net.Conn
 	of   *Limited
-	busy atomic.Bool // a request is running
+	busy atomic.Bool // a request is running, or its answer is being written
 }
 
 // Close implements net.Conn.
@@ -118,17 +118,6 @@ func (c *limitedConn) Close() error {
 	return err
 }
 
-// setBusy records that a request begins or ends. At its end a waiting connection may take the
-// place.
-func (c *limitedConn) setBusy(busy bool) {
-	c.busy.Store(busy)
-	if !busy {
-		c.of.mu.Lock()
-		c.of.free.Signal()
-		c.of.mu.Unlock()
-	}
-}
-
 // connKey is the key of the *limitedConn in the context of a request.
 type connKey struct{}
 
@@ -140,13 +129,24 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// marking marks the connections of running requests.
+// marking marks the connections of running requests. markIdle removes the mark.
 func marking(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*limitedConn); ok {
-			c.setBusy(true)
-			defer c.setBusy(false)
+			c.busy.Store(true)
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// markIdle is the ConnState of a server. A request ends when its answer is written: the handler
+// returns before that, with the answer still in the buffer of the server. A waiting connection
+// may then take the place.
+func markIdle(c net.Conn, state http.ConnState) {
+	if limited, ok := c.(*limitedConn); ok && state == http.StateIdle {
+		limited.of.mu.Lock()
+		defer limited.of.mu.Unlock()
+		limited.busy.Store(false)
+		limited.of.free.Signal()
+	}
 }

@@ -18,6 +18,22 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
 
+// slowListener returns connections that are slow to write: the goroutine of the server leaves the
+// processor long enough for another to close the connection.
+type slowListener struct{ net.Listener }
+
+type slowConn struct{ net.Conn }
+
+func (l slowListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return slowConn{c}, err
+}
+
+func (c slowConn) Write(p []byte) (int, error) {
+	time.Sleep(20 * time.Millisecond)
+	return c.Conn.Write(p)
+}
+
 // limitedServer serves a handler on a unix socket with a limit of connections.
 func limitedServer(t *testing.T, limit int, handler http.Handler) (l *Limited, dial func() net.Conn) {
 	t.Helper()
@@ -26,7 +42,7 @@ func limitedServer(t *testing.T, limit int, handler http.Handler) (l *Limited, d
 	if err != nil {
 		t.Fatal(err)
 	}
-	l = Limit(socket, limit)
+	l = Limit(slowListener{socket}, limit)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- Serve(ctx, l, handler, nil) }()
@@ -88,7 +104,8 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestLimitKeepsRequests: a running request is not cut off. New clients wait for its end.
+// TestLimitKeepsRequests: a running request is not cut off, nor is its answer. New clients wait
+// for its end.
 func TestLimitKeepsRequests(t *testing.T) {
 	const limit = 3
 	running, finish := make(chan struct{}), make(chan struct{})
@@ -150,7 +167,7 @@ func TestLimitClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	first.(*limitedConn).setBusy(true)
+	first.(*limitedConn).busy.Store(true)
 	ended := make(chan error, 1)
 	go func() {
 		_, err := l.Accept()

@@ -81,6 +81,7 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           marking(recovering(handler, log)),
 		ConnContext:       withConn,
+		ConnState:         markIdle,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      answerTimeout,
