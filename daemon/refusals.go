@@ -128,10 +128,8 @@ func (r *refusals) probe() {
 }
 
 // isRefusal reports whether the recipient is rejected, or would be in mode enforce. Deferred
-// recipients do not count, unless the harvest limit deferred them.
-func isRefusal(d policy.Decision) bool {
-	return d.Enforced().Outcome() == policy.Refused || d.Verdict == policy.VerdictHarvestLimited
-}
+// recipients do not count, as in status and metrics.
+func isRefusal(d policy.Decision) bool { return d.Enforced().Outcome() == policy.Refused }
 
 // Run gathers until ctx ends. It then flushes.
 func (r *refusals) Run(ctx context.Context) error {

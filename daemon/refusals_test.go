@@ -122,6 +122,28 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestRefusalsAreRejections: the report counts as refused what status and metrics count so.
+func TestRefusalsAreRejections(t *testing.T) {
+	ip := netip.MustParseAddr("192.0.2.7")
+	for _, mode := range []config.Mode{config.Enforce, config.Report} {
+		c := &config.Config{Domains: map[string]config.Mode{"x.test": mode}}
+		for _, state := range []policy.State{policy.Fresh, policy.Stale} {
+			p, err := newPolicy(c, nobody{state}, nil, queryChecks{}, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := p.Decide(t.Context(), policy.Query{Argument: "a@x.test", Client: ip})
+			if got, want := isRefusal(d), d.Verdict.Outcome() == policy.Refused; got != want {
+				t.Errorf("%s in mode %s: %v, want %v", d.Verdict, mode, got, want)
+			}
+		}
+	}
+	limited := policy.Decision{Verdict: policy.VerdictHarvestLimited, Reply: policy.CannotTell("too many unknown recipients")}
+	if isRefusal(limited) {
+		t.Error("a recipient that the harvest limit deferred counts as refused")
+	}
+}
+
 // TestRefusalsConcealed: where the log has hashes the report has them too, spelled the same,
 // and what they stand for cannot be looked up. Networks are as harvest has them.
 func TestRefusalsConcealed(t *testing.T) {

@@ -40,6 +40,7 @@ type Daemon struct {
 	ExemptAuthenticated bool
 	Patience            time.Duration // the longest configured time of an answer
 	State               string        // as in status; empty if the daemon does not answer
+	Started             time.Time     // zero if it is not known
 	Trouble             string        // why the daemon does not answer
 	Alarms              []string      // as in status
 	Socketmap           []string      // as Listen, of the socketmap
@@ -69,8 +70,8 @@ type Host interface {
 	// Judge asks the daemon about addresses and returns one answer for each.
 	Judge([]address.Address) ([]Judgement, error)
 	// Denied returns the newest denial by SELinux of a connection of smtpd to a unix socket of the
-	// daemon; empty means that none is known.
-	Denied() string
+	// daemon; the zero value means that none is known.
+	Denied() Denial
 	// Resolve follows symbolic links, as far as the path exists.
 	Resolve(path string) string
 }

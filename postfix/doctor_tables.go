@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"rcpt-milter/internal/text"
 )
@@ -73,7 +74,7 @@ func (e *examination) checkEdgeSync(table string) {
 		return
 	}
 	e.find("edge-sync", Note, table+" asks the AD LDS of an Edge Transport server, which EdgeSync fills",
-		"The daemon cannot read it: the recipients are hashed there. It needs a domain controller, or a read-only one, that "+
+		"The daemon does not support AD LDS. It needs a domain controller, or a read-only one, that "+
 			"this host can reach. Keep the Edge subscription until all domains are in mode enforce; without it the "+
 			"table rejects what is new. See docs/moving-over.md.")
 }
@@ -197,10 +198,16 @@ func (e *examination) checkProbing() {
 	}
 }
 
-// checkDenied reports connections of smtpd that SELinux has denied.
+// denialAge is the age from which a denial says nothing about the present.
+const denialAge = 24 * time.Hour
+
+// checkDenied reports a connection of smtpd that SELinux has denied, in the last day and since the
+// start of the daemon.
 func (e *examination) checkDenied() {
-	if denial := e.host.Denied(); denial != "" {
-		e.find("selinux-denied", Problem, "SELinux has denied smtpd a connection to the socket: "+denial,
+	denial := e.host.Denied()
+	if denial.Text != "" && time.Since(denial.Time) <= denialAge && !denial.Time.Before(e.daemon.Started.Truncate(time.Second)) {
+		e.find("selinux-denied", Problem, "SELinux denied smtpd a connection to the socket at "+
+			denial.Time.Format(time.DateTime)+": "+denial.Text,
 			"Postfix takes its default action, although owner and mode of the socket are right.",
 			"ausearch -m avc -ts recent -c smtpd | audit2allow -M rcpt-milter-local",
 			"semodule -i rcpt-milter-local.pp")

@@ -33,10 +33,10 @@ type fakeHost struct {
 	sockets map[string]Socket
 	known   map[string]bool // accepted addresses, and @domain; true: owned too
 	links   map[string]string
-	denied  string
+	denied  Denial
 }
 
-func (w *fakeHost) Denied() string { return w.denied }
+func (w *fakeHost) Denied() Denial { return w.denied }
 
 func (w *fakeHost) Keys(table string, visit func(key, value string)) error {
 	entries, ok := w.tables[table]
@@ -494,7 +494,8 @@ func TestProblems(t *testing.T) {
 			s.Socketmap = []string{"unix:/var/spool/postfix/rcpt-milter/map.sock"}
 		}, "socketmap-name", "not virtual",
 			"postconf -e 'relay_recipient_maps = socketmap:unix:rcpt-milter/map.sock:recipients'"},
-		{"SELinux", func(s *scene) { s.denied = "avc: denied { connectto }" }, "selinux-denied", "connectto", ""},
+		{"SELinux", func(s *scene) { s.denied = Denial{time.Now().Add(-time.Hour), "avc: denied { connectto }"} },
+			"selinux-denied", "connectto", ""},
 		{"the exported table", func(s *scene) {
 			s.set("relay_recipient_maps", "lmdb:/var/lib/rcpt-milter/list")
 			s.Export = "/var/lib/rcpt-milter/list"
@@ -633,4 +634,34 @@ func TestPhasedRollOut(t *testing.T) {
 		return
 	}
 	t.Error("no finding about the table")
+}
+
+// TestAgeOfDenial: a denial counts if it is not older than a day and not older than the daemon.
+func TestAgeOfDenial(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		age, running time.Duration // running 0: the start is not known
+		want         bool
+	}{
+		{"start unknown", time.Hour, 0, true},
+		{"old", 25 * time.Hour, 0, false},
+		{"old, and since the start", 25 * time.Hour, 48 * time.Hour, false},
+		{"since the start", time.Hour, 2 * time.Hour, true},
+		{"before the start", 2 * time.Hour, time.Hour, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			at := time.Now().Add(-c.age)
+			e := examination{host: &fakeHost{denied: Denial{at, "avc: denied"}}}
+			if c.running > 0 {
+				e.daemon.Started = time.Now().Add(-c.running)
+			}
+			e.checkDenied()
+			if got := len(e.findings) == 1; got != c.want {
+				t.Fatalf("reported: %v, want %v", got, c.want)
+			}
+			if c.want && !strings.Contains(e.findings[0].What, at.Format(time.DateTime)) {
+				t.Errorf("no time in %q", e.findings[0].What)
+			}
+		})
+	}
 }

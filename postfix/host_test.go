@@ -158,16 +158,17 @@ func TestHostSocket(t *testing.T) {
 
 // TestLastDenial: only denials of sockets of the daemon to smtpd count, and the newest is reported.
 func TestLastDenial(t *testing.T) {
-	const denial = `type=AVC msg=audit(%d): avc:  denied  { %s } for  pid=7 comm="%s" path="%s"`
+	const denial = `type=AVC msg=audit(%d.123:7): avc:  denied  { %s } for  pid=7 comm="%s" path="%s"`
 	log := strings.Join([]string{
 		fmt.Sprintf(denial, 1, "connectto", "smtpd", "/var/spool/postfix/rcpt-milter/milter.sock"),
 		fmt.Sprintf(denial, 2, "connectto", "smtpd", "/run/opendkim/opendkim.sock"),
 		fmt.Sprintf(denial, 3, "write", "smtpd", "/var/spool/postfix/rcpt-milter/map.sock"),
-		fmt.Sprintf(denial, 4, "write", "nginx", "/run/rcpt-milter/page.sock"), "", "garbage \x00"}, "\n")
-	if got := lastDenial([]byte(log)); !strings.Contains(got, "audit(3)") {
-		t.Errorf("last denial %q", got)
+		fmt.Sprintf(denial, 4, "write", "nginx", "/run/rcpt-milter/page.sock"), "",
+		`type=AVC msg=audit(): avc:  denied  { write } for  comm="smtpd" path="/run/rcpt-milter/x"`, "garbage \x00"}, "\n")
+	if got := lastDenial([]byte(log)); got.Time.Unix() != 3 || !strings.Contains(got.Text, "map.sock") {
+		t.Errorf("last denial %+v", got)
 	}
-	if got := lastDenial(nil); got != "" {
-		t.Errorf("of an empty log: %q", got)
+	if got := lastDenial(nil); got != (Denial{}) {
+		t.Errorf("of an empty log: %+v", got)
 	}
 }

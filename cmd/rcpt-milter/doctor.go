@@ -104,7 +104,7 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 		d.Trouble = err.Error()
 		return d
 	}
-	d.State, d.Empty, d.Alarms = string(s.State), s.EmptyDomains, s.Alarms
+	d.State, d.Started, d.Empty, d.Alarms = string(s.State), s.Started.Time, s.EmptyDomains, s.Alarms
 	return d
 }
 
