@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/safely"
 )
 
 // Config configures the connection to an engine: a NATS server with JetStream.
@@ -248,7 +249,7 @@ func (c *Client) connected(a *attempt, nc *nats.Conn) {
 	a.result.Do(func() { close(a.tried) })
 	if callback != nil {
 		// A panic in a goroutine of the library would end the daemon.
-		_ = Safely(c.config.Log, "connection to the engine", func() error { callback(); return nil })
+		_ = safely.Do(c.config.Log, "connection to the engine", func() error { callback(); return nil })
 	}
 }
 
