@@ -16,7 +16,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/mirror"
+	"rcpt-milter/internal/safely"
 	"rcpt-milter/postfix/table"
 	"rcpt-milter/store"
 )
@@ -104,7 +104,7 @@ func (x *exportFile) Pass(ctx context.Context) {
 	if c.Export.File == "" {
 		return
 	}
-	err := mirror.Safely(x.log, "export", func() error { return x.update(ctx, c) })
+	err := safely.Do(x.log, "export", func() error { return x.update(ctx, c) })
 	if held := heldError(""); errors.As(err, &held) {
 		x.hold(string(held))
 		return

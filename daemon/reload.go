@@ -8,7 +8,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control"
-	"rcpt-milter/mirror"
+	"rcpt-milter/internal/safely"
 )
 
 // reloads serializes reloads and keeps the result of the last one.
@@ -56,7 +56,7 @@ func (d *daemon) reload() control.Reloaded {
 	notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
 	defer notify(systemd.SdNotifyReady)
 	var done control.Reloaded
-	err := mirror.Safely(d.log, "reload", func() (err error) {
+	err := safely.Do(d.log, "reload", func() (err error) {
 		done, err = d.reread()
 		return err
 	})

@@ -13,8 +13,8 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/control"
+	"rcpt-milter/internal/safely"
 	"rcpt-milter/internal/text"
-	"rcpt-milter/mirror"
 	"rcpt-milter/policy"
 )
 
@@ -84,7 +84,7 @@ type prober struct {
 // check returns nil after a probe, the error of one that panics, or an error when ctx ends first.
 func (p *prober) check(ctx context.Context) error {
 	probed := p.group.DoChan("", func() (any, error) {
-		return nil, mirror.Safely(p.log, "probe", func() error { p.do(); return nil })
+		return nil, safely.Do(p.log, "probe", func() error { p.do(); return nil })
 	})
 	select {
 	case result := <-probed:

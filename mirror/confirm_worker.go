@@ -12,6 +12,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/safely"
 )
 
 const (
@@ -126,7 +127,7 @@ func (w *confirmWorker) run(ctx context.Context) {
 	defer w.dropRetry()
 	for ctx.Err() == nil {
 		secret := w.m.config.Secret()
-		err := Safely(w.m.config.Log, "confirm", func() error { return w.serve(ctx) })
+		err := safely.Do(w.m.config.Log, "confirm", func() error { return w.serve(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -1,10 +1,12 @@
 package mirror
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/store"
 )
 
 // TestDeathOfWrongClocks checks that the time of a deletion is used only if the clocks can
@@ -43,4 +45,51 @@ func TestDeathOfWrongClocks(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestBlindToDeletions(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	bob := w.user("Bob", "bob@corp.example")
+	w.d.WithholdDeleted(true)
+	w.pass(store.Full)
+	if s := w.mirror.Status(); !s.DeletedHidden ||
+		!strings.Contains(strings.Join(s.GrantCommands, "\n"),
+			`"CN=Deleted Objects,DC=corp,DC=example" /G "ACCOUNT:LCRP"`) {
+		t.Errorf("status does not say that deletions cannot be seen: %t, %q", s.DeletedHidden, s.GrantCommands)
+	}
+	w.must(w.d.Delete(bob))
+	w.pass(store.Incremental)
+	w.wantKnown("ann@corp.example", "bob@corp.example")
+	w.advance(deletedHiddenFullInterval)
+	if info := w.pass(store.Full); !strings.Contains(info.Why, "deleted objects") {
+		t.Errorf("full pass because %q", info.Why)
+	}
+	w.wantEqual()
+	w.d.WithholdDeleted(false)
+	w.pass(store.Incremental)
+	if s := w.mirror.Status(); s.DeletedHidden || len(s.GrantCommands) > 0 {
+		t.Error("status still says that deletions cannot be seen")
+	}
+}
+
+// TestSightComesBack: the passes of an account that could not see deleted objects skipped
+// their tombstones. When it can see them, a full pass is required.
+func TestSightComesBack(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	bob, cid := w.user("Bob", "bob@corp.example"), w.user("Cid", "cid@corp.example")
+	w.pass(store.Full)
+	w.d.WithholdDeleted(true)
+	w.must(w.d.Delete(bob))
+	w.pass(store.Incremental)
+	w.must(w.d.Delete(cid))
+	w.restart()
+	w.pass(store.Incremental)
+	w.d.WithholdDeleted(false)
+	if info := w.pass(store.Full); !strings.Contains(info.Why, "could not be seen") {
+		t.Errorf("full pass because %q", info.Why)
+	}
+	w.wantEqual()
+	w.pass(store.Incremental)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"rcpt-milter/internal/safely"
 	"rcpt-milter/store"
 )
 
@@ -53,7 +54,7 @@ func (m *Mirror) recordNotRun(err error) {
 // recoverPass turns a panic of a pass into a failed pass.
 func (m *Mirror) recoverPass(pass func() PassResult) (result PassResult) {
 	started := m.config.Now()
-	err := Safely(m.config.Log, "pass", func() error {
+	err := safely.Do(m.config.Log, "pass", func() error {
 		result = pass()
 		return nil
 	})

@@ -153,3 +153,81 @@ func TestTombstonesOfAnotherController(t *testing.T) {
 	w.pass(store.Incremental)
 	w.wantKnown("ann@corp.example", "back@corp.example", "new@corp.example")
 }
+
+func TestRestoredController(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		restore func(w *world, s *adsim.Snapshot)
+		why     string
+	}{
+		{"with a new invocationId", func(w *world, s *adsim.Snapshot) { w.d.Restore(s); w.d.NewInvocationID() },
+			"restored"},
+		{"by copying files", func(w *world, s *adsim.Snapshot) { w.d.Restore(s) }, "set back"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.user("Ann", "ann@corp.example")
+			old := w.d.Snapshot()
+			w.pass(store.Full)
+			bob := w.user("Bob", "bob@corp.example")
+			w.set(bob, "bob@corp.example", "robert@corp.example")
+			w.pass(store.Incremental)
+			c.restore(w, old)
+			if info := w.pass(store.Full); !strings.Contains(info.Why, c.why) {
+				t.Errorf("full pass because %q, want %q", info.Why, c.why)
+			}
+			// A replication partner may still have what the lost days brought.
+			w.wantKnown("ann@corp.example", "bob@corp.example", "robert@corp.example")
+			w.pass(store.Incremental)
+			w.wantKnown("ann@corp.example", "bob@corp.example", "robert@corp.example")
+			w.advance(4 * time.Hour)
+			w.pass(store.Incremental)
+			w.wantEqual()
+		})
+	}
+}
+
+func TestFailover(t *testing.T) {
+	var second *adsim.Server
+	var d2 *adsim.Directory
+	w := newWorld(t, func(w *world, c *Config) {
+		d2 = adsim.NewDirectory(adsim.DirectoryConfig{Host: "dc2"})
+		second = adsim.StartTest(w.t, d2, adsim.ServerConfig{})
+		c.Candidates = append(c.Candidates, w.candidate(second))
+	})
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	// dc2 has a copy of the present state, and receives no later changes.
+	host := w.d.Snapshot()
+	d2.Restore(host)
+	d2.NewInvocationID()
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Incremental)
+	w.server.Down()
+	if info := w.pass(store.Full); info.Controller != "dc2.corp.example" ||
+		!strings.Contains(info.Why, "another domain controller") {
+		t.Errorf("after the first controller went: %+v", info)
+	}
+	w.wantKnown("ann@corp.example", "bob@corp.example")
+	if got := w.mirror.Status(); got.Controller != "dc2.corp.example" || got.State != Fresh {
+		t.Errorf("status: %+v", got)
+	}
+	// It returns, and the mirror has no reason to go back to it.
+	w.must(w.server.Up())
+	w.pass(store.Incremental)
+	second.Down()
+	if info := w.pass(store.Full); info.Controller != "dc1.corp.example" {
+		t.Errorf("after the second controller went: %+v", info)
+	}
+	w.wantEqual()
+}
+
+func TestLostConnectionIsMadeAnew(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.server.CutConnections()
+	w.user("Bob", "bob@corp.example")
+	w.pass(store.Incremental)
+	w.wantEqual()
+}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"rcpt-milter/internal/safely"
 )
 
 // Runner does work for one directory until ctx ends.
@@ -84,8 +86,8 @@ var panicRestartDelay = 10 * time.Second
 // must not end the daemon, which answers from all parts.
 func KeepRunning(ctx context.Context, log *slog.Logger, what string, run func(context.Context) error) error {
 	for {
-		err := Safely(log, what, func() error { return run(ctx) })
-		if !errors.Is(err, ErrPanic) {
+		err := safely.Do(log, what, func() error { return run(ctx) })
+		if !errors.Is(err, safely.ErrPanic) {
 			return err
 		}
 		waitAny(ctx, context.Background(), time.After(panicRestartDelay))

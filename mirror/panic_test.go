@@ -14,6 +14,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/safely"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -194,11 +195,11 @@ func TestPanicsEndNothing(t *testing.T) {
 					added = true
 				}
 				r := next(t, results)
-				if errors.Is(r.Err, ErrPanic) {
+				if errors.Is(r.Err, safely.ErrPanic) {
 					break
 				}
 			}
-			if s := w.mirror.Status(); !errors.Is(s.LastError, ErrPanic) || s.Running != nil {
+			if s := w.mirror.Status(); !errors.Is(s.LastError, safely.ErrPanic) || s.Running != nil {
 				t.Errorf("status: %+v", s)
 			}
 			armed.Store(nil)
@@ -221,7 +222,7 @@ func TestPanicInACommand(t *testing.T) {
 	defer stop()
 	for range 2 {
 		_, err := runBetweenPasses(t.Context(), w.mirror, func() (int, error) { panic("in a command") })
-		if !errors.Is(err, ErrPanic) {
+		if !errors.Is(err, safely.ErrPanic) {
 			t.Errorf("error %v", err)
 		}
 	}
@@ -315,7 +316,7 @@ func TestPanicOfARetiredDirectory(t *testing.T) {
 			}
 			return w.now()
 		}})
-	if got := r.Pass(); !errors.Is(got.Err, ErrPanic) || !errors.Is(r.Status().LastError, ErrPanic) {
+	if got := r.Pass(); !errors.Is(got.Err, safely.ErrPanic) || !errors.Is(r.Status().LastError, safely.ErrPanic) {
 		t.Errorf("%+v", got)
 	}
 	armed = false

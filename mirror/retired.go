@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/safely"
 	"rcpt-milter/store"
 )
 
@@ -119,7 +120,7 @@ func (r *RetiredDirectory) Pass() PassResult {
 		return PassResult{}
 	}
 	var info store.PassInfo
-	err := Safely(r.config.Log, "pass", func() (err error) {
+	err := safely.Do(r.config.Log, "pass", func() (err error) {
 		if info, err = r.pass(); err == nil {
 			err = r.forget()
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/safely"
 	"rcpt-milter/store"
 )
 
@@ -140,7 +141,7 @@ func runBetweenPasses[T any](ctx context.Context, m *Mirror, do func() (T, error
 				return
 			}
 			var r result
-			r.err = Safely(m.config.Log, "command", func() (err error) {
+			r.err = safely.Do(m.config.Log, "command", func() (err error) {
 				r.value, err = do()
 				return err
 			})
@@ -174,7 +175,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 	defer watching.Wait()
 	if m.config.Notify {
 		watching.Go(func() {
-			_ = Safely(m.config.Log, "notification", func() error { m.watch(ctx); return nil })
+			_ = safely.Do(m.config.Log, "notification", func() error { m.watch(ctx); return nil })
 		})
 	}
 	failures := newBackoff(m.config.Poll)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/safely"
 )
 
 // Watcher is a Source that can notify of changes.
@@ -70,7 +71,7 @@ func (m *Mirror) watch(ctx context.Context) {
 		at, secret := m.followedController(), m.config.Secret()
 		var err error
 		if at.Dial != nil {
-			err = Safely(m.config.Log, "notification", func() error {
+			err = safely.Do(m.config.Log, "notification", func() error {
 				return m.watchController(ctx, at, failures.Reset)
 			})
 			m.updateStatus(func(s *Status) { s.Notified = false })

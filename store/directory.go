@@ -1,10 +1,7 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 )
 
@@ -84,86 +81,6 @@ type directoryRecord struct {
 	fullPassPending string         // why an aborted full pass had begun; empty means none is pending
 	held            heldDomains    // the domains that hold is limited to; none means all
 	doubted         uint64         // the pass whose start was found to be in the future; 0 means none
-}
-
-// originID numbers the databases that a directory was read from, beginning with 1. Stamps are
-// numerous and contain this number instead of names.
-type originID uint32
-
-type originRecord struct {
-	controller, database string
-
-	read time.Time // when its last committed pass last read an object; zero means unknown
-	usn  uint64    // no later change of it was read by then
-	pass uint64    // the number of that pass
-
-	// Of passes that did not end since: when one last read an object, and up to which change. Zero
-	// means that there was none. It is as of the end of the previous process: see unfinished.go.
-	unfinished    time.Time
-	unfinishedUSN uint64
-	reading       bool // a process reads it, or ended without writing the sightings
-}
-
-func (r originRecord) encode() []byte {
-	e := newEncoder()
-	e.string(r.controller)
-	e.string(r.database)
-	e.time(r.read)
-	e.uint(r.usn)
-	e.uint(r.pass)
-	if !r.unfinished.IsZero() || r.reading {
-		e.time(r.unfinished)
-		e.uint(r.unfinishedUSN)
-		e.bool(r.reading)
-	}
-	return e
-}
-
-func decodeOrigin(value []byte) (originRecord, error) {
-	d := newDecoder(value)
-	r := originRecord{controller: d.string(), database: d.string(), read: d.time(), usn: d.uint(), pass: d.uint()}
-	if d.err == nil && len(d.rest) > 0 {
-		r.unfinished, r.unfinishedUSN, r.reading = d.time(), d.uint(), d.bool()
-	}
-	return r, d.done()
-}
-
-// origin returns the number of a database. It adds an unknown one and reports whether it did.
-func (r *directoryRecord) origin(controller, database string) (id originID, added bool) {
-	for i, o := range r.origins {
-		if o.controller == controller && o.database == database {
-			return originID(i + 1), false
-		}
-	}
-	r.origins = append(slices.Clip(r.origins), originRecord{controller: controller, database: database})
-	return originID(len(r.origins)), true
-}
-
-// lastOriginOf returns the newest database of a domain controller. Zero means that none is
-// known.
-func (r *directoryRecord) lastOriginOf(controller string) originID {
-	for i := len(r.origins) - 1; i >= 0; i-- {
-		if r.origins[i].controller == controller {
-			return originID(i + 1)
-		}
-	}
-	return 0
-}
-
-// databaseOf returns the database with a number; empty means unknown.
-func (r *directoryRecord) databaseOf(id originID) string {
-	if id == 0 || int(id) > len(r.origins) {
-		return ""
-	}
-	return r.origins[id-1].database
-}
-
-// controllerOf returns the domain controller with a number; empty means unknown.
-func (r *directoryRecord) controllerOf(id originID) string {
-	if id == 0 || int(id) > len(r.origins) {
-		return ""
-	}
-	return r.origins[id-1].controller
 }
 
 func (r *directoryRecord) encode() []byte {
@@ -376,68 +293,4 @@ func (s *Store) loadDirectories() error {
 		s.state.nextPass = max(s.state.nextPass, record.lastPass()+1)
 		return nil
 	})
-}
-
-// loadOrigins reads the databases that a directory was read from.
-func (s *Store) loadOrigins(record *directoryRecord) error {
-	return s.scan(dirKey(prefixOrigin, record.id), false, func(kv pair) error {
-		o, err := decodeOrigin(kv.value)
-		if err != nil {
-			return s.unreadable(fmt.Sprintf("%x", kv.key), err)
-		}
-		if id := binary.BigEndian.Uint32(kv.key[len(prefixOrigin)+dirIDSize:]); int(id) == len(record.origins)+1 {
-			record.origins = append(record.origins, o)
-		}
-		return nil
-	})
-}
-
-// formatVersion is the layout of keys.go and record.go. Format 2 had no digests of directories and
-// no outbox. Format 1 also had no keys for single counts
-// and other h/ keys; migrate converts it.
-const formatVersion = 3
-
-// checkFormat rejects a store of a newer format and marks a new store with this one.
-func (s *Store) checkFormat() error {
-	value, err := s.get([]byte(keyFormat))
-	if err != nil {
-		return fmt.Errorf("store %s: %w", s.config.Dir, err)
-	}
-	if value == nil && s.config.ReadOnly {
-		return fmt.Errorf("store %s: %w", s.config.Dir, ErrMissing)
-	}
-	if value == nil && s.db.MaxVersion() > 0 {
-		return s.unreadable(keyFormat, errors.New("it is missing"))
-	}
-	if value == nil && s.readOnly {
-		return fmt.Errorf("store %s: %w: it is empty", s.config.Dir, ErrNoSpace)
-	}
-	if value == nil {
-		txn := s.db.NewTransactionAt(s.db.MaxVersion(), true)
-		defer txn.Discard()
-		return errors.Join(txn.Set([]byte(keyFormat), formatValue()), txn.CommitAt(s.db.MaxVersion()+1, nil))
-	}
-	if value[0] > recordVersion {
-		return fmt.Errorf("store %s: %w", s.config.Dir, newerError(uint64(value[0])))
-	}
-	d := newDecoder(value)
-	v := d.uint()
-	if d.err == nil && v > formatVersion {
-		return fmt.Errorf("store %s: %w", s.config.Dir, newerError(v))
-	}
-	if d.err != nil {
-		return s.unreadable(keyFormat, d.err)
-	}
-	unfinished := len(d.rest) > 0 // a conversion was interrupted: see migrate
-	if unfinished && s.config.ReadOnly {
-		return fmt.Errorf("store %s: %w: its conversion is not complete; start the daemon to complete it",
-			s.config.Dir, ErrUnclean)
-	}
-	s.older = v < formatVersion || unfinished
-	return nil
-}
-
-func newerError(found uint64) error {
-	return fmt.Errorf("%w: its format is %d, this version supports up to %d; "+
-		"install the newer rcpt-milter again, or %s", ErrNewer, found, formatVersion, rebuildAdvice)
 }

@@ -4,15 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // serving returns the configuration of a store that a daemon opens.
@@ -242,27 +239,6 @@ func TestUnreadableBlock(t *testing.T) {
 	}
 }
 
-// TestMissAfterSetAside: right after a store was set aside, a miss is an error, because a
-// decision in flight may have seen its directories fresh.
-func TestMissAfterSetAside(t *testing.T) {
-	c := serving(filledDir(t, nil, 50))
-	c.settle = time.Hour
-	s := open(t, c)
-	epoch := s.Epoch()
-	s.markDamaged(errors.New("checksum mismatch"))
-	p, err := s.Begin("corp", Full, Origin{Started: start})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Abort()
-	if d := s.Directory("corp"); d.LastFull.Number != 0 || d.Epoch == epoch || s.Epoch() == epoch {
-		t.Errorf("the new store has %+v in epoch %d", d, s.Epoch())
-	}
-	if got, err := s.Lookup(mustParse(t, "u1@corp.example")); err == nil {
-		t.Errorf("a miss right after that: %+v", got)
-	}
-}
-
 // TestRebuildWaitsForPasses: the store is not set aside under a pass of another directory.
 func TestRebuildWaitsForPasses(t *testing.T) {
 	s := open(t, serving(filledDir(t, nil, 50)))
@@ -371,211 +347,5 @@ func TestInterruptedSetAside(t *testing.T) {
 	}
 	if got := storeFiles(t, moved); len(got) < 5 {
 		t.Errorf("only %q was moved", got)
-	}
-}
-
-// TestFullDiskAtStart: without any space, the store answers and is not written, after a clean
-// shutdown and after a kill. It is updated again when there is space.
-func TestFullDiskAtStart(t *testing.T) {
-	const n = 50
-	closed := filledDir(t, nil, n)
-	running := open(t, Config{Dir: copyOf(t, closed)})
-	pass(t, running, "corp", Incremental, start.Add(time.Minute), "", object(t, 77, "late@corp.example"))
-	for state, from := range map[string]string{"closed": closed, "killed": running.config.Dir} {
-		t.Run(state, func(t *testing.T) {
-			free := uint64(0)
-			c := serving(copyOf(t, from))
-			c.FreeSpace = func(string) (uint64, error) { return free, nil }
-			before := usedBytes(t, c.Dir)
-			s := open(t, c)
-			if h := s.Health(); h.State != ShortOfDisk || !errors.Is(h.Err, ErrNoSpace) {
-				t.Errorf("health %+v", h)
-			}
-			known := allOf(t, n)
-			known["late@corp.example"] = state == "killed"
-			for a, want := range known {
-				if got, err := s.Lookup(mustParse(t, a)); err != nil || got.Known != want {
-					t.Fatalf("%s: %+v, %v", a, got, err)
-				}
-			}
-			if err := s.PutRefusals(NewRefusals(start)); !errors.Is(err, ErrNoSpace) {
-				t.Errorf("writing: %v", err)
-			}
-			if _, err := s.Begin("corp", Full, Origin{Started: start}); !errors.Is(err, ErrNoSpace) {
-				t.Errorf("a pass: %v", err)
-			}
-			if _, err := s.Secret(); err != nil && !errors.Is(err, ErrNoSpace) {
-				t.Errorf("secret: %v", err)
-			}
-			if err := s.Verify(); err != nil {
-				t.Error(err)
-			}
-			if after := usedBytes(t, c.Dir); after > before {
-				t.Errorf("opening took %d bytes of disk", after-before)
-			}
-			free = 1 << 30
-			rebuild(t, s, n)
-			if h := s.Health(); h.State != Healthy || h.SetAside != "" {
-				t.Errorf("health with space: %+v", h)
-			}
-			if err := s.Verify(); err != nil {
-				t.Error(err)
-			}
-			checkSound(t, s)
-		})
-	}
-}
-
-// usedBytes returns how much of the files of a directory is not zero at their ends.
-func usedBytes(t *testing.T, dir string) (n int) {
-	t.Helper()
-	for _, file := range storeFiles(t, dir) {
-		content, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += len(strings.TrimRight(string(content), "\x00"))
-	}
-	return n
-}
-
-// TestFullDiskWithoutStore: without space and without a store, nothing is answered until there
-// is space.
-func TestFullDiskWithoutStore(t *testing.T) {
-	free := uint64(0)
-	c := serving(t.TempDir())
-	c.FreeSpace = func(string) (uint64, error) { return free, nil }
-	s := open(t, c)
-	if _, err := s.Lookup(mustParse(t, "a@x.test")); !errors.Is(err, ErrNoSpace) || s.Health().State != Unreadable {
-		t.Errorf("a lookup: %v, %+v", err, s.Health())
-	}
-	if s.Directory("corp").LastFull.Number != 0 || s.Totals().Addresses != 0 {
-		t.Error("a store that is not open has something")
-	}
-	free = 1 << 30
-	rebuild(t, s, 20)
-	if s.Health().State != Healthy {
-		t.Errorf("health with space: %+v", s.Health())
-	}
-}
-
-// TestOlderState: files of an earlier time are in place of the last ones, and only the mark knows
-// better. Misses do not count until a full pass has ended, also after a restart.
-func TestOlderState(t *testing.T) {
-	c := serving(t.TempDir())
-	s := open(t, c)
-	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 3, "!c@x.test"))
-	wantDoubt := func(want bool) {
-		t.Helper()
-		if p := presence(t, s, "c@x.test"); (p.Doubt != nil) != want || !p.InternalOnly {
-			t.Errorf("internal-only address: %+v, want doubt: %t", p, want)
-		}
-	}
-	wantDoubt(false)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	older := copyOf(t, c.Dir)
-	s = open(t, c)
-	pass(t, s, "corp", Incremental, start.Add(time.Minute), "", object(t, 2, "b@x.test"))
-	s.Close()
-	mark, err := os.ReadFile(filepath.Join(c.Dir, markFile))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(older, markFile), mark, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Dir = older
-	for i := range 3 {
-		s = open(t, c)
-		if d := s.Directory("corp"); !strings.Contains(d.Doubt, "older state") || d.LastFull.Number == 0 {
-			t.Fatalf("start %d: %+v", i, d)
-		}
-		wantDoubt(true)
-		if i == 1 { // something else is written, which moves the mark
-			for range 20 {
-				if err := s.PutRefusals(NewRefusals(start)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if i < 2 {
-			s.Close()
-		}
-	}
-	pass(t, s, "corp", Incremental, start.Add(2*time.Minute), "", object(t, 2, "b@x.test"))
-	if s.Directory("corp").Doubt == "" {
-		t.Error("an incremental pass ends the doubt")
-	}
-	pass(t, s, "corp", Full, start.Add(3*time.Minute), "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"),
-		object(t, 3, "!c@x.test"))
-	wantDoubt(false)
-	for range 2 {
-		if d := s.Directory("corp"); d.Doubt != "" {
-			t.Errorf("after a full pass: %q", d.Doubt)
-		}
-		s = reopen(t, s)
-	}
-	wantKnown(t, s, "!c@x.test", "a@x.test", "b@x.test")
-}
-
-// TestLostCommit: a record is missing that no file shows to be missing. The sum over all records
-// tells, unless an earlier version of the program, which does not keep the sum, wrote last.
-func TestLostCommit(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		ahead uint64 // of the last commit
-		want  error
-	}{
-		{"lost", 0, ErrDamaged},
-		{"by an earlier version", 1, nil},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := filledDir(t, nil, 50)
-			db, err := badger.OpenManaged(badgerOptions(open(t, Config{Dir: t.TempDir()}).config).WithDir(dir).
-				WithValueDir(dir))
-			if err != nil {
-				t.Fatal(err)
-			}
-			txn := db.NewTransactionAt(math.MaxUint64, true)
-			err = errors.Join(txn.Delete(addressKey("u7@corp.example")), txn.CommitAt(db.MaxVersion()+c.ahead, nil),
-				db.Close())
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := Open(t.Context(), Config{Dir: dir})
-			if !errors.Is(err, c.want) {
-				t.Fatal(err)
-			}
-			if err != nil {
-				return
-			}
-			defer s.Close()
-			for _, dir := range []string{"corp", "lab"} {
-				if s.Directory(dir).Doubt == "" {
-					t.Errorf("directory %s is not in doubt", dir)
-				}
-			}
-		})
-	}
-}
-
-// TestNoDoubtAfterDrop: a directory that is dropped takes its doubt along.
-func TestNoDoubtAfterDrop(t *testing.T) {
-	s := open(t, Config{Dir: t.TempDir()})
-	pass(t, s, "corp", Full, start, "")
-	pass(t, s, "lab", Full, start, "", object(t, 1, "a@x.test"))
-	s.doubt("older state", nil)
-	if dropped, err := s.Drop("corp"); !dropped || err != nil {
-		t.Fatal(dropped, err)
-	}
-	s = reopen(t, s)
-	if s.Directory("lab").Doubt == "" {
-		t.Error("the doubt about another directory is gone")
-	}
-	pass(t, s, "lab", Full, start.Add(time.Minute), "", object(t, 1, "a@x.test"))
-	if value, err := s.get([]byte(keyDoubt)); value != nil || err != nil {
-		t.Errorf("a doubt is left: %x, %v", value, err)
 	}
 }

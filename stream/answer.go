@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/safely"
 )
 
 // maxQuestions is the number of questions of edges that are answered at once. The others get no
@@ -113,7 +114,7 @@ func (p *Publisher) reply(ctx context.Context, m *nats.Msg) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	var got answer
-	err := Safely(p.config.Log, "question of an edge", func() (err error) {
+	err := safely.Do(p.config.Log, "question of an edge", func() (err error) {
 		got, err = p.find(ctx, m.Data)
 		return err
 	})

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"rcpt-milter/directory"
+	"rcpt-milter/internal/safely"
 )
 
 // Config configures the connection to an engine: a NATS server with JetStream.
@@ -248,7 +247,7 @@ func (c *Client) connected(a *attempt, nc *nats.Conn) {
 	a.result.Do(func() { close(a.tried) })
 	if callback != nil {
 		// A panic in a goroutine of the library would end the daemon.
-		_ = Safely(c.config.Log, "connection to the engine", func() error { callback(); return nil })
+		_ = safely.Do(c.config.Log, "connection to the engine", func() error { callback(); return nil })
 	}
 }
 
@@ -295,33 +294,6 @@ func (c *Client) note(a *attempt, err error) {
 	if a == c.current {
 		c.status.LastError = advise(err)
 	}
-}
-
-// errExpired means that a certificate of the engine, of its authority or of this host has expired.
-var errExpired = errors.New("a certificate has expired")
-
-func isExpired(err error) bool {
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) {
-		return invalid.Reason == x509.Expired
-	}
-	return err != nil && strings.Contains(err.Error(), "tls: expired certificate") // the engine says so
-}
-
-// advise adds the remedy to an error of the connection.
-func advise(err error) error {
-	switch {
-	case errors.Is(err, nats.ErrNoServers):
-		return fmt.Errorf("no engine accepts connections at the urls; check the daemon there and the firewall: %w", err)
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		return fmt.Errorf("the engine rejected the credentials; enrol this host again with `rcpt-milter edge add` "+
-			"and `edge join`: %w", err)
-	case isExpired(err):
-		return fmt.Errorf("%w; renew it at the engine, or get a new enrolment file: %w", errExpired, err)
-	case errors.Is(err, nats.ErrPermissionViolation):
-		return fmt.Errorf("the engine denied an operation; check the role and the directories of this host: %w", err)
-	}
-	return err
 }
 
 // Leave ends the attempts to connect, so nothing waits for one. A connection that is up stays until Close,
@@ -378,25 +350,3 @@ func (c *Client) Status() ClientStatus {
 	defer c.mu.Unlock()
 	return c.status
 }
-
-// kindError is an error of one of the kinds that package directory declares.
-type kindError struct {
-	kind error
-	text string
-	err  error
-}
-
-func (e *kindError) Error() string {
-	if e.err == nil {
-		return e.text
-	}
-	return e.text + ": " + e.err.Error()
-}
-
-func (e *kindError) Unwrap() []error { return []error{e.kind, e.err} }
-
-func unreachable(text string, err error) error {
-	return &kindError{directory.ErrUnreachable, text, err}
-}
-
-func unusable(text string, err error) error { return &kindError{directory.ErrProtocol, text, err} }

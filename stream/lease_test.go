@@ -4,12 +4,14 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"rcpt-milter/internal/safely"
 )
 
 // TestLeasePanics: a panic in the goroutine of the lease ends the term, not the daemon.
 func TestLeasePanics(t *testing.T) {
 	p := NewPublisher(PublisherConfig{Directory: "corp", Log: quiet()})
-	if err := p.keep(t.Context(), &lease{ttl: 4 * time.Millisecond}); !errors.Is(err, ErrPanic) { // it has no bucket
+	if err := p.keep(t.Context(), &lease{ttl: 4 * time.Millisecond}); !errors.Is(err, safely.ErrPanic) { // it has no bucket
 		t.Errorf("error %v", err)
 	}
 }

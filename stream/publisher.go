@@ -11,6 +11,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/safely"
 	"rcpt-milter/store"
 )
 
@@ -248,5 +249,5 @@ func (p *Publisher) lead(ctx context.Context, at session) error {
 
 // keep renews the lease until ctx ends.
 func (p *Publisher) keep(ctx context.Context, l *lease) error {
-	return Safely(p.config.Log, "lease", func() error { return l.keep(ctx) })
+	return safely.Do(p.config.Log, "lease", func() error { return l.keep(ctx) })
 }

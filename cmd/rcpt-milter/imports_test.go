@@ -19,7 +19,7 @@ var mayImport = map[string]string{
 	"store":           "address internal/files",
 	"policy":          "address",
 	"policy/harvest":  "policy",
-	"mirror":          "address directory store policy", // policy: the state of freshness
+	"mirror":          "address directory store policy internal/safely", // policy: the state of freshness
 	"stream":          "address directory store internal/*",
 	"stream/engine":   "stream internal/*",
 	"milter":          "address policy internal/*",
@@ -33,13 +33,14 @@ var mayImport = map[string]string{
 	"control/nagios":  "control internal/text",
 	"control/console": "control policy internal/terminal internal/text", // policy: modes
 	"daemon": "address directory store mirror policy policy/harvest milter socketmap config postfix/table control " +
-		"control/* stream stream/engine internal/files internal/logging internal/socket internal/text",
+		"control/* stream stream/engine internal/files internal/logging internal/safely internal/socket internal/text",
 	"cmd/rcpt-milter": "address directory config postfix postfix/table control control/console control/nagios " +
 		"daemon docs internal/*",
 	"docs":                   "",
 	"internal/build":         "",
 	"internal/files":         "internal/text",
 	"internal/logging":       "",
+	"internal/safely":        "",
 	"internal/socket":        "internal/logging",
 	"internal/terminal":      "internal/text",
 	"internal/text":          "",

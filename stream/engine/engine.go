@@ -18,7 +18,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"rcpt-milter/stream"
+	"rcpt-milter/internal/safely"
 )
 
 // Config configures an engine.
@@ -225,7 +225,7 @@ func (e *Engine) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintenanceInterval)
 	defer ticker.Stop()
 	for {
-		_ = stream.Safely(e.config.Log, "maintenance of the engine", func() error { // it logs the error
+		_ = safely.Do(e.config.Log, "maintenance of the engine", func() error { // it logs the error
 			e.authority.renew(e.config.Log)
 			e.revive()
 			return nil

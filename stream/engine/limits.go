@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"rcpt-milter/stream"
+	"rcpt-milter/internal/safely"
 )
 
 // Limits that keep one member, or a stranger, from using up what the others need. The file descriptors are
@@ -45,7 +45,7 @@ func (e *Engine) limit(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		_ = stream.Safely(e.config.Log, "limits of the engine", func() error { // it logs the error
+		_ = safely.Do(e.config.Log, "limits of the engine", func() error { // it logs the error
 			e.endFloods()
 			return nil
 		})

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"rcpt-milter/stream"
+	"rcpt-milter/internal/safely"
 )
 
 // bucket is the key-value bucket with the members of a cluster. Members have no right to it.
@@ -121,7 +121,7 @@ func (e *Engine) fill(ctx context.Context, kv jetstream.KeyValue) error {
 // replicate applies the changes of other nodes until ctx ends.
 func (e *Engine) replicate(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := stream.Safely(e.config.Log, "members of the cluster", func() error { return e.withBucket(ctx, e.follow) })
+		err := safely.Do(e.config.Log, "members of the cluster", func() error { return e.withBucket(ctx, e.follow) })
 		if ctx.Err() != nil {
 			return
 		}

@@ -1,4 +1,5 @@
-package stream
+// Package safely calls functions that may panic.
+package safely
 
 import (
 	"errors"
@@ -10,8 +11,9 @@ import (
 // ErrPanic means that something panicked, which is a bug of this program. The log has the stack.
 var ErrPanic = errors.New("internal error (panic); the log has the details, please report it")
 
-// Safely calls do and turns a panic into an error. A panic in a goroutine of its own would end the daemon.
-func Safely(log *slog.Logger, what string, do func() error) (err error) {
+// Do calls do, turns a panic into an error, and logs it with what as the attribute "in".
+// Goroutines of the daemon need it: an unrecovered panic in one would end the daemon.
+func Do(log *slog.Logger, what string, do func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("%s: %w: %v", what, ErrPanic, v)
