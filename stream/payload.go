@@ -51,8 +51,9 @@ type objectMessage struct {
 	TooLarge  bool                `json:"too_large,omitempty"` // the object has addresses, and no message can hold them
 }
 
-// encodeObject returns the message of an object. Names are left out unless they are wanted.
-func encodeObject(dir string, o store.FeedObject, names bool) ([]byte, error) {
+// encodeObject returns the message of an object, of at most limit bytes. Names are left out unless they are
+// wanted.
+func encodeObject(dir string, o store.FeedObject, names bool, limit int) ([]byte, error) {
 	m := objectMessage{Version: payloadVersion, Subject: objectSubject(dir, o.GUID), Class: o.Class}
 	if names {
 		m.DN = o.DN
@@ -77,9 +78,9 @@ func encodeObject(dir string, o store.FeedObject, names bool) ([]byte, error) {
 	if err == nil && len(data) > compressOver && len(data) <= maxPlain {
 		data, err = compress(data)
 	}
-	if err == nil && len(data) > maxPayload {
-		err = fmt.Errorf("%w: the message of object %s has %d bytes; the limit is %d", errTooLarge,
-			directory.GUID(o.GUID), len(data), maxPayload)
+	if err == nil && len(data) > limit {
+		err = fmt.Errorf("%w: the message of object %s with %d addresses has %d bytes; the limit is %d", errTooLarge,
+			directory.GUID(o.GUID), len(o.Addresses), len(data), limit)
 	}
 	return data, err
 }

@@ -109,7 +109,7 @@ func TestLostAddressTravels(t *testing.T) {
 			o := store.FeedObject{GUID: store.GUID{1}, Class: "user", Addresses: []store.FeedAddress{
 				{Address: parse(t, "kept@corp.example"), Attribute: attribute},
 				{Address: parse(t, "lost@corp.example"), InternalOnly: true}}}
-			data, err := encodeObject("corp", o, false)
+			data, err := encodeObject("corp", o, false, maxPayload)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +213,7 @@ func FuzzDecodeObject(f *testing.F) {
 			}
 			return
 		}
-		again, err := encodeObject("corp", o, true)
+		again, err := encodeObject("corp", o, true, maxPayload)
 		if err != nil {
 			if len(data) < maxPayload/6 { // JSON may escape each byte
 				t.Fatal(err)
@@ -244,7 +244,7 @@ func TestMessagesSayWhereTheyBelong(t *testing.T) {
 		"tombstone": {GUID: guid},
 	} {
 		t.Run(name, func(t *testing.T) {
-			data, err := encodeObject("corp", o, true)
+			data, err := encodeObject("corp", o, true, maxPayload)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -268,7 +268,7 @@ func TestLargeObjectsTravel(t *testing.T) {
 		o.Addresses = append(o.Addresses, store.FeedAddress{Attribute: "proxyaddresses",
 			Address: parse(t, fmt.Sprintf("firstname.lastname.%d@subsidiary.corp.example", i))})
 	}
-	data, err := encodeObject("corp", o, false)
+	data, err := encodeObject("corp", o, false, maxPayload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestLargeObjectsTravel(t *testing.T) {
 		t.Fatalf("%d addresses, error %v", len(back.Addresses), err)
 	}
 	o.Addresses = append(o.Addresses, store.FeedAddress{Address: parse(t, "one@more.example"), Attribute: "mail"})
-	if _, err := encodeObject("corp", o, false); err == nil || !strings.Contains(err.Error(), "the limit is 100000") {
+	if _, err := encodeObject("corp", o, false, maxPayload); err == nil || !strings.Contains(err.Error(), "the limit is 100000") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -53,13 +53,7 @@ func (p *Publisher) prepare(ctx context.Context, js jetstream.JetStream) error {
 func (p *Publisher) ensure(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) error {
 	s, err := js.Stream(ctx, c.Name)
 	if err == nil {
-		if found := s.CachedInfo().Config; unlike(found, c) {
-			c.Replicas, c.Storage, c.Compression = found.Replicas, found.Storage, found.Compression
-			c.MaxConsumers, c.ConsumerLimits = found.MaxConsumers, found.ConsumerLimits // the engine changes neither
-			_, err = js.UpdateStream(ctx, c)
-			p.config.Log.Warn("settings of the stream were changed by another program, and are corrected",
-				"stream", c.Name, "error", err)
-		}
+		err = p.correct(ctx, js, s.CachedInfo().Config, c)
 	}
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return explain(err)
@@ -78,9 +72,39 @@ func (p *Publisher) ensure(ctx context.Context, js jetstream.JetStream, c jetstr
 	return explain(err)
 }
 
+// correct gives a stream its settings, after a change by another program or an update of this one. It loses no
+// message. Without the limits of consumers, the stream still works: the engine refuses them while another
+// program has a consumer that lives longer, and older engines never change them.
+func (p *Publisher) correct(ctx context.Context, js jetstream.JetStream, found, want jetstream.StreamConfig) error {
+	want.Replicas, want.Storage, want.Compression = found.Replicas, found.Storage, found.Compression
+	want.Placement, want.Metadata = found.Placement, found.Metadata
+	log := p.config.Log.With("stream", want.Name)
+	var err error
+	for _, leave := range []func(){
+		func() {},
+		func() { want.ConsumerLimits = found.ConsumerLimits },
+		func() { want.MaxConsumers = found.MaxConsumers },
+	} {
+		if leave(); !unlike(found, want) {
+			return nil
+		}
+		if _, err = js.UpdateStream(ctx, want); err == nil {
+			log.Warn("settings of the stream were not those of this version, and are corrected")
+			return nil
+		}
+		if api := new(jetstream.APIError); !errors.As(err, &api) {
+			return err
+		}
+		log.Warn("the engine rejects settings of the stream", "error", err)
+	}
+	return err
+}
+
 // unlike reports whether a stream keeps other messages than it has to.
 func unlike(found, want jetstream.StreamConfig) bool {
 	return found.MaxMsgsPerSubject != want.MaxMsgsPerSubject || found.MaxAge != want.MaxAge ||
 		found.AllowMsgTTL != want.AllowMsgTTL || found.Retention != want.Retention ||
-		!slices.Equal(found.Subjects, want.Subjects) || found.AllowDirect != want.AllowDirect || found.MaxMsgs > 0
+		!slices.Equal(found.Subjects, want.Subjects) || found.AllowDirect != want.AllowDirect || found.MaxMsgs > 0 ||
+		found.MaxMsgSize != want.MaxMsgSize || max(found.MaxConsumers, 0) != max(want.MaxConsumers, 0) ||
+		found.ConsumerLimits.InactiveThreshold != want.ConsumerLimits.InactiveThreshold
 }

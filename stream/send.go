@@ -13,6 +13,10 @@ import (
 	"rcpt-milter/store"
 )
 
+// headerRoom is kept of each message for the headers of encode, besides the name of the stream. An engine
+// counts them, too.
+const headerRoom = 256
+
 // maxPending is the number of messages on their way to the engine.
 const maxPending = 2000
 
@@ -45,7 +49,7 @@ func (t *term) message(o store.FeedObject) (message, error) {
 	}
 	delete(t.tooLarge, o.GUID)
 	var err error
-	if m.data, err = encodeObject(t.p.config.Directory, o, t.p.config.Names); errors.Is(err, errTooLarge) {
+	if m.data, err = encodeObject(t.p.config.Directory, o, t.p.config.Names, t.limit()); errors.Is(err, errTooLarge) {
 		t.p.config.Log.Error("object cannot be published, so edges keep what they have of it, and defer unknown recipients "+
 			"until it has fewer addresses", "error", err)
 		if t.tooLarge == nil {
@@ -55,6 +59,15 @@ func (t *term) message(o store.FeedObject) (message, error) {
 		m.data, err = encodeTooLarge(t.p.config.Directory, o.GUID)
 	}
 	return m, err
+}
+
+// limit returns how many bytes of an object the engine accepts in a message.
+func (t *term) limit() int {
+	limit := int64(maxPayload)
+	if t.js != nil {
+		limit = min(limit, t.js.Conn().MaxPayload())
+	}
+	return int(limit) - headerRoom - len(streamName(t.p.config.Directory))
 }
 
 // send publishes messages in order. Each one expects the one before it to be the last of the stream,
