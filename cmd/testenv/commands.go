@@ -120,7 +120,9 @@ func test(ctx context.Context, args []string) error {
 func goTest(ctx context.Context, root string, arguments []string) error {
 	cmd := exec.CommandContext(ctx, "go", arguments...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), testenv.EnvMode+"=require", testenv.EnvKept+"=kept")
+	env, remove := inMemory(os.Environ())
+	defer remove()
+	cmd.Env = append(env, testenv.EnvMode+"=require", testenv.EnvKept+"=kept")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	return cmd.Run()
