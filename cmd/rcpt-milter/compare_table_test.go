@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"rcpt-milter/daemon"
 )
@@ -63,11 +64,12 @@ func TestCompareTable(t *testing.T) {
 		c.Unjudged != 1 || c.Unread != 1 || c.Equal {
 		t.Errorf("the table: %+v", c)
 	}
+	if lines := got.Table.UnreadLines; len(lines) != 1 || !strings.Contains(lines[0], "9") ||
+		!strings.Contains(lines[0], `"spoilt"`) {
+		t.Errorf("unread lines: %q", lines)
+	}
 	out := r.want(exitFailure, "compare", "--table", file)
-	for _, want := range []string{"stale@corp.example        table only   3      not in any directory\n",
-		"left the directories 20", "jane.doe@corp.example     index only          rejected by the table\n",
-		file + ": 7 entries, 1 in both, 4 in the table only, 1 in the index only\n",
-		"1 entry is of domains that are not judged here\n", "does not count: line 9: \"spoilt\" is neither"} {
+	for _, want := range []string{file, "stale@corp.example", "jane.doe@corp.example", `"spoilt"`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("compare --table has no %q:\n%s", want, out)
 		}
@@ -78,10 +80,41 @@ func TestCompareTable(t *testing.T) {
 	r.edit("accept: [listed@corp.example]\n", "")
 	r.want(exitOK, "reload")
 	r.want(exitOK, "export", "--output", r.dir+"/exported")
-	if out := r.want(exitOK, "compare", "--table", r.dir+"/exported"); !strings.Contains(out,
-		"3 in both, 0 in the table only, 0 in the index only") {
-		t.Errorf("compare with what was exported says\n%s", out)
+	got = comparedTable{}
+	if err := json.Unmarshal([]byte(r.want(exitOK, "compare", "--table", r.dir+"/exported", "--json")), &got); err != nil {
+		t.Fatal(err)
+	}
+	if c := got.Table; c.Common != 3 || c.TableOnly != 0 || c.IndexOnly != 0 || !c.Equal {
+		t.Errorf("compared with what was exported: %+v", c)
 	}
 	r.want(exitTemporary, "compare", "--table", r.dir+"/none")
 	r.want(exitUsage, "compare", "--table", file, "--directory", "corp")
+}
+
+// TestCompareTablePage: what is printed of each cause.
+func TestCompareTablePage(t *testing.T) {
+	a, out := pageApp()
+	p := &tablePage{app: a}
+	for i, d := range []daemon.TableDifference{
+		{Address: "stale@x.test", Cause: daemon.TableUnknown},
+		{Address: "left\x1b@x.test", Cause: daemon.TableRemoved, Removed: before(time.Hour)},
+		{Address: "listed@x.test", Cause: daemon.TableListed},
+		{Address: "star@x.test", Cause: daemon.TableListed, Entry: "*@x.test"},
+		{Address: "postmaster@x.test", Cause: daemon.TableAlways},
+		{Address: "@y.test", Cause: daemon.TableDomain},
+		{Address: "@z.test", Cause: daemon.TableAlias, Entry: "x.test"},
+		{Address: "new@x.test", Cause: daemon.TableMissing, InIndex: true},
+	} {
+		if d.InTable = !d.InIndex; d.InTable {
+			d.Line = i + 1
+		}
+		if err := p.add(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.end(daemon.ComparedTable{File: "relay_recipients", Entries: 1234, Recipients: 3, Common: 1, TableOnly: 4,
+		IndexOnly: 1, Unjudged: 1, Unread: 3, UnreadLines: []string{"line 9: \x1b"}}); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "compare-table.txt", out.String())
 }

@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write the files in testdata instead of comparing with them")
 
-func compare(t *testing.T, file, got string) {
+func compare(t testing.TB, file, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", file)
 	if *update {
@@ -34,6 +34,12 @@ func compare(t *testing.T, file, got string) {
 	if string(want) != got {
 		t.Errorf("%s (-want +got):\n%s", file, cmp.Diff(string(want), got))
 	}
+}
+
+// compareAt compares the output of commands with a file, without the directory of the rig.
+func (r *rig) compareAt(file, got string) {
+	r.t.Helper()
+	compare(r.t, file, strings.ReplaceAll(got, r.dir, "DIR"))
 }
 
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)

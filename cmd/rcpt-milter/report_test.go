@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"rcpt-milter/control"
 	"rcpt-milter/store"
 )
@@ -67,9 +69,7 @@ func TestReport(t *testing.T) {
 	session.want(t, "jane.do@corp.example", "550")
 	session.want(t, "nobody@report.example", "continue")
 	out := r.want(exitOK, "report")
-	for _, want := range []string{"Refused since ", ": 5 recipients; would refuse 1 more (mode report)\n",
-		"jane.do@corp.example    jane.doe@corp.example", "1 of these addresses is known by now",
-		"jane.deo@corp.example   jane.doe@corp.example", "jne@corp.example        jane@corp.example", "192.0.2.0/24"} {
+	for _, want := range []string{"jane.do@corp.example", "jane.doe@corp.example", "192.0.2.0/24"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("report has no %q:\n%s", want, out)
 		}
@@ -78,8 +78,22 @@ func TestReport(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.want(exitOK, "report", "--json", "--since", "2h")), &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.NearMisses) != 3 || report.Searched != 6 || report.Refused != 5 {
+	if report.Searched != 6 || report.Refused != 5 || report.WouldRefuse != 1 {
 		t.Errorf("report --json: %+v", report)
+	}
+	near := map[string][]string{}
+	for _, n := range report.NearMisses {
+		near[n.Name] = n.Known
+	}
+	want := map[string][]string{"jane.do@corp.example": {"jane.doe@corp.example"},
+		"jane.deo@corp.example": {"jane.doe@corp.example"}, "jne@corp.example": {"jane@corp.example"}}
+	if d := cmp.Diff(want, near); d != "" {
+		t.Errorf("near misses (-want +got):\n%s", d)
+	}
+	for _, a := range report.Addresses {
+		if known := a.Name == "jane.doe@corp.example"; known != (a.Now == control.NowKnown) {
+			t.Errorf("%s is %s now", a.Name, a.Now)
+		}
 	}
 	r.want(exitUsage, "report", "--since", "soon")
 	r.want(exitUsage, "report", "--limit", "-1")
