@@ -182,7 +182,7 @@ func fullStatus() Status {
 				Password: Time{at.Add(72 * time.Hour)}, Account: Time{at.Add(96 * time.Hour)}, LastError: "down"},
 			Stream: &StreamStatus{Link: fullLink(at), Hub: "hub1", HubVersion: "1.2.4", Controller: "dc1.corp.example",
 				AsOf: at, Generation: "0f0e", Sequence: 10, DigestOK: &visible, Unreadable: 3,
-				TooLarge: 2, SharedName: "mx1"},
+				TooLarge: 2, SharedName: "mx1", NotNewer: true},
 		}},
 		Publish: []PublishStatus{{Directory: "lab", Link: fullLink(at), Leading: true, Holder: "hub1", Generation: "0f0f",
 			Sequence: 20, Published: at, Due: 19, Pending: 4, Withheld: 5, TooLarge: 1, LastError: "full", FailingSince: at,

@@ -32,6 +32,7 @@ type StreamStatus struct {
 	Unreadable int    `json:"unreadable"`  // objects that keep their addresses, because their messages cannot be read
 	TooLarge   int    `json:"too_large"`   // objects that keep their addresses, because they have more than a message can hold
 	SharedName string `json:"shared_name"` // of this edge, if another host reports under it; empty means none does
+	NotNewer   bool   `json:"not_newer"`   // the stream shows nothing newer than the index, which stays as it is
 }
 
 // PublishStatus is how a hub publishes a directory.

@@ -8,8 +8,8 @@ import (
 	"rcpt-milter/control"
 )
 
-// publishAlarmAfter is how long a hub may fail to publish before that is an alarm. A second hub, or
-// an engine that restarts, takes less.
+// publishAlarmAfter is how long a hub may fail to publish before that is an alarm, and how long an edge may
+// wait for one. A second hub, or an engine that restarts, takes less.
 const publishAlarmAfter = time.Minute
 
 // fleetAlarms returns the conditions of the fleet that need repair, one sentence each. The edges of
@@ -28,6 +28,10 @@ func fleetAlarms(s control.Status, now time.Time) []string {
 		if name := d.Stream.SharedName; name != "" {
 			add("another host reports directory %s as %s too, so the hub shows only one of them; enrol each edge under a "+
 				"name of its own, or give the hosts different names", d.Name, name)
+		}
+		if d.Stream.NotNewer && now.Sub(d.FailingSince.Time) >= publishAlarmAfter {
+			add("the engine shows directory %s as it was before, as after the restore of a backup, so this edge keeps what it "+
+				"has; start a hub, or run \"rcpt-milter sync --full\" here to follow the engine all the same", d.Name)
 		}
 		all = append(all, linkAlarms(d.Name, d.Stream.Link, now)...)
 		if n := d.Stream.TooLarge; n > 0 {

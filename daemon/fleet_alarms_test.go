@@ -16,6 +16,11 @@ func TestFleetAlarms(t *testing.T) {
 		return control.Status{Directories: []control.DirectoryStatus{{Name: "own"},
 			{Name: "corp", HeldRemovals: held, Stream: &s}}}
 	}
+	older := func(since time.Duration) control.Status {
+		s := follow(0, control.StreamStatus{NotNewer: true})
+		s.Directories[1].FailingSince = before(since)
+		return s
+	}
 	publish := func(p control.PublishStatus) control.Status {
 		p.Directory = "corp"
 		return control.Status{Publish: []control.PublishStatus{p}}
@@ -51,6 +56,10 @@ func TestFleetAlarms(t *testing.T) {
 		{"an edge whose name is not its own", follow(0, control.StreamStatus{SharedName: "mx1"}),
 			[]string{"another host reports directory corp as mx1 too, so the hub shows only one of them; enrol each edge " +
 				"under a name of its own, or give the hosts different names"}},
+		{"an edge that waits for a hub", older(publishAlarmAfter - time.Second), nil},
+		{"an edge with the backup of a stream", older(publishAlarmAfter),
+			[]string{"the engine shows directory corp as it was before, as after the restore of a backup, so this edge keeps " +
+				"what it has; start a hub, or run \"rcpt-milter sync --full\" here to follow the engine all the same"}},
 		{"a hub that publishes", publish(control.PublishStatus{Leading: true}), nil},
 		{"a hub that has just failed", publish(control.PublishStatus{LastError: "full",
 			FailingSince: before(publishAlarmAfter - time.Second)}), nil},

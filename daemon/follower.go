@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -127,7 +128,8 @@ func (f *follower) compare(s mirror.Status) *bool {
 // status returns how the directory is followed.
 func (f *follower) status(now time.Time) *control.StreamStatus {
 	s := f.mirror.Status()
-	out := &control.StreamStatus{Link: f.link.status(), Sequence: s.USN, DigestOK: f.compare(s)}
+	out := &control.StreamStatus{Link: f.link.status(), Sequence: s.USN, DigestOK: f.compare(s),
+		NotNewer: errors.Is(s.LastError, mirror.ErrNotNewer)}
 	if !s.InvocationID.IsZero() {
 		out.Generation = s.InvocationID.String()
 	}

@@ -40,6 +40,10 @@ type cursor struct {
 	Term string `json:"term,omitempty"`
 	// Differs means that the index was found to differ from what a hub publishes.
 	Differs bool `json:"differs,omitempty"`
+	// AsOf is when the directory was as the index shows it, by the local clock, and Former are the streams
+	// that were followed before, the last one first. Both are zero for a controller.
+	AsOf   time.Time        `json:"as_of,omitzero"`
+	Former []directory.GUID `json:"former,omitempty"`
 }
 
 func (c cursor) encode() ([]byte, error) { return json.Marshal(c) }

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func TestCursorOfADatabaseSetBack(t *testing.T) {
 			other.database())
 	}
 	encoded, err := back.encode()
-	if got := decodeCursor(encoded); err != nil || got != back {
+	if got := decodeCursor(encoded); err != nil || !reflect.DeepEqual(got, back) {
 		t.Errorf("cursor %+v becomes %+v, %v", back, got, err)
 	}
 }

@@ -139,6 +139,10 @@ type Mirror struct {
 	changesMode    changesMode
 	rightsWarnedAt time.Time // last warning about the missing right
 	grantee        string    // the account for dsacls; empty until it is needed
+	firstSeen      struct {  // the stream of the last rootDSE when it was first seen, see checkNewer
+		id  directory.GUID
+		usn uint64
+	}
 
 	comparing sync.Mutex // held by a running comparison
 

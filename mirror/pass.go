@@ -74,6 +74,9 @@ func (r *passRun) run(ctx context.Context, full string) error {
 	r.domainOnly = m.isDomainOnly(r.root)
 	m.lastDomainOnly = r.domainOnly
 	m.otherScope.Store(r.domainOnly || !at.covers(at.next(r.root, store.Full)))
+	if err := r.checkNewer(at, stored, full == reasonRequested); err != nil {
+		return err
+	}
 	why := mustFull(m.situation(stored, r.root))
 	if m.config.Rules.Published && isSetBack(at, r.root) {
 		return r.setBack(stored)
@@ -116,6 +119,9 @@ func (r *passRun) read(ctx context.Context, stored store.Directory, why string) 
 	}
 	before := decodeCursor(stored.Cursor)
 	next := before.next(r.root, r.kind)
+	if m.config.Rules.Published {
+		next = next.follows(before, r.started)
+	}
 	next.AgeUnknown = r.kind == store.Incremental && (before.AgeUnknown || r.ageUnknown(stored))
 	r.changeTracker = r.startTracking(before)
 	origin := store.Origin{Controller: r.root.DNSHostName,

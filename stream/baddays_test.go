@@ -314,6 +314,12 @@ func TestHostilePayloads(t *testing.T) {
 // republishState publishes the newest state once more, after what came since.
 func republishState(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
+	republish(t, js, func(*state) {})
+}
+
+// republish publishes the newest state with changes.
+func republish(t *testing.T, js jetstream.JetStream, change func(*state)) {
+	t.Helper()
 	s, err := js.Stream(t.Context(), streamName("corp"))
 	if err != nil {
 		t.Fatal(err)
@@ -331,6 +337,7 @@ func republishState(t *testing.T, js jetstream.JetStream) {
 		t.Fatal(err)
 	}
 	at.Sequence = info.State.LastSeq + 1
+	change(&at)
 	data, err := at.encode("corp")
 	if err != nil {
 		t.Fatal(err)

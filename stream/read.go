@@ -23,6 +23,8 @@ func (s *Source) Read(ctx context.Context, since uint64, page func([]directory.O
 	switch {
 	case err != nil:
 		return err
+	case !s.isShown(target.state.Generation):
+		return unusable("the stream was exchanged before it was read", nil)
 	case since > target.state.Sequence:
 		return unusable("the stream was set back while it was read", nil)
 	case since == target.state.Sequence:
@@ -37,6 +39,13 @@ func (s *Source) Read(ctx context.Context, since uint64, page func([]directory.O
 	}
 	s.keep(r.tail)
 	return nil
+}
+
+// isShown reports whether the last Root showed a generation, or there was none.
+func (s *Source) isShown(generation directory.GUID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shown.IsZero() || s.shown == generation
 }
 
 // follow reads with the kept tail, or with a new one. The consumer of a kept tail may be gone, such as

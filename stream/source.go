@@ -36,8 +36,9 @@ type Source struct {
 	options SourceOptions
 
 	mu     sync.Mutex
-	kept   *tail // at the end of the last read; nil: none
-	cut    state // where the last read ended
+	kept   *tail          // at the end of the last read; nil: none
+	shown  directory.GUID // generation of the last Root; zero: none
+	cut    state          // where the last read ended
 	closed bool
 }
 
@@ -92,6 +93,9 @@ func (s *Source) Root(ctx context.Context) (directory.Root, error) {
 			AgeUnknown: v.state.AgeUnknown, At: time.Now(), Pass: v.state.Pass, Generation: v.state.Generation,
 			Sequence: v.state.Sequence, Digest: v.state.Digest, Unreadable: h.Unreadable, TooLarge: h.TooLarge, Known: true}
 	})
+	s.mu.Lock()
+	s.shown = v.state.Generation
+	s.mu.Unlock()
 	return directory.Root{Term: v.state.Term, HighestCommittedUSN: v.state.Sequence, InvocationID: v.state.Generation,
 		DNSHostName: streamName(s.dir), Now: v.now, DeletedVisible: true, Age: v.age}, nil
 }

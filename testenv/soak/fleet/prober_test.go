@@ -97,6 +97,12 @@ const (
 	sessionLength = 500
 )
 
+// gone is an address that no controller shows, and that an edge still accepts.
+type gone struct {
+	address        string
+	lost, accepted time.Time
+}
+
 // prober asks one edge all the time, and judges the answers.
 type prober struct {
 	w       *world
@@ -108,7 +114,7 @@ type prober struct {
 
 	asked, noAnswer, sessions int
 	count                     map[string]int
-	oldestGone                time.Duration // longest time from a loss to an acceptance
+	oldestGone                gone // accepted for the longest time after its loss
 }
 
 func newProber(w *world, edge *host, rnd *rand.Rand) *prober {
@@ -204,10 +210,15 @@ func (p *prober) judge(recipient, reply string, began time.Time) {
 	default:
 		p.tally("of gone", reply)
 		if reply == accepted {
-			p.oldestGone = max(p.oldestGone, began.Sub(l.goneAt))
+			if now := (gone{recipient, l.goneAt, began}); now.lasted() > p.oldestGone.lasted() {
+				p.oldestGone = now
+			}
 		}
 	}
 }
+
+// lasted returns how long the address was accepted after its loss.
+func (g gone) lasted() time.Duration { return g.accepted.Sub(g.lost) }
 
 // tally counts an answer.
 func (p *prober) tally(of, reply string) {
@@ -242,6 +253,8 @@ func (p *prober) askAll() {
 
 // summary returns the figures of the prober.
 func (p *prober) summary() string {
-	return fmt.Sprintf("%s: %d questions in %d sessions, %d without an answer; %v; a lost address accepted for at most %.1f s",
-		p.edge.name, p.asked, p.sessions, p.noAnswer, p.count, p.oldestGone.Seconds())
+	g := p.oldestGone
+	return fmt.Sprintf("%s: %d questions in %d sessions, %d without an answer; %v; a lost address accepted for at most "+
+		"%.1f s: %s, lost at %.1f s", p.edge.name, p.asked, p.sessions, p.noAnswer, p.count, g.lasted().Seconds(),
+		g.address, g.lost.Sub(p.w.began).Seconds())
 }
