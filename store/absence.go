@@ -27,7 +27,6 @@ import (
 type absence struct {
 	known atomic.Int64 // known addresses among the records that the census was read from
 	sound atomic.Bool
-	open  atomic.Uint64 // answers that an address is open
 }
 
 // count counts the record of an address.
@@ -113,7 +112,7 @@ const spotCheckEvery = 256
 // spotCheck reads the record of an open address now and then, because a file that is damaged while
 // nothing reads it stays unnoticed until the next verification. It does not change the answer.
 func (s *Store) spotCheck(a string) {
-	if s.census.absence.open.Add(1)%spotCheckEvery == 0 {
+	if s.openAnswers.Add(1)%spotCheckEvery == 0 {
 		_, _ = s.addressRecord(a) // a hidden or unreadable record marks the store as damaged
 	}
 }

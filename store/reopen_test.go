@@ -185,3 +185,21 @@ func TestOlderFormatNeedsSpace(t *testing.T) {
 	free = 1 << 30
 	wantConverted(t, open(t, c))
 }
+
+// TestLookupWhileReopened: a lookup that memory has answered does not look at what reopening replaces.
+// The race detector finds it if it does.
+func TestLookupWhileReopened(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"))
+	for range 10 {
+		s.reopenDue.Store(true)
+		done := make(chan error)
+		go func() { done <- s.prepareWrite() }()
+		if got, err := s.Lookup(mustParse(t, "a@x.test")); err == nil && !got.Known {
+			t.Errorf("lookup: %+v", got)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -141,6 +141,8 @@ type Store struct {
 	inDoubt   atomic.Pointer[string] // why the records may be older than they were; nil means that they are not
 	readers   atomic.Int64           // running lookups, which Close waits for
 
+	openAnswers atomic.Uint64 // answers from memory that an address is open: see spotCheck
+
 	reopening    sync.Mutex
 	epoch        atomic.Uint64             // how many stores were set aside while this one was open
 	reopenDue    atomic.Bool               // before the next write: see reopen.go

@@ -119,7 +119,7 @@ func (p *Publisher) reply(ctx context.Context, m *nats.Msg) {
 		return err
 	})
 	if err != nil {
-		got = answer{Error: printable(err.Error())}
+		got = answer{Error: printable(err.Error(), maxError)}
 	}
 	if data, err := json.Marshal(got); err == nil {
 		_ = m.Respond(data) // an edge without an answer knows that it has none
@@ -140,15 +140,18 @@ func (p *Publisher) find(ctx context.Context, data []byte) (got answer, err erro
 	return got, err
 }
 
-// printable returns text that validText accepts.
-func printable(text string) string {
+// maxError limits the bytes of an error that travels.
+const maxError = 500
+
+// printable returns text that validText accepts, of at most limit bytes.
+func printable(text string, limit int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(text, "?"))
-	return strings.ToValidUTF8(text[:min(len(text), 500)], "")
+	return strings.ToValidUTF8(text[:min(len(text), limit)], "")
 }
 
 func subjectsOf(filter string) jetstream.StreamInfoOpt { return jetstream.WithSubjectFilter(filter) }

@@ -92,7 +92,7 @@ func (c *Client) Report(ctx context.Context, directory string, r EdgeReport) err
 	ctx, end := at.within(ctx)
 	defer end()
 	r.Name, r.Age = c.config.Name, 0
-	r.Error = printable(r.Error)
+	r.Error = printable(r.Error, maxError)
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err

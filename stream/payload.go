@@ -54,9 +54,9 @@ type objectMessage struct {
 // encodeObject returns the message of an object, of at most limit bytes. Names are left out unless they are
 // wanted.
 func encodeObject(dir string, o store.FeedObject, names bool, limit int) ([]byte, error) {
-	m := objectMessage{Version: payloadVersion, Subject: objectSubject(dir, o.GUID), Class: o.Class}
+	m := objectMessage{Version: payloadVersion, Subject: objectSubject(dir, o.GUID), Class: printable(o.Class, maxText)}
 	if names {
-		m.DN = o.DN
+		m.DN = printable(o.DN, maxText) // it may have control characters, such as a tab
 	}
 	for _, a := range o.Addresses {
 		if m.Addresses == nil {

@@ -333,3 +333,29 @@ func TestSubjects(t *testing.T) {
 		})
 	}
 }
+
+// TestNamesTravel: no name of an object makes its message unreadable. An edge would otherwise defer all
+// unknown recipients for as long as the object has that name.
+func TestNamesTravel(t *testing.T) {
+	for _, tt := range []struct{ name, dn, class string }{
+		{"tab", "CN=Ann\tLee,DC=corp,DC=example", "user"},
+		{"C1 control character", "CN=Ann\u0085Lee,DC=corp,DC=example", "user"},
+		{"long", "CN=Ann" + strings.Repeat(",OU=ü", maxText) + ",DC=corp", "user"},
+		{"not UTF-8", "CN=\xff", "user"},
+		{"class", "CN=Ann", "us\u0007er"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := store.FeedObject{GUID: store.GUID{1}, Class: tt.class, DN: tt.dn,
+				Addresses: []store.FeedAddress{{Address: parse(t, "ann@corp.example"), Attribute: "mail"}}}
+			at := term{p: &Publisher{config: PublisherConfig{Directory: "corp", Names: true}}}
+			m, err := at.message(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := decodeObject("corp", o.GUID, m.data)
+			if err != nil || len(got.Addresses) != 1 || !strings.HasPrefix(got.DN, "CN=") {
+				t.Fatalf("%+v, %v", got, err)
+			}
+		})
+	}
+}
