@@ -17,6 +17,7 @@ const (
 	SourcePass   = "pass"          // the domain is in mode pass
 	SourceReport = "report"        // the domain is in mode report, which rejects nothing
 	SourceEmpty  = "empty"         // no address of the enforced domain is known, so nothing is rejected
+	SourceStale  = "stale"         // an accept file of the enforced domain is too old, so nothing is rejected
 )
 
 // Recipient is one entry of the list.

@@ -38,6 +38,7 @@ func (d *daemon) newExporter(c *config.Config, q control.ExportQuery) (exporter,
 	e := exporter{version: d.version, config: c, store: d.store, files: d.files.Snapshot(), policy: policy, query: q}
 	if q.Open {
 		e.empty = emptyDomains(c, d.index(), d.files)
+		e.openStale(d.agesOf(c))
 	}
 	for _, d := range d.syncs.Directories() {
 		e.directories = append(e.directories, control.ExportDirectory{Name: d.Name, State: d.State,
@@ -57,6 +58,7 @@ type exporter struct {
 	directories []control.ExportDirectory
 	query       control.ExportQuery
 	empty       []string // enforced domains without a known address; only with query.Open
+	stale       []string // other enforced domains with an accept file that is too old; only with query.Open
 	tell        func(control.ExportEvent) error
 
 	ctx   context.Context
@@ -294,7 +296,7 @@ func (e *exporter) addPassed() error {
 }
 
 // addOpen lists whole domains in which the daemon rejects no recipient now: those in mode report,
-// and enforced ones of which no address is known.
+// and enforced ones of which no address is known or an accept file is too old.
 func (e *exporter) addOpen() error {
 	if !e.query.Open {
 		return nil
@@ -320,12 +322,25 @@ func (e *exporter) addOpen() error {
 			}
 		}
 	}
-	for _, alias := range e.emptyAliases() {
-		if err := e.addWhole(alias, control.SourceEmpty); err != nil {
+	for _, domain := range e.stale {
+		if err := e.addWhole(domain, control.SourceStale); err != nil {
 			return err
 		}
 	}
-	return nil
+	return e.addOpenAliases()
+}
+
+// openStale finds the enforced domains in which nothing is rejected because an accept file is too old.
+func (e *exporter) openStale(ages fileAges) {
+	if e.config.WhenStale == config.Refuse {
+		return
+	}
+	for _, domain := range e.judged() {
+		if e.config.ModeOf(domain) == config.Enforce && !slices.Contains(e.empty, domain) &&
+			ages.freshness(domain).State == policy.Stale {
+			e.stale = append(e.stale, domain)
+		}
+	}
 }
 
 // addWhole lists a whole domain, unless a list of the configuration has it.

@@ -155,15 +155,34 @@ func (e *exporter) aliases() []string {
 	})
 }
 
-// emptyAliases returns the enforced aliases with a target without a known address. The daemon defers
+// addOpenAliases lists the whole enforced aliases with a target that addOpen lists. The daemon defers
 // their unknown recipients.
-func (e *exporter) emptyAliases() []string {
-	return slices.DeleteFunc(e.aliases(), func(alias string) bool {
-		return e.config.ModeOf(alias) != config.Enforce || slices.Contains(e.empty, alias) ||
-			!slices.ContainsFunc(e.policy.AliasTargets(alias), func(t policy.AliasTarget) bool {
-				return !t.Alias && slices.Contains(e.empty, t.Domain)
-			})
-	})
+func (e *exporter) addOpenAliases() error {
+	for _, alias := range e.aliases() {
+		if e.config.ModeOf(alias) != config.Enforce || slices.Contains(e.empty, alias) || slices.Contains(e.stale, alias) {
+			continue
+		}
+		if source := e.openBy(e.policy.AliasTargets(alias)); source != "" {
+			if err := e.addWhole(alias, source); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// openBy returns the source by which addOpen lists one of these targets, or "".
+func (e *exporter) openBy(targets []policy.AliasTarget) (source string) {
+	for _, t := range targets {
+		switch {
+		case t.Alias:
+		case slices.Contains(e.empty, t.Domain):
+			return control.SourceEmpty
+		case slices.Contains(e.stale, t.Domain):
+			source = control.SourceStale
+		}
+	}
+	return source
 }
 
 // aliasedAs lists an address of the index as a recipient of an alias, unless the list has that

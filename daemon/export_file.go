@@ -50,7 +50,7 @@ type exportedState struct {
 	config *config.Config
 	digest string         // of the index
 	files  []*table.Table // of accept_files; the tables stay in memory, so no other one gets their address
-	empty  string         // enforced domains without a known address
+	open   string         // enforced domains in which nothing is rejected
 	size   int64
 	time   time.Time
 }
@@ -150,7 +150,7 @@ func (x *exportFile) update(ctx context.Context, c *config.Config) error {
 	if err := x.check(e); err != nil {
 		return err
 	}
-	state := exportedState{config: c, digest: e.store.Totals().Digest, files: e.files, empty: fmt.Sprint(e.empty)}
+	state := exportedState{config: c, digest: e.store.Totals().Digest, files: e.files, open: fmt.Sprint(e.empty, e.stale)}
 	if state.stat(c.Export.File) == nil && state.equal(x.done) {
 		return nil
 	}
@@ -208,7 +208,7 @@ func (e exporter) list(ctx context.Context, o config.Export, now time.Time, w io
 
 // equal reports whether nothing has changed that the file depends on.
 func (s exportedState) equal(o exportedState) bool {
-	return s.config == o.config && s.digest == o.digest && slices.Equal(s.files, o.files) && s.empty == o.empty &&
+	return s.config == o.config && s.digest == o.digest && slices.Equal(s.files, o.files) && s.open == o.open &&
 		s.size == o.size && s.time.Equal(o.time)
 }
 

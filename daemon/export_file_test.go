@@ -46,7 +46,6 @@ func newExportTest(t *testing.T, s *store.Store, addresses ...string) *exportTes
 		exporter: func(c *config.Config, q control.ExportQuery) (exporter, error) {
 			e := newTestExporter(t, c, s, q)
 			e.directories[0].State = x.state
-			e.empty = domainsWithoutAddress(c, nil, s.HasDomain, s.HasDomainBelow)
 			return e, nil
 		},
 		health: s.Health, changed: make(chan struct{}, 1), pending: true,
@@ -227,6 +226,55 @@ func TestExportFileOpenDomains(t *testing.T) {
 	if want := "not by this table: recipients in sub-domains of below.example without a known address"; !strings.Contains(
 		string(text), want) {
 		t.Errorf("no %q in\n%s", want, text)
+	}
+}
+
+// TestExportFileStaleFile: while an accept file is too old, the daemon defers unknown recipients of the
+// domains that the file names, and of their aliases. The exported file has these domains as a whole.
+func TestExportFileStaleFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cloud")
+	if err := os.WriteFile(file, []byte("cloud@corp.example OK\n@alias.example @corp.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const listed = "ann@corp.example eve@alias.example zoe@other.example ann@alias.example cloud@alias.example " +
+		"cloud@corp.example"
+	for _, c := range []struct {
+		name string
+		age  time.Duration
+		max  time.Duration
+		when config.Fallback
+		mode config.Mode // of corp.example
+		open string      // whole domains
+		then string      // the same after a fresh copy of the file came
+	}{
+		{"fresh", time.Minute, time.Hour, config.Tempfail, config.Enforce, "", ""},
+		{"no limit", 1000 * time.Hour, 0, config.Tempfail, config.Enforce, "", ""},
+		{"too old", 2 * time.Hour, time.Hour, config.Tempfail, config.Enforce, " @alias.example @corp.example", ""},
+		{"of the future", -time.Hour, time.Hour, config.Tempfail, config.Enforce, " @alias.example @corp.example", ""},
+		{"accept", 2 * time.Hour, time.Hour, config.Accept, config.Enforce, " @alias.example @corp.example", ""},
+		{"refuse", 2 * time.Hour, time.Hour, config.Refuse, config.Enforce, "", ""},
+		{"mode report", 2 * time.Hour, time.Hour, config.Tempfail, config.Report, " @corp.example @alias.example",
+			" @corp.example"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			setTime := func(age time.Duration) {
+				if err := os.Chtimes(file, noon.Add(-age), noon.Add(-age)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			x := newExportTest(t, newTestStore(t), "ann@corp.example", "zoe@other.example", "eve@alias.example")
+			x.use.Domains = map[string]config.Mode{"corp.example": c.mode, "other.example": config.Enforce,
+				"alias.example": config.Enforce}
+			x.use.AcceptFiles, x.use.AcceptFilesMaxAge, x.use.WhenStale = []string{file}, c.max, c.when
+			setTime(c.age)
+			x.pass("first", listed+c.open, "", "", 1)
+			setTime(time.Minute)
+			ran := 0
+			if c.open != c.then {
+				ran = 1
+			}
+			x.pass("a fresh copy", listed+c.then, "", "", ran)
+		})
 	}
 }
 

@@ -55,8 +55,13 @@ func newTestExporter(t *testing.T, c *config.Config, s *store.Store, q control.E
 	if err != nil {
 		t.Fatal(err)
 	}
-	return exporter{version: "test", config: c, store: s, files: files.Snapshot(), policy: policy, query: q,
+	e := exporter{version: "test", config: c, store: s, files: files.Snapshot(), policy: policy, query: q,
 		directories: []control.ExportDirectory{{Name: "corp", State: control.Fresh}}}
+	if q.Open {
+		e.empty = domainsWithoutAddress(c, nil, s.HasDomain, s.HasDomainBelow)
+		e.openStale(fileAges{files, c.AcceptFilesMaxAge, func() time.Time { return noon }})
+	}
+	return e
 }
 
 func TestExporter(t *testing.T) {
