@@ -265,8 +265,8 @@ func attributes(target *[]string) field {
 // baseSyntax is a rough check of a distinguished name (RFC 4514).
 var baseSyntax = regexp.MustCompile(`(?i)^(\s*[a-z0-9.-]+\s*=([^,\\]|\\.)+(,|$))+$`)
 
-// splitAtCommas records a list with a name that has no quotes, whose commas made items of its parts,
-// and reports whether it did.
+// splitAtCommas records an unquoted distinguished name that YAML split into items at its commas, and
+// reports whether there was one.
 func (v value) splitAtCommas() bool {
 	items := v.node.items
 	for i := 1; i < len(items); i++ {

@@ -122,8 +122,8 @@ func (r *reader) warnWorldReadable(key, file string) {
 	}
 }
 
-// laxStore are the permissions that a store should not give: everything to other accounts, and
-// writing to the group. The group of the daemon may read it; its members may use control as well.
+// laxStore has the permissions that a store should not grant: any to other accounts, and write to
+// the group. The group of the daemon may read it, because its members may use control as well.
 const laxStore fs.FileMode = 0o027
 
 // warnLaxStore records a warning if other accounts can enter the store or change it. It has all

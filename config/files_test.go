@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"os"
 	"os/user"
@@ -284,16 +285,18 @@ func TestCheckAcceptFiles(t *testing.T) {
 func TestLaxStore(t *testing.T) {
 	for mode, want := range map[os.FileMode]bool{0o700: false, 0o750: false, 0o500: false, 0o770: true, 0o755: true,
 		0o701: true, 0o777: true} {
-		dir := t.TempDir()
-		if err := os.Chmod(dir, mode); err != nil {
-			t.Fatal(err)
-		}
-		c := &Config{Store: Store{Dir: dir}}
-		warnings, err := c.CheckFiles()
-		text := errors.Join(warnings...)
-		if err != nil || (text != nil) != want || want && !strings.Contains(text.Error(), "chmod 0700 "+dir) {
-			t.Errorf("mode %o: %v, %v, want a warning: %t", mode, text, err, want)
-		}
+		t.Run(fmt.Sprintf("%o", mode), func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.Chmod(dir, mode); err != nil {
+				t.Fatal(err)
+			}
+			c := &Config{Store: Store{Dir: dir}}
+			warnings, err := c.CheckFiles()
+			text := errors.Join(warnings...)
+			if err != nil || (text != nil) != want || want && !strings.Contains(text.Error(), "chmod 0700 "+dir) {
+				t.Errorf("mode %o: %v, %v, want a warning: %t", mode, text, err, want)
+			}
+		})
 	}
 	c := &Config{Store: Store{Dir: filepath.Join(t.TempDir(), "none")}}
 	if warnings, err := c.CheckFiles(); len(warnings) > 0 || err != nil {

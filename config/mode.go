@@ -22,8 +22,8 @@ func (c *Config) HasEntry(domain string) bool {
 	return configured
 }
 
-// Guards reports whether a canonical domain has addresses that decide about recipients which are
-// judged: its own, or those of a domain alias of it.
+// Guards reports whether a canonical domain has addresses that decide about judged recipients: its
+// own, or those of a domain alias that leads to it.
 func (c *Config) Guards(domain string) bool {
 	if c.Judges(domain) {
 		return true
@@ -36,7 +36,7 @@ func (c *Config) Guards(domain string) bool {
 	return false
 }
 
-// leadsTo reports whether a domain is a target of an alias, perhaps by way of others.
+// leadsTo reports whether a domain is a target of an alias, directly or through others.
 func (c *Config) leadsTo(alias, domain string) bool {
 	target, more := c.DomainAliases[alias]
 	for more && target != domain { // an alias does not lead back to itself

@@ -25,8 +25,10 @@ func TestGuards(t *testing.T) {
 		"foreign.test":     false,
 		"":                 false,
 	} {
-		if got := c.Guards(domain); got != want {
-			t.Errorf("Guards(%q) = %t, want %t", domain, got, want)
-		}
+		t.Run(domain, func(t *testing.T) {
+			if got := c.Guards(domain); got != want {
+				t.Errorf("Guards(%q) = %t, want %t", domain, got, want)
+			}
+		})
 	}
 }

@@ -33,11 +33,13 @@ func TestSample(t *testing.T) {
 	}
 	for role, text := range map[string]string{"hub": text + hub,
 		"edge": "domains: {corp.example: report}\ndirectories:\n  - name: corp\n" + edge} {
-		c, err := Parse("config.yaml", []byte(commentedKey.ReplaceAllString(text, "$1$2")))
-		if err != nil {
-			t.Fatalf("as %s: %v", role, err)
-		}
-		maps.Copy(all.at, c.at)
+		t.Run(role, func(t *testing.T) {
+			c, err := Parse("config.yaml", []byte(commentedKey.ReplaceAllString(text, "$1$2")))
+			if err != nil {
+				t.Fatalf("as %s: %v", role, err)
+			}
+			maps.Copy(all.at, c.at)
+		})
 	}
 	for _, key := range everyKey(t) {
 		if _, ok := all.at[key]; !ok && key != "publish.stream.tls" && !strings.HasPrefix(key, "publish.stream.tls.") {

@@ -89,7 +89,7 @@ func (c *Config) fields() field {
 	}, "domains", "directories")
 }
 
-// fields has the keys of harvest. A file with harvest means it, unless it says otherwise.
+// fields has the keys of harvest. With the key harvest, the limit is enforced unless mode says otherwise.
 func (h *Harvest) fields() field {
 	all := keys(fields{
 		"mode":    choice(&h.Mode, Enforce, Report),

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -19,12 +20,14 @@ func TestScope(t *testing.T) {
 		{"badexample.org", false}, {"example.com.evil.test", false}, {".org", false}, {"com", false}, {"", false},
 		{".", false}, {"EXAMPLE.com", false},
 	} {
-		if got := scope.Covers(c.domain); got != c.want {
-			t.Errorf("Covers(%q) = %t", c.domain, got)
-		}
-		if (Scope)(nil).Covers(c.domain) {
-			t.Errorf("the zero value covers %q", c.domain)
-		}
+		t.Run("covers "+c.domain, func(t *testing.T) {
+			if got := scope.Covers(c.domain); got != c.want {
+				t.Errorf("Covers(%q) = %t", c.domain, got)
+			}
+			if (Scope)(nil).Covers(c.domain) {
+				t.Errorf("the zero value covers %q", c.domain)
+			}
+		})
 	}
 	for _, c := range []struct {
 		text string
@@ -54,15 +57,17 @@ func TestUnknownText(t *testing.T) {
 		{Stale, []string{"accepted", "when_stale: accept"}},
 		{NotReady, []string{"451", "when_not_ready: tempfail"}},
 	} {
-		got := s.UnknownText(c.state)
-		if (got == "") != (c.want == nil) {
-			t.Errorf("UnknownText(%s) = %q", c.state, got)
-		}
-		for _, want := range c.want {
-			if !strings.Contains(got, want) {
-				t.Errorf("UnknownText(%s) = %q, without %q", c.state, got, want)
+		t.Run(string(c.state), func(t *testing.T) {
+			got := s.UnknownText(c.state)
+			if (got == "") != (c.want == nil) {
+				t.Errorf("UnknownText(%s) = %q", c.state, got)
 			}
-		}
+			for _, want := range c.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("UnknownText(%s) = %q, without %q", c.state, got, want)
+				}
+			}
+		})
 	}
 }
 
@@ -82,8 +87,10 @@ func TestUnknownIn(t *testing.T) {
 		{NotReady, "", policy.FallbackAccept, UnknownAccepted},
 		{"melted", "", "", UnknownDeferred},
 	} {
-		if got := UnknownIn(c.state, c.whenStale, c.whenNotReady); got != c.want {
-			t.Errorf("UnknownIn(%s, %s, %s) = %s, want %s", c.state, c.whenStale, c.whenNotReady, got, c.want)
-		}
+		t.Run(fmt.Sprint(c.state, " ", c.whenStale, " ", c.whenNotReady), func(t *testing.T) {
+			if got := UnknownIn(c.state, c.whenStale, c.whenNotReady); got != c.want {
+				t.Errorf("UnknownIn(%s, %s, %s) = %s, want %s", c.state, c.whenStale, c.whenNotReady, got, c.want)
+			}
+		})
 	}
 }

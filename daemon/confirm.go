@@ -106,7 +106,7 @@ func (d *daemon) findForEdge(ctx context.Context, a address.Address) (found, int
 	entry, err := c.Confirm(ctx, a, false)
 	if err == nil && entry.Known {
 		if own, err := d.index().Lookup(a); err == nil && !own.Known {
-			d.wake(a.Domain()) // so that all edges know it soon
+			d.wake(a.Domain()) // a pass publishes it to all edges
 		}
 	}
 	return entry.Known, entry.InternalOnly, err

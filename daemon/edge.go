@@ -85,7 +85,7 @@ const maxEnrolmentFile = 1 << 20
 type Join struct {
 	engine.Enrolment
 	File string
-	// Waiting says of each directory that cannot be read yet why, such as that no hub has published it.
+	// Waiting says for each directory that cannot be read yet why, such as that no hub has published it.
 	Waiting []string
 }
 
@@ -211,10 +211,10 @@ func (e EnrolmentFile) Write(content []byte) error {
 	return nil
 }
 
-// Remove removes the file, which has no use then.
+// Remove removes the file after a failed enrolment.
 func (e EnrolmentFile) Remove() {
 	e.f.Close()
-	os.Remove(e.f.Name()) // an empty file would only be in the way
+	os.Remove(e.f.Name()) // an empty file would block the next attempt
 }
 
 // authorityOf returns the certificates of an enrolment file. It returns an error if all have expired.

@@ -15,7 +15,7 @@ import (
 var endLimit = 25 * time.Second
 
 // ending bounds the end of the daemon, and knows what has not ended yet. A store whose directory
-// is gone, or whose disk hangs, can keep the daemon for ever.
+// is gone, or whose disk hangs, can delay the end for ever.
 type ending struct {
 	began chan struct{} // closed when the daemon begins to end
 	begin func()        // closes it; may be called several times

@@ -6,7 +6,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// storeAlarms returns what has to be repaired about the store, one sentence each.
+// storeAlarms returns the problems of the store, one sentence each.
 func storeAlarms(h store.Health) []string {
 	var alarms []string
 	switch h.State {

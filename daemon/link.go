@@ -104,7 +104,7 @@ func (l *link) status() control.LinkStatus {
 		LastError: errorText(s.LastError), CertificateExpires: expires}
 }
 
-// streamExpiry returns when the certificates in the files of a stream stop to work: when the client
+// streamExpiry returns when the certificates in the files of a stream stop working: when the client
 // certificate expires, or the last certificate of the authority, because a renewed one stands beside the
 // old one. It is zero if there is none, or none that can be read; that is an error elsewhere.
 func streamExpiry(c config.Stream) time.Time {
@@ -198,7 +198,7 @@ func (all links) leave() {
 	}
 }
 
-// linksOf returns the connections that a configuration needs. Those of before that do not change
+// linksOf returns the connections that a configuration needs. Those that a reload does not change
 // stay. connected is called after each connection.
 func linksOf(c *config.Config, before links, inside inProcess, connected func(*link), log *slog.Logger) links {
 	var next links

@@ -35,7 +35,7 @@ func (sm *syncManager) mirrorConfig(c *config.Config, d config.Directory, all li
 	if d.Stream != nil {
 		m.Candidates = streamCandidates(d, all.of(*d.Stream), sm.log)
 		m.Secret = streamSecret(*d.Stream)
-		m.Notify = true // the stream tells of each pass of the hub
+		m.Notify = true // the stream announces each pass of the hub
 		m.Debounce = followDebounce
 		return m
 	}

@@ -15,8 +15,8 @@ import (
 
 var _ control.TenantBackend = backend{}
 
-// tenantPolicy returns the policy in effect, without what tenants share with others: the searches in a
-// directory have a common budget, and clients a common limit.
+// tenantPolicy returns the policy in effect, without what tenants would share with others:
+// searches of a directory have one budget, and clients one limit.
 func (b backend) tenantPolicy() (*policy.Policy, error) {
 	return newPolicy(b.config.Load(), b.index(), b.files, queryChecks{}, b.now)
 }

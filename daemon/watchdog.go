@@ -19,7 +19,7 @@ import (
 )
 
 // watchdog reports to systemd that the daemon still answers, at least twice in the time of
-// WatchdogSec. If anything hangs that a RCPT needs, the watchdog is silent, and systemd restarts
+// WatchdogSec. If anything that a RCPT needs hangs, the watchdog is silent, and systemd restarts
 // the daemon. A lookup that fails has answered: "cannot tell".
 type watchdog struct {
 	every  time.Duration // zero if systemd expects no report
@@ -74,7 +74,7 @@ func (d *daemon) probeRCPT() {
 // readyLimit is how long a probe may take before the daemon is not ready.
 const readyLimit = 5 * time.Second
 
-// prober runs one probe at a time. Callers that come meanwhile wait for that one.
+// prober runs one probe at a time. Callers that arrive during a probe wait for it.
 type prober struct {
 	log   *slog.Logger
 	do    func()

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -57,12 +58,14 @@ func TestTranslatorsOfPolicy(t *testing.T) {
 		{[]netip.Prefix{netip.MustParsePrefix("2001:db8:64::/96")}, "64:ff9b::192.0.2.1", false},
 		{[]netip.Prefix{netip.MustParsePrefix("2001:db8:64::/96")}, "2001:db8:64::192.0.2.1", true},
 	} {
-		p := testPolicy(t, func(cfg *Config) {
-			cfg.NAT64, cfg.ExemptNetworks = c.nat64, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		t.Run(fmt.Sprint(c.client, " with ", c.nat64), func(t *testing.T) {
+			p := testPolicy(t, func(cfg *Config) {
+				cfg.NAT64, cfg.ExemptNetworks = c.nat64, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+			})
+			d := p.Decide(t.Context(), Query{Recipient: "nobody@enforce.test", Client: netip.MustParseAddr(c.client)})
+			if exempt := d.Verdict == VerdictExempt; exempt != c.exempt {
+				t.Errorf("%s with %v: exempt %t, want %t", c.client, c.nat64, exempt, c.exempt)
+			}
 		})
-		d := p.Decide(t.Context(), Query{Recipient: "nobody@enforce.test", Client: netip.MustParseAddr(c.client)})
-		if exempt := d.Verdict == VerdictExempt; exempt != c.exempt {
-			t.Errorf("%s with %v: exempt %t, want %t", c.client, c.nat64, exempt, c.exempt)
-		}
 	}
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -110,12 +111,14 @@ func TestDoubtfulEntry(t *testing.T) {
 			{"10.1.2.3 doubt+x@alias.test", "", goOn},
 			{"doubt@enforce.test", "ann", goOn},
 		} {
-			q, recipient := fullQuery(t, c.recipient)
-			q.Authenticated = c.user
-			if d := p.Decide(t.Context(), q); d.Reply.String() != expect(c.reply, recipient) {
-				t.Errorf("Decide(%q from %q) with when_stale %s = row %d, %s, %q, want %q", c.recipient, c.user, stale,
-					d.Row, d.Verdict, d.Reply, c.reply)
-			}
+			t.Run(fmt.Sprint(stale, " ", c.recipient, " ", c.user), func(t *testing.T) {
+				q, recipient := fullQuery(t, c.recipient)
+				q.Authenticated = c.user
+				if d := p.Decide(t.Context(), q); d.Reply.String() != expect(c.reply, recipient) {
+					t.Errorf("Decide(%q from %q) with when_stale %s = row %d, %s, %q, want %q", c.recipient, c.user, stale,
+						d.Row, d.Verdict, d.Reply, c.reply)
+				}
+			})
 		}
 	}
 }

@@ -46,7 +46,7 @@ func (s *Server) answer(request string) reply {
 	case name != Map:
 		s.trouble.Warn("socketmap request for an unknown map", "map", shown(name), "expected", Map)
 		return s.counted(reply{permanent, "the name of the map is " + Map})
-	case !strings.Contains(key, "@"): // the policy does not judge what has no domain
+	case !strings.Contains(key, "@"): // the policy does not judge a recipient without a domain
 		return s.counted(reply{notFound, ""})
 	}
 	q := policy.Query{Recipient: key, AnySender: true}
@@ -68,7 +68,7 @@ func replyTo(d policy.Decision) reply {
 		return reply{found, string(d.Verdict)}
 	case d.Reply.Outcome() == policy.Refused:
 		return reply{notFound, ""}
-	case d.Err != nil: // its text may have what only the log should
+	case d.Err != nil: // its text may contain what belongs in the log only
 		return reply{temporary, "internal error, see the log of rcpt-milter"}
 	}
 	return reply{temporary, d.Reason}

@@ -7,9 +7,8 @@
 //	5xx         NOTFOUND
 //	4xx         TEMP and the reason
 //
-// Postfix does not tell the map who asks. So a recipient that only some senders may write to is
-// found, no client is exempt, and nothing is charged to a harvest limit. Mode report finds every
-// recipient.
+// Requests name neither the client nor the sender. So internal-only recipients are found, no client
+// is exempt, and nothing is charged to a harvest limit. Mode report finds every recipient.
 //
 // The value of a recipient is its verdict, which is no action of access(5). In a list of access
 // tables by mistake, the map makes Postfix defer mail with a server configuration error, and

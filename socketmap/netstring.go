@@ -12,7 +12,7 @@ import (
 // Postfix cuts command lines at 2048 bytes (line_length_limit).
 const maxRequest = 10_000
 
-// errFrame means that a peer sends what is no netstring. Most likely it does not speak the
+// errFrame means that a peer sent something other than a netstring. It probably does not speak the
 // socketmap protocol.
 var errFrame = errors.New("not a socketmap request")
 

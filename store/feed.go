@@ -7,7 +7,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// A feed tells a publisher which objects of a directory changed, so that followers can answer the
+// A feed tells a publisher which objects of a directory changed, so followers can answer the
 // same. The publisher works in this order:
 //
 //  1. SetFeed switches the feed on. From then on, every change enters the outbox.

@@ -67,13 +67,15 @@ func wantConverted(t *testing.T, s *Store) {
 		t.Error(err)
 	}
 	for dir, want := range map[string]string{"corp": "9b6c82564404f834c3418f044731a1f1 6 8", "lab": "8bf8912d435ad976dd03a11dc9d40a8f 1 2"} {
-		d := mustDigest(t, s, dir)
-		if got := fmt.Sprintf("%x %d %d", d.Sum, d.Objects, d.Addresses); got != want {
-			t.Errorf("digest of directory %s: %s, want %s", dir, got, want)
-		}
-		if s.Directory(dir).Feed {
-			t.Errorf("directory %s has a feed", dir)
-		}
+		t.Run(dir, func(t *testing.T) {
+			d := mustDigest(t, s, dir)
+			if got := fmt.Sprintf("%x %d %d", d.Sum, d.Objects, d.Addresses); got != want {
+				t.Errorf("digest of directory %s: %s, want %s", dir, got, want)
+			}
+			if s.Directory(dir).Feed {
+				t.Errorf("directory %s has a feed", dir)
+			}
+		})
 	}
 	corp, lab := s.Directory("corp"), s.Directory("lab")
 	if corp.Marked != 5 || corp.Owned != 7 || lab.Owned != 2 || corp.Hold != "too many" ||

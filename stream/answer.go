@@ -20,8 +20,8 @@ import (
 // answer.
 const maxQuestions = 16
 
-// A flood of questions arrives over the connection on which the hub publishes. The hub then takes none for
-// some time, and the engine drops them.
+// Questions arrive over the connection on which the hub publishes. After a flood, the hub accepts none for
+// floodPause, and the engine drops them.
 const (
 	floodCost   = 5000             // of the questions within floodWithin; each costs 1, and 1 more for each KiB
 	floodWithin = time.Second      //
@@ -64,7 +64,7 @@ func (p *Publisher) answerUntilFlood(ctx context.Context) error {
 	sub, err := nc.QueueSubscribe(findSubject(p.config.Directory), "hub", func(m *nats.Msg) {
 		seen.add(time.Now(), 1+len(m.Data)>>10)
 		if !strings.HasPrefix(m.Reply, "_INBOX.") {
-			return // the answer of a hub must not become a message of a stream
+			return // a hub must not answer into a stream
 		}
 		select {
 		case free <- struct{}{}:

@@ -8,9 +8,9 @@ import (
 	"rcpt-milter/store"
 )
 
-// extra are the addresses that the stream has of an object and the store does not: another hub, at another
-// controller, published them. They may be newer or older than the store, so they stay until every
-// controller has the changes of that time.
+// extra has the addresses of an object that are in the stream and not in the store. Another hub, which
+// follows another controller, published them. They may be newer or older than the store, so they stay
+// until every controller has the changes of that time.
 type extra struct {
 	addresses []store.FeedAddress
 	alone     store.Digest // of the object in the store

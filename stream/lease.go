@@ -41,8 +41,8 @@ type holder struct {
 	ID    string `json:"id"` // of this run
 }
 
-// holderOf reads the value of a lease. It reports false for anything else that got there: the engine
-// writes its answer to an edge where the edge says.
+// holderOf reads the value of a lease. It reports false for any other value: an edge can make the
+// engine write an answer there.
 func holderOf(dir string, value []byte) (h holder, ok bool) {
 	err := decode(value, &h)
 	return h, err == nil && h.Lease == leaseSubject(dir) && h.Hub != "" && h.ID != "" && validText(h.Hub)
@@ -237,7 +237,7 @@ func (l *lease) retake(ctx context.Context) error {
 	return err
 }
 
-// isConflict reports whether the engine refused a message because of its expected last sequence.
+// isConflict reports whether the engine rejected a message because of its expected last sequence.
 func isConflict(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||

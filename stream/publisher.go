@@ -20,7 +20,7 @@ type SourceState struct {
 	// Ready means that an address which the store does not have is unknown: a full pass has
 	// completed, and nothing casts doubt on the index. Otherwise nothing is published.
 	Ready bool
-	// Behind means that the directory is late or stale. Then another hub whose directory is not takes over.
+	// Behind means that the directory is late or stale. A hub whose directory is not behind then takes over.
 	Behind     bool
 	Age        time.Duration // of the last good pass
 	AgeUnknown bool          // the clock does not tell the age
@@ -43,8 +43,8 @@ type PublisherConfig struct {
 	Lag time.Duration
 	Now func() time.Time // nil means time.Now
 	Log *slog.Logger     // required
-	// Find answers the question of an edge whether the directory has an address now. Nil means that
-	// such questions get no answer.
+	// Find answers the question of an edge whether the directory has an address now. Nil means no
+	// answer.
 	Find func(context.Context, address.Address) (found, internalOnly bool, err error)
 
 	LeaseTTL time.Duration // after which another hub takes over; 0 means 15 seconds

@@ -47,7 +47,7 @@ func (a *app) check(ctx context.Context, live bool) error {
 			}
 			a.printFinding(f)
 		})
-	for _, f := range problems { // last, so that they stay on the screen
+	for _, f := range problems { // last, where they stay on the screen
 		a.printFinding(f)
 	}
 	if err == nil && len(problems) > 0 {

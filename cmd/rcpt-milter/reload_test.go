@@ -102,7 +102,9 @@ func TestReloadNeedsRestart(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(r.dir, "milter/other.sock")); !os.IsNotExist(err) {
 		t.Errorf("the new socket is there already (%v)", err)
 	}
-	r.want(exitTemporary, "status")
+	if out := r.want(exitTemporary, "status"); !strings.Contains(out, "listen, metrics, store.min_free\n") {
+		t.Errorf("status does not name the keys:\n%s", out)
+	}
 	session, err := dialMilter(r.milterSocket())
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -20,21 +21,23 @@ func TestConfirmApproval(t *testing.T) {
 		{" yes \r\n", []control.RemovalsQuery{{Directory: "corp", UpTo: 8}, {Directory: "lab", UpTo: 3}}},
 		{"y\n", nil}, {"no\n", nil}, {"\n", nil}, {"", nil}, {"YES\n", nil},
 	} {
-		held := approvalCount{domains: map[string]int{}, last: map[string]uint64{}, upTo: 8}
-		for _, h := range []control.HeldRemoval{
-			{Directory: "corp", Address: "ann@corp.example", Pass: 7, WaitsFor: control.WaitsApproval},
-			{Directory: "corp", Address: "bob@corp.example", Pass: 8, WaitsFor: control.WaitsApproval},
-			{Directory: "corp", Address: "late@corp.example", Pass: 9, WaitsFor: control.WaitsApproval},
-			{Directory: "corp", Address: "lag@corp.example", Pass: 8, WaitsFor: control.WaitsReplication},
-			{Directory: "lab", Address: "x@lab.example", Pass: 3, WaitsFor: control.WaitsApproval}} {
-			held.add(h)
-		}
-		var out strings.Builder
-		got, err := held.ask(control.RemovalsQuery{}, strings.NewReader(c.answer), &out)
-		if d := cmp.Diff(c.want, got); d != "" || (c.want == nil) != errors.Is(err, errNotConfirmed) {
-			t.Errorf("answer %q: %v (-want +got):\n%s", c.answer, err, d)
-		}
-		compare(t, "removals-confirm.txt", out.String())
+		t.Run(fmt.Sprintf("%q", c.answer), func(t *testing.T) {
+			held := approvalCount{domains: map[string]int{}, last: map[string]uint64{}, upTo: 8}
+			for _, h := range []control.HeldRemoval{
+				{Directory: "corp", Address: "ann@corp.example", Pass: 7, WaitsFor: control.WaitsApproval},
+				{Directory: "corp", Address: "bob@corp.example", Pass: 8, WaitsFor: control.WaitsApproval},
+				{Directory: "corp", Address: "late@corp.example", Pass: 9, WaitsFor: control.WaitsApproval},
+				{Directory: "corp", Address: "lag@corp.example", Pass: 8, WaitsFor: control.WaitsReplication},
+				{Directory: "lab", Address: "x@lab.example", Pass: 3, WaitsFor: control.WaitsApproval}} {
+				held.add(h)
+			}
+			var out strings.Builder
+			got, err := held.ask(control.RemovalsQuery{}, strings.NewReader(c.answer), &out)
+			if d := cmp.Diff(c.want, got); d != "" || (c.want == nil) != errors.Is(err, errNotConfirmed) {
+				t.Errorf("answer %q: %v (-want +got):\n%s", c.answer, err, d)
+			}
+			compare(t, "removals-confirm.txt", out.String())
+		})
 	}
 	none := approvalCount{}
 	q := control.RemovalsQuery{Directory: "corp"}

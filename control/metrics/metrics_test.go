@@ -162,18 +162,20 @@ func TestForeignNames(t *testing.T) {
 		"":                      200, // no browser sends this, but HTTP/1.0 health checks do
 		"evil.example:9417":     421, "mx1.example.com.evil.example": 421, "127.0.0.1.evil.example": 421,
 	} {
-		for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
-			r := httptest.NewRequest("GET", path, nil)
-			r.Host = host
-			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, r)
-			if w.Code != want {
-				t.Errorf("GET %s from %q: %d, want %d", path, host, w.Code, want)
+		t.Run(host, func(t *testing.T) {
+			for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+				r := httptest.NewRequest("GET", path, nil)
+				r.Host = host
+				w := httptest.NewRecorder()
+				handler.ServeHTTP(w, r)
+				if w.Code != want {
+					t.Errorf("GET %s from %q: %d, want %d", path, host, w.Code, want)
+				}
+				if want == 421 && (strings.Contains(w.Body.String(), "rcpt_milter") ||
+					!strings.Contains(w.Body.String(), "page.hosts")) {
+					t.Errorf("GET %s from %q says %s", path, host, w.Body)
+				}
 			}
-			if want == 421 && (strings.Contains(w.Body.String(), "rcpt_milter") ||
-				!strings.Contains(w.Body.String(), "page.hosts")) {
-				t.Errorf("GET %s from %q says %s", path, host, w.Body)
-			}
-		}
+		})
 	}
 }

@@ -42,8 +42,8 @@ type trial struct {
 	config  string
 }
 
-// try runs a binary as a daemon that has no index yet: it must defer a recipient, and end when it
-// is told to. On a machine that cannot run the binary, try says so.
+// try runs a binary as a daemon that has no index yet: it must defer a recipient, and end on SIGTERM.
+// On a machine that cannot run the binary, try says so.
 func try(ctx context.Context, binary, arch, version string) error {
 	command := emulated(binary, arch)
 	if command == nil {
