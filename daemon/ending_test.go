@@ -42,10 +42,14 @@ func TestEndIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.run(ctx) }()
-	d.refusals.Observe(policy.Query{}, policy.Decision{Verdict: policy.VerdictHarvestLimited})
+	d.refusals.Observe(policy.Query{}, policy.Decision{Verdict: policy.VerdictUnknown, Reply: rejection(t)})
 	h.hangs.Store(true)
 	cancel() // flushes the refusals
-	<-h.entered
+	select {
+	case <-h.entered:
+	case <-time.After(time.Minute):
+		t.Fatal("nothing is written at the end")
+	}
 	endLimit = 100 * time.Millisecond
 	log, text := newTestLog()
 	err := d.ending.wait(ended, log)
