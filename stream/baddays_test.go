@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -409,6 +411,9 @@ func TestHubStopsWithinAPass(t *testing.T) {
 	}
 	for _, full := range []bool{false, true} {
 		r := <-w.edge.mirror.Sync(full)
+		for !full && errors.Is(r.Err, context.DeadlineExceeded) && t.Context().Err() == nil {
+			r = <-w.edge.mirror.Sync(full) // the machine is slow
+		}
 		if full != (r.Err != nil) {
 			t.Errorf("full %t: error %v; only a full pass reads what has no end", full, r.Err)
 		}
